@@ -1,0 +1,55 @@
+# Every target makes the virtual environment itself: Python and make are all a machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test quick lint format bench docs lock clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## the whole journey on embedded servers, checked at the end
+	@$(BIN)/receiver demo
+
+run: $(READY) ## the same, staying up with a slow stream
+	@$(BIN)/receiver dev
+
+test: $(READY) ## every test
+	$(BIN)/python -m pytest -n 2
+
+quick: $(READY) ## the tests without the long ones
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+lint: $(READY) ## style, types, layers, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+format: $(READY) ## let ruff format and mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## benchmarks, each beside its limit in the same run
+	@$(BIN)/python -m bench
+
+docs: $(READY) ## write docs/schema.md from the migrated database
+	$(BIN)/python -m docs.schema
+
+lock: $(READY) ## compile requirements.lock anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" --python-version 3.11 --upgrade --output-file requirements.lock
+
+clean: ## remove the virtual environment and all local data
+	rm -rf $(VENV) .data

@@ -1,0 +1,13 @@
+"""Receives OpenCard's webhook deliveries, proves them, keeps them, and turns them into tables an EMS can read.
+
+The journey of a delivery, in the order in which it reads:
+
+``receiver.deliveries.endpoint``   the HTTP route
+``receiver.deliveries.receive``    arrive → verify → store → answer 200 → wake a worker
+``receiver.queue``                 the coalesced wake-up; Redis carries no data
+``receiver.events.process``        the RQ job: claim → understand → apply → settle
+``receiver.events.handlers``       one module for each kind of resource, one function for each event
+``receiver.records``               the normalized tables, the ledger and the change feed: schema ``ems``
+
+Beside the road: ``receiver.sandbox`` is a local OpenCard for development, the demo and the tests.
+"""

@@ -1,0 +1,132 @@
+"""The errors of this service, all under one root, each saying whether trying again can help.
+
+::
+
+    ReceiverError
+    ├── ConfigurationError      settings are missing or wrong; exit code 2
+    ├── OperationRefused        a command cannot do what it was asked; exit code 1
+    ├── DeliveryRefused         a request is not taken; carries its HTTP status
+    │   ├── UnknownEndpoint         404
+    │   ├── NotAuthentic            401
+    │   ├── MalformedRequest        400
+    │   ├── BodyTooLarge            413
+    │   ├── NotJson                 415
+    │   └── StoreUnavailable        503   (retryable)
+    └── EventError              a stored delivery cannot be applied
+        ├── PayloadError            permanent: names the field and the reason
+        └── WrongTenant             permanent: belongs to another organization
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+
+class ReceiverError(Exception):
+    """Root of all errors that this service raises on purpose."""
+
+    retryable: bool = False
+    """Whether doing the same again later can succeed."""
+
+
+class ConfigurationError(ReceiverError):
+    """Settings are missing or wrong: one line for each variable, ready to be printed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class OperationRefused(ReceiverError):  # noqa: N818 - says what happened; an operator reads it
+    """A command cannot do what it was asked; the text says why and what would help."""
+
+
+class DeliveryRefused(ReceiverError):  # noqa: N818 - a refusal is an answer, not a fault
+    """A request is not taken. The text goes to the caller: it helps a genuine sender, and tells a stranger nothing."""
+
+    status: HTTPStatus = HTTPStatus.BAD_REQUEST
+    reason: str = "malformed"
+    """A short constant for counters and logs."""
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+class UnknownEndpoint(DeliveryRefused):
+    """No enabled webhook has this endpoint key; a disabled one looks alike to the caller."""
+
+    status = HTTPStatus.NOT_FOUND
+    reason = "unknown-endpoint"
+
+    def __init__(self) -> None:
+        super().__init__("not found")
+
+
+class NotAuthentic(DeliveryRefused):
+    """The request does not prove that OpenCard sent it. The reason is for the operator, never for the caller."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    reason = "not-authentic"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("not authentic: check the signature and the credentials registered for this webhook")
+        self.reason = reason
+
+
+class MalformedRequest(DeliveryRefused):
+    """The request lacks something that every delivery or challenge has."""
+
+
+class BodyTooLarge(DeliveryRefused):
+    """The body exceeds ``MAX_BODY_BYTES``."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    reason = "too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes")
+
+
+class NotJson(DeliveryRefused):
+    """The ``Content-Type`` is not JSON."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    reason = "not-json"
+
+    def __init__(self) -> None:
+        super().__init__("send Content-Type: application/json")
+
+
+class StoreUnavailable(DeliveryRefused):
+    """The delivery could not be stored; nothing is kept, and the sender should try again."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    reason = "store-unavailable"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("could not store the delivery; please send it again")
+
+
+class EventError(ReceiverError):
+    """A stored delivery cannot be applied."""
+
+
+class PayloadError(EventError):
+    """A payload cannot be understood: *field* (a JSON path) and the reason. Trying again cannot help."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+
+
+class WrongTenant(EventError):
+    """A payload names another organization than its webhook's."""
+
+    def __init__(self, *, expected: str, found: str) -> None:
+        super().__init__(
+            f"organization.reference_id is {found!r}, but this webhook belongs to organization {expected!r}; "
+            "not applied, so that tenants stay apart"
+        )

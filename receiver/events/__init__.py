@@ -1,0 +1,1 @@
+"""Events: from a stored delivery to changed records (claim, parse, handle, settle)."""
