@@ -37,11 +37,11 @@ class ConfigurationError(ReceiverError):
         self.problems = problems
 
 
-class OperationRefused(ReceiverError):  # noqa: N818 - says what happened; an operator reads it
+class OperationRefused(ReceiverError):
     """A command cannot do what it was asked; the text says why and what would help."""
 
 
-class DeliveryRefused(ReceiverError):  # noqa: N818 - a refusal is an answer, not a fault
+class DeliveryRefused(ReceiverError):
     """A request is not taken. The text goes to the caller: it helps a genuine sender, and tells a stranger nothing."""
 
     status: HTTPStatus = HTTPStatus.BAD_REQUEST

@@ -1,0 +1,68 @@
+"""The program ``receiver``: one module for each group of commands, thin: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+from sqlalchemy.exc import OperationalError
+
+from receiver.errors import ConfigurationError, ReceiverError
+
+COMMANDS: Final = {
+    "db": "receiver.cli.db:db",
+    "webhooks": "receiver.cli.webhooks:webhooks",
+    "worker": "receiver.cli.processes:worker",
+    "scheduler": "receiver.cli.processes:scheduler",
+    "sandbox": "receiver.cli.sandbox:sandbox",
+    "demo": "receiver.cli.demo:demo",
+    "dev": "receiver.cli.demo:dev",
+}
+"""Command → where it is; imported when it is asked for, so that the program starts fast."""
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is needed, and turns this service's errors into words and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the help text."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. Exit codes: 1 failed or drift found, 2 wrong usage or configuration."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            click.echo(str(error), err=True)
+            sys.exit(EXIT_USAGE)
+        except ReceiverError as error:
+            click.echo(f"receiver: {error}", err=True)
+            sys.exit(EXIT_FAILED)
+        except OperationalError as error:
+            reason = " ".join(str(error.orig).split())
+            click.echo(f"receiver: PostgreSQL (DATABASE_URL) does not do what is needed: {reason}", err=True)
+            sys.exit(EXIT_FAILED)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="opencard-receiver", message="%(package)s %(version)s")
+def main() -> None:
+    """Receive OpenCard's webhook deliveries and turn them into tables.
+
+    Settings come from the environment; .env.example describes each variable.
+    Exit codes: 0 done, 1 failed or drift found, 2 wrong usage or configuration.
+    """

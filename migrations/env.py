@@ -1,0 +1,59 @@
+"""Runs migrations: one at a time, and never waiting long for a lock while the old release is serving."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from alembic import context
+from sqlalchemy import text
+
+from receiver.db import EMS, RECEIVER, engine_for
+from receiver.migrate import target_metadata
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+MIGRATION_LOCK = 0x0C4D_0001
+"""Key of the advisory lock under which migrations run."""
+LOCK_TIMEOUT = "5s"
+"""A statement that cannot get its table lock in this time fails, instead of queueing all traffic behind it."""
+
+
+def only_ours(name: str | None, type_: str, _parents: Any) -> bool:  # noqa: ANN401 - Alembic's signature
+    """Look at the two schemas of this service and at nothing else in the database."""
+    return type_ != "schema" or name in {RECEIVER, EMS}
+
+
+def run(connection: Connection) -> None:
+    """Migrate on *connection*; a second process waits here until the first is done."""
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.execute(text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": LOCK_TIMEOUT})
+    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {RECEIVER}"))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=target_metadata(),
+        version_table_schema=RECEIVER,
+        include_schemas=True,
+        include_name=only_ours,
+        compare_server_default=True,
+        transaction_per_migration=True,
+    )
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+        connection.commit()
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    with engine_for(settings.database_url, application="migrate").connect() as made:
+        run(made)

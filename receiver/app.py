@@ -1,0 +1,80 @@
+"""The web application: deliveries from OpenCard, and health."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, jsonify
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from receiver.deliveries.endpoint import endpoint
+from receiver.deliveries.receive import Intake
+from receiver.deliveries.store import connection_pool
+from receiver.deliveries.webhooks import WebhookDirectory
+from receiver.encryption import Encryption
+from receiver.errors import DeliveryRefused
+from receiver.logs import configure_logs
+from receiver.ops.health import health
+from receiver.queue import WakeUp
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from receiver.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+CONNECTIONS_PER_PROCESS = 8
+"""Database connections of one web process: requests wait for each other rather than PostgreSQL for all of them."""
+RETRY_AFTER = 5
+"""Seconds after which a sender may try again when its delivery could not be stored."""
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application of one web process. Connects to PostgreSQL and Redis when first needed."""
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    pool = connection_pool(settings.database_url, size=CONNECTIONS_PER_PROCESS)
+    wake_up = WakeUp(settings.redis_url)
+    intake = Intake(
+        pool=pool,
+        webhooks=WebhookDirectory(pool, Encryption(settings.encryption_keys)),
+        signature_policy=settings.signature_policy,
+        wake_worker=wake_up,
+    )
+    app = Flask("receiver", static_folder=None)
+    app.extensions["receiver"] = intake
+    app.register_blueprint(endpoint(intake, max_body_bytes=settings.max_body_bytes))
+    app.register_blueprint(health(pool, redis_url=settings.redis_url))
+    app.register_error_handler(DeliveryRefused, _refuse)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    pool.open(wait=False)
+
+    def close() -> None:
+        wake_up.close()
+        pool.close(timeout=2)
+
+    atexit.register(close)
+    app.extensions["receiver.close"] = close
+    return app
+
+
+def _refuse(refused: DeliveryRefused) -> tuple[Response, int, dict[str, str]]:
+    headers = {"Retry-After": str(RETRY_AFTER)} if refused.retryable else {}
+    return jsonify(error=str(refused)), refused.status, headers
+
+
+def _http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
+    """Answer what Flask itself refuses (no such route, wrong method) in JSON, too."""
+    headers = {name: value for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}}
+    return jsonify(error=(error.name or "error").lower()), error.code or 500, headers
+
+
+def _unexpected(error: Exception) -> tuple[Response, int]:
+    """Tell the operator everything and the caller nothing."""
+    log.error("unexpected error", exc_info=error)
+    return jsonify(error="internal error"), 500

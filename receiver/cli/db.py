@@ -1,0 +1,79 @@
+"""``receiver db``: migrations."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from receiver.cli.output import json_option, print_json
+from receiver.db import engine_for
+from receiver.migrate import current_revision, differences, head_revision, upgrade
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+
+@click.group()
+def db() -> None:
+    """Bring the database to this release, and see whether it is there."""
+
+
+def _database_url() -> str:
+    return load_settings(os.environ, required=REQUIRED_FOR_DATABASE).database_url
+
+
+@db.command("upgrade")
+def upgrade_command() -> None:
+    """Run the migrations that are missing.
+
+    Safe to run while the old release is serving, and by several machines at once: one migrates, the others wait.
+
+    Example: receiver db upgrade
+    """
+    with engine_for(_database_url(), application="migrate").connect() as connection:
+        before = current_revision(connection)
+        connection.rollback()
+        upgrade(connection)
+        after = current_revision(connection)
+    if before == after:
+        click.echo(f"already at {after}")
+    else:
+        click.echo(f"migrated from {before or 'nothing'} to {after}")
+
+
+@db.command()
+@json_option
+def current(as_json: bool) -> None:
+    """Show the revision the database is at, and the one this release works with.
+
+    Example: receiver db current --json
+    """
+    with engine_for(_database_url(), application="migrate").connect() as connection:
+        revision = current_revision(connection)
+    head = head_revision()
+    if as_json:
+        print_json({"current": revision, "head": head})
+    else:
+        click.echo(f"current  {revision or 'not migrated'}")
+        click.echo(f"head     {head}")
+
+
+@db.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Check that the database, the migrations and the models agree, and that there is one head.
+
+    Exits 1 and names each difference when they do not.
+
+    Example: receiver db check
+    """
+    with engine_for(_database_url(), application="migrate").connect() as connection:
+        found = differences(connection)
+    if as_json:
+        print_json({"differences": found})
+    elif found:
+        for difference in found:
+            click.echo(difference)
+    else:
+        click.echo(f"database, migrations and models agree at {head_revision()}")
+    sys.exit(1 if found else 0)

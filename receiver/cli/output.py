@@ -1,0 +1,69 @@
+"""How commands print: aligned tables for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+WIDE: Final = 10_000
+"""Columns of an output that is no terminal: lines are not broken there."""
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json`` to a command, as the argument *as_json*."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(command)
+
+
+def print_json(value: object) -> None:
+    """Print *value* as one JSON document on standard output; times in ISO 8601, amounts as texts."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def console() -> Console:
+    """Return the console of standard output."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, empty: str) -> None:
+    """Print *rows* as a table; *columns*: field → heading. *empty* is said when there are none."""
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for field, heading in columns.items():
+        numeric = all(isinstance(row[field], int) and not isinstance(row[field], bool) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(words(row[field]) for field in columns))
+    console().print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print one thing, a line for each of its fields."""
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        click.echo(f"{name:<{width}}  {words(value)}")
+
+
+def words(value: object) -> str:
+    """Return *value* as people read it."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S %Z}"
+        case _:
+            return str(value)

@@ -1,0 +1,34 @@
+"""``receiver worker`` and ``receiver scheduler``: the processes of the Procfile beside the web."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from receiver.schedule import run_scheduler
+from receiver.settings import load_settings
+from receiver.worker import run_worker_pool
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Workers side by side.")
+def worker(processes: int) -> None:
+    """Process deliveries as they come: RQ workers, until SIGTERM.
+
+    Any number may run, on any number of machines.
+
+    Example: receiver worker --processes 2
+    """
+    run_worker_pool(load_settings(os.environ), processes=processes)
+
+
+@click.command()
+def scheduler() -> None:
+    """Sweep for what waits and for due retries, until SIGTERM.
+
+    One is enough; more do no harm.
+
+    Example: receiver scheduler
+    """
+    run_scheduler(load_settings(os.environ))

@@ -1,0 +1,144 @@
+"""``receiver webhooks``: the webhooks in care."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.db import engine_for
+from receiver.deliveries.authentication import AuthenticationType, Credentials
+from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url, list_webhooks, show_webhook
+from receiver.encryption import Encryption
+from receiver.settings import load_settings
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+
+LATER = {"oauth": "deliveries authenticated by OAuth are not supported yet; register the webhook with basic or custom"}
+"""Authentication types of OpenCard that this release cannot verify."""
+
+
+@click.group()
+def webhooks() -> None:
+    """Take webhooks into care, and see which there are."""
+
+
+def _authentication_type(_context: click.Context, _parameter: click.Parameter, value: str) -> AuthenticationType:
+    if value in LATER:
+        raise click.BadParameter(LATER[value])
+    try:
+        return AuthenticationType(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is none of {', '.join(AuthenticationType)}") from None
+
+
+@webhooks.command("adopt")
+@click.option("--organization", required=True, metavar="REF", help="The EMS's own id of the organization.")
+@click.option("--organization-id", required=True, type=click.IntRange(min=1), help="OpenCard's id of it.")
+@click.option("--webhook-id", required=True, type=click.IntRange(min=1), help="OpenCard's id of the webhook.")
+@click.option("--secret", required=True, help="The webhook's secret; - reads it from standard input.")
+@click.option(
+    "--authentication-type",
+    default="none",
+    show_default=True,
+    metavar="none|basic|custom",
+    callback=_authentication_type,
+    help="How OpenCard authenticates beside signing.",
+)
+@click.option("--basic-username", default="", help="For basic.")
+@click.option("--basic-password", default="", help="For basic.")
+@click.option("--custom-key", default="", help="For custom: the header's name.")
+@click.option("--custom-value", default="", help="For custom: the header's value.")
+@json_option
+def adopt_command(
+    organization: str,
+    organization_id: int,
+    webhook_id: int,
+    secret: str,
+    authentication_type: AuthenticationType,
+    basic_username: str,
+    basic_password: str,
+    custom_key: str,
+    custom_value: str,
+    as_json: bool,
+) -> None:
+    """Take a webhook that was made elsewhere into care, without calling OpenCard's API.
+
+    Prints the endpoint's key and URL; set that URL on the webhook.
+
+    Example: receiver webhooks adopt --organization acme --organization-id 7 --webhook-id 42 --secret -
+    """
+    if secret == "-":  # noqa: S105 - a dash is no secret
+        secret = sys.stdin.readline().rstrip("\r\n")
+    adoption = Adoption(
+        organization_reference_id=organization,
+        organization_id=organization_id,
+        opencard_webhook_id=webhook_id,
+        secret=secret,
+        authentication_type=authentication_type,
+        credentials=Credentials(basic_username, basic_password, custom_key, custom_value),
+    )
+    problems = adoption.problems()
+    if problems:
+        raise click.UsageError("\n".join(problems))
+    settings = load_settings(os.environ)
+    with engine_for(settings.database_url, application="command").begin() as connection:
+        adopted = adopt(connection, adoption, Encryption(settings.encryption_keys))
+    shown = _with_url(adopted, settings)
+    if as_json:
+        print_json(shown)
+    else:
+        print_fields({name: shown[name] for name in ("id", "organization_reference_id", "endpoint_key", "url")})
+
+
+@webhooks.command("list")
+@click.option("--organization", metavar="REF", help="Only of this organization.")
+@json_option
+def list_command(organization: str | None, as_json: bool) -> None:
+    """List the webhooks in care, oldest first.
+
+    Example: receiver webhooks list --organization acme
+    """
+    settings = load_settings(os.environ)
+    with engine_for(settings.database_url, application="command").connect() as connection:
+        rows = [_with_url(row, settings) for row in list_webhooks(connection, organization=organization)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(
+            rows,
+            {
+                "id": "id",
+                "organization_reference_id": "organization",
+                "opencard_webhook_id": "at OpenCard",
+                "authentication_type": "authentication",
+                "enabled": "enabled",
+                "url": "url",
+            },
+            empty="no webhook in care; receiver webhooks adopt takes one",
+        )
+
+
+@webhooks.command("show")
+@click.argument("webhook_id", type=int)
+@json_option
+def show_command(webhook_id: int, as_json: bool) -> None:
+    """Show one webhook, by this service's id. Secrets are never shown.
+
+    Example: receiver webhooks show 1
+    """
+    settings = load_settings(os.environ)
+    with engine_for(settings.database_url, application="command").connect() as connection:
+        shown = _with_url(show_webhook(connection, webhook_id), settings)
+    if as_json:
+        print_json(shown)
+    else:
+        print_fields(shown)
+
+
+def _with_url(row: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    return {**row, "url": endpoint_url(settings.public_url, row["endpoint_key"])}

@@ -1,0 +1,56 @@
+"""The way to PostgreSQL: naming convention, base class of the models, engine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase
+
+RECEIVER: Final = "receiver"
+"""Schema of how the service works; may change with any release."""
+EMS: Final = "ems"
+"""Schema that the EMS reads; columns are added, never renamed or retyped."""
+
+NAMING_CONVENTION: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+CONNECT_TIMEOUT: Final = 5
+"""Seconds to wait for a connection before the attempt counts as failed."""
+
+
+class Base(DeclarativeBase):
+    """Base of every model; all share one ``MetaData``, so that migrations see both schemas."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+def connect_arguments(application: str) -> dict[str, object]:
+    """Return libpq's arguments for every connection; *application* shows in ``pg_stat_activity``.
+
+    The session's time zone is UTC, so that what is printed does not depend on the server's.
+    """
+    return {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "application_name": f"receiver {application}",
+        "options": "-c timezone=UTC",
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+
+
+def engine_for(database_url: str, *, application: str) -> Engine:
+    """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here."""
+    return create_engine(
+        database_url,
+        pool_pre_ping=True,
+        pool_size=2,
+        hide_parameters=True,  # errors are logged and stored; payloads must not be in them
+        connect_args=connect_arguments(application),
+    )

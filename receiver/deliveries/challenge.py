@@ -1,0 +1,33 @@
+"""The challenge: OpenCard asks whether the endpoint knows the webhook's secret.
+
+The answer is the same function, under the same key, as a delivery's signature. Signing whatever is asked would sign
+forged deliveries for anybody, so only what can never be a JSON body is signed: letters and digits, 64 at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import Final
+
+from receiver.errors import MalformedRequest
+
+SIGNABLE: Final = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
+
+
+def sign(secret: str, message: bytes) -> str:
+    """Return ``hex(HMAC-SHA256(secret, message))``, as OpenCard signs deliveries and expects challenges answered."""
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def answer_challenge(challenge: str | None, secret: str) -> str:
+    """Return the value of ``X-Verify-Token``.
+
+    Raises ``MalformedRequest`` when there is no challenge, or when it is one that must not be signed.
+    """
+    if challenge is None:
+        raise MalformedRequest("this address takes POST; a GET needs ?challenge=", reason="no-challenge")
+    if not SIGNABLE.fullmatch(challenge):
+        raise MalformedRequest("a challenge is 1 to 64 letters and digits", reason="unsignable-challenge")
+    return sign(secret, challenge.encode())

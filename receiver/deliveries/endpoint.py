@@ -1,0 +1,44 @@
+"""The endpoint that OpenCard calls: ``/hooks/opencard/<endpoint_key>``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from receiver.deliveries import receive as journey
+from receiver.deliveries.webhooks import ENDPOINT_PATH
+from receiver.errors import BodyTooLarge, MalformedRequest
+
+if TYPE_CHECKING:
+    from receiver.deliveries.receive import Intake
+
+VERIFY_TOKEN_HEADER = "X-Verify-Token"  # noqa: S105 - a header's name
+
+
+def endpoint(intake: Intake, *, max_body_bytes: int) -> Blueprint:
+    """Return the blueprint. Its errors are ``DeliveryRefused``; the application turns them into answers."""
+    blueprint = Blueprint("deliveries", __name__)
+
+    def read_body() -> bytes:
+        # a longer Content-Length is refused before reading; a chunked body as soon as it has grown too long
+        request.max_content_length = max_body_bytes
+        try:
+            return request.get_data(cache=False)
+        except RequestEntityTooLarge:
+            raise BodyTooLarge(max_body_bytes) from None
+        except ClientDisconnected:
+            raise MalformedRequest("the body ended too early", reason="body-cut-off") from None
+
+    @blueprint.post(ENDPOINT_PATH + "<endpoint_key>")
+    def deliver(endpoint_key: str) -> Response:
+        journey.receive(intake, endpoint_key, request.headers, read_body)
+        return Response("{}", mimetype="application/json")
+
+    @blueprint.get(ENDPOINT_PATH + "<endpoint_key>")
+    def answer_challenge(endpoint_key: str) -> Response:
+        token = journey.challenge(intake, endpoint_key, request.args.get("challenge"))
+        return Response("{}", mimetype="application/json", headers={VERIFY_TOKEN_HEADER: token})
+
+    return blueprint

@@ -1,0 +1,43 @@
+"""Which headers are kept with a delivery: the evidence, never the credentials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
+KEPT: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "host",
+        "traceparent",
+        "transfer-encoding",
+        "user-agent",
+        "via",
+        "x-data-signature",
+        "x-event",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+        "x-version",
+    }
+)
+"""Headers whose values cannot be secret."""
+NOT_KEPT: Final = "(not kept)"
+
+
+def evidence(headers: Iterable[tuple[str, str]], *, custom_key: str) -> dict[str, str]:
+    """Return the headers to store: credentials are dropped, *custom_key* (the webhook's own) among them.
+
+    Custom headers registered on a webhook often carry secrets too, so of headers that this service does not know,
+    only the name is kept.
+    """
+    dropped = CREDENTIALS | {custom_key.lower()}
+    return {name: value if name.lower() in KEPT else NOT_KEPT for name, value in headers if name.lower() not in dropped}

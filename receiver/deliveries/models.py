@@ -1,0 +1,100 @@
+"""Tables of the webhooks in care and of the deliveries they brought."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, LargeBinary, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from receiver.db import RECEIVER, Base
+
+STATUSES = ("pending", "processed", "duplicate", "ignored", "quarantined", "failed", "dead")
+"""What became of a delivery. ``failed`` waits for its next attempt; ``dead`` waits for a person."""
+
+
+def _now() -> Mapped[datetime]:
+    return mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Webhook(Base):
+    """A webhook registered at OpenCard, with what is needed to prove its deliveries."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        CheckConstraint("authentication_type IN ('none', 'basic', 'custom')", name="authentication_type"),
+        {"schema": RECEIVER},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    opencard_webhook_id: Mapped[int | None] = mapped_column(BigInteger, unique=True, comment="the provider's id")
+    organization_id: Mapped[int] = mapped_column(BigInteger, comment="the provider's id of the organization")
+    organization_reference_id: Mapped[str] = mapped_column(Text, index=True, comment="the EMS's id of the organization")
+    endpoint_key: Mapped[str] = mapped_column(Text, unique=True, comment="unguessable last part of the endpoint's path")
+    secret: Mapped[bytes] = mapped_column(LargeBinary, comment="encrypted")
+    previous_secret: Mapped[bytes | None] = mapped_column(LargeBinary, comment="encrypted; good while one is rotated")
+    previous_secret_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    authentication_type: Mapped[str] = mapped_column(Text, server_default="none")
+    credentials: Mapped[bytes | None] = mapped_column(LargeBinary, comment="encrypted JSON object")
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = _now()
+    updated_at: Mapped[datetime] = _now()
+
+
+class Delivery(Base):
+    """One request that reached us, or one taken from the provider's log: its bytes, its verdict, what became of it.
+
+    ``webhook_id`` bears no foreign key: checking it would lock the webhook's row in every insert, and the insert
+    itself selects from ``webhooks``, whose rows are never deleted.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in STATUSES)), name="status"),
+        CheckConstraint("source IN ('push', 'log')", name="source"),
+        Index(
+            "ix_deliveries_waiting",
+            "next_attempt_at",
+            "id",
+            postgresql_where=text("status IN ('pending', 'failed')"),
+        ),
+        Index("ix_deliveries_webhook_id_received_at", "webhook_id", "received_at"),
+        Index(
+            "ix_deliveries_card_holder_events",
+            "card_holder_reference_id",
+            "occurred_at",
+            postgresql_where=text("card_holder_reference_id IS NOT NULL AND event LIKE 'card\\_holder.%'"),
+        ),
+        {"schema": RECEIVER},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(BigInteger)
+    event: Mapped[str] = mapped_column(Text, comment="X-Event, as received")
+    version: Mapped[str | None] = mapped_column(Text, comment="X-Version, as received")
+    body: Mapped[bytes] = mapped_column(LargeBinary, comment="raw bytes, as received")
+    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="without credentials")
+    verification: Mapped[str] = mapped_column(Text, comment="what proved that it is authentic")
+    source: Mapped[str] = mapped_column(Text, server_default="push", comment="push, or log: recovered by reconcile")
+    received_at: Mapped[datetime] = _now()
+    occurred_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True),
+        server_default=func.now(),
+        comment="push: when it was received; log: the first attempt's time",
+    )
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often processing was tried")
+    next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    processed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    error: Mapped[str | None] = mapped_column(Text, comment="of the last attempt")
+    confirmed_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when reconcile found it in the provider's log"
+    )
+    suspect: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="was in a batch whose worker died: processed alone"
+    )
+    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary, comment="SHA-256 of the event by value")
+    transaction_id: Mapped[str | None] = mapped_column(Text, comment="once understood")
+    card_holder_reference_id: Mapped[str | None] = mapped_column(Text, comment="once understood")

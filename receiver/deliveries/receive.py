@@ -1,0 +1,114 @@
+"""The journey of a delivery up to the answer: arrive, verify, store, wake a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from receiver.deliveries.authentication import authenticate
+from receiver.deliveries.challenge import answer_challenge
+from receiver.deliveries.headers import evidence
+from receiver.deliveries.store import Arrived, store
+from receiver.errors import MalformedRequest, NotAuthentic, NotJson, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg_pool import ConnectionPool
+    from werkzeug.datastructures import Headers
+
+    from receiver.deliveries.webhooks import Registered, WebhookDirectory
+    from receiver.settings import SignaturePolicy
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What receiving needs from the world around it."""
+
+    pool: ConnectionPool[Any]
+    webhooks: WebhookDirectory
+    signature_policy: SignaturePolicy
+    wake_worker: Callable[[], None]
+
+
+def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Callable[[], bytes]) -> int:
+    """Take one delivery and return its id; it is stored and committed by then.
+
+    Raises a ``DeliveryRefused`` that bears the answer's status, and whatever *read_body* raises for a body that is
+    too large. The order of the checks lets a stranger learn nothing: unknown and disabled endpoints look alike, and
+    what is wrong with a request's form is told only to who has proven to be OpenCard.
+    """
+    try:
+        webhook = intake.webhooks.find(endpoint_key)
+        body = read_body()
+        webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
+        arrived = _well_formed(headers, body, verification, webhook)
+        delivery_id = store(intake.pool, webhook, arrived)
+        if delivery_id is None:  # the webhook changed under us: judge by what it is now
+            webhook = intake.webhooks.read(endpoint_key)
+            webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
+            delivery_id = store(intake.pool, webhook, _well_formed(headers, body, verification, webhook))
+        if delivery_id is None:
+            raise StoreUnavailable
+    except (psycopg.Error, PoolTimeout) as error:
+        log.warning("delivery not stored", error=type(error).__name__)
+        raise StoreUnavailable from error
+    intake.wake_worker()
+    return delivery_id
+
+
+def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
+    """Return the ``X-Verify-Token`` for a challenge.
+
+    Raises ``UnknownEndpoint``, ``MalformedRequest``, or ``StoreUnavailable`` when the database cannot be asked.
+    """
+    try:
+        webhook = intake.webhooks.read(endpoint_key)
+    except (psycopg.Error, PoolTimeout) as error:
+        log.warning("challenge not answered", error=type(error).__name__)
+        raise StoreUnavailable from error
+    return answer_challenge(asked, webhook.secret)
+
+
+def _verify(
+    intake: Intake, endpoint_key: str, webhook: Registered, headers: Headers, body: bytes
+) -> tuple[Registered, str]:
+    """Return the webhook and the verdict; what was remembered of it is read anew before anything is refused."""
+    now = datetime.now(UTC)
+    try:
+        return webhook, authenticate(body, headers, webhook.expected(now), intake.signature_policy)
+    except NotAuthentic as refused:
+        current = intake.webhooks.reread(webhook, endpoint_key)
+        if current is None:
+            log.info("delivery refused", reason=refused.reason, webhook_id=webhook.id)
+            raise
+    try:
+        return current, authenticate(body, headers, current.expected(now), intake.signature_policy)
+    except NotAuthentic as refused:
+        log.info("delivery refused", reason=refused.reason, webhook_id=current.id)
+        raise
+
+
+def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Registered) -> Arrived:
+    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise NotJson
+    event = headers.get("X-Event", "").strip()
+    if not event:
+        raise MalformedRequest("the header X-Event is missing: it names the event", reason="no-event")
+    return Arrived(
+        event=event,
+        version=headers.get("X-Version"),
+        body=body,
+        headers=evidence(headers, custom_key=webhook.credentials.custom_key),
+        verification=verification,
+    )

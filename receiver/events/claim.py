@@ -1,0 +1,109 @@
+"""Claiming deliveries to work on, so that each is worked on by one worker, and one that kills its worker is isolated.
+
+Claimed rows are locked by the transaction that will write their outcome; if its process dies, PostgreSQL gives them
+back at once. So that the death leaves a trace, the claim is also noted in ``processing_batches``, in a transaction of
+its own; the note is deleted together with the outcome. A note whose deliveries nobody holds any more is abandoned:
+its deliveries are *suspects* and are worked on one at a time. A suspect that is abandoned alone has failed, and after
+``DEATHS`` times it is dead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from sqlalchemy import text
+
+from receiver.events.event import StoredDelivery
+from receiver.events.settle import Failure, settle_failures
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+log = structlog.stdlib.get_logger(__name__)
+
+DEATHS: Final = 3
+"""How often a delivery may end the work on it alone without an outcome before it is left to a person."""
+ABANDONED: Final = "processing ended without an outcome: the worker process died over this delivery, or took too long"
+
+_CLAIM: Final = """
+SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
+    delivery.source, delivery.occurred_at, delivery.attempts
+FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
+WHERE delivery.status IN ('pending', 'failed') AND delivery.next_attempt_at <= now() AND {which}
+    AND delivery.id NOT IN (SELECT unnest(delivery_ids) FROM receiver.processing_batches)
+ORDER BY delivery.next_attempt_at, delivery.id
+LIMIT :limit
+FOR UPDATE OF delivery SKIP LOCKED
+"""
+_CLAIM_BATCH: Final = text(_CLAIM.format(which="NOT delivery.suspect"))
+_CLAIM_SUSPECT: Final = text(_CLAIM.format(which="delivery.suspect"))
+# the server's start tells a note that a restart of PostgreSQL left behind from one that a process left behind
+_NOTE: Final = text(
+    "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
+    "VALUES (:delivery_ids, pg_postmaster_start_time()) RETURNING id"
+)
+_DELETE_NOTE: Final = text("DELETE FROM receiver.processing_batches WHERE id = :id")
+_NOTES: Final = text(
+    "SELECT id, delivery_ids, server_started_at = pg_postmaster_start_time() AS same_server "
+    "FROM receiver.processing_batches ORDER BY id FOR UPDATE SKIP LOCKED"
+)
+_WAITING: Final = text(
+    "SELECT count(*) FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed')"
+)
+_LOCKABLE: Final = text(
+    "SELECT id, attempts FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed') "
+    "FOR UPDATE SKIP LOCKED"
+)
+_SUSPECT: Final = text("UPDATE receiver.deliveries SET suspect = true WHERE id = ANY(:ids)")
+_DEATHS: Final = text(
+    "SELECT count(*) FROM receiver.processing_attempts WHERE delivery_id = :id AND error = :abandoned"
+)
+
+
+def claim_batch(connection: Connection, limit: int) -> list[StoredDelivery]:
+    """Lock and return up to *limit* deliveries whose time has come, in order of arrival; suspects are left out."""
+    return [StoredDelivery(**row) for row in connection.execute(_CLAIM_BATCH, {"limit": limit}).mappings()]
+
+
+def claim_suspect(connection: Connection) -> list[StoredDelivery]:
+    """Lock and return one suspect whose time has come; empty when there is none."""
+    return [StoredDelivery(**row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1}).mappings()]
+
+
+def note_claim(notes: Connection, claimed: list[StoredDelivery]) -> int:
+    """Leave the trace of a claim on *notes*, an autocommitting connection; return its id."""
+    return int(notes.scalar(_NOTE, {"delivery_ids": [delivery.id for delivery in claimed]}) or 0)
+
+
+def delete_note(connection: Connection, note_id: int) -> None:
+    """Take the trace back, together with the outcome that *connection* commits."""
+    connection.execute(_DELETE_NOTE, {"id": note_id})
+
+
+def recover_abandoned(engine: Engine) -> None:
+    """Look after the deliveries of workers that died over them."""
+    with engine.begin() as connection:
+        for note in connection.execute(_NOTES).mappings().all():
+            waiting = connection.scalar(_WAITING, {"ids": note["delivery_ids"]})
+            lockable = connection.execute(_LOCKABLE, {"ids": note["delivery_ids"]}).mappings().all()
+            if len(lockable) != waiting:
+                continue  # somebody is at it
+            delete_note(connection, note["id"])
+            if note["same_server"] and lockable:
+                _blame(connection, note["delivery_ids"], [dict(row) for row in lockable])
+
+
+def _blame(connection: Connection, noted: list[int], abandoned: list[dict[str, Any]]) -> None:
+    ids = [row["id"] for row in abandoned]
+    connection.execute(_SUSPECT, {"ids": ids})
+    if len(noted) > 1:
+        log.warning("batch abandoned; its deliveries are processed one at a time", deliveries=len(ids))
+        return
+    (row,) = abandoned
+    deaths = 1 + (connection.scalar(_DEATHS, {"id": row["id"], "abandoned": ABANDONED}) or 0)
+    log.error("delivery abandoned", delivery_id=row["id"], times=deaths)
+    settle_failures(
+        connection,
+        [Failure(row["id"], row["attempts"] + 1, ABANDONED, trace=None, retryable=deaths < DEATHS)],
+    )

@@ -1,0 +1,41 @@
+"""``card_holder.*``: what happens to a card holder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from receiver.events.card_holder_history import TIME_COLUMNS, card_holder_times
+from receiver.events.payloads import CardHolderPayload
+from receiver.events.registry import handles
+from receiver.events.retries import histories
+from receiver.records.models import CardHolder
+from receiver.records.upsert import insert_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from receiver.events.event import Event
+
+# the history is the truth and the row is locked, so it replaces what was there
+_REPLACE: Final = "ON CONFLICT (organization_reference_id, reference_id) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in (*TIME_COLUMNS.values(), "updated_at")
+)
+
+
+@handles(dict.fromkeys(TIME_COLUMNS, CardHolderPayload))
+def apply_card_holders(connection: Connection, events: Sequence[Event]) -> None:
+    """Write each card holder as the whole history tells it; the events are settled in the history already."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "organization_reference_id": organization,
+            "reference_id": reference,
+            **card_holder_times(mentions),
+            "updated_at": now,
+        }
+        for (organization, reference), mentions in histories(connection, events).items()
+    ]
+    insert_rows(connection, CardHolder, rows, on_conflict=_REPLACE)

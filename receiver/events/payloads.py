@@ -1,0 +1,206 @@
+"""The payloads OpenCard sends, typed. Unknown fields are no error: they stay in the event's document.
+
+Amounts are JSON numbers and become ``Decimal`` with the digits as sent; a text in their place is a mistake that a
+person has to see. Fields that may be null may be missing too. Lengths are bounded where a column is indexed.
+Source: the provider's event pages.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+IssuerReference = Annotated[str, msgspec.Meta(max_length=500)]
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+Number = Decimal | int
+Clock = Annotated[time, msgspec.Meta(tz=False)]
+WholeNumber = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The EMS's own id of an organization or a card holder."""
+
+    reference_id: Reference
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What all payloads have in common: nothing that each must have."""
+
+
+class CardHolderPayload(Payload, frozen=True):
+    """``card_holder.*``."""
+
+    card_holder: Owner
+    organization: Owner
+
+
+class TpaPayload(Payload, frozen=True):
+    """``tpa.signed``."""
+
+    id: Reference
+    organization: Owner
+    name: str | None = None
+    organization_number: str | None = None
+    url: str | None = None
+
+
+class TransactionPayload(Payload, frozen=True):
+    """``card.transaction.*``: a snapshot of the transaction in one state."""
+
+    id: Reference
+    state: Literal["authorized", "deleted", "cleared", "invoiced"]
+    card_holder: Owner
+    organization: Owner
+    receiptable: bool | None = None
+    card_issuer: str | None = None
+    card_issuer_reference: IssuerReference | None = None
+    card_issuer_customer_number: str | None = None
+    type: str | None = None
+    invoice_number: str | None = None
+    invoice_date: date | None = None
+    original_amount: Number | None = None
+    original_currency: str | None = None
+    vat_rate: Number | None = None
+    vat_amount: Number | None = None
+    vat_currency: str | None = None
+    accounting_amount: Number | None = None
+    accounting_currency: str | None = None
+    exchange_rate: Number | None = None
+    purchase_merchant: str | None = None
+    purchase_merchant_common: str | None = None
+    purchase_date: date | None = None
+    purchase_time: Clock | None = None
+    purchase_timezone: str | None = None
+    purchase_country: str | None = None
+    purchase_city: str | None = None
+    card_id: WholeNumber | None = None
+    card_product: str | None = None
+    card_type: str | None = None
+    card_last_four: str | None = None
+    mcc_code: str | None = None
+    mcc_text: str | None = None
+    mcc_top_level: str | None = None
+    branch_code: str | None = None
+    branch_text: str | None = None
+    category_text: str | None = None
+
+
+class AuthorizedPayload(TransactionPayload, frozen=True):
+    """``card.transaction.authorized``."""
+
+    state: Literal["authorized"]
+
+
+class ClearedPayload(TransactionPayload, frozen=True):
+    """``card.transaction.cleared``."""
+
+    state: Literal["cleared"]
+
+
+class DeletedPayload(TransactionPayload, frozen=True):
+    """``card.transaction.deleted``."""
+
+    state: Literal["deleted"]
+
+
+class InvoicedPayload(TransactionPayload, frozen=True):
+    """``card.transaction.invoiced``."""
+
+    state: Literal["invoiced"]
+
+
+class TransactionLink(msgspec.Struct, frozen=True):
+    """The transaction that an enrichment belongs to."""
+
+    id: Reference
+    card_issuer: str | None = None
+
+
+class EnrichmentPayload(Payload, frozen=True):
+    """What every enrichment of a transaction bears."""
+
+    transaction: TransactionLink
+    card_holder: Owner
+    organization: Owner
+
+
+class ReceiptPayload(EnrichmentPayload, frozen=True):
+    """``receipt.fetched``."""
+
+    url: Url
+    content_type: str | None = None
+    expiration_time: datetime | None = None
+    purchase_merchant: str | None = None
+    original_amount: Number | None = None
+    original_currency: str | None = None
+    purchase_date: date | None = None
+    purchase_time: Clock | None = None
+
+    def expires_at(self) -> datetime | None:
+        """Return until when the URL works (aware); a time without a zone is taken as UTC."""
+        moment = self.expiration_time
+        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+class VatTotalLine(msgspec.Struct, frozen=True):
+    """One of ``totals[]``."""
+
+    vat_amount: Number | None = None
+    taxable_amount: Number | None = None
+    total_amount: Number | None = None
+    currency: str | None = None
+
+
+class VatRateLine(VatTotalLine, frozen=True):
+    """One of ``vat_rates[]``."""
+
+    percentage: Number | None = None
+
+
+class VatPayload(EnrichmentPayload, frozen=True):
+    """``transaction.true.vat``."""
+
+    purchase_country: str | None = None
+    vat_rates: list[VatRateLine] | None = None
+    totals: list[VatTotalLine] | None = None
+
+
+class ItemLine(msgspec.Struct, frozen=True):
+    """One of ``line_items[]``."""
+
+    description: str | None = None
+    amount: Number | None = None
+    total_amount: Number | None = None
+    quantity: Number | None = None
+    currency: str | None = None
+
+
+class LineItemsPayload(EnrichmentPayload, frozen=True):
+    """``transaction.line.items``."""
+
+    line_items: list[ItemLine] | None = None
+
+
+class EnvironmentalImpactPayload(EnrichmentPayload, frozen=True):
+    """``environmental.impact.*``."""
+
+    carbon_emission_in_grams: Number | None = None
+    carbon_social_cost_amount: Number | None = None
+    carbon_social_cost_currency: str | None = None
+
+
+class InvoicePayload(Payload, frozen=True):
+    """``invoice.created``: announced, not live; it names no organization of the EMS."""
+
+    id: Reference | int
+    organization_number: str | None = None
+    invoice_number: str | None = None
+    no_of_transactions: WholeNumber | None = None
+    invoice_amount: Number | None = None
+    invoice_currency: str | None = None
+    invoice_date: date | None = None
+    due_date: date | None = None

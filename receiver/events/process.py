@@ -1,0 +1,211 @@
+"""The RQ job: from stored deliveries to changed records.
+
+``process_deliveries`` drains what waits, batch by batch; ``process_batch`` is the road of one batch. Claim, effect and
+outcome commit together, so a crash leaves the deliveries as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+from redis import RedisError
+from rq.timeouts import BaseTimeoutException
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+
+from receiver.db import engine_for
+from receiver.errors import EventError, WrongTenant
+from receiver.events.claim import claim_batch, claim_suspect, delete_note, note_claim, recover_abandoned
+from receiver.events.registry import load_handlers
+from receiver.events.retries import is_card_holder_event, new_by_sequence, new_by_value
+from receiver.events.settle import (
+    Failure,
+    Rejection,
+    settle_events,
+    settle_failures,
+    settle_rejections,
+)
+from receiver.events.understand import NotHandled, understand
+from receiver.queue import connect, wake_worker, worker_is_awake
+from receiver.records.feed import append_to_feed
+from receiver.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.events.event import Event, StoredDelivery
+    from receiver.records.upsert import Row
+
+log = structlog.stdlib.get_logger(__name__)
+
+BATCH_SIZE: Final = 500
+DRAIN_SECONDS: Final = 30.0
+"""How long one job goes on before it hands over to a next one: far below RQ's time-out."""
+
+
+class StopRequest:
+    """Whether the worker was asked to end: the job finishes its batch and leaves the rest to others."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+stop_request = StopRequest()
+
+
+def process_deliveries() -> None:
+    """Process everything that waits, then return. Run by RQ; any number may run at once."""
+    settings = load_settings(os.environ)
+    redis = connect(settings.redis_url)
+    engine = engine_for(settings.database_url, application="worker")
+    try:
+        worker_is_awake(redis)
+        if not drain(engine, wake_another=lambda: wake_worker(redis)):
+            wake_worker(redis)
+    except RedisError as error:  # what is left waits for the next wake-up, or for the sweep
+        log.warning("could not hand over to another worker", error=type(error).__name__)
+    except OperationalError as error:  # likewise; nothing is lost with the connection
+        log.warning("PostgreSQL is away; the sweep comes again", error=str(error.orig).partition("\n")[0])
+    finally:
+        engine.dispose()
+        redis.close()
+
+
+def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, batch_size: int = BATCH_SIZE) -> bool:
+    """Process batch by batch; return whether nothing is left that is due.
+
+    A full batch calls *wake_another*: there is work for a second worker. Suspects come after everything else.
+    """
+    recover_abandoned(engine)
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline and not stop_request.requested:
+        number = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
+        if number == batch_size:
+            wake_another()
+        elif number == 0 and process_batch(engine, claim_suspect) == 0:
+            return True
+    return False
+
+
+def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDelivery]]) -> int:
+    """Claim deliveries, apply them, and commit effect and outcome together; return how many were claimed."""
+    with engine.connect() as connection, connection.begin():
+        claimed = claim(connection)
+        if not claimed:
+            return 0
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as notes:
+            note = note_claim(notes, claimed)
+        try:
+            with connection.begin_nested():
+                apply(connection, claimed)
+        except BaseTimeoutException:
+            raise
+        except Exception as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            log.warning("batch failed; trying its deliveries one at a time", deliveries=len(claimed))
+            settle_failures(connection, one_at_a_time(connection, claimed))
+        delete_note(connection, note)
+    return len(claimed)
+
+
+def one_at_a_time(connection: Connection, claimed: Sequence[StoredDelivery]) -> list[Failure]:
+    """Apply each delivery by itself, and return the failures of those that do not let themselves be applied."""
+    failures = []
+    for delivery in claimed:
+        try:
+            with connection.begin_nested():
+                apply(connection, [delivery])
+        except BaseTimeoutException:
+            raise
+        except Exception as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            log.exception("delivery failed", delivery_id=delivery.id)
+            failures.append(_failure(delivery, error))
+    return failures
+
+
+def apply(connection: Connection, deliveries: Sequence[StoredDelivery]) -> None:
+    """Understand *deliveries*, tell events from retries, apply the events, and append them to the feed."""
+    events, rejections = understand_all(deliveries)
+    new, retries = tell_retries_apart(connection, events)
+    settle_rejections(connection, rejections)
+    settle_events(connection, retries, "duplicate")
+    settle_events(connection, new, "processed")
+    apply_events(connection, new)
+    append_to_feed(connection, [_feed_row(event) for event in new])
+
+
+def understand_all(deliveries: Sequence[StoredDelivery]) -> tuple[list[Event], list[Rejection]]:
+    """Return the events in *deliveries*, oldest first, and what makes no sense, with the reason."""
+    handlers = load_handlers()
+    events, rejections = [], []
+    for delivery in sorted(deliveries, key=lambda delivery: (delivery.occurred_at, delivery.id)):
+        try:
+            events.append(understand(delivery, handlers))
+        except NotHandled as error:
+            rejections.append(Rejection(delivery, "ignored", str(error)))
+        except WrongTenant as error:
+            rejections.append(Rejection(delivery, "quarantined", str(error)))
+        except EventError as error:
+            rejections.append(Rejection(delivery, "dead", str(error)))
+    return events, rejections
+
+
+def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+    """Return the new events, oldest first, and the retries.
+
+    Among the new ones may be stored deliveries of before that were taken for retries. Events that a later batch has
+    to judge are in neither list and go on waiting.
+    """
+    by_sequence = [event for event in events if is_card_holder_event(event)]
+    by_value = [event for event in events if not is_card_holder_event(event)]
+    new_holders, revalued = new_by_sequence(connection, by_sequence)
+    new_values, later = new_by_value(connection, by_value)
+    new_ids = new_holders | new_values
+    handlers = load_handlers()
+    new = [event for event in events if event.delivery_id in new_ids]
+    new += [understand(delivery, handlers) for delivery in revalued]
+    retries = [event for event in events if event.delivery_id not in new_ids | later]
+    return sorted(new, key=lambda event: (event.occurred_at, event.delivery_id)), retries
+
+
+def apply_events(connection: Connection, events: Sequence[Event]) -> None:
+    """Hand each event to its handler, all events of one handler at once."""
+    handlers = load_handlers()
+    for apply_them in dict.fromkeys(handler.apply for handler in handlers.values()):
+        theirs = [event for event in events if handlers[event.name].apply is apply_them]
+        if theirs:
+            apply_them(connection, theirs)
+
+
+def _feed_row(event: Event) -> Row:
+    return {
+        "type": event.name,
+        "organization_reference_id": event.organization_reference_id,
+        "card_holder_reference_id": event.card_holder_reference_id,
+        "transaction_id": event.transaction_id,
+        "occurred_at": event.occurred_at,
+        "source": event.source,
+        "delivery_id": event.delivery_id,
+        "payload": msgspec.Raw(event.document),
+    }
+
+
+def _failure(delivery: StoredDelivery, error: Exception) -> Failure:
+    """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry."""
+    said = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else str(error)
+    return Failure(
+        delivery_id=delivery.id,
+        number=delivery.attempts + 1,
+        error=f"{type(error).__name__}: {said}",
+        trace="".join(traceback.format_exception(error, limit=-20)),
+        retryable=not isinstance(error, DataError),
+    )

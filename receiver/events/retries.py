@@ -1,0 +1,178 @@
+"""Is it new? Tells events from retries, for there is no delivery id.
+
+By value: a transaction snapshot or an enrichment equal to one that was taken for an event within a day is a retry,
+whatever came between. By sequence: card-holder events, see ``card_holder_history``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from receiver.events.card_holder_history import TIME_COLUMNS, Mention, newly_events
+from receiver.events.event import StoredDelivery
+from receiver.records.upsert import rows_parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from receiver.events.event import Event
+
+WINDOW: Final = timedelta(days=1)
+"""How far apart two equal events are to be two."""
+
+HolderKey = tuple[str, str]
+
+# One statement decides and remembers, and holds the row's lock until the commit: a second worker with the same event
+# waits, and then sees it.
+_REMEMBER: Final = text(
+    """
+INSERT INTO receiver.known_events AS known (fingerprint, occurrences, delivery_ids)
+SELECT fingerprint, ARRAY[occurred_at], ARRAY[delivery_id]
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS told (fingerprint bytea, occurred_at timestamptz, delivery_id bigint)
+ON CONFLICT (fingerprint) DO UPDATE
+SET occurrences = known.occurrences || excluded.occurrences,
+    delivery_ids = known.delivery_ids || excluded.delivery_ids
+WHERE NOT EXISTS (
+    SELECT FROM unnest(known.occurrences) AS before (occurred_at)
+    WHERE before.occurred_at BETWEEN excluded.occurrences[1] - CAST(:time_window AS interval)
+        AND excluded.occurrences[1] + CAST(:time_window AS interval)
+)
+RETURNING delivery_ids[array_upper(delivery_ids, 1)]
+"""
+)
+_IN_FEED: Final = text("SELECT delivery_id FROM ems.events WHERE delivery_id = ANY(:ids)")
+_KNOWN_BY: Final = text(
+    "SELECT delivery_id FROM receiver.known_events, unnest(delivery_ids) AS delivery_id "
+    "WHERE fingerprint = ANY(:fingerprints)"
+)
+_LOCK_CARD_HOLDERS: Final = text(
+    """
+INSERT INTO ems.card_holders AS stored (organization_reference_id, reference_id, updated_at)
+SELECT organization_reference_id, reference_id, clock_timestamp()
+FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS holder (organization_reference_id text, reference_id text)
+ON CONFLICT (organization_reference_id, reference_id) DO UPDATE SET reference_id = excluded.reference_id
+"""
+)
+_HISTORY: Final = text(
+    """
+SELECT delivery.id, delivery.event, delivery.version, delivery.body, delivery.source, delivery.occurred_at,
+    delivery.attempts, holder.organization_reference_id, holder.reference_id,
+    delivery.status = 'processed' OR EXISTS (
+        SELECT FROM ems.events AS event WHERE event.delivery_id = delivery.id
+    ) AS counted
+FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS holder (organization_reference_id text, reference_id text)
+JOIN receiver.deliveries AS delivery ON delivery.card_holder_reference_id = holder.reference_id
+    AND delivery.event LIKE 'card\\_holder.%' AND delivery.status IN ('processed', 'duplicate')
+JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
+    AND webhook.organization_reference_id = holder.organization_reference_id
+"""
+)
+
+
+def is_card_holder_event(event: Event) -> bool:
+    """Return whether *event* is valued by sequence."""
+    return event.name in TIME_COLUMNS
+
+
+def new_by_value(connection: Connection, events: Sequence[Event]) -> tuple[set[int], set[int]]:
+    """Return the deliveries of *events* (oldest first) that are new, and those to be judged in a later batch.
+
+    A delivery that was taken for the event before (a replay) is new again. Two equal events of one batch that are
+    more than a day apart cannot be judged by one statement, so the later one waits.
+    """
+    first: dict[bytes, Event] = {}
+    later: set[int] = set()
+    for event in events:
+        known = first.setdefault(event.fingerprint, event)
+        if event.occurred_at - known.occurred_at > WINDOW:
+            later.add(event.delivery_id)
+    if not first:
+        return set(), later
+    candidates = [first[fingerprint] for fingerprint in sorted(first)]
+    new = set(
+        connection.scalars(
+            _REMEMBER,
+            {
+                "rows": rows_parameter(
+                    [
+                        {
+                            "fingerprint": "\\x" + event.fingerprint.hex(),
+                            "occurred_at": event.occurred_at,
+                            "delivery_id": event.delivery_id,
+                        }
+                        for event in candidates
+                    ]
+                ),
+                "time_window": WINDOW,
+            },
+        )
+    )
+    refused = [event.fingerprint for event in candidates if event.delivery_id not in new]
+    if refused:
+        known_by = set(connection.scalars(_KNOWN_BY, {"fingerprints": refused}))
+        new |= {event.delivery_id for event in events if event.delivery_id in known_by}
+    return new, later
+
+
+def new_by_sequence(connection: Connection, events: Sequence[Event]) -> tuple[set[int], list[StoredDelivery]]:
+    """Return the deliveries of card-holder *events* that are new, and stored retries that turn out to be events.
+
+    Locks the card holders until the commit, so that their histories grow one event at a time.
+    """
+    keys = sorted({_holder(event) for event in events})
+    if not keys:
+        return set(), []
+    connection.execute(_LOCK_CARD_HOLDERS, {"keys": _keys_parameter(keys)})
+    own = {event.delivery_id for event in events}
+    replayed = set(connection.scalars(_IN_FEED, {"ids": list(own)}))
+    mentions: dict[HolderKey, list[Mention]] = defaultdict(list)
+    stored: dict[int, StoredDelivery] = {}
+    for row in read_history(connection, keys):
+        if row["id"] not in own:
+            mentions[row["organization_reference_id"], row["reference_id"]].append(_mention(row))
+            stored[row["id"]] = _stored_delivery(row)
+    for event in events:
+        mentions[_holder(event)].append(
+            Mention(event.delivery_id, event.name, event.occurred_at, counted=event.delivery_id in replayed),
+        )
+    chosen = set[int]().union(*(newly_events(mentions[key]) for key in keys))
+    return chosen & own | replayed, [stored[delivery_id] for delivery_id in sorted(chosen - own)]
+
+
+def histories(connection: Connection, events: Sequence[Event]) -> dict[HolderKey, list[Mention]]:
+    """Return all mentions of the card holders of *events*, those settled just now too."""
+    keys = sorted({_holder(event) for event in events})
+    mentions: dict[HolderKey, list[Mention]] = {key: [] for key in keys}
+    for row in read_history(connection, keys):
+        mentions[row["organization_reference_id"], row["reference_id"]].append(_mention(row))
+    return mentions
+
+
+def read_history(connection: Connection, keys: Sequence[HolderKey]) -> list[dict[str, Any]]:
+    """Return the settled deliveries about card holders."""
+    return [dict(row) for row in connection.execute(_HISTORY, {"keys": _keys_parameter(keys)}).mappings()]
+
+
+def _keys_parameter(keys: Sequence[HolderKey]) -> str:
+    return rows_parameter(
+        [{"organization_reference_id": organization, "reference_id": reference} for organization, reference in keys]
+    )
+
+
+def _holder(event: Event) -> HolderKey:
+    return event.organization_reference_id, event.card_holder_reference_id or ""
+
+
+def _mention(row: dict[str, Any]) -> Mention:
+    return Mention(row["id"], row["event"], row["occurred_at"], counted=row["counted"])
+
+
+def _stored_delivery(row: dict[str, Any]) -> StoredDelivery:
+    names = ("id", "organization_reference_id", "event", "version", "body", "source", "occurred_at", "attempts")
+    return StoredDelivery(**{name: row[name] for name in names})

@@ -1,0 +1,173 @@
+"""From a stored delivery to an event: pure, exact, and with a clear word for everything that makes no sense."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from receiver.errors import EventError, PayloadError, WrongTenant
+from receiver.events.catalogue import canonical_name
+from receiver.events.event import Event, StoredDelivery
+from receiver.events.payloads import CardHolderPayload, EnrichmentPayload, TransactionPayload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from receiver.events.payloads import Payload
+    from receiver.events.registry import Handler
+
+SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
+"""Values of ``X-Version`` that this code understands; the header may be absent."""
+NUMBER_DIGITS: Final = 1000
+"""How many digits a number may have before or after its point; PostgreSQL takes more, money needs less."""
+NUL_ESCAPE: Final = b"\\u0000"
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+_WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
+
+
+class NotHandled(EventError):
+    """An event or version that this release does not know; kept, and handled by a replay after an upgrade."""
+
+
+def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Event:
+    """Return the event in *delivery*.
+
+    Raises ``NotHandled`` for an unknown event or version, ``WrongTenant`` when the payload names another
+    organization, ``PayloadError`` with the field and the reason when it cannot be understood.
+    """
+    name = canonical_name(delivery.event)
+    if name is None or name not in handlers:
+        raise NotHandled(f"unknown event {delivery.event!r}")
+    if delivery.version is not None and delivery.version.strip() not in SUPPORTED_VERSIONS:
+        raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
+    content = decode(delivery.body)
+    _check_tenant(content, delivery.organization_reference_id)
+    document = delivery.body
+    if NUL_ESCAPE in document:
+        content = without_nul(content)
+        document = _TO_JSON.encode(content)
+    payload = _typed(content, handlers[name].payload_type)
+    return Event(
+        delivery_id=delivery.id,
+        name=name,
+        organization_reference_id=delivery.organization_reference_id,
+        card_holder_reference_id=_card_holder(payload),
+        transaction_id=_transaction(payload),
+        occurred_at=delivery.occurred_at,
+        source=delivery.source,
+        fingerprint=fingerprint(name, delivery.body),
+        payload=payload,
+        document=document,
+    )
+
+
+def fingerprint(name: str, body: bytes) -> bytes:
+    """Return the SHA-256 of an event by value: key order, spacing and ``45`` / ``45.0`` do not count.
+
+    Raises ``PayloadError`` when *body* is not JSON.
+    """
+    by_value = _TO_SORTED_JSON.encode(_decoded(_BY_VALUE, body))
+    return hashlib.sha256(name.encode() + b"\0" + by_value).digest()
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in *body*, its numbers exact. Raises ``PayloadError``."""
+    content = _decoded(_EXACT, body)
+    if not isinstance(content, dict):
+        raise PayloadError("body", "not a JSON object")
+    return content
+
+
+def without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return *value* with U+FFFD for NUL in every text: PostgreSQL refuses NUL, and the raw bytes keep it."""
+    if isinstance(value, str):
+        return value.replace("\0", REPLACEMENT)
+    if isinstance(value, dict):
+        return {key.replace("\0", REPLACEMENT): without_nul(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    return value
+
+
+def _exact(digits: str) -> Decimal:
+    try:
+        number = Decimal(digits)
+    except InvalidOperation:
+        raise PayloadError("body", "a number is out of range") from None
+    _, _, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or exponent < -NUMBER_DIGITS or number.adjusted() > NUMBER_DIGITS:
+        raise PayloadError("body", f"a number has more than {NUMBER_DIGITS} digits before or after its point")
+    return number
+
+
+def _by_value(digits: str) -> Decimal | int:
+    """Return the same object for every spelling of a number: ``45.0``, ``4.5e1`` and ``45`` are 45."""
+    number = _exact(digits)
+    whole = int(number)
+    return whole if whole == number else _shortest(number)
+
+
+def _shortest(fraction: Decimal) -> Decimal:
+    # not Decimal.normalize(), which rounds to the context's precision
+    return Decimal(format(fraction, "f").rstrip("0"))
+
+
+_EXACT: Final = msgspec.json.Decoder(float_hook=_exact)
+_BY_VALUE: Final = msgspec.json.Decoder(float_hook=_by_value)
+_TO_JSON: Final = msgspec.json.Encoder(decimal_format="number")
+_TO_SORTED_JSON: Final = msgspec.json.Encoder(decimal_format="number", order="sorted")
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PayloadError("body", f"not JSON: {error}") from None
+    except RecursionError:
+        raise PayloadError("body", "nested too deeply") from None
+
+
+def _check_tenant(content: dict[str, Any], expected: str) -> None:
+    """Refuse a payload of another organization before anything else of it is looked at."""
+    organization = content.get("organization")
+    found = organization.get("reference_id") if isinstance(organization, dict) else None
+    if isinstance(found, str) and found != expected:
+        raise WrongTenant(expected=expected, found=found)
+
+
+def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
+    try:
+        return msgspec.convert(content, payload_type, builtin_types=(Decimal,))
+    except msgspec.ValidationError as error:
+        raise _payload_error(str(error)) from None
+
+
+def _payload_error(text: str) -> PayloadError:
+    """Return msgspec's words as field and reason."""
+    where = _WHERE.search(text)
+    path = where["path"] if where else ""
+    reason = _WHERE.sub("", text)
+    missing = _MISSING.search(reason)
+    if missing:
+        return PayloadError(f"{path}.{missing['field']}".lstrip("."), "missing")
+    return PayloadError(path or "body", reason[:1].lower() + reason[1:])
+
+
+def _card_holder(payload: Payload) -> str | None:
+    if isinstance(payload, (TransactionPayload, EnrichmentPayload, CardHolderPayload)):
+        return payload.card_holder.reference_id
+    return None
+
+
+def _transaction(payload: Payload) -> str | None:
+    if isinstance(payload, TransactionPayload):
+        return payload.id
+    if isinstance(payload, EnrichmentPayload):
+        return payload.transaction.id
+    return None

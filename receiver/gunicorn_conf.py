@@ -1,0 +1,39 @@
+"""gunicorn's settings, as a module: ``gunicorn --config python:receiver.gunicorn_conf receiver.wsgi:app``.
+
+Settings are validated here, before any process is forked: a wrong one ends the start with exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from receiver.errors import ConfigurationError
+from receiver.settings import load_settings
+
+try:
+    _settings = load_settings(os.environ)
+except ConfigurationError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(2)
+
+bind = f"0.0.0.0:{_settings.port}"
+workers = _settings.web_concurrency
+worker_class = "gthread"
+threads = 16
+keepalive = 75
+graceful_timeout = 30
+timeout = 60
+max_requests = 0
+loglevel = _settings.log_level.lower()
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108 - heartbeats without disk
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
+
+
+def worker_exit(_server: object, worker: object) -> None:
+    """Send the last wake-up and give the connections back when a process ends."""
+    application = getattr(worker, "wsgi", None)
+    if application is not None:
+        application.extensions["receiver.close"]()

@@ -1,0 +1,51 @@
+"""Structured logs: JSON for machines, colour for people, on standard error. No bodies, no secrets, no personal data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from receiver.settings import LogFormat
+
+QUIET_LOGGERS = {"httpx": logging.WARNING, "rq": logging.WARNING, "alembic": logging.WARNING}
+"""Loggers of libraries whose everyday lines say nothing an operator needs, and from which level on they speak."""
+
+
+def configure_logs(*, level: str, log_format: LogFormat) -> None:
+    """Send every log line of this process, the libraries' too, through one renderer to standard error."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor
+    if log_format is LogFormat.JSON:
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name, at_least in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(max(at_least, logging.getLevelNamesMapping()[level]))

@@ -1,0 +1,103 @@
+"""The wake-up of the workers through RQ. The queue carries no data: PostgreSQL knows what waits."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import structlog
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq import Queue
+
+log = structlog.stdlib.get_logger(__name__)
+
+QUEUE: Final = "receiver"
+PROCESS_DELIVERIES: Final = "receiver.events.process.process_deliveries"
+"""The job, by name: who wakes never imports what it wakes."""
+JOB_TIMEOUT: Final = 180
+"""Seconds after which RQ ends a job that hangs; a job by itself stops much sooner."""
+FAILURE_TTL: Final = 3600
+"""Seconds that RQ keeps a failed job; the evidence that counts is in PostgreSQL."""
+
+WAITING: Final = "receiver:process-deliveries:waiting"
+"""Set while a wake-up waits for a worker, so that a flood of deliveries enqueues one job."""
+WAITING_SECONDS: Final = 5
+"""After this long a wake-up counts as lost, and the next one is sent."""
+
+SHORT_TIMEOUT: Final = 0.5
+"""Seconds that waking may wait for Redis."""
+LONG_TIMEOUT: Final = 10.0
+
+
+def connect(redis_url: str, *, timeout: float = LONG_TIMEOUT) -> Redis:
+    """Return a client that gives up after *timeout* seconds and does not try again by itself. Connects on first use."""
+    return Redis.from_url(
+        redis_url,
+        socket_connect_timeout=min(timeout, 5.0),
+        socket_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+
+
+def wake_worker(redis: Redis) -> bool:
+    """Enqueue the processing job unless one is waiting; return whether it was enqueued. Raises ``RedisError``."""
+    if not redis.set(WAITING, 1, nx=True, ex=WAITING_SECONDS):
+        return False
+    Queue(QUEUE, connection=redis).enqueue(
+        PROCESS_DELIVERIES, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=FAILURE_TTL
+    )
+    return True
+
+
+def worker_is_awake(redis: Redis) -> None:
+    """Let the next delivery enqueue a job again; called by the job before it looks for work. Raises ``RedisError``."""
+    redis.delete(WAITING)
+
+
+class WakeUp:
+    """Wakes workers from a thread of its own, so that Redis never delays or fails a request.
+
+    The first call wakes at once; those that come while it is at it, or in the short pause after, are one wake-up.
+    After a failure it holds still for a while: the scheduler's sweep finds what waits.
+    """
+
+    def __init__(self, redis_url: str, *, pause: float = 0.01, pause_after_failure: float = 2.0) -> None:
+        self._redis = connect(redis_url, timeout=SHORT_TIMEOUT)
+        self._pause = pause
+        self._pause_after_failure = pause_after_failure
+        self._wanted = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start = threading.Lock()
+
+    def __call__(self) -> None:
+        """Ask for a wake-up; returns at once and never raises."""
+        self._wanted.set()
+        if self._thread is None:
+            with self._start:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="wake-up", daemon=True)
+                    self._thread.start()
+
+    def close(self) -> None:
+        """Send what was asked for and end the thread."""
+        self._closing.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2 * SHORT_TIMEOUT)
+        self._redis.close()
+
+    def _run(self) -> None:
+        while self._wanted.wait():
+            self._wanted.clear()
+            pause = self._pause
+            try:
+                wake_worker(self._redis)
+            except RedisError as error:
+                pause = self._pause_after_failure
+                log.warning("worker not woken; the sweep will", error=type(error).__name__)
+            if self._closing.wait(pause):
+                return

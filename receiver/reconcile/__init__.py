@@ -1,0 +1,1 @@
+"""Reconcile: the provider's delivery log against the stored deliveries. So far, its tables."""

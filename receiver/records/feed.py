@@ -1,0 +1,50 @@
+"""Appending to the change feed ``ems.events``, without holes for its readers.
+
+Positions are given out under one lock that is held until the commit, so that whoever has read position *n* never
+misses a smaller one that commits later. Therefore this comes last in a transaction: the lock is short.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.records.models import Event
+from receiver.records.upsert import Row, rows_parameter, table_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+FEED_LOCK: Final = 0x0C4D_0002
+"""Key of the advisory lock under which positions are given out."""
+CHANNEL: Final = "ems_events"
+
+_COLUMNS: Final = ", ".join(
+    column.name for column in table_of(Event).columns if column.name not in {"position", "recorded_at"}
+)
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
+_APPEND: Final = text(
+    f"""
+WITH appended AS (
+    INSERT INTO ems.events ({_COLUMNS}, recorded_at)
+    SELECT {_COLUMNS}, clock_timestamp() FROM jsonb_populate_recordset(NULL::ems.events, CAST(:rows AS jsonb))
+    ON CONFLICT (delivery_id) DO NOTHING
+    RETURNING position
+)
+SELECT pg_notify('{CHANNEL}', max(position)::text) FROM appended HAVING count(*) > 0
+"""  # noqa: S608 - names come from the model
+)
+
+
+def append_to_feed(connection: Connection, rows: Sequence[Row]) -> None:
+    """Append *rows* (the columns of ``ems.events`` but ``position`` and ``recorded_at``) and notify the readers.
+
+    An event that is in the feed already (a replay) is not repeated.
+    """
+    if not rows:
+        return
+    connection.execute(_LOCK, {"key": FEED_LOCK})
+    connection.execute(_APPEND, {"rows": rows_parameter(rows)})

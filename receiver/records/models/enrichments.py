@@ -1,0 +1,166 @@
+"""What is known of a purchase beside the card network: receipt, VAT, items, CO2, and the issuer's invoices.
+
+No foreign keys to ``transactions``: an enrichment may come before its transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from decimal import Decimal
+
+from sqlalchemy import Integer
+from sqlalchemy.orm import Mapped, mapped_column
+
+from receiver.db import EMS, Base
+from receiver.records.models import columns as c
+
+ISSUER = "Issuer of the card (source: transaction.card_issuer); null when not told"
+LINE = "Position in the merchant's list, from 1"
+
+
+def _line_number() -> Mapped[int]:
+    return mapped_column(Integer, primary_key=True, autoincrement=False, comment=LINE)
+
+
+class Receipt(Base):
+    """A digital receipt matched to a purchase."""
+
+    __tablename__ = "receipts"
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "Digital receipts matched to purchases, and the stored file of each once downloaded.",
+        },
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
+    url: Mapped[str] = c.key("Address of the file at OpenCard; expires")
+    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
+    card_issuer: Mapped[str | None] = c.text(ISSUER)
+    content_type: Mapped[str | None] = c.text("Media type of the file; null when not told")
+    expiration_time: Mapped[datetime | None] = c.moment(
+        "Until when url works, in UTC (OpenCard tells no zone; taken as UTC); null when not told"
+    )
+    purchase_merchant: Mapped[str | None] = c.text("Merchant on the receipt; null when not told")
+    original_amount: Mapped[Decimal | None] = c.amount("Amount on the receipt, in major units; null when not told")
+    original_currency: Mapped[str | None] = c.text("Currency of original_amount (ISO 4217); null when not told")
+    purchase_date: Mapped[date | None] = c.day("Day on the receipt; null when not told")
+    purchase_time: Mapped[time | None] = c.clock("Time of day on the receipt, local to the shop; null when not told")
+    fetched_at: Mapped[datetime] = c.required_moment("When the receipt's event was learned, in UTC")
+    file_key: Mapped[str | None] = c.text("Name of the stored file; null until downloaded")
+    file_size: Mapped[int | None] = c.whole_number("Size of the stored file in bytes; null until downloaded")
+    file_sha256: Mapped[str | None] = c.text("SHA-256 of the stored file, hexadecimal; null until downloaded")
+    downloaded_at: Mapped[datetime | None] = c.moment("When the file was stored, in UTC; null until downloaded")
+    download_error: Mapped[str | None] = c.text("Why the last download failed; null when none failed")
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+
+
+class VatRate(Base):
+    """VAT of one rate on the merchant's receipt."""
+
+    __tablename__ = "vat_rates"
+    __table_args__ = (
+        {"schema": EMS, "comment": "VAT by rate from the merchant's receipt; a newer event replaces a purchase's set."},
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
+    line_number: Mapped[int] = _line_number()
+    vat_amount: Mapped[Decimal | None] = c.amount("VAT of this rate, in major units; null when not told")
+    taxable_amount: Mapped[Decimal | None] = c.amount("Amount without VAT, in major units; null when not told")
+    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units; null when not told")
+    percentage: Mapped[Decimal | None] = c.amount("The rate in percent (25 means 25 %); null when not told")
+    currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
+    purchase_country: Mapped[str | None] = c.text("Country of the purchase (ISO 3166 alpha-2); null when not told")
+    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
+    card_issuer: Mapped[str | None] = c.text(ISSUER)
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+
+
+class VatTotal(Base):
+    """VAT in total on the merchant's receipt."""
+
+    __tablename__ = "vat_totals"
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "VAT in total from the merchant's receipt; a newer event replaces a purchase's set.",
+        },
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
+    line_number: Mapped[int] = _line_number()
+    vat_amount: Mapped[Decimal | None] = c.amount("VAT in total, in major units; null when not told")
+    taxable_amount: Mapped[Decimal | None] = c.amount("Amount without VAT, in major units; null when not told")
+    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units; null when not told")
+    currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
+    purchase_country: Mapped[str | None] = c.text("Country of the purchase (ISO 3166 alpha-2); null when not told")
+    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
+    card_issuer: Mapped[str | None] = c.text(ISSUER)
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+
+
+class LineItem(Base):
+    """An item bought."""
+
+    __tablename__ = "line_items"
+    __table_args__ = ({"schema": EMS, "comment": "Items bought; a newer event replaces a purchase's set."},)
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
+    line_number: Mapped[int] = _line_number()
+    description: Mapped[str | None] = c.text("What was bought; null when not told")
+    amount: Mapped[Decimal | None] = c.amount("Price of one, in major units; null when not told")
+    total_amount: Mapped[Decimal | None] = c.amount("Price of the line, in major units; null when not told")
+    quantity: Mapped[Decimal | None] = c.amount("How many, or how much; null when not told")
+    currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
+    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
+    card_issuer: Mapped[str | None] = c.text(ISSUER)
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+
+
+class EnvironmentalImpact(Base):
+    """The CO2 of a purchase as one provider reckons it."""
+
+    __tablename__ = "environmental_impacts"
+    __table_args__ = ({"schema": EMS, "comment": "CO2 of purchases, one row for each provider of the figure."},)
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
+    provider: Mapped[str] = c.key("aland_index, deedster, or unspecified where the event names none")
+    carbon_emission_in_grams: Mapped[Decimal | None] = c.amount("Emission in grams of CO2; null when not told")
+    carbon_social_cost_amount: Mapped[Decimal | None] = c.amount("Social cost, in major units; null when not told")
+    carbon_social_cost_currency: Mapped[str | None] = c.text("Currency of the cost (ISO 4217); null when not told")
+    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
+    card_issuer: Mapped[str | None] = c.text(ISSUER)
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+
+
+class Invoice(Base):
+    """An invoice of the card issuer."""
+
+    __tablename__ = "invoices"
+    __table_args__ = ({"schema": EMS, "comment": "Invoices of the card issuer (announced by OpenCard, not live yet)."},)
+
+    organization_reference_id: Mapped[str] = c.key(
+        "The EMS's own id of the organization (source: the webhook that brought it)"
+    )
+    id: Mapped[str] = c.key("OpenCard's id of the invoice")
+    organization_number: Mapped[str | None] = c.text("Company registration number; null when not told")
+    invoice_number: Mapped[str | None] = c.text("Number of the invoice; null when not told")
+    no_of_transactions: Mapped[int | None] = c.whole_number("How many transactions it bills; null when not told")
+    invoice_amount: Mapped[Decimal | None] = c.amount("Amount of the invoice, in major units; null when not told")
+    invoice_currency: Mapped[str | None] = c.text("Currency of the invoice (ISO 4217); null when not told")
+    invoice_date: Mapped[date | None] = c.day("Date of the invoice; null when not told")
+    due_date: Mapped[date | None] = c.day("Date by which it is to be paid; null when not told")
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)

@@ -1,0 +1,58 @@
+"""Card holders and the processing authorizations (TPAs) of their organizations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy.orm import Mapped
+
+from receiver.db import EMS, Base
+from receiver.records.models import columns as c
+
+
+class CardHolder(Base):
+    """What has happened to a card holder, and when."""
+
+    __tablename__ = "card_holders"
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so the times are "
+            "those at which we learned of them. Where an event happened more than once, its newest time.",
+        },
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    reference_id: Mapped[str] = c.key(c.CARD_HOLDER)
+    created_at: Mapped[datetime | None] = c.moment("When created through the API, in UTC; null when never told")
+    identified_at: Mapped[datetime | None] = c.moment(
+        "When the identity was linked, in UTC: transactions follow; null when never told"
+    )
+    signed_pdpc_at: Mapped[datetime | None] = c.moment(
+        "When the consent (PDPC) was signed, in UTC; null when never told"
+    )
+    email_delivered_at: Mapped[datetime | None] = c.moment(
+        "When the consent e-mail was delivered, in UTC; null when never told"
+    )
+    email_failed_at: Mapped[datetime | None] = c.moment("When the consent e-mail bounced, in UTC; null when never told")
+    deleted_at: Mapped[datetime | None] = c.moment("When deleted, in UTC; null again once created anew")
+    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+
+
+class Tpa(Base):
+    """A signed processing authorization of an organization."""
+
+    __tablename__ = "tpas"
+    __table_args__ = (
+        {"schema": EMS, "comment": "Processing authorizations (TPAs) of organizations, once fully signed."},
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    id: Mapped[str] = c.key("OpenCard's id of the TPA")
+    name: Mapped[str | None] = c.text("Name of the organization on the TPA; null when not told")
+    organization_number: Mapped[str | None] = c.text("Company registration number; null when not told")
+    url: Mapped[str | None] = c.text("Address of the signed PDF at OpenCard; null when not told")
+    signed_at: Mapped[datetime] = c.required_moment("When first learned as signed, in UTC")
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)

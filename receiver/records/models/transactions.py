@@ -1,0 +1,134 @@
+"""Card transactions: the current row of each, and every snapshot that led to it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Mapped, mapped_column
+
+from receiver.db import EMS, Base
+from receiver.records.models import columns as c
+
+STATES = "state IN ('authorized', 'deleted', 'cleared', 'invoiced')"
+
+
+class Transaction(Base):
+    """A card purchase as it stands now: the snapshot of the highest state, the newest among equals."""
+
+    __tablename__ = "transactions"
+    __table_args__ = (
+        CheckConstraint(STATES, name="state"),
+        Index("ix_transactions_card_holder", "organization_reference_id", "card_holder_reference_id"),
+        Index("ix_transactions_state_updated_at", "state", "updated_at"),
+        Index(
+            "ix_transactions_cleared_card_issuer_reference",
+            "cleared_card_issuer_reference",
+            postgresql_where=sql("cleared_card_issuer_reference IS NOT NULL"),
+        ),
+        {
+            "schema": EMS,
+            "comment": "Card purchases, one row each, as they stand now: the snapshot of the highest state "
+            "(authorized < deleted < cleared < invoiced), the newest among equals. A deleted purchase stays as a row.",
+        },
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    id: Mapped[str] = c.key("OpenCard's id of the transaction, the same through all its states")
+    state: Mapped[str] = c.required_text("authorized, deleted, cleared or invoiced: what holds now")
+    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
+    receiptable: Mapped[bool | None] = c.yes_or_no("Whether a digital receipt can be fetched; null when not told")
+    card_issuer: Mapped[str | None] = c.text("Issuer of the card; null when not told")
+    card_issuer_reference: Mapped[str | None] = c.text(
+        "The issuer's reference of the current state; differs per state, not unique; null when not told"
+    )
+    card_issuer_customer_number: Mapped[str | None] = c.text("The issuer's number of the customer; null when not told")
+    type: Mapped[str | None] = c.text("Kind of transaction as the issuer names it; null when not told")
+    invoice_number: Mapped[str | None] = c.text("Number of the issuer's invoice; null until invoiced")
+    invoice_date: Mapped[date | None] = c.day("Date of the issuer's invoice; null until invoiced")
+    original_amount: Mapped[Decimal | None] = c.amount(
+        "Amount in the currency of the purchase, in major units; negative for a refund; may change until cleared"
+    )
+    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not told")
+    vat_rate: Mapped[Decimal | None] = c.amount(
+        "VAT rate from the card network, often wrong; the ledger prefers the merchant's; null when not told"
+    )
+    vat_amount: Mapped[Decimal | None] = c.amount(
+        "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not told"
+    )
+    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217); null when not told")
+    accounting_amount: Mapped[Decimal | None] = c.amount(
+        "Amount in the customer's home currency, in major units; final once cleared; null when not told"
+    )
+    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217); null when not told")
+    exchange_rate: Mapped[Decimal | None] = c.amount("Rate between original and accounting amount; null when not told")
+    purchase_merchant: Mapped[str | None] = c.text("Merchant as the card network names it; null when not told")
+    purchase_merchant_common: Mapped[str | None] = c.text("Merchant's normalized name; null when not told")
+    purchase_date: Mapped[date | None] = c.day("Day of the purchase at the place of the purchase; null when not told")
+    purchase_time: Mapped[time | None] = c.clock("Time of day in purchase_timezone; null when not told")
+    purchase_timezone: Mapped[str | None] = c.text("Time zone of purchase_time; null when not told")
+    purchase_country: Mapped[str | None] = c.text("Country (ISO 3166 alpha-2); null when not told")
+    purchase_city: Mapped[str | None] = c.text("City; null when not told")
+    card_id: Mapped[int | None] = c.whole_number("OpenCard's id of the card; null when not told")
+    card_product: Mapped[str | None] = c.text("Product name of the card; null when not told")
+    card_type: Mapped[str | None] = c.text("private, corporate or corporate_with_private_invoice; null when not told")
+    card_last_four: Mapped[str | None] = c.text("Last four digits of the card number (personal); null when not told")
+    mcc_code: Mapped[str | None] = c.text("Merchant category code (ISO 18245); null when not told")
+    mcc_text: Mapped[str | None] = c.text("Name of the merchant category; null when not told")
+    mcc_top_level: Mapped[str | None] = c.text("Top level of the merchant category; null when not told")
+    branch_code: Mapped[str | None] = c.text("Code of the merchant's line of business; null when not told")
+    branch_text: Mapped[str | None] = c.text("Name of the merchant's line of business; null when not told")
+    category_text: Mapped[str | None] = c.text("OpenCard's spending category; null when not told")
+    cleared_card_issuer_reference: Mapped[str | None] = c.text(
+        "The issuer's reference of the cleared state, kept through later states: matches purchases of another feed, "
+        "cleared against cleared; null until cleared"
+    )
+    cleared_snapshot_at: Mapped[datetime | None] = c.moment(
+        "When the snapshot of cleared_card_issuer_reference was learned, in UTC; null until cleared"
+    )
+    authorized_at: Mapped[datetime | None] = c.moment("When first learned as authorized, in UTC; null when never told")
+    cleared_at: Mapped[datetime | None] = c.moment("When first learned as cleared, in UTC; null when never told")
+    invoiced_at: Mapped[datetime | None] = c.moment("When first learned as invoiced, in UTC; null when never told")
+    deleted_at: Mapped[datetime | None] = c.moment(
+        "When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase"
+    )
+    snapshot_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+
+
+class TransactionState(Base):
+    """A distinct snapshot of a transaction, as told; those that changed nothing included."""
+
+    __tablename__ = "transaction_states"
+    __table_args__ = (
+        CheckConstraint(STATES, name="state"),
+        Index("ix_transaction_states_transaction", "organization_reference_id", "transaction_id"),
+        {
+            "schema": EMS,
+            "comment": "Every distinct snapshot of a transaction, as told, also those that came late and changed "
+            "nothing. Retries are not repeated here.",
+        },
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, comment="Number of the snapshot; no order is meant by it"
+    )
+    organization_reference_id: Mapped[str] = c.required_text(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.required_text(c.TRANSACTION)
+    state: Mapped[str] = c.required_text("authorized, deleted, cleared or invoiced: what this snapshot tells")
+    card_issuer_reference: Mapped[str | None] = c.text("The issuer's reference of this state; null when not told")
+    original_amount: Mapped[Decimal | None] = c.amount("Amount in the currency of the purchase, in major units")
+    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217)")
+    accounting_amount: Mapped[Decimal | None] = c.amount("Amount in the customer's home currency, in major units")
+    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217)")
+    vat_amount: Mapped[Decimal | None] = c.amount("VAT from the card network in major units, often wrong")
+    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217)")
+    payload: Mapped[dict[str, Any]] = c.document("The whole snapshot, unknown fields included")
+    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
+    delivery_id: Mapped[int] = mapped_column(
+        BigInteger, unique=True, comment="Delivery that brought the snapshot (receiver.deliveries.id)"
+    )

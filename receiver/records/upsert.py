@@ -1,0 +1,81 @@
+"""Multi-row statements from rows as JSON: one parameter, however many rows and columns.
+
+Rows travel as one JSON array that PostgreSQL takes apart by the table's own types; numbers and times travel as texts
+and arrive exact. A statement holds each key once, and rows come sorted by key, so that two workers that touch the
+same keys lock them in the same order.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import TextClause, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from receiver.db import Base
+
+Row = dict[str, Any]
+ENCODER: Final = msgspec.json.Encoder()
+
+
+def table_of(model: type[Base]) -> Table:
+    """Return the table behind *model*."""
+    table: Table = model.__table__  # type: ignore[assignment]
+    return table
+
+
+def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return *rows* as the JSON text that ``jsonb_populate_recordset`` reads."""
+    return ENCODER.encode(rows).decode()
+
+
+def insert_rows(connection: Connection, model: type[Base], rows: Sequence[Row], *, on_conflict: str) -> int:
+    """Insert *rows* (dictionaries with the columns of *model*) and return how many were written.
+
+    *on_conflict* is the statement's ``ON CONFLICT`` clause; the stored row is called ``stored`` in it. Columns that
+    are missing in the first row take their defaults.
+    """
+    if not rows:
+        return 0
+    statement = _insert(table_of(model).fullname, tuple(rows[0]), on_conflict)
+    return connection.execute(statement, {"rows": rows_parameter(rows)}).rowcount
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...], on_conflict: str) -> TextClause:
+    names = ", ".join(columns)
+    return text(
+        f"INSERT INTO {table} AS stored ({names}) "  # noqa: S608 - names come from the models
+        f"SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb)) "
+        f"{on_conflict}"
+    )
+
+
+def newest_wins(model: type[Base], *, order: Sequence[str], keep_first: Sequence[str] = ()) -> str:
+    """Return the clause that lets a newer row replace an older one, never the other way round.
+
+    *order*: the columns that tell which of two rows is newer; an equal one replaces itself, so that a replay after a
+    correction takes effect. *keep_first*: points in time of which the earliest is kept.
+    """
+    table = table_of(model)
+    keys = [column.name for column in table.primary_key]
+    newer = f"{_tuple('excluded', order)} >= {_tuple('stored', order)}"
+    settings = []
+    for column in table.columns:
+        if column.name in keys:
+            continue
+        if column.name in keep_first:
+            settings.append(f"{column.name} = LEAST(stored.{column.name}, excluded.{column.name})")
+        else:
+            settings.append(f"{column.name} = excluded.{column.name}")
+    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(settings)} WHERE {newer}"
+
+
+def _tuple(row: str, columns: Sequence[str]) -> str:
+    return "({})".format(", ".join(f"{row}.{column}" for column in columns))

@@ -1,0 +1,107 @@
+"""The worker process: an RQ pool whose workers have the handlers imported before they fork.
+
+Each job runs in a forked work-horse, so that a delivery which kills its process kills nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from redis import RedisError
+from rq import Worker
+from rq.worker_pool import WorkerPool
+
+from receiver.events.process import stop_request
+from receiver.events.registry import load_handlers
+from receiver.logs import configure_logs
+from receiver.queue import QUEUE, connect
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from receiver.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+RECONNECT_SECONDS: Final = 1.0
+WORKER_REDIS_TIMEOUT: Final = 450.0
+"""RQ waits up to some 400 seconds for a job in one call; its time-out must be longer."""
+
+
+def run_worker_pool(settings: Settings, *, processes: int) -> None:
+    """Run *processes* workers until SIGTERM or SIGINT; one that dies is replaced."""
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    load_handlers()
+    pool = WorkerPool(
+        [QUEUE],
+        connection=connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT),
+        num_workers=processes,
+        worker_class=DeliveryWorker,
+    )
+    log.info("worker started", processes=processes)
+    pool.start(logging_level="WARNING")
+    log.info("worker stopped")
+
+
+class DeliveryWorker(Worker):
+    """An RQ worker that outlives Redis, ends with its pool, and ends its job at the next batch when asked to stop."""
+
+    max_connection_wait_time = 4
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - RQ's signature
+        """Wait for Redis, then work. Retries come from the database, so RQ's own scheduler is not started."""
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent-watch", daemon=True).start()
+        _wait_for(self.connection)
+        kwargs["with_scheduler"] = False
+        return super().work(*args, **kwargs)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Ask the work-horse, too, to finish: it gives back what it has not begun."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def setup_work_horse_signals(self) -> None:
+        """Let SIGTERM end the job after the batch at hand."""
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGTERM, _stop_after_batch)
+
+    def teardown(self) -> None:
+        """Say goodbye in Redis, if Redis is there."""
+        with suppress(RedisError):
+            super().teardown()  # type: ignore[no-untyped-call]
+
+
+def _stop_after_batch(_signal: int, _frame: object) -> None:
+    stop_request.requested = True
+
+
+def _wait_for(redis: Redis) -> None:
+    """Return when Redis answers. SIGTERM ends the process meanwhile, for RQ has not installed its handlers yet."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    told = False
+    while True:
+        try:
+            redis.ping()
+        except RedisError as error:
+            if not told:
+                log.warning("waiting for Redis", error=type(error).__name__)
+                told = True
+            time.sleep(RECONNECT_SECONDS)
+        else:
+            return
+
+
+def _end_with_parent(parent: int) -> None:
+    """Stop this worker when the pool is gone, however it went: nobody would replace or stop it any more."""
+    while os.getppid() == parent:
+        time.sleep(RECONNECT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
