@@ -9,6 +9,7 @@
     │   ├── UnknownEndpoint         404
     │   ├── NotAuthentic            401
     │   ├── MalformedRequest        400
+    │   ├── BodyCutOff              400
     │   ├── BodyTooLarge            413
     │   ├── NotJson                 415
     │   └── StoreUnavailable        503   (retryable)
@@ -77,6 +78,15 @@ class NotAuthentic(DeliveryRefused):
 
 class MalformedRequest(DeliveryRefused):
     """The request lacks something that every delivery or challenge has."""
+
+
+class BodyCutOff(DeliveryRefused):
+    """The connection ended before the body did."""
+
+    reason = "body-cut-off"
+
+    def __init__(self) -> None:
+        super().__init__("the body ended too early")
 
 
 class BodyTooLarge(DeliveryRefused):

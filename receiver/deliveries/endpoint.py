@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
 from receiver.deliveries import receive as journey
 from receiver.deliveries.webhooks import ENDPOINT_PATH
-from receiver.errors import BodyTooLarge, MalformedRequest
+from receiver.errors import BodyCutOff, BodyTooLarge
 
 if TYPE_CHECKING:
     from receiver.deliveries.receive import Intake
@@ -22,14 +22,21 @@ def endpoint(intake: Intake, *, max_body_bytes: int) -> Blueprint:
     blueprint = Blueprint("deliveries", __name__)
 
     def read_body() -> bytes:
-        # a longer Content-Length is refused before reading; a chunked body as soon as it has grown too long
-        request.max_content_length = max_body_bytes
+        # A longer Content-Length is refused before reading. A chunked body has none: Werkzeug stops reading at the
+        # maximum without a word, so one byte more than the limit is what tells that it is too long.
+        announced = request.content_length
+        if announced is not None and announced > max_body_bytes:
+            raise BodyTooLarge(max_body_bytes)
+        request.max_content_length = max_body_bytes + 1
         try:
-            return request.get_data(cache=False)
-        except RequestEntityTooLarge:
-            raise BodyTooLarge(max_body_bytes) from None
+            body = request.get_data(cache=False)
         except ClientDisconnected:
-            raise MalformedRequest("the body ended too early", reason="body-cut-off") from None
+            raise BodyCutOff from None
+        if len(body) > max_body_bytes:
+            raise BodyTooLarge(max_body_bytes)
+        if announced is not None and len(body) != announced:
+            raise BodyCutOff
+        return body
 
     @blueprint.post(ENDPOINT_PATH + "<endpoint_key>")
     def deliver(endpoint_key: str) -> Response:

@@ -112,6 +112,7 @@ def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDeliv
             log.warning("batch failed; trying its deliveries one at a time", deliveries=len(claimed))
             settle_failures(connection, one_at_a_time(connection, claimed))
         delete_note(connection, note)
+    log.info("batch processed", deliveries=len(claimed))
     return len(claimed)
 
 

@@ -1,0 +1,18 @@
+"""A local stand-in for OpenCard: for development, the demo and the tests.
+
+It is the other party, so it shares nothing with the receiver but the contract: no bug can hide by being on both sides.
+
+- ``told``          one event as OpenCard tells it, and how its JSON is written and read
+- ``story``         ``tell``: the seeded life of some organizations, and what a correct receiver must end with
+- ``people``        organizations, their TPA, their card holders
+- ``places``        countries, currencies, merchants: what the stories are made of
+- ``purchases``     a purchase through its states
+- ``enrichments``   its receipt, VAT, items and CO2
+- ``faults``        ``schedule``: the story with duplicates, disorder, lost answers and bursts
+- ``sender``        ``deliver_all`` and ``challenge``: over real HTTP, signed, retried, accounted for
+- ``registration``  what OpenCard knows of a webhook, and the headers that follow from it
+- ``accounts``      what came of the attempts
+- ``signing``       the signature
+
+Up to ``faults`` all is pure: no clock, no I/O, and the same seed gives the same bytes.
+"""

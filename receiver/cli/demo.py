@@ -1,0 +1,147 @@
+"""``receiver demo`` and ``receiver dev``: the whole journey on this machine."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+import stamina
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from receiver.cli.output import json_option, print_json, print_rows
+from receiver.sandbox.demo import DemoResult, Progress, run_demo
+from receiver.sandbox.dev import run_dev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command()
+@click.option("--purchases", type=click.IntRange(min=1), default=300, show_default=True, help="How many to send.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
+@json_option
+def demo(purchases: int, seed: int, as_json: bool) -> None:
+    """Run the whole journey on embedded servers, with faults on, and check the result.
+
+    A local OpenCard sends purchases through all their states, some twice, some out of order, some with the answer
+    lost. Exits 0 when the tables hold exactly what it meant to say, 1 and each difference otherwise.
+
+    Example: receiver demo --purchases 1000 --seed 7
+    """
+    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
+    with _progress_bar() as progress:
+        result = run_demo(seed=seed, purchases=purchases, progress=progress)
+    if as_json:
+        print_json({**_as_fields(result), "complete": not result.differences})
+    else:
+        _print(result)
+    sys.exit(1 if result.differences else 0)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Where the web listens.")
+def dev(port: int) -> None:
+    """Run everything on embedded servers and stay up, with a slow stream of purchases, until Ctrl+C.
+
+    Example: receiver dev --port 8000
+    """
+    sys.exit(run_dev(port=port, say=click.echo))
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """Show a bar on standard error when it is a terminal, and nothing otherwise."""
+    console = Console(stderr=True)
+    with Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield Progress(
+            stage=lambda words: bar.update(task, description=words),
+            total=lambda number: bar.update(task, total=number),
+            settled=lambda: bar.advance(task),
+        )
+
+
+def _as_fields(result: DemoResult) -> dict[str, object]:
+    tally = result.tally
+    return {
+        "seed": result.seed,
+        "events_told": result.told,
+        "events_recorded": result.recorded,
+        "sent": tally.sent,
+        "accepted": tally.accepted,
+        "answers_lost": tally.lost_answers,
+        "refused": tally.refused,
+        "unanswered": tally.unanswered,
+        "statuses": result.statuses,
+        "rows": result.rows,
+        "ledger": result.ledger,
+        "differences": result.differences,
+    }
+
+
+def _print(result: DemoResult) -> None:
+    tally = result.tally
+    deliveries = {
+        "sent": tally.sent,
+        "accepted": tally.accepted,
+        "accepted, answer lost on purpose": tally.lost_answers,
+        "refused": tally.refused,
+        "unanswered": tally.unanswered,
+        "processed": result.statuses.get("processed", 0),
+        "duplicates": result.statuses.get("duplicate", 0),
+        "other": sum(number for name, number in result.statuses.items() if name not in {"processed", "duplicate"}),
+    }
+    print_rows(
+        [{"what": what, "number": number} for what, number in deliveries.items()],
+        {"what": "deliveries", "number": "number"},
+        empty="",
+    )
+    click.echo()
+    print_rows(
+        [
+            {"table": f"ems.{table}", "rows": rows, "meant": result.expected_rows[table]}
+            for table, rows in result.rows.items()
+        ],
+        {"table": "table", "rows": "rows", "meant": "as told"},
+        empty="",
+    )
+    click.echo("\nthree lines of ems.ledger")
+    print_rows(
+        [
+            {
+                "date": row["purchase_date"],
+                "merchant": row["merchant"],
+                "city": row["purchase_city"],
+                "paid": _money(row, "original"),
+                "booked": _money(row, "accounting"),
+                "vat": f"{_money(row, 'vat')} ({row['vat_source']})" if row["vat_source"] else None,
+                "items": row["number_of_items"],
+                "state": row["state"],
+            }
+            for row in result.ledger
+        ],
+        {name: name for name in ("date", "merchant", "city", "paid", "booked", "vat", "items", "state")},
+        empty="(empty)",
+    )
+    click.echo()
+    for difference in result.differences:
+        click.echo(f"different: {difference}")
+    verdict = "nothing is missing, nothing is doubled" if not result.differences else "NOT as it should be"
+    click.echo(f"{result.told} events told, {result.recorded} recorded: {verdict}  (seed {result.seed})")
+
+
+def _money(row: dict[str, object], kind: str) -> str:
+    return f"{row[f'{kind}_amount']} {row[f'{kind}_currency']}"

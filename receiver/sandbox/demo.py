@@ -1,0 +1,135 @@
+"""The demo: the whole journey on this machine, with faults, checked against what OpenCard meant to say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from receiver.errors import OperationRefused
+from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.local import ORGANIZATIONS, adopt_two_webhooks, challenge_all, local_servers, running_receiver
+from receiver.sandbox.sender import deliver_all
+from receiver.sandbox.story import tell
+from receiver.sandbox.verdict import count_rows, differences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from receiver.sandbox.accounts import Tally
+
+FAULTS: Final = Faults(duplicates=0.10, disorder=0.15, lost_answers=0.05, bursts=0.20)
+COMPRESSION: Final = 1_500_000
+"""Virtual seconds in a real one: the weeks of the story pass in a few seconds."""
+PROCESSING_SECONDS: Final = 60
+POLL_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What happened, ready to be printed."""
+
+    seed: int
+    told: int
+    recorded: int
+    tally: Tally
+    statuses: dict[str, int]
+    rows: dict[str, int]
+    expected_rows: dict[str, int]
+    ledger: list[dict[str, Any]]
+    differences: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the demo tells while it runs."""
+
+    stage: Callable[[str], None]
+    total: Callable[[int], None]
+    settled: Callable[[], None]
+
+
+def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
+    """Start everything, send *purchases* with their life cycle and faults, wait, and check the tables.
+
+    Raises ``OperationRefused`` when something does not start, or when processing does not come to an end.
+    """
+    progress.stage("starting PostgreSQL and Valkey")
+    with local_servers("demo") as servers:
+        progress.stage("starting web, worker and scheduler")
+        with running_receiver(servers):
+            registrations = adopt_two_webhooks(servers)
+            challenge_all(registrations)
+            story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
+            sendings = schedule(story.told, FAULTS, seed)
+            progress.stage("sending")
+            progress.total(len(sendings))
+            tally = asyncio.run(
+                deliver_all(
+                    sendings,
+                    registrations,
+                    compression=COMPRESSION,
+                    on_settled=lambda _sending: progress.settled(),
+                )
+            )
+            progress.stage("processing")
+            wait_until_processed(servers.engine)
+        with servers.engine.connect() as connection:
+            rows = count_rows(connection, list(story.expected_rows()))
+            return DemoResult(
+                seed=seed,
+                told=len(story.told),
+                recorded=rows["events"],
+                tally=tally,
+                statuses=_statuses(servers.engine),
+                rows=rows,
+                expected_rows=story.expected_rows(),
+                ledger=[dict(row) for row in connection.execute(_LEDGER).mappings()],
+                differences=_accounts(tally, _statuses(servers.engine)) + differences(connection, story),
+            )
+
+
+def wait_until_processed(engine: Engine, *, seconds: float = PROCESSING_SECONDS) -> None:
+    """Return when no delivery waits. Raises ``OperationRefused`` when it takes longer than *seconds*."""
+    deadline = time.monotonic() + seconds
+    while True:
+        waiting = {name: number for name, number in _statuses(engine).items() if name in {"pending", "failed"}}
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise OperationRefused(f"after {seconds:.0f} s there are still deliveries waiting: {waiting}")
+        time.sleep(POLL_SECONDS)
+
+
+def _accounts(tally: Tally, statuses: dict[str, int]) -> list[str]:
+    """Return what does not add up between what was answered 200 and what is stored."""
+    taken = tally.accepted + tally.lost_answers
+    stored = sum(statuses.values())
+    wrong = [] if taken == stored else [f"{taken} deliveries were answered 200, but {stored} are stored"]
+    if tally.given_up:
+        wrong.append(f"{tally.given_up} events were never taken")
+    return wrong
+
+
+def _statuses(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT status, count(*) FROM receiver.deliveries GROUP BY status"))
+        return {str(status): int(number) for status, number in rows}
+
+
+_LEDGER: Final = text(
+    """
+SELECT purchase_date, merchant, purchase_city, original_amount, original_currency, accounting_amount,
+    accounting_currency, vat_amount, vat_currency, vat_source, number_of_items, state
+FROM ems.ledger
+ORDER BY coalesce(vat_source = 'merchant', false) DESC, original_currency <> accounting_currency DESC,
+    number_of_items DESC,
+    purchase_date, transaction_id
+LIMIT 3
+"""
+)

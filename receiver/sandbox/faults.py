@@ -1,0 +1,111 @@
+"""What goes wrong between OpenCard and a receiver: duplicates, disorder, lost answers, bursts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from operator import itemgetter
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import timedelta
+
+    from receiver.sandbox.told import Told
+
+_SHORTEST_BURST: Final = 5
+_LONGEST_BURST: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How much goes wrong, as shares from 0 (never) to 1 (always). Raises ``ValueError`` for any other number."""
+
+    duplicates: float = 0
+    """Share of events that are sent a second time, later."""
+    disorder: float = 0
+    """Share of events that change places: most a little, some by days."""
+    lost_answers: float = 0
+    """Share of sendings whose first 200 does not come back."""
+    bursts: float = 0
+    """Share of sendings that are held back and let go together, as after an outage at OpenCard."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            share = getattr(self, field.name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{field.name}: a share from 0 to 1, not {share!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One event to be sent until it is taken."""
+
+    told: Told
+    at: timedelta
+    """When it is due, in virtual time; never before the sending in front of it."""
+    duplicate: bool = False
+    lose_answer: bool = False
+    """The first 200 counts as lost, so the same bytes are sent again."""
+    burst: bool = False
+    """Part of a burst: due at the same moment as its neighbours."""
+
+
+def schedule(story_events: Sequence[Told], faults: Faults, seed: int) -> list[Sending]:
+    """Return the sendings of *story_events* (in true order) in the order in which they are to go out.
+
+    Each event is sent at least once. The events of one card holder keep their order, duplicates included, for they
+    carry no time that would tell them apart. A displaced event is due when the one whose place it took was. The same
+    arguments give the same schedule.
+    """
+    rng = Random(seed)  # noqa: S311 - a schedule has to be the same again, not unguessable
+    ordered = sorted(_places(story_events, faults, rng), key=itemgetter(0))  # stable: equal places keep their order
+    latest = len(story_events) - 1
+    sendings = [
+        Sending(
+            told,
+            at=story_events[min(max(int(place), 0), latest)].at,
+            duplicate=duplicate,
+            lose_answer=rng.random() < faults.lost_answers,
+        )
+        for place, told, duplicate in ordered
+    ]
+    return list(_hold_back(sendings, faults.bursts, rng))
+
+
+def _places(story_events: Sequence[Told], faults: Faults, rng: Random) -> Iterator[tuple[float, Told, bool]]:
+    """Yield each event, and its duplicate, with the place in the story that it is to take; halves lie between two."""
+    reached: dict[tuple[str, str], float] = {}
+    for index, told in enumerate(story_events):
+        place = float(index)
+        if rng.random() < faults.disorder:
+            place += rng.choice((-1, 1)) * _distance(rng, len(story_events))
+        holder = told.card_holder
+        if holder:
+            place = max(place, reached.get(holder, place))
+        yield place, told, False
+        if rng.random() < faults.duplicates:
+            place += _distance(rng, len(story_events))
+            yield place, told, True
+        if holder:
+            reached[holder] = place
+
+
+def _distance(rng: Random, longest: int) -> float:
+    """Return a number of places and a half: all orders of magnitude alike, so most are near and some are far."""
+    return round(math.pow(longest, rng.random())) + 0.5
+
+
+def _hold_back(sendings: Sequence[Sending], share: float, rng: Random) -> Iterator[Sending]:
+    average = (_SHORTEST_BURST + _LONGEST_BURST) / 2
+    begins = share / (share + average * (1 - share))  # the chance at each free sending that gives this share on average
+    index = 0
+    while index < len(sendings):
+        if rng.random() < begins:
+            burst = sendings[index : index + rng.randint(_SHORTEST_BURST, _LONGEST_BURST)]
+            yield from (replace(sending, at=burst[-1].at, burst=True) for sending in burst)
+            index += len(burst)
+        else:
+            yield sendings[index]
+            index += 1

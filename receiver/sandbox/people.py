@@ -1,0 +1,126 @@
+"""Organizations, the authorization (TPA) each has signed, and the life of their card holders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from receiver.sandbox.places import HOMES, Country
+from receiver.sandbox.told import Told, hours, new_id, seconds, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+    from random import Random
+
+_NAMES: Final = ("Björkö Bygg AB", "Sjöström & Søn", "Hämeen Työ Oy", "Ærø Handel ApS")
+_CARDS: Final = (
+    ("Business Gold", "corporate"),
+    ("Corporate Card", "corporate_with_private_invoice"),
+    ("Classic", "private"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A client organization of the EMS."""
+
+    reference_id: str
+    name: str
+    organization_number: str
+    home: Country
+    card_issuer: str
+    customer_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardHolder:
+    """A card holder with the one card they use."""
+
+    organization: Organization
+    reference_id: str
+    late: bool
+    """Identified only after many purchases, which then come in one batch."""
+    identified_at: timedelta
+    """Virtual time at which OpenCard may begin to tell their purchases, those made before included."""
+    bounces: bool
+    """The consent e-mail fails at first."""
+    leaves: bool
+    """Deleted once the last has been told of them."""
+    card_id: int
+    card_product: str
+    card_type: str
+    card_last_four: str
+
+
+def found(rng: Random, reference_id: str, number: int) -> Organization:
+    """Return the *number*-th organization of a story; *reference_id* is the EMS's own id of it."""
+    return Organization(
+        reference_id=reference_id,
+        name=_NAMES[number % len(_NAMES)],
+        organization_number=f"55{rng.randrange(10**8):08}",
+        home=HOMES[number % len(HOMES)],
+        card_issuer=("nordkort", "eurocard")[number % 2],
+        customer_number=f"{rng.randrange(10**7):07}",
+    )
+
+
+def employ(rng: Random, organization: Organization, number: int, reference_id: str) -> CardHolder:
+    """Return the *number*-th card holder of *organization*.
+
+    Who bounces, leaves or links their identity late goes by number and not by chance, so that any story has them all.
+    """
+    late = number % 3 == 2  # noqa: PLR2004 - every third
+    product, kind = rng.choice(_CARDS)
+    return CardHolder(
+        organization=organization,
+        reference_id=reference_id,
+        late=late,
+        identified_at=hours(rng, 24 * 12, 24 * 15) if late else hours(rng, 12, 48),
+        bounces=number % 4 == 1,
+        leaves=number % 5 == 3,  # noqa: PLR2004 - every fifth
+        card_id=rng.randrange(10**5, 10**7),
+        card_product=product,
+        card_type=kind,
+        card_last_four=f"{rng.randrange(10**4):04}",
+    )
+
+
+def sign_tpa(rng: Random, organization: Organization) -> Told:
+    """Tell that the organization's TPA is signed, before anything else of it."""
+    tpa_id = new_id(rng)
+    payload: dict[str, object] = {
+        "id": tpa_id,
+        "name": organization.name,
+        "organization_number": organization.organization_number,
+        "url": f"https://files.opencard.invalid/tpas/{tpa_id}.pdf",
+        "organization": {"reference_id": organization.reference_id},
+    }
+    return Told(organization.reference_id, "tpa.signed", write(payload), seconds(rng, 0, 600))
+
+
+def join(rng: Random, holder: CardHolder) -> Iterator[Told]:
+    """Tell how *holder* comes aboard: created, e-mailed (perhaps in vain at first), consenting, identified."""
+    created = hours(rng, 1, 5)
+    mailed = created + seconds(rng, 5, 900)
+    yield _tell(holder, "created", created)
+    if holder.bounces:
+        yield _tell(holder, "email.failed", mailed)
+        mailed += hours(rng, 1, 4)
+    yield _tell(holder, "email.delivered", mailed)
+    yield _tell(holder, "signed.pdpc", holder.identified_at - seconds(rng, 30, 3600))
+    yield _tell(holder, "identified", holder.identified_at)
+
+
+def leave(rng: Random, holder: CardHolder, *, after: timedelta) -> Told:
+    """Tell that *holder* was deleted, some days *after* the last that was told of them."""
+    return _tell(holder, "deleted", after + hours(rng, 24, 72))
+
+
+def _tell(holder: CardHolder, what: str, at: timedelta) -> Told:
+    organization = holder.organization.reference_id
+    payload: dict[str, object] = {
+        "card_holder": {"reference_id": holder.reference_id},
+        "organization": {"reference_id": organization},
+    }
+    return Told(organization, f"card_holder.{what}", write(payload), at)

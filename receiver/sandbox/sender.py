@@ -1,0 +1,221 @@
+"""Sends a schedule to the registered webhooks over real HTTP, until each sending is taken or given up.
+
+The road of one sending: wait until it is due → wait for the card holder's previous event → attempt, and again with
+growing pauses until the answer is 200 → settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import string
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import stamina
+
+from receiver.sandbox.accounts import Attempt, Counts, Outcome, Tally
+from receiver.sandbox.registration import Registration
+from receiver.sandbox.signing import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from receiver.sandbox.faults import Sending
+
+__all__ = ["Attempt", "Counts", "Patience", "Registration", "Tally", "challenge", "deliver_all", "due_after"]
+
+CHALLENGE_LENGTH: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a sending is tried; whichever of *attempts* and *seconds* is reached first ends it (``None``: never).
+
+    The pauses double from *first_pause* to *longest_pause*, each with up to *first_pause* of jitter; all in seconds.
+    """
+
+    attempts: int | None = None
+    seconds: float | None = 120
+    first_pause: float = 0.1
+    longest_pause: float = 5
+
+
+PATIENT: Final = Patience()
+
+
+async def deliver_all(
+    sendings: Sequence[Sending],
+    registrations: Iterable[Registration],
+    *,
+    connections: int = 8,
+    compression: float | None = None,
+    give_up_after: Patience = PATIENT,
+    timeout: float = 10,  # noqa: ASYNC109 - of one request, enforced by httpx
+    record: Callable[[Attempt], None] = lambda _: None,
+    on_settled: Callable[[Sending], None] = lambda _: None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    tally: Tally | None = None,
+) -> Tally:
+    """Deliver *sendings* to the webhook of each one's organization and return what came of it.
+
+    *connections* requests are under way at once at most. *compression* is virtual seconds for each real one; ``None``
+    sends as fast as possible. An attempt without an answer within *timeout* seconds counts as unanswered. *record* is
+    called after each attempt; *on_settled* once for each sending that is accepted or given up. Pass a *tally* to read
+    the accounts of a run that was cancelled; cancelling stops all that is under way before it is raised here.
+
+    Raises ``ValueError``, before anything is sent, when an organization has no registration or two, or when
+    *connections* or *compression* is not positive. A failed delivery raises nothing: see ``Tally.given_up``.
+    """
+    webhooks = _by_organization(registrations, sendings)
+    if connections < 1:
+        raise ValueError(f"connections: one or more, not {connections}")
+    if compression is not None and compression <= 0:
+        raise ValueError(f"compression: more than zero, or None, not {compression}")
+
+    async with httpx.AsyncClient(
+        transport=transport,
+        timeout=timeout,
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        trust_env=False,  # no proxy between neighbours, and no credentials from ~/.netrc
+    ) as client:
+        run = _Run(
+            client=client,
+            webhooks=webhooks,
+            slots=asyncio.Semaphore(connections),
+            give_up_after=give_up_after,
+            record=record,
+            on_settled=on_settled,
+            tally=Tally() if tally is None else tally,
+        )
+        await run.play(sendings, compression)
+        return run.tally
+
+
+def due_after(sending: Sending, first: Sending, compression: float | None) -> float:
+    """Return how many real seconds after the *first* sending this one is due; *compression* as in ``deliver_all``."""
+    return 0.0 if compression is None else (sending.at - first.at) / timedelta(seconds=compression)
+
+
+async def challenge(client: httpx.AsyncClient, registration: Registration) -> bool:
+    """Ask the webhook to prove that it knows the secret (contract, section 4).
+
+    Returns whether it answered 200 with the right ``X-Verify-Token``; no answer at all is a no.
+    """
+    letters_and_digits = string.ascii_letters + string.digits
+    question = "".join(secrets.choice(letters_and_digits) for _ in range(CHALLENGE_LENGTH))
+    url = httpx.URL(registration.url).copy_merge_params({"challenge": question})
+    try:
+        answer = await client.get(url, headers={"X-Event": "challenge"})
+    except httpx.TransportError:
+        return False
+    token = answer.headers.get("X-Verify-Token", "")
+    right = hmac.compare_digest(token.encode(), sign(registration.secret, question.encode()).encode())
+    return answer.status_code == HTTPStatus.OK and right
+
+
+class _NotAccepted(Exception):
+    """The attempt did not end with a 200 that OpenCard saw; its text is the outcome, and no more reaches a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    client: httpx.AsyncClient
+    webhooks: Mapping[str, Registration]
+    slots: asyncio.Semaphore
+    give_up_after: Patience
+    record: Callable[[Attempt], None]
+    on_settled: Callable[[Sending], None]
+    tally: Tally
+    newest: dict[tuple[str, str], asyncio.Task[bool]] = field(default_factory=dict)
+    """The newest sending of each card holder: the next one waits for it."""
+
+    async def play(self, sendings: Sequence[Sending], compression: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        async with asyncio.TaskGroup() as tasks:
+            for sending in sendings:
+                early = begun + due_after(sending, sendings[0], compression) - loop.time()
+                if early > 0:
+                    await asyncio.sleep(early)
+                holder = sending.told.card_holder
+                previous = self.newest.get(holder) if holder else None
+                task = tasks.create_task(self._settle(sending, previous))
+                if holder:
+                    self.newest[holder] = task
+
+    async def _settle(self, sending: Sending, previous: asyncio.Task[bool] | None) -> bool:
+        held_back = previous is not None and not await previous
+        accepted = not held_back and await self._send_until_accepted(sending)
+        if not accepted:
+            self.tally.given_up += 1
+        self.on_settled(sending)
+        return accepted
+
+    async def _send_until_accepted(self, sending: Sending) -> bool:
+        patience = self.give_up_after
+        lose_answer = sending.lose_answer
+        try:
+            async for attempt in stamina.retry_context(
+                on=_NotAccepted,
+                attempts=patience.attempts,
+                timeout=patience.seconds,
+                wait_initial=patience.first_pause,
+                wait_max=patience.longest_pause,
+                wait_jitter=patience.first_pause,
+            ):
+                with attempt:
+                    outcome = await self._attempt(sending, lose_answer=lose_answer)
+                    lose_answer = lose_answer and outcome != "lost_answers"
+                    _insist_on_acceptance(outcome)
+        except _NotAccepted:
+            return False
+        return True
+
+    async def _attempt(self, sending: Sending, *, lose_answer: bool) -> Outcome:
+        told = sending.told
+        webhook = self.webhooks[told.organization_reference_id]
+        async with self.slots:
+            at = datetime.now(UTC)
+            status = await self._post(webhook, told.event, told.payload)
+        outcome = _outcome(status, lose_answer=lose_answer)
+        seen = None if outcome == "lost_answers" else status
+        self.tally.count_event(told.event, outcome)
+        self.record(Attempt(told.organization_reference_id, told.event, seen, at, told.payload))
+        return outcome
+
+    async def _post(self, webhook: Registration, event: str, body: bytes) -> int | None:
+        try:
+            response = await self.client.post(webhook.url, content=body, headers=webhook.headers(event, body))
+        except httpx.TransportError:
+            return None
+        return response.status_code
+
+
+def _outcome(status: int | None, *, lose_answer: bool) -> Outcome:
+    if status is None:
+        return "unanswered"
+    if status != HTTPStatus.OK:
+        return "refused"
+    return "lost_answers" if lose_answer else "accepted"
+
+
+def _insist_on_acceptance(outcome: Outcome) -> None:
+    if outcome != "accepted":
+        raise _NotAccepted(outcome)
+
+
+def _by_organization(registrations: Iterable[Registration], sendings: Iterable[Sending]) -> dict[str, Registration]:
+    webhooks: dict[str, Registration] = {}
+    for registration in registrations:
+        if registration.organization_reference_id in webhooks:
+            raise ValueError(f"organization {registration.organization_reference_id!r} has two registrations")
+        webhooks[registration.organization_reference_id] = registration
+    missing = {sending.told.organization_reference_id for sending in sendings} - webhooks.keys()
+    if missing:
+        raise ValueError(f"no registration for {', '.join(sorted(missing))}")
+    return webhooks

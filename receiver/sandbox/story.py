@@ -1,0 +1,159 @@
+"""A story: everything OpenCard means to say of some organizations, and what must come of it.
+
+``tell`` makes it from a seed. Sent in any order and any number of times (see ``faults``), a correct receiver ends with
+``expected_transactions`` and ``expected_rows``; both are read off what was told, by the rules of the contract alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import attrgetter
+from random import Random
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from receiver.sandbox.enrichments import tell_enrichments
+from receiver.sandbox.people import CardHolder, employ, found, join, leave, sign_tpa
+from receiver.sandbox.purchases import Purchase, buy, tell_states
+from receiver.sandbox.told import Told, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["ExpectedTransaction", "Story", "Told", "tell"]
+
+RANK: Final = ("authorized", "deleted", "cleared", "invoiced")
+"""States from the lowest to the highest."""
+
+_FEWEST_CARD_HOLDERS: Final = 5
+_EAGERNESS: Final = 3
+"""Who is identified late buys so many times as much, so that a large batch follows."""
+
+_PURCHASES_EACH: Final = 50
+"""An organization has a card holder more for so many purchases."""
+
+
+class ExpectedTransaction(TypedDict):
+    """A transaction as a correct receiver must end with it."""
+
+    state: str
+    accounting_amount: Decimal
+    original_amount: Decimal
+    card_issuer_reference: str | None
+    cleared_card_issuer_reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What OpenCard means to say: each event exactly once, in true order."""
+
+    told: tuple[Told, ...]
+
+    def expected_transactions(self) -> dict[tuple[str, str], ExpectedTransaction]:
+        """Return what must hold in the end, by organization and transaction id.
+
+        The snapshot of the highest state wins; the reference of the cleared one is kept beside it.
+        """
+        expected: dict[tuple[str, str], ExpectedTransaction] = {}
+        cleared: dict[tuple[str, str], str | None] = {}
+        for told in sorted((told for told in self.told if _is_snapshot(told)), key=_rank):
+            fields = read(told.payload)
+            key = (told.organization_reference_id, fields["id"])
+            if fields["state"] == "cleared":
+                cleared[key] = fields["card_issuer_reference"]
+            expected[key] = {
+                "state": fields["state"],
+                "accounting_amount": Decimal(fields["accounting_amount"]),
+                "original_amount": Decimal(fields["original_amount"]),
+                "card_issuer_reference": fields["card_issuer_reference"],
+                "cleared_card_issuer_reference": cleared.get(key),
+            }
+        return expected
+
+    def expected_rows(self) -> dict[str, int]:
+        """Return the number of rows that each table of the schema ``ems`` must have in the end."""
+        events = Counter(told.event for told in self.told)
+        payloads = {event: [read(told.payload) for told in self.told if told.event == event] for event in _LISTS}
+        rows = {
+            table: sum(len(payload[field]) for payload in payloads[event]) for event, table, field in _ROWS_OF_LISTS
+        }
+        return rows | {
+            "events": len(self.told),
+            "transactions": len(self.expected_transactions()),
+            "transaction_states": sum(map(_is_snapshot, self.told)),
+            "card_holders": len({told.card_holder for told in self.told if told.card_holder}),
+            "tpas": events["tpa.signed"],
+            "receipts": events["receipt.fetched"],
+            "environmental_impacts": sum(
+                events[event] for event in events if event.startswith("environmental.impact.")
+            ),
+        }
+
+
+_ROWS_OF_LISTS: Final = (
+    ("transaction.true.vat", "vat_rates", "vat_rates"),
+    ("transaction.true.vat", "vat_totals", "totals"),
+    ("transaction.line.items", "line_items", "line_items"),
+)
+"""Event, table, and the list in its payload that has an entry for each row."""
+
+_LISTS: Final = {event for event, _, _ in _ROWS_OF_LISTS}
+
+
+def tell(*, seed: int, organizations: Sequence[str], purchases: int) -> Story:
+    """Return the story of *organizations* (the EMS's own ids) and *purchases* in all, spread evenly over them.
+
+    The same arguments give the same bytes. With another seed all other ids are (all but surely) others, so that
+    stories can be told one after another. Raises ``ValueError`` when the organizations are none or not distinct, or
+    when *purchases* is negative.
+    """
+    if not organizations or len(set(organizations)) != len(organizations):
+        raise ValueError(f"organizations: at least one, each once, not {list(organizations)!r}")
+    if purchases < 0:
+        raise ValueError(f"purchases: zero or more, not {purchases}")
+
+    rng = Random(seed)  # noqa: S311 - a story has to be the same again, not unguessable
+    told: list[Told] = []
+    # The EMS numbers people by client, so two clients have the same numbers: a receiver must not mix them up.
+    first_number = rng.randrange(10**6)
+    for number, reference_id in enumerate(organizations):
+        share = purchases // len(organizations) + (number < purchases % len(organizations))
+        told += _tell_organization(rng, reference_id, number, share, first_number)
+    return Story(tuple(sorted(told, key=attrgetter("at"))))
+
+
+def _tell_organization(
+    rng: Random, reference_id: str, number: int, purchases: int, first_number: int
+) -> Iterator[Told]:
+    organization = found(rng, reference_id, number)
+    yield sign_tpa(rng, organization)
+    holders = [
+        employ(rng, organization, number, f"emp-{first_number + number}")
+        for number in range(_FEWEST_CARD_HOLDERS + purchases // _PURCHASES_EACH)
+    ]
+    bought: dict[str, list[Purchase]] = {holder.reference_id: [] for holder in holders}
+    for _ in range(purchases):
+        [holder] = rng.choices(holders, weights=[_EAGERNESS if holder.late else 1 for holder in holders])
+        bought[holder.reference_id].append(buy(rng, holder))
+    for holder in holders:
+        yield from _tell_card_holder(rng, holder, bought[holder.reference_id])
+
+
+def _tell_card_holder(rng: Random, holder: CardHolder, purchases: Sequence[Purchase]) -> Iterator[Told]:
+    last = holder.identified_at
+    yield from join(rng, holder)
+    for purchase in purchases:
+        for told in (*tell_states(rng, purchase), *tell_enrichments(rng, purchase)):
+            last = max(last, told.at)
+            yield told
+    if holder.leaves:
+        yield leave(rng, holder, after=last)
+
+
+def _is_snapshot(told: Told) -> bool:
+    return told.event.startswith("card.transaction.")
+
+
+def _rank(told: Told) -> int:
+    return RANK.index(told.event.rpartition(".")[2])

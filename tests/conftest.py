@@ -1,0 +1,238 @@
+"""A real PostgreSQL and a real Valkey for every run, a database of its own for each, and tables emptied for each test.
+
+``DATABASE_URL`` and ``REDIS_URL`` name other servers than the embedded ones.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg import sql
+from redis import Redis
+from sqlalchemy import Engine, make_url, text
+from werkzeug.test import TestResponse
+
+from receiver.app import create_app
+from receiver.db import engine_for
+from receiver.deliveries.authentication import Credentials
+from receiver.events.process import drain
+from receiver.migrate import target_metadata, upgrade
+from receiver.queue import connect
+from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
+from receiver.sandbox.local import adopt_webhook
+from receiver.sandbox.registration import Registration
+from receiver.settings import Settings, load_settings
+from tests.factories import body
+
+PUBLIC_URL = "http://127.0.0.1:1"
+POSTGRES_FOLDER = Path(__file__).parent.parent / ".data" / "tests" / "postgres"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The PostgreSQL server of this run; the embedded one is shared by all processes of all runs."""
+    given = os.environ.get("DATABASE_URL")
+    if given:
+        yield given
+        return
+    server = EmbeddedPostgres(POSTGRES_FOLDER.resolve())
+    yield server.url()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def new_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """Makes empty databases, and drops them at the end."""
+    made = []
+
+    def make() -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        with closing(psycopg.connect(_libpq(server_url), autocommit=True)) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        made.append(name)
+        return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    with closing(psycopg.connect(_libpq(server_url), autocommit=True)) as connection:
+        for name in made:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _libpq(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """A Valkey of this process; of a given server, a database number of its own."""
+    given = os.environ.get("REDIS_URL")
+    if given:
+        number = 8 + int(worker_id.removeprefix("gw") or 0) if worker_id != "master" else 8
+        yield f"{given.rsplit('/', 1)[0]}/{number}"
+        return
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def environment(new_database: Callable[[], str], redis_url: str) -> dict[str, str]:
+    """The environment of a receiver under test."""
+    return {
+        "DATABASE_URL": new_database(),
+        "REDIS_URL": redis_url,
+        "PUBLIC_URL": PUBLIC_URL,
+        "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(environment: dict[str, str]) -> Settings:
+    return load_settings(environment)
+
+
+@pytest.fixture(scope="session")
+def migrated_engine(settings: Settings) -> Iterator[Engine]:
+    engine = engine_for(settings.database_url, application="tests")
+    with engine.connect() as connection:
+        upgrade(connection)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(migrated_engine: Engine) -> Iterator[Engine]:
+    """The migrated database, its tables empty again after the test."""
+    yield migrated_engine
+    tables = ", ".join(table.fullname for table in target_metadata().sorted_tables)
+    with migrated_engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """Valkey, empty again after the test."""
+    client = connect(redis_url)
+    client.flushdb()
+    yield client
+    client.flushdb()
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings, migrated_engine: Engine) -> Iterator[Flask]:
+    assert migrated_engine
+    app = create_app(settings)
+    yield app
+    app.extensions["receiver.close"]()
+
+
+@pytest.fixture
+def client(app: Flask, engine: Engine, redis: Redis) -> FlaskClient:
+    assert engine
+    assert redis
+    return app.test_client()
+
+
+@dataclass
+class Acme:
+    """An organization with a webhook in care, and what a test does with it."""
+
+    client: FlaskClient
+    engine: Engine
+    registration: Registration
+
+    def deliver(
+        self, event: str, payload: object, *, headers: dict[str, str | None] | None = None, **changes: Any
+    ) -> TestResponse:
+        """POST *payload* as OpenCard would; *headers* replace headers, or with ``None`` take them away."""
+        content = body(payload)
+        sent: dict[str, str | None] = {**self.registration.headers(event, content), **(headers or {})}
+        return self.client.post(
+            self.path,
+            data=content,
+            headers={name: value for name, value in sent.items() if value is not None},
+            **changes,
+        )
+
+    def take(self, event: str, payload: object) -> None:
+        """Deliver, and insist on the 200."""
+        response = self.deliver(event, payload)
+        assert (response.status_code, response.get_json()) == (200, {})
+
+    def process(self) -> None:
+        """Process everything that waits."""
+        assert drain(self.engine)
+
+    def tell(self, event: str, payload: object) -> None:
+        """Deliver and process."""
+        self.take(event, payload)
+        self.process()
+
+    @property
+    def path(self) -> str:
+        return self.registration.url.removeprefix(PUBLIC_URL)
+
+    def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
+        """Return the rows of an SQL query."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(text(query), parameters).mappings()]
+
+    def row(self, query: str, **parameters: object) -> dict[str, Any]:
+        """Return the one row of an SQL query."""
+        (row,) = self.rows(query, **parameters)
+        return row
+
+    def value(self, query: str, **parameters: object) -> Any:
+        """Return the one value of an SQL query."""
+        (value,) = self.row(query, **parameters).values()
+        return value
+
+    def execute(self, statement: str, **parameters: object) -> None:
+        """Run an SQL statement and commit."""
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), parameters)
+
+    def statuses(self) -> list[str]:
+        """Return the status of each delivery, in order of arrival."""
+        return [row["status"] for row in self.rows("SELECT status FROM receiver.deliveries ORDER BY id")]
+
+
+@dataclass
+class Organizations:
+    """Takes webhooks into care."""
+
+    client: FlaskClient
+    engine: Engine
+    settings: Settings
+    number: int = field(default=0)
+
+    def adopt(self, organization: str, credentials: Credentials | None = None) -> Acme:
+        self.number += 1
+        with self.engine.begin() as connection:
+            registration = adopt_webhook(
+                connection, self.settings, organization, number=self.number, credentials=credentials
+            )
+        return Acme(self.client, self.engine, registration)
+
+
+@pytest.fixture
+def organizations(client: FlaskClient, engine: Engine, settings: Settings) -> Organizations:
+    return Organizations(client, engine, settings)
+
+
+@pytest.fixture
+def acme(organizations: Organizations) -> Acme:
+    """The organization ``acme`` of the samples; its webhook has no credentials, so deliveries are signed."""
+    return organizations.adopt("acme")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from receiver.sandbox.faults import Faults, Sending, schedule
+from receiver.sandbox.story import Story, Told, tell
+
+STORY = tell(seed=7, organizations=["org-1", "org-2"], purchases=60)
+
+shares = st.floats(min_value=0, max_value=1)
+any_faults = st.builds(Faults, duplicates=shares, disorder=shares, lost_answers=shares, bursts=shares)
+
+
+def events_of_card_holders(sendings: list[Sending]) -> dict[tuple[str, str], list[str]]:
+    """Return what each card holder's events look like to a receiver that takes a repetition for a retry."""
+    lives: dict[tuple[str, str], list[str]] = {}
+    for sending in sendings:
+        if sending.told.card_holder:
+            life = lives.setdefault(sending.told.card_holder, [])
+            if life[-1:] != [sending.told.event]:
+                life.append(sending.told.event)
+    return lives
+
+
+@given(any_faults, st.integers())
+@settings(deadline=None)
+def test_every_event_is_sent_and_nothing_is_sent_that_was_not_told(faults: Faults, seed: int) -> None:
+    sendings = schedule(STORY.told, faults, seed)
+    first = Counter(sending.told for sending in sendings if not sending.duplicate)
+    assert first == Counter(STORY.told)
+    assert {sending.told for sending in sendings} == set(STORY.told)
+
+
+@given(any_faults, st.integers())
+@settings(deadline=None)
+def test_a_card_holders_events_keep_their_order_and_a_duplicate_comes_before_the_next(
+    faults: Faults, seed: int
+) -> None:
+    assert events_of_card_holders(schedule(STORY.told, faults, seed)) == events_of_card_holders(
+        schedule(STORY.told, Faults(), 0)
+    )
+
+
+@given(any_faults, st.integers())
+@settings(deadline=None)
+def test_a_sending_is_never_due_before_the_one_in_front_of_it(faults: Faults, seed: int) -> None:
+    due = [sending.at for sending in schedule(STORY.told, faults, seed)]
+    assert due == sorted(due)
+
+
+@given(any_faults, st.integers())
+@settings(deadline=None)
+def test_faults_do_not_change_what_must_come_of_a_story(faults: Faults, seed: int) -> None:
+    taken: dict[Told, None] = dict.fromkeys(sending.told for sending in schedule(STORY.told, faults, seed))
+    assert Story(tuple(taken)).expected_transactions() == STORY.expected_transactions()
+    assert Story(tuple(taken)).expected_rows() == STORY.expected_rows()
+
+
+def test_the_same_seed_gives_the_same_schedule() -> None:
+    faults = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.1, bursts=0.4)
+    assert schedule(STORY.told, faults, 3) == schedule(STORY.told, faults, 3)
+    assert schedule(STORY.told, faults, 3) != schedule(STORY.told, faults, 4)
+
+
+def test_without_faults_the_story_is_sent_as_told() -> None:
+    assert schedule(STORY.told, Faults(), 5) == [Sending(told, told.at) for told in STORY.told]
+    assert schedule([], Faults(1, 1, 1, 1), 5) == []
+
+
+def test_disorder_brings_later_states_before_earlier_ones() -> None:
+    def backward(faults: Faults) -> int:
+        order = {told: index for index, told in enumerate(STORY.told)}
+        places = [order[sending.told] for sending in schedule(STORY.told, faults, 1)]
+        return sum(later < earlier for earlier, later in pairwise(places))
+
+    assert backward(Faults()) == 0
+    assert backward(Faults(disorder=0.3)) > len(STORY.told) / 20
+
+
+@pytest.mark.parametrize("fault", ["duplicates", "lost_answers", "bursts"])
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_is_about_what_was_asked_for(fault: str, share: float) -> None:
+    sendings = [sending for seed in range(40) for sending in schedule(STORY.told, Faults(**{fault: share}), seed)]
+    flag = {"duplicates": "duplicate", "lost_answers": "lose_answer", "bursts": "burst"}[fault]
+    flagged = sum(getattr(sending, flag) for sending in sendings)
+    of = 40 * len(STORY.told) if fault == "duplicates" else len(sendings)
+    assert flagged / of == pytest.approx(share, abs=0.05)
+
+
+def test_a_burst_is_due_at_one_moment() -> None:
+    sendings = schedule(STORY.told, Faults(bursts=1), 1)
+    assert all(sending.burst for sending in sendings)
+    assert len({sending.at for sending in sendings}) <= len(sendings) / 5 + 1
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Faults)])
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_outside_zero_to_one_is_refused_by_name(name: str, share: float) -> None:
+    wrong: dict[str, Any] = {name: share}
+    with pytest.raises(ValueError, match=name):
+        Faults(**wrong)

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from receiver.events.catalogue import EVENT_FLAGS
+from receiver.sandbox.story import Story, Told, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+NEVER_TOLD = {"card.transaction.environmental_impact", "invoice.created"}
+
+TRANSACTION_FIELDS = {
+    "id",
+    "state",
+    "receiptable",
+    "card_issuer",
+    "card_issuer_reference",
+    "card_issuer_customer_number",
+    "type",
+    "invoice_number",
+    "invoice_date",
+    "original_amount",
+    "original_currency",
+    "vat_rate",
+    "vat_amount",
+    "vat_currency",
+    "accounting_amount",
+    "accounting_currency",
+    "exchange_rate",
+    "purchase_merchant",
+    "purchase_merchant_common",
+    "purchase_date",
+    "purchase_time",
+    "purchase_timezone",
+    "purchase_country",
+    "purchase_city",
+    "card_id",
+    "card_product",
+    "card_type",
+    "card_last_four",
+    "mcc_code",
+    "mcc_text",
+    "mcc_top_level",
+    "branch_code",
+    "branch_text",
+    "category_text",
+    "card_holder",
+    "organization",
+}
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return tell(seed=1, organizations=["org-1", "org-2"], purchases=300)
+
+
+def fields_of(told: Told) -> dict[str, Any]:
+    """Read a payload by other means than the sandbox's own; a float fails every comparison with a Decimal's type."""
+    fields: dict[str, Any] = json.loads(told.payload, parse_float=Decimal)
+    return fields
+
+
+def snapshots(story: Story) -> Iterator[tuple[Told, dict[str, Any]]]:
+    return ((told, fields_of(told)) for told in story.told if told.event.startswith("card.transaction."))
+
+
+def by_transaction(story: Story) -> dict[str, list[tuple[Told, dict[str, Any]]]]:
+    lives: dict[str, list[tuple[Told, dict[str, Any]]]] = {}
+    for told, fields in snapshots(story):
+        lives.setdefault(fields["id"], []).append((told, fields))
+    return lives
+
+
+def named(story: Story, event: str) -> list[dict[str, Any]]:
+    return [fields_of(told) for told in story.told if told.event == event]
+
+
+def numbers(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from numbers(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from numbers(inner)
+    elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        yield value
+
+
+def total(lines: Iterable[dict[str, Any]], field: str) -> Decimal:
+    return sum((Decimal(line[field]) for line in lines), Decimal(0))
+
+
+def test_the_same_seed_tells_the_same_bytes_and_another_seed_another_story(story: Story) -> None:
+    assert tell(seed=1, organizations=["org-1", "org-2"], purchases=300) == story
+    other = tell(seed=2, organizations=["org-1", "org-2"], purchases=300)
+    assert not other.expected_transactions().keys() & story.expected_transactions().keys()
+
+
+@given(st.integers())
+@settings(max_examples=15, deadline=None)
+def test_every_event_of_the_catalogue_occurs_in_a_story_of_three_hundred_purchases(seed: int) -> None:
+    events = {told.event for told in tell(seed=seed, organizations=["a", "b"], purchases=300).told}
+    assert events == EVENT_FLAGS.keys() - NEVER_TOLD
+
+
+@given(
+    st.integers(),
+    st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True),
+    st.integers(min_value=0, max_value=40),
+)
+@settings(deadline=None)
+def test_a_story_has_as_many_transactions_as_purchases_asked_for(
+    seed: int, organizations: list[str], purchases: int
+) -> None:
+    told = tell(seed=seed, organizations=organizations, purchases=purchases)
+    assert len(told.expected_transactions()) == purchases
+    assert {one.organization_reference_id for one in told.told} == set(organizations)
+
+
+def test_events_stand_in_true_order_and_each_once(story: Story) -> None:
+    assert [told.at for told in story.told] == sorted(told.at for told in story.told)
+    once = Counter((told.organization_reference_id, told.event, told.payload) for told in story.told)
+    assert set(once.values()) == {1}
+
+
+def test_a_card_transaction_has_all_fields_of_the_contract(story: Story) -> None:
+    for told, fields in snapshots(story):
+        assert fields.keys() == TRANSACTION_FIELDS
+        assert told.event == f"card.transaction.{fields['state']}"
+
+
+def test_every_payload_names_the_organization_it_is_told_for(story: Story) -> None:
+    assert all(fields_of(told)["organization"]["reference_id"] == told.organization_reference_id for told in story.told)
+
+
+def test_nullable_fields_are_sometimes_null_and_names_are_not_ascii(story: Story) -> None:
+    fields = [fields for _, fields in snapshots(story)]
+    for name in ("vat_amount", "purchase_time", "branch_code", "exchange_rate", "invoice_number", "receiptable"):
+        assert {one[name] is None for one in fields} == {True, False}
+    assert b"\xc3" in b"".join(told.payload for told in story.told)
+
+
+def test_amounts_are_numbers_with_their_exact_decimal_digits(story: Story) -> None:
+    for told in story.told:
+        fields = fields_of(told)
+        assert all(type(number) in (int, Decimal) for number in numbers(fields))
+        assert all(len(str(number)) < 16 for number in numbers(fields))  # no tail of a binary fraction
+    for _, fields in snapshots(story):
+        amount = Decimal(fields["original_amount"])
+        assert amount.as_tuple().exponent == (0 if fields["original_currency"] == "ISK" else -2)
+        assert str(amount) in json.dumps(str(fields["original_amount"]))
+
+
+def test_a_transaction_goes_only_the_ways_of_the_contract_and_has_one_snapshot_of_each_state(story: Story) -> None:
+    ways = Counter(tuple(fields["state"] for _, fields in life) for life in by_transaction(story).values())
+    assert ways.keys() == {
+        ("authorized",),
+        ("authorized", "deleted"),
+        ("authorized", "cleared"),
+        ("authorized", "cleared", "invoiced"),
+        ("cleared",),
+        ("cleared", "invoiced"),
+    }
+    assert ways.most_common(1)[0][0] == ("authorized", "cleared", "invoiced")
+
+
+def test_the_issuers_reference_differs_in_every_state(story: Story) -> None:
+    for life in by_transaction(story).values():
+        assert len({fields["card_issuer_reference"] for _, fields in life}) == len(life)
+
+
+def test_there_are_tips_refunds_and_foreign_currencies(story: Story) -> None:
+    lives = by_transaction(story).values()
+    assert any(life[0][1]["original_amount"] != life[-1][1]["original_amount"] for life in lives)
+    assert any(life[0][1]["original_amount"] < 0 and life[0][1]["type"] == "refund" for life in lives)
+    foreign = [fields for _, fields in snapshots(story) if fields["exchange_rate"] is not None]
+    assert foreign
+    for fields in foreign:
+        assert fields["original_currency"] != fields["accounting_currency"]
+        assert abs(fields["original_amount"] * fields["exchange_rate"] - fields["accounting_amount"]) <= 1
+
+
+def test_no_transaction_is_told_before_its_card_holder_is_identified(story: Story) -> None:
+    identified = {told.card_holder: told.at for told in story.told if told.event == "card_holder.identified"}
+    for told, fields in snapshots(story):
+        holder = (told.organization_reference_id, fields["card_holder"]["reference_id"])
+        assert told.at > identified[holder]
+
+
+def test_identification_brings_a_batch_of_many_transactions_at_one_instant(story: Story) -> None:
+    at_one_instant = Counter(
+        (told.at, fields["card_holder"]["reference_id"], told.organization_reference_id)
+        for told, fields in snapshots(story)
+    )
+    assert max(at_one_instant.values()) >= 20
+
+
+def test_a_card_holder_lives_from_created_to_identified_and_some_bounce_or_leave(story: Story) -> None:
+    lives: dict[tuple[str, str], list[str]] = {}
+    for told in story.told:
+        if told.card_holder:
+            lives.setdefault(told.card_holder, []).append(told.event.removeprefix("card_holder."))
+    usual = ["email.delivered", "signed.pdpc", "identified"]
+    for life in lives.values():
+        assert [event for event in life if event not in ("email.failed", "deleted")] == ["created", *usual]
+        assert "email.failed" not in life or life[1] == "email.failed"
+        assert "deleted" not in life or life[-1] == "deleted"
+
+
+def test_two_organizations_number_their_card_holders_alike(story: Story) -> None:
+    numbers_of = {
+        organization: {
+            told.card_holder[1] for told in story.told if told.card_holder and told.card_holder[0] == organization
+        }
+        for organization in ("org-1", "org-2")
+    }
+    assert numbers_of["org-1"] == numbers_of["org-2"]
+
+
+def test_an_enrichment_comes_at_most_once_and_some_come_before_their_transaction(story: Story) -> None:
+    first_told = {transaction: life[0][0].at for transaction, life in by_transaction(story).items()}
+    enrichments = [(told, fields) for told in story.told if "transaction" in (fields := fields_of(told))]
+    assert set(Counter((told.event, fields["transaction"]["id"]) for told, fields in enrichments).values()) == {1}
+    assert any(told.at < first_told[fields["transaction"]["id"]] for told, fields in enrichments)
+
+
+def test_vat_totals_are_the_sums_of_one_to_three_rates(story: Story) -> None:
+    told = named(story, "transaction.true.vat")
+    assert {len(fields["vat_rates"]) for fields in told} == {1, 2, 3}
+    for fields in told:
+        for field in ("vat_amount", "taxable_amount", "total_amount"):
+            assert total(fields["totals"], field) == total(fields["vat_rates"], field)
+
+
+def test_one_to_six_line_items_cost_their_quantity_times_their_price(story: Story) -> None:
+    told = named(story, "transaction.line.items")
+    assert {len(fields["line_items"]) for fields in told} == {1, 2, 3, 4, 5, 6}
+    for fields in told:
+        assert all(item["amount"] * item["quantity"] == item["total_amount"] > 0 for item in fields["line_items"])
+
+
+def test_expected_rows_agree_with_what_was_told(story: Story) -> None:
+    rows = story.expected_rows()
+    events = Counter(told.event for told in story.told)
+    assert rows == {
+        "events": len(story.told),
+        "transactions": 300,
+        "transaction_states": sum(
+            events[f"card.transaction.{s}"] for s in ("authorized", "deleted", "cleared", "invoiced")
+        ),
+        "card_holders": events["card_holder.created"],
+        "tpas": 2,
+        "receipts": events["receipt.fetched"],
+        "vat_rates": sum(len(fields["vat_rates"]) for fields in named(story, "transaction.true.vat")),
+        "vat_totals": events["transaction.true.vat"],
+        "line_items": sum(len(fields["line_items"]) for fields in named(story, "transaction.line.items")),
+        "environmental_impacts": events["environmental.impact.aland_index"] + events["environmental.impact.deedster"],
+    }
+
+
+def test_a_transaction_is_expected_to_end_as_its_last_snapshot_with_the_cleared_reference_beside(story: Story) -> None:
+    expected = story.expected_transactions()
+    for transaction, life in by_transaction(story).items():
+        told, last = life[-1]
+        cleared = [fields["card_issuer_reference"] for _, fields in life if fields["state"] == "cleared"]
+        assert expected[told.organization_reference_id, transaction] == {
+            "state": last["state"],
+            "accounting_amount": last["accounting_amount"],
+            "original_amount": last["original_amount"],
+            "card_issuer_reference": last["card_issuer_reference"],
+            "cleared_card_issuer_reference": cleared[0] if cleared else None,
+        }
+
+
+@pytest.mark.parametrize(
+    ("organizations", "purchases", "word"),
+    [([], 1, "organizations"), (["a", "a"], 1, "organizations"), (["a"], -1, "-1")],
+)
+def test_an_impossible_story_is_refused_by_name(organizations: list[str], purchases: int, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        tell(seed=1, organizations=organizations, purchases=purchases)
