@@ -128,8 +128,9 @@ def one_at_a_time(connection: Connection, claimed: Sequence[StoredDelivery]) -> 
         except Exception as error:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise
-            log.exception("delivery failed", delivery_id=delivery.id)
-            failures.append(_failure(delivery, error))
+            failure = _failure(delivery, error)
+            log.error("delivery failed", delivery_id=delivery.id, error=failure.error)  # noqa: TRY400 - no row values
+            failures.append(failure)
     return failures
 
 
@@ -201,12 +202,17 @@ def _feed_row(event: Event) -> Row:
 
 
 def _failure(delivery: StoredDelivery, error: Exception) -> Failure:
-    """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry."""
-    said = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else str(error)
+    """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry.
+
+    PostgreSQL puts whole rows into the later lines of its errors, so the first line has to do: it names the constraint.
+    """
+    said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+    words = f"{type(error).__name__}: {said}"
+    frames = "".join(traceback.format_tb(error.__traceback__))
     return Failure(
         delivery_id=delivery.id,
         number=delivery.attempts + 1,
-        error=f"{type(error).__name__}: {said}",
-        trace="".join(traceback.format_exception(error, limit=-20)),
+        error=words,
+        trace=f"Traceback (most recent call last):\n{frames}{words}",
         retryable=not isinstance(error, DataError),
     )

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
+import psutil
 from cryptography.fernet import Fernet
 
 from receiver.errors import OperationRefused
@@ -103,11 +104,16 @@ class ProcfileProcesses:
         """Return whether the process was started and has not ended."""
         return name in self._running and self._running[name].poll() is None
 
-    def kill(self, name: str) -> None:
-        """End a process with SIGKILL; its children are left to themselves, as after a crash."""
+    def kill(self, name: str, *, with_children: bool = True) -> None:
+        """End a process with SIGKILL, and its children with it as a power cut would, unless they are to be left."""
         process = self._running.pop(name)
+        family = psutil.Process(process.pid).children(recursive=True) if with_children else []
         process.kill()
         process.wait()
+        for child in family:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(family, timeout=STOP_SECONDS)
 
     def stop(self, *names: str) -> dict[str, int]:
         """End processes with SIGTERM, side by side, and return their exit codes."""

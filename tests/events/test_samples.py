@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS
-from tests.conftest import Acme
 from tests.factories import SAMPLES, sample
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
 
 
 def test_every_event_of_the_catalogue_has_a_sample() -> None:

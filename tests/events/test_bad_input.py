@@ -1,0 +1,207 @@
+"""A genuine delivery that makes no sense is kept as it came, waits for an operator, and stops nobody."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from receiver.errors import PayloadError
+from receiver.events.understand import decode, fingerprint
+from tests.factories import body, card_holder, enrichment, sample, snapshot
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme, Organizations
+
+CLEARED = "card.transaction.cleared"
+DELIVERY = "SELECT status, error, body FROM receiver.deliveries ORDER BY id DESC LIMIT 1"
+
+SENSELESS = [
+    (b"", "body: not JSON"),
+    (b"{", "body: not JSON"),
+    (b"\xff\xfe", "body: not JSON"),
+    (b'"\xed\xa0\x80"', "body: not JSON"),
+    (b"null", "body: not a JSON object"),
+    (b"[]", "body: not a JSON object"),
+    (b"[" * 100_000, "body: nested too deeply"),
+    (b'{"a": 1e999999999999999999999}', "body: a number is out of range"),
+    (b'{"a": 1e5000}', "body: a number has more than"),
+    (b'{"a": 0.' + b"1" * 5000 + b"}", "body: a number has more than"),
+    (b"{}", "id: missing"),
+    (body({**snapshot("cleared"), "id": None}), "id: expected `str`"),
+    (body({**snapshot("cleared"), "id": ""}), "id: expected `str` of length >= 1"),
+    (body({**snapshot("cleared"), "id": 7}), "id: expected `str`, got `int`"),
+    (body({**snapshot("cleared"), "id": "x" * 300}), "id: expected `str` of length <= 255"),
+    (body({**snapshot("cleared"), "state": "lost"}), "state: invalid enum value"),
+    (body({**snapshot("cleared"), "state": "authorized"}), "state: invalid enum value 'authorized'"),
+    (body({**snapshot("cleared"), "original_amount": "a lot"}), "original_amount: expected"),
+    (body({**snapshot("cleared"), "original_amount": "109.38"}), "original_amount: expected"),
+    (body({**snapshot("cleared"), "original_amount": True}), "original_amount: expected"),
+    (body({**snapshot("cleared"), "purchase_date": "13.02.2026"}), "purchase_date: invalid"),
+    (body({**snapshot("cleared"), "purchase_time": "12:00:00+01:00"}), "purchase_time: "),
+    (body({**snapshot("cleared"), "card_id": 2**70}), "card_id: expected `int`"),
+    (body({**snapshot("cleared"), "organization": None}), "organization: expected `object`"),
+    (body({**snapshot("cleared"), "card_holder": {}}), "card_holder.reference_id: missing"),
+]
+
+
+@pytest.mark.parametrize(("content", "error"), SENSELESS, ids=[error for _, error in SENSELESS])
+def test_what_cannot_be_understood_is_dead_at_once_with_the_field_and_the_reason(
+    acme: Acme, content: bytes, error: str
+) -> None:
+    acme.tell(CLEARED, content)
+    row = acme.row(DELIVERY)
+    assert row["status"] == "dead"
+    assert row["error"].startswith(error)
+    assert row["body"] == content
+    assert acme.row("SELECT number, outcome, error FROM receiver.processing_attempts") == {
+        "number": 1,
+        "outcome": "dead",
+        "error": row["error"],
+    }
+    assert acme.value("SELECT count(*) FROM ems.transactions") == 0
+
+
+def test_an_unknown_event_is_ignored_and_kept(acme: Acme) -> None:
+    acme.tell("card.transaction.teleported", {"anything": 1})
+    assert acme.row("SELECT status, error FROM receiver.deliveries") == {
+        "status": "ignored",
+        "error": "unknown event 'card.transaction.teleported'",
+    }
+
+
+def test_an_unknown_version_is_ignored_and_an_absent_one_is_version_1(acme: Acme) -> None:
+    payload = snapshot("cleared")
+    for version in ("2", None, "1"):
+        acme.deliver(CLEARED, payload, headers={"X-Version": version})
+    acme.process()
+    assert acme.statuses() == ["ignored", "processed", "duplicate"]
+
+
+def test_what_was_ignored_is_applied_by_a_later_release(acme: Acme) -> None:
+    acme.deliver(CLEARED, snapshot("cleared"), headers={"X-Version": "2"})
+    acme.process()
+    acme.execute("UPDATE receiver.deliveries SET version = '1', status = 'pending', next_attempt_at = now()")
+    acme.process()
+    assert acme.statuses() == ["processed"]
+    assert acme.value("SELECT state FROM ems.transactions") == "cleared"
+
+
+@pytest.mark.parametrize("content", [snapshot("cleared"), {"organization": {"reference_id": "acme"}}])
+def test_a_payload_of_another_organization_is_quarantined(organizations: Organizations, content: object) -> None:
+    globex = organizations.adopt("globex")
+    globex.tell(CLEARED, content)
+    assert globex.statuses() == ["quarantined"]
+    assert "'acme'" in globex.value("SELECT error FROM receiver.deliveries")
+    assert globex.value("SELECT count(*) FROM ems.transactions") == 0
+    assert globex.value("SELECT count(*) FROM ems.events") == 0
+
+
+def test_tenants_with_the_same_transaction_id_stay_apart(organizations: Organizations) -> None:
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    acme.tell(CLEARED, snapshot("cleared"))
+    globex.tell(
+        "card.transaction.deleted",
+        snapshot("deleted", organization={"reference_id": "globex"}),
+    )
+    states = acme.rows("SELECT organization_reference_id, state FROM ems.transactions ORDER BY 1")
+    assert [tuple(row.values()) for row in states] == [("acme", "cleared"), ("globex", "deleted")]
+
+
+def test_one_bad_delivery_in_a_batch_stops_nobody(acme: Acme) -> None:
+    for number in range(20):
+        acme.take(CLEARED, b"nonsense" if number % 5 == 0 else snapshot("cleared", transaction=f"t{number}"))
+    acme.process()
+    assert acme.statuses().count("dead") == 4
+    assert acme.value("SELECT count(*) FROM ems.transactions") == 16
+
+
+def test_nul_characters_become_replacement_characters_and_the_bytes_keep_them(acme: Acme) -> None:
+    content = body({**snapshot("cleared", purchase_merchant="A\0B"), "un\0known": ["\0"]})
+    acme.tell(CLEARED, content)
+    assert acme.statuses() == ["processed"]
+    assert acme.value("SELECT purchase_merchant FROM ems.transactions") == "A\N{REPLACEMENT CHARACTER}B"
+    assert acme.value("SELECT payload ->> 'un\N{REPLACEMENT CHARACTER}known' FROM ems.events") == (
+        '["\N{REPLACEMENT CHARACTER}"]'
+    )
+    assert acme.row(DELIVERY)["body"] == content
+
+
+def test_unknown_fields_are_no_error_and_stay_in_the_payload(acme: Acme) -> None:
+    acme.tell(CLEARED, snapshot("cleared", loyalty={"points": Decimal("12.50")}))
+    assert acme.value("SELECT payload -> 'loyalty' ->> 'points' FROM ems.transaction_states") == "12.50"
+
+
+def test_all_that_may_be_null_may_be_null_or_missing(acme: Acme) -> None:
+    references = {"card_holder": {"reference_id": "employee-17"}, "organization": {"reference_id": "acme"}}
+    acme.tell(CLEARED, {"id": "bare", "state": "cleared", **references})
+    acme.tell(CLEARED, {**dict.fromkeys(snapshot("cleared")), "id": "null", "state": "cleared", **references})
+    acme.tell("transaction.line.items", enrichment("transaction.line.items", transaction="bare", line_items=None))
+    acme.tell("transaction.true.vat", enrichment("transaction.true.vat", transaction="bare", totals=[{}]))
+    assert acme.statuses() == ["processed"] * 4
+
+
+def test_a_merchant_named_like_a_script_is_text(acme: Acme) -> None:
+    name = "<script>alert('x')</script>'; DROP TABLE ems.transactions; --"
+    acme.tell(CLEARED, snapshot("cleared", purchase_merchant=name))
+    assert acme.value("SELECT purchase_merchant FROM ems.transactions") == name
+
+
+# --- exactness and robustness ---------------------------------------------------------------------------------------
+
+amounts = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(amounts, min_size=1, max_size=10))
+@example([Decimal("0.1"), Decimal("109.38"), Decimal("45.00"), Decimal("-0.005"), Decimal(9007199254740993)])
+def test_amounts_survive_digit_by_digit(acme: Acme, told: list[Decimal]) -> None:
+    before = acme.value("SELECT coalesce(max(position), 0) FROM ems.events")
+    for number, amount in enumerate(told):
+        acme.take(CLEARED, snapshot("cleared", transaction=f"{before}-{number}", accounting_amount=amount))
+    acme.process()
+    for number, amount in enumerate(told):
+        stored = acme.value("SELECT accounting_amount FROM ems.transactions WHERE id = :id", id=f"{before}-{number}")
+        assert stored == amount
+        assert format(stored, "f").lstrip("-") == format(amount, "f").lstrip("-")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+@example(b"\\ud800")
+def test_no_bytes_whatever_crash_the_parser(content: bytes) -> None:
+    try:
+        understood = decode(content)
+    except PayloadError:
+        return
+    assert isinstance(understood, dict)
+    assert len(fingerprint("event", content)) == 32
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+EVENTS = [CLEARED, "transaction.line.items", "transaction.true.vat", "receipt.fetched", "tpa.signed", "invoice.created"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(EVENTS), st.data())
+def test_no_payload_whatever_fails_in_the_database(acme: Acme, event: str, data: st.DataObject) -> None:
+    payload = sample(event)
+    for field in data.draw(st.lists(st.sampled_from(sorted(payload)), max_size=3)):
+        payload[field] = data.draw(json_values)
+    payload.update(data.draw(st.dictionaries(st.text(max_size=8), json_values, max_size=2)))
+    acme.take(event, payload)
+    acme.process()
+    row = acme.row(DELIVERY)
+    assert row["status"] in {"processed", "duplicate", "dead", "quarantined"}, row["error"]
+    assert acme.value("SELECT count(*) FROM receiver.processing_attempts WHERE trace IS NOT NULL") == 0
+
+
+def test_a_card_holder_payload_needs_both_references(acme: Acme) -> None:
+    acme.tell("card_holder.created", {**card_holder(), "card_holder": None})
+    assert acme.statuses() == ["dead"]

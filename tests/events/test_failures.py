@@ -1,0 +1,244 @@
+"""What happens when applying fails, for a while or for good, or takes its process with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.events.claim import ABANDONED, DEATHS, claim_batch
+from receiver.events.process import drain
+from receiver.events.retry_schedule import PAUSES, pause_after
+from tests.factories import sample, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from tests.conftest import Acme
+
+CLEARED = "card.transaction.cleared"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def refusing_database(acme: Acme) -> Iterator[Acme]:
+    """A database that refuses TPAs named ``refused``, as one with a bug or a full disk would."""
+    acme.execute("ALTER TABLE ems.tpas ADD CONSTRAINT refuses CHECK (name <> 'refused')")
+    yield acme
+    acme.execute("ALTER TABLE ems.tpas DROP CONSTRAINT IF EXISTS refuses")
+
+
+def due_now(acme: Acme) -> None:
+    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'failed'")
+
+
+# --- retries -------------------------------------------------------------------------------------------------------
+
+
+def test_the_pauses_are_those_promised() -> None:
+    assert [pause_after(number, chance=0) for number in range(1, 9)] == [
+        timedelta(seconds=10),
+        MINUTE,
+        5 * MINUTE,
+        30 * MINUTE,
+        120 * MINUTE,
+        360 * MINUTE,
+        timedelta(days=1),
+        None,
+    ]
+
+
+@given(st.integers(1, len(PAUSES)), st.floats(0, 1))
+def test_jitter_makes_a_pause_longer_by_a_fifth_at_most(failed: int, chance: float) -> None:
+    pause = pause_after(failed, chance=chance)
+    assert pause is not None
+    assert PAUSES[failed - 1] <= pause <= PAUSES[failed - 1] * 1.2
+
+
+def test_a_failed_delivery_waits_for_its_pause_and_leaves_evidence(refusing_database: Acme) -> None:
+    acme = refusing_database
+    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    row = acme.row(
+        "SELECT status, attempts, error, next_attempt_at - now() BETWEEN '8 s' AND '12 s' AS soon "
+        "FROM receiver.deliveries"
+    )
+    assert (row["status"], row["attempts"], row["soon"]) == ("failed", 1, True)
+    assert "refuses" in row["error"]
+    attempt = acme.row("SELECT number, outcome, error, trace FROM receiver.processing_attempts")
+    assert (attempt["number"], attempt["outcome"], attempt["error"]) == (1, "failed", row["error"])
+    assert "Traceback" in attempt["trace"]
+    assert acme.value("SELECT count(*) FROM ems.events") == 0
+
+
+def test_payloads_do_not_reach_the_evidence(refusing_database: Acme) -> None:
+    acme = refusing_database
+    acme.tell("tpa.signed", sample("tpa.signed", name="refused", url="https://private.invalid/"))
+    attempt = acme.row("SELECT error, trace FROM receiver.processing_attempts")
+    assert "private.invalid" not in attempt["error"] + attempt["trace"]
+
+
+def test_a_failed_delivery_is_not_tried_before_its_time(refusing_database: Acme) -> None:
+    acme = refusing_database
+    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    acme.process()
+    assert acme.value("SELECT attempts FROM receiver.deliveries") == 1
+
+
+def test_a_delivery_that_goes_on_failing_is_dead_after_the_last_pause(refusing_database: Acme) -> None:
+    acme = refusing_database
+    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    for _ in PAUSES:
+        due_now(acme)
+        acme.process()
+    assert acme.row("SELECT status, attempts, next_attempt_at FROM receiver.deliveries") == {
+        "status": "dead",
+        "attempts": 8,
+        "next_attempt_at": None,
+    }
+    outcomes = acme.rows("SELECT number, outcome FROM receiver.processing_attempts ORDER BY number")
+    assert [tuple(row.values()) for row in outcomes] == [*((n, "failed") for n in range(1, 8)), (8, "dead")]
+
+
+def test_once_the_cause_is_mended_the_next_attempt_applies_it(refusing_database: Acme) -> None:
+    acme = refusing_database
+    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    acme.execute("ALTER TABLE ems.tpas DROP CONSTRAINT refuses")
+    due_now(acme)
+    acme.process()
+    assert acme.row("SELECT status, attempts, error FROM receiver.deliveries") == {
+        "status": "processed",
+        "attempts": 2,
+        "error": None,
+    }
+    assert acme.value("SELECT name FROM ems.tpas") == "refused"
+
+
+def test_the_others_of_a_failing_batch_are_applied(refusing_database: Acme) -> None:
+    acme = refusing_database
+    for number in range(10):
+        acme.take("tpa.signed", sample("tpa.signed", id=str(number), name="refused" if number == 4 else "fine"))
+    acme.process()
+    assert acme.statuses().count("processed") == 9
+    assert acme.statuses()[4] == "failed"
+    assert acme.value("SELECT count(*) FROM ems.events") == 9
+
+
+# --- claims --------------------------------------------------------------------------------------------------------
+
+
+def test_two_workers_claim_different_deliveries_in_order_of_arrival(acme: Acme, engine: Engine) -> None:
+    for number in range(6):
+        acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}"))
+    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    with engine.begin() as one, engine.begin() as other:
+        assert [delivery.id for delivery in claim_batch(one, 4)] == ids[:4]
+        assert [delivery.id for delivery in claim_batch(other, 4)] == ids[4:]
+
+
+def test_what_a_worker_leaves_without_an_outcome_goes_back_unchanged(acme: Acme, engine: Engine) -> None:
+    acme.take(CLEARED, snapshot("cleared"))
+    with engine.connect() as connection:
+        connection.begin()
+        assert len(claim_batch(connection, 10)) == 1
+        connection.rollback()
+    acme.process()
+    assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
+
+
+def test_a_finished_batch_leaves_no_note(acme: Acme) -> None:
+    acme.tell(CLEARED, snapshot("cleared"))
+    assert acme.value("SELECT count(*) FROM receiver.processing_batches") == 0
+
+
+# --- the poison case -----------------------------------------------------------------------------------------------
+
+KILLER = """
+import os, signal, sys
+from dataclasses import replace
+from receiver.db import engine_for
+from receiver.events import registry
+from receiver.events.process import drain
+
+handlers = registry.load_handlers()
+original = handlers["card.transaction.cleared"]
+
+def die_of_poison(connection, events):
+    if any(event.payload.purchase_merchant == "poison" for event in events):
+        os.kill(os.getpid(), signal.SIGKILL)
+    original.apply(connection, events)
+
+handlers["card.transaction.cleared"] = replace(original, apply=die_of_poison)
+drain(engine_for(sys.argv[1], application="killer"))
+"""
+
+
+def work_in_a_process_that_poison_kills(acme: Acme) -> int:
+    """Drain in another process; return how it ended."""
+    url = acme.engine.url.render_as_string(hide_password=False)
+    return subprocess.run([sys.executable, "-c", KILLER, url], check=False, env={**os.environ}).returncode
+
+
+def test_a_delivery_that_kills_its_worker_is_isolated_and_ends_dead_while_the_others_are_applied(acme: Acme) -> None:
+    for number in range(10):
+        merchant = "poison" if number == 3 else "fine"
+        acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant=merchant))
+    deaths = runs = 0
+    while "dead" not in acme.statuses():
+        deaths += work_in_a_process_that_poison_kills(acme) == -signal.SIGKILL
+        runs += 1
+        assert runs < 12, acme.statuses()
+        due_now(acme)
+    assert deaths == 1 + DEATHS  # once with its batch, and then alone
+    assert acme.statuses() == ["dead" if number == 3 else "processed" for number in range(10)]
+    assert acme.value("SELECT count(*) FROM ems.transactions") == 9
+    attempts = acme.rows("SELECT outcome, error FROM receiver.processing_attempts ORDER BY number")
+    assert [row["outcome"] for row in attempts] == ["failed"] * (DEATHS - 1) + ["dead"]
+    assert {row["error"] for row in attempts} == {ABANDONED}
+    assert acme.value("SELECT count(*) FROM receiver.processing_batches") == 0
+
+
+def test_fresh_deliveries_are_applied_while_a_killer_waits(acme: Acme) -> None:
+    acme.take(CLEARED, snapshot("cleared", transaction="killer", purchase_merchant="poison"))
+    assert work_in_a_process_that_poison_kills(acme) == -signal.SIGKILL
+    acme.take(CLEARED, snapshot("cleared", transaction="fresh"))
+    due_now(acme)
+    assert work_in_a_process_that_poison_kills(acme) in {0, -signal.SIGKILL}
+    assert acme.statuses()[1] == "processed"
+
+
+def test_a_restart_of_postgresql_is_not_held_against_the_deliveries(acme: Acme, engine: Engine) -> None:
+    acme.take(CLEARED, snapshot("cleared"))
+    delivery = acme.value("SELECT id FROM receiver.deliveries")
+    acme.execute(
+        "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) VALUES (ARRAY[:id], '2026-01-01')",
+        id=delivery,
+    )
+    assert drain(engine)
+    assert acme.row("SELECT status, attempts, suspect FROM receiver.deliveries") == {
+        "status": "processed",
+        "attempts": 1,
+        "suspect": False,
+    }
+
+
+def test_deliveries_that_a_living_worker_holds_are_not_suspects(acme: Acme, engine: Engine) -> None:
+    acme.take(CLEARED, snapshot("cleared"))
+
+    with engine.begin() as busy:
+        claimed = claim_batch(busy, 10)
+        acme.execute(
+            "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
+            "VALUES (ARRAY[:id], pg_postmaster_start_time())",
+            id=claimed[0].id,
+        )
+        assert drain(engine)
+        assert acme.row("SELECT status, suspect FROM receiver.deliveries") == {"status": "pending", "suspect": False}

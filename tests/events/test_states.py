@@ -1,0 +1,186 @@
+"""Which state of a transaction wins, whatever the order of arrival."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from receiver.records.transactions import RANKS, STATE_TIMES, merge, merge_all, row_of_snapshot, upsert_transactions
+from tests.factories import enrichment, snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tests.conftest import Acme
+
+NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
+ROW = "SELECT * FROM ems.transactions"
+
+
+def test_a_cleared_purchase_bears_the_final_amounts(acme: Acme) -> None:
+    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    row = acme.row(ROW)
+    assert row["state"] == "cleared"
+    assert row["accounting_amount"] == Decimal("1249.06")
+    assert row["card_issuer_reference"] == row["cleared_card_issuer_reference"] == "CLR-20260216-004410"
+    assert row["authorized_at"] < row["cleared_at"]
+
+
+def test_a_late_authorized_does_not_reopen_a_cleared_purchase(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    row = acme.row(ROW)
+    assert row["state"] == "cleared"
+    assert row["accounting_amount"] == Decimal("1249.06")
+    assert row["cleared_at"] < row["authorized_at"]
+    assert acme.statuses() == ["processed", "processed"]
+
+
+def test_a_late_authorized_does_not_bring_a_deleted_purchase_back(acme: Acme) -> None:
+    acme.tell("card.transaction.deleted", snapshot("deleted"))
+    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    row = acme.row(ROW)
+    assert row["state"] == "deleted"
+    assert row["deleted_at"] is not None
+    assert row["authorized_at"] is not None
+
+
+def test_a_clearing_revives_a_deleted_purchase_and_the_deletion_stays_as_a_fact(acme: Acme) -> None:
+    acme.tell("card.transaction.deleted", snapshot("deleted"))
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    row = acme.row(ROW)
+    assert row["state"] == "cleared"
+    assert row["deleted_at"] is not None
+
+
+def test_a_late_clearing_leaves_its_reference_on_an_invoiced_purchase(acme: Acme) -> None:
+    acme.tell("card.transaction.invoiced", snapshot("invoiced"))
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    row = acme.row(ROW)
+    assert row["state"] == "invoiced"
+    assert row["card_issuer_reference"] == "INV-20260228-117700"
+    assert row["cleared_card_issuer_reference"] == "CLR-20260216-004410"
+
+
+def test_a_newer_snapshot_of_the_same_state_replaces_the_older(acme: Acme) -> None:
+    acme.tell("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("100.00")))
+    acme.tell("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
+    row = acme.row(ROW)
+    assert row["original_amount"] == Decimal("110.00")
+    assert acme.value("SELECT count(*) FROM ems.transaction_states") == 2
+
+
+def test_every_snapshot_stands_in_the_history_and_in_the_feed_those_of_lower_rank_included(acme: Acme) -> None:
+    for state in ("invoiced", "cleared", "authorized"):
+        acme.take(f"card.transaction.{state}", snapshot(state))
+    acme.process()
+    history = acme.rows("SELECT state FROM ems.transaction_states ORDER BY id")
+    feed = acme.rows("SELECT type FROM ems.events ORDER BY position")
+    assert [row["state"] for row in history] == ["invoiced", "cleared", "authorized"]
+    assert [row["type"].rpartition(".")[2] for row in feed] == ["invoiced", "cleared", "authorized"]
+
+
+@pytest.mark.parametrize("order", list(permutations(RANKS)), ids="-".join)
+def test_any_order_of_the_states_ends_in_the_same_row(acme: Acme, order: tuple[str, ...]) -> None:
+    for state in order:
+        acme.take(f"card.transaction.{state}", snapshot(state))
+        acme.take(f"card.transaction.{state}", snapshot(state))
+    acme.process()
+    row = acme.row(ROW)
+    assert row["state"] == "invoiced"
+    assert row["invoice_number"] == "2026-02-88"
+    assert row["cleared_card_issuer_reference"] == "CLR-20260216-004410"
+    assert all(row[name] is not None for name in STATE_TIMES)
+    assert sorted(acme.statuses()) == ["duplicate"] * 4 + ["processed"] * 4
+
+
+# --- the rule itself ------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> dict[str, Any]:
+    """A row as one snapshot makes it; times repeat, so that ties are met."""
+    state = draw(st.sampled_from(RANKS))
+    reference = draw(st.sampled_from([None, "a", "b"]))
+    fields = {
+        "organization_reference_id": "acme",
+        "id": "transaction-1",
+        "state": state,
+        "card_holder_reference_id": "employee-17",
+        "card_issuer_reference": reference,
+        "original_amount": draw(st.decimals(min_value=-999, max_value=999, places=2)),
+    }
+    return row_of_snapshot(
+        fields,
+        snapshot_at=NOON + timedelta(minutes=draw(st.integers(0, 5))),
+        delivery_id=draw(st.integers(1, 1000)),
+        now=NOON,
+    )
+
+
+distinct_snapshots = st.lists(snapshots(), min_size=1, max_size=7, unique_by=lambda row: row["delivery_id"])
+
+
+@given(st.data())
+def test_merging_rows_does_not_depend_on_their_order_or_repetition(data: st.DataObject) -> None:
+    rows = data.draw(distinct_snapshots)
+    repeated = data.draw(st.permutations(rows + data.draw(st.lists(st.sampled_from(rows), max_size=5))))
+    assert merge_all(repeated) == merge_all(rows)
+
+
+@given(snapshots(), snapshots())
+def test_merging_never_goes_back_to_a_lower_state(one: dict[str, Any], other: dict[str, Any]) -> None:
+    merged = merge(one, other)
+    assert RANKS.index(merged["state"]) == max(RANKS.index(one["state"]), RANKS.index(other["state"]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_the_rule_in_sql_is_the_rule_in_python(engine: Engine, data: st.DataObject) -> None:
+    rows = data.draw(distinct_snapshots)
+    order = data.draw(st.permutations(rows))
+    cuts = data.draw(st.lists(st.integers(1, len(rows)), max_size=3).map(sorted))
+    batches = [order[start:end] for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    with engine.begin() as connection:
+        for batch in batches:
+            upsert_transactions(connection, merge_all(batch))
+        stored = dict(connection.exec_driver_sql(ROW).mappings().one())
+        connection.rollback()
+    (expected,) = merge_all(rows)
+    assert {name: stored[name] for name in expected if name != "updated_at"} == {
+        name: value for name, value in expected.items() if name != "updated_at"
+    }
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_order_and_repetition_of_deliveries_ends_in_the_same_row(acme: Acme, data: st.DataObject) -> None:
+    told = [f"card.transaction.{state}" for state in RANKS] + ["transaction.line.items", "transaction.true.vat"]
+    order = data.draw(st.permutations(told + data.draw(st.lists(st.sampled_from(told), max_size=6))))
+    pause = data.draw(st.integers(1, len(order)))
+    transaction = data.draw(st.uuids()).hex
+    for number, event in enumerate(order):
+        acme.take(event, _payload(event, transaction))
+        if number % pause == 0:
+            acme.process()
+    acme.process()
+    row = acme.row(ROW + " WHERE id = :id", id=transaction)
+    assert row["state"] == "invoiced"
+    assert row["accounting_amount"] == Decimal("1249.06")
+    assert row["cleared_card_issuer_reference"] == "CLR-20260216-004410"
+    assert acme.value("SELECT count(*) FROM ems.events WHERE transaction_id = :id", id=transaction) == len(told)
+    assert acme.value("SELECT count(*) FROM ems.line_items WHERE transaction_id = :id", id=transaction) == 2
+    assert acme.value("SELECT count(*) FROM ems.vat_rates WHERE transaction_id = :id", id=transaction) == 2
+
+
+def _payload(event: str, transaction: str) -> dict[str, Any]:
+    if event.startswith("card.transaction."):
+        return snapshot(event.rpartition(".")[2], transaction=transaction)
+    return enrichment(event, transaction=transaction)

@@ -1,0 +1,128 @@
+"""The change feed: each event once, and no hole for whoever follows it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from receiver.records.feed import append_to_feed
+from tests.factories import card_holder, sample, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from tests.conftest import Acme
+
+NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
+
+
+def row(delivery_id: int) -> dict[str, Any]:
+    return {
+        "type": "card_holder.created",
+        "organization_reference_id": "acme",
+        "card_holder_reference_id": None,
+        "transaction_id": None,
+        "occurred_at": NOON,
+        "source": "push",
+        "delivery_id": delivery_id,
+        "payload": {},
+    }
+
+
+def test_a_position_is_given_out_only_when_the_one_before_is_committed(engine: Engine) -> None:
+    with engine.connect() as slow, engine.connect() as fast:
+        slow.begin()
+        append_to_feed(slow, [row(1)])
+        fast.begin()
+        fast.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        with pytest.raises(OperationalError):
+            append_to_feed(fast, [row(2)])
+        fast.rollback()
+        slow.commit()
+        fast.begin()
+        append_to_feed(fast, [row(2)])
+        fast.commit()
+
+
+def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_write(engine: Engine) -> None:
+    writers, each = 4, 40
+    numbers = count(1)
+
+    def write() -> None:
+        for _ in range(each):
+            with engine.connect() as connection, connection.begin() as transaction:
+                append_to_feed(connection, [row(next(numbers)) for _ in range(3)])
+                if next(numbers) % 7 == 0:
+                    transaction.rollback()
+
+    seen: list[int] = []
+    with ThreadPoolExecutor(writers) as pool, engine.connect() as reader:
+        running = [pool.submit(write) for _ in range(writers)]
+        while True:
+            finished = all(writer.done() for writer in running)
+            last = seen[-1] if seen else 0
+            query = text("SELECT position FROM ems.events WHERE position > :last ORDER BY position")
+            seen += reader.scalars(query, {"last": last})
+            reader.rollback()
+            if finished:
+                break
+    for writer in running:
+        writer.result()
+    with engine.connect() as connection:
+        assert seen == list(connection.scalars(text("SELECT position FROM ems.events ORDER BY position")))
+
+
+@pytest.fixture
+def listener(acme: Acme) -> Iterator[psycopg.Connection[Any]]:
+    url = acme.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("LISTEN ems_events")
+        yield connection
+
+
+def test_readers_are_notified_with_the_newest_position(acme: Acme, listener: psycopg.Connection[Any]) -> None:
+    acme.take("card_holder.created", card_holder())
+    acme.take("card.transaction.cleared", snapshot("cleared"))
+    acme.process()
+    (notice,) = listener.notifies(timeout=10, stop_after=1)
+    assert int(notice.payload) == acme.value("SELECT max(position) FROM ems.events")
+
+
+def test_nothing_new_notifies_nobody(acme: Acme, listener: psycopg.Connection[Any]) -> None:
+    acme.tell("card_holder.created", card_holder())
+    assert len(list(listener.notifies(timeout=10, stop_after=1))) == 1
+    acme.tell("card_holder.created", card_holder())
+    listener.execute("SELECT 1")
+    assert list(listener.notifies(timeout=0)) == []
+
+
+def test_an_event_bears_its_references_and_its_whole_payload(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", {**snapshot("cleared"), "unknown": 1})
+    event = acme.row(
+        "SELECT type, organization_reference_id, card_holder_reference_id, transaction_id, source, "
+        "payload ->> 'unknown' AS unknown, delivery_id FROM ems.events"
+    )
+    assert event == {
+        "type": "card.transaction.cleared",
+        "organization_reference_id": "acme",
+        "card_holder_reference_id": "employee-17",
+        "transaction_id": "transaction-1",
+        "source": "push",
+        "unknown": "1",
+        "delivery_id": acme.value("SELECT id FROM receiver.deliveries"),
+    }
+
+
+def test_an_invoice_takes_its_organization_from_its_webhook(acme: Acme) -> None:
+    acme.tell("invoice.created", sample("invoice.created"))
+    assert acme.value("SELECT organization_reference_id FROM ems.invoices") == "acme"
+    assert acme.value("SELECT organization_reference_id FROM ems.events") == "acme"

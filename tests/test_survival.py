@@ -1,0 +1,179 @@
+"""Any process may be killed at any moment of a stream: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import stamina
+from sqlalchemy import text
+
+from receiver.db import engine_for
+from receiver.sandbox.demo import wait_until_processed
+from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
+from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.local import adopt_webhook
+from receiver.sandbox.processes import ProcfileProcesses, free_port, local_environment, wait_until_ready
+from receiver.sandbox.sender import deliver_all
+from receiver.sandbox.story import tell
+from receiver.sandbox.verdict import differences
+from receiver.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from receiver.sandbox.accounts import Tally
+    from receiver.sandbox.registration import Registration
+    from receiver.sandbox.story import Story
+
+pytestmark = pytest.mark.long
+
+ORGANIZATIONS = ("acme", "globex")
+FAULTS = Faults(duplicates=0.1, disorder=0.2, lost_answers=0.05, bursts=0.2)
+SECONDS = 120
+
+
+class Stream:
+    """A story on its way, and how far it has come."""
+
+    def __init__(self, story: Story, registrations: list[Registration], seed: int) -> None:
+        self._sendings = schedule(story.told, FAULTS, seed)
+        self._registrations = registrations
+        self._settled = 0
+        self._moved = threading.Condition()
+        self.tally: Tally | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.tally = asyncio.run(
+            deliver_all(self._sendings, self._registrations, connections=4, on_settled=lambda _sending: self._count())
+        )
+
+    def _count(self) -> None:
+        with self._moved:
+            self._settled += 1
+            self._moved.notify_all()
+
+    def wait_for(self, share: float) -> None:
+        """Return when that share of the stream is settled."""
+        wanted = int(share * len(self._sendings))
+        with self._moved:
+            assert self._moved.wait_for(lambda: self._settled >= wanted, timeout=SECONDS), "the stream does not move"
+
+    def finish(self) -> Tally:
+        self._thread.join(timeout=SECONDS)
+        assert self.tally is not None
+        return self.tally
+
+
+class Machine:
+    """A receiver with servers of its own, each of which can be killed and started again."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.postgres = EmbeddedPostgres(folder / "postgres")
+        stack.callback(self.postgres.stop)
+        self.valkey = EmbeddedValkey(folder / "valkey")
+        stack.callback(self.valkey.stop)
+        environment = local_environment(
+            database_url=self.postgres.create_database("survival"), redis_url=self.valkey.url, port=free_port()
+        )
+        self.settings = load_settings(environment)
+        self.engine: Engine = engine_for(self.settings.database_url, application="tests")
+        stack.callback(self.engine.dispose)
+        self.processes = stack.enter_context(ProcfileProcesses(environment, folder / "logs"))
+        self.processes.run("release")
+        self.processes.start("web", "worker", "scheduler")
+        wait_until_ready(self.settings.public_url, self.processes)
+
+    def adopt(self, *organizations: str) -> list[Registration]:
+        with self.engine.begin() as connection:
+            return [
+                adopt_webhook(connection, self.settings, organization, number=number)
+                for number, organization in enumerate(organizations, 1)
+            ]
+
+    def kill_and_start(self, victim: str) -> None:
+        match victim:
+            case "postgres":
+                self.postgres.kill()
+                self.postgres.start()
+            case "valkey":
+                self.valkey.kill()
+                self.valkey.start()
+            case "work-horse":
+                for child in psutil.Process(self.processes.pid("worker")).children(recursive=True):
+                    child.kill()  # the pool replaces its workers
+            case process:
+                self.processes.kill(process)
+                self.processes.start(process)
+
+    def check(self, story: Story, tally: Tally) -> None:
+        """Insist that everything told is recorded once."""
+        assert tally.given_up == 0
+        wait_until_processed(self.engine, seconds=SECONDS)
+        with self.engine.connect() as connection:
+            assert differences(connection, story) == []
+            statuses = set(connection.scalars(text("SELECT DISTINCT status FROM receiver.deliveries")))
+            assert statuses == {"processed", "duplicate"}
+
+
+@pytest.fixture
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    stamina.instrumentation.set_on_retry_hooks(())
+    with ExitStack() as stack:
+        yield Machine(tmp_path_factory.mktemp("machine"), stack)
+
+
+def stream(machine: Machine, seed: int, act: Callable[[Stream], None], purchases: int = 150) -> None:
+    """Send a story while *act* does its worst, and check."""
+    registrations = machine.adopt(*ORGANIZATIONS)
+    story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
+    running = Stream(story, registrations, seed)
+    act(running)
+    machine.check(story, running.finish())
+
+
+def test_killing_each_process_in_the_middle_of_a_stream_loses_and_doubles_nothing(machine: Machine) -> None:
+    victims = ("web", "worker", "valkey", "postgres", "scheduler", "work-horse")
+
+    def kill_one_after_the_other(running: Stream) -> None:
+        for number in range(2 * len(victims)):
+            running.wait_for((number + 1) / (2 * len(victims) + 1))
+            machine.kill_and_start(victims[number % len(victims)])
+
+    stream(machine, seed=21, act=kill_one_after_the_other)
+
+
+def test_with_valkey_down_deliveries_are_taken_and_processed_once_it_is_back(machine: Machine) -> None:
+    def take_valkey_away(running: Stream) -> None:
+        running.wait_for(0.2)
+        machine.valkey.kill()
+        running.wait_for(1)
+        machine.valkey.start()
+
+    stream(machine, seed=22, act=take_valkey_away, purchases=40)
+
+
+def test_with_no_worker_deliveries_wait_and_a_worker_that_comes_processes_them(machine: Machine) -> None:
+    def take_the_worker_away(running: Stream) -> None:
+        machine.processes.stop("worker")
+        running.wait_for(1)
+        machine.processes.start("worker")
+
+    stream(machine, seed=23, act=take_the_worker_away, purchases=40)
+
+
+def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: Machine) -> None:
+    children = psutil.Process(machine.processes.pid("worker")).children(recursive=True)
+    assert children
+    machine.processes.kill("worker", with_children=False)
+    _gone, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
