@@ -44,7 +44,7 @@ bench: $(READY) ## benchmarks, each beside its limit in the same run
 	@$(BIN)/python -m bench
 
 docs: $(READY) ## write docs/schema.md from the migrated database
-	$(BIN)/python -m docs.schema
+	$(BIN)/python docs/write_schema.py
 
 lock: $(READY) ## compile requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cryptography.fernet import Fernet
 from sqlalchemy import make_url
@@ -152,20 +152,30 @@ def _database_url(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
+    parts = _split(text)
+    if parts is None or parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("not a Redis URL; it looks like redis://host:6379/0")
     return text
 
 
 def _public_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = _split(text)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{text!r} is not a web address; it looks like https://hooks.example.com")
     if parts.query or parts.fragment:
         raise ValueError(f"{text!r} has a query or fragment; give the address without")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError(f"{text!r} is not HTTPS; only a loopback address may do without")
     return text.rstrip("/")
+
+
+def _split(text: str) -> SplitResult | None:
+    """Return the parts of a URL, or ``None`` when it is none; ``urlsplit`` looks at the port only when asked for it."""
+    try:
+        parts = urlsplit(text)
+        return None if parts.port == 0 else parts
+    except ValueError:
+        return None
 
 
 def _is_loopback(hostname: str) -> bool:

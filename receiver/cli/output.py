@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,7 @@ def print_rows(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str],
         numeric = all(isinstance(row[field], int) and not isinstance(row[field], bool) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(words(row[field]) for field in columns))
+        table.add_row(*(Text(words(row[field])) for field in columns))  # Text: a name is no markup
     console().print(table)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from receiver.deliveries import receive as journey
 from receiver.deliveries.webhooks import ENDPOINT_PATH
-from receiver.errors import BodyCutOff, BodyTooLarge
+from receiver.errors import BodyCutOff, BodyTooLarge, MalformedRequest
 
 if TYPE_CHECKING:
     from receiver.deliveries.receive import Intake
@@ -32,6 +33,8 @@ def endpoint(intake: Intake, *, max_body_bytes: int) -> Blueprint:
             body = request.get_data(cache=False)
         except ClientDisconnected:
             raise BodyCutOff from None
+        except ParseException:  # gunicorn reads chunks while we read the body
+            raise MalformedRequest("the chunks of the body cannot be read", reason="broken-chunks") from None
         if len(body) > max_body_bytes:
             raise BodyTooLarge(max_body_bytes)
         if announced is not None and len(body) != announced:

@@ -12,6 +12,7 @@ from honcho.manager import Manager
 from honcho.printer import Printer
 
 from receiver.migrate import project_file
+from receiver.sandbox.embedded import postgres_program
 from receiver.sandbox.local import PROCESSES, adopt_two_webhooks, local_servers
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def addresses(servers: LocalServers, registrations: list[Registration]) -> list[
         *((f"endpoint of {hook.organization_reference_id}", hook.url) for hook in registrations),
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
         ("Valkey", servers.environment["REDIS_URL"]),
-        ("the tables", f'psql "{servers.environment["DATABASE_URL"]}" -c "TABLE ems.ledger"'),
+        ("the tables", f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c 'TABLE ems.ledger'"),
     ]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {address}" for name, address in rows]

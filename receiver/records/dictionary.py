@@ -1,0 +1,56 @@
+"""The dictionary of schema ``ems``, read from the database's own comments."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+HEAD: Final = """# The tables that the EMS reads
+
+PostgreSQL schema `ems`. Columns are added in later releases, never renamed or retyped. All times are `timestamptz`, all
+amounts are exact (`numeric`), in major units. `psql`'s `\\d+ ems.transactions` shows the same words.
+
+This page is written by `make docs` from the comments in the database.
+"""
+
+_COLUMNS: Final = text(
+    """
+SELECT relation.relname AS relation, relation.relkind = 'v' AS is_view,
+    obj_description(relation.oid, 'pg_class') AS meaning,
+    attribute.attname AS column, format_type(attribute.atttypid, attribute.atttypmod) AS type,
+    attribute.attnotnull AS required, coalesce(attribute.attnum = ANY(key.conkey), false) AS in_key,
+    col_description(relation.oid, attribute.attnum) AS comment
+FROM pg_class AS relation
+JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace AND schema.nspname = 'ems'
+JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid
+    AND attribute.attnum > 0 AND NOT attribute.attisdropped
+LEFT JOIN pg_constraint AS key ON key.conrelid = relation.oid AND key.contype = 'p'
+WHERE relation.relkind IN ('r', 'p', 'v')
+ORDER BY is_view, relation.relname, attribute.attnum
+"""
+)
+
+
+def dictionary(connection: Connection) -> str:
+    """Return every table and view of schema ``ems`` with its columns as Markdown."""
+    parts = [HEAD]
+    rows = connection.execute(_COLUMNS).mappings().all()
+    for relation, group in groupby(rows, key=lambda row: str(row["relation"])):
+        columns = list(group)
+        kind = "view " if columns[0]["is_view"] else ""
+        parts.append(f"## {kind}ems.{relation}\n\n{columns[0]['meaning']}\n")
+        lines = ["| column | type | meaning |", "|---|---|---|"]
+        for column in columns:
+            mark = " **key**" if column["in_key"] else ""
+            lines.append(f"| `{column['column']}`{mark} | {column['type']} | {_cell(column['comment'])} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _cell(comment: str | None) -> str:
+    return (comment or "").replace("|", "\\|")
