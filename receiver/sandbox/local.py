@@ -18,10 +18,9 @@ from receiver.deliveries.authentication import AuthenticationType, Credentials
 from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
-from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
+from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.processes import (
     ProcfileProcesses,
-    free_port,
     local_environment,
     wait_until_ready,
 )

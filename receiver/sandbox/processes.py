@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from cryptography.fernet import Fernet
 
 from receiver.errors import OperationRefused
 from receiver.migrate import project_file
+from receiver.sandbox.embedded import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,14 +32,6 @@ STOP_SECONDS: Final = 40
 """How long a process may take to end after SIGTERM before it is killed."""
 READY_SECONDS: Final = 60
 POLL_SECONDS: Final = 0.05
-LOOPBACK: Final = "127.0.0.1"
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on right now."""
-    with closing(socket.socket()) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def local_environment(

@@ -1,0 +1,97 @@
+"""The documentation is true: its commands run, its links lead somewhere, its tables are those of the database."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from receiver.cli import COMMANDS, main
+from receiver.events.retry_schedule import PAUSES
+from receiver.records.dictionary import dictionary
+from receiver.settings import variable_names
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN_ELSEWHERE = {"pip install .": "tests/test_package.py", "make run": "tests/test_package.py"}
+
+
+def shell_lines(page: Path) -> list[str]:
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_the_dictionary_of_the_tables_is_that_of_the_database(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert (ROOT / "docs" / "schema.md").read_text() == dictionary(connection), "run make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_make_targets_of_the_readme_run_in_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    targets = [line for line in shell_lines(ROOT / "README.md") if line.startswith("make ")]
+    assert targets
+    for line in targets:
+        assert line in ci or line in RUN_ELSEWHERE
+        assert re.search(rf"^{line.removeprefix('make ')}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_the_receiver_commands_of_the_readme_run(environment: dict[str, str], engine: Engine) -> None:
+    del engine  # asked for so that the database is migrated, and empty afterwards
+    lines = [line for line in shell_lines(ROOT / "README.md") if line.startswith("receiver ")]
+    assert lines
+    for line in lines:
+        result = CliRunner().invoke(main, shlex.split(line)[1:], env=environment, input="the secret\n")
+        assert (result.exit_code, result.stderr) == (0, ""), line
+
+
+def test_every_shell_line_of_the_readme_is_run_somewhere() -> None:
+    for line in shell_lines(ROOT / "README.md"):
+        assert line.startswith(("make ", "receiver ")) or line in RUN_ELSEWHERE, line
+    for test in RUN_ELSEWHERE.values():
+        assert (ROOT / test).exists()
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(group, click.Group):
+        return [(path, group)]
+    context = click.Context(group)
+    found = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
+    return [each for name, command in found if command for each in commands(command, (*path, name))]
+
+
+@pytest.mark.parametrize("name", [" ".join(path) for path, _ in commands(main)])
+def test_every_command_is_explained_with_an_example(name: str) -> None:
+    command = {" ".join(path): command for path, command in commands(main)}[name]
+    assert command.help
+    assert f"Example: receiver {name}" in command.help
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_documented(name: str) -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert re.search(rf"receiver {name}\b", text), f"receiver {name} stands in no page"
+
+
+@pytest.mark.parametrize("name", variable_names())
+def test_every_variable_is_documented(name: str) -> None:
+    assert re.search(rf"^# .*\n(#.*\n)*([A-Z_]+=.*\n)*{name}=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)
+
+
+def test_the_pauses_of_the_readme_are_those_of_the_code() -> None:
+    words = " ".join((ROOT / "README.md").read_text().split())
+    assert "tried again after 10 s, 1 min, 5 min, 30 min, 2 h, 6 h and 24 h" in words
+    assert [pause.total_seconds() for pause in PAUSES] == [10, 60, 300, 1800, 7200, 21600, 86400]
