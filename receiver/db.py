@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.orm import DeclarativeBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
 
 RECEIVER: Final = "receiver"
 """Schema of how the service works; may change with any release."""
@@ -54,3 +60,14 @@ def engine_for(database_url: str, *, application: str) -> Engine:
         hide_parameters=True,  # errors are logged and stored; payloads must not be in them
         connect_args=connect_arguments(application),
     )
+
+
+@contextmanager
+def one_connection(database_url: str, *, application: str) -> Iterator[Connection]:
+    """Connect for the length of a command, and leave no connection behind."""
+    engine = engine_for(database_url, application=application)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()

@@ -9,7 +9,12 @@ import structlog
 
 from receiver.settings import LogFormat
 
-QUIET_LOGGERS = {"httpx": logging.WARNING, "rq": logging.WARNING, "alembic": logging.WARNING}
+QUIET_LOGGERS = {
+    "httpx": logging.WARNING,
+    "rq": logging.WARNING,
+    "rq.worker": logging.WARNING,  # RQ gives it a level of its own when it is imported
+    "alembic": logging.WARNING,
+}
 """Loggers of libraries whose everyday lines say nothing an operator needs, and from which level on they speak."""
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
 
 PUBLIC_URL = "http://127.0.0.1:1"
-POSTGRES_FOLDER = Path(__file__).parent.parent / ".data" / "tests" / "postgres"
+DATA_FOLDER = Path(__file__).parent.parent.resolve() / ".data" / "tests"
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    server = EmbeddedPostgres(POSTGRES_FOLDER.resolve())
+    server = EmbeddedPostgres(DATA_FOLDER / "postgres")
     yield server.url()
     server.stop()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
+import time
+import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,7 @@ from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import tell
 from receiver.sandbox.verdict import differences
 from receiver.settings import load_settings
+from tests.conftest import DATA_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,10 +130,13 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine() -> Iterator[Machine]:
+    """A machine with its data below .data: pytest closes its own folders to the user that PostgreSQL runs as."""
     stamina.instrumentation.set_on_retry_hooks(())
+    folder = DATA_FOLDER / f"machine-{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
-        yield Machine(tmp_path_factory.mktemp("machine"), stack)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield Machine(folder, stack)
 
 
 def stream(machine: Machine, seed: int, act: Callable[[Stream], None], purchases: int = 150) -> None:
@@ -169,6 +176,29 @@ def test_with_no_worker_deliveries_wait_and_a_worker_that_comes_processes_them(m
         machine.processes.start("worker")
 
     stream(machine, seed=23, act=take_the_worker_away, purchases=40)
+
+
+def test_a_worker_that_is_stopped_in_the_middle_finishes_its_batch_and_gives_the_rest_back(machine: Machine) -> None:
+    machine.processes.stop("worker")
+    registrations = machine.adopt(*ORGANIZATIONS)
+    story = tell(seed=24, organizations=ORGANIZATIONS, purchases=200)
+    tally = asyncio.run(deliver_all(schedule(story.told, FAULTS, 24), registrations, connections=8))
+    processed = text("SELECT count(*) FROM receiver.deliveries WHERE status <> 'pending'")
+    machine.processes.start("worker")
+    with machine.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        wait_for(lambda: bool(connection.scalar(processed)))
+        assert machine.processes.stop("worker") == {"worker": 0}
+        assert connection.scalar(text("SELECT count(*) FROM receiver.processing_batches")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM receiver.deliveries WHERE suspect")) == 0
+    machine.processes.start("worker")
+    machine.check(story, tally)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: Machine) -> None:

@@ -1085,7 +1085,7 @@ def upgrade() -> None:
             sa.Boolean(),
             server_default=sa.text("false"),
             nullable=False,
-            comment="was in a batch whose worker died: processed alone",
+            comment="processed alone: it failed, or was in a batch that did",
         ),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=True, comment="SHA-256 of the event by value"),
         sa.Column("transaction_id", sa.Text(), nullable=True, comment="once understood"),

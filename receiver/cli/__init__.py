@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import Final
 
 import click
-from sqlalchemy.exc import OperationalError
+from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from receiver.errors import ConfigurationError, ReceiverError
+from receiver.errors import ConfigurationError, OperationRefused, ReceiverError
 
 COMMANDS: Final = {
     "db": "receiver.cli.db:db",
@@ -34,11 +35,14 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the command."""
+        """Import the command; one that needs the ``dev`` extra where that is missing only says so when it is run."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        command = getattr(import_module(module), name)
+        try:
+            command = getattr(import_module(module), name)
+        except OperationRefused as refused:
+            return _unavailable(cmd_name, refused)
         assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
         return command
 
@@ -56,6 +60,24 @@ class LazyGroup(click.Group):
             reason = " ".join(str(error.orig).split())
             click.echo(f"receiver: PostgreSQL (DATABASE_URL) does not do what is needed: {reason}", err=True)
             sys.exit(EXIT_FAILED)
+        except ProgrammingError as error:
+            if not isinstance(error.orig, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+                raise
+            click.echo("receiver: the database is not migrated to this release: run receiver db upgrade", err=True)
+            sys.exit(EXIT_FAILED)
+
+
+def _unavailable(name: str, refused: OperationRefused) -> click.Command:
+    def refuse() -> None:
+        raise refused
+
+    return click.Command(
+        name,
+        callback=refuse,
+        help=f"Not available: {refused}",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -8,7 +8,7 @@ import sys
 import click
 
 from receiver.cli.output import json_option, print_json
-from receiver.db import engine_for
+from receiver.db import one_connection
 from receiver.migrate import current_revision, differences, head_revision, upgrade
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
@@ -30,7 +30,7 @@ def upgrade_command() -> None:
 
     Example: receiver db upgrade
     """
-    with engine_for(_database_url(), application="migrate").connect() as connection:
+    with one_connection(_database_url(), application="migrate") as connection:
         before = current_revision(connection)
         connection.rollback()
         upgrade(connection)
@@ -48,7 +48,7 @@ def current(as_json: bool) -> None:
 
     Example: receiver db current --json
     """
-    with engine_for(_database_url(), application="migrate").connect() as connection:
+    with one_connection(_database_url(), application="migrate") as connection:
         revision = current_revision(connection)
     head = head_revision()
     if as_json:
@@ -67,7 +67,7 @@ def check(as_json: bool) -> None:
 
     Example: receiver db check
     """
-    with engine_for(_database_url(), application="migrate").connect() as connection:
+    with one_connection(_database_url(), application="migrate") as connection:
         found = differences(connection)
     if as_json:
         print_json({"differences": found})

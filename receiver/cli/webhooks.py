@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
-from receiver.db import engine_for
+from receiver.db import one_connection
 from receiver.deliveries.authentication import AuthenticationType, Credentials
 from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url, list_webhooks, show_webhook
 from receiver.encryption import Encryption
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LATER = {"oauth": "deliveries authenticated by OAuth are not supported yet; register the webhook with basic or custom"}
 """Authentication types of OpenCard that this release cannot verify."""
+ID = click.IntRange(min=1, max=2**63 - 1)
+"""An id, as its column can hold it."""
 
 
 @click.group()
@@ -38,8 +40,8 @@ def _authentication_type(_context: click.Context, _parameter: click.Parameter, v
 
 @webhooks.command("adopt")
 @click.option("--organization", required=True, metavar="REF", help="The EMS's own id of the organization.")
-@click.option("--organization-id", required=True, type=click.IntRange(min=1), help="OpenCard's id of it.")
-@click.option("--webhook-id", required=True, type=click.IntRange(min=1), help="OpenCard's id of the webhook.")
+@click.option("--organization-id", required=True, type=ID, help="OpenCard's id of it.")
+@click.option("--webhook-id", required=True, type=ID, help="OpenCard's id of the webhook.")
 @click.option("--secret", required=True, help="The webhook's secret; - reads it from standard input.")
 @click.option(
     "--authentication-type",
@@ -86,7 +88,7 @@ def adopt_command(
     if problems:
         raise click.UsageError("\n".join(problems))
     settings = load_settings(os.environ)
-    with engine_for(settings.database_url, application="command").begin() as connection:
+    with one_connection(settings.database_url, application="command") as connection, connection.begin():
         adopted = adopt(connection, adoption, Encryption(settings.encryption_keys))
     shown = _with_url(adopted, settings)
     if as_json:
@@ -104,7 +106,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
     Example: receiver webhooks list --organization acme
     """
     settings = load_settings(os.environ)
-    with engine_for(settings.database_url, application="command").connect() as connection:
+    with one_connection(settings.database_url, application="command") as connection:
         rows = [_with_url(row, settings) for row in list_webhooks(connection, organization=organization)]
     if as_json:
         print_json(rows)
@@ -124,7 +126,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
 
 
 @webhooks.command("show")
-@click.argument("webhook_id", type=int)
+@click.argument("webhook_id", type=ID)
 @json_option
 def show_command(webhook_id: int, as_json: bool) -> None:
     """Show one webhook, by this service's id. Secrets are never shown.
@@ -132,7 +134,7 @@ def show_command(webhook_id: int, as_json: bool) -> None:
     Example: receiver webhooks show 1
     """
     settings = load_settings(os.environ)
-    with engine_for(settings.database_url, application="command").connect() as connection:
+    with one_connection(settings.database_url, application="command") as connection:
         shown = _with_url(show_webhook(connection, webhook_id), settings)
     if as_json:
         print_json(shown)

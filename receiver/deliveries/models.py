@@ -93,7 +93,7 @@ class Delivery(Base):
         DateTime(timezone=True), comment="when reconcile found it in the provider's log"
     )
     suspect: Mapped[bool] = mapped_column(
-        server_default=text("false"), comment="was in a batch whose worker died: processed alone"
+        server_default=text("false"), comment="processed alone: it failed, or was in a batch that did"
     )
     fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary, comment="SHA-256 of the event by value")
     transaction_id: Mapped[str | None] = mapped_column(Text, comment="once understood")

@@ -3,8 +3,8 @@
 Claimed rows are locked by the transaction that will write their outcome; if its process dies, PostgreSQL gives them
 back at once. So that the death leaves a trace, the claim is also noted in ``processing_batches``, in a transaction of
 its own; the note is deleted together with the outcome. A note whose deliveries nobody holds any more is abandoned:
-its deliveries are *suspects* and are worked on one at a time. A suspect that is abandoned alone has failed, and after
-``DEATHS`` times it is dead.
+its deliveries are *suspects* and are worked on one at a time, like those of a batch that failed. A suspect that is
+abandoned alone has failed, and after ``DEATHS`` times it is dead.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ def delete_note(connection: Connection, note_id: int) -> None:
     connection.execute(_DELETE_NOTE, {"id": note_id})
 
 
+def mark_suspects(connection: Connection, delivery_ids: list[int]) -> None:
+    """Let deliveries be processed alone from now on."""
+    connection.execute(_SUSPECT, {"ids": delivery_ids})
+
+
 def recover_abandoned(engine: Engine) -> None:
     """Look after the deliveries of workers that died over them."""
     with engine.begin() as connection:
@@ -96,7 +101,7 @@ def recover_abandoned(engine: Engine) -> None:
 
 def _blame(connection: Connection, noted: list[int], abandoned: list[dict[str, Any]]) -> None:
     ids = [row["id"] for row in abandoned]
-    connection.execute(_SUSPECT, {"ids": ids})
+    mark_suspects(connection, ids)
     if len(noted) > 1:
         log.warning("batch abandoned; its deliveries are processed one at a time", deliveries=len(ids))
         return

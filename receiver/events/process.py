@@ -19,7 +19,14 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from receiver.db import engine_for
 from receiver.errors import EventError, WrongTenant
-from receiver.events.claim import claim_batch, claim_suspect, delete_note, note_claim, recover_abandoned
+from receiver.events.claim import (
+    claim_batch,
+    claim_suspect,
+    delete_note,
+    mark_suspects,
+    note_claim,
+    recover_abandoned,
+)
 from receiver.events.registry import load_handlers
 from receiver.events.retries import is_card_holder_event, new_by_sequence, new_by_value
 from receiver.events.settle import (
@@ -45,6 +52,8 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 BATCH_SIZE: Final = 500
+SUSPECTS_AT_ONCE: Final = 20
+"""How many suspects are processed between two batches: they shall neither wait for ever nor keep the others waiting."""
 DRAIN_SECONDS: Final = 30.0
 """How long one job goes on before it hands over to a next one: far below RQ's time-out."""
 
@@ -78,19 +87,28 @@ def process_deliveries() -> None:
 
 
 def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, batch_size: int = BATCH_SIZE) -> bool:
-    """Process batch by batch; return whether nothing is left that is due.
+    """Process batch by batch, and after each some suspects alone; return whether nothing is left that is due.
 
-    A full batch calls *wake_another*: there is work for a second worker. Suspects come after everything else.
+    A full batch calls *wake_another*: there is work for a second worker.
     """
     recover_abandoned(engine)
     deadline = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < deadline and not stop_request.requested:
-        number = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
-        if number == batch_size:
+        together = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
+        if together == batch_size:
             wake_another()
-        elif number == 0 and process_batch(engine, claim_suspect) == 0:
+        alone = process_suspects(engine)
+        if not together and not alone:
             return True
     return False
+
+
+def process_suspects(engine: Engine) -> int:
+    """Process some of the deliveries that are to be processed alone, each in a transaction of its own."""
+    number = 0
+    while number < SUSPECTS_AT_ONCE and not stop_request.requested and process_batch(engine, claim_suspect):
+        number += 1
+    return number
 
 
 def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDelivery]]) -> int:
@@ -105,33 +123,26 @@ def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDeliv
             with connection.begin_nested():
                 apply(connection, claimed)
         except BaseTimeoutException:
-            raise
+            raise  # without an outcome: the note tells
         except Exception as error:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise
-            log.warning("batch failed; trying its deliveries one at a time", deliveries=len(claimed))
-            settle_failures(connection, one_at_a_time(connection, claimed))
+            after_failure(connection, claimed, error)
         delete_note(connection, note)
     log.info("batch processed", deliveries=len(claimed))
     return len(claimed)
 
 
-def one_at_a_time(connection: Connection, claimed: Sequence[StoredDelivery]) -> list[Failure]:
-    """Apply each delivery by itself, and return the failures of those that do not let themselves be applied."""
-    failures = []
-    for delivery in claimed:
-        try:
-            with connection.begin_nested():
-                apply(connection, [delivery])
-        except BaseTimeoutException:
-            raise
-        except Exception as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise
-            failure = _failure(delivery, error)
-            log.error("delivery failed", delivery_id=delivery.id, error=failure.error)  # noqa: TRY400 - no row values
-            failures.append(failure)
-    return failures
+def after_failure(connection: Connection, claimed: Sequence[StoredDelivery], error: Exception) -> None:
+    """Let the deliveries of a failed batch be tried alone; of a delivery that failed alone, keep the evidence."""
+    if len(claimed) > 1:
+        log.warning("batch failed; its deliveries are processed alone", deliveries=len(claimed), error=_words(error))
+        mark_suspects(connection, [delivery.id for delivery in claimed])
+        return
+    (delivery,) = claimed
+    failure = _failure(delivery, error)
+    log.error("delivery failed", delivery_id=delivery.id, error=failure.error)
+    settle_failures(connection, [failure])
 
 
 def apply(connection: Connection, deliveries: Sequence[StoredDelivery]) -> None:
@@ -202,17 +213,21 @@ def _feed_row(event: Event) -> Row:
 
 
 def _failure(delivery: StoredDelivery, error: Exception) -> Failure:
-    """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry.
-
-    PostgreSQL puts whole rows into the later lines of its errors, so the first line has to do: it names the constraint.
-    """
-    said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
-    words = f"{type(error).__name__}: {said}"
+    """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     return Failure(
         delivery_id=delivery.id,
         number=delivery.attempts + 1,
-        error=words,
-        trace=f"Traceback (most recent call last):\n{frames}{words}",
+        error=_words(error),
+        trace=f"Traceback (most recent call last):\n{frames}{_words(error)}",
         retryable=not isinstance(error, DataError),
     )
+
+
+def _words(error: Exception) -> str:
+    """Return an error in one line.
+
+    PostgreSQL puts whole rows into the later lines of its errors; the first names the constraint, which has to do.
+    """
+    said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+    return f"{type(error).__name__}: {said}"

