@@ -23,7 +23,7 @@ from receiver.sandbox.verdict import differences
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ORGANIZATIONS = ("acme", "globex")
@@ -64,9 +64,10 @@ async def challenge_each(registrations: list[Registration]) -> list[bool]:
 
 
 @pytest.fixture
-def local(new_database: Callable[[], str], tmp_path: Path) -> dict[str, str]:
+def local(new_database: Callable[[], str], tmp_path: Path) -> Iterator[dict[str, str]]:
     valkey = EmbeddedValkey(tmp_path / "valkey")
-    return local_environment(database_url=new_database(), redis_url=valkey.url, port=free_port())
+    yield local_environment(database_url=new_database(), redis_url=valkey.url, port=free_port())
+    valkey.stop()
 
 
 @pytest.mark.long

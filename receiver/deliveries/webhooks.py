@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ENDPOINT_PATH: Final = "/hooks/opencard/"
 ENDPOINT_KEY: Final = re.compile(r"[A-Za-z0-9_-]{32,128}", re.ASCII)
 ENDPOINT_KEY_BYTES: Final = 32
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+", re.ASCII)
+"""Names of headers that arrive: gunicorn and many proxies drop those with an underscore."""
 CACHE_SECONDS: Final = 30.0
 """How long a web process trusts what it read; storing checks the row's version, so that staleness does no harm."""
 REREAD_SECONDS: Final = 0.1
@@ -152,6 +154,8 @@ class Adoption:
                 wrong.append(f"{option} is missing: --authentication-type {self.authentication_type} needs it")
             if name not in needed and value:
                 wrong.append(f"{option} does not go with --authentication-type {self.authentication_type}")
+        if self.credentials.custom_key and not HEADER_NAME.fullmatch(self.credentials.custom_key):
+            wrong.append("--custom-key is not a header that arrives: use letters, digits and hyphens, no underscore")
         return wrong
 
 

@@ -26,6 +26,7 @@ DEATHS: Final = 3
 """How often a delivery may end the work on it alone without an outcome before it is left to a person."""
 ABANDONED: Final = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 
+# the columns are those of StoredDelivery, in its order
 _CLAIM: Final = """
 SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
     delivery.source, delivery.occurred_at, delivery.attempts
@@ -43,6 +44,7 @@ _NOTE: Final = text(
     "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
     "VALUES (:delivery_ids, pg_postmaster_start_time()) RETURNING id"
 )
+_DO_NOT_WAIT: Final = text("SET synchronous_commit = off")
 _DELETE_NOTE: Final = text("DELETE FROM receiver.processing_batches WHERE id = :id")
 _NOTES: Final = text(
     "SELECT id, delivery_ids, server_started_at = pg_postmaster_start_time() AS same_server "
@@ -63,16 +65,20 @@ _DEATHS: Final = text(
 
 def claim_batch(connection: Connection, limit: int) -> list[StoredDelivery]:
     """Lock and return up to *limit* deliveries whose time has come, in order of arrival; suspects are left out."""
-    return [StoredDelivery(**row) for row in connection.execute(_CLAIM_BATCH, {"limit": limit}).mappings()]
+    return [StoredDelivery(*row) for row in connection.execute(_CLAIM_BATCH, {"limit": limit}).all()]
 
 
 def claim_suspect(connection: Connection) -> list[StoredDelivery]:
     """Lock and return one suspect whose time has come; empty when there is none."""
-    return [StoredDelivery(**row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1}).mappings()]
+    return [StoredDelivery(*row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1}).all()]
 
 
 def note_claim(notes: Connection, claimed: list[StoredDelivery]) -> int:
-    """Leave the trace of a claim on *notes*, an autocommitting connection; return its id."""
+    """Leave the trace of a claim on *notes*, an autocommitting connection; return its id.
+
+    It need not outlive PostgreSQL, so nothing waits for the disk.
+    """
+    notes.execute(_DO_NOT_WAIT)
     return int(notes.scalar(_NOTE, {"delivery_ids": [delivery.id for delivery in claimed]}) or 0)
 
 

@@ -40,5 +40,5 @@ class Event:
     fingerprint: bytes
     """SHA-256 of name and payload by value: key order, spacing and ``45`` / ``45.0`` do not count."""
     payload: Payload = field(repr=False)
-    document: bytes = field(repr=False)
-    """The whole payload as JSON that PostgreSQL takes: U+FFFD in the place of NUL."""
+    document: bytes | None = field(repr=False)
+    """The whole payload, with U+FFFD for NUL, where PostgreSQL would refuse the stored body; else ``None``."""

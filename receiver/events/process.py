@@ -186,7 +186,8 @@ def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> tuple
     handlers = load_handlers()
     new = [event for event in events if event.delivery_id in new_ids]
     new += [understand(delivery, handlers) for delivery in revalued]
-    retries = [event for event in events if event.delivery_id not in new_ids | later]
+    not_retries = new_ids | later
+    retries = [event for event in events if event.delivery_id not in not_retries]
     return sorted(new, key=lambda event: (event.occurred_at, event.delivery_id)), retries
 
 
@@ -208,7 +209,7 @@ def _feed_row(event: Event) -> Row:
         "occurred_at": event.occurred_at,
         "source": event.source,
         "delivery_id": event.delivery_id,
-        "payload": msgspec.Raw(event.document),
+        "payload": None if event.document is None else msgspec.Raw(event.document),
     }
 
 

@@ -24,6 +24,8 @@ SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
 """Values of ``X-Version`` that this code understands; the header may be absent."""
 NUMBER_DIGITS: Final = 1000
 """How many digits a number may have before or after its point; PostgreSQL takes more, money needs less."""
+PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,20}")
+"""A number whose limits need no looking into."""
 NUL_ESCAPE: Final = b"\\u0000"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -48,8 +50,8 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
     content = decode(delivery.body)
     _check_tenant(content, delivery.organization_reference_id)
-    document = delivery.body
-    if NUL_ESCAPE in document:
+    document = None
+    if NUL_ESCAPE in delivery.body:
         content = without_nul(content)
         document = _TO_JSON.encode(content)
     payload = _typed(content, handlers[name].payload_type)
@@ -96,6 +98,8 @@ def without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _exact(digits: str) -> Decimal:
+    if PLAIN_NUMBER.fullmatch(digits):  # what amounts look like, in a fraction of the time
+        return Decimal(digits)
     try:
         number = Decimal(digits)
     except InvalidOperation:
@@ -108,6 +112,9 @@ def _exact(digits: str) -> Decimal:
 
 def _by_value(digits: str) -> Decimal | int:
     """Return the same object for every spelling of a number: ``45.0``, ``4.5e1`` and ``45`` are 45."""
+    if PLAIN_NUMBER.fullmatch(digits):
+        shortest = digits.rstrip("0").rstrip(".")
+        return Decimal(shortest) if "." in shortest else int(shortest)
     number = _exact(digits)
     whole = int(number)
     return whole if whole == number else _shortest(number)

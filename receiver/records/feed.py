@@ -23,14 +23,29 @@ FEED_LOCK: Final = 0x0C4D_0002
 CHANNEL: Final = "ems_events"
 
 _COLUMNS: Final = ", ".join(
-    column.name for column in table_of(Event).columns if column.name not in {"position", "recorded_at"}
+    column.name for column in table_of(Event).columns if column.name not in {"position", "recorded_at", "payload"}
 )
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
+# a snapshot's payload stands in the history already; of other events PostgreSQL has the body
 _APPEND: Final = text(
     f"""
 WITH appended AS (
-    INSERT INTO ems.events ({_COLUMNS}, recorded_at)
-    SELECT {_COLUMNS}, clock_timestamp() FROM jsonb_populate_recordset(NULL::ems.events, CAST(:rows AS jsonb))
+    INSERT INTO ems.events ({_COLUMNS}, recorded_at, payload)
+    SELECT {", ".join(f"told.{name}" for name in _COLUMNS.split(", "))}, clock_timestamp(),
+        CASE
+            WHEN told.payload IS NOT NULL THEN told.payload
+            WHEN state.payload IS NOT NULL THEN state.payload
+            ELSE convert_from(delivery.body, 'UTF8')::jsonb
+        END
+    FROM ROWS FROM (
+        json_to_recordset(CAST(:rows AS json)) AS (
+            type text, organization_reference_id text, card_holder_reference_id text, transaction_id text,
+            occurred_at timestamptz, source text, delivery_id bigint, payload jsonb
+        )
+    ) WITH ORDINALITY AS told
+    JOIN receiver.deliveries AS delivery ON delivery.id = told.delivery_id
+    LEFT JOIN ems.transaction_states AS state ON state.delivery_id = told.delivery_id
+    ORDER BY told.ordinality
     ON CONFLICT (delivery_id) DO NOTHING
     RETURNING position
 )
@@ -42,7 +57,8 @@ SELECT pg_notify('{CHANNEL}', max(position)::text) FROM appended HAVING count(*)
 def append_to_feed(connection: Connection, rows: Sequence[Row]) -> None:
     """Append *rows* (the columns of ``ems.events`` but ``position`` and ``recorded_at``) and notify the readers.
 
-    An event that is in the feed already (a replay) is not repeated.
+    A ``payload`` of ``None`` stands for the body of the delivery, which PostgreSQL has already. An event that is in
+    the feed already (a replay) is not repeated.
     """
     if not rows:
         return

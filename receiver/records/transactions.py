@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import text
+
 from receiver.records.models import Transaction, TransactionState
-from receiver.records.upsert import Row, insert_rows, table_of
+from receiver.records.upsert import Row, insert_rows, rows_parameter, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,8 +72,13 @@ def upsert_transactions(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def insert_states(connection: Connection, rows: Sequence[Row]) -> None:
-    """Keep snapshots in the history; one that is there already (a replay) stays as it is."""
-    insert_rows(connection, TransactionState, rows, on_conflict="ON CONFLICT (delivery_id) DO NOTHING")
+    """Keep snapshots in the history; one that is there already (a replay) stays as it is.
+
+    *rows*: the columns of ``ems.transaction_states`` but ``id``. A ``payload`` of ``None`` stands for the body of the
+    delivery, which PostgreSQL has already.
+    """
+    if rows:
+        connection.execute(_INSERT_STATES, {"rows": rows_parameter(rows)})
 
 
 def _standing(row: Row) -> tuple[Any, ...]:
@@ -116,3 +123,16 @@ def _merge_clause() -> str:
 
 
 _MERGE: Final = _merge_clause()
+_STATE_COLUMNS: Final = ", ".join(
+    column.name for column in table_of(TransactionState).columns if column.name not in {"id", "payload"}
+)
+_INSERT_STATES: Final = text(
+    f"""
+INSERT INTO ems.transaction_states ({_STATE_COLUMNS}, payload)
+SELECT {", ".join(f"told.{name}" for name in _STATE_COLUMNS.split(", "))},
+    CASE WHEN told.payload IS NULL THEN convert_from(delivery.body, 'UTF8')::jsonb ELSE told.payload END
+FROM json_populate_recordset(NULL::ems.transaction_states, CAST(:rows AS json)) AS told
+JOIN receiver.deliveries AS delivery ON delivery.id = told.delivery_id
+ON CONFLICT (delivery_id) DO NOTHING
+"""  # noqa: S608 - names come from the model
+)

@@ -31,7 +31,7 @@ def table_of(model: type[Base]) -> Table:
 
 
 def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return *rows* as the JSON text that ``jsonb_populate_recordset`` reads."""
+    """Return *rows* as the JSON text that ``json_populate_recordset`` reads."""
     return ENCODER.encode(rows).decode()
 
 
@@ -52,7 +52,7 @@ def _insert(table: str, columns: tuple[str, ...], on_conflict: str) -> TextClaus
     names = ", ".join(columns)
     return text(
         f"INSERT INTO {table} AS stored ({names}) "  # noqa: S608 - names come from the models
-        f"SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb)) "
+        f"SELECT {names} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json)) "
         f"{on_conflict}"
     )
 

@@ -84,7 +84,7 @@ def serve(answer: Callable[[int], int] = lambda _: 200, *, secret: str = SECRET)
 def webhook(
     url: str = "http://receiver.test/hooks/opencard/key",
     organization: str = "org-1",
-    **more: Any,  # noqa: ANN401 - passed on
+    **more: Any,
 ) -> Registration:
     return Registration(url=url, secret=SECRET, organization_reference_id=organization, **more)
 
@@ -102,7 +102,7 @@ def of_holder(event: str, holder: str = "emp-1") -> Sending:
 def send(
     sendings: list[Sending],
     *registrations: Registration,
-    **more: Any,  # noqa: ANN401 - passed on
+    **more: Any,
 ) -> Tally:
     more.setdefault("give_up_after", AT_ONCE)
     return asyncio.run(deliver_all(sendings, registrations or [webhook()], **more))

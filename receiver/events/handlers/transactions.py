@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
@@ -39,6 +40,9 @@ _HISTORY_FIELDS: Final = (
     "vat_currency",
 )
 
+_values: Final = attrgetter(*_FIELDS)
+_history_values: Final = attrgetter(*_HISTORY_FIELDS)
+
 
 @handles(
     {
@@ -62,8 +66,7 @@ def _current(event: Event, now: datetime) -> Row:
         "id": payload.id,
         "card_holder_reference_id": payload.card_holder.reference_id,
     }
-    for name in _FIELDS:
-        fields[name] = getattr(payload, name)
+    fields.update(zip(_FIELDS, _values(payload), strict=True))
     return row_of_snapshot(fields, snapshot_at=event.occurred_at, delivery_id=event.delivery_id, now=now)
 
 
@@ -72,10 +75,9 @@ def _history(event: Event) -> Row:
     row: Row = {
         "organization_reference_id": event.organization_reference_id,
         "transaction_id": payload.id,
-        "payload": msgspec.Raw(event.document),
+        "payload": None if event.document is None else msgspec.Raw(event.document),
         "occurred_at": event.occurred_at,
         "delivery_id": event.delivery_id,
     }
-    for name in _HISTORY_FIELDS:
-        row[name] = getattr(payload, name)
+    row.update(zip(_HISTORY_FIELDS, _history_values(payload), strict=True))
     return row

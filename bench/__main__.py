@@ -1,0 +1,41 @@
+"""``python -m bench [intake] [drain] [latency]``: all of them when none is named."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from bench import drain, intake, latency
+from bench.report import keep, show
+
+BENCHMARKS: Final = {"intake": intake.run, "drain": drain.run, "latency": latency.run}
+
+WIDTH: Final = 120
+"""Columns of what is printed to a file or a pipe."""
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Turns of each measurement.")
+def main(names: tuple[str, ...], rounds: int) -> None:
+    """Measure on embedded servers and print a table for each benchmark."""
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(143))  # so that all that was started is ended
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    reports = []
+    for name in names or tuple(BENCHMARKS):
+        with Progress(console=console, transient=True) as progress:
+            report = BENCHMARKS[name](rounds, progress)
+        show(console, report)
+        reports.append(report)
+    console.print(f"The numbers of each round are in {keep(reports)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

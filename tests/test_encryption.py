@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.encryption import Encryption
+from receiver.errors import ConfigurationError
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+texts = st.text(st.characters(codec="utf-8"), max_size=200)
+
+
+@given(text=texts)
+def test_what_was_encrypted_comes_back(text: str) -> None:
+    encryption = Encryption([NEW])
+    assert encryption.decrypt(encryption.encrypt(text)) == text
+
+
+@given(text=texts)
+def test_the_newest_key_encrypts_and_the_older_ones_still_decrypt(text: str) -> None:
+    rotating = Encryption([NEW, OLD])
+    assert rotating.decrypt(Encryption([OLD]).encrypt(text)) == text
+    assert Encryption([NEW]).decrypt(rotating.encrypt(text)) == text
+
+
+def test_what_is_encrypted_twice_is_stored_differently() -> None:
+    encryption = Encryption([NEW])
+    assert encryption.encrypt("secret") != encryption.encrypt("secret")
+
+
+def test_what_no_key_decrypts_names_the_variable_to_mend() -> None:
+    stored = Encryption([OLD]).encrypt("secret")
+    with pytest.raises(ConfigurationError, match=r"^ENCRYPTION_KEYS is wrong") as wrong:
+        Encryption([NEW]).decrypt(stored)
+    assert NEW not in str(wrong.value)
+    assert "secret" not in str(wrong.value)
+
+
+@given(stored=st.binary(max_size=200))
+def test_what_was_never_encrypted_is_not_taken_for_it(stored: bytes) -> None:
+    with pytest.raises(ConfigurationError):
+        Encryption([NEW]).decrypt(stored)
+
+
+def test_changed_bytes_are_noticed() -> None:
+    stored = bytearray(Encryption([NEW]).encrypt("secret"))
+    stored[20] ^= 1
+    with pytest.raises(ConfigurationError):
+        Encryption([NEW]).decrypt(bytes(stored))
+
+
+def test_the_keys_do_not_show() -> None:
+    shown = repr(Encryption([NEW, OLD]))
+    assert NEW not in shown
+    assert OLD not in shown

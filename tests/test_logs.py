@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from cryptography.fernet import Fernet
+
+from receiver.deliveries.authentication import Credentials
+from receiver.logs import configure_logs
+from receiver.settings import LogFormat, Settings
+from tests.deliveries.applications import receiver_with, unreachable_database, unreachable_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Organizations
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+class Log:
+    """What this process logs."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def start(self, *, level: str = "DEBUG") -> None:
+        configure_logs(level=level, log_format=LogFormat.JSON)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what was logged; fails when standard output got anything."""
+        captured = self._capsys.readouterr()
+        assert captured.out == ""
+        return [json.loads(line) for line in captured.err.splitlines()]
+
+
+@pytest.fixture
+def log(capsys: pytest.CaptureFixture[str]) -> Log:
+    return Log(capsys)
+
+
+def test_a_log_line_is_one_json_object_on_standard_error_with_its_time_in_utc(log: Log) -> None:
+    log.start()
+    structlog.stdlib.get_logger("receiver.somewhere").warning("something happened", number=7)
+    (line,) = log.lines()
+    assert (line["event"], line["level"], line["logger"]) == ("something happened", "warning", "receiver.somewhere")
+    assert line["number"] == 7
+    assert line["timestamp"].endswith("Z")
+
+
+def test_libraries_log_through_the_same_renderer(log: Log) -> None:
+    log.start()
+    logging.getLogger("some.library").warning("said %s", "this\nand that")
+    (line,) = log.lines()
+    assert (line["event"], line["logger"]) == ("said this\nand that", "some.library")
+
+
+def test_an_exception_is_part_of_its_line(log: Log) -> None:
+    log.start()
+    structlog.stdlib.get_logger("receiver.somewhere").error("failed", exc_info=RuntimeError("went wrong"))
+    (line,) = log.lines()
+    assert "RuntimeError: went wrong" in line["exception"]
+
+
+def test_lines_below_the_level_are_left_out(log: Log) -> None:
+    log.start(level="WARNING")
+    structlog.stdlib.get_logger("receiver.somewhere").info("not said")
+    structlog.stdlib.get_logger("receiver.somewhere").warning("said")
+    assert [line["event"] for line in log.lines()] == ["said"]
+
+
+def test_everyday_lines_of_libraries_are_left_out(log: Log) -> None:
+    log.start()
+    logging.getLogger("httpx").info("HTTP Request: POST https://sandbox-api.opencard.io/oauth/token")
+    logging.getLogger("rq.worker").info("a job began")
+    assert log.lines() == []
+
+
+def test_people_get_lines_without_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(level="INFO", log_format=LogFormat.CONSOLE)
+    structlog.stdlib.get_logger("receiver.somewhere").info("something happened")
+    said = capsys.readouterr().err
+    assert "something happened" in said
+    assert not said.startswith("{")
+
+
+def test_a_refused_delivery_is_logged_with_its_reason_and_nothing_of_its_content(
+    organizations: Organizations, log: Log
+) -> None:
+    log.start()
+    acme = organizations.adopt("acme", Credentials(basic_username="opencard", basic_password="the-password"))
+    content = b'{"card_holder": {"reference_id": "jane-doe"}}'
+    genuine = acme.registration.headers("card_holder.created", content)
+    acme.deliver("card_holder.created", content, headers={"X-Data-Signature": "f" * 64})
+    acme.deliver("card_holder.created", content, headers={"Authorization": "Basic d3Jvbmc6Z3Vlc3M="})
+    said = log.lines()
+    assert [line["reason"] for line in said] == ["signature-wrong", "basic-wrong"]
+    assert {line["webhook_id"] for line in said} == {acme.value("SELECT id FROM receiver.webhooks")}
+    everything = json.dumps(said)
+    for hidden in (
+        "the-password",
+        acme.registration.secret,
+        acme.path.rpartition("/")[2],
+        genuine["Authorization"].removeprefix("Basic "),
+        genuine["X-Data-Signature"],
+        "d3Jvbmc6Z3Vlc3M=",
+        "f" * 64,
+        "jane-doe",
+    ):
+        assert hidden not in everything
+
+
+def test_a_delivery_that_is_not_stored_is_logged_without_its_content(
+    organizations: Organizations,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.05)
+    acme = organizations.adopt("acme")
+    with receiver_with(settings, database_url=unreachable_database(), redis_url=unreachable_redis()) as app:
+        acme.client = app.test_client()
+        assert acme.deliver("card_holder.created", b'{"name": "jane-doe"}').status_code == 503
+    said = capsys.readouterr().err
+    assert "delivery not stored" in said
+    assert "jane-doe" not in said
+    assert "database-password" not in said
+
+
+def test_the_operator_learns_what_the_caller_does_not(
+    organizations: Organizations, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acme = organizations.adopt("acme")
+    with receiver_with(settings, encryption_keys=(Fernet.generate_key().decode(),)) as app:
+        acme.client = app.test_client()
+        response = acme.deliver("card_holder.created", b'{"name": "jane-doe"}')
+    assert response.status_code >= 500
+    assert response.json == {"error": "internal error"}
+    said = capsys.readouterr().err
+    assert "ENCRYPTION_KEYS" in said
+    assert "jane-doe" not in said

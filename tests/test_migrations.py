@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import Connection, Engine, text
+
+from receiver.cli import main
+from receiver.db import engine_for
+from receiver.migrate import head_revision, upgrade
+from receiver.records.views import LEDGER, LEDGER_COLUMN_COMMENTS, LEDGER_COMMENT
+from receiver.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def empty_database(new_database: Callable[[], str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A connection to the migrated database; what it does is rolled back."""
+    with engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+def db(database_url: str, *arguments: str) -> Result:
+    """Run ``receiver db`` with nothing but the database in the environment."""
+    return CliRunner(env={"DATABASE_URL": database_url, "REDIS_URL": None, "ENCRYPTION_KEYS": None}).invoke(
+        main, ["db", *arguments]
+    )
+
+
+def execute(database_url: str, statement: str) -> list[Any]:
+    url = load_settings({"DATABASE_URL": database_url}, required={"DATABASE_URL"}).database_url
+    engine = engine_for(url, application="tests")
+    with engine.begin() as connection:
+        result = connection.execute(text(statement))
+        rows = list(result) if result.returns_rows else []
+    engine.dispose()
+    return rows
+
+
+def test_an_empty_database_is_brought_to_this_release(empty_database: str) -> None:
+    head = head_revision()
+    before = db(empty_database, "current")
+    assert (before.exit_code, before.stdout) == (0, f"current  not migrated\nhead     {head}\n")
+    unready = db(empty_database, "check")
+    assert (unready.exit_code, "receiver db upgrade" in unready.stdout) == (1, True)
+
+    upgraded = db(empty_database, "upgrade")
+    assert (upgraded.exit_code, upgraded.stdout) == (0, f"migrated from nothing to {head}\n")
+
+    after = db(empty_database, "current", "--json")
+    assert (after.exit_code, json.loads(after.stdout)) == (0, {"current": head, "head": head})
+    checked = db(empty_database, "check", "--json")
+    assert (checked.exit_code, json.loads(checked.stdout)) == (0, {"differences": []})
+    assert db(empty_database, "check").exit_code == 0
+
+    again = db(empty_database, "upgrade")
+    assert (again.exit_code, again.stdout) == (0, f"already at {head}\n")
+
+
+def test_a_database_that_differs_from_the_models_is_told_difference_by_difference(empty_database: str) -> None:
+    db(empty_database, "upgrade")
+    execute(empty_database, "ALTER TABLE ems.transactions ADD COLUMN odd_one text")
+    execute(empty_database, "DROP INDEX receiver.ix_deliveries_waiting")
+    told = db(empty_database, "check")
+    assert told.exit_code == 1
+    assert "odd_one" in told.stdout
+    assert "ix_deliveries_waiting" in told.stdout
+    assert len(json.loads(db(empty_database, "check", "--json").stdout)["differences"]) == 2
+
+
+def test_two_upgrades_at_once_of_an_empty_database_both_succeed(empty_database: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": empty_database}
+    upgrading = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from receiver.cli import main; main()", "db", "upgrade"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0] for process in upgrading]
+    assert [process.returncode for process in upgrading] == [0, 0], said
+    assert execute(empty_database, "SELECT version_num FROM receiver.alembic_version") == [(head_revision(),)]
+    assert db(empty_database, "check").exit_code == 0
+
+
+def test_the_lock_of_a_migration_is_given_back_to_whoever_waits(empty_database: str) -> None:
+    url = load_settings({"DATABASE_URL": empty_database}, required={"DATABASE_URL"}).database_url
+    engine = engine_for(url, application="tests")
+    with engine.connect() as connection:
+        upgrade(connection)
+        held = connection.execute(
+            text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+        ).scalar_one()
+    engine.dispose()
+    assert held == 0
+
+
+def test_everything_that_the_ems_reads_is_commented(connection: Connection) -> None:
+    bare = connection.execute(
+        text(
+            "SELECT c.relname, a.attname FROM pg_class AS c LEFT JOIN pg_attribute AS a"
+            " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE c.relnamespace = 'ems'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p')"
+            " AND (coalesce(trim(obj_description(c.oid, 'pg_class')), '') = ''"
+            " OR coalesce(trim(col_description(c.oid, a.attnum)), '') = '')"
+        )
+    ).all()
+    assert bare == []
+
+
+def test_the_ledger_is_the_view_that_the_code_defines(connection: Connection) -> None:
+    copy = LEDGER.replace("VIEW ems.ledger", "VIEW ems.copy_of_the_ledger")
+    assert copy != LEDGER
+    connection.execute(text(copy))
+    migrated, defined = connection.execute(
+        text("SELECT pg_get_viewdef('ems.ledger'::regclass), pg_get_viewdef('ems.copy_of_the_ledger'::regclass)")
+    ).one()
+    assert migrated == defined
+
+
+def test_the_ledgers_comments_are_those_that_the_code_has(connection: Connection) -> None:
+    comments = connection.execute(
+        text(
+            "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute"
+            " WHERE attrelid = 'ems.ledger'::regclass AND attnum > 0 ORDER BY attnum"
+        )
+    ).all()
+    assert [tuple(row) for row in comments] == list(LEDGER_COLUMN_COMMENTS.items())
+    whole = connection.execute(text("SELECT obj_description('ems.ledger'::regclass, 'pg_class')")).scalar_one()
+    assert whole == LEDGER_COMMENT
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "partial"),
+    [
+        ("receiver.deliveries", ["next_attempt_at", "id"], "pending"),
+        ("receiver.deliveries", ["webhook_id", "received_at"], None),
+        ("receiver.webhooks", ["endpoint_key"], None),
+        ("ems.transactions", ["organization_reference_id", "card_holder_reference_id"], None),
+        ("ems.transactions", ["state", "updated_at"], None),
+        ("ems.transactions", ["cleared_card_issuer_reference"], "cleared_card_issuer_reference"),
+    ],
+    ids=["what waits", "by webhook and time", "by endpoint key", "by card holder", "by state", "by issuer's reference"],
+)
+def test_an_index_serves_each_question_that_is_asked_all_the_time(
+    connection: Connection, table: str, columns: list[str], partial: str | None
+) -> None:
+    indexes = connection.execute(
+        text(
+            "SELECT (SELECT array_agg(attname::text ORDER BY position) FROM pg_attribute AS a"
+            " JOIN unnest(i.indkey) WITH ORDINALITY AS key (number, position) ON a.attnum = key.number"
+            " WHERE a.attrelid = i.indrelid), pg_get_expr(i.indpred, i.indrelid)"
+            " FROM pg_index AS i WHERE i.indrelid = CAST(:table AS regclass)"
+        ),
+        {"table": table},
+    ).all()
+    predicates = [predicate for found, predicate in indexes if found == columns]
+    assert predicates, f"no index on {columns}, only {indexes}"
+    assert any(partial in (predicate or "") if partial else predicate is None for predicate in predicates)
