@@ -56,7 +56,7 @@ def engine_for(database_url: str, *, application: str) -> Engine:
     return create_engine(
         database_url,
         pool_pre_ping=True,
-        pool_size=2,
+        pool_size=4,  # a worker has two lanes, each with a connection for work and one for its notes
         hide_parameters=True,  # errors are logged and stored; payloads must not be in them
         connect_args=connect_arguments(application),
     )

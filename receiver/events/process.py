@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,8 +29,9 @@ from receiver.events.claim import (
     note_claim,
     recover_abandoned,
 )
+from receiver.events.handlers.transactions import date_back
 from receiver.events.registry import load_handlers
-from receiver.events.retries import is_card_holder_event, new_by_sequence, new_by_value
+from receiver.events.retries import is_card_holder_event, judge_by_value, new_by_sequence
 from receiver.events.settle import (
     Failure,
     Rejection,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.events.event import Event, StoredDelivery
+    from receiver.events.retries import DatedBack
     from receiver.records.upsert import Row
 
 log = structlog.stdlib.get_logger(__name__)
@@ -87,16 +91,31 @@ def process_deliveries() -> None:
 
 
 def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, batch_size: int = BATCH_SIZE) -> bool:
-    """Process batch by batch, and after each some suspects alone; return whether nothing is left that is due.
+    """Process what is due, and return whether nothing is left of it.
 
-    A full batch calls *wake_another*: there is work for a second worker.
+    A full batch means that there is more: it calls *wake_another*, and starts a second lane in this process, so that
+    Python works on one batch while PostgreSQL works on the other.
     """
     recover_abandoned(engine)
     deadline = time.monotonic() + DRAIN_SECONDS
+    with ThreadPoolExecutor(1, thread_name_prefix="second-lane") as beside:
+        second: list[Future[bool]] = []
+
+        def there_is_more() -> None:
+            wake_another()
+            if not second:
+                second.append(beside.submit(drain_lane, engine, deadline, batch_size, wake_another))
+
+        nothing_left = drain_lane(engine, deadline, batch_size, there_is_more)
+        return all(lane.result() for lane in second) and nothing_left
+
+
+def drain_lane(engine: Engine, deadline: float, batch_size: int, there_is_more: Callable[[], object]) -> bool:
+    """Process batch by batch, and after each some suspects alone; return whether nothing is left that is due."""
     while time.monotonic() < deadline and not stop_request.requested:
         together = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
         if together == batch_size:
-            wake_another()
+            there_is_more()
         alone = process_suspects(engine)
         if not together and not alone:
             return True
@@ -148,12 +167,13 @@ def after_failure(connection: Connection, claimed: Sequence[StoredDelivery], err
 def apply(connection: Connection, deliveries: Sequence[StoredDelivery]) -> None:
     """Understand *deliveries*, tell events from retries, apply the events, and append them to the feed."""
     events, rejections = understand_all(deliveries)
-    new, retries = tell_retries_apart(connection, events)
+    judged = tell_retries_apart(connection, events)
     settle_rejections(connection, rejections)
-    settle_events(connection, retries, "duplicate")
-    settle_events(connection, new, "processed")
-    apply_events(connection, new)
-    append_to_feed(connection, [_feed_row(event) for event in new])
+    settle_events(connection, judged.retries, "duplicate")
+    settle_events(connection, judged.new, "processed")
+    apply_events(connection, judged.new)
+    date_back(connection, judged.dated_back)
+    append_to_feed(connection, [_feed_row(event) for event in judged.new])
 
 
 def understand_all(deliveries: Sequence[StoredDelivery]) -> tuple[list[Event], list[Rejection]]:
@@ -172,23 +192,30 @@ def understand_all(deliveries: Sequence[StoredDelivery]) -> tuple[list[Event], l
     return events, rejections
 
 
-def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
-    """Return the new events, oldest first, and the retries.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Events, told from retries; those that a later batch has to judge are in neither list and go on waiting."""
 
-    Among the new ones may be stored deliveries of before that were taken for retries. Events that a later batch has
-    to judge are in neither list and go on waiting.
-    """
-    by_sequence = [event for event in events if is_card_holder_event(event)]
-    by_value = [event for event in events if not is_card_holder_event(event)]
-    new_holders, revalued = new_by_sequence(connection, by_sequence)
-    new_values, later = new_by_value(connection, by_value)
-    new_ids = new_holders | new_values
+    new: list[Event]
+    """Oldest first; among them may be stored deliveries of before that were taken for retries."""
+    retries: list[Event]
+    dated_back: list[DatedBack]
+
+
+def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> Judged:
+    """Tell which of *events* (oldest first) are new and which are retries of known ones."""
+    new_holders, revalued = new_by_sequence(connection, [event for event in events if is_card_holder_event(event)])
+    by_value = judge_by_value(connection, [event for event in events if not is_card_holder_event(event)])
+    new_ids = new_holders | by_value.new
     handlers = load_handlers()
     new = [event for event in events if event.delivery_id in new_ids]
     new += [understand(delivery, handlers) for delivery in revalued]
-    not_retries = new_ids | later
-    retries = [event for event in events if event.delivery_id not in not_retries]
-    return sorted(new, key=lambda event: (event.occurred_at, event.delivery_id)), retries
+    not_retries = new_ids | by_value.later
+    return Judged(
+        new=sorted(new, key=lambda event: (event.occurred_at, event.delivery_id)),
+        retries=[event for event in events if event.delivery_id not in not_retries],
+        dated_back=by_value.dated_back,
+    )
 
 
 def apply_events(connection: Connection, events: Sequence[Event]) -> None:

@@ -7,6 +7,7 @@ whatever came between. By sequence: card-holder events, see ``card_holder_histor
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from receiver.records.upsert import rows_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -47,9 +49,12 @@ RETURNING delivery_ids[array_upper(delivery_ids, 1)]
 """
 )
 _IN_FEED: Final = text("SELECT delivery_id FROM ems.events WHERE delivery_id = ANY(:ids)")
-_KNOWN_BY: Final = text(
-    "SELECT delivery_id FROM receiver.known_events, unnest(delivery_ids) AS delivery_id "
-    "WHERE fingerprint = ANY(:fingerprints)"
+_KNOWN: Final = text(
+    "SELECT fingerprint, occurrences, delivery_ids FROM receiver.known_events WHERE fingerprint = ANY(:fingerprints)"
+)
+_DATE_BACK: Final = text(
+    "UPDATE receiver.known_events SET occurrences = array_replace(occurrences, :known, :earlier) "
+    "WHERE fingerprint = :fingerprint"
 )
 _LOCK_CARD_HOLDERS: Final = text(
     """
@@ -80,11 +85,31 @@ def is_card_holder_event(event: Event) -> bool:
     return event.name in TIME_COLUMNS
 
 
-def new_by_value(connection: Connection, events: Sequence[Event]) -> tuple[set[int], set[int]]:
-    """Return the deliveries of *events* (oldest first) that are new, and those to be judged in a later batch.
+@dataclass(frozen=True, slots=True)
+class DatedBack:
+    """A known event of which an earlier copy was found: it occurred when that copy did."""
+
+    delivery_id: int
+    """The delivery that was taken for the event."""
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ByValue:
+    """What was found out about events that are valued by value, by delivery."""
+
+    new: set[int]
+    later: set[int]
+    """To be judged in a later batch."""
+    dated_back: list[DatedBack]
+
+
+def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
+    """Tell which of *events* (oldest first) are new.
 
     A delivery that was taken for the event before (a replay) is new again. Two equal events of one batch that are
-    more than a day apart cannot be judged by one statement, so the later one waits.
+    more than a day apart cannot be judged by one statement, so the later one waits. Where several workers are at it,
+    a retry may have been judged before its original: then the event is dated back to the original's time.
     """
     first: dict[bytes, Event] = {}
     later: set[int] = set()
@@ -93,31 +118,32 @@ def new_by_value(connection: Connection, events: Sequence[Event]) -> tuple[set[i
         if event.occurred_at - known.occurred_at > WINDOW:
             later.add(event.delivery_id)
     if not first:
-        return set(), later
+        return ByValue(set(), later, [])
     candidates = [first[fingerprint] for fingerprint in sorted(first)]
-    new = set(
-        connection.scalars(
-            _REMEMBER,
-            {
-                "rows": rows_parameter(
-                    [
-                        {
-                            "fingerprint": "\\x" + event.fingerprint.hex(),
-                            "occurred_at": event.occurred_at,
-                            "delivery_id": event.delivery_id,
-                        }
-                        for event in candidates
-                    ]
-                ),
-                "time_window": WINDOW,
-            },
-        )
-    )
-    refused = [event.fingerprint for event in candidates if event.delivery_id not in new]
-    if refused:
-        known_by = set(connection.scalars(_KNOWN_BY, {"fingerprints": refused}))
-        new |= {event.delivery_id for event in events if event.delivery_id in known_by}
-    return new, later
+    rows = [
+        {
+            "fingerprint": "\\x" + event.fingerprint.hex(),
+            "occurred_at": event.occurred_at,
+            "delivery_id": event.delivery_id,
+        }
+        for event in candidates
+    ]
+    new = set(connection.scalars(_REMEMBER, {"rows": rows_parameter(rows), "time_window": WINDOW}).all())
+    refused = {event.fingerprint: event for event in candidates if event.delivery_id not in new}
+    if not refused:
+        return ByValue(new, later, [])
+    known_by: set[int] = set()
+    dated_back = []
+    for fingerprint, occurrences, delivery_ids in connection.execute(_KNOWN, {"fingerprints": list(refused)}).all():
+        known_by.update(delivery_ids)
+        copy = refused[bytes(fingerprint)]
+        for occurred_at, delivery_id in zip(occurrences, delivery_ids, strict=True):
+            if timedelta() < occurred_at - copy.occurred_at <= WINDOW:
+                dated_back.append(DatedBack(delivery_id, copy.occurred_at))
+                connection.execute(
+                    _DATE_BACK, {"known": occurred_at, "earlier": copy.occurred_at, "fingerprint": fingerprint}
+                )
+    return ByValue(new | {event.delivery_id for event in events if event.delivery_id in known_by}, later, dated_back)
 
 
 def new_by_sequence(connection: Connection, events: Sequence[Event]) -> tuple[set[int], list[StoredDelivery]]:

@@ -71,6 +71,11 @@ def upsert_transactions(connection: Connection, rows: Sequence[Row]) -> None:
     insert_rows(connection, Transaction, rows, on_conflict=_MERGE)
 
 
+def replace_transactions(connection: Connection, rows: Sequence[Row]) -> None:
+    """Write *rows* (one for each transaction, locked by the caller) whatever is stored."""
+    insert_rows(connection, Transaction, rows, on_conflict=_REPLACE)
+
+
 def insert_states(connection: Connection, rows: Sequence[Row]) -> None:
     """Keep snapshots in the history; one that is there already (a replay) stays as it is.
 
@@ -123,6 +128,9 @@ def _merge_clause() -> str:
 
 
 _MERGE: Final = _merge_clause()
+_REPLACE: Final = "ON CONFLICT (organization_reference_id, id) DO UPDATE SET " + ", ".join(
+    f"{column.name} = excluded.{column.name}" for column in table_of(Transaction).columns if not column.primary_key
+)
 _STATE_COLUMNS: Final = ", ".join(
     column.name for column in table_of(TransactionState).columns if column.name not in {"id", "payload"}
 )

@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.events.card_holder_history import Mention, card_holder_times, newly_events, runs
 from receiver.events.understand import fingerprint
+from receiver.records.transactions import RANKS
 from tests.factories import body, card_holder, enrichment, snapshot
 
 if TYPE_CHECKING:
@@ -104,6 +105,53 @@ def test_a_processed_delivery_that_is_processed_again_changes_nothing_and_stays_
     assert acme.statuses() == ["processed"] * 3
     assert (acme.rows("SELECT * FROM ems.events"), acme.rows("SELECT * FROM ems.transaction_states")) == before
     assert acme.row("SELECT state, authorized_at, cleared_at, accounting_amount FROM ems.transactions") == current
+
+
+def test_a_retry_that_is_processed_before_its_original_does_not_outlive_what_came_between(acme: Acme) -> None:
+    first = snapshot("authorized", original_amount=Decimal("100.00"))
+    acme.take("card.transaction.authorized", first)
+    acme.take("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
+    acme.take("card.transaction.authorized", first)
+    for delivery in (1, 2, 3):
+        occurred(acme, delivery, NOON + timedelta(minutes=delivery))
+    process_in_order(acme, [3, 2, 1])
+    assert acme.statuses() == ["duplicate", "processed", "processed"]
+    row = acme.row("SELECT original_amount, authorized_at FROM ems.transactions")
+    assert row == {"original_amount": Decimal("110.00"), "authorized_at": NOON + timedelta(minutes=1)}
+
+
+def process_in_order(acme: Acme, order: list[int]) -> None:
+    """Process the deliveries (from 1) one by one in this order, as workers side by side may come to do."""
+    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() + interval '1 day' WHERE status = 'pending'")
+    for number in order:
+        acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE id = :id", id=ids[number - 1])
+        acme.process()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_the_order_in_which_workers_process_what_is_stored_does_not_show(acme: Acme, data: st.DataObject) -> None:
+    told = data.draw(
+        st.lists(st.tuples(st.sampled_from(RANKS), st.sampled_from([100, 110])), min_size=2, max_size=5), label="told"
+    )
+    acme.execute(
+        "TRUNCATE receiver.deliveries, receiver.known_events, ems.transactions, ems.transaction_states CASCADE"
+    )
+    for number, (state, amount) in enumerate(told, start=1):
+        acme.take(f"card.transaction.{state}", snapshot(state, original_amount=amount))
+        occurred(acme, number, NOON + timedelta(minutes=number))
+    process_in_order(acme, data.draw(st.permutations(range(1, len(told) + 1)), label="order"))
+
+    events: dict[tuple[str, int], int] = {}
+    for number, event in enumerate(told, start=1):
+        events.setdefault(event, number)
+    state, amount = max(events, key=lambda event: (RANKS.index(event[0]), events[event]))
+    row = acme.row("SELECT * FROM ems.transactions")
+    assert (row["state"], row["original_amount"]) == (state, amount)
+    for each in RANKS:
+        first = min((events[event] for event in events if event[0] == each), default=None)
+        assert row[f"{each}_at"] == (None if first is None else NOON + timedelta(minutes=first))
 
 
 # --- card holders: valued by what stands beside them in time ---------------------------------------------------------
