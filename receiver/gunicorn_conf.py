@@ -20,7 +20,7 @@ except ConfigurationError as error:
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "gthread"
-threads = 16
+threads = 8
 keepalive = 75
 graceful_timeout = 30
 timeout = 60

@@ -39,5 +39,10 @@ def evidence(headers: Iterable[tuple[str, str]], *, custom_key: str) -> dict[str
     Custom headers registered on a webhook often carry secrets too, so of headers that this service does not know,
     only the name is kept.
     """
-    dropped = CREDENTIALS | {custom_key.lower()}
-    return {name: value if name.lower() in KEPT else NOT_KEPT for name, value in headers if name.lower() not in dropped}
+    own = custom_key.lower()
+    kept = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower != own and lower not in CREDENTIALS:
+            kept[name] = value if lower in KEPT else NOT_KEPT
+    return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg.types.json import Jsonb
+import msgspec
 from psycopg_pool import ConnectionPool
 from sqlalchemy import make_url
 
@@ -23,7 +23,7 @@ STATEMENT_TIMEOUT: Final = 10
 # nothing is stored, and the caller judges the request anew. xmin changes with every update of the row.
 _INSERT: Final = """
 INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification)
-SELECT id, %s, %s, %s, %s, %s FROM receiver.webhooks WHERE id = %s AND enabled AND xmin::text = %s
+SELECT id, %s, %s, %b, %s::jsonb, %s FROM receiver.webhooks WHERE id = %s AND enabled AND xmin::text = %s
 RETURNING id
 """
 
@@ -67,7 +67,7 @@ def store(pool: ConnectionPool[Any], webhook: Registered, arrived: Arrived) -> i
                 arrived.event,
                 arrived.version,
                 arrived.body,
-                Jsonb(arrived.headers),
+                msgspec.json.encode(arrived.headers).decode(),
                 arrived.verification,
                 webhook.id,
                 webhook.row_version,
