@@ -325,9 +325,6 @@ def upgrade() -> None:
         schema="ems",
         comment="The change feed: each event once, in the order in which it took effect here. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events.",
     )
-    op.create_index(
-        "ix_events_transaction", "events", ["organization_reference_id", "transaction_id"], unique=False, schema="ems"
-    )
     op.create_table(
         "invoices",
         sa.Column(

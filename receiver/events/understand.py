@@ -24,8 +24,8 @@ SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
 """Values of ``X-Version`` that this code understands; the header may be absent."""
 NUMBER_DIGITS: Final = 1000
 """How many digits a number may have before or after its point; PostgreSQL takes more, money needs less."""
-PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,20}")
-"""A number whose limits need no looking into."""
+SHORTEST_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{0,19}[1-9]")
+"""What amounts look like: within all limits, and in the one spelling that equal numbers share."""
 NUL_ESCAPE: Final = b"\\u0000"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -48,7 +48,7 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         raise NotHandled(f"unknown event {delivery.event!r}")
     if delivery.version is not None and delivery.version.strip() not in SUPPORTED_VERSIONS:
         raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
-    content = decode(delivery.body)
+    content, by_value = _read(delivery.body)
     _check_tenant(content, delivery.organization_reference_id)
     document = None
     if NUL_ESCAPE in delivery.body:
@@ -63,7 +63,7 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         transaction_id=_transaction(payload),
         occurred_at=delivery.occurred_at,
         source=delivery.source,
-        fingerprint=fingerprint(name, delivery.body),
+        fingerprint=_fingerprint(name, by_value),
         payload=payload,
         document=document,
     )
@@ -74,16 +74,12 @@ def fingerprint(name: str, body: bytes) -> bytes:
 
     Raises ``PayloadError`` when *body* is not JSON.
     """
-    by_value = _TO_SORTED_JSON.encode(_decoded(_BY_VALUE, body))
-    return hashlib.sha256(name.encode() + b"\0" + by_value).digest()
+    return _fingerprint(name, _decoded(_BY_VALUE, body))
 
 
 def decode(body: bytes) -> dict[str, Any]:
     """Return the JSON object in *body*, its numbers exact. Raises ``PayloadError``."""
-    content = _decoded(_EXACT, body)
-    if not isinstance(content, dict):
-        raise PayloadError("body", "not a JSON object")
-    return content
+    return _object(_decoded(_EXACT, body))
 
 
 def without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -97,9 +93,36 @@ def without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def _exact(digits: str) -> Decimal:
-    if PLAIN_NUMBER.fullmatch(digits):  # what amounts look like, in a fraction of the time
+class _OtherSpelling(Exception):
+    """A number is not in its shortest spelling."""
+
+
+def _read(body: bytes) -> tuple[dict[str, Any], Any]:
+    """Return the object in *body* with its numbers as sent, and the same by value: one object if all are shortest."""
+    try:
+        content = _object(_decoded(_SHORTEST, body))
+    except _OtherSpelling:
+        return decode(body), _decoded(_BY_VALUE, body)
+    return content, content
+
+
+def _fingerprint(name: str, by_value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    return hashlib.sha256(name.encode() + b"\0" + _TO_SORTED_JSON.encode(by_value)).digest()
+
+
+def _object(content: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    if not isinstance(content, dict):
+        raise PayloadError("body", "not a JSON object")
+    return content
+
+
+def _shortest_only(digits: str) -> Decimal:
+    if SHORTEST_NUMBER.fullmatch(digits):
         return Decimal(digits)
+    raise _OtherSpelling
+
+
+def _exact(digits: str) -> Decimal:
     try:
         number = Decimal(digits)
     except InvalidOperation:
@@ -112,9 +135,6 @@ def _exact(digits: str) -> Decimal:
 
 def _by_value(digits: str) -> Decimal | int:
     """Return the same object for every spelling of a number: ``45.0``, ``4.5e1`` and ``45`` are 45."""
-    if PLAIN_NUMBER.fullmatch(digits):
-        shortest = digits.rstrip("0").rstrip(".")
-        return Decimal(shortest) if "." in shortest else int(shortest)
     number = _exact(digits)
     whole = int(number)
     return whole if whole == number else _shortest(number)
@@ -125,6 +145,7 @@ def _shortest(fraction: Decimal) -> Decimal:
     return Decimal(format(fraction, "f").rstrip("0"))
 
 
+_SHORTEST: Final = msgspec.json.Decoder(float_hook=_shortest_only)
 _EXACT: Final = msgspec.json.Decoder(float_hook=_exact)
 _BY_VALUE: Final = msgspec.json.Decoder(float_hook=_by_value)
 _TO_JSON: Final = msgspec.json.Encoder(decimal_format="number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Identity, Index, func
+from sqlalchemy import BigInteger, DateTime, Identity, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import EMS, Base
@@ -17,7 +17,6 @@ class Event(Base):
 
     __tablename__ = "events"
     __table_args__ = (
-        Index("ix_events_transaction", "organization_reference_id", "transaction_id"),
         {
             "schema": EMS,
             "comment": "The change feed: each event once, in the order in which it took effect here. Follow it with "
