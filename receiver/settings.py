@@ -12,7 +12,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+import psycopg
 from cryptography.fernet import Fernet
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -148,6 +150,10 @@ def _database_url(text: str) -> str:
         raise ValueError("not a database URL; it looks like postgresql://user:password@host:5432/name") from None
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError(f"{url.drivername}:// is not PostgreSQL; use postgresql://user:password@host:5432/name")
+    try:
+        conninfo_to_dict(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    except psycopg.ProgrammingError:
+        raise ValueError("PostgreSQL's client library does not take it; check the options behind its ?") from None
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
@@ -162,6 +168,8 @@ def _public_url(text: str) -> str:
     parts = _split(text)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{text!r} is not a web address; it looks like https://hooks.example.com")
+    if parts.username or parts.password:
+        raise ValueError("it has a user or password in it; give the address without")
     if parts.query or parts.fragment:
         raise ValueError(f"{text!r} has a query or fragment; give the address without")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):

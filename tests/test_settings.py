@@ -146,6 +146,8 @@ WRONG = [
     ("PUBLIC_URL", "https://hooks.example.com?tenant=1"),
     ("PUBLIC_URL", "https://hooks.example.com#here"),
     ("PUBLIC_URL", "https://hooks.example.com:port"),
+    ("PUBLIC_URL", "https://user:password@hooks.example.com"),
+    ("DATABASE_URL", "postgresql://host/name?nonsense=1"),
     ("OPENCARD_API_URL", "http://api.opencard.io"),
     ("PORT", "0"),
     ("PORT", "65536"),

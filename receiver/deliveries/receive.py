@@ -14,7 +14,7 @@ from receiver.deliveries.authentication import authenticate
 from receiver.deliveries.challenge import answer_challenge
 from receiver.deliveries.headers import evidence
 from receiver.deliveries.store import Arrived, store
-from receiver.errors import MalformedRequest, NotAuthentic, NotJson, StoreUnavailable
+from receiver.errors import ConfigurationError, MalformedRequest, NotAuthentic, NotJson, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from receiver.deliveries.webhooks import Registered, WebhookDirectory
     from receiver.settings import SignaturePolicy
+
+CANNOT_STORE = (psycopg.Error, PoolTimeout, ConfigurationError)
+"""PostgreSQL is away, or the keys do not fit what is stored in it: the sender shall try again when that is mended."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -57,8 +60,8 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
             delivery_id = store(intake.pool, webhook, _well_formed(headers, body, verification, webhook))
         if delivery_id is None:
             raise StoreUnavailable
-    except (psycopg.Error, PoolTimeout) as error:
-        log.warning("delivery not stored", error=type(error).__name__)
+    except CANNOT_STORE as error:
+        log.warning("delivery not stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
     intake.wake_worker()
     return delivery_id
@@ -71,8 +74,8 @@ def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
     """
     try:
         webhook = intake.webhooks.read(endpoint_key)
-    except (psycopg.Error, PoolTimeout) as error:
-        log.warning("challenge not answered", error=type(error).__name__)
+    except CANNOT_STORE as error:
+        log.warning("challenge not answered", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
     return answer_challenge(asked, webhook.secret)
 

@@ -175,8 +175,17 @@ def test_a_body_is_taken_up_to_exactly_the_limit(acme: Acme, settings: Settings)
     assert stored(acme) == 1
 
 
-def test_an_unexpected_error_tells_the_caller_nothing(client: FlaskClient, acme: Acme) -> None:
+def test_keys_that_do_not_fit_what_is_stored_make_the_sender_try_again(client: FlaskClient, acme: Acme) -> None:
     acme.execute("UPDATE receiver.webhooks SET secret = 'not encrypted'")
-    response = client.get(f"{acme.path}?challenge=abc")
-    assert response.status_code >= 500
+    for response in (acme.deliver(EVENT, b"{}"), client.get(f"{acme.path}?challenge=abc")):
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) > 0
+    assert stored(acme) == 0
+
+
+def test_an_unexpected_error_tells_the_caller_nothing(settings: Settings) -> None:
+    with receiver_with(settings) as app:
+        app.add_url_rule("/broken", view_func=lambda: str(1 // 0))
+        response = app.test_client().get("/broken")
+    assert response.status_code == 500
     assert response.json == {"error": "internal error"}
