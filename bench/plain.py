@@ -26,8 +26,8 @@ from receiver.deliveries.models import Delivery, Webhook
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.encryption import Encryption
 from receiver.errors import NotAuthentic
+from receiver.events.apply import apply
 from receiver.events.event import StoredDelivery
-from receiver.events.process import apply
 from receiver.events.registry import load_handlers
 from receiver.settings import Settings, load_settings
 

@@ -5,7 +5,8 @@ The journey of a delivery, in the order in which it reads:
 ``receiver.deliveries.endpoint``   the HTTP route
 ``receiver.deliveries.receive``    arrive → verify → store → answer 200 → wake a worker
 ``receiver.queue``                 the coalesced wake-up; Redis carries no data
-``receiver.events.process``        the RQ job: claim → understand → apply → settle
+``receiver.events.process``        the RQ job: claim a batch, apply it, commit effect and outcome together
+``receiver.events.apply``          the road of a batch: understand → tell retries apart → settle → apply → feed
 ``receiver.events.handlers``       one module for each kind of resource, one function for each event
 ``receiver.records``               the normalized tables, the ledger and the change feed: schema ``ems``
 

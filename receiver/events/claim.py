@@ -42,9 +42,8 @@ _CLAIM_SUSPECT: Final = text(_CLAIM.format(which="delivery.suspect"))
 # the server's start tells a note that a restart of PostgreSQL left behind from one that a process left behind
 _NOTE: Final = text(
     "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
-    "VALUES (:delivery_ids, pg_postmaster_start_time()) RETURNING id"
+    "SELECT :delivery_ids, pg_postmaster_start_time() FROM set_config('synchronous_commit', 'off', true) RETURNING id"
 )
-_DO_NOT_WAIT: Final = text("SET synchronous_commit = off")
 _DELETE_NOTE: Final = text("DELETE FROM receiver.processing_batches WHERE id = :id")
 _NOTES: Final = text(
     "SELECT id, delivery_ids, server_started_at = pg_postmaster_start_time() AS same_server "
@@ -76,9 +75,8 @@ def claim_suspect(connection: Connection) -> list[StoredDelivery]:
 def note_claim(notes: Connection, claimed: list[StoredDelivery]) -> int:
     """Leave the trace of a claim on *notes*, an autocommitting connection; return its id.
 
-    It need not outlive PostgreSQL, so nothing waits for the disk.
+    It need not outlive PostgreSQL, so this one statement does not wait for the disk.
     """
-    notes.execute(_DO_NOT_WAIT)
     return int(notes.scalar(_NOTE, {"delivery_ids": [delivery.id for delivery in claimed]}) or 0)
 
 

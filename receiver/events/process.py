@@ -10,17 +10,15 @@ import os
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 from redis import RedisError
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from receiver.db import engine_for
-from receiver.errors import EventError, WrongTenant
+from receiver.events.apply import apply
 from receiver.events.claim import (
     claim_batch,
     claim_suspect,
@@ -29,29 +27,17 @@ from receiver.events.claim import (
     note_claim,
     recover_abandoned,
 )
-from receiver.events.handlers.transactions import date_back
-from receiver.events.registry import load_handlers
-from receiver.events.retries import is_card_holder_event, judge_by_value, new_by_sequence
-from receiver.events.settle import (
-    Failure,
-    Rejection,
-    settle_events,
-    settle_failures,
-    settle_rejections,
-)
-from receiver.events.understand import NotHandled, understand
+from receiver.events.settle import Failure, settle_failures
 from receiver.queue import connect, wake_worker, worker_is_awake
-from receiver.records.feed import append_to_feed
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from redis import Redis
     from sqlalchemy import Connection, Engine
 
-    from receiver.events.event import Event, StoredDelivery
-    from receiver.events.retries import DatedBack
-    from receiver.records.upsert import Row
+    from receiver.events.event import StoredDelivery
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -77,17 +63,28 @@ def process_deliveries() -> None:
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)
     engine = engine_for(settings.database_url, application="worker")
+    wake_another = _quietly(wake_worker, redis)
     try:
-        worker_is_awake(redis)
-        if not drain(engine, wake_another=lambda: wake_worker(redis)):
-            wake_worker(redis)
-    except RedisError as error:  # what is left waits for the next wake-up, or for the sweep
-        log.warning("could not hand over to another worker", error=type(error).__name__)
-    except OperationalError as error:  # likewise; nothing is lost with the connection
+        _quietly(worker_is_awake, redis)()
+        if not drain(engine, wake_another=wake_another):
+            wake_another()
+    except OperationalError as error:  # nothing is lost with the connection
         log.warning("PostgreSQL is away; the sweep comes again", error=str(error.orig).partition("\n")[0])
     finally:
         engine.dispose()
         redis.close()
+
+
+def _quietly(act: Callable[[Redis], object], redis: Redis) -> Callable[[], None]:
+    """Return *act* without its errors: Redis only wakes, and what is not woken is found by the sweep."""
+
+    def try_it() -> None:
+        try:
+            act(redis)
+        except RedisError as error:
+            log.warning("Redis is away; the sweep will do", error=type(error).__name__)
+
+    return try_it
 
 
 def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, batch_size: int = BATCH_SIZE) -> bool:
@@ -162,82 +159,6 @@ def after_failure(connection: Connection, claimed: Sequence[StoredDelivery], err
     failure = _failure(delivery, error)
     log.error("delivery failed", delivery_id=delivery.id, error=failure.error)
     settle_failures(connection, [failure])
-
-
-def apply(connection: Connection, deliveries: Sequence[StoredDelivery]) -> None:
-    """Understand *deliveries*, tell events from retries, apply the events, and append them to the feed."""
-    events, rejections = understand_all(deliveries)
-    judged = tell_retries_apart(connection, events)
-    settle_rejections(connection, rejections)
-    settle_events(connection, judged.retries, "duplicate")
-    settle_events(connection, judged.new, "processed")
-    apply_events(connection, judged.new)
-    date_back(connection, judged.dated_back)
-    append_to_feed(connection, [_feed_row(event) for event in judged.new])
-
-
-def understand_all(deliveries: Sequence[StoredDelivery]) -> tuple[list[Event], list[Rejection]]:
-    """Return the events in *deliveries*, oldest first, and what makes no sense, with the reason."""
-    handlers = load_handlers()
-    events, rejections = [], []
-    for delivery in sorted(deliveries, key=lambda delivery: (delivery.occurred_at, delivery.id)):
-        try:
-            events.append(understand(delivery, handlers))
-        except NotHandled as error:
-            rejections.append(Rejection(delivery, "ignored", str(error)))
-        except WrongTenant as error:
-            rejections.append(Rejection(delivery, "quarantined", str(error)))
-        except EventError as error:
-            rejections.append(Rejection(delivery, "dead", str(error)))
-    return events, rejections
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Events, told from retries; those that a later batch has to judge are in neither list and go on waiting."""
-
-    new: list[Event]
-    """Oldest first; among them may be stored deliveries of before that were taken for retries."""
-    retries: list[Event]
-    dated_back: list[DatedBack]
-
-
-def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> Judged:
-    """Tell which of *events* (oldest first) are new and which are retries of known ones."""
-    new_holders, revalued = new_by_sequence(connection, [event for event in events if is_card_holder_event(event)])
-    by_value = judge_by_value(connection, [event for event in events if not is_card_holder_event(event)])
-    new_ids = new_holders | by_value.new
-    handlers = load_handlers()
-    new = [event for event in events if event.delivery_id in new_ids]
-    new += [understand(delivery, handlers) for delivery in revalued]
-    not_retries = new_ids | by_value.later
-    return Judged(
-        new=sorted(new, key=lambda event: (event.occurred_at, event.delivery_id)),
-        retries=[event for event in events if event.delivery_id not in not_retries],
-        dated_back=by_value.dated_back,
-    )
-
-
-def apply_events(connection: Connection, events: Sequence[Event]) -> None:
-    """Hand each event to its handler, all events of one handler at once."""
-    handlers = load_handlers()
-    for apply_them in dict.fromkeys(handler.apply for handler in handlers.values()):
-        theirs = [event for event in events if handlers[event.name].apply is apply_them]
-        if theirs:
-            apply_them(connection, theirs)
-
-
-def _feed_row(event: Event) -> Row:
-    return {
-        "type": event.name,
-        "organization_reference_id": event.organization_reference_id,
-        "card_holder_reference_id": event.card_holder_reference_id,
-        "transaction_id": event.transaction_id,
-        "occurred_at": event.occurred_at,
-        "source": event.source,
-        "delivery_id": event.delivery_id,
-        "payload": None if event.document is None else msgspec.Raw(event.document),
-    }
 
 
 def _failure(delivery: StoredDelivery, error: Exception) -> Failure:

@@ -159,6 +159,13 @@ def test_a_finished_batch_leaves_no_note(acme: Acme) -> None:
     assert acme.value("SELECT count(*) FROM receiver.processing_batches") == 0
 
 
+def test_outcomes_wait_for_the_disk_though_notes_do_not(acme: Acme, engine: Engine) -> None:
+    acme.tell(CLEARED, snapshot("cleared"))
+    with engine.connect() as one, engine.connect() as other:
+        for connection in (one, other):
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
 # --- the poison case -----------------------------------------------------------------------------------------------
 
 KILLER = """
