@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CANNOT_STORE = (psycopg.Error, PoolTimeout, ConfigurationError)
 """PostgreSQL is away, or the keys do not fit what is stored in it: the sender shall try again when that is mended."""
 
+JUDGEMENTS = 2
+"""How often a request is judged before it is answered 503: once more when its webhook changes under it."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -51,20 +54,18 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
     try:
         webhook = intake.webhooks.find(endpoint_key)
         body = read_body()
-        webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
-        arrived = _well_formed(headers, body, verification, webhook)
-        delivery_id = store(intake.pool, webhook, arrived)
-        if delivery_id is None:  # the webhook changed under us: judge by what it is now
-            webhook = intake.webhooks.read(endpoint_key)
+        for _ in range(JUDGEMENTS):
             webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
-            delivery_id = store(intake.pool, webhook, _well_formed(headers, body, verification, webhook))
-        if delivery_id is None:
-            raise StoreUnavailable
+            arrived = _well_formed(headers, body, verification, webhook)
+            delivery_id = store(intake.pool, webhook, arrived)
+            if delivery_id is not None:
+                intake.wake_worker()
+                return delivery_id
+            webhook = intake.webhooks.read(endpoint_key)  # it has changed meanwhile: judge by what it is now
     except CANNOT_STORE as error:
         log.warning("delivery not stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
-    intake.wake_worker()
-    return delivery_id
+    raise StoreUnavailable
 
 
 def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:

@@ -1,0 +1,34 @@
+"""What several tests do with stored deliveries."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
+
+NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
+
+
+def occurred(acme: Acme, delivery: int, moment: datetime) -> None:
+    """Say when the *delivery*-th delivery (from 1) occurred, before it is processed."""
+    acme.execute(
+        "UPDATE receiver.deliveries SET occurred_at = :moment "
+        "WHERE id = (SELECT id FROM receiver.deliveries ORDER BY id OFFSET :skip LIMIT 1)",
+        moment=moment,
+        skip=delivery - 1,
+    )
+
+
+def feed(acme: Acme) -> list[str]:
+    return [row["type"] for row in acme.rows("SELECT type FROM ems.events ORDER BY position")]
+
+
+def process_in_order(acme: Acme, order: list[int]) -> None:
+    """Process the deliveries (from 1) one by one in this order, as workers side by side may come to do."""
+    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() + interval '1 day' WHERE status = 'pending'")
+    for number in order:
+        acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE id = :id", id=ids[number - 1])
+        acme.process()
