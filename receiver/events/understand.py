@@ -26,6 +26,8 @@ NUMBER_DIGITS: Final = 1000
 """How many digits a number may have before or after its point; PostgreSQL takes more, money needs less."""
 SHORTEST_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{0,19}[1-9]")
 """What amounts look like: within all limits, and in the one spelling that equal numbers share."""
+PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,20}")
+"""The same with zeros at its end, perhaps."""
 NUL_ESCAPE: Final = b"\\u0000"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -123,6 +125,8 @@ def _shortest_only(digits: str) -> Decimal:
 
 
 def _exact(digits: str) -> Decimal:
+    if PLAIN_NUMBER.fullmatch(digits):
+        return Decimal(digits)
     try:
         number = Decimal(digits)
     except InvalidOperation:
@@ -135,6 +139,9 @@ def _exact(digits: str) -> Decimal:
 
 def _by_value(digits: str) -> Decimal | int:
     """Return the same object for every spelling of a number: ``45.0``, ``4.5e1`` and ``45`` are 45."""
+    if PLAIN_NUMBER.fullmatch(digits):
+        digits = digits.rstrip("0").rstrip(".")
+        return Decimal(digits) if "." in digits else int(digits)
     number = _exact(digits)
     whole = int(number)
     return whole if whole == number else _shortest(number)

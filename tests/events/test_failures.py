@@ -84,6 +84,7 @@ def test_payloads_do_not_reach_the_evidence(refusing_database: Acme) -> None:
     acme.tell("tpa.signed", sample("tpa.signed", name="refused", url="https://private.invalid/"))
     attempt = acme.row("SELECT error, trace FROM receiver.processing_attempts")
     assert "private.invalid" not in attempt["error"] + attempt["trace"]
+    assert acme.engine.hide_parameters
 
 
 def test_a_failed_delivery_is_not_tried_before_its_time(refusing_database: Acme) -> None:
