@@ -15,7 +15,7 @@ from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 @click.group()
 def db() -> None:
-    """Bring the database to this release, and see whether it is there."""
+    """Migrate the database, and see where it is."""
 
 
 def _database_url() -> str:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
 @json_option
 def demo(purchases: int, seed: int, as_json: bool) -> None:
-    """Run the whole journey on embedded servers, with faults on, and check the result.
+    """Run the whole journey here, with faults, and check it.
 
-    A local OpenCard sends purchases through all their states, some twice, some out of order, some with the answer
-    lost. Exits 0 when the tables hold exactly what it meant to say, 1 and each difference otherwise.
+    On embedded servers, a local OpenCard sends purchases through all their states, some twice, some out of order,
+    some with the answer lost. Exits 0 when the tables hold exactly what it meant to say, 1 and each difference otherwise.
 
     Example: receiver demo --purchases 1000 --seed 7
     """
@@ -45,7 +45,9 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Where the web listens.")
 def dev(port: int) -> None:
-    """Run everything on embedded servers and stay up, with a slow stream of purchases, until Ctrl+C.
+    """Run everything here and stay up, until Ctrl+C.
+
+    On embedded servers, with a slow stream of purchases.
 
     Example: receiver dev --port 8000
     """
