@@ -28,7 +28,7 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
     """Run the whole journey here, with faults, and check it.
 
     On embedded servers, a local OpenCard sends purchases through all their states, some twice, some out of order,
-    some with the answer lost. Exits 0 when the tables hold exactly what it meant to say, 1 and each difference otherwise.
+    some with the answer lost. Exits 0 when the tables hold exactly what it meant to say, else 1 and the differences.
 
     Example: receiver demo --purchases 1000 --seed 7
     """

@@ -78,7 +78,7 @@ def sandbox(
     """Be OpenCard: deliver a life-like stream of events.
 
     Each is signed, and sent until it is answered 200: card holders, purchases through all their states, receipts,
-    VAT, items and CO2, over compressed time and with the faults that are asked for. Exits 1 when a delivery was given up.
+    VAT, items and CO2, over compressed time and with the faults that are asked for. Exits 1 when one was given up.
 
     Example: receiver sandbox --url http://127.0.0.1:8000/hooks/opencard/KEY --organization acme --secret TEXT
     """

@@ -14,5 +14,13 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``accounts``      what came of the attempts
 - ``signing``       the signature
 
+Around it, a whole receiver on this machine:
+
+- ``embedded``      PostgreSQL and Valkey from wheels
+- ``processes``     the Procfile's processes, started, killed and stopped
+- ``local``         both together, migrated, with webhooks in care
+- ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``
+- ``verdict``       do the tables hold what OpenCard meant to say?
+
 Up to ``faults`` all is pure: no clock, no I/O, and the same seed gives the same bytes.
 """
