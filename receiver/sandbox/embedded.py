@@ -5,6 +5,7 @@ They come with the ``dev`` extra; nothing is installed on the system, and no con
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -115,6 +116,7 @@ class EmbeddedValkey:
         self._folder = folder
         self._port = free_port()
         self._process = self._run()
+        atexit.register(self.stop)  # it does not end with its terminal
 
     @property
     def url(self) -> str:
@@ -131,7 +133,8 @@ class EmbeddedValkey:
         self._process = self._run()
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop it, unless it is stopped."""
+        atexit.unregister(self.stop)
         self._process.terminate()
         self._process.wait(timeout=STOP_SECONDS)
 
