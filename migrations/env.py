@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alembic import context
 from sqlalchemy import text
 
-from receiver.db import EMS, RECEIVER, engine_for
-from receiver.migrate import target_metadata
+from receiver.db import RECEIVER, engine_for
+from receiver.migrate import COMPARISON, target_metadata
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ LOCK_TIMEOUT = "5s"
 """A statement that cannot get its table lock in this time fails, instead of queueing all traffic behind it."""
 
 
-def only_ours(name: str | None, type_: str, _parents: Any) -> bool:  # noqa: ANN401 - Alembic's signature
-    """Look at the two schemas of this service and at nothing else in the database."""
-    return type_ != "schema" or name in {RECEIVER, EMS}
-
-
 def run(connection: Connection) -> None:
     """Migrate on *connection*; a second process waits here until the first is done."""
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -35,11 +30,8 @@ def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=target_metadata(),
-        version_table_schema=RECEIVER,
-        include_schemas=True,
-        include_name=only_ours,
-        compare_server_default=True,
         transaction_per_migration=True,
+        **COMPARISON,
     )
     try:
         with context.begin_transaction():

@@ -14,6 +14,7 @@
     │   ├── NotJson                 415
     │   └── StoreUnavailable        503   (retryable)
     └── EventError              a stored delivery cannot be applied
+        ├── NotHandled              permanent: unknown to this release; a replay after an upgrade helps
         ├── PayloadError            permanent: names the field and the reason
         └── WrongTenant             permanent: belongs to another organization
 """
@@ -122,6 +123,10 @@ class StoreUnavailable(DeliveryRefused):
 
 class EventError(ReceiverError):
     """A stored delivery cannot be applied."""
+
+
+class NotHandled(EventError):
+    """An event or version that this release does not know; kept, and handled by a replay after an upgrade."""
 
 
 class PayloadError(EventError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -17,6 +18,8 @@ from receiver.db import EMS, RECEIVER, Base
 from receiver.errors import OperationRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection, MetaData
 
 MODEL_MODULES: Final = (
@@ -26,6 +29,22 @@ MODEL_MODULES: Final = (
     "receiver.reconcile.models",
     "receiver.ops.models",
 )
+
+
+def only_ours(name: str | None, type_: str, _parents: object) -> bool:
+    """Look at the two schemas of this service and at nothing else in the database."""
+    return type_ != "schema" or name in {RECEIVER, EMS}
+
+
+COMPARISON: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "version_table_schema": RECEIVER,
+        "include_schemas": True,
+        "include_name": only_ours,
+        "compare_server_default": True,
+    }
+)
+"""How models and database are compared, when migrations are written and when they are checked."""
 
 
 def project_file(name: str) -> Path:
@@ -77,12 +96,7 @@ def differences(connection: Connection) -> list[str]:
         return [f"the database is at {current or 'no revision'}, the code at {head}: run receiver db upgrade"]
     context = MigrationContext.configure(
         connection,
-        opts={
-            "version_table_schema": RECEIVER,
-            "include_schemas": True,
-            "include_name": lambda name, type_, _parents: type_ != "schema" or name in {RECEIVER, EMS},
-            "compare_server_default": True,
-        },
+        opts=dict(COMPARISON),
     )
     return [str(difference) for difference in compare_metadata(context, target_metadata())]
 

@@ -17,7 +17,7 @@ from redis import RedisError
 from rq import Worker
 from rq.worker_pool import WorkerPool
 
-from receiver.events.process import stop_request
+from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
 from receiver.queue import QUEUE, connect
@@ -80,7 +80,7 @@ class DeliveryWorker(Worker):
 
 
 def _stop_after_batch(_signal: int, _frame: object) -> None:
-    stop_request.requested = True
+    stop_requested.set()
 
 
 def _wait_for(redis: Redis) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from receiver.errors import EventError, WrongTenant
+from receiver.errors import EventError, NotHandled, WrongTenant
 from receiver.events.handlers.transactions import date_back
 from receiver.events.registry import load_handlers
 from receiver.events.retries import is_card_holder_event, judge_by_value, new_by_sequence
 from receiver.events.settle import Rejection, settle_events, settle_rejections
-from receiver.events.understand import NotHandled, understand
+from receiver.events.understand import understand
 from receiver.records.feed import append_to_feed
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ outcome commit together, so a crash leaves the deliveries as they were.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,14 +49,8 @@ DRAIN_SECONDS: Final = 30.0
 """How long one job goes on before it hands over to a next one: far below RQ's time-out."""
 
 
-class StopRequest:
-    """Whether the worker was asked to end: the job finishes its batch and leaves the rest to others."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
-stop_request = StopRequest()
+stop_requested = threading.Event()
+"""Set when the worker was asked to end: the job finishes its batch and leaves the rest to others."""
 
 
 def process_deliveries() -> None:
@@ -109,7 +104,7 @@ def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, 
 
 def drain_lane(engine: Engine, deadline: float, batch_size: int, there_is_more: Callable[[], object]) -> bool:
     """Process batch by batch, and after each some suspects alone; return whether nothing is left that is due."""
-    while time.monotonic() < deadline and not stop_request.requested:
+    while time.monotonic() < deadline and not stop_requested.is_set():
         together = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
         if together == batch_size:
             there_is_more()
@@ -122,7 +117,7 @@ def drain_lane(engine: Engine, deadline: float, batch_size: int, there_is_more: 
 def process_suspects(engine: Engine) -> int:
     """Process some of the deliveries that are to be processed alone, each in a transaction of its own."""
     number = 0
-    while number < SUSPECTS_AT_ONCE and not stop_request.requested and process_batch(engine, claim_suspect):
+    while number < SUSPECTS_AT_ONCE and not stop_requested.is_set() and process_batch(engine, claim_suspect):
         number += 1
     return number
 

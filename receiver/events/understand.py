@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from receiver.errors import EventError, PayloadError, WrongTenant
+from receiver.errors import NotHandled, PayloadError, WrongTenant
 from receiver.events.catalogue import canonical_name
 from receiver.events.event import Event, StoredDelivery
 from receiver.events.payloads import CardHolderPayload, EnrichmentPayload, TransactionPayload
@@ -33,10 +33,6 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 _WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
-
-
-class NotHandled(EventError):
-    """An event or version that this release does not know; kept, and handled by a replay after an upgrade."""
 
 
 def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Event:

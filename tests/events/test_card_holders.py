@@ -6,14 +6,22 @@ import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from receiver.events.card_holder_history import Mention, card_holder_times, newly_events, runs
+from receiver.events.claim import claim_batch
+from receiver.events.registry import load_handlers
+from receiver.events.retries import new_by_sequence
+from receiver.events.understand import understand
 from tests.events.steps import NOON, feed, occurred
 from tests.factories import card_holder
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from tests.conftest import Acme, Organizations
 
 
@@ -63,6 +71,19 @@ def test_card_holders_of_two_organizations_with_one_reference_are_two_people(org
     other.tell("card_holder.created", card_holder(organization="globex"))
     assert acme.statuses() == ["processed", "processed"]
     assert acme.value("SELECT count(*) FROM ems.card_holders") == 2
+
+
+def test_a_card_holders_history_grows_one_event_at_a_time(acme: Acme, engine: Engine) -> None:
+    for name in ("card_holder.created", "card_holder.deleted"):
+        acme.take(name, card_holder())
+    with engine.begin() as one, engine.begin() as other:
+        created, deleted = (understand(delivery, load_handlers()) for delivery in claim_batch(one, 2))
+        assert new_by_sequence(one, [created]) == ({created.delivery_id}, [])
+        other.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+        with pytest.raises(OperationalError):
+            new_by_sequence(other, [deleted])
+        other.rollback()
+        one.rollback()
 
 
 mentions = st.lists(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.events import process
-from receiver.events.process import drain, process_deliveries, stop_request
+from receiver.events.process import drain, process_deliveries, stop_requested
 from receiver.queue import WAITING
 from receiver.records.transactions import RANKS
 from tests.factories import card_holder, enrichment, snapshot
@@ -57,9 +57,9 @@ def test_workers_side_by_side_count_each_event_once_and_do_not_get_in_each_other
 
 @pytest.fixture
 def asked_to_stop() -> Iterator[None]:
-    stop_request.requested = True
+    stop_requested.set()
     yield
-    stop_request.requested = False
+    stop_requested.clear()
 
 
 @pytest.mark.usefixtures("asked_to_stop")
