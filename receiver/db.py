@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Engine, MetaData, create_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import Engine, LargeBinary, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,9 @@ NAMING_CONVENTION: Final = {
     "pk": "pk_%(table_name)s",
 }
 
+ENCRYPTED: Final = "encrypted"
+"""Mark of the columns that hold secrets, in their ``info``."""
+
 CONNECT_TIMEOUT: Final = 5
 """Seconds to wait for a connection before the attempt counts as failed."""
 
@@ -34,6 +37,13 @@ class Base(DeclarativeBase):
     """Base of every model; all share one ``MetaData``, so that migrations see both schemas."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+def encrypted(comment: str = "") -> MappedColumn[Any]:
+    """Return a column for what ``Encryption.encrypt`` returns, marked so that a new key can find it."""
+    return mapped_column(
+        LargeBinary, comment=f"encrypted; {comment}" if comment else "encrypted", info={ENCRYPTED: True}
+    )
 
 
 def connect_arguments(application: str) -> dict[str, object]:

@@ -5,6 +5,17 @@
     ReceiverError
     ├── ConfigurationError      settings are missing or wrong; exit code 2
     ├── OperationRefused        a command cannot do what it was asked; exit code 1
+    ├── OpenCardError           OpenCard's API did not do what it was asked; names the route, its scope and the way out
+    │   ├── InvalidRequest          400, 422
+    │   ├── ClientRefused           the token endpoint does not know the client, or its secret is wrong
+    │   ├── ScopeNotGranted         the token endpoint does not give the client a scope
+    │   ├── TokenRefused            401, with a new token as well
+    │   ├── AccessDenied            403
+    │   ├── ResourceMissing         404
+    │   ├── Conflict                409
+    │   ├── ApiUnavailable          429, 5xx, no connection   (retryable)
+    │   ├── OutcomeUnknown          no answer to a request that may have been carried out   (retryable: look first)
+    │   └── UnreadableAnswer        not what the contract says
     ├── DeliveryRefused         a request is not taken; carries its HTTP status
     │   ├── UnknownEndpoint         404
     │   ├── NotAuthentic            401
@@ -41,6 +52,54 @@ class ConfigurationError(ReceiverError):
 
 class OperationRefused(ReceiverError):
     """A command cannot do what it was asked; the text says why and what would help."""
+
+
+class OpenCardError(ReceiverError):
+    """OpenCard's API did not do what it was asked. The text never holds a secret or a token."""
+
+
+class InvalidRequest(OpenCardError):
+    """400 or 422: OpenCard does not accept what was sent, and says why."""
+
+
+class ClientRefused(OpenCardError):
+    """The token endpoint does not know the OAuth client, or its secret is wrong."""
+
+
+class ScopeNotGranted(OpenCardError):
+    """The token endpoint does not give the client a scope that was asked for."""
+
+
+class TokenRefused(OpenCardError):
+    """401, though the token is new."""
+
+
+class AccessDenied(OpenCardError):
+    """403: the scope is missing, or the account or organization is not the client's own."""
+
+
+class ResourceMissing(OpenCardError):
+    """404: there is no such thing, or this client may not see it."""
+
+
+class Conflict(OpenCardError):
+    """409: it exists already, for one."""
+
+
+class ApiUnavailable(OpenCardError):
+    """429, a 5xx, or no connection, several times over: it was not carried out."""
+
+    retryable = True
+
+
+class OutcomeUnknown(OpenCardError):
+    """No answer to a request that may have been carried out: look before it is sent again."""
+
+    retryable = True
+
+
+class UnreadableAnswer(OpenCardError):
+    """An answer that is not what the contract says."""
 
 
 class DeliveryRefused(ReceiverError):

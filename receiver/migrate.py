@@ -26,6 +26,7 @@ MODEL_MODULES: Final = (
     "receiver.deliveries.models",
     "receiver.events.models",
     "receiver.records.models",
+    "receiver.opencard.models",
     "receiver.reconcile.models",
     "receiver.ops.models",
 )

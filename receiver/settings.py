@@ -31,6 +31,8 @@ REQUIRED: Final = frozenset({"DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "ENCRYPT
 """What every process of the service needs."""
 REQUIRED_FOR_DATABASE: Final = frozenset({"DATABASE_URL"})
 """What ``receiver db`` needs: migrations run before anything else is set up."""
+REQUIRED_FOR_API: Final = REQUIRED | {"OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"}
+"""What the commands need that call OpenCard's API."""
 MINIMUM_SECRET_KEY_LENGTH: Final = 32
 HIGHEST_PORT: Final = 65535
 

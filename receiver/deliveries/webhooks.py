@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from psycopg.rows import dict_row
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected
@@ -179,6 +179,7 @@ def adopt(connection: Connection, adoption: Adoption, encryption: Encryption) ->
                 secret=encryption.encrypt(adoption.secret),
                 authentication_type=adoption.authentication_type.value,
                 credentials=stored_credentials,
+                acknowledged_at=func.now(),  # OpenCard has them already: that is where they come from
             )
             .returning(Webhook.id)
         ).scalar_one()

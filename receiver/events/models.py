@@ -66,3 +66,21 @@ class EnrichmentVersion(Base):
     event: Mapped[str] = mapped_column(Text, primary_key=True)
     occurred_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     delivery_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class AwaitedTest(Base):
+    """A test delivery that an operator asked OpenCard for: deliveries that may be it are held until it is resolved."""
+
+    __tablename__ = "awaited_tests"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"))
+    events: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="every spelling of the event's name")
+    requested_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="when nobody waits for it any more")
+    fingerprint: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="SHA-256 of the event by value, where OpenCard told what it sends"
+    )
+    resolved_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    delivery_id: Mapped[int | None] = mapped_column(BigInteger, comment="which delivery it turned out to be")

@@ -1,0 +1,9 @@
+"""Bootstrap: the webhooks that are wanted against those that are registered.
+
+- ``desired``   what is wanted: the configuration file, read and checked
+- ``stored``    what this service knows of its webhooks, and how that is changed
+- ``plan``      wanted, stored, registered → changes; pure
+- ``apply``     carries the changes out, each step safe to be interrupted
+- ``endpoint``  our own endpoint, challenged through ``PUBLIC_URL`` as OpenCard would
+- ``run``       one run over all organizations
+"""
