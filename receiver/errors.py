@@ -57,6 +57,9 @@ class OperationRefused(ReceiverError):
 class OpenCardError(ReceiverError):
     """OpenCard's API did not do what it was asked. The text never holds a secret or a token."""
 
+    retry_after: float | None = None
+    """Seconds that OpenCard asks to wait before the next try."""
+
 
 class InvalidRequest(OpenCardError):
     """400 or 422: OpenCard does not accept what was sent, and says why."""

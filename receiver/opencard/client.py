@@ -1,0 +1,194 @@
+"""One request to OpenCard's API, and lists of many: time-outs, retries that repeat nothing twice, typed errors."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import stamina
+import structlog
+
+from receiver.errors import ApiUnavailable, OpenCardError, OutcomeUnknown, ResourceMissing, UnreadableAnswer
+from receiver.opencard.auth import TIMEOUT, TokenAuth
+from receiver.opencard.failures import Question, failure, retry_after, sensitive_values
+from receiver.opencard.lists import ListKeepsChanging, Page, read_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from receiver.opencard.auth import Access
+    from receiver.opencard.routes import Route
+    from receiver.opencard.tokens import TokenStore
+
+    Fields = Mapping[str, Any]
+
+T = TypeVar("T")
+A = TypeVar("A", bound="Answer")
+
+log = structlog.stdlib.get_logger(__name__)
+
+ATTEMPTS: Final = 6
+SECONDS: Final = 120.0
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 10.0
+LONGEST_WISH: Final = 60.0
+"""How many seconds of a ``Retry-After`` are waited for; a longer one is an error for a person."""
+NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Base of the types of answers. Unknown fields are no error, and numbers may come as texts."""
+
+    @classmethod
+    def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
+        """Return what *item* says. Raises ``msgspec.ValidationError``."""
+        return msgspec.convert(item, cls, strict=False)
+
+
+class OpenCard:
+    """The API with a token of exactly *scopes*; safe for threads.
+
+    Each call raises an ``OpenCardError`` when OpenCard does not do what it is asked. *transport* takes the place of
+    the network in tests.
+    """
+
+    def __init__(
+        self, access: Access, scopes: Iterable[str], store: TokenStore, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Raise ``OperationRefused`` for a scope that the catalogue does not know."""
+        self._account = access.account_id
+        self._auth = TokenAuth(access, scopes, store, transport=transport)
+        self._http = httpx.Client(
+            base_url=access.application_url,
+            auth=self._auth,
+            timeout=TIMEOUT,
+            transport=transport,
+            headers={"Accept": "application/json"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+        self._auth.close()
+
+    def call(self, route: Route, kind: type[A], *, fields: Fields | None = None, **ids: object) -> A:
+        """Ask *route* with the JSON object *fields* and return the answer as *kind*.
+
+        Repeats what is safe to repeat. A POST that may have been carried out is not: it raises ``OutcomeUnknown``.
+        """
+        question = self._question(route, ids)
+        content = self._ask(question, fields).content
+        return self._understood(question, lambda: kind.read(_without_envelope(msgspec.json.decode(content))))
+
+    def send(self, route: Route, *, fields: Fields | None = None, **ids: object) -> bytes:
+        """Like ``call``, for routes whose answer need not be understood; return it as it came."""
+        return self._ask(self._question(route, ids), fields).content
+
+    def delete(self, route: Route, **ids: object) -> None:
+        """Delete a resource; one that is gone already counts as deleted."""
+        with suppress(ResourceMissing):
+            self._ask(self._question(route, ids))
+
+    def list(self, route: Route, kind: type[A], **ids: object) -> list[A]:
+        """Return every item of a paginated list as *kind*, though it shifts while it is read."""
+        question = self._question(route, ids)
+
+        def fetch(number: int) -> Page:
+            content = self._ask(question, page=number).content
+            return self._understood(question, lambda: Page.read(content))
+
+        try:
+            items = read_whole(fetch)
+        except ListKeepsChanging:
+            raise question.failed(UnreadableAnswer, "the list changes faster than it can be read") from None
+        return self._understood(question, lambda: [kind.read(item) for item in items])
+
+    def _ask(self, question: Question, fields: Fields | None = None, page: int | None = None) -> httpx.Response:
+        for attempt in _attempts(ApiUnavailable):
+            with attempt:
+                return self._ask_once(question, fields, page)
+        raise AssertionError("the attempts end with an answer or an error")
+
+    def _ask_once(self, question: Question, fields: Fields | None, page: int | None) -> httpx.Response:
+        try:
+            response = self._http.request(
+                question.method, question.path, json=fields, params=None if page is None else {"page": page}
+            )
+        except httpx.HTTPError as error:
+            never_sent = isinstance(error, NEVER_SENT)
+            kind = ApiUnavailable if never_sent or question.method != "POST" else OutcomeUnknown
+            raise question.failed(kind, f"no answer ({type(error).__name__})") from None
+        log.debug("OpenCard answers", method=question.method, path=question.path, status=response.status_code)
+        if response.is_success:
+            return response
+        failed = failure(question, response, secrets=[*self._auth.secrets, *sensitive_values(fields)])
+        failed.retry_after = retry_after(response)
+        raise failed
+
+    def _question(self, route: Route, ids: Mapping[str, object]) -> Question:
+        organization = ids.get("organization")
+        return Question(
+            method=route.method,
+            path=route.path.format(account=self._account, **{name: quote(str(part), "") for name, part in ids.items()}),
+            scope=route.scope,
+            account=self._account,
+            organization=None if organization is None else str(organization),
+        )
+
+    def _understood(self, question: Question, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise question.failed(UnreadableAnswer, f"the answer is not what is documented ({error})") from None
+
+
+def once(send: Callable[[], T], look: Callable[[], T | None]) -> T:
+    """Let *send* be carried out once: when it may have been, *look* for its result before it is sent again.
+
+    Raises what *send* raises; ``OutcomeUnknown`` when nothing is found, however often it is sent.
+    """
+    for attempt in _attempts(OutcomeUnknown):
+        with attempt:
+            found = look() if attempt.num > 1 else None
+            return send() if found is None else found
+    raise AssertionError("the attempts end with a result or an error")
+
+
+def _attempts(on: type[OpenCardError]) -> Iterable[stamina.Attempt]:
+    """Yield attempts until one raises no error of the kind *on*, with pauses that grow or that OpenCard asks for."""
+
+    def pause(error: Exception) -> bool | float:
+        if not isinstance(error, on):
+            return False
+        if error.retry_after is None:
+            return True
+        return error.retry_after if error.retry_after <= LONGEST_WISH else False
+
+    return stamina.retry_context(
+        on=pause,
+        attempts=ATTEMPTS,
+        timeout=SECONDS,
+        wait_initial=FIRST_PAUSE,
+        wait_max=LONGEST_PAUSE,
+        wait_jitter=FIRST_PAUSE,
+    )
+
+
+def _without_envelope(document: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the resource in an answer, which some APIs wrap into ``data``."""
+    if isinstance(document, dict) and "id" not in document and isinstance(document.get("data"), dict):
+        return document["data"]
+    return document

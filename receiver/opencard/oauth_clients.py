@@ -1,0 +1,63 @@
+"""The account's OAuth clients (contract, section 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from receiver.opencard import routes
+from receiver.opencard.client import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from receiver.opencard.client import OpenCard
+
+
+class OAuthClient(Answer, frozen=True):
+    """An OAuth client; *secret* comes once, with the answer that made it."""
+
+    id: str | int
+    name: str | None = None
+    client_id: str | int | None = None
+    """What goes to the token endpoint, where it is another than *id*."""
+    scopes: list[str] | str | None = None
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        return f"OAuthClient(id={self.id!r}, name={self.name!r}, scopes={self.scopes!r})"
+
+    @property
+    def scope_names(self) -> list[str]:
+        """The scopes, sorted, whether they came as a list or as one text."""
+        names = self.scopes.split() if isinstance(self.scopes, str) else (self.scopes or [])
+        return sorted(names)
+
+    def as_fields(self) -> Mapping[str, Any]:
+        """Return the public fields."""
+        return {
+            "id": self.id,
+            "client_id": self.client_id if self.client_id is not None else self.id,
+            "name": self.name,
+            "scopes": self.scope_names,
+        }
+
+
+def list_clients(api: OpenCard) -> list[OAuthClient]:
+    """Return every OAuth client of the account."""
+    return api.list(routes.LIST_CLIENTS, OAuthClient)
+
+
+def get_client(api: OpenCard, client: str) -> OAuthClient:
+    """Return one OAuth client, by OpenCard's id. Raises ``ResourceMissing``."""
+    return api.call(routes.GET_CLIENT, OAuthClient, client=client)
+
+
+def create_client(api: OpenCard, *, name: str, scopes: Iterable[str]) -> OAuthClient:
+    """Make an OAuth client; its secret is in the answer and comes never again. Never repeated when in doubt."""
+    return api.call(routes.CREATE_CLIENT, OAuthClient, fields={"name": name, "scopes": sorted(scopes)})
+
+
+def set_scopes(api: OpenCard, client: str, scopes: Iterable[str]) -> None:
+    """Give an OAuth client exactly *scopes*."""
+    api.send(routes.UPDATE_CLIENT, fields={"scopes": sorted(scopes)}, client=client)

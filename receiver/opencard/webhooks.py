@@ -1,0 +1,168 @@
+"""Organizations, their webhooks, custom headers and buyer-party groups, typed where they come in (contract, section 3).
+
+What is not documented is read tolerantly: a field that an answer does not tell is ``None``, an unknown one no error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from receiver.opencard import routes
+from receiver.opencard.client import Answer, once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from receiver.opencard.client import OpenCard
+    from receiver.opencard.routes import Route
+
+OAUTH_FIELDS: Final = {
+    "url": "oauth_access_token_url",
+    "client_id": "oauth_client_id",
+    "client_secret": "oauth_client_secret",
+}
+"""What OpenCard needs for OAuth-authenticated deliveries → its webhook fields.
+
+Only ``oauth_access_token_url`` is documented. The two others are named like the credentials of the other types
+(``basic_username``, ``custom_key``); a better reading is mended here and nowhere else.
+"""
+NO_FLAGS: Final = frozenset({"enabled", "active"})
+
+
+class Organization(Answer, frozen=True):
+    """A client organization of the account; *reference_id* is the EMS's own id of it."""
+
+    id: int
+    reference_id: str | int | None = None
+    name: str | None = None
+
+
+class RegisteredWebhook(Answer, frozen=True):
+    """A webhook as OpenCard tells it; secrets and credentials do not come back."""
+
+    id: int
+    url: str = ""
+    enabled: bool | None = None
+    active: bool | None = None
+    """Whether the challenge has passed."""
+    authentication_type: str | None = None
+    basic_username: str | None = None
+    custom_key: str | None = None
+    flags: Mapping[str, bool] = {}
+    """Every boolean field but the two above: which events are switched on."""
+
+    @classmethod
+    def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
+        """Return the webhook in an answer, its flags gathered. Raises ``msgspec.ValidationError``."""
+        webhook = msgspec.convert(item, cls, strict=False)
+        flags = {name: value for name, value in item.items() if isinstance(value, bool) and name not in NO_FLAGS}
+        return msgspec.structs.replace(webhook, flags=flags)
+
+
+class Header(Answer, frozen=True):
+    """A custom header of a webhook; *value* is ``None`` where OpenCard does not tell it again."""
+
+    id: int | str
+    key: str
+    value: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave the value out: it may be a secret."""
+        return f"Header(id={self.id!r}, key={self.key!r})"
+
+
+class Group(Answer, frozen=True):
+    """A buyer party whose transactions hit the webhook; where there are groups, no other's do."""
+
+    id: int | str
+    buyer_party: str | int
+
+
+class Webhooks:
+    """What is asked about webhooks: reads with one token, writes with another, each with just its scopes."""
+
+    def __init__(self, reading: OpenCard, writing: OpenCard | None = None) -> None:
+        self._reading = reading
+        self._writing = writing or reading
+
+    def organizations(self) -> list[Organization]:
+        """Return every organization of the account."""
+        return self._reading.list(routes.LIST_ORGANIZATIONS, Organization)
+
+    def of(self, organization_id: int) -> list[RegisteredWebhook]:
+        """Return every webhook of an organization."""
+        return self._reading.list(routes.LIST_WEBHOOKS, RegisteredWebhook, organization=organization_id)
+
+    def get(self, organization_id: int, webhook_id: int) -> RegisteredWebhook:
+        """Return one webhook. Raises ``ResourceMissing`` when it is gone."""
+        return self._reading.call(
+            routes.GET_WEBHOOK, RegisteredWebhook, organization=organization_id, webhook=webhook_id
+        )
+
+    def create(self, organization_id: int, fields: Mapping[str, Any]) -> RegisteredWebhook:
+        """Create a webhook, once: its ``url``, which no other has, tells whether it exists."""
+
+        def send() -> RegisteredWebhook:
+            return self._writing.call(
+                routes.CREATE_WEBHOOK, RegisteredWebhook, fields=fields, organization=organization_id
+            )
+
+        def look() -> RegisteredWebhook | None:
+            return next((webhook for webhook in self.of(organization_id) if webhook.url == fields["url"]), None)
+
+        return once(send, look)
+
+    def update(self, organization_id: int, webhook_id: int, fields: Mapping[str, Any]) -> None:
+        """Set *fields* of a webhook; a changed ``url`` makes OpenCard run the challenge again."""
+        self._writing.send(routes.UPDATE_WEBHOOK, fields=fields, organization=organization_id, webhook=webhook_id)
+
+    def headers(self, organization_id: int, webhook_id: int) -> list[Header]:
+        """Return the custom headers of a webhook."""
+        return self._reading.list(routes.LIST_HEADERS, Header, organization=organization_id, webhook=webhook_id)
+
+    def add_header(self, organization_id: int, webhook_id: int, *, key: str, value: str) -> None:
+        """Add a custom header, once."""
+
+        def send() -> bool:
+            self._send(routes.CREATE_HEADER, {"key": key, "value": value}, organization_id, webhook_id)
+            return True
+
+        def look() -> bool | None:
+            return any(header.key == key for header in self.headers(organization_id, webhook_id)) or None
+
+        once(send, look)
+
+    def remove_header(self, organization_id: int, webhook_id: int, header_id: int | str) -> None:
+        """Remove a custom header; one that is gone counts as removed."""
+        self._writing.delete(routes.DELETE_HEADER, organization=organization_id, webhook=webhook_id, header=header_id)
+
+    def groups(self, organization_id: int, webhook_id: int) -> list[Group]:
+        """Return the buyer-party groups of a webhook."""
+        return self._reading.list(routes.LIST_GROUPS, Group, organization=organization_id, webhook=webhook_id)
+
+    def add_group(self, organization_id: int, webhook_id: int, *, buyer_party: str) -> None:
+        """Add a buyer party, once."""
+
+        def send() -> bool:
+            self._send(routes.CREATE_GROUP, {"buyer_party": buyer_party}, organization_id, webhook_id)
+            return True
+
+        def look() -> bool | None:
+            parties = {str(group.buyer_party) for group in self.groups(organization_id, webhook_id)}
+            return buyer_party in parties or None
+
+        once(send, look)
+
+    def remove_group(self, organization_id: int, webhook_id: int, group_id: int | str) -> None:
+        """Remove a buyer party; one that is gone counts as removed."""
+        self._writing.delete(routes.DELETE_GROUP, organization=organization_id, webhook=webhook_id, group=group_id)
+
+    def send_test(self, organization_id: int, webhook_id: int, event: str) -> bytes:
+        """Make OpenCard send a test delivery of *event*, and return its answer. Never repeated when in doubt."""
+        return self._writing.send(routes.TEST_WEBHOOK, organization=organization_id, webhook=webhook_id, event=event)
+
+    def _send(self, route: Route, fields: Mapping[str, Any], organization_id: int, webhook_id: int) -> None:
+        self._writing.send(route, fields=fields, organization=organization_id, webhook=webhook_id)
