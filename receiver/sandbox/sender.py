@@ -7,9 +7,6 @@ growing pauses until the answer is 200 → settled.
 from __future__ import annotations
 
 import asyncio
-import hmac
-import secrets
-import string
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -19,8 +16,9 @@ import httpx
 import stamina
 
 from receiver.sandbox.accounts import Attempt, Counts, Outcome, Tally
+from receiver.sandbox.bearers import Bearers
+from receiver.sandbox.challenge import HEADERS, Challenge
 from receiver.sandbox.registration import Registration
-from receiver.sandbox.signing import sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from receiver.sandbox.faults import Sending
 
 __all__ = ["Attempt", "Counts", "Patience", "Registration", "Tally", "challenge", "deliver_all", "due_after"]
-
-CHALLENGE_LENGTH: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,8 @@ async def deliver_all(
     timeout: float = 10,  # noqa: ASYNC109 - of one request, enforced by httpx
     record: Callable[[Attempt], None] = lambda _: None,
     on_settled: Callable[[Sending], None] = lambda _: None,
+    current: Callable[[Registration], Registration | None] = lambda registration: registration,
+    bearers: Bearers | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     tally: Tally | None = None,
 ) -> Tally:
@@ -65,8 +63,10 @@ async def deliver_all(
 
     *connections* requests are under way at once at most. *compression* is virtual seconds for each real one; ``None``
     sends as fast as possible. An attempt without an answer within *timeout* seconds counts as unanswered. *record* is
-    called after each attempt; *on_settled* once for each sending that is accepted or given up. Pass a *tally* to read
-    the accounts of a run that was cancelled; cancelling stops all that is under way before it is raised here.
+    called after each attempt; *on_settled* once for each sending that is accepted or given up. *current* is asked
+    before each attempt what became of a registration meanwhile; after ``None`` the sending is given up. *bearers* keeps
+    the tokens of ``oauth`` from one run to the next. Pass a *tally* to read the accounts of a run that was cancelled;
+    cancelling stops all that is under way before it is raised here.
 
     Raises ``ValueError``, before anything is sent, when an organization has no registration or two, or when
     *connections* or *compression* is not positive. A failed delivery raises nothing: see ``Tally.given_up``.
@@ -90,6 +90,8 @@ async def deliver_all(
             give_up_after=give_up_after,
             record=record,
             on_settled=on_settled,
+            current=current,
+            bearers=Bearers() if bearers is None else bearers,
             tally=Tally() if tally is None else tally,
         )
         await run.play(sendings, compression)
@@ -106,20 +108,20 @@ async def challenge(client: httpx.AsyncClient, registration: Registration) -> bo
 
     Returns whether it answered 200 with the right ``X-Verify-Token``; no answer at all is a no.
     """
-    letters_and_digits = string.ascii_letters + string.digits
-    question = "".join(secrets.choice(letters_and_digits) for _ in range(CHALLENGE_LENGTH))
-    url = httpx.URL(registration.url).copy_merge_params({"challenge": question})
+    asked = Challenge.of(registration.url)
     try:
-        answer = await client.get(url, headers={"X-Event": "challenge"})
+        answer = await client.get(asked.url, headers=HEADERS)
     except httpx.TransportError:
         return False
-    token = answer.headers.get("X-Verify-Token", "")
-    right = hmac.compare_digest(token.encode(), sign(registration.secret, question.encode()).encode())
-    return answer.status_code == HTTPStatus.OK and right
+    return asked.passed_by(answer, registration.secret)
 
 
 class _NotAccepted(Exception):
     """The attempt did not end with a 200 that OpenCard saw; its text is the outcome, and no more reaches a log."""
+
+
+class _Unwanted(Exception):
+    """There is no such webhook any more, or it takes nothing now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ class _Run:
     give_up_after: Patience
     record: Callable[[Attempt], None]
     on_settled: Callable[[Sending], None]
+    current: Callable[[Registration], Registration | None]
+    bearers: Bearers
     tally: Tally
     newest: dict[tuple[str, str], asyncio.Task[bool]] = field(default_factory=dict)
     """The newest sending of each card holder: the next one waits for it."""
@@ -172,14 +176,16 @@ class _Run:
                     outcome = await self._attempt(sending, lose_answer=lose_answer)
                     lose_answer = lose_answer and outcome != "lost_answers"
                     _insist_on_acceptance(outcome)
-        except _NotAccepted:
+        except (_NotAccepted, _Unwanted):
             return False
         return True
 
     async def _attempt(self, sending: Sending, *, lose_answer: bool) -> Outcome:
         told = sending.told
-        webhook = self.webhooks[told.organization_reference_id]
         async with self.slots:
+            webhook = self.current(self.webhooks[told.organization_reference_id])
+            if webhook is None:
+                raise _Unwanted
             at = datetime.now(UTC)
             status = await self._post(webhook, told.event, told.payload)
         outcome = _outcome(status, lose_answer=lose_answer)
@@ -189,10 +195,18 @@ class _Run:
         return outcome
 
     async def _post(self, webhook: Registration, event: str, body: bytes) -> int | None:
+        bearer = None
+        if webhook.authentication_type == "oauth":
+            bearer = await self.bearers.get(self.client, webhook)
+            if bearer is None:
+                return None
         try:
-            response = await self.client.post(webhook.url, content=body, headers=webhook.headers(event, body))
+            headers = webhook.headers(event, body, bearer=bearer)
+            response = await self.client.post(webhook.url, content=body, headers=headers)
         except httpx.TransportError:
             return None
+        if bearer is not None:
+            self.bearers.judge(webhook, bearer, response.status_code)
         return response.status_code
 
 

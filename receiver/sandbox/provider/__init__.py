@@ -1,0 +1,55 @@
+"""OpenCard's HTTP API on this machine: to run and test a client of it over real HTTP.
+
+Like the rest of the sandbox it shares nothing with the receiver but the contract.
+
+::
+
+    provider = Provider()
+    client = provider.clients.add("ems", scopes=RECOMMENDED)
+    provider.state.add_organization("acme")
+    with serving(provider) as url:
+        ...  # environment(url, client) is what a receiver has to be told
+
+- ``server``          ``serving``: on loopback, in a thread
+- ``provider``        ``Provider``: all of it together; ``Behaviour``: what the contract leaves open
+- ``api``             the road of a request: fault, token, scope, account, route, record
+- ``routes``          what each route does
+- ``scopes``          scopes, and which route needs which
+- ``clients``         OAuth clients and tokens
+- ``state``           organizations, webhooks, headers, groups, the delivery log: the dashboard's side, too
+- ``resources``       these things as values
+- ``webhook_fields``  a webhook's fields: read, checked, shown
+- ``shown``           how the other things are shown
+- ``pages``           lists in pages
+- ``events``          events and their flags
+- ``send_test``       test deliveries
+- ``faults``          what goes wrong, on demand
+- ``requests``        what was asked
+- ``control``         faults and requests over HTTP, for a sandbox in another process
+- ``refusals``        errors and their statuses
+"""
+
+from receiver.sandbox.provider.faults import ApiFault
+from receiver.sandbox.provider.provider import Behaviour, Provider, environment
+from receiver.sandbox.provider.requests import SeenRequest
+from receiver.sandbox.provider.resources import Client, Group, Header, LogEntry, Organization, Token, Webhook
+from receiver.sandbox.provider.scopes import RECOMMENDED, SCOPES
+from receiver.sandbox.provider.server import serving
+
+__all__ = [
+    "RECOMMENDED",
+    "SCOPES",
+    "ApiFault",
+    "Behaviour",
+    "Client",
+    "Group",
+    "Header",
+    "LogEntry",
+    "Organization",
+    "Provider",
+    "SeenRequest",
+    "Token",
+    "Webhook",
+    "environment",
+    "serving",
+]

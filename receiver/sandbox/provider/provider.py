@@ -1,0 +1,111 @@
+"""The provider as a whole: what it knows, how it behaves, what it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from receiver.sandbox.bearers import Bearers
+from receiver.sandbox.challenge import HEADERS, Challenge
+from receiver.sandbox.provider.clients import Clients
+from receiver.sandbox.provider.faults import ApiFaults
+from receiver.sandbox.provider.requests import SeenRequests
+from receiver.sandbox.provider.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from receiver.sandbox.provider.resources import Client
+
+YEAR_SECONDS: Final = 31_536_000
+CHALLENGE_SECONDS: Final = 10
+"""How long the answer to a challenge, or to a test delivery, may take."""
+
+
+def utc_now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What the contract leaves open, and what a test wants otherwise; may be changed while the API is served."""
+
+    per_page: int = 15
+    expires_in: int = YEAR_SECONDS
+    """The life of new tokens, in seconds."""
+    grants_silently: bool = False
+    """Scopes that a client lacks are left out of its token, instead of being refused."""
+    tells_secrets: bool = False
+    """Secrets and credentials of webhooks come back on ``GET``."""
+    hides_header_values: bool = False
+    """The list of custom headers leaves their values out."""
+    tests_before_answering: bool = False
+    """A test delivery is made before its request is answered, not right after."""
+    before_page: Callable[[str, int], None] = lambda _path, _page: None
+    """Called with path and page number before a page of a list is made: things may change under the reader here."""
+
+
+@dataclass(slots=True)
+class Provider:
+    """A local OpenCard; serve it with ``serving``, and ``close`` it when that is not used."""
+
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    now: Callable[[], datetime] = utc_now
+    """The provider's clock: what tokens expire by."""
+    state: State = field(default_factory=State)
+    faults: ApiFaults = field(default_factory=ApiFaults)
+    requests: SeenRequests = field(default_factory=SeenRequests)
+    bearers: Bearers = field(default_factory=Bearers)
+    """Tokens that deliveries with ``oauth`` are sent with."""
+    clients: Clients = field(init=False)
+    stopping: Event = field(default_factory=Event)
+    _http: httpx.Client = field(init=False)
+    _tests: list[Thread] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clients = Clients(self.now)
+        self._http = httpx.Client(
+            timeout=CHALLENGE_SECONDS,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            trust_env=False,  # no proxy between neighbours, and no credentials from ~/.netrc
+        )
+
+    def challenge(self, url: str, secret: str) -> bool:
+        """Ask the webhook at *url* to prove that it knows *secret*; no answer is a no."""
+        asked = Challenge.of(url)
+        try:
+            return asked.passed_by(self._http.get(asked.url, headers=HEADERS), secret)
+        except httpx.TransportError:
+            return False
+
+    def in_background(self, work: Callable[[], None]) -> None:
+        """Start *work* in a thread of its own."""
+        thread = Thread(target=work, daemon=True)
+        self._tests = [each for each in self._tests if each.is_alive()] + [thread]
+        thread.start()
+
+    def wait_for_tests(self, seconds: float = CHALLENGE_SECONDS) -> None:
+        """Return when the test deliveries that are under way have been made, *seconds* for each at most."""
+        for thread in self._tests:
+            thread.join(seconds)
+
+    def close(self) -> None:
+        """End what is under way, and give the connections back."""
+        self.stopping.set()
+        self.wait_for_tests(1)
+        self._http.close()
+
+
+def environment(url: str, client: Client) -> dict[str, str]:
+    """Return what a receiver has to be told to be *client* of the provider at *url*, secret included."""
+    return {
+        "OPENCARD_API_URL": url,
+        "OPENCARD_ACCOUNT_ID": str(client.account_id),
+        "OPENCARD_CLIENT_ID": client.id,
+        "OPENCARD_CLIENT_SECRET": client.secret,
+    }

@@ -1,0 +1,224 @@
+"""The routes of the application API (contract, section 3), each a function of a ``Call``.
+
+Who calls has been proved before: the token, its scope, the account and the organization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from flask import request
+
+from receiver.sandbox.provider import scopes, webhook_fields
+from receiver.sandbox.provider.pages import page_number, page_of
+from receiver.sandbox.provider.refusals import against_the_rules, malformed, not_found
+from receiver.sandbox.provider.scopes import SCOPES
+from receiver.sandbox.provider.send_test import send_test
+from receiver.sandbox.provider.shown import client_fields, group_fields, header_fields, log_item, organization_fields
+from receiver.sandbox.provider.state import generated_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeVar
+
+    from receiver.sandbox.provider.provider import Provider
+    from receiver.sandbox.provider.resources import Client, Organization, Webhook
+    from receiver.sandbox.provider.state import State
+
+    T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose caller may make it."""
+
+    provider: Provider
+    account_id: int
+    owner: Organization | None
+    """The organization of the path, if it names one."""
+    webhook_id: int | None
+    names: Mapping[str, Any]
+    """The other variables of the path."""
+
+    @property
+    def state(self) -> State:
+        """Organizations and webhooks."""
+        return self.provider.state
+
+    @property
+    def organization(self) -> Organization:
+        """The organization of the path."""
+        assert self.owner is not None  # noqa: S101 - only routes that name one ask
+        return self.owner
+
+    @property
+    def webhook(self) -> Webhook:
+        """The webhook of the path."""
+        assert self.webhook_id is not None  # noqa: S101 - likewise
+        return self.state.webhook(self.webhook_id)
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that was sent. Raises ``Refused`` (400) for anything else."""
+        fields = request.get_json(force=True, silent=True)
+        if not isinstance(fields, dict):
+            raise malformed("The body must be a JSON object.")
+        return fields
+
+    def text(self, name: str) -> str:
+        """Return a field of the body. Raises ``Refused`` (400) when it is no text, or empty."""
+        value = self.body().get(name)
+        if not isinstance(value, str) or not value:
+            raise malformed(f"The {name} must be a string.")
+        return value
+
+    def page(self, items: Callable[[], Sequence[T]], shown: Callable[[T], object]) -> Answer:
+        """Return the page of *items* that is asked for; they are read after others had the chance to change them."""
+        number = page_number(request.args)
+        self.provider.behaviour.before_page(request.path, number)
+        return HTTPStatus.OK, page_of(items(), number, self.provider.behaviour.per_page, shown)
+
+
+Answer: TypeAlias = tuple[int, dict[str, object] | None]
+Route: TypeAlias = Callable[[Call], Answer]
+
+ROUTES: Final[dict[tuple[str, str], Route]] = {}
+"""Method and route → what it does."""
+
+
+def _route(method: str, path: str) -> Callable[[Route], Route]:
+    def bind(route: Route) -> Route:
+        ROUTES[method, path] = route
+        return route
+
+    return bind
+
+
+@_route("GET", scopes.ORGANIZATIONS)
+def _list_organizations(call: Call) -> Answer:
+    return call.page(lambda: call.state.organizations(call.account_id), organization_fields)
+
+
+@_route("GET", scopes.WEBHOOKS)
+def _list_webhooks(call: Call) -> Answer:
+    return call.page(lambda: call.state.webhooks_of(call.organization.id), lambda webhook: _shown(call, webhook))
+
+
+@_route("POST", scopes.WEBHOOKS)
+def _create_webhook(call: Call) -> Answer:
+    fields = webhook_fields.changes_in(call.body())
+    if "url" not in fields:
+        raise against_the_rules("The url is required.")
+    supplied = "secret" in fields
+    fields = {"secret": generated_secret(), **fields}
+    webhook_fields.check(fields)
+    webhook = call.state.add_webhook(call.organization.id, **fields)
+    passed = call.provider.challenge(webhook.url, webhook.secret)  # the caller does not know the secret yet
+    webhook = call.state.change_webhook(webhook.id, active=passed)
+    return HTTPStatus.CREATED, _shown(call, webhook, secret=not supplied)
+
+
+@_route("GET", scopes.WEBHOOK)
+def _show_webhook(call: Call) -> Answer:
+    return HTTPStatus.OK, _shown(call, call.webhook)
+
+
+@_route("PUT", scopes.WEBHOOK)
+def _change_webhook(call: Call) -> Answer:
+    before = call.webhook
+    changes = webhook_fields.changes_in(call.body(), before.flags)
+    webhook_fields.check({**webhook_fields.all_fields(before), **changes})
+    if changes.get("url", before.url) != before.url:
+        # Until the answer is known, deliveries go where they went.
+        changes["active"] = call.provider.challenge(changes["url"], changes.get("secret", before.secret))
+    return HTTPStatus.OK, _shown(call, call.state.change_webhook(before.id, **changes))
+
+
+def _shown(call: Call, webhook: Webhook, *, secret: bool = False) -> dict[str, object]:
+    return webhook_fields.shown(webhook, secrets=call.provider.behaviour.tells_secrets, secret=secret)
+
+
+@_route("POST", scopes.TEST)
+def _test_webhook(call: Call) -> Answer:
+    send_test(call.provider, call.organization, call.webhook, call.names["event"])
+    return HTTPStatus.OK, {"message": "The test event is sent."}
+
+
+@_route("GET", scopes.EVENTS)
+def _list_events(call: Call) -> Answer:
+    return call.page(lambda: call.state.log_of(call.webhook.id), log_item)
+
+
+@_route("GET", scopes.HEADERS)
+def _list_headers(call: Call) -> Answer:
+    hides = call.provider.behaviour.hides_header_values
+    return call.page(lambda: call.webhook.headers, lambda header: header_fields(header, with_value=not hides))
+
+
+@_route("POST", scopes.HEADERS)
+def _add_header(call: Call) -> Answer:
+    header = call.state.add_header(call.webhook.id, call.text("key"), call.text("value"))
+    return HTTPStatus.CREATED, header_fields(header, with_value=True)
+
+
+@_route("DELETE", scopes.HEADER)
+def _remove_header(call: Call) -> Answer:
+    call.state.remove_header(call.webhook.id, call.names["header"])
+    return HTTPStatus.NO_CONTENT, None
+
+
+@_route("GET", scopes.GROUPS)
+def _list_groups(call: Call) -> Answer:
+    return call.page(lambda: call.webhook.groups, group_fields)
+
+
+@_route("POST", scopes.GROUPS)
+def _add_group(call: Call) -> Answer:
+    return HTTPStatus.CREATED, group_fields(call.state.add_group(call.webhook.id, call.text("buyer_party")))
+
+
+@_route("DELETE", scopes.GROUP)
+def _remove_group(call: Call) -> Answer:
+    call.state.remove_group(call.webhook.id, call.names["group"])
+    return HTTPStatus.NO_CONTENT, None
+
+
+@_route("GET", scopes.CLIENTS)
+def _list_clients(call: Call) -> Answer:
+    return call.page(lambda: call.provider.clients.of_account(call.account_id), client_fields)
+
+
+@_route("POST", scopes.CLIENTS)
+def _create_client(call: Call) -> Answer:
+    name, wanted = call.text("name"), _scopes(call)
+    client = call.provider.clients.add(account_id=call.account_id, name=name, scopes=wanted)
+    return HTTPStatus.CREATED, {**client_fields(client), "secret": client.secret}
+
+
+@_route("GET", scopes.CLIENT)
+def _show_client(call: Call) -> Answer:
+    return HTTPStatus.OK, client_fields(_client(call))
+
+
+@_route("PUT", scopes.CLIENT)
+def _change_client(call: Call) -> Answer:
+    client = _client(call)
+    return HTTPStatus.OK, client_fields(call.provider.clients.set_scopes(client.id, _scopes(call)))
+
+
+def _client(call: Call) -> Client:
+    client = call.provider.clients.get(call.names["client"])
+    if client.account_id != call.account_id:
+        raise not_found()
+    return client
+
+
+def _scopes(call: Call) -> list[str]:
+    wanted = call.body().get("scopes")
+    if not isinstance(wanted, list) or not all(isinstance(scope, str) for scope in wanted):
+        raise malformed("The scopes must be a list of strings.")
+    if unknown := set(wanted) - set(SCOPES):
+        raise against_the_rules(f"Unknown scopes: {', '.join(sorted(unknown))}.")
+    return wanted

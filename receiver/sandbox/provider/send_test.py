@@ -1,0 +1,94 @@
+"""Test deliveries: a payload of the wanted event, sent to one webhook once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from receiver.sandbox.faults import Sending
+from receiver.sandbox.provider.events import FLAG_OF
+from receiver.sandbox.provider.refusals import against_the_rules
+from receiver.sandbox.sender import Patience, deliver_all
+from receiver.sandbox.story import tell
+from receiver.sandbox.told import Told, read, write
+
+if TYPE_CHECKING:
+    from receiver.sandbox.accounts import Attempt
+    from receiver.sandbox.provider.provider import Provider
+    from receiver.sandbox.provider.resources import Organization, Webhook
+
+ONCE: Final = Patience(attempts=1, seconds=None)
+PURCHASES: Final = 20
+
+
+def send_test(provider: Provider, organization: Organization, webhook: Webhook, event: str) -> None:
+    """Send a test payload of *event* to *webhook*, whatever its flags: in the background, or before this returns.
+
+    It is one attempt, written into the delivery log. Raises ``Refused`` (422) for an unknown event.
+    """
+    if event not in FLAG_OF:
+        raise against_the_rules(f"There is no event {event}.")
+    told = example(event, organization, seed=webhook.id)
+
+    def send() -> None:
+        asyncio.run(_send(provider, organization, webhook, told))
+
+    if provider.behaviour.tests_before_answering:
+        send()
+    else:
+        provider.in_background(send)
+
+
+async def _send(provider: Provider, organization: Organization, webhook: Webhook, told: Told) -> None:
+    def record(attempt: Attempt) -> None:
+        provider.state.log_attempt(webhook.id, attempt.event, attempt.status, attempt.at, attempt.body)
+
+    await deliver_all(
+        [Sending(told, timedelta())],
+        [webhook.registration(organization)],
+        give_up_after=ONCE,
+        bearers=provider.bearers,
+        record=record,
+    )
+
+
+def example(event: str, organization: Organization, *, seed: int) -> Told:
+    """Return *event* as a story of *organization* tells it. Raises ``KeyError`` when *event* is unknown."""
+    if event == "invoice.created":
+        return Told(organization.reference_id, event, _invoice(organization, seed), timedelta())
+    source = {"card.transaction.environmental_impact": "environmental.impact.aland_index"}.get(event, event)
+    if source not in FLAG_OF:
+        raise KeyError(event)
+    for number in count(seed):
+        story = tell(seed=number, organizations=[organization.reference_id], purchases=PURCHASES)
+        for told in story.told:
+            if told.event == source:
+                return replace(told, event=event, payload=_of(organization, told))
+    raise AssertionError  # count has no end
+
+
+def _of(organization: Organization, told: Told) -> bytes:
+    """Return the payload with the organization number that the provider knows, where it has one."""
+    fields = read(told.payload)
+    return write(
+        {**fields, "organization_number": organization.buyer_party} if "organization_number" in fields else fields
+    )
+
+
+def _invoice(organization: Organization, seed: int) -> bytes:
+    return write(
+        {
+            "id": f"invoice-{organization.id}-{seed}",
+            "organization_number": organization.buyer_party,
+            "invoice_number": f"{seed:08}",
+            "no_of_transactions": 12,
+            "invoice_amount": 4321.5,
+            "invoice_currency": "SEK",
+            "invoice_date": "2026-01-31",
+            "due_date": "2026-02-28",
+            "organization": {"reference_id": organization.reference_id},
+        }
+    )

@@ -1,0 +1,58 @@
+"""How the API shows things, each kind in one function; every one bears a field that the contract does not know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from receiver.sandbox.told import read
+
+if TYPE_CHECKING:
+    from receiver.sandbox.provider.resources import Client, Group, Header, LogEntry, Organization
+
+
+def organization_fields(organization: Organization) -> dict[str, object]:
+    """Return an organization as its list has it."""
+    return {
+        "id": organization.id,
+        "reference_id": organization.reference_id,
+        "tpa_id": organization.tpa_id,
+        "account_id": organization.account_id,
+        "name": organization.name,
+        "organization_number": organization.buyer_party,
+        "locale": "sv-SE",
+    }
+
+
+def client_fields(client: Client) -> dict[str, object]:
+    """Return an OAuth client without its secret."""
+    return {
+        "id": client.id,
+        "name": client.name,
+        "scopes": list(client.scopes),
+        "type": "account_client",
+        "account_id": client.account_id,
+        "revoked": False,
+    }
+
+
+def header_fields(header: Header, *, with_value: bool) -> dict[str, object]:
+    """Return a custom header."""
+    value: dict[str, object] = {"value": header.value} if with_value else {}
+    return {"id": header.id, "key": header.key, **value, "position": 0}
+
+
+def group_fields(group: Group) -> dict[str, object]:
+    """Return a buyer-party filter."""
+    return {"id": group.id, "buyer_party": group.buyer_party, "kind": "buyer_party"}
+
+
+def log_item(entry: LogEntry) -> dict[str, object]:
+    """Return an attempt as the delivery log has it (contract, section 7); the payload equals by value, not by bytes."""
+    return {
+        "id": entry.id,
+        "event": entry.event,
+        "status": entry.status,
+        "payload": read(entry.body),
+        "created_at": f"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "duration_ms": None,
+    }

@@ -1,0 +1,182 @@
+"""Organizations, their webhooks and the delivery log: what the dashboard shows, and lets people change."""
+
+from __future__ import annotations
+
+import random
+import string
+from dataclasses import replace
+from itertools import count
+from secrets import choice
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from receiver.sandbox.provider.events import FLAG_OF, FLAGS
+from receiver.sandbox.provider.refusals import duplicate, not_found
+from receiver.sandbox.provider.resources import Group, Header, LogEntry, Organization, Webhook
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+T = TypeVar("T")
+SECRET_LENGTH: Final = 60
+
+
+def generated_secret() -> str:
+    """Return the secret of a webhook whose maker supplied none."""
+    return "".join(choice(string.ascii_letters + string.digits) for _ in range(SECRET_LENGTH))
+
+
+class State:
+    """Organizations, webhooks and the log of all accounts; safe for threads.
+
+    Ids are given in order and never twice. Methods raise ``Refused`` (404) for an id that is not there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._ids = count(1)
+        self._organizations: dict[int, Organization] = {}
+        self._webhooks: dict[int, Webhook] = {}
+        self._log: dict[int, list[LogEntry]] = {}
+
+    def add_organization(
+        self, reference_id: str, *, name: str | None = None, buyer_party: str | None = None, account_id: int = 1
+    ) -> Organization:
+        """Make an organization; its name and organization number follow from its id unless they are given."""
+        with self._lock:
+            number = 1000 + next(self._ids)
+            organization = Organization(
+                id=number,
+                account_id=account_id,
+                reference_id=reference_id,
+                name=name or f"{reference_id} AB",
+                buyer_party=buyer_party or f"55{number:08}",
+                tpa_id=f"tpa-{number}",
+            )
+            self._organizations[organization.id] = organization
+            return organization
+
+    def remove_organization(self, organization_id: int) -> None:
+        """Remove an organization and its webhooks."""
+        with self._lock:
+            self.organization(organization_id)
+            for webhook in self.webhooks_of(organization_id):
+                self.remove_webhook(webhook.id)
+            del self._organizations[organization_id]
+
+    def organization(self, organization_id: int) -> Organization:
+        """Return an organization."""
+        return _found(self._organizations, organization_id)
+
+    def organizations(self, account_id: int = 1) -> list[Organization]:
+        """Return the organizations of an account, in the order of its list."""
+        with self._lock:
+            return [each for each in self._organizations.values() if each.account_id == account_id]
+
+    def add_webhook(self, organization_id: int, url: str, **fields: Any) -> Webhook:  # noqa: ANN401 - Webhook's fields
+        """Register a webhook without any check or challenge; its secret is generated unless it is given."""
+        with self._lock:
+            self.organization(organization_id)
+            fields = {"secret": generated_secret(), **fields}
+            webhook = Webhook(id=5000 + next(self._ids), organization_id=organization_id, url=url, **fields)
+            self._webhooks[webhook.id] = webhook
+            self._log[webhook.id] = []
+            return webhook
+
+    def change_webhook(self, webhook_id: int, **changes: Any) -> Webhook:  # noqa: ANN401 - Webhook's fields
+        """Replace fields of a webhook (url, enabled, active, ...) without any check or challenge."""
+        with self._lock:
+            self._webhooks[webhook_id] = replace(self.webhook(webhook_id), **changes)
+            return self._webhooks[webhook_id]
+
+    def switch_event(self, webhook_id: int, event: str, *, on: bool) -> Webhook:
+        """Set the flag of *event*. Raises ``ValueError`` for an event without one."""
+        flag = FLAG_OF.get(event)
+        if flag is None:
+            raise ValueError(f"{event!r} has no flag; there are {', '.join(FLAGS)}")
+        with self._lock:
+            flags = self.webhook(webhook_id).flags
+            return self.change_webhook(webhook_id, flags=flags | {flag} if on else flags - {flag})
+
+    def remove_webhook(self, webhook_id: int) -> None:
+        """Remove a webhook with its log; the API cannot do it."""
+        with self._lock:
+            self.webhook(webhook_id)
+            del self._webhooks[webhook_id], self._log[webhook_id]
+
+    def webhook(self, webhook_id: int) -> Webhook:
+        """Return a webhook."""
+        return _found(self._webhooks, webhook_id)
+
+    def webhooks_of(self, organization_id: int) -> list[Webhook]:
+        """Return the webhooks of an organization, in the order of its list."""
+        with self._lock:
+            return [each for each in self._webhooks.values() if each.organization_id == organization_id]
+
+    def webhooks(self) -> list[Webhook]:
+        """Return the webhooks of all organizations."""
+        with self._lock:
+            return list(self._webhooks.values())
+
+    def add_header(self, webhook_id: int, key: str, value: str) -> Header:
+        """Register a custom header. Raises ``Refused`` (409) when there is one of that name, in whatever case."""
+        with self._lock:
+            headers = self.webhook(webhook_id).headers
+            if key.lower() in {header.key.lower() for header in headers}:
+                raise duplicate(f"The header {key} exists.")
+            header = Header(next(self._ids), key, value)
+            self.change_webhook(webhook_id, headers=(*headers, header))
+            return header
+
+    def remove_header(self, webhook_id: int, header_id: int) -> None:
+        """Remove a custom header."""
+        with self._lock:
+            left = {header.id: header for header in self.webhook(webhook_id).headers}
+            _found(left, header_id)
+            del left[header_id]
+            self.change_webhook(webhook_id, headers=tuple(left.values()))
+
+    def add_group(self, webhook_id: int, buyer_party: str) -> Group:
+        """Register a buyer party. Raises ``Refused`` (409) when the webhook has it."""
+        with self._lock:
+            groups = self.webhook(webhook_id).groups
+            if buyer_party in {group.buyer_party for group in groups}:
+                raise duplicate(f"The group {buyer_party} exists.")
+            group = Group(next(self._ids), buyer_party)
+            self.change_webhook(webhook_id, groups=(*groups, group))
+            return group
+
+    def remove_group(self, webhook_id: int, group_id: int) -> None:
+        """Remove a buyer party."""
+        with self._lock:
+            left = {group.id: group for group in self.webhook(webhook_id).groups}
+            _found(left, group_id)
+            del left[group_id]
+            self.change_webhook(webhook_id, groups=tuple(left.values()))
+
+    def log_attempt(self, webhook_id: int, event: str, status: int | None, at: datetime, body: bytes) -> None:
+        """Write an attempt into the log of a webhook; of one that is gone, nothing is kept."""
+        with self._lock:
+            if webhook_id in self._log:
+                self._log[webhook_id].append(LogEntry(next(self._ids), webhook_id, event, status, at, body))
+
+    def log_of(self, webhook_id: int) -> list[LogEntry]:
+        """Return the attempts to deliver to a webhook, the newest first."""
+        with self._lock:
+            return _found(self._log, webhook_id)[::-1]
+
+    def shuffle(self, seed: int) -> None:
+        """Put organizations and webhooks into another order, as lists may change while they are read."""
+        rng = random.Random(seed)  # noqa: S311 - an order has to be the same again, not unguessable
+        with self._lock:
+            for kept in (self._organizations, self._webhooks):
+                items = list(kept.items())
+                rng.shuffle(items)
+                kept.clear()
+                kept.update(items)  # type: ignore[arg-type]
+
+
+def _found(kept: dict[int, T], number: int) -> T:
+    if number not in kept:
+        raise not_found()
+    return kept[number]
