@@ -1,4 +1,4 @@
-"""The web application: deliveries from OpenCard, and health."""
+"""The web application: deliveries from OpenCard, the tokens it authenticates them with, and health."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from flask import Flask, jsonify
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from receiver.deliveries.directory import WebhookDirectory
 from receiver.deliveries.endpoint import endpoint
 from receiver.deliveries.receive import Intake
 from receiver.deliveries.store import connection_pool
-from receiver.deliveries.webhooks import WebhookDirectory
+from receiver.deliveries.token_endpoint import token_endpoint
 from receiver.encryption import Encryption
 from receiver.errors import DeliveryRefused
 from receiver.logs import configure_logs
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("receiver", static_folder=None)
     app.extensions["receiver"] = intake
     app.register_blueprint(endpoint(intake, max_body_bytes=settings.max_body_bytes))
+    app.register_blueprint(token_endpoint(intake.webhooks, retry_after=RETRY_AFTER))
     app.register_blueprint(health(pool, redis_url=settings.redis_url))
     app.register_error_handler(DeliveryRefused, _refuse)
     app.register_error_handler(HTTPException, _http_error)

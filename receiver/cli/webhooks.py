@@ -11,15 +11,13 @@ import click
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.db import one_connection
 from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url, list_webhooks, show_webhook
+from receiver.deliveries.webhooks import ADOPTABLE, Adoption, adopt, endpoint_url, list_webhooks, show_webhook
 from receiver.encryption import Encryption
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
 
-LATER = {"oauth": "deliveries authenticated by OAuth are not supported yet; register the webhook with basic or custom"}
-"""Authentication types of OpenCard that this release cannot verify."""
 ID = click.IntRange(min=1, max=2**63 - 1)
 """An id, as its column can hold it."""
 
@@ -30,12 +28,10 @@ def webhooks() -> None:
 
 
 def _authentication_type(_context: click.Context, _parameter: click.Parameter, value: str) -> AuthenticationType:
-    if value in LATER:
-        raise click.BadParameter(LATER[value])
     try:
         return AuthenticationType(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is none of {', '.join(AuthenticationType)}") from None
+        raise click.BadParameter(f"{value!r} is none of {', '.join(ADOPTABLE)}") from None
 
 
 @webhooks.command("adopt")

@@ -1,7 +1,8 @@
 """Is it authentic? Pure functions of bytes, headers and what is registered for the webhook.
 
 Two proofs exist: the signature over the raw body, and the credentials of the webhook. What is present must be right;
-what may be missing is said by ``SIGNATURE_POLICY`` and by whether the webhook has credentials.
+what may be missing is said by ``SIGNATURE_POLICY`` and by whether the webhook has credentials. While secrets or
+credentials are replaced, the previous ones prove a delivery as well.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import base64
 import binascii
 import hmac
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from receiver.deliveries.challenge import sign
+from receiver.deliveries.oauth import verify_token
 from receiver.errors import NotAuthentic
 from receiver.settings import SignaturePolicy
 
 SIGNATURE_HEADER = "X-Data-Signature"
+END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+"""When every token has expired."""
 
 
 class HeaderLookup(Protocol):
@@ -28,30 +33,53 @@ class HeaderLookup(Protocol):
 
 
 class AuthenticationType(StrEnum):
-    """How OpenCard authenticates on a webhook beside signing; ``oauth`` is not supported yet."""
+    """How OpenCard authenticates on a webhook beside signing."""
 
     NONE = "none"
     BASIC = "basic"
     CUSTOM = "custom"
+    OAUTH = "oauth"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What OpenCard sends with each delivery of a webhook: of ``basic`` or of ``custom``, else empty."""
+    """What OpenCard proves itself with on a webhook: of ``basic``, of ``custom`` or of ``oauth``, else empty."""
 
     basic_username: str = ""
     basic_password: str = field(default="", repr=False)
     custom_key: str = ""
     custom_value: str = field(default="", repr=False)
+    oauth_client_id: str = ""
+    oauth_client_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """A type with its credentials: one way of authenticating that was agreed on with OpenCard."""
+
+    type: AuthenticationType
+    credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What proves a webhook's deliveries; *secrets* are all that are good now, the current one first."""
+    """What proves a webhook's deliveries at the moment *now*; *secrets* are all that are good, the current one first.
+
+    *previous* is what is good beside *authentication_type* and *credentials* while OpenCard may still use it.
+    *webhook_id* and *now* matter to tokens alone; without them, none is accepted.
+    """
 
     secrets: tuple[str, ...] = field(repr=False)
     authentication_type: AuthenticationType = AuthenticationType.NONE
     credentials: Credentials = field(default_factory=Credentials)
+    previous: Authentication | None = None
+    webhook_id: int = 0
+    now: datetime = END_OF_TIME
+
+    @property
+    def current(self) -> Authentication:
+        """The authentication that OpenCard uses, or will use."""
+        return Authentication(self.authentication_type, self.credentials)
 
 
 def authenticate(
@@ -68,15 +96,9 @@ def authenticate(
     signature = headers.get(SIGNATURE_HEADER)
     if signature is not None:
         proofs.append(_verify_signature(signature, body, expected.secrets))
-    elif policy is SignaturePolicy.REQUIRED or expected.authentication_type is AuthenticationType.NONE:
+    elif policy is SignaturePolicy.REQUIRED:
         raise NotAuthentic("signature-missing")
-    match expected.authentication_type:
-        case AuthenticationType.BASIC:
-            proofs.append(_verify_basic(headers.get("Authorization"), expected.credentials))
-        case AuthenticationType.CUSTOM:
-            proofs.append(_verify_custom(headers.get(expected.credentials.custom_key), expected.credentials))
-        case AuthenticationType.NONE:
-            pass
+    proofs += _verify_either(headers, expected, signed=signature is not None)
     return "+".join(proofs)
 
 
@@ -88,6 +110,36 @@ def _verify_signature(signature: str, body: bytes, secrets: tuple[str, ...]) -> 
     raise NotAuthentic("signature-wrong")
 
 
+def _verify_either(headers: HeaderLookup, expected: Expected, *, signed: bool) -> list[str]:
+    """Return what the current authentication proves, or else the previous one; a refusal is the current one's."""
+    try:
+        return _verify(expected.current, headers, expected, signed=signed)
+    except NotAuthentic as refused:
+        if expected.previous is None:
+            raise
+        reason = refused.reason
+    try:
+        proofs = _verify(expected.previous, headers, expected, signed=signed)
+    except NotAuthentic:
+        raise NotAuthentic(reason) from None
+    return [f"{proof}-by-previous-credentials" for proof in proofs]
+
+
+def _verify(authentication: Authentication, headers: HeaderLookup, expected: Expected, *, signed: bool) -> list[str]:
+    credentials = authentication.credentials
+    match authentication.type:
+        case AuthenticationType.NONE if signed:
+            return []
+        case AuthenticationType.NONE:
+            raise NotAuthentic("signature-missing")  # nothing else would prove anything
+        case AuthenticationType.BASIC:
+            return [_verify_basic(headers.get("Authorization"), credentials)]
+        case AuthenticationType.CUSTOM:
+            return [_verify_custom(headers.get(credentials.custom_key), credentials)]
+        case AuthenticationType.OAUTH:
+            return [_verify_oauth(headers.get("Authorization"), credentials, expected)]
+
+
 def _verify_basic(authorization: str | None, credentials: Credentials) -> str:
     if authorization is None:
         raise NotAuthentic("basic-missing")
@@ -97,7 +149,7 @@ def _verify_basic(authorization: str | None, credentials: Credentials) -> str:
     except (binascii.Error, ValueError):
         raise NotAuthentic("basic-malformed") from None
     wanted = f"{credentials.basic_username}:{credentials.basic_password}".encode()
-    if scheme.lower() != "basic" or not hmac.compare_digest(given, wanted):
+    if scheme.lower() != "basic" or not hmac.compare_digest(given, wanted) or wanted == b":":
         raise NotAuthentic("basic-wrong")
     return "basic"
 
@@ -106,6 +158,23 @@ def _verify_custom(value: str | None, credentials: Credentials) -> str:
     if value is None:
         raise NotAuthentic("custom-missing")
     # WSGI hands out header bytes as Latin-1; compare what was on the wire
-    if not hmac.compare_digest(value.encode("latin-1", "replace"), credentials.custom_value.encode()):
+    wanted = credentials.custom_value.encode()
+    if not hmac.compare_digest(value.encode("latin-1", "replace"), wanted) or not wanted:
         raise NotAuthentic("custom-wrong")
     return "custom"
+
+
+def _verify_oauth(authorization: str | None, credentials: Credentials, expected: Expected) -> str:
+    if authorization is None:
+        raise NotAuthentic("oauth-missing")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthentic("oauth-malformed")
+    verify_token(
+        token.strip(),
+        webhook_id=expected.webhook_id,
+        client_id=credentials.oauth_client_id,
+        client_secret=credentials.oauth_client_secret,
+        now=expected.now,
+    )
+    return "oauth"

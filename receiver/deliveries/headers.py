@@ -33,16 +33,16 @@ KEPT: Final = frozenset(
 NOT_KEPT: Final = "(not kept)"
 
 
-def evidence(headers: Iterable[tuple[str, str]], *, custom_key: str) -> dict[str, str]:
-    """Return the headers to store: credentials are dropped, *custom_key* (the webhook's own) among them.
+def evidence(headers: Iterable[tuple[str, str]], *, custom_key: str, previous_custom_key: str = "") -> dict[str, str]:
+    """Return the headers to store: credentials are dropped, those under the webhook's own custom keys among them.
 
     Custom headers registered on a webhook often carry secrets too, so of headers that this service does not know,
     only the name is kept.
     """
-    own = custom_key.lower()
+    dropped = CREDENTIALS | {custom_key.lower(), previous_custom_key.lower()}
     kept = {}
     for name, value in headers:
         lower = name.lower()
-        if lower != own and lower not in CREDENTIALS:
+        if lower not in dropped:
             kept[name] = value if lower in KEPT else NOT_KEPT
     return kept

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
     from werkzeug.datastructures import Headers
 
-    from receiver.deliveries.webhooks import Registered, WebhookDirectory
+    from receiver.deliveries.directory import Registered, WebhookDirectory
     from receiver.settings import SignaturePolicy
 
 CANNOT_STORE = (psycopg.Error, PoolTimeout, ConfigurationError)
@@ -113,6 +113,10 @@ def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Regi
         event=event,
         version=headers.get("X-Version"),
         body=body,
-        headers=evidence(headers, custom_key=webhook.credentials.custom_key),
+        headers=evidence(
+            headers,
+            custom_key=webhook.credentials.custom_key,
+            previous_custom_key=webhook.previous_custom_key,
+        ),
         verification=verification,
     )

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from receiver.db import connect_arguments
 
 if TYPE_CHECKING:
-    from receiver.deliveries.webhooks import Registered
+    from receiver.deliveries.directory import Registered
 
 POOL_TIMEOUT: Final = 5.0
 """Seconds a request waits for a connection before it is answered 503."""

@@ -93,7 +93,7 @@ def test_each_webhook_gets_a_key_of_its_own(run: Run, acme: Acme) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--authentication-type", "oauth"), "not supported yet"),
+        (("--authentication-type", "oauth"), "receiver bootstrap registers such webhooks"),
         (("--authentication-type", "digest"), "none of none, basic, custom"),
         (BASIC[:4], "--basic-password is missing"),
         (("--authentication-type", "basic", "--basic-password", "the-password"), "--basic-username is missing"),

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected, authenticate
-from receiver.deliveries.webhooks import Registered
+from receiver.deliveries.directory import Registered
 from receiver.errors import NotAuthentic
 from receiver.settings import SignaturePolicy
 
@@ -159,6 +159,9 @@ def webhook(*, previous: str | None, expires_at: datetime | None) -> Registered:
         previous_secret_expires_at=expires_at,
         authentication_type=AuthenticationType.NONE,
         credentials=Credentials(),
+        previous_authentication=None,
+        previous_credentials_expires_at=None,
+        acknowledged_at=NOON,
         read_at=0.0,
     )
 
