@@ -1,4 +1,4 @@
-"""The token flow: client credentials, exactly the scopes of the command at hand, one renewal after a 401.
+"""The token flow: client credentials, exactly the scopes of the command at hand, one renewal after a refusal.
 
 Contract, section 2.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import httpx
 import msgspec
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = httpx.Timeout(30, connect=5)
 """Seconds: for a connection, and then for each read, write, and wait for a free connection."""
+LONGEST_LIFE: Final = 10_000_000_000
+"""Seconds; a token that is said to live longer is not understood."""
+SURELY_NEW: Final = timedelta(minutes=1)
+"""How long after it was asked for a token certainly bears the scopes that its client has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,17 @@ class Access:
 class TokenResponse(msgspec.Struct):
     """The token endpoint's answer; *expires_in* is in seconds."""
 
-    access_token: str
-    expires_in: float
+    access_token: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]+\Z")]
+    expires_in: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_LIFE)]
     scope: str | None = None
     """Which scopes were granted, where the answer says so."""
 
 
 class TokenAuth(httpx.Auth):
-    """Puts a token on each request; after a 401 it gets a new one and tries again, once."""
+    """Puts a token on each request; when it is refused, it gets a new one and tries again, once.
+
+    Refused is 401, and 403 for a token that is not new: the client may have got the scope since the token was issued.
+    """
 
     def __init__(
         self, access: Access, scopes: Iterable[str], store: TokenStore, *, transport: httpx.BaseTransport | None = None
@@ -77,6 +84,7 @@ class TokenAuth(httpx.Auth):
         self._store = store
         self._http = httpx.Client(timeout=TIMEOUT, transport=transport)
         self._token: Token | None = None
+        self._asked_at: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
     @property
@@ -89,7 +97,9 @@ class TokenAuth(httpx.Auth):
         token = self.token()
         request.headers["Authorization"] = f"Bearer {token.value}"
         response = yield request
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
+        if response.status_code == HTTPStatus.UNAUTHORIZED or (
+            response.status_code == HTTPStatus.FORBIDDEN and not self._is_new(token)
+        ):
             request.headers["Authorization"] = f"Bearer {self._renew(token).value}"
             yield request
 
@@ -111,12 +121,19 @@ class TokenAuth(httpx.Auth):
                 self._token = None
         return self.token()
 
+    def _is_new(self, token: Token) -> bool:
+        asked_at = self._asked_at.get(token.value)
+        return asked_at is not None and datetime.now(UTC) < asked_at + SURELY_NEW
+
     def _ask(self) -> Token:
         try:
-            return request_token(self._http, self._access, self._key.scopes)
+            token = request_token(self._http, self._access, self._key.scopes)
         except ScopeNotGranted:
             if len(self._key.scopes) == 1:
                 raise
+        else:
+            self._asked_at = {token.value: datetime.now(UTC)}
+            return token
         raise not_granted(self._access, missing_scopes(self._http, self._access, self._key.scopes))
 
 
@@ -145,7 +162,8 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
         answer = msgspec.json.decode(response.content, type=TokenResponse, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableAnswer(
-            f"POST {TOKEN_PATH}: the answer holds no access_token with its expires_in; {HINTS[UnreadableAnswer]}"
+            f"POST {TOKEN_PATH}: the answer holds no access_token with the seconds that it expires_in; "
+            f"{HINTS[UnreadableAnswer]}"
         ) from None
     if answer.scope is not None and not wanted <= set(answer.scope.split()):
         raise not_granted(access, wanted - set(answer.scope.split()))
@@ -181,10 +199,11 @@ def not_granted(access: Access, scopes: Iterable[str]) -> ScopeNotGranted:
 def _refusal(access: Access, scopes: frozenset[str], response: httpx.Response) -> OpenCardError:
     status = response.status_code
     said = reason(response, secrets=[access.client_secret])
-    if "invalid_scope" in said or "scope" in said.lower():
+    refused = status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    if refused and "scope" in said.lower():
         return not_granted(access, scopes)
     what = f"POST {TOKEN_PATH} (client {access.client_id}): OpenCard answers {status}" + (f" ({said})" if said else "")
-    if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if refused:
         return ClientRefused(
             f"{what}; check OPENCARD_CLIENT_ID and OPENCARD_CLIENT_SECRET, and that they are of the environment "
             f"{access.api_url}"

@@ -79,6 +79,12 @@ class OpenCard:
     ) -> None:
         self.close()
 
+    def authenticate(self) -> None:
+        """Get the token now, rather than with the first call. Raises an ``OpenCardError`` when there is none."""
+        for attempt in _attempts(ApiUnavailable):
+            with attempt:
+                self._auth.token()
+
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
@@ -113,7 +119,9 @@ class OpenCard:
         try:
             items = read_whole(fetch)
         except ListKeepsChanging:
-            raise question.failed(UnreadableAnswer, "the list changes faster than it can be read") from None
+            raise question.failed(
+                UnreadableAnswer, "however often it is read, its pages do not hold as many items as it says it has"
+            ) from None
         return self._understood(question, lambda: [kind.read(item) for item in items])
 
     def _ask(self, question: Question, fields: Fields | None = None, page: int | None = None) -> httpx.Response:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -114,10 +115,21 @@ def reason(response: httpx.Response, *, secrets: Iterable[str]) -> str:
     if not isinstance(content, dict):
         return ""
     words = [content.get(name) for name in ("error", "error_description", "message")]
-    line = " ".join(": ".join(word for word in words if isinstance(word, str) and word).split())
-    for secret in sorted(secrets, key=len, reverse=True):
-        line = line.replace(secret, MASK)
-    return line[:LONGEST_REASON]
+    said = ": ".join(word for word in words if isinstance(word, str) and word)
+    return " ".join(masked(said, secrets).split())[:LONGEST_REASON]
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return *text* without *secrets*, as they are or as they are written in JSON and in forms."""
+    spellings = {
+        spelling
+        for secret in secrets
+        if secret
+        for spelling in (secret, msgspec.json.encode(secret)[1:-1].decode(), quote(secret, ""), quote_plus(secret))
+    }
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
+    return text
 
 
 def sensitive_values(fields: Mapping[str, Any] | None) -> Iterator[str]:

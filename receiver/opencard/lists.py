@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable
 
-T = TypeVar("T")
+Item: TypeAlias = dict[str, Any]
 
-PASSES: Final = 20
+PASSES: Final = 60
 """How often a list is read from its beginning before it counts as unreadable."""
 
 
 class ListKeepsChanging(Exception):
-    """After many passes there is still something new in the list, or something missing."""
+    """In many passes there was no moment at which everything in the list is known."""
 
 
 class _Envelope(msgspec.Struct):
@@ -28,11 +29,11 @@ class _Envelope(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its items, the number of the last page, and how many items the whole list has, as told with it."""
+    """One page: its items, the number of the last page, and how many items the list has, where that is told."""
 
-    items: list[dict[str, Any]]
+    items: list[Item]
     last_page: int
-    total: int
+    total: int | None
 
     @classmethod
     def read(cls, content: bytes) -> Page:
@@ -41,36 +42,96 @@ class Page:
         if isinstance(document, list):
             document = {"data": document}
         envelope = msgspec.convert(document, _Envelope, strict=False)
-        items = msgspec.convert(envelope.data, list[dict[str, Any]])
-        return cls(items, envelope.last_page, len(items) if envelope.total is None else envelope.total)
+        return cls(msgspec.convert(envelope.data, list[Item]), envelope.last_page, envelope.total)
 
 
-def read_whole(fetch: Callable[[int], Page]) -> list[dict[str, Any]]:
-    """Return every item of a list, each once, by its ``id``; *fetch* returns the page of a number, from 1.
+def read_whole(fetch: Callable[[int], Page]) -> list[Item]:
+    """Return every item that is in a list all the while it is read, each once; *fetch* returns a page, from 1.
 
-    What moves between two pages while they are read is missed or seen twice, so a list of several pages is read again
-    until a pass brings nothing new and as many are known as the list says it has. An item seen twice is kept as seen
-    last. Raises ``ListKeepsChanging``.
+    What moves between pages while they are read is missed or seen twice. So a list of several pages is read again until
+    there was a moment (a fetch) at which everything in it is known: as many items as it then had were seen by then, and
+    again from then on. No id is given twice, so these were there at that moment, and nothing else was. Where no total
+    is told, two passes that saw the same have to do. An item seen twice is returned as seen last; one that was gone at
+    that moment is not. Raises ``ListKeepsChanging``.
     """
-    known: dict[Hashable, dict[str, Any]] = {}
-    for number_of_pass in range(PASSES):
-        before = len(known)
-        pages = _one_pass(fetch)
-        for page in pages:
-            known.update((_identity(item), item) for item in page.items)
-        if len(pages) == 1 or (number_of_pass and len(known) == before and len(known) >= pages[-1].total):
-            return list(known.values())
+    reading = _Reading()
+    before: set[Hashable] | None = None
+    for _ in range(PASSES):
+        pages = reading.one_pass(fetch)
+        if reading.is_one_page:
+            return reading.items_since(reading.fetches - 1)
+        moment = reading.moment_of_completeness()
+        if moment is not None:
+            return reading.items_since(moment)
+        start = reading.fetches - pages
+        seen = {key for key, sight in reading.sights.items() if sight.last >= start}
+        if seen == before and reading.totals[-1] is None:
+            return reading.items_since(start)
+        before = seen
     raise ListKeepsChanging
 
 
-def _one_pass(fetch: Callable[[int], Page]) -> Sequence[Page]:
-    pages = [fetch(1)]
-    while pages[-1].items and len(pages) < pages[-1].last_page:
-        pages.append(fetch(len(pages) + 1))
-    return pages
+@dataclass(slots=True)
+class _Sight:
+    """An item as seen last, and by which fetches it was seen first and last."""
+
+    item: Item
+    first: int
+    last: int
 
 
-def _identity(item: dict[str, Any]) -> Hashable:
-    """Return the item's id; of one without, the whole item."""
+@dataclass(slots=True)
+class _Reading:
+    """What is known of a list so far. Fetches are counted from 0."""
+
+    sights: dict[Hashable, _Sight] = field(default_factory=dict)
+    totals: list[int | None] = field(default_factory=list)
+    is_one_page: bool = False
+
+    @property
+    def fetches(self) -> int:
+        return len(self.totals)
+
+    def one_pass(self, fetch: Callable[[int], Page]) -> int:
+        """Fetch the pages in their order; return how many there were."""
+        alike: Counter[bytes] = Counter()
+        number = 0
+        while True:
+            number += 1
+            page = fetch(number)
+            for item in page.items:
+                self._see(_identity(item, alike), item)
+            self.totals.append(page.total)
+            self.is_one_page = number == 1 and page.last_page <= 1 and len(page.items) >= (page.total or 0)
+            if not page.items or number >= page.last_page:
+                return number
+
+    def moment_of_completeness(self) -> int | None:
+        """Return the last fetch at which as many items are known to have been there as the list then had."""
+        change = Counter(sight.first for sight in self.sights.values())
+        change.subtract(Counter(sight.last + 1 for sight in self.sights.values()))
+        known, found = 0, None
+        for moment, total in enumerate(self.totals):
+            known += change[moment]
+            if total is not None and known >= total:
+                found = moment
+        return found
+
+    def items_since(self, moment: int) -> list[Item]:
+        """Return the items that were seen at a fetch or later."""
+        return [sight.item for sight in self.sights.values() if sight.last >= moment]
+
+    def _see(self, key: Hashable, item: Item) -> None:
+        now = self.fetches
+        sight = self.sights.setdefault(key, _Sight(item, now, now))
+        sight.item, sight.last = item, now
+
+
+def _identity(item: Item, alike: Counter[bytes]) -> Hashable:
+    """Return the item's id; of one without, the whole item, and the how manieth of its kind it is in this pass."""
     identity = item.get("id")
-    return str(identity) if identity is not None else msgspec.json.encode(item, order="sorted")
+    if identity is not None:
+        return str(identity)
+    content = msgspec.json.encode(item, order="sorted")
+    alike[content] += 1
+    return content, alike[content]

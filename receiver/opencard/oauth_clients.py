@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from receiver.errors import OutcomeUnknown
 from receiver.opencard import routes
 from receiver.opencard.client import Answer
+from receiver.opencard.failures import HINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,7 +57,13 @@ def get_client(api: OpenCard, client: str) -> OAuthClient:
 
 def create_client(api: OpenCard, *, name: str, scopes: Iterable[str]) -> OAuthClient:
     """Make an OAuth client; its secret is in the answer and comes never again. Never repeated when in doubt."""
-    return api.call(routes.CREATE_CLIENT, OAuthClient, fields={"name": name, "scopes": sorted(scopes)})
+    try:
+        return api.call(routes.CREATE_CLIENT, OAuthClient, fields={"name": name, "scopes": sorted(scopes)})
+    except OutcomeUnknown as unknown:
+        raise OutcomeUnknown(
+            f"{str(unknown).removesuffix(HINTS[OutcomeUnknown])}receiver clients list shows whether it was made all "
+            "the same; its secret is lost then, so remove it in the dashboard before you make another"
+        ) from None
 
 
 def set_scopes(api: OpenCard, client: str, scopes: Iterable[str]) -> None:

@@ -87,7 +87,7 @@ NEEDS: Final = (
     Need("bootstrap", (routes.DELETE_GROUP,), "pruning groups"),
     Need("webhooks rotate-secret", (routes.UPDATE_WEBHOOK,)),
     Need("webhooks test", (routes.TEST_WEBHOOK,)),
-    Need("doctor", (routes.GET_WEBHOOK,)),
+    Need("doctor", (routes.LIST_ORGANIZATIONS, routes.GET_WEBHOOK)),
     Need("reconcile", (routes.LIST_DELIVERY_LOG,)),
     Need("clients list", (routes.LIST_CLIENTS,)),
     Need("clients create", (routes.CREATE_CLIENT,)),
@@ -106,6 +106,22 @@ def commands_needing(scope: str) -> list[str]:
     return [str(need) for need in NEEDS if scope in need.scopes]
 
 
+def commands() -> list[str]:
+    """Return the commands that need any scope."""
+    return list(dict.fromkeys(need.command for need in NEEDS))
+
+
+def scopes_for(command: str) -> frozenset[str]:
+    """Return every scope that *command* may need, whatever is wanted of it.
+
+    Raises ``OperationRefused`` for a command that needs none, with the nearest ones that do.
+    """
+    if command not in commands():
+        near = difflib.get_close_matches(command, commands(), n=3) or commands()
+        raise OperationRefused(f"{command!r} is no command that needs scopes; these are: {', '.join(near)}")
+    return frozenset().union(*(need.scopes for need in NEEDS if need.command == command))
+
+
 def check_known(names: Iterable[str]) -> None:
     """Raise ``OperationRefused`` when a scope is not in the catalogue, with the nearest ones that are."""
     unknown = [_unknown(name) for name in names if name not in SCOPES]
@@ -115,4 +131,6 @@ def check_known(names: Iterable[str]) -> None:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, SCOPES, n=3)
-    return f"there is no scope {name!r}: " + (f"the nearest are {', '.join(near)}" if near else "see receiver scopes")
+    return f"there is no scope {name!r}: " + (
+        f"the nearest are {', '.join(near)}" if near else "receiver scopes lists all"
+    )

@@ -36,8 +36,15 @@ class Organization(Answer, frozen=True):
     """A client organization of the account; *reference_id* is the EMS's own id of it."""
 
     id: int
-    reference_id: str | int | None = None
+    reference_id: str | None = None
     name: str | None = None
+
+    @classmethod
+    def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
+        """Return the organization in an answer; a number as its reference is a text, too."""
+        if isinstance(item, dict) and isinstance(item.get("reference_id"), int):
+            item = {**item, "reference_id": str(item["reference_id"])}
+        return msgspec.convert(item, cls, strict=False)
 
 
 class RegisteredWebhook(Answer, frozen=True):
@@ -57,9 +64,9 @@ class RegisteredWebhook(Answer, frozen=True):
     @classmethod
     def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
         """Return the webhook in an answer, its flags gathered. Raises ``msgspec.ValidationError``."""
-        webhook = msgspec.convert(item, cls, strict=False)
-        flags = {name: value for name, value in item.items() if isinstance(value, bool) and name not in NO_FLAGS}
-        return msgspec.structs.replace(webhook, flags=flags)
+        fields = msgspec.convert(item, dict[str, Any])
+        flags = {name: value for name, value in fields.items() if isinstance(value, bool) and name not in NO_FLAGS}
+        return msgspec.convert({**fields, "flags": flags}, cls, strict=False)
 
 
 class Header(Answer, frozen=True):
