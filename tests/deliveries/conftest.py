@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deliveries.token_requests import CLIENT, Tokens
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+    from tests.conftest import Acme
+
+
+@pytest.fixture
+def tokens(acme: Acme, settings: Settings) -> Tokens:
+    tokens = Tokens(acme, settings)
+    tokens.give("acme", CLIENT)
+    return tokens

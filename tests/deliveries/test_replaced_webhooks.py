@@ -1,0 +1,187 @@
+"""Webhooks whose credentials or endpoint key are being replaced, over HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.deliveries import directory
+from receiver.deliveries.authentication import Credentials
+from receiver.deliveries.webhooks import ENDPOINT_PATH, encrypt_credentials
+from receiver.encryption import Encryption
+from tests.factories import card_holder
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+    from tests.conftest import Acme, Organizations
+
+EVENT = "card_holder.created"
+BASIC = Credentials(basic_username="opencard", basic_password="the-old-password")
+CUSTOM = Credentials(custom_key="X-Request-Id", custom_value="the-old-value")
+NEW_KEY = "n" * 43
+CHALLENGE = "?challenge=abc"
+
+
+def answer(acme: Acme, headers: dict[str, str | None] | None = None) -> int:
+    return acme.deliver(EVENT, card_holder(), headers=headers).status_code
+
+
+def verdicts(acme: Acme) -> list[str]:
+    return [row["verification"] for row in acme.rows("SELECT verification FROM receiver.deliveries ORDER BY id")]
+
+
+def replace_by_custom(acme: Acme, settings: Settings) -> dict[str, str | None]:
+    """Store new credentials beside those that OpenCard knows; return the headers it will send once it took them."""
+    new = Credentials(custom_key="X-New-Token", custom_value="the-new-value")
+    acme.execute(
+        "UPDATE receiver.webhooks SET previous_authentication_type = authentication_type,"
+        " previous_credentials = credentials, authentication_type = 'custom', credentials = :new,"
+        " acknowledged_at = NULL, previous_credentials_expires_at = NULL",
+        new=encrypt_credentials(new, Encryption(settings.encryption_keys)),
+    )
+    return {"Authorization": None, "X-Request-Id": None, "X-New-Token": "the-new-value"}
+
+
+def acknowledge(acme: Acme, *, overlap: str | None) -> None:
+    acme.execute(
+        "UPDATE receiver.webhooks SET acknowledged_at = now(),"
+        " previous_credentials_expires_at = now() + CAST(:overlap AS interval)",
+        overlap=overlap,
+    )
+
+
+@pytest.mark.parametrize(("old", "proof"), [(BASIC, "basic"), (CUSTOM, "custom")], ids=["basic", "custom"])
+def test_old_and_new_credentials_are_good_until_opencard_took_the_new_ones_and_a_while_longer(
+    organizations: Organizations, settings: Settings, old: Credentials, proof: str
+) -> None:
+    acme = organizations.adopt("acme", old)
+    assert answer(acme) == 200
+    new = replace_by_custom(acme, settings)
+    assert (answer(acme), answer(acme, {"X-Data-Signature": None}), answer(acme, new)) == (200, 200, 200)
+    acknowledge(acme, overlap="1 hour")
+    assert (answer(acme), answer(acme, new)) == (200, 200)
+    acknowledge(acme, overlap="-1 second")
+    assert (answer(acme), answer(acme, new)) == (401, 200)
+    by_previous = f"{proof}-by-previous-credentials"
+    assert verdicts(acme) == [
+        f"signature+{proof}",
+        f"signature+{by_previous}",
+        by_previous,
+        "signature+custom",
+        f"signature+{by_previous}",
+        "signature+custom",
+        "signature+custom",
+    ]
+
+
+def test_previous_credentials_of_an_acknowledged_webhook_without_an_end_are_refused(
+    organizations: Organizations, settings: Settings
+) -> None:
+    acme = organizations.adopt("acme", BASIC)
+    replace_by_custom(acme, settings)
+    acknowledge(acme, overlap=None)
+    assert answer(acme) == 401
+
+
+def test_a_webhook_that_gets_credentials_takes_signed_deliveries_without_them_until_opencard_took_them(
+    acme: Acme, settings: Settings
+) -> None:
+    new = replace_by_custom(acme, settings)
+    unsigned: dict[str, str | None] = {"X-Data-Signature": None}
+    assert (answer(acme), answer(acme, unsigned), answer(acme, {**new, **unsigned})) == (200, 401, 200)
+    acknowledge(acme, overlap="-1 second")
+    assert (answer(acme), answer(acme, new)) == (401, 200)
+    assert verdicts(acme) == ["signature", "custom", "signature+custom"]
+
+
+def test_a_replaced_secret_is_good_as_long_as_opencard_may_not_know_the_new_one(acme: Acme, settings: Settings) -> None:
+    acme.execute(
+        "UPDATE receiver.webhooks SET previous_secret = secret, secret = :new, acknowledged_at = NULL",
+        new=Encryption(settings.encryption_keys).encrypt("a-new-secret"),
+    )
+    assert answer(acme) == 200
+    acme.execute("UPDATE receiver.webhooks SET acknowledged_at = now()")
+    assert answer(acme) == 401
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_replaced_credentials_are_never_kept_with_a_delivery(
+    organizations: Organizations, settings: Settings, *, acknowledged: bool
+) -> None:
+    acme = organizations.adopt("acme", CUSTOM)
+    new = replace_by_custom(acme, settings)
+    if acknowledged:
+        acknowledge(acme, overlap="-1 second")
+    assert answer(acme, {**new, "X-Request-Id": CUSTOM.custom_value}) == 200
+    kept = acme.value("SELECT headers::text FROM receiver.deliveries")
+    for secret in ("the-old-value", "the-new-value", "X-Request-Id", "X-New-Token"):
+        assert secret not in kept
+
+
+def replace_key(acme: Acme) -> Acme:
+    """Give the webhook a new endpoint key, keep the old one beside it, and return acme at its new address."""
+    acme.execute("INSERT INTO receiver.previous_endpoint_keys SELECT endpoint_key, id FROM receiver.webhooks")
+    acme.execute("UPDATE receiver.webhooks SET endpoint_key = :key", key=NEW_KEY)
+    url = acme.registration.url.rpartition("/")[0] + "/" + NEW_KEY
+    return dataclasses.replace(acme, registration=dataclasses.replace(acme.registration, url=url))
+
+
+def test_a_previous_endpoint_key_finds_its_webhook_like_the_current_one(acme: Acme) -> None:
+    before = acme.client.get(acme.path + CHALLENGE)
+    moved = replace_key(acme)
+    assert moved.path == ENDPOINT_PATH + NEW_KEY
+    assert (answer(acme), answer(moved), answer(acme, {"X-Data-Signature": "0" * 64})) == (200, 200, 401)
+    for path in (acme.path, moved.path):
+        after = acme.client.get(path + CHALLENGE)
+        assert (after.status_code, after.headers["X-Verify-Token"]) == (200, before.headers["X-Verify-Token"])
+    assert acme.value("SELECT count(DISTINCT webhook_id) FROM receiver.deliveries") == 1
+
+
+def test_every_previous_key_is_good_as_long_as_its_row_is_there(acme: Acme) -> None:
+    replace_key(acme)
+    acme.execute("INSERT INTO receiver.previous_endpoint_keys SELECT repeat('o', 43), id FROM receiver.webhooks")
+    for key in ("o" * 43, NEW_KEY, acme.path.rpartition("/")[2]):
+        assert acme.client.get(f"{ENDPOINT_PATH}{key}{CHALLENGE}").status_code == 200
+    assert acme.client.get(f"{ENDPOINT_PATH}{'p' * 43}{CHALLENGE}").status_code == 404
+
+
+def test_a_previous_key_leads_to_its_own_webhook_only(acme: Acme, organizations: Organizations) -> None:
+    acme.execute("INSERT INTO receiver.previous_endpoint_keys SELECT repeat('o', 43), id FROM receiver.webhooks")
+    globex = organizations.adopt("globex")
+    headers = globex.registration.headers(EVENT, b"{}")
+    assert globex.client.post(ENDPOINT_PATH + "o" * 43, data=b"{}", headers=headers).status_code == 401
+
+
+def test_a_previous_key_of_a_disabled_webhook_is_unknown(acme: Acme) -> None:
+    replace_key(acme)
+    acme.execute("UPDATE receiver.webhooks SET enabled = false")
+    assert (answer(acme), acme.client.get(acme.path + CHALLENGE).status_code) == (404, 404)
+
+
+def test_a_previous_key_that_was_removed_is_unknown_at_once_to_a_process_that_remembers_it(acme: Acme) -> None:
+    moved = replace_key(acme)
+    assert (answer(acme), answer(moved)) == (200, 200)
+    with acme.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM receiver.previous_endpoint_keys")
+        connection.exec_driver_sql("UPDATE receiver.webhooks SET updated_at = now()")
+    assert (answer(acme), acme.client.get(acme.path + CHALLENGE).status_code) == (404, 404)
+    assert answer(moved) == 200
+    assert acme.value("SELECT count(*) FROM receiver.deliveries") == 3
+
+
+def test_a_delivery_under_a_remembered_previous_key_costs_one_statement(
+    acme: Acme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_key(acme)
+    assert answer(acme) == 200
+    monkeypatch.setattr("receiver.deliveries.directory._BY_KEY", "SELECT no_such_column")
+    assert answer(acme) == 200
+
+
+def test_a_key_is_looked_up_by_indexes_however_many_webhooks_there_are(acme: Acme) -> None:
+    with acme.engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = connection.exec_driver_sql(f"EXPLAIN {directory._BY_KEY}", {"key": NEW_KEY}).scalars()
+        assert "Seq Scan" not in "\n".join(plan)
