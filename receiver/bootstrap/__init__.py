@@ -2,6 +2,7 @@
 
 - ``desired``   what is wanted: the configuration file, read and checked
 - ``stored``    what this service knows of its webhooks, and how that is changed
+- ``match``     which registered webhook is which stored one; pure
 - ``plan``      wanted, stored, registered → changes; pure
 - ``apply``     carries the changes out, each step safe to be interrupted
 - ``endpoint``  our own endpoint, challenged through ``PUBLIC_URL`` as OpenCard would

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 import stamina
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
-from receiver.cli.output import json_option, print_json, print_rows
-from receiver.sandbox.demo import DemoResult, Progress, run_demo
+from receiver.cli.output import json_option, print_json, print_rows, progress_bar
+from receiver.sandbox.demo import DemoResult, run_demo
 from receiver.sandbox.dev import run_dev
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @click.command()
@@ -33,7 +25,7 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
     Example: receiver demo --purchases 1000 --seed 7
     """
     stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         result = run_demo(seed=seed, purchases=purchases, progress=progress)
     if as_json:
         print_json({**_as_fields(result), "complete": not result.differences})
@@ -52,28 +44,6 @@ def dev(port: int) -> None:
     Example: receiver dev --port 8000
     """
     sys.exit(run_dev(port=port, say=click.echo))
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """Show a bar on standard error when it is a terminal, and nothing otherwise."""
-    console = Console(stderr=True)
-    with Bar(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield Progress(
-            stage=lambda words: bar.update(task, description=words),
-            total=lambda number: bar.update(task, total=number),
-            settled=lambda: bar.advance(task),
-        )
 
 
 def _as_fields(result: DemoResult) -> dict[str, object]:

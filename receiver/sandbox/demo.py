@@ -17,10 +17,9 @@ from receiver.sandbox.story import tell
 from receiver.sandbox.verdict import count_rows, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy import Engine
 
+    from receiver.progress import Progress
     from receiver.sandbox.accounts import Tally
 
 FAULTS: Final = Faults(duplicates=0.10, disorder=0.15, lost_answers=0.05, bursts=0.20)
@@ -45,15 +44,6 @@ class DemoResult:
     differences: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the demo tells while it runs."""
-
-    stage: Callable[[str], None]
-    total: Callable[[int], None]
-    settled: Callable[[], None]
-
-
 def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
     """Start everything, send *purchases* with their life cycle and faults, wait, and check the tables.
 
@@ -74,7 +64,7 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
                     sendings,
                     registrations,
                     compression=COMPRESSION,
-                    on_settled=lambda _sending: progress.settled(),
+                    on_settled=lambda _sending: progress.advance(),
                 )
             )
             progress.stage("processing")

@@ -1,0 +1,241 @@
+"""Carries out the changes of one organization, each step safe to be interrupted.
+
+A webhook's secret, credentials and endpoint key are committed before OpenCard hears of them, because the challenge
+arrives during that very call; what OpenCard took is committed after it. Whatever is cut off between the two is found
+by the next run: by the webhook's URL, or by the lack of an acknowledgment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.bootstrap.endpoint import challenge_endpoint
+from receiver.bootstrap.plan import Action, Change, credentials_differ
+from receiver.deliveries.authentication import AuthenticationType
+from receiver.deliveries.webhooks import endpoint_url, token_url
+from receiver.errors import OperationRefused
+from receiver.opencard import routes
+from receiver.opencard.webhooks import OAUTH_FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from receiver.bootstrap.desired import Wanted
+    from receiver.bootstrap.match import Match
+    from receiver.bootstrap.stored import StoredWebhook, WebhookStore
+    from receiver.opencard.routes import Route
+    from receiver.opencard.webhooks import Organization, RegisteredWebhook, Webhooks
+
+OVERLAP: Final = timedelta(hours=24)
+"""How long a replaced secret, and replaced credentials, are good after OpenCard has taken the new ones."""
+ROUTES: Final[dict[Action, tuple[Route, ...]]] = {
+    Action.CREATE: (routes.CREATE_WEBHOOK,),
+    Action.UPDATE: (routes.UPDATE_WEBHOOK,),
+    Action.CHALLENGE: (routes.UPDATE_WEBHOOK,),
+    Action.DISABLE: (routes.UPDATE_WEBHOOK,),
+    Action.ADD_HEADER: (routes.CREATE_HEADER,),
+    Action.REPLACE_HEADER: (routes.DELETE_HEADER, routes.CREATE_HEADER),
+    Action.REMOVE_HEADER: (routes.DELETE_HEADER,),
+    Action.ADD_GROUP: (routes.CREATE_GROUP,),
+    Action.REMOVE_GROUP: (routes.DELETE_GROUP,),
+}
+"""Action → the routes that write for it: what a run's token is asked for follows from its plan."""
+
+
+def registration_fields(
+    webhook: StoredWebhook, flags: Mapping[str, bool], *, public_url: str, enabled: bool = True
+) -> dict[str, Any]:
+    """Return everything that OpenCard has to know of a webhook.
+
+    Always everything: whether a ``PUT`` leaves alone what it does not name is not documented.
+    """
+    credentials = webhook.credentials
+    proof: dict[str, str] = {}
+    match webhook.authentication_type:
+        case AuthenticationType.BASIC:
+            proof = {"basic_username": credentials.basic_username, "basic_password": credentials.basic_password}
+        case AuthenticationType.CUSTOM:
+            proof = {"custom_key": credentials.custom_key, "custom_value": credentials.custom_value}
+        case AuthenticationType.OAUTH:
+            proof = {
+                OAUTH_FIELDS["url"]: token_url(public_url),
+                OAUTH_FIELDS["client_id"]: credentials.oauth_client_id,
+                OAUTH_FIELDS["client_secret"]: credentials.oauth_client_secret,
+            }
+        case AuthenticationType.NONE:
+            pass
+    return {
+        "url": endpoint_url(public_url, webhook.endpoint_key),
+        "secret": webhook.secret,
+        "enabled": enabled,
+        "authentication_type": webhook.authentication_type.value,
+        **proof,
+        **flags,
+    }
+
+
+@dataclass(slots=True)
+class Applier:
+    """Carries out the changes of one organization, and keeps track of its webhook on both sides."""
+
+    api: Webhooks
+    store: WebhookStore
+    public_url: str
+    organization: Organization
+    reference_id: str
+    wanted: Wanted | None
+    stored: StoredWebhook | None
+    registered: RegisteredWebhook | None
+    surplus: Sequence[RegisteredWebhook] = ()
+
+    @classmethod
+    def of(
+        cls,
+        api: Webhooks,
+        store: WebhookStore,
+        public_url: str,
+        organization: Organization,
+        wanted: Wanted | None,
+        matched: Match,
+    ) -> Applier:
+        """Return an applier for an organization, which has a reference id."""
+        return cls(
+            api=api,
+            store=store,
+            public_url=public_url,
+            organization=organization,
+            reference_id=organization.reference_id or "",
+            wanted=wanted,
+            stored=matched.stored,
+            registered=matched.registered,
+            surplus=matched.surplus,
+        )
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Carry out *changes* in their order. Raises a ``ReceiverError``; what was done until then stays done."""
+        for change in changes:
+            match change.action:
+                case Action.CREATE:
+                    self._create()
+                case Action.UPDATE:
+                    self._update()
+                case Action.CHALLENGE:
+                    self._make_active()
+                case Action.DISABLE:
+                    self._disable(change)
+                case Action.ADD_HEADER | Action.REPLACE_HEADER:
+                    self._set_header(change)
+                case Action.REMOVE_HEADER:
+                    self._remove_header(change)
+                case Action.ADD_GROUP:
+                    self.api.add_group(self.organization.id, self._webhook.id, buyer_party=change.subject)
+                case Action.REMOVE_GROUP:
+                    self.api.remove_group(self.organization.id, self._webhook.id, _id(change))
+
+    def note_facts(self) -> None:
+        """Remember what OpenCard says of the webhook, where that is news."""
+        if self.stored is not None and self.registered is not None:
+            at_our_url = self.registered.url == endpoint_url(self.public_url, self.stored.endpoint_key)
+            active = self.registered.active if at_our_url else self.stored.active
+            self.store.note_facts(self.stored, organization_id=self.organization.id, active=active)
+
+    @property
+    def _webhook(self) -> RegisteredWebhook:
+        if self.registered is None:
+            raise AssertionError("a webhook is created before anything is added to it")
+        return self.registered
+
+    def _create(self) -> None:
+        stored = self.stored = self._prepared()
+        self.registered = self.api.create(self.organization.id, self._fields(stored))
+        self.stored = self.store.acknowledge(stored, opencard_webhook_id=self.registered.id, overlap=OVERLAP)
+        self._insist_on_active()
+
+    def _update(self) -> None:
+        stored = self.stored = self._prepared()
+        before = self._webhook
+        self.api.update(self.organization.id, before.id, self._fields(stored))
+        self.stored = self.store.acknowledge(stored, opencard_webhook_id=before.id, overlap=OVERLAP)
+        self.registered = self.api.get(self.organization.id, before.id)
+        if before.url != endpoint_url(self.public_url, stored.endpoint_key):
+            self._insist_on_active()
+
+    def _prepared(self) -> StoredWebhook:
+        """Return the stored webhook with everything that OpenCard shall hear of, committed."""
+        wanted = self._wanted
+        if self.stored is None:
+            return self.store.add(
+                organization_id=self.organization.id,
+                organization_reference_id=self.reference_id,
+                authentication_type=wanted.authentication_type,
+                given=wanted.credentials_given,
+                opencard_webhook_id=None if self.registered is None else self.registered.id,
+            )
+        if credentials_differ(wanted, self.stored):
+            return self.store.replace_credentials(self.stored, wanted.authentication_type, wanted.credentials_given)
+        return self.stored
+
+    def _insist_on_active(self) -> None:
+        """See that the challenge has passed; if not, have it repeated under a new URL."""
+        if self._webhook.active is not True:
+            self.registered = self.api.get(self.organization.id, self._webhook.id)
+        if self._webhook.active is False:
+            self._make_active()
+
+    def _make_active(self) -> None:
+        """Give an inactive webhook a new URL, which makes OpenCard ask again, once our end is known to answer."""
+        stored = self.stored
+        if stored is None:
+            raise AssertionError("a webhook is stored before it is registered")
+        wrong = challenge_endpoint(endpoint_url(self.public_url, stored.endpoint_key), stored.secret)
+        if wrong is not None:
+            raise OperationRefused(
+                f"webhook {self._webhook.id} is not active, and our own end fails: through PUBLIC_URL, {wrong}"
+            )
+        self.stored = stored = self.store.replace_endpoint_key(stored)
+        self.api.update(self.organization.id, self._webhook.id, self._fields(stored))
+        self.registered = self.api.get(self.organization.id, self._webhook.id)
+        if self.registered.active is not True:
+            raise OperationRefused(
+                f"webhook {self.registered.id} is not active, though our own end answers its challenge through "
+                f"PUBLIC_URL, and OpenCard was made to ask again: can OpenCard reach {self.public_url}?"
+            )
+
+    def _disable(self, change: Change) -> None:
+        known = [webhook for webhook in (self.registered, *self.surplus) if webhook is not None]
+        webhook = next(webhook for webhook in known if webhook.id == change.opencard_webhook_id)
+        if self.stored is not None and webhook is self.registered:
+            fields = registration_fields(self.stored, webhook.flags, public_url=self.public_url, enabled=False)
+        else:  # nobody's: its secret is not known
+            fields = {"url": webhook.url, "enabled": False, **webhook.flags}
+        self.api.update(self.organization.id, webhook.id, fields)
+
+    def _set_header(self, change: Change) -> None:
+        if change.action is Action.REPLACE_HEADER:
+            self.api.remove_header(self.organization.id, self._webhook.id, _id(change))
+        value = self._wanted.headers[change.subject]
+        self.api.add_header(self.organization.id, self._webhook.id, key=change.subject, value=value)
+        if self.stored is not None:
+            self.store.note_header(self.stored, change.subject, value)
+
+    def _remove_header(self, change: Change) -> None:
+        self.api.remove_header(self.organization.id, self._webhook.id, _id(change))
+        if self.stored is not None:
+            self.store.forget_header(self.stored, change.subject)
+
+    @property
+    def _wanted(self) -> Wanted:
+        if self.wanted is None:
+            raise AssertionError("nothing is registered for an organization that is left out")
+        return self.wanted
+
+    def _fields(self, stored: StoredWebhook) -> dict[str, Any]:
+        return registration_fields(stored, self._wanted.flags, public_url=self.public_url)
+
+
+def _id(change: Change) -> int | str:
+    if change.subject_id is None:
+        raise AssertionError("what is removed has an id")
+    return change.subject_id

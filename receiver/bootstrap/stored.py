@@ -1,0 +1,249 @@
+"""What this service knows of its webhooks, and each change to that: one function, one transaction, one commit.
+
+The order of these commits and of the calls to OpenCard is what makes an interrupted run harmless; see ``apply``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from receiver.bootstrap.secrets import new_credentials, new_endpoint_key, new_secret
+from receiver.deliveries.authentication import AuthenticationType, Credentials
+from receiver.deliveries.models import PreviousEndpointKey, Webhook, WebhookHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from sqlalchemy import ColumnElement, Connection, Engine
+    from sqlalchemy.orm import InstrumentedAttribute
+
+    from receiver.encryption import Encryption
+
+    Attribute = InstrumentedAttribute[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """A webhook in care, secrets decrypted."""
+
+    id: int
+    opencard_webhook_id: int | None
+    organization_id: int
+    organization_reference_id: str
+    endpoint_key: str
+    secret: str = field(repr=False)
+    authentication_type: AuthenticationType
+    credentials: Credentials
+    acknowledged: bool
+    """Whether OpenCard took secret and credentials as they stand here."""
+    rotating: bool
+    """Whether a previous secret is still good."""
+    active: bool | None
+    previous_keys: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class WebhookStore:
+    """The webhooks in care. Every method that changes something has committed when it returns."""
+
+    def __init__(self, engine: Engine, encryption: Encryption) -> None:
+        self._engine = engine
+        self._encryption = encryption
+
+    def all(self) -> list[StoredWebhook]:
+        """Return every webhook in care, oldest first."""
+        with self._engine.connect() as connection:
+            return self._read(connection)
+
+    def get(self, webhook_id: int) -> StoredWebhook:
+        """Return the webhook with this service's id."""
+        with self._engine.connect() as connection:
+            (webhook,) = self._read(connection, webhook_id)
+            return webhook
+
+    def add(
+        self,
+        *,
+        organization_id: int,
+        organization_reference_id: str,
+        authentication_type: AuthenticationType,
+        given: Mapping[str, str],
+        opencard_webhook_id: int | None = None,
+    ) -> StoredWebhook:
+        """Make a webhook with a new endpoint key, a new secret, and new credentials beside those that are *given*."""
+        credentials = new_credentials(authentication_type, given)
+        with self._engine.begin() as connection:
+            webhook_id = connection.execute(
+                insert(Webhook)
+                .values(
+                    opencard_webhook_id=opencard_webhook_id,
+                    organization_id=organization_id,
+                    organization_reference_id=organization_reference_id,
+                    endpoint_key=new_endpoint_key(),
+                    secret=self._encryption.encrypt(new_secret()),
+                    authentication_type=authentication_type.value,
+                    credentials=self._encrypted(credentials),
+                    oauth_client_id=credentials.oauth_client_id or None,
+                )
+                .returning(Webhook.id)
+            ).scalar_one()
+        return self.get(webhook_id)
+
+    def replace_credentials(
+        self, webhook: StoredWebhook, kind: AuthenticationType, given: Mapping[str, str]
+    ) -> StoredWebhook:
+        """Put new credentials beside the current ones, which stay good until OpenCard has taken the new."""
+        credentials = new_credentials(kind, given)
+        previous: dict[str, Any] = {}
+        if webhook.acknowledged:  # else OpenCard may never have heard of the current ones: what it has is the previous
+            previous = {
+                "previous_authentication_type": Webhook.authentication_type,
+                "previous_credentials": Webhook.credentials,
+                "previous_credentials_expires_at": None,
+            }
+        self._update(
+            webhook,
+            **previous,
+            authentication_type=kind.value,
+            credentials=self._encrypted(credentials),
+            oauth_client_id=credentials.oauth_client_id or None,
+            acknowledged_at=None,
+        )
+        return self.get(webhook.id)
+
+    def replace_secret(self, webhook: StoredWebhook) -> StoredWebhook:
+        """Put a new secret beside the current one, which stays good until OpenCard has taken the new, and then some."""
+        self._update(
+            webhook,
+            previous_secret=Webhook.secret,
+            previous_secret_expires_at=None,
+            secret=self._encryption.encrypt(new_secret()),
+            acknowledged_at=None,
+        )
+        return self.get(webhook.id)
+
+    def acknowledge(self, webhook: StoredWebhook, *, opencard_webhook_id: int, overlap: timedelta) -> StoredWebhook:
+        """Note that OpenCard has everything as it stands here; what it replaces is good for *overlap* from now on."""
+        until = func.now() + overlap
+        self._update(
+            webhook,
+            opencard_webhook_id=opencard_webhook_id,
+            acknowledged_at=func.now(),
+            previous_secret_expires_at=_ends(Webhook.previous_secret, Webhook.previous_secret_expires_at, until),
+            previous_credentials_expires_at=_ends(
+                Webhook.previous_authentication_type, Webhook.previous_credentials_expires_at, until
+            ),
+        )
+        return self.get(webhook.id)
+
+    def note_facts(self, webhook: StoredWebhook, *, organization_id: int, active: bool | None) -> None:
+        """Note what OpenCard says of the webhook at its current URL, unless that is known already.
+
+        Once it is active there, its previous endpoint keys are good no more.
+        """
+        ends = webhook.previous_keys if active else ()
+        if (organization_id, active) == (webhook.organization_id, webhook.active) and not ends:
+            return
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(Webhook)
+                .where(Webhook.id == webhook.id)
+                .values(organization_id=organization_id, active=active, updated_at=func.now())
+            )
+            connection.execute(delete(PreviousEndpointKey).where(PreviousEndpointKey.endpoint_key.in_(ends)))
+
+    def replace_endpoint_key(self, webhook: StoredWebhook) -> StoredWebhook:
+        """Give the webhook a new endpoint key; the current one stays good until it is active under the new."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(PreviousEndpointKey).values(endpoint_key=webhook.endpoint_key, webhook_id=webhook.id)
+            )
+            connection.execute(
+                update(Webhook)
+                .where(Webhook.id == webhook.id)
+                .values(endpoint_key=new_endpoint_key(), active=False, updated_at=func.now())
+            )
+        return self.get(webhook.id)
+
+    def note_header(self, webhook: StoredWebhook, key: str, value: str) -> None:
+        """Remember the value that a custom header was registered with."""
+        encrypted = self._encryption.encrypt(value)
+        with self._engine.begin() as connection:
+            connection.execute(
+                upsert(WebhookHeader)
+                .values(webhook_id=webhook.id, key=key, value=encrypted)
+                .on_conflict_do_update(index_elements=["webhook_id", "key"], set_={"value": encrypted})
+            )
+
+    def forget_header(self, webhook: StoredWebhook, key: str) -> None:
+        """Forget a custom header that is registered no more."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(WebhookHeader).where(
+                    WebhookHeader.webhook_id == webhook.id, func.lower(WebhookHeader.key) == key.lower()
+                )
+            )
+
+    def _update(self, webhook: StoredWebhook, **values: Any) -> None:  # noqa: ANN401 - of a row's columns
+        with self._engine.begin() as connection:
+            connection.execute(update(Webhook).where(Webhook.id == webhook.id).values(**values, updated_at=func.now()))
+
+    def _read(self, connection: Connection, webhook_id: int | None = None) -> list[StoredWebhook]:
+        webhooks = select(Webhook.__table__, _rotating().label("rotating"))
+        keys = select(PreviousEndpointKey.webhook_id, PreviousEndpointKey.endpoint_key)
+        headers = select(WebhookHeader.webhook_id, WebhookHeader.key, WebhookHeader.value)
+        if webhook_id is not None:
+            webhooks = webhooks.where(Webhook.id == webhook_id)
+            keys = keys.where(PreviousEndpointKey.webhook_id == webhook_id)
+            headers = headers.where(WebhookHeader.webhook_id == webhook_id)
+        previous_keys = connection.execute(keys.order_by(PreviousEndpointKey.replaced_at)).all()
+        registered_headers = connection.execute(headers).all()
+        return [
+            self._decrypted(
+                dict(row),
+                tuple(key for owner, key in previous_keys if owner == row["id"]),
+                {key: value for owner, key, value in registered_headers if owner == row["id"]},
+            )
+            for row in connection.execute(webhooks.order_by(Webhook.id)).mappings()
+        ]
+
+    def _decrypted(
+        self, row: Mapping[str, Any], previous_keys: tuple[str, ...], headers: Mapping[str, bytes]
+    ) -> StoredWebhook:
+        decrypt = self._encryption.decrypt
+        stored = row["credentials"]
+        return StoredWebhook(
+            id=row["id"],
+            opencard_webhook_id=row["opencard_webhook_id"],
+            organization_id=row["organization_id"],
+            organization_reference_id=row["organization_reference_id"],
+            endpoint_key=row["endpoint_key"],
+            secret=decrypt(row["secret"]),
+            authentication_type=AuthenticationType(row["authentication_type"]),
+            credentials=Credentials() if stored is None else Credentials(**msgspec.json.decode(decrypt(stored))),
+            acknowledged=row["acknowledged_at"] is not None,
+            rotating=bool(row["rotating"]),
+            active=row["active"],
+            previous_keys=previous_keys,
+            headers={key: decrypt(value) for key, value in headers.items()},
+        )
+
+    def _encrypted(self, credentials: Credentials) -> bytes | None:
+        given = {name: value for name, value in asdict(credentials).items() if value}
+        return self._encryption.encrypt(msgspec.json.encode(given).decode()) if given else None
+
+
+def _ends(previous: Attribute, expires_at: Attribute, until: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the end of what is *previous*, if it is open still: an earlier replacement keeps its own."""
+    return case((previous.is_not(None) & expires_at.is_(None), until), else_=expires_at)
+
+
+def _rotating() -> ColumnElement[bool]:
+    expires_at = Webhook.previous_secret_expires_at
+    return Webhook.previous_secret.is_not(None) & (expires_at.is_(None) | (expires_at > func.now()))

@@ -1,0 +1,140 @@
+"""``receiver bootstrap``: the webhooks at OpenCard, brought to what is wanted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from receiver.bootstrap.desired import read_configuration
+from receiver.bootstrap.run import Bootstrap, Options, Result, as_fields
+from receiver.cli.output import json_option, print_json, print_rows, progress_bar, words
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.logs import configure_logs
+from receiver.opencard.auth import Access
+from receiver.settings import REQUIRED_FOR_API, load_settings
+
+if TYPE_CHECKING:
+    from receiver.bootstrap.plan import Change, Difference
+
+DEFAULT_CONFIGURATION: Final = Path("webhooks.toml")
+
+
+def configuration_option(command: Any) -> Any:  # noqa: ANN401 - click's decorators
+    """Add ``--config`` to a command, as the argument *config*."""
+    return click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="What is wanted, as webhooks.example.toml describes.  [default: webhooks.toml, if there is one]",
+    )(command)
+
+
+def configuration_path(config: Path | None) -> Path | None:
+    """Return the file to read: the one that was named, else the default one if it is there."""
+    if config is None and DEFAULT_CONFIGURATION.exists():
+        return DEFAULT_CONFIGURATION
+    return config
+
+
+@click.command()
+@configuration_option
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing anywhere.")
+@click.option("--check", is_flag=True, help="The same for machines: exit 1 when something is not as wanted.")
+@click.option("--organization", "only", metavar="REF", multiple=True, help="Only this one; may be given several times.")
+@click.option("--prune", is_flag=True, help="Also remove what the file does not name, and disable who is left out.")
+@json_option
+def bootstrap(
+    config: Path | None, dry_run: bool, check: bool, only: tuple[str, ...], prune: bool, as_json: bool
+) -> None:
+    """Register a webhook for every organization of the account.
+
+    May be run at any time: it finds what is registered, changes what is not as wanted, and says so. Without a file
+    each organization gets all events, with basic authentication under credentials that are made for it.
+
+    Example: receiver bootstrap --dry-run
+    """
+    settings = load_settings(os.environ, required=REQUIRED_FOR_API)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configuration = read_configuration(configuration_path(config), os.environ)
+    engine = engine_for(settings.database_url, application="bootstrap")
+    try:
+        with progress_bar() as progress:
+            result = Bootstrap(
+                engine, Encryption(settings.encryption_keys), Access.of(settings), settings.public_url
+            ).run(configuration, Options(write=not (dry_run or check), prune=prune, only=only), progress)
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json(_as_document(result))
+    else:
+        _print(result, planned=dry_run or check)
+    sys.exit(1 if result.failures or (check and result.drift) else 0)
+
+
+def _as_document(result: Result) -> dict[str, object]:
+    return {
+        "organizations": result.organizations,
+        "left_out": result.left_out,
+        "changes": [as_fields(organization, change) for organization, change in result.changes],
+        "drift": result.drift,
+        "failures": result.failures,
+    }
+
+
+def _print(result: Result, *, planned: bool) -> None:
+    if result.changes:
+        print_rows(
+            [
+                {
+                    "organization": organization.reference_id,
+                    "at": change.opencard_webhook_id,
+                    "action": change.action.value,
+                    "what": _in_words(change),
+                }
+                for organization, change in result.changes
+            ],
+            {"organization": "organization", "at": "at OpenCard", "action": "action", "what": "what"},
+            empty="",
+        )
+        click.echo()
+    for failure in result.failures:
+        whose = failure.organization_reference_id or f"with OpenCard's id {failure.organization_id}"
+        click.echo(f"organization {whose}: {failure.error}", err=True)
+    click.echo(_summary(result, planned=planned))
+
+
+def _in_words(change: Change) -> str:
+    return "; ".join(map(_difference, change.differences))
+
+
+def _difference(difference: Difference) -> str:
+    if difference.registered is None:
+        return f"{difference.field} {words(difference.desired)}"
+    if difference.desired is None:
+        return f"{difference.field} {words(difference.registered)} → none"
+    if difference.registered == difference.desired:
+        return f"{difference.field} is another"
+    return f"{difference.field} {words(difference.registered)} → {words(difference.desired)}"
+
+
+def _summary(result: Result, *, planned: bool) -> str:
+    touched = len({organization.id for organization, _ in result.changes})
+    said = [_count(result.organizations, "organization")]
+    if result.left_out:
+        said.append(f"{result.left_out} left out")
+    if result.changes:
+        verb = "to make" if planned else "made"
+        said.append(f"{_count(len(result.changes), 'change')} {verb} for {_count(touched, 'organization')}")
+    if result.failures:
+        said.append(f"{len(result.failures)} failed")
+    if not result.drift:
+        said.append("all as wanted")
+    return ", ".join(said)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,18 @@
+"""How long work tells how far it is; what is made of it, a bar for one, is the caller's business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What work tells while it runs; may be called from several threads."""
+
+    stage: Callable[[str], None] = lambda _words: None
+    total: Callable[[int], None] = lambda _number: None
+    advance: Callable[[], None] = lambda: None
