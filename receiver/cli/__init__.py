@@ -14,6 +14,7 @@ from receiver.errors import ConfigurationError, OperationRefused, ReceiverError
 
 COMMANDS: Final = {
     "db": "receiver.cli.db:db",
+    "bootstrap": "receiver.cli.bootstrap:bootstrap",
     "webhooks": "receiver.cli.webhooks:webhooks",
     "worker": "receiver.cli.processes:worker",
     "scheduler": "receiver.cli.processes:scheduler",
