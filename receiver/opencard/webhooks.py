@@ -5,6 +5,7 @@ What is not documented is read tolerantly: a field that an answer does not tell 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -13,7 +14,6 @@ from receiver.opencard import routes
 from receiver.opencard.client import Answer, once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Self
 
     from receiver.opencard.client import OpenCard
@@ -59,13 +59,13 @@ class RegisteredWebhook(Answer, frozen=True):
     basic_username: str | None = None
     custom_key: str | None = None
     flags: Mapping[str, bool] = {}
-    """Every boolean field but the two above: which events are switched on."""
+    """Every field that says yes or no but the two above: which events are switched on."""
 
     @classmethod
     def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
         """Return the webhook in an answer, its flags gathered. Raises ``msgspec.ValidationError``."""
         fields = msgspec.convert(item, dict[str, Any])
-        flags = {name: value for name, value in fields.items() if isinstance(value, bool) and name not in NO_FLAGS}
+        flags = {name: bool(value) for name, value in fields.items() if value in (0, 1) and name not in NO_FLAGS}
         return msgspec.convert({**fields, "flags": flags}, cls, strict=False)
 
 
