@@ -16,7 +16,9 @@ class Encryption:
     """Encrypts under the newest key, decrypts under any of them."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        fernets = [Fernet(key) for key in keys]
+        self._newest = fernets[0]
+        self._fernet = MultiFernet(fernets)
 
     def encrypt(self, text: str) -> bytes:
         """Return *text*, encrypted, as it is stored in a ``bytea`` column."""
@@ -30,9 +32,31 @@ class Encryption:
         try:
             return self._fernet.decrypt(stored).decode()
         except InvalidToken:
-            raise ConfigurationError(
-                ["ENCRYPTION_KEYS is wrong: no key in it decrypts what is stored; add the key that was in use before"]
-            ) from None
+            raise _no_key_fits() from None
+
+    def renew(self, stored: bytes) -> bytes:
+        """Return *stored* as it is under the newest key, for the same text.
+
+        Raises ``ConfigurationError`` when no key fits.
+        """
+        try:
+            return self._fernet.rotate(stored)
+        except InvalidToken:
+            raise _no_key_fits() from None
+
+    def is_newest(self, stored: bytes) -> bool:
+        """Return whether *stored* is under the newest key."""
+        try:
+            self._newest.decrypt(stored)
+        except InvalidToken:
+            return False
+        return True
 
     def __repr__(self) -> str:
         return "Encryption(***)"
+
+
+def _no_key_fits() -> ConfigurationError:
+    return ConfigurationError(
+        ["ENCRYPTION_KEYS is wrong: no key in it decrypts what is stored; add the key that was in use before"]
+    )

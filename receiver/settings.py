@@ -31,6 +31,8 @@ REQUIRED: Final = frozenset({"DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "ENCRYPT
 """What every process of the service needs."""
 REQUIRED_FOR_DATABASE: Final = frozenset({"DATABASE_URL"})
 """What ``receiver db`` needs: migrations run before anything else is set up."""
+REQUIRED_FOR_KEYS: Final = frozenset({"DATABASE_URL", "ENCRYPTION_KEYS"})
+"""What ``receiver keys`` needs."""
 REQUIRED_FOR_API: Final = REQUIRED | {"OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"}
 """What the commands need that call OpenCard's API."""
 MINIMUM_SECRET_KEY_LENGTH: Final = 32
@@ -86,6 +88,19 @@ def load_settings(environ: Mapping[str, str], *, required: Collection[str] = REQ
 
     Raises ``ConfigurationError`` with one line for each variable that is missing (of *required*) or wrong.
     """
+    settings, problems = read_settings(environ, required=required)
+    if problems:
+        raise ConfigurationError(list(problems.values()))
+    return settings
+
+
+def read_settings(
+    environ: Mapping[str, str], *, required: Collection[str] = REQUIRED
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings as far as they can be read, and the problems: variable → one line that names it.
+
+    A variable with a problem has its default in the settings; of one without, that is nothing.
+    """
     reader = _Reader(environ, required)
     settings = Settings(
         database_url=reader.read("DATABASE_URL", _database_url, default=""),
@@ -110,11 +125,11 @@ def load_settings(environ: Mapping[str, str], *, required: Collection[str] = REQ
         log_level=reader.read("LOG_LEVEL", _log_level, default="INFO"),
         log_format=reader.read("LOG_FORMAT", _one_of(LogFormat), default=LogFormat.JSON),
     )
-    if settings.ops_users and not settings.secret_key and not reader.named("SECRET_KEY"):
-        reader.problems.append("SECRET_KEY is missing: the console (OPS_USERS is set) signs its sessions with it")
-    if reader.problems:
-        raise ConfigurationError(reader.problems)
-    return settings
+    if settings.ops_users and not settings.secret_key:
+        reader.problems.setdefault(
+            "SECRET_KEY", "SECRET_KEY is missing: the console (OPS_USERS is set) signs its sessions with it"
+        )
+    return settings, reader.problems
 
 
 class _Reader:
@@ -123,22 +138,19 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str], required: Collection[str]) -> None:
         self._environ = environ
         self._required = required
-        self.problems: list[str] = []
+        self.problems: dict[str, str] = {}
 
     def read(self, name: str, parse: Callable[[str], T], *, default: T) -> T:
         text = self._environ.get(name, "").strip()
         if not text:
             if name in self._required:
-                self.problems.append(f"{name} is missing: set it as .env.example describes")
+                self.problems[name] = f"{name} is missing: set it as .env.example describes"
             return default
         try:
             return parse(text)
         except ValueError as error:
-            self.problems.append(f"{name} is wrong: {error}")
+            self.problems[name] = f"{name} is wrong: {error}"
             return default
-
-    def named(self, name: str) -> bool:
-        return any(problem.startswith(name) for problem in self.problems)
 
 
 # The parsers. Their errors never repeat the value where it can hold a secret.

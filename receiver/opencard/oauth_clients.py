@@ -58,7 +58,7 @@ def get_client(api: OpenCard, client: str) -> OAuthClient:
 def create_client(api: OpenCard, *, name: str, scopes: Iterable[str]) -> OAuthClient:
     """Make an OAuth client; its secret is in the answer and comes never again. Never repeated when in doubt."""
     try:
-        return api.call(routes.CREATE_CLIENT, OAuthClient, fields={"name": name, "scopes": sorted(scopes)})
+        return api.call(routes.CREATE_CLIENT, OAuthClient, fields={"name": name, "scopes": sorted(set(scopes))})
     except OutcomeUnknown as unknown:
         raise OutcomeUnknown(
             f"{str(unknown).removesuffix(HINTS[OutcomeUnknown])}receiver clients list shows whether it was made all "
@@ -68,4 +68,4 @@ def create_client(api: OpenCard, *, name: str, scopes: Iterable[str]) -> OAuthCl
 
 def set_scopes(api: OpenCard, client: str, scopes: Iterable[str]) -> None:
     """Give an OAuth client exactly *scopes*."""
-    api.send(routes.UPDATE_CLIENT, fields={"scopes": sorted(scopes)}, client=client)
+    api.send(routes.UPDATE_CLIENT, fields={"scopes": sorted(set(scopes))}, client=client)

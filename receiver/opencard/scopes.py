@@ -117,8 +117,9 @@ def scopes_for(command: str) -> frozenset[str]:
     Raises ``OperationRefused`` for a command that needs none, with the nearest ones that do.
     """
     if command not in commands():
-        near = difflib.get_close_matches(command, commands(), n=3) or commands()
-        raise OperationRefused(f"{command!r} is no command that needs scopes; these are: {', '.join(near)}")
+        near = difflib.get_close_matches(command, commands(), n=3)
+        said = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(commands())}"
+        raise OperationRefused(f"{command!r} is no command that needs scopes: {said}")
     return frozenset().union(*(need.scopes for need in NEEDS if need.command == command))
 
 

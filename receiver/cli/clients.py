@@ -1,0 +1,171 @@
+"""``receiver clients``: the account's OAuth clients."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.errors import OperationRefused, UnreadableAnswer
+from receiver.logs import configure_logs
+from receiver.opencard.auth import Access
+from receiver.opencard.client import OpenCard
+from receiver.opencard.oauth_clients import create_client, get_client, list_clients, set_scopes
+from receiver.opencard.scopes import RECOMMENDED, check_known, scopes_for
+from receiver.opencard.secret_file import secret_file
+from receiver.opencard.tokens import StoredTokens
+from receiver.settings import REQUIRED_FOR_API, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAKE_ANOTHER: Final = "remove it in the dashboard, and make another"
+CLIENT_COLUMNS: Final = {"id": "id", "client_id": "client id", "name": "name", "scopes": "scopes"}
+
+
+@click.group()
+def clients() -> None:
+    """Manage the OAuth clients of the account at OpenCard."""
+
+
+@contextmanager
+def _api_of(command: str) -> Iterator[OpenCard]:
+    """Return OpenCard's API, with a token of just the scopes of *command*."""
+    settings = load_settings(os.environ, required=REQUIRED_FOR_API)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    engine = engine_for(settings.database_url, application="command")
+    try:
+        tokens = StoredTokens(engine, Encryption(settings.encryption_keys))
+        with OpenCard(Access.of(settings), scopes_for(command), tokens) as api:
+            yield api
+    finally:
+        engine.dispose()
+
+
+def _known(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        check_known(names)
+    except OperationRefused as unknown:
+        raise click.BadParameter(str(unknown)) from None
+    return names
+
+
+def _needed(_context: click.Context, _parameter: click.Parameter, commands: tuple[str, ...]) -> frozenset[str]:
+    try:
+        return frozenset[str]().union(*(scopes_for(command) for command in commands))
+    except OperationRefused as unknown:
+        raise click.BadParameter(str(unknown)) from None
+
+
+@clients.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the OAuth clients of the account, and the scopes of each. Secrets are never shown.
+
+    Example: receiver clients list
+    """
+    with _api_of("clients list") as api:
+        found = [dict(client.as_fields()) for client in list_clients(api)]
+    if as_json:
+        print_json(found)
+    else:
+        rows = [{**fields, "scopes": " ".join(fields["scopes"])} for fields in found]
+        print_rows(rows, CLIENT_COLUMNS, empty="the account has no OAuth client")
+
+
+@clients.command("create")
+@click.option("--name", required=True, help="What the client is called at OpenCard.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", callback=_known, help="A scope; may be repeated.")
+@click.option("--recommended", is_flag=True, help="The scopes that OpenCard recommends to start an EMS with.")
+@click.option(
+    "--for",
+    "needed",
+    multiple=True,
+    metavar="COMMAND",
+    callback=_needed,
+    help="All scopes that a command may need, such as bootstrap or reconcile; may be repeated.",
+)
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    help="A new file for the secret, which is then readable by its owner only. Without it a terminal shows the secret.",
+)
+@json_option
+def create_command(
+    name: str,
+    scopes: tuple[str, ...],
+    recommended: bool,
+    needed: frozenset[str],
+    secret_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an OAuth client. OpenCard tells its secret once: keep it.
+
+    Example: receiver clients create --name receiver --for bootstrap --for reconcile --secret-file client-secret
+    """
+    wanted = {*scopes, *(RECOMMENDED if recommended else ()), *needed}
+    if not wanted:
+        raise click.UsageError("say which scopes it gets: --scope, --recommended or --for; receiver scopes lists them")
+    if secret_file is None and (as_json or not sys.stdout.isatty()):
+        raise click.UsageError(
+            "--secret-file is missing: OpenCard tells the secret once; a terminal shows it, and JSON never does"
+        )
+    with _api_of("clients create") as api, _kept(secret_file) as keep:
+        client = create_client(api, name=name, scopes=wanted)
+        if client.secret is None:
+            raise UnreadableAnswer(f"OpenCard made the client {client.id} without telling its secret; {MAKE_ANOTHER}")
+        try:
+            keep(client.secret)
+        except OSError as error:
+            raise OperationRefused(
+                f"the client {client.id} was made, but {secret_file} cannot be written ({error.strerror}): its secret "
+                f"is lost; {MAKE_ANOTHER}"
+            ) from None
+    fields = client.as_fields()
+    if as_json:
+        print_json({**fields, "secret_file": str(secret_file)})
+    else:
+        told = {"secret": client.secret} if secret_file is None else {"secret_file": secret_file}
+        print_fields({**fields, "scopes": " ".join(client.scope_names), **told})
+
+
+@contextmanager
+def _kept(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Make the file for the secret, if there is to be one, and yield what writes it."""
+    if path is None:
+        yield lambda _secret: None
+        return
+    with ExitStack() as stack:
+        try:
+            keep = stack.enter_context(secret_file(path))
+        except OSError as error:
+            raise click.BadParameter(f"{path} cannot be made: {error.strerror}", param_hint="--secret-file") from None
+        yield keep
+
+
+@clients.command("set-scopes")
+@click.argument("client_id")
+@click.argument("scopes", metavar="SCOPE...", nargs=-1, required=True, callback=_known)
+@json_option
+def set_scopes_command(client_id: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Give an OAuth client these scopes in place of its own. CLIENT_ID is the id that receiver clients list shows.
+
+    Tokens that were given out before keep their scopes.
+
+    Example: receiver clients set-scopes 42 webhooks-read webhook-events-read
+    """
+    with _api_of("clients set-scopes") as api:
+        before = set(get_client(api, client_id).scope_names)
+        set_scopes(api, client_id, scopes)
+    changes: dict[str, Any] = {"added": sorted(set(scopes) - before), "removed": sorted(before - set(scopes))}
+    if as_json:
+        print_json({"id": client_id, "scopes": sorted(set(scopes)), **changes})
+    else:
+        print_fields({name: " ".join(names) or "none" for name, names in changes.items()})

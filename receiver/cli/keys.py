@@ -1,0 +1,62 @@
+"""``receiver keys``: the keys that secrets are stored under."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from receiver.cli.output import json_option, print_json, print_rows
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.ops.keys import rotate_keys
+from receiver.settings import REQUIRED_FOR_KEYS, load_settings
+
+
+@click.group()
+def keys() -> None:
+    """Renew the encryption of what is stored."""
+
+
+@keys.command("rotate")
+@json_option
+def rotate(as_json: bool) -> None:
+    """Encrypt everything anew that is not under the newest key, the first in ENCRYPTION_KEYS.
+
+    Put the new key in front of the others for every process, and restart them; then run this. When it exits 0, the
+    older keys may go. It is safe beside running processes, and may be interrupted and run again.
+
+    A value that no key decrypts stays as it is; its column is named, and the exit code is 1.
+
+    Example: receiver keys rotate
+    """
+    settings = load_settings(os.environ, required=REQUIRED_FOR_KEYS)
+    engine = engine_for(settings.database_url, application="command")
+    try:
+        found = rotate_keys(engine, Encryption(settings.encryption_keys))
+    finally:
+        engine.dispose()
+    rows = [
+        {
+            "table": state.table,
+            "column": state.column,
+            "renewed": state.older,
+            "newest": state.newest,
+            "unreadable": state.unreadable,
+        }
+        for state in found
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        headings = {"renewed": "renewed", "newest": "under the newest before", "unreadable": "unreadable"}
+        print_rows(rows, {"table": "table", "column": "column", **headings}, empty="nothing is encrypted")
+    unreadable = [state for state in found if state.unreadable]
+    for state in unreadable:
+        click.echo(
+            f"receiver: {state.name}: no key in ENCRYPTION_KEYS decrypts {state.unreadable} of its values, which stay "
+            "as they are: add the key that was in use before, at the end, and run receiver keys rotate again",
+            err=True,
+        )
+    sys.exit(1 if unreadable else 0)

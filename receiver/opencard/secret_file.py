@@ -1,0 +1,34 @@
+"""A file for a secret that is told only once: there before the secret is, and readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MODE: Final = 0o600
+
+
+@contextmanager
+def secret_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Make the file *path* and yield what writes the secret into it; it is removed again if the block fails.
+
+    Raises ``OSError`` when it cannot be made, or is there already, before the block begins.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        try:
+            os.fchmod(descriptor, MODE)  # whatever the umask says
+
+            def write(secret: str) -> None:
+                file.write(secret + "\n")
+                file.flush()
+
+            yield write
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
