@@ -1,8 +1,9 @@
-"""``receiver sandbox``: a local OpenCard."""
+"""``receiver sandbox``: a local OpenCard: its API, or only its deliveries."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,8 @@ import stamina
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.sandbox.accounts import Tally
 from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.provider import RECOMMENDED, SCOPES, Behaviour, Provider, environment
+from receiver.sandbox.provider.run import Stream, numbered, serve_until_stopped
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import tell
@@ -21,13 +24,21 @@ from receiver.sandbox.story import tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from receiver.sandbox.provider import Client
+
 
 SHARE = click.FloatRange(0, 1)
 
 
 @click.command()
 @click.option("--url", help="The endpoint to deliver to.")
-@click.option("--organization", metavar="REF", help="The EMS's own id of its organization.")
+@click.option(
+    "--organization",
+    "references",
+    metavar="REF",
+    multiple=True,
+    help="The EMS's own id of the organization; of each there is, where the API is served.",
+)
 @click.option("--secret", help="Its secret; deliveries are signed with it.")
 @click.option("--authentication-type", type=click.Choice(["none", "basic", "custom"]), default="none")
 @click.option("--basic-username", help="For basic.")
@@ -40,7 +51,22 @@ SHARE = click.FloatRange(0, 1)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A JSON list of webhooks with these fields, in place of the options above.",
 )
-@click.option("--purchases", type=click.IntRange(min=0), default=100, show_default=True, help="How many to tell of.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="Where the API listens.")
+@click.option("--organizations", type=click.IntRange(min=0), help="How many there are: org-001, ...  [default: 3]")
+@click.option(
+    "--per-page", type=click.IntRange(min=1), default=15, show_default=True, help="Items on a page of a list."
+)
+@click.option("--account-id", type=click.IntRange(min=1), default=1, show_default=True, help="The partner account.")
+@click.option("--client-id", default="sandbox", show_default=True, help="The OAuth client.")
+@click.option("--client-secret", help="Its secret; generated unless given.")
+@click.option("--scopes", help="What the client may ask for: a list, or recommended.  [default: every scope]")
+@click.option(
+    "--purchases",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="How many to tell of; with 0 the API is only served.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
 @click.option("--repeat", is_flag=True, help="Go on with the next seed, until Ctrl+C.")
 @click.option(
@@ -56,7 +82,7 @@ SHARE = click.FloatRange(0, 1)
 @json_option
 def sandbox(
     url: str | None,
-    organization: str | None,
+    references: tuple[str, ...],
     secret: str | None,
     authentication_type: Literal["none", "basic", "custom"],
     basic_username: str | None,
@@ -64,6 +90,13 @@ def sandbox(
     custom_key: str | None,
     custom_value: str | None,
     webhooks_file: Path | None,
+    port: int,
+    organizations: int | None,
+    per_page: int,
+    account_id: int,
+    client_id: str,
+    client_secret: str | None,
+    scopes: str | None,
     purchases: int,
     seed: int,
     repeat: bool,
@@ -75,39 +108,87 @@ def sandbox(
     bursts: float,
     as_json: bool,
 ) -> None:
-    """Be OpenCard: deliver a life-like stream of events.
+    """Be OpenCard: serve its API, and deliver a life-like stream of events.
 
-    Each is signed, and sent until it is answered 200: card holders, purchases through all their states, receipts,
-    VAT, items and CO2, over compressed time and with the faults that are asked for. Exits 1 when one was given up.
+    Until Ctrl+C, the API answers on this machine, and webhooks that are registered there are told of card holders,
+    purchases through all their states, receipts, VAT, items and CO2, over compressed time and with the faults that
+    are asked for. What to tell the receiver is printed first.
+
+    With --url or --webhooks there is no API: the stream goes there, each event signed and sent until it is answered
+    200, and what came of it is printed in the end. Exits 1 when one was given up.
+
+    Example: receiver sandbox --organizations 20 --repeat --compression 7200
 
     Example: receiver sandbox --url http://127.0.0.1:8000/hooks/opencard/KEY --organization acme --secret TEXT
     """
+    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
+    stream = Stream(
+        purchases=purchases,
+        seed=seed,
+        repeat=repeat,
+        faults=Faults(duplicates=duplicates, disorder=disorder, lost_answers=lost_answers, bursts=bursts),
+        compression=compression,
+        connections=connections,
+    )
     if webhooks_file is not None:
-        webhooks = _read_registrations(webhooks_file)
-    elif url and organization and secret:
+        _deliver(_read_registrations(webhooks_file), stream, as_json=as_json)
+    elif url is None and secret is None:
+        if references and organizations is not None:
+            raise click.UsageError("give --organization or --organizations, not both")
+        provider = Provider(Behaviour(per_page=per_page))
+        for reference in references or numbered(3 if organizations is None else organizations):
+            provider.state.add_organization(reference, account_id=account_id)
+        client = provider.clients.add(client_id, account_id=account_id, scopes=_scopes(scopes), secret=client_secret)
+        _serve(provider, client, stream, port=port, as_json=as_json)
+    elif url and secret and len(references) == 1:
         try:
-            webhooks = [
-                Registration(
-                    url=url,
-                    secret=secret,
-                    organization_reference_id=organization,
-                    authentication_type=authentication_type,
-                    basic_username=basic_username,
-                    basic_password=basic_password,
-                    custom_key=custom_key,
-                    custom_value=custom_value,
-                )
-            ]
+            webhook = Registration(
+                url=url,
+                secret=secret,
+                organization_reference_id=references[0],
+                authentication_type=authentication_type,
+                basic_username=basic_username,
+                basic_password=basic_password,
+                custom_key=custom_key,
+                custom_value=custom_value,
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+        _deliver([webhook], stream, as_json=as_json)
     else:
-        raise click.UsageError("give --url, --organization and --secret, or --webhooks FILE")
-    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
-    faults = Faults(duplicates=duplicates, disorder=disorder, lost_answers=lost_answers, bursts=bursts)
+        raise click.UsageError("give --url, --secret and one --organization, or --webhooks FILE, or none of them")
+
+
+def _serve(provider: Provider, client: Client, stream: Stream, *, port: int, as_json: bool) -> None:
+    def started(url: str) -> None:
+        variables = environment(url, client)
+        if as_json:
+            print_json(variables)
+        else:
+            for name, value in variables.items():
+                click.echo(f"export {name}={shlex.quote(value)}")
+
+    tally = Tally()
+    asyncio.run(serve_until_stopped(provider, stream, port=port, started=started, tally=tally))
+    if stream.purchases and not as_json:
+        click.echo()
+        _print(tally, as_json=False)
+
+
+def _scopes(given: str | None) -> tuple[str, ...]:
+    if given is None:
+        return SCOPES
+    scopes = RECOMMENDED if given == "recommended" else tuple(given.replace(",", " ").split())
+    if unknown := set(scopes) - set(SCOPES):
+        raise click.UsageError(f"--scopes: OpenCard has no {', '.join(sorted(unknown))}")
+    return scopes
+
+
+def _deliver(webhooks: Sequence[Registration], stream: Stream, *, as_json: bool) -> None:
     tally = Tally()
     try:
-        for number in count(seed) if repeat else (seed,):
-            _deliver(webhooks, purchases, number, faults, compression, connections, tally)
+        for seed in count(stream.seed) if stream.repeat else (stream.seed,):
+            _deliver_story(webhooks, stream, seed, tally)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
     _print(tally, as_json=as_json)
@@ -115,23 +196,15 @@ def sandbox(
         raise click.exceptions.Exit(1)
 
 
-def _deliver(
-    webhooks: Sequence[Registration],
-    purchases: int,
-    seed: int,
-    faults: Faults,
-    compression: float | None,
-    connections: int,
-    tally: Tally,
-) -> None:
+def _deliver_story(webhooks: Sequence[Registration], stream: Stream, seed: int, tally: Tally) -> None:
     organizations = [webhook.organization_reference_id for webhook in webhooks]
-    story = tell(seed=seed, organizations=organizations, purchases=purchases)
+    story = tell(seed=seed, organizations=organizations, purchases=stream.purchases)
     asyncio.run(
         deliver_all(
-            schedule(story.told, faults, seed),
+            schedule(story.told, stream.faults, seed),
             webhooks,
-            connections=connections,
-            compression=compression,
+            connections=stream.connections,
+            compression=stream.compression,
             tally=tally,
         )
     )

@@ -10,9 +10,12 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``enrichments``   its receipt, VAT, items and CO2
 - ``faults``        ``schedule``: the story with duplicates, disorder, lost answers and bursts
 - ``sender``        ``deliver_all`` and ``challenge``: over real HTTP, signed, retried, accounted for
+- ``challenge``     the question to a webhook, and the judgement of its answer
+- ``bearers``       tokens for webhooks that are authenticated by OAuth
 - ``registration``  what OpenCard knows of a webhook, and the headers that follow from it
 - ``accounts``      what came of the attempts
 - ``signing``       the signature
+- ``provider``      the HTTP API (tokens, webhooks, delivery log), and deliveries to what is registered there
 
 Around it, a whole receiver on this machine:
 

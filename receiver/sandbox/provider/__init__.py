@@ -22,13 +22,16 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``shown``           how the other things are shown
 - ``pages``           lists in pages
 - ``events``          events and their flags
+- ``delivery``        ``deliver_story``: to each webhook what it wants, every attempt into its log
 - ``send_test``       test deliveries
+- ``run``             ``serve_until_stopped``: the API and a stream of stories, for ``receiver sandbox``
 - ``faults``          what goes wrong, on demand
 - ``requests``        what was asked
 - ``control``         faults and requests over HTTP, for a sandbox in another process
 - ``refusals``        errors and their statuses
 """
 
+from receiver.sandbox.provider.delivery import Delivered, deliver_story, meant_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.faults import ApiFault
 from receiver.sandbox.provider.provider import Behaviour, Provider, environment
 from receiver.sandbox.provider.requests import SeenRequest
@@ -42,6 +45,7 @@ __all__ = [
     "ApiFault",
     "Behaviour",
     "Client",
+    "Delivered",
     "Group",
     "Header",
     "LogEntry",
@@ -50,6 +54,10 @@ __all__ = [
     "SeenRequest",
     "Token",
     "Webhook",
+    "deliver_story",
     "environment",
+    "meant_for",
+    "ready_webhooks",
+    "reference_ids",
     "serving",
 ]

@@ -1,0 +1,133 @@
+"""Delivers a story to what is registered: to each webhook what it wants, and every attempt into its log."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.sandbox.accounts import Attempt, Tally
+from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.provider.refusals import Refused
+from receiver.sandbox.sender import deliver_all
+from receiver.sandbox.story import Story
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from receiver.sandbox.provider.provider import Provider
+    from receiver.sandbox.provider.resources import Organization, Webhook
+    from receiver.sandbox.registration import Registration
+    from receiver.sandbox.told import Told
+
+NO_FAULTS: Final = Faults()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What was meant, and what came of it."""
+
+    tally: Tally
+    meant: Mapping[int, tuple[Told, ...]]
+    """Webhook id → the events that were for it, in true order, each once."""
+
+    def story(self) -> Story:
+        """Return the story that the receiver was told: what was meant for any webhook, each event once."""
+        told = {event: None for events in self.meant.values() for event in events}
+        return Story(tuple(sorted(told, key=lambda event: event.at)))
+
+
+def ready_webhooks(provider: Provider) -> list[Webhook]:
+    """Return the webhooks that take deliveries now: active and enabled."""
+    return [webhook for webhook in provider.state.webhooks() if _is_ready(webhook)]
+
+
+def reference_ids(provider: Provider, webhooks: Iterable[Webhook]) -> list[str]:
+    """Return the EMS's ids of the organizations of *webhooks*, each once: whom to tell a story of."""
+    return list(dict.fromkeys(_owner(provider, webhook).reference_id for webhook in webhooks))
+
+
+def meant_for(provider: Provider, webhook: Webhook, told: Iterable[Told]) -> tuple[Told, ...]:
+    """Return those of *told* that are for *webhook*: of its organization, flagged, and of its groups."""
+    owner = _owner(provider, webhook)
+    return tuple(
+        each
+        for each in told
+        if each.organization_reference_id == owner.reference_id and webhook.wants(each.event, owner)
+    )
+
+
+async def deliver_story(
+    provider: Provider,
+    story: Story,
+    *,
+    webhooks: Sequence[Webhook] | None = None,
+    faults: Faults = NO_FAULTS,
+    seed: int = 0,
+    tally: Tally | None = None,
+    **options: Any,  # noqa: ANN401 - those of deliver_all
+) -> Delivered:
+    """Deliver *story* to *webhooks* (to all that are ready, unless given), with *faults* by *seed*.
+
+    Each webhook is looked up anew before each attempt: a new secret or URL holds at once, and one that is removed,
+    disabled or inactive meanwhile is sent nothing more. *options* are those of ``deliver_all``.
+    """
+    chosen = ready_webhooks(provider) if webhooks is None else webhooks
+    meant = {webhook.id: meant_for(provider, webhook, story.told) for webhook in chosen}
+    tally = Tally() if tally is None else tally
+    async with asyncio.TaskGroup() as tasks:
+        for side_by_side in _one_of_each_organization(provider, chosen):
+            ids = {organization: webhook.id for organization, webhook in side_by_side.items()}
+            events = {told for number in ids.values() for told in meant[number]}
+            sendings = schedule([told for told in story.told if told in events], faults, seed)
+            tasks.create_task(
+                deliver_all(
+                    sendings,
+                    [webhook.registration(_owner(provider, webhook)) for webhook in side_by_side.values()],
+                    current=_current(provider, ids),
+                    record=_into_the_log(provider, ids),
+                    bearers=provider.bearers,
+                    tally=tally,
+                    **options,
+                )
+            )
+    return Delivered(tally, meant)
+
+
+def _is_ready(webhook: Webhook) -> bool:
+    return webhook.active and webhook.enabled
+
+
+def _owner(provider: Provider, webhook: Webhook) -> Organization:
+    return provider.state.organization(webhook.organization_id)
+
+
+def _one_of_each_organization(provider: Provider, webhooks: Iterable[Webhook]) -> Iterator[dict[str, Webhook]]:
+    """Yield the webhooks in dictionaries by organization, for an organization may have several."""
+    left = list(webhooks)
+    while left:
+        firsts: dict[str, Webhook] = {}
+        for webhook in left:
+            firsts.setdefault(_owner(provider, webhook).reference_id, webhook)
+        taken = {webhook.id for webhook in firsts.values()}
+        left = [webhook for webhook in left if webhook.id not in taken]
+        yield firsts
+
+
+def _current(provider: Provider, ids: Mapping[str, int]) -> Callable[[Registration], Registration | None]:
+    def current(registration: Registration) -> Registration | None:
+        try:
+            webhook = provider.state.webhook(ids[registration.organization_reference_id])
+            return webhook.registration(_owner(provider, webhook)) if _is_ready(webhook) else None
+        except Refused:  # it is gone
+            return None
+
+    return current
+
+
+def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[Attempt], None]:
+    def record(attempt: Attempt) -> None:
+        number = ids[attempt.organization_reference_id]
+        provider.state.log_attempt(number, attempt.event, attempt.status, attempt.at, attempt.body)
+
+    return record

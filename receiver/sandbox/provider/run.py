@@ -1,0 +1,98 @@
+"""Serves the provider until it is stopped, and tells what is registered meanwhile a stream of purchases."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from receiver.sandbox.faults import Faults
+from receiver.sandbox.provider.delivery import deliver_story, ready_webhooks, reference_ids
+from receiver.sandbox.provider.server import serving
+from receiver.sandbox.story import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from receiver.sandbox.accounts import Tally
+    from receiver.sandbox.provider.provider import Provider
+    from receiver.sandbox.provider.resources import Webhook
+
+POLL_SECONDS: Final = 0.1
+"""How often newly registered webhooks are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is told to webhooks as they come."""
+
+    purchases: int = 100
+    """In each story, in all; zero tells nothing at all."""
+    seed: int = 1
+    repeat: bool = False
+    """Tell story after story, each of the next seed; otherwise every webhook gets one."""
+    faults: Faults = field(default_factory=Faults)
+    compression: float | None = None
+    """Virtual seconds in a real one; ``None`` is as fast as possible."""
+    connections: int = 8
+
+
+def numbered(organizations: int) -> list[str]:
+    """Return so many references: ``org-001`` and so on."""
+    return [f"org-{number:03}" for number in range(1, organizations + 1)]
+
+
+async def serve_until_stopped(
+    provider: Provider, stream: Stream, *, port: int, started: Callable[[str], None], tally: Tally
+) -> None:
+    """Serve *provider* on *port* and deliver *stream*, until Ctrl+C or SIGTERM.
+
+    *started* is called with the base URL once both are understood. Raises ``OperationRefused`` when the port is taken.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    with serving(provider, port=port) as url:
+        started(url)
+        telling = asyncio.create_task(tell_stream(provider, stream, tally=tally))
+        telling.add_done_callback(lambda task: stopped.set() if not task.cancelled() and task.exception() else None)
+        await stopped.wait()
+        telling.cancel()
+        [failure] = await asyncio.gather(telling, return_exceptions=True)
+        if isinstance(failure, Exception):
+            raise failure
+
+
+async def tell_stream(provider: Provider, stream: Stream, *, tally: Tally) -> None:
+    """Deliver story after story to the webhooks that are ready when it begins; waits while there are none.
+
+    Only cancelling ends it, unless there is nothing to tell.
+    """
+    if not stream.purchases:
+        return
+    told: set[int] = set()
+    for seed in count(stream.seed):
+        webhooks = await _ready(provider, but=set() if stream.repeat else told)
+        story = tell(seed=seed, organizations=reference_ids(provider, webhooks), purchases=stream.purchases)
+        await deliver_story(
+            provider,
+            story,
+            webhooks=webhooks,
+            faults=stream.faults,
+            seed=seed,
+            connections=stream.connections,
+            compression=stream.compression,
+            tally=tally,
+        )
+        told |= {webhook.id for webhook in webhooks}
+
+
+async def _ready(provider: Provider, *, but: set[int]) -> list[Webhook]:
+    while True:
+        webhooks = [webhook for webhook in ready_webhooks(provider) if webhook.id not in but]
+        if webhooks:
+            return webhooks
+        await asyncio.sleep(POLL_SECONDS)
