@@ -182,6 +182,8 @@ def _public_url(text: str) -> str:
     parts = _split(text)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{text!r} is not a web address; it looks like https://hooks.example.com")
+    if not _can_be_called(parts.hostname) or any(character <= " " for character in text):
+        raise ValueError(f"{text!r} is not an address that can be called; it looks like https://hooks.example.com")
     if parts.username or parts.password:
         raise ValueError("it has a user or password in it; give the address without")
     if parts.query or parts.fragment:
@@ -199,6 +201,14 @@ def _split(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
+
+
+def _can_be_called(hostname: str) -> bool:
+    try:
+        hostname.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_loopback(hostname: str) -> bool:

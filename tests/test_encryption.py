@@ -56,3 +56,20 @@ def test_the_keys_do_not_show() -> None:
     shown = repr(Encryption([NEW, OLD]))
     assert NEW not in shown
     assert OLD not in shown
+
+
+@given(text=texts)
+def test_what_is_renewed_is_the_same_under_the_newest_key_alone(text: str) -> None:
+    rotating = Encryption([NEW, OLD])
+    old = Encryption([OLD]).encrypt(text)
+    assert not rotating.is_newest(old)
+    renewed = rotating.renew(old)
+    assert rotating.is_newest(renewed)
+    assert Encryption([NEW]).decrypt(renewed) == text
+
+
+def test_what_no_key_decrypts_is_not_renewed() -> None:
+    stored = Encryption([OLD]).encrypt("secret")
+    assert not Encryption([NEW]).is_newest(stored)
+    with pytest.raises(ConfigurationError, match=r"^ENCRYPTION_KEYS is wrong"):
+        Encryption([NEW]).renew(stored)

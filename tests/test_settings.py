@@ -18,6 +18,7 @@ from receiver.settings import (
     Settings,
     SignaturePolicy,
     load_settings,
+    read_settings,
     variable_names,
 )
 
@@ -143,6 +144,9 @@ WRONG = [
     ("PUBLIC_URL", "hooks.example.com"),
     ("PUBLIC_URL", "ftp://hooks.example.com"),
     ("PUBLIC_URL", "https://"),
+    ("PUBLIC_URL", "https://hooks example.com"),
+    ("PUBLIC_URL", "https://hooks..example.com"),
+    ("PUBLIC_URL", f"https://{'hooks' * 20}.example.com"),
     ("PUBLIC_URL", "https://hooks.example.com?tenant=1"),
     ("PUBLIC_URL", "https://hooks.example.com#here"),
     ("PUBLIC_URL", "https://hooks.example.com:port"),
@@ -210,6 +214,16 @@ def test_the_console_needs_a_key_for_its_sessions() -> None:
 def test_migrations_need_only_the_database() -> None:
     only = {"DATABASE_URL": MINIMAL["DATABASE_URL"]}
     assert load_settings(only, required=REQUIRED_FOR_DATABASE).database_url
+
+
+def test_what_is_right_can_be_read_in_spite_of_what_is_wrong() -> None:
+    settings, found = read_settings({**MINIMAL, "PORT": "http", "PUBLIC_URL": ""})
+    assert list(found) == ["PUBLIC_URL", "PORT"]
+    assert found["PUBLIC_URL"].startswith("PUBLIC_URL is missing")
+    assert found["PORT"].startswith("PORT is wrong")
+    assert (settings.port, settings.public_url) == (8000, "")
+    assert settings.database_url.startswith("postgresql+psycopg://receiver:database-secret@")
+    assert read_settings(MINIMAL) == (load(), {})
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
     "keys": "receiver.cli.keys:keys",
+    "doctor": "receiver.cli.doctor:doctor",
     "worker": "receiver.cli.processes:worker",
     "scheduler": "receiver.cli.processes:scheduler",
     "sandbox": "receiver.cli.sandbox:sandbox",

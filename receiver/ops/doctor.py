@@ -1,0 +1,142 @@
+"""The doctor: checks everything that this service depends on, and says of each whether it is ok, or what to do.
+
+One broken thing hides no other: what needs it is not checked and says so, everything else is. Nothing is written,
+neither here nor at OpenCard, and no secret is told.
+
+- ``doctor_findings``  what is found, one line each
+- ``doctor_stores``    PostgreSQL, migrations, encryption keys, Redis
+- ``doctor_opencard``  OpenCard's API, the client and its scopes, the account, the webhooks
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from receiver.bootstrap.desired import read_configuration
+from receiver.bootstrap.endpoint import challenge_endpoint
+from receiver.db import engine_for
+from receiver.deliveries.webhooks import endpoint_url
+from receiver.errors import ConfigurationError
+from receiver.ops.doctor_findings import Finding, Findings, State, why_not
+from receiver.ops.doctor_opencard import GROUP_SCOPES, HEADER_SCOPES, PUBLIC_ADDRESS, OpenCardChecks
+from receiver.ops.doctor_stores import (
+    KEYS,
+    WEBHOOKS,
+    check_database,
+    check_keys,
+    check_redis,
+    readable_secret,
+    webhooks_in_care,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from receiver.ops.doctor_stores import InCare
+    from receiver.settings import Settings
+
+SETTINGS: Final = "settings"
+CONFIGURATION: Final = "configuration"
+TIMEOUT: Final = httpx.Timeout(10, connect=5)
+
+
+def examine(
+    settings: Settings, problems: dict[str, str], *, configuration: Path | None, environ: Mapping[str, str]
+) -> list[Finding]:
+    """Return what is found. *settings* and *problems* come from ``read_settings``; *configuration* is bootstrap's."""
+    findings = Findings()
+    for problem in problems.values():
+        findings.broken(SETTINGS, problem)
+    if not problems:
+        findings.ok(SETTINGS, "every variable is right")
+    wanted, unknown = _wanted_scopes(configuration, environ, findings)
+    engine = None if why_not(problems, "DATABASE_URL") else engine_for(settings.database_url, application="doctor")
+    try:
+        check_database(engine, problems, findings)
+        check_keys(engine, settings, problems, findings)
+        webhooks = webhooks_in_care(engine, findings)
+    finally:
+        if engine is not None:
+            engine.dispose()
+    check_redis(settings, problems, findings)
+    opencard = OpenCardChecks(settings, problems, findings)
+    opencard.check_api()
+    opencard.check_client(wanted=wanted, unknown=unknown)
+    opencard.check_organizations()
+    _check_public_address(webhooks, settings, problems, findings)
+    if webhooks is not None:
+        opencard.check_webhooks(webhooks)
+    return findings.lines
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Return 0 when all is well, notes included; 2 when settings are missing or wrong; else 1."""
+    broken = [finding.check for finding in findings if finding.state is State.BROKEN]
+    if SETTINGS in broken:
+        return 2
+    return 1 if broken else 0
+
+
+def _wanted_scopes(
+    path: Path | None, environ: Mapping[str, str], findings: Findings
+) -> tuple[frozenset[str], str | None]:
+    """Return which scopes the configuration wants beside those that are always needed, and why that is not known."""
+    try:
+        configuration = read_configuration(path, environ)
+    except ConfigurationError as error:
+        findings.broken(CONFIGURATION, "; ".join(error.problems))
+        return frozenset(), f"{CONFIGURATION} is broken"
+    findings.ok(CONFIGURATION, str(path) if path else "no file: every organization gets the defaults")
+    each = [configuration.defaults, *(wanted for wanted in configuration.organizations.values() if wanted)]
+    headers = HEADER_SCOPES if any(wanted.headers for wanted in each) else ()
+    groups = GROUP_SCOPES if any(wanted.groups for wanted in each) else ()
+    return frozenset((*headers, *groups)), None
+
+
+def _check_public_address(
+    webhooks: Sequence[InCare] | None, settings: Settings, problems: dict[str, str], findings: Findings
+) -> None:
+    """Challenge an endpoint of ours through ``PUBLIC_URL``, as OpenCard does."""
+    reason = why_not(problems, "PUBLIC_URL") or why_not(problems, "ENCRYPTION_KEYS")
+    if reason or webhooks is None:
+        findings.not_checked(PUBLIC_ADDRESS, reason or str(findings.why_not(WEBHOOKS)))
+        return
+    enabled = [webhook for webhook in webhooks if webhook.enabled]
+    if not enabled:
+        _check_health(settings.public_url, findings)
+        return
+    for webhook in enabled:
+        secret = readable_secret(webhook, settings)
+        if secret is not None:
+            wrong = challenge_endpoint(endpoint_url(settings.public_url, webhook.endpoint_key), secret)
+            if wrong is None:
+                findings.ok(PUBLIC_ADDRESS, f"an endpoint behind {settings.public_url} answers its challenge")
+            else:
+                findings.broken(PUBLIC_ADDRESS, f"PUBLIC_URL={settings.public_url}: {wrong}")
+            return
+    findings.not_checked(PUBLIC_ADDRESS, str(findings.why_not(KEYS)))
+
+
+def _check_health(public_url: str, findings: Findings) -> None:
+    """Without a webhook to challenge, see whether a web process of this service answers at all."""
+    try:
+        answer = httpx.get(f"{public_url}/healthz", timeout=TIMEOUT)
+    except httpx.HTTPError as error:
+        findings.broken(
+            PUBLIC_ADDRESS,
+            f"PUBLIC_URL={public_url}: no answer ({type(error).__name__}): is it right, and does a web process listen "
+            "behind it?",
+        )
+        return
+    if answer.status_code == HTTPStatus.OK:
+        findings.ok(PUBLIC_ADDRESS, f"{public_url} answers; there is no webhook yet whose challenge could be tried")
+    else:
+        findings.note(
+            PUBLIC_ADDRESS,
+            f"{public_url}/healthz answers {answer.status_code}; whether deliveries get through shows once there is a "
+            "webhook to challenge",
+        )

@@ -1,0 +1,68 @@
+"""What the doctor finds: one line for each check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What came of a check."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Nothing is broken, and yet somebody should know."""
+    BROKEN = "broken"
+    NOT_CHECKED = "not checked"
+    """It depends on something that is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line; *detail* says what is, or what to do."""
+
+    check: str
+    state: State
+    detail: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """The lines so far, in the order of the checks."""
+
+    lines: list[Finding] = field(default_factory=list)
+
+    def ok(self, check: str, detail: str) -> None:
+        """Say that something is as it should be."""
+        self.lines.append(Finding(check, State.OK, detail))
+
+    def note(self, check: str, detail: str) -> None:
+        """Say something that breaks nothing."""
+        self.lines.append(Finding(check, State.NOTE, detail))
+
+    def broken(self, check: str, detail: str) -> None:
+        """Say what is broken, and what to do."""
+        self.lines.append(Finding(check, State.BROKEN, detail))
+
+    def not_checked(self, check: str, reason: str) -> None:
+        """Say why something could not be checked."""
+        self.lines.append(Finding(check, State.NOT_CHECKED, reason))
+
+    def is_broken(self, check: str) -> bool:
+        """Return whether a check found something broken."""
+        return any(line.check == check and line.state is State.BROKEN for line in self.lines)
+
+    def why_not(self, *checks: str) -> str | None:
+        """Return why something that needs these *checks* cannot be checked; ``None`` when all of them passed."""
+        for line in self.lines:
+            if line.check in checks and line.state in {State.BROKEN, State.NOT_CHECKED}:
+                return line.detail if line.state is State.NOT_CHECKED else f"{line.check} is broken"
+        return None
+
+
+def why_not(problems: dict[str, str], *variables: str) -> str | None:
+    """Return why something that needs these *variables* cannot be checked; ``None`` when all of them are right."""
+    for name in variables:
+        if name in problems:
+            return problems[name].partition(":")[0]
+    return None

@@ -1,0 +1,220 @@
+"""The doctor on OpenCard: its API, the client, its scopes, the account, and the registered webhooks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from receiver.deliveries.webhooks import endpoint_url
+from receiver.errors import AccessDenied, ClientRefused, OpenCardError, ResourceMissing, ScopeNotGranted
+from receiver.opencard import routes
+from receiver.opencard.auth import TIMEOUT, Access, TokenAuth
+from receiver.opencard.client import OpenCard
+from receiver.opencard.tokens import MemoryTokens
+from receiver.opencard.webhooks import Webhooks
+from receiver.ops.doctor_findings import Finding, State, why_not
+from receiver.ops.doctor_stores import WEBHOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from receiver.opencard.webhooks import RegisteredWebhook
+    from receiver.ops.doctor_findings import Findings
+    from receiver.ops.doctor_stores import InCare
+    from receiver.settings import Settings
+
+API: Final = "OpenCard's API"
+TOKEN: Final = "token"  # noqa: S105 - what the check is called
+ORGANIZATIONS: Final = "organizations"
+PUBLIC_ADDRESS: Final = "public address"
+
+REQUIRED_SCOPES: Final = (
+    routes.LIST_ORGANIZATIONS.scope,
+    routes.GET_WEBHOOK.scope,
+    routes.UPDATE_WEBHOOK.scope,
+    routes.LIST_DELIVERY_LOG.scope,
+)
+HEADER_SCOPES: Final = (routes.LIST_HEADERS.scope, routes.CREATE_HEADER.scope, routes.DELETE_HEADER.scope)
+GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
+ASKING: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
+"""How an API answers that misses the token."""
+SIDE_BY_SIDE: Final = 8
+"""Webhooks that are looked at at a time."""
+
+
+def scope_check(scope: str) -> str:
+    """Return what the check of a scope is called."""
+    return f"scope {scope}"
+
+
+@dataclass(slots=True)
+class OpenCardChecks:
+    """The checks of OpenCard, each with tokens that are asked for here and now and kept nowhere."""
+
+    settings: Settings
+    problems: dict[str, str]
+    findings: Findings
+    _access: Access = field(init=False)
+    _tokens: MemoryTokens = field(default_factory=MemoryTokens)
+
+    def __post_init__(self) -> None:
+        self._access = Access.of(self.settings)
+
+    def check_api(self) -> None:
+        """Ask without a token: the API is there when it asks for one."""
+        reason = why_not(self.problems, "OPENCARD_API_URL")
+        if reason:
+            self.findings.not_checked(API, reason)
+            return
+        there = self._access.api_url
+        url = self._access.application_url + f"/accounts/{self._access.account_id or 0}/organizations"
+        try:
+            status = httpx.get(url, timeout=TIMEOUT).status_code
+        except httpx.HTTPError as error:
+            said = f"no answer ({type(error).__name__}) from {there}: check OPENCARD_API_URL and the network"
+            self.findings.broken(API, said)
+            return
+        if status in ASKING:
+            self.findings.ok(API, f"{there} answers")
+        elif status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.findings.broken(API, f"{there} answers {status}: try again later")
+        else:
+            said = f"{there} answers {status} where OpenCard's API asks for a token: check OPENCARD_API_URL"
+            self.findings.broken(API, said)
+
+    def check_client(self, *, wanted: Collection[str], unknown: str | None) -> None:
+        """Check the client's id and secret, and each scope by asking for it alone.
+
+        *wanted* are the scopes beside ``REQUIRED_SCOPES`` without which the configuration cannot be carried out;
+        *unknown* says why that is not known.
+        """
+        reason = self.findings.why_not(API) or why_not(self.problems, "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET")
+        asked = (*REQUIRED_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)
+        if reason is None:
+            answers = self._ask_for(asked)
+            refusal = answers.get(TOKEN)
+            if refusal is None:
+                self.findings.ok(TOKEN, f"OpenCard knows the client {self._access.client_id} and its secret")
+            else:
+                self.findings.broken(TOKEN, str(refusal))
+        else:
+            self.findings.not_checked(TOKEN, reason)
+            answers = {}
+        reason = self.findings.why_not(TOKEN)
+        for scope in asked:
+            if reason is not None:
+                self.findings.not_checked(scope_check(scope), reason)
+            else:
+                self._tell_scope(
+                    scope, answers[scope], needed=scope in REQUIRED_SCOPES or scope in wanted, unknown=unknown
+                )
+
+    def _ask_for(self, scopes: Sequence[str]) -> dict[str, OpenCardError | None]:
+        """Return what comes of asking for each scope; under ``TOKEN`` alone what keeps the client from any."""
+        answers: dict[str, OpenCardError | None] = {}
+        for scope in scopes:
+            auth = TokenAuth(self._access, [scope], self._tokens)
+            try:
+                auth.token()
+            except ScopeNotGranted as refused:
+                answers[scope] = refused
+            except ClientRefused as refused:
+                return {TOKEN: refused}
+            except OpenCardError as failed:
+                if not answers:
+                    return {TOKEN: failed}
+                answers[scope] = failed
+            else:
+                answers[scope] = None
+            finally:
+                auth.close()
+        return answers
+
+    def _tell_scope(self, scope: str, refusal: OpenCardError | None, *, needed: bool, unknown: str | None) -> None:
+        check = scope_check(scope)
+        if refusal is None:
+            self.findings.ok(check, "given")
+        elif needed or not isinstance(refusal, ScopeNotGranted):
+            self.findings.broken(check, str(refusal))
+        elif unknown is not None:
+            self.findings.not_checked(check, f"not given, and whether it is wanted is not known: {unknown}")
+        else:
+            what = "custom headers" if scope in HEADER_SCOPES else "buyer-party groups"
+            self.findings.note(check, f"not given; only needed for {what}, which the configuration does not want")
+
+    def check_organizations(self) -> None:
+        """Check that the account is the client's own, and say how many organizations it sees."""
+        scope = routes.LIST_ORGANIZATIONS.scope
+        reason = why_not(self.problems, "OPENCARD_ACCOUNT_ID") or self.findings.why_not(API, TOKEN, scope_check(scope))
+        if reason:
+            self.findings.not_checked(ORGANIZATIONS, reason)
+            return
+        try:
+            with OpenCard(self._access, [scope], self._tokens) as api:
+                number = len(Webhooks(api).organizations())
+        except OpenCardError as error:
+            self.findings.broken(ORGANIZATIONS, f"OPENCARD_ACCOUNT_ID={self._access.account_id}: {error}")
+            return
+        if number:
+            self.findings.ok(ORGANIZATIONS, f"{number} in account {self._access.account_id}")
+        else:
+            self.findings.note(ORGANIZATIONS, f"none in account {self._access.account_id} yet")
+
+    def check_webhooks(self, webhooks: Sequence[InCare]) -> None:
+        """Check that each webhook in care is registered, switched on and active, and calls this service."""
+        scope = routes.GET_WEBHOOK.scope
+        reason = why_not(self.problems, "OPENCARD_ACCOUNT_ID") or self.findings.why_not(API, TOKEN, scope_check(scope))
+        if not webhooks:
+            self.findings.note(WEBHOOKS, "none in care: receiver bootstrap registers one for each organization")
+        elif reason:
+            self.findings.not_checked(WEBHOOKS, reason)
+        else:
+            with OpenCard(self._access, [scope], self._tokens) as api, ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+                registered = Webhooks(api)
+                self.findings.lines += threads.map(lambda webhook: self._look_at(webhook, registered), webhooks)
+
+    def _look_at(self, webhook: InCare, registered: Webhooks) -> Finding:
+        if not webhook.enabled:
+            return Finding(webhook.check, State.NOTE, "switched off here: its deliveries are refused")
+        if webhook.opencard_webhook_id is None:
+            return Finding(webhook.check, State.NOTE, "not registered at OpenCard yet: run receiver bootstrap")
+        try:
+            found = registered.get(webhook.organization_id, webhook.opencard_webhook_id)
+        except (AccessDenied, ResourceMissing) as error:
+            if self.findings.is_broken(ORGANIZATIONS):
+                return Finding(webhook.check, State.NOT_CHECKED, f"{ORGANIZATIONS} is broken")
+            gone = isinstance(error, ResourceMissing)
+            said = f"{webhook.opencard_webhook_id} is gone at OpenCard: run receiver bootstrap" if gone else str(error)
+            return Finding(webhook.check, State.BROKEN, said)
+        except OpenCardError as error:
+            return Finding(webhook.check, State.BROKEN, str(error))
+        return self._judge(webhook, found)
+
+    def _judge(self, webhook: InCare, found: RegisteredWebhook) -> Finding:
+        wrong = []
+        if found.active is False:
+            wrong.append("not active, its challenge has not passed: run receiver bootstrap, which has it asked again")
+        if found.enabled is False:
+            wrong.append("switched off at OpenCard (enabled): switch it on there, or run receiver bootstrap")
+        address = None if why_not(self.problems, "PUBLIC_URL") else self._wrong_address(webhook, found.url)
+        if address and not self.findings.is_broken(PUBLIC_ADDRESS):
+            wrong.append(address)
+        if wrong:
+            return Finding(webhook.check, State.BROKEN, "; ".join(wrong))
+        if address:
+            return Finding(webhook.check, State.NOTE, f"registered and active; {PUBLIC_ADDRESS} is broken: {address}")
+        said = "active" if found.active else "registered; OpenCard does not tell whether it is active"
+        return Finding(webhook.check, State.OK if found.active else State.NOTE, said)
+
+    def _wrong_address(self, webhook: InCare, url: str) -> str | None:
+        keys = (webhook.endpoint_key, *webhook.previous_keys)
+        if not url or url in {endpoint_url(self.settings.public_url, key) for key in keys}:
+            return None
+        if url.startswith(self.settings.public_url + "/"):
+            return "OpenCard calls another path of PUBLIC_URL than its endpoint: run receiver bootstrap"
+        return f"OpenCard calls {urlsplit(url).hostname}, not PUBLIC_URL: run receiver bootstrap"

@@ -1,0 +1,169 @@
+"""The doctor on what stores: PostgreSQL, its migrations, the encryption keys, Redis, and the webhooks in care."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from redis import RedisError
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from receiver.deliveries.models import PreviousEndpointKey, Webhook
+from receiver.encryption import Encryption
+from receiver.errors import ConfigurationError
+from receiver.migrate import current_revision, head_revision
+from receiver.ops.doctor_findings import why_not
+from receiver.ops.keys import survey
+from receiver.queue import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.ops.doctor_findings import Findings
+    from receiver.settings import Settings
+
+DATABASE: Final = "database"
+MIGRATIONS: Final = "migrations"
+KEYS: Final = "encryption keys"
+REDIS: Final = "redis"
+WEBHOOKS: Final = "webhooks"
+REDIS_TIMEOUT: Final = 3.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class InCare:
+    """A webhook in care, as far as the doctor has to know it."""
+
+    id: int
+    opencard_webhook_id: int | None
+    organization_id: int
+    organization_reference_id: str
+    enabled: bool
+    endpoint_key: str
+    previous_keys: tuple[str, ...]
+    secret: bytes = field(repr=False)
+    """Encrypted."""
+
+    @property
+    def check(self) -> str:
+        """What the check of it is called."""
+        return f"webhook {self.id} ({self.organization_reference_id})"
+
+
+def check_database(engine: Engine | None, problems: dict[str, str], findings: Findings) -> None:
+    """Check that PostgreSQL answers, and is migrated to this release. *engine*: ``None`` without a right URL."""
+    if engine is None:
+        findings.not_checked(DATABASE, str(why_not(problems, "DATABASE_URL")))
+    else:
+        _ask(engine, DATABASE, findings, _version)
+    reason = findings.why_not(DATABASE)
+    if reason or engine is None:
+        findings.not_checked(MIGRATIONS, str(reason))
+    else:
+        _ask(engine, MIGRATIONS, findings, _revision)
+
+
+def _ask(engine: Engine, check: str, findings: Findings, ask: Callable[[Connection, Findings], None]) -> None:
+    try:
+        with engine.connect() as connection:
+            ask(connection, findings)
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
+        findings.broken(check, f"PostgreSQL (DATABASE_URL) does not do what is needed: {reason}")
+
+
+def _version(connection: Connection, findings: Findings) -> None:
+    findings.ok(DATABASE, f"PostgreSQL {connection.execute(text('SHOW server_version')).scalar_one()}")
+
+
+def _revision(connection: Connection, findings: Findings) -> None:
+    current, head = current_revision(connection), head_revision()
+    if current == head:
+        findings.ok(MIGRATIONS, f"at {head}")
+    elif current is None or current < head:
+        findings.broken(MIGRATIONS, f"at {current or 'nothing'}, this release needs {head}: run receiver db upgrade")
+    else:
+        findings.note(MIGRATIONS, f"at {current}, newer than this release's {head}: a newer release migrated already")
+
+
+def check_keys(engine: Engine | None, settings: Settings, problems: dict[str, str], findings: Findings) -> None:
+    """Decrypt everything that is stored; note what is not under the newest key."""
+    reason = why_not(problems, "ENCRYPTION_KEYS") or findings.why_not(DATABASE, MIGRATIONS)
+    if reason or engine is None:
+        findings.not_checked(KEYS, str(reason))
+        return
+
+    def ask(connection: Connection, findings: Findings) -> None:
+        states = survey(connection, Encryption(settings.encryption_keys))
+        unreadable = [f"{state.unreadable} of {state.name}" for state in states if state.unreadable]
+        older = sum(state.older for state in states)
+        if unreadable:
+            findings.broken(
+                KEYS,
+                f"no key in ENCRYPTION_KEYS decrypts {', '.join(unreadable)}: add the key that was in use before, at "
+                "the end",
+            )
+        elif older:
+            findings.note(KEYS, f"{older} values are under an older key: run receiver keys rotate before it is removed")
+        else:
+            findings.ok(KEYS, f"{sum(state.newest for state in states)} values, all under the newest key")
+
+    _ask(engine, KEYS, findings, ask)
+
+
+def check_redis(settings: Settings, problems: dict[str, str], findings: Findings) -> None:
+    """Check that Redis answers."""
+    reason = why_not(problems, "REDIS_URL")
+    if reason:
+        findings.not_checked(REDIS, reason)
+        return
+    client = connect(settings.redis_url, timeout=REDIS_TIMEOUT)
+    try:
+        client.ping()
+    except RedisError as error:
+        said = " ".join(str(error).split())
+        findings.broken(REDIS, f"REDIS_URL: {said}; deliveries are stored all the same, and processed later than usual")
+    else:
+        findings.ok(REDIS, "answers")
+    finally:
+        client.close()
+
+
+def webhooks_in_care(engine: Engine | None, findings: Findings) -> Sequence[InCare] | None:
+    """Return the webhooks in care, oldest first; ``None`` when they cannot be read, which the findings then say."""
+    reason = findings.why_not(DATABASE, MIGRATIONS)
+    if reason or engine is None:
+        findings.not_checked(WEBHOOKS, str(reason))
+        return None
+    found: list[InCare] = []
+    _ask(engine, WEBHOOKS, findings, lambda connection, _findings: found.extend(_in_care(connection)))
+    return None if findings.is_broken(WEBHOOKS) else found
+
+
+def _in_care(connection: Connection) -> Iterator[InCare]:
+    previous: dict[int, tuple[str, ...]] = {}
+    for key in connection.execute(select(PreviousEndpointKey.webhook_id, PreviousEndpointKey.endpoint_key)):
+        previous[key.webhook_id] = (*previous.get(key.webhook_id, ()), key.endpoint_key)
+    columns = (
+        Webhook.id,
+        Webhook.opencard_webhook_id,
+        Webhook.organization_id,
+        Webhook.organization_reference_id,
+        Webhook.enabled,
+        Webhook.endpoint_key,
+        Webhook.secret,
+    )
+    for row in connection.execute(select(*columns).order_by(Webhook.id)).mappings():
+        yield InCare(**row, previous_keys=previous.get(row["id"], ()))
+
+
+def readable_secret(webhook: InCare, settings: Settings) -> str | None:
+    """Return the webhook's secret, or ``None`` when no key decrypts it."""
+    try:
+        return Encryption(settings.encryption_keys).decrypt(webhook.secret)
+    except ConfigurationError:
+        return None
