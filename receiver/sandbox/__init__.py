@@ -15,6 +15,7 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``registration``  what OpenCard knows of a webhook, and the headers that follow from it
 - ``accounts``      what came of the attempts
 - ``signing``       the signature
+- ``tls``           the certificates it trusts
 - ``provider``      the HTTP API (tokens, webhooks, delivery log), and deliveries to what is registered there
 
 Around it, a whole receiver on this machine:

@@ -19,6 +19,7 @@ from receiver.sandbox.accounts import Attempt, Counts, Outcome, Tally
 from receiver.sandbox.bearers import Bearers
 from receiver.sandbox.challenge import HEADERS, Challenge
 from receiver.sandbox.registration import Registration
+from receiver.sandbox.tls import trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,6 +80,7 @@ async def deliver_all(
 
     async with httpx.AsyncClient(
         transport=transport,
+        verify=trusted(),
         timeout=timeout,
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         trust_env=False,  # no proxy between neighbours, and no credentials from ~/.netrc

@@ -15,6 +15,7 @@ from receiver.sandbox.provider.clients import Clients
 from receiver.sandbox.provider.faults import ApiFaults
 from receiver.sandbox.provider.requests import SeenRequests
 from receiver.sandbox.provider.state import State
+from receiver.sandbox.tls import trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ class Provider:
     def __post_init__(self) -> None:
         self.clients = Clients(self.now)
         self._http = httpx.Client(
+            verify=trusted(),
             timeout=CHALLENGE_SECONDS,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,  # no proxy between neighbours, and no credentials from ~/.netrc
