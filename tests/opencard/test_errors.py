@@ -1,0 +1,207 @@
+"""Each error of the API (contract, section 2) is a type of its own whose text says what was asked, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.wrappers import Response
+
+from receiver.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    ClientRefused,
+    Conflict,
+    InvalidRequest,
+    OpenCardError,
+    OutcomeUnknown,
+    ResourceMissing,
+    ScopeNotGranted,
+    TokenRefused,
+    UnreadableAnswer,
+)
+from receiver.opencard import routes
+from receiver.opencard.auth import Access
+from receiver.opencard.client import OpenCard
+from receiver.opencard.failures import MASK, masked
+from receiver.opencard.tokens import MemoryTokens
+from receiver.opencard.webhooks import RegisteredWebhook, Webhooks
+from receiver.sandbox.provider import ApiFault
+from tests.opencard.conftest import SECRET, World, as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from werkzeug.wrappers import Request
+
+    Answering = Callable[[Callable[[Request], Response]], Access]
+
+ROWS = [
+    (400, InvalidRequest, "mend what it names"),
+    (401, TokenRefused, "OPENCARD_API_URL and OPENCARD_CLIENT_ID"),
+    (403, AccessDenied, "receiver clients set-scopes"),
+    (404, ResourceMissing, "check OPENCARD_ACCOUNT_ID and the ids"),
+    (409, Conflict, "it may exist already"),
+    (422, InvalidRequest, "mend what it names"),
+    (418, InvalidRequest, "mend what it names"),
+    (429, ApiUnavailable, "try again later"),
+    (500, ApiUnavailable, "try again later"),
+    (503, ApiUnavailable, "try again later"),
+    (302, UnreadableAnswer, "check that OPENCARD_API_URL is OpenCard's API"),
+]
+
+
+@pytest.mark.parametrize(("status", "kind", "way_out"), ROWS)
+def test_each_status_is_an_error_that_names_route_scope_account_and_organization_and_the_way_out(
+    world: World, status: int, kind: type[OpenCardError], way_out: str
+) -> None:
+    world.provider.faults.add(ApiFault.answers(status, path="/api/", times=99))
+    with pytest.raises(OpenCardError) as failed:
+        Webhooks(world.api("webhooks-read")).get(world.organization.id, 7)
+    assert type(failed.value) is kind
+    text = str(failed.value)
+    assert f"GET /accounts/1/organizations/{world.organization.id}/webhooks/7" in text
+    assert "scope webhooks-read" in text
+    assert f"account 1, organization {world.organization.id}" in text
+    assert f"OpenCard answers {status}" in text
+    assert way_out in text
+    assert "\n" not in text
+
+
+def test_what_opencard_says_is_in_the_error(world: World) -> None:
+    with pytest.raises(InvalidRequest, match=r"422 .*\(The url must be HTTPS and reachable\.\)"):
+        Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": "http://hooks.example.com"})
+
+
+def test_an_account_that_is_not_the_clients_own_is_named(world: World) -> None:
+    other = Access(world.url, "2", world.client.id, SECRET)
+    with pytest.raises(AccessDenied, match=r"account 2\).*403.*the account \(OPENCARD_ACCOUNT_ID\)"):
+        Webhooks(world.api("organizations-read", access=other)).organizations()
+
+
+def test_an_organization_of_another_account_is_named(world: World) -> None:
+    foreign = world.provider.state.add_organization("foreign", account_id=2)
+    with pytest.raises(AccessDenied, match=rf"account 1, organization {foreign.id}\).*403"):
+        Webhooks(world.api("webhooks-read")).of(foreign.id)
+
+
+@pytest.mark.parametrize("wrong", ["secret", "client"])
+def test_a_client_that_is_not_known_or_whose_secret_is_wrong_is_told_which_variables_to_look_at(
+    world: World, wrong: str
+) -> None:
+    access = Access(
+        world.url,
+        "1",
+        "somebody" if wrong == "client" else "ems",
+        "another-secret" if wrong == "secret" else SECRET,
+    )
+    with pytest.raises(ClientRefused, match="OPENCARD_CLIENT_ID and OPENCARD_CLIENT_SECRET") as refused:
+        Webhooks(world.api("organizations-read", access=access)).organizations()
+    assert access.client_id in str(refused.value)
+    assert access.client_secret not in str(refused.value)
+    assert world.asked() == 0
+
+
+def test_a_missing_scope_is_named_exactly_with_what_needs_it(world: World) -> None:
+    world.provider.clients.set_scopes("ems", ["organizations-read", "webhooks-read"])
+    scopes = ("organizations-read", "webhooks-read", "webhooks-write", "webhook-headers-delete")
+    with pytest.raises(ScopeNotGranted) as refused:
+        Webhooks(world.api(*scopes)).organizations()
+    assert "does not have the scope webhook-headers-delete webhooks-write," in str(refused.value)
+    assert "bootstrap" in str(refused.value)
+    assert "receiver clients set-scopes" in str(refused.value)
+    assert world.asked() == 0
+
+
+def test_a_scope_that_is_left_out_silently_is_named_by_the_first_call_that_needs_it(world: World) -> None:
+    world.provider.behaviour.grants_silently = True
+    world.provider.clients.set_scopes("ems", ["organizations-read"])
+    webhooks = Webhooks(world.api("organizations-read", "webhooks-read"))
+    assert len(webhooks.organizations()) == 1
+    with pytest.raises(AccessDenied, match=r"scope webhooks-read.*Invalid scope.*receiver clients set-scopes"):
+        webhooks.of(world.organization.id)
+
+
+def test_a_token_that_says_that_it_has_fewer_scopes_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = '{"access_token": "t", "expires_in": 60, "scope": "organizations-read"}'
+    monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
+    with pytest.raises(ScopeNotGranted, match="does not have the scope webhooks-read,"):
+        Webhooks(world.api("organizations-read", "webhooks-read")).organizations()
+    assert world.asked() == 0
+
+
+SENT = {
+    "url": "https://hooks.example.com/1",
+    "secret": "the webhook  secret",
+    "basic_password": 'pass"word',
+    "custom_value": "värde/100%",
+    "oauth_client_secret": "oauth-secret",
+}
+
+
+def test_secrets_that_opencard_repeats_stand_in_no_error(answering: Answering) -> None:
+    def repeat(request: Request) -> Response:
+        said = request.get_data(as_text=True) + request.headers["Authorization"] + SENT["secret"] + SECRET
+        return as_json({"error": said, "message": str(request.get_json())}, 422)
+
+    with OpenCard(answering(repeat), ["webhooks-write"], MemoryTokens()) as api:
+        with pytest.raises(InvalidRequest) as refused:
+            Webhooks(api).create(7, SENT)
+        text = str(refused.value) + repr(refused.value) + repr(refused.value.__context__)
+        for secret in (*(value for name, value in SENT.items() if name != "url"), "the-token", SECRET):
+            assert secret not in text
+            assert " ".join(secret.split()) not in text
+        assert MASK in text
+        assert SENT["url"] in text
+        with pytest.raises(InvalidRequest) as refused:
+            Webhooks(api).add_header(7, 8, key="X-Key", value="the-header-value")
+        assert "the-header-value" not in str(refused.value)
+
+
+def test_the_client_secret_that_the_token_endpoint_repeats_stands_in_no_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "receiver.sandbox.provider.api.write",
+        lambda fields: f'{{"error": "invalid_client", "message": "{SECRET} is wrong {fields}"}}'.encode(),
+    )
+    world.provider.faults.add(ApiFault.answers(401, path="/oauth/token"))
+    with pytest.raises(ClientRefused) as refused:
+        Webhooks(world.api("organizations-read")).organizations()
+    assert "invalid_client" in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@given(secret=st.text(min_size=4), before=st.text(max_size=5), after=st.text(max_size=5))
+def test_no_secret_is_left_in_masked_words(secret: str, before: str, after: str) -> None:
+    said = masked(f"{before}{secret}{after}", [secret])
+    assert MASK in said
+    assert said.count(secret) <= f"{before}{MASK}{after}".count(secret)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>Bad gateway</html>", b"[1]", b'{"error": {"code": 7}}', b"\xff\xfe", b'{"error": "' + b"x" * 9999],
+)
+def test_an_error_without_words_is_told_all_the_same_and_stays_short(answering: Answering, content: bytes) -> None:
+    with OpenCard(answering(lambda _: Response(content, 404)), ["webhooks-read"], MemoryTokens()) as api:
+        with pytest.raises(ResourceMissing, match="OpenCard answers 404 Not Found") as missing:
+            Webhooks(api).get(7, 8)
+        assert len(str(missing.value)) < 500
+
+
+def test_a_post_that_may_have_been_carried_out_says_so(world: World) -> None:
+    world.provider.faults.add(ApiFault.answers(500, path="/test/"))
+    with pytest.raises(OutcomeUnknown, match=r"POST .*/test/tpa.signed.*it may have been carried out"):
+        Webhooks(world.api("webhooks-write")).send_test(world.organization.id, world.add_webhook(), "tpa.signed")
+
+
+def test_ids_cannot_leave_their_place_in_the_path(world: World) -> None:
+    with pytest.raises(ResourceMissing):
+        world.api("webhooks-read").call(
+            routes.GET_WEBHOOK, RegisteredWebhook, organization=world.organization.id, webhook="../../../x?page=1"
+        )
+    (asked,) = world.provider.requests.all(path="/api/")
+    assert asked.query == {}
