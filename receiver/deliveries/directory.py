@@ -74,7 +74,9 @@ class Registered:
         return "" if self.previous_authentication is None else self.previous_authentication.credentials.custom_key
 
     def _still_used(self, expires_at: datetime | None, now: datetime) -> bool:
-        return self.acknowledged_at is None or (expires_at is not None and now < expires_at)
+        if expires_at is None:  # it is given an end when OpenCard acknowledges what replaced it
+            return self.acknowledged_at is None
+        return now < expires_at
 
 
 class WebhookDirectory:

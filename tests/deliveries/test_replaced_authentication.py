@@ -214,19 +214,48 @@ def test_once_acknowledged_secret_and_credentials_are_good_until_each_expires(
 
 @given(
     now=st.datetimes(timezones=st.just(UTC)),
+    acknowledged_at=st.none() | st.datetimes(timezones=st.just(UTC)),
     secret_expires=st.none() | st.datetimes(timezones=st.just(UTC)),
     credentials_expire=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
-def test_as_long_as_opencard_may_not_know_the_new_ones_the_previous_ones_are_good(
-    now: datetime, secret_expires: datetime | None, credentials_expire: datetime | None
+def test_what_was_replaced_is_good_until_its_end_which_comes_with_the_acknowledgment(
+    now: datetime,
+    acknowledged_at: datetime | None,
+    secret_expires: datetime | None,
+    credentials_expire: datetime | None,
 ) -> None:
     expected = dataclasses.replace(
         REPLACED,
-        acknowledged_at=None,
+        acknowledged_at=acknowledged_at,
         previous_secret_expires_at=secret_expires,
         previous_credentials_expires_at=credentials_expire,
     ).expected(now)
-    assert (expected.secrets, expected.previous) == (("new", "old"), basic("old"))
+
+    def good(expires_at: datetime | None) -> bool:
+        return acknowledged_at is None if expires_at is None else now < expires_at
+
+    assert expected.secrets == (("new", "old") if good(secret_expires) else ("new",))
+    assert expected.previous == (basic("old") if good(credentials_expire) else None)
+
+
+def test_a_secret_that_has_expired_is_not_good_again_when_credentials_are_replaced() -> None:
+    replacing = dataclasses.replace(
+        REPLACED,
+        acknowledged_at=None,
+        previous_secret_expires_at=NOON,
+        previous_credentials_expires_at=None,
+    ).expected(NOON)
+    assert (replacing.secrets, replacing.previous) == (("new",), basic("old"))
+
+
+def test_credentials_that_have_expired_are_not_good_again_when_the_secret_is_replaced() -> None:
+    replacing = dataclasses.replace(
+        REPLACED,
+        acknowledged_at=None,
+        previous_secret_expires_at=None,
+        previous_credentials_expires_at=NOON,
+    ).expected(NOON)
+    assert (replacing.secrets, replacing.previous) == (("new", "old"), None)
 
 
 def test_what_opencard_acknowledged_without_an_end_for_the_previous_ends_it() -> None:
