@@ -85,7 +85,7 @@ NEEDS: Final = (
     Need("bootstrap", (routes.DELETE_HEADER,), "changing or pruning headers"),
     Need("bootstrap", (routes.LIST_GROUPS, routes.CREATE_GROUP), "with groups"),
     Need("bootstrap", (routes.DELETE_GROUP,), "pruning groups"),
-    Need("webhooks rotate-secret", (routes.UPDATE_WEBHOOK,)),
+    Need("webhooks rotate-secret", (routes.GET_WEBHOOK, routes.UPDATE_WEBHOOK)),
     Need("webhooks test", (routes.TEST_WEBHOOK,)),
     Need("doctor", (routes.LIST_ORGANIZATIONS, routes.GET_WEBHOOK)),
     Need("reconcile", (routes.LIST_DELIVERY_LOG,)),
