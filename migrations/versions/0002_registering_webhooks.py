@@ -67,7 +67,7 @@ def upgrade() -> None:
     op.create_table(
         "webhook_headers",
         sa.Column("webhook_id", sa.BigInteger(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False, comment="the header's name"),
+        sa.Column("key", sa.Text(), nullable=False, comment="the header's name, in lower case"),
         sa.Column("value", sa.LargeBinary(), nullable=False, comment="encrypted"),
         sa.PrimaryKeyConstraint("webhook_id", "key", name=op.f("pk_webhook_headers")),
         sa.ForeignKeyConstraint(

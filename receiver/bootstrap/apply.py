@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from receiver.bootstrap.desired import Wanted
     from receiver.bootstrap.match import Match
+    from receiver.bootstrap.plan import Extras
     from receiver.bootstrap.stored import StoredWebhook, WebhookStore
     from receiver.opencard.routes import Route
-    from receiver.opencard.webhooks import Organization, RegisteredWebhook, Webhooks
+    from receiver.opencard.webhooks import Header, Organization, RegisteredWebhook, Webhooks
 
 OVERLAP: Final = timedelta(hours=24)
 """How long a replaced secret, and replaced credentials, are good after OpenCard has taken the new ones."""
@@ -88,7 +89,9 @@ class Applier:
     wanted: Wanted | None
     stored: StoredWebhook | None
     registered: RegisteredWebhook | None
-    surplus: Sequence[RegisteredWebhook] = ()
+    surplus: Sequence[RegisteredWebhook]
+    headers: Sequence[Header] | None
+    """The custom headers that were registered when the changes were planned, if that was asked."""
 
     @classmethod
     def of(
@@ -99,6 +102,7 @@ class Applier:
         organization: Organization,
         wanted: Wanted | None,
         matched: Match,
+        extras: Extras,
     ) -> Applier:
         """Return an applier for an organization, which has a reference id."""
         return cls(
@@ -111,6 +115,7 @@ class Applier:
             stored=matched.stored,
             registered=matched.registered,
             surplus=matched.surplus,
+            headers=extras.headers,
         )
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -140,6 +145,19 @@ class Applier:
             at_our_url = self.registered.url == endpoint_url(self.public_url, self.stored.endpoint_key)
             active = self.registered.active if at_our_url else self.stored.active
             self.store.note_facts(self.stored, organization_id=self.organization.id, active=active)
+            self._note_headers(self.stored)
+
+    def _note_headers(self, stored: StoredWebhook) -> None:
+        """Remember header values that OpenCard told, and forget those of headers that are gone."""
+        if self.headers is None:
+            return
+        wanted = {} if self.wanted is None else {key.lower(): value for key, value in self.wanted.headers.items()}
+        told = {header.key.lower(): header.value for header in self.headers}
+        for key, value in told.items():
+            if value is not None and value == wanted.get(key) != stored.headers.get(key):
+                self.store.note_header(stored, key, value)
+        for key in stored.headers.keys() - told.keys() - wanted.keys():
+            self.store.forget_header(stored, key)
 
     @property
     def _webhook(self) -> RegisteredWebhook:

@@ -164,7 +164,7 @@ def credentials_differ(wanted: Wanted, stored: StoredWebhook) -> bool:
 def _header_changes(wanted: Wanted, matched: Match, registered: Iterable[Header], *, prune: bool) -> Iterator[Change]:
     webhook_id = matched.registered.id if matched.registered else None
     known = {header.key.lower(): header for header in registered}
-    remembered = {} if matched.stored is None else {k.lower(): v for k, v in matched.stored.headers.items()}
+    remembered = {} if matched.stored is None else matched.stored.headers
     for key, value in wanted.headers.items():
         header = known.pop(key.lower(), None)
         if header is None:

@@ -71,6 +71,7 @@ class _Plan:
     organization: Organization
     wanted: Wanted | None
     matched: Match = field(default_factory=Match)
+    extras: Extras = field(default_factory=Extras)
     changes: list[Change] = field(default_factory=list)
 
 
@@ -162,8 +163,10 @@ class Bootstrap:
             reference = organization.reference_id or ""
             made = _Plan(organization, configuration.wanted(reference))
             made.matched = match(care, reference, webhooks, public_url=self._public_url)
-            extras = _extras(api, organization, made, options)
-            made.changes = plan(made.wanted, made.matched, extras, public_url=self._public_url, prune=options.prune)
+            made.extras = _extras(api, organization, made, options)
+            made.changes = plan(
+                made.wanted, made.matched, made.extras, public_url=self._public_url, prune=options.prune
+            )
             return made
 
         sound = [(organization, webhooks) for organization, webhooks in found if organization.id not in objected]
@@ -172,7 +175,9 @@ class Bootstrap:
 
     def _apply(self, api: Webhooks, plans: Sequence[_Plan], options: Options, progress: Progress) -> list[Failure]:
         def carry_out(made: _Plan) -> None:
-            applier = Applier.of(api, self._store, self._public_url, made.organization, made.wanted, made.matched)
+            applier = Applier.of(
+                api, self._store, self._public_url, made.organization, made.wanted, made.matched, made.extras
+            )
             try:
                 applier.apply(made.changes)
                 log.debug("registered", organization=made.organization.reference_id, changes=len(made.changes))

@@ -47,6 +47,7 @@ class StoredWebhook:
     active: bool | None
     previous_keys: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The values of custom headers as they were registered, by name in lower case."""
 
 
 class WebhookStore:
@@ -177,7 +178,7 @@ class WebhookStore:
         with self._engine.begin() as connection:
             connection.execute(
                 upsert(WebhookHeader)
-                .values(webhook_id=webhook.id, key=key, value=encrypted)
+                .values(webhook_id=webhook.id, key=key.lower(), value=encrypted)
                 .on_conflict_do_update(index_elements=["webhook_id", "key"], set_={"value": encrypted})
             )
 
@@ -185,9 +186,7 @@ class WebhookStore:
         """Forget a custom header that is registered no more."""
         with self._engine.begin() as connection:
             connection.execute(
-                delete(WebhookHeader).where(
-                    WebhookHeader.webhook_id == webhook.id, func.lower(WebhookHeader.key) == key.lower()
-                )
+                delete(WebhookHeader).where(WebhookHeader.webhook_id == webhook.id, WebhookHeader.key == key.lower())
             )
 
     def _update(self, webhook: StoredWebhook, **values: Any) -> None:  # noqa: ANN401 - of a row's columns

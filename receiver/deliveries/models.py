@@ -76,7 +76,7 @@ class WebhookHeader(Base):
     __table_args__ = ({"schema": RECEIVER},)
 
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"), primary_key=True)
-    key: Mapped[str] = mapped_column(Text, primary_key=True, comment="the header's name")
+    key: Mapped[str] = mapped_column(Text, primary_key=True, comment="the header's name, in lower case")
     value: Mapped[bytes] = encrypted()
 
 

@@ -1,0 +1,244 @@
+"""What somebody changed at the other end: each kind of it is found, named and mended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from receiver.bootstrap.endpoint import challenge_endpoint
+from receiver.cli import main
+from receiver.deliveries.webhooks import endpoint_url
+from receiver.sandbox.provider import ApiFault
+from tests.bootstrap.test_registering import deliver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.bootstrap.conftest import World
+
+CONFIGURATION = """
+groups = ["5561234567", "5567654321"]
+[headers]
+X-Environment = "test"
+X-Token = "the-token"
+"""
+
+
+def header_id(world: World, key: str) -> int:
+    return next(header.id for header in world.registered().headers if header.key == key)
+
+
+def group_id(world: World, party: str) -> int:
+    return next(group.id for group in world.registered().groups if group.buyer_party == party)
+
+
+def change(**fields: Any) -> Callable[[World], object]:
+    return lambda world: world.provider.state.change_webhook(world.registered().id, **fields)
+
+
+def switch(event: str, *, on: bool) -> Callable[[World], object]:
+    return lambda world: world.provider.state.switch_event(world.registered().id, event, on=on)
+
+
+def without_header(world: World) -> None:
+    world.provider.state.remove_header(world.registered().id, header_id(world, "X-Token"))
+
+
+def another_value(world: World) -> None:
+    without_header(world)
+    world.provider.state.add_header(world.registered().id, "X-Token", "another")
+
+
+def without_group(world: World) -> None:
+    world.provider.state.remove_group(world.registered().id, group_id(world, "5561234567"))
+
+
+DRIFTS: dict[str, tuple[Callable[[World], object], str, str]] = {
+    "a flag that is off": (switch("card.transaction.cleared", on=False), "update", "card_transaction_cleared"),
+    "another url": (change(url="https://elsewhere.example/"), "update", "url"),
+    "disabled": (change(enabled=False), "update", "enabled"),
+    "inactive": (change(active=False), "challenge", "active"),
+    "another authentication": (
+        change(authentication_type="none", basic_username=None, basic_password=None),
+        "update",
+        "authentication_type",
+    ),
+    "another user name": (change(basic_username="somebody"), "update", "basic_username"),
+    "a header that is gone": (without_header, "add-header", "headers.X-Token"),
+    "a header with another value": (another_value, "replace-header", "headers.X-Token"),
+    "a group that is gone": (without_group, "add-group", "groups"),
+}
+
+
+@pytest.fixture
+def run(world: World, environment: dict[str, str], folder: Path) -> Callable[..., Result]:
+    """Runs ``receiver bootstrap`` with the configuration."""
+    (folder / "webhooks.toml").write_text(CONFIGURATION)
+    runner = CliRunner(env=world.environment(environment))
+    return lambda *arguments: runner.invoke(main, ["bootstrap", *arguments])
+
+
+@pytest.mark.parametrize(("make", "action", "field"), DRIFTS.values(), ids=DRIFTS.keys())
+def test_each_kind_of_drift_is_named_by_a_check_and_mended_by_a_run(
+    world: World, run: Callable[..., Result], make: Callable[[World], object], action: str, field: str
+) -> None:
+    assert run().exit_code == 0
+    assert run("--check").exit_code == 0
+    as_it_was = world.registered()
+    make(world)
+    changed = world.registered()
+
+    checked = run("--check", "--json")
+    shown = json.loads(checked.stdout)
+    assert (checked.exit_code, shown["drift"]) == (1, True)
+    (told,) = shown["changes"]
+    assert (told["action"], told["organization_reference_id"]) == (action, "acme")
+    assert [difference["field"] for difference in told["differences"]] == [field]
+    assert "the-token" not in checked.output
+    assert world.registered() == changed  # a check changes nothing
+
+    for_people = run("--check")
+    assert for_people.exit_code == 1
+    assert field in for_people.stdout
+    assert run("--dry-run").exit_code == 0
+
+    mended = run("--json")
+    assert (mended.exit_code, json.loads(mended.stdout)["drift"]) == (0, False)
+    assert run("--check").exit_code == 0
+    now = world.registered()
+    assert (now.flags, now.enabled, now.active) == (as_it_was.flags, True, True)
+    assert {h.key: h.value for h in now.headers} == {h.key: h.value for h in as_it_was.headers}
+    assert {g.buyer_party for g in now.groups} == {g.buyer_party for g in as_it_was.groups}
+    assert now.url == endpoint_url(world.public_url, world.stored().endpoint_key)
+    assert deliver(world) == 200
+
+
+def test_what_the_file_does_not_name_is_removed_only_when_pruning(world: World, run: Callable[..., Result]) -> None:
+    run()
+    webhook = world.registered()
+    world.provider.state.add_header(webhook.id, "X-Odd", "1")
+    world.provider.state.add_group(webhook.id, "5500000000")
+    assert run("--check").exit_code == 0
+    checked = run("--check", "--prune", "--json")
+    assert checked.exit_code == 1
+    assert [change["action"] for change in json.loads(checked.stdout)["changes"]] == ["remove-header", "remove-group"]
+    assert run("--prune").exit_code == 0
+    assert "X-Odd" not in {header.key for header in world.registered().headers}
+    assert "5500000000" not in {group.buyer_party for group in world.registered().groups}
+    assert run("--check", "--prune").exit_code == 0
+
+
+def test_the_webhook_of_an_organization_that_is_left_out_is_disabled_only_when_pruning(
+    world: World, run: Callable[..., Result], folder: Path
+) -> None:
+    run()
+    (folder / "webhooks.toml").write_text('[[organizations]]\nreference_id = "acme"\nskip = true\n')
+    assert (run("--json").exit_code, world.registered().enabled) == (0, True)
+    pruned = run("--prune", "--json")
+    assert [change["action"] for change in json.loads(pruned.stdout)["changes"]] == ["disable"]
+    assert not world.registered().enabled
+    assert json.loads(run("--prune", "--json").stdout)["changes"] == []
+
+
+def test_header_values_that_opencard_does_not_tell_again_are_known_from_what_was_registered(
+    world: World, run: Callable[..., Result], folder: Path
+) -> None:
+    world.provider.behaviour.hides_header_values = True
+    run()
+    assert run("--check").exit_code == 0
+    (folder / "webhooks.toml").write_text(CONFIGURATION.replace("the-token", "a-new-token"))
+    checked = run("--check", "--json")
+    assert (checked.exit_code, "a-new-token" in checked.output) == (1, False)
+    assert run().exit_code == 0
+    assert "a-new-token" in {header.value for header in world.registered().headers}
+    assert run("--check").exit_code == 0
+
+
+def test_given_credentials_that_change_are_registered_and_the_old_ones_stay_good_for_a_while(
+    world: World, run: Callable[..., Result], folder: Path
+) -> None:
+    run()
+    before = world.registered()
+    (folder / "webhooks.toml").write_text('basic_username = "acme"\nbasic_password = "the-new-password"\n')
+    checked = run("--check", "--json")
+    assert checked.exit_code == 1
+    assert {each["field"] for each in json.loads(checked.stdout)["changes"][0]["differences"]} == {
+        "basic_username",
+        "basic_password",
+    }
+    assert "the-new-password" not in checked.output
+    assert run().exit_code == 0
+    now = world.registered()
+    assert (now.basic_username, now.basic_password) == ("acme", "the-new-password")
+    assert deliver(world) == 200
+    world.provider.state.change_webhook(
+        now.id, basic_username=before.basic_username, basic_password=before.basic_password
+    )
+    assert deliver(world) == 200  # what was under way when they were replaced
+
+
+def test_an_inactive_webhook_gets_a_new_url_and_the_old_one_is_good_until_it_is_active(world: World) -> None:
+    world.bootstrap()
+    old = world.stored()
+    world.provider.state.change_webhook(world.registered().id, active=False)
+    # OpenCard's challenge fails once more: the PUT is carried out, but the web process is out of its reach
+    world.provider.faults.add(ApiFault("hang-up-before", path="/webhooks/[0-9]+$", method="PUT", times=100))
+    assert len(world.bootstrap().failures) == 1
+    world.provider.faults.clear()
+    waiting = world.stored()
+    assert waiting.endpoint_key != old.endpoint_key
+    assert waiting.previous_keys == (old.endpoint_key,)
+    for key in (old.endpoint_key, waiting.endpoint_key):
+        assert challenge_endpoint(endpoint_url(world.public_url, key), old.secret) is None
+
+    assert world.bootstrap().failures == []
+    now = world.stored()
+    assert (now.endpoint_key, now.previous_keys, now.active) == (waiting.endpoint_key, (), True)
+    assert world.registered().url == endpoint_url(world.public_url, now.endpoint_key)
+    refused = challenge_endpoint(endpoint_url(world.public_url, old.endpoint_key), old.secret)
+    assert refused is not None
+    assert "404" in refused
+
+
+def test_when_our_own_end_fails_the_challenge_it_says_so(world: World) -> None:
+    real, world.public_url = world.public_url, "http://127.0.0.1:1"
+    (failure,) = world.bootstrap().failures
+    assert "is not active, and our own end fails: through PUBLIC_URL, no answer" in failure.error
+    before = world.stored()
+    assert before.active is False
+    assert before.previous_keys == ()  # a new URL would not help yet
+    world.public_url = real
+    assert world.bootstrap().failures == []
+    assert world.stored().active
+    assert deliver(world) == 200
+
+
+def test_when_only_opencards_end_fails_it_says_so_and_a_later_run_asks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
+    (failure,) = world.bootstrap().failures
+    assert "though our own end answers its challenge" in failure.error
+    assert len(world.provider.state.webhooks()) == 1
+    monkeypatch.undo()
+    assert world.bootstrap().failures == []
+    assert world.registered().active
+    assert world.stored().previous_keys == ()
+    assert deliver(world) == 200
+
+
+def test_a_new_public_url_is_registered_on_the_same_webhooks(world: World, public_url: str) -> None:
+    world.bootstrap()
+    before = world.registered()
+    world.public_url = public_url.replace("127.0.0.1", "localhost")
+    result = world.bootstrap()
+    assert [change.action for _, change in result.changes] == ["update"]
+    now = world.registered()
+    assert now == replace(before, url=now.url)
+    assert now.url.startswith("http://localhost:")
+    assert now.active

@@ -1,0 +1,271 @@
+"""A run may be cut off at any moment: the next one ends where an undisturbed one would have ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from sqlalchemy import event, text
+
+from receiver.deliveries.webhooks import endpoint_url
+from receiver.sandbox.provider import ApiFault
+from receiver.sandbox.provider.state import State
+from tests.bootstrap.test_registering import FLAGS, deliver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bootstrap.conftest import World
+
+CONFIGURATION = """
+groups = ["5561234567"]
+[headers]
+X-Token = "the-token"
+"""
+OTHER = """
+authentication_type = "custom"
+events = ["card.transaction.cleared"]
+groups = ["5567654321"]
+[headers]
+X-Token = "a-new-token"
+"""
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class Life(httpx.BaseTransport):
+    """A process that ends at its *last* step, by number or by name; each commit is one, and each end of a call."""
+
+    def __init__(self, last: int | str | None) -> None:
+        self.last = last
+        self.steps: list[str] = []
+        self.ended = False
+        self._network = httpx.HTTPTransport()
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        self.ended = self.ended or self.last in (len(self.steps), name)
+        if self.ended:
+            raise Killed
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        writes = request.method != "GET" and "/oauth/" not in request.url.path
+        if writes:
+            self.step(f"before {request.method}")
+        response = self._network.handle_request(request)
+        if writes:
+            response.read()
+            self.step(f"after {request.method}")
+        return response
+
+    def close(self) -> None:
+        self._network.close()
+
+
+@contextmanager
+def living(world: World, last: int | str | None) -> Iterator[Life]:
+    """Let what follows run in a process that ends at its *last* step."""
+    life = Life(last)
+
+    def before_commit(_connection: object) -> None:
+        life.step("commit")
+
+    event.listen(world.engine, "commit", before_commit)
+    world.transport = life
+    try:
+        yield life
+    finally:
+        world.transport = None
+        event.remove(world.engine, "commit", before_commit)
+
+
+def start_anew(world: World) -> None:
+    """Nothing is registered, nothing is stored."""
+    world.provider.state = State()
+    world.add_organizations("acme")
+    with world.engine.begin() as connection:
+        connection.execute(text("TRUNCATE receiver.webhooks, receiver.oauth_tokens CASCADE"))
+
+
+def nothing(_world: World) -> None:
+    pass
+
+
+def registered_otherwise(world: World) -> None:
+    """Everything is registered, and then somebody changes everything that can be changed."""
+    world.bootstrap(OTHER)
+    webhook = world.registered()
+    world.provider.state.change_webhook(webhook.id, enabled=False, active=False)
+
+
+def inactive(world: World) -> None:
+    world.bootstrap(CONFIGURATION)
+    world.provider.state.change_webhook(world.registered().id, active=False)
+
+
+def secret_lost(world: World) -> None:
+    world.bootstrap(CONFIGURATION)
+    with world.engine.begin() as connection:
+        connection.execute(text("TRUNCATE receiver.webhooks CASCADE"))
+
+
+def gone_at_opencard(world: World) -> None:
+    world.bootstrap(CONFIGURATION)
+    world.provider.state.remove_webhook(world.registered().id)
+
+
+BEGINNINGS = {
+    "nothing": nothing,
+    "registered otherwise": registered_otherwise,
+    "inactive": inactive,
+    "secret lost": secret_lost,
+    "gone at OpenCard": gone_at_opencard,
+}
+
+
+def check_end(world: World, *, prune: bool) -> None:
+    """Insist on the state that an undisturbed run ends with."""
+    stored, registered = world.stored(), world.registered()
+    assert (registered.active, registered.enabled) == (True, True)
+    assert registered.flags == FLAGS
+    assert registered.url == endpoint_url(world.public_url, stored.endpoint_key)
+    assert (stored.opencard_webhook_id, stored.active) == (registered.id, True)
+    assert (stored.acknowledged, stored.previous_keys) == (True, ())
+    assert stored.secret == registered.secret
+    assert registered.authentication_type == stored.authentication_type == "basic"
+    assert stored.credentials.basic_username == registered.basic_username
+    assert stored.credentials.basic_password == registered.basic_password
+    assert {header.key: header.value for header in registered.headers} == {"X-Token": "the-token"}
+    assert dict(stored.headers) == {"x-token": "the-token"}
+    groups = {group.buyer_party for group in registered.groups}
+    assert groups == {"5561234567"} if prune else "5561234567" in groups
+    assert deliver(world) == 200
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS.keys())
+def test_cut_off_at_any_step_the_next_run_ends_as_an_undisturbed_one(
+    world: World, begin: Callable[[World], None]
+) -> None:
+    options: dict[str, Any] = {"side_by_side": 1, "prune": True}
+    begin(world)
+    with living(world, last=None) as undisturbed:
+        assert world.bootstrap(CONFIGURATION, **options).failures == []
+    check_end(world, prune=True)
+    assert len(undisturbed.steps) > 3
+
+    for last in range(1, len(undisturbed.steps) + 1):
+        start_anew(world)
+        begin(world)
+        with living(world, last=last), pytest.raises(Killed):
+            world.bootstrap(CONFIGURATION, **options)
+        assert world.bootstrap(CONFIGURATION, **options).failures == []
+        check_end(world, prune=True)
+        assert world.bootstrap(CONFIGURATION, **options).changes == []
+
+
+@pytest.mark.parametrize("kind", ["hang-up-after", "hang-up-before"])
+@pytest.mark.parametrize("path", ["/webhooks$", "/headers$", "/groups$"])
+def test_without_an_answer_it_looks_before_it_sends_again(world: World, path: str, kind: Any) -> None:
+    world.provider.faults.add(ApiFault(kind, path=path, method="POST"))
+    assert world.bootstrap(CONFIGURATION).failures == []
+    check_end(world, prune=False)
+    assert world.bootstrap(CONFIGURATION).changes == []
+    posts = [each for each in world.writes() if each.startswith("POST") and each.endswith(path.strip("$"))]
+    assert len(posts) == (1 if kind == "hang-up-after" else 2)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_api_that_stumbles_is_asked_again(world: World, status: int) -> None:
+    world.provider.faults.add(ApiFault.answers(status, times=3, path="/webhooks"))
+    world.provider.faults.add(ApiFault.answers(status, path="/headers"))
+    world.provider.faults.add(ApiFault.answers(status, path="/oauth/token"))
+    assert world.bootstrap(CONFIGURATION).failures == []
+    check_end(world, prune=False)
+
+
+def test_an_expired_token_is_replaced_in_the_middle_of_a_run(world: World) -> None:
+    world.provider.faults.add(ApiFault("expire-token", path="/webhooks$", method="POST"))
+    world.provider.faults.add(ApiFault("expire-token", path="/webhooks$", method="GET"))
+    assert world.bootstrap(CONFIGURATION).failures == []
+    check_end(world, prune=False)
+
+
+def test_secrets_are_committed_before_opencard_hears_of_them(world: World) -> None:
+    """Killed between the call and its answer: the webhook exists, and its deliveries are taken."""
+    with living(world, last="after POST"), pytest.raises(Killed):
+        world.bootstrap(side_by_side=1)
+    assert world.registered().active
+    assert world.stored().opencard_webhook_id is None
+    assert deliver(world) == 200
+
+
+def test_between_old_and_new_credentials_both_are_taken(world: World) -> None:
+    world.bootstrap()
+    old = world.registered()
+    with living(world, last="before PUT"), pytest.raises(Killed):
+        world.bootstrap('authentication_type = "custom"', side_by_side=1)
+    assert world.registered() == old
+    assert deliver(world) == 200
+    with living(world, last="after PUT"), pytest.raises(Killed):
+        world.bootstrap('authentication_type = "custom"', side_by_side=1)
+    assert world.registered().authentication_type == "custom"
+    assert deliver(world) == 200
+    world.provider.state.change_webhook(old.id, authentication_type="basic")  # what is under way still
+    assert deliver(world) == 200
+    assert world.bootstrap('authentication_type = "custom"').failures == []
+
+
+@pytest.mark.parametrize("registered_before", [1, 8, 15])
+def test_a_killed_process_leaves_nothing_that_a_second_run_does_not_complete(
+    world: World, environment: dict[str, str], folder: Path, registered_before: int
+) -> None:
+    world.add_organizations(*(f"org-{number:02}" for number in range(19)))
+    command = [str(Path(sys.executable).with_name("receiver")), "bootstrap"]
+    environment = {**os.environ, **world.environment(environment)}
+    running = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while len(world.provider.state.webhooks()) < registered_before:
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    again = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    webhooks = world.provider.state.webhooks()
+    assert len({webhook.organization_id for webhook in webhooks}) == len(webhooks) == 20
+    secrets = {webhook.opencard_webhook_id: webhook.secret for webhook in world.store.all()}
+    assert secrets == {webhook.id: webhook.secret for webhook in webhooks}
+    assert all(webhook.active for webhook in webhooks)
+
+
+def test_a_run_that_is_interrupted_finishes_what_is_under_way_and_begins_nothing_more(
+    world: World, environment: dict[str, str], folder: Path
+) -> None:
+    world.add_organizations(*(f"org-{number:02}" for number in range(39)))
+    command = [str(Path(sys.executable).with_name("receiver")), "bootstrap"]
+    environment = {**os.environ, **world.environment(environment)}
+    running = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not world.provider.state.webhooks():
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    running.send_signal(signal.SIGINT)
+    _said, complained = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert b"Traceback" not in complained
+    made = world.provider.state.webhooks()
+    assert 0 < len(made) < 40
+    assert {row.opencard_webhook_id for row in world.store.all()} == {webhook.id for webhook in made}
