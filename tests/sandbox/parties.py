@@ -153,6 +153,9 @@ def receiver(**more: Any) -> Iterator[Receiver]:
     state = Receiver(**more)
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
         def do_GET(self) -> None:
             [question] = parse_qs(urlsplit(self.path).query)["challenge"]
             state.questions.append((question, dict(self.headers)))
@@ -187,7 +190,10 @@ def receiver(**more: Any) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # a connection that does not fit is tried again after a second only
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}/hooks"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
