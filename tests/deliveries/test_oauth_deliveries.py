@@ -141,6 +141,6 @@ def test_a_token_is_not_kept_with_the_delivery_and_not_logged(
 def test_a_token_is_good_on_every_key_of_its_webhook(tokens: Tokens) -> None:
     right = bearer(tokens)
     tokens.acme.execute("INSERT INTO receiver.previous_endpoint_keys SELECT endpoint_key, id FROM receiver.webhooks")
-    tokens.acme.execute("UPDATE receiver.webhooks SET endpoint_key = repeat('n', 43)")
+    tokens.acme.execute("UPDATE receiver.webhooks SET endpoint_key = gen_random_uuid()")
     assert deliver(tokens.acme, right) == [200]
     assert_issued(tokens, tokens.ask())

@@ -153,14 +153,24 @@ def test_whoever_asks_is_answered_and_never_crashes(
         assert response.status_code in {400, 401}
 
 
+def test_the_secret_of_a_replaced_client_is_no_secret_of_its_successor(tokens: Tokens) -> None:
+    tokens.acme.execute(
+        "UPDATE receiver.webhooks SET previous_authentication_type = 'oauth', previous_credentials = credentials,"
+        " acknowledged_at = NULL"
+    )
+    tokens.give("acme", Credentials(oauth_client_id="acme-client-2", oauth_client_secret="new"))
+    assert tokens.ask({**POST, "client_id": "acme-client-2", "client_secret": "new"}).status_code == 200
+    assert_refused(tokens.ask({**POST, "client_id": "acme-client-2"}), 401, "invalid_client")
+
+
 def test_no_log_line_of_the_token_endpoint_holds_a_secret_or_a_token(
     tokens: Tokens, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.1)
     assert tokens.ask().status_code == 200
     right = basic("acme-client", "the-client-secret")
     issued = []
-    for changes in ({}, {"database_url": unreachable_database()}):
+    for changes, patience in (({}, 5.0), ({"database_url": unreachable_database()}, 0.1)):
+        monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", patience)
         with receiver_with(settings, log_level="DEBUG", **changes) as app:
             client = app.test_client()
             for response in (
