@@ -5,6 +5,8 @@ back at once. So that the death leaves a trace, the claim is also noted in ``pro
 its own; the note is deleted together with the outcome. A note whose deliveries nobody holds any more is abandoned:
 its deliveries are *suspects* and are worked on one at a time, like those of a batch that failed. A suspect that is
 abandoned alone has failed, and after ``DEATHS`` times it is dead.
+
+What may be an awaited test delivery is held: nobody claims it until ``awaited_tests`` has resolved what it is.
 """
 
 from __future__ import annotations
@@ -26,13 +28,22 @@ DEATHS: Final = 3
 """How often a delivery may end the work on it alone without an outcome before it is left to a person."""
 ABANDONED: Final = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 
-# the columns are those of StoredDelivery, in its order
+# The columns are those of StoredDelivery, in its order. The list of awaited tests is read once for the statement; only
+# deliveries of a webhook and event in it are looked at again.
 _CLAIM: Final = """
 SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
     delivery.source, delivery.occurred_at, delivery.attempts
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.status IN ('pending', 'failed') AND delivery.next_attempt_at <= now() AND {which}
     AND delivery.id NOT IN (SELECT unnest(delivery_ids) FROM receiver.processing_batches)
+    AND ((delivery.webhook_id, delivery.event) NOT IN (
+        SELECT webhook_id, unnest(events) FROM receiver.awaited_tests WHERE resolved_at IS NULL
+    ) OR NOT EXISTS (
+        SELECT FROM receiver.awaited_tests AS awaited
+        WHERE awaited.resolved_at IS NULL AND awaited.webhook_id = delivery.webhook_id
+            AND delivery.event = ANY(awaited.events)
+            AND delivery.received_at >= awaited.requested_at AND delivery.received_at < awaited.expires_at
+    ))
 ORDER BY delivery.next_attempt_at, delivery.id
 LIMIT :limit
 FOR UPDATE OF delivery SKIP LOCKED

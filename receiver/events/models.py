@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Identity, LargeBinary, Text, func
+from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Identity, Index, LargeBinary, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
@@ -72,13 +72,20 @@ class AwaitedTest(Base):
     """A test delivery that an operator asked OpenCard for: deliveries that may be it are held until it is resolved."""
 
     __tablename__ = "awaited_tests"
-    __table_args__ = ({"schema": RECEIVER},)
+    __table_args__ = (
+        Index("ix_awaited_tests_unresolved", "webhook_id", postgresql_where=text("resolved_at IS NULL")),
+        {"schema": RECEIVER},
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"))
     events: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="every spelling of the event's name")
     requested_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="when nobody waits for it any more")
+    sent_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True),
+        comment="when OpenCard said that it sends the test; null while it may not have been asked at all",
+    )
     fingerprint: Mapped[bytes | None] = mapped_column(
         LargeBinary, comment="SHA-256 of the event by value, where OpenCard told what it sends"
     )

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from receiver.db import engine_for
 from receiver.events.apply import apply
+from receiver.events.awaited_tests import resolve_expired
 from receiver.events.claim import (
     claim_batch,
     claim_suspect,
@@ -89,6 +90,7 @@ def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, 
     Python works on one batch while PostgreSQL works on the other.
     """
     recover_abandoned(engine)
+    resolve_expired(engine)
     deadline = time.monotonic() + DRAIN_SECONDS
     with ThreadPoolExecutor(1, thread_name_prefix="second-lane") as beside:
         second: list[Future[bool]] = []
