@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
@@ -16,6 +17,22 @@ QUIET_LOGGERS = {
     "alembic": logging.WARNING,
 }
 """Loggers of libraries whose everyday lines say nothing an operator needs, and from which level on they speak."""
+
+
+class StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment, not to what it was when the logs were configured."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        """Standard error."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        raise AttributeError("the stream is standard error")
 
 
 def configure_logs(*, level: str, log_format: LogFormat) -> None:
@@ -42,7 +59,7 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -8,8 +8,10 @@ import click
 import stamina
 
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
+from receiver.logs import configure_logs
 from receiver.sandbox.demo import DemoResult, run_demo
 from receiver.sandbox.dev import run_dev
+from receiver.settings import LogFormat
 
 
 @click.command()
@@ -19,12 +21,13 @@ from receiver.sandbox.dev import run_dev
 def demo(purchases: int, seed: int, as_json: bool) -> None:
     """Run the whole journey here, with faults, and check it.
 
-    On embedded servers, a local OpenCard sends purchases through all their states, some twice, some out of order,
-    some with the answer lost. Exits 0 when the tables hold exactly what it meant to say, else 1 and the differences.
+    On embedded servers, starting from nothing: bootstrap registers webhooks at a local OpenCard, which then sends
+    purchases through all their states, some twice, some out of order, some with the answer lost. Exits 0 when the
+    tables hold exactly what it meant to say, else 1 and the differences.
 
     Example: receiver demo --purchases 1000 --seed 7
     """
-    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
+    _keep_quiet()
     with progress_bar() as progress:
         result = run_demo(seed=seed, purchases=purchases, progress=progress)
     if as_json:
@@ -43,13 +46,21 @@ def dev(port: int) -> None:
 
     Example: receiver dev --port 8000
     """
+    _keep_quiet()
     sys.exit(run_dev(port=port, say=click.echo))
+
+
+def _keep_quiet() -> None:
+    """Leave the terminal to the command: its own processes log for themselves."""
+    configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
+    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
 
 
 def _as_fields(result: DemoResult) -> dict[str, object]:
     tally = result.tally
     return {
         "seed": result.seed,
+        "webhooks": result.webhooks,
         "events_told": result.told,
         "events_recorded": result.recorded,
         "sent": tally.sent,
@@ -65,6 +76,12 @@ def _as_fields(result: DemoResult) -> dict[str, object]:
 
 
 def _print(result: DemoResult) -> None:
+    print_rows(
+        result.webhooks,
+        {"organization_reference_id": "webhooks", "authentication_type": "authentication", "active": "active"},
+        empty="no webhook",
+    )
+    click.echo()
     tally = result.tally
     deliveries = {
         "sent": tally.sent,

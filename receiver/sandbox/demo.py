@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from receiver.errors import OperationRefused
-from receiver.sandbox.faults import Faults, schedule
-from receiver.sandbox.local import ORGANIZATIONS, adopt_two_webhooks, challenge_all, local_servers, running_receiver
-from receiver.sandbox.sender import deliver_all
+from receiver.sandbox.faults import Faults
+from receiver.sandbox.local import ORGANIZATIONS, local_servers, running_receiver
+from receiver.sandbox.onboarding import register
+from receiver.sandbox.provider import SCOPES, Provider, deliver_story, environment, serving
 from receiver.sandbox.story import tell
 from receiver.sandbox.verdict import count_rows, differences
+from receiver.settings import load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -34,6 +36,7 @@ class DemoResult:
     """What happened, ready to be printed."""
 
     seed: int
+    webhooks: list[dict[str, Any]]
     told: int
     recorded: int
     tally: Tally
@@ -45,26 +48,30 @@ class DemoResult:
 
 
 def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
-    """Start everything, send *purchases* with their life cycle and faults, wait, and check the tables.
+    """Start everything, register, send *purchases* with their life cycle and faults, wait, and check the tables.
 
-    Raises ``OperationRefused`` when something does not start, or when processing does not come to an end.
+    Raises ``OperationRefused`` when something does not start, is not registered, or does not come to an end.
     """
     progress.stage("starting PostgreSQL and Valkey")
-    with local_servers("demo") as servers:
+    with local_servers("demo") as servers, serving(provider := Provider()) as api_url:
+        for reference in ORGANIZATIONS:
+            provider.state.add_organization(reference)
+        client = provider.clients.add("demo", scopes=SCOPES)
         progress.stage("starting web, worker and scheduler")
         with running_receiver(servers):
-            registrations = adopt_two_webhooks(servers)
-            challenge_all(registrations)
+            progress.stage("registering webhooks")
+            register(servers, load_settings({**servers.environment, **environment(api_url, client)}))
             story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
-            sendings = schedule(story.told, FAULTS, seed)
             progress.stage("sending")
-            progress.total(len(sendings))
-            tally = asyncio.run(
-                deliver_all(
-                    sendings,
-                    registrations,
+            progress.total(len(story.told))
+            delivered = asyncio.run(
+                deliver_story(
+                    provider,
+                    story,
+                    faults=FAULTS,
+                    seed=seed,
                     compression=COMPRESSION,
-                    on_settled=lambda _sending: progress.advance(),
+                    on_settled=lambda sending: None if sending.duplicate else progress.advance(),
                 )
             )
             progress.stage("processing")
@@ -73,14 +80,15 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             rows = count_rows(connection, list(story.expected_rows()))
             return DemoResult(
                 seed=seed,
+                webhooks=[dict(row) for row in connection.execute(_WEBHOOKS).mappings()],
                 told=len(story.told),
                 recorded=rows["events"],
-                tally=tally,
+                tally=delivered.tally,
                 statuses=_statuses(servers.engine),
                 rows=rows,
                 expected_rows=story.expected_rows(),
                 ledger=[dict(row) for row in connection.execute(_LEDGER).mappings()],
-                differences=_accounts(tally, _statuses(servers.engine)) + differences(connection, story),
+                differences=_accounts(delivered.tally, _statuses(servers.engine)) + differences(connection, story),
             )
 
 
@@ -112,6 +120,9 @@ def _statuses(engine: Engine) -> dict[str, int]:
         return {str(status): int(number) for status, number in rows}
 
 
+_WEBHOOKS: Final = text(
+    "SELECT organization_reference_id, authentication_type, active FROM receiver.webhooks ORDER BY id"
+)
 _LEDGER: Final = text(
     """
 SELECT purchase_date, merchant, purchase_city, original_amount, original_currency, accounting_amount,

@@ -2,69 +2,113 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+import httpx
+import stamina
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
 
+from receiver.deliveries.webhooks import endpoint_url, list_webhooks
+from receiver.errors import ReceiverError
 from receiver.migrate import project_file
-from receiver.sandbox.embedded import postgres_program
-from receiver.sandbox.local import PROCESSES, adopt_two_webhooks, local_servers
+from receiver.sandbox.embedded import free_port, postgres_program
+from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
+from receiver.sandbox.onboarding import register
+from receiver.sandbox.provider import SCOPES, Provider, environment
+from receiver.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from receiver.sandbox.local import LocalServers
-    from receiver.sandbox.registration import Registration
 
 COMPRESSION: Final = 7200
 """Virtual seconds in a real one: two hours of the story pass each second."""
 INTERRUPTED: Final = (130, 143)
 """What honcho ends with after Ctrl+C and SIGTERM: the wanted end."""
+READY_SECONDS: Final = 60
 
 
 def run_dev(*, port: int, say: Callable[[str], None]) -> int:
     """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process."""
     with local_servers("dev", port=port) as servers:
-        registrations = adopt_two_webhooks(servers)
-        webhooks_file = servers.folder / "webhooks.json"
-        write_registrations(webhooks_file, registrations)
-        for line in addresses(servers, registrations):
+        opencard_port = free_port()
+        with closing(Provider()) as nobody:  # only to name the client as the other process will
+            client = nobody.clients.add("dev", scopes=SCOPES)
+        opencard = environment(f"http://127.0.0.1:{opencard_port}", client)
+        variables = {**servers.environment, **opencard}
+        settings = load_settings(variables)
+        write_environment(servers.folder / "environment", variables)
+        for line in addresses(servers, opencard):
             say(line)
         manager = Manager(Printer(sys.stdout))
-        environment = {**servers.environment, "LOG_FORMAT": "console", "PYTHONUNBUFFERED": "1"}
+        coloured = {**variables, "LOG_FORMAT": "console", "PYTHONUNBUFFERED": "1"}
         commands = parse_procfile(project_file("Procfile").read_text()).processes
         for name in PROCESSES:
-            manager.add_process(name, f"exec {commands[name]}", env=environment)
+            manager.add_process(name, f"exec {commands[name]}", env=coloured)
+        organizations = " ".join(f"--organization {reference}" for reference in ORGANIZATIONS)
         manager.add_process(
             "opencard",
-            f"exec receiver sandbox --webhooks {shlex.quote(str(webhooks_file))} --repeat --compression {COMPRESSION} "
+            f"exec receiver sandbox --port {opencard_port} {organizations} --client-id {client.id} "
+            f"--client-secret {shlex.quote(client.secret)} --repeat --compression {COMPRESSION} "
             "--duplicates 0.1 --disorder 0.1 --lost-answers 0.05 --bursts 0.1",
-            env=environment,
+            env=coloured,
+            quiet=True,
         )
+
+        def go_aboard() -> None:
+            try:
+                wait_for(f"{settings.public_url}/readyz", f"{settings.opencard_api_url}/sandbox/requests")
+                register(servers, settings)
+            except (ReceiverError, httpx.HTTPError) as error:
+                say(f"webhooks are not registered: {error}")
+                manager.terminate()
+                return
+            with servers.engine.connect() as connection:
+                for webhook in list_webhooks(connection):
+                    url = endpoint_url(settings.public_url, webhook["endpoint_key"])
+                    say(f"registered  {webhook['organization_reference_id']}  {url}")
+
+        threading.Thread(target=go_aboard, name="bootstrap", daemon=True).start()
         manager.loop()
         return 0 if manager.returncode in INTERRUPTED else int(manager.returncode or 0)
 
 
-def addresses(servers: LocalServers, registrations: list[Registration]) -> list[str]:
+def wait_for(*urls: str) -> None:
+    """Return when each of *urls* answers 200. Raises ``httpx.HTTPError`` when one does not within a minute."""
+    for url in urls:
+        for attempt in stamina.retry_context(
+            on=httpx.HTTPError, attempts=None, timeout=READY_SECONDS, wait_initial=0.1, wait_max=0.5, wait_jitter=0
+        ):
+            with attempt:
+                httpx.get(url, timeout=5, trust_env=False).raise_for_status()
+
+
+def addresses(servers: LocalServers, opencard: Mapping[str, str]) -> list[str]:
     """Return where everything is, a line each."""
     rows = [
         ("web", f"{servers.settings.public_url}/readyz"),
-        *((f"endpoint of {hook.organization_reference_id}", hook.url) for hook in registrations),
+        ("OpenCard", opencard["OPENCARD_API_URL"]),
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
         ("Valkey", servers.environment["REDIS_URL"]),
         ("the tables", f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c 'TABLE ems.ledger'"),
+        ("commands", f". {servers.folder / 'environment'}; receiver webhooks list"),
     ]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {address}" for name, address in rows]
 
 
-def write_registrations(path: Path, registrations: list[Registration]) -> None:
-    """Write what the local OpenCard knows of the webhooks, secrets included, for this user only."""
+def write_environment(path: Path, variables: Mapping[str, str]) -> None:
+    """Write what a shell needs to run commands beside the processes, secrets included, for this user only."""
+    changed = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(registrations))
+    path.chmod(0o600)
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in changed.items()))

@@ -1,8 +1,7 @@
-"""A whole receiver on this machine: embedded servers, the Procfile's processes, adopted webhooks."""
+"""A whole receiver on this machine: embedded servers, the Procfile's processes, webhooks in care."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import shutil
 from contextlib import ExitStack, contextmanager
@@ -10,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import httpx
 from cryptography.fernet import Fernet
 
 from receiver.db import engine_for
 from receiver.deliveries.authentication import AuthenticationType, Credentials
 from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url
 from receiver.encryption import Encryption
-from receiver.errors import OperationRefused
 from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.processes import (
     ProcfileProcesses,
@@ -25,7 +22,6 @@ from receiver.sandbox.processes import (
     wait_until_ready,
 )
 from receiver.sandbox.registration import Registration
-from receiver.sandbox.sender import challenge
 from receiver.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -35,8 +31,8 @@ if TYPE_CHECKING:
 
 DATA: Final = Path(".data")
 """Where everything local lives; ignored by git."""
-ORGANIZATIONS: Final = ("nordlys-as", "kaffe-och-papper-ab")
-"""The EMS's ids of the two organizations of the demo."""
+ORGANIZATIONS: Final = ("nordlys-as", "kaffe-och-papper-ab", "saimaan-kirjakauppa-oy")
+"""The EMS's ids of the organizations of the demo."""
 PROCESSES: Final = ("web", "worker", "scheduler")
 
 
@@ -84,28 +80,6 @@ def running_receiver(servers: LocalServers) -> Iterator[ProcfileProcesses]:
         yield processes
 
 
-def adopt_two_webhooks(servers: LocalServers) -> list[Registration]:
-    """Take a webhook of each organization into care: one with basic, one with custom authentication."""
-    password, token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    with servers.engine.begin() as connection:
-        return [
-            adopt_webhook(
-                connection,
-                servers.settings,
-                ORGANIZATIONS[0],
-                number=1,
-                credentials=Credentials(basic_username="opencard", basic_password=password),
-            ),
-            adopt_webhook(
-                connection,
-                servers.settings,
-                ORGANIZATIONS[1],
-                number=2,
-                credentials=Credentials(custom_key="X-Webhook-Token", custom_value=token),
-            ),
-        ]
-
-
 def adopt_webhook(
     connection: Connection,
     settings: Settings,
@@ -144,15 +118,3 @@ def adopt_webhook(
         custom_key=credentials.custom_key or None,
         custom_value=credentials.custom_value or None,
     )
-
-
-def challenge_all(registrations: list[Registration]) -> None:
-    """Ask each endpoint whether it knows its secret. Raises ``OperationRefused`` for one that does not."""
-
-    async def ask() -> list[bool]:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return list(await asyncio.gather(*(challenge(client, registration) for registration in registrations)))
-
-    for registration, right in zip(registrations, asyncio.run(ask()), strict=True):
-        if not right:
-            raise OperationRefused(f"the endpoint of {registration.organization_reference_id} failed its challenge")
