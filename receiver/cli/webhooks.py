@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.cli.parameters import ID
+from receiver.cli.webhook_actions import rotate_secret_command, test_command
 from receiver.db import one_connection
 from receiver.deliveries.authentication import AuthenticationType, Credentials
 from receiver.deliveries.webhooks import ADOPTABLE, Adoption, adopt, endpoint_url, list_webhooks, show_webhook
@@ -18,13 +20,14 @@ from receiver.settings import load_settings
 if TYPE_CHECKING:
     from receiver.settings import Settings
 
-ID = click.IntRange(min=1, max=2**63 - 1)
-"""An id, as its column can hold it."""
-
 
 @click.group()
 def webhooks() -> None:
-    """Take webhooks into care, and see which there are."""
+    """Take webhooks into care, see which there are, test them, and rotate their secrets."""
+
+
+webhooks.add_command(rotate_secret_command)
+webhooks.add_command(test_command)
 
 
 def _authentication_type(_context: click.Context, _parameter: click.Parameter, value: str) -> AuthenticationType:

@@ -1,0 +1,178 @@
+"""Rotating the secrets of webhooks, each step safe to be interrupted.
+
+The new secret is committed beside the old one before OpenCard hears of it, and both are good from then on; the old one
+gets its end when OpenCard has taken the new. Whatever is cut off between the two is completed by the next run, with the
+secret that was made already, or by bootstrap.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from receiver.bootstrap.apply import registration_fields
+from receiver.bootstrap.concurrency import one_at_a_time, side_by_side
+from receiver.bootstrap.match import endpoint_key
+from receiver.bootstrap.run import SIDE_BY_SIDE
+from receiver.bootstrap.stored import WebhookStore
+from receiver.deliveries.webhooks import ENDPOINT_PATH, show_webhook
+from receiver.errors import OperationRefused
+from receiver.opencard import routes
+from receiver.opencard.client import OpenCard
+from receiver.opencard.tokens import StoredTokens
+from receiver.opencard.webhooks import Organization, Webhooks
+from receiver.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    import httpx
+    from sqlalchemy import Engine
+
+    from receiver.bootstrap.concurrency import Failure
+    from receiver.bootstrap.stored import StoredWebhook
+    from receiver.encryption import Encryption
+    from receiver.opencard.auth import Access
+    from receiver.opencard.webhooks import RegisteredWebhook
+
+log = structlog.stdlib.get_logger(__name__)
+
+RUN_BOOTSTRAP: Final = "receiver bootstrap registers it"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A webhook with a new secret."""
+
+    id: int
+    organization_reference_id: str
+    opencard_webhook_id: int | None
+    previous_secret_expires_at: datetime | None
+    """Until when deliveries that are signed with the old one are taken, too (aware)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run did, in the order of the webhooks."""
+
+    rotated: list[Rotated]
+    failures: list[Failure]
+
+
+class Rotation:
+    """Gives webhooks new secrets, here and at OpenCard."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        encryption: Encryption,
+        access: Access,
+        public_url: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._engine = engine
+        self._store = WebhookStore(engine, encryption)
+        self._tokens = StoredTokens(engine, encryption)
+        self._access = access
+        self._public_url = public_url
+        self._transport = transport
+
+    def run(
+        self,
+        webhook_ids: Sequence[int],
+        *,
+        overlap: timedelta,
+        progress: Progress = Progress(),  # noqa: B008 - it is frozen
+    ) -> Result:
+        """Rotate the secrets of these webhooks, by this service's ids; one's failure stops no other.
+
+        The old secret is good for *overlap* after OpenCard has taken the new one; with no overlap it ends at once, and
+        so does one that an earlier rotation left. Raises ``OperationRefused`` when webhooks are being changed by
+        another command, and an ``OpenCardError`` when there is no token.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(one_at_a_time(self._engine))
+            api = Webhooks(
+                stack.enter_context(self._client(routes.GET_WEBHOOK.scope)),
+                stack.enter_context(self._client(routes.UPDATE_WEBHOOK.scope)),
+            )
+            progress.stage("rotating")
+            progress.total(len(webhook_ids))
+
+            def rotated(webhook: StoredWebhook) -> Rotated:
+                try:
+                    return self._rotate(api, webhook, overlap)
+                finally:
+                    progress.advance()
+
+            done, failures = side_by_side(
+                rotated,
+                [self._store.get(webhook_id) for webhook_id in dict.fromkeys(webhook_ids)],
+                SIDE_BY_SIDE,
+                organization=lambda webhook: Organization(
+                    webhook.organization_id, reference_id=webhook.organization_reference_id
+                ),
+            )
+            return Result([result for _, result in done], failures)
+
+    def _client(self, scope: str) -> OpenCard:
+        client = OpenCard(self._access, [scope], self._tokens, transport=self._transport)
+        client.authenticate()  # before anything is changed, and said once if it is missing
+        return client
+
+    def _rotate(self, api: Webhooks, webhook: StoredWebhook, overlap: timedelta) -> Rotated:
+        if webhook.opencard_webhook_id is None:
+            raise OperationRefused(f"webhook {webhook.id} is not known to be registered at OpenCard: {RUN_BOOTSTRAP}")
+        pending, good_until = self._previous(webhook)
+        if good_until is not None and overlap:
+            raise OperationRefused(
+                f"the secret of webhook {webhook.id} was rotated already, and its previous one is good until "
+                f"{good_until:%Y-%m-%d %H:%M:%S %Z}: wait until then, or end it at once with --overlap 0"
+            )
+        registered = api.get(webhook.organization_id, webhook.opencard_webhook_id)
+        self._check_is_ours(webhook, registered)
+        if not pending:
+            webhook = self._store.replace_secret(webhook)
+        fields = registration_fields(
+            webhook,
+            registered.flags,
+            public_url=registered.url.partition(ENDPOINT_PATH)[0] or self._public_url,
+            enabled=registered.enabled is not False,
+        )
+        if registered.url:
+            fields["url"] = registered.url  # the secret changes, and nothing else
+        api.update(webhook.organization_id, registered.id, fields)
+        self._store.acknowledge(webhook, opencard_webhook_id=registered.id, overlap=overlap)
+        log.info("secret rotated", webhook_id=webhook.id, completed_an_earlier_run=pending)
+        return Rotated(
+            id=webhook.id,
+            organization_reference_id=webhook.organization_reference_id,
+            opencard_webhook_id=registered.id,
+            previous_secret_expires_at=self._previous_expires_at(webhook.id),
+        )
+
+    def _previous(self, webhook: StoredWebhook) -> tuple[bool, datetime | None]:
+        """Return whether a rotation that was cut off waits to be completed, and until when one that ended overlaps."""
+        expires_at = self._previous_expires_at(webhook.id)
+        if expires_at is None:
+            return webhook.rotating and not webhook.acknowledged, None
+        return False, expires_at if webhook.rotating else None
+
+    def _previous_expires_at(self, webhook_id: int) -> datetime | None:
+        with self._engine.connect() as connection:
+            expires_at: datetime | None = show_webhook(connection, webhook_id)["previous_secret_expires_at"]
+        return None if expires_at is None else expires_at.astimezone(UTC)
+
+    def _check_is_ours(self, webhook: StoredWebhook, registered: RegisteredWebhook) -> None:
+        keys = (webhook.endpoint_key, *webhook.previous_keys)
+        if registered.url and endpoint_key(registered.url) not in keys:
+            raise OperationRefused(
+                f"webhook {webhook.id} is registered at OpenCard under a URL that is not this service's, "
+                f"{registered.url}, where nobody would know the new secret: {RUN_BOOTSTRAP} here"
+            )

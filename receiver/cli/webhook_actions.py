@@ -1,0 +1,214 @@
+"""``receiver webhooks rotate-secret`` and ``test``: what is done to webhooks in care through OpenCard's API."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from redis import RedisError
+
+from receiver.bootstrap.desired import nearest
+from receiver.bootstrap.rotation import Rotation
+from receiver.bootstrap.stored import WebhookStore
+from receiver.cli.output import json_option, print_fields, print_json, print_rows, progress_bar
+from receiver.cli.parameters import DURATION, ID
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.errors import OperationRefused
+from receiver.events.catalogue import ALIASES, EVENT_FLAGS, canonical_name
+from receiver.logs import configure_logs
+from receiver.opencard.auth import Access
+from receiver.ops.send_test import Patience, Tester
+from receiver.ops.sent_test import Report, as_fields
+from receiver.queue import SHORT_TIMEOUT, connect, wake_worker
+from receiver.settings import REQUIRED_FOR_API, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
+    from sqlalchemy import Engine
+
+    from receiver.bootstrap.stored import StoredWebhook
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What both commands stand on."""
+
+    settings: Settings
+    engine: Engine
+    encryption: Encryption
+
+    @property
+    def access(self) -> Access:
+        return Access.of(self.settings)
+
+    def choose(self, ids: tuple[int, ...], organizations: tuple[str, ...], *, everything: bool) -> list[StoredWebhook]:
+        """Return the webhooks that are meant, oldest first; where none is named, the only one there is."""
+        stored = WebhookStore(self.engine, self.encryption).all()
+        for unknown in set(ids) - {webhook.id for webhook in stored}:
+            raise OperationRefused(f"there is no webhook {unknown}: receiver webhooks list shows which there are")
+        known = dict.fromkeys(webhook.organization_reference_id for webhook in stored)
+        for reference in organizations:
+            if reference not in known:
+                near = nearest(reference, known) if known else "there is none at all"
+                raise OperationRefused(f"no webhook of organization {reference!r} is in care; {near}")
+        if not ids and not organizations and not everything and len(stored) == 1:
+            return stored
+        return [
+            webhook
+            for webhook in stored
+            if everything or webhook.id in ids or webhook.organization_reference_id in organizations
+        ]
+
+
+@contextmanager
+def _ground() -> Iterator[_Ground]:
+    settings = load_settings(os.environ, required=REQUIRED_FOR_API)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    engine = engine_for(settings.database_url, application="command")
+    try:
+        yield _Ground(settings, engine, Encryption(settings.encryption_keys))
+    finally:
+        engine.dispose()
+
+
+@click.command("rotate-secret")
+@click.argument("webhook_ids", metavar="[WEBHOOK_ID]...", nargs=-1, type=ID)
+@click.option("--organization", "organizations", metavar="REF", multiple=True, help="Those of this organization.")
+@click.option("--all", "everything", is_flag=True, help="Every webhook in care.")
+@click.option(
+    "--overlap",
+    type=DURATION,
+    default="24h",
+    show_default=True,
+    help="How long the old secret stays good: 24h, 30m, 7d; 0 ends it at once, in an emergency.",
+)
+@json_option
+def rotate_secret_command(
+    webhook_ids: tuple[int, ...], organizations: tuple[str, ...], everything: bool, overlap: timedelta, as_json: bool
+) -> None:
+    """Give webhooks a new secret, here and at OpenCard. WEBHOOK_ID is this service's id.
+
+    Deliveries that are signed with either secret are taken until the overlap ends. A run that was cut off does no
+    harm: the next one completes it. Secrets are never shown.
+
+    Example: receiver webhooks rotate-secret --organization acme --overlap 12h
+    """
+    if everything and (webhook_ids or organizations):
+        raise click.UsageError("give --all, or the webhooks that are meant, not both")
+    with _ground() as ground:
+        chosen = ground.choose(webhook_ids, organizations, everything=everything)
+        if not chosen and not everything:
+            raise click.UsageError("say which: give WEBHOOK_ID, --organization REF, or --all")
+        rotation = Rotation(ground.engine, ground.encryption, ground.access, ground.settings.public_url)
+        with progress_bar() as progress:
+            result = rotation.run([webhook.id for webhook in chosen], overlap=overlap, progress=progress)
+    if as_json:
+        print_json(result.rotated)
+    elif result.rotated or not result.failures:
+        print_rows(
+            [asdict(each) for each in result.rotated],
+            {
+                "id": "webhook id",
+                "organization_reference_id": "organization",
+                "previous_secret_expires_at": "previous secret good until",
+            },
+            empty="no webhook in care; receiver bootstrap registers them",
+        )
+    for failure in result.failures:
+        click.echo(f"organization {failure.organization_reference_id}: {failure.error}", err=True)
+    if result.failures:
+        sys.exit(1)
+
+
+def _event(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    name = canonical_name(value)
+    if name is None:
+        raise click.BadParameter(f"OpenCard has no event {value!r}; {nearest(value, [*EVENT_FLAGS, *ALIASES])}")
+    return name
+
+
+@click.command("test")
+@click.argument("event", callback=_event)
+@click.option("--organization", metavar="REF", help="The EMS's own id of the organization whose webhook it is.")
+@click.option("--webhook", "webhook_id", type=ID, help="This service's id of the webhook.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True, max=3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the delivery.",
+)
+@json_option
+def test_command(event: str, organization: str | None, webhook_id: int | None, timeout: float, as_json: bool) -> None:
+    """Have OpenCard send a test delivery, and show what arrives and how it is understood.
+
+    The test is kept as ignored and never reaches the tables of the EMS. While it is awaited, deliveries of the same
+    webhook and event wait; where nothing tells which of them is the test, they are quarantined.
+
+    Example: receiver webhooks test environmental.impact.deedster --organization acme
+    """
+    if organization is not None and webhook_id is not None:
+        raise click.UsageError("give --organization or --webhook, not both")
+    ids = () if webhook_id is None else (webhook_id,)
+    organizations = () if organization is None else (organization,)
+    with _ground() as ground:
+        chosen = ground.choose(ids, organizations, everything=False)
+        if len(chosen) != 1:
+            several = ", ".join(str(webhook.id) for webhook in chosen)
+            raise click.UsageError(
+                f"organization {organization} has several webhooks: give --webhook with one of {several}"
+                if several
+                else "say which webhook: give --organization REF or --webhook ID"
+            )
+        tester = Tester(
+            ground.engine,
+            ground.encryption,
+            ground.access,
+            ground.settings.public_url,
+            wake_worker=lambda: _wake(ground.settings.redis_url),
+        )
+        report = tester.send_test(chosen[0], event, Patience.of(timeout))
+    if as_json:
+        print_json(as_fields(report))
+    else:
+        _print(report)
+    if report.understood is None:
+        sys.exit(1)
+
+
+def _wake(redis_url: str) -> None:
+    redis = connect(redis_url, timeout=SHORT_TIMEOUT)
+    with suppress(RedisError):  # the scheduler's sweep finds what waits
+        wake_worker(redis)
+    redis.close()
+
+
+def _print(report: Report) -> None:
+    if report.delivery is not None:
+        fields: dict[str, Any] = {
+            "delivery": report.delivery.id,
+            "verification": report.delivery.verification,
+            "event": report.delivery.event,
+            "version": report.delivery.version,
+        }
+        if report.understood is not None:
+            named = report.understood.organization_reference_id
+            own = report.webhook.organization_reference_id
+            fields["organization"] = named if named == own else f"{named} (the webhook's is {own})"
+            fields["card holder"] = report.understood.card_holder_reference_id
+            fields["transaction"] = report.understood.transaction_id
+        print_fields(fields)
+        body = as_fields(report)["payload"]
+        click.echo(body if isinstance(body, str) else msgspec.json.format(bytes(body), indent=2).decode())
+    if report.error is not None:
+        what = "" if report.delivery is None else "not understood: "
+        click.echo(f"{what}{report.error}", err=True)

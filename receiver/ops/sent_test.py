@@ -1,0 +1,120 @@
+"""What came of a test delivery: what arrived, and how it was understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import text
+
+from receiver.errors import EventError
+from receiver.events.event import StoredDelivery
+from receiver.events.recognize import named_organization
+from receiver.events.registry import load_handlers
+from receiver.events.understand import understand
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from receiver.bootstrap.stored import StoredWebhook
+    from receiver.events.event import Event
+
+_DELIVERY: Final = text(
+    """
+SELECT delivery.id, delivery.event, delivery.version, delivery.verification, delivery.received_at, delivery.status,
+    delivery.body, delivery.source, delivery.occurred_at, delivery.attempts, webhook.organization_reference_id
+FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
+WHERE delivery.id = :id
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The test delivery, as it is stored."""
+
+    id: int
+    event: str
+    version: str | None
+    verification: str
+    received_at: datetime
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """The event in the test delivery."""
+
+    event: str
+    organization_reference_id: str
+    """The one that the payload names; an example's may be another than the webhook's."""
+    card_holder_reference_id: str | None
+    transaction_id: str | None
+
+    @classmethod
+    def of(cls, event: Event) -> Understood:
+        """Return what *event* says."""
+        return cls(event.name, event.organization_reference_id, event.card_holder_reference_id, event.transaction_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a test."""
+
+    webhook: StoredWebhook
+    event: str
+    delivery: Arrived | None = None
+    understood: Understood | None = None
+    error: str | None = None
+    """Why the test was not recognized, or not understood."""
+    body: bytes | None = field(default=None, repr=False)
+
+
+def reported(connection: Connection, webhook: StoredWebhook, event: str, delivery_id: int) -> Report:
+    """Return the report of a test that turned out to be this delivery."""
+    row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
+    stored = StoredDelivery(**{name: row[name] for name in StoredDelivery.__slots__})
+    understood, error = _understood(stored)
+    return Report(
+        webhook,
+        event,
+        delivery=Arrived(**{name: row[name] for name in Arrived.__slots__}),
+        understood=understood,
+        error=error,
+        body=stored.body,
+    )
+
+
+def _understood(delivery: StoredDelivery) -> tuple[Understood | None, str | None]:
+    """Return what the delivery says, or why it makes no sense. An example may name whatever organization it likes."""
+    named = named_organization(delivery) or delivery.organization_reference_id
+    try:
+        return Understood.of(understand(replace(delivery, organization_reference_id=named), load_handlers())), None
+    except EventError as error:
+        return None, str(error)
+
+
+def as_fields(report: Report) -> dict[str, Any]:
+    """Return a report as machines read it."""
+    return {
+        "webhook_id": report.webhook.id,
+        "organization_reference_id": report.webhook.organization_reference_id,
+        "opencard_webhook_id": report.webhook.opencard_webhook_id,
+        "event": report.event,
+        "delivery": report.delivery,
+        "understood": report.understood,
+        "error": report.error,
+        "payload": None if report.body is None else _as_json(report.body),
+    }
+
+
+def _as_json(body: bytes) -> msgspec.Raw | str:
+    """Return a body as it stands in a JSON document: its numbers as they were sent, or the text of what is no JSON."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body.decode(errors="replace")
+    return msgspec.Raw(body)
