@@ -1,0 +1,213 @@
+"""``receiver bootstrap`` as an operator runs it: scopes, output, many organizations, secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import text
+
+from receiver.cli import main
+from receiver.encryption import Encryption
+from receiver.sandbox.provider import ApiFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.bootstrap.conftest import World
+
+READING = {"organizations-read", "webhooks-read"}
+HEADERS = '[headers]\nX-Token = "the-token"\n'
+GROUPS = 'groups = ["5561234567"]\n'
+
+
+@pytest.fixture
+def run(world: World, environment: dict[str, str], folder: Path) -> Callable[..., Result]:
+    """Runs ``receiver bootstrap`` with a configuration, in an empty folder."""
+
+    def invoke(*arguments: str, configuration: str | None = None, **changes: str) -> Result:
+        file = folder / "webhooks.toml"
+        if configuration is not None:
+            file.write_text(configuration)
+        runner = CliRunner(env={**world.environment(environment), **changes})
+        return runner.invoke(main, ["bootstrap", *arguments])
+
+    return invoke
+
+
+def document(result: Result) -> Any:
+    """Return the one JSON document that the command printed."""
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "arguments", "reading", "writing"),
+    [
+        ("", (), READING, {"webhooks-write"}),
+        ("", ("--dry-run",), READING, set()),
+        ("", ("--check",), READING, set()),
+        (HEADERS, ("--check",), READING | {"webhook-headers-read"}, set()),
+        (GROUPS, ("--dry-run",), READING | {"webhook-groups-read"}, set()),
+        (
+            HEADERS,
+            (),
+            READING | {"webhook-headers-read"},
+            {"webhooks-write", "webhook-headers-write"},
+        ),
+        (GROUPS, (), READING | {"webhook-groups-read"}, {"webhooks-write", "webhook-groups-write"}),
+        (
+            "",
+            ("--prune",),
+            READING | {"webhook-headers-read", "webhook-groups-read"},
+            {"webhooks-write"},
+        ),
+    ],
+    ids=["plain", "dry run", "check", "check headers", "dry run groups", "headers", "groups", "prune"],
+)
+def test_each_run_asks_for_exactly_the_scopes_of_its_routes(
+    world: World,
+    run: Callable[..., Result],
+    configuration: str,
+    arguments: tuple[str, ...],
+    reading: set[str],
+    writing: set[str],
+) -> None:
+    run(*arguments, configuration=configuration)
+    tokens = [set(each.scopes_asked or ()) for each in world.provider.requests.all(path="/oauth/token")]
+    assert tokens == [scopes for scopes in (reading, writing) if scopes]
+    used = world.provider.requests.all(path="/api/")
+    assert used
+    for each in used:
+        assert each.status in {200, 201}
+        assert set(each.scopes or ()) == (reading if each.method == "GET" else writing)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "scopes"),
+    [
+        ("value", {"webhook-headers-write", "webhook-headers-delete"}),
+        ("surplus", {"webhook-headers-delete"}),
+        ("flag", {"webhooks-write"}),
+    ],
+)
+def test_mending_asks_for_the_scopes_of_what_is_mended_alone(
+    world: World, run: Callable[..., Result], spoil: str, scopes: set[str]
+) -> None:
+    run(configuration=HEADERS)
+    webhook = world.registered()
+    match spoil:
+        case "value":
+            world.provider.state.remove_header(webhook.id, webhook.headers[0].id)
+            world.provider.state.add_header(webhook.id, "X-Token", "another")
+        case "surplus":
+            world.provider.state.add_header(webhook.id, "X-Odd", "1")
+        case _:
+            world.provider.state.switch_event(webhook.id, "tpa.signed", on=False)
+    world.provider.requests.clear()
+    assert run("--prune").exit_code == 0
+    assert {
+        frozenset(each.scopes or ()) for each in world.provider.requests.all(path="/api/") if each.method != "GET"
+    } == {frozenset(scopes)}
+
+
+def test_a_second_process_uses_the_tokens_of_the_first(world: World, run: Callable[..., Result]) -> None:
+    run()
+    world.provider.requests.clear()
+    run("--check")
+    run()
+    assert world.provider.requests.all(path="/oauth/token") == []
+
+
+def test_two_hundred_organizations_are_registered_and_a_second_run_writes_nothing(
+    world: World, run: Callable[..., Result]
+) -> None:
+    world.add_organizations(*(f"org-{number:03}" for number in range(199)))
+    first = document(run("--json"))
+    assert (first["organizations"], first["failures"], first["drift"]) == (200, [], False)
+    assert {change["action"] for change in first["changes"]} == {"create"}
+    webhooks = world.provider.state.webhooks()
+    assert len({webhook.organization_id for webhook in webhooks}) == len(webhooks) == 200
+    assert all(webhook.active for webhook in webhooks)
+    world.provider.requests.clear()
+    before = world.database()
+    assert document(run("--json"))["changes"] == []
+    assert (world.writes(), world.database()) == ([], before)
+    assert run("--check").exit_code == 0
+    world.provider.state.switch_event(webhooks[123].id, "receipt.fetched", on=False)
+    checked = run("--check")
+    assert checked.exit_code == 1
+    assert "receipt_fetched yes" not in checked.stdout
+    assert "receipt_fetched no → yes" in checked.stdout
+
+
+def test_lists_that_change_their_order_on_every_page_lose_nobody(world: World, run: Callable[..., Result]) -> None:
+    world.add_organizations(*(f"org-{number:02}" for number in range(11)))
+    world.provider.behaviour.before_page = lambda _path, page: world.provider.state.shuffle(page)
+    assert document(run("--json"))["organizations"] == 12
+    assert len(world.provider.state.webhooks()) == 12
+
+
+def test_people_get_a_table_and_one_line_that_sums_it_up(run: Callable[..., Result]) -> None:
+    planned = run("--dry-run", configuration=HEADERS)
+    lines = planned.stdout.splitlines()
+    assert lines[0].split() == ["organization", "at", "OpenCard", "action", "what"]
+    assert lines[1].split(maxsplit=3)[:3] == ["acme", "-", "create"]
+    assert lines[2].split() == ["acme", "-", "add-header", "headers.X-Token", "***"]
+    assert lines[-1] == "1 organization, 2 changes to make for 1 organization"
+    assert run().stdout.splitlines()[-1] == "1 organization, 2 changes made for 1 organization, all as wanted"
+    assert run().stdout == "1 organization, all as wanted\n"
+
+
+def test_failures_stand_on_standard_error_with_their_organization(world: World, run: Callable[..., Result]) -> None:
+    world.add_organizations("globex")
+    world.provider.faults.add(ApiFault.answers(422, method="POST", path="/webhooks$"))
+    ended = run("--json")
+    shown = json.loads(ended.stdout)
+    assert (ended.exit_code, shown["drift"], len(shown["changes"])) == (1, True, 1)
+    (failure,) = shown["failures"]
+    assert set(failure) == {"organization_reference_id", "organization_id", "error"}
+    world.provider.faults.add(ApiFault.answers(400, method="POST", path="/webhooks$"))
+    again = run()
+    assert again.exit_code == 1
+    assert again.stderr.startswith(f"organization {failure['organization_reference_id']}: POST /accounts/1/")
+    assert "1 failed" in again.stdout
+
+
+def test_secrets_are_in_no_output_log_line_or_plain_column(
+    world: World, run: Callable[..., Result], caplog: pytest.LogCaptureFixture
+) -> None:
+    configuration = HEADERS + '[[organizations]]\nreference_id = "acme"\nbasic_password = "the-password"\n'
+    outputs = [run("--dry-run", "--json", configuration=configuration, LOG_LEVEL="DEBUG").output]
+    outputs.append(run("--json", LOG_LEVEL="DEBUG").output)
+    webhook = world.registered()
+    world.provider.state.change_webhook(webhook.id, active=False, enabled=False)
+    world.provider.faults.add(ApiFault.answers(503, times=2))
+    outputs.append(run(LOG_LEVEL="DEBUG", LOG_FORMAT="console").output)
+    with world.engine.connect() as connection:
+        tokens = connection.exec_driver_sql("SELECT to_jsonb(t)::text FROM receiver.oauth_tokens AS t").scalars().all()
+    assert tokens
+    everything = "".join([*outputs, caplog.text, *map(str, world.database()), *tokens])
+    secrets = {webhook.secret, "the-password", "the-token", world.client.secret, *_tokens(world)}
+    assert len(secrets) > 5
+    for secret in secrets:
+        for written in (secret, secret.encode().hex(), base64.b64encode(secret.encode()).decode()):
+            assert written not in everything
+
+
+def _tokens(world: World) -> list[str]:
+    encryption = Encryption(world.settings.encryption_keys)
+    with world.engine.connect() as connection:
+        stored = connection.execute(text("SELECT token FROM receiver.oauth_tokens")).scalars()
+        return [encryption.decrypt(token) for token in stored]
+
+
+@pytest.mark.parametrize("missing", ["OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"])
+def test_without_an_account_or_a_client_it_names_the_variable(run: Callable[..., Result], missing: str) -> None:
+    ended = run(**{missing: ""})
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr == f"{missing} is missing: set it as .env.example describes\n"

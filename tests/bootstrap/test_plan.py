@@ -1,0 +1,229 @@
+"""The plan as a pure function: it finds everything that differs, nothing else, and carrying it out leaves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace as with_fields
+
+from receiver.bootstrap.desired import ALL_EVENTS, Wanted
+from receiver.bootstrap.match import Care, Match, match
+from receiver.bootstrap.plan import Action, Change, Extras, credentials_differ, plan
+from receiver.bootstrap.secrets import new_credentials
+from receiver.bootstrap.stored import StoredWebhook
+from receiver.deliveries.authentication import AuthenticationType
+from receiver.deliveries.webhooks import endpoint_url
+from receiver.opencard.webhooks import Group, Header, RegisteredWebhook
+
+PUBLIC_URL = "https://hooks.example.com"
+KEYS = [letter * 43 for letter in "abcdef"]
+FOREIGN = ["https://elsewhere.example/", "https://elsewhere.example/hooks/opencard/" + "z" * 43]
+
+kinds = st.sampled_from(AuthenticationType)
+names = st.sampled_from(["X-A", "x-a", "X-B", "X-C"])
+values = st.sampled_from(["1", "2", "hidden-value"])
+parties = st.sampled_from(["5561234567", "5567654321", "5500000000"])
+
+
+@st.composite
+def wanteds(draw: st.DrawFn) -> Wanted:
+    kind = draw(kinds)
+    given_names = {"basic": ["basic_username", "basic_password"], "custom": ["custom_key", "custom_value"]}
+    possible = given_names.get(kind.value, [])
+    credentials = draw(st.dictionaries(st.sampled_from(possible), values)) if possible else {}
+    headers = draw(st.dictionaries(names, values))
+    return Wanted(
+        events=frozenset(draw(st.sets(st.sampled_from(sorted(ALL_EVENTS))))),
+        authentication_type=kind,
+        credentials=credentials,
+        headers={key: value for key, value in headers.items() if key != "x-a" or "X-A" not in headers},
+        groups=tuple(dict.fromkeys(draw(st.lists(parties)))),
+    )
+
+
+@st.composite
+def registereds(draw: st.DrawFn, webhook_id: int) -> RegisteredWebhook:
+    urls = [endpoint_url(PUBLIC_URL, key) for key in KEYS[:3]]
+    return RegisteredWebhook(
+        id=webhook_id,
+        url=draw(st.sampled_from([*urls, *FOREIGN])),
+        enabled=draw(st.sampled_from([True, False, None])),
+        active=draw(st.sampled_from([True, False, None])),
+        authentication_type=draw(st.sampled_from([*(kind.value for kind in AuthenticationType), None])),
+        flags={flag: draw(st.booleans()) for flag in draw(st.sets(st.sampled_from(sorted(Wanted().flags))))},
+    )
+
+
+@st.composite
+def storeds(draw: st.DrawFn) -> StoredWebhook:
+    kind = draw(kinds)
+    return StoredWebhook(
+        id=1,
+        opencard_webhook_id=draw(st.sampled_from([None, 41, 42, 99])),
+        organization_id=7,
+        organization_reference_id="acme",
+        endpoint_key=KEYS[0],
+        secret="the-secret",
+        authentication_type=kind,
+        credentials=new_credentials(kind, {}),
+        acknowledged=draw(st.booleans()),
+        rotating=False,
+        active=draw(st.sampled_from([True, False, None])),
+        previous_keys=draw(st.sampled_from([(), (KEYS[1],)])),
+        headers=draw(st.dictionaries(names.map(str.lower), values)),
+    )
+
+
+@dataclass
+class Situation:
+    """What is stored and registered for one organization."""
+
+    stored: list[StoredWebhook]
+    webhooks: list[RegisteredWebhook]
+    extras: Extras
+
+    def matched(self) -> Match:
+        return match(Care(self.stored), "acme", self.webhooks, public_url=PUBLIC_URL)
+
+    def plan(self, wanted: Wanted | None, *, prune: bool) -> list[Change]:
+        return plan(wanted, self.matched(), self.extras, public_url=PUBLIC_URL, prune=prune)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    numbers = draw(st.sets(st.sampled_from([41, 42, 43])))
+    webhooks = [draw(registereds(number)) for number in sorted(numbers)]
+    headers = draw(st.lists(st.tuples(names, st.none() | values | st.just("****")), unique_by=lambda h: h[0].lower()))
+    return Situation(
+        stored=draw(st.lists(storeds(), max_size=1)),
+        webhooks=webhooks,
+        extras=Extras(
+            headers=tuple(Header(id=n, key=key, value=value) for n, (key, value) in enumerate(headers)),
+            groups=tuple(Group(id=n, buyer_party=p) for n, p in enumerate(draw(st.lists(parties, unique=True)))),
+        ),
+    )
+
+
+def carried_out(  # noqa: C901 - a model of everything that can be done
+    situation: Situation, wanted: Wanted | None, changes: list[Change]
+) -> Situation:
+    """Return what is when *changes* were made, by a model of OpenCard and of the database."""
+    matched = situation.matched()
+    stored, registered = matched.stored, matched.registered
+    webhooks = {webhook.id: webhook for webhook in situation.webhooks}
+    headers = {header.key.lower(): header for header in situation.extras.headers or ()}
+    groups = {str(group.buyer_party): group for group in situation.extras.groups or ()}
+    for change in changes:
+        if change.action is Action.DISABLE:
+            assert change.opencard_webhook_id is not None
+            webhooks[change.opencard_webhook_id] = with_fields(webhooks[change.opencard_webhook_id], enabled=False)
+            continue
+        assert wanted is not None
+        if change.action in {Action.CREATE, Action.UPDATE, Action.CHALLENGE}:
+            number = registered.id if registered else 77
+            if stored is None:
+                stored = new_row(wanted, KEYS[4])
+            elif credentials_differ(wanted, stored):
+                kind = wanted.authentication_type
+                credentials = new_credentials(kind, wanted.credentials_given)
+                stored = replace(stored, authentication_type=kind, credentials=credentials)
+            if change.action is Action.CHALLENGE:
+                stored = replace(stored, endpoint_key=KEYS[5])
+            stored = replace(stored, acknowledged=True, opencard_webhook_id=number, previous_keys=())
+            asked_again = registered is None or registered.url != endpoint_url(PUBLIC_URL, stored.endpoint_key)
+            registered = webhooks[number] = RegisteredWebhook(
+                id=number,
+                url=endpoint_url(PUBLIC_URL, stored.endpoint_key),
+                enabled=True,
+                active=True if asked_again or registered is None else registered.active,
+                authentication_type=wanted.authentication_type.value,
+                flags=wanted.flags,
+            )
+        elif change.action in {Action.ADD_HEADER, Action.REPLACE_HEADER}:
+            headers[change.subject.lower()] = Header(50, change.subject, wanted.headers[change.subject])
+        elif change.action is Action.REMOVE_HEADER:
+            del headers[change.subject.lower()]
+        elif change.action is Action.ADD_GROUP:
+            groups[change.subject] = Group(51, change.subject)
+        elif change.action is Action.REMOVE_GROUP:
+            del groups[change.subject]
+    return Situation(
+        [stored] if stored else [],
+        list(webhooks.values()),
+        Extras(tuple(headers.values()), tuple(groups.values())),
+    )
+
+
+def new_row(wanted: Wanted, key: str) -> StoredWebhook:
+    kind = wanted.authentication_type
+    return StoredWebhook(
+        id=1,
+        opencard_webhook_id=None,
+        organization_id=7,
+        organization_reference_id="acme",
+        endpoint_key=key,
+        secret="the-new-secret",
+        authentication_type=kind,
+        credentials=new_credentials(kind, wanted.credentials_given),
+        acknowledged=False,
+        rotating=False,
+        active=None,
+    )
+
+
+@given(situation=situations(), wanted=wanteds(), prune=st.booleans())
+def test_a_plan_that_is_carried_out_leaves_nothing_to_do(situation: Situation, wanted: Wanted, *, prune: bool) -> None:
+    changes = situation.plan(wanted, prune=prune)
+    assert carried_out(situation, wanted, changes).plan(wanted, prune=prune) == []
+
+
+@given(situation=situations(), wanted=wanteds(), prune=st.booleans())
+def test_in_the_end_there_is_one_enabled_webhook_of_ours_with_just_the_wanted_events(
+    situation: Situation, wanted: Wanted, *, prune: bool
+) -> None:
+    after = carried_out(situation, wanted, situation.plan(wanted, prune=prune))
+    ours = [webhook for webhook in after.webhooks if webhook.url.startswith(PUBLIC_URL)]
+    (webhook,) = (webhook for webhook in ours if webhook.enabled is not False)
+    (row,) = after.stored
+    assert webhook.url == endpoint_url(PUBLIC_URL, row.endpoint_key)
+    assert webhook.id == row.opencard_webhook_id
+    assert all(webhook.flags.get(flag, on) == on for flag, on in wanted.flags.items())
+    assert webhook.active is not False
+    kept = {header.key.lower(): header.value for header in after.extras.headers or ()}
+    assert {key.lower() for key in wanted.headers} <= set(kept)
+    assert set(wanted.groups) <= {str(group.buyer_party) for group in after.extras.groups or ()}
+    if prune:
+        assert set(kept) == {key.lower() for key in wanted.headers}
+        assert set(wanted.groups) == {str(group.buyer_party) for group in after.extras.groups or ()}
+
+
+@given(situation=situations(), wanted=st.none() | wanteds(), prune=st.booleans())
+def test_what_is_not_ours_is_in_no_plan(situation: Situation, wanted: Wanted | None, *, prune: bool) -> None:
+    stored_ids = {row.opencard_webhook_id for row in situation.stored}
+    foreign = {webhook.id for webhook in situation.webhooks if webhook.url in FOREIGN} - stored_ids
+    assert not foreign & {change.opencard_webhook_id for change in situation.plan(wanted, prune=prune)}
+
+
+@given(situation=situations(), prune=st.booleans())
+def test_for_an_organization_that_is_left_out_ours_are_disabled_only_when_pruning(
+    situation: Situation, *, prune: bool
+) -> None:
+    changes = situation.plan(None, prune=prune)
+    assert {change.action for change in changes} <= {Action.DISABLE}
+    if not prune:
+        assert changes == []
+    after = carried_out(situation, None, changes)
+    assert after.plan(None, prune=prune) == []
+
+
+@given(situation=situations(), wanted=wanteds())
+def test_a_plan_shows_no_secret_value(situation: Situation, wanted: Wanted) -> None:
+    shown = repr(situation.plan(wanted, prune=True))
+    given_names = {wanted.credentials_given.get("basic_username"), wanted.credentials_given.get("custom_key")}
+    if "hidden-value" not in given_names:
+        assert "hidden-value" not in shown
+    for row in situation.stored:
+        for made in (row.credentials.basic_password, row.credentials.custom_value, row.secret):
+            assert not made or made not in shown

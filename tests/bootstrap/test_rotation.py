@@ -1,0 +1,293 @@
+"""A webhook's secret is rotated without a moment in which a delivery is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from receiver.bootstrap.concurrency import one_at_a_time
+from receiver.bootstrap.rotation import Result, Rotation
+from receiver.encryption import Encryption
+from receiver.errors import OperationRefused, ScopeNotGranted
+from receiver.opencard.auth import Access
+from receiver.opencard.scopes import scopes_for
+from receiver.sandbox.provider import ApiFault
+from tests.factories import body, card_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from receiver.sandbox.provider import Webhook
+    from tests.bootstrap.conftest import World
+
+DAY = timedelta(days=1)
+
+
+def rotate(world: World, *webhook_ids: int, overlap: timedelta = DAY) -> Result:
+    """Rotate the secrets of these webhooks, or of all."""
+    access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
+    rotation = Rotation(
+        world.engine, Encryption(world.settings.encryption_keys), access, world.public_url, transport=world.transport
+    )
+    return rotation.run(webhook_ids or [webhook.id for webhook in world.store.all()], overlap=overlap)
+
+
+def answer(world: World, webhook: Webhook) -> int:
+    """Deliver as OpenCard does that knows *webhook* so, its custom headers aside; return the answer's status."""
+    registration = webhook.registration(world.provider.state.organization(webhook.organization_id))
+    content = body(card_holder(organization=registration.organization_reference_id))
+    headers = registration.headers("card_holder.created", content)
+    return httpx.post(registration.url, content=content, headers=headers, trust_env=False).status_code
+
+
+def execute(world: World, statement: str) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def end_overlaps(world: World) -> None:
+    execute(world, "UPDATE receiver.webhooks SET previous_secret_expires_at = now() - interval '1 second'")
+
+
+def failure(result: Result) -> str:
+    assert result.rotated == []
+    (failed,) = result.failures
+    return failed.error
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class CutOff(httpx.BaseTransport):
+    """The network of a process that ends before or after OpenCard carries out what is asked with *method*."""
+
+    def __init__(self, moment: str, method: str) -> None:
+        self.moment, self.method = moment, method
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        meant = request.method == self.method and "/webhooks/" in request.url.path
+        if meant and self.moment == "before":
+            raise Killed
+        response = self._network.handle_request(request)
+        if meant:
+            response.read()
+            raise Killed
+        return response
+
+    def close(self) -> None:
+        self._network.close()
+
+
+@contextmanager
+def cut_off(world: World, moment: str, method: str) -> Iterator[None]:
+    world.transport = CutOff(moment, method)
+    try:
+        with pytest.raises(Killed):
+            yield
+    finally:
+        world.transport = None
+
+
+@pytest.fixture
+def old(world: World) -> Webhook:
+    """The webhook as OpenCard knew it before anything was rotated."""
+    assert world.bootstrap().failures == []
+    world.provider.requests.clear()
+    return world.registered()
+
+
+def test_old_and_new_secret_are_good_during_the_overlap_and_only_the_new_one_after(world: World, old: Webhook) -> None:
+    before = datetime.now(UTC)
+    (rotated,) = rotate(world).rotated
+    new = world.registered()
+    assert new.secret != old.secret
+    assert world.stored().secret == new.secret
+    assert (answer(world, old), answer(world, new)) == (200, 200)
+    assert rotated.previous_secret_expires_at is not None
+    assert timedelta() <= rotated.previous_secret_expires_at - before - DAY < timedelta(minutes=1)
+    end_overlaps(world)
+    assert (answer(world, old), answer(world, new)) == (401, 200)
+
+
+def test_nothing_but_the_secret_changes(world: World, old: Webhook) -> None:
+    flags = frozenset({"card_transaction_cleared"})
+    changed = world.provider.state.change_webhook(old.id, enabled=False, flags=flags)
+    assert rotate(world).failures == []
+    assert world.registered() == dataclasses.replace(changed, secret=world.stored().secret)
+
+
+def test_a_webhook_that_is_registered_under_another_public_url_keeps_its_url(world: World, old: Webhook) -> None:
+    elsewhere = old.url.replace("127.0.0.1", "localhost")
+    world.provider.state.change_webhook(old.id, url=elsewhere)
+    assert rotate(world).failures == []
+    assert (world.registered().url, world.registered().active) == (elsewhere, True)
+
+
+def test_the_tokens_bear_exactly_the_scope_of_what_they_are_for(world: World, old: Webhook) -> None:
+    rotate(world)
+    asked = [
+        (each.method, each.path.rpartition("/")[2], each.scopes) for each in world.provider.requests.all(path="/api/")
+    ]
+    assert asked == [
+        ("GET", str(old.id), frozenset({"webhooks-read"})),
+        ("PUT", str(old.id), frozenset({"webhooks-write"})),
+    ]
+    assert scopes_for("webhooks rotate-secret") == {"webhooks-read", "webhooks-write"}
+
+
+@pytest.mark.parametrize("missing", ["webhooks-read", "webhooks-write"])
+def test_without_a_scope_nothing_is_changed_and_the_scope_is_named(world: World, old: Webhook, missing: str) -> None:
+    execute(world, "DELETE FROM receiver.oauth_tokens")
+    world.provider.clients.set_scopes(world.client.id, {"webhooks-read", "webhooks-write"} - {missing})
+    with pytest.raises(ScopeNotGranted, match=missing):
+        rotate(world)
+    assert world.stored().secret == old.secret
+    assert world.stored().acknowledged
+
+
+STEPS = [("before", "GET"), ("after", "GET"), ("before", "PUT"), ("after", "PUT")]
+
+
+@pytest.mark.parametrize(("moment", "method"), STEPS, ids=lambda step: str(step))
+@pytest.mark.parametrize("completed_by", ["rotation", "bootstrap"])
+def test_cut_off_at_any_step_deliveries_are_taken_and_the_next_run_completes_it(
+    world: World, old: Webhook, moment: str, method: str, completed_by: str
+) -> None:
+    with cut_off(world, moment, method):
+        rotate(world)
+    pending = world.stored()
+    assert answer(world, old) == answer(world, world.registered()) == 200
+    assert answer(world, dataclasses.replace(old, secret=pending.secret)) == 200
+
+    if completed_by == "rotation":
+        (rotated,) = rotate(world).rotated
+        assert rotated.previous_secret_expires_at is not None
+    else:
+        assert world.bootstrap().failures == []
+    new = world.registered()
+    assert new.secret == world.stored().secret
+    assert world.stored().acknowledged
+    if method == "PUT":
+        assert new.secret == pending.secret  # no third one is made
+        assert world.stored().rotating
+    end_overlaps(world)
+    assert answer(world, new) == 200
+    assert answer(world, old) == (200 if new.secret == old.secret else 401)
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(world: World, old: Webhook) -> None:
+    world.provider.faults.add(ApiFault("hang-up-after", path="/webhooks/", method="PUT"))
+    assert rotate(world).failures == []
+    assert world.registered().secret == world.stored().secret != old.secret
+
+
+def test_a_refused_change_leaves_both_secrets_good_and_is_completed_by_the_next_run(world: World, old: Webhook) -> None:
+    world.provider.faults.add(ApiFault.answers(422, path="/webhooks/", method="PUT"))
+    assert "OpenCard answers 422" in failure(rotate(world))
+    pending = world.stored().secret
+    assert (answer(world, old), answer(world, dataclasses.replace(old, secret=pending))) == (200, 200)
+    assert rotate(world).failures == []
+    assert world.registered().secret == pending
+
+
+def test_while_the_previous_secret_is_good_it_is_not_rotated_again(world: World, old: Webhook) -> None:
+    (first,) = rotate(world).rotated
+    new = world.registered()
+    world.provider.requests.clear()
+    said = failure(rotate(world))
+    assert f"good until {first.previous_secret_expires_at:%Y-%m-%d %H:%M:%S} UTC" in said
+    assert "--overlap 0" in said
+    assert world.writes() == []
+    assert (answer(world, old), answer(world, new)) == (200, 200)
+    end_overlaps(world)
+    assert rotate(world).failures == []
+    assert (answer(world, new), answer(world, world.registered())) == (200, 200)
+
+
+def test_in_an_emergency_all_previous_secrets_end_at_once(world: World, old: Webhook) -> None:
+    rotate(world)
+    leaked = world.registered()
+    assert rotate(world, overlap=timedelta()).failures == []
+    assert (answer(world, old), answer(world, leaked), answer(world, world.registered())) == (401, 401, 200)
+
+
+def test_an_emergency_completes_a_rotation_that_was_cut_off_and_ends_the_old_secret(world: World, old: Webhook) -> None:
+    with cut_off(world, "after", "PUT"):
+        rotate(world)
+    assert rotate(world, overlap=timedelta()).failures == []
+    assert (answer(world, old), answer(world, world.registered())) == (401, 200)
+
+
+def test_credentials_that_opencard_has_not_acknowledged_do_not_stand_in_for_a_pending_secret(
+    world: World, old: Webhook
+) -> None:
+    execute(world, "UPDATE receiver.webhooks SET acknowledged_at = NULL")
+    assert rotate(world).failures == []
+    assert world.registered().secret == world.stored().secret != old.secret
+    assert answer(world, old) == 200
+
+
+def test_one_failure_does_not_stop_the_others(world: World) -> None:
+    world.add_organizations("globex", "initech", "umbrella")
+    assert world.bootstrap().failures == []
+    gone, unknown = world.provider.state.webhooks()[1:3]
+    world.provider.state.remove_webhook(gone.id)
+    execute(world, f"UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE opencard_webhook_id = {unknown.id}")  # noqa: S608
+    result = rotate(world)
+    assert sorted(each.organization_reference_id for each in result.rotated) == ["acme", "umbrella"]
+    said = {each.organization_reference_id: each.error for each in result.failures}
+    assert said.keys() == {"globex", "initech"}
+    assert "receiver bootstrap" in said["initech"]
+    assert "404" in said["globex"]
+    for webhook in world.store.all():
+        assert webhook.acknowledged, "nothing is left pending by what was known before"
+
+
+def test_a_webhook_whose_url_is_not_ours_is_left_alone(world: World, old: Webhook) -> None:
+    world.provider.state.change_webhook(old.id, url="https://other.example.com/hooks/opencard/" + "x" * 43)
+    assert "not this service's" in failure(rotate(world))
+    assert world.registered().secret == world.stored().secret == old.secret
+
+
+def test_of_two_rotations_at_once_one_is_refused_and_the_secret_is_the_one_that_opencard_has(
+    world: World, old: Webhook
+) -> None:
+    world.provider.faults.add(ApiFault("slow", path="/webhooks/", method="PUT", seconds=0.3))
+
+    def attempt(_number: int) -> Any:
+        try:
+            return rotate(world).failures
+        except OperationRefused as refused:
+            return str(refused)
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(attempt, range(2)))
+    assert sum(outcome == [] for outcome in outcomes) == 1, outcomes
+    assert world.registered().secret == world.stored().secret != old.secret
+    assert answer(world, old) == 200
+
+
+def test_it_waits_for_no_other_command_that_changes_webhooks(world: World, old: Webhook) -> None:
+    with one_at_a_time(world.engine), pytest.raises(OperationRefused, match="another command"):
+        rotate(world)
+    assert world.stored().secret == old.secret
+
+
+def test_no_secret_is_in_what_is_returned_or_logged(
+    world: World, old: Webhook, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.provider.faults.add(ApiFault.answers(400, path="/webhooks/", method="PUT"))
+    described = [repr(rotate(world)), repr(rotate(world))]
+    output = capfd.readouterr()
+    for secret in (old.secret, world.stored().secret, world.client.secret, str(old.basic_password)):
+        for words in (*described, output.out, output.err):
+            assert secret not in words
