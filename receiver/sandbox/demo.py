@@ -121,7 +121,7 @@ def _statuses(engine: Engine) -> dict[str, int]:
 
 
 _WEBHOOKS: Final = text(
-    "SELECT organization_reference_id, authentication_type, active FROM receiver.webhooks ORDER BY id"
+    "SELECT organization_reference_id, authentication_type, active FROM receiver.webhooks ORDER BY 1"
 )
 _LEDGER: Final = text(
     """

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from receiver.sandbox.accounts import Tally
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import deliver_story, meant_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.events import FLAG_OF
+from receiver.sandbox.provider.run import Stream, tell_stream
 from receiver.sandbox.sender import Patience
 from receiver.sandbox.story import Story, tell
 from tests.sandbox.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
@@ -163,6 +165,36 @@ def test_several_webhooks_and_organizations_are_told_each_what_it_wants(
         assert delivered.story() == story
 
 
+def test_a_stream_waits_for_webhooks_and_looks_for_new_ones_between_stories(
+    party: OpenCard, acme: Organization, ems: Receiver
+) -> None:
+    globex = party.provider.state.add_organization("globex")
+
+    async def scenario(second: Receiver) -> None:
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+        def register_the_other(_: object) -> int:
+            if "globex" not in reference_ids(party.provider, ready_webhooks(party.provider)):
+                flags = frozenset({"tpa_signed"})
+                party.provider.state.add_webhook(globex.id, second.url, secret=SECRET, active=True, flags=flags)
+            return 200
+
+        def end(_: object) -> int:
+            loop.call_soon_threadsafe(told.set)
+            return 200
+
+        ems.answer, second.answer = register_the_other, end
+        stream = asyncio.create_task(tell_stream(party.provider, Stream(purchases=1, repeat=True), tally=Tally()))
+        await asyncio.to_thread(party.register, acme, ems.url)
+        await told.wait()
+        stream.cancel()
+
+    with receiver() as second:
+        asyncio.run(scenario(second))
+        assert second.events()[0] == "tpa.signed"
+    assert Counter(ems.events())["tpa.signed"] >= 1
+
+
 def test_what_was_meant_can_be_known_without_delivering(party: OpenCard, acme: Organization) -> None:
     webhook = party.provider.state.add_webhook(acme.id, NOWHERE, flags=frozenset({"tpa_signed"}))
     story = tell(seed=1, organizations=["acme", "globex"], purchases=5)
@@ -246,7 +278,8 @@ def test_the_log_holds_every_attempt_the_newest_first(party: OpenCard, acme: Org
     ems.answer = lambda _: 503 if len(ems.arrived) % 3 == 0 else 200
     made = party.register(acme, ems.url)
     story = story_of(party)
-    delivered = deliver(party, story, faults=Faults(duplicates=0.2, lost_answers=0.2), seed=1)
+    patience = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+    delivered = deliver(party, story, faults=Faults(duplicates=0.2, lost_answers=0.2), seed=1, give_up_after=patience)
     items = log_of(party, acme, made)
     assert len(items) == delivered.tally.sent == len(ems.arrived)
     statuses = Counter(item["status"] for item in items)

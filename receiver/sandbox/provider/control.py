@@ -55,4 +55,4 @@ def control_routes(provider: Provider) -> Blueprint:
 
 
 def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(msgspec.json.encode(value), status, mimetype="application/json")
+    return Response(msgspec.json.encode(value, order="deterministic"), status, mimetype="application/json")

@@ -79,7 +79,7 @@ class Webhook:
     active: bool = False
     """Whether the last challenge passed."""
     authentication_type: AuthenticationType = "none"
-    basic_username: str | None = None
+    basic_username: str | None = field(default=None, repr=False)
     basic_password: str | None = field(default=None, repr=False)
     custom_key: str | None = None
     custom_value: str | None = field(default=None, repr=False)
