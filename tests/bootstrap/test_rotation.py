@@ -157,7 +157,7 @@ def test_without_a_scope_nothing_is_changed_and_the_scope_is_named(world: World,
 STEPS = [("before", "GET"), ("after", "GET"), ("before", "PUT"), ("after", "PUT")]
 
 
-@pytest.mark.parametrize(("moment", "method"), STEPS, ids=lambda step: str(step))
+@pytest.mark.parametrize(("moment", "method"), STEPS, ids=str)
 @pytest.mark.parametrize("completed_by", ["rotation", "bootstrap"])
 def test_cut_off_at_any_step_deliveries_are_taken_and_the_next_run_completes_it(
     world: World, old: Webhook, moment: str, method: str, completed_by: str
