@@ -23,6 +23,7 @@
     │   ├── BodyCutOff              400
     │   ├── BodyTooLarge            413
     │   ├── NotJson                 415
+    │   ├── TokenRequestRefused     400, 401: OpenCard asked for a token in a wrong way; in OAuth's own words
     │   └── StoreUnavailable        503   (retryable)
     └── EventError              a stored delivery cannot be applied
         ├── NotHandled              permanent: unknown to this release; a replay after an upgrade helps

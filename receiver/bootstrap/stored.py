@@ -113,7 +113,8 @@ class WebhookStore:
             **previous,
             authentication_type=kind.value,
             credentials=self._encrypted(credentials),
-            oauth_client_id=credentials.oauth_client_id or None,
+            # of the previous credentials, which are good for a while, the id is still needed
+            oauth_client_id=credentials.oauth_client_id or Webhook.oauth_client_id,
             acknowledged_at=None,
         )
         return self.get(webhook.id)

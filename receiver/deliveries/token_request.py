@@ -56,8 +56,11 @@ def read_token_request(body: bytes, content_type: str, authorization: str | None
     if authorization is None:
         return TokenRequest(fields.get("client_id", ""), fields.get("client_secret", ""))
     by_header = _basic(authorization)
-    if "client_secret" in fields or fields.get("client_id", by_header.client_id) != by_header.client_id:
-        raise TokenRequestRefused("invalid_request", "the client authenticates in two ways at once")
+    by_form = TokenRequest(
+        fields.get("client_id", by_header.client_id), fields.get("client_secret", by_header.client_secret)
+    )
+    if by_form != by_header:  # the same said twice does no harm
+        raise TokenRequestRefused("invalid_request", "the client authenticates in two ways that differ")
     return by_header
 
 

@@ -91,10 +91,11 @@ def test_an_unknown_client_costs_as_many_decryptions_as_a_wrong_secret(
     assert (by_wrong_secret, len(decrypted)) == (2, 4)
 
 
-def test_a_client_authenticates_in_one_way_at_a_time(tokens: Tokens) -> None:
+def test_a_client_that_authenticates_in_two_ways_at_once_has_to_say_the_same_in_both(tokens: Tokens) -> None:
     right = basic("acme-client", "the-client-secret")
-    assert_refused(tokens.ask(POST, headers=right), 400, "invalid_request")
+    assert tokens.ask(POST, headers=right).status_code == 200
     assert_refused(tokens.ask({**GRANT, "client_id": "other"}, headers=right), 400, "invalid_request")
+    assert_refused(tokens.ask({**POST, "client_secret": "other"}, headers=right), 400, "invalid_request")
 
 
 def test_a_webhook_of_another_type_issues_no_tokens(tokens: Tokens) -> None:
