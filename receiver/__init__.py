@@ -10,5 +10,10 @@ The journey of a delivery, in the order in which it reads:
 ``receiver.events.handlers``       one module for each kind of resource, one function for each event
 ``receiver.records``               the normalized tables, the ledger and the change feed: schema ``ems``
 
-Beside the road: ``receiver.sandbox`` is a local OpenCard for development, the demo and the tests.
+Beside the road:
+
+``receiver.opencard``              the provider's API: tokens with just the scopes needed, routes, errors
+``receiver.bootstrap``             the webhooks that are wanted against those that are registered: match, plan, apply
+``receiver.ops``                   what operators look at and do
+``receiver.sandbox``               a local OpenCard, its API included, for development, the demo and the tests
 """
