@@ -91,7 +91,7 @@ def answering() -> Iterator[Callable[[Callable[[Request], Response]], Access]]:
         yield lambda answer: stack.enter_context(_served(answer))
 
 
-class _Quiet(WSGIRequestHandler):
+class Quiet(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
         pass
 
@@ -105,7 +105,7 @@ def _served(answer: Callable[[Request], Response]) -> Iterator[Access]:
             return as_json({"token_type": "Bearer", "expires_in": 31536000, "access_token": "the-token"})
         return answer(request)
 
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

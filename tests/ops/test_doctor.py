@@ -1,0 +1,220 @@
+"""The doctor: one thing is broken, exactly that is named, and everything that does not need it is still checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from cryptography.fernet import Fernet
+
+from receiver.opencard.scopes import SCOPES
+from receiver.ops.doctor_opencard import GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
+from receiver.sandbox.provider import ApiFault
+from tests.deliveries.applications import unreachable_database, unreachable_redis
+from tests.ops.conftest import Patient
+
+FOREIGN_KEY = Fernet.generate_key().decode()
+OPTIONAL = [f"scope {scope}" for scope in (*HEADER_SCOPES, *GROUP_SCOPES)]
+SCOPE_CHECKS = [f"scope {scope}" for scope in REQUIRED_SCOPES] + OPTIONAL
+OF_THE_DATABASE = {"database", "migrations", "encryption keys", "public address", "webhooks"}
+OF_THE_CLIENT = {*SCOPE_CHECKS, "organizations", "webhooks"}
+
+Break = Callable[[Patient], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One broken thing."""
+
+    named: str
+    """The one check that finds something broken."""
+    said: str
+    """What its line says."""
+    breaks: Break
+    not_checked: frozenset[str] | set[str] = frozenset()
+    exit_code: int = 1
+
+
+def setting(name: str, value: str) -> Break:
+    return lambda patient: patient.environment.update({name: value})
+
+
+def without_scope(scope: str) -> Break:
+    return lambda patient: patient.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
+
+
+def webhook(**changes: object) -> Break:
+    return lambda patient: patient.provider.state.change_webhook(patient.webhooks[1], **changes)
+
+
+def fault(fault: ApiFault) -> Break:
+    return lambda patient: patient.provider.faults.add(fault)
+
+
+CASES = {
+    "PORT is wrong": Case("settings", "PORT is wrong: 'http'", setting("PORT", "http"), exit_code=2),
+    "DATABASE_URL is missing": Case(
+        "settings", "DATABASE_URL is missing", setting("DATABASE_URL", ""), OF_THE_DATABASE, exit_code=2
+    ),
+    "DATABASE_URL is wrong": Case(
+        "settings", "DATABASE_URL is wrong", setting("DATABASE_URL", "mysql://x"), OF_THE_DATABASE, exit_code=2
+    ),
+    "REDIS_URL is missing": Case("settings", "REDIS_URL is missing", setting("REDIS_URL", ""), {"redis"}, exit_code=2),
+    "PUBLIC_URL is wrong": Case(
+        "settings", "PUBLIC_URL is wrong", setting("PUBLIC_URL", "hooks"), {"public address"}, exit_code=2
+    ),
+    "ENCRYPTION_KEYS is missing": Case(
+        "settings",
+        "ENCRYPTION_KEYS is missing",
+        setting("ENCRYPTION_KEYS", ""),
+        {"encryption keys", "public address"},
+        exit_code=2,
+    ),
+    "OPENCARD_API_URL is wrong": Case(
+        "settings",
+        "OPENCARD_API_URL is wrong",
+        setting("OPENCARD_API_URL", "api"),
+        {"OpenCard's API", "token", *OF_THE_CLIENT},
+        exit_code=2,
+    ),
+    "OPENCARD_ACCOUNT_ID is missing": Case(
+        "settings",
+        "OPENCARD_ACCOUNT_ID is missing",
+        setting("OPENCARD_ACCOUNT_ID", ""),
+        {"organizations", "webhooks"},
+        exit_code=2,
+    ),
+    "OPENCARD_CLIENT_SECRET is missing": Case(
+        "settings",
+        "OPENCARD_CLIENT_SECRET is missing",
+        setting("OPENCARD_CLIENT_SECRET", ""),
+        {"token", *OF_THE_CLIENT},
+        exit_code=2,
+    ),
+    "no database": Case(
+        "database",
+        "PostgreSQL (DATABASE_URL)",
+        lambda patient: patient.environment.update({"DATABASE_URL": unreachable_database()}),
+        OF_THE_DATABASE - {"database"},
+    ),
+    "no Redis": Case(
+        "redis", "REDIS_URL: ", lambda patient: patient.environment.update({"REDIS_URL": unreachable_redis()})
+    ),
+    "a key is lost": Case(
+        "encryption keys",
+        "no key in ENCRYPTION_KEYS decrypts 2 of receiver.webhooks.secret",
+        setting("ENCRYPTION_KEYS", FOREIGN_KEY),
+        {"public address"},
+    ),
+    "the API is unreachable": Case(
+        "OpenCard's API",
+        "check OPENCARD_API_URL and the network",
+        setting("OPENCARD_API_URL", "http://127.0.0.1:1"),
+        {"token", *OF_THE_CLIENT},
+    ),
+    "the API fails": Case(
+        "OpenCard's API", "answers 503: try again later", fault(ApiFault.answers(503)), {"token", *OF_THE_CLIENT}
+    ),
+    "the API is another": Case(
+        "OpenCard's API",
+        "answers 404 where OpenCard's API asks for a token",
+        lambda patient: patient.environment.update({"OPENCARD_API_URL": patient.environment["PUBLIC_URL"]}),
+        {"token", *OF_THE_CLIENT},
+    ),
+    "the token endpoint fails": Case(
+        "token", "POST /oauth/token", fault(ApiFault.answers(503, path="/oauth/token", times=99)), OF_THE_CLIENT
+    ),
+    "the client's secret is wrong": Case(
+        "token",
+        "check OPENCARD_CLIENT_ID and OPENCARD_CLIENT_SECRET",
+        setting("OPENCARD_CLIENT_SECRET", "another-secret"),
+        OF_THE_CLIENT,
+    ),
+    "the client is unknown": Case(
+        "token", "(client somebody)", setting("OPENCARD_CLIENT_ID", "somebody"), OF_THE_CLIENT
+    ),
+    "organizations-read is missing": Case(
+        "scope organizations-read",
+        "does not have the scope organizations-read,",
+        without_scope("organizations-read"),
+        {"organizations"},
+    ),
+    "webhooks-read is missing": Case(
+        "scope webhooks-read",
+        "does not have the scope webhooks-read,",
+        without_scope("webhooks-read"),
+        {"webhooks"},
+    ),
+    "webhooks-write is missing": Case(
+        "scope webhooks-write", "does not have the scope webhooks-write,", without_scope("webhooks-write")
+    ),
+    "webhook-events-read is missing": Case(
+        "scope webhook-events-read", "which reconcile needs", without_scope("webhook-events-read")
+    ),
+    "the account is another's": Case(
+        "organizations", "OPENCARD_ACCOUNT_ID=2", setting("OPENCARD_ACCOUNT_ID", "2"), {"each webhook"}
+    ),
+    "nobody listens at PUBLIC_URL": Case(
+        "public address", "PUBLIC_URL=http://127.0.0.1:1: no answer", setting("PUBLIC_URL", "http://127.0.0.1:1")
+    ),
+    "PUBLIC_URL leads elsewhere": Case(
+        "public address",
+        "it answers 404: is PUBLIC_URL this service",
+        lambda patient: patient.environment.update({"PUBLIC_URL": patient.environment["OPENCARD_API_URL"]}),
+    ),
+    "a webhook is not active": Case("webhook 2", "not active, its challenge has not passed", webhook(active=False)),
+    "a webhook is switched off": Case("webhook 2", "switched off at OpenCard (enabled)", webhook(enabled=False)),
+    "a webhook calls elsewhere": Case(
+        "webhook 2", "OpenCard calls old.example.com, not PUBLIC_URL", webhook(url="https://old.example.com/hooks")
+    ),
+    "a webhook calls another path": Case(
+        "webhook 2",
+        "another path of PUBLIC_URL",
+        lambda patient: patient.provider.state.change_webhook(
+            patient.webhooks[1], url=patient.environment["PUBLIC_URL"] + "/hooks/opencard/another"
+        ),
+    ),
+    "a webhook is gone": Case(
+        "webhook 2",
+        "is gone at OpenCard: run receiver bootstrap",
+        lambda patient: patient.provider.state.remove_webhook(patient.webhooks[1]),
+    ),
+    "one webhook cannot be read": Case(
+        "webhook 2",
+        "OpenCard answers 500",
+        lambda patient: patient.provider.faults.add(
+            ApiFault.answers(500, path=f"/webhooks/{patient.webhooks[1]}$", times=99)
+        ),
+    ),
+    "the configuration is wrong": Case(
+        "configuration", "there is no such key", lambda patient: patient.configure('evnts = "all"')
+    ),
+}
+
+
+def test_all_is_well(patient: Patient) -> None:
+    code, found = patient.findings()
+    assert code == 0
+    assert list(found) == [
+        *("settings", "configuration", "database", "migrations", "encryption keys", "redis"),
+        *("OpenCard's API", "token", *SCOPE_CHECKS),
+        *("organizations", "public address", patient.check_of(0), patient.check_of(1)),
+    ]
+    assert {check: state for check, (state, _) in found.items() if state != "ok"} == {}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_one_broken_thing_is_named_and_everything_else_is_still_checked(patient: Patient, case: Case) -> None:
+    case.breaks(patient)
+    patient.secrets += [FOREIGN_KEY, "another-secret"]
+    code, found = patient.findings()
+    named = patient.check_of(1) if case.named == "webhook 2" else case.named
+    assert [check for check, (state, _) in found.items() if state == "broken"] == [named]
+    assert case.said in found[named][1]
+    webhooks = {patient.check_of(0), patient.check_of(1)}
+    not_checked = webhooks if case.not_checked == {"each webhook"} else case.not_checked
+    assert {check for check, (state, _) in found.items() if state == "not checked"} == not_checked
+    others = {state for check, (state, _) in found.items() if check != named and check not in not_checked}
+    assert others <= {"ok", "note"}
+    assert code == case.exit_code

@@ -1,0 +1,174 @@
+"""What the doctor's lines say, and what it asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.fernet import Fernet
+
+from receiver.opencard.scopes import SCOPES
+from receiver.ops.doctor_opencard import GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
+from tests.deliveries.applications import unreachable_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.ops.conftest import Patient
+
+FOREIGN_KEY = Fernet.generate_key().decode()
+
+
+def without_scope(patient: Patient, scope: str) -> None:
+    patient.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
+
+
+def test_what_cannot_be_checked_tells_why(patient: Patient) -> None:
+    patient.environment["DATABASE_URL"] = unreachable_database()
+    _, found = patient.findings()
+    assert found["migrations"] == found["webhooks"] == ("not checked", "database is broken")
+    patient.environment["DATABASE_URL"] = ""
+    _, found = patient.findings()
+    assert found["migrations"] == found["public address"] == ("not checked", "DATABASE_URL is missing")
+
+
+def test_every_wrong_variable_has_a_line_of_its_own(patient: Patient) -> None:
+    patient.environment.update({"PORT": "http", "LOG_LEVEL": "LOUD", "OPENCARD_CLIENT_ID": ""})
+    result = patient.run()
+    lines = [line.split() for line in result.stdout.splitlines()]
+    named = [line[2] for line in lines if line[:2] == ["broken", "settings"]]
+    assert named == ["PORT", "OPENCARD_CLIENT_ID", "LOG_LEVEL"]
+    assert result.exit_code == 2
+
+
+def test_a_database_that_is_not_migrated_is_named(patient: Patient, new_database: Callable[[], str]) -> None:
+    patient.environment["DATABASE_URL"] = new_database()
+    code, found = patient.findings()
+    assert code == 1
+    assert found["database"][0] == "ok"
+    assert found["migrations"][0] == "broken"
+    assert found["migrations"][1].endswith("run receiver db upgrade")
+    assert {found[check][0] for check in ("encryption keys", "webhooks", "public address")} == {"not checked"}
+    assert found["organizations"][0] == "ok"
+
+
+def test_values_under_an_older_key_are_a_note(patient: Patient) -> None:
+    patient.environment["ENCRYPTION_KEYS"] = f"{FOREIGN_KEY},{patient.environment['ENCRYPTION_KEYS']}"
+    code, found = patient.findings()
+    assert code == 0
+    assert found["encryption keys"][0] == "note"
+    assert "receiver keys rotate" in found["encryption keys"][1]
+    assert found["public address"][0] == "ok"
+
+
+@pytest.mark.parametrize("scope", [*HEADER_SCOPES, *GROUP_SCOPES])
+def test_scopes_for_headers_and_groups_are_needed_only_when_the_configuration_wants_them(
+    patient: Patient, scope: str
+) -> None:
+    without_scope(patient, scope)
+    code, found = patient.findings()
+    assert (code, found[f"scope {scope}"][0]) == (0, "note")
+    wanted = '[headers]\nX-Tenant = "acme"' if scope in HEADER_SCOPES else 'groups = ["5561234567"]'
+    patient.configure(wanted)
+    code, found = patient.findings()
+    assert (code, found[f"scope {scope}"][0]) == (1, "broken")
+    assert scope in found[f"scope {scope}"][1]
+    patient.configure('groups = ["5561234567"]' if scope in HEADER_SCOPES else '[headers]\nX-Tenant = "acme"')
+    code, found = patient.findings()
+    assert (code, found[f"scope {scope}"][0]) == (0, "note")
+
+
+def test_a_configuration_of_one_organization_counts_and_may_stand_elsewhere(patient: Patient, tmp_path: Path) -> None:
+    without_scope(patient, "webhook-groups-read")
+    file = tmp_path / "other.toml"
+    file.write_text('[[organizations]]\nreference_id = "acme"\ngroups = ["5561234567"]\n')
+    code, found = patient.findings("--config", str(file))
+    assert (code, found["scope webhook-groups-read"][0]) == (1, "broken")
+    assert found["configuration"] == ("ok", str(file))
+
+
+def test_whether_headers_are_wanted_is_not_known_when_the_configuration_is_wrong(patient: Patient) -> None:
+    without_scope(patient, "webhook-headers-read")
+    patient.configure("nonsense")
+    _, found = patient.findings()
+    assert found["configuration"][0] == "broken"
+    assert found["scope webhook-headers-read"][0] == "not checked"
+    assert found["scope webhook-events-read"][0] == "ok"
+
+
+def test_each_scope_is_asked_for_singly_and_anew_and_nothing_is_written(patient: Patient) -> None:
+    patient.findings()
+    first = patient.provider.requests.all(path="/oauth/token")
+    asked = [scope for each in first for scope in each.scopes_asked or ()]
+    assert sorted(asked) == sorted((*REQUIRED_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES))
+    assert all(len(each.scopes_asked or ()) == 1 for each in first)
+    patient.findings()
+    assert len(patient.provider.requests.all(path="/oauth/token")) == 2 * len(first)
+    assert {each.method for each in patient.provider.requests.all(path="/api/")} == {"GET"}
+    with patient.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM receiver.oauth_tokens").scalar_one() == 0
+
+
+def test_a_webhook_that_is_switched_off_here_or_not_registered_yet_is_a_note(patient: Patient) -> None:
+    patient.execute("UPDATE receiver.webhooks SET enabled = false WHERE organization_reference_id = 'acme'")
+    patient.execute("UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE organization_reference_id = 'beta'")
+    code, found = patient.findings()
+    assert code == 0
+    assert found[patient.check_of(0)] == ("note", "switched off here: its deliveries are refused")
+    assert found[patient.check_of(1)] == ("note", "not registered at OpenCard yet: run receiver bootstrap")
+    assert found["public address"][0] == "ok"
+
+
+def test_a_webhook_under_its_previous_endpoint_key_is_ok(patient: Patient) -> None:
+    patient.execute(
+        "INSERT INTO receiver.previous_endpoint_keys (endpoint_key, webhook_id) "
+        "SELECT endpoint_key, id FROM receiver.webhooks WHERE organization_reference_id = 'beta'"
+    )
+    patient.execute(
+        "UPDATE receiver.webhooks SET endpoint_key = repeat('n', 43) WHERE organization_reference_id = 'beta'"
+    )
+    code, found = patient.findings()
+    assert (code, found[patient.check_of(1)]) == (0, ("ok", "active"))
+
+
+def test_before_there_is_a_webhook_the_public_address_is_asked_for_its_health(patient: Patient) -> None:
+    patient.execute("DELETE FROM receiver.webhooks")
+    code, found = patient.findings()
+    assert (code, found["public address"][0]) == (0, "ok")
+    assert found["webhooks"] == ("note", "none in care: receiver bootstrap registers one for each organization")
+    patient.environment["PUBLIC_URL"] = "http://127.0.0.1:1"
+    code, found = patient.findings()
+    assert (code, found["public address"][0]) == (1, "broken")
+    patient.environment["PUBLIC_URL"] = patient.environment["OPENCARD_API_URL"]
+    code, found = patient.findings()
+    assert (code, found["public address"][0]) == (0, "note")
+
+
+def test_an_account_without_organizations_is_a_note(patient: Patient) -> None:
+    other = patient.provider.clients.add("other", account_id=5)
+    patient.environment.update(
+        {"OPENCARD_ACCOUNT_ID": "5", "OPENCARD_CLIENT_ID": "other", "OPENCARD_CLIENT_SECRET": other.secret}
+    )
+    patient.execute("DELETE FROM receiver.webhooks")
+    code, found = patient.findings()
+    assert (code, found["organizations"]) == (0, ("note", "none in account 5 yet"))
+
+
+def test_people_get_aligned_lines(patient: Patient) -> None:
+    result = patient.run()
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["state", "check", "detail"]
+    at = lines[0].index("detail")
+    assert all(line[at - 1] == " " and line[at] != " " for line in lines)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_many_webhooks_are_looked_at_side_by_side(patient: Patient) -> None:
+    for number in range(20):
+        patient.register(f"organization-{number:02}")
+    _, found = patient.findings()
+    webhooks = [check for check in found if check.startswith("webhook ")]
+    assert len(webhooks) == 22
+    assert {found[check] for check in webhooks} == {("ok", "active")}
+    assert webhooks == [patient.check_of(number) for number in range(22)]
