@@ -13,7 +13,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``server``          ``serving``: on loopback, in a thread
 - ``provider``        ``Provider``: all of it together; ``Behaviour``: what the contract leaves open
 - ``api``             the road of a request: fault, token, scope, account, route, record
-- ``routes``          what each route does
+- ``routes``          what each route does with a ``Call`` (``call``)
 - ``scopes``          scopes, and which route needs which
 - ``clients``         OAuth clients and tokens
 - ``state``           organizations, webhooks, headers, groups, the delivery log: the dashboard's side, too

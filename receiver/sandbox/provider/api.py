@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from receiver.sandbox.provider.call import Call
 from receiver.sandbox.provider.control import control_routes
 from receiver.sandbox.provider.refusals import Refused, forbidden, malformed, not_found, unauthenticated
 from receiver.sandbox.provider.requests import SeenRequest
-from receiver.sandbox.provider.routes import ROUTES, Call
+from receiver.sandbox.provider.routes import ROUTES
 from receiver.sandbox.provider.scopes import APPLICATION, SCOPE_OF
 from receiver.sandbox.told import write
 

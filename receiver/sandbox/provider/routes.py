@@ -6,14 +6,11 @@ Who calls has been proved before: the token, its scope, the account and the orga
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-from flask import request
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from receiver.sandbox.provider import scopes, webhook_fields
-from receiver.sandbox.provider.pages import page_number, page_of
+from receiver.sandbox.provider.call import Answer, Call
 from receiver.sandbox.provider.refusals import against_the_rules, malformed, not_found
 from receiver.sandbox.provider.scopes import SCOPES
 from receiver.sandbox.provider.send_test import send_test
@@ -21,67 +18,9 @@ from receiver.sandbox.provider.shown import client_fields, group_fields, header_
 from receiver.sandbox.provider.state import generated_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import TypeVar
-
-    from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Client, Organization, Webhook
-    from receiver.sandbox.provider.state import State
-
-    T = TypeVar("T")
+    from receiver.sandbox.provider.resources import Client, Webhook
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request whose caller may make it."""
-
-    provider: Provider
-    account_id: int
-    owner: Organization | None
-    """The organization of the path, if it names one."""
-    webhook_id: int | None
-    names: Mapping[str, Any]
-    """The other variables of the path."""
-
-    @property
-    def state(self) -> State:
-        """Organizations and webhooks."""
-        return self.provider.state
-
-    @property
-    def organization(self) -> Organization:
-        """The organization of the path."""
-        assert self.owner is not None  # noqa: S101 - only routes that name one ask
-        return self.owner
-
-    @property
-    def webhook(self) -> Webhook:
-        """The webhook of the path."""
-        assert self.webhook_id is not None  # noqa: S101 - likewise
-        return self.state.webhook(self.webhook_id)
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON object that was sent. Raises ``Refused`` (400) for anything else."""
-        fields = request.get_json(force=True, silent=True)
-        if not isinstance(fields, dict):
-            raise malformed("The body must be a JSON object.")
-        return fields
-
-    def text(self, name: str) -> str:
-        """Return a field of the body. Raises ``Refused`` (400) when it is no text, or empty."""
-        value = self.body().get(name)
-        if not isinstance(value, str) or not value:
-            raise malformed(f"The {name} must be a string.")
-        return value
-
-    def page(self, items: Callable[[], Sequence[T]], shown: Callable[[T], object]) -> Answer:
-        """Return the page of *items* that is asked for; they are read after others had the chance to change them."""
-        number = page_number(request.args)
-        self.provider.behaviour.before_page(request.path, number)
-        return HTTPStatus.OK, page_of(items(), number, self.provider.behaviour.per_page, shown)
-
-
-Answer: TypeAlias = tuple[int, dict[str, object] | None]
 Route: TypeAlias = Callable[[Call], Answer]
 
 ROUTES: Final[dict[tuple[str, str], Route]] = {}
