@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import ApiUnavailable, OpenCardError, OutcomeUnknown
-from receiver.opencard import client
+from receiver.opencard import auth, client
 from receiver.opencard.client import ATTEMPTS, LONGEST_PAUSE, LONGEST_WISH
 from receiver.opencard.failures import retry_after
 from receiver.opencard.oauth_clients import create_client
@@ -193,6 +193,18 @@ def test_an_answer_that_does_not_come_in_time_ends_the_wait(
     }
     with pytest.raises(kind, match=r"no answer \(ReadTimeout\)"):
         asks[method]()
+
+
+def test_the_token_endpoint_is_waited_for_as_it_asks_and_no_longer_than_the_time_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    monkeypatch.setattr(auth, "TIMEOUT", httpx.Timeout(5, read=0.05))
+    world.provider.faults.add(ApiFault.answers(429, path="/oauth/token", retry_after="5"))
+    world.provider.faults.add(ApiFault("slow", "/oauth/token", seconds=60, times=99))
+    with pytest.raises(ApiUnavailable, match=r"POST /oauth/token \(client ems\): no answer \(ReadTimeout\)"):
+        Webhooks(world.api("organizations-read")).organizations()
+    assert pauses[0] == 5
+    assert world.asked() == 0
 
 
 dates = st.builds(
