@@ -23,7 +23,7 @@ from receiver.errors import OperationRefused
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS, canonical_name
 from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
-from receiver.ops.send_test import Patience, Tester
+from receiver.ops.send_test import Patience, SendTest
 from receiver.ops.sent_test import Report, as_fields
 from receiver.queue import SHORT_TIMEOUT, connect, wake_worker
 from receiver.settings import REQUIRED_FOR_API, Settings, load_settings
@@ -169,14 +169,14 @@ def test_command(event: str, organization: str | None, webhook_id: int | None, t
                 if several
                 else "say which webhook: give --organization REF or --webhook ID"
             )
-        tester = Tester(
+        sending = SendTest(
             ground.engine,
             ground.encryption,
             ground.access,
             ground.settings.public_url,
             wake_worker=lambda: _wake(ground.settings.redis_url),
         )
-        report = tester.send_test(chosen[0], event, Patience.of(timeout))
+        report = sending.run(chosen[0], event, Patience.of(timeout))
     if as_json:
         print_json(as_fields(report))
     else:

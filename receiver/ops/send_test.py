@@ -67,8 +67,8 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Tester:
-    """Sends tests to webhooks in care, with a token that can do nothing but that and other writing of webhooks."""
+class SendTest:
+    """Tests webhooks in care, with a token that can do nothing but that and other writing of webhooks."""
 
     engine: Engine
     encryption: Encryption
@@ -78,7 +78,7 @@ class Tester:
     """Called when held deliveries are released."""
     transport: httpx.BaseTransport | None = None
 
-    def send_test(self, webhook: StoredWebhook, event: str, patience: Patience) -> Report:
+    def run(self, webhook: StoredWebhook, event: str, patience: Patience) -> Report:
         """Ask for a test delivery of *event*, a name in the catalogue, wait for it, and return what came of it.
 
         Raises ``OperationRefused`` when the webhook is not registered or a test of the event is awaited already, and

@@ -1,0 +1,90 @@
+"""What the tests of ``receiver webhooks test`` have in common: OpenCard and the receiver over real HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from sqlalchemy import text
+
+from receiver.encryption import Encryption
+from receiver.opencard.auth import Access
+from receiver.ops.send_test import Patience, SendTest
+from tests.factories import body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from receiver.ops.sent_test import Report
+    from tests.bootstrap.conftest import World
+
+EVENT = "card.transaction.cleared"
+QUICK = Patience(timeout=20, settle=0, poll=0.01)
+BRIEF = Patience(timeout=0.2, settle=0, poll=0.01)
+
+
+class Moment(httpx.BaseTransport):
+    """The network to OpenCard, on which something happens when a test is asked for.
+
+    *happen* gets what asks OpenCard, and returns the answer to give.
+    """
+
+    def __init__(self, happen: Callable[[Callable[[], httpx.Response]], httpx.Response]) -> None:
+        self._happen = happen
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        def ask() -> httpx.Response:
+            response = self._network.handle_request(request)
+            response.read()
+            return response
+
+        return self._happen(ask) if "/test/" in request.url.path else ask()
+
+    def close(self) -> None:
+        self._network.close()
+
+
+def deliver(world: World, event: str, payload: object) -> None:
+    """Deliver a real event, as OpenCard does."""
+    registration = world.registered().registration(world.provider.state.organizations()[0])
+    content = body(payload)
+    headers = registration.headers(event, content)
+    assert httpx.post(registration.url, content=content, headers=headers, trust_env=False).status_code == 200
+
+
+def send(
+    world: World,
+    event: str = EVENT,
+    patience: Patience = QUICK,
+    *,
+    happen: Callable[[Callable[[], httpx.Response]], httpx.Response] | None = None,
+    public_url: str | None = None,
+) -> Report:
+    """Send a test of *event* to the webhook in care."""
+    access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
+    sending = SendTest(
+        world.engine,
+        Encryption(world.settings.encryption_keys),
+        access,
+        public_url or world.public_url,
+        transport=None if happen is None else Moment(happen),
+    )
+    return sending.run(world.stored(), event, patience)
+
+
+def rows(world: World, query: str) -> list[Any]:
+    with world.engine.connect() as connection:
+        return list(connection.execute(text(query)).all())
+
+
+def statuses(world: World) -> list[str]:
+    return [row.status for row in rows(world, "SELECT status FROM receiver.deliveries ORDER BY id")]
+
+
+def feed(world: World) -> list[str]:
+    return [row.type for row in rows(world, "SELECT type FROM ems.events ORDER BY position")]
+
+
+def requests(world: World) -> int:
+    return len(world.provider.requests.all(path="/test/"))
