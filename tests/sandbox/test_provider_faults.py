@@ -158,6 +158,17 @@ def test_a_taken_port_is_told_in_one_line(party: OpenCard) -> None:
         raise AssertionError
 
 
+def test_a_request_that_is_still_slow_when_the_server_ends_does_nothing() -> None:
+    with opencard() as party:
+        acme = party.provider.state.add_organization("acme")
+        party.provider.faults.add(ApiFault("slow", method="POST", path="/webhooks$", seconds=60))
+        with pytest.raises(httpx.ReadTimeout):
+            party.call("POST", webhooks_of(acme), json={"url": NOWHERE}, timeout=0.05)
+    while not party.provider.requests.all(method="POST", path="/webhooks"):
+        time.sleep(0.001)
+    assert party.provider.state.webhooks() == []
+
+
 def test_the_server_ends_with_its_block() -> None:
     with serving(Provider()) as url:
         assert httpx.get(f"{url}/sandbox/requests", trust_env=False).json() == []

@@ -130,7 +130,8 @@ def _misbehave(provider: Provider) -> Response | None:
                 response.headers["Retry-After"] = fault.retry_after
             return response
         case "slow" if fault:
-            provider.stopping.wait(fault.seconds)
+            if provider.stopping.wait(fault.seconds):
+                return _answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The sandbox stops."})
         case "expire-token":
             provider.clients.revoke(_bearer())
         case "hang-up-before":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -67,6 +67,7 @@ class Provider:
     stopping: Event = field(default_factory=Event)
     _http: httpx.Client = field(init=False)
     _tests: list[Thread] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
         self.clients = Clients(self.now)
@@ -82,18 +83,21 @@ class Provider:
         asked = Challenge.of(url)
         try:
             return asked.passed_by(self._http.get(asked.url, headers=HEADERS), secret)
-        except httpx.TransportError:
+        except (httpx.TransportError, RuntimeError):  # the latter when the provider was closed meanwhile
             return False
 
     def in_background(self, work: Callable[[], None]) -> None:
         """Start *work* in a thread of its own."""
         thread = Thread(target=work, daemon=True)
-        self._tests = [each for each in self._tests if each.is_alive()] + [thread]
         thread.start()
+        with self._lock:
+            self._tests = [each for each in self._tests if each.is_alive()] + [thread]
 
     def wait_for_tests(self, seconds: float = CHALLENGE_SECONDS) -> None:
         """Return when the test deliveries that are under way have been made, *seconds* for each at most."""
-        for thread in self._tests:
+        with self._lock:
+            under_way = list(self._tests)
+        for thread in under_way:
             thread.join(seconds)
 
     def close(self) -> None:
