@@ -1,0 +1,247 @@
+"""``receiver webhooks rotate-secret`` and ``test``, as an operator runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import text
+
+from receiver.cli import main
+from receiver.queue import QUEUE
+from receiver.sandbox.provider.send_test import example
+from tests.bootstrap.conftest import _quick_retries, public_url, world
+from tests.ops.logs import logging_as_it_was
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from tests.bootstrap.conftest import World
+
+__all__ = ["_quick_retries", "public_url", "world"]
+
+Run = Callable[..., Result]
+EVENT = "environmental.impact.deedster"
+
+
+@pytest.fixture
+def run(world: World, environment: dict[str, str]) -> Iterator[Run]:
+    """Runs ``receiver webhooks``; acme's webhook is registered."""
+    assert world.bootstrap().failures == []
+    world.provider.requests.clear()
+
+    def invoke(*arguments: str, **changes: str | None) -> Result:
+        given = {**world.environment(environment), **changes}
+        result = CliRunner(env=given).invoke(main, ["webhooks", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        for webhook in world.store.all():
+            for secret in (webhook.secret, webhook.credentials.basic_password, world.client.secret):
+                assert not secret or secret not in result.output
+        return result
+
+    with logging_as_it_was():
+        yield invoke
+
+
+def add(world: World, *references: str) -> None:
+    """Register a webhook for more organizations."""
+    world.add_organizations(*references)
+    assert world.bootstrap().failures == []
+    world.provider.requests.clear()
+
+
+def ids(world: World) -> dict[str, str]:
+    """Return this service's ids of the webhooks, by organization."""
+    return {webhook.organization_reference_id: str(webhook.id) for webhook in world.store.all()}
+
+
+def rotating(world: World) -> set[str]:
+    return {webhook.organization_reference_id for webhook in world.store.all() if webhook.rotating}
+
+
+# --- rotate-secret --------------------------------------------------------------------------------------------------
+
+
+def test_the_only_webhook_is_rotated_without_being_named(run: Run, world: World) -> None:
+    result = run("rotate-secret", "--overlap", "2h", "--json")
+    assert result.exit_code == 0, result.output
+    (rotated,) = json.loads(result.stdout)
+    expires_at = datetime.fromisoformat(rotated.pop("previous_secret_expires_at"))
+    assert timedelta(minutes=119) < expires_at - datetime.now(UTC) <= timedelta(hours=2)
+    assert rotated == {
+        "id": world.stored().id,
+        "organization_reference_id": "acme",
+        "opencard_webhook_id": world.registered().id,
+    }
+    assert world.provider.requests.scopes_used() == {"webhooks-read", "webhooks-write"}
+
+
+def test_people_see_until_when_the_previous_secret_is_good(run: Run, world: World) -> None:
+    result = run("rotate-secret")
+    assert result.exit_code == 0, result.output
+    heading, line = result.stdout.splitlines()
+    assert heading.split("  ")[-1].strip() == "previous secret good until"
+    assert line.split()[:2] == [str(world.stored().id), "acme"]
+    assert line.strip().endswith("UTC")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("--all",), {"acme", "globex", "initech"}),
+        (("--organization", "acme", "--organization", "initech"), {"acme", "initech"}),
+        (("{globex}",), {"globex"}),
+        (("{globex}", "{globex}", "--organization", "acme"), {"acme", "globex"}),
+    ],
+)
+def test_those_that_are_named_are_rotated(run: Run, world: World, arguments: tuple[str, ...], meant: set[str]) -> None:
+    add(world, "globex", "initech")
+    result = run("rotate-secret", *(each.format(**ids(world)) for each in arguments), "--json")
+    assert result.exit_code == 0, result.output
+    assert {each["organization_reference_id"] for each in json.loads(result.stdout)} == rotating(world) == meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "give WEBHOOK_ID, --organization REF, or --all"),
+        (("--all", "--organization", "acme"), 2, "not both"),
+        (("--all", "--overlap", "24"), 2, "no length of time with its unit"),
+        (("acme",), 2, "WEBHOOK_ID"),
+        (("--organization", "glober"), 1, "no webhook of organization 'glober' is in care; the nearest is globex"),
+        (("999999999",), 1, "there is no webhook 999999999"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
+    run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    add(world, "globex")
+    result = run("rotate-secret", *arguments, "--json")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert world.provider.requests.all() == []
+    assert rotating(world) == set()
+
+
+def test_what_failed_is_said_at_the_end_and_the_rest_is_done(run: Run, world: World) -> None:
+    add(world, "globex")
+    world.provider.state.remove_webhook(world.store.all()[0].opencard_webhook_id or 0)
+    result = run("rotate-secret", "--all", "--json")
+    assert result.exit_code == 1
+    assert [each["organization_reference_id"] for each in json.loads(result.stdout)] == ["globex"]
+    assert "organization acme: GET" in result.stderr
+    assert rotating(world) == {"globex"}
+
+
+def test_a_second_rotation_is_refused_with_the_time_and_an_emergency_is_not(run: Run, world: World) -> None:
+    run("rotate-secret")
+    refused = run("rotate-secret")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "good until" in refused.stderr
+    assert run("rotate-secret", "--overlap", "0").exit_code == 0
+    assert rotating(world) == set()
+
+
+# --- test -----------------------------------------------------------------------------------------------------------
+
+
+def test_machines_get_one_document_and_nothing_else(run: Run, world: World) -> None:
+    result = run("test", EVENT, "--timeout", "5", "--json", LOG_LEVEL="DEBUG")
+    assert result.exit_code == 0, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    delivery = document.pop("delivery")
+    received_at = datetime.fromisoformat(delivery.pop("received_at"))
+    assert timedelta() <= datetime.now(UTC) - received_at < timedelta(minutes=1)
+    assert delivery.pop("id") > 0
+    assert delivery == {"event": EVENT, "version": "1", "verification": "signature+basic", "status": "ignored"}
+    sent = example(EVENT, world.provider.state.organizations()[0], seed=world.registered().id).payload
+    assert document.pop("payload") == json.loads(sent)
+    assert json.loads(sent)["carbon_emission_in_grams"]
+    assert document.pop("understood") == {
+        "event": EVENT,
+        "organization_reference_id": "acme",
+        "card_holder_reference_id": json.loads(sent)["card_holder"]["reference_id"],
+        "transaction_id": json.loads(sent)["transaction"]["id"],
+    }
+    assert document == {
+        "webhook_id": world.stored().id,
+        "organization_reference_id": "acme",
+        "opencard_webhook_id": world.registered().id,
+        "event": EVENT,
+        "error": None,
+    }
+    assert world.provider.requests.scopes_used() == {"webhooks-write"}
+
+
+def test_people_see_the_verdict_what_was_understood_and_the_body(run: Run) -> None:
+    result = run("test", EVENT, "--timeout", "5", "--organization", "acme")
+    assert result.exit_code == 0, result.output
+    shown = {name.strip(): value for name, _, value in (line.partition("  ") for line in result.stdout.splitlines())}
+    assert shown["verification"].strip() == "signature+basic"
+    assert shown["organization"].strip() == "acme"
+    assert "\n{\n  " in result.stdout
+    assert '"carbon_emission_in_grams": ' in result.stdout
+
+
+def test_another_spelling_is_understood_and_opencard_gets_its_own_name(run: Run, world: World) -> None:
+    result = run("test", "environmental_impact.deedster", "--timeout", "5", "--json")
+    assert json.loads(result.stdout)["event"] == EVENT
+    (asked,) = world.provider.requests.all(path="/test/")
+    assert asked.path.endswith(f"/test/{EVENT}")
+
+
+def test_workers_are_woken_for_what_was_held(run: Run, redis: Redis) -> None:
+    run("test", EVENT, "--timeout", "5")
+    assert redis.llen(f"rq:queue:{QUEUE}") > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("card.transaction.clear",), 2, "no event 'card.transaction.clear'; the nearest is card.transaction.cleared"),
+        (("Challenge",), 2, "there are card.transaction.authorized"),
+        ((EVENT, "--organization", "acme", "--webhook", "1"), 2, "not both"),
+        ((EVENT,), 2, "give --organization REF or --webhook ID"),
+        ((EVENT, "--organization", "acm"), 1, "the nearest is acme"),
+        ((EVENT, "--webhook", "999999999"), 1, "there is no webhook 999999999"),
+        ((EVENT, "--organization", "acme", "--timeout", "0"), 2, "--timeout"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_asked(
+    run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    add(world, "globex")
+    result = run("test", *arguments, "--json")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in " ".join(result.stderr.split())
+    assert world.provider.requests.all() == []
+
+
+def test_of_several_webhooks_of_an_organization_one_is_to_be_named(run: Run, world: World) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO receiver.webhooks (organization_id, organization_reference_id, endpoint_key, secret)"
+                " SELECT organization_id, organization_reference_id, repeat('x', 43), secret FROM receiver.webhooks"
+            )
+        )
+    result = run("test", EVENT, "--organization", "acme")
+    assert result.exit_code == 2
+    assert "several webhooks: give --webhook with one of" in " ".join(result.stderr.split())
+
+
+def test_what_did_not_arrive_is_a_failure_that_says_what_to_look_at(run: Run, world: World) -> None:
+    world.provider.state.change_webhook(world.registered().id, secret="another-secret")
+    result = run("test", "card.transaction.cleared", "--timeout", "0.3", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert (document["delivery"], document["understood"], document["payload"]) == (None, None, None)
+    assert "no test delivery arrived within 0.3 s" in document["error"]
+    assert f"test with {EVENT}, which does no harm" in document["error"]
+    said = run("test", "card.transaction.cleared", "--timeout", "0.3")
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert "no test delivery arrived" in said.stderr
