@@ -20,6 +20,10 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``resources``       these things as values
 - ``webhook_fields``  a webhook's fields: read, checked, shown
 - ``shown``           how the other things are shown
+- ``log``             the attempts to deliver to a webhook, in whatever order
+- ``log_style``       ``LogStyle``: how the delivery log is spelled
+- ``log_item``        an attempt in that spelling
+- ``retell``          the same JSON in another hand
 - ``pages``           lists in pages
 - ``events``          events and their flags
 - ``delivery``        ``deliver_story``: to each webhook what it wants, every attempt into its log
@@ -33,6 +37,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 
 from receiver.sandbox.provider.delivery import Delivered, deliver_story, meant_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.faults import ApiFault
+from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.provider import Behaviour, Provider, environment
 from receiver.sandbox.provider.requests import SeenRequest
 from receiver.sandbox.provider.resources import Client, Group, Header, LogEntry, Organization, Token, Webhook
@@ -49,6 +54,7 @@ __all__ = [
     "Group",
     "Header",
     "LogEntry",
+    "LogStyle",
     "Organization",
     "Provider",
     "SeenRequest",

@@ -13,6 +13,7 @@ from receiver.sandbox.bearers import Bearers
 from receiver.sandbox.challenge import HEADERS, Challenge
 from receiver.sandbox.provider.clients import Clients
 from receiver.sandbox.provider.faults import ApiFaults
+from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.requests import SeenRequests
 from receiver.sandbox.provider.state import State
 from receiver.sandbox.tls import trusted
@@ -47,6 +48,8 @@ class Behaviour:
     """The list of custom headers leaves their values out."""
     tests_before_answering: bool = False
     """A test delivery is made before its request is answered, not right after."""
+    log_style: LogStyle = field(default_factory=LogStyle)
+    """How the delivery log is spelled."""
     before_page: Callable[[str, int], None] = lambda _path, _page: None
     """Called with path and page number before a page of a list is made: things may change under the reader here."""
 

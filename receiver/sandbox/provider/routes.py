@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from receiver.sandbox.provider import scopes, webhook_fields
 from receiver.sandbox.provider.call import Answer, Call
+from receiver.sandbox.provider.log_item import log_item
 from receiver.sandbox.provider.refusals import against_the_rules, malformed, not_found
 from receiver.sandbox.provider.scopes import SCOPES
 from receiver.sandbox.provider.send_test import send_test
-from receiver.sandbox.provider.shown import client_fields, group_fields, header_fields, log_item, organization_fields
+from receiver.sandbox.provider.shown import client_fields, group_fields, header_fields, organization_fields
 from receiver.sandbox.provider.state import generated_secret
 
 if TYPE_CHECKING:
+    from receiver.sandbox.provider.log_style import LogStyle
     from receiver.sandbox.provider.resources import Client, Webhook
-
 
 Route: TypeAlias = Callable[[Call], Answer]
 
@@ -87,7 +88,10 @@ def _test_webhook(call: Call) -> Answer:
 
 @_route("GET", scopes.EVENTS)
 def _list_events(call: Call) -> Answer:
-    return call.page(lambda: call.state.log_of(call.webhook.id), log_item)
+    def style() -> LogStyle:
+        return call.provider.behaviour.log_style
+
+    return call.page(lambda: call.state.log_of(call.webhook.id, style()), lambda entry: log_item(entry, style()))
 
 
 @_route("GET", scopes.HEADERS)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from receiver.sandbox.told import read
-
 if TYPE_CHECKING:
-    from receiver.sandbox.provider.resources import Client, Group, Header, LogEntry, Organization
+    from receiver.sandbox.provider.resources import Client, Group, Header, Organization
 
 
 def organization_fields(organization: Organization) -> dict[str, object]:
@@ -44,15 +42,3 @@ def header_fields(header: Header, *, with_value: bool) -> dict[str, object]:
 def group_fields(group: Group) -> dict[str, object]:
     """Return a buyer-party filter."""
     return {"id": group.id, "buyer_party": group.buyer_party, "kind": "buyer_party"}
-
-
-def log_item(entry: LogEntry) -> dict[str, object]:
-    """Return an attempt as the delivery log has it (contract, section 7); the payload equals by value, not by bytes."""
-    return {
-        "id": entry.id,
-        "event": entry.event,
-        "status": entry.status,
-        "payload": read(entry.body),
-        "created_at": f"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",
-        "duration_ms": None,
-    }

@@ -11,14 +11,20 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from receiver.sandbox.provider.events import FLAG_OF, FLAGS
+from receiver.sandbox.provider.log import DeliveryLog, LogView
+from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.refusals import duplicate, not_found
 from receiver.sandbox.provider.resources import Group, Header, LogEntry, Organization, Webhook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
+
+    from receiver.sandbox.accounts import Attempt
 
 T = TypeVar("T")
 SECRET_LENGTH: Final = 60
+AS_WRITTEN: Final = LogStyle()
 
 
 def generated_secret() -> str:
@@ -37,7 +43,7 @@ class State:
         self._ids = count(1)
         self._organizations: dict[int, Organization] = {}
         self._webhooks: dict[int, Webhook] = {}
-        self._log: dict[int, list[LogEntry]] = {}
+        self._logs: dict[int, DeliveryLog] = {}
 
     def add_organization(
         self, reference_id: str, *, name: str | None = None, buyer_party: str | None = None, account_id: int = 1
@@ -80,7 +86,7 @@ class State:
             fields = {"secret": generated_secret(), **fields}
             webhook = Webhook(id=5000 + next(self._ids), organization_id=organization_id, url=url, **fields)
             self._webhooks[webhook.id] = webhook
-            self._log[webhook.id] = []
+            self._logs[webhook.id] = DeliveryLog()
             return webhook
 
     def change_webhook(self, webhook_id: int, **changes: Any) -> Webhook:  # noqa: ANN401 - Webhook's fields
@@ -102,7 +108,7 @@ class State:
         """Remove a webhook with its log; the API cannot do it."""
         with self._lock:
             self.webhook(webhook_id)
-            del self._webhooks[webhook_id], self._log[webhook_id]
+            del self._webhooks[webhook_id], self._logs[webhook_id]
 
     def webhook(self, webhook_id: int) -> Webhook:
         """Return a webhook."""
@@ -157,13 +163,26 @@ class State:
     def log_attempt(self, webhook_id: int, event: str, status: int | None, at: datetime, body: bytes) -> None:
         """Write an attempt into the log of a webhook; of one that is gone, nothing is kept."""
         with self._lock:
-            if webhook_id in self._log:
-                self._log[webhook_id].append(LogEntry(next(self._ids), webhook_id, event, status, at, body))
+            if webhook_id in self._logs:
+                self._logs[webhook_id].entries.append(LogEntry(next(self._ids), webhook_id, event, status, at, body))
 
-    def log_of(self, webhook_id: int) -> list[LogEntry]:
-        """Return the attempts to deliver to a webhook, the newest first."""
+    def log_attempts(self, webhook_id: int, attempts: Iterable[Attempt]) -> list[int]:
+        """Write *attempts* into the log of a webhook as they are, without delivering anything; return their ids.
+
+        All stand there at once, and quickly: a hundred thousand in a moment.
+        """
         with self._lock:
-            return _found(self._log, webhook_id)[::-1]
+            entries = [
+                LogEntry(next(self._ids), webhook_id, attempt.event, attempt.status, attempt.at, attempt.body)
+                for attempt in attempts
+            ]
+            _found(self._logs, webhook_id).entries.extend(entries)
+            return [entry.id for entry in entries]
+
+    def log_of(self, webhook_id: int, style: LogStyle = AS_WRITTEN) -> LogView:
+        """Return the attempts to deliver to a webhook up to now: the newest first, unless *style* has another order."""
+        with self._lock:
+            return _found(self._logs, webhook_id).view(style)
 
     def shuffle(self, seed: int) -> None:
         """Put organizations and webhooks into another order, as lists may change while they are read."""
