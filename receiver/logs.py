@@ -11,6 +11,7 @@ import structlog
 from receiver.settings import LogFormat
 
 QUIET_LOGGERS = {
+    "httpcore": logging.WARNING,  # tells whole headers
     "httpx": logging.WARNING,
     "rq": logging.WARNING,
     "rq.worker": logging.WARNING,  # RQ gives it a level of its own when it is imported

@@ -27,6 +27,8 @@ from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
 from tests.factories import body
+from tests.serving import served
+from tests.world import World, world_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,6 +144,13 @@ def app(settings: Settings, migrated_engine: Engine) -> Iterator[Flask]:
     app.extensions["receiver.close"]()
 
 
+@pytest.fixture(scope="session")
+def public_url(app: Flask) -> Iterator[str]:
+    """Where the web process of this run listens, for what has to reach it over real HTTP."""
+    with served(app) as url:
+        yield url
+
+
 @pytest.fixture
 def client(app: Flask, engine: Engine, redis: Redis) -> FlaskClient:
     del engine, redis  # asked for so that both are empty
@@ -239,3 +248,16 @@ def organizations(client: FlaskClient, engine: Engine, settings: Settings) -> Or
 def acme(organizations: Organizations) -> Acme:
     """The organization ``acme`` of the samples; its webhook has no credentials, so deliveries are signed."""
     return organizations.adopt("acme")
+
+
+@pytest.fixture
+def world(
+    engine: Engine, redis: Redis, settings: Settings, public_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """An account with the organization ``acme``, nothing registered yet; lists have pages of two."""
+    del redis  # asked for so that it is empty
+    monkeypatch.setattr("receiver.opencard.client.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("receiver.opencard.client.LONGEST_PAUSE", 0.02)
+    with world_of(engine, settings, public_url) as world:
+        world.add_organizations("acme")
+        yield world

@@ -15,9 +15,13 @@ from receiver.cli import COMMANDS, main
 from receiver.events.retry_schedule import PAUSES
 from receiver.records.dictionary import dictionary
 from receiver.settings import variable_names
+from tests.world import world_of
 
 if TYPE_CHECKING:
+    from redis import Redis
     from sqlalchemy import Engine
+
+    from receiver.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,13 +53,24 @@ def test_the_make_targets_of_the_readme_run_in_ci() -> None:
         assert re.search(rf"^{line.removeprefix('make ')}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
-def test_the_receiver_commands_of_the_readme_run(environment: dict[str, str], engine: Engine) -> None:
-    del engine  # asked for so that the database is migrated, and empty afterwards
+def test_the_receiver_commands_of_the_readme_run(
+    environment: dict[str, str],
+    engine: Engine,
+    redis: Redis,
+    settings: Settings,
+    public_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del redis  # asked for so that it runs
+    monkeypatch.chdir(tmp_path)
     lines = [line for line in shell_lines(ROOT / "README.md") if line.startswith("receiver ")]
     assert lines
-    for line in lines:
-        result = CliRunner().invoke(main, shlex.split(line)[1:], env=environment, input="the secret\n")
-        assert (result.exit_code, result.stderr) == (0, ""), line
+    with world_of(engine, settings, public_url) as world:
+        world.add_organizations("acme", "globex")
+        for line in lines:
+            result = CliRunner(env=world.environment(environment)).invoke(main, shlex.split(line)[1:])
+            assert (result.exit_code, result.stderr) == (0, ""), (line, result.output)
 
 
 def test_every_shell_line_of_the_readme_is_run_somewhere() -> None:

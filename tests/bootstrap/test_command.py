@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.bootstrap.conftest import World
+    from tests.world import World
 
 READING = {"organizations-read", "webhooks-read"}
 HEADERS = '[headers]\nX-Token = "the-token"\n'

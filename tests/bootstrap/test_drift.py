@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.bootstrap.conftest import World
+    from tests.world import World
 
 CONFIGURATION = """
 groups = ["5561234567", "5567654321"]

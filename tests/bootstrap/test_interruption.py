@@ -23,7 +23,7 @@ from tests.bootstrap.test_registering import FLAGS, deliver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.bootstrap.conftest import World
+    from tests.world import World
 
 CONFIGURATION = """
 groups = ["5561234567"]

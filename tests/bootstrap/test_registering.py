@@ -18,7 +18,7 @@ from receiver.sandbox.story import tell
 from tests.factories import body, card_holder
 
 if TYPE_CHECKING:
-    from tests.bootstrap.conftest import World
+    from tests.world import World
 
 FLAGS = {flag for flag in EVENT_FLAGS.values() if flag}
 EVERYTHING = """

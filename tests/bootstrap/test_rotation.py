@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from receiver.sandbox.provider import Webhook
-    from tests.bootstrap.conftest import World
+    from tests.world import World
 
 DAY = timedelta(days=1)
 
@@ -239,7 +239,9 @@ def test_credentials_that_opencard_has_not_acknowledged_do_not_stand_in_for_a_pe
 def test_one_failure_does_not_stop_the_others(world: World) -> None:
     world.add_organizations("globex", "initech", "umbrella")
     assert world.bootstrap().failures == []
-    gone, unknown = world.provider.state.webhooks()[1:3]
+    owner = {each.id: each.reference_id for each in world.provider.state.organizations()}
+    by_owner = {owner[webhook.organization_id]: webhook for webhook in world.provider.state.webhooks()}
+    gone, unknown = by_owner["globex"], by_owner["initech"]
     world.provider.state.remove_webhook(gone.id)
     execute(world, f"UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE opencard_webhook_id = {unknown.id}")  # noqa: S608
     result = rotate(world)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from receiver.encryption import Encryption
@@ -19,6 +17,7 @@ from receiver.opencard.client import OpenCard
 from receiver.opencard.routes import TOKEN_PATH
 from receiver.opencard.tokens import MemoryTokens, StoredTokens
 from receiver.sandbox.provider import Behaviour, Client, Organization, Provider, serving
+from tests.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,11 +90,6 @@ def answering() -> Iterator[Callable[[Callable[[Request], Response]], Access]]:
         yield lambda answer: stack.enter_context(_served(answer))
 
 
-class Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
-        pass
-
-
 @contextmanager
 def _served(answer: Callable[[Request], Response]) -> Iterator[Access]:
     @Request.application
@@ -105,15 +99,8 @@ def _served(answer: Callable[[Request], Response]) -> Iterator[Access]:
             return as_json({"token_type": "Bearer", "expires_in": 31536000, "access_token": "the-token"})
         return answer(request)
 
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield Access(f"http://127.0.0.1:{server.server_port}", "1", "ems", SECRET)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(app) as url:
+        yield Access(url, "1", "ems", SECRET)
 
 
 def as_json(value: object, status: int = 200, **headers: str) -> Response:

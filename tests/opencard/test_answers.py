@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stamina
 
 from receiver.errors import UnreadableAnswer
 from receiver.logs import configure_logs
@@ -119,6 +120,7 @@ def test_nothing_secret_is_logged_and_nothing_at_all_on_standard_output(
     monkeypatch.setattr(root, "handlers", list(root.handlers))
     monkeypatch.setattr(root, "level", root.level)
     configure_logs(level="DEBUG", log_format=LogFormat.JSON)
+    stamina.instrumentation.set_on_retry_hooks(None)  # those that a new process has
     world.provider.faults.add(ApiFault.answers(503, path="/api/"))
     world.provider.faults.add(ApiFault("hang-up-after", path="/webhooks$", method="POST"))
     api = world.api("webhooks-read", "webhooks-write")

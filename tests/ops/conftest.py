@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
-from werkzeug.serving import make_server
 
 from receiver.cli import main
 from receiver.deliveries.authentication import AuthenticationType, Credentials
@@ -19,30 +17,16 @@ from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url
 from receiver.encryption import Encryption
 from receiver.sandbox.provider import Client, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
-from tests.opencard.conftest import Quiet
 from tests.ops.logs import logging_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flask import Flask
     from redis import Redis
     from sqlalchemy import Engine
 
 SECRET = "the-webhook-secret"
-
-
-@pytest.fixture(scope="session")
-def public_url(app: Flask) -> Iterator[str]:
-    """Where the web process of this run listens."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @dataclass

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from receiver.ops.sent_test import Report
-    from tests.bootstrap.conftest import World
+    from tests.world import World
 
 EVENT = "card.transaction.cleared"
 QUICK = Patience(timeout=20, settle=0, poll=0.01)

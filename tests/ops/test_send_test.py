@@ -14,16 +14,13 @@ from receiver.events.catalogue import EVENT_FLAGS
 from receiver.events.process import drain
 from receiver.ops.send_test import Patience
 from receiver.sandbox.provider.send_test import example
-from tests.bootstrap.conftest import _quick_retries, public_url, world
 from tests.factories import card_holder, sample, snapshot
 from tests.ops.sending import EVENT, deliver, feed, rows, send, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.bootstrap.conftest import World
-
-__all__ = ["_quick_retries", "public_url", "world"]
+    from tests.world import World
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from receiver.events.process import drain
 from receiver.ops.send_test import Patience
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.provider import ApiFault
-from tests.bootstrap.conftest import _quick_retries, public_url, world
 from tests.factories import snapshot
 from tests.ops.sending import BRIEF, EVENT, deliver, feed, requests, send, statuses
 
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from tests.bootstrap.conftest import World
-
-__all__ = ["_quick_retries", "public_url", "world"]
+    from tests.world import World
 
 
 @pytest.fixture(autouse=True)

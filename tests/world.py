@@ -1,0 +1,104 @@
+"""An account at a local OpenCard, and the receiver of its EMS: both over real HTTP."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from receiver.bootstrap.desired import Configuration, understand
+from receiver.bootstrap.run import Bootstrap, Options, Result
+from receiver.bootstrap.stored import StoredWebhook, WebhookStore
+from receiver.encryption import Encryption
+from receiver.opencard.auth import Access
+from receiver.sandbox.provider import SCOPES, Behaviour, Client, Provider, environment, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+    from sqlalchemy import Engine
+
+    from receiver.sandbox.provider import Webhook
+    from receiver.settings import Settings
+
+
+@dataclass
+class World:
+    """One account at OpenCard, and the receiver of its EMS."""
+
+    provider: Provider
+    client: Client
+    api_url: str
+    public_url: str
+    engine: Engine
+    settings: Settings
+    transport: httpx.BaseTransport | None = field(default=None)
+    """Takes the place of the network between the receiver and OpenCard's API."""
+
+    def add_organizations(self, *references: str) -> None:
+        for reference in references:
+            self.provider.state.add_organization(reference)
+
+    def bootstrap(self, configuration: str = "", environ: dict[str, str] | None = None, **options: Any) -> Result:
+        """Run bootstrap with a configuration file's text."""
+        return self.command().run(configured(configuration, environ), Options(**options))
+
+    def command(self) -> Bootstrap:
+        return Bootstrap(
+            self.engine,
+            Encryption(self.settings.encryption_keys),
+            Access(self.api_url, str(self.client.account_id), self.client.id, self.client.secret),
+            self.public_url,
+            transport=self.transport,
+        )
+
+    @property
+    def store(self) -> WebhookStore:
+        return WebhookStore(self.engine, Encryption(self.settings.encryption_keys))
+
+    def stored(self) -> StoredWebhook:
+        """Return the one webhook in care."""
+        (webhook,) = self.store.all()
+        return webhook
+
+    def registered(self) -> Webhook:
+        """Return the one webhook at OpenCard."""
+        (webhook,) = self.provider.state.webhooks()
+        return webhook
+
+    def environment(self, settings_environment: dict[str, str]) -> dict[str, str]:
+        """Return the environment of a command of this receiver."""
+        return {**settings_environment, **environment(self.api_url, self.client), "PUBLIC_URL": self.public_url}
+
+    def writes(self) -> list[str]:
+        """Return what was asked of the API that is no reading, in order."""
+        return [
+            f"{each.method} {each.path}" for each in self.provider.requests.all(path="/api/") if each.method != "GET"
+        ]
+
+    def database(self) -> list[Any]:
+        """Return everything that the database holds of webhooks and tokens, row versions included."""
+        tables = ("webhooks", "previous_endpoint_keys", "webhook_headers", "oauth_tokens", "awaited_tests")
+        with self.engine.connect() as connection:
+            return [
+                tuple(row)
+                for table in tables
+                for row in connection.execute(text(f"SELECT xmin, t.* FROM receiver.{table} AS t ORDER BY 2, 3"))  # noqa: S608
+            ]
+
+
+def configured(configuration: str, environ: dict[str, str] | None = None) -> Configuration:
+    """Return what a configuration file's text says."""
+    return understand(tomllib.loads(configuration), environ or {}, name="webhooks.toml")
+
+
+@contextmanager
+def world_of(engine: Engine, settings: Settings, public_url: str, **behaviour: Any) -> Iterator[World]:
+    provider = Provider(behaviour=Behaviour(per_page=2, **behaviour))
+    client = provider.clients.add("ems", scopes=tuple(SCOPES))
+    with serving(provider) as url:
+        yield World(provider, client, url, public_url, engine, settings)
