@@ -14,15 +14,12 @@ from sqlalchemy import text
 from receiver.cli import main
 from receiver.queue import QUEUE
 from receiver.sandbox.provider.send_test import example
-from tests.bootstrap.conftest import _quick_retries, public_url, world
 from tests.ops.logs import logging_as_it_was
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from tests.bootstrap.conftest import World
-
-__all__ = ["_quick_retries", "public_url", "world"]
+    from tests.world import World
 
 Run = Callable[..., Result]
 EVENT = "environmental.impact.deedster"
