@@ -14,7 +14,7 @@ import stamina
 
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.sandbox.accounts import Tally
-from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.faults import LONGEST_OUTAGE, Faults, schedule
 from receiver.sandbox.provider import RECOMMENDED, SCOPES, Behaviour, Provider, environment
 from receiver.sandbox.provider.run import Stream, numbered, serve_until_stopped
 from receiver.sandbox.registration import Registration
@@ -79,6 +79,13 @@ SHARE = click.FloatRange(0, 1)
 @click.option("--disorder", type=SHARE, default=0.0, help="Share of events that change places.")
 @click.option("--lost-answers", type=SHARE, default=0.0, help="Share of sendings whose answer is lost.")
 @click.option("--bursts", type=SHARE, default=0.0, help="Share of sendings that are held back and let go together.")
+@click.option("--lost", type=SHARE, default=0.0, help="Share of events that never get through and are given up.")
+@click.option(
+    "--outage",
+    type=click.FloatRange(0, LONGEST_OUTAGE),
+    default=0.0,
+    help="Virtual hours in which each attempt is answered 503 by a gateway, and what is due is given up.",
+)
 @json_option
 def sandbox(
     url: str | None,
@@ -106,6 +113,8 @@ def sandbox(
     disorder: float,
     lost_answers: float,
     bursts: float,
+    lost: float,
+    outage: float,
     as_json: bool,
 ) -> None:
     """Be OpenCard: serve its API, and deliver a life-like stream of events.
@@ -115,7 +124,7 @@ def sandbox(
     are asked for. What to tell the receiver is printed first.
 
     With --url or --webhooks there is no API: the stream goes there, each event signed and sent until it is answered
-    200, and what came of it is printed in the end. Exits 1 when one was given up.
+    200, and what came of it is printed in the end. Exits 1 when one was given up that was not meant to be lost.
 
     Example: receiver sandbox --organizations 20 --repeat --compression 7200
 
@@ -126,7 +135,14 @@ def sandbox(
         purchases=purchases,
         seed=seed,
         repeat=repeat,
-        faults=Faults(duplicates=duplicates, disorder=disorder, lost_answers=lost_answers, bursts=bursts),
+        faults=Faults(
+            duplicates=duplicates,
+            disorder=disorder,
+            lost_answers=lost_answers,
+            bursts=bursts,
+            lost=lost,
+            outage=outage,
+        ),
         compression=compression,
         connections=connections,
     )
@@ -192,7 +208,7 @@ def _deliver(webhooks: Sequence[Registration], stream: Stream, *, as_json: bool)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
     _print(tally, as_json=as_json)
-    if tally.given_up:
+    if tally.given_up_unmeant:
         raise click.exceptions.Exit(1)
 
 
@@ -225,8 +241,11 @@ def _print(tally: Tally, *, as_json: bool) -> None:
     ]
     total = {"event": "all", **{name: getattr(tally, name) for name in fields}}
     if as_json:
-        print_json({**total, "given_up": tally.given_up, "by_event": rows})
+        ends = {name: getattr(tally, name) for name in ("given_up", "lost", "in_outage")}
+        print_json({**total, **ends, "by_event": rows})
     else:
         print_rows(
             [*rows, total], {"event": "event", **{name: name.replace("_", " ") for name in fields}}, empty="nothing"
         )
+        if tally.given_up:
+            click.echo(f"given up: {tally.given_up}, of them lost {tally.lost}, in the outage {tally.in_outage}")

@@ -8,8 +8,9 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``places``        countries, currencies, merchants: what the stories are made of
 - ``purchases``     a purchase through its states
 - ``enrichments``   its receipt, VAT, items and CO2
-- ``faults``        ``schedule``: the story with duplicates, disorder, lost answers and bursts
+- ``faults``        ``schedule``: the story with duplicates, disorder, lost answers, bursts, losses and an outage
 - ``sender``        ``deliver_all`` and ``challenge``: over real HTTP, signed, retried, accounted for
+- ``patience``      how long that is tried
 - ``challenge``     the question to a webhook, and the judgement of its answer
 - ``bearers``       tokens for webhooks that are authenticated by OAuth
 - ``registration``  what OpenCard knows of a webhook, and the headers that follow from it

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, TypeAlias
 
 Outcome: TypeAlias = Literal["accepted", "refused", "unanswered", "lost_answers"]
+"""What came of one attempt."""
+
+End: TypeAlias = Literal["accepted", "lost", "outage", "given_up"]
+"""What came of a sending, after all its attempts."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +25,20 @@ class Attempt:
     status: int | None
     """The answer's status; ``None`` for no answer, lost ones included: OpenCard never saw those."""
     at: datetime
-    """When the request began, in UTC."""
+    """When the request began, in UTC; of two attempts in one run, never the same moment."""
     body: bytes = field(repr=False)
+
+
+class Moments:
+    """The time, in UTC, each moment later than the one before: what began later can be told from what began earlier."""
+
+    def __init__(self) -> None:
+        self._last = datetime.min.replace(tzinfo=UTC)
+
+    def next(self) -> datetime:
+        """Return the time, to the microsecond."""
+        self._last = max(datetime.now(UTC), self._last + _MICROSECOND)
+        return self._last
 
 
 @dataclass(slots=True)
@@ -33,9 +49,9 @@ class Counts:
     accepted: int = 0
     """Answered 200."""
     refused: int = 0
-    """Answered, but not 200."""
+    """Answered, but not 200; by a gateway included."""
     unanswered: int = 0
-    """No connection, a broken one, or a time-out."""
+    """No connection (those of what is lost included), a broken one, or a time-out."""
     lost_answers: int = 0
     """Answered 200, and the answer lost on purpose: taken by the receiver, unknown to OpenCard."""
 
@@ -51,9 +67,24 @@ class Tally(Counts):
 
     given_up: int = 0
     """Sendings (not attempts) never accepted, and those held back because an earlier one of their holder was not."""
+    lost: int = 0
+    """Of those given up, the ones that were to be lost: no attempt reached the receiver."""
+    in_outage: int = 0
+    """Of those given up, the ones that fell into the outage."""
     by_event: defaultdict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
 
     def count_event(self, event: str, outcome: Outcome) -> None:
         """Add one attempt to deliver *event*."""
         self.count(outcome)
         self.by_event[event].count(outcome)
+
+    def count_end(self, end: End) -> None:
+        """Add one sending."""
+        self.given_up += end != "accepted"
+        self.lost += end == "lost"
+        self.in_outage += end == "outage"
+
+    @property
+    def given_up_unmeant(self) -> int:
+        """Sendings given up that were meant to get through."""
+        return self.given_up - self.lost - self.in_outage

@@ -1,26 +1,30 @@
-"""What goes wrong between OpenCard and a receiver: duplicates, disorder, lost answers, bursts."""
+"""What goes wrong between OpenCard and a receiver: duplicates, disorder, lost answers, bursts, losses, an outage."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from operator import itemgetter
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import timedelta
+    from collections.abc import Iterable, Iterator, Sequence
 
     from receiver.sandbox.told import Told
 
 _SHORTEST_BURST: Final = 5
 _LONGEST_BURST: Final = 40
+LONGEST_OUTAGE: Final = 10_000
+
+Fate: TypeAlias = Literal["lost", "outage"]
+"""Why no attempt of a sending reaches the receiver: no connection, or a gateway that answers 503 in its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How much goes wrong, as shares from 0 (never) to 1 (always). Raises ``ValueError`` for any other number."""
+    """How much goes wrong, as shares from 0 (never) to 1 (always), and hours. Raises ``ValueError`` beyond those."""
 
     duplicates: float = 0
     """Share of events that are sent a second time, later."""
@@ -30,12 +34,17 @@ class Faults:
     """Share of sendings whose first 200 does not come back."""
     bursts: float = 0
     """Share of sendings that are held back and let go together, as after an outage at OpenCard."""
+    lost: float = 0
+    """Share of events that never reach the receiver: OpenCard finds no connection, a few times, and gives up."""
+    outage: float = 0
+    """Virtual hours in which a gateway answers 503 in the receiver's place; OpenCard gives up what is due then."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            share = getattr(self, field.name)
-            if not 0 <= share <= 1:
-                raise ValueError(f"{field.name}: a share from 0 to 1, not {share!r}")
+            given = getattr(self, field.name)
+            most, unit = (LONGEST_OUTAGE, "hours") if field.name == "outage" else (1, "a share")
+            if not 0 <= given <= most:
+                raise ValueError(f"{field.name}: {unit} from 0 to {most}, not {given!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class Sending:
     """The first 200 counts as lost, so the same bytes are sent again."""
     burst: bool = False
     """Part of a burst: due at the same moment as its neighbours."""
+    fate: Fate | None = None
+    """Why it is given up, the receiver being untouched; ``None`` when it gets through."""
 
 
 def schedule(story_events: Sequence[Told], faults: Faults, seed: int) -> list[Sending]:
@@ -57,7 +68,7 @@ def schedule(story_events: Sequence[Told], faults: Faults, seed: int) -> list[Se
 
     Each event is sent at least once. The events of one card holder keep their order, duplicates included, for they
     carry no time that would tell them apart. A displaced event is due when the one whose place it took was. The same
-    arguments give the same schedule.
+    arguments give the same schedule; losses and an outage change nothing but the fate of what is in it.
     """
     rng = Random(seed)  # noqa: S311 - a schedule has to be the same again, not unguessable
     ordered = sorted(_places(story_events, faults, rng), key=itemgetter(0))  # stable: equal places keep their order
@@ -71,7 +82,8 @@ def schedule(story_events: Sequence[Told], faults: Faults, seed: int) -> list[Se
         )
         for place, told, duplicate in ordered
     ]
-    return list(_hold_back(sendings, faults.bursts, rng))
+    held_back = list(_hold_back(sendings, faults.bursts, rng))
+    return list(_doom(held_back, story_events, faults, seed))
 
 
 def _places(story_events: Sequence[Told], faults: Faults, rng: Random) -> Iterator[tuple[float, Told, bool]]:
@@ -109,3 +121,19 @@ def _hold_back(sendings: Sequence[Sending], share: float, rng: Random) -> Iterat
         else:
             yield sendings[index]
             index += 1
+
+
+def _doom(sendings: Sequence[Sending], story_events: Iterable[Told], faults: Faults, seed: int) -> Iterator[Sending]:
+    """Yield each sending with its fate. What is lost is lost with its duplicate; the outage takes what is due in it."""
+    rng = Random(f"fates of {seed}")  # noqa: S311 - as above; apart from it, so that the rest stays as it is without
+    lost = {told for told in story_events if rng.random() < faults.lost}
+    hours = timedelta(hours=faults.outage)
+    # around something that is due then, or a short one would mostly pass unnoticed
+    begins = rng.choice(sendings).at - hours * rng.random() if sendings else timedelta()
+    for sending in sendings:
+        if begins <= sending.at < begins + hours:
+            yield replace(sending, fate="outage")
+        elif sending.told in lost:
+            yield replace(sending, fate="lost")
+        else:
+            yield sending

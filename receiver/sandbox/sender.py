@@ -1,23 +1,24 @@
 """Sends a schedule to the registered webhooks over real HTTP, until each sending is taken or given up.
 
 The road of one sending: wait until it is due → wait for the card holder's previous event → attempt, and again with
-growing pauses until the answer is 200 → settled.
+growing pauses until the answer is 200 → settled. One whose fate is to be lost, or to meet an outage, is tried a few
+times without reaching the receiver, and the card holder's next event does not wait for it to be accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import httpx
-import stamina
 
-from receiver.sandbox.accounts import Attempt, Counts, Outcome, Tally
+from receiver.sandbox.accounts import Attempt, Counts, End, Moments, Outcome, Tally
 from receiver.sandbox.bearers import Bearers
 from receiver.sandbox.challenge import HEADERS, Challenge
+from receiver.sandbox.patience import IMPATIENT, PATIENT, Patience
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.tls import trusted
 
@@ -29,22 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Counts", "Patience", "Registration", "Tally", "challenge", "deliver_all", "due_after"]
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a sending is tried; whichever of *attempts* and *seconds* is reached first ends it (``None``: never).
-
-    The pauses double from *first_pause* to *longest_pause*, each with up to *first_pause* of jitter; all in seconds.
-    """
-
-    attempts: int | None = None
-    seconds: float | None = 120
-    first_pause: float = 0.1
-    longest_pause: float = 5
-
-
-PATIENT: Final = Patience()
-
-
 async def deliver_all(
     sendings: Sequence[Sending],
     registrations: Iterable[Registration],
@@ -54,6 +39,7 @@ async def deliver_all(
     give_up_after: Patience = PATIENT,
     timeout: float = 10,  # noqa: ASYNC109 - of one request, enforced by httpx
     record: Callable[[Attempt], None] = lambda _: None,
+    on_taken: Callable[[Sending], None] = lambda _: None,
     on_settled: Callable[[Sending], None] = lambda _: None,
     current: Callable[[Registration], Registration | None] = lambda registration: registration,
     bearers: Bearers | None = None,
@@ -64,10 +50,11 @@ async def deliver_all(
 
     *connections* requests are under way at once at most. *compression* is virtual seconds for each real one; ``None``
     sends as fast as possible. An attempt without an answer within *timeout* seconds counts as unanswered. *record* is
-    called after each attempt; *on_settled* once for each sending that is accepted or given up. *current* is asked
-    before each attempt what became of a registration meanwhile; after ``None`` the sending is given up. *bearers* keeps
-    the tokens of ``oauth`` from one run to the next. Pass a *tally* to read the accounts of a run that was cancelled;
-    cancelling stops all that is under way before it is raised here.
+    called after each attempt; *on_taken* each time the receiver answered 200, be the answer lost or not; *on_settled*
+    once for each sending that is accepted or given up. *current* is asked before each attempt what became of a
+    registration meanwhile; after ``None`` the sending is given up. *bearers* keeps the tokens of ``oauth`` from one run
+    to the next. Pass a *tally* to read the accounts of a run that was cancelled; cancelling stops all that is under way
+    before it is raised here.
 
     Raises ``ValueError``, before anything is sent, when an organization has no registration or two, or when
     *connections* or *compression* is not positive. A failed delivery raises nothing: see ``Tally.given_up``.
@@ -91,6 +78,7 @@ async def deliver_all(
             slots=asyncio.Semaphore(connections),
             give_up_after=give_up_after,
             record=record,
+            on_taken=on_taken,
             on_settled=on_settled,
             current=current,
             bearers=Bearers() if bearers is None else bearers,
@@ -133,12 +121,14 @@ class _Run:
     slots: asyncio.Semaphore
     give_up_after: Patience
     record: Callable[[Attempt], None]
+    on_taken: Callable[[Sending], None]
     on_settled: Callable[[Sending], None]
     current: Callable[[Registration], Registration | None]
     bearers: Bearers
     tally: Tally
     newest: dict[tuple[str, str], asyncio.Task[bool]] = field(default_factory=dict)
     """The newest sending of each card holder: the next one waits for it."""
+    moments: Moments = field(default_factory=Moments)
 
     async def play(self, sendings: Sequence[Sending], compression: float | None) -> None:
         loop = asyncio.get_running_loop()
@@ -155,32 +145,27 @@ class _Run:
                     self.newest[holder] = task
 
     async def _settle(self, sending: Sending, previous: asyncio.Task[bool] | None) -> bool:
+        """Return whether the next event of its card holder may be sent."""
         held_back = previous is not None and not await previous
-        accepted = not held_back and await self._send_until_accepted(sending)
-        if not accepted:
-            self.tally.given_up += 1
+        end = "given_up" if held_back else await self._send_until_accepted(sending)
+        self.tally.count_end(end)
         self.on_settled(sending)
-        return accepted
+        return end != "given_up"
 
-    async def _send_until_accepted(self, sending: Sending) -> bool:
-        patience = self.give_up_after
+    async def _send_until_accepted(self, sending: Sending) -> End:
+        patience = IMPATIENT if sending.fate else self.give_up_after
         lose_answer = sending.lose_answer
         try:
-            async for attempt in stamina.retry_context(
-                on=_NotAccepted,
-                attempts=patience.attempts,
-                timeout=patience.seconds,
-                wait_initial=patience.first_pause,
-                wait_max=patience.longest_pause,
-                wait_jitter=patience.first_pause,
-            ):
+            async for attempt in patience.attempts_while(_NotAccepted):
                 with attempt:
                     outcome = await self._attempt(sending, lose_answer=lose_answer)
                     lose_answer = lose_answer and outcome != "lost_answers"
                     _insist_on_acceptance(outcome)
-        except (_NotAccepted, _Unwanted):
-            return False
-        return True
+        except _NotAccepted:
+            return sending.fate or "given_up"
+        except _Unwanted:
+            return "given_up"
+        return "accepted"
 
     async def _attempt(self, sending: Sending, *, lose_answer: bool) -> Outcome:
         told = sending.told
@@ -188,13 +173,24 @@ class _Run:
             webhook = self.current(self.webhooks[told.organization_reference_id])
             if webhook is None:
                 raise _Unwanted
-            at = datetime.now(UTC)
-            status = await self._post(webhook, told.event, told.payload)
+            at = self.moments.next()
+            status = await self._answer_to(sending, webhook)
         outcome = _outcome(status, lose_answer=lose_answer)
         seen = None if outcome == "lost_answers" else status
         self.tally.count_event(told.event, outcome)
         self.record(Attempt(told.organization_reference_id, told.event, seen, at, told.payload))
+        if status == HTTPStatus.OK:
+            self.on_taken(sending)
         return outcome
+
+    async def _answer_to(self, sending: Sending, webhook: Registration) -> int | None:
+        match sending.fate:
+            case "lost":
+                return None
+            case "outage":
+                return HTTPStatus.SERVICE_UNAVAILABLE
+            case None:
+                return await self._post(webhook, sending.told.event, sending.told.payload)
 
     async def _post(self, webhook: Registration, event: str, body: bytes) -> int | None:
         bearer = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -165,3 +166,23 @@ def test_one_webhook_can_be_delivered_to_without_the_api() -> None:
         result = CliRunner().invoke(main, ["sandbox", *options])
     assert result.exit_code == 0
     assert f'"accepted": {len(ems.arrived)},' in result.stdout
+
+
+def test_what_is_lost_on_purpose_is_counted_and_is_no_failure() -> None:
+    with receiver() as ems:
+        options = ["--url", ems.url, "--organization", "acme", "--secret", SECRET, "--purchases", "5"]
+        result = CliRunner().invoke(main, ["sandbox", *options, "--lost", "0.3", "--outage", "24", "--json"])
+    assert result.exit_code == 0
+    counts = json.loads(result.stdout)
+    assert counts["given_up"] == counts["lost"] + counts["in_outage"]
+    assert counts["lost"] > 0
+    assert counts["in_outage"] > 0
+    assert (counts["unanswered"], counts["refused"]) == (3 * counts["lost"], 3 * counts["in_outage"])
+    assert counts["accepted"] == len(ems.arrived)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--lost", "1.5"), ("--outage", "-1"), ("--outage", "1e9")])
+def test_impossible_losses_are_wrong_usage(option: str, value: str) -> None:
+    result = CliRunner().invoke(main, ["sandbox", option, value])
+    assert result.exit_code == 2
+    assert option in result.stderr

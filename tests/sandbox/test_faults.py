@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,10 @@ from receiver.sandbox.story import Story, Told, tell
 STORY = tell(seed=7, organizations=["org-1", "org-2"], purchases=60)
 
 shares = st.floats(min_value=0, max_value=1)
-any_faults = st.builds(Faults, duplicates=shares, disorder=shares, lost_answers=shares, bursts=shares)
+hours = st.floats(min_value=0, max_value=2000)
+any_faults = st.builds(
+    Faults, duplicates=shares, disorder=shares, lost_answers=shares, bursts=shares, lost=shares, outage=hours
+)
 
 
 def events_of_card_holders(sendings: list[Sending]) -> dict[tuple[str, str], list[str]]:
@@ -100,7 +104,52 @@ def test_a_burst_is_due_at_one_moment() -> None:
     assert len({sending.at for sending in sendings}) <= len(sendings) / 5 + 1
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Faults)])
+@given(any_faults, st.integers())
+@settings(deadline=None)
+def test_losses_and_an_outage_change_nothing_but_fates(faults: Faults, seed: int) -> None:
+    without = dataclasses.replace(faults, lost=0, outage=0)
+    fates_left_out = [dataclasses.replace(one, fate=None) for one in schedule(STORY.told, faults, seed)]
+    assert fates_left_out == schedule(STORY.told, without, seed)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_about_the_share_of_events_that_was_asked_for_is_lost_each_with_its_duplicate(share: float) -> None:
+    lost = 0
+    for seed in range(20):
+        sendings = schedule(STORY.told, Faults(lost=share, duplicates=0.5), seed)
+        doomed = {sending.told for sending in sendings if sending.fate == "lost"}
+        assert not doomed & {sending.told for sending in sendings if sending.fate is None}
+        lost += len(doomed)
+    assert lost / (20 * len(STORY.told)) == pytest.approx(share, abs=0.03)
+
+
+@given(any_faults, st.integers())
+@settings(deadline=None)
+def test_an_outage_takes_all_that_is_due_in_one_stretch_and_nothing_else(faults: Faults, seed: int) -> None:
+    sendings = schedule(STORY.told, faults, seed)
+    due = [sending.at for sending in sendings if sending.fate == "outage"]
+    if not due:
+        assert faults.outage < 1 / 3600
+        return
+    assert faults.outage > 0
+    assert max(due) - min(due) < timedelta(hours=faults.outage)
+    assert all(sending.fate == "outage" for sending in sendings if min(due) <= sending.at <= max(due))
+
+
+def test_another_seed_has_its_outage_at_another_time() -> None:
+    def first_due(seed: int) -> timedelta:
+        return min(sending.at for sending in schedule(STORY.told, Faults(outage=6), seed) if sending.fate == "outage")
+
+    assert len({first_due(seed) for seed in range(10)}) > 5
+
+
+@pytest.mark.parametrize("hours", [-1, float("nan"), float("inf"), 10_001])
+def test_an_impossible_outage_is_refused_by_name(hours: float) -> None:
+    with pytest.raises(ValueError, match="outage"):
+        Faults(outage=hours)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Faults) if field.name != "outage"])
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_outside_zero_to_one_is_refused_by_name(name: str, share: float) -> None:
     wrong: dict[str, Any] = {name: share}

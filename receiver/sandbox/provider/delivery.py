@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.sandbox.accounts import Attempt, Tally
-from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.faults import Faults, Sending, schedule
 from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import Story
@@ -30,6 +30,8 @@ class Delivered:
     tally: Tally
     meant: Mapping[int, tuple[Told, ...]]
     """Webhook id → the events that were for it, in true order, each once."""
+    missed: Mapping[int, tuple[Told, ...]]
+    """Webhook id → those of them that no attempt brought to the receiver: only the log can tell it of them."""
 
     def story(self) -> Story:
         """Return the story that the receiver was told: what was meant for any webhook, each event once."""
@@ -74,6 +76,7 @@ async def deliver_story(
     """
     chosen = ready_webhooks(provider) if webhooks is None else webhooks
     meant = {webhook.id: meant_for(provider, webhook, story.told) for webhook in chosen}
+    taken: dict[int, set[Told]] = {webhook.id: set() for webhook in chosen}
     tally = Tally() if tally is None else tally
     async with asyncio.TaskGroup() as tasks:
         for side_by_side in _one_of_each_organization(provider, chosen):
@@ -86,12 +89,14 @@ async def deliver_story(
                     [webhook.registration(_owner(provider, webhook)) for webhook in side_by_side.values()],
                     current=_current(provider, ids),
                     record=_into_the_log(provider, ids),
+                    on_taken=_into(taken, ids),
                     bearers=provider.bearers,
                     tally=tally,
                     **options,
                 )
             )
-    return Delivered(tally, meant)
+    missed = {number: tuple(told for told in events if told not in taken[number]) for number, events in meant.items()}
+    return Delivered(tally, meant, missed)
 
 
 def _is_ready(webhook: Webhook) -> bool:
@@ -131,3 +136,10 @@ def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[Attem
         provider.state.log_attempt(number, attempt.event, attempt.status, attempt.at, attempt.body)
 
     return record
+
+
+def _into(taken: Mapping[int, set[Told]], ids: Mapping[str, int]) -> Callable[[Sending], None]:
+    def note(sending: Sending) -> None:
+        taken[ids[sending.told.organization_reference_id]].add(sending.told)
+
+    return note

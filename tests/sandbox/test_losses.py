@@ -1,0 +1,169 @@
+"""What never gets through to the receiver, and how it stands in the delivery log: over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from receiver.sandbox.accounts import Moments
+from receiver.sandbox.faults import Faults
+from receiver.sandbox.provider import deliver_story
+from receiver.sandbox.sender import Patience
+from receiver.sandbox.story import Story, tell
+from receiver.sandbox.told import read
+from tests.sandbox.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from receiver.sandbox.provider import Delivered
+    from receiver.sandbox.told import Told
+
+UNTIL_TAKEN = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+STORY = tell(seed=5, organizations=["acme"], purchases=30)
+EVERYTHING = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.2, bursts=0.2, lost=0.2, outage=48)
+
+
+@pytest.fixture
+def party() -> Iterator[OpenCard]:
+    with opencard(per_page=500) as party:
+        yield party
+
+
+@pytest.fixture
+def ems() -> Iterator[Receiver]:
+    with receiver() as ems:
+        yield ems
+
+
+def deliver(party: OpenCard, ems: Receiver, faults: Faults, *, seed: int = 1, story: Story = STORY) -> Delivered:
+    acme = party.provider.state.add_organization("acme")
+    party.register(acme, ems.url)
+    return asyncio.run(deliver_story(party.provider, story, faults=faults, seed=seed, give_up_after=UNTIL_TAKEN))
+
+
+def log(party: OpenCard) -> list[Any]:
+    """Return the log of the only webhook, the oldest attempt first."""
+    [webhook] = party.provider.state.webhooks()
+    acme = party.provider.state.organization(webhook.organization_id)
+    return party.all_pages(f"{webhooks_of(acme)}/{webhook.id}/events")[::-1]
+
+
+def missed(delivered: Delivered) -> tuple[Told, ...]:
+    [missed] = delivered.missed.values()
+    return missed
+
+
+def identity(event: str, payload: object) -> tuple[str, str]:
+    return event, json.dumps(payload, sort_keys=True, default=str)
+
+
+def as_told(told: Told) -> tuple[str, str]:
+    return identity(told.event, json.loads(told.payload))
+
+
+def test_a_lost_event_is_tried_three_times_without_an_answer_and_never_reaches_the_receiver(
+    party: OpenCard, ems: Receiver
+) -> None:
+    delivered = deliver(party, ems, Faults(lost=0.2))
+    lost = Counter(map(as_told, missed(delivered)))
+    assert 0 < lost.total() < len(STORY.told) / 2
+    assert Counter(identity(one.event, one.fields) for one in ems.arrived) == Counter(map(as_told, STORY.told)) - lost
+    unanswered = [identity(item["event"], item["payload"]) for item in log(party) if item["status"] is None]
+    assert Counter(unanswered) == Counter({told: 3 * times for told, times in lost.items()})
+    tally = delivered.tally
+    assert (tally.lost, tally.given_up, tally.given_up_unmeant) == (lost.total(), lost.total(), 0)
+    assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.told) - lost.total())
+
+
+def test_in_an_outage_a_gateway_answers_503_and_what_is_due_is_given_up(party: OpenCard, ems: Receiver) -> None:
+    delivered = deliver(party, ems, Faults(outage=72))
+    fallen = missed(delivered)
+    assert fallen
+    by_time = [told.at for told in STORY.told]
+    assert len(fallen) == sum(fallen[0].at <= at <= fallen[-1].at for at in by_time)
+    refused = Counter(identity(item["event"], item["payload"]) for item in log(party) if item["status"] == 503)
+    assert refused == Counter({told: 3 * times for told, times in Counter(map(as_told, fallen)).items()})
+    assert len(ems.arrived) == len(STORY.told) - len(fallen)
+    tally = delivered.tally
+    assert (tally.in_outage, tally.given_up, tally.refused) == (len(fallen), len(fallen), 3 * len(fallen))
+
+
+def test_what_is_missed_is_what_no_attempt_brought_whatever_goes_wrong(party: OpenCard, ems: Receiver) -> None:
+    taken: list[tuple[str, str]] = []
+
+    def answer(one: Any) -> int:
+        if len(ems.arrived) % 5 == 0:
+            return 500
+        taken.append(identity(one.event, one.fields))
+        return 200
+
+    ems.answer = answer
+    delivered = deliver(party, ems, EVERYTHING)
+    # a card holder's two equal events cannot be told apart by what arrived
+    told_apart = [told for told in STORY.told if not told.card_holder]
+    assert {as_told(told) for told in told_apart} - set(taken) == {
+        as_told(told) for told in missed(delivered) if not told.card_holder
+    }
+    assert delivered.tally.lost > 0
+    assert delivered.tally.in_outage > 0
+    assert delivered.tally.given_up == delivered.tally.lost + delivered.tally.in_outage
+
+
+def test_the_log_tells_the_true_order_of_a_card_holders_events_lost_ones_included(
+    party: OpenCard, ems: Receiver
+) -> None:
+    deliver(party, ems, EVERYTHING)
+    items = sorted(log(party), key=lambda item: datetime.fromisoformat(item["created_at"]))
+    in_the_log: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for item in items:
+        if item["event"].startswith("card_holder."):
+            life = in_the_log[item["payload"]["card_holder"]["reference_id"], "acme"]
+            if life[-1:] != [item["event"]]:
+                life.append(item["event"])
+    meant: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for told in STORY.told:
+        if told.card_holder:
+            meant[read(told.payload)["card_holder"]["reference_id"], "acme"].append(told.event)
+    assert in_the_log == meant
+    assert any(item["status"] in {None, 503} for item in items if item["event"].startswith("card_holder."))
+
+
+def test_no_two_attempts_of_a_webhook_begin_at_the_same_moment(party: OpenCard, ems: Receiver) -> None:
+    deliver(party, ems, EVERYTHING)
+    times = [item["created_at"] for item in log(party)]
+    assert len(set(times)) == len(times)
+
+
+def test_moments_grow_even_when_the_clock_stands() -> None:
+    moments = Moments()
+    assert all(earlier < later for earlier, later in pairwise(moments.next() for _ in range(10_000)))
+
+
+def test_a_card_holders_later_events_are_not_held_back_by_a_lost_one(party: OpenCard, ems: Receiver) -> None:
+    delivered = deliver(party, ems, Faults(lost=0.5), seed=3)
+    lost = {told.card_holder for told in missed(delivered) if told.event == "card_holder.created"}
+    assert lost
+    identified = {one.fields["card_holder"]["reference_id"] for one in ems.arrived if one.event.endswith("identified")}
+    assert {holder[1] for holder in lost if holder} & identified
+
+
+def test_the_same_seed_misses_the_same_events_over_http(party: OpenCard, ems: Receiver) -> None:
+    first = missed(deliver(party, ems, EVERYTHING))
+    with opencard() as again, receiver() as elsewhere:
+        assert missed(deliver(again, elsewhere, EVERYTHING)) == first
+    with opencard() as another, receiver() as elsewhere:
+        assert missed(deliver(another, elsewhere, EVERYTHING, seed=2)) != first
+
+
+def test_when_all_is_lost_the_receiver_hears_nothing_and_the_log_has_it_all(party: OpenCard, ems: Receiver) -> None:
+    delivered = deliver(party, ems, Faults(lost=1))
+    assert ems.arrived == []
+    assert missed(delivered) == STORY.told
+    assert {identity(item["event"], item["payload"]) for item in log(party)} == set(map(as_told, STORY.told))
