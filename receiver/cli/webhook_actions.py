@@ -149,10 +149,11 @@ def _event(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 )
 @json_option
 def test_command(event: str, organization: str | None, webhook_id: int | None, timeout: float, as_json: bool) -> None:
-    """Have OpenCard send a test delivery, and show what arrives and how it is understood.
+    """Have OpenCard send a test delivery, and show it.
 
-    The test is kept as ignored and never reaches the tables of the EMS. While it is awaited, deliveries of the same
-    webhook and event wait; where nothing tells which of them is the test, they are quarantined.
+    Shows what arrives and how it is understood. The test is kept as ignored and never reaches the tables of the EMS.
+    While it is awaited, deliveries of the same webhook and event wait; where nothing tells which of them is the test,
+    they are quarantined.
 
     Example: receiver webhooks test environmental.impact.deedster --organization acme
     """

@@ -61,6 +61,7 @@ _RESOLVED: Final = text(
     "UPDATE receiver.awaited_tests SET resolved_at = clock_timestamp(), delivery_id = :delivery_id "
     "WHERE id = :id AND resolved_at IS NULL"
 )
+_WITHDRAW: Final = text("DELETE FROM receiver.awaited_tests WHERE id = :id AND resolved_at IS NULL")
 # What was tried before was claimed before the test was asked for. The columns are those of StoredDelivery, in order.
 _CANDIDATES: Final = """
 SELECT {columns}
@@ -131,9 +132,9 @@ def note_answer(engine: Engine, awaited_id: int, *, sent: bool, told: bytes | No
 
 
 def withdraw(engine: Engine, awaited_id: int) -> None:
-    """Release what is held: OpenCard sends no test."""
+    """Release what is held and forget the test: OpenCard sends none."""
     with engine.begin() as connection:
-        connection.execute(_RESOLVED, {"id": awaited_id, "delivery_id": None})
+        connection.execute(_WITHDRAW, {"id": awaited_id})
 
 
 def candidate_ids(connection: Connection, awaited_id: int) -> list[int]:

@@ -29,6 +29,7 @@ from receiver.events.claim import (
     note_claim,
     recover_abandoned,
 )
+from receiver.events.late_tests import set_aside_tests
 from receiver.events.settle import Failure, settle_failures
 from receiver.queue import connect, wake_worker, worker_is_awake
 from receiver.settings import load_settings
@@ -134,7 +135,7 @@ def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDeliv
             note = note_claim(notes, claimed)
         try:
             with connection.begin_nested():
-                apply(connection, claimed)
+                apply(connection, set_aside_tests(connection, claimed))
         except BaseTimeoutException:
             raise  # without an outcome: the note tells
         except Exception as error:

@@ -163,6 +163,9 @@ def test_what_arrives_after_the_time_is_up_is_not_held_though_nothing_is_resolve
     acme.process()
     assert acme.statuses() == ["pending"]
     acme.execute("UPDATE receiver.awaited_tests SET expires_at = now() - interval '1 hour'")
+    with acme.engine.connect() as connection:
+        assert len(claim.claim_batch(connection, 10)) == 1
+        connection.rollback()
     acme.process()
     assert acme.statuses() == ["processed"]
 
