@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAKE_ANOTHER: Final = "remove it in the dashboard, and make another"
+SCOPES_WIDTH: Final = 80
 CLIENT_COLUMNS: Final = {"id": "id", "client_id": "client id", "name": "name", "scopes": "scopes"}
 
 
@@ -76,7 +78,10 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        rows = [{**fields, "scopes": " ".join(fields["scopes"])} for fields in found]
+        rows = [
+            {**fields, "scopes": fill(" ".join(fields["scopes"]), SCOPES_WIDTH, break_on_hyphens=False)}
+            for fields in found
+        ]
         print_rows(rows, CLIENT_COLUMNS, empty="the account has no OAuth client")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @configuration_option
 @json_option
 def doctor(config: Path | None, as_json: bool) -> None:
-    """Check everything that this service depends on, and say what to do about what is broken.
+    """Check everything, and say what to do about what is broken.
 
     Settings, database, migrations, encryption keys, Redis, OpenCard's API, the OAuth client and each of its scopes, the
     way from PUBLIC_URL to a web process, and every webhook at OpenCard. Changes nothing.

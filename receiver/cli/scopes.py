@@ -11,7 +11,9 @@ from receiver.opencard.scopes import RECOMMENDED, SCOPES, commands_needing
 @click.command()
 @json_option
 def scopes(as_json: bool) -> None:
-    """List OpenCard's scopes: what each opens, whether OpenCard recommends it, which commands need it.
+    """List OpenCard's scopes, and which command needs which.
+
+    With what each opens, and whether it is in the set that OpenCard recommends to start an EMS with.
 
     Example: receiver scopes
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def webhooks() -> None:
-    """Take webhooks into care, see which there are, test them, and rotate their secrets."""
+    """See, adopt and test webhooks, and rotate their secrets."""
 
 
 webhooks.add_command(rotate_secret_command)
@@ -67,7 +67,9 @@ def adopt_command(
     custom_value: str,
     as_json: bool,
 ) -> None:
-    """Take a webhook that was made elsewhere into care, without calling OpenCard's API.
+    """Take a webhook that was made elsewhere into care.
+
+    Without calling OpenCard's API.
 
     Prints the endpoint's key and URL; set that URL on the webhook.
 

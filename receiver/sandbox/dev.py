@@ -20,7 +20,7 @@ from receiver.errors import ReceiverError
 from receiver.migrate import project_file
 from receiver.sandbox.embedded import free_port, postgres_program
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
-from receiver.sandbox.onboarding import register
+from receiver.sandbox.onboarding import CONFIGURATION, register
 from receiver.sandbox.provider import SCOPES, Provider, environment
 from receiver.settings import load_settings
 
@@ -47,6 +47,7 @@ def run_dev(*, port: int, say: Callable[[str], None]) -> int:
         variables = {**servers.environment, **opencard}
         settings = load_settings(variables)
         write_environment(servers.folder / "environment", variables)
+        (servers.folder / "webhooks.toml").write_text(CONFIGURATION)
         for line in addresses(servers, opencard):
             say(line)
         manager = Manager(Printer(sys.stdout))
@@ -100,7 +101,7 @@ def addresses(servers: LocalServers, opencard: Mapping[str, str]) -> list[str]:
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
         ("Valkey", servers.environment["REDIS_URL"]),
         ("the tables", f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c 'TABLE ems.ledger'"),
-        ("commands", f". {servers.folder / 'environment'}; receiver webhooks list"),
+        ("commands", f"cd {servers.folder}; . ./environment; receiver doctor"),
     ]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {address}" for name, address in rows]

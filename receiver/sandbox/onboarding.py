@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING, Final
 
 from receiver.bootstrap.desired import understand
@@ -10,7 +11,6 @@ from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
 from receiver.progress import Progress
-from receiver.sandbox.local import ORGANIZATIONS
 
 if TYPE_CHECKING:
     from receiver.bootstrap.run import Result
@@ -18,16 +18,22 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 SILENT: Final = Progress()
-AUTHENTICATION: Final = ("basic", "custom", "oauth")
-"""How OpenCard authenticates its deliveries to each of the organizations."""
-CONFIGURATION: Final = {
-    "headers": {"X-Environment": "demo"},
-    "organizations": [
-        {"reference_id": reference, "authentication_type": kind}
-        for reference, kind in zip(ORGANIZATIONS, AUTHENTICATION, strict=True)
-    ],
-}
-"""What a ``webhooks.toml`` of the demo would say."""
+CONFIGURATION: Final = """# What receiver dev and receiver demo want; webhooks.example.toml shows what else there is.
+[headers]
+X-Environment = "demo"
+
+[[organizations]]
+reference_id = "nordlys-as"
+authentication_type = "basic"
+
+[[organizations]]
+reference_id = "kaffe-och-papper-ab"
+authentication_type = "custom"
+
+[[organizations]]
+reference_id = "saimaan-kirjakauppa-oy"
+authentication_type = "oauth"
+"""
 
 
 def register(servers: LocalServers, settings: Settings, progress: Progress = SILENT) -> Result:
@@ -36,7 +42,8 @@ def register(servers: LocalServers, settings: Settings, progress: Progress = SIL
     Raises ``OperationRefused`` when one of them is not registered and active in the end.
     """
     command = Bootstrap(servers.engine, Encryption(settings.encryption_keys), Access.of(settings), settings.public_url)
-    result = command.run(understand(CONFIGURATION, {}, name="the demo"), Options(), progress)
+    wanted = understand(tomllib.loads(CONFIGURATION), {}, name="the demo's configuration")
+    result = command.run(wanted, Options(), progress)
     if result.failures:
         raise OperationRefused(
             "; ".join(f"{failure.organization_reference_id}: {failure.error}" for failure in result.failures)
