@@ -1,7 +1,8 @@
 """A story: everything OpenCard means to say of some organizations, and what must come of it.
 
 ``tell`` makes it from a seed. Sent in any order and any number of times (see ``faults``), a correct receiver ends with
-``expected_transactions`` and ``expected_rows``; both are read off what was told, by the rules of the contract alone.
+``expected_transactions``, ``expected_card_holders`` and ``expected_rows``; they are read off what was told, by the
+rules of the contract alone.
 """
 
 from __future__ import annotations
@@ -71,6 +72,20 @@ class Story:
             }
         return expected
 
+    def expected_card_holders(self) -> dict[tuple[str, str], dict[str, bool]]:
+        """Return by organization and card holder which times must be known in the end, and which must be null.
+
+        Known is what has happened; creating anew takes a deletion back.
+        """
+        expected: dict[tuple[str, str], dict[str, bool]] = {}
+        for told in self.told:
+            if holder := told.card_holder:
+                known = expected.setdefault(holder, dict.fromkeys(_TIMES.values(), False))
+                known[_TIMES[told.event]] = True
+                if told.event == "card_holder.created":
+                    known["deleted_at"] = False
+        return expected
+
     def expected_rows(self) -> dict[str, int]:
         """Return the number of rows that each table of the schema ``ems`` must have in the end."""
         events = Counter(told.event for told in self.told)
@@ -90,6 +105,16 @@ class Story:
             ),
         }
 
+
+_TIMES: Final = {
+    "card_holder.created": "created_at",
+    "card_holder.identified": "identified_at",
+    "card_holder.signed.pdpc": "signed_pdpc_at",
+    "card_holder.email.delivered": "email_delivered_at",
+    "card_holder.email.failed": "email_failed_at",
+    "card_holder.deleted": "deleted_at",
+}
+"""Event → the time of the card holder that it makes known."""
 
 _ROWS_OF_LISTS: Final = (
     ("transaction.true.vat", "vat_rates", "vat_rates"),

@@ -12,6 +12,7 @@ import msgspec
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Hashable
 
 BEGINNING: Final = datetime(2026, 1, 12, tzinfo=UTC)
 """The moment from which ``at`` counts. A story ends before summer time begins, so offsets from UTC stay constant."""
@@ -48,6 +49,25 @@ def read(payload: bytes) -> dict[str, Any]:
     """Return the fields of a JSON body; numbers are ``int`` or ``Decimal``, never binary floating point."""
     fields: dict[str, Any] = _read(payload)
     return fields
+
+
+def by_value(value: object) -> Hashable:
+    """Return what equals that of another JSON value when the two are equal: whatever the order of keys, ``45`` as 45.0.
+
+    True is not 1, and a text is not a number. *value* is as ``read`` returns it.
+    """
+    match value:
+        case dict():
+            return "object", frozenset((name, by_value(item)) for name, item in value.items())
+        case list():
+            return "list", tuple(by_value(item) for item in value)
+        case bool():
+            return "truth", value
+        case int() | Decimal():
+            return "number", Decimal(value)
+        case None | str():
+            return value
+    raise TypeError(f"{type(value).__name__} is nothing that JSON was read into")
 
 
 def new_id(rng: random.Random) -> str:

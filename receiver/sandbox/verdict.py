@@ -1,12 +1,17 @@
-"""Does ``ems`` hold what OpenCard meant to say? Compares the tables with a story."""
+"""Does ``ems`` hold what OpenCard meant to say? Compares the tables with a story, event by event and row by row."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import text
 
+from receiver.sandbox.told import by_value, read
+
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+
     from sqlalchemy import Connection
 
     from receiver.sandbox.story import Story
@@ -19,7 +24,11 @@ COMPARED: Final = (
     "cleared_card_issuer_reference",
 )
 SHOWN: Final = 20
-"""How many differing transactions are named."""
+"""How many differences of a kind are named."""
+
+_Key: TypeAlias = "tuple[str, str]"
+_Identity: TypeAlias = "tuple[str, str, Hashable]"
+"""Type, organization and payload by value: what makes an event the same as another."""
 
 
 def count_rows(connection: Connection, tables: list[str]) -> dict[str, int]:
@@ -31,29 +40,99 @@ def count_rows(connection: Connection, tables: list[str]) -> dict[str, int]:
 
 
 def differences(connection: Connection, story: Story) -> list[str]:
-    """Return what differs between the tables and what *story* meant to say, one line each; empty when nothing does."""
+    """Return what differs between the tables and what *story* meant to say, one line each; empty when nothing does.
+
+    Of each kind of difference the first are named, and the rest is counted.
+    """
+    missing, excess = _events(connection, story)
+    kinds = (
+        _row_counts(connection, story),
+        missing,
+        excess,
+        list(_transactions(connection, story)),
+        list(_card_holders(connection, story)),
+    )
+    return [line for lines in kinds for line in _first(lines)]
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    return list(lines) if len(lines) <= SHOWN else [*lines[:SHOWN], f"... and {len(lines) - SHOWN} more like these"]
+
+
+def _row_counts(connection: Connection, story: Story) -> list[str]:
     expected_rows = story.expected_rows()
     found_rows = count_rows(connection, list(expected_rows))
-    wrong = [
+    return [
         f"ems.{table}: {found_rows[table]} rows, {expected} expected"
         for table, expected in expected_rows.items()
         if found_rows[table] != expected
     ]
-    expected_transactions = story.expected_transactions()
-    stored = {
-        (row["organization_reference_id"], row["id"]): row
-        for row in connection.execute(
-            text(f"SELECT organization_reference_id, id, {', '.join(COMPARED)} FROM ems.transactions")  # noqa: S608
-        ).mappings()
-    }
-    for key, expected_transaction in expected_transactions.items():
+
+
+def _events(connection: Connection, story: Story) -> tuple[list[str], list[str]]:
+    """Return a line for each event that the feed lacks, and for each that it has once too often."""
+    names: dict[_Identity, str] = {}
+
+    def identity(kind: str, organization: str, payload: bytes) -> _Identity:
+        fields = read(payload)
+        identity = (kind, organization, by_value(fields))
+        names.setdefault(identity, f"{kind} of organization {organization}{_subject(fields)}")
+        return identity
+
+    meant = Counter(identity(told.event, told.organization_reference_id, told.payload) for told in story.told)
+    # as text, for a driver that reads JSON for us would round its numbers
+    feed = connection.execute(text("SELECT type, organization_reference_id, payload::text FROM ems.events"))
+    found = Counter(identity(kind, organization, payload.encode()) for kind, organization, payload in feed)
+    return (
+        [f"ems.events: missing {names[one]}" for one in (meant - found).elements()],
+        [f"ems.events: too many of {names[one]}" for one in (found - meant).elements()],
+    )
+
+
+def _subject(fields: dict[str, Any]) -> str:
+    """Return whom or what an event is about, as far as its payload says."""
+    transaction = fields.get("transaction") or {}
+    for what, value in (
+        ("transaction", transaction.get("id") or (fields.get("id") if "state" in fields else None)),
+        ("card holder", (fields.get("card_holder") or {}).get("reference_id")),
+        ("id", fields.get("id")),
+    ):
+        if value is not None:
+            return f", {what} {value}"
+    return ""
+
+
+def _transactions(connection: Connection, story: Story) -> Iterator[str]:
+    expected = story.expected_transactions()
+    stored = _rows(connection, "transactions", "id", COMPARED)
+    for key, row in expected.items():
         if key not in stored:
-            wrong.append(f"transaction {key}: missing")
+            yield f"transaction {key}: missing"
             continue
-        wrong += [
-            f"transaction {key}: {name} is {stored[key][name]!r}, {value!r} expected"
-            for name, value in expected_transaction.items()
-            if stored[key][name] != value
-        ]
-    wrong += [f"transaction {key}: never told" for key in stored.keys() - expected_transactions.keys()]
-    return wrong
+        for name, value in row.items():
+            if stored[key][name] != value:
+                yield f"transaction {key}: {name} is {stored[key][name]!r}, {value!r} expected"
+    for key in stored.keys() - expected.keys():
+        yield f"transaction {key}: never told"
+
+
+def _card_holders(connection: Connection, story: Story) -> Iterator[str]:
+    expected = story.expected_card_holders()
+    columns = list(next(iter(expected.values()), ()))
+    stored = _rows(connection, "card_holders", "reference_id", columns)
+    for key, known in expected.items():
+        if key not in stored:
+            yield f"card holder {key}: missing"
+            continue
+        for name, is_known in known.items():
+            if (stored[key][name] is not None) != is_known:
+                yield f"card holder {key}: {name} is {stored[key][name]}, {'a time' if is_known else 'null'} expected"
+    for key in stored.keys() - expected.keys():
+        yield f"card holder {key}: never told"
+
+
+def _rows(connection: Connection, table: str, key: str, columns: Sequence[str]) -> dict[_Key, dict[str, Any]]:
+    """Return the rows of a table of ``ems``, by organization and *key*."""
+    names = ", ".join(("organization_reference_id", key, *columns))
+    rows = connection.execute(text(f"SELECT {names} FROM ems.{table}")).mappings()  # noqa: S608 - names are ours
+    return {(row["organization_reference_id"], row[key]): dict(row) for row in rows}
