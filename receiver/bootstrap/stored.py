@@ -101,16 +101,15 @@ class WebhookStore:
     ) -> StoredWebhook:
         """Put new credentials beside the current ones, which stay good until OpenCard has taken the new."""
         credentials = new_credentials(kind, given)
-        previous: dict[str, Any] = {}
-        if webhook.acknowledged:  # else OpenCard may never have heard of the current ones: what it has is the previous
-            previous = {
-                "previous_authentication_type": Webhook.authentication_type,
-                "previous_credentials": Webhook.credentials,
-                "previous_credentials_expires_at": None,
-            }
+        # where a replacement is open already, OpenCard has what that one replaced, and may not know the current ones
+        is_open = Webhook.previous_authentication_type.is_not(None) & Webhook.previous_credentials_expires_at.is_(None)
         self._update(
             webhook,
-            **previous,
+            previous_authentication_type=case(
+                (is_open, Webhook.previous_authentication_type), else_=Webhook.authentication_type
+            ),
+            previous_credentials=case((is_open, Webhook.previous_credentials), else_=Webhook.credentials),
+            previous_credentials_expires_at=None,
             authentication_type=kind.value,
             credentials=self._encrypted(credentials),
             # of the previous credentials, which are good for a while, the id is still needed

@@ -52,7 +52,7 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
     if NUL_ESCAPE in delivery.body:
         content = without_nul(content)
         document = _TO_JSON.encode(content)
-    payload = _typed(content, handlers[name].payload_type)
+    payload = _typed_in_any_spelling(content, by_value, handlers[name].payload_type)
     return Event(
         delivery_id=delivery.id,
         name=name,
@@ -177,6 +177,16 @@ def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
         return msgspec.convert(content, payload_type, builtin_types=(Decimal,))
     except msgspec.ValidationError as error:
         raise _payload_error(str(error)) from None
+
+
+def _typed_in_any_spelling(content: dict[str, Any], by_value: Any, payload_type: type[Payload]) -> Payload:  # noqa: ANN401
+    """Return the payload, also where a whole number is written ``45.0``; decimals keep their digits if they can."""
+    try:
+        return _typed(content, payload_type)
+    except PayloadError:
+        if by_value is content:
+            raise
+    return _typed(without_nul(by_value), payload_type)
 
 
 def _payload_error(text: str) -> PayloadError:

@@ -226,6 +226,20 @@ def test_between_old_and_new_credentials_both_are_taken(world: World) -> None:
     assert world.bootstrap('authentication_type = "custom"').failures == []
 
 
+def test_credentials_that_are_replaced_twice_in_a_row_keep_what_opencard_uses(world: World) -> None:
+    """Cut off before OpenCard heard of the first replacement, or in the middle of a new secret."""
+    world.bootstrap()
+    old = world.registered()
+    world.store.replace_secret(world.stored())  # a rotation that was cut off
+    for kind in ("custom", "oauth"):
+        with living(world, last="before PUT"), pytest.raises(Killed):
+            world.bootstrap(f'authentication_type = "{kind}"', side_by_side=1)
+        assert world.registered() == old
+        assert deliver(world) == 200
+    assert world.bootstrap('authentication_type = "custom"').failures == []
+    assert deliver(world) == 200
+
+
 @pytest.mark.parametrize("registered_before", [1, 8, 15])
 def test_a_killed_process_leaves_nothing_that_a_second_run_does_not_complete(
     world: World, environment: dict[str, str], folder: Path, registered_before: int

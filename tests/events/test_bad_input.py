@@ -202,6 +202,19 @@ def test_no_payload_whatever_fails_in_the_database(acme: Acme, event: str, data:
     assert acme.value("SELECT count(*) FROM receiver.processing_attempts WHERE trace IS NOT NULL") == 0
 
 
+def test_a_whole_number_may_be_written_as_a_decimal_for_the_log_may_spell_it_so(acme: Acme) -> None:
+    payload = body(snapshot("cleared", card_id=4711, original_amount=Decimal("109.30"))).replace(b"4711", b"4711.0")
+    assert b"4711.0" in payload
+    acme.tell(CLEARED, payload)
+    assert acme.statuses() == ["processed"]
+    assert acme.row("SELECT card_id, original_amount FROM ems.transactions") == {
+        "card_id": 4711,
+        "original_amount": Decimal("109.3"),
+    }
+    acme.tell(CLEARED, body(snapshot("cleared", card_id=4711, original_amount=Decimal("109.30"))))
+    assert acme.statuses() == ["processed", "duplicate"]
+
+
 def test_a_card_holder_payload_needs_both_references(acme: Acme) -> None:
     acme.tell("card_holder.created", {**card_holder(), "card_holder": None})
     assert acme.statuses() == ["dead"]
