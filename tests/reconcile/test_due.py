@@ -1,0 +1,137 @@
+"""When webhooks are reconciled: often enough, hardly more often, and never many of them at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from receiver.reconcile.due import DAY, Reach, due, latest_moment
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TICK = timedelta(seconds=5)
+
+ids = st.integers(min_value=1, max_value=2**63 - 1)
+intervals = st.integers(min_value=5, max_value=2 * 86400).map(lambda seconds: timedelta(seconds=seconds))
+moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@dataclass
+class Webhook:
+    """A webhook whose runs take no time, and what was run of it."""
+
+    id: int
+    interval: timedelta
+    runs: list[tuple[datetime, Reach]] = field(default_factory=list)
+
+    def tick(self, now: datetime) -> None:
+        looks_back = [at for at, reach in self.runs if reach is Reach.LOOK_BACK]
+        reach = due(
+            self.id,
+            now=now,
+            last_start=self.runs[-1][0] if self.runs else None,
+            last_look_back=looks_back[-1] if looks_back else None,
+            interval=self.interval,
+        )
+        if reach is not None:
+            self.runs.append((now, reach))
+
+    def live(self, start: datetime, end: datetime, tick: timedelta = TICK) -> None:
+        now = start
+        while now <= end:
+            self.tick(now)
+            now += tick
+
+    def starts(self, reach: Reach | None = None) -> list[datetime]:
+        return [at for at, reached in self.runs if reach in {None, reached}]
+
+
+@given(ids, moments, st.integers(5, 600), st.integers(2, 30))
+@settings(deadline=None)
+def test_each_webhook_runs_once_in_every_interval(webhook_id: int, start: datetime, seconds: int, tick: int) -> None:
+    interval, every = timedelta(seconds=seconds), timedelta(seconds=tick)
+    end = start + 6 * max(interval, every)
+    webhook = Webhook(webhook_id, interval)
+    webhook.live(start, end, every)
+    starts = [*webhook.starts(), end]
+    assert all(later - earlier <= interval + every for earlier, later in pairwise(starts))
+    look_backs = webhook.starts(Reach.LOOK_BACK)
+    assert len(webhook.runs) - len(look_backs) <= (end - start) / interval + 2, "and hardly more often"
+
+
+@given(ids, moments, st.integers(5, 60))
+@settings(deadline=None, max_examples=20)
+def test_each_webhook_looks_back_once_a_day(webhook_id: int, start: datetime, minutes: int) -> None:
+    days, tick = 8, timedelta(minutes=minutes)
+    webhook = Webhook(webhook_id, timedelta(hours=1))
+    webhook.live(start, start + days * DAY, tick)
+    looks_back = webhook.starts(Reach.LOOK_BACK)
+    assert days <= len(looks_back) <= days + 2
+    assert all(later - earlier <= DAY + tick for earlier, later in pairwise(looks_back))
+
+
+@given(st.integers(1, 2**62), moments, st.integers(60, 600))
+@settings(deadline=None, max_examples=10)
+def test_no_moment_has_a_large_share_of_the_webhooks(first: int, start: datetime, seconds: int) -> None:
+    interval, number = timedelta(seconds=seconds), 200
+    webhooks = [Webhook(first + place, interval) for place in range(number)]
+    for webhook in webhooks:
+        webhook.live(start, start + 3 * interval)
+    steady = Counter(at for webhook in webhooks for at in webhook.starts() if at > start + interval + TICK)
+    even = number * TICK / interval
+    assert max(steady.values()) <= 2 * even + 4, "about as many as would lie on it if they lay evenly"
+
+
+@given(st.integers(1, 2**62), moments)
+@settings(deadline=None, max_examples=20)
+def test_no_part_of_the_day_has_a_large_share_of_the_look_backs(first: int, now: datetime) -> None:
+    parts = Counter((now - latest_moment(first + place, DAY, now)) // timedelta(minutes=15) for place in range(200))
+    assert max(parts.values()) <= 2 * 200 / 96 + 4
+
+
+@given(ids, moments, intervals, st.integers(0, 10**7))
+def test_what_was_missed_in_an_outage_is_due_at_once(
+    webhook_id: int, now: datetime, interval: timedelta, seconds: int
+) -> None:
+    before = now - interval - timedelta(seconds=seconds, microseconds=1)
+    assert due(webhook_id, now=now, last_start=before, last_look_back=before, interval=interval) is not None
+
+
+@given(ids, moments, intervals)
+def test_a_webhook_that_was_never_run_is_due_at_once_and_not_only_of_the_last_days(
+    webhook_id: int, now: datetime, interval: timedelta
+) -> None:
+    reach = due(webhook_id, now=now, last_start=None, last_look_back=None, interval=interval)
+    assert reach is Reach.SINCE_LAST_RUN
+
+
+@given(ids, moments, intervals)
+def test_what_has_just_run_is_not_due(webhook_id: int, now: datetime, interval: timedelta) -> None:
+    assert due(webhook_id, now=now, last_start=now, last_look_back=now, interval=interval) is None
+
+
+@given(ids, moments, intervals, st.integers(0, 2**40))
+def test_a_moment_of_its_own_comes_once_in_every_period(
+    webhook_id: int, now: datetime, period: timedelta, microseconds: int
+) -> None:
+    moment = latest_moment(webhook_id, period, now)
+    assert timedelta() <= now - moment < period
+    assert (
+        latest_moment(webhook_id, period, now + timedelta(microseconds=microseconds)) - moment
+    ) % period == timedelta()
+
+
+def test_after_an_outage_all_are_due_once_and_then_spread_again() -> None:
+    interval = timedelta(minutes=5)
+    webhooks = [Webhook(number, interval) for number in range(1, 201)]
+    for webhook in webhooks:
+        webhook.live(START, START + timedelta(minutes=20))
+        webhook.live(START + timedelta(hours=3), START + timedelta(hours=3, minutes=20))
+    back = START + timedelta(hours=3)
+    at = Counter(start for webhook in webhooks for start in webhook.starts() if start >= back)
+    assert at[back] == 200
+    assert max(number for start, number in at.items() if start > back + interval) <= 10
