@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, LargeBinary, Text, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, LargeBinary, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
@@ -17,20 +15,32 @@ class DeliveryLogEntry(Base):
 
     __tablename__ = "delivery_log"
     __table_args__ = (
+        Index("uq_delivery_log_webhook_id_identity", "webhook_id", "identity", unique=True),
         Index("ix_delivery_log_webhook_id_attempted_at", "webhook_id", "attempted_at"),
         Index("ix_delivery_log_webhook_id_fingerprint", "webhook_id", "fingerprint"),
+        Index("ix_delivery_log_unrecoverable", "webhook_id", postgresql_where=text("unrecoverable")),
         {"schema": RECEIVER},
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"))
+    identity: Mapped[bytes] = mapped_column(
+        LargeBinary, comment="SHA-256 of the log's id; without one, of what the entry says and the how manieth it is"
+    )
     opencard_event_id: Mapped[str | None] = mapped_column(Text, comment="the log's id of the entry, if it has one")
-    event: Mapped[str] = mapped_column(Text)
+    event: Mapped[str] = mapped_column(Text, comment="as the log has it; empty where it names none")
     response_status: Mapped[int | None] = mapped_column(comment="what we answered, as the log has it")
     attempted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary, comment="SHA-256 of the event by value")
-    item: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="the log's item, whole")
-    read_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    fingerprint: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="SHA-256 of the event by value; null without a payload"
+    )
+    item: Mapped[bytes] = mapped_column(LargeBinary, comment="the log's item, whole, as it came: JSON in UTF-8")
+    unrecoverable: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="its event is missing here, and the log does not tell the payload"
+    )
+    read_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), comment="when it was read first"
+    )
 
 
 class ReconcileRun(Base):
@@ -45,11 +55,22 @@ class ReconcileRun(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"))
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    since: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="how far back the log was read; null: to its beginning"
+    )
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    watermark: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="checked up to here")
-    log_entries: Mapped[int] = mapped_column(server_default="0")
-    matched: Mapped[int] = mapped_column(server_default="0")
-    recovered: Mapped[int] = mapped_column(server_default="0")
-    unconfirmed: Mapped[int] = mapped_column(server_default="0")
-    unrecoverable: Mapped[int] = mapped_column(server_default="0")
+    watermark: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="checked from the beginning up to here; null where the run does not prove that"
+    )
+    unconfirmed_before: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="what was received before this and is not in the log counts as unconfirmed"
+    )
+    log_entries: Mapped[int] = mapped_column(server_default="0", comment="attempts read")
+    matched: Mapped[int] = mapped_column(server_default="0", comment="events that the log and the deliveries have")
+    recovered: Mapped[int] = mapped_column(server_default="0", comment="deliveries made from the log")
+    unconfirmed: Mapped[int] = mapped_column(server_default="0", comment="deliveries open when the run ended")
+    unrecoverable: Mapped[int] = mapped_column(server_default="0", comment="events open when the run ended")
+    recovered_in_all: Mapped[int] = mapped_column(
+        BigInteger, server_default="0", comment="by this run and those before it"
+    )
     error: Mapped[str | None] = mapped_column(Text)

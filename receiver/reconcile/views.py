@@ -1,0 +1,105 @@
+"""The views that say how complete the deliveries are. Migrations keep copies of their own; a test checks both agree.
+
+Both are bounded by time and walk indexes webhook by webhook, so that they stay cheap beside millions of deliveries.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RECONCILE_STATE: Final = """
+CREATE OR REPLACE VIEW receiver.reconcile_state AS
+SELECT
+    webhook.id AS webhook_id,
+    webhook.opencard_webhook_id,
+    webhook.organization_reference_id,
+    checked.watermark AS checked_until,
+    checked.unconfirmed_before,
+    last.started_at AS last_started_at,
+    last.ended_at AS last_ended_at,
+    last.error AS last_error,
+    coalesce(done.recovered_in_all, 0) AS recovered,
+    coalesce(done.unconfirmed, 0) AS unconfirmed,
+    coalesce(done.unrecoverable, 0) AS unrecoverable
+FROM receiver.webhooks AS webhook
+LEFT JOIN LATERAL (
+    SELECT watermark, unconfirmed_before FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.watermark IS NOT NULL
+    ORDER BY run.started_at DESC LIMIT 1
+) AS checked ON true
+LEFT JOIN LATERAL (
+    SELECT started_at, ended_at, error FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL
+    ORDER BY run.started_at DESC LIMIT 1
+) AS last ON true
+LEFT JOIN LATERAL (
+    SELECT recovered_in_all, unconfirmed, unrecoverable FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL AND run.error IS NULL
+    ORDER BY run.started_at DESC LIMIT 1
+) AS done ON true
+WHERE webhook.opencard_webhook_id IS NOT NULL
+"""
+"""One row for each webhook that is registered: how far its log is checked, and what is open."""
+
+COMPLETENESS: Final = """
+CREATE OR REPLACE VIEW receiver.completeness AS
+SELECT
+    state.webhook_id,
+    state.opencard_webhook_id,
+    state.organization_reference_id,
+    hours.hour,
+    least(state.checked_until, hours.hour + interval '1 hour') AS checked_until,
+    coalesce(told.log_entries, 0) AS log_entries,
+    coalesce(kept.stored, 0) AS stored,
+    coalesce(kept.recovered, 0) AS recovered,
+    coalesce(kept.unconfirmed, 0) AS unconfirmed,
+    coalesce(told.unrecoverable, 0) AS unrecoverable,
+    coalesce(told.unrecoverable, 0) = 0 AND coalesce(
+        state.checked_until >= CASE
+            WHEN hours.hour + interval '1 hour' <= now() THEN hours.hour + interval '1 hour'
+            ELSE greatest(hours.hour, kept.latest)
+        END,
+        false
+    ) AS complete
+FROM receiver.reconcile_state AS state
+CROSS JOIN (
+    SELECT generate_series(
+        date_trunc('hour', now(), 'UTC') - interval '8 days', date_trunc('hour', now(), 'UTC'), interval '1 hour'
+    ) AS hour
+) AS hours
+LEFT JOIN (
+    SELECT webhook.id AS webhook_id, entries.*
+    FROM receiver.webhooks AS webhook
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', entry.attempted_at, 'UTC') AS hour, count(*) AS log_entries,
+            count(*) FILTER (WHERE entry.unrecoverable) AS unrecoverable
+        FROM receiver.delivery_log AS entry
+        WHERE entry.webhook_id = webhook.id
+            AND entry.attempted_at >= date_trunc('hour', now(), 'UTC') - interval '8 days'
+        GROUP BY 1
+    ) AS entries
+) AS told ON told.webhook_id = state.webhook_id AND told.hour = hours.hour
+LEFT JOIN (
+    SELECT webhook.id AS webhook_id, deliveries.*
+    FROM receiver.reconcile_state AS checked
+    JOIN receiver.webhooks AS webhook ON webhook.id = checked.webhook_id
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', delivery.occurred_at, 'UTC') AS hour, count(*) AS stored,
+            count(*) FILTER (WHERE delivery.source = 'log') AS recovered,
+            count(*) FILTER (
+                WHERE delivery.source = 'push' AND delivery.confirmed_at IS NULL
+                    AND delivery.received_at < checked.unconfirmed_before
+            ) AS unconfirmed,
+            max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
+        FROM receiver.deliveries AS delivery
+        WHERE delivery.webhook_id = webhook.id
+            AND delivery.received_at >= date_trunc('hour', now(), 'UTC') - interval '8 days'
+        GROUP BY 1
+    ) AS deliveries
+) AS kept ON kept.webhook_id = state.webhook_id AND kept.hour = hours.hour
+"""
+"""One row for each registered webhook and hour of the last eight days. Is anything undelivered? WHERE NOT complete.
+
+``complete``: checked against the log to the hour's end (in the hour at hand: to its latest delivery), and nothing of it
+is missing. What was found missing and recovered is not missing any more.
+"""
