@@ -1,4 +1,4 @@
-"""The web application: deliveries from OpenCard, the tokens it authenticates them with, and health."""
+"""The web application: deliveries from OpenCard, the tokens it authenticates them with, health and metrics."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from receiver.encryption import Encryption
 from receiver.errors import DeliveryRefused
 from receiver.logs import configure_logs
 from receiver.ops.health import health
+from receiver.ops.metrics import metrics
 from receiver.queue import WakeUp
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(endpoint(intake, max_body_bytes=settings.max_body_bytes))
     app.register_blueprint(token_endpoint(intake.webhooks, retry_after=RETRY_AFTER))
     app.register_blueprint(health(pool, redis_url=settings.redis_url))
+    app.register_blueprint(metrics(pool, token=settings.metrics_token))
     app.register_error_handler(DeliveryRefused, _refuse)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)

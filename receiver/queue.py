@@ -15,10 +15,14 @@ from rq import Queue
 log = structlog.stdlib.get_logger(__name__)
 
 QUEUE: Final = "receiver"
+RECONCILE_QUEUE: Final = "receiver-reconcile"
+"""A queue of its own, with a worker of its own: a long reconcile keeps no delivery waiting."""
 PROCESS_DELIVERIES: Final = "receiver.events.process.process_deliveries"
 """The job, by name: who wakes never imports what it wakes."""
 JOB_TIMEOUT: Final = 180
 """Seconds after which RQ ends a job that hangs; a job by itself stops much sooner."""
+RECONCILE_TIMEOUT: Final = 3600
+"""The same for a reconcile: long, for a log that is read for the first time is read as a whole or not at all."""
 FAILURE_TTL: Final = 3600
 """Seconds that RQ keeps a failed job; the evidence that counts is in PostgreSQL."""
 

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from redis import RedisError
+from rq import Queue
 from rq.cron import CronScheduler
 from rq.exceptions import StopRequested
 
 from receiver.events.process import process_deliveries
 from receiver.logs import configure_logs
-from receiver.queue import FAILURE_TTL, JOB_TIMEOUT, QUEUE, connect
+from receiver.queue import FAILURE_TTL, JOB_TIMEOUT, QUEUE, RECONCILE_QUEUE, RECONCILE_TIMEOUT, connect
+from receiver.reconcile.schedule import reconcile_due, what_is_missing
 
 if TYPE_CHECKING:
     from redis import Redis
+    from rq.cron import CronJob
 
     from receiver.settings import Settings
 
@@ -24,11 +27,21 @@ log = structlog.stdlib.get_logger(__name__)
 
 SWEEP_SECONDS: Final = 5
 """How often workers look for what waits, due retries among it, though nobody woke them."""
+RECONCILE_TICK_SECONDS: Final = 5
+"""How often a worker looks which webhooks are due to be reconciled."""
+KEPT_JOBS: Final = 2
+"""How many reconcile jobs may wait: one would do, for each runs whatever is due."""
 RECONNECT_SECONDS: Final = 2.0
 
 
 class Scheduler(CronScheduler):
-    """RQ's cron scheduler, which ends cleanly though Redis is away."""
+    """RQ's cron scheduler, which ends cleanly though Redis is away, and lets no jobs pile up that nobody takes."""
+
+    def enqueue_jobs(self) -> list[CronJob]:
+        """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
+        enqueued = super().enqueue_jobs()
+        self.connection.ltrim(Queue.redis_queue_namespace_prefix + RECONCILE_QUEUE, -KEPT_JOBS, -1)
+        return enqueued
 
     def register_death(self, *args: object, **kwargs: object) -> None:
         """Say goodbye in Redis, if Redis is there."""
@@ -41,10 +54,13 @@ def run_scheduler(settings: Settings) -> None:
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     redis = connect(settings.redis_url)
     log.info("scheduler started")
+    missing = what_is_missing(settings)
+    if missing:
+        log.warning("webhooks are not reconciled: lost deliveries stay unnoticed", reason=missing)
     try:
         while True:
             try:
-                _scheduler(redis).start()  # type: ignore[no-untyped-call]
+                _scheduler(redis, reconcile=not missing).start()  # type: ignore[no-untyped-call]
             except RedisError as error:
                 log.warning("waiting for Redis", error=type(error).__name__)
                 time.sleep(RECONNECT_SECONDS)
@@ -55,7 +71,7 @@ def run_scheduler(settings: Settings) -> None:
     log.info("scheduler stopped")
 
 
-def _scheduler(redis: Redis) -> Scheduler:
+def _scheduler(redis: Redis, *, reconcile: bool) -> Scheduler:
     scheduler = Scheduler(connection=redis)
     scheduler.register(
         process_deliveries,
@@ -66,4 +82,14 @@ def _scheduler(redis: Redis) -> Scheduler:
         failure_ttl=FAILURE_TTL,
         ttl=SWEEP_SECONDS,  # a sweep that no worker has taken by the next one is not needed any more
     )
+    if reconcile:
+        scheduler.register(
+            reconcile_due,
+            RECONCILE_QUEUE,
+            interval=RECONCILE_TICK_SECONDS,
+            job_timeout=RECONCILE_TIMEOUT,
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            ttl=RECONCILE_TICK_SECONDS,
+        )
     return scheduler

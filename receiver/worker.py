@@ -20,9 +20,12 @@ from rq.worker_pool import WorkerPool
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
-from receiver.queue import QUEUE, connect
+from receiver.queue import QUEUE, RECONCILE_QUEUE, connect
+from receiver.reconcile.schedule import what_is_missing
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from redis import Redis
 
     from receiver.settings import Settings
@@ -30,23 +33,46 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 RECONNECT_SECONDS: Final = 1.0
+ABANDON_SECONDS: Final = 10.0
+"""How long a reconcile goes on after SIGTERM before it is abandoned as if its machine had failed."""
 WORKER_REDIS_TIMEOUT: Final = 450.0
 """RQ waits up to some 400 seconds for a job in one call; its time-out must be longer."""
 
 
 def run_worker_pool(settings: Settings, *, processes: int) -> None:
-    """Run *processes* workers until SIGTERM or SIGINT; one that dies is replaced."""
+    """Run *processes* workers until SIGTERM or SIGINT, and one more to reconcile; one that dies is replaced."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     load_handlers()
-    pool = WorkerPool(
-        [QUEUE],
-        connection=connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT),
-        num_workers=processes,
-        worker_class=DeliveryWorker,
-    )
-    log.info("worker started", processes=processes)
+    redis = connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT)
+    reconcile = not what_is_missing(settings)
+    pool = Pool(redis, processes=processes, reconcile=reconcile)
+    log.info("worker started", processes=processes, reconcile=reconcile)
     pool.start(logging_level="WARNING")
     log.info("worker stopped")
+
+
+class Pool(WorkerPool):
+    """A pool of workers for deliveries and, where webhooks are reconciled, one worker for that alone."""
+
+    def __init__(self, redis: Redis, *, processes: int, reconcile: bool) -> None:
+        super().__init__([QUEUE], connection=redis, num_workers=processes + int(reconcile), worker_class=DeliveryWorker)
+        self._reconcile = (
+            WorkerPool([RECONCILE_QUEUE], connection=redis, worker_class=ReconcileWorker) if reconcile else None
+        )
+        self._reconciling = ""
+
+    def get_worker_process(
+        self,
+        name: str,
+        burst: bool,  # noqa: FBT001 - RQ's signature
+        _sleep: float = 0,
+        logging_level: str = "INFO",
+    ) -> BaseProcess:
+        """Return a worker for deliveries, unless the one that reconciles is not there."""
+        if self._reconcile is None or self._reconciling in self.worker_dict:
+            return super().get_worker_process(name, burst, _sleep, logging_level)
+        self._reconciling = name
+        return self._reconcile.get_worker_process(name, burst, _sleep, logging_level)
 
 
 class DeliveryWorker(Worker):
@@ -77,6 +103,22 @@ class DeliveryWorker(Worker):
         """Say goodbye in Redis, if Redis is there."""
         with suppress(RedisError):
             super().teardown()  # type: ignore[no-untyped-call]
+
+
+class ReconcileWorker(DeliveryWorker):
+    """The worker of the reconcile queue: asked to stop, it does not wait for a log of any length to be read."""
+
+    def setup_work_horse_signals(self) -> None:
+        """Let SIGTERM end the job after the webhooks at hand, or after a while in the middle of them."""
+        super().setup_work_horse_signals()
+        signal.signal(signal.SIGTERM, _stop_soon)
+
+
+def _stop_soon(_signal: int, _frame: object) -> None:
+    stop_requested.set()
+    abandon = threading.Timer(ABANDON_SECONDS, os._exit, (os.EX_TEMPFAIL,))  # the next run does what this one left
+    abandon.daemon = True
+    abandon.start()
 
 
 def _stop_after_batch(_signal: int, _frame: object) -> None:

@@ -16,6 +16,8 @@ COMMANDS: Final = {
     "db": "receiver.cli.db:db",
     "bootstrap": "receiver.cli.bootstrap:bootstrap",
     "webhooks": "receiver.cli.webhooks:webhooks",
+    "reconcile": "receiver.cli.reconcile:reconcile",
+    "status": "receiver.cli.status:status",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
     "keys": "receiver.cli.keys:keys",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from typing import Final
 
 DAY: Final = timedelta(days=1)
@@ -16,33 +15,26 @@ _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 """``_RANGE`` divided by the golden ratio. Ids that follow each other, times this, lie evenly over the range."""
 
 
-class Reach(Enum):
-    """How far back a run that is due reads."""
+def is_due(webhook_id: int, *, now: datetime, last_start: datetime | None, interval: timedelta) -> bool:
+    """Return whether a webhook is to be run now: no run has started since its latest moment of the interval.
 
-    SINCE_LAST_RUN = "since the last run"
-    LOOK_BACK = "look back"
-
-
-def due(
-    webhook_id: int,
-    *,
-    now: datetime,
-    last_start: datetime | None,
-    last_look_back: datetime | None,
-    interval: timedelta,
-) -> Reach | None:
-    """Return what is due of a webhook now; ``None`` if nothing is.
-
-    A run is due when none has started since the webhook's latest moment of the interval, and a look-back when none has
-    since its moment of the day. So what was missed in an outage is due at once, and everything is spread again
-    afterwards. A webhook that was never run is due at once; its first run reads the whole log.
+    So what was missed in an outage is due at once, as is a webhook that was never run, and all is spread again after.
     """
-    if last_start is None:
-        return Reach.SINCE_LAST_RUN
+    return last_start is None or last_start < latest_moment(webhook_id, interval, now)
+
+
+def reach(
+    webhook_id: int, *, now: datetime, checked_until: datetime | None, last_look_back: datetime | None
+) -> datetime | None:
+    """Return how far back the run that is due reads; ``None`` for since the last run.
+
+    A run looks back when none that did has succeeded since the webhook's moment of the day. What was never checked, or
+    not for so long, is read further back anyway.
+    """
+    if checked_until is None or checked_until <= now - LOOK_BACK:
+        return None
     if last_look_back is None or last_look_back < latest_moment(webhook_id, DAY, now):
-        return Reach.LOOK_BACK
-    if last_start < latest_moment(webhook_id, interval, now):
-        return Reach.SINCE_LAST_RUN
+        return now - LOOK_BACK
     return None
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.reconcile.due import DAY, Reach, due, latest_moment
+from receiver.reconcile.due import DAY, LOOK_BACK, is_due, latest_moment, reach
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TICK = timedelta(seconds=5)
@@ -22,32 +22,29 @@ moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 
 
 @dataclass
 class Webhook:
-    """A webhook whose runs take no time, and what was run of it."""
+    """A webhook whose runs take no time and succeed."""
 
     id: int
     interval: timedelta
-    runs: list[tuple[datetime, Reach]] = field(default_factory=list)
+    runs: list[datetime] = field(default_factory=list)
+    looks_back: list[datetime] = field(default_factory=list)
 
     def tick(self, now: datetime) -> None:
-        looks_back = [at for at, reach in self.runs if reach is Reach.LOOK_BACK]
-        reach = due(
-            self.id,
-            now=now,
-            last_start=self.runs[-1][0] if self.runs else None,
-            last_look_back=looks_back[-1] if looks_back else None,
-            interval=self.interval,
-        )
-        if reach is not None:
-            self.runs.append((now, reach))
+        last = self.runs[-1] if self.runs else None
+        if not is_due(self.id, now=now, last_start=last, interval=self.interval):
+            return
+        looked_back = self.looks_back[-1] if self.looks_back else None
+        since = reach(self.id, now=now, checked_until=last, last_look_back=looked_back)
+        self.runs.append(now)
+        if last is None or since is not None:
+            assert since in {None, now - LOOK_BACK}
+            self.looks_back.append(now)
 
     def live(self, start: datetime, end: datetime, tick: timedelta = TICK) -> None:
         now = start
         while now <= end:
             self.tick(now)
             now += tick
-
-    def starts(self, reach: Reach | None = None) -> list[datetime]:
-        return [at for at, reached in self.runs if reach in {None, reached}]
 
 
 @given(ids, moments, st.integers(5, 600), st.integers(2, 30))
@@ -57,21 +54,19 @@ def test_each_webhook_runs_once_in_every_interval(webhook_id: int, start: dateti
     end = start + 6 * max(interval, every)
     webhook = Webhook(webhook_id, interval)
     webhook.live(start, end, every)
-    starts = [*webhook.starts(), end]
+    starts = [*webhook.runs, end]
     assert all(later - earlier <= interval + every for earlier, later in pairwise(starts))
-    look_backs = webhook.starts(Reach.LOOK_BACK)
-    assert len(webhook.runs) - len(look_backs) <= (end - start) / interval + 2, "and hardly more often"
+    assert len(webhook.runs) <= (end - start) / interval + 2, "and hardly more often"
 
 
 @given(ids, moments, st.integers(5, 60))
 @settings(deadline=None, max_examples=20)
 def test_each_webhook_looks_back_once_a_day(webhook_id: int, start: datetime, minutes: int) -> None:
-    days, tick = 8, timedelta(minutes=minutes)
-    webhook = Webhook(webhook_id, timedelta(hours=1))
+    days, hour, tick = 8, timedelta(hours=1), timedelta(minutes=minutes)
+    webhook = Webhook(webhook_id, hour)
     webhook.live(start, start + days * DAY, tick)
-    looks_back = webhook.starts(Reach.LOOK_BACK)
-    assert days <= len(looks_back) <= days + 2
-    assert all(later - earlier <= DAY + tick for earlier, later in pairwise(looks_back))
+    assert days <= len(webhook.looks_back) <= days + 2
+    assert all(later - earlier <= DAY + hour + tick for earlier, later in pairwise(webhook.looks_back))
 
 
 @given(st.integers(1, 2**62), moments, st.integers(60, 600))
@@ -81,7 +76,7 @@ def test_no_moment_has_a_large_share_of_the_webhooks(first: int, start: datetime
     webhooks = [Webhook(first + place, interval) for place in range(number)]
     for webhook in webhooks:
         webhook.live(start, start + 3 * interval)
-    steady = Counter(at for webhook in webhooks for at in webhook.starts() if at > start + interval + TICK)
+    steady = Counter(at for webhook in webhooks for at in webhook.runs if at > start + interval + TICK)
     even = number * TICK / interval
     assert max(steady.values()) <= 2 * even + 4, "about as many as would lie on it if they lay evenly"
 
@@ -98,20 +93,27 @@ def test_what_was_missed_in_an_outage_is_due_at_once(
     webhook_id: int, now: datetime, interval: timedelta, seconds: int
 ) -> None:
     before = now - interval - timedelta(seconds=seconds, microseconds=1)
-    assert due(webhook_id, now=now, last_start=before, last_look_back=before, interval=interval) is not None
+    assert is_due(webhook_id, now=now, last_start=before, interval=interval)
 
 
 @given(ids, moments, intervals)
-def test_a_webhook_that_was_never_run_is_due_at_once_and_not_only_of_the_last_days(
-    webhook_id: int, now: datetime, interval: timedelta
-) -> None:
-    reach = due(webhook_id, now=now, last_start=None, last_look_back=None, interval=interval)
-    assert reach is Reach.SINCE_LAST_RUN
+def test_a_webhook_that_was_never_run_is_due_at_once(webhook_id: int, now: datetime, interval: timedelta) -> None:
+    assert is_due(webhook_id, now=now, last_start=None, interval=interval)
 
 
 @given(ids, moments, intervals)
 def test_what_has_just_run_is_not_due(webhook_id: int, now: datetime, interval: timedelta) -> None:
-    assert due(webhook_id, now=now, last_start=now, last_look_back=now, interval=interval) is None
+    assert not is_due(webhook_id, now=now, last_start=now, interval=interval)
+
+
+@given(ids, moments, st.none() | st.timedeltas(timedelta(), timedelta(days=30)), st.none() | st.timedeltas(timedelta()))
+def test_a_run_reads_from_where_the_log_is_checked_or_from_before_it(
+    webhook_id: int, now: datetime, unchecked: timedelta | None, since_look_back: timedelta | None
+) -> None:
+    checked_until = None if unchecked is None else now - unchecked
+    last = None if since_look_back is None or since_look_back > 20 * 365 * DAY else now - since_look_back
+    since = reach(webhook_id, now=now, checked_until=checked_until, last_look_back=last)
+    assert since is None or (checked_until is not None and since == now - LOOK_BACK < checked_until)
 
 
 @given(ids, moments, intervals, st.integers(0, 2**40))
@@ -132,6 +134,6 @@ def test_after_an_outage_all_are_due_once_and_then_spread_again() -> None:
         webhook.live(START, START + timedelta(minutes=20))
         webhook.live(START + timedelta(hours=3), START + timedelta(hours=3, minutes=20))
     back = START + timedelta(hours=3)
-    at = Counter(start for webhook in webhooks for start in webhook.starts() if start >= back)
+    at = Counter(start for webhook in webhooks for start in webhook.runs if start >= back)
     assert at[back] == 200
     assert max(number for start, number in at.items() if start > back + interval) <= 10

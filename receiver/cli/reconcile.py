@@ -1,0 +1,148 @@
+"""``receiver reconcile``: what OpenCard says it delivered, compared with what is stored here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+from redis import RedisError
+
+from receiver.bootstrap.desired import nearest
+from receiver.cli.output import json_option, print_json, print_rows, progress_bar
+from receiver.cli.parameters import DURATION
+from receiver.db import engine_for
+from receiver.deliveries.webhooks import list_webhooks
+from receiver.encryption import Encryption
+from receiver.errors import OperationRefused
+from receiver.logs import configure_logs
+from receiver.opencard.auth import Access
+from receiver.queue import SHORT_TIMEOUT, connect, wake_worker
+from receiver.reconcile.run import Reconciler
+from receiver.settings import REQUIRED_FOR_API, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from receiver.reconcile.run import Outcome
+
+
+@click.command()
+@click.option("--organization", "only", metavar="REF", multiple=True, help="Only this one; may be given several times.")
+@click.option("--since", type=DURATION, metavar="AGE", help="Read the log from so long ago: 24h, 30m, 7d.")
+@click.option("--dry-run", is_flag=True, help="Print what would be found, and write nothing anywhere.")
+@json_option
+def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_json: bool) -> None:
+    """Compare OpenCard's delivery log with what is stored, and recover what is missing.
+
+    Without --since each webhook's log is read from where its last run ended. May be run at any time, beside the
+    scheduler's runs, too. Exit code 1 when a run failed or something needs a person: a stored delivery that the log
+    does not confirm, or a lost event whose payload the log does not have.
+
+    Example: receiver reconcile --organization acme --since 24h
+    """
+    settings = load_settings(os.environ, required=REQUIRED_FOR_API)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    engine = engine_for(settings.database_url, application="reconcile")
+    try:
+        chosen = _webhooks_of(engine, only)
+        reconciler = Reconciler(
+            engine,
+            Encryption(settings.encryption_keys),
+            Access.of(settings),
+            grace=timedelta(seconds=settings.reconcile_grace),
+        )
+        with progress_bar() as progress:
+            outcomes = reconciler.run(
+                chosen,
+                since=None if since is None else datetime.now(UTC) - since,
+                write=not dry_run,
+                progress=progress,
+            )
+    finally:
+        engine.dispose()
+    if not dry_run and any(outcome.recovered for outcome in outcomes):
+        _wake(settings.redis_url)
+    if as_json:
+        print_json(outcomes)
+    else:
+        _print(outcomes, planned=dry_run)
+    sys.exit(1 if any(map(_needs_a_person, outcomes)) else 0)
+
+
+def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | None:
+    """Return the ids of the organizations' webhooks; ``None``, for all, when none is named."""
+    if not organizations:
+        return None
+    with engine.connect() as connection:
+        webhooks = list_webhooks(connection)
+    known = dict.fromkeys(webhook["organization_reference_id"] for webhook in webhooks)
+    for name in organizations:
+        if name not in known:
+            near = nearest(name, known) if known else "there is none at all"
+            raise OperationRefused(f"no webhook of organization {name!r} is in care; {near}")
+    return [webhook["id"] for webhook in webhooks if webhook["organization_reference_id"] in organizations]
+
+
+def _needs_a_person(outcome: Outcome) -> bool:
+    return bool(outcome.error or outcome.unconfirmed or outcome.unrecoverable)
+
+
+def _wake(redis_url: str) -> None:
+    redis = connect(redis_url, timeout=SHORT_TIMEOUT)
+    try:
+        wake_worker(redis)
+    except RedisError:
+        click.echo("Redis is away, so no worker was woken; what was recovered is processed once it is back", err=True)
+    finally:
+        redis.close()
+
+
+def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
+    rows = [asdict(outcome) for outcome in outcomes]
+    print_rows(
+        rows,
+        {
+            "webhook_id": "webhook",
+            "organization_reference_id": "organization",
+            "log_entries": "attempts read",
+            "matched": "matched",
+            "recovered": "to recover" if planned else "recovered",
+            "unconfirmed": "unconfirmed",
+            "unrecoverable": "unrecoverable",
+            "checked_until": "checked up to",
+        },
+        empty="no webhook in care; receiver bootstrap registers them",
+    )
+    for outcome in outcomes:
+        if outcome.error:
+            click.echo(f"organization {outcome.organization_reference_id}: {outcome.error}", err=True)
+    if outcomes:
+        click.echo(_summary(outcomes, planned=planned))
+
+
+def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
+    """Return one line: what was read, and what is to be known of it."""
+    recovered = sum(outcome.recovered for outcome in outcomes)
+    said = [f"{_count(len(outcomes), 'webhook')} compared with the log"]
+    if recovered:
+        said.append(f"{_count(recovered, 'event')} {'to recover' if planned else 'recovered'}")
+    for what in ("unconfirmed", "unrecoverable"):
+        number = sum(getattr(outcome, what) for outcome in outcomes)
+        if number:
+            said.append(f"{number} {what}")
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    if failed:
+        said.append(f"{failed} failed")
+    if len(said) == 1 or (recovered and len(said) == 2 and not planned):  # noqa: PLR2004
+        said.append("complete")
+    return ", ".join(said)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

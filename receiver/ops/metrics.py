@@ -1,0 +1,113 @@
+"""``GET /metrics`` for Prometheus. Every value is read from the database when it is asked for.
+
+So it is right whichever of the web processes answers, and after each of them was restarted.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from flask import Blueprint, Response, jsonify, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from psycopg.rows import dict_row
+from psycopg_pool import PoolTimeout
+
+from receiver.ops.status import WAITING, Standing, read_standing
+from receiver.queue import SHORT_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.metrics_core import Metric
+    from psycopg_pool import ConnectionPool
+
+SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
+
+
+def metrics(pool: ConnectionPool[Any], *, token: str) -> Blueprint:
+    """Return the blueprint. With a *token*, who asks has to bear it."""
+    blueprint = Blueprint("metrics", __name__)
+
+    @blueprint.get("/metrics")
+    def show() -> Response | tuple[Response, int] | tuple[Response, int, dict[str, str]]:
+        if token and not _bears(token):
+            return jsonify(error="unauthorized"), 401, {"WWW-Authenticate": "Bearer"}
+        try:
+            standing = _read(pool)
+        except (psycopg.Error, PoolTimeout):
+            return jsonify(error="the database cannot be read"), 503
+        registry = CollectorRegistry()
+        registry.register(StandingCollector(standing))
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    return blueprint
+
+
+def _bears(token: str) -> bool:
+    given = request.authorization
+    if given is None or given.type != "bearer":
+        return False
+    return hmac.compare_digest((given.token or "").encode(), token.encode())
+
+
+def _read(pool: ConnectionPool[Any]) -> Standing:
+    with (
+        pool.connection(timeout=SECONDS_FOR_A_CONNECTION) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        return read_standing(lambda query: cursor.execute(query.encode()).fetchall())
+
+
+class StandingCollector(Collector):
+    """Shows how the service stands, in Prometheus' words."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterable[Metric]:
+        """Return each family of values; the organizations are the EMS's own ids."""
+        yield from self._deliveries()
+        yield from self._reconcile()
+
+    def _deliveries(self) -> Iterable[Metric]:
+        standing = self._standing
+        waiting = GaugeMetricFamily(
+            "receiver_deliveries_waiting",
+            "Deliveries that wait: pending and failed for a worker, dead and quarantined for a person.",
+            labels=["status"],
+        )
+        for status, each in standing.deliveries.items():
+            waiting.add_metric([status], each.number)
+        yield waiting
+        oldest = standing.oldest_waiting
+        yield GaugeMetricFamily(
+            "receiver_deliveries_oldest_waiting_seconds",
+            f"Age of the oldest delivery that is {' or '.join(WAITING)}; 0 if there is none.",
+            value=0 if oldest is None else max(0.0, (standing.at - oldest).total_seconds()),
+        )
+
+    def _reconcile(self) -> Iterable[Metric]:
+        checked = _gauge("checked_until_timestamp_seconds", "Up to when the delivery log was checked; absent if never.")
+        recovered = CounterMetricFamily(
+            "receiver_reconcile_recovered", "Lost events that were recovered from the log.", labels=["organization"]
+        )
+        unconfirmed = _gauge("unconfirmed", "Stored deliveries that the log does not have.")
+        unrecoverable = _gauge("unrecoverable", "Lost events that the log has no payload of.")
+        failed = _gauge("last_run_failed", "1 if the last run of a webhook of the organization failed.")
+        for each in self._standing.organizations:
+            labels = [each.organization_reference_id]
+            if each.checked_until is not None:
+                checked.add_metric(labels, each.checked_until.timestamp())
+            recovered.add_metric(labels, each.recovered)
+            unconfirmed.add_metric(labels, each.unconfirmed)
+            unrecoverable.add_metric(labels, each.unrecoverable)
+            failed.add_metric(labels, int(each.last_error is not None))
+        yield from (checked, recovered, unconfirmed, unrecoverable, failed)
+
+
+def _gauge(name: str, words: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"receiver_reconcile_{name}", words, labels=["organization"])

@@ -1,0 +1,180 @@
+"""How the service stands: what waits, which webhooks bring nothing, and up to when each log has been checked.
+
+``receiver status`` and ``GET /metrics`` show the same numbers. Nothing here reads a whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+Query: TypeAlias = Callable[[str], Iterable[Mapping[str, Any]]]
+"""Runs a query without parameters and returns its rows."""
+
+WAITING: Final = ("pending", "failed")
+"""Statuses of deliveries that wait for a worker."""
+SET_ASIDE: Final = ("dead", "quarantined")
+"""Statuses of deliveries that wait for a person."""
+STALE_INTERVALS: Final = 3
+"""After so many intervals without a run that ended well, a webhook counts as not checked."""
+STALE_AT_LEAST: Final = timedelta(minutes=1)
+
+# in the words of the partial index that answers it
+_WAITING: Final = """
+SELECT status, count(*) AS number, min(received_at) AS oldest
+FROM receiver.deliveries WHERE status IN ('pending', 'failed') GROUP BY status
+"""
+# by way of the evidence that each of them left: there is little of it, and much of what went well
+_SET_ASIDE: Final = """
+SELECT status, count(*) AS number, min(received_at) AS oldest
+FROM receiver.deliveries
+WHERE status IN ('dead', 'quarantined')
+    AND id IN (SELECT delivery_id FROM receiver.processing_attempts WHERE outcome IN ('dead', 'quarantined'))
+GROUP BY status
+"""
+_WEBHOOKS: Final = """
+SELECT webhook.id AS webhook_id, webhook.opencard_webhook_id, webhook.organization_reference_id, webhook.active,
+    webhook.created_at, state.checked_until, coalesce(state.recovered, 0) AS recovered,
+    coalesce(state.unconfirmed, 0) AS unconfirmed, coalesce(state.unrecoverable, 0) AS unrecoverable, state.last_error
+FROM receiver.webhooks AS webhook LEFT JOIN receiver.reconcile_state AS state ON state.webhook_id = webhook.id
+WHERE webhook.enabled
+ORDER BY webhook.organization_reference_id, webhook.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Deliveries of one status, and when the oldest of them was received."""
+
+    number: int = 0
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookStanding:
+    """What is known of one webhook and of its log."""
+
+    webhook_id: int
+    opencard_webhook_id: int | None
+    organization_reference_id: str
+    active: bool | None
+    """Whether OpenCard last said that the challenge has passed; ``None`` if it never said."""
+    created_at: datetime
+    checked_until: datetime | None
+    """Up to when the log has been compared with what is stored."""
+    recovered: int
+    unconfirmed: int
+    unrecoverable: int
+    last_error: str | None
+    """Why the last run failed; ``None`` when it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationStanding:
+    """The same of all webhooks of an organization together: it is checked as far as the least of them."""
+
+    organization_reference_id: str
+    checked_until: datetime | None
+    recovered: int
+    unconfirmed: int
+    unrecoverable: int
+    last_error: str | None
+
+    @classmethod
+    def of(cls, reference: str, webhooks: Iterable[WebhookStanding]) -> OrganizationStanding:
+        """Return what holds of them together."""
+        each = list(webhooks)
+        checked = [webhook.checked_until for webhook in each if webhook.checked_until is not None]
+        errors = [webhook.last_error for webhook in each if webhook.last_error is not None]
+        return cls(
+            organization_reference_id=reference,
+            checked_until=min(checked) if len(checked) == len(each) else None,
+            recovered=sum(webhook.recovered for webhook in each),
+            unconfirmed=sum(webhook.unconfirmed for webhook in each),
+            unrecoverable=sum(webhook.unrecoverable for webhook in each),
+            last_error="; ".join(dict.fromkeys(errors)) or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the service stood *at* a time, by the database's clock."""
+
+    at: datetime
+    deliveries: Mapping[str, Waiting]
+    """By status: those that wait for a worker, and those that wait for a person."""
+    webhooks: tuple[WebhookStanding, ...]
+    """Those whose deliveries are taken here."""
+
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """When the oldest delivery was received that waits for a worker."""
+        times = [each.oldest for status in WAITING if (each := self.deliveries[status]).oldest is not None]
+        return min(times) if times else None
+
+    @property
+    def inactive(self) -> list[WebhookStanding]:
+        """Those to which OpenCard said it delivers nothing."""
+        return [webhook for webhook in self.webhooks if webhook.active is False]
+
+    @property
+    def organizations(self) -> list[OrganizationStanding]:
+        """Each organization, in order of its name."""
+        by_name: dict[str, list[WebhookStanding]] = {}
+        for webhook in self.webhooks:
+            by_name.setdefault(webhook.organization_reference_id, []).append(webhook)
+        return [OrganizationStanding.of(name, webhooks) for name, webhooks in by_name.items()]
+
+
+def read_standing(query: Query) -> Standing:
+    """Read how the service stands now."""
+    (row,) = query("SELECT clock_timestamp() AS at")
+    deliveries = dict.fromkeys((*WAITING, *SET_ASIDE), Waiting())
+    for counting in (_WAITING, _SET_ASIDE):
+        deliveries |= {each["status"]: Waiting(each["number"], each["oldest"]) for each in query(counting)}
+    return Standing(row["at"], deliveries, tuple(WebhookStanding(**each) for each in query(_WEBHOOKS)))
+
+
+def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> list[str]:
+    """Return what somebody has to look at, a line each; *interval* is that of the runs, ``None`` if none are wanted."""
+    said = [
+        f"{_count(standing.deliveries[status].number, 'delivery', 'deliveries')} {words}"
+        for status, words in (
+            ("dead", "dead: tried again and again in vain; the column error says why"),
+            ("quarantined", "quarantined, not applied; the column error says why"),
+        )
+        if standing.deliveries[status].number
+    ]
+    for webhook in standing.webhooks:
+        said += [f"{_name(webhook)}: {words}" for words in _complaints(webhook, standing.at, interval)]
+    return said
+
+
+def _complaints(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[str]:
+    if webhook.opencard_webhook_id is None:
+        yield "not registered at OpenCard: receiver bootstrap completes it"
+    elif webhook.active is False:
+        yield "not active, OpenCard sends nothing to it: receiver bootstrap has it asked again"
+    if webhook.unrecoverable:
+        events = _count(webhook.unrecoverable, "lost event")
+        yield f"{events} cannot be recovered, for the log has no payload: get the data from OpenCard in another way"
+    if webhook.unconfirmed:
+        stored = _count(webhook.unconfirmed, "stored delivery", "stored deliveries")
+        yield f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
+    if webhook.last_error is not None:
+        yield f"the last run failed: {webhook.last_error}"
+    if interval is not None:
+        since = webhook.checked_until or webhook.created_at
+        if since < at - max(STALE_INTERVALS * interval, STALE_AT_LEAST):
+            done = f"not checked since {since:%Y-%m-%d %H:%M:%S} UTC" if webhook.checked_until else "never checked"
+            yield f"{done}: are the scheduler and a worker running?"
+
+
+def _name(webhook: WebhookStanding) -> str:
+    return f"webhook {webhook.webhook_id} ({webhook.organization_reference_id})"
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -1,0 +1,156 @@
+"""The RQ job ``reconcile_due``: runs the webhooks whose time has come. The scheduler enqueues it every few seconds."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from redis import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.events.process import stop_requested
+from receiver.opencard.auth import Access
+from receiver.queue import connect, wake_worker
+from receiver.reconcile.due import LOOK_BACK, is_due, reach
+from receiver.reconcile.run import Reconciler
+from receiver.settings import REQUIRED, REQUIRED_FOR_API, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+SIDE_BY_SIDE: Final = 4
+"""How many webhooks are run at once: most of the time is spent waiting for OpenCard."""
+AT_A_TIME: Final = 4 * SIDE_BY_SIDE
+"""How many are begun before the job looks again what is due, and whether it is asked to stop."""
+
+
+TOLERANCE: Final = timedelta(hours=1)
+"""By how much a look-back may fall short and be one: the time from its being due to its start, above all."""
+
+_LAST_STARTS: Final = text(
+    """
+SELECT webhook.id, now() AS now, last.started_at
+FROM receiver.webhooks AS webhook
+LEFT JOIN LATERAL (
+    SELECT run.started_at FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.started_at <= now()
+    ORDER BY run.started_at DESC LIMIT 1
+) AS last ON true
+WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL
+ORDER BY last.started_at NULLS FIRST, webhook.id
+"""
+)
+# within a day, for who has not looked back in that time is to do so in any case
+_CHECKED: Final = text(
+    """
+SELECT state.webhook_id, state.checked_until, (
+    SELECT max(run.started_at) FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = state.webhook_id AND run.started_at BETWEEN now() - interval '1 day' AND now()
+        AND run.ended_at IS NOT NULL AND run.error IS NULL
+        AND (run.since IS NULL OR run.since <= run.started_at - CAST(:reach AS interval))
+) AS looked_back_at
+FROM receiver.reconcile_state AS state
+WHERE state.webhook_id = ANY(:webhook_ids)
+"""
+)
+
+
+def what_is_missing(settings: Settings) -> str:
+    """Return why the scheduler reconciles nothing; an empty text when it does."""
+    if settings.reconcile_interval == 0:
+        return "RECONCILE_INTERVAL is 0"
+    unset = [name for name in sorted(REQUIRED_FOR_API - REQUIRED) if not getattr(settings, name.lower())]
+    return f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
+
+
+def reconcile_due() -> None:
+    """Run every webhook that is due, then return. Run by RQ; any number may run at once."""
+    settings = load_settings(os.environ)
+    if what_is_missing(settings):
+        return  # the scheduler has other settings than this worker, and said so when it started
+    engine = engine_for(settings.database_url, application="reconcile")
+    reconciler = Reconciler(
+        engine,
+        Encryption(settings.encryption_keys),
+        Access.of(settings),
+        grace=timedelta(seconds=settings.reconcile_grace),
+    )
+    try:
+        run_due(
+            engine,
+            reconciler,
+            interval=timedelta(seconds=settings.reconcile_interval),
+            wake=lambda: _wake(settings.redis_url),
+            stop=stop_requested.is_set,
+        )
+    except OperationalError as error:  # the next tick comes again
+        log.warning("PostgreSQL is away; nothing is reconciled meanwhile", error=str(error.orig).partition("\n")[0])
+    finally:
+        engine.dispose()
+
+
+def run_due(
+    engine: Engine,
+    reconciler: Reconciler,
+    *,
+    interval: timedelta,
+    wake: Callable[[], object],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run what is due, each webhook at most once, the longest waiting first; *wake* is called when events came in."""
+    begun: set[int] = set()
+    while not stop():
+        with engine.connect() as connection:
+            batch = _next(connection, interval, begun)
+        if not batch:
+            return
+        begun |= batch.keys()
+        by_reach: dict[datetime | None, list[int]] = defaultdict(list)
+        for webhook_id, since in batch.items():
+            by_reach[since].append(webhook_id)
+        for since, webhook_ids in by_reach.items():
+            outcomes = reconciler.run(webhook_ids, since=since, side_by_side=SIDE_BY_SIDE)
+            if any(outcome.recovered for outcome in outcomes):
+                wake()
+
+
+def _next(connection: Connection, interval: timedelta, begun: Collection[int]) -> dict[int, datetime | None]:
+    """Return some webhooks that are due, each with how far back to read; ``None`` for since its last run."""
+    rows = connection.execute(_LAST_STARTS).all()
+    due = [
+        row.id
+        for row in rows
+        if row.id not in begun and is_due(row.id, now=row.now, last_start=row.started_at, interval=interval)
+    ][:AT_A_TIME]
+    if not due:
+        return {}
+    now = rows[0].now
+    checked = connection.execute(_CHECKED, {"webhook_ids": due, "reach": LOOK_BACK - TOLERANCE})
+    return {
+        row.webhook_id: reach(
+            row.webhook_id, now=now, checked_until=row.checked_until, last_look_back=row.looked_back_at
+        )
+        for row in checked
+    }
+
+
+def _wake(redis_url: str) -> None:
+    redis = connect(redis_url)
+    try:
+        wake_worker(redis)
+    except RedisError as error:
+        log.warning("worker not woken; the sweep will", error=type(error).__name__)
+    finally:
+        redis.close()
