@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from flask import Blueprint, Response, jsonify, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
@@ -40,9 +40,8 @@ def metrics(pool: ConnectionPool[Any], *, token: str) -> Blueprint:
             standing = _read(pool)
         except (psycopg.Error, PoolTimeout):
             return jsonify(error="the database cannot be read"), 503
-        registry = CollectorRegistry()
-        registry.register(StandingCollector(standing))
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(StandingCollector(standing)), content_type=content_type)
 
     return blueprint
 

@@ -1,0 +1,16 @@
+"""A job that takes as long as a test wants it to: it ends when somebody lets it."""
+
+from __future__ import annotations
+
+import os
+
+from receiver.queue import connect
+
+STARTED = "tests:long-job:started"
+RELEASED = "tests:long-job:released"
+
+
+def wait_until_released() -> None:
+    with connect(os.environ["REDIS_URL"], timeout=120) as redis:
+        redis.incr(STARTED)
+        redis.blpop([RELEASED], timeout=100)

@@ -1,0 +1,85 @@
+"""``receiver scheduler``: what it enqueues, and that nothing piles up where nobody takes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from rq import Queue
+
+from receiver.events.process import process_deliveries
+from receiver.queue import QUEUE, RECONCILE_QUEUE
+from receiver.reconcile.schedule import reconcile_due
+from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, Scheduler, _scheduler
+from tests.test_queue import eventually
+from tests.test_worker_pool import ACCESS, SECONDS
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from rq.job import Job
+
+RECEIVER = Path(sys.executable).with_name("receiver")
+
+
+def tick(scheduler: Scheduler) -> None:
+    """Let everything be due, and enqueue it."""
+    for job in scheduler.get_jobs():
+        job.next_enqueue_time = job.latest_enqueue_time = None
+    scheduler.enqueue_jobs()
+
+
+def jobs(redis: Redis, queue: str) -> list[Job]:
+    return Queue(queue, connection=redis).get_jobs()
+
+
+def test_each_tick_enqueues_a_sweep_and_what_reconciles(redis: Redis) -> None:
+    tick(_scheduler(redis, reconcile=True))
+    assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries]
+    assert [job.func for job in jobs(redis, RECONCILE_QUEUE)] == [reconcile_due]
+
+
+def test_where_nothing_is_reconciled_no_job_is_enqueued_for_it(redis: Redis) -> None:
+    tick(_scheduler(redis, reconcile=False))
+    assert redis.exists(f"rq:queue:{QUEUE}")
+    assert not redis.exists(f"rq:queue:{RECONCILE_QUEUE}")
+
+
+def test_while_no_worker_takes_them_reconciles_do_not_pile_up(redis: Redis) -> None:
+    schedulers = [_scheduler(redis, reconcile=True) for _ in range(2)]
+    for _ in range(20):
+        for scheduler in schedulers:
+            tick(scheduler)
+    waiting = redis.lrange(f"rq:queue:{RECONCILE_QUEUE}", 0, -1)
+    assert len(waiting) == KEPT_JOBS
+    newest = jobs(redis, RECONCILE_QUEUE)[-1]
+    assert waiting[-1] == newest.id.encode()
+    assert 0 < redis.ttl(newest.key) <= RECONCILE_TICK_SECONDS, "and those that nobody took soon are gone"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID, OPENCARD_CLIENT_SECRET are not set"),
+        ({**ACCESS, "OPENCARD_CLIENT_ID": ""}, "OPENCARD_CLIENT_ID is not set"),
+        ({**ACCESS, "RECONCILE_INTERVAL": "0"}, "RECONCILE_INTERVAL is 0"),
+        (ACCESS, None),
+    ],
+)
+def test_that_nothing_is_reconciled_is_said_once(
+    redis: Redis, environment: dict[str, str], settings: dict[str, str], reason: str | None
+) -> None:
+    scheduler = subprocess.Popen(
+        [RECEIVER, "scheduler"], env={**os.environ, **environment, **settings}, stderr=subprocess.PIPE, text=True
+    )
+    assert eventually(lambda: bool(redis.exists(f"rq:queue:{QUEUE}")), within=SECONDS)
+    scheduler.terminate()
+    _, said = scheduler.communicate(timeout=SECONDS)
+    assert scheduler.returncode == 0
+    lines = [msgspec.json.decode(line) for line in said.splitlines() if line.startswith("{")]
+    warnings = [line for line in lines if line["level"] == "warning"]
+    assert [line["reason"] for line in warnings] == ([] if reason is None else [reason])
