@@ -6,6 +6,8 @@ changes there.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -111,7 +113,7 @@ def upgrade() -> None:
     timestamp = sa.DateTime(timezone=True)
     op.execute("DELETE FROM receiver.delivery_log")
     op.drop_column("delivery_log", "item", schema="receiver")
-    for column in (
+    in_the_mirror: tuple[sa.Column[Any], ...] = (
         sa.Column(
             "identity",
             sa.LargeBinary(),
@@ -126,7 +128,8 @@ def upgrade() -> None:
             server_default=sa.text("false"),
             comment="its event is missing here, and the log does not tell the payload",
         ),
-    ):
+    )
+    for column in in_the_mirror:
         op.add_column("delivery_log", column, schema="receiver")
     op.create_index(
         "uq_delivery_log_webhook_id_identity",
@@ -142,7 +145,7 @@ def upgrade() -> None:
         schema="receiver",
         postgresql_where=sa.text("unrecoverable"),
     )
-    for column in (
+    of_runs: tuple[sa.Column[Any], ...] = (
         sa.Column("since", timestamp, comment="how far back the log was read; null: to its beginning"),
         sa.Column(
             "unconfirmed_before",
@@ -156,9 +159,10 @@ def upgrade() -> None:
             server_default=sa.text("0"),
             comment="by this run and those before it",
         ),
-    ):
+    )
+    for column in of_runs:
         op.add_column("reconcile_runs", column, schema="receiver")
-    for column, words in (
+    for name, words in (
         ("delivery_log.event", "as the log has it; empty where it names none"),
         ("delivery_log.fingerprint", "SHA-256 of the event by value; null without a payload"),
         ("delivery_log.read_at", "when it was read first"),
@@ -169,18 +173,18 @@ def upgrade() -> None:
         ("reconcile_runs.unconfirmed", "deliveries open when the run ended"),
         ("reconcile_runs.unrecoverable", "events open when the run ended"),
     ):
-        op.execute(f"COMMENT ON COLUMN receiver.{column} IS '{words}'")
+        op.execute(f"COMMENT ON COLUMN receiver.{name} IS '{words}'")
     op.execute(RECONCILE_STATE)
     op.execute(COMPLETENESS)
 
 
 def downgrade() -> None:
     op.execute("DROP VIEW receiver.completeness, receiver.reconcile_state")
-    for column in ("recovered_in_all", "unconfirmed_before", "since"):
-        op.drop_column("reconcile_runs", column, schema="receiver")
+    for name in ("recovered_in_all", "unconfirmed_before", "since"):
+        op.drop_column("reconcile_runs", name, schema="receiver")
     op.execute("DELETE FROM receiver.delivery_log")
-    for column in ("unrecoverable", "item", "identity"):
-        op.drop_column("delivery_log", column, schema="receiver")
+    for name in ("unrecoverable", "item", "identity"):
+        op.drop_column("delivery_log", name, schema="receiver")
     op.add_column(
         "delivery_log",
         sa.Column("item", postgresql.JSONB(), nullable=False, comment="the log's item, whole"),

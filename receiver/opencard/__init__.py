@@ -8,4 +8,6 @@
 - ``failures``       from an answer to a typed error
 - ``webhooks``       organizations, webhooks, custom headers, buyer-party groups
 - ``oauth_clients``  the account's OAuth clients
+- ``delivery_log``   the log of the attempts to deliver to a webhook, page by page, in any order
+- ``delivery_log_item``  one attempt in it, in any spelling
 """

@@ -112,17 +112,22 @@ class OpenCard:
         """Return every item of a paginated list as *kind*, though it shifts while it is read."""
         question = self._question(route, ids)
 
-        def fetch(number: int) -> Page:
-            content = self._ask(question, page=number).content
-            return self._understood(question, lambda: Page.read(content))
-
         try:
-            items = read_whole(fetch)
+            items = read_whole(lambda number: self.page(route, number, Page.read, **ids))
         except ListKeepsChanging:
             raise question.failed(
                 UnreadableAnswer, "however often it is read, its pages do not hold as many items as it says it has"
             ) from None
         return self._understood(question, lambda: [kind.read(item) for item in items])
+
+    def page(self, route: Route, number: int, read: Callable[[bytes], T], **ids: object) -> T:
+        """Return what *read* makes of one page of a paginated list, its bytes as they came.
+
+        *read* may raise msgspec's errors; the answer is not what is documented then.
+        """
+        question = self._question(route, ids)
+        content = self._ask(question, page=number).content
+        return self._understood(question, lambda: read(content))
 
     def _ask(self, question: Question, fields: Fields | None = None, page: int | None = None) -> httpx.Response:
         for attempt in _attempts(ApiUnavailable):

@@ -1,1 +1,12 @@
-"""Reconcile: the provider's delivery log against the stored deliveries. So far, its tables."""
+"""Reconcile: the provider's delivery log against the stored deliveries, so that "nothing is missing" can be proven.
+
+- ``run``        ``Reconciler``: all webhooks, or some, side by side
+- ``session``    one webhook after another: lock, read, compare, write
+- ``compare``    what is missing, confirmed, unrecoverable: pure
+- ``workspace``  where log and deliveries lie side by side
+- ``write``      what comes of it, in one transaction
+- ``runs``       the rows that say what was proven
+- ``outcome``    what a run found and did
+- ``models``     the mirror of the log, and the runs
+- ``views``      how complete the deliveries are, for one query
+"""

@@ -1,11 +1,27 @@
-"""Reconciling webhooks: each one's log read, compared with what is stored, what is missing brought in."""
+"""Reconciling webhooks: each one's log read, compared with what is stored, what is missing brought in.
+
+The road of one webhook (``session``): lock → read the log → lay the stored deliveries beside it → compare → write.
+Reading changes nothing; all that follows from it is written in one transaction, the watermark with it. So a run may be
+cut off at any moment, and the next one does it all again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
+from receiver.deliveries.models import Webhook
+from receiver.errors import OperationRefused
+from receiver.opencard.client import OpenCard
+from receiver.opencard.routes import LIST_DELIVERY_LOG
+from receiver.opencard.scopes import scopes_of
+from receiver.opencard.tokens import BorrowedTokens, StoredTokens
 from receiver.progress import Progress
+from receiver.reconcile.outcome import Outcome
+from receiver.reconcile.session import Options, Registered, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,25 +33,7 @@ if TYPE_CHECKING:
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run of one webhook found and did. ``log_entries`` are attempts, the other numbers count events."""
-
-    webhook_id: int
-    opencard_webhook_id: int | None
-    organization_reference_id: str
-    log_entries: int = 0
-    matched: int = 0
-    recovered: int = 0
-    unconfirmed: int = 0
-    """Deliveries of the window, and of the last eight days, that are not in the log though the grace has passed."""
-    unrecoverable: int = 0
-    """Events that are missing and of which the log does not tell the payload, likewise."""
-    checked_until: datetime | None = None
-    """Up to when the log has been checked from its beginning, after this run."""
-    error: str | None = None
-    """Why the run did not end; nothing is changed then."""
+__all__ = ["Outcome", "Reconciler"]
 
 
 class Reconciler:
@@ -50,8 +48,9 @@ class Reconciler:
         grace: timedelta,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """*grace*: how long a stored delivery may be missing in the log. *transport*: in place of the network."""
         self._engine = engine
-        self._encryption = encryption
+        self._tokens = StoredTokens(engine, encryption)
         self._access = access
         self._grace = grace
         self._transport = transport
@@ -67,8 +66,55 @@ class Reconciler:
     ) -> list[Outcome]:
         """Reconcile all registered webhooks in care, or these; one's failure stops no other.
 
-        *since* (aware) is how far back the log is read; without it, from the last run's start with some overlap.
-        With ``write=False`` nothing is written anywhere. A webhook that another run is busy with has an ``error`` that
-        says so.
+        *since* (aware) is how far back the log is read; without it, from the last run's start with some overlap, or
+        whole if there was none. With ``write=False`` nothing is written anywhere. A webhook that another run is busy
+        with has an ``error`` that says so. What is recovered waits for a worker: waking one is the caller's business.
+
+        Raises ``OperationRefused`` for an id that is no registered webhook in care.
         """
-        raise NotImplementedError
+        webhooks = self._webhooks(webhook_ids)
+        progress.total(len(webhooks))
+        progress.stage("reading the delivery log")
+        tokens = self._tokens if write else BorrowedTokens(self._tokens)
+        options = Options(grace=self._grace, since=since, write=write)
+        waiting = deque(enumerate(webhooks))
+        done: dict[int, Outcome] = {}
+
+        def lane(api: OpenCard) -> None:
+            with Session(self._engine, api, options) as session:
+                while waiting:
+                    try:
+                        place, webhook = waiting.popleft()
+                    except IndexError:  # another lane took the last one
+                        return
+                    done[place] = session.reconcile(webhook)
+                    progress.advance()
+
+        lanes = max(1, min(side_by_side, len(webhooks)))
+        scopes = scopes_of([LIST_DELIVERY_LOG])
+        with (
+            OpenCard(self._access, scopes, tokens, transport=self._transport) as api,
+            ThreadPoolExecutor(lanes, thread_name_prefix="reconcile") as executor,
+        ):
+            try:
+                for future in [executor.submit(lane, api) for _ in range(lanes)]:
+                    future.result()
+            finally:
+                waiting.clear()  # when interrupted: what is under way is finished, and the rest is not begun
+        return [done[place] for place in sorted(done)]
+
+    def _webhooks(self, webhook_ids: Sequence[int] | None) -> list[Registered]:
+        """Return the webhooks to reconcile, in order."""
+        columns = (Webhook.id, Webhook.opencard_webhook_id, Webhook.organization_id, Webhook.organization_reference_id)
+        asked = select(*columns).where(Webhook.opencard_webhook_id.is_not(None))
+        if webhook_ids is not None:
+            asked = asked.where(Webhook.id.in_(webhook_ids))
+        with self._engine.connect() as connection:
+            found = [Registered(**row) for row in connection.execute(asked.order_by(Webhook.id)).mappings()]
+        unknown = sorted(set(webhook_ids or ()) - {webhook.id for webhook in found})
+        if unknown:
+            raise OperationRefused(
+                f"webhook {', '.join(map(str, unknown))}: not in care, or not registered at OpenCard yet; "
+                "receiver webhooks list shows those that are"
+            )
+        return found

@@ -1,0 +1,190 @@
+"""What of the delivery log is missing here, what of ours the log confirms, what cannot be brought back. Pure.
+
+By fingerprint, one at a time: the attempts that the log has are told apart into *occurrences*, each of which is to be
+stored once. A request that was answered 2xx ends an occurrence, for OpenCard retries no more; what failed before it
+were tries of the same. So there are as many as there are 2xx, and one if there is none.
+
+What failed after the last 2xx is an occurrence of its own where the receiver would take it for a new event, had it
+arrived (``events.retries``): of a card holder, or more than a day later. Else it is a duplicate that was sent in vain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from receiver.events.card_holder_history import TIME_COLUMNS
+from receiver.events.catalogue import canonical_name
+from receiver.events.recognize import UNREADABLE
+from receiver.events.retries import WINDOW
+from receiver.events.understand import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+CHALLENGE: Final = "challenge"
+"""OpenCard names this in X-Event when it asks whether an endpoint is ours; an attempt of it delivers nothing."""
+TOLERANCE: Final = timedelta(minutes=5)
+"""By how much an attempt without a payload and the delivery that it may have brought may be apart."""
+_UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt in the log."""
+
+    number: int
+    """By which it is found again."""
+    at: datetime | None
+    taken: bool
+    """Answered 2xx."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stored delivery."""
+
+    id: int
+    at: datetime
+    """When it arrived; of one that was taken from the log, the first attempt's time."""
+    from_log: bool = False
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What comes of comparing."""
+
+    matched: int = 0
+    """Occurrences that are stored."""
+    missing: list[Attempt] = field(default_factory=list)
+    """The first attempt of each occurrence that is not: to be recovered."""
+    confirmed: list[int] = field(default_factory=list)
+    """Deliveries that are proven to be in the log now, and were not before."""
+    unrecoverable: list[Attempt] = field(default_factory=list)
+    """An attempt of each occurrence that is missing and cannot be recovered."""
+
+
+def event_name(event: str) -> str:
+    """Return the name by which an event is compared: the catalogue's, or as it came."""
+    return canonical_name(event) or event
+
+
+def identify(event: str, body: bytes) -> bytes:
+    """Return the fingerprint of an event as it came: by value, or of a body that is no JSON, by its bytes."""
+    name = event_name(event)
+    try:
+        return fingerprint(name, body)
+    except UNREADABLE:
+        return hashlib.sha256(b"bytes\0" + name.encode() + b"\0" + body).digest()
+
+
+def compare(event: str, attempts: Sequence[Attempt], stored: Sequence[Stored]) -> Verdict:
+    """Compare the *attempts* and the *stored* deliveries of one fingerprint; the order of either does not matter."""
+    in_time = all(attempt.at is not None for attempt in attempts)
+    by_sequence = in_time and event_name(event) in TIME_COLUMNS
+    occurrences = _occurrences(attempts, in_time=in_time, by_sequence=by_sequence)
+    missing = _not_stored(occurrences, stored)
+    if not by_sequence:
+        # Equal ones within a day are one event: it does not matter which are stored, but how many.
+        unknown = [each for each in missing if all(abs(_time(each[0]) - one.at) > WINDOW for one in stored)]
+        others = [each for each in missing if each not in unknown]
+        others += [each for each in occurrences if each not in missing]
+        missing = [*unknown, *others[: max(0, len(occurrences) - len(stored) - len(unknown))]]
+    return Verdict(
+        matched=len(occurrences) - len(missing),
+        missing=[occurrence[0] for occurrence in missing],
+        confirmed=_confirmed(len(attempts), stored),
+    )
+
+
+def _occurrences(attempts: Iterable[Attempt], *, in_time: bool, by_sequence: bool) -> list[list[Attempt]]:
+    """Return the attempts by occurrence, both in order of time."""
+    # Of simultaneous ones (a log may tell whole seconds) the one that was taken is the last.
+    in_order = sorted(attempts, key=lambda each: (_time(each), each.taken, each.number))
+    if not in_time:
+        in_order.sort(key=lambda each: each.taken)
+    occurrences: list[list[Attempt]] = [[]]
+    for attempt in in_order:
+        occurrences[-1].append(attempt)
+        if attempt.taken:
+            occurrences.append([])
+    after = occurrences.pop()
+    if not after:
+        return occurrences
+    if not occurrences or by_sequence or _time(after[0]) - _time(occurrences[-1][-1]) > WINDOW:
+        return [*occurrences, after]
+    occurrences[-1] += after
+    return occurrences
+
+
+def _not_stored(occurrences: Sequence[list[Attempt]], stored: Iterable[Stored]) -> list[list[Attempt]]:
+    """Return the occurrences that no stored delivery stands for.
+
+    A delivery belongs to the last occurrence that had begun when it arrived, as long as that had as many attempts (an
+    answer may be lost, so that two tries of one occurrence arrive). What does not fit stands for any other.
+    """
+    begun = [_time(occurrence[0]) for occurrence in occurrences]
+    room = [len(occurrence) for occurrence in occurrences]
+    elsewhere = 0
+    for delivery in stored:
+        place = max(0, bisect_right(begun, delivery.at) - 1)
+        if room[place]:
+            room[place] -= 1
+        else:
+            elsewhere += 1
+    return [each for each, left in zip(occurrences, room, strict=True) if left == len(each)][elsewhere:]
+
+
+def _confirmed(attempts: int, stored: Iterable[Stored]) -> list[int]:
+    """Return the pushed deliveries that *attempts* prove, the oldest first; more of them may be replayed requests."""
+    pushed = sorted((each for each in stored if not each.from_log), key=lambda each: (each.at, each.id))
+    left = attempts - sum(each.confirmed for each in pushed)
+    return [each.id for each in pushed if not each.confirmed][: max(0, left)]
+
+
+def compare_without_payload(attempts: Sequence[Attempt], stored: Iterable[Stored]) -> Verdict:
+    """Compare the *attempts* of one event of which the log tells no payload with deliveries that nothing else explains.
+
+    Each is matched with the nearest such delivery, a few minutes away at most. A 2xx that is left over is
+    unrecoverable. Of attempts that failed, those before a 2xx or a match may have been tries of the same; of all others
+    nothing tells how many events they were, so that they count as one.
+    """
+    left = sorted(stored, key=lambda each: (each.at, each.id))
+    matched: list[Attempt] = []
+    unmatched: list[Attempt] = []
+    confirmed: list[int] = []
+    for attempt in sorted(attempts, key=lambda each: (not each.taken, _time(each), each.number)):
+        place = _nearest(left, attempt.at)
+        if place is None:
+            unmatched.append(attempt)
+            continue
+        delivery = left.pop(place)
+        matched.append(attempt)
+        if not (delivery.from_log or delivery.confirmed):
+            confirmed.append(delivery.id)
+    ends = [_time(attempt) for attempt in attempts if attempt.taken] + [_time(attempt) for attempt in matched]
+    closed = max(ends, default=None)
+    open_ones = [each for each in unmatched if not each.taken and (closed is None or _time(each) > closed)]
+    return Verdict(
+        matched=len(matched),
+        confirmed=confirmed,
+        unrecoverable=[*(each for each in unmatched if each.taken), *open_ones[:1]],
+    )
+
+
+def _nearest(stored: Sequence[Stored], at: datetime | None) -> int | None:
+    """Return the place of the delivery that arrived nearest to *at*; where the log tells no time, the oldest."""
+    if at is None:
+        return 0 if stored else None
+    after = bisect_right(stored, at, key=lambda each: each.at)
+    near = [place for place in (after - 1, after) if 0 <= place < len(stored)]
+    place = min(near, key=lambda place: abs(stored[place].at - at), default=None)
+    return place if place is not None and abs(stored[place].at - at) <= TOLERANCE else None
+
+
+def _time(attempt: Attempt) -> datetime:
+    return attempt.at or _UNKNOWN

@@ -1,0 +1,115 @@
+"""The rows of ``receiver.reconcile_runs``: one for each run of each webhook, its watermark written last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+CUT_OFF: Final = "it was cut off: its process ended; the next run does it all again"
+
+_LOCK: Final = text("SELECT pg_try_advisory_lock(hashtextextended('receiver reconcile ' || :webhook_id, 0))")
+_UNLOCK: Final = text("SELECT pg_advisory_unlock(hashtextextended('receiver reconcile ' || :webhook_id, 0))")
+_WATERMARK: Final = text(
+    "SELECT watermark FROM receiver.reconcile_runs "
+    "WHERE webhook_id = :webhook_id AND watermark IS NOT NULL ORDER BY started_at DESC LIMIT 1"
+)
+_NOW: Final = text("SELECT clock_timestamp()")
+_BEGIN: Final = text(
+    "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, since) "
+    "VALUES (:webhook_id, :started_at, :since) RETURNING id"
+)
+# Whoever holds the lock knows that none of these runs any more.
+_CUT_OFF: Final = text(
+    "UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error "
+    "WHERE webhook_id = :webhook_id AND ended_at IS NULL AND started_at > now() - interval '30 days'"
+)
+_FAIL: Final = text("UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error WHERE id = :id")
+_END: Final = text(
+    """
+UPDATE receiver.reconcile_runs AS run
+SET ended_at = clock_timestamp(), log_entries = :log_entries, matched = :matched, recovered = :recovered,
+    unconfirmed = :unconfirmed, unrecoverable = :unrecoverable, watermark = :watermark,
+    unconfirmed_before = :unconfirmed_before,
+    recovered_in_all = :recovered + coalesce((
+        SELECT before.recovered_in_all FROM receiver.reconcile_runs AS before
+        WHERE before.webhook_id = run.webhook_id AND before.ended_at IS NOT NULL AND before.error IS NULL
+            AND before.id <> run.id
+        ORDER BY before.started_at DESC LIMIT 1
+    ), 0)
+WHERE id = :id
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a run found; see ``Outcome``."""
+
+    log_entries: int
+    matched: int
+    recovered: int
+    unconfirmed: int
+    unrecoverable: int
+
+
+def try_lock(connection: Connection, webhook_id: int) -> bool:
+    """Let this session be the one that reconciles a webhook; return whether it is."""
+    return bool(connection.scalar(_LOCK, {"webhook_id": str(webhook_id)}))
+
+
+def unlock(connection: Connection, webhook_id: int) -> None:
+    """Let others."""
+    connection.execute(_UNLOCK, {"webhook_id": str(webhook_id)})
+
+
+def now(connection: Connection) -> datetime:
+    """Return the time by PostgreSQL's clock, which dates the deliveries, too."""
+    return connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]
+
+
+def watermark(connection: Connection, webhook_id: int) -> datetime | None:
+    """Return up to when a webhook's log has been checked from its beginning; ``None`` if it has not."""
+    return connection.execute(_WATERMARK, {"webhook_id": webhook_id}).scalar_one_or_none()
+
+
+def begin(connection: Connection, webhook_id: int, *, started_at: datetime, since: datetime | None) -> int:
+    """Write that a run has begun, and of those that were cut off that they were; return its id."""
+    connection.execute(_CUT_OFF, {"webhook_id": webhook_id, "error": CUT_OFF})
+    begun = {"webhook_id": webhook_id, "started_at": started_at, "since": since}
+    return int(connection.execute(_BEGIN, begun).scalar_one())
+
+
+def fail(connection: Connection, run_id: int, error: str) -> None:
+    """Write why a run did not end well."""
+    connection.execute(_FAIL, {"id": run_id, "error": error.replace("\0", "")})
+
+
+def end(
+    connection: Connection,
+    run_id: int,
+    counts: Counts,
+    *,
+    watermark: datetime | None,
+    unconfirmed_before: datetime,
+) -> None:
+    """Write what a run found, and up to when it proves that nothing is missing."""
+    connection.execute(
+        _END,
+        {
+            "id": run_id,
+            "log_entries": counts.log_entries,
+            "matched": counts.matched,
+            "recovered": counts.recovered,
+            "unconfirmed": counts.unconfirmed,
+            "unrecoverable": counts.unrecoverable,
+            "watermark": watermark,
+            "unconfirmed_before": unconfirmed_before,
+        },
+    )

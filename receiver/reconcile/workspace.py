@@ -1,0 +1,274 @@
+"""Where a run lays log and deliveries side by side: temporary tables of its session, so that memory stays flat."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import text
+
+from receiver.events.catalogue import ALIASES
+from receiver.reconcile.compare import (
+    CHALLENGE,
+    Attempt,
+    Stored,
+    compare,
+    compare_without_payload,
+    event_name,
+    identify,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    import psycopg
+    from sqlalchemy import Connection
+
+    from receiver.opencard.delivery_log_item import LogEntry
+    from receiver.reconcile.compare import Verdict
+
+AT_ONCE: Final = 1000
+"""How many fingerprints are compared at a time."""
+BODIES_AT_ONCE: Final = 20
+
+_TABLES: Final = (
+    # as read; the same entry may be here twice
+    """CREATE TEMPORARY TABLE IF NOT EXISTS log_read (
+        number bigint, likeness bytea, opencard_event_id text, event text, response_status integer,
+        attempted_at timestamptz, fingerprint bytea, payload bytea, item bytea
+    )""",
+    # each entry once
+    """CREATE TEMPORARY TABLE IF NOT EXISTS log_attempts (
+        number bigint PRIMARY KEY, identity bytea, event text, taken boolean, attempted_at timestamptz,
+        fingerprint bytea
+    )""",
+    "CREATE INDEX IF NOT EXISTS log_attempts_fingerprint ON pg_temp.log_attempts (fingerprint, number)",
+    """CREATE TEMPORARY TABLE IF NOT EXISTS log_stored (
+        id bigint PRIMARY KEY, event text, at timestamptz, from_log boolean, confirmed boolean, fingerprint bytea,
+        explained boolean DEFAULT false
+    )""",
+    "CREATE INDEX IF NOT EXISTS log_stored_fingerprint ON pg_temp.log_stored (fingerprint)",
+    # what came of comparing
+    "CREATE TEMPORARY TABLE IF NOT EXISTS log_missing (number bigint)",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS log_confirmed (id bigint)",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS log_unrecoverable (number bigint)",
+)
+_NAMES: Final = ("read", "attempts", "stored", "missing", "confirmed", "unrecoverable")
+_CLEAR: Final = text(f"TRUNCATE {', '.join(f'pg_temp.log_{name}' for name in _NAMES)}")
+
+# An id tells an entry; of those that are seen twice the later sight counts. Without ids, entries that are alike are as
+# many as were seen, or one.
+_TELL_APART: Final = text(
+    """
+INSERT INTO pg_temp.log_attempts
+SELECT number, CASE WHEN place = 1 THEN likeness ELSE sha256(likeness || int8send(place)) END, event,
+    coalesce(response_status BETWEEN 200 AND 299, false), attempted_at, fingerprint
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY likeness ORDER BY number DESC) AS place FROM pg_temp.log_read
+) AS told
+WHERE place = 1 OR (opencard_event_id IS NULL AND NOT :alike_are_one)
+"""
+)
+_OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
+_STORED: Final = """
+SELECT id, event, {body}occurred_at, source = 'log', confirmed_at IS NOT NULL, fingerprint
+FROM receiver.deliveries
+WHERE webhook_id = :webhook_id AND fingerprint IS {settled} NULL
+    AND (CAST(:after AS timestamptz) IS NULL OR (received_at >= :after AND occurred_at >= :after))
+"""
+_SETTLED: Final = text(f"INSERT INTO pg_temp.log_stored {_STORED.format(body='', settled='NOT')}")
+_UNSETTLED: Final = text(_STORED.format(body="body, ", settled=""))
+# An attempt in vain to send again what is known since before the window is no event.
+_KNOWN_BEFORE: Final = text(
+    """
+INSERT INTO pg_temp.log_stored
+SELECT delivery.id, delivery.event, delivery.occurred_at, delivery.source = 'log', delivery.confirmed_at IS NOT NULL,
+    delivery.fingerprint
+FROM (
+    SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_attempts AS attempt
+    WHERE NOT EXISTS (SELECT FROM pg_temp.log_stored AS stored WHERE stored.fingerprint = attempt.fingerprint)
+    GROUP BY fingerprint HAVING NOT bool_or(taken)
+) AS attempt
+JOIN receiver.known_events AS known ON known.fingerprint = attempt.fingerprint
+JOIN receiver.deliveries AS delivery ON delivery.id = ANY(known.delivery_ids) AND delivery.webhook_id = :webhook_id
+WHERE delivery.occurred_at BETWEEN attempt.begun - CAST(:time_window AS interval)
+    AND attempt.begun + CAST(:time_window AS interval)
+"""
+)
+_ATTEMPTS: Final = text(
+    """
+SELECT fingerprint, min(event) AS event, array_agg(number) AS numbers, array_agg(attempted_at) AS times,
+    array_agg(taken) AS taken
+FROM pg_temp.log_attempts WHERE fingerprint > :last AND event <> :challenge
+GROUP BY fingerprint ORDER BY fingerprint LIMIT :limit
+"""
+)
+_OF_FINGERPRINTS: Final = text(
+    "SELECT fingerprint, id, at, from_log, confirmed FROM pg_temp.log_stored "
+    "WHERE fingerprint = ANY(:fingerprints) ORDER BY at, id"
+)
+# Of the stored, as many as there are attempts are explained by them, the oldest ones.
+_EXPLAINED: Final = text(
+    """
+UPDATE pg_temp.log_stored AS stored SET explained = true
+FROM (
+    SELECT id, row_number() OVER (PARTITION BY fingerprint ORDER BY from_log DESC, at, id) AS place, fingerprint
+    FROM pg_temp.log_stored
+) AS placed
+JOIN (
+    SELECT fingerprint, count(*) AS number FROM pg_temp.log_attempts
+    WHERE fingerprint IS NOT NULL GROUP BY fingerprint
+) AS attempts ON attempts.fingerprint = placed.fingerprint AND placed.place <= attempts.number
+WHERE placed.id = stored.id
+"""
+)
+# Those that are open since before are looked at again, for a later attempt may close them. Their numbers are negative.
+_WITHOUT_PAYLOAD: Final = text(
+    """
+SELECT number, event, attempted_at, taken FROM pg_temp.log_attempts
+WHERE fingerprint IS NULL AND event <> :challenge
+UNION ALL
+SELECT -id, event, attempted_at, coalesce(response_status BETWEEN 200 AND 299, false)
+FROM receiver.delivery_log AS entry
+WHERE webhook_id = :webhook_id AND unrecoverable AND (attempted_at IS NULL OR attempted_at >= :open_since)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_attempts AS attempt WHERE attempt.identity = entry.identity)
+"""
+)
+_UNEXPLAINED: Final = text(
+    "SELECT id, at, from_log, confirmed FROM pg_temp.log_stored WHERE event = ANY(:events) AND NOT explained"
+)
+_READ_COLUMNS: Final = (
+    "log_read (number, likeness, opencard_event_id, event, response_status, attempted_at, fingerprint, payload, item)"
+)
+_STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, fingerprint)"
+
+
+class Workspace:
+    """The temporary tables of one session."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._number = 0
+
+    def prepare(self) -> None:
+        """Make the tables if they are not there, and empty them."""
+        for table in _TABLES:
+            self._connection.execute(text(table))
+        self.clear()
+
+    def clear(self) -> None:
+        """Empty the tables."""
+        self._connection.execute(_CLEAR)
+
+    def add(self, entries: Iterable[LogEntry]) -> None:
+        """Lay entries of the log down."""
+        self._copy(_READ_COLUMNS, (self._row(entry) for entry in entries))
+
+    def _row(self, entry: LogEntry) -> tuple[Any, ...]:
+        self._number += 1
+        known = None if entry.payload is None or not entry.event else identify(entry.event, entry.payload)
+        return (
+            self._number,
+            likeness(entry, known),
+            entry.id,
+            entry.event,
+            entry.response_status,
+            entry.attempted_at,
+            known,
+            entry.payload,
+            entry.item,
+        )
+
+    def tell_apart(self, *, alike_are_one: bool) -> None:
+        """Let each entry stand once."""
+        self._connection.execute(_TELL_APART, {"alike_are_one": alike_are_one})
+        for table in ("read", "attempts"):
+            self._connection.execute(text(f"ANALYZE pg_temp.log_{table}"))
+
+    def count_attempts(self) -> int:
+        """Return how many attempts were read."""
+        return self._connection.scalar(text("SELECT count(*) FROM pg_temp.log_attempts")) or 0
+
+    def lay_beside(self, webhook_id: int, *, since: datetime | None, slack: timedelta, known_within: timedelta) -> None:
+        """Lay the stored deliveries of a webhook beside the entries: those that may be among the attempts read.
+
+        *since* is how far back the log was read for sure. Attempts without a time may be of any age.
+        """
+        oldest, timeless = self._connection.execute(_OLDEST).one()
+        after = None
+        if since is not None and not timeless:
+            after = min(since, oldest or since) - slack
+        asked = {"webhook_id": webhook_id, "after": after}
+        self._connection.execute(_SETTLED, asked)
+        unsettled = self._connection.execute(_UNSETTLED, asked, execution_options={"yield_per": BODIES_AT_ONCE})
+        for rows in unsettled.partitions():
+            self._copy(_STORED_COLUMNS, ((*row[:2], *row[3:6], identify(row.event, row.body)) for row in rows))
+        if after is not None:
+            self._connection.execute(_KNOWN_BEFORE, {"webhook_id": webhook_id, "time_window": known_within})
+        self._connection.execute(text("ANALYZE pg_temp.log_stored"))
+
+    def compare(self) -> int:
+        """Compare all that has a payload, fingerprint by fingerprint; return the number of occurrences that match."""
+        matched = 0
+        last = b""
+        while True:
+            rows = self._connection.execute(_ATTEMPTS, {"last": last, "limit": AT_ONCE, "challenge": CHALLENGE}).all()
+            if not rows:
+                return matched
+            last = bytes(rows[-1].fingerprint)
+            stored: dict[bytes, list[Stored]] = {bytes(row.fingerprint): [] for row in rows}
+            found = self._connection.execute(_OF_FINGERPRINTS, {"fingerprints": list(stored)})
+            for fingerprint, *fields in found:
+                stored[bytes(fingerprint)].append(Stored(*fields))
+            verdicts = [
+                compare(
+                    row.event,
+                    [Attempt(*fields) for fields in zip(row.numbers, row.times, row.taken, strict=True)],
+                    stored[bytes(row.fingerprint)],
+                )
+                for row in rows
+            ]
+            matched += sum(verdict.matched for verdict in verdicts)
+            self._note(verdicts)
+
+    def compare_without_payload(self, webhook_id: int, *, open_since: datetime) -> tuple[int, int]:
+        """Compare what the log tells no payload of; return how many match, and how many cannot be recovered."""
+        by_event: dict[str, list[Attempt]] = {}
+        asked = {"webhook_id": webhook_id, "open_since": open_since, "challenge": CHALLENGE}
+        for number, event, at, taken in self._connection.execute(_WITHOUT_PAYLOAD, asked):
+            by_event.setdefault(event_name(event), []).append(Attempt(number, at, taken))
+        if not by_event:
+            return 0, 0
+        self._connection.execute(_EXPLAINED)
+        verdicts = [compare_without_payload(attempts, self._unexplained(event)) for event, attempts in by_event.items()]
+        self._note(verdicts)
+        return sum(each.matched for each in verdicts), sum(len(each.unrecoverable) for each in verdicts)
+
+    def _unexplained(self, event: str) -> Iterator[Stored]:
+        spellings = [event, *(alias for alias, name in ALIASES.items() if name == event)]
+        for row in self._connection.execute(_UNEXPLAINED, {"events": spellings}):
+            yield Stored(*row)
+
+    def _note(self, verdicts: Sequence[Verdict]) -> None:
+        self._copy("log_missing", ((attempt.number,) for each in verdicts for attempt in each.missing))
+        self._copy("log_confirmed", ((number,) for each in verdicts for number in each.confirmed))
+        self._copy("log_unrecoverable", ((attempt.number,) for each in verdicts for attempt in each.unrecoverable))
+
+    def _copy(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        driver: psycopg.Connection[Any] = self._connection.connection.dbapi_connection  # type: ignore[assignment]
+        with driver.cursor() as cursor, cursor.copy(f"COPY pg_temp.{table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+def likeness(entry: LogEntry, fingerprint: bytes | None) -> bytes:
+    """Return what is equal in two sights of one entry: its id, or without one what it says, whatever the spelling."""
+    if entry.id is not None:
+        said: tuple[object, ...] = ("id", entry.id)
+    elif entry.event:
+        said = ("entry", entry.event, entry.response_status, entry.attempted_at, (fingerprint or b"").hex())
+    else:
+        said = ("item", entry.item.hex())
+    return hashlib.sha256(msgspec.json.encode(said)).digest()

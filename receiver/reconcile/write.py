@@ -1,0 +1,101 @@
+"""Writing what came of comparing: deliveries that were missing, proofs, the mirror of the log. One transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+VERIFICATION: Final = "delivery-log"
+"""What proves a delivery that was taken from the log: OpenCard's API told it."""
+
+# Ids grow in order of time, so that workers, who claim in order of arrival, take the oldest first.
+_RECOVER: Final = text(
+    """
+INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, occurred_at, confirmed_at)
+SELECT :webhook_id, told.event, told.payload, '{}', :verification, 'log', coalesce(told.attempted_at, :started_at),
+    clock_timestamp()
+FROM pg_temp.log_missing AS missing JOIN pg_temp.log_read AS told ON told.number = missing.number
+ORDER BY told.attempted_at NULLS FIRST, told.number
+"""
+)
+_CONFIRM: Final = text(
+    """
+UPDATE receiver.deliveries SET confirmed_at = clock_timestamp()
+WHERE confirmed_at IS NULL AND id IN (SELECT id FROM pg_temp.log_confirmed)
+"""
+)
+# The log may spell an entry otherwise than when it was read before, with ids for one: what was read now counts.
+_FORGET_OTHER_SPELLINGS: Final = text(
+    """
+DELETE FROM receiver.delivery_log AS known USING pg_temp.log_attempts AS told
+WHERE known.webhook_id = :webhook_id
+    AND known.event = told.event AND known.fingerprint IS NOT DISTINCT FROM told.fingerprint
+    AND date_trunc('second', known.attempted_at) IS NOT DISTINCT FROM date_trunc('second', told.attempted_at)
+    AND (known.attempted_at >= :oldest OR known.attempted_at IS NULL)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_attempts AS same WHERE same.identity = known.identity)
+"""
+)
+_CLOSE: Final = text(
+    """
+UPDATE receiver.delivery_log AS entry SET unrecoverable = false
+WHERE webhook_id = :webhook_id AND unrecoverable AND (attempted_at IS NULL OR attempted_at >= :open_since)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_unrecoverable AS still WHERE still.number = -entry.id)
+"""
+)
+_MIRROR: Final = text(
+    """
+INSERT INTO receiver.delivery_log AS known (
+    webhook_id, identity, opencard_event_id, event, response_status, attempted_at, fingerprint, item, unrecoverable
+)
+SELECT :webhook_id, attempt.identity, told.opencard_event_id, told.event, told.response_status, told.attempted_at,
+    told.fingerprint, told.item, EXISTS (
+        SELECT FROM pg_temp.log_unrecoverable AS unrecoverable WHERE unrecoverable.number = attempt.number
+    )
+FROM pg_temp.log_attempts AS attempt JOIN pg_temp.log_read AS told ON told.number = attempt.number
+ORDER BY told.attempted_at NULLS FIRST, told.number
+ON CONFLICT (webhook_id, identity) DO UPDATE
+SET event = excluded.event, response_status = excluded.response_status, attempted_at = excluded.attempted_at,
+    fingerprint = excluded.fingerprint, item = excluded.item, unrecoverable = excluded.unrecoverable
+WHERE (known.event, known.response_status, known.attempted_at, known.fingerprint, known.unrecoverable)
+    IS DISTINCT FROM (
+        excluded.event, excluded.response_status, excluded.attempted_at, excluded.fingerprint, excluded.unrecoverable
+    )
+"""
+)
+_UNCONFIRMED: Final = text(
+    """
+SELECT count(*) FROM receiver.deliveries AS delivery
+WHERE webhook_id = :webhook_id AND source = 'push' AND confirmed_at IS NULL AND received_at < :before
+    AND (CAST(:after AS timestamptz) IS NULL OR received_at >= :after)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_confirmed AS confirmed WHERE confirmed.id = delivery.id)
+"""
+)
+_MISSING: Final = text("SELECT count(*) FROM pg_temp.log_missing")
+_OLDEST: Final = text("SELECT min(attempted_at) FROM pg_temp.log_attempts")
+
+
+def count_missing(connection: Connection) -> int:
+    """Return how many deliveries are to be recovered."""
+    return connection.scalar(_MISSING) or 0
+
+
+def count_unconfirmed(connection: Connection, webhook_id: int, *, after: datetime | None, before: datetime) -> int:
+    """Return how many deliveries that were received between the two the log does not have."""
+    asked = {"webhook_id": webhook_id, "after": after, "before": before}
+    return connection.scalar(_UNCONFIRMED, asked) or 0
+
+
+def write_outcome(connection: Connection, webhook_id: int, *, started_at: datetime, open_since: datetime) -> None:
+    """Make deliveries of what is missing, confirm what is proven, and merge what was read into the mirror."""
+    asked = {"webhook_id": webhook_id}
+    connection.execute(_RECOVER, {**asked, "verification": VERIFICATION, "started_at": started_at})
+    connection.execute(_CONFIRM)
+    connection.execute(_CLOSE, {**asked, "open_since": open_since})
+    connection.execute(_FORGET_OTHER_SPELLINGS, {**asked, "oldest": connection.scalar(_OLDEST)})
+    connection.execute(_MIRROR, asked)
