@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from receiver.db import engine_for
 from receiver.encryption import Encryption
+from receiver.errors import ReceiverError
 from receiver.events.process import stop_requested
 from receiver.opencard.auth import Access
 from receiver.queue import connect, wake_worker
@@ -95,6 +96,8 @@ def reconcile_due() -> None:
             wake=lambda: _wake(settings.redis_url),
             stop=stop_requested.is_set,
         )
+    except ReceiverError as error:
+        log.warning("webhooks are not reconciled at this tick", error=str(error))
     except OperationalError as error:  # the next tick comes again
         log.warning("PostgreSQL is away; nothing is reconciled meanwhile", error=str(error.orig).partition("\n")[0])
     finally:

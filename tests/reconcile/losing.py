@@ -1,0 +1,42 @@
+"""Events that OpenCard could not deliver: its log has them, and nobody else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from receiver.deliveries.authentication import AuthenticationType, Credentials
+from receiver.deliveries.webhooks import Adoption, adopt
+from receiver.encryption import Encryption
+from tests.factories import body, card_holder
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+
+def lose(world: World, *references: str, organization: str = "acme", at: datetime | None = None) -> None:
+    """Let OpenCard tell of new card holders, in vain."""
+    state = world.provider.state
+    ids = {each.reference_id: each.id for each in state.organizations()}
+    (webhook,) = state.webhooks_of(ids[organization])
+    for reference in references:
+        content = body(card_holder(reference, organization))
+        state.log_attempt(webhook.id, "card_holder.created", 503, at or datetime.now(UTC), content)
+
+
+def take_into_care(world: World, *references: str) -> None:
+    """Have webhooks of new organizations registered, without the way over OpenCard's API."""
+    encryption = Encryption(world.settings.encryption_keys)
+    with world.engine.begin() as connection:
+        for reference in references:
+            organization = world.provider.state.add_organization(reference)
+            webhook = world.provider.state.add_webhook(organization.id, "https://hooks.example.com", active=True)
+            adoption = Adoption(
+                organization_reference_id=reference,
+                organization_id=organization.id,
+                opencard_webhook_id=webhook.id,
+                secret=webhook.secret,
+                authentication_type=AuthenticationType.NONE,
+                credentials=Credentials(),
+            )
+            adopt(connection, adoption, encryption)

@@ -1,0 +1,263 @@
+"""The scheduler's runs: what is due is run, what is found is brought in, and nothing is asked for twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rq import Queue
+from sqlalchemy import text
+
+from receiver.encryption import Encryption
+from receiver.events.process import drain, stop_requested
+from receiver.opencard.auth import Access
+from receiver.queue import PROCESS_DELIVERIES, QUEUE
+from receiver.reconcile.run import Reconciler
+from receiver.reconcile.schedule import AT_A_TIME, reconcile_due, run_due
+from receiver.sandbox.provider import ApiFault
+from tests.deliveries.applications import unreachable_database, unreachable_redis
+from tests.reconcile.losing import lose, take_into_care
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from tests.world import World
+
+INTERVAL = timedelta(minutes=5)
+WEEK = timedelta(days=7)
+Job = Callable[[], None]
+
+
+@pytest.fixture
+def job(world: World, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """The job, as RQ runs it; acme's webhook is registered."""
+    for name, value in world.environment(environment).items():
+        monkeypatch.setenv(name, value)
+    assert world.bootstrap().failures == []
+    world.provider.requests.clear()
+    yield reconcile_due
+    stop_requested.clear()
+
+
+def rows(world: World, query: str) -> list[dict[str, Any]]:
+    with world.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(query)).mappings()]
+
+
+def runs(world: World) -> list[dict[str, Any]]:
+    """Return the runs, oldest first, each with the name of its organization."""
+    return rows(
+        world,
+        "SELECT organization_reference_id AS organization, run.* FROM receiver.reconcile_runs AS run"
+        " JOIN receiver.webhooks AS webhook ON webhook.id = run.webhook_id ORDER BY run.started_at, run.id",
+    )
+
+
+def pass_time(world: World, length: timedelta) -> None:
+    """Let everything have been so much earlier."""
+    with world.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE receiver.reconcile_runs SET started_at = started_at - :length, ended_at = ended_at - :length,"
+                " since = since - :length, watermark = watermark - :length"
+            ),
+            {"length": length},
+        )
+
+
+def recorded(world: World) -> list[str]:
+    """Return the card holders that the EMS knows."""
+    return [row["reference_id"] for row in rows(world, "SELECT reference_id FROM ems.card_holders ORDER BY 1")]
+
+
+def logs_asked_for(world: World) -> int:
+    return len(world.provider.requests.all(path="/events"))
+
+
+def woken(redis: Redis) -> bool:
+    return PROCESS_DELIVERIES in {job.func_name for job in Queue(QUEUE, connection=redis).get_jobs()}
+
+
+def test_what_was_lost_is_recovered_and_a_worker_is_woken_for_it(job: Job, world: World, redis: Redis) -> None:
+    lose(world, "employee-1", "employee-2")
+    redis.flushdb()
+    job()
+    assert woken(redis)
+    assert drain(world.engine)
+    assert recorded(world) == ["employee-1", "employee-2"]
+    assert [run["recovered"] for run in runs(world)] == [2]
+
+
+def test_nobody_is_woken_for_nothing(job: Job, world: World, redis: Redis) -> None:
+    redis.flushdb()
+    job()
+    assert len(runs(world)) == 1
+    assert not woken(redis)
+
+
+def test_a_webhook_is_run_again_when_its_interval_has_passed_and_not_before(job: Job, world: World) -> None:
+    job()
+    asked = logs_asked_for(world)
+    assert asked > 0
+    job()
+    assert (len(runs(world)), logs_asked_for(world)) == (1, asked)
+    lose(world, "employee-1")
+    pass_time(world, INTERVAL)
+    job()
+    assert [run["recovered"] for run in runs(world)] == [0, 1]
+
+
+def test_the_first_run_reads_the_whole_log(job: Job, world: World) -> None:
+    lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=300))
+    job()
+    assert [(run["since"], run["recovered"]) for run in runs(world)] == [(None, 1)]
+
+
+def test_once_a_day_a_run_looks_back_a_week(job: Job, world: World) -> None:
+    job()
+    for _ in range(3):
+        pass_time(world, INTERVAL)
+        job()
+    pass_time(world, timedelta(days=1))
+    for _ in range(3):
+        job()
+        pass_time(world, INTERVAL)
+    reaches = [run["started_at"] - run["since"] for run in runs(world)[1:]]
+    looks_back = [reach >= WEEK - timedelta(minutes=1) for reach in reaches]
+    assert looks_back[-3:] == [True, False, False]
+    assert sum(looks_back[:3]) <= 1, "the day may have had its moment meanwhile"
+
+
+def test_a_look_back_that_failed_is_made_up_for_at_the_next_run(job: Job, world: World) -> None:
+    job()
+    pass_time(world, timedelta(days=1))
+    world.provider.faults.add(ApiFault.answers(403, path="/events", times=100))
+    job()
+    world.provider.faults.clear()
+    pass_time(world, INTERVAL)
+    job()
+    failed, succeeded = runs(world)[1:]
+    assert failed["error"]
+    assert succeeded["error"] is None
+    assert succeeded["started_at"] - succeeded["since"] >= WEEK - timedelta(minutes=1)
+
+
+def test_after_an_outage_longer_than_a_week_nothing_is_left_out(job: Job, world: World) -> None:
+    job()
+    pass_time(world, timedelta(days=30))
+    lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=20))
+    job()
+    assert runs(world)[-1]["recovered"] == 1
+    assert datetime.now(UTC) - runs(world)[-1]["watermark"] < timedelta(minutes=1)
+
+
+def test_a_webhook_that_fails_stops_no_other_and_is_tried_again_after_its_interval(job: Job, world: World) -> None:
+    take_into_care(world, "globex", "initech")
+    globex = world.store.all()[1]
+    world.provider.faults.add(ApiFault.answers(404, path=f"/{globex.opencard_webhook_id}/events", times=100))
+    lose(world, "employee-1", organization="initech")
+    job()
+    assert {run["organization"]: (run["recovered"], run["error"] is None) for run in runs(world)} == {
+        "acme": (0, True),
+        "globex": (0, False),
+        "initech": (1, True),
+    }
+    asked = logs_asked_for(world)
+    job()
+    assert logs_asked_for(world) == asked
+    world.provider.faults.clear()
+    pass_time(world, INTERVAL)
+    job()
+    assert [run["error"] for run in runs(world)[3:]] == [None] * 3
+
+
+@pytest.mark.parametrize("change", ["enabled = false", "opencard_webhook_id = NULL"])
+def test_a_webhook_that_takes_no_deliveries_is_left_alone(job: Job, world: World, change: str) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(text(f"UPDATE receiver.webhooks SET {change}"))  # noqa: S608
+    job()
+    assert world.provider.requests.all() == []
+    assert runs(world) == []
+
+
+@pytest.mark.parametrize(("variable", "value"), [("OPENCARD_CLIENT_SECRET", ""), ("RECONCILE_INTERVAL", "0")])
+def test_where_nothing_is_reconciled_nothing_is_asked(
+    job: Job, world: World, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    job()
+    assert world.provider.requests.all() == []
+    assert runs(world) == []
+
+
+def test_a_job_without_a_database_ends_and_leaves_it_to_the_next(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", unreachable_database())
+    job()
+
+
+def test_with_redis_away_what_was_lost_is_recovered_all_the_same(
+    job: Job, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(world, "employee-1")
+    monkeypatch.setenv("REDIS_URL", unreachable_redis())
+    job()
+    assert drain(world.engine)
+    assert recorded(world) == ["employee-1"]
+
+
+def test_where_no_token_is_to_be_had_the_job_ends_and_does_not_ask_at_every_tick(job: Job, world: World) -> None:
+    world.provider.faults.add(ApiFault.answers(401, path="/oauth/token", times=1000))
+    job()
+    asked = len(world.provider.requests.all())
+    assert asked > 0
+    job()
+    assert len(world.provider.requests.all()) == asked
+
+
+def test_several_jobs_at_once_recover_everything_once(job: Job, world: World) -> None:
+    take_into_care(world, *(f"organization-{number}" for number in range(10)))
+    for number in range(10):
+        lose(world, f"employee-{number}", organization=f"organization-{number}")
+    jobs = [threading.Thread(target=job) for _ in range(3)]
+    for each in jobs:
+        each.start()
+    for each in jobs:
+        each.join()
+    assert drain(world.engine)
+    assert recorded(world) == [f"employee-{number}" for number in range(10)]
+    assert rows(world, "SELECT count(*) FROM receiver.deliveries") == [{"count": 10}]
+
+
+def reconciler(world: World) -> Reconciler:
+    access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
+    return Reconciler(world.engine, Encryption(world.settings.encryption_keys), access, grace=timedelta(minutes=15))
+
+
+def test_a_job_that_is_asked_to_stop_begins_nothing_more(job: Job, world: World) -> None:
+    del job  # asked for so that acme is registered
+    take_into_care(world, *(f"organization-{number}" for number in range(3 * AT_A_TIME)))
+    run_due(
+        world.engine,
+        reconciler(world),
+        interval=INTERVAL,
+        wake=lambda: None,
+        stop=lambda: logs_asked_for(world) > 0,
+    )
+    assert len(runs(world)) == AT_A_TIME
+
+
+@pytest.mark.long
+def test_two_hundred_quiet_webhooks_cost_a_request_each(job: Job, world: World) -> None:
+    take_into_care(world, *(f"organization-{number}" for number in range(199)))
+    job()
+    assert len({run["organization"] for run in runs(world)}) == 200
+    pass_time(world, INTERVAL)
+    world.provider.requests.clear()
+    job()
+    assert logs_asked_for(world) == len(world.provider.requests.all()) == 200
+    assert len(runs(world)) == 400
