@@ -1,0 +1,77 @@
+"""Worker and scheduler as the Procfile runs them: what was lost comes back without anybody's doing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from receiver.queue import RECONCILE_QUEUE
+from receiver.sandbox.provider import ApiFault
+from tests.reconcile.losing import lose
+from tests.test_queue import eventually
+from tests.test_worker_pool import RECEIVER, SECONDS, Pool, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from tests.world import World
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def processes(world: World, environment: dict[str, str], redis: Redis) -> Iterator[Pool]:
+    """A worker and a scheduler; acme's webhook is registered, and reconciled every two seconds."""
+    assert world.bootstrap().failures == []
+    settings = {**world.environment(environment), "RECONCILE_INTERVAL": "2"}
+    with running(redis, settings) as pool:
+        scheduler = subprocess.Popen([RECEIVER, "scheduler"], env={**os.environ, **settings})
+        try:
+            assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)
+            yield pool
+        finally:
+            scheduler.terminate()
+            scheduler.wait(timeout=SECONDS)
+            pool.stop()
+
+
+def column(world: World, query: str) -> list[Any]:
+    with world.engine.connect() as connection:
+        return list(connection.scalars(text(query)))
+
+
+def recorded(world: World) -> list[str]:
+    return column(world, "SELECT reference_id FROM ems.card_holders ORDER BY 1")
+
+
+def test_what_was_lost_reaches_the_ems_by_itself(world: World, processes: Pool) -> None:
+    del processes  # asked for so that they run
+    lose(world, "employee-1")
+    assert eventually(lambda: recorded(world) == ["employee-1"], within=SECONDS)
+    lose(world, "employee-2")
+    assert eventually(lambda: recorded(world) == ["employee-1", "employee-2"], within=SECONDS)
+
+
+def test_a_reconcile_whose_process_is_killed_is_done_again_by_the_next(world: World, processes: Pool) -> None:
+    assert eventually(lambda: bool(column(world, "SELECT 1 FROM receiver.reconcile_runs")), within=SECONDS)
+    world.provider.faults.add(ApiFault("slow", path="/events", seconds=20))
+    lose(world, "employee-1")
+    running_now = "SELECT 1 FROM receiver.reconcile_runs WHERE ended_at IS NULL"
+    assert eventually(
+        lambda: world.provider.faults.waiting() == [] and bool(column(world, running_now)), within=SECONDS
+    )
+    (worker,) = processes.workers(RECONCILE_QUEUE)
+    family = [psutil.Process(worker), *psutil.Process(worker).children(recursive=True)]
+    for process in family:
+        process.kill()
+    assert eventually(lambda: recorded(world) == ["employee-1"], within=SECONDS)
+    assert column(world, "SELECT count(*) FROM receiver.deliveries WHERE source = 'log'") == [1]
+    (error,) = column(world, "SELECT error FROM receiver.reconcile_runs WHERE error IS NOT NULL")
+    assert "cut off" in error
