@@ -12,7 +12,7 @@ import click
 from redis import RedisError
 
 from receiver.bootstrap.desired import nearest
-from receiver.cli.output import json_option, print_json, print_rows, progress_bar
+from receiver.cli.output import json_option, print_json, print_rows, progress_bar, words
 from receiver.cli.parameters import DURATION
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import list_webhooks
@@ -139,8 +139,9 @@ def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
     failed = sum(outcome.error is not None for outcome in outcomes)
     if failed:
         said.append(f"{failed} failed")
-    if len(said) == 1 or (recovered and len(said) == 2 and not planned):  # noqa: PLR2004
-        said.append("complete")
+    checked = [outcome.checked_until for outcome in outcomes if outcome.checked_until is not None]
+    if not planned and not any(map(_needs_a_person, outcomes)) and len(checked) == len(outcomes):
+        said.append(f"complete up to {words(min(checked))}")
     return ", ".join(said)
 
 

@@ -82,7 +82,11 @@ def _print(standing: Standing, attention: list[str]) -> None:
     click.echo()
     print_rows(
         [
-            {**asdict(each), "checked_until": _checked(each.checked_until, standing.at)}
+            {
+                **asdict(each),
+                "checked_until": _checked(each.checked_until, standing.at),
+                "failed": each.last_error is not None,
+            }
             for each in standing.organizations
         ],
         {
@@ -91,7 +95,7 @@ def _print(standing: Standing, attention: list[str]) -> None:
             "recovered": "recovered",
             "unconfirmed": "unconfirmed",
             "unrecoverable": "unrecoverable",
-            "last_error": "last run failed",
+            "failed": "last run failed",
         },
         empty="no webhook in care; receiver bootstrap registers them",
     )

@@ -140,10 +140,10 @@ def read_standing(query: Query) -> Standing:
 def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> list[str]:
     """Return what somebody has to look at, a line each; *interval* is that of the runs, ``None`` if none are wanted."""
     said = [
-        f"{_count(standing.deliveries[status].number, 'delivery', 'deliveries')} {words}"
+        f"{_count(standing.deliveries[status].number, f'{status} delivery', f'{status} deliveries')}: {words}"
         for status, words in (
-            ("dead", "dead: tried again and again in vain; the column error says why"),
-            ("quarantined", "quarantined, not applied; the column error says why"),
+            ("dead", "could not be processed; receiver.deliveries.error says why"),
+            ("quarantined", "not applied, for want of proof where it belongs; receiver.deliveries.error says why"),
         )
         if standing.deliveries[status].number
     ]

@@ -115,8 +115,17 @@ def test_people_see_a_table_and_what_it_comes_to(run: Run, world: World) -> None
         "acme": ["2", "0", "2", "0", "0"],
         "globex": ["0", "0", "0", "0", "0"],
     }
-    assert summary == "2 webhooks compared with the log, 2 events recovered, complete"
-    assert run().stdout.splitlines()[-1] == "2 webhooks compared with the log, complete"
+    compared, recovered, complete = summary.split(", ")
+    assert (compared, recovered) == ("2 webhooks compared with the log", "2 events recovered")
+    assert complete in {f"complete up to {line[-23:]}" for line in webhooks}
+    assert run().stdout.splitlines()[-1].startswith(f"{compared}, complete up to ")
+
+
+def test_nothing_is_called_complete_that_was_not_checked_from_its_beginning(run: Run, world: World) -> None:
+    lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=3))
+    assert "complete" not in run("--since", "1h").stdout
+    assert ", complete up to " in run().stdout.splitlines()[-1]
+    assert ", complete up to " in run("--since", "7d").stdout.splitlines()[-1]
 
 
 def test_what_is_recovered_is_processed_for_a_worker_is_woken(run: Run, world: World, redis: Redis) -> None:

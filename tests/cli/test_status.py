@@ -73,7 +73,7 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     assert lines[5].split("  ")[0] == "organization"
     assert lines[6].startswith("acme ")
     assert " UTC, 3 min" in lines[6]
-    assert lines[6].split()[-4:] == ["12", "0", "0", "-"]
+    assert lines[6].split()[-4:] == ["12", "0", "0", "no"]
     assert lines[-1] == "nothing needs a person"
 
 
@@ -101,14 +101,15 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
         return f"webhook {webhook_id_of(acme.engine, organization)} ({organization})"
 
     no_payload = "for the log has no payload: get the data from OpenCard in another way"
+    not_applied = "not applied, for want of proof where it belongs; receiver.deliveries.error says why"
     said = needs(run("--json"))
     stale = said.pop()
     assert stale.startswith(f"{name('stale')}: not checked since ")
     assert stale.endswith(" UTC: are the scheduler and a worker running?")
     assert sorted(said) == sorted(
         [
-            "1 delivery dead: tried again and again in vain; the column error says why",
-            "1 delivery quarantined, not applied; the column error says why",
+            "1 dead delivery: could not be processed; receiver.deliveries.error says why",
+            f"1 quarantined delivery: {not_applied}",
             f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log",
             f"{name('lost')}: 1 lost event cannot be recovered, {no_payload}",
             f"{name('forbidden')}: the last run failed: {FORBIDDEN}",
