@@ -1,0 +1,134 @@
+"""What tests of reconciling do: let OpenCard deliver, or fail to, reconcile, process, and look."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from receiver.encryption import Encryption
+from receiver.events.process import drain
+from receiver.opencard.auth import Access
+from receiver.reconcile.run import Outcome, Reconciler
+from receiver.sandbox.accounts import Attempt
+from receiver.sandbox.provider import deliver_story
+from receiver.sandbox.sender import Patience
+from receiver.sandbox.verdict import differences
+from tests.factories import body
+
+if TYPE_CHECKING:
+    from receiver.sandbox.faults import Faults
+    from receiver.sandbox.provider import Delivered
+    from receiver.sandbox.story import Story
+    from tests.world import World
+
+GRACE = timedelta(minutes=15)
+UNTIL_TAKEN = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+THREE_TIMES = Patience(attempts=3, seconds=None, first_pause=0, longest_pause=0)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def ago(span: timedelta) -> datetime:
+    return datetime.now(UTC) - span
+
+
+def reconciler(world: World, grace: timedelta = GRACE) -> Reconciler:
+    return Reconciler(
+        world.engine,
+        Encryption(world.settings.encryption_keys),
+        Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret),
+        grace=grace,
+        transport=world.transport,
+    )
+
+
+def reconcile(world: World, *, grace: timedelta = GRACE, **options: Any) -> Outcome:
+    """Reconcile the one webhook, and insist that it ends well."""
+    (outcome,) = reconciler(world, grace).run(**options)
+    assert outcome.error is None
+    return outcome
+
+
+def mend(world: World) -> Outcome:
+    """Reconcile, and process what came of it."""
+    outcome = reconcile(world)
+    assert drain(world.engine)
+    return outcome
+
+
+def deliver(
+    world: World, story: Story, faults: Faults, *, seed: int = 1, patience: Patience = UNTIL_TAKEN
+) -> Delivered:
+    """Let OpenCard deliver a story to all webhooks, and process what arrived."""
+    delivered = asyncio.run(deliver_story(world.provider, story, faults=faults, seed=seed, give_up_after=patience))
+    assert drain(world.engine)
+    return delivered
+
+
+def tried(event: str, payload: object, *statuses: int | None, at: datetime) -> list[Attempt]:
+    """Return attempts of one event, a second apart."""
+    content = body(payload)
+    return [
+        Attempt("acme", event, status, at + timedelta(seconds=number), content)
+        for number, status in enumerate(statuses)
+    ]
+
+
+def log(world: World, *attempts: list[Attempt]) -> list[int]:
+    """Write attempts into OpenCard's log of the one webhook, without any delivery; return their ids in it."""
+    together = [each for some in attempts for each in some]
+    return world.provider.state.log_attempts(world.registered().id, together)
+
+
+def store(world: World, event: str, payload: object, *, at: datetime) -> int:
+    """Have a delivery stored that arrived some time ago; return its id."""
+    with world.engine.begin() as connection:
+        return int(
+            connection.execute(
+                text(
+                    "INSERT INTO receiver.deliveries"
+                    " (webhook_id, event, body, headers, verification, received_at, occurred_at)"
+                    " SELECT id, :event, :body, '{}', 'signature', :at, :at FROM receiver.webhooks RETURNING id"
+                ),
+                {"event": event, "body": body(payload), "at": at},
+            ).scalar_one()
+        )
+
+
+def rows(world: World, query: str, **parameters: object) -> list[dict[str, Any]]:
+    with world.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(query), parameters).mappings()]
+
+
+def value(world: World, query: str, **parameters: object) -> Any:
+    (row,) = rows(world, query, **parameters)
+    (found,) = row.values()
+    return found
+
+
+def execute(world: World, statement: str, **parameters: object) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(text(statement), parameters)
+
+
+def differing(world: World, story: Story) -> list[str]:
+    with world.engine.connect() as connection:
+        return differences(connection, story)
+
+
+def feed(world: World) -> list[str]:
+    return [row["type"] for row in rows(world, "SELECT type FROM ems.events ORDER BY position")]
+
+
+def pages_asked(world: World) -> int:
+    return len(world.provider.requests.all(method="GET", path="/events"))
+
+
+def everything(world: World) -> dict[str, list[Any]]:
+    """Return what the database holds but for tokens, as it was written last."""
+    tables = ("deliveries", "delivery_log", "reconcile_runs", "webhooks", "oauth_tokens", "known_events")
+    return {table: rows(world, f"SELECT xmin, * FROM receiver.{table} ORDER BY 1, 2") for table in tables}  # noqa: S608
