@@ -1,4 +1,4 @@
-"""``python -m bench [intake] [drain] [latency]``: all of them when none is named."""
+"""``python -m bench [intake] [drain] [latency] [reconcile]``: all of them when none is named."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import drain, intake, latency
+from bench import drain, intake, latency, reconcile
 from bench.report import keep, show
+from receiver.logs import configure_logs
+from receiver.settings import LogFormat
 
-BENCHMARKS: Final = {"intake": intake.run, "drain": drain.run, "latency": latency.run}
+BENCHMARKS: Final = {"intake": intake.run, "drain": drain.run, "latency": latency.run, "reconcile": reconcile.run}
 
 WIDTH: Final = 120
 """Columns of what is printed to a file or a pipe."""
@@ -25,6 +27,7 @@ WIDTH: Final = 120
 def main(names: tuple[str, ...], rounds: int) -> None:
     """Measure on embedded servers and print a table for each benchmark."""
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(143))  # so that all that was started is ended
+    configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
@@ -40,6 +41,15 @@ if TYPE_CHECKING:
 
     from receiver.deliveries.authentication import Credentials
     from receiver.sandbox.registration import Registration
+
+# machines are shared: how long an example takes proves nothing
+hypothesis.settings.register_profile(
+    "shared machine",
+    parent=hypothesis.settings.get_profile("ci" if os.environ.get("CI") else "default"),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared machine")
 
 PUBLIC_URL = "http://127.0.0.1:1"
 DATA_FOLDER = Path(__file__).parent.parent.resolve() / ".data" / "tests"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
+from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
+from receiver.opencard.auth import Access
+from receiver.queue import connect, wake_worker
+from receiver.reconcile.run import Reconciler
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.local import ORGANIZATIONS, local_servers, running_receiver
 from receiver.sandbox.onboarding import register
@@ -19,12 +25,18 @@ from receiver.sandbox.verdict import count_rows, differences
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Engine
 
     from receiver.progress import Progress
+    from receiver.reconcile.run import Outcome
     from receiver.sandbox.accounts import Tally
+    from receiver.sandbox.local import LocalServers
+    from receiver.settings import Settings
 
-FAULTS: Final = Faults(duplicates=0.10, disorder=0.15, lost_answers=0.05, bursts=0.20)
+FAULTS: Final = Faults(duplicates=0.10, disorder=0.15, lost_answers=0.05, bursts=0.20, lost=0.10)
+"""A tenth of the events never get through: OpenCard gives them up, and only its delivery log knows of them."""
 COMPRESSION: Final = 1_500_000
 """Virtual seconds in a real one: the weeks of the story pass in a few seconds."""
 PROCESSING_SECONDS: Final = 60
@@ -38,7 +50,10 @@ class DemoResult:
     seed: int
     webhooks: list[dict[str, Any]]
     told: int
+    lost: int
+    """Events that no attempt brought to the receiver: what only the delivery log knows of."""
     recorded: int
+    reconciled: list[Outcome]
     tally: Tally
     statuses: dict[str, int]
     rows: dict[str, int]
@@ -48,7 +63,7 @@ class DemoResult:
 
 
 def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
-    """Start everything, register, send *purchases* with their life cycle and faults, wait, and check the tables.
+    """Start everything, register, send *purchases* with their life cycle and faults, reconcile, and check the tables.
 
     Raises ``OperationRefused`` when something does not start, is not registered, or does not come to an end.
     """
@@ -60,7 +75,8 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
         progress.stage("starting web, worker and scheduler")
         with running_receiver(servers):
             progress.stage("registering webhooks")
-            register(servers, load_settings({**servers.environment, **environment(api_url, client)}))
+            settings = load_settings({**servers.environment, **environment(api_url, client)})
+            register(servers, settings)
             story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
             progress.stage("sending")
             progress.total(len(story.told))
@@ -76,19 +92,25 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             )
             progress.stage("processing")
             wait_until_processed(servers.engine)
+            progress.stage("reconciling with the delivery log")
+            outcomes = _reconcile(servers, settings)
+            wait_until_processed(servers.engine)
         with servers.engine.connect() as connection:
             rows = count_rows(connection, list(story.expected_rows()))
             return DemoResult(
                 seed=seed,
                 webhooks=[dict(row) for row in connection.execute(_WEBHOOKS).mappings()],
                 told=len(story.told),
+                lost=sum(len(events) for events in delivered.missed.values()),
                 recorded=rows["events"],
+                reconciled=outcomes,
                 tally=delivered.tally,
                 statuses=_statuses(servers.engine),
                 rows=rows,
                 expected_rows=story.expected_rows(),
                 ledger=[dict(row) for row in connection.execute(_LEDGER).mappings()],
-                differences=_accounts(delivered.tally, _statuses(servers.engine)) + differences(connection, story),
+                differences=_accounts(delivered.tally, outcomes, _statuses(servers.engine))
+                + differences(connection, story),
             )
 
 
@@ -104,13 +126,36 @@ def wait_until_processed(engine: Engine, *, seconds: float = PROCESSING_SECONDS)
         time.sleep(POLL_SECONDS)
 
 
-def _accounts(tally: Tally, statuses: dict[str, int]) -> list[str]:
-    """Return what does not add up between what was answered 200 and what is stored."""
+def _reconcile(servers: LocalServers, settings: Settings) -> list[Outcome]:
+    """Compare with the delivery log, and have what was missing processed."""
+    reconciler = Reconciler(
+        servers.engine,
+        Encryption(settings.encryption_keys),
+        Access.of(settings),
+        grace=timedelta(seconds=settings.reconcile_grace),
+    )
+    outcomes = reconciler.run()
+    with closing(connect(settings.redis_url)) as redis:
+        wake_worker(redis)
+    return outcomes
+
+
+def _accounts(tally: Tally, outcomes: Sequence[Outcome], statuses: dict[str, int]) -> list[str]:
+    """Return what does not add up between what was answered 200, what was recovered, and what is stored."""
     taken = tally.accepted + tally.lost_answers
+    recovered = sum(outcome.recovered for outcome in outcomes)
     stored = sum(statuses.values())
-    wrong = [] if taken == stored else [f"{taken} deliveries were answered 200, but {stored} are stored"]
-    if tally.given_up:
-        wrong.append(f"{tally.given_up} events were never taken")
+    wrong = []
+    if taken + recovered != stored:
+        wrong.append(f"{taken} deliveries were answered 200 and {recovered} recovered, but {stored} are stored")
+    if tally.given_up_unmeant:
+        wrong.append(f"{tally.given_up_unmeant} events were never taken, though nothing was in their way")
+    for outcome in outcomes:
+        whose = outcome.organization_reference_id
+        if outcome.error is not None:
+            wrong.append(f"reconciling {whose} failed: {outcome.error}")
+        if outcome.unconfirmed or outcome.unrecoverable:
+            wrong.append(f"{whose}: {outcome.unconfirmed} unconfirmed, {outcome.unrecoverable} unrecoverable")
     return wrong
 
 

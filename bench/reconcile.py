@@ -1,0 +1,135 @@
+"""Reconcile: log entries compared a second, the first time and again, beside bare fetching and parsing of the pages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import msgspec
+
+from bench import ground
+from bench.report import Report, Row, Target, ratio
+from receiver.encryption import Encryption
+from receiver.events.process import drain
+from receiver.opencard.auth import Access, request_token
+from receiver.opencard.routes import LIST_DELIVERY_LOG
+from receiver.reconcile.run import Reconciler
+from receiver.sandbox.local import LocalServers, local_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+    from rich.progress import Progress
+
+ENTRIES: Final = 20_000
+FIRST: Final = "first run: everything is new"
+AGAIN: Final = "next run: what the overlap covers"
+LIMIT: Final = "limit: fetch and parse the same pages"
+GRACE: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The local OpenCard that holds the log."""
+
+    access: Access
+    organization_id: int
+    webhook_id: int
+    last_page: int
+
+
+def run(rounds: int, progress: Progress) -> Report:
+    """Measure in turns and return the report."""
+    rates: dict[str, list[float]] = {FIRST: [], AGAIN: [], LIMIT: []}
+    with ExitStack() as stack:
+        servers = stack.enter_context(local_servers("bench"))
+        connection = stack.enter_context(closing(ground.connect(servers)))
+        log = stack.enter_context(_serving())
+        _store(servers, connection, log)
+        reconciler = Reconciler(servers.engine, Encryption(servers.settings.encryption_keys), log.access, grace=GRACE)
+        task = progress.add_task("reconcile", total=rounds * len(rates))
+        for _ in range(rounds):
+            connection.execute("TRUNCATE receiver.delivery_log, receiver.reconcile_runs")
+            connection.execute("UPDATE receiver.deliveries SET confirmed_at = NULL")
+            ground.settle_down(connection)
+            for name in (FIRST, AGAIN):
+                rates[name].append(_reconcile(reconciler))
+                progress.advance(task)
+            rates[LIMIT].append(_fetch_and_parse(log))
+            progress.advance(task)
+    return Report(
+        "Reconcile: entries of the delivery log",
+        [Row(name, {"entries per second": figures}) for name, figures in rates.items()],
+        [Target("first run / fetch and parse", ratio(rates[FIRST], rates[LIMIT]), 0.25)],
+    )
+
+
+@contextmanager
+def _serving() -> Iterator[Log]:
+    """Run a local OpenCard with a log in a process of its own."""
+    command = [sys.executable, "-m", "bench.delivery_log", str(ENTRIES)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        shown = json.loads(process.stdout.readline())
+        told = shown["environment"]
+        access = Access(
+            told["OPENCARD_API_URL"],
+            told["OPENCARD_ACCOUNT_ID"],
+            told["OPENCARD_CLIENT_ID"],
+            told["OPENCARD_CLIENT_SECRET"],
+        )
+        try:
+            yield Log(access, shown["organization_id"], shown["webhook_id"], shown["last_page"])
+        finally:
+            process.communicate()  # ends its standard input, and so the process
+
+
+def _store(servers: LocalServers, connection: psycopg.Connection, log: Log) -> None:
+    """Store and process every delivery that the log tells of."""
+    registration = ground.register(servers)
+    connection.execute(
+        "UPDATE receiver.webhooks SET organization_id = %s, opencard_webhook_id = %s",
+        (log.organization_id, log.webhook_id),
+    )
+    ground.store_all(connection, registration, list(ground.snapshots(ENTRIES)))
+    assert drain(servers.engine, batch_size=500)
+
+
+def _reconcile(reconciler: Reconciler) -> float:
+    """Return how many entries a run compares in a second; all of them are stored, and none is missing."""
+    begun = time.perf_counter()
+    (outcome,) = reconciler.run()
+    took = time.perf_counter() - begun
+    assert outcome.error is None, outcome.error
+    assert (outcome.recovered, outcome.unconfirmed, outcome.unrecoverable) == (0, 0, 0), outcome
+    return outcome.log_entries / took
+
+
+def _fetch_and_parse(log: Log) -> float:
+    """Return how many entries a second can be had from the same pages, doing nothing with them."""
+    with httpx.Client(trust_env=False) as http:
+        token = request_token(http, log.access, [LIST_DELIVERY_LOG.scope]).value
+        path = LIST_DELIVERY_LOG.path.format(
+            account=log.access.account_id, organization=log.organization_id, webhook=log.webhook_id
+        )
+        begun = time.perf_counter()
+        parsed = 0
+        for page in range(1, log.last_page + 1):
+            answer = http.get(
+                log.access.application_url + path,
+                params={"page": page},
+                headers={"Authorization": f"Bearer {token}"},
+            )
+            document: dict[str, Any] = msgspec.json.decode(answer.content)
+            parsed += len(document["data"])
+        took = time.perf_counter() - begun
+    assert parsed == ENTRIES, parsed
+    return parsed / took
