@@ -14,6 +14,7 @@ Beside the road:
 
 ``receiver.opencard``              the provider's API: tokens with just the scopes needed, routes, errors
 ``receiver.bootstrap``             the webhooks that are wanted against those that are registered: match, plan, apply
+``receiver.reconcile``             the provider's delivery log against the stored deliveries: recover, confirm, flag
 ``receiver.ops``                   what operators look at and do
 ``receiver.sandbox``               a local OpenCard, its API included, for development, the demo and the tests
 """

@@ -16,7 +16,8 @@ from receiver.worker import run_worker_pool
 def worker(processes: int) -> None:
     """Process deliveries as they come: RQ workers, until SIGTERM.
 
-    Any number may run, on any number of machines.
+    Any number may run, on any number of machines. One more process beside them reconciles with OpenCard's delivery
+    log, unless RECONCILE_INTERVAL is 0 or OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset.
 
     Example: receiver worker --processes 2
     """
@@ -25,9 +26,9 @@ def worker(processes: int) -> None:
 
 @click.command()
 def scheduler() -> None:
-    """Sweep for what waits and for due retries, until SIGTERM.
+    """Sweep for what waits and is due, until SIGTERM.
 
-    One is enough; more do no harm.
+    Deliveries, their retries, and the webhooks that are to be reconciled. One is enough; more do no harm.
 
     Example: receiver scheduler
     """

@@ -64,7 +64,7 @@ class Reconciler:
         side_by_side: int = 4,
         progress: Progress = Progress(),  # noqa: B008
     ) -> list[Outcome]:
-        """Reconcile all registered webhooks in care, or these; one's failure stops no other.
+        """Reconcile all registered webhooks in care that are enabled, or these; one's failure stops no other.
 
         *since* (aware) is how far back the log is read; without it, from the last run's start with some overlap, or
         whole if there was none. With ``write=False`` nothing is written anywhere. A webhook that another run is busy
@@ -106,9 +106,9 @@ class Reconciler:
     def _webhooks(self, webhook_ids: Sequence[int] | None) -> list[Registered]:
         """Return the webhooks to reconcile, in order."""
         columns = (Webhook.id, Webhook.opencard_webhook_id, Webhook.organization_id, Webhook.organization_reference_id)
-        asked = select(*columns).where(Webhook.opencard_webhook_id.is_not(None))
-        if webhook_ids is not None:
-            asked = asked.where(Webhook.id.in_(webhook_ids))
+        # what a disabled one has refused is not wanted, unless somebody asks for it by its id
+        chosen = Webhook.enabled if webhook_ids is None else Webhook.id.in_(webhook_ids)
+        asked = select(*columns).where(Webhook.opencard_webhook_id.is_not(None), chosen)
         with self._engine.connect() as connection:
             found = [Registered(**row) for row in connection.execute(asked.order_by(Webhook.id)).mappings()]
         unknown = sorted(set(webhook_ids or ()) - {webhook.id for webhook in found})

@@ -121,7 +121,9 @@ class Session:
         except BaseException:
             self._close()
             raise
-        log.info("webhook reconciled", **asdict(outcome))
+        news = outcome.recovered or outcome.unconfirmed or outcome.unrecoverable
+        say = log.info if news else log.debug  # hundreds of quiet webhooks every few minutes say nothing
+        say("webhook reconciled", **asdict(outcome))
         return outcome
 
     def _reconcile(self, connection: Connection, webhook: Registered) -> Outcome:

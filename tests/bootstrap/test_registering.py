@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httpx
@@ -202,6 +203,23 @@ def test_a_webhook_twice_under_one_url_is_left_once(world: World) -> None:
     assert world.provider.state.webhook(first.id).enabled
     assert not world.provider.state.webhook(second.id).enabled
     assert world.bootstrap().changes == []
+
+
+def test_further_webhooks_of_an_organization_were_adopted_and_are_left_alone(world: World) -> None:
+    world.bootstrap()
+    first = world.stored()
+    second = world.store.add(
+        organization_id=first.organization_id,
+        organization_reference_id="acme",
+        authentication_type=first.authentication_type,
+        given={},
+    )
+    adopted = world.provider.state.add_webhook(
+        first.organization_id, endpoint_url(world.public_url, second.endpoint_key), active=True
+    )
+    world.store.acknowledge(second, opencard_webhook_id=adopted.id, overlap=timedelta())
+    assert world.bootstrap(prune=True).changes == []
+    assert world.provider.state.webhook(adopted.id) == adopted
 
 
 def test_a_failure_of_one_organization_does_not_stop_the_others(world: World) -> None:
