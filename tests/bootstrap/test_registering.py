@@ -205,6 +205,20 @@ def test_a_webhook_twice_under_one_url_is_left_once(world: World) -> None:
     assert world.bootstrap().changes == []
 
 
+def test_of_two_webhooks_under_one_url_the_one_that_is_known_is_kept_even_if_it_was_disabled(world: World) -> None:
+    world.bootstrap()
+    known = world.registered()
+    world.provider.state.change_webhook(known.id, enabled=False)
+    other = world.provider.state.add_webhook(
+        known.organization_id, known.url, secret=known.secret, active=True, flags=known.flags
+    )
+    assert world.bootstrap().failures == []
+    assert world.provider.state.webhook(known.id).enabled
+    assert not world.provider.state.webhook(other.id).enabled
+    assert world.stored().opencard_webhook_id == known.id
+    assert world.bootstrap().changes == []
+
+
 def test_further_webhooks_of_an_organization_were_adopted_and_are_left_alone(world: World) -> None:
     world.bootstrap()
     first = world.stored()
