@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
     from receiver.opencard.client import OpenCard
 
@@ -94,6 +95,7 @@ class Session:
         self._api = api
         self._options = options
         self._open: Connection | None = None
+        self._driver: DBAPIConnection | None = None
         self._begun: _Begun | None = None
 
     def __enter__(self) -> Self:
@@ -202,14 +204,18 @@ class Session:
     def _connection(self) -> Connection:
         if self._open is None:
             self._open = self._engine.connect()
-            self._open.detach()  # from the pool: closing it ends lock and tables
+            self._driver = self._open.connection.dbapi_connection
+            self._open.detach()  # from the pool: to close it ends lock and tables
         return self._open
 
     def _close(self) -> None:
-        if self._open is not None:
-            with suppress(SQLAlchemyError, psycopg.Error):
-                self._open.close()
-            self._open = None
+        if self._open is None:
+            return
+        with suppress(SQLAlchemyError, psycopg.Error):
+            self._open.close()
+        if self._driver is not None:
+            self._driver.close()  # SQLAlchemy forgets a detached connection, open as it is, after an interrupt
+        self._open = self._driver = None
 
     def _note_failure(self, words: str) -> None:
         if self._begun is None or self._begun.run_id is None:

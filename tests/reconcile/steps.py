@@ -131,4 +131,4 @@ def pages_asked(world: World) -> int:
 def everything(world: World) -> dict[str, list[Any]]:
     """Return what the database holds but for tokens, as it was written last."""
     tables = ("deliveries", "delivery_log", "reconcile_runs", "webhooks", "oauth_tokens", "known_events")
-    return {table: rows(world, f"SELECT xmin, * FROM receiver.{table} ORDER BY 1, 2") for table in tables}  # noqa: S608
+    return {table: rows(world, f"SELECT xmin, * FROM receiver.{table} ORDER BY 2, 3") for table in tables}  # noqa: S608

@@ -47,14 +47,6 @@ DELETED = "card_holder.deleted"
 CLEARED = "card.transaction.cleared"
 
 
-@pytest.fixture
-def acme(world: World) -> World:
-    """The organization's webhook is registered; the log has pages of seven."""
-    assert world.bootstrap().failures == []
-    world.provider.behaviour.per_page = 7
-    return world
-
-
 def anew(world: World) -> None:
     """Empty the receiver and OpenCard, and register again."""
     execute(world, f"TRUNCATE {', '.join(table.fullname for table in TABLES)} CASCADE")

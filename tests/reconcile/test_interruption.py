@@ -1,0 +1,197 @@
+"""A run may be cut off at any moment: the next one ends where an undisturbed one would have ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from sqlalchemy import event
+
+from receiver.events.process import drain
+from receiver.sandbox.provider import LogStyle
+from tests.factories import card_holder, snapshot
+from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, log, reconcile, reconciler, rows, store, tried, value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.world import World
+
+CREATED = "card_holder.created"
+CLEARED = "card.transaction.cleared"
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class Life(httpx.BaseTransport):
+    """A process that ends at its *last* step; each statement, each commit and each call of the API is one."""
+
+    def __init__(self, last: int | None) -> None:
+        self.last = last
+        self.steps = 0
+        self.ended = False
+        self._network = httpx.HTTPTransport()
+
+    def step(self) -> None:
+        self.steps += 1
+        self.ended = self.ended or self.steps == self.last
+        if self.ended:
+            raise Killed
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.step()
+        response = self._network.handle_request(request)
+        response.read()
+        self.step()
+        return response
+
+    def close(self) -> None:
+        self._network.close()
+
+
+@contextmanager
+def living(world: World, last: int | None) -> Iterator[Life]:
+    """Let what follows run in a process that ends at its *last* step."""
+    life = Life(last)
+
+    def before_statement(*_: object) -> None:
+        life.step()
+
+    def before_commit(_connection: object) -> None:
+        life.step()
+
+    event.listen(world.engine, "before_cursor_execute", before_statement)
+    event.listen(world.engine, "commit", before_commit)
+    world.transport = life
+    try:
+        yield life
+    finally:
+        world.transport = None
+        event.remove(world.engine, "before_cursor_execute", before_statement)
+        event.remove(world.engine, "commit", before_commit)
+
+
+def start_anew(world: World) -> None:
+    """OpenCard's log has lost, stored and untold attempts; the receiver has what arrived, and a forged delivery."""
+    names = "deliveries, delivery_log, reconcile_runs, known_events, oauth_tokens"
+    execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names.split(', '))}, ems.events CASCADE")
+    webhook = world.registered()
+    world.provider.state.log_of(webhook.id).entries.clear()  # type: ignore[attr-defined]
+    for number in range(4):
+        payload = card_holder(f"employee-{number}")
+        log(world, tried(CREATED, payload, 503, 200, at=ago(HOUR - number * MINUTE)))
+        if number % 2:
+            store(world, CREATED, payload, at=ago(HOUR - number * MINUTE))
+    untold = log(world, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    world.provider.behaviour.log_style = LogStyle(without_payload=frozenset(untold))
+    store(world, CREATED, card_holder("forged"), at=ago(HOUR))
+
+
+def wait_until_gone(world: World, application: str = "receiver tests") -> None:
+    """PostgreSQL takes a moment to end the sessions of a process that is gone, and with them their locks."""
+    until = time.monotonic() + 30
+    while value(
+        world,
+        "SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)"
+        " WHERE application_name = :application AND datname = current_database() AND locktype = 'advisory'",
+        application=application,
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def result(world: World) -> dict[str, list[dict[str, Any]]]:
+    """Return what a run leaves behind, without ids and times of its own."""
+    return {
+        "deliveries": rows(
+            world,
+            "SELECT event, convert_from(body, 'UTF8') AS body, source, status, confirmed_at IS NOT NULL AS confirmed"
+            " FROM receiver.deliveries ORDER BY body, source",
+        ),
+        "log": rows(
+            world, "SELECT event, response_status, unrecoverable FROM receiver.delivery_log ORDER BY attempted_at"
+        ),
+        "run": rows(
+            world,
+            "SELECT log_entries, matched, recovered, unconfirmed, unrecoverable, watermark = started_at AS proves,"
+            " since, recovered_in_all FROM receiver.reconcile_runs WHERE error IS NULL AND ended_at IS NOT NULL",
+        ),
+    }
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
+def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next_one(acme: World) -> None:
+    start_anew(acme)
+    with living(acme, None) as undisturbed:
+        reconcile(acme)
+    meant = result(acme)
+    assert (meant["run"][0]["recovered"], meant["run"][0]["unrecoverable"], meant["run"][0]["unconfirmed"]) == (2, 1, 1)
+    assert undisturbed.steps > 40
+    for last in range(1, undisturbed.steps + 1):
+        start_anew(acme)
+        with living(acme, last) as life, pytest.raises(Killed):
+            reconciler(acme).run()
+        wait_until_gone(acme)
+        assert life.ended
+        was_done = bool(rows(acme, "SELECT 1 FROM receiver.reconcile_runs WHERE watermark IS NOT NULL"))
+        if not was_done:
+            assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE source = 'log'") == 0, last
+            assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 0, last
+            reconcile(acme)
+        assert result(acme) == meant, last
+        assert reconcile(acme, since=ago(DAY)).recovered == 0
+
+
+def test_a_process_that_is_killed_while_it_reads_leaves_nothing_but_its_trace(
+    acme: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    start_anew(acme)
+    reading = tmp_path / "reading"
+    program = (
+        "import os, pathlib, sys, time\n"
+        "from datetime import timedelta\n"
+        "from receiver.db import engine_for\n"
+        "from receiver.encryption import Encryption\n"
+        "from receiver.opencard import client\n"
+        "from receiver.opencard.auth import Access\n"
+        "from receiver.reconcile.run import Reconciler\n"
+        "from receiver.settings import load_settings\n"
+        "def page(*_a, **_k):\n"
+        "    pathlib.Path(sys.argv[1]).touch()\n"
+        "    time.sleep(60)\n"
+        "client.OpenCard.page = page\n"
+        "settings = load_settings(os.environ)\n"
+        "engine = engine_for(settings.database_url, application='killed')\n"
+        "Reconciler(engine, Encryption(settings.encryption_keys), Access.of(settings), grace=timedelta(0)).run()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(reading)],
+        env={**os.environ, **acme.environment(environment)},
+        cwd=Path(__file__).parent.parent.parent,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not reading.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        (busy,) = reconciler(acme).run()
+        assert busy.error is not None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    wait_until_gone(acme, "receiver killed")
+    assert reconcile(acme).recovered == 2
+    first, second = rows(acme, "SELECT * FROM receiver.reconcile_runs ORDER BY id")
+    assert "cut off" in first["error"]
+    assert second["error"] is None
+    assert drain(acme.engine)
