@@ -227,3 +227,28 @@ def test_a_plan_shows_no_secret_value(situation: Situation, wanted: Wanted) -> N
     for row in situation.stored:
         for made in (row.credentials.basic_password, row.credentials.custom_value, row.secret):
             assert not made or made not in shown
+
+
+@given(wanted=wanteds(), told=st.sampled_from([None, "****", "••••last"]))
+def test_a_header_value_that_opencard_masks_is_known_from_what_was_registered(wanted: Wanted, told: str | None) -> None:
+    row = replace(
+        new_row(wanted, KEYS[0]),
+        opencard_webhook_id=41,
+        acknowledged=True,
+        headers={key.lower(): value for key, value in wanted.headers.items()},
+    )
+    registered = RegisteredWebhook(
+        id=41,
+        url=endpoint_url(PUBLIC_URL, KEYS[0]),
+        enabled=True,
+        active=True,
+        authentication_type=wanted.authentication_type.value,
+        flags=wanted.flags,
+    )
+    headers = tuple(Header(id=n, key=key, value=told) for n, key in enumerate(wanted.headers))
+    groups = tuple(Group(id=n, buyer_party=party) for n, party in enumerate(wanted.groups))
+    situation = Situation([row], [registered], Extras(headers, groups))
+    assert situation.plan(wanted, prune=True) == []
+    others = {key: f"{value}-changed" for key, value in wanted.headers.items()}
+    changed = situation.plan(replace(wanted, headers=others), prune=True)
+    assert [change.action for change in changed] == [Action.REPLACE_HEADER] * len(others)

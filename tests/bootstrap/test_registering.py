@@ -219,6 +219,37 @@ def test_of_two_webhooks_under_one_url_the_one_that_is_known_is_kept_even_if_it_
     assert world.bootstrap().changes == []
 
 
+def test_of_our_webhooks_that_nobody_knows_the_one_that_delivers_is_taken_over(world: World) -> None:
+    (organization,) = world.provider.state.organizations()
+    url = f"{world.public_url}/hooks/opencard/"
+    off = world.provider.state.add_webhook(organization.id, url + "a" * 43, active=True, enabled=False)
+    inactive = world.provider.state.add_webhook(organization.id, url + "b" * 43)
+    delivers = world.provider.state.add_webhook(organization.id, url + "c" * 43, active=True)
+    assert world.bootstrap().failures == []
+    assert world.stored().opencard_webhook_id == delivers.id
+    enabled = {webhook.id: webhook.enabled for webhook in world.provider.state.webhooks()}
+    assert enabled == {off.id: False, inactive.id: False, delivers.id: True}
+
+
+def test_a_webhook_that_somebody_made_anew_under_our_url_gets_our_secret(world: World) -> None:
+    world.bootstrap()
+    known = world.registered()
+    world.provider.state.remove_webhook(known.id)
+    other = world.provider.state.add_webhook(
+        known.organization_id,
+        known.url,
+        active=True,
+        flags=known.flags,
+        authentication_type="basic",
+        basic_username=known.basic_username,
+        basic_password=known.basic_password,
+    )
+    assert deliver(world) == 401
+    assert [change.action for _, change in world.bootstrap().changes] == ["update"]
+    assert world.stored().opencard_webhook_id == other.id
+    assert deliver(world) == 200
+
+
 def test_further_webhooks_of_an_organization_were_adopted_and_are_left_alone(world: World) -> None:
     world.bootstrap()
     first = world.stored()
