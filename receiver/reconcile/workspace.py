@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from sqlalchemy import text
 
-from receiver.events.catalogue import ALIASES
-from receiver.reconcile.compare import (
-    CHALLENGE,
-    Attempt,
-    Stored,
-    compare,
-    compare_without_payload,
-    event_name,
-    identify,
-)
+from receiver.events.recognize import spellings
+from receiver.reconcile.compare import Attempt, Stored, compare, compare_without_payload
+from receiver.reconcile.identity import CHALLENGE, event_name, identify, likeness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,7 +69,9 @@ FROM receiver.deliveries
 WHERE webhook_id = :webhook_id AND fingerprint IS {settled} NULL
     AND (CAST(:after AS timestamptz) IS NULL OR (received_at >= :after AND occurred_at >= :after))
 """
-_SETTLED: Final = text(f"INSERT INTO pg_temp.log_stored {_STORED.format(body='', settled='NOT')}")
+_SETTLED: Final = text(
+    f"INSERT INTO pg_temp.log_stored {_STORED.format(body='', settled='NOT')} ON CONFLICT (id) DO NOTHING"
+)
 _UNSETTLED: Final = text(_STORED.format(body="body, ", settled=""))
 # An attempt in vain to send again what is known since before the window is no event.
 _KNOWN_BEFORE: Final = text(
@@ -201,10 +194,11 @@ class Workspace:
         if since is not None and not timeless:
             after = min(since, oldest or since) - slack
         asked = {"webhook_id": webhook_id, "after": after}
-        self._connection.execute(_SETTLED, asked)
+        # The unsettled first: what is settled meanwhile is then seen twice, and counts once.
         unsettled = self._connection.execute(_UNSETTLED, asked, execution_options={"yield_per": BODIES_AT_ONCE})
         for rows in unsettled.partitions():
             self._copy(_STORED_COLUMNS, ((*row[:2], *row[3:6], identify(row.event, row.body)) for row in rows))
+        self._connection.execute(_SETTLED, asked)
         if after is not None:
             self._connection.execute(_KNOWN_BEFORE, {"webhook_id": webhook_id, "time_window": known_within})
         self._connection.execute(text("ANALYZE pg_temp.log_stored"))
@@ -247,8 +241,7 @@ class Workspace:
         return sum(each.matched for each in verdicts), sum(len(each.unrecoverable) for each in verdicts)
 
     def _unexplained(self, event: str) -> Iterator[Stored]:
-        spellings = [event, *(alias for alias, name in ALIASES.items() if name == event)]
-        for row in self._connection.execute(_UNEXPLAINED, {"events": spellings}):
+        for row in self._connection.execute(_UNEXPLAINED, {"events": spellings(event)}):
             yield Stored(*row)
 
     def _note(self, verdicts: Sequence[Verdict]) -> None:
@@ -261,14 +254,3 @@ class Workspace:
         with driver.cursor() as cursor, cursor.copy(f"COPY pg_temp.{table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-
-
-def likeness(entry: LogEntry, fingerprint: bytes | None) -> bytes:
-    """Return what is equal in two sights of one entry: its id, or without one what it says, whatever the spelling."""
-    if entry.id is not None:
-        said: tuple[object, ...] = ("id", entry.id)
-    elif entry.event:
-        said = ("entry", entry.event, entry.response_status, entry.attempted_at, (fingerprint or b"").hex())
-    else:
-        said = ("item", entry.item.hex())
-    return hashlib.sha256(msgspec.json.encode(said)).digest()
