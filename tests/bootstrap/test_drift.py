@@ -232,6 +232,18 @@ def test_when_only_opencards_end_fails_it_says_so_and_a_later_run_asks_again(
     assert deliver(world) == 200
 
 
+def test_a_url_that_is_mended_but_whose_challenge_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.bootstrap()
+    world.provider.state.change_webhook(world.registered().id, url="https://elsewhere.example/")
+    monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
+    (failure,) = world.bootstrap().failures
+    assert "though our own end answers its challenge" in failure.error
+    monkeypatch.undo()
+    assert world.bootstrap().failures == []
+    assert world.registered().active
+    assert deliver(world) == 200
+
+
 def test_a_new_public_url_is_registered_on_the_same_webhooks(world: World, public_url: str) -> None:
     world.bootstrap()
     before = world.registered()
