@@ -3,6 +3,7 @@
 - ``run``        ``Reconciler``: all webhooks, or some, side by side
 - ``session``    one webhook after another: lock, read, compare, write
 - ``compare``    what is missing, confirmed, unrecoverable: pure
+- ``identity``   when a delivery and an attempt tell of the same, by value
 - ``workspace``  where log and deliveries lie side by side
 - ``write``      what comes of it, in one transaction
 - ``runs``       the rows that say what was proven

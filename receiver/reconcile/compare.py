@@ -10,23 +10,18 @@ arrived (``events.retries``): of a card holder, or more than a day later. Else i
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.events.card_holder_history import TIME_COLUMNS
-from receiver.events.catalogue import canonical_name
-from receiver.events.recognize import UNREADABLE
 from receiver.events.retries import WINDOW
-from receiver.events.understand import fingerprint
+from receiver.reconcile.identity import event_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-CHALLENGE: Final = "challenge"
-"""OpenCard names this in X-Event when it asks whether an endpoint is ours; an attempt of it delivers nothing."""
 TOLERANCE: Final = timedelta(minutes=5)
 """By how much an attempt without a payload and the delivery that it may have brought may be apart."""
 _UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
@@ -66,20 +61,6 @@ class Verdict:
     """Deliveries that are proven to be in the log now, and were not before."""
     unrecoverable: list[Attempt] = field(default_factory=list)
     """An attempt of each occurrence that is missing and cannot be recovered."""
-
-
-def event_name(event: str) -> str:
-    """Return the name by which an event is compared: the catalogue's, or as it came."""
-    return canonical_name(event) or event
-
-
-def identify(event: str, body: bytes) -> bytes:
-    """Return the fingerprint of an event as it came: by value, or of a body that is no JSON, by its bytes."""
-    name = event_name(event)
-    try:
-        return fingerprint(name, body)
-    except UNREADABLE:
-        return hashlib.sha256(b"bytes\0" + name.encode() + b"\0" + body).digest()
 
 
 def compare(event: str, attempts: Sequence[Attempt], stored: Sequence[Stored]) -> Verdict:

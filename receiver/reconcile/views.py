@@ -48,7 +48,9 @@ SELECT
     state.opencard_webhook_id,
     state.organization_reference_id,
     hours.hour,
-    least(state.checked_until, hours.hour + interval '1 hour') AS checked_until,
+    CASE
+        WHEN state.checked_until IS NOT NULL THEN least(state.checked_until, hours.hour + interval '1 hour')
+    END AS checked_until,
     coalesce(told.log_entries, 0) AS log_entries,
     coalesce(kept.stored, 0) AS stored,
     coalesce(kept.recovered, 0) AS recovered,

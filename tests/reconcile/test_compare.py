@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.reconcile.compare import Attempt, Stored, Verdict, compare, compare_without_payload, identify
+from receiver.reconcile.compare import Attempt, Stored, Verdict, compare, compare_without_payload
+from receiver.reconcile.identity import identify
 
 NOON = datetime(2026, 1, 12, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

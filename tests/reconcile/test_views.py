@@ -1,0 +1,148 @@
+"""Is anything undelivered? One query says it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from receiver.reconcile.views import COMPLETENESS, RECONCILE_STATE
+from receiver.sandbox.provider import ApiFault, LogStyle
+from tests.factories import card_holder, snapshot
+from tests.reconcile.losing import take_into_care
+from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, log, mend, reconcile, reconciler, rows, store, tried
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tests.world import World
+
+CREATED = "card_holder.created"
+CLEARED = "card.transaction.cleared"
+INCOMPLETE = "SELECT * FROM receiver.completeness WHERE NOT complete ORDER BY hour"
+
+
+def state(world: World) -> dict[str, Any]:
+    (row,) = rows(world, "SELECT * FROM receiver.reconcile_state")
+    return row
+
+
+def hour_of(world: World, span: timedelta) -> dict[str, Any]:
+    query = "SELECT * FROM receiver.completeness WHERE hour = date_trunc('hour', CAST(:at AS timestamptz), 'UTC')"
+    (row,) = rows(world, query, at=ago(span))
+    return row
+
+
+@pytest.mark.parametrize("view", [RECONCILE_STATE, COMPLETENESS], ids=["reconcile_state", "completeness"])
+def test_a_view_is_the_one_that_the_code_defines(engine: Engine, view: str) -> None:
+    name = view.split("VIEW receiver.")[1].split(maxsplit=1)[0]
+    with engine.connect() as connection:
+        connection.execute(text(view.replace(f"VIEW receiver.{name}", f"VIEW receiver.copy_of_{name}")))
+        migrated, defined = connection.execute(
+            text(
+                f"SELECT pg_get_viewdef('receiver.{name}'::regclass),"
+                f" pg_get_viewdef('receiver.copy_of_{name}'::regclass)"
+            )
+        ).one()
+        connection.rollback()
+    assert migrated == defined
+
+
+def test_what_was_never_checked_is_not_complete(acme: World) -> None:
+    incomplete = rows(acme, INCOMPLETE)
+    assert len(incomplete) == 8 * 24 + 1
+    assert {row["checked_until"] for row in incomplete} == {None}
+    assert (state(acme)["checked_until"], state(acme)["last_error"]) == (None, None)
+
+
+def test_after_a_run_every_hour_is_complete(acme: World) -> None:
+    store(acme, CREATED, card_holder("stored"), at=ago(3 * HOUR))
+    log(acme, tried(CREATED, card_holder("stored"), 503, 200, at=ago(3 * HOUR)))
+    log(acme, tried(CREATED, card_holder("lost"), 503, at=ago(3 * HOUR)))
+    outcome = mend(acme)
+    assert rows(acme, INCOMPLETE) == []
+    hour = hour_of(acme, 3 * HOUR)
+    assert (hour["organization_reference_id"], hour["opencard_webhook_id"]) == ("acme", outcome.opencard_webhook_id)
+    counts = ("log_entries", "stored", "recovered", "unconfirmed", "unrecoverable")
+    assert [hour[name] for name in counts] == [3, 2, 1, 0, 0]
+    assert hour["checked_until"] == hour["hour"] + HOUR
+
+
+def test_a_run_that_does_not_reach_back_completes_nothing(acme: World) -> None:
+    log(acme, *(tried(CREATED, card_holder(f"employee-{n}"), 503, at=ago(2 * DAY - n * HOUR)) for n in range(40)))
+    reconcile(acme, since=ago(DAY))
+    assert len(rows(acme, INCOMPLETE)) == 8 * 24 + 1
+
+
+def test_what_arrives_after_the_check_is_not_complete_until_the_next(acme: World) -> None:
+    reconcile(acme)
+    assert rows(acme, INCOMPLETE) == []
+    execute(acme, "UPDATE receiver.reconcile_runs SET watermark = now() - interval '3 hours'")
+    hours = [row["hour"] for row in rows(acme, INCOMPLETE)]
+    assert 2 <= len(hours) <= 4
+    reconcile(acme)
+    assert rows(acme, INCOMPLETE) == []
+
+
+def test_an_hour_of_which_something_cannot_be_recovered_is_not_complete(acme: World) -> None:
+    ids = log(acme, tried(CLEARED, snapshot("cleared"), 503, 503, at=ago(5 * HOUR)))
+    acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
+    reconcile(acme)
+    (incomplete,) = rows(acme, INCOMPLETE)
+    assert incomplete == hour_of(acme, 5 * HOUR)
+    assert (incomplete["log_entries"], incomplete["unrecoverable"], incomplete["stored"]) == (2, 1, 0)
+    assert state(acme)["unrecoverable"] == 1
+
+
+def test_what_the_log_lacks_is_told_by_hour_and_webhook(acme: World) -> None:
+    store(acme, CREATED, card_holder("forged"), at=ago(5 * HOUR))
+    store(acme, CREATED, card_holder("new"), at=ago(MINUTE))
+    reconcile(acme)
+    assert (hour_of(acme, 5 * HOUR)["unconfirmed"], hour_of(acme, timedelta())["unconfirmed"]) == (1, 0)
+    assert state(acme)["unconfirmed"] == 1
+
+
+def test_the_state_of_a_webhook_adds_up_what_was_recovered_and_tells_the_last_error(acme: World) -> None:
+    for number in range(3):
+        log(acme, tried(CREATED, card_holder(f"employee-{number}"), 503, at=ago(HOUR)))
+        reconcile(acme, since=ago(DAY))
+        reconcile(acme)
+    sound = state(acme)
+    assert (sound["recovered"], sound["last_error"]) == (3, None)
+    assert sound["checked_until"] == sound["last_started_at"]
+    acme.provider.faults.add(ApiFault.answers(404, path="/events$"))
+    reconciler(acme).run()
+    failed = state(acme)
+    assert "answers 404" in failed["last_error"]
+    assert failed["last_started_at"] > sound["last_started_at"]
+    same = ("checked_until", "recovered", "unconfirmed", "unrecoverable")
+    assert [failed[name] for name in same] == [sound[name] for name in same]
+    reconcile(acme)
+    assert state(acme)["last_error"] is None
+
+
+def test_each_webhook_has_rows_of_its_own(acme: World) -> None:
+    take_into_care(acme, "globex")
+    ids = [row["id"] for row in rows(acme, "SELECT id FROM receiver.webhooks ORDER BY id")]
+    reconciler(acme).run(ids[1:])
+    assert {row["organization_reference_id"] for row in rows(acme, INCOMPLETE)} == {"acme"}
+    states = rows(
+        acme, "SELECT webhook_id, checked_until IS NULL AS unchecked FROM receiver.reconcile_state ORDER BY 1"
+    )
+    assert [(row["webhook_id"], row["unchecked"]) for row in states] == [(ids[0], True), (ids[1], False)]
+
+
+def test_two_hundred_quiet_webhooks_are_reconciled_in_seconds(acme: World) -> None:
+    take_into_care(acme, *(f"organization-{number}" for number in range(199)))
+    reconciler(acme).run()
+    outcomes = reconciler(acme).run()
+    assert (len(outcomes), {outcome.error for outcome in outcomes}) == (200, {None})
+    (took,) = rows(
+        acme,
+        "SELECT extract(epoch FROM max(ended_at) - min(started_at)) AS seconds"
+        " FROM (SELECT * FROM receiver.reconcile_runs ORDER BY id DESC LIMIT 200) AS run",
+    )
+    assert took["seconds"] < 30
+    assert rows(acme, INCOMPLETE) == []
