@@ -192,6 +192,28 @@ def test_a_webhook_that_is_gone_at_opencard_is_made_again_under_its_secret(world
     assert deliver(world) == 200
 
 
+class ForgetfulList(httpx.BaseTransport):
+    """The network to an API whose list of webhooks is empty, though each can be asked for."""
+
+    def __init__(self) -> None:
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/webhooks"):
+            return httpx.Response(200, json={"data": [], "last_page": 1, "total": 0})
+        return self._network.handle_request(request)
+
+    def close(self) -> None:
+        self._network.close()
+
+
+def test_a_webhook_that_a_list_lacks_is_asked_for_before_it_counts_as_gone(world: World) -> None:
+    world.bootstrap()
+    world.transport = ForgetfulList()
+    assert world.bootstrap().changes == []
+    assert len(world.provider.state.webhooks()) == 1
+
+
 def test_a_webhook_twice_under_one_url_is_left_once(world: World) -> None:
     world.bootstrap()
     first = world.registered()
