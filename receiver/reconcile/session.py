@@ -125,7 +125,8 @@ class Session:
             raise
         news = outcome.recovered or outcome.unconfirmed or outcome.unrecoverable
         say = log.info if news else log.debug  # hundreds of quiet webhooks every few minutes say nothing
-        say("webhook reconciled", **asdict(outcome))
+        checked_until = outcome.checked_until and outcome.checked_until.isoformat()
+        say("webhook reconciled", **{**asdict(outcome), "checked_until": checked_until})
         return outcome
 
     def _reconcile(self, connection: Connection, webhook: Registered) -> Outcome:

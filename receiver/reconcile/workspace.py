@@ -88,6 +88,7 @@ JOIN receiver.known_events AS known ON known.fingerprint = attempt.fingerprint
 JOIN receiver.deliveries AS delivery ON delivery.id = ANY(known.delivery_ids) AND delivery.webhook_id = :webhook_id
 WHERE delivery.occurred_at BETWEEN attempt.begun - CAST(:time_window AS interval)
     AND attempt.begun + CAST(:time_window AS interval)
+ON CONFLICT (id) DO NOTHING
 """
 )
 _ATTEMPTS: Final = text(

@@ -68,7 +68,6 @@ def test_a_hundred_thousand_entries_are_reconciled_within_300_megabytes(
             text=True,
             check=True,
         ).stdout.split()
-        print(said)
         assert int(said[-3]) == (ENTRIES if recovered else int(said[-3]))
         assert int(said[-2]) == recovered
         assert int(said[-1]) / 1024 < MOST_MEGABYTES
