@@ -134,7 +134,7 @@ def _reconcile(servers: LocalServers, settings: Settings) -> list[Outcome]:
         Access.of(settings),
         grace=timedelta(seconds=settings.reconcile_grace),
     )
-    outcomes = reconciler.run()
+    outcomes = sorted(reconciler.run(), key=lambda outcome: outcome.organization_reference_id)
     with closing(connect(settings.redis_url)) as redis:
         wake_worker(redis)
     return outcomes
