@@ -402,6 +402,13 @@ def test_a_webhook_that_is_not_registered_yet_is_left_out(acme: World) -> None:
     assert [outcome.webhook_id for outcome in reconciler(acme).run()] == ids[1:]
 
 
+def test_a_webhook_that_is_disabled_here_is_reconciled_only_when_it_is_asked_for(acme: World) -> None:
+    execute(acme, "UPDATE receiver.webhooks SET enabled = false")
+    assert reconciler(acme).run() == []
+    (outcome,) = reconciler(acme).run([acme.stored().id])
+    assert outcome.error is None
+
+
 def test_progress_is_told_webhook_by_webhook(acme: World) -> None:
     others(acme, "globex", "initech")
     told: list[object] = []
