@@ -107,11 +107,14 @@ def test_a_recovered_delivery_says_that_it_came_from_the_log(acme: World) -> Non
 
 
 def test_the_oldest_of_what_is_missing_is_processed_first(acme: World) -> None:
-    for minutes in (3, 9, 1, 6):
+    for minutes in (3, 9, 1, 6, 2, 8, 5, 4, 7):
         log(acme, tried(CREATED, card_holder(f"employee-{minutes}"), 503, at=ago(minutes * MINUTE)))
-    mend(acme)
+    reconcile(acme)
+    times = [row["occurred_at"] for row in rows(acme, "SELECT occurred_at FROM receiver.deliveries ORDER BY id")]
+    assert times == sorted(times)  # which is the order in which they are claimed, batch after batch
+    assert drain(acme.engine)
     told = rows(acme, "SELECT card_holder_reference_id AS who FROM ems.events ORDER BY position")
-    assert [row["who"] for row in told] == [f"employee-{minutes}" for minutes in (9, 6, 3, 1)]
+    assert [row["who"] for row in told] == [f"employee-{minutes}" for minutes in range(9, 0, -1)]
 
 
 def test_bytes_that_postgresql_refuses_as_text_come_back_as_they_are(acme: World) -> None:
