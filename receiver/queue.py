@@ -57,6 +57,17 @@ def wake_worker(redis: Redis) -> bool:
     return True
 
 
+def wake_worker_if_possible(redis_url: str) -> bool:
+    """Wake a worker and return whether Redis was there to do so; the scheduler's sweep finds what waits anyway."""
+    with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
+        try:
+            wake_worker(redis)
+        except RedisError as error:
+            log.warning("worker not woken; the sweep will", error=type(error).__name__)
+            return False
+    return True
+
+
 def worker_is_awake(redis: Redis) -> None:
     """Let the next delivery enqueue a job again; called by the job before it looks for work. Raises ``RedisError``."""
     redis.delete(WAITING)

@@ -11,7 +11,7 @@ import click
 
 from receiver.bootstrap.desired import read_configuration
 from receiver.bootstrap.run import Bootstrap, Options, Result, as_fields
-from receiver.cli.output import json_option, print_json, print_rows, progress_bar, words
+from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.logs import configure_logs
@@ -123,18 +123,14 @@ def _difference(difference: Difference) -> str:
 
 def _summary(result: Result, *, planned: bool) -> str:
     touched = len({organization.id for organization, _ in result.changes})
-    said = [_count(result.organizations, "organization")]
+    said = [counted(result.organizations, "organization")]
     if result.left_out:
         said.append(f"{result.left_out} left out")
     if result.changes:
         verb = "to make" if planned else "made"
-        said.append(f"{_count(len(result.changes), 'change')} {verb} for {_count(touched, 'organization')}")
+        said.append(f"{counted(len(result.changes), 'change')} {verb} for {counted(touched, 'organization')}")
     if result.failures:
         said.append(f"{len(result.failures)} failed")
     if not result.drift:
         said.append("all as wanted")
     return ", ".join(said)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -84,6 +84,11 @@ def progress_bar() -> Iterator[Progress]:
         )
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things, *what* in the singular."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def words(value: object) -> str:
     """Return *value* as people read it."""
     match value:

@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
-from redis import RedisError
 
 from receiver.bootstrap.desired import nearest
-from receiver.cli.output import json_option, print_json, print_rows, progress_bar, words
+from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.cli.parameters import DURATION
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import list_webhooks
@@ -20,7 +19,7 @@ from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
-from receiver.queue import SHORT_TIMEOUT, connect, wake_worker
+from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.settings import REQUIRED_FOR_API, load_settings
 
@@ -66,8 +65,9 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
             )
     finally:
         engine.dispose()
-    if not dry_run and any(outcome.recovered for outcome in outcomes):
-        _wake(settings.redis_url)
+    recovered = not dry_run and any(outcome.recovered for outcome in outcomes)
+    if recovered and not wake_worker_if_possible(settings.redis_url):
+        click.echo("Redis is away, so no worker was woken; what was recovered is processed once it is back", err=True)
     if as_json:
         print_json(outcomes)
     else:
@@ -91,16 +91,6 @@ def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | No
 
 def _needs_a_person(outcome: Outcome) -> bool:
     return bool(outcome.error or outcome.unconfirmed or outcome.unrecoverable)
-
-
-def _wake(redis_url: str) -> None:
-    redis = connect(redis_url, timeout=SHORT_TIMEOUT)
-    try:
-        wake_worker(redis)
-    except RedisError:
-        click.echo("Redis is away, so no worker was woken; what was recovered is processed once it is back", err=True)
-    finally:
-        redis.close()
 
 
 def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
@@ -129,9 +119,9 @@ def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
 def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
     """Return one line: what was read, and what is to be known of it."""
     recovered = sum(outcome.recovered for outcome in outcomes)
-    said = [f"{_count(len(outcomes), 'webhook')} compared with the log"]
+    said = [f"{counted(len(outcomes), 'webhook')} compared with the log"]
     if recovered:
-        said.append(f"{_count(recovered, 'event')} {'to recover' if planned else 'recovered'}")
+        said.append(f"{counted(recovered, 'event')} {'to recover' if planned else 'recovered'}")
     for what in ("unconfirmed", "unrecoverable"):
         number = sum(getattr(outcome, what) for outcome in outcomes)
         if number:
@@ -143,7 +133,3 @@ def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
     if not planned and not any(map(_needs_a_person, outcomes)) and len(checked) == len(outcomes):
         said.append(f"complete up to {words(min(checked))}")
     return ", ".join(said)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from redis import RedisError
 
 from receiver.bootstrap.desired import nearest
 from receiver.bootstrap.rotation import Rotation
@@ -25,7 +24,7 @@ from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.ops.send_test import Patience, SendTest
 from receiver.ops.sent_test import Report, as_fields
-from receiver.queue import SHORT_TIMEOUT, connect, wake_worker
+from receiver.queue import wake_worker_if_possible
 from receiver.settings import REQUIRED_FOR_API, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ def test_command(event: str, organization: str | None, webhook_id: int | None, t
             ground.encryption,
             ground.access,
             ground.settings.public_url,
-            wake_worker=lambda: _wake(ground.settings.redis_url),
+            wake_worker=lambda: wake_worker_if_possible(ground.settings.redis_url),
         )
         report = sending.run(chosen[0], event, Patience.of(timeout))
     if as_json:
@@ -184,13 +183,6 @@ def test_command(event: str, organization: str | None, webhook_id: int | None, t
         _print(report)
     if report.understood is None:
         sys.exit(1)
-
-
-def _wake(redis_url: str) -> None:
-    redis = connect(redis_url, timeout=SHORT_TIMEOUT)
-    with suppress(RedisError):  # the scheduler's sweep finds what waits
-        wake_worker(redis)
-    redis.close()
 
 
 def _print(report: Report) -> None:

@@ -120,6 +120,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
                 "opencard_webhook_id": "at OpenCard",
                 "authentication_type": "authentication",
                 "enabled": "enabled",
+                "active": "active",
                 "url": "url",
             },
             empty="no webhook in care; receiver webhooks adopt takes one",

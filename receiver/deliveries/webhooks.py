@@ -112,6 +112,7 @@ PUBLIC_COLUMNS: Final = (
     Webhook.endpoint_key,
     Webhook.authentication_type,
     Webhook.enabled,
+    Webhook.active,
     Webhook.previous_secret_expires_at,
     Webhook.created_at,
     Webhook.updated_at,

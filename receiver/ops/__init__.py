@@ -1,1 +1,9 @@
-"""Operations: what the people who run the service look at and do."""
+"""Operations: what the people who run the service look at and do.
+
+- ``health``     ``/healthz`` and ``/readyz``
+- ``status``     how the service stands; ``metrics`` says the same to Prometheus
+- ``doctor``     is everything as it should be? With ``doctor_findings``, ``doctor_stores``, ``doctor_opencard``
+- ``send_test``  has OpenCard send a test delivery; ``sent_test`` reports it
+- ``keys``       everything secret under the newest key
+- ``models``     the operators' doings
+"""

@@ -8,6 +8,8 @@
 - ``write``      what comes of it, in one transaction
 - ``runs``       the rows that say what was proven
 - ``outcome``    what a run found and did
+- ``due``        when each webhook's turn is: pure
+- ``schedule``   the job that runs what is due
 - ``models``     the mirror of the log, and the runs
 - ``views``      how complete the deliveries are, for one query
 """

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -17,7 +16,7 @@ from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
 from receiver.events.process import stop_requested
 from receiver.opencard.auth import Access
-from receiver.queue import connect, wake_worker
+from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.due import LOOK_BACK, is_due, reach
 from receiver.reconcile.run import Reconciler
 from receiver.settings import REQUIRED, REQUIRED_FOR_API, load_settings
@@ -93,7 +92,7 @@ def reconcile_due() -> None:
             engine,
             reconciler,
             interval=timedelta(seconds=settings.reconcile_interval),
-            wake=lambda: _wake(settings.redis_url),
+            wake=lambda: wake_worker_if_possible(settings.redis_url),
             stop=stop_requested.is_set,
         )
     except ReceiverError as error:
@@ -147,13 +146,3 @@ def _next(connection: Connection, interval: timedelta, begun: Collection[int]) -
         )
         for row in checked
     }
-
-
-def _wake(redis_url: str) -> None:
-    redis = connect(redis_url)
-    try:
-        wake_worker(redis)
-    except RedisError as error:
-        log.warning("worker not woken; the sweep will", error=type(error).__name__)
-    finally:
-        redis.close()

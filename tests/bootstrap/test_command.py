@@ -145,6 +145,21 @@ def test_two_hundred_organizations_are_registered_and_a_second_run_writes_nothin
     assert "receipt_fetched no → yes" in checked.stdout
 
 
+def test_the_list_of_webhooks_says_which_are_active(
+    world: World, run: Callable[..., Result], environment: dict[str, str]
+) -> None:
+    def listed() -> list[Any]:
+        result = CliRunner(env=world.environment(environment)).invoke(main, ["webhooks", "list", "--json"])
+        return [row["active"] for row in document(result)]
+
+    run()
+    assert listed() == [True]
+    world.provider.state.change_webhook(world.registered().id, active=False)
+    world.public_url = "http://127.0.0.1:1"  # out of reach, so that it stays inactive
+    assert run().exit_code == 1
+    assert listed() == [False]
+
+
 def test_lists_that_change_their_order_on_every_page_lose_nobody(world: World, run: Callable[..., Result]) -> None:
     world.add_organizations(*(f"org-{number:02}" for number in range(11)))
     world.provider.behaviour.before_page = lambda _path, page: world.provider.state.shuffle(page)
