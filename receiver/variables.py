@@ -1,0 +1,178 @@
+"""Reading the value of one environment variable: each parser returns it, or raises ``ValueError`` with what is wrong.
+
+Their errors never repeat the value where it can hold a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+import psycopg
+from cryptography.fernet import Fernet
+from fsspec import available_protocols
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+E = TypeVar("E", bound=StrEnum)
+
+MINIMUM_SECRET_KEY_LENGTH: Final = 32
+SHORTEST_RETENTION_DAYS: Final = 14
+"""Reconciling looks back a week: what it compares must still be there."""
+
+
+def database_url(text: str) -> str:
+    """Return the URL under the driver this service uses; ``postgres://`` is what many platforms hand out."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("not a database URL; it looks like postgresql://user:password@host:5432/name") from None
+    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ValueError(f"{url.drivername}:// is not PostgreSQL; use postgresql://user:password@host:5432/name")
+    try:
+        conninfo_to_dict(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    except psycopg.ProgrammingError:
+        raise ValueError("PostgreSQL's client library does not take it; check the options behind its ?") from None
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def redis_url(text: str) -> str:
+    """Return the URL of a Redis or Valkey."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("not a Redis URL; it looks like redis://host:6379/0")
+    return text
+
+
+def public_url(text: str) -> str:
+    """Return an address that others call, without the slash at its end: HTTPS, unless it is loopback."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{text!r} is not a web address; it looks like https://hooks.example.com")
+    if not _can_be_called(parts.hostname) or any(character <= " " for character in text):
+        raise ValueError(f"{text!r} is not an address that can be called; it looks like https://hooks.example.com")
+    if parts.username or parts.password:
+        raise ValueError("it has a user or password in it; give the address without")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{text!r} has a query or fragment; give the address without")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(f"{text!r} is not HTTPS; only a loopback address may do without")
+    return text.rstrip("/")
+
+
+def _split(text: str) -> SplitResult | None:
+    """Return the parts of a URL, or ``None`` when it is none; ``urlsplit`` looks at the port only when asked for it."""
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises
+    except ValueError:
+        return None
+    return parts
+
+
+def _can_be_called(hostname: str) -> bool:
+    try:
+        hostname.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def encryption_keys(text: str) -> tuple[str, ...]:
+    """Return Fernet keys, newest first."""
+    keys = tuple(key.strip() for key in text.split(",") if key.strip())
+    if not keys:
+        raise ValueError("no key in it")
+    for number, key in enumerate(keys, start=1):
+        try:
+            Fernet(key)
+        except ValueError:
+            raise ValueError(f"key {number} of {len(keys)} is not a Fernet key (32 bytes, URL-safe base64)") from None
+    return keys
+
+
+def secret_key(text: str) -> str:
+    """Return what signs sessions."""
+    if len(text) < MINIMUM_SECRET_KEY_LENGTH:
+        raise ValueError(f"shorter than {MINIMUM_SECRET_KEY_LENGTH} characters")
+    return text
+
+
+def whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """Return a parser of whole numbers within bounds, both inclusive."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number") from None
+        if number < lowest or (highest is not None and number > highest):
+            bounds = f"at least {lowest}" if highest is None else f"between {lowest} and {highest}"
+            raise ValueError(f"{number} is out of range; it must be {bounds}")
+        return number
+
+    return parse
+
+
+def one_of(choices: type[E]) -> Callable[[str], E]:
+    """Return a parser of words, whatever their case."""
+
+    def parse(text: str) -> E:
+        try:
+            return choices(text.lower())
+        except ValueError:
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}") from None
+
+    return parse
+
+
+def log_level(text: str) -> str:
+    """Return the name of one of the logging module's levels."""
+    level = text.upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ValueError(f"{text!r} is none of DEBUG, INFO, WARNING, ERROR")
+    return level
+
+
+def days_kept(text: str) -> int:
+    """Return after how many days something may be deleted; 0 keeps it for ever."""
+    days = whole_number(0)(text)
+    if 0 < days < SHORTEST_RETENTION_DAYS:
+        raise ValueError(
+            f"{days} is too short: reconciling looks back a week; at least {SHORTEST_RETENTION_DAYS}, or 0 for ever"
+        )
+    return days
+
+
+def files_url(text: str) -> str:
+    """Return a folder's path, or a URL that fsspec knows how to write to."""
+    if "://" not in text:
+        return text
+    protocol = text.partition("://")[0]
+    if protocol not in available_protocols():
+        raise ValueError(f"{protocol}:// is no kind of storage that is known; give a folder, or s3://bucket/prefix")
+    return text
+
+
+def web_address(text: str) -> str:
+    """Return an HTTP address that may bear credentials, as a Sentry DSN does."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not a web address; it looks like https://key@host/1")
+    return text
