@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import drain, intake, latency, reconcile
-from bench.report import keep, show
+from bench.publish import publish
+from bench.report import RESULTS, keep, show
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat
 
@@ -31,13 +32,12 @@ def main(names: tuple[str, ...], rounds: int) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    reports = []
     for name in names or tuple(BENCHMARKS):
         with Progress(console=console, transient=True) as progress:
             report = BENCHMARKS[name](rounds, progress)
         show(console, report)
-        reports.append(report)
-    console.print(f"The numbers of each round are in {keep(reports)}", soft_wrap=True)
+        keep(name, report)
+    console.print(f"The ratios are in {publish(tuple(BENCHMARKS))}; each round's numbers in {RESULTS}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,12 @@ def run(rounds: int, progress: Progress) -> Report:
             progress.advance(task)
     return Report(
         "Reconcile: entries of the delivery log",
-        [Row(name, {"entries per second": figures}) for name, figures in rates.items()],
+        [
+            Row(name, {"entries per second": figures}, beside="" if name == LIMIT else LIMIT)
+            for name, figures in rates.items()
+        ],
         [Target("first run / fetch and parse", ratio(rates[FIRST], rates[LIMIT]), 0.25)],
+        settings=f"{ENTRIES:,} entries.",
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RESULTS: Final = Path(__file__).parent / "results"
-"""Where each run's numbers are kept; ignored by git."""
+"""Where the numbers of each benchmark's last run are kept; ignored by git."""
 
 Rounds = list[float]
 """A figure of each round, in order."""
@@ -30,15 +30,32 @@ class Row:
 
     name: str
     figures: dict[str, Rounds]
+    beside: str = ""
+    """The row that this one is compared with; it is itself compared with none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio of medians that is to be reached."""
+    """A ratio of medians that is to be reached: a least, or a most."""
 
     name: str
     ratio: float
-    at_least: float
+    at_least: float | None = None
+    at_most: float | None = None
+    if_missed: str = ""
+    """Why it may be missed, what was tried, and what it would take."""
+
+    @property
+    def met(self) -> bool:
+        """Whether it is within its bounds."""
+        enough = self.at_least is None or self.ratio >= self.at_least
+        return enough and (self.at_most is None or self.ratio <= self.at_most)
+
+    @property
+    def wanted(self) -> str:
+        """The bounds in words."""
+        bounds = [("at least", self.at_least), ("at most", self.at_most)]
+        return ", ".join(f"{words} {bound:.2f}" for words, bound in bounds if bound is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,16 @@ class Report:
     title: str
     rows: list[Row]
     targets: list[Target] = field(default_factory=list)
+    settings: str = ""
+    """What it was run with, in a sentence: numbers of connections, workers, rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A report, and when it was made, in UTC."""
+
+    at: datetime
+    report: Report
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -73,19 +100,27 @@ def show(console: Console, report: Report) -> None:
     console.print(_targets(report), highlight=False, soft_wrap=True, end="\n\n")
 
 
-def keep(reports: Sequence[Report]) -> Path:
-    """Write the numbers of a run as JSON and return the file."""
+def keep(name: str, report: Report) -> None:
+    """Write the numbers of a benchmark's run as JSON, in place of those of its run before."""
     RESULTS.mkdir(exist_ok=True)
-    now = datetime.now(UTC)
-    file = RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
-    file.write_text(json.dumps({"at": now.isoformat(), "reports": [asdict(report) for report in reports]}, indent=2))
-    return file
+    kept = Kept(datetime.now(UTC), report)
+    (RESULTS / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
+
+
+def last_kept(name: str) -> Kept | None:
+    """Return the numbers of a benchmark's last run, or ``None`` when it was never run here."""
+    file = RESULTS / f"{name}.json"
+    return msgspec.json.decode(file.read_bytes(), type=Kept) if file.exists() else None
+
+
+def spread(rounds: Rounds) -> float:
+    """Return how far the farthest round is from the median, in parts of it."""
+    middle = median(rounds)
+    return max(middle - min(rounds), max(rounds) - middle) / middle
 
 
 def _figure(rounds: Rounds) -> str:
-    middle = median(rounds)
-    spread = max(middle - min(rounds), max(rounds) - middle) / middle
-    return f"{_number(middle)} [dim]±{spread:.0%}[/dim]"
+    return f"{_number(median(rounds))} [dim]±{spread(rounds):.0%}[/dim]"
 
 
 def _number(value: float) -> str:
@@ -95,6 +130,6 @@ def _number(value: float) -> str:
 def _targets(report: Report) -> str:
     lines = ["median of the rounds, and how far the farthest round is from it"]
     for target in report.targets:
-        verdict = "[green]met[/green]" if target.ratio >= target.at_least else "[red]missed[/red]"
-        lines.append(f"{target.name}: {target.ratio:.2f}, wanted at least {target.at_least:.2f}: {verdict}")
+        verdict = "[green]met[/green]" if target.met else "[red]missed[/red]"
+        lines.append(f"{target.name}: {target.ratio:.2f}, wanted {target.wanted}: {verdict}")
     return "\n".join(lines)

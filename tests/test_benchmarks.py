@@ -1,0 +1,63 @@
+"""What the benchmarks publish says what was measured, as ratios alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import publish, report
+from bench.report import Report, Row, Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REPORT = Report(
+    "Something: how fast",
+    [
+        Row("ours", {"per second": [400.0, 500.0, 410.0]}, beside="limit"),
+        Row("limit", {"per second": [1000.0, 1025.0, 2000.0]}),
+    ],
+    [
+        Target("ours / limit", 0.4, at_least=0.5, if_missed="It would take another kind of lock."),
+        Target("p99 / p50", 3.0, at_most=4.0),
+    ],
+    settings="32 connections.",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(publish, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_the_page_tells_ratios_and_no_rate_of_this_machine(folder: Path) -> None:
+    report.keep("something", REPORT)
+    page = publish.publish(["something"]).read_text()
+    assert "| ours | 0.4 ±22% | limit |" in page
+    assert "| limit | 1 ±95% |  |" in page
+    assert "32 connections." in page
+    assert "410" not in page + (folder / "something.svg").read_text()
+
+
+def test_the_page_says_what_is_missed_and_why(folder: Path) -> None:
+    del folder
+    report.keep("something", REPORT)
+    page = publish.publish(["something"]).read_text()
+    assert "ours / limit: **0.40**, wanted at least 0.50: **missed**.\n  It would take another kind of lock." in page
+    assert "p99 / p50: **3.00**, wanted at most 4.00: met." in page
+
+
+def test_a_benchmark_that_was_not_run_is_named(folder: Path) -> None:
+    del folder
+    assert "Not run here yet: `python -m bench other`" in publish.publish(["other"]).read_text()
+
+
+def test_the_chart_runs_no_script_and_loads_nothing(folder: Path) -> None:
+    del folder
+    chart = publish.draw(REPORT)
+    assert chart.startswith("<svg")
+    assert "<script" not in chart
+    assert "xlink:href" not in chart
