@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Identity, Index, LargeBinary, Text, func, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
@@ -91,3 +103,46 @@ class AwaitedTest(Base):
     )
     resolved_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     delivery_id: Mapped[int | None] = mapped_column(BigInteger, comment="which delivery it turned out to be")
+
+
+class ReceiptDownload(Base):
+    """A receipt whose file is still to be downloaded, or cannot be; the row goes once the file is stored."""
+
+    __tablename__ = "receipt_downloads"
+    __table_args__ = (
+        CheckConstraint("status IN ('waiting', 'expired', 'refused')", name="status"),
+        Index(
+            "uq_receipt_downloads_receipt",
+            "organization_reference_id",
+            "transaction_id",
+            "url",
+            unique=True,
+        ),
+        Index(
+            "ix_receipt_downloads_waiting", "next_attempt_at", "id", postgresql_where=text("status = 'waiting'::text")
+        ),
+        {"schema": RECEIVER},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    organization_reference_id: Mapped[str] = mapped_column(Text)
+    transaction_id: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(Text, comment="as in ems.receipts; its query may be a secret")
+    expires_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="until when the URL works; null when not told"
+    )
+    status: Mapped[str] = mapped_column(
+        Text,
+        server_default=text("'waiting'"),
+        comment="waiting: for a worker; expired: the URL works no more; refused: it must not be stored",
+    )
+    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often it was begun")
+    next_attempt_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), comment="while one is under way: when it counts as dead"
+    )
+    last_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="when it was begun last")
+    error: Mapped[str | None] = mapped_column(Text, comment="why the last attempt failed, in one line for a person")
+    noted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    settled_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when it was given up; null while it waits"
+    )

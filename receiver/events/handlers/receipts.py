@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
+from sqlalchemy import text
+
 from receiver.events.handlers.rows import enrichment_columns, newest_by_key
 from receiver.events.payloads import ReceiptPayload
 from receiver.events.registry import handles
 from receiver.records.models import Receipt
-from receiver.records.upsert import Row, insert_rows
+from receiver.records.upsert import Row, insert_rows, rows_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +36,30 @@ _NEWEST_WINS: Final = (
     + ", ".join(f"{name} = excluded.{name}" for name in (*_TOLD, "updated_at"))
     + " WHERE (excluded.fetched_at, excluded.delivery_id) >= (stored.fetched_at, stored.delivery_id)"
 )
+# In the transaction of the receipt itself, so that none is forgotten. What was given up gets a new chance by a new
+# event or a replay.
+_NOTE_DOWNLOADS: Final = text(
+    """
+INSERT INTO receiver.receipt_downloads AS noted (organization_reference_id, transaction_id, url, expires_at)
+SELECT receipt.organization_reference_id, receipt.transaction_id, receipt.url, receipt.expiration_time
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS told (
+    organization_reference_id text, transaction_id text, url text
+)
+JOIN ems.receipts AS receipt USING (organization_reference_id, transaction_id, url)
+WHERE receipt.file_key IS NULL
+ORDER BY 1, 2, 3
+ON CONFLICT (organization_reference_id, transaction_id, url) DO UPDATE
+SET expires_at = excluded.expires_at, status = 'waiting', next_attempt_at = now(), attempts = 0, settled_at = NULL
+"""
+)
 
 
 @handles({"receipt.fetched": ReceiptPayload})
 def apply_receipts(connection: Connection, events: Sequence[Event]) -> None:
-    """Write each receipt as its newest event tells it."""
+    """Write each receipt as its newest event tells it, and note what is to be downloaded."""
     rows = newest_by_key((_row(event) for event in events), key=_KEY, order=("fetched_at", "delivery_id"))
     insert_rows(connection, Receipt, rows, on_conflict=_NEWEST_WINS)
+    connection.execute(_NOTE_DOWNLOADS, {"rows": rows_parameter([{name: row[name] for name in _KEY} for row in rows])})
 
 
 def _row(event: Event) -> Row:

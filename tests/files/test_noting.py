@@ -1,0 +1,58 @@
+"""What is to be downloaded is noted with the receipt itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from receiver.events.process import drain
+from tests.factories import enrichment
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
+
+NOTED = (
+    "SELECT transaction_id, url, expires_at = expiration_time AS same_expiry, status, attempts"
+    " FROM receiver.receipt_downloads JOIN ems.receipts USING (organization_reference_id, transaction_id, url)"
+    " ORDER BY url"
+)
+GIVE_UP = "UPDATE receiver.receipt_downloads SET status = 'expired', attempts = 7, settled_at = now()"
+AGAIN = "UPDATE receiver.deliveries SET status = 'pending', next_attempt_at = now(), attempts = 0"
+
+
+def receipt(url: str = "https://files.opencard.invalid/1", **changes: Any) -> dict[str, Any]:
+    return enrichment("receipt.fetched", url=url, **changes)
+
+
+def test_a_receipt_waits_for_its_download_from_the_moment_it_is_stored(acme: Acme) -> None:
+    acme.take("receipt.fetched", receipt())
+    acme.take("receipt.fetched", receipt())
+    acme.take("receipt.fetched", receipt("https://files.opencard.invalid/2"))
+    acme.process()
+    assert [(row["url"][-1], row["same_expiry"], row["status"], row["attempts"]) for row in acme.rows(NOTED)] == [
+        ("1", True, "waiting", 0),
+        ("2", True, "waiting", 0),
+    ]
+
+
+def test_a_new_event_of_the_same_url_gives_what_was_given_up_a_new_chance(acme: Acme) -> None:
+    acme.tell("receipt.fetched", receipt())
+    acme.execute(GIVE_UP)
+    acme.tell("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))
+    row = acme.row(NOTED)
+    assert (row["same_expiry"], row["status"], row["attempts"]) == (True, "waiting", 0)
+
+
+def test_so_does_a_replay(acme: Acme) -> None:
+    acme.tell("receipt.fetched", receipt())
+    acme.execute(GIVE_UP)
+    acme.execute(AGAIN)
+    assert drain(acme.engine)
+    assert acme.row(NOTED)["status"] == "waiting"
+
+
+def test_what_is_stored_already_is_not_downloaded_again(acme: Acme) -> None:
+    acme.tell("receipt.fetched", receipt())
+    acme.execute("UPDATE ems.receipts SET file_key = 'sha256/1'")
+    acme.execute("DELETE FROM receiver.receipt_downloads")
+    acme.tell("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))
+    assert acme.rows(NOTED) == []
