@@ -149,7 +149,7 @@ def test_the_ledgers_comments_are_those_that_the_code_has(connection: Connection
 @pytest.mark.parametrize(
     ("table", "columns", "partial"),
     [
-        ("receiver.deliveries", ["next_attempt_at", "id"], "pending"),
+        ("receiver.deliveries", ["suspect", "next_attempt_at", "id"], "pending"),
         ("receiver.deliveries", ["webhook_id", "received_at"], None),
         ("receiver.webhooks", ["endpoint_key"], None),
         ("ems.transactions", ["organization_reference_id", "card_holder_reference_id"], None),

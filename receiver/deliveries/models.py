@@ -93,6 +93,7 @@ class Delivery(Base):
         CheckConstraint("source IN ('push', 'log')", name="source"),
         Index(
             "ix_deliveries_waiting",
+            "suspect",
             "next_attempt_at",
             "id",
             postgresql_where=text("status IN ('pending', 'failed')"),
