@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint format bench docs lock clean
+.PHONY: help demo run test quick lint audit format bench docs lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ lint: $(READY) ## style, types, layers, dependencies
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+
+audit: $(READY) ## the code by bandit, and the libraries by what is known against them
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml receiver migrations
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
 
 format: $(READY) ## let ruff format and mend
 	$(BIN)/ruff format .

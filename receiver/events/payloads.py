@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -204,3 +204,15 @@ class InvoicePayload(Payload, frozen=True):
     invoice_currency: str | None = None
     invoice_date: date | None = None
     due_date: date | None = None
+
+
+TELLING_FIELDS: Final[dict[str, tuple[type[Payload], ...]]] = {
+    "state": (TransactionPayload,),
+    "transaction": (EnrichmentPayload,),
+    "url": (TpaPayload, ReceiptPayload),
+    "vat_rates": (VatPayload,),
+    "totals": (VatPayload,),
+    "line_items": (LineItemsPayload,),
+    "carbon_emission_in_grams": (EnvironmentalImpactPayload,),
+}
+"""Fields by which a payload is known: where another kind of event stands over them, one of both is wrong."""

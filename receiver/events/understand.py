@@ -12,7 +12,7 @@ import msgspec
 from receiver.errors import NotHandled, PayloadError, WrongTenant
 from receiver.events.catalogue import canonical_name
 from receiver.events.event import Event, StoredDelivery
-from receiver.events.payloads import CardHolderPayload, EnrichmentPayload, TransactionPayload
+from receiver.events.payloads import TELLING_FIELDS, CardHolderPayload, EnrichmentPayload, TransactionPayload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,12 +47,14 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
     if delivery.version is not None and delivery.version.strip() not in SUPPORTED_VERSIONS:
         raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
     content, by_value = _read(delivery.body)
+    payload_type = handlers[name].payload_type
     _check_tenant(content, delivery.organization_reference_id)
+    _check_kind(content, payload_type)
     document = None
     if NUL_ESCAPE in delivery.body:
         content = without_nul(content)
         document = _TO_JSON.encode(content)
-    payload = _typed_in_any_spelling(content, by_value, handlers[name].payload_type)
+    payload = _typed_in_any_spelling(content, by_value, payload_type)
     return Event(
         delivery_id=delivery.id,
         name=name,
@@ -170,6 +172,17 @@ def _check_tenant(content: dict[str, Any], expected: str) -> None:
     found = organization.get("reference_id") if isinstance(organization, dict) else None
     if isinstance(found, str) and found != expected:
         raise WrongTenant(expected=expected, found=found)
+
+
+def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
+    """Refuse the payload of another kind of event.
+
+    OpenCard signs the body and not ``X-Event``: who has seen a signed purchase could send it as
+    ``card_holder.deleted``, which asks for nothing that a purchase does not have.
+    """
+    for field in TELLING_FIELDS.keys() & content.keys():
+        if not issubclass(payload_type, TELLING_FIELDS[field]):
+            raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
 
 
 def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
