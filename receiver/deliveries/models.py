@@ -105,6 +105,14 @@ class Delivery(Base):
             "occurred_at",
             postgresql_where=text("card_holder_reference_id IS NOT NULL AND event LIKE 'card\\_holder.%'"),
         ),
+        Index(
+            "ix_deliveries_set_aside",
+            "status",
+            "id",
+            postgresql_where=text("status IN ('duplicate', 'ignored', 'quarantined', 'failed', 'dead')"),
+        ),
+        Index("ix_deliveries_duplicates", "fingerprint", postgresql_where=text("status = 'duplicate'")),
+        Index("ix_deliveries_transaction_id", "transaction_id", postgresql_where=text("transaction_id IS NOT NULL")),
         {"schema": RECEIVER},
     )
 
@@ -124,6 +132,10 @@ class Delivery(Base):
     )
     status: Mapped[str] = mapped_column(Text, server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0", comment="how often processing was tried")
+    attempts_before_replay: Mapped[int] = mapped_column(
+        server_default="0",
+        comment="how many of them were before its last replay failed to apply it: they do not count for pauses",
+    )
     next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), server_default=func.now())
     processed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     error: Mapped[str | None] = mapped_column(Text, comment="of the last attempt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Identity, Text, func
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,9 +21,49 @@ class Replay(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     requested_by: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
-    filter: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    filter: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="which deliveries were asked for")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    selecting_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True),
+        server_default=func.now(),
+        comment="when selecting last went on; long ago, with selected_at null: it was cut off",
+    )
+    selected_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when all were selected; workers take them from then on"
+    )
+    cancelled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    cancelled_by: Mapped[str | None] = mapped_column(Text)
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    selected: Mapped[int] = mapped_column(server_default="0")
-    processed: Mapped[int] = mapped_column(server_default="0")
-    failed: Mapped[int] = mapped_column(server_default="0")
+    selected: Mapped[int] = mapped_column(server_default="0", comment="how many deliveries")
+    processed: Mapped[int] = mapped_column(
+        server_default="0", comment="once it ended: how many of them became processed or duplicate"
+    )
+    failed: Mapped[int] = mapped_column(
+        server_default="0", comment="once it ended: how many of them failed, or were set aside again"
+    )
+
+
+class ReplayDelivery(Base):
+    """A delivery that a replay selected. It keeps its status until a worker has processed it again."""
+
+    __tablename__ = "replay_deliveries"
+    __table_args__ = (
+        Index("ix_replay_deliveries_open", "replay_id", "delivery_id", postgresql_where=text("outcome IS NULL")),
+        {"schema": RECEIVER},
+    )
+
+    replay_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey(f"{RECEIVER}.replays.id", ondelete="CASCADE"), primary_key=True
+    )
+    delivery_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey(f"{RECEIVER}.deliveries.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    status_before: Mapped[str] = mapped_column(Text, comment="its status when it was selected")
+    alone: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment="processed alone: it killed a worker before, or was in a batch that failed",
+    )
+    outcome: Mapped[str | None] = mapped_column(
+        Text, comment="the status it got; cancelled, or without-body, when it was not processed; null while it waits"
+    )
+    settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

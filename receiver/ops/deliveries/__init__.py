@@ -1,0 +1,26 @@
+"""What operators see of stored deliveries. Command line and console both read here.
+
+- ``filter``    which deliveries; and which errors are one and the same
+- ``pages``     lists: newest first, page by page, none of them slow
+- ``searches``  by which index each list is read
+- ``details``   everything that is known of one delivery
+- ``effects``   what it changed in the schema ``ems``
+"""
+
+from receiver.ops.deliveries.details import Attempt, DeliveryDetails, InReplay, read_delivery
+from receiver.ops.deliveries.effects import ChangedRow
+from receiver.ops.deliveries.filter import Filter, error_group
+from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
+
+__all__ = [
+    "Attempt",
+    "ChangedRow",
+    "DeliveryDetails",
+    "DeliverySummary",
+    "Filter",
+    "InReplay",
+    "Page",
+    "error_group",
+    "list_deliveries",
+    "read_delivery",
+]

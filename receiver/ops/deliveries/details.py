@@ -1,0 +1,153 @@
+"""Everything that is known of one delivery, personal data included: for whoever looks into a failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.ops.deliveries.effects import ChangedRow, read_effects
+from receiver.ops.deliveries.pages import COLUMNS, DeliverySummary, summaries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection, RowMapping
+
+MOST_ALIKE: Final = 100
+"""How many deliveries of the same event are listed at most."""
+
+_DELIVERY: Final = text(
+    f"""
+SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, suspect, EXISTS (
+        SELECT FROM receiver.awaited_tests AS awaited WHERE awaited.delivery_id = delivery.id
+    ) AS test
+FROM receiver.deliveries AS delivery WHERE id = :id
+"""  # noqa: S608 - a constant
+)
+_ATTEMPTS: Final = text(
+    "SELECT number, attempted_at, outcome, error, trace FROM receiver.processing_attempts "
+    "WHERE delivery_id = :id ORDER BY id"
+)
+# Three ways to what is equal by value, each by an index: what was marked as a retry; what was taken for the event;
+# and of a card holder's events, which are equal though they are several, all.
+_ALIKE: Final = text(
+    rf"""
+SELECT {COLUMNS} FROM receiver.deliveries WHERE id <> :id AND id IN (
+    SELECT id FROM receiver.deliveries WHERE fingerprint = :fingerprint AND status = 'duplicate'
+    UNION
+    SELECT unnest(delivery_ids) FROM receiver.known_events WHERE fingerprint = :fingerprint
+    UNION
+    SELECT id FROM receiver.deliveries WHERE card_holder_reference_id = :card_holder
+        AND event LIKE 'card\_holder.%' AND fingerprint = :fingerprint
+) ORDER BY id DESC LIMIT {MOST_ALIKE}
+"""  # noqa: S608 - a constant
+)
+_REPLAYS: Final = text(
+    """
+SELECT replay.id AS replay_id, replay.created_at, replay.requested_by, replay.reason, member.status_before,
+    member.outcome, member.settled_at
+FROM receiver.replay_deliveries AS member JOIN receiver.replays AS replay ON replay.id = member.replay_id
+WHERE member.delivery_id = :id ORDER BY replay.id
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try to apply a delivery that did not succeed."""
+
+    number: int
+    attempted_at: datetime
+    outcome: str
+    error: str
+    trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InReplay:
+    """A replay that a delivery was part of."""
+
+    replay_id: int
+    created_at: datetime
+    requested_by: str
+    reason: str
+    status_before: str
+    outcome: str | None
+    """The status that it got by the replay; ``None`` while it waits, ``cancelled`` when it was not processed."""
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDetails:
+    """A delivery with everything around it."""
+
+    summary: DeliverySummary
+    error: str | None
+    """Of the last attempt, whole."""
+    headers: Mapping[str, str]
+    """Without credentials."""
+    payload: str | None = field(repr=False)
+    """The body as text, U+FFFD where it is no UTF-8; ``None`` when it is not kept any more."""
+    body_size: int | None
+    """In bytes."""
+    fingerprint: str | None
+    """SHA-256 of the event by value, in hexadecimal digits."""
+    card_holder_reference_id: str | None
+    suspect: bool
+    """Whether it is processed alone."""
+    test: bool
+    """Whether it turned out to be a test delivery that an operator asked for."""
+    attempts: tuple[Attempt, ...]
+    """Those that did not succeed, oldest first."""
+    duplicates: tuple[DeliverySummary, ...]
+    """Other deliveries of an event equal by value, newest first."""
+    replays: tuple[InReplay, ...]
+    changed: tuple[ChangedRow, ...]
+    """The rows of ``ems`` that name it."""
+
+
+def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails | None:
+    """Return everything about one delivery; ``None`` when there is none of that id."""
+    row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one_or_none()
+    if row is None:
+        return None
+    (summary,) = summaries(connection, [{name: row[name] for name in COLUMNS.split(", ")}])
+    return DeliveryDetails(
+        summary=summary,
+        error=row["error"],
+        headers=row["headers"] or {},
+        payload=None if row["body"] is None else bytes(row["body"]).decode("utf-8", errors="replace"),
+        body_size=None if row["body"] is None else len(row["body"]),
+        fingerprint=None if row["fingerprint"] is None else bytes(row["fingerprint"]).hex(),
+        card_holder_reference_id=row["card_holder_reference_id"],
+        suspect=row["suspect"],
+        test=row["test"],
+        attempts=tuple(Attempt(**each) for each in connection.execute(_ATTEMPTS, {"id": delivery_id}).mappings()),
+        duplicates=_alike(connection, row),
+        replays=tuple(InReplay(**each) for each in connection.execute(_REPLAYS, {"id": delivery_id}).mappings()),
+        changed=read_effects(
+            connection,
+            {
+                "id": delivery_id,
+                "event": row["event"],
+                "status": row["status"],
+                "organization": summary.organization_reference_id,
+                "transaction_id": row["transaction_id"],
+                "card_holder": row["card_holder_reference_id"],
+            },
+        ),
+    )
+
+
+def _alike(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:
+    if row["fingerprint"] is None:
+        return ()
+    asked = {
+        "id": row["id"],
+        "fingerprint": row["fingerprint"],
+        "card_holder": row["card_holder_reference_id"],
+    }
+    return summaries(connection, connection.execute(_ALIKE, asked).mappings())

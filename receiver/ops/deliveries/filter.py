@@ -1,0 +1,62 @@
+"""Which deliveries are meant, and which errors are one and the same. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+ANYTHING: Final = "*"
+"""Stands for what differs between errors of one group, and for anything in a filter."""
+LONGEST_GROUP: Final = 200
+
+# quoted names are kept unless they bear digits: 'acme' tells a cause, 't-4711' one case of it
+_QUOTED: Final = re.compile(r"""(?P<quote>['"`])(?=[^'"`]*[0-9])[^'"`]*(?P=quote)""")
+_UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
+_HEX: Final = re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\b", re.IGNORECASE)
+_TIME: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]+(?:Z|[+-][0-9:]+)?)?", re.ASCII)
+_NUMBER: Final = re.compile(r"(?<![\w.])[-+]?[0-9]+(?:[.,:/][0-9]+)*(?![0-9A-Za-z_])", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which deliveries; what is empty does not restrict. Different fields restrict together, values of one widen."""
+
+    statuses: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    """As they arrived in ``X-Event``."""
+    organizations: tuple[str, ...] = ()
+    """The EMS's own ids of them."""
+    since: datetime | None = None
+    """Received at this time or later."""
+    until: datetime | None = None
+    """Received before this time."""
+    error: str | None = None
+    """Stands in the first line of the error, whatever the case of letters; ``*`` is anything, as in a group's name."""
+    transaction_id: str | None = None
+    card_holder_reference_id: str | None = None
+    """Events of that card holder, and of the card holder's transactions."""
+
+    @property
+    def restricts(self) -> bool:
+        """Whether anything is left out."""
+        return self != Filter()
+
+
+def error_group(error: str | None) -> str:
+    """Return the name that errors of one cause share: the first line, with ``*`` for ids, numbers and times."""
+    line = (error or "").partition("\n")[0].strip()
+    for varying in (_QUOTED, _UUID, _TIME, _HEX, _NUMBER):
+        line = varying.sub(ANYTHING, line)
+    return line if len(line) <= LONGEST_GROUP else line[: LONGEST_GROUP - 1] + ANYTHING
+
+
+def error_pattern(wanted: str) -> str:
+    """Return the pattern, for ``ILIKE``, of error lines in which *wanted* stands."""
+    parts = [
+        re.sub(r"([\\%_])", r"\\\1", part) for part in wanted.replace("\0", "\N{REPLACEMENT CHARACTER}").split("*")
+    ]
+    return "%" + "%".join(parts) + "%"

@@ -1,0 +1,104 @@
+"""Lists of deliveries: newest first, page by page, without bodies and without personal data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from receiver.ops.deliveries.searches import MOST, OUT_OF_ORDER, search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection, RowMapping
+
+    from receiver.ops.deliveries.filter import Filter
+    from receiver.ops.deliveries.searches import Search
+
+COLUMNS: Final = (
+    "id, webhook_id, event, version, source, verification, received_at, occurred_at, status, attempts, "
+    "next_attempt_at, processed_at, confirmed_at, transaction_id, error"
+)
+_ORGANIZATIONS: Final = text("SELECT id, organization_reference_id FROM receiver.webhooks WHERE id = ANY(:ids)")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySummary:
+    """A delivery as it stands in lists."""
+
+    id: int
+    organization_reference_id: str
+    webhook_id: int
+    event: str
+    version: str | None
+    source: str
+    verification: str
+    received_at: datetime
+    occurred_at: datetime
+    status: str
+    attempts: int
+    next_attempt_at: datetime | None
+    processed_at: datetime | None
+    confirmed_at: datetime | None
+    transaction_id: str | None
+    """Once it was understood."""
+    error: str | None
+    """Of the last attempt; its first line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some deliveries, newest first, and where to go on."""
+
+    rows: tuple[DeliverySummary, ...]
+    before: int | None
+    """Ask for what is before this; ``None`` when there is nothing more. There may be more though *rows* are few: a
+    page looks at so many deliveries at most."""
+    looked_back_to: datetime | None
+    """When the last delivery was received that was looked at; ``None`` when all were that may be meant."""
+
+
+def list_deliveries(
+    connection: Connection, wanted: Filter, *, before: int | None = None, limit: int = 50, most: int = MOST
+) -> Page:
+    """Return the newest *limit* of the deliveries that are *wanted*; *before*: those with a smaller id only.
+
+    It looks at *most* deliveries and no more, so that it is quick whatever is asked for.
+    """
+    asked = search(connection, wanted, before=before, most=most)
+    query = text(asked.select(COLUMNS))
+    found = connection.execute(query, {**asked.parameters, "limit": limit + 1}).mappings().all()
+    rows = summaries(connection, found[:limit])
+    if len(found) > limit:
+        return Page(rows, rows[-1].id, rows[-1].received_at)
+    end = _end_of_what_was_looked_at(connection, asked)
+    beyond = end is not None and wanted.since is not None and end["received_at"] < wanted.since - OUT_OF_ORDER
+    if end is None or beyond:
+        return Page(rows, None, None)
+    return Page(rows, end["id"], end["received_at"])
+
+
+def _end_of_what_was_looked_at(connection: Connection, asked: Search) -> RowMapping | None:
+    """Return the last delivery that was looked at, ``None`` when that was because there are no more."""
+    query = f"SELECT id, received_at FROM ({asked.looked_at()}) AS delivery ORDER BY {asked.order} OFFSET :most - 1"  # noqa: S608 - this package's own words
+    return connection.execute(text(query), asked.parameters).mappings().one_or_none()
+
+
+def summaries(connection: Connection, rows: Iterable[Mapping[str, Any] | RowMapping]) -> tuple[DeliverySummary, ...]:
+    """Return *rows* of ``COLUMNS`` with the organizations that they are of."""
+    rows = list(rows)
+    ids = sorted({row["webhook_id"] for row in rows})
+    organizations = {row.id: row.organization_reference_id for row in connection.execute(_ORGANIZATIONS, {"ids": ids})}
+    return tuple(
+        DeliverySummary(
+            **{
+                **row,
+                "organization_reference_id": organizations.get(row["webhook_id"], ""),
+                "error": None if row["error"] is None else row["error"].partition("\n")[0],
+            }
+        )
+        for row in rows
+    )

@@ -1,0 +1,195 @@
+"""By which index a list of deliveries is read, so that none of them reads the table.
+
+What no index answers is read backwards from the newest, and not endlessly: a page looks at ``MOST`` deliveries at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from receiver.ops.deliveries.filter import error_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from receiver.ops.deliveries.filter import Filter
+
+MOST: Final = 20_000
+"""How many deliveries are looked at for one page."""
+OUT_OF_ORDER: Final = timedelta(minutes=15)
+"""By how much a delivery may have been received before one with a smaller id: as long as a transaction lasts."""
+SET_ASIDE: Final = ("duplicate", "ignored", "quarantined", "failed", "dead")
+"""Statuses that have an index of their own."""
+WEBHOOKS_APART: Final = 20
+"""Up to so many webhooks are read one by one, each by its index."""
+
+BY_ID: Final = "id DESC"
+BY_TIME: Final = "received_at DESC, id DESC"
+
+_ALL: Final = "SELECT * FROM receiver.deliveries WHERE id < :before"
+_OF_TRANSACTION: Final = f"{_ALL} AND transaction_id = :transaction_id"
+_OF_CARD_HOLDER: Final = rf"""
+{_ALL} AND card_holder_reference_id = :card_holder AND event LIKE 'card\_holder.%'
+UNION ALL
+SELECT delivery.* FROM ems.transactions AS purchase
+JOIN receiver.deliveries AS delivery ON delivery.transaction_id = purchase.id AND delivery.id < :before
+    AND delivery.card_holder_reference_id = :card_holder
+WHERE purchase.card_holder_reference_id = :card_holder AND purchase.organization_reference_id = ANY(
+    ARRAY(SELECT DISTINCT organization_reference_id FROM receiver.webhooks)
+)
+"""  # noqa: S608 - a constant
+_WAITING: Final = f"{_ALL} AND status IN ('pending', 'failed') AND status = 'pending'"
+_MANY_WAIT: Final = text(
+    "SELECT count(*) > :most FROM (SELECT FROM receiver.deliveries WHERE status IN ('pending', 'failed') "
+    "LIMIT :most + 1) AS waiting"
+)
+_RECEIVED_AT: Final = text("SELECT received_at FROM receiver.deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1")
+_WEBHOOKS: Final = text("SELECT id FROM receiver.webhooks WHERE organization_reference_id = ANY(:references)")
+# ids grow with time, nearly: so the first of a time is found by halving, without an index of times
+_FIRST_SINCE: Final = text(
+    """
+WITH RECURSIVE narrowed (low, high) AS (
+    SELECT min(id), max(id) + 1 FROM receiver.deliveries
+    UNION ALL
+    SELECT CASE WHEN probe.received_at < :moment THEN probe.id + 1 ELSE low END,
+        CASE WHEN probe.received_at < :moment THEN high ELSE halved.middle END
+    FROM narrowed
+    CROSS JOIN LATERAL (SELECT (low + high) / 2 AS middle) AS halved
+    CROSS JOIN LATERAL (
+        SELECT id, received_at FROM receiver.deliveries WHERE id >= halved.middle ORDER BY id LIMIT 1
+    ) AS probe
+    WHERE low < high
+)
+SELECT low FROM narrowed WHERE low >= high
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How one page is found: what is looked at, in which order, and what of it is wanted."""
+
+    source: str
+    order: str
+    conditions: str
+    parameters: Mapping[str, Any] = field(repr=False)
+
+    def select(self, columns: str) -> str:
+        """Return the query of what is wanted among what is looked at, newest first."""
+        return (
+            f"SELECT {columns} FROM ({self.looked_at()}) AS delivery "  # noqa: S608 - this module's own words
+            f"WHERE {self.conditions} ORDER BY {self.order} LIMIT :limit"
+        )
+
+    def looked_at(self) -> str:
+        """Return the query of what is looked at."""
+        return f"SELECT * FROM ({self.source}) AS stored ORDER BY {self.order} LIMIT :most"  # noqa: S608 - likewise
+
+
+def search(connection: Connection, wanted: Filter, *, before: int | None, most: int = MOST) -> Search:
+    """Return how deliveries are found that have an id below *before*, newest first."""
+    webhooks = _webhooks_of(connection, wanted)
+    parameters = {**_asked(wanted, webhooks), "most": most, "before": _below(connection, wanted, before)}
+    source, order = _source(connection, wanted, webhooks, parameters)
+    return Search(source, order, _conditions(wanted), parameters)
+
+
+def _asked(wanted: Filter, webhooks: list[int] | None) -> dict[str, Any]:
+    return {
+        "statuses": list(wanted.statuses),
+        "events": list(wanted.events),
+        "webhooks": webhooks,
+        "since": wanted.since,
+        "until": wanted.until,
+        "error": None if wanted.error is None else error_pattern(wanted.error),
+        "transaction_id": wanted.transaction_id,
+        "card_holder": wanted.card_holder_reference_id,
+    }
+
+
+def _conditions(wanted: Filter) -> str:
+    conditions = {
+        "status = ANY(:statuses)": wanted.statuses,
+        "event = ANY(:events)": wanted.events,
+        "webhook_id = ANY(:webhooks)": wanted.organizations,
+        "received_at >= :since": wanted.since,
+        "received_at < :until": wanted.until,
+        r"split_part(error, E'\n', 1) ILIKE :error": wanted.error,
+        "transaction_id = :transaction_id": wanted.transaction_id,
+    }
+    return " AND ".join(condition for condition, value in conditions.items() if value) or "true"
+
+
+def _source(
+    connection: Connection, wanted: Filter, webhooks: list[int] | None, parameters: dict[str, Any]
+) -> tuple[str, str]:
+    """Return the narrowest source that holds everything wanted, and its order."""
+    if wanted.transaction_id is not None:
+        return _OF_TRANSACTION, BY_ID
+    if wanted.card_holder_reference_id is not None:
+        return _OF_CARD_HOLDER, BY_ID
+    statuses = _rare_statuses(connection, wanted, parameters["most"])
+    if statuses:
+        return " UNION ALL ".join(_of_status(status) for status in statuses), BY_ID
+    if webhooks is not None and len(webhooks) <= WEBHOOKS_APART:
+        parameters["before_at"] = connection.scalar(_RECEIVED_AT, {"id": parameters["before"]})
+        return " UNION ALL ".join(_of_webhook(webhook, wanted) for webhook in webhooks) or f"{_ALL} AND false", BY_TIME
+    return _newest(_ALL, BY_ID), BY_ID
+
+
+def _rare_statuses(connection: Connection, wanted: Filter, most: int) -> list[str]:
+    """Return the statuses that hold everything wanted, if each has an index; otherwise none."""
+    statuses = list(wanted.statuses or (SET_ASIDE if wanted.error else ()))
+    if "processed" in statuses:
+        return []
+    if "pending" in statuses and connection.scalar(_MANY_WAIT, {"most": most}):
+        return []  # many: then the newest of all are among the newest that wait
+    return statuses
+
+
+def _of_status(status: str) -> str:
+    if status == "pending":
+        return _WAITING
+    assert status in SET_ASIDE  # noqa: S101 - it becomes a word of the query
+    return _newest(f"{_ALL} AND status = '{status}'", BY_ID)
+
+
+def _of_webhook(webhook: int, wanted: Filter) -> str:
+    since = " AND received_at >= :since" if wanted.since else ""
+    until = " AND received_at < :until" if wanted.until else ""
+    return _newest(
+        f"SELECT * FROM receiver.deliveries WHERE webhook_id = {int(webhook)}{since}{until} "  # noqa: S608 - a number
+        "AND (received_at, id) < (:before_at, :before)",
+        BY_TIME,
+    )
+
+
+def _newest(source: str, order: str) -> str:
+    return f"({source} ORDER BY {order} LIMIT :most)"
+
+
+def _webhooks_of(connection: Connection, wanted: Filter) -> list[int] | None:
+    if not wanted.organizations:
+        return None
+    return sorted(connection.scalars(_WEBHOOKS, {"references": list(wanted.organizations)}))
+
+
+def _below(connection: Connection, wanted: Filter, before: int | None) -> int:
+    """Return the id below which to look: what was received too late is not even looked at."""
+    bounds = [2**63 - 1 if before is None else before]
+    if wanted.until is not None:
+        bounds.append(first_received_since(connection, wanted.until + OUT_OF_ORDER) or bounds[0])
+    return min(bounds)
+
+
+def first_received_since(connection: Connection, moment: datetime) -> int | None:
+    """Return the id from which on everything was received at *moment* or later, give or take ``OUT_OF_ORDER``."""
+    found: int | None = connection.scalar(_FIRST_SINCE, {"moment": moment})
+    return found
