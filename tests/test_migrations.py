@@ -13,11 +13,13 @@ from sqlalchemy import Connection, Engine, text
 from receiver.cli import main
 from receiver.db import engine_for
 from receiver.migrate import head_revision, upgrade
-from receiver.records.views import LEDGER, LEDGER_COLUMN_COMMENTS, LEDGER_COMMENT
+from receiver.records.views import VIEWS
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from receiver.records.views.view import View
 
 
 @pytest.fixture
@@ -124,26 +126,35 @@ def test_everything_that_the_ems_reads_is_commented(connection: Connection) -> N
     assert bare == []
 
 
-def test_the_ledger_is_the_view_that_the_code_defines(connection: Connection) -> None:
-    copy = LEDGER.replace("VIEW ems.ledger", "VIEW ems.copy_of_the_ledger")
-    assert copy != LEDGER
-    connection.execute(text(copy))
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_a_view_is_the_one_that_the_code_defines(connection: Connection, view: View) -> None:
+    connection.execute(text(view.definition("copy_of_the_view")))
     migrated, defined = connection.execute(
-        text("SELECT pg_get_viewdef('ems.ledger'::regclass), pg_get_viewdef('ems.copy_of_the_ledger'::regclass)")
+        text("SELECT pg_get_viewdef(CAST(:view AS regclass)), pg_get_viewdef('ems.copy_of_the_view'::regclass)"),
+        {"view": f"ems.{view.name}"},
     ).one()
     assert migrated == defined
 
 
-def test_the_ledgers_comments_are_those_that_the_code_has(connection: Connection) -> None:
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_a_views_comments_are_those_that_the_code_has(connection: Connection, view: View) -> None:
     comments = connection.execute(
         text(
             "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute"
-            " WHERE attrelid = 'ems.ledger'::regclass AND attnum > 0 ORDER BY attnum"
-        )
+            " WHERE attrelid = CAST(:view AS regclass) AND attnum > 0 ORDER BY attnum"
+        ),
+        {"view": f"ems.{view.name}"},
     ).all()
-    assert [tuple(row) for row in comments] == list(LEDGER_COLUMN_COMMENTS.items())
-    whole = connection.execute(text("SELECT obj_description('ems.ledger'::regclass, 'pg_class')")).scalar_one()
-    assert whole == LEDGER_COMMENT
+    assert [tuple(row) for row in comments] == list(view.columns.items())
+    whole = connection.execute(
+        text("SELECT obj_description(CAST(:view AS regclass), 'pg_class')"), {"view": f"ems.{view.name}"}
+    ).scalar_one()
+    assert whole == view.comment
+
+
+def test_the_code_defines_each_view_of_the_ems(connection: Connection) -> None:
+    views = connection.scalars(text("SELECT viewname FROM pg_views WHERE schemaname = 'ems'"))
+    assert set(views) == {view.name for view in VIEWS}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -38,35 +37,51 @@ def row(delivery_id: int) -> dict[str, Any]:
     }
 
 
-def test_a_position_is_given_out_only_when_the_one_before_is_committed(engine: Engine) -> None:
+@pytest.fixture
+def deliveries(acme: Acme) -> list[int]:
+    """Stored deliveries, each good for one event."""
+    acme.execute(
+        "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, received_at,"
+        " occurred_at, status) SELECT webhook.id, 'card_holder.created', '{}', '{}', 'signature', 'push', now(), now(),"
+        " 'processed' FROM receiver.webhooks AS webhook, generate_series(1, 480)"
+    )
+    return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+
+
+def test_a_position_is_given_out_only_when_the_one_before_is_committed(engine: Engine, deliveries: list[int]) -> None:
     with engine.connect() as slow, engine.connect() as fast:
         slow.begin()
-        append_to_feed(slow, [row(1)])
+        append_to_feed(slow, [row(deliveries[0])])
         fast.begin()
         fast.execute(text("SET LOCAL lock_timeout = '100ms'"))
         with pytest.raises(OperationalError):
-            append_to_feed(fast, [row(2)])
+            append_to_feed(fast, [row(deliveries[1])])
         fast.rollback()
         slow.commit()
         fast.begin()
-        append_to_feed(fast, [row(2)])
+        append_to_feed(fast, [row(deliveries[1])])
         fast.commit()
+    with engine.connect() as connection:
+        written = connection.scalars(text("SELECT delivery_id FROM ems.events ORDER BY position"))
+        assert list(written) == deliveries[:2]
 
 
-def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_write(engine: Engine) -> None:
-    writers, each = 4, 40
-    numbers = count(1)
+def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_write(
+    engine: Engine, deliveries: list[int]
+) -> None:
+    writers, at_once = 4, 3
+    batches = [deliveries[start : start + at_once] for start in range(0, len(deliveries), at_once)]
 
-    def write() -> None:
-        for _ in range(each):
+    def write(theirs: list[list[int]]) -> None:
+        for number, batch in enumerate(theirs):
             with engine.connect() as connection, connection.begin() as transaction:
-                append_to_feed(connection, [row(next(numbers)) for _ in range(3)])
-                if next(numbers) % 7 == 0:
+                append_to_feed(connection, [row(delivery_id) for delivery_id in batch])
+                if number % 7 == 0:
                     transaction.rollback()
 
     seen: list[int] = []
     with ThreadPoolExecutor(writers) as pool, engine.connect() as reader:
-        running = [pool.submit(write) for _ in range(writers)]
+        running = [pool.submit(write, batches[number::writers]) for number in range(writers)]
         while True:
             finished = all(writer.done() for writer in running)
             last = seen[-1] if seen else 0
@@ -79,6 +94,26 @@ def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_writ
         writer.result()
     with engine.connect() as connection:
         assert seen == list(connection.scalars(text("SELECT position FROM ems.events ORDER BY position")))
+    rolled_back = sum(len(batch) for number in range(writers) for batch in batches[number::writers][::7])
+    assert len(seen) == len(deliveries) - rolled_back
+
+
+def test_a_reader_that_is_behind_can_tell_that_events_were_deleted(acme: Acme) -> None:
+    for number in range(3):
+        acme.tell("card_holder.created", card_holder(f"employee-{number}"))
+    positions = [event["position"] for event in acme.rows("SELECT position FROM ems.events ORDER BY position")]
+    assert acme.rows("SELECT * FROM ems.feed_horizon") == []
+    acme.execute("DELETE FROM ems.events WHERE position = :position", position=positions[1])
+    acme.execute("DELETE FROM ems.events WHERE position = :position", position=positions[0])
+    acme.execute("DELETE FROM ems.events WHERE position = :position", position=positions[0])
+    assert acme.value("SELECT deleted_through FROM ems.feed_horizon") == positions[1]
+
+
+def test_a_position_is_never_given_twice_though_all_events_are_deleted(acme: Acme) -> None:
+    acme.tell("card_holder.created", card_holder("employee-1"))
+    acme.execute("DELETE FROM ems.events")
+    acme.tell("card_holder.created", card_holder("employee-2"))
+    assert acme.value("SELECT position FROM ems.events") > acme.value("SELECT deleted_through FROM ems.feed_horizon")
 
 
 @pytest.fixture

@@ -57,6 +57,43 @@ def test_where_the_merchant_gives_no_totals_the_rates_are_added_up(acme: Acme) -
     assert (line["vat_amount"], line["vat_source"]) == (Decimal("15.57"), "merchant")
 
 
+def test_a_total_without_an_amount_is_no_total(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.tell("transaction.true.vat", enrichment("transaction.true.vat", totals=[{"currency": "EUR"}]))
+    line = acme.row(LEDGER)
+    assert (line["vat_amount"], line["vat_source"]) == (Decimal("15.57"), "merchant")
+
+
+@pytest.mark.parametrize(
+    ("told", "currency", "vat"),
+    [
+        ([("SEK", "177.81"), ("EUR", "15.57")], "EUR", "15.57"),
+        ([("DKK", "116.10"), ("SEK", "177.81")], "SEK", "177.81"),
+        ([("NOK", "181.00"), ("DKK", "116.10")], "DKK", "116.10"),
+    ],
+    ids=["of the purchase", "else the home currency", "else the first by name"],
+)
+def test_of_vat_in_several_currencies_one_counts(
+    acme: Acme, told: list[tuple[str, str]], currency: str, vat: str
+) -> None:
+    totals = [{"vat_amount": Decimal(amount), "currency": name} for name, amount in told]
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.tell("transaction.true.vat", enrichment("transaction.true.vat", totals=totals))
+    line = acme.row(LEDGER)
+    assert (line["vat_currency"], line["vat_amount"], line["vat_source"]) == (currency, Decimal(vat), "merchant")
+
+
+def test_the_networks_vat_stays_to_be_seen_beside_the_merchants(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.tell("transaction.true.vat", enrichment("transaction.true.vat"))
+    line = acme.row(LEDGER)
+    assert (line["network_vat_rate"], line["network_vat_amount"], line["network_vat_currency"]) == (
+        Decimal(25),
+        Decimal("21.88"),
+        "EUR",
+    )
+
+
 def test_without_any_vat_the_ledger_says_so(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared", vat_amount=None, vat_currency=None))
     line = acme.row(LEDGER)
@@ -124,3 +161,39 @@ def test_a_tpa_keeps_the_time_of_its_first_signing(acme: Acme) -> None:
     acme.tell("tpa.signed", sample("tpa.signed", name="Acme Group AB"))
     tpa = acme.row("SELECT name, signed_at < occurred_at AS first FROM ems.tpas")
     assert tpa == {"name": "Acme Group AB", "first": True}
+
+
+def test_what_was_deleted_and_cleared_all_the_same_is_booked_and_says_so(acme: Acme) -> None:
+    for state in ("authorized", "deleted"):
+        acme.tell(f"card.transaction.{state}", snapshot(state))
+    assert acme.rows(LEDGER) == []
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    line = acme.row(LEDGER)
+    assert (line["state"], line["authorized_at"] < line["deleted_at"] < line["cleared_at"]) == ("cleared", True)
+
+
+def test_a_purchase_abroad_has_both_amounts_and_the_rate_between_them(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    line = acme.row(LEDGER)
+    assert (line["original_amount"], line["original_currency"]) == (Decimal("109.38"), "EUR")
+    assert (line["accounting_amount"], line["accounting_currency"]) == (Decimal("1249.06"), "SEK")
+    assert line["exchange_rate"] == Decimal("11.4195")
+
+
+def test_the_issuers_reference_of_the_cleared_state_outlives_the_invoice(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", card_issuer_reference="CLR-1"))
+    acme.tell("card.transaction.invoiced", snapshot("invoiced", card_issuer_reference="INV-1"))
+    line = acme.row(LEDGER)
+    assert (line["state"], line["cleared_card_issuer_reference"]) == ("invoiced", "CLR-1")
+
+
+def test_of_several_receipts_the_one_with_a_file_stands_on_the_line_else_the_newest(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    for number in (1, 2, 3):
+        acme.tell("receipt.fetched", enrichment("receipt.fetched", url=f"https://files.opencard.invalid/{number}"))
+    line = acme.row(LEDGER)
+    assert (line["receipt_url"], line["number_of_receipts"]) == ("https://files.opencard.invalid/3", 3)
+    acme.execute("UPDATE ems.receipts SET file_key = 'stored' WHERE url LIKE '%/2'")
+    line = acme.row(LEDGER)
+    assert (line["receipt_url"], line["receipt_file_key"]) == ("https://files.opencard.invalid/2", "stored")
+    assert line["receipt_content_type"] == "application/pdf"

@@ -15,7 +15,7 @@ from receiver.db import EMS, Base
 from receiver.records.models import columns as c
 
 ISSUER = "Issuer of the card (source: transaction.card_issuer); null when not told"
-LINE = "Position in the merchant's list, from 1"
+LINE = "Position in the merchant's list, from 1; the order as told"
 
 
 def _line_number() -> Mapped[int]:
@@ -29,13 +29,14 @@ class Receipt(Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "Digital receipts matched to purchases, and the stored file of each once downloaded.",
+            "comment": "Digital receipts matched to purchases, and the stored file of each once downloaded. A "
+            "purchase may have several, or one before it is a row itself.",
         },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
-    url: Mapped[str] = c.key("Address of the file at OpenCard; expires")
+    url: Mapped[str] = c.key("Address of the file at OpenCard; expires (source: url)")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
     card_issuer: Mapped[str | None] = c.text(ISSUER)
     content_type: Mapped[str | None] = c.text("Media type of the file; null when not told")
@@ -45,8 +46,10 @@ class Receipt(Base):
     purchase_merchant: Mapped[str | None] = c.text("Merchant on the receipt; null when not told")
     original_amount: Mapped[Decimal | None] = c.amount("Amount on the receipt, in major units; null when not told")
     original_currency: Mapped[str | None] = c.text("Currency of original_amount (ISO 4217); null when not told")
-    purchase_date: Mapped[date | None] = c.day("Day on the receipt; null when not told")
-    purchase_time: Mapped[time | None] = c.clock("Time of day on the receipt, local to the shop; null when not told")
+    purchase_date: Mapped[date | None] = c.day("Day on the receipt, in the zone of the shop; null when not told")
+    purchase_time: Mapped[time | None] = c.clock(
+        "Time of day on the receipt, in the zone of the shop; null when not told"
+    )
     fetched_at: Mapped[datetime] = c.required_moment("When the receipt's event was learned, in UTC")
     file_key: Mapped[str | None] = c.text("Name of the stored file; null until downloaded")
     file_size: Mapped[int | None] = c.whole_number("Size of the stored file in bytes; null until downloaded")
@@ -62,15 +65,23 @@ class VatRate(Base):
 
     __tablename__ = "vat_rates"
     __table_args__ = (
-        {"schema": EMS, "comment": "VAT by rate from the merchant's receipt; a newer event replaces a purchase's set."},
+        {
+            "schema": EMS,
+            "comment": "VAT by rate from the merchant's receipt; a newer event replaces a purchase's set. May come "
+            "before the purchase.",
+        },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
-    vat_amount: Mapped[Decimal | None] = c.amount("VAT of this rate, in major units; null when not told")
-    taxable_amount: Mapped[Decimal | None] = c.amount("Amount without VAT, in major units; null when not told")
-    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units; null when not told")
+    vat_amount: Mapped[Decimal | None] = c.amount(
+        "VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not told"
+    )
+    taxable_amount: Mapped[Decimal | None] = c.amount(
+        "Amount without VAT, in major units of currency; null when not told"
+    )
+    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units of currency; null when not told")
     percentage: Mapped[Decimal | None] = c.amount("The rate in percent (25 means 25 %); null when not told")
     currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
     purchase_country: Mapped[str | None] = c.text("Country of the purchase (ISO 3166 alpha-2); null when not told")
@@ -87,16 +98,21 @@ class VatTotal(Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "VAT in total from the merchant's receipt; a newer event replaces a purchase's set.",
+            "comment": "VAT in total from the merchant's receipt, a line for each currency as a rule; a newer event "
+            "replaces a purchase's set. May come before the purchase.",
         },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
-    vat_amount: Mapped[Decimal | None] = c.amount("VAT in total, in major units; null when not told")
-    taxable_amount: Mapped[Decimal | None] = c.amount("Amount without VAT, in major units; null when not told")
-    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units; null when not told")
+    vat_amount: Mapped[Decimal | None] = c.amount(
+        "VAT in total, in major units of currency (source: totals[].vat_amount); null when not told"
+    )
+    taxable_amount: Mapped[Decimal | None] = c.amount(
+        "Amount without VAT, in major units of currency; null when not told"
+    )
+    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units of currency; null when not told")
     currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
     purchase_country: Mapped[str | None] = c.text("Country of the purchase (ISO 3166 alpha-2); null when not told")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
@@ -109,14 +125,19 @@ class LineItem(Base):
     """An item bought."""
 
     __tablename__ = "line_items"
-    __table_args__ = ({"schema": EMS, "comment": "Items bought; a newer event replaces a purchase's set."},)
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "Items bought; a newer event replaces a purchase's set. May come before the purchase.",
+        },
+    )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
     description: Mapped[str | None] = c.text("What was bought; null when not told")
-    amount: Mapped[Decimal | None] = c.amount("Price of one, in major units; null when not told")
-    total_amount: Mapped[Decimal | None] = c.amount("Price of the line, in major units; null when not told")
+    amount: Mapped[Decimal | None] = c.amount("Price of one, in major units of currency; null when not told")
+    total_amount: Mapped[Decimal | None] = c.amount("Price of the line, in major units of currency; null when not told")
     quantity: Mapped[Decimal | None] = c.amount("How many, or how much; null when not told")
     currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
@@ -135,7 +156,9 @@ class EnvironmentalImpact(Base):
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     provider: Mapped[str] = c.key("aland_index, deedster, or unspecified where the event names none")
     carbon_emission_in_grams: Mapped[Decimal | None] = c.amount("Emission in grams of CO2; null when not told")
-    carbon_social_cost_amount: Mapped[Decimal | None] = c.amount("Social cost, in major units; null when not told")
+    carbon_social_cost_amount: Mapped[Decimal | None] = c.amount(
+        "Social cost of the emission, in major units of carbon_social_cost_currency; null when not told"
+    )
     carbon_social_cost_currency: Mapped[str | None] = c.text("Currency of the cost (ISO 4217); null when not told")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
     card_issuer: Mapped[str | None] = c.text(ISSUER)
@@ -157,10 +180,12 @@ class Invoice(Base):
     organization_number: Mapped[str | None] = c.text("Company registration number; null when not told")
     invoice_number: Mapped[str | None] = c.text("Number of the invoice; null when not told")
     no_of_transactions: Mapped[int | None] = c.whole_number("How many transactions it bills; null when not told")
-    invoice_amount: Mapped[Decimal | None] = c.amount("Amount of the invoice, in major units; null when not told")
+    invoice_amount: Mapped[Decimal | None] = c.amount(
+        "Amount of the invoice, in major units of invoice_currency; null when not told"
+    )
     invoice_currency: Mapped[str | None] = c.text("Currency of the invoice (ISO 4217); null when not told")
-    invoice_date: Mapped[date | None] = c.day("Date of the invoice; null when not told")
-    due_date: Mapped[date | None] = c.day("Date by which it is to be paid; null when not told")
+    invoice_date: Mapped[date | None] = c.day("Date of the invoice, a day without a zone; null when not told")
+    due_date: Mapped[date | None] = c.day("Date by which it is to be paid, a day without a zone; null when not told")
     occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
     delivery_id: Mapped[int] = c.reference(c.DELIVERY)
     updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)

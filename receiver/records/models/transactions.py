@@ -32,7 +32,8 @@ class Transaction(Base):
         {
             "schema": EMS,
             "comment": "Card purchases, one row each, as they stand now: the snapshot of the highest state "
-            "(authorized < deleted < cleared < invoiced), the newest among equals. A deleted purchase stays as a row.",
+            "(authorized < deleted < cleared < invoiced), the newest among equals. A deleted purchase stays as a row. "
+            "Columns that bear the name of a field of OpenCard's card.transaction.* payload hold that field.",
         },
     )
 
@@ -46,30 +47,39 @@ class Transaction(Base):
         "The issuer's reference of the current state; differs per state, not unique; null when not told"
     )
     card_issuer_customer_number: Mapped[str | None] = c.text("The issuer's number of the customer; null when not told")
-    type: Mapped[str | None] = c.text("Kind of transaction as the issuer names it; null when not told")
+    type: Mapped[str | None] = c.text(
+        "Kind of transaction as the issuer names it, for example purchase; null when not told"
+    )
     invoice_number: Mapped[str | None] = c.text("Number of the issuer's invoice; null until invoiced")
-    invoice_date: Mapped[date | None] = c.day("Date of the issuer's invoice; null until invoiced")
+    invoice_date: Mapped[date | None] = c.day("Date of the issuer's invoice, a day without a zone; null until invoiced")
     original_amount: Mapped[Decimal | None] = c.amount(
-        "Amount in the currency of the purchase, in major units; negative for a refund; may change until cleared"
+        "Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until "
+        "cleared; null when not told"
     )
     original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not told")
     vat_rate: Mapped[Decimal | None] = c.amount(
-        "VAT rate from the card network, often wrong; the ledger prefers the merchant's; null when not told"
+        "VAT rate from the card network, as told (in percent as a rule), often wrong; the ledger prefers the "
+        "merchant's; null when not told"
     )
     vat_amount: Mapped[Decimal | None] = c.amount(
         "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not told"
     )
     vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217); null when not told")
     accounting_amount: Mapped[Decimal | None] = c.amount(
-        "Amount in the customer's home currency, in major units; final once cleared; null when not told"
+        "Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once "
+        "cleared; null when not told"
     )
     accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217); null when not told")
-    exchange_rate: Mapped[Decimal | None] = c.amount("Rate between original and accounting amount; null when not told")
+    exchange_rate: Mapped[Decimal | None] = c.amount(
+        "Rate between original and accounting amount, as told; null when not told"
+    )
     purchase_merchant: Mapped[str | None] = c.text("Merchant as the card network names it; null when not told")
     purchase_merchant_common: Mapped[str | None] = c.text("Merchant's normalized name; null when not told")
-    purchase_date: Mapped[date | None] = c.day("Day of the purchase at the place of the purchase; null when not told")
-    purchase_time: Mapped[time | None] = c.clock("Time of day in purchase_timezone; null when not told")
-    purchase_timezone: Mapped[str | None] = c.text("Time zone of purchase_time; null when not told")
+    purchase_date: Mapped[date | None] = c.day("Day of the purchase in the zone purchase_timezone; null when not told")
+    purchase_time: Mapped[time | None] = c.clock("Time of day in the zone purchase_timezone; null when not told")
+    purchase_timezone: Mapped[str | None] = c.text(
+        "Time zone of purchase_date and purchase_time (IANA name as a rule); null when not told"
+    )
     purchase_country: Mapped[str | None] = c.text("Country (ISO 3166 alpha-2); null when not told")
     purchase_city: Mapped[str | None] = c.text("City; null when not told")
     card_id: Mapped[int | None] = c.whole_number("OpenCard's id of the card; null when not told")
@@ -93,7 +103,8 @@ class Transaction(Base):
     cleared_at: Mapped[datetime | None] = c.moment("When first learned as cleared, in UTC; null when never told")
     invoiced_at: Mapped[datetime | None] = c.moment("When first learned as invoiced, in UTC; null when never told")
     deleted_at: Mapped[datetime | None] = c.moment(
-        "When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase"
+        "When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase; null when "
+        "never told"
     )
     snapshot_at: Mapped[datetime] = c.required_moment(c.LEARNED)
     delivery_id: Mapped[int] = c.reference(c.DELIVERY)
@@ -121,12 +132,18 @@ class TransactionState(Base):
     transaction_id: Mapped[str] = c.required_text(c.TRANSACTION)
     state: Mapped[str] = c.required_text("authorized, deleted, cleared or invoiced: what this snapshot tells")
     card_issuer_reference: Mapped[str | None] = c.text("The issuer's reference of this state; null when not told")
-    original_amount: Mapped[Decimal | None] = c.amount("Amount in the currency of the purchase, in major units")
-    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217)")
-    accounting_amount: Mapped[Decimal | None] = c.amount("Amount in the customer's home currency, in major units")
-    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217)")
-    vat_amount: Mapped[Decimal | None] = c.amount("VAT from the card network in major units, often wrong")
-    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217)")
+    original_amount: Mapped[Decimal | None] = c.amount(
+        "Amount in the currency of the purchase, in major units; null when not told"
+    )
+    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not told")
+    accounting_amount: Mapped[Decimal | None] = c.amount(
+        "Amount in the customer's home currency, in major units; null when not told"
+    )
+    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217); null when not told")
+    vat_amount: Mapped[Decimal | None] = c.amount(
+        "VAT from the card network in major units, often wrong; null when not told"
+    )
+    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217); null when not told")
     payload: Mapped[dict[str, Any]] = c.document("The whole snapshot, unknown fields included")
     occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
     delivery_id: Mapped[int] = mapped_column(

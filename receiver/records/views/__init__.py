@@ -1,0 +1,22 @@
+"""The views of schema ``ems``. Migrations keep copies of their own; a test checks that both agree.
+
+- ``ledger``      what accounting books, one row for each purchase
+- ``vat``         the VAT of each of these rows, by rate
+- ``pending``     what is authorized and still open
+- ``duplicates``  purchases that two feeds may have told
+- ``view``        a view with the meaning of its columns
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from receiver.records.views.duplicates import POSSIBLE_DUPLICATES
+from receiver.records.views.ledger import LEDGER
+from receiver.records.views.pending import PENDING_TRANSACTIONS
+from receiver.records.views.vat import LEDGER_VAT
+
+VIEWS: Final = (LEDGER, LEDGER_VAT, PENDING_TRANSACTIONS, POSSIBLE_DUPLICATES)
+"""Each view of schema ``ems``, one that another reads before that one."""
+
+__all__ = ["VIEWS"]

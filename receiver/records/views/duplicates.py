@@ -1,0 +1,60 @@
+"""The view ``ems.possible_duplicates``: purchases that two feeds may have told."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from receiver.records.views import view as v
+
+POSSIBLE_DUPLICATES: Final = v.View(
+    name="possible_duplicates",
+    comment="Purchases in the ledger that may be one, told by two feeds: two transaction ids of one organization with "
+    "the same issuer, the same issuer's reference of the cleared state, the same original amount and currency, and "
+    "the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each "
+    "once). Look before you act: the issuer's reference is not unique by itself, and a purchase without one is never "
+    "found here.",
+    query="""
+SELECT
+    one.organization_reference_id,
+    one.id AS transaction_id,
+    other.id AS other_transaction_id,
+    one.card_issuer,
+    one.cleared_card_issuer_reference,
+    one.purchase_date,
+    one.original_amount,
+    one.original_currency,
+    coalesce(one.purchase_merchant_common, one.purchase_merchant) AS merchant,
+    coalesce(other.purchase_merchant_common, other.purchase_merchant) AS other_merchant,
+    one.card_holder_reference_id,
+    other.card_holder_reference_id AS other_card_holder_reference_id,
+    one.cleared_at,
+    other.cleared_at AS other_cleared_at
+FROM ems.transactions AS one
+JOIN ems.transactions AS other
+    ON other.cleared_card_issuer_reference = one.cleared_card_issuer_reference
+    AND other.organization_reference_id = one.organization_reference_id
+    AND other.id <> one.id
+    AND other.card_issuer = one.card_issuer
+    AND other.original_amount = one.original_amount
+    AND other.original_currency = one.original_currency
+    AND other.purchase_date = one.purchase_date
+WHERE one.cleared_card_issuer_reference IS NOT NULL
+    AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced')
+""",
+    columns={
+        "organization_reference_id": v.ORGANIZATION,
+        "transaction_id": v.TRANSACTION,
+        "other_transaction_id": "OpenCard's id of the transaction that looks the same (ems.transactions.id)",
+        "card_issuer": "Issuer of both cards",
+        "cleared_card_issuer_reference": "The issuer's reference of the cleared state that both bear",
+        "purchase_date": "Day of both purchases, each in its own purchase_timezone zone",
+        "original_amount": "Final amount of both in the currency of the purchase, in major units",
+        "original_currency": "Currency of both (ISO 4217)",
+        "merchant": v.MERCHANT,
+        "other_merchant": "The same of the other transaction; null when neither was told",
+        "card_holder_reference_id": v.CARD_HOLDER,
+        "other_card_holder_reference_id": "The EMS's own id of the other transaction's card holder",
+        "cleared_at": "When first learned as cleared, in UTC",
+        "other_cleared_at": "When the other was first learned as cleared, in UTC",
+    },
+)

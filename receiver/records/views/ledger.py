@@ -1,0 +1,148 @@
+"""The view ``ems.ledger``: what accounting books."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from receiver.records.views import view as v
+
+LEDGER: Final = v.View(
+    name="ledger",
+    comment="What accounting books: cleared and invoiced purchases only, one row each, with final amounts. VAT is the "
+    "merchant's where a receipt gave it, else the card network's (vat_source tells); its split by rate is in "
+    "ledger_vat.",
+    query="""
+SELECT
+    t.organization_reference_id,
+    t.id AS transaction_id,
+    t.card_holder_reference_id,
+    t.state,
+    t.purchase_date,
+    t.purchase_time,
+    t.purchase_timezone,
+    coalesce(t.purchase_merchant_common, t.purchase_merchant) AS merchant,
+    t.purchase_country,
+    t.purchase_city,
+    t.mcc_code,
+    t.category_text,
+    t.accounting_amount,
+    t.accounting_currency,
+    t.original_amount,
+    t.original_currency,
+    t.exchange_rate,
+    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.vat_amount ELSE t.vat_amount END AS vat_amount,
+    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.currency ELSE t.vat_currency END AS vat_currency,
+    CASE
+        WHEN merchant_vat.currency IS NOT NULL THEN 'merchant'
+        WHEN t.vat_amount IS NOT NULL THEN 'network'
+    END AS vat_source,
+    receipt.url AS receipt_url,
+    receipt.file_key AS receipt_file_key,
+    coalesce(items.number, 0) AS number_of_items,
+    t.card_issuer,
+    t.cleared_card_issuer_reference,
+    t.invoice_number,
+    t.invoice_date,
+    t.card_id,
+    t.card_type,
+    t.cleared_at,
+    t.invoiced_at,
+    t.updated_at,
+    t.vat_rate AS network_vat_rate,
+    t.vat_amount AS network_vat_amount,
+    t.vat_currency AS network_vat_currency,
+    receipt.content_type AS receipt_content_type,
+    coalesce(receipt.number, 0) AS number_of_receipts,
+    t.type,
+    t.mcc_text,
+    t.card_product,
+    t.card_last_four,
+    t.card_issuer_customer_number,
+    t.authorized_at,
+    t.deleted_at
+FROM ems.transactions AS t
+LEFT JOIN LATERAL (
+    SELECT sum(line.vat_amount) AS vat_amount, line.currency
+    FROM (
+        SELECT vat_amount, currency FROM ems.vat_totals AS total
+        WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
+        UNION ALL
+        SELECT vat_amount, currency FROM ems.vat_rates AS rate
+        WHERE rate.organization_reference_id = t.organization_reference_id AND rate.transaction_id = t.id
+            AND NOT EXISTS (
+                SELECT FROM ems.vat_totals AS total
+                WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
+                    AND total.vat_amount IS NOT NULL AND total.currency IS NOT NULL
+            )
+    ) AS line
+    WHERE line.vat_amount IS NOT NULL AND line.currency IS NOT NULL
+    GROUP BY line.currency
+    ORDER BY line.currency = t.original_currency DESC NULLS LAST,
+        line.currency = t.accounting_currency DESC NULLS LAST, line.currency
+    LIMIT 1
+) AS merchant_vat ON true
+LEFT JOIN LATERAL (
+    SELECT url, file_key, content_type, count(*) OVER () AS number FROM ems.receipts AS r
+    WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
+    ORDER BY (r.file_key IS NOT NULL) DESC, r.fetched_at DESC, r.url
+    LIMIT 1
+) AS receipt ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) AS number FROM ems.line_items AS item
+    WHERE item.organization_reference_id = t.organization_reference_id AND item.transaction_id = t.id
+) AS items ON true
+WHERE t.state IN ('cleared', 'invoiced')
+""",
+    columns={
+        "organization_reference_id": v.ORGANIZATION,
+        "transaction_id": v.TRANSACTION,
+        "card_holder_reference_id": v.CARD_HOLDER,
+        "state": "cleared or invoiced",
+        "purchase_date": v.DAY,
+        "purchase_time": v.CLOCK,
+        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not told",
+        "merchant": v.MERCHANT,
+        "purchase_country": "Country (ISO 3166 alpha-2); null when not told",
+        "purchase_city": "City; null when not told",
+        "mcc_code": "Merchant category code (ISO 18245); null when not told",
+        "category_text": "OpenCard's spending category; null when not told",
+        "accounting_amount": "Final amount in the customer's home currency, in major units, VAT included; negative for "
+        "a refund; null when not told",
+        "accounting_currency": "The customer's home currency (ISO 4217); null when not told",
+        "original_amount": "Final amount in the currency of the purchase, in major units, VAT included; negative for a "
+        "refund; null when not told",
+        "original_currency": "Currency of the purchase (ISO 4217); null when not told",
+        "exchange_rate": "Rate between original and accounting amount, as told; null when not told",
+        "vat_amount": "VAT in major units of vat_currency, from vat_source; null when nobody told",
+        "vat_currency": "Currency of vat_amount (ISO 4217); where a receipt tells several, that of the purchase, else "
+        "the home currency; null when nobody told",
+        "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when nobody told",
+        "receipt_url": "Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null "
+        "without a receipt",
+        "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
+        "number_of_items": "How many lines ems.line_items has for the purchase; 0 without any",
+        "card_issuer": "Issuer of the card; null when not told",
+        "cleared_card_issuer_reference": "The issuer's reference of the cleared state, for matching with another feed, "
+        "cleared against cleared; not unique; null where a purchase was invoiced without being told as cleared",
+        "invoice_number": "Number of the issuer's invoice; null until invoiced",
+        "invoice_date": "Date of the issuer's invoice, a day without a zone; null until invoiced",
+        "card_id": "OpenCard's id of the card; null when not told",
+        "card_type": "private, corporate or corporate_with_private_invoice; null when not told",
+        "cleared_at": "When first learned as cleared, in UTC; null when only told as invoiced",
+        "invoiced_at": "When first learned as invoiced, in UTC; null until invoiced",
+        "updated_at": v.UPDATED,
+        "network_vat_rate": "VAT rate from the card network, as told, often wrong; null when not told",
+        "network_vat_amount": "VAT from the card network in major units, often wrong; null when not told",
+        "network_vat_currency": "Currency of network_vat_amount (ISO 4217); null when not told",
+        "receipt_content_type": "Media type of this receipt's file; null when not told, and without a receipt",
+        "number_of_receipts": "How many receipts ems.receipts has for the purchase; 0 without any",
+        "type": "Kind of transaction as the issuer names it; null when not told",
+        "mcc_text": "Name of the merchant category; null when not told",
+        "card_product": "Product name of the card; null when not told",
+        "card_last_four": "Last four digits of the card number (personal); null when not told",
+        "card_issuer_customer_number": "The issuer's number of the customer; null when not told",
+        "authorized_at": "When first learned as authorized, in UTC; null for what cleared without being told as such",
+        "deleted_at": "When first learned as deleted, in UTC, though a later clearing made it a purchase again; null "
+        "when never told",
+    },
+)

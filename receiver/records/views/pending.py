@@ -1,0 +1,77 @@
+"""The view ``ems.pending_transactions``: what is authorized and still open."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from receiver.records.views import view as v
+
+PENDING_TRANSACTIONS: Final = v.View(
+    name="pending_transactions",
+    comment="Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. "
+    "Clearing takes 3 to 5 days as a rule; what is open much longer was perhaps never cleared.",
+    query="""
+SELECT
+    t.organization_reference_id,
+    t.id AS transaction_id,
+    t.card_holder_reference_id,
+    t.purchase_date,
+    t.purchase_time,
+    t.purchase_timezone,
+    coalesce(t.purchase_merchant_common, t.purchase_merchant) AS merchant,
+    t.purchase_country,
+    t.purchase_city,
+    t.mcc_code,
+    t.category_text,
+    t.accounting_amount,
+    t.accounting_currency,
+    t.original_amount,
+    t.original_currency,
+    t.exchange_rate,
+    t.card_issuer,
+    t.card_id,
+    t.card_last_four,
+    receipt.url AS receipt_url,
+    receipt.file_key AS receipt_file_key,
+    t.authorized_at,
+    now() - t.authorized_at AS age,
+    floor(extract(epoch FROM now() - t.authorized_at) / 86400)::integer AS days_open,
+    t.updated_at
+FROM ems.transactions AS t
+LEFT JOIN LATERAL (
+    SELECT url, file_key FROM ems.receipts AS r
+    WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
+    ORDER BY (r.file_key IS NOT NULL) DESC, r.fetched_at DESC, r.url
+    LIMIT 1
+) AS receipt ON true
+WHERE t.state = 'authorized'
+""",
+    columns={
+        "organization_reference_id": v.ORGANIZATION,
+        "transaction_id": v.TRANSACTION,
+        "card_holder_reference_id": v.CARD_HOLDER,
+        "purchase_date": v.DAY,
+        "purchase_time": v.CLOCK,
+        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not told",
+        "merchant": v.MERCHANT,
+        "purchase_country": "Country (ISO 3166 alpha-2); null when not told",
+        "purchase_city": "City; null when not told",
+        "mcc_code": "Merchant category code (ISO 18245); null when not told",
+        "category_text": "OpenCard's spending category; null when not told",
+        "accounting_amount": "Amount in the customer's home currency, in major units; not final; null when not told",
+        "accounting_currency": "The customer's home currency (ISO 4217); null when not told",
+        "original_amount": "Amount in the currency of the purchase, in major units; not final; null when not told",
+        "original_currency": "Currency of the purchase (ISO 4217); null when not told",
+        "exchange_rate": "Rate between original and accounting amount, as told; not final; null when not told",
+        "card_issuer": "Issuer of the card; null when not told",
+        "card_id": "OpenCard's id of the card; null when not told",
+        "card_last_four": "Last four digits of the card number (personal); null when not told",
+        "receipt_url": "Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null "
+        "without a receipt",
+        "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
+        "authorized_at": "When first learned as authorized, in UTC",
+        "age": "How long ago that was, as of the start of your transaction",
+        "days_open": "The same in whole days of 24 hours",
+        "updated_at": v.UPDATED,
+    },
+)

@@ -1,0 +1,36 @@
+"""A view, with the meaning of the whole and of each column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from receiver.db import EMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ORGANIZATION: Final = "The EMS's own id of the organization (source: organization.reference_id)"
+TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
+CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
+DAY: Final = "Day of the purchase in the zone purchase_timezone; null when not told"
+CLOCK: Final = "Time of day in the zone purchase_timezone; null when not told"
+MERCHANT: Final = "Merchant's normalized name, else the card network's; null when neither was told"
+UPDATED: Final = (
+    "When the purchase's row last changed here, in UTC; VAT, receipts and items that come later do not show"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view of schema ``ems``."""
+
+    name: str
+    query: str
+    comment: str
+    columns: Mapping[str, str]
+    """Column → its meaning, unit or zone, and when it is null; in the view's order."""
+
+    def definition(self, name: str | None = None) -> str:
+        """Return the statement that makes the view; *name*: under another name."""
+        return f"CREATE OR REPLACE VIEW {EMS}.{name or self.name} AS{self.query}"

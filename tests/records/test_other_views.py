@@ -1,0 +1,86 @@
+"""What is pending, and what may be in the ledger twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.factories import enrichment, snapshot
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme, Organizations
+
+PENDING = "SELECT * FROM ems.pending_transactions"
+DUPLICATES = "SELECT transaction_id, other_transaction_id FROM ems.possible_duplicates ORDER BY 1, 2"
+
+
+def test_an_open_authorization_is_pending_with_its_age(acme: Acme) -> None:
+    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.execute("UPDATE ems.transactions SET authorized_at = now() - interval '4 days 3 hours'")
+    pending = acme.row(PENDING)
+    assert (pending["transaction_id"], pending["merchant"], pending["days_open"]) == ("transaction-1", "Café Müller", 4)
+    assert timedelta(days=4, hours=3) <= pending["age"] < timedelta(days=5)
+
+
+def test_a_receipt_that_came_early_is_there_for_the_preview(acme: Acme) -> None:
+    acme.tell("receipt.fetched", enrichment("receipt.fetched"))
+    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    assert acme.row(PENDING)["receipt_url"] == "https://files.opencard.invalid/receipts/9f2c"
+
+
+@pytest.mark.parametrize("end", ["deleted", "cleared", "invoiced"])
+def test_what_was_deleted_or_is_final_is_not_pending(acme: Acme, end: str) -> None:
+    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.tell(f"card.transaction.{end}", snapshot(end))
+    acme.tell("card.transaction.authorized", snapshot("authorized", purchase_city="Potsdam"))
+    assert acme.rows(PENDING) == []
+
+
+def clear(organization: Acme, transaction: str, **changes: object) -> None:
+    payload = snapshot("cleared", transaction=transaction, **changes)
+    payload["organization"] = {"reference_id": organization.registration.organization_reference_id}
+    organization.tell("card.transaction.cleared", payload)
+
+
+def pairs(acme: Acme) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in acme.rows(DUPLICATES)]
+
+
+def test_two_transactions_with_one_reference_amount_and_day_may_be_one_purchase(acme: Acme) -> None:
+    clear(acme, "of-this-feed")
+    clear(acme, "of-that-feed", accounting_amount=Decimal("1250.00"), purchase_time="12:41:00")
+    assert pairs(acme) == [("of-that-feed", "of-this-feed"), ("of-this-feed", "of-that-feed")]
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"card_issuer_reference": "CLR-other"},
+        {"card_issuer_reference": None},
+        {"card_issuer": "another-bank"},
+        {"original_amount": Decimal("109.39")},
+        {"original_currency": "CHF"},
+        {"purchase_date": "2026-02-14"},
+    ],
+    ids=lambda difference: next(iter(difference)),
+)
+def test_what_differs_in_any_of_these_is_another_purchase(acme: Acme, difference: dict[str, Any]) -> None:
+    clear(acme, "one")
+    clear(acme, "other", **difference)
+    assert pairs(acme) == []
+
+
+def test_an_authorization_is_nobodys_duplicate(acme: Acme) -> None:
+    clear(acme, "one")
+    acme.tell("card.transaction.authorized", snapshot("authorized", transaction="other"))
+    assert pairs(acme) == []
+
+
+def test_two_organizations_do_not_have_each_others_duplicates(organizations: Organizations) -> None:
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    clear(acme, "one")
+    clear(globex, "other")
+    assert pairs(acme) == []
