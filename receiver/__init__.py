@@ -15,6 +15,8 @@ Beside the road:
 ``receiver.opencard``              the provider's API: tokens with just the scopes needed, routes, errors
 ``receiver.bootstrap``             the webhooks that are wanted against those that are registered: match, plan, apply
 ``receiver.reconcile``             the provider's delivery log against the stored deliveries: recover, confirm, flag
+``receiver.files``                 receipts downloaded before their URLs expire, and kept
+``receiver.exports``               tables of ``ems`` as CSV, JSON lines or Parquet
 ``receiver.ops``                   what operators look at and do
 ``receiver.sandbox``               a local OpenCard, its API included, for development, the demo and the tests
 """

@@ -25,6 +25,9 @@
     │   ├── NotJson                 415
     │   ├── TokenRequestRefused     400, 401: OpenCard asked for a token in a wrong way; in OAuth's own words
     │   └── StoreUnavailable        503   (retryable)
+    ├── DownloadError           a receipt's file is not stored   (retryable, until its URL expires)
+    │   ├── DownloadRefused         permanent: on another host, or too large
+    │   └── DownloadsImpossible     no token, or nowhere to store: concerns every receipt   (retryable)
     └── EventError              a stored delivery cannot be applied
         ├── NotHandled              permanent: unknown to this release; a replay after an upgrade helps
         ├── PayloadError            permanent: names the field and the reason
@@ -182,6 +185,24 @@ class StoreUnavailable(DeliveryRefused):
 
     def __init__(self) -> None:
         super().__init__("could not store the delivery; please send it again")
+
+
+class DownloadError(ReceiverError):
+    """A receipt's file could not be downloaded or is not one; the text never holds the URL's query or a token."""
+
+    retryable = True
+    retry_after: float | None = None
+    """Seconds that OpenCard asks to wait before the next try."""
+
+
+class DownloadRefused(DownloadError):
+    """The file must not be asked for or stored: it is on another host, or too large."""
+
+    retryable = False
+
+
+class DownloadsImpossible(DownloadError):
+    """There is no token to be had, or no way to store: no other receipt would do better now."""
 
 
 class EventError(ReceiverError):

@@ -17,12 +17,18 @@ log = structlog.stdlib.get_logger(__name__)
 QUEUE: Final = "receiver"
 RECONCILE_QUEUE: Final = "receiver-reconcile"
 """A queue of its own, with a worker of its own: a long reconcile keeps no delivery waiting."""
+FILES_QUEUE: Final = "receiver-files"
+"""Likewise: slow servers and large files keep neither deliveries nor reconciling waiting."""
 PROCESS_DELIVERIES: Final = "receiver.events.process.process_deliveries"
 """The job, by name: who wakes never imports what it wakes."""
+FETCH_DUE: Final = "receiver.files.schedule.fetch_due"
+"""The job that downloads files, by name."""
 JOB_TIMEOUT: Final = 180
 """Seconds after which RQ ends a job that hangs; a job by itself stops much sooner."""
 RECONCILE_TIMEOUT: Final = 3600
 """The same for a reconcile: long, for a log that is read for the first time is read as a whole or not at all."""
+FILES_TIMEOUT: Final = 900
+"""The same for downloading; the job hands over sooner."""
 FAILURE_TTL: Final = 3600
 """Seconds that RQ keeps a failed job; the evidence that counts is in PostgreSQL."""
 
@@ -30,6 +36,9 @@ WAITING: Final = "receiver:process-deliveries:waiting"
 """Set while a wake-up waits for a worker, so that a flood of deliveries enqueues one job."""
 WAITING_SECONDS: Final = 5
 """After this long a wake-up counts as lost, and the next one is sent."""
+
+FILES_WAITING: Final = "receiver:fetch-due:waiting"
+"""The same for the downloading of files."""
 
 SHORT_TIMEOUT: Final = 0.5
 """Seconds that waking may wait for Redis."""
@@ -53,6 +62,16 @@ def wake_worker(redis: Redis) -> bool:
         return False
     Queue(QUEUE, connection=redis).enqueue(
         PROCESS_DELIVERIES, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=FAILURE_TTL
+    )
+    return True
+
+
+def wake_files_worker(redis: Redis) -> bool:
+    """Enqueue the job that downloads files unless one is waiting; return whether it was. Raises ``RedisError``."""
+    if not redis.set(FILES_WAITING, 1, nx=True, ex=WAITING_SECONDS):
+        return False
+    Queue(FILES_QUEUE, connection=redis).enqueue(
+        FETCH_DUE, job_timeout=FILES_TIMEOUT, result_ttl=0, failure_ttl=FAILURE_TTL, ttl=FILES_TIMEOUT
     )
     return True
 

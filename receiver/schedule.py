@@ -13,9 +13,20 @@ from rq.cron import CronScheduler
 from rq.exceptions import StopRequested
 
 from receiver.events.process import process_deliveries
+from receiver.files.schedule import fetch_due
 from receiver.logs import configure_logs
-from receiver.queue import FAILURE_TTL, JOB_TIMEOUT, QUEUE, RECONCILE_QUEUE, RECONCILE_TIMEOUT, connect
+from receiver.queue import (
+    FAILURE_TTL,
+    FILES_QUEUE,
+    FILES_TIMEOUT,
+    JOB_TIMEOUT,
+    QUEUE,
+    RECONCILE_QUEUE,
+    RECONCILE_TIMEOUT,
+    connect,
+)
 from receiver.reconcile.schedule import reconcile_due, what_is_missing
+from receiver.settings import unset_for_api
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -29,8 +40,10 @@ SWEEP_SECONDS: Final = 5
 """How often workers look for what waits, due retries among it, though nobody woke them."""
 RECONCILE_TICK_SECONDS: Final = 5
 """How often a worker looks which webhooks are due to be reconciled."""
+FILES_TICK_SECONDS: Final = 5
+"""How often a worker looks which files are to be downloaded, though nobody woke it."""
 KEPT_JOBS: Final = 2
-"""How many reconcile jobs may wait: one would do, for each runs whatever is due."""
+"""How many jobs of the queues beside may wait: one would do, for each runs whatever is due."""
 RECONNECT_SECONDS: Final = 2.0
 
 
@@ -40,7 +53,8 @@ class Scheduler(CronScheduler):
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
         enqueued = super().enqueue_jobs()
-        self.connection.ltrim(Queue.redis_queue_namespace_prefix + RECONCILE_QUEUE, -KEPT_JOBS, -1)
+        for queue in (RECONCILE_QUEUE, FILES_QUEUE):
+            self.connection.ltrim(Queue.redis_queue_namespace_prefix + queue, -KEPT_JOBS, -1)
         return enqueued
 
     def register_death(self, *args: object, **kwargs: object) -> None:
@@ -57,10 +71,13 @@ def run_scheduler(settings: Settings) -> None:
     missing = what_is_missing(settings)
     if missing:
         log.warning("webhooks are not reconciled: lost deliveries stay unnoticed", reason=missing)
+    no_files = unset_for_api(settings)
+    if no_files:
+        log.warning("receipts are not downloaded: their files are lost when their URLs expire", reason=no_files)
     try:
         while True:
             try:
-                _scheduler(redis, reconcile=not missing).start()  # type: ignore[no-untyped-call]
+                _scheduler(redis, reconcile=not missing, files=not no_files).start()  # type: ignore[no-untyped-call]
             except RedisError as error:
                 log.warning("waiting for Redis", error=type(error).__name__)
                 time.sleep(RECONNECT_SECONDS)
@@ -71,7 +88,7 @@ def run_scheduler(settings: Settings) -> None:
     log.info("scheduler stopped")
 
 
-def _scheduler(redis: Redis, *, reconcile: bool) -> Scheduler:
+def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
     scheduler = Scheduler(connection=redis)
     scheduler.register(
         process_deliveries,
@@ -91,5 +108,15 @@ def _scheduler(redis: Redis, *, reconcile: bool) -> Scheduler:
             result_ttl=0,
             failure_ttl=FAILURE_TTL,
             ttl=RECONCILE_TICK_SECONDS,
+        )
+    if files:
+        scheduler.register(
+            fetch_due,
+            FILES_QUEUE,
+            interval=FILES_TICK_SECONDS,
+            job_timeout=FILES_TIMEOUT,
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            ttl=FILES_TICK_SECONDS,
         )
     return scheduler

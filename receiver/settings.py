@@ -152,6 +152,12 @@ def read_settings(
     return settings, reader.problems
 
 
+def unset_for_api(settings: Settings) -> str:
+    """Return which settings are not set that OpenCard's API needs, as the beginning of a sentence; empty if none."""
+    unset = [name for name in sorted(REQUIRED_FOR_API - REQUIRED) if not getattr(settings, name.lower())]
+    return f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
+
+
 class _Reader:
     """Reads one variable after the other and collects what is wrong, so that all of it is told at once."""
 

@@ -20,10 +20,12 @@ from rq.worker_pool import WorkerPool
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
-from receiver.queue import QUEUE, RECONCILE_QUEUE, connect
+from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, connect
 from receiver.reconcile.schedule import what_is_missing
+from receiver.settings import unset_for_api
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from multiprocessing.process import BaseProcess
 
     from redis import Redis
@@ -34,32 +36,33 @@ log = structlog.stdlib.get_logger(__name__)
 
 RECONNECT_SECONDS: Final = 1.0
 ABANDON_SECONDS: Final = 10.0
-"""How long a reconcile goes on after SIGTERM before it is abandoned as if its machine had failed."""
+"""How long a job beside goes on after SIGTERM before it is abandoned as if its machine had failed."""
 WORKER_REDIS_TIMEOUT: Final = 450.0
 """RQ waits up to some 400 seconds for a job in one call; its time-out must be longer."""
 
 
 def run_worker_pool(settings: Settings, *, processes: int) -> None:
-    """Run *processes* workers until SIGTERM or SIGINT, and one more to reconcile; one that dies is replaced."""
+    """Run *processes* workers until SIGTERM or SIGINT, and one more for each other queue; one that dies is replaced."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     load_handlers()
     redis = connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT)
-    reconcile = not what_is_missing(settings)
-    pool = Pool(redis, processes=processes, reconcile=reconcile)
-    log.info("worker started", processes=processes, reconcile=reconcile)
+    reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
+    beside = [queue for queue, wanted in ((RECONCILE_QUEUE, reconcile), (FILES_QUEUE, files)) if wanted]
+    pool = Pool(redis, processes=processes, beside=beside)
+    log.info("worker started", processes=processes, reconcile=reconcile, files=files)
     pool.start(logging_level="WARNING")
     log.info("worker stopped")
 
 
 class Pool(WorkerPool):
-    """A pool of workers for deliveries and, where webhooks are reconciled, one worker for that alone."""
+    """A pool of workers for deliveries, and one worker for each queue *beside* that, alone."""
 
-    def __init__(self, redis: Redis, *, processes: int, reconcile: bool) -> None:
-        super().__init__([QUEUE], connection=redis, num_workers=processes + int(reconcile), worker_class=DeliveryWorker)
-        self._reconcile = (
-            WorkerPool([RECONCILE_QUEUE], connection=redis, worker_class=ReconcileWorker) if reconcile else None
-        )
-        self._reconciling = ""
+    def __init__(self, redis: Redis, *, processes: int, beside: Sequence[str]) -> None:
+        workers = processes + len(beside)
+        super().__init__([QUEUE], connection=redis, num_workers=workers, worker_class=DeliveryWorker)
+        self._beside = {queue: WorkerPool([queue], connection=redis, worker_class=WorkerBeside) for queue in beside}
+        self._serving = dict.fromkeys(beside, "")
+        """Queue → the name of its worker."""
 
     def get_worker_process(
         self,
@@ -68,11 +71,12 @@ class Pool(WorkerPool):
         _sleep: float = 0,
         logging_level: str = "INFO",
     ) -> BaseProcess:
-        """Return a worker for deliveries, unless the one that reconciles is not there."""
-        if self._reconcile is None or self._reconciling in self.worker_dict:
-            return super().get_worker_process(name, burst, _sleep, logging_level)
-        self._reconciling = name
-        return self._reconcile.get_worker_process(name, burst, _sleep, logging_level)
+        """Return a worker for a queue beside whose worker is not there, else one for deliveries."""
+        for queue, pool in self._beside.items():
+            if self._serving[queue] not in self.worker_dict:
+                self._serving[queue] = name
+                return pool.get_worker_process(name, burst, _sleep, logging_level)
+        return super().get_worker_process(name, burst, _sleep, logging_level)
 
 
 class DeliveryWorker(Worker):
@@ -105,18 +109,18 @@ class DeliveryWorker(Worker):
             super().teardown()  # type: ignore[no-untyped-call]
 
 
-class ReconcileWorker(DeliveryWorker):
-    """The worker of the reconcile queue: asked to stop, it does not wait for a log of any length to be read."""
+class WorkerBeside(DeliveryWorker):
+    """The worker of a queue beside: asked to stop, it waits neither for a log of any length nor for a slow server."""
 
     def setup_work_horse_signals(self) -> None:
-        """Let SIGTERM end the job after the webhooks at hand, or after a while in the middle of them."""
+        """Let SIGTERM end the job after what is at hand, or after a while in the middle of it."""
         super().setup_work_horse_signals()
         signal.signal(signal.SIGTERM, _stop_soon)
 
 
 def _stop_soon(_signal: int, _frame: object) -> None:
     stop_requested.set()
-    abandon = threading.Timer(ABANDON_SECONDS, os._exit, (os.EX_TEMPFAIL,))  # the next run does what this one left
+    abandon = threading.Timer(ABANDON_SECONDS, os._exit, (os.EX_TEMPFAIL,))  # the next job does what this one left
     abandon.daemon = True
     abandon.start()
 

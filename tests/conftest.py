@@ -103,13 +103,16 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Itera
 
 
 @pytest.fixture(scope="session")
-def environment(new_database: Callable[[], str], redis_url: str) -> dict[str, str]:
+def environment(
+    new_database: Callable[[], str], redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """The environment of a receiver under test."""
     return {
         "DATABASE_URL": new_database(),
         "REDIS_URL": redis_url,
         "PUBLIC_URL": PUBLIC_URL,
         "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+        "FILES_URL": str(tmp_path_factory.mktemp("files")),
     }
 
 

@@ -13,7 +13,8 @@ import pytest
 from rq import Queue
 
 from receiver.events.process import process_deliveries
-from receiver.queue import QUEUE, RECONCILE_QUEUE
+from receiver.files.schedule import fetch_due
+from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE
 from receiver.reconcile.schedule import reconcile_due
 from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, Scheduler, _scheduler
 from tests.test_queue import eventually
@@ -37,41 +38,46 @@ def jobs(redis: Redis, queue: str) -> list[Job]:
     return Queue(queue, connection=redis).get_jobs()
 
 
-def test_each_tick_enqueues_a_sweep_and_what_reconciles(redis: Redis) -> None:
-    tick(_scheduler(redis, reconcile=True))
+def test_each_tick_enqueues_a_sweep_what_reconciles_and_what_downloads(redis: Redis) -> None:
+    tick(_scheduler(redis, reconcile=True, files=True))
     assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries]
     assert [job.func for job in jobs(redis, RECONCILE_QUEUE)] == [reconcile_due]
+    assert [job.func for job in jobs(redis, FILES_QUEUE)] == [fetch_due]
 
 
-def test_where_nothing_is_reconciled_no_job_is_enqueued_for_it(redis: Redis) -> None:
-    tick(_scheduler(redis, reconcile=False))
+def test_where_nothing_is_reconciled_or_downloaded_no_job_is_enqueued_for_it(redis: Redis) -> None:
+    tick(_scheduler(redis, reconcile=False, files=False))
     assert redis.exists(f"rq:queue:{QUEUE}")
-    assert not redis.exists(f"rq:queue:{RECONCILE_QUEUE}")
+    assert not redis.exists(f"rq:queue:{RECONCILE_QUEUE}", f"rq:queue:{FILES_QUEUE}")
 
 
-def test_while_no_worker_takes_them_reconciles_do_not_pile_up(redis: Redis) -> None:
-    schedulers = [_scheduler(redis, reconcile=True) for _ in range(2)]
+@pytest.mark.parametrize("queue", [RECONCILE_QUEUE, FILES_QUEUE])
+def test_while_no_worker_takes_them_jobs_do_not_pile_up(redis: Redis, queue: str) -> None:
+    schedulers = [_scheduler(redis, reconcile=True, files=True) for _ in range(2)]
     for _ in range(20):
         for scheduler in schedulers:
             tick(scheduler)
-    waiting = redis.lrange(f"rq:queue:{RECONCILE_QUEUE}", 0, -1)
+    waiting = redis.lrange(f"rq:queue:{queue}", 0, -1)
     assert len(waiting) == KEPT_JOBS
-    newest = jobs(redis, RECONCILE_QUEUE)[-1]
+    newest = jobs(redis, queue)[-1]
     assert waiting[-1] == newest.id.encode()
     assert 0 < redis.ttl(newest.key) <= RECONCILE_TICK_SECONDS, "and those that nobody took soon are gone"
 
 
+NO_CLIENT = "OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID, OPENCARD_CLIENT_SECRET are not set"
+
+
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("settings", "reasons"),
     [
-        ({}, "OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID, OPENCARD_CLIENT_SECRET are not set"),
-        ({**ACCESS, "OPENCARD_CLIENT_ID": ""}, "OPENCARD_CLIENT_ID is not set"),
-        ({**ACCESS, "RECONCILE_INTERVAL": "0"}, "RECONCILE_INTERVAL is 0"),
-        (ACCESS, None),
+        ({}, [NO_CLIENT, NO_CLIENT]),
+        ({**ACCESS, "OPENCARD_CLIENT_ID": ""}, ["OPENCARD_CLIENT_ID is not set"] * 2),
+        ({**ACCESS, "RECONCILE_INTERVAL": "0"}, ["RECONCILE_INTERVAL is 0"]),
+        (ACCESS, []),
     ],
 )
-def test_that_nothing_is_reconciled_is_said_once(
-    redis: Redis, environment: dict[str, str], settings: dict[str, str], reason: str | None
+def test_that_nothing_is_reconciled_or_downloaded_is_said_once(
+    redis: Redis, environment: dict[str, str], settings: dict[str, str], reasons: list[str]
 ) -> None:
     scheduler = subprocess.Popen(
         [RECEIVER, "scheduler"], env={**os.environ, **environment, **settings}, stderr=subprocess.PIPE, text=True
@@ -82,4 +88,4 @@ def test_that_nothing_is_reconciled_is_said_once(
     assert scheduler.returncode == 0
     lines = [msgspec.json.decode(line) for line in said.splitlines() if line.startswith("{")]
     warnings = [line for line in lines if line["level"] == "warning"]
-    assert [line["reason"] for line in warnings] == ([] if reason is None else [reason])
+    assert [line["reason"] for line in warnings] == reasons

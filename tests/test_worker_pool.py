@@ -1,4 +1,4 @@
-"""``receiver worker``: deliveries and reconciling side by side, neither waiting for the other."""
+"""``receiver worker``: deliveries, reconciling and downloads side by side, none waiting for another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psutil
 import pytest
 from rq import Queue, Worker
 
-from receiver.queue import QUEUE, RECONCILE_QUEUE
+from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE
 from receiver.worker import ABANDON_SECONDS
 from tests.factories import card_holder
 from tests.long_job import RELEASED, STARTED, wait_until_released
@@ -52,8 +52,9 @@ class Pool:
         family = {child.pid for child in psutil.Process(self.process.pid).children()}
         return family & {worker.pid or 0 for worker in Worker.all(queue=Queue(queue, connection=self.redis))}
 
-    def is_up(self, *, reconcile: bool) -> bool:
-        return (len(self.workers(QUEUE)), len(self.workers(RECONCILE_QUEUE))) == (1, int(reconcile))
+    def is_up(self, *, reconcile: bool, files: bool = True) -> bool:
+        number = [len(self.workers(queue)) for queue in (QUEUE, RECONCILE_QUEUE, FILES_QUEUE)]
+        return number == [1, int(reconcile), int(files)]
 
     def begin_a_long_job(self) -> None:
         """Have the reconcile queue's worker begin something that does not end."""
@@ -84,7 +85,7 @@ def running(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
 
 @pytest.fixture
 def pool(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
-    """A worker with one process for deliveries, where webhooks are reconciled."""
+    """A worker with one process for deliveries, where webhooks are reconciled and files downloaded."""
     with running(redis, {**environment, **ACCESS}) as pool:
         assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)
         yield pool
@@ -103,14 +104,14 @@ def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redi
     assert pool.stop() == 0
 
 
-@pytest.mark.parametrize("queue", [QUEUE, RECONCILE_QUEUE])
+@pytest.mark.parametrize("queue", [QUEUE, RECONCILE_QUEUE, FILES_QUEUE])
 def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool, redis: Redis, queue: str) -> None:
     (victim,) = pool.workers(queue)
-    (other,) = pool.workers(RECONCILE_QUEUE if queue == QUEUE else QUEUE)
+    others = {pid for other in (QUEUE, RECONCILE_QUEUE, FILES_QUEUE) if other != queue for pid in pool.workers(other)}
     os.kill(victim, signal.SIGKILL)
     assert eventually(lambda: pool.workers(queue) not in (set(), {victim}), within=SECONDS)
     assert pool.is_up(reconcile=True)
-    assert other in pool.workers(QUEUE) | pool.workers(RECONCILE_QUEUE), "which was left alone"
+    assert others <= {pid for each in (QUEUE, RECONCILE_QUEUE, FILES_QUEUE) for pid in pool.workers(each)}
     redis.rpush(RELEASED, 1)
     pool.begin_a_long_job()
     acme.take("card_holder.created", card_holder())
@@ -118,13 +119,22 @@ def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool
     assert pool.stop() == 0
 
 
-def test_where_nothing_is_reconciled_no_process_waits_for_it(redis: Redis, environment: dict[str, str]) -> None:
-    without = [{}, {**ACCESS, "OPENCARD_CLIENT_SECRET": ""}, {**ACCESS, "RECONCILE_INTERVAL": "0"}]
-    for settings in without:
+def test_where_nothing_is_reconciled_or_downloaded_no_process_waits_for_it(
+    redis: Redis, environment: dict[str, str]
+) -> None:
+    without = [
+        ({}, False),
+        ({**ACCESS, "OPENCARD_CLIENT_SECRET": ""}, False),
+        ({**ACCESS, "RECONCILE_INTERVAL": "0"}, True),
+    ]
+    for settings, files in without:
         with running(redis, {**environment, **settings}) as pool:
             assert eventually(lambda pool=pool: len(pool.workers(QUEUE)) == 1, within=SECONDS)  # type: ignore[misc]
-            assert pool.is_up(reconcile=False)
-            assert len(psutil.Process(pool.process.pid).children()) == 1
+            assert eventually(
+                lambda pool=pool, files=files: pool.is_up(reconcile=False, files=files),  # type: ignore[misc]
+                within=SECONDS,
+            )
+            assert len(psutil.Process(pool.process.pid).children()) == 1 + int(files)
             assert pool.stop() == 0
 
 

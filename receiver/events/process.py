@@ -29,10 +29,11 @@ from receiver.events.claim import (
     note_claim,
     recover_abandoned,
 )
+from receiver.events.handlers.receipts import receipts_wait
 from receiver.events.late_tests import set_aside_tests
 from receiver.events.settle import Failure, settle_failures
-from receiver.queue import connect, wake_worker, worker_is_awake
-from receiver.settings import load_settings
+from receiver.queue import connect, wake_files_worker, wake_worker, worker_is_awake
+from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ def process_deliveries() -> None:
         _quietly(worker_is_awake, redis)()
         if not drain(engine, wake_another=wake_another):
             wake_another()
+        if not unset_for_api(settings) and receipts_wait(engine):
+            _quietly(wake_files_worker, redis)()
     except OperationalError as error:  # nothing is lost with the connection
         log.warning("PostgreSQL is away; the sweep comes again", error=str(error.orig).partition("\n")[0])
     finally:

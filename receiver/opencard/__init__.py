@@ -12,4 +12,5 @@
 - ``secret_file``    a file for a secret that is told only once
 - ``delivery_log``   the log of the attempts to deliver to a webhook, page by page, in any order
 - ``delivery_log_item``  one attempt in it, in any spelling
+- ``files``          files that events tell the URL of: asked of OpenCard's own host alone
 """

@@ -5,6 +5,7 @@ Contract, section 2.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from receiver.opencard.scopes import check_known, commands_needing
 from receiver.opencard.tokens import Token, TokenKey
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import AsyncGenerator, Generator, Iterable
 
     from receiver.opencard.tokens import TokenStore
     from receiver.settings import Settings
@@ -97,10 +98,18 @@ class TokenAuth(httpx.Auth):
         token = self.token()
         request.headers["Authorization"] = f"Bearer {token.value}"
         response = yield request
-        if response.status_code == HTTPStatus.UNAUTHORIZED or (
-            response.status_code == HTTPStatus.FORBIDDEN and not self._is_new(token)
-        ):
+        if self._may_be_refused(token, response):
             request.headers["Authorization"] = f"Bearer {self._renew(token).value}"
+            yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Do the same where others must not be kept waiting for the token."""
+        token = await asyncio.to_thread(self.token)
+        request.headers["Authorization"] = f"Bearer {token.value}"
+        response = yield request
+        if self._may_be_refused(token, response):
+            renewed = await asyncio.to_thread(self._renew, token)
+            request.headers["Authorization"] = f"Bearer {renewed.value}"
             yield request
 
     def token(self) -> Token:
@@ -113,6 +122,11 @@ class TokenAuth(httpx.Auth):
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
+
+    def _may_be_refused(self, token: Token, response: httpx.Response) -> bool:
+        return response.status_code == HTTPStatus.UNAUTHORIZED or (
+            response.status_code == HTTPStatus.FORBIDDEN and not self._is_new(token)
+        )
 
     def _renew(self, refused: Token) -> Token:
         with self._lock:

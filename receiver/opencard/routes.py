@@ -45,3 +45,6 @@ LIST_CLIENTS: Final = Route("GET", _ACCOUNT + "/oauthclients", "oauth-clients-re
 GET_CLIENT: Final = Route("GET", _CLIENT, "oauth-clients-read")
 CREATE_CLIENT: Final = Route("POST", _ACCOUNT + "/oauthclients", "oauth-clients-write")
 UPDATE_CLIENT: Final = Route("PUT", _CLIENT, "oauth-clients-write")
+
+DOWNLOAD_FILE: Final = Route("GET", "/{file}", "files-read")
+"""Files have no route of their own: each stands at the URL that its event told; see ``files``."""

@@ -89,6 +89,7 @@ NEEDS: Final = (
     Need("webhooks test", (routes.TEST_WEBHOOK,)),
     Need("doctor", (routes.LIST_ORGANIZATIONS, routes.GET_WEBHOOK)),
     Need("reconcile", (routes.LIST_DELIVERY_LOG,)),
+    Need("files fetch", (routes.DOWNLOAD_FILE,)),
     Need("clients list", (routes.LIST_CLIENTS,)),
     Need("clients create", (routes.CREATE_CLIENT,)),
     Need("clients set-scopes", (routes.GET_CLIENT, routes.UPDATE_CLIENT)),

@@ -40,6 +40,7 @@ REQUIRED_SCOPES: Final = (
     routes.LIST_DELIVERY_LOG.scope,
 )
 HEADER_SCOPES: Final = (routes.LIST_HEADERS.scope, routes.CREATE_HEADER.scope, routes.DELETE_HEADER.scope)
+FILE_SCOPES: Final = (routes.DOWNLOAD_FILE.scope,)
 GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
 ASKING: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
 """How an API answers that misses the token."""
@@ -94,7 +95,7 @@ class OpenCardChecks:
         *unknown* says why that is not known.
         """
         reason = self.findings.why_not(API) or why_not(self.problems, "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET")
-        asked = (*REQUIRED_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)
+        asked = (*REQUIRED_SCOPES, *FILE_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)
         if reason is None:
             answers = self._ask_for(asked)
             refusal = answers.get(TOKEN)
@@ -141,6 +142,8 @@ class OpenCardChecks:
             self.findings.ok(check, "given")
         elif needed or not isinstance(refusal, ScopeNotGranted):
             self.findings.broken(check, str(refusal))
+        elif scope in FILE_SCOPES:
+            self.findings.note(check, "not given: receipts are not downloaded, and lost when their URLs expire")
         elif unknown is not None:
             self.findings.not_checked(check, f"not given, and whether it is wanted is not known: {unknown}")
         else:

@@ -19,7 +19,7 @@ from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.due import LOOK_BACK, is_due, reach
 from receiver.reconcile.run import Reconciler
-from receiver.settings import REQUIRED, REQUIRED_FOR_API, load_settings
+from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -71,8 +71,7 @@ def what_is_missing(settings: Settings) -> str:
     """Return why the scheduler reconciles nothing; an empty text when it does."""
     if settings.reconcile_interval == 0:
         return "RECONCILE_INTERVAL is 0"
-    unset = [name for name in sorted(REQUIRED_FOR_API - REQUIRED) if not getattr(settings, name.lower())]
-    return f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
+    return unset_for_api(settings)
 
 
 def reconcile_due() -> None:

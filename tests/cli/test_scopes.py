@@ -33,7 +33,8 @@ def test_as_json_it_is_one_document() -> None:
     log = by_scope["webhook-events-read"]
     assert (log["opens"], log["recommended"]) == ("the webhook delivery log", True)
     assert "reconcile" in log["needed_by"]
-    assert by_scope["files-read"]["needed_by"] == []
+    assert by_scope["files-read"]["needed_by"] == ["files fetch"]
+    assert by_scope["account-statistics-read"]["needed_by"] == []
 
 
 def test_the_catalogue_is_the_providers() -> None:

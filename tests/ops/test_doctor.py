@@ -9,13 +9,13 @@ import pytest
 from cryptography.fernet import Fernet
 
 from receiver.opencard.scopes import SCOPES
-from receiver.ops.doctor_opencard import GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
+from receiver.ops.doctor_opencard import FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
 from receiver.sandbox.provider import ApiFault
 from tests.deliveries.applications import unreachable_database, unreachable_redis
 from tests.ops.conftest import Patient
 
 FOREIGN_KEY = Fernet.generate_key().decode()
-OPTIONAL = [f"scope {scope}" for scope in (*HEADER_SCOPES, *GROUP_SCOPES)]
+OPTIONAL = [f"scope {scope}" for scope in (*FILE_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)]
 SCOPE_CHECKS = [f"scope {scope}" for scope in REQUIRED_SCOPES] + OPTIONAL
 OF_THE_DATABASE = {"database", "migrations", "encryption keys", "public address", "webhooks"}
 OF_THE_CLIENT = {*SCOPE_CHECKS, "organizations", "webhooks"}

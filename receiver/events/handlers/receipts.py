@@ -16,7 +16,7 @@ from receiver.records.upsert import Row, insert_rows, rows_parameter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from receiver.events.event import Event
 
@@ -53,6 +53,10 @@ SET expires_at = excluded.expires_at, status = 'waiting', next_attempt_at = now(
 """
 )
 
+_DOWNLOADS_DUE: Final = text(
+    "SELECT EXISTS (SELECT FROM receiver.receipt_downloads WHERE status = 'waiting' AND next_attempt_at <= now())"
+)
+
 
 @handles({"receipt.fetched": ReceiptPayload})
 def apply_receipts(connection: Connection, events: Sequence[Event]) -> None:
@@ -60,6 +64,12 @@ def apply_receipts(connection: Connection, events: Sequence[Event]) -> None:
     rows = newest_by_key((_row(event) for event in events), key=_KEY, order=("fetched_at", "delivery_id"))
     insert_rows(connection, Receipt, rows, on_conflict=_NEWEST_WINS)
     connection.execute(_NOTE_DOWNLOADS, {"rows": rows_parameter([{name: row[name] for name in _KEY} for row in rows])})
+
+
+def receipts_wait(engine: Engine) -> bool:
+    """Return whether there is a receipt whose file is to be downloaded now."""
+    with engine.connect() as connection:
+        return bool(connection.scalar(_DOWNLOADS_DUE))
 
 
 def _row(event: Event) -> Row:

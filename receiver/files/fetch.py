@@ -1,0 +1,131 @@
+"""The road of one file: claim, download, tell what it is, store, settle. Several go it side by side.
+
+A file is first written to a temporary file of this machine (small ones stay in memory), so that the store never sees
+one that is cut off, too large, or no receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from rq.timeouts import BaseTimeoutException
+
+from receiver.errors import DownloadError, DownloadsImpossible
+from receiver.files.downloads import Stored, claim, settle_failed, settle_stored
+from receiver.files.kinds import accept
+from receiver.files.store import file_key
+from receiver.opencard.files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from receiver.files.downloads import Wanted
+    from receiver.files.store import FileStore
+    from receiver.opencard.auth import Access
+    from receiver.opencard.tokens import TokenStore
+
+log = structlog.stdlib.get_logger(__name__)
+
+SIDE_BY_SIDE: Final = 8
+"""Files that are downloaded at a time: most of the time is spent waiting for OpenCard."""
+IN_MEMORY: Final = 1024 * 1024
+"""Files up to this size never touch the temporary folder."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of a run."""
+
+    stored: int = 0
+    failed: int = 0
+    """Attempts that are tried again."""
+    given_up: int = 0
+    """Expired or refused."""
+    hindrance: DownloadsImpossible | None = None
+    """Why the run ended before everything was tried."""
+
+
+class Fetcher:
+    """Downloads receipts and stores their files."""
+
+    def __init__(self, engine: Engine, access: Access, tokens: TokenStore, store: FileStore, *, most: int) -> None:
+        """*most*: how large a file may be, in bytes."""
+        self._engine = engine
+        self._access = access
+        self._tokens = tokens
+        self._store = store
+        self._most = most
+
+    def run(
+        self,
+        *,
+        seconds: float,
+        stop: Callable[[], bool] = lambda: False,
+        settled: Callable[[], None] = lambda: None,
+    ) -> Tally:
+        """Download what is due until nothing is, *seconds* have passed, or *stop* says so; *settled*: after each."""
+        return asyncio.run(self._run(time.monotonic() + seconds, stop, settled))
+
+    async def _run(self, deadline: float, stop: Callable[[], bool], settled: Callable[[], None]) -> Tally:
+        tally = Tally()
+        # a thread for each lane's work with PostgreSQL and the store, and as many again that still wait for a token
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * SIDE_BY_SIDE))
+
+        async def lane(files: Files) -> None:
+            while time.monotonic() < deadline and not stop() and tally.hindrance is None:
+                wanted = await asyncio.to_thread(claim, self._engine)
+                if wanted is None:
+                    return
+                await self._download(files, wanted, tally)
+                settled()
+
+        async with Files(self._access, self._tokens) as files:
+            await asyncio.gather(*(lane(files) for _ in range(SIDE_BY_SIDE)))
+        return tally
+
+    async def _download(self, files: Files, wanted: Wanted, tally: Tally) -> None:
+        try:
+            stored = await self._store_file(files, wanted)
+        except BaseTimeoutException:
+            raise  # RQ ends the job; the lease gives the receipt back
+        except DownloadsImpossible as error:
+            tally.hindrance = error
+            await self._failed(wanted, error, tally)
+        except DownloadError as error:
+            await self._failed(wanted, error, tally)
+        except Exception as error:
+            log.exception("receipt not downloaded, for no reason that is known", download_id=wanted.id)
+            await self._failed(wanted, DownloadError(f"unexpected: {type(error).__name__}"), tally)
+        else:
+            await asyncio.to_thread(settle_stored, self._engine, wanted, stored)
+            tally.stored += 1
+            log.info("receipt stored", download_id=wanted.id, bytes=stored.file_size)
+
+    async def _store_file(self, files: Files, wanted: Wanted) -> Stored:
+        with SpooledTemporaryFile(IN_MEMORY) as spooled:
+            try:
+                fetched = await files.fetch(wanted.url, spooled, most=self._most)
+            except OSError as error:
+                raise DownloadsImpossible(f"no room in the temporary folder: {error.strerror}") from error
+            suffix = accept(fetched.head, announced=(wanted.content_type, fetched.content_type))
+            stored = Stored(file_key(fetched.sha256, suffix), fetched.size, fetched.sha256)
+            await asyncio.to_thread(self._store.keep, spooled, stored.file_key, stored.file_size)
+            return stored
+
+    async def _failed(self, wanted: Wanted, error: DownloadError, tally: Tally) -> None:
+        status = await asyncio.to_thread(settle_failed, self._engine, wanted, error)
+        told = {"download_id": wanted.id, "attempts": wanted.attempts, "error": str(error)}
+        if status == "waiting":
+            tally.failed += 1
+            log.warning("receipt not downloaded; it is tried again", **told)
+        else:
+            tally.given_up += 1
+            log.error("receipt given up", status=status, **told)

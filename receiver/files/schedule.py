@@ -1,0 +1,71 @@
+"""The RQ job ``fetch_due``: downloads what is due. Woken after a receipt was stored, and enqueued every few seconds."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from redis import RedisError
+from sqlalchemy.exc import OperationalError
+
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.errors import ReceiverError
+from receiver.events.process import stop_requested
+from receiver.files.downloads import give_up_abandoned
+from receiver.files.fetch import Fetcher
+from receiver.files.store import FileStore
+from receiver.opencard.auth import Access
+from receiver.opencard.tokens import StoredTokens
+from receiver.queue import FILES_WAITING, SHORT_TIMEOUT, connect
+from receiver.settings import load_settings, unset_for_api
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+RUN_SECONDS: Final = 600.0
+"""How long one job goes on before it leaves the rest to the next: far below RQ's time-out."""
+
+
+def fetch_due() -> None:
+    """Download every file that is due, then return. Run by RQ; any number may run at once."""
+    settings = load_settings(os.environ)
+    if unset_for_api(settings):
+        return  # the scheduler has other settings than this worker, and said so when it started
+    _be_awake(settings.redis_url)
+    engine = engine_for(settings.database_url, application="files")
+    try:
+        if give_up_abandoned(engine):
+            log.error("receipts given up whose last attempts never ended")
+        store = FileStore(settings.files_url)
+        store.sweep()
+        tally = fetcher(engine, settings, store).run(seconds=RUN_SECONDS, stop=stop_requested.is_set)
+        if tally.hindrance is not None:
+            log.error("receipts are not downloaded", error=str(tally.hindrance))
+    except ReceiverError as error:
+        log.error("receipts are not downloaded at this tick", error=str(error))  # noqa: TRY400 - no traceback is needed
+    except OperationalError:  # the next tick comes again
+        log.warning("PostgreSQL is away; nothing is downloaded meanwhile")
+    finally:
+        engine.dispose()
+
+
+def fetcher(engine: Engine, settings: Settings, store: FileStore) -> Fetcher:
+    """Return what downloads files as *settings* say."""
+    tokens = StoredTokens(engine, Encryption(settings.encryption_keys))
+    return Fetcher(engine, Access.of(settings), tokens, store, most=settings.files_max_bytes)
+
+
+def _be_awake(redis_url: str) -> None:
+    """Let the next receipt wake a worker again, before this job looks what is due."""
+    with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
+        try:
+            redis.delete(FILES_WAITING)
+        except RedisError as error:
+            log.warning("Redis is away; the next tick will do", error=type(error).__name__)
