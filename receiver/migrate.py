@@ -29,6 +29,7 @@ MODEL_MODULES: Final = (
     "receiver.opencard.models",
     "receiver.reconcile.models",
     "receiver.ops.models",
+    "receiver.ops.retention.models",
 )
 
 

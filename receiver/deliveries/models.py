@@ -91,6 +91,7 @@ class Delivery(Base):
     __table_args__ = (
         CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in STATUSES)), name="status"),
         CheckConstraint("source IN ('push', 'log')", name="source"),
+        CheckConstraint("body IS NOT NULL OR status NOT IN ('pending', 'failed')", name="waiting_has_body"),
         Index(
             "ix_deliveries_waiting",
             "suspect",
@@ -120,8 +121,10 @@ class Delivery(Base):
     webhook_id: Mapped[int] = mapped_column(BigInteger)
     event: Mapped[str] = mapped_column(Text, comment="X-Event, as received")
     version: Mapped[str | None] = mapped_column(Text, comment="X-Version, as received")
-    body: Mapped[bytes] = mapped_column(LargeBinary, comment="raw bytes, as received")
-    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="without credentials")
+    body: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="raw bytes, as received; null once they were kept long enough, or their person was erased"
+    )
+    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="without credentials; empty where the body is gone")
     verification: Mapped[str] = mapped_column(Text, comment="what proved that it is authentic")
     source: Mapped[str] = mapped_column(Text, server_default="push", comment="push, or log: recovered by reconcile")
     received_at: Mapped[datetime] = _now()
@@ -148,3 +151,6 @@ class Delivery(Base):
     fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary, comment="SHA-256 of the event by value")
     transaction_id: Mapped[str | None] = mapped_column(Text, comment="once understood")
     card_holder_reference_id: Mapped[str | None] = mapped_column(Text, comment="once understood")
+    left_feed: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="its event was in the feed, whose row was kept long enough: never again"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,13 +70,18 @@ def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> Judge
     new_ids = new_holders | by_value.new
     handlers = load_handlers()
     new = [event for event in events if event.delivery_id in new_ids]
-    new += [understand(delivery, handlers) for delivery in revalued]
+    new += [_again(understand(delivery, handlers), delivery) for delivery in revalued]
     not_retries = new_ids | by_value.later
     return Judged(
         new=sorted(new, key=lambda event: (event.occurred_at, event.delivery_id)),
         retries=[event for event in events if event.delivery_id not in not_retries],
         dated_back=by_value.dated_back,
     )
+
+
+def _again(event: Event, delivery: StoredDelivery) -> Event:
+    """Return the event in a delivery of before, which tells its payload itself: the stored body may be gone."""
+    return event if event.document is not None else replace(event, document=delivery.body)
 
 
 def apply_events(connection: Connection, events: Sequence[Event]) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
@@ -62,3 +64,10 @@ def card_holder_times(mentions: Sequence[Mention]) -> Row:
         if run[0].name == "card_holder.created":
             times["deleted_at"] = None
     return times
+
+
+def card_holder_body(organization: str, reference: str) -> bytes:
+    """Return what a card-holder event says, where its body is gone: the contract has no more than two references."""
+    return msgspec.json.encode(
+        {"card_holder": {"reference_id": reference}, "organization": {"reference_id": organization}}
+    )

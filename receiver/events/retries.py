@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.events.card_holder_history import TIME_COLUMNS, Mention, newly_events
+from receiver.events.card_holder_history import TIME_COLUMNS, Mention, card_holder_body, newly_events
 from receiver.events.event import StoredDelivery
 from receiver.records.upsert import rows_parameter
 
@@ -48,7 +48,10 @@ WHERE NOT EXISTS (
 RETURNING delivery_ids[array_upper(delivery_ids, 1)]
 """
 )
-_IN_FEED: Final = text("SELECT delivery_id FROM ems.events WHERE delivery_id = ANY(:ids)")
+_TOLD: Final = text(
+    "SELECT delivery_id FROM ems.events WHERE delivery_id = ANY(:ids) "
+    "UNION ALL SELECT id FROM receiver.deliveries WHERE id = ANY(:ids) AND left_feed"
+)
 _KNOWN: Final = text(
     "SELECT fingerprint, occurrences, delivery_ids FROM receiver.known_events WHERE fingerprint = ANY(:fingerprints)"
 )
@@ -68,7 +71,7 @@ _HISTORY: Final = text(
     """
 SELECT delivery.id, delivery.event, delivery.version, delivery.body, delivery.source, delivery.occurred_at,
     delivery.attempts, holder.organization_reference_id, holder.reference_id,
-    delivery.status = 'processed' OR EXISTS (
+    delivery.status = 'processed' OR delivery.left_feed OR EXISTS (
         SELECT FROM ems.events AS event WHERE event.delivery_id = delivery.id
     ) AS counted
 FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS holder (organization_reference_id text, reference_id text)
@@ -156,7 +159,7 @@ def new_by_sequence(connection: Connection, events: Sequence[Event]) -> tuple[se
         return set(), []
     connection.execute(_LOCK_CARD_HOLDERS, {"keys": _keys_parameter(keys)})
     own = {event.delivery_id for event in events}
-    replayed = set(connection.scalars(_IN_FEED, {"ids": list(own)}))
+    replayed = set(connection.scalars(_TOLD, {"ids": list(own)}))
     mentions: dict[HolderKey, list[Mention]] = defaultdict(list)
     stored: dict[int, StoredDelivery] = {}
     for row in read_history(connection, keys):
@@ -200,5 +203,8 @@ def _mention(row: dict[str, Any]) -> Mention:
 
 
 def _stored_delivery(row: dict[str, Any]) -> StoredDelivery:
-    names = ("id", "organization_reference_id", "event", "version", "body", "source", "occurred_at", "attempts")
-    return StoredDelivery(**{name: row[name] for name in names})
+    names = ("id", "organization_reference_id", "event", "version", "source", "occurred_at", "attempts")
+    body = row["body"]
+    if body is None:
+        body = card_holder_body(row["organization_reference_id"], row["reference_id"])
+    return StoredDelivery(**{name: row[name] for name in names}, body=body)

@@ -72,7 +72,7 @@ WHERE webhook_id = :webhook_id AND fingerprint IS {settled} NULL
 _SETTLED: Final = text(
     f"INSERT INTO pg_temp.log_stored {_STORED.format(body='', settled='NOT')} ON CONFLICT (id) DO NOTHING"
 )
-_UNSETTLED: Final = text(_STORED.format(body="body, ", settled=""))
+_UNSETTLED: Final = text(_STORED.format(body="body, ", settled="") + " AND body IS NOT NULL")
 # An attempt in vain to send again what is known since before the window is no event.
 _KNOWN_BEFORE: Final = text(
     """

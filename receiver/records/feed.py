@@ -45,6 +45,7 @@ WITH appended AS (
     ) WITH ORDINALITY AS told
     JOIN receiver.deliveries AS delivery ON delivery.id = told.delivery_id
     LEFT JOIN ems.transaction_states AS state ON state.delivery_id = told.delivery_id
+    WHERE NOT delivery.left_feed
     ORDER BY told.ordinality
     ON CONFLICT (delivery_id) DO NOTHING
     RETURNING position
@@ -58,7 +59,7 @@ def append_to_feed(connection: Connection, rows: Sequence[Row]) -> None:
     """Append *rows* (the columns of ``ems.events`` but ``position`` and ``recorded_at``) and notify the readers.
 
     A ``payload`` of ``None`` stands for the body of the delivery, which PostgreSQL has already. An event that is in
-    the feed already (a replay) is not repeated.
+    the feed already (a replay), or was until its row was kept long enough, is not repeated.
     """
     if not rows:
         return
