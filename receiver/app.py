@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from flask import Flask, jsonify
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from receiver.deliveries.directory import WebhookDirectory
@@ -18,6 +19,8 @@ from receiver.deliveries.token_endpoint import token_endpoint
 from receiver.encryption import Encryption
 from receiver.errors import DeliveryRefused
 from receiver.logs import configure_logs
+from receiver.ops.console.application import PATH as CONSOLE_PATH
+from receiver.ops.console.application import console_application
 from receiver.ops.health import health
 from receiver.ops.metrics import metrics
 from receiver.queue import WakeUp
@@ -55,11 +58,17 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(DeliveryRefused, _refuse)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
+    console = console_application(settings, wake_worker=wake_up) if settings.ops_users else None
+    if console is not None:
+        app.extensions["receiver.console"] = console
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {CONSOLE_PATH: console})  # type: ignore[method-assign]
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     pool.open(wait=False)
 
     def close() -> None:
         wake_up.close()
+        if console is not None:
+            console.extensions["console.close"]()
         pool.close(timeout=2)
 
     atexit.register(close)

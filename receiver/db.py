@@ -46,15 +46,17 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
     )
 
 
-def connect_arguments(application: str) -> dict[str, object]:
+def connect_arguments(application: str, *, statement_seconds: int | None = None) -> dict[str, object]:
     """Return libpq's arguments for every connection; *application* shows in ``pg_stat_activity``.
 
-    The session's time zone is UTC, so that what is printed does not depend on the server's.
+    The session's time zone is UTC, so that what is printed does not depend on the server's. A statement that takes
+    longer than *statement_seconds* is cancelled.
     """
+    timeout = "" if statement_seconds is None else f" -c statement_timeout={statement_seconds}s"
     return {
         "connect_timeout": CONNECT_TIMEOUT,
         "application_name": f"receiver {application}",
-        "options": "-c timezone=UTC",
+        "options": f"-c timezone=UTC{timeout}",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -69,6 +71,22 @@ def engine_for(database_url: str, *, application: str) -> Engine:
         pool_size=4,  # a worker has two lanes, each with a connection for work and one for its notes
         hide_parameters=True,  # errors are logged and stored; payloads must not be in them
         connect_args=connect_arguments(application),
+    )
+
+
+def small_engine_for(database_url: str, *, application: str, connections: int, statement_seconds: int) -> Engine:
+    """Return an engine that never has more than so many connections, nor a statement that takes longer.
+
+    Who finds none free for some seconds gets SQLAlchemy's ``TimeoutError``.
+    """
+    return create_engine(
+        database_url,
+        pool_pre_ping=True,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=CONNECT_TIMEOUT,
+        hide_parameters=True,
+        connect_args=connect_arguments(application, statement_seconds=statement_seconds),
     )
 
 

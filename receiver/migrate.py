@@ -30,6 +30,7 @@ MODEL_MODULES: Final = (
     "receiver.reconcile.models",
     "receiver.ops.models",
     "receiver.ops.retention.models",
+    "receiver.ops.console.models",
 )
 
 

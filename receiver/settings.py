@@ -17,6 +17,7 @@ from receiver.variables import (
     files_url,
     log_level,
     one_of,
+    ops_users,
     public_url,
     redis_url,
     secret_key,
@@ -26,6 +27,8 @@ from receiver.variables import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from receiver.variables import OpsUser
 
 T = TypeVar("T")
 
@@ -70,7 +73,7 @@ class Settings:
     opencard_client_id: str
     opencard_client_secret: str = field(repr=False)
     secret_key: str = field(repr=False)
-    ops_users: str = field(repr=False)
+    ops_users: tuple[OpsUser, ...] = field(repr=False)
     metrics_token: str = field(repr=False)
     max_body_bytes: int
     signature_policy: SignaturePolicy
@@ -126,7 +129,7 @@ def read_settings(
         opencard_client_id=reader.read("OPENCARD_CLIENT_ID", str, default=""),
         opencard_client_secret=reader.read("OPENCARD_CLIENT_SECRET", str, default=""),
         secret_key=reader.read("SECRET_KEY", secret_key, default=""),
-        ops_users=reader.read("OPS_USERS", str, default=""),
+        ops_users=reader.read("OPS_USERS", ops_users, default=()),
         metrics_token=reader.read("METRICS_TOKEN", str, default=""),
         max_body_bytes=reader.read("MAX_BODY_BYTES", whole_number(1), default=1024 * 1024),
         signature_policy=reader.read("SIGNATURE_POLICY", one_of(SignaturePolicy), default=SignaturePolicy.WHEN_PRESENT),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -26,6 +28,28 @@ E = TypeVar("E", bound=StrEnum)
 MINIMUM_SECRET_KEY_LENGTH: Final = 32
 SHORTEST_RETENTION_DAYS: Final = 14
 """Reconciling looks back a week: what it compares must still be there."""
+USER_NAME: Final = re.compile(r"[\w.@-]{1,64}")
+PASSWORD_HASH: Final = re.compile(
+    r"(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9_]+:[0-9]+)\$[^$,\s]+\$[0-9a-f]+", re.ASCII
+)
+
+
+class Role(StrEnum):
+    """What a user of the console may do."""
+
+    VIEWER = "viewer"
+    """See everything, change nothing."""
+    OPERATOR = "operator"
+    """Replay and cancel, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpsUser:
+    """One user of the console."""
+
+    name: str
+    role: Role
+    password_hash: str = field(repr=False)
 
 
 def database_url(text: str) -> str:
@@ -112,6 +136,30 @@ def secret_key(text: str) -> str:
     if len(text) < MINIMUM_SECRET_KEY_LENGTH:
         raise ValueError(f"shorter than {MINIMUM_SECRET_KEY_LENGTH} characters")
     return text
+
+
+def ops_users(text: str) -> tuple[OpsUser, ...]:
+    """Return the users of the console. An entry is told by its place: any part of it may be a misplaced secret."""
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    users: dict[str, OpsUser] = {}
+    for number, entry in enumerate(entries, start=1):
+        which = f"entry {number} of {len(entries)}"
+        parts = [part.strip() for part in entry.split(":", 2)]  # a hash has colons of its own
+        if len(parts) != len(("name", "role", "hash")):
+            raise ValueError(f"{which} is not name:role:password-hash")
+        name, role, password_hash = parts
+        if not USER_NAME.fullmatch(name):
+            raise ValueError(f"{which}: a name has up to 64 letters, digits and any of . _ - @")
+        if role not in set(Role):
+            raise ValueError(f"{which}: the role is none of {', '.join(Role)}")
+        if not PASSWORD_HASH.fullmatch(password_hash):
+            raise ValueError(f"{which}: not a password hash; receiver ops hash-password makes one")
+        if name in users:
+            raise ValueError(f"{which} has the name of an earlier one")
+        users[name] = OpsUser(name, Role(role), password_hash)
+    if not users:
+        raise ValueError("no user in it")
+    return tuple(users.values())
 
 
 def whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:

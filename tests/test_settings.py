@@ -21,6 +21,7 @@ from receiver.settings import (
     read_settings,
     variable_names,
 )
+from receiver.variables import Role
 
 EXAMPLE = Path(__file__).parent.parent / ".env.example"
 VARIABLES = {
@@ -61,6 +62,8 @@ MINIMAL = {
     "PUBLIC_URL": "https://hooks.example.com",
     "ENCRYPTION_KEYS": KEY,
 }
+
+JANE = "jane:operator:scrypt:32768:8:1$salt$0123456789abcdef"
 
 
 def load(**changes: str) -> Settings:
@@ -114,7 +117,7 @@ def test_what_is_not_set_has_its_default() -> None:
     assert settings.opencard_api_url == "https://sandbox-api.opencard.io"
     assert (settings.port, settings.web_concurrency) == (8000, 2)
     assert (settings.log_level, settings.log_format) == ("INFO", LogFormat.JSON)
-    assert (settings.ops_users, settings.secret_key, settings.metrics_token) == ("", "", "")
+    assert (settings.ops_users, settings.secret_key, settings.metrics_token) == ((), "", "")
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
@@ -172,6 +175,13 @@ WRONG = [
     ("SIGNATURE_POLICY", "optional"),
     ("RECONCILE_INTERVAL", "-1"),
     ("RECONCILE_GRACE", "soon"),
+    ("OPS_USERS", "the-secret"),
+    ("OPS_USERS", ","),
+    ("OPS_USERS", "jane:the-secret"),
+    ("OPS_USERS", "jane:operator:the-secret"),
+    ("OPS_USERS", "jane:the-secret:scrypt:32768:8:1$salt$abcdef"),
+    ("OPS_USERS", "the-secret!:operator:scrypt:32768:8:1$salt$abcdef"),
+    ("OPS_USERS", f"{JANE},{JANE}"),
     ("LOG_LEVEL", "LOUD"),
     ("LOG_FORMAT", "xml"),
 ]
@@ -215,10 +225,18 @@ def test_reconciling_by_schedule_can_be_turned_off() -> None:
 
 
 def test_the_console_needs_a_key_for_its_sessions() -> None:
-    (problem,) = problems(OPS_USERS="jane:operator:scrypt")
+    (problem,) = problems(OPS_USERS=JANE)
     assert problem.startswith("SECRET_KEY is missing")
-    assert len(problems(OPS_USERS="jane:operator:scrypt", SECRET_KEY="short")) == 1
-    assert load(OPS_USERS="jane:operator:scrypt", SECRET_KEY="s" * 32).secret_key == "s" * 32
+    assert len(problems(OPS_USERS=JANE, SECRET_KEY="short")) == 1
+    assert load(OPS_USERS=JANE, SECRET_KEY="s" * 32).secret_key == "s" * 32
+
+
+def test_users_of_the_console_have_a_name_a_role_and_a_hash_with_colons_and_dollars() -> None:
+    users = load(OPS_USERS=f"{JANE}, john:viewer:pbkdf2:sha256:600000$other$abcdef,", SECRET_KEY="s" * 32).ops_users
+    assert [(user.name, user.role, user.password_hash) for user in users] == [
+        ("jane", Role.OPERATOR, "scrypt:32768:8:1$salt$0123456789abcdef"),
+        ("john", Role.VIEWER, "pbkdf2:sha256:600000$other$abcdef"),
+    ]
 
 
 def test_migrations_need_only_the_database() -> None:
@@ -250,7 +268,7 @@ def test_no_secret_shows_in_the_settings(secret: str) -> None:
             REDIS_URL=f"redis://:{secret}@redis:6379",
             OPENCARD_CLIENT_SECRET=secret,
             SECRET_KEY=secret * 2,
-            OPS_USERS=f"jane:operator:{secret}",
+            OPS_USERS=f"jane:operator:scrypt:32768:8:1$salt${secret}",
             METRICS_TOKEN=secret,
         )
     )

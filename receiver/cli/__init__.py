@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
     "keys": "receiver.cli.keys:keys",
+    "ops": "receiver.cli.ops:ops",
     "doctor": "receiver.cli.doctor:doctor",
     "worker": "receiver.cli.processes:worker",
     "scheduler": "receiver.cli.processes:scheduler",

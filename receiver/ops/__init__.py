@@ -7,5 +7,7 @@
 - ``deliveries``  what is stored: lists, searches, everything about one delivery
 - ``retention``   what was kept long enough goes
 - ``keys``       everything secret under the newest key
+- ``console``    the pages at ``/ops/``
+- ``views``      who looked at a delivery's payload
 - ``models``     the operators' doings
 """

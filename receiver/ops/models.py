@@ -67,3 +67,18 @@ class ReplayDelivery(Base):
         Text, comment="the status it got; cancelled, or without-body, when it was not processed; null while it waits"
     )
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class DeliveryView(Base):
+    """A look at a delivery's payload, which holds personal data: whose, and when."""
+
+    __tablename__ = "delivery_views"
+    __table_args__ = (
+        Index("ix_delivery_views_delivery_id_viewed_at", "delivery_id", "viewed_at"),
+        {"schema": RECEIVER},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(BigInteger, comment="no foreign key: the trace outlives the delivery")
+    viewed_by: Mapped[str] = mapped_column(Text)
+    viewed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)

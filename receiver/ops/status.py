@@ -148,11 +148,12 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
         if standing.deliveries[status].number
     ]
     for webhook in standing.webhooks:
-        said += [f"{_name(webhook)}: {words}" for words in _complaints(webhook, standing.at, interval)]
+        said += [f"{_name(webhook)}: {words}" for words in complaints_of(webhook, standing.at, interval)]
     return said
 
 
-def _complaints(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[str]:
+def complaints_of(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[str]:
+    """Yield what somebody has to look at with one webhook, by what is known of it at a time."""
     if webhook.opencard_webhook_id is None:
         yield "not registered at OpenCard: receiver bootstrap completes it"
     elif webhook.active is False:

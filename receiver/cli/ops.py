@@ -1,0 +1,42 @@
+"""``receiver ops``: what the console's users need."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+from werkzeug.security import generate_password_hash
+
+SHORTEST_PASSWORD: Final = 12
+LONGEST_PASSWORD: Final = 1024
+
+
+@click.group()
+def ops() -> None:
+    """Look after the users of the console."""
+
+
+@ops.command("hash-password")
+@click.argument("source", required=False, type=click.Choice(["-"]), metavar="[-]")
+def hash_password(source: str | None) -> None:
+    """Print the hash of a password, for OPS_USERS.
+
+    Asks for it twice on a terminal; with - it is the first line of standard input.
+
+    Example: receiver ops hash-password
+    """
+    if source == "-":
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif at_terminal():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True)
+    else:
+        raise click.UsageError("there is no terminal to ask on; give - and the password on standard input")
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise click.UsageError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+    click.echo(generate_password_hash(password))
+
+
+def at_terminal() -> bool:
+    """Return whether there is somebody to ask."""
+    return sys.stdin.isatty()

@@ -1,0 +1,10 @@
+"""The console at ``/ops/``: pages made on the server, for people who look after the service. No script runs in them.
+
+- ``application``  an application of its own: who is admitted, which headers protect, which pages there are
+- ``sign_in``      signing in and out, with ``sessions``, ``passwords`` and ``limits`` (how often one may try)
+- ``overview``     how the service stands
+- ``webhooks``     the webhooks; ``reconcile`` the runs against OpenCard's log
+- ``errors``       what is wrong, as a page
+- ``parts``        what every page uses; ``words`` how it says times and numbers
+- ``models``       sessions, and sign-ins that failed
+"""

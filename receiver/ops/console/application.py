@@ -1,0 +1,135 @@
+"""The console as an application of its own, which the web process serves under ``/ops``.
+
+Apart, so that sessions, CSRF tokens and headers are the console's matter alone: a delivery never meets them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask, g, redirect, request, url_for
+from flask_bootstrap import Bootstrap5
+from flask_login import LoginManager, current_user
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import Forbidden
+
+from receiver.db import small_engine_for
+from receiver.ops.console import errors, overview, reconcile, sign_in, webhooks
+from receiver.ops.console.passwords import Passwords
+from receiver.ops.console.sessions import find_session
+from receiver.ops.console.words import FILTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flask import Response
+    from sqlalchemy import Engine
+    from werkzeug.wrappers import Response as AnyResponse
+
+    from receiver.settings import Settings
+
+PATH: Final = "/ops"
+CONNECTIONS: Final = 2
+"""The console's share of the database in each web process; deliveries have others."""
+STATEMENT_SECONDS: Final = 5
+LARGEST_FORM: Final = 64 * 1024
+OPEN: Final = frozenset({"static", "bootstrap.static", "sign_in.sign_in"})
+"""What can be had without signing in."""
+FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
+"""What a viewer may POST, too."""
+NAVIGATION: Final = (
+    ("overview.overview", "Overview"),
+    ("webhooks.listing", "Webhooks"),
+    ("reconcile.listing", "Reconciling"),
+)
+# data: is how Bootstrap's style sheet draws the arrows of its fields
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the console's pages work with."""
+
+    settings: Settings
+    engine: Engine
+    passwords: Passwords
+    wake_worker: Callable[[], object]
+
+    @property
+    def interval(self) -> timedelta | None:
+        """How often webhooks are reconciled, as far as this process is told; ``None`` if they are not."""
+        settings = self.settings
+        told = settings.opencard_account_id and settings.opencard_client_id and settings.opencard_client_secret
+        return timedelta(seconds=settings.reconcile_interval) if told and settings.reconcile_interval else None
+
+
+def console_application(settings: Settings, *, wake_worker: Callable[[], object]) -> Flask:
+    """Return the application. Connects to PostgreSQL when a page first needs it."""
+    users = {user.name: user for user in settings.ops_users}
+    engine = small_engine_for(
+        settings.database_url, application="console", connections=CONNECTIONS, statement_seconds=STATEMENT_SECONDS
+    )
+    app = Flask(__name__)
+    app.config.from_mapping(
+        SECRET_KEY=settings.secret_key,
+        SESSION_COOKIE_NAME="receiver_console",
+        SESSION_COOKIE_PATH=PATH,
+        SESSION_COOKIE_SECURE=settings.public_url.startswith("https://"),
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=LARGEST_FORM,
+        BOOTSTRAP_SERVE_LOCAL=True,
+        WTF_CSRF_TIME_LIMIT=None,  # a token ends with its session
+        WTF_CSRF_SSL_STRICT=False,  # browsers send no Referer: Referrer-Policy says so
+    )
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_env.filters.update(FILTERS)
+    app.extensions["console"] = Console(settings, engine, Passwords(users), wake_worker)
+    Bootstrap5(app)
+    CSRFProtect(app)
+    sessions = LoginManager()
+    sessions.init_app(app, add_context_processor=False)  # which asks the database, be it away
+    sessions.session_protection = None  # a telephone's address changes
+    sessions.user_loader(lambda token: find_session(engine, users, token))
+    app.before_request(_admit)
+    app.after_request(_protect)
+    app.context_processor(lambda: {"me": g.get("me"), "navigation": NAVIGATION})
+    errors.register(app)
+    for module in (sign_in, overview, webhooks, reconcile):
+        app.register_blueprint(module.blueprint)
+    app.extensions["console.close"] = engine.dispose
+    return app
+
+
+def _admit() -> AnyResponse | None:
+    """Let those in who signed in; of them only operators change anything."""
+    if request.endpoint is None or request.endpoint in OPEN:
+        return None
+    if not current_user.is_authenticated:
+        wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+        return redirect(url_for("sign_in.sign_in", next=wanted if wanted != "/" else None))
+    g.me = current_user._get_current_object()  # noqa: SLF001 - the way that Flask-Login documents
+    changes = request.method not in {"GET", "HEAD", "OPTIONS"} and request.endpoint not in FOR_EVERYBODY
+    if changes and not g.me.may_operate:
+        raise Forbidden("A viewer sees everything and changes nothing: this needs the role operator.")
+    return None
+
+
+def _protect(response: Response) -> Response:
+    headers: dict[str, Any] = {
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    response.headers.update(headers)
+    if request.endpoint not in {"static", "bootstrap.static"}:
+        response.headers["Cache-Control"] = "no-store"
+    return response

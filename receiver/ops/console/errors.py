@@ -1,0 +1,109 @@
+"""What is wrong, as a page in the console's looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from flask import render_template, request, url_for
+from flask_wtf.csrf import CSRFError
+from psycopg.errors import QueryCanceled
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from werkzeug.exceptions import HTTPException
+
+from receiver.errors import OperationRefused
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = structlog.stdlib.get_logger(__name__)
+
+Answer = tuple[str, int, dict[str, str]]
+
+SAID: Final = {
+    404: ("There is no such page", "It may have been deleted, or the address is mistyped."),
+    405: ("This cannot be done that way", "Go back and use the button of the page."),
+    413: ("That is too much", "The form is larger than any of the console's."),
+}
+BACK: Final = {
+    "sign_in.sign_out": "overview.overview",
+    "deliveries.replay": "deliveries.delivery",
+    "replays.cancel": "replays.replay",
+}
+"""POST → the page that has its form; where none is named, the form has the same address."""
+RETRY_AFTER: Final = {"Retry-After": "5"}
+
+
+def register(app: Flask) -> None:
+    """Let the pages below answer what goes wrong in *app*."""
+    app.register_error_handler(CSRFError, _form_expired)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(OperationRefused, _refused)
+    app.register_error_handler(OperationalError, _database_away)
+    app.register_error_handler(NoConnectionFree, _busy)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _page(
+    status: int, title: str, words: str, *, headers: dict[str, str] | None = None, back: str = "", again: str = ""
+) -> Answer:
+    """Return the page; *back* leads to the form, *again* to the same page once more."""
+    return render_template("error.html", title=title, words=words, back=back, again=again), status, headers or {}
+
+
+def _form_expired(_error: CSRFError) -> Answer:
+    """Nothing was done: the form is not of this session, which may have ended meanwhile."""
+    form = BACK.get(request.endpoint or "")
+    return _page(
+        400,
+        "The form had expired",
+        "Nothing was done. Open the form again and send it once more; you may have to sign in before.",
+        back=url_for(form, **(request.view_args or {})) if form else request.url,
+    )
+
+
+def _http_error(error: HTTPException) -> Answer:
+    status = error.code or 500
+    title, words = SAID.get(status, (error.name, error.description or ""))
+    headers = {name: value for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}}
+    return _page(status, title, words, headers=headers)
+
+
+def _refused(refused: OperationRefused) -> Answer:
+    said = str(refused)
+    return _page(409, "That cannot be done", said[:1].upper() + said[1:] + ".")
+
+
+def _database_away(error: DBAPIError) -> Answer:
+    if isinstance(error.orig, QueryCanceled):
+        return _page(
+            503,
+            "That took too long",
+            "Ask for less: a shorter time, or another filter.",
+            headers=RETRY_AFTER,
+            again=request.url,
+        )
+    log.warning("console without its database", error=type(error.orig).__name__)
+    return _page(
+        503,
+        "The database is away",
+        "Deliveries are answered 503 meanwhile, and OpenCard sends them again. Try again in some seconds.",
+        headers=RETRY_AFTER,
+        again=request.url,
+    )
+
+
+def _busy(_error: NoConnectionFree) -> Answer:
+    return _page(
+        503,
+        "The console is busy",
+        "Others are looking, too. Try again in some seconds.",
+        headers=RETRY_AFTER,
+        again=request.url,
+    )
+
+
+def _unexpected(error: Exception) -> Answer:
+    log.error("unexpected error in the console", exc_info=error)
+    return _page(500, "That went wrong", "The log of the web process says why.")

@@ -1,0 +1,112 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask_login import current_user, login_user, logout_user
+from flask_wtf import FlaskForm
+from wtforms import PasswordField, StringField, SubmitField
+from wtforms.validators import InputRequired, Length
+
+from receiver.ops.console.limits import give_back, take_try
+from receiver.ops.console.parts import console
+from receiver.ops.console.passwords import Busy
+from receiver.ops.console.sessions import begin_session, end_session
+from receiver.ops.views import forget_old_views
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from werkzeug.wrappers import Response
+
+    from receiver.variables import OpsUser
+
+log = structlog.stdlib.get_logger(__name__)
+
+blueprint = Blueprint("sign_in", __name__)
+
+
+class SignInForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """Who somebody says to be, and the proof."""
+
+    name = StringField(
+        "Name",
+        [InputRequired("Give your name."), Length(max=64)],
+        render_kw={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false", "autofocus": True},
+    )
+    password = PasswordField(
+        "Password",
+        [InputRequired("Give your password."), Length(max=1024)],
+        render_kw={"autocomplete": "current-password"},
+    )
+    submit = SubmitField("Sign in")
+
+
+@blueprint.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
+    """Ask who it is; sign in who proves it; slow down who does not."""
+    form = SignInForm()
+    if not form.validate_on_submit():
+        return render_template("sign_in.html", form=form)
+    name, address = form.name.data.strip(), request.remote_addr or "unknown"
+    engine = console().engine
+    with engine.begin() as connection:
+        subjects, wait = take_try(connection, name, address)
+    if wait:
+        return _not_now(form, wait)
+    try:
+        user = console().passwords.check(name, form.password.data)
+    except Busy:
+        with engine.begin() as connection:
+            give_back(connection, subjects)
+        form.password.errors = ["Too many are signing in at this moment. Try again in some seconds."]
+        return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
+    if user is None:
+        log.warning("sign-in failed", user=name if console().passwords.knows(name) else "(unknown)", address=address)
+        form.password.errors = ["Name or password is wrong."]
+        return render_template("sign_in.html", form=form), 401, {}
+    with engine.begin() as connection:
+        give_back(connection, subjects)
+        forget_old_views(connection)
+    _begin(user, address)
+    return redirect(safe_target(request.args.get("next", ""), request.root_path) or url_for("overview.overview"))
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> Response:
+    """End the session."""
+    with console().engine.begin() as connection:
+        end_session(connection, current_user.token)
+    logout_user()
+    session.clear()
+    flash("You are signed out.", "success")
+    return redirect(url_for("sign_in.sign_in"))
+
+
+def safe_target(wanted: str, root: str) -> str | None:
+    """Return the page of this console to go on with, as a path below *root*; ``None`` for anything else."""
+    if not wanted.startswith("/") or wanted.startswith("//") or "\\" in wanted or not wanted.isprintable():
+        return None
+    parts = urlsplit(wanted)
+    if parts.scheme or parts.netloc:
+        return None
+    return f"{root.rstrip('/')}{wanted}"
+
+
+def _begin(user: OpsUser, address: str) -> None:
+    with console().engine.begin() as connection:
+        signed_in = begin_session(connection, user, address)
+    session.clear()  # nothing of whoever sat here before
+    login_user(signed_in)
+    log.info("signed in", user=user.name, address=address)
+
+
+def _not_now(form: SignInForm, wait: timedelta) -> tuple[str, int, dict[str, str]]:
+    seconds = math.ceil(wait.total_seconds())
+    form.password.errors = [f"Too many failed: try again in {seconds} second{'' if seconds == 1 else 's'}."]
+    return render_template("sign_in.html", form=form), 429, {"Retry-After": str(seconds)}

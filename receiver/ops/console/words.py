@@ -1,0 +1,52 @@
+"""How the pages say times, lengths of time and numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NOTHING: Final = Markup("")
+
+
+def when(moment: datetime | None) -> Markup:
+    """Return a moment to the second, in UTC."""
+    if moment is None:
+        return NOTHING
+    utc = moment.astimezone(UTC)
+    return Markup('<time class="nowrap" datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(utc.isoformat(), utc)
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> Markup:
+    """Return how long ago a moment was; the moment itself shows on the pointer."""
+    if moment is None:
+        return Markup("never")
+    utc = moment.astimezone(UTC)
+    passed = (now or datetime.now(UTC)) - utc
+    words = "just now" if passed < timedelta(seconds=1) else f"{length_of_time(passed)} ago"
+    return Markup('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>').format(utc.isoformat(), utc, words)
+
+
+def length_of_time(length: timedelta) -> str:
+    """Return a length of time in its two largest units."""
+    seconds = max(0, int(length.total_seconds()))
+    parts = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
+    first = next((place for place, (_, number) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return a number of things."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+FILTERS: Final[Mapping[str, Callable[..., object]]] = {
+    "when": when,
+    "ago": ago,
+    "length_of_time": length_of_time,
+    "counted": counted,
+}

@@ -1,0 +1,68 @@
+"""A web process with the console in it, and those who look at it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from werkzeug.security import generate_password_hash
+
+from receiver.app import create_app
+from receiver.settings import Settings, load_settings
+from tests.ops.console.visitor import PASSWORDS, Visitor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+    from redis import Redis
+    from sqlalchemy import Engine
+
+CHEAP = "scrypt:1024:8:1"
+"""Tests check many passwords; what it costs is not what they are about."""
+
+
+@pytest.fixture(scope="session")
+def console_environment(environment: dict[str, str]) -> dict[str, str]:
+    hashes = {name: generate_password_hash(password, CHEAP) for name, password in PASSWORDS.items()}
+    users = f"olga:operator:{hashes['olga']},vera:viewer:{hashes['vera']}"
+    return {**environment, "OPS_USERS": users, "SECRET_KEY": "the-key-that-signs-sessions-in-tests"}
+
+
+@pytest.fixture(scope="session")
+def console_settings(console_environment: dict[str, str]) -> Settings:
+    return load_settings(console_environment)
+
+
+@pytest.fixture(scope="session")
+def console_app(console_settings: Settings, migrated_engine: Engine) -> Iterator[Flask]:
+    del migrated_engine  # asked for so that there is something to show
+    app = create_app(console_settings)
+    yield app
+    app.extensions["receiver.close"]()
+
+
+@pytest.fixture
+def new_visitor(console_app: Flask, engine: Engine, redis: Redis) -> Callable[[], Visitor]:
+    """Makes browsers, each with cookies of its own."""
+    del engine, redis  # asked for so that both are empty
+    return lambda: Visitor(console_app.test_client())
+
+
+@pytest.fixture
+def stranger(new_visitor: Callable[[], Visitor]) -> Visitor:
+    return new_visitor()
+
+
+@pytest.fixture
+def operator(new_visitor: Callable[[], Visitor]) -> Visitor:
+    visitor = new_visitor()
+    assert visitor.sign_in("olga").status_code == 302
+    return visitor
+
+
+@pytest.fixture
+def viewer(new_visitor: Callable[[], Visitor]) -> Visitor:
+    visitor = new_visitor()
+    assert visitor.sign_in("vera").status_code == 302
+    return visitor

@@ -1,0 +1,139 @@
+"""Every page and every form of the console, whichever there are: who gets in, and what protects them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.app import create_app
+from receiver.ops.console.application import FOR_EVERYBODY, OPEN
+from receiver.sandbox.embedded import free_port
+from receiver.settings import load_settings
+from tests.ops.console.visitor import Visitor
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.routing import Rule
+
+
+@pytest.fixture(scope="session")
+def console(console_app: Flask) -> Flask:
+    found: Flask = console_app.extensions["receiver.console"]
+    return found
+
+
+def address_of(console: Flask, rule: Rule) -> str:
+    """Return an address that *rule* answers."""
+    with console.test_request_context(base_url="http://localhost/ops/"):
+        return console.url_map.bind("localhost", script_name="/ops").build(
+            rule.endpoint, dict.fromkeys(rule.arguments, 1), method=next(iter(rule.methods or {"GET"} - {"OPTIONS"}))
+        )
+
+
+def rules(console: Flask, method: str) -> list[Rule]:
+    return [rule for rule in console.url_map.iter_rules() if method in (rule.methods or set())]
+
+
+def test_every_page_needs_a_sign_in(console: Flask, stranger: Visitor) -> None:
+    closed = [rule for rule in rules(console, "GET") if rule.endpoint not in OPEN]
+    assert len(closed) >= 3
+    for rule in closed:
+        answer = stranger.get(address_of(console, rule))
+        assert (answer.status_code, answer.location.partition("?")[0]) == (302, "/ops/sign-in"), rule
+
+
+def test_every_form_needs_a_token_of_its_session(
+    console: Flask, operator: Visitor, viewer: Visitor, stranger: Visitor
+) -> None:
+    forms = rules(console, "POST")
+    assert len(forms) >= 2
+    for rule in forms:
+        for visitor in (operator, viewer, stranger):
+            for fields in ({}, {"csrf_token": "made-up"}):
+                answer = visitor.client.post(address_of(console, rule), data=fields)
+                assert (answer.status_code, "Nothing was done." in answer.text) == (400, True), rule
+    assert operator.get("/ops/").status_code == 200  # nobody was signed out by it
+
+
+def test_a_token_of_another_session_is_none(operator: Visitor, viewer: Visitor) -> None:
+    answer = viewer.client.post("/ops/sign-out", data={"csrf_token": operator.token("/ops/")})
+    assert answer.status_code == 400
+
+
+def test_every_form_but_signing_in_needs_a_sign_in(console: Flask, stranger: Visitor) -> None:
+    for rule in rules(console, "POST"):
+        if rule.endpoint in OPEN:
+            continue
+        answer = stranger.post(address_of(console, rule))
+        assert (answer.status_code, answer.location) == (302, "/ops/sign-in"), rule
+
+
+def test_a_viewer_may_send_no_form_but_signing_in_and_out(console: Flask, viewer: Visitor) -> None:
+    for rule in rules(console, "POST"):
+        if rule.endpoint in FOR_EVERYBODY:
+            continue
+        answer = viewer.post(address_of(console, rule), form="/ops/")
+        assert (answer.status_code, "role operator" in answer.text) == (403, True), rule
+
+
+def test_what_everybody_may_do_is_signing_in_and_out() -> None:
+    assert {"sign_in.sign_in", "sign_in.sign_out"} == FOR_EVERYBODY
+    assert {"static", "bootstrap.static", "sign_in.sign_in"} == OPEN
+
+
+def test_every_answer_bears_the_headers_that_protect_it(console: Flask, operator: Visitor, stranger: Visitor) -> None:
+    pages = [address_of(console, rule) for rule in rules(console, "GET") if rule.endpoint not in OPEN]
+    for visitor in (operator, stranger):
+        for path in [*pages, "/ops/sign-in", "/ops/nowhere", "/ops/static/console.css"]:
+            headers = visitor.get(path).headers
+            policy = headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; ")
+            assert "unsafe" not in policy
+            assert "script-src" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            if not path.endswith(".css"):
+                assert headers["Cache-Control"] == "no-store", path
+
+
+def test_no_page_has_a_script_or_a_style_of_its_own(console: Flask, operator: Visitor) -> None:
+    for rule in rules(console, "GET"):
+        if rule.endpoint in {"static", "bootstrap.static"}:
+            continue
+        shown = operator.get(address_of(console, rule)).text.lower()
+        for inline in ("<script", "<style", " style=", " onclick=", "javascript:"):
+            assert inline not in shown, (rule, inline)
+        assert '<html lang="en">' in shown
+
+
+def test_what_goes_wrong_is_a_page_here_and_json_elsewhere(operator: Visitor) -> None:
+    missing = operator.get("/ops/nowhere")
+    assert (missing.status_code, missing.mimetype) == (404, "text/html")
+    assert "There is no such page" in missing.text
+    assert operator.client.put("/ops/").status_code == 405
+    elsewhere = operator.get("/nowhere")
+    assert (elsewhere.status_code, elsewhere.get_json()) == (404, {"error": "not found"})
+
+
+def test_without_the_database_the_console_says_so(operator: Visitor, console_environment: dict[str, str]) -> None:
+    nowhere = f"postgresql://receiver@127.0.0.1:{free_port()}/receiver"
+    app = create_app(load_settings({**console_environment, "DATABASE_URL": nowhere}))
+    cookie = operator.client.get_cookie("receiver_console", path="/ops")
+    assert cookie is not None
+    visitor = Visitor(app.test_client())
+    visitor.client.set_cookie("receiver_console", cookie.value, path="/ops")
+    for answer in (visitor.get("/ops/"), visitor.sign_in("olga")):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "The database is away" in answer.text
+    app.extensions["receiver.close"]()
+
+
+def test_a_form_larger_than_any_of_the_console_is_refused(operator: Visitor) -> None:
+    assert operator.post("/ops/sign-in", name="x" * 100_000, password="x").status_code == 413
+
+
+@pytest.mark.parametrize("query", ["before=x", "before=-1", "before=9223372036854775808", "before=%00", "_external=1"])
+def test_whatever_stands_in_an_address_a_page_comes(operator: Visitor, query: str) -> None:
+    assert operator.get(f"/ops/reconcile/?{query}").status_code == 200
