@@ -18,5 +18,6 @@ Beside the road:
 ``receiver.files``                 receipts downloaded before their URLs expire, and kept
 ``receiver.exports``               tables of ``ems`` as CSV, JSON lines or Parquet
 ``receiver.ops``                   what operators look at and do
+``receiver.counters``              what each process counts; ``receiver.counter_store`` adds it up in PostgreSQL
 ``receiver.sandbox``               a local OpenCard, its API included, for development, the demo and the tests
 """

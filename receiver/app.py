@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
-from flask import Flask, jsonify
+from flask import Flask, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from receiver.counter_store import CONNECT_SECONDS, Flusher
+from receiver.counters import OTHER, count_request
 from receiver.deliveries.directory import WebhookDirectory
 from receiver.deliveries.endpoint import endpoint
 from receiver.deliveries.receive import Intake
@@ -36,6 +39,13 @@ CONNECTIONS_PER_PROCESS = 8
 """Database connections of one web process: requests wait for each other rather than PostgreSQL for all of them."""
 RETRY_AFTER = 5
 """Seconds after which a sender may try again when its delivery could not be stored."""
+
+ROUTES = {
+    "deliveries.deliver": "delivery",
+    "deliveries.answer_challenge": "challenge",
+    "tokens.answer_token_request": "token",
+}
+"""Flask's name of a route → how its requests are counted."""
 
 
 def create_app(settings: Settings) -> Flask:
@@ -64,11 +74,14 @@ def create_app(settings: Settings) -> Flask:
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {CONSOLE_PATH: console})  # type: ignore[method-assign]
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     pool.open(wait=False)
+    flusher = Flusher(partial(pool.connection, timeout=CONNECT_SECONDS))
+    flusher.start()
 
     def close() -> None:
         wake_up.close()
         if console is not None:
             console.extensions["console.close"]()
+        flusher.close()
         pool.close(timeout=2)
 
     atexit.register(close)
@@ -77,6 +90,7 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _refuse(refused: DeliveryRefused) -> tuple[Response, int, dict[str, str]]:
+    _count(refused.status, refused.reason)
     headers = {"Retry-After": str(RETRY_AFTER)} if refused.retryable else {}
     return jsonify(error=str(refused)), refused.status, headers
 
@@ -84,10 +98,16 @@ def _refuse(refused: DeliveryRefused) -> tuple[Response, int, dict[str, str]]:
 def _http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
     """Answer what Flask itself refuses (no such route, wrong method) in JSON, too."""
     headers = {name: value for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}}
+    _count(error.code or 500, "http")
     return jsonify(error=(error.name or "error").lower()), error.code or 500, headers
 
 
 def _unexpected(error: Exception) -> tuple[Response, int]:
     """Tell the operator everything and the caller nothing."""
     log.error("unexpected error", exc_info=error)
+    _count(500, "internal-error")
     return jsonify(error="internal error"), 500
+
+
+def _count(status: int, reason: str) -> None:
+    count_request(ROUTES.get(request.endpoint or "", OTHER), status, reason)

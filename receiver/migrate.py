@@ -31,6 +31,7 @@ MODEL_MODULES: Final = (
     "receiver.ops.models",
     "receiver.ops.retention.models",
     "receiver.ops.console.models",
+    "receiver.ops.counter_models",
 )
 
 

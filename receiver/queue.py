@@ -12,6 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Queue
 
+from receiver.counters import WAKE_UPS_FAILED
+
 log = structlog.stdlib.get_logger(__name__)
 
 QUEUE: Final = "receiver"
@@ -82,6 +84,7 @@ def wake_worker_if_possible(redis_url: str) -> bool:
         try:
             wake_worker(redis)
         except RedisError as error:
+            WAKE_UPS_FAILED.inc()
             log.warning("worker not woken; the sweep will", error=type(error).__name__)
             return False
     return True
@@ -137,6 +140,7 @@ class WakeUp:
                 wake_worker(self._redis)
             except RedisError as error:
                 pause = self._pause_after_failure
+                WAKE_UPS_FAILED.inc()
                 log.warning("worker not woken; the sweep will", error=type(error).__name__)
                 last = self._closing.is_set()
             if last:

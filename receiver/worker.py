@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,18 +18,23 @@ from redis import RedisError
 from rq import Worker
 from rq.worker_pool import WorkerPool
 
+from receiver.counter_store import flushing
+from receiver.counters import untold
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
 from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, connect
 from receiver.reconcile.schedule import what_is_missing
-from receiver.settings import unset_for_api
+from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.process import BaseProcess
 
     from redis import Redis
+    from rq import Queue
+    from rq.executions import Execution
+    from rq.job import Job
 
     from receiver.settings import Settings
 
@@ -86,10 +92,17 @@ class DeliveryWorker(Worker):
 
     def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - RQ's signature
         """Wait for Redis, then work. Retries come from the database, so RQ's own scheduler is not started."""
+        self._counted_as = uuid.uuid4()
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent-watch", daemon=True).start()
         _wait_for(self.connection)
         kwargs["with_scheduler"] = False
         return super().work(*args, **kwargs)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Bring what the job counts to PostgreSQL: the work-horse ends with it, and the next one counts on for it."""
+        untold.take()  # what was counted before the fork is not this process's
+        with flushing(load_settings(os.environ).database_url, process=self._counted_as):
+            return super().perform_job(job, queue, execution)
 
     def handle_warm_shutdown_request(self) -> None:
         """Ask the work-horse, too, to finish: it gives back what it has not begun."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -10,7 +11,9 @@ import click
 from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from receiver.counter_store import Flusher, connecting
 from receiver.errors import ConfigurationError, OperationRefused, ReceiverError
+from receiver.settings import read_settings
 
 COMMANDS: Final = {
     "db": "receiver.cli.db:db",
@@ -73,6 +76,15 @@ class LazyGroup(click.Group):
                 raise
             click.echo("receiver: the database is not migrated to this release: run receiver db upgrade", err=True)
             sys.exit(EXIT_FAILED)
+        finally:
+            _flush_counters()
+
+
+def _flush_counters() -> None:
+    """Bring what the command has counted, calls of OpenCard's API above all, to PostgreSQL, if that is there."""
+    settings, _ = read_settings(os.environ, required=())
+    if settings.database_url:
+        Flusher(connecting(settings.database_url)).flush()
 
 
 def _unavailable(name: str, refused: OperationRefused) -> click.Command:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from flask import Blueprint, Response, jsonify, request
 
+from receiver.counters import count_request
 from receiver.deliveries.bodies import read_body
 from receiver.deliveries.oauth import TOKEN_LIFETIME, issue_token
 from receiver.deliveries.receive import CANNOT_STORE
@@ -43,6 +44,7 @@ def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint
     @blueprint.post(TOKEN_PATH)
     def answer_token_request() -> Response:
         token = grant(webhooks, _asked(), datetime.now(UTC))
+        count_request("token", HTTPStatus.OK, "issued")
         return jsonify(
             access_token=token,
             token_type="Bearer",  # noqa: S106 - what kind it is
@@ -52,6 +54,7 @@ def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint
     @blueprint.errorhandler(TokenRequestRefused)
     def refuse(refused: TokenRequestRefused) -> tuple[Response, HTTPStatus]:
         log.info("token refused", reason=refused.reason)
+        count_request("token", refused.status, refused.reason)
         return jsonify(error=refused.reason, error_description=str(refused)), refused.status
 
     @blueprint.after_request

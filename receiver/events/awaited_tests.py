@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from receiver.errors import OperationRefused
 from receiver.events.event import StoredDelivery
+from receiver.events.outcomes import counted_when_committed
 from receiver.events.recognize import decide, spellings
 from receiver.events.settle import Rejection, settle_rejections
 
@@ -159,7 +160,7 @@ def resolve(engine: Engine, awaited_id: int) -> bool:
 
     Returns whether it did: not when somebody else is at it, or was.
     """
-    with engine.begin() as connection:
+    with counted_when_committed(), engine.begin() as connection:
         awaited = connection.execute(_LOCK, {"id": awaited_id}).one_or_none()
         if awaited is None:
             return False

@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import text
 
 from receiver.events.event import StoredDelivery
+from receiver.events.outcomes import counted_when_committed
 from receiver.events.settle import Failure, settle_failures
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ _WAITING: Final = text(
     "SELECT count(*) FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed')"
 )
 _LOCKABLE: Final = text(
-    "SELECT id, attempts FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed') "
+    "SELECT id, event, attempts FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed') "
     "FOR UPDATE SKIP LOCKED"
 )
 _SUSPECT: Final = text("UPDATE receiver.deliveries SET suspect = true WHERE id = ANY(:ids)")
@@ -103,7 +104,7 @@ def mark_suspects(connection: Connection, delivery_ids: list[int]) -> None:
 
 def recover_abandoned(engine: Engine) -> None:
     """Look after the deliveries of workers that died over them."""
-    with engine.begin() as connection:
+    with counted_when_committed(), engine.begin() as connection:
         for note in connection.execute(_NOTES).mappings().all():
             waiting = connection.scalar(_WAITING, {"ids": note["delivery_ids"]})
             lockable = connection.execute(_LOCKABLE, {"ids": note["delivery_ids"]}).mappings().all()
@@ -125,5 +126,5 @@ def _blame(connection: Connection, noted: list[int], abandoned: list[dict[str, A
     log.error("delivery abandoned", delivery_id=row["id"], times=deaths)
     settle_failures(
         connection,
-        [Failure(row["id"], row["attempts"] + 1, ABANDONED, trace=None, retryable=deaths < DEATHS)],
+        [Failure(row["id"], row["event"], row["attempts"] + 1, ABANDONED, trace=None, retryable=deaths < DEATHS)],
     )

@@ -18,6 +18,7 @@ from redis import RedisError
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
+from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED, WAKE_UPS_FAILED
 from receiver.db import engine_for
 from receiver.events.apply import apply
 from receiver.events.awaited_tests import resolve_expired
@@ -31,6 +32,7 @@ from receiver.events.claim import (
 )
 from receiver.events.handlers.receipts import receipts_wait
 from receiver.events.late_tests import set_aside_tests
+from receiver.events.outcomes import counted_when_committed
 from receiver.events.settle import Failure, settle_failures
 from receiver.queue import connect, wake_files_worker, wake_worker, worker_is_awake
 from receiver.settings import load_settings, unset_for_api
@@ -82,6 +84,7 @@ def _quietly(act: Callable[[Redis], object], redis: Redis) -> Callable[[], None]
         try:
             act(redis)
         except RedisError as error:
+            WAKE_UPS_FAILED.inc()
             log.warning("Redis is away; the sweep will do", error=type(error).__name__)
 
     return try_it
@@ -130,14 +133,15 @@ def process_suspects(engine: Engine) -> int:
 
 def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDelivery]]) -> int:
     """Claim deliveries, apply them, and commit effect and outcome together; return how many were claimed."""
-    with engine.connect() as connection, connection.begin():
+    began = time.perf_counter()
+    with counted_when_committed(), engine.connect() as connection, connection.begin():
         claimed = claim(connection)
         if not claimed:
             return 0
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as notes:
             note = note_claim(notes, claimed)
         try:
-            with connection.begin_nested():
+            with counted_when_committed(), connection.begin_nested():
                 apply(connection, set_aside_tests(connection, claimed))
         except BaseTimeoutException:
             raise  # without an outcome: the note tells
@@ -146,6 +150,8 @@ def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDeliv
                 raise
             after_failure(connection, claimed, error)
         delete_note(connection, note)
+    BATCH_SECONDS.observe(time.perf_counter() - began)
+    BATCH_DELIVERIES.observe(len(claimed))
     log.info("batch processed", deliveries=len(claimed))
     return len(claimed)
 
@@ -155,6 +161,7 @@ def after_failure(connection: Connection, claimed: Sequence[StoredDelivery], err
     if len(claimed) > 1:
         log.warning("batch failed; its deliveries are processed alone", deliveries=len(claimed), error=_words(error))
         mark_suspects(connection, [delivery.id for delivery in claimed])
+        BATCHES_FAILED.inc()
         return
     (delivery,) = claimed
     failure = _failure(delivery, error)
@@ -167,6 +174,7 @@ def _failure(delivery: StoredDelivery, error: Exception) -> Failure:
     frames = "".join(traceback.format_tb(error.__traceback__))
     return Failure(
         delivery_id=delivery.id,
+        event=delivery.event,
         number=delivery.attempts + 1,
         error=_words(error),
         trace=f"Traceback (most recent call last):\n{frames}{_words(error)}",

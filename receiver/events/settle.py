@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.events.outcomes import note_outcomes
 from receiver.events.retry_schedule import pause_after
 from receiver.records.upsert import Row, rows_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
@@ -67,6 +68,7 @@ class Failure:
     """A try to apply a delivery that went wrong."""
 
     delivery_id: int
+    event: str
     number: int
     """1 for the first attempt."""
     error: str
@@ -74,7 +76,7 @@ class Failure:
     retryable: bool
 
 
-def settle_events(connection: Connection, events: Iterable[Event], status: str) -> None:
+def settle_events(connection: Connection, events: Sequence[Event], status: str) -> None:
     """Write that *events* are ``processed`` or ``duplicate``."""
     rows: list[Row] = [
         {
@@ -88,6 +90,7 @@ def settle_events(connection: Connection, events: Iterable[Event], status: str) 
     ]
     if rows:
         connection.execute(_SETTLE, {"rows": rows_parameter(rows)})
+        note_outcomes((event.name, status) for event in events)
 
 
 def settle_rejections(connection: Connection, rejections: Sequence[Rejection]) -> None:
@@ -105,6 +108,7 @@ def settle_rejections(connection: Connection, rejections: Sequence[Rejection]) -
     ]
     connection.execute(_SETTLE, {"rows": rows_parameter(rows)})
     connection.execute(_ATTEMPTS, {"rows": rows_parameter(rows)})
+    note_outcomes((rejection.delivery.event, rejection.status) for rejection in rejections)
 
 
 def settle_failures(connection: Connection, failures: Sequence[Failure]) -> None:
@@ -129,6 +133,7 @@ def settle_failures(connection: Connection, failures: Sequence[Failure]) -> None
         )
     connection.execute(_RETRY, {"rows": rows_parameter(rows)})
     connection.execute(_ATTEMPTS, {"rows": rows_parameter(rows)})
+    note_outcomes((failure.event, str(row["status"])) for failure, row in zip(failures, rows, strict=True))
 
 
 def _text(words: str) -> str:

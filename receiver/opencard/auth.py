@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import httpx
 import msgspec
 
+from receiver.counters import count_opencard_request
 from receiver.errors import ApiUnavailable, ClientRefused, OpenCardError, ScopeNotGranted, UnreadableAnswer
 from receiver.opencard.failures import HINTS, reason, retry_after
 from receiver.opencard.routes import API_PATH, TOKEN_PATH
@@ -166,10 +167,12 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
             },
         )
     except httpx.HTTPError as error:
+        count_opencard_request("POST", TOKEN_PATH, None)
         raise ApiUnavailable(
             f"POST {TOKEN_PATH} (client {access.client_id}): no answer ({type(error).__name__}) from "
             f"{access.api_url}; check OPENCARD_API_URL and the network"
         ) from None
+    count_opencard_request("POST", TOKEN_PATH, response.status_code)
     if response.status_code != HTTPStatus.OK:
         raise _refusal(access, wanted, response)
     try:

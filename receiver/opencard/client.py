@@ -11,6 +11,7 @@ import msgspec
 import stamina
 import structlog
 
+from receiver.counters import count_opencard_request
 from receiver.errors import ApiUnavailable, OpenCardError, OutcomeUnknown, ResourceMissing, UnreadableAnswer
 from receiver.opencard.auth import TIMEOUT, TokenAuth
 from receiver.opencard.failures import Question, failure, retry_after, sensitive_values
@@ -143,7 +144,9 @@ class OpenCard:
         except httpx.HTTPError as error:
             never_sent = isinstance(error, NEVER_SENT)
             kind = ApiUnavailable if never_sent or question.method != "POST" else OutcomeUnknown
+            count_opencard_request(question.method, question.route, None)
             raise question.failed(kind, f"no answer ({type(error).__name__})") from None
+        count_opencard_request(question.method, question.route, response.status_code)
         log.debug("OpenCard answers", method=question.method, path=question.path, status=response.status_code)
         if response.is_success:
             return response
@@ -155,6 +158,7 @@ class OpenCard:
         organization = ids.get("organization")
         return Question(
             method=route.method,
+            route=route.path,
             path=route.path.format(account=self._account, **{name: quote(str(part), "") for name, part in ids.items()}),
             scope=route.scope,
             account=self._account,

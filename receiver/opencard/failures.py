@@ -54,6 +54,8 @@ class Question:
     """What was asked, in the words that an error uses."""
 
     method: str
+    route: str
+    """The path's template, without ids."""
     path: str
     scope: str
     account: str

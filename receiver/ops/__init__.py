@@ -2,6 +2,7 @@
 
 - ``health``     ``/healthz`` and ``/readyz``
 - ``status``     how the service stands; ``metrics`` says the same to Prometheus
+- ``counted``    what all processes have counted, for ``metrics``
 - ``doctor``     is everything as it should be? With ``doctor_findings``, ``doctor_stores``, ``doctor_opencard``
 - ``send_test``  has OpenCard send a test delivery; ``sent_test`` reports it
 - ``deliveries``  what is stored: lists, searches, everything about one delivery
@@ -10,4 +11,5 @@
 - ``console``    the pages at ``/ops/``
 - ``views``      who looked at a delivery's payload
 - ``models``     the operators' doings
+- ``counter_models``  what is counted
 """

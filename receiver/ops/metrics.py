@@ -1,6 +1,7 @@
 """``GET /metrics`` for Prometheus. Every value is read from the database when it is asked for.
 
-So it is right whichever of the web processes answers, and after each of them was restarted.
+So it is right whichever of the web processes answers, and after each of them was restarted: how the service stands is
+counted there and then, and what happened is the sum of what all processes have told (``receiver.counter_store``).
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from prometheus_client.registry import Collector
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
+from receiver.ops.counted import COUNTED, counted, counted_families
 from receiver.ops.status import WAITING, Standing, read_standing
 from receiver.queue import SHORT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from prometheus_client.metrics_core import Metric
     from psycopg_pool import ConnectionPool
+
+    from receiver.counters import Sample
 
 SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
 
@@ -37,11 +41,11 @@ def metrics(pool: ConnectionPool[Any], *, token: str) -> Blueprint:
         if token and not _bears(token):
             return jsonify(error="unauthorized"), 401, {"WWW-Authenticate": "Bearer"}
         try:
-            standing = _read(pool)
+            standing, counts = _read(pool)
         except (psycopg.Error, PoolTimeout):
             return jsonify(error="the database cannot be read"), 503
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(StandingCollector(standing)), content_type=content_type)
+        return Response(encode(Exposed(standing, counts)), content_type=content_type)
 
     return blueprint
 
@@ -53,24 +57,27 @@ def _bears(token: str) -> bool:
     return hmac.compare_digest((given.token or "").encode(), token.encode())
 
 
-def _read(pool: ConnectionPool[Any]) -> Standing:
+def _read(pool: ConnectionPool[Any]) -> tuple[Standing, dict[Sample, float]]:
     with (
         pool.connection(timeout=SECONDS_FOR_A_CONNECTION) as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
-        return read_standing(lambda query: cursor.execute(query.encode()).fetchall())
+        standing = read_standing(lambda query: cursor.execute(query.encode()).fetchall())
+        return standing, counted(cursor.execute(COUNTED).fetchall())
 
 
-class StandingCollector(Collector):
-    """Shows how the service stands, in Prometheus' words."""
+class Exposed(Collector):
+    """Shows how the service stands and what was counted, in Prometheus' words."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, counts: Mapping[Sample, float]) -> None:
         self._standing = standing
+        self._counts = counts
 
     def collect(self) -> Iterable[Metric]:
         """Return each family of values; the organizations are the EMS's own ids."""
         yield from self._deliveries()
         yield from self._reconcile()
+        yield from counted_families(self._counts)
 
     def _deliveries(self) -> Iterable[Metric]:
         standing = self._standing

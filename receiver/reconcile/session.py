@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver.counters import RECONCILE_RUNS, RECONCILE_SECONDS
 from receiver.errors import ReceiverError
 from receiver.events.retries import WINDOW
 from receiver.opencard.delivery_log import DeliveryLog
@@ -110,9 +111,11 @@ class Session:
         """Reconcile *webhook*; a failure becomes the outcome's ``error``, and the run's."""
         self._begun = None
         try:
-            outcome = self._reconcile(self._connection(), webhook)
+            with RECONCILE_SECONDS.time():
+                outcome = self._reconcile(self._connection(), webhook)
         except Exception as error:  # one webhook's failure stops no other
             self._close()
+            RECONCILE_RUNS.labels("failed").inc()
             words = _words(error)
             if not isinstance(error, EXPECTED):
                 log.exception("webhook could not be reconciled")
@@ -123,6 +126,7 @@ class Session:
         except BaseException:
             self._close()
             raise
+        RECONCILE_RUNS.labels("busy" if outcome.error == BUSY else "ended").inc()
         news = outcome.recovered or outcome.unconfirmed or outcome.unrecoverable
         say = log.info if news else log.debug  # hundreds of quiet webhooks every few minutes say nothing
         checked_until = outcome.checked_until and outcome.checked_until.isoformat()
