@@ -8,6 +8,7 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``places``        countries, currencies, merchants: what the stories are made of
 - ``purchases``     a purchase through its states
 - ``enrichments``   its receipt, VAT, items and CO2
+- ``receipt_files`` the files of receipts, and their URLs
 - ``faults``        ``schedule``: the story with duplicates, disorder, lost answers, bursts, losses and an outage
 - ``sender``        ``deliver_all`` and ``challenge``: over real HTTP, signed, retried, accounted for
 - ``patience``      how long that is tried

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from receiver.sandbox.purchases import Purchase
+    from receiver.sandbox.receipt_files import FilesAt
 
 _EARLY: Final = 0.15
 """The share of enrichments that come before their transaction."""
@@ -24,8 +25,10 @@ _URL_LIVES: Final = timedelta(days=7)
 _Fields: TypeAlias = dict[str, object]
 
 
-def tell_enrichments(rng: Random, purchase: Purchase) -> Iterator[Told]:
+def tell_enrichments(rng: Random, purchase: Purchase, files: FilesAt | None = None) -> Iterator[Told]:
     """Tell what is learned of *purchase*: each kind at most once, at any time around its first snapshot.
+
+    *files*: where its receipt can be downloaded; without, nobody can.
 
     Nothing is learned of a refund, nor of a purchase that did not come about.
     """
@@ -35,6 +38,8 @@ def tell_enrichments(rng: Random, purchase: Purchase) -> Iterator[Told]:
         if rng.random() < share:
             at = _moment(rng, purchase)
             payload = _common(purchase) | fields(rng, purchase, at)
+            if files is not None and event == "receipt.fetched":
+                payload |= files.told(str(payload["url"]))
             yield Told(purchase.holder.organization.reference_id, event, write(payload), at)
 
 
@@ -55,7 +60,7 @@ def _common(purchase: Purchase) -> _Fields:
 
 
 def _receipt(rng: Random, purchase: Purchase, at: timedelta) -> _Fields:
-    kind, suffix = rng.choice((("application/pdf", "pdf"), ("image/jpeg", "jpg"), ("text/html", "html")))
+    kind, suffix = rng.choice((("application/pdf", "pdf"), ("image/png", "png"), ("text/html", "html")))
     local = BEGINNING + purchase.bought_at + purchase.country.utc_offset
     return {
         "url": f"https://files.opencard.invalid/receipts/{new_id(rng)}.{suffix}",

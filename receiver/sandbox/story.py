@@ -22,6 +22,8 @@ from receiver.sandbox.told import Told, read
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from receiver.sandbox.receipt_files import FilesAt
+
 __all__ = ["ExpectedTransaction", "Story", "Told", "tell"]
 
 RANK: Final = ("authorized", "deleted", "cleared", "invoiced")
@@ -126,8 +128,10 @@ _ROWS_OF_LISTS: Final = (
 _LISTS: Final = {event for event, _, _ in _ROWS_OF_LISTS}
 
 
-def tell(*, seed: int, organizations: Sequence[str], purchases: int) -> Story:
+def tell(*, seed: int, organizations: Sequence[str], purchases: int, files: FilesAt | None = None) -> Story:
     """Return the story of *organizations* (the EMS's own ids) and *purchases* in all, spread evenly over them.
+
+    *files*: where receipts can be downloaded, if anywhere.
 
     The same arguments give the same bytes. With another seed all other ids are (all but surely) others, so that
     stories can be told one after another. Raises ``ValueError`` when the organizations are none or not distinct, or
@@ -144,12 +148,12 @@ def tell(*, seed: int, organizations: Sequence[str], purchases: int) -> Story:
     first_number = rng.randrange(10**6)
     for number, reference_id in enumerate(organizations):
         share = purchases // len(organizations) + (number < purchases % len(organizations))
-        told += _tell_organization(rng, reference_id, number, share, first_number)
+        told += _tell_organization(rng, reference_id, number, share, first_number, files)
     return Story(tuple(sorted(told, key=attrgetter("at"))))
 
 
 def _tell_organization(
-    rng: Random, reference_id: str, number: int, purchases: int, first_number: int
+    rng: Random, reference_id: str, number: int, purchases: int, first_number: int, files: FilesAt | None
 ) -> Iterator[Told]:
     organization = found(rng, reference_id, number)
     yield sign_tpa(rng, organization)
@@ -162,14 +166,16 @@ def _tell_organization(
         [holder] = rng.choices(holders, weights=[_EAGERNESS if holder.late else 1 for holder in holders])
         bought[holder.reference_id].append(buy(rng, holder))
     for holder in holders:
-        yield from _tell_card_holder(rng, holder, bought[holder.reference_id])
+        yield from _tell_card_holder(rng, holder, bought[holder.reference_id], files)
 
 
-def _tell_card_holder(rng: Random, holder: CardHolder, purchases: Sequence[Purchase]) -> Iterator[Told]:
+def _tell_card_holder(
+    rng: Random, holder: CardHolder, purchases: Sequence[Purchase], files: FilesAt | None
+) -> Iterator[Told]:
     last = holder.identified_at
     yield from join(rng, holder)
     for purchase in purchases:
-        for told in (*tell_states(rng, purchase), *tell_enrichments(rng, purchase)):
+        for told in (*tell_states(rng, purchase), *tell_enrichments(rng, purchase, files)):
             last = max(last, told.at)
             yield told
     if holder.leaves:

@@ -184,7 +184,9 @@ def test_a_stream_waits_for_webhooks_and_looks_for_new_ones_between_stories(
             return 200
 
         ems.answer, second.answer = register_the_other, end
-        stream = asyncio.create_task(tell_stream(party.provider, Stream(purchases=1, repeat=True), tally=Tally()))
+        stream = asyncio.create_task(
+            tell_stream(party.provider, Stream(purchases=1, repeat=True), url=NOWHERE, tally=Tally())
+        )
         await asyncio.to_thread(party.register, acme, ems.url)
         await told.wait()
         stream.cancel()

@@ -27,6 +27,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``pages``           lists in pages
 - ``events``          events and their flags
 - ``delivery``        ``deliver_story``: to each webhook what it wants, every attempt into its log
+- ``files``           downloads of receipts
 - ``send_test``       test deliveries
 - ``run``             ``serve_until_stopped``: the API and a stream of stories, for ``receiver sandbox``
 - ``faults``          what goes wrong, on demand

@@ -1,4 +1,4 @@
-"""The HTTP API as a Flask app: token endpoint, application API, and the sandbox's own switches.
+"""The HTTP API as a Flask app: token endpoint, application API, files, and the sandbox's own switches.
 
 The road of a request: a fault that waits for it → the token and its scope → the account and organization of the path
 → the route → the record of requests.
@@ -17,10 +17,12 @@ from werkzeug.exceptions import HTTPException
 
 from receiver.sandbox.provider.call import Call
 from receiver.sandbox.provider.control import control_routes
+from receiver.sandbox.provider.files import answer_file
 from receiver.sandbox.provider.refusals import Refused, forbidden, malformed, not_found, unauthenticated
 from receiver.sandbox.provider.requests import SeenRequest
 from receiver.sandbox.provider.routes import ROUTES
 from receiver.sandbox.provider.scopes import APPLICATION, SCOPE_OF
+from receiver.sandbox.receipt_files import PATH
 from receiver.sandbox.told import write
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def create_api(provider: Provider) -> Flask:
     for (method, path), route in ROUTES.items():
         view = _guarded(provider, SCOPE_OF[method, path], route)
         app.add_url_rule(f"{APPLICATION}{path}", f"{method} {path}", view, methods=[method])
+    app.add_url_rule(f"{PATH}<name>", "file", _file_view(provider))
     app.register_blueprint(control_routes(provider))
     app.register_error_handler(Refused, lambda refused: _answer(refused.status, {"error": str(refused)}))
     app.register_error_handler(HTTPException, _http_error)
@@ -79,6 +82,14 @@ def _token_view(provider: Provider) -> Callable[[], Response]:
             HTTPStatus.OK,
             {"token_type": "Bearer", "expires_in": behaviour.expires_in, "access_token": token.value},
         )
+
+    return view
+
+
+def _file_view(provider: Provider) -> Callable[[str], Response]:
+    def view(name: str) -> Response:
+        seen().token = token = provider.clients.token(_bearer())
+        return answer_file(provider, name, token, seen().fault)
 
     return view
 

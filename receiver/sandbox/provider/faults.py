@@ -15,13 +15,23 @@ from http import HTTPStatus
 from threading import Lock
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["answer", "slow", "expire-token", "hang-up-before", "hang-up-after"]
+ForAll: TypeAlias = Literal["answer", "slow", "expire-token", "hang-up-before", "hang-up-after"]
+ForFiles: TypeAlias = Literal["redirect", "error-page", "endless", "cut", "drip"]
+Kind: TypeAlias = Literal[ForAll, ForFiles]
 """
 - ``answer``          answers *status* and does nothing
 - ``slow``            waits *seconds*, and then does what was asked
 - ``expire-token``    makes the request's token useless first, so that it is answered 401
 - ``hang-up-before``  closes the connection and does nothing
 - ``hang-up-after``   does what was asked, and closes the connection without an answer
+
+Of downloads alone:
+
+- ``redirect``        sends to *location*
+- ``error-page``      answers 200 with a page that says that something went wrong
+- ``endless``         goes on with zeros until *size* bytes were sent, without saying how many there will be
+- ``cut``             ends in the middle
+- ``drip``            sends a byte every *seconds*
 """
 
 
@@ -39,6 +49,8 @@ class ApiFault:
     retry_after: str | None = None
     """The header ``Retry-After`` of an answer: seconds or an HTTP date."""
     seconds: float = 0
+    location: str = ""
+    size: int = 0
 
     def __post_init__(self) -> None:
         try:

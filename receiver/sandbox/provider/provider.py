@@ -50,6 +50,10 @@ class Behaviour:
     """A test delivery is made before its request is answered, not right after."""
     log_style: LogStyle = field(default_factory=LogStyle)
     """How the delivery log is spelled."""
+    files_are_signed: bool = False
+    """The URLs of files prove themselves, and are refused with a token."""
+    expired_status: int = 410
+    """How a file is answered whose URL has expired."""
     before_page: Callable[[str, int], None] = lambda _path, _page: None
     """Called with path and page number before a page of a list is made: things may change under the reader here."""
 
@@ -66,6 +70,8 @@ class Provider:
     requests: SeenRequests = field(default_factory=SeenRequests)
     bearers: Bearers = field(default_factory=Bearers)
     """Tokens that deliveries with ``oauth`` are sent with."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Files that are others than their names say."""
     clients: Clients = field(init=False)
     stopping: Event = field(default_factory=Event)
     _http: httpx.Client = field(init=False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider.delivery import deliver_story, ready_webhooks, reference_ids
 from receiver.sandbox.provider.server import serving
+from receiver.sandbox.receipt_files import FilesAt
 from receiver.sandbox.story import tell
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from receiver.sandbox.provider.provider import Provider
     from receiver.sandbox.provider.resources import Webhook
 
+RECEIPTS_LIVE: Final = timedelta(days=7)
+"""How long the URLs of receipts work, by the clock."""
 POLL_SECONDS: Final = 0.1
 """How often newly registered webhooks are looked for."""
 
@@ -57,7 +61,7 @@ async def serve_until_stopped(
         loop.add_signal_handler(number, stopped.set)
     with serving(provider, port=port) as url:
         started(url)
-        telling = asyncio.create_task(tell_stream(provider, stream, tally=tally))
+        telling = asyncio.create_task(tell_stream(provider, stream, url=url, tally=tally))
         telling.add_done_callback(lambda task: stopped.set() if not task.cancelled() and task.exception() else None)
         await stopped.wait()
         telling.cancel()
@@ -66,17 +70,21 @@ async def serve_until_stopped(
             raise failure
 
 
-async def tell_stream(provider: Provider, stream: Stream, *, tally: Tally) -> None:
+async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: Tally) -> None:
     """Deliver story after story to the webhooks that are ready when it begins; waits while there are none.
 
-    Only cancelling ends it, unless there is nothing to tell.
+    Receipts can be downloaded at *url*, where the provider is served. Only cancelling ends it, unless there is nothing
+    to tell.
     """
     if not stream.purchases:
         return
     told: set[int] = set()
     for seed in count(stream.seed):
         webhooks = await _ready(provider, but=set() if stream.repeat else told)
-        story = tell(seed=seed, organizations=reference_ids(provider, webhooks), purchases=stream.purchases)
+        files = FilesAt(url, provider.now() + RECEIPTS_LIVE)
+        story = tell(
+            seed=seed, organizations=reference_ids(provider, webhooks), purchases=stream.purchases, files=files
+        )
         await deliver_story(
             provider,
             story,

@@ -1,0 +1,240 @@
+"""Receipts are downloaded at once, checked, and kept; what goes wrong is tried again, told, and leaves nothing half."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from receiver.errors import DownloadsImpossible
+from receiver.sandbox.provider import ApiFault
+from receiver.sandbox.receipt_files import signed_url
+from tests.factories import snapshot
+from tests.files.conftest import DAY, content
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.files.conftest import Receipts
+
+
+@pytest.mark.parametrize("name", ["1.pdf", "2.png", "3.html"])
+def test_a_receipt_is_kept_by_the_hash_of_its_content_and_the_ems_is_told_where(receipts: Receipts, name: str) -> None:
+    receipts.tell(name)
+    assert receipts.fetch().stored == 1
+    sha256 = hashlib.sha256(content(name)).hexdigest()
+    key = f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}.{name[2:]}"
+    row = receipts.row()
+    assert (row["file_key"], row["file_size"], row["file_sha256"]) == (key, len(content(name)), sha256)
+    assert row["downloaded_at"] is not None
+    assert row["download_error"] is None
+    assert (receipts.folder / key).read_bytes() == content(name)
+    assert receipts.acme.rows("SELECT * FROM receiver.receipt_downloads") == []
+    receipts.acme.tell("card.transaction.cleared", snapshot("cleared"))
+    assert receipts.acme.value("SELECT receipt_file_key FROM ems.ledger") == key
+
+
+def test_the_token_can_do_nothing_but_read_files(receipts: Receipts) -> None:
+    receipts.tell()
+    receipts.fetch()
+    assert receipts.provider.requests.scopes_asked() == {"files-read"}
+    assert receipts.provider.requests.scopes_used() == {"files-read"}
+
+
+def test_the_same_content_is_stored_once(receipts: Receipts) -> None:
+    for name in ("1.pdf", "2.pdf"):
+        receipts.provider.files[name] = content("same.pdf")
+        receipts.tell(name)
+    assert receipts.fetch().stored == 2
+    assert len(receipts.stored()) == 1
+    keys = receipts.acme.rows("SELECT DISTINCT file_key FROM ems.receipts")
+    assert len(keys) == 1
+
+
+def test_a_token_that_ended_early_is_replaced(receipts: Receipts) -> None:
+    receipts.tell("1.pdf")
+    receipts.fetch()
+    receipts.tell("2.pdf")
+    receipts.provider.faults.add(ApiFault("expire-token", path="/files/"))
+    assert receipts.fetch().stored == 1
+
+
+def test_a_url_that_is_signed_itself_is_asked_without_the_token_once_that_was_refused(receipts: Receipts) -> None:
+    receipts.provider.behaviour.files_are_signed = True
+    receipts.tell()
+    assert receipts.fetch().stored == 1
+
+
+def test_a_missing_scope_is_named_and_ends_the_run(receipts: Receipts) -> None:
+    receipts.provider.clients.set_scopes(receipts.client.id, ["webhooks-read"])
+    receipts.tell()
+    tally = receipts.fetch()
+    assert isinstance(tally.hindrance, DownloadsImpossible)
+    assert "does not have the scope files-read, which files fetch needs" in receipts.failure()
+    receipts.provider.clients.set_scopes(receipts.client.id, ["files-read"])
+    receipts.be_due()
+    assert receipts.fetch().stored == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_told_with_the_scope(receipts: Receipts, status: int) -> None:
+    receipts.provider.faults.add(ApiFault.answers(status, path="/files/", times=9))
+    receipts.tell()
+    assert receipts.fetch().failed == 1
+    assert f"OpenCard answers {status}" in receipts.failure()
+    assert "scope files-read" in receipts.failure()
+
+
+@pytest.mark.parametrize("status", [403, 410])
+def test_a_url_that_expired_is_tried_once_and_then_given_up(receipts: Receipts, status: int) -> None:
+    receipts.provider.behaviour.expired_status = status
+    receipts.tell(expires_in=-DAY)
+    tally = receipts.fetch()
+    assert (tally.failed, tally.given_up) == (0, 1)
+    assert "expired" in receipts.failure("expired")
+    assert receipts.download()["settled_at"] is not None
+    receipts.be_due()
+    assert receipts.fetch().given_up == 0, "nobody asks again"
+
+
+def test_a_url_that_works_though_it_is_said_to_have_expired_is_taken(receipts: Receipts) -> None:
+    receipts.tell(url=signed_url(receipts.api_url, "1.pdf", datetime.now(UTC) + DAY), expires_in=-timedelta(hours=2))
+    assert receipts.fetch().stored == 1
+
+
+def test_a_failure_is_tried_again_and_forgotten_once_the_file_is_there(receipts: Receipts) -> None:
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault.answers(503, path="/files/", retry_after="3600"))
+    assert receipts.fetch().failed == 1
+    assert receipts.failure() == "OpenCard answers 503"
+    pause = receipts.acme.value("SELECT next_attempt_at - now() FROM receiver.receipt_downloads")
+    assert pause > timedelta(minutes=59), "for OpenCard asked for an hour"
+    assert receipts.fetch().stored == 0
+    receipts.be_due()
+    assert receipts.fetch().stored == 1
+    assert receipts.row()["download_error"] is None
+
+
+@contextmanager
+def another_host() -> Iterator[tuple[str, list[Request]]]:
+    """Serve what is not OpenCard, and keep what it was asked."""
+    seen: list[Request] = []
+
+    @Request.application
+    def app(request: Request) -> Response:
+        seen.append(request)
+        return Response(content("1.pdf"), content_type="application/pdf")
+
+    with served(app) as url:
+        yield url, seen
+
+
+def test_a_url_on_another_host_is_refused_unasked(receipts: Receipts) -> None:
+    with another_host() as (url, seen):
+        receipts.tell(url=f"{url}/1.pdf?signature=1")
+        assert receipts.fetch().given_up == 1
+    assert f"its url is at {url}, not at OpenCard's {receipts.api_url}" in receipts.failure("refused")
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/1.pdf", "file:///etc/passwd", "//127.0.0.1/1", "nonsense", "http://["]
+)
+def test_what_is_no_address_at_opencard_is_refused(receipts: Receipts, url: str) -> None:
+    receipts.tell(url=url)
+    assert receipts.fetch().given_up == 1
+    assert receipts.failure("refused").startswith("its url is")
+    assert receipts.provider.requests.all(path="/files/") == []
+
+
+def test_a_redirect_to_another_host_is_not_followed_and_never_sees_the_token(receipts: Receipts) -> None:
+    receipts.tell()
+    with another_host() as (url, seen):
+        receipts.provider.faults.add(ApiFault("redirect", path="/files/", location=f"{url}/1.pdf"))
+        assert receipts.fetch().failed == 1
+    assert f"redirected to {url}, which is not followed" in receipts.failure()
+    assert seen == []
+
+
+def test_a_redirect_within_opencard_is_followed_but_not_for_ever(receipts: Receipts) -> None:
+    receipts.tell()
+    elsewhere = signed_url("", "2.pdf", datetime.now(UTC) + DAY)
+    receipts.provider.faults.add(ApiFault("redirect", path="/1.pdf", location=elsewhere))
+    assert receipts.fetch().stored == 1
+    assert receipts.row()["file_sha256"] == hashlib.sha256(content("2.pdf")).hexdigest()
+    receipts.tell("3.pdf")
+    receipts.provider.faults.add(ApiFault("redirect", path="/files/", location=elsewhere, times=99))
+    assert receipts.fetch().failed == 1
+
+
+def test_a_body_of_two_gigabytes_is_left_at_the_limit(receipts: Receipts) -> None:
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault("endless", path="/files/", size=2 * 1024**3))
+    assert receipts.fetch().given_up == 1
+    assert "larger than 100000 bytes: raise FILES_MAX_BYTES" in receipts.failure("refused")
+
+
+def test_a_file_that_is_said_to_be_too_large_is_not_read_at_all(receipts: Receipts) -> None:
+    receipts.provider.files["1.pdf"] = content("1.pdf") + bytes(200_000)
+    receipts.tell()
+    assert receipts.fetch().given_up == 1
+    assert "larger than" in receipts.failure("refused")
+
+
+def test_the_page_of_an_error_is_no_receipt(receipts: Receipts) -> None:
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault("error-page", path="/files/"))
+    assert receipts.fetch().failed == 1
+    assert receipts.failure() == "a text (html) came where application/pdf was announced"
+
+
+def test_a_kind_that_is_no_receipt_is_not_kept(receipts: Receipts) -> None:
+    receipts.provider.files["1.pdf"] = b"MZ\x90\0\3\0\0\0" + bytes(100)
+    receipts.tell()
+    assert receipts.fetch().failed == 1
+    assert receipts.failure() == "the file is of a kind that is not kept; announced was application/pdf"
+
+
+def test_a_file_that_is_cut_off_is_not_kept(receipts: Receipts) -> None:
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault("cut", path="/files/"))
+    receipts.provider.faults.add(ApiFault("hang-up-before", path="/files/"))
+    for _ in range(2):
+        assert receipts.fetch().failed == 1
+        assert receipts.failure().startswith("the connection failed")
+        receipts.be_due()
+    assert receipts.fetch().stored == 1
+
+
+@pytest.mark.parametrize("kind", ["slow", "drip"])
+def test_a_server_that_is_slow_in_whatever_way_is_left_after_a_while(
+    receipts: Receipts, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("receiver.opencard.files.OVERALL_SECONDS", 0.5)
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault(kind, path="/files/", seconds=60 if kind == "slow" else 0.05))  # type: ignore[arg-type]
+    assert receipts.fetch().failed == 1
+    assert "not here as a whole within" in receipts.failure()
+
+
+def test_one_bad_receipt_stops_no_other(receipts: Receipts) -> None:
+    receipts.provider.files["7.pdf"] = b"\0"
+    for number in range(20):
+        receipts.tell(f"{number}.pdf")
+    tally = receipts.fetch()
+    assert (tally.stored, tally.failed) == (19, 1)
+
+
+def test_two_workers_side_by_side_download_each_receipt_once(receipts: Receipts) -> None:
+    for number in range(30):
+        receipts.tell(f"{number}.pdf")
+    with ThreadPoolExecutor(2) as workers:
+        tallies = list(workers.map(lambda _: receipts.fetch(), range(2)))
+    assert sum(tally.stored for tally in tallies) == 30
+    assert len(receipts.provider.requests.all(path="/files/")) == 30
