@@ -13,6 +13,8 @@ from receiver.db import RECEIVER, Base, encrypted
 
 STATUSES = ("pending", "processed", "duplicate", "ignored", "quarantined", "failed", "dead")
 """What became of a delivery. ``failed`` waits for its next attempt; ``dead`` waits for a person."""
+ABANDONED = "processing ended without an outcome: the worker process died over this delivery, or took too long"
+"""The error of a delivery that killed its worker; such a one is processed alone, also when it is replayed."""
 
 
 def _now() -> Mapped[datetime]:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from sqlalchemy import text
 
+from receiver.deliveries.models import ABANDONED
 from receiver.events.event import StoredDelivery
 from receiver.events.outcomes import counted_when_committed
+from receiver.events.replayed import replay_alone, settle_replayed
 from receiver.events.settle import Failure, settle_failures
 
 if TYPE_CHECKING:
@@ -27,13 +29,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 DEATHS: Final = 3
 """How often a delivery may end the work on it alone without an outcome before it is left to a person."""
-ABANDONED: Final = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 
 # The columns are those of StoredDelivery, in its order. The list of awaited tests is read once for the statement; only
 # deliveries of a webhook and event in it are looked at again.
 _CLAIM: Final = """
 SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
-    delivery.source, delivery.occurred_at, delivery.attempts
+    delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts_before_replay
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.status IN ('pending', 'failed') AND delivery.next_attempt_at <= now() AND {which}
     AND delivery.id NOT IN (SELECT unnest(delivery_ids) FROM receiver.processing_batches)
@@ -61,16 +62,20 @@ _NOTES: Final = text(
     "SELECT id, delivery_ids, server_started_at = pg_postmaster_start_time() AS same_server "
     "FROM receiver.processing_batches ORDER BY id FOR UPDATE SKIP LOCKED"
 )
-_WAITING: Final = text(
-    "SELECT count(*) FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed')"
+# of a replayed one the attempts before the replay do not count any more
+_REPLAYED: Final = "EXISTS (SELECT FROM receiver.replay_deliveries WHERE delivery_id = delivery.id AND outcome IS NULL)"
+_TO_BE_DONE: Final = (
+    f"FROM receiver.deliveries AS delivery WHERE id = ANY(:ids) AND (status IN ('pending', 'failed') OR {_REPLAYED})"
 )
+_WAITING: Final = text(f"SELECT count(*) {_TO_BE_DONE}")
 _LOCKABLE: Final = text(
-    "SELECT id, event, attempts FROM receiver.deliveries WHERE id = ANY(:ids) AND status IN ('pending', 'failed') "
-    "FOR UPDATE SKIP LOCKED"
+    f"SELECT id, event, attempts, CASE WHEN {_REPLAYED} THEN attempts ELSE attempts_before_replay END AS before_replay "
+    f"{_TO_BE_DONE} FOR UPDATE SKIP LOCKED"
 )
 _SUSPECT: Final = text("UPDATE receiver.deliveries SET suspect = true WHERE id = ANY(:ids)")
 _DEATHS: Final = text(
-    "SELECT count(*) FROM receiver.processing_attempts WHERE delivery_id = :id AND error = :abandoned"
+    "SELECT count(*) FROM receiver.processing_attempts "
+    "WHERE delivery_id = :id AND error = :abandoned AND number > :before_replay"
 )
 
 
@@ -100,6 +105,7 @@ def delete_note(connection: Connection, note_id: int) -> None:
 def mark_suspects(connection: Connection, delivery_ids: list[int]) -> None:
     """Let deliveries be processed alone from now on."""
     connection.execute(_SUSPECT, {"ids": delivery_ids})
+    replay_alone(connection, delivery_ids)
 
 
 def recover_abandoned(engine: Engine) -> None:
@@ -122,9 +128,21 @@ def _blame(connection: Connection, noted: list[int], abandoned: list[dict[str, A
         log.warning("batch abandoned; its deliveries are processed one at a time", deliveries=len(ids))
         return
     (row,) = abandoned
-    deaths = 1 + (connection.scalar(_DEATHS, {"id": row["id"], "abandoned": ABANDONED}) or 0)
+    counted = {"id": row["id"], "abandoned": ABANDONED, "before_replay": row["before_replay"]}
+    deaths = 1 + (connection.scalar(_DEATHS, counted) or 0)
     log.error("delivery abandoned", delivery_id=row["id"], times=deaths)
     settle_failures(
         connection,
-        [Failure(row["id"], row["event"], row["attempts"] + 1, ABANDONED, trace=None, retryable=deaths < DEATHS)],
+        [
+            Failure(
+                row["id"],
+                row["event"],
+                row["attempts"] + 1,
+                ABANDONED,
+                trace=None,
+                retryable=deaths < DEATHS,
+                before_replay=row["before_replay"],
+            )
+        ],
     )
+    settle_replayed(connection, {row["id"]: row["attempts"]})

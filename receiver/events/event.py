@@ -23,6 +23,8 @@ class StoredDelivery:
     source: str
     occurred_at: datetime
     attempts: int
+    attempts_before_replay: int = 0
+    """How many of them were before somebody had it replayed: the pauses between attempts begin anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,17 +33,22 @@ from receiver.events.claim import (
 from receiver.events.handlers.receipts import receipts_wait
 from receiver.events.late_tests import set_aside_tests
 from receiver.events.outcomes import counted_when_committed
+from receiver.events.replayed import claim_replayed, claim_replayed_alone, end_replays, settle_replayed
 from receiver.events.settle import Failure, settle_failures
 from receiver.queue import connect, wake_files_worker, wake_worker, worker_is_awake
 from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from redis import Redis
     from sqlalchemy import Connection, Engine
 
     from receiver.events.event import StoredDelivery
+
+    Claim: TypeAlias = Callable[[Connection], list[StoredDelivery]]
+    NoteOutcome: TypeAlias = Callable[[Connection, list[StoredDelivery]], None]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -98,6 +103,7 @@ def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, 
     """
     recover_abandoned(engine)
     resolve_expired(engine)
+    end_replays(engine)
     deadline = time.monotonic() + DRAIN_SECONDS
     with ThreadPoolExecutor(1, thread_name_prefix="second-lane") as beside:
         second: list[Future[bool]] = []
@@ -115,23 +121,38 @@ def drain_lane(engine: Engine, deadline: float, batch_size: int, there_is_more: 
     """Process batch by batch, and after each some suspects alone; return whether nothing is left that is due."""
     while time.monotonic() < deadline and not stop_requested.is_set():
         together = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
-        if together == batch_size:
+        alone = process_alone(engine, claim_suspect)
+        replayed = 0 if together == batch_size else process_replayed(engine, batch_size)
+        if batch_size in {together, replayed}:
             there_is_more()
-        alone = process_suspects(engine)
-        if not together and not alone:
+        if not together and not alone and not replayed:
             return True
     return False
 
 
-def process_suspects(engine: Engine) -> int:
+def process_alone(engine: Engine, claim: Claim, note_outcome: NoteOutcome | None = None) -> int:
     """Process some of the deliveries that are to be processed alone, each in a transaction of its own."""
     number = 0
-    while number < SUSPECTS_AT_ONCE and not stop_requested.is_set() and process_batch(engine, claim_suspect):
+    while number < SUSPECTS_AT_ONCE and not stop_requested.is_set() and process_batch(engine, claim, note_outcome):
         number += 1
     return number
 
 
-def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDelivery]]) -> int:
+def process_replayed(engine: Engine, batch_size: int) -> int:
+    """Process a batch of what replays selected, and some of it alone; return how many that were."""
+    together = process_batch(engine, lambda connection: claim_replayed(connection, batch_size), note_replayed)
+    alone = process_alone(engine, claim_replayed_alone, note_replayed)
+    if together or alone:
+        end_replays(engine)
+    return together or alone
+
+
+def note_replayed(connection: Connection, claimed: Sequence[StoredDelivery]) -> None:
+    """Tell the replays what became of *claimed*."""
+    settle_replayed(connection, {delivery.id: delivery.attempts for delivery in claimed})
+
+
+def process_batch(engine: Engine, claim: Claim, note_outcome: NoteOutcome | None = None) -> int:
     """Claim deliveries, apply them, and commit effect and outcome together; return how many were claimed."""
     began = time.perf_counter()
     with counted_when_committed(), engine.connect() as connection, connection.begin():
@@ -149,6 +170,8 @@ def process_batch(engine: Engine, claim: Callable[[Connection], list[StoredDeliv
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise
             after_failure(connection, claimed, error)
+        if note_outcome is not None:
+            note_outcome(connection, claimed)
         delete_note(connection, note)
     BATCH_SECONDS.observe(time.perf_counter() - began)
     BATCH_DELIVERIES.observe(len(claimed))
@@ -179,6 +202,7 @@ def _failure(delivery: StoredDelivery, error: Exception) -> Failure:
         error=_words(error),
         trace=f"Traceback (most recent call last):\n{frames}{_words(error)}",
         retryable=not isinstance(error, DataError),
+        before_replay=delivery.attempts_before_replay,
     )
 
 

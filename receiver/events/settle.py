@@ -34,11 +34,12 @@ WHERE delivery.id = outcome.id
 _RETRY: Final = text(
     """
 UPDATE receiver.deliveries AS delivery
-SET status = outcome.status, attempts = outcome.number, error = outcome.error, suspect = true,
+SET status = outcome.status, attempts = outcome.number, attempts_before_replay = outcome.before_replay,
+    error = outcome.error, suspect = true,
     next_attempt_at = clock_timestamp() + make_interval(secs => outcome.pause),
     processed_at = CASE WHEN outcome.status = 'dead' THEN clock_timestamp() END
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (
-    id bigint, status text, number integer, error text, pause double precision
+    id bigint, status text, number integer, before_replay integer, error text, pause double precision
 )
 WHERE delivery.id = outcome.id
 """
@@ -74,6 +75,8 @@ class Failure:
     error: str
     trace: str | None
     retryable: bool
+    before_replay: int = 0
+    """How many attempts were before its last replay: they do not count for the pause."""
 
 
 def settle_events(connection: Connection, events: Sequence[Event], status: str) -> None:
@@ -120,12 +123,14 @@ def settle_failures(connection: Connection, failures: Sequence[Failure]) -> None
         return
     rows: list[Row] = []
     for failure in failures:
-        pause = pause_after(failure.number, chance=random.random()) if failure.retryable else None  # noqa: S311
+        counted = failure.number - failure.before_replay
+        pause = pause_after(counted, chance=random.random()) if failure.retryable else None  # noqa: S311
         rows.append(
             {
                 "id": failure.delivery_id,
                 "status": "dead" if pause is None else "failed",
                 "number": failure.number,
+                "before_replay": failure.before_replay,
                 "error": _text(failure.error),
                 "trace": None if failure.trace is None else _text(failure.trace),
                 "pause": None if pause is None else pause.total_seconds(),

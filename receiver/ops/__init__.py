@@ -6,6 +6,7 @@
 - ``doctor``     is everything as it should be? With ``doctor_findings``, ``doctor_stores``, ``doctor_opencard``
 - ``send_test``  has OpenCard send a test delivery; ``sent_test`` reports it
 - ``deliveries``  what is stored: lists, searches, everything about one delivery
+- ``replay``     stored deliveries processed again; ``replay_selection``: which; ``replay_state``: what came of it
 - ``retention``   what was kept long enough goes
 - ``keys``       everything secret under the newest key
 - ``console``    the pages at ``/ops/``

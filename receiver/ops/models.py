@@ -16,7 +16,10 @@ class Replay(Base):
     """Stored deliveries processed again on somebody's word: who, when, why, which, and what came of it."""
 
     __tablename__ = "replays"
-    __table_args__ = ({"schema": RECEIVER},)
+    __table_args__ = (
+        Index("ix_replays_unfinished", "id", postgresql_where=text("ended_at IS NULL")),
+        {"schema": RECEIVER},
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     requested_by: Mapped[str] = mapped_column(Text)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.events.claim import ABANDONED, DEATHS, claim_batch
+from receiver.deliveries.models import ABANDONED
+from receiver.events.claim import DEATHS, claim_batch
 from receiver.events.process import drain
 from receiver.events.retry_schedule import PAUSES, pause_after
 from tests.factories import sample, snapshot

@@ -81,6 +81,20 @@ def list_deliveries(
     return Page(rows, end["id"], end["received_at"])
 
 
+def matching_ids(
+    connection: Connection, wanted: Filter, *, before: int | None = None, limit: int, most: int = MOST
+) -> tuple[list[int], int | None]:
+    """Return the ids of a page, newest first, and where to go on; ``None`` when there is nothing more."""
+    asked = search(connection, wanted, before=before, most=most)
+    found = list(connection.scalars(text(asked.select("id")), {**asked.parameters, "limit": limit + 1}))
+    if len(found) > limit:
+        return found[:limit], found[limit - 1]
+    end = _end_of_what_was_looked_at(connection, asked)
+    if end is None or (wanted.since is not None and end["received_at"] < wanted.since - OUT_OF_ORDER):
+        return found, None
+    return found, end["id"]
+
+
 def _end_of_what_was_looked_at(connection: Connection, asked: Search) -> RowMapping | None:
     """Return the last delivery that was looked at, ``None`` when that was because there are no more."""
     query = f"SELECT id, received_at FROM ({asked.looked_at()}) AS delivery ORDER BY {asked.order} OFFSET :most - 1"  # noqa: S608 - this package's own words

@@ -1,0 +1,114 @@
+"""Replays: stored deliveries are processed again, on somebody's word. Command line and console both call these.
+
+A replay is a record: who asked, when, why, for which deliveries, and what came of each. They are selected here, batch
+by batch; once all are, workers process them on the road of all deliveries (``receiver.events.replayed``), when nothing
+fresh waits. Until then each keeps the status that it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import text
+
+from receiver.errors import OperationRefused
+from receiver.ops.deliveries import Filter
+from receiver.ops.replay_selection import batches, check_ids, select_batch
+from receiver.progress import Progress
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from receiver.ops.replay_selection import Wanted
+
+SILENT: Final = Progress()
+
+_CREATE: Final = text(
+    "INSERT INTO receiver.replays (requested_by, reason, filter) "
+    "VALUES (:requested_by, :reason, CAST(:filter AS jsonb)) RETURNING id"
+)
+_COUNT_IN: Final = text(
+    "UPDATE receiver.replays SET selected = selected + :number, selecting_at = clock_timestamp() "
+    "WHERE id = :id AND cancelled_at IS NULL RETURNING selected"
+)
+# where nothing was selected nobody has to come and end it
+_SELECTED: Final = text(
+    "UPDATE receiver.replays SET selected_at = clock_timestamp(), "
+    "ended_at = CASE WHEN selected = 0 THEN clock_timestamp() END WHERE id = :id AND cancelled_at IS NULL"
+)
+_CANCEL: Final = text(
+    "UPDATE receiver.replays SET cancelled_at = clock_timestamp(), cancelled_by = :cancelled_by "
+    "WHERE id = :id AND cancelled_at IS NULL AND ended_at IS NULL"
+)
+_STANDS: Final = text("SELECT cancelled_at, ended_at FROM receiver.replays WHERE id = :id")
+
+
+def start_replay(engine: Engine, wanted: Wanted, *, requested_by: str, reason: str, progress: Progress = SILENT) -> int:
+    """Select what is *wanted*, hand it to the workers, and return the replay's id. The caller wakes a worker.
+
+    Cut off anywhere, nothing of it is processed, and the replay shows that. Raises ``OperationRefused`` without a
+    reason, and for an id that is none.
+    """
+    if not reason.strip():
+        raise OperationRefused("a replay needs a reason: whoever looks back wants to know why it was done")
+    if isinstance(wanted, Filter) and not wanted.restricts:
+        raise OperationRefused("a replay needs ids or a filter: everything is never meant")
+    with engine.begin() as connection:
+        if not isinstance(wanted, Filter):
+            check_ids(connection, wanted)
+        asked = {"requested_by": _text(requested_by), "reason": _text(reason.strip()), "filter": described(wanted)}
+        replay_id = int(connection.execute(_CREATE, asked).scalar_one())
+    try:
+        _select(engine, replay_id, wanted, progress)
+    except BaseException:
+        with engine.begin() as connection:
+            connection.execute(_CANCEL, {"id": replay_id, "cancelled_by": _text(requested_by)})
+        raise
+    return replay_id
+
+
+def cancel_replay(engine: Engine, replay_id: int, *, cancelled_by: str) -> None:
+    """Have nothing more of a replay processed; a worker finishes what it has at hand, and ends the replay.
+
+    Raises ``OperationRefused`` when there is no such replay, or it has ended.
+    """
+    with engine.begin() as connection:
+        if connection.execute(_CANCEL, {"id": replay_id, "cancelled_by": _text(cancelled_by)}).rowcount:
+            return
+        stands = connection.execute(_STANDS, {"id": replay_id}).one_or_none()
+    if stands is None:
+        raise OperationRefused(f"there is no replay {replay_id}; receiver replay --list shows them")
+    if stands.cancelled_at is None:
+        raise OperationRefused(f"replay {replay_id} has ended already, at {stands.ended_at:%Y-%m-%d %H:%M:%S %Z}")
+
+
+def described(wanted: Wanted) -> str:
+    """Return what is *wanted* as JSON: ``ids``, or the fields of the filter that restrict."""
+    if not isinstance(wanted, Filter):
+        fields: dict[str, Any] = {"ids": sorted(set(wanted))}
+    else:
+        fields = {name: value for name, value in asdict(wanted).items() if value}
+    return _text(msgspec.json.encode(fields).decode().replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
+
+
+def _select(engine: Engine, replay_id: int, wanted: Wanted, progress: Progress) -> None:
+    progress.stage("selecting")
+    with engine.connect() as reading:
+        for ids in batches(reading, wanted):
+            reading.rollback()  # no transaction stays open while others write
+            with engine.begin() as connection:
+                number = select_batch(connection, replay_id, ids)
+                if connection.scalar(_COUNT_IN, {"id": replay_id, "number": number}) is None:
+                    raise OperationRefused(f"replay {replay_id} was cancelled while it was being selected")
+            for _ in range(number):
+                progress.advance()
+    with engine.begin() as connection:
+        if not connection.execute(_SELECTED, {"id": replay_id}).rowcount:
+            raise OperationRefused(f"replay {replay_id} was cancelled while it was being selected")
+
+
+def _text(words: str) -> str:
+    """Return *words* as PostgreSQL takes them."""
+    return words.replace("\0", "\N{REPLACEMENT CHARACTER}")

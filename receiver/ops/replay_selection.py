@@ -1,0 +1,128 @@
+"""Which stored deliveries a replay is about, and which of them it leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from sqlalchemy import text
+
+from receiver.deliveries.models import ABANDONED
+from receiver.errors import OperationRefused
+from receiver.ops.deliveries import Filter, error_group
+from receiver.ops.deliveries.pages import matching_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+Wanted: TypeAlias = "Filter | tuple[int, ...]"
+"""Deliveries by what they have in common, or by their ids."""
+
+AT_ONCE: Final = 1000
+"""How many deliveries are selected in one transaction: it locks them, which keeps nobody waiting for long."""
+
+_TEST: Final = "EXISTS (SELECT FROM receiver.awaited_tests AS awaited WHERE awaited.delivery_id = delivery.id)"
+_COUNT: Final = text(
+    rf"""
+SELECT status, event, split_part(error, E'\n', 1) AS error, count(*) AS number, CASE
+    WHEN {_TEST} THEN 'test' WHEN status = 'pending' THEN 'waiting' WHEN body IS NULL THEN 'without_body'
+END AS left_out
+FROM receiver.deliveries AS delivery WHERE id = ANY(:ids) GROUP BY 1, 2, 3, 5
+"""  # noqa: S608 - a constant
+)
+# the foreign key waits for whoever is at one of them; nobody waits for this
+_SELECT: Final = text(
+    f"""
+INSERT INTO receiver.replay_deliveries (replay_id, delivery_id, status_before, alone)
+SELECT :replay_id, id, status, coalesce(error = :abandoned, false)
+FROM receiver.deliveries AS delivery
+WHERE id = ANY(:ids) AND status <> 'pending' AND body IS NOT NULL AND NOT {_TEST}
+ORDER BY id
+ON CONFLICT DO NOTHING
+"""  # noqa: S608 - a constant
+)
+_UNKNOWN: Final = text(
+    "SELECT asked.id FROM unnest(CAST(:ids AS bigint[])) AS asked (id) "
+    "WHERE NOT EXISTS (SELECT FROM receiver.deliveries AS delivery WHERE delivery.id = asked.id) ORDER BY 1 LIMIT 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Deliveries that have status, event and cause in common."""
+
+    status: str
+    event: str
+    error: str
+    """The name of the errors' group; empty without an error."""
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a replay would process, and what it would leave out."""
+
+    selected: int
+    groups: tuple[Group, ...]
+    """The largest first."""
+    tests: int
+    """Left out: test deliveries, which never reach the EMS."""
+    waiting: int
+    """Left out: what waits to be processed anyway."""
+    without_body: int
+    """Left out: what cannot be processed, for its body is not kept any more."""
+
+
+def preview(connection: Connection, wanted: Wanted) -> Preview:
+    """Return what a replay of *wanted* would process now. Changes nothing."""
+    numbers: Counter[tuple[str, str, str]] = Counter()
+    left_out: Counter[str] = Counter()
+    for ids in batches(connection, wanted):
+        for row in connection.execute(_COUNT, {"ids": ids}):
+            if row.left_out:
+                left_out[row.left_out] += row.number
+            else:
+                numbers[row.status, row.event, error_group(row.error)] += row.number
+    return Preview(
+        selected=numbers.total(),
+        groups=tuple(
+            Group(*key, number) for key, number in sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
+        ),
+        tests=left_out["test"],
+        waiting=left_out["waiting"],
+        without_body=left_out["without_body"],
+    )
+
+
+def batches(connection: Connection, wanted: Wanted) -> Iterator[list[int]]:
+    """Yield the ids of what is *wanted*, tests and the like included, so many at a time as are selected at once.
+
+    Newest first, so that what arrives meanwhile is none of it.
+    """
+    if not isinstance(wanted, Filter):
+        check_ids(connection, wanted)
+        ids = sorted(set(wanted), reverse=True)
+        yield from (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
+        return
+    before: int | None = None
+    while True:
+        found, before = matching_ids(connection, wanted, before=before, limit=AT_ONCE)
+        if found:
+            yield found
+        if before is None:
+            return
+
+
+def check_ids(connection: Connection, ids: Sequence[int]) -> None:
+    """Raise ``OperationRefused`` when there is no delivery of one of *ids*."""
+    unknown = connection.scalar(_UNKNOWN, {"ids": list(ids)})
+    if unknown is not None:
+        raise OperationRefused(f"there is no delivery {unknown}; receiver deliveries list shows what there is")
+
+
+def select_batch(connection: Connection, replay_id: int, ids: list[int]) -> int:
+    """Make deliveries part of a replay, and return how many that were; none that is a test, waits, or has no body."""
+    return connection.execute(_SELECT, {"replay_id": replay_id, "ids": ids, "abandoned": ABANDONED}).rowcount

@@ -1,0 +1,63 @@
+"""What the tests of replays do over and over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from receiver.ops.deliveries import Filter
+from receiver.ops.replay import start_replay
+from receiver.ops.replay_state import ReplayState, read_replay
+
+if TYPE_CHECKING:
+    import pytest
+
+    from receiver.ops.replay_selection import Wanted
+    from tests.conftest import Acme
+
+EVERYTHING = Filter(statuses=("processed", "duplicate", "ignored", "quarantined", "failed", "dead"))
+
+
+def ids(acme: Acme) -> list[int]:
+    return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+
+
+def start(acme: Acme, wanted: Wanted, *, by: str = "kim@ops", reason: str = "the cause is mended") -> int:
+    return start_replay(acme.engine, wanted, requested_by=by, reason=reason)
+
+
+def state(acme: Acme, replay_id: int) -> ReplayState:
+    with acme.engine.connect() as connection:
+        return read_replay(connection, replay_id)
+
+
+def replay(acme: Acme, wanted: Wanted) -> ReplayState:
+    """Replay, have a worker process it, and return how it ended."""
+    replay_id = start(acme, wanted)
+    acme.process()
+    ended = state(acme, replay_id)
+    assert ended.state == "ended"
+    return ended
+
+
+def counts(replayed: ReplayState) -> tuple[int, int, int]:
+    return replayed.selected, replayed.processed, replayed.failed
+
+
+def product(acme: Acme) -> dict[str, list[dict[str, Any]]]:
+    """Return everything that the EMS can read, to the last column."""
+    tables = acme.rows(
+        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'ems'::regnamespace AND relkind = 'r' ORDER BY 1"
+    )
+    return {table["name"]: acme.rows(f'SELECT * FROM ems."{table["name"]}" ORDER BY 1, 2, 3') for table in tables}  # noqa: S608
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+    """Let applying events fail from now on; ``None``: no more."""
+    from receiver.events import process  # noqa: PLC0415
+    from receiver.events.apply import apply  # noqa: PLC0415
+
+    def fail(*_: object) -> None:
+        assert error is not None
+        raise error
+
+    monkeypatch.setattr(process, "apply", apply if error is None else fail)

@@ -1,0 +1,214 @@
+"""A replay processes stored deliveries again, and says what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.deliveries.models import ABANDONED
+from receiver.errors import OperationRefused
+from receiver.events.payloads import ClearedPayload
+from receiver.events.registry import Handler, load_handlers
+from receiver.ops.deliveries import Filter, read_delivery
+from receiver.ops.replay_state import list_replays, what_failed
+from tests.events.steps import feed
+from tests.factories import card_holder, sample, snapshot
+from tests.ops.replays.steps import counts, fail_with, ids, replay, start, state
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme, Organizations
+
+EVENT = "card.transaction.cleared"
+DEAD = Filter(statuses=("dead",))
+
+
+def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, *transactions: str) -> None:
+    """Let deliveries of these transactions end as dead, for a cause that is mended then."""
+    fail_with(monkeypatch, RuntimeError("a disk is full"))
+    for transaction in transactions:
+        acme.take(EVENT, snapshot("cleared", transaction=transaction))
+    acme.execute("UPDATE receiver.deliveries SET attempts = 7 WHERE status = 'pending'")
+    acme.process()
+    fail_with(monkeypatch, None)
+
+
+def test_what_was_dead_is_applied_once_the_cause_is_mended(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1", "t2")
+    assert acme.statuses() == ["dead", "dead"]
+    replayed = replay(acme, DEAD)
+    assert counts(replayed) == (2, 2, 0)
+    assert (replayed.requested_by, replayed.reason) == ("kim@ops", "the cause is mended")
+    assert replayed.filter == {"statuses": ["dead"]}
+    assert acme.statuses() == ["processed", "processed"]
+    assert feed(acme) == [EVENT, EVENT]
+
+
+def test_a_replay_by_ids_processes_those_alone(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1", "t2", "t3")
+    first, _, third = ids(acme)
+    assert counts(replay(acme, (third, first, first))) == (2, 2, 0)
+    assert acme.statuses() == ["processed", "dead", "processed"]
+
+
+def test_until_it_is_processed_a_delivery_keeps_its_status(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1")
+    running = state(acme, start(acme, DEAD))
+    assert (running.state, counts(running), acme.statuses()) == ("running", (1, 0, 0), ["dead"])
+
+
+def test_what_fails_again_is_counted_and_named(acme: Acme) -> None:
+    acme.tell(EVENT, b'{"id": 5}')
+    acme.tell(EVENT, snapshot("cleared"))
+    replayed = replay(acme, tuple(ids(acme)))
+    assert counts(replayed) == (2, 1, 1)
+    with acme.engine.connect() as connection:
+        (failed,) = what_failed(connection, replayed.replay_id)
+    assert (failed.status, failed.event, failed.number) == ("dead", EVENT, 1)
+    assert failed.error
+    assert acme.statuses() == ["dead", "processed"]
+
+
+def test_a_failure_is_tried_again_with_pauses_that_begin_anew(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1")
+    fail_with(monkeypatch, RuntimeError("still full"))
+    assert counts(replay(acme, DEAD)) == (1, 0, 1)
+    row = acme.row(
+        "SELECT status, attempts, next_attempt_at < now() + interval '15 s' AS soon FROM receiver.deliveries"
+    )
+    assert row == {"status": "failed", "attempts": 9, "soon": True}
+    for attempt in range(2, 9):
+        acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'failed'")
+        acme.process()
+        assert acme.statuses() == ["failed" if attempt < 8 else "dead"]
+    numbers = acme.rows("SELECT number FROM receiver.processing_attempts ORDER BY id")
+    assert [row["number"] for row in numbers] == [*range(8, 17)]
+
+
+def test_what_waits_for_its_next_attempt_is_tried_at_once(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, RuntimeError("a disk is full"))
+    acme.tell(EVENT, snapshot("cleared"))
+    fail_with(monkeypatch, None)
+    assert counts(replay(acme, Filter(statuses=("failed",)))) == (1, 1, 0)
+    row = acme.row("SELECT status, error, next_attempt_at FROM receiver.deliveries")
+    assert row == {"status": "processed", "error": None, "next_attempt_at": None}
+
+
+def test_an_unknown_event_is_handled_after_an_upgrade(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    acme.tell("card.transaction.settled", snapshot("cleared"))
+    ignored = Filter(statuses=("ignored",))
+    assert counts(replay(acme, ignored)) == (1, 0, 1)
+    assert acme.statuses() == ["ignored"]
+
+    handlers = load_handlers()
+    upgraded = {**handlers, "card.transaction.settled": Handler(ClearedPayload, handlers[EVENT].apply)}
+    monkeypatch.setattr("receiver.events.apply.load_handlers", lambda: upgraded)
+    monkeypatch.setattr("receiver.events.understand.canonical_name", lambda event: event)
+    assert counts(replay(acme, ignored)) == (1, 1, 0)
+    assert (acme.statuses(), feed(acme)) == (["processed"], ["card.transaction.settled"])
+
+
+def test_another_tenants_event_stays_quarantined_until_something_changed(organizations: Organizations) -> None:
+    acme = organizations.adopt("acme")
+    acme.tell("card_holder.created", card_holder(organization="globex"))
+    quarantined = Filter(statuses=("quarantined",))
+    assert counts(replay(acme, quarantined)) == (1, 0, 1)
+    assert (acme.statuses(), feed(acme)) == (["quarantined"], [])
+    acme.execute("UPDATE receiver.webhooks SET organization_reference_id = 'globex'")
+    assert counts(replay(acme, quarantined)) == (1, 1, 0)
+    assert (acme.statuses(), feed(acme)) == (["processed"], ["card_holder.created"])
+
+
+def test_a_retry_stays_a_retry_and_an_event_an_event(acme: Acme) -> None:
+    for event, payload in ((EVENT, snapshot("cleared")), ("card_holder.created", card_holder())):
+        acme.tell(event, payload)
+        acme.tell(event, payload)
+    statuses = acme.statuses()
+    assert statuses == ["processed", "duplicate"] * 2
+    assert counts(replay(acme, tuple(ids(acme)))) == (4, 4, 0)
+    assert acme.statuses() == statuses
+    assert len(feed(acme)) == 2
+
+
+def test_two_equal_events_of_different_days_are_both_events_in_a_replay_as_well(acme: Acme) -> None:
+    for days in (3, 0):
+        acme.take(EVENT, snapshot("cleared"))
+        acme.execute(
+            "UPDATE receiver.deliveries SET occurred_at = now() - make_interval(days => :days)"
+            " WHERE status = 'pending'",
+            days=days,
+        )
+        acme.process()
+    assert counts(replay(acme, tuple(ids(acme)))) == (2, 2, 0)
+    assert acme.statuses() == ["processed", "processed"]
+
+
+def test_what_killed_its_worker_is_replayed_alone_and_its_deaths_count_anew(
+    acme: Acme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, "t1", "t2", "t3")
+    acme.execute(
+        "UPDATE receiver.deliveries SET error = :abandoned WHERE id = :id", abandoned=ABANDONED, id=ids(acme)[1]
+    )
+    start(acme, DEAD)
+    members = acme.rows("SELECT alone FROM receiver.replay_deliveries ORDER BY delivery_id")
+    assert [row["alone"] for row in members] == [False, True, False]
+    acme.process()
+    assert acme.statuses() == ["processed"] * 3
+
+
+def test_the_bad_delivery_of_a_batch_spoils_no_other(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1", "bad", "t3")
+    from receiver.events import process  # noqa: PLC0415
+    from receiver.events.apply import apply  # noqa: PLC0415
+
+    def fail_on_one(connection: object, deliveries: object) -> None:
+        if any(b'"bad"' in delivery.body for delivery in deliveries):  # type: ignore[attr-defined]
+            raise RuntimeError("it is bad")
+        apply(connection, deliveries)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(process, "apply", fail_on_one)
+    assert counts(replay(acme, DEAD)) == (3, 2, 1)
+    assert acme.statuses() == ["processed", "failed", "processed"]
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_a_replay_without_a_reason_is_refused(acme: Acme, reason: str) -> None:
+    with pytest.raises(OperationRefused, match="needs a reason"):
+        start(acme, DEAD, reason=reason)
+    with pytest.raises(OperationRefused, match="needs ids or a filter"):
+        start(acme, Filter())
+    assert acme.value("SELECT count(*) FROM receiver.replays") == 0
+
+
+def test_a_replay_of_nothing_ends_at_once(acme: Acme) -> None:
+    assert state(acme, start(acme, DEAD)).state == "ended"
+
+
+def test_an_id_that_is_none_is_named_and_nothing_is_replayed(acme: Acme) -> None:
+    acme.tell("tpa.signed", sample("tpa.signed"))
+    with pytest.raises(OperationRefused, match="there is no delivery 4711"):
+        start(acme, (*ids(acme), 4711))
+    assert acme.value("SELECT count(*) FROM receiver.replays") == 0
+
+
+def test_nul_and_markup_in_a_reason_are_kept_as_words(acme: Acme) -> None:
+    replay_id = start(acme, Filter(error="<script>\0"), by="kim\0", reason="<script>alert(1)</script>\0")
+    kept = state(acme, replay_id)
+    assert kept.reason == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
+    assert kept.filter == {"error": "<script>\N{REPLACEMENT CHARACTER}"}
+
+
+def test_a_delivery_shows_the_replays_that_it_was_part_of(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1")
+    first, second = replay(acme, DEAD), start(acme, tuple(ids(acme)), by="alex@ops")
+    with acme.engine.connect() as connection:
+        details = read_delivery(connection, ids(acme)[0])
+        listed = list_replays(connection)
+        assert [each.replay_id for each in list_replays(connection, before=second)] == [first.replay_id]
+    assert details is not None
+    assert [(each.replay_id, each.status_before, each.outcome) for each in details.replays] == [
+        (first.replay_id, "dead", "processed"),
+        (second, "processed", None),
+    ]
+    assert [(each.replay_id, each.state) for each in listed] == [(second, "running"), (first.replay_id, "ended")]
