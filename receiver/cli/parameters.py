@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     _Type: TypeAlias = click.ParamType[timedelta]
+    _MomentType: TypeAlias = click.ParamType[datetime]
 else:
-    _Type = click.ParamType  # which older releases of click cannot subscript
+    _Type = _MomentType = click.ParamType  # which older releases of click cannot subscript
 
 ID = click.IntRange(min=1, max=2**63 - 1)
 """An id, as its column can hold it."""
@@ -52,3 +53,25 @@ class DurationType(_Type):
 
 
 DURATION: Final = DurationType()
+
+
+class MomentType(_MomentType):
+    """A point in time: ``2026-02-13``, ``2026-02-13T08:00:00Z`` (UTC without a zone), or ``24h``: so long ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+        """Return the point in time, in UTC."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value).strip()
+        if text == "0" or _DURATION.fullmatch(text.lower()):
+            return datetime.now(UTC) - DURATION.convert(text, param, ctx)
+        try:
+            moment = datetime.fromisoformat(text)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time: give one such as 2026-02-13, 2026-02-13T08:00:00Z or 24h", param, ctx)
+
+
+MOMENT: Final = MomentType()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from receiver.cli.parameters import DURATION
+from receiver.cli.parameters import DURATION, MOMENT
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,29 @@ def test_a_command_says_which_option_is_wrong() -> None:
     result = CliRunner().invoke(command, ["--since", "24"])
     assert result.exit_code == 2
     assert "Invalid value for '--since': '24' is no length of time with its unit" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-02-13", datetime(2026, 2, 13, tzinfo=UTC)),
+        (" 2026-02-13T08:00:00Z ", datetime(2026, 2, 13, 8, tzinfo=UTC)),
+        ("2026-02-13 08:00:00.5", datetime(2026, 2, 13, 8, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-02-13T08:00:00+01:00", datetime(2026, 2, 13, 7, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_in_utc_unless_it_names_a_zone(text: str, moment: datetime) -> None:
+    read = MOMENT.convert(text, None, None)
+    assert (read, read.tzinfo) == (moment, UTC)
+
+
+def test_a_length_of_time_means_so_long_ago() -> None:
+    before = datetime.now(UTC)
+    assert before - timedelta(hours=24) <= MOMENT.convert("24h", None, None) <= datetime.now(UTC) - timedelta(hours=24)
+    assert MOMENT.convert("0", None, None) >= before
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "24", "0001-01-01T00:00:00+14:00", "9999999w"])
+def test_what_is_no_time_is_told_with_examples(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"is no time: give one such as 2026-02-13|is longer than"):
+        MOMENT.convert(text, None, None)
