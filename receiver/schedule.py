@@ -15,6 +15,7 @@ from rq.exceptions import StopRequested
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.logs import configure_logs
+from receiver.ops.rollup import roll_up
 from receiver.queue import (
     FAILURE_TTL,
     FILES_QUEUE,
@@ -42,6 +43,8 @@ RECONCILE_TICK_SECONDS: Final = 5
 """How often a worker looks which webhooks are due to be reconciled."""
 FILES_TICK_SECONDS: Final = 5
 """How often a worker looks which files are to be downloaded, though nobody woke it."""
+ROLL_UP_SECONDS: Final = 60
+"""How often what was counted is brought together."""
 KEPT_JOBS: Final = 2
 """How many jobs of the queues beside may wait: one would do, for each runs whatever is due."""
 RECONNECT_SECONDS: Final = 2.0
@@ -98,6 +101,15 @@ def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
         result_ttl=0,
         failure_ttl=FAILURE_TTL,
         ttl=SWEEP_SECONDS,  # a sweep that no worker has taken by the next one is not needed any more
+    )
+    scheduler.register(
+        roll_up,
+        QUEUE,
+        interval=ROLL_UP_SECONDS,
+        job_timeout=JOB_TIMEOUT,
+        result_ttl=0,
+        failure_ttl=FAILURE_TTL,
+        ttl=ROLL_UP_SECONDS,
     )
     if reconcile:
         scheduler.register(

@@ -14,6 +14,7 @@ from rq import Queue
 
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
+from receiver.ops.rollup import roll_up
 from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE
 from receiver.reconcile.schedule import reconcile_due
 from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, Scheduler, _scheduler
@@ -40,7 +41,7 @@ def jobs(redis: Redis, queue: str) -> list[Job]:
 
 def test_each_tick_enqueues_a_sweep_what_reconciles_and_what_downloads(redis: Redis) -> None:
     tick(_scheduler(redis, reconcile=True, files=True))
-    assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries]
+    assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries, roll_up]
     assert [job.func for job in jobs(redis, RECONCILE_QUEUE)] == [reconcile_due]
     assert [job.func for job in jobs(redis, FILES_QUEUE)] == [fetch_due]
 

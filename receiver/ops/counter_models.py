@@ -1,11 +1,11 @@
-"""Tables of what is counted."""
+"""Tables of what is counted: by processes as things happen, and by the clock what is stored."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, Double, Text
+from sqlalchemy import BigInteger, DateTime, Double, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -35,3 +35,38 @@ class CounterValue(Base):
     name: Mapped[str] = mapped_column(Text, primary_key=True, comment="as in /metrics")
     labels: Mapped[dict[str, str]] = mapped_column(JSONB, primary_key=True)
     value: Mapped[float] = mapped_column(Double, server_default="0")
+
+
+class CounterMinute(Base):
+    """What had been counted in all at a minute of the last day; the difference of two is how fast things went."""
+
+    __tablename__ = "counter_minutes"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    received: Mapped[float] = mapped_column(Double, comment="deliveries stored")
+    processed: Mapped[float] = mapped_column(Double, comment="attempts that need no other")
+    failed: Mapped[float] = mapped_column(Double, comment="attempts that ended as failed, dead or quarantined")
+
+
+class CountedHour(Base):
+    """An hour that is over, and when its deliveries were last counted: their statuses go on changing."""
+
+    __tablename__ = "counted_hours"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    hour: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    counted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class DeliveryHour(Base):
+    """How many deliveries of a webhook were received in an hour that is over, by source and status."""
+
+    __tablename__ = "delivery_hours"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    hour: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    source: Mapped[str] = mapped_column(Text, primary_key=True)
+    status: Mapped[str] = mapped_column(Text, primary_key=True)
+    deliveries: Mapped[int] = mapped_column(BigInteger)

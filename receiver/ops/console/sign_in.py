@@ -13,6 +13,7 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField, SubmitField
 from wtforms.validators import InputRequired, Length
 
+from receiver.counters import count_failed_sign_in
 from receiver.ops.console.limits import give_back, take_try
 from receiver.ops.console.parts import console
 from receiver.ops.console.passwords import Busy
@@ -67,6 +68,7 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
         form.password.errors = ["Too many are signing in at this moment. Try again in some seconds."]
         return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
     if user is None:
+        count_failed_sign_in()
         log.warning("sign-in failed", user=name if console().passwords.knows(name) else "(unknown)", address=address)
         form.password.errors = ["Name or password is wrong."]
         return render_template("sign_in.html", form=form), 401, {}

@@ -1,0 +1,169 @@
+"""What is going on: deliveries of each hour, how fast they come and are processed, and what fails for which reason.
+
+Nothing here reads a whole table: hours that are over were counted by ``rollup``, rates are differences of counters, and
+what failed is found by the index on what is set aside.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.ops.deliveries import error_group
+from receiver.ops.rollup import COUNT_DELIVERIES, HOUR, TOTALS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, RowMapping
+
+MOST_FAILURES: Final = 20_000
+"""How many failures are looked at, the newest ones."""
+MOST_ORGANIZATIONS: Final = 5
+"""How many organizations of a group of failures are named."""
+LIVE_HOURS: Final = 2
+"""How many hours are counted when somebody looks; those before are told when they were counted."""
+SHORT: Final = timedelta(minutes=5)
+
+_THIS_HOUR: Final = text("SELECT date_trunc('hour', now(), 'UTC')")
+_LAST_COUNTED: Final = text("SELECT max(hour) FROM receiver.counted_hours")
+_HOURS: Final = text(
+    """
+SELECT hours.hour, hours.source, hours.status, CAST(sum(hours.deliveries) AS bigint) AS deliveries
+FROM receiver.delivery_hours AS hours JOIN receiver.webhooks AS webhook ON webhook.id = hours.webhook_id
+WHERE hours.hour >= :since AND hours.hour < :until
+    AND (CAST(:organization AS text) IS NULL OR webhook.organization_reference_id = :organization)
+GROUP BY 1, 2, 3
+"""
+)
+_LIVE: Final = text(
+    COUNT_DELIVERIES + "WHERE CAST(:organization AS text) IS NULL OR webhook.organization_reference_id = :organization"
+)
+# the minute noted last before a moment, unless it is far from it
+_RATE: Final = text(
+    f"""
+SELECT extract(epoch FROM now() - before.at) / 60 AS minutes, totals.received - before.received AS received,
+    totals.processed - before.processed AS processed, totals.failed - before.failed AS failed
+FROM ({TOTALS}) AS totals, (
+    SELECT * FROM receiver.counter_minutes
+    WHERE at BETWEEN now() - 2 * CAST(:length AS interval) AND now() - CAST(:length AS interval)
+    ORDER BY at DESC LIMIT 1
+) AS before
+"""  # noqa: S608 - a constant
+)
+_FAILURES: Final = text(
+    f"""
+SELECT found.status, found.event, split_part(coalesce(found.error, ''), chr(10), 1) AS error,
+    webhook.organization_reference_id, count(*) AS number, min(found.received_at) AS oldest,
+    max(found.received_at) AS newest, max(found.id) AS example_id
+FROM (
+    SELECT id, webhook_id, status, event, error, received_at FROM receiver.deliveries
+    WHERE status IN ('failed', 'dead', 'quarantined') ORDER BY id DESC LIMIT {MOST_FAILURES}
+) AS found
+LEFT JOIN receiver.webhooks AS webhook ON webhook.id = found.webhook_id
+GROUP BY 1, 2, 3, 4
+"""  # noqa: S608 - a constant
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """The deliveries that were received in the hour that begins at *hour* (UTC), of one source and status."""
+
+    hour: datetime
+    source: str
+    status: str
+    """What they are now; of hours that are over, when they were last counted: after hours at most."""
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many deliveries a minute, over the last *minutes*."""
+
+    minutes: float
+    received: float
+    processed: float
+    """Applied, or known, or nothing to apply: what needs no other attempt."""
+    failed: float
+    """Attempts that went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Deliveries of one event and status whose errors have one cause."""
+
+    status: str
+    event: str
+    error: str
+    """With ``*`` for what differs between them."""
+    number: int
+    oldest: datetime
+    newest: datetime
+    """When they were received."""
+    organizations: tuple[str, ...] = field(default=())
+    """Some of those they are of, those with the most first."""
+    number_of_organizations: int = 0
+    example_id: int = 0
+    """The newest of the deliveries."""
+
+
+def deliveries_by_hour(connection: Connection, *, hours: int = 24, organization: str | None = None) -> list[Hour]:
+    """Return the deliveries of the last *hours* hours, the one at hand included, oldest first; up to eight days.
+
+    An hour without deliveries is not in the list; neither is one that nobody has counted yet.
+    """
+    this_hour: datetime = connection.execute(_THIS_HOUR).scalar_one()
+    since = this_hour - (hours - 1) * HOUR
+    counted = connection.scalar(_LAST_COUNTED)
+    live = max(since, this_hour - (LIVE_HOURS - 1) * HOUR, *([] if counted is None else [counted + HOUR]))
+    asked = {"organization": organization}
+    rows = list(connection.execute(_HOURS, {**asked, "since": since, "until": live}).mappings())
+    numbers: dict[tuple[datetime, str, str], int] = defaultdict(int)
+    rows += connection.execute(_LIVE, {**asked, "since": live, "until": this_hour + HOUR}).mappings()
+    for row in rows:
+        numbers[row["hour"], row["source"], row["status"]] += row["deliveries"]
+    return [Hour(*key, number) for key, number in sorted(numbers.items())]
+
+
+def rate(connection: Connection, length: timedelta = SHORT) -> Rate | None:
+    """Return how fast it went over some *length* of time up to now; ``None`` if nothing was noted that far back."""
+    row = connection.execute(_RATE, {"length": length}).mappings().one_or_none()
+    if row is None:
+        return None
+    minutes = float(row["minutes"])
+    return Rate(minutes, *(max(0.0, row[name]) / minutes for name in ("received", "processed", "failed")))
+
+
+def failures_by_error(connection: Connection) -> list[FailureGroup]:
+    """Return what failed, is dead or quarantined, by status, event and cause; the largest group first.
+
+    Of very many only the newest ``MOST_FAILURES`` are looked at.
+    """
+    groups: dict[tuple[str, str, str], list[RowMapping]] = defaultdict(list)
+    for row in connection.execute(_FAILURES).mappings():
+        groups[row["status"], row["event"], error_group(row["error"])].append(row)
+    found = [_group(*key, rows) for key, rows in groups.items()]
+    return sorted(found, key=lambda group: (-group.number, group.status, group.event, group.error))
+
+
+def _group(status: str, event: str, error: str, rows: Sequence[RowMapping]) -> FailureGroup:
+    numbers: dict[str, int] = defaultdict(int)
+    for row in rows:
+        numbers[row["organization_reference_id"] or ""] += row["number"]
+    most_first = sorted(numbers, key=lambda name: (-numbers[name], name))
+    return FailureGroup(
+        status=status,
+        event=event,
+        error=error,
+        number=sum(numbers.values()),
+        oldest=min(row["oldest"] for row in rows),
+        newest=max(row["newest"] for row in rows),
+        organizations=tuple(most_first[:MOST_ORGANIZATIONS]),
+        number_of_organizations=len(numbers),
+        example_id=max(row["example_id"] for row in rows),
+    )
