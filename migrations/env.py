@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alembic import context
 from sqlalchemy import text
 
 from receiver.db import RECEIVER, engine_for
 from receiver.migrate import COMPARISON, target_metadata
+from receiver.records.tenants import protect
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from alembic.runtime.migration import MigrationContext, MigrationInfo
     from sqlalchemy import Connection
 
 MIGRATION_LOCK = 0x0C4D_0001
 """Key of the advisory lock under which migrations run."""
 LOCK_TIMEOUT = "5s"
 """A statement that cannot get its table lock in this time fails, instead of queueing all traffic behind it."""
+
+
+def narrow_what_is_new(
+    ctx: MigrationContext,
+    step: MigrationInfo,  # noqa: ARG001 - alembic's signature
+    heads: Collection[Any],  # noqa: ARG001
+    run_args: Mapping[str, Any],  # noqa: ARG001
+) -> None:
+    """Show restricted readers no row too many: in the transaction of the migration that makes a table or view."""
+    assert ctx.connection is not None  # noqa: S101 - it is the one below
+    protect(ctx.connection)
 
 
 def run(connection: Connection) -> None:
@@ -31,6 +46,7 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=target_metadata(),
         transaction_per_migration=True,
+        on_version_apply=narrow_what_is_new,
         **COMPARISON,
     )
     try:

@@ -1,4 +1,4 @@
-"""``receiver db``: migrations."""
+"""``receiver db``: migrations, and who may read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import click
 
 from receiver.cli.output import json_option, print_json
+from receiver.cli.readers import grant_reader, list_readers, revoke_reader
 from receiver.db import one_connection
 from receiver.migrate import current_revision, differences, head_revision, upgrade
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
@@ -15,7 +16,11 @@ from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 @click.group()
 def db() -> None:
-    """Migrate the database, and see where it is."""
+    """Migrate the database, see where it is, and say who may read it."""
+
+
+for command in (grant_reader, revoke_reader, list_readers):
+    db.add_command(command)
 
 
 def _database_url() -> str:

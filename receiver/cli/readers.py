@@ -1,0 +1,122 @@
+"""``receiver db grant-reader`` and its kin: who may read schema ``ems``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.db import one_connection
+from receiver.errors import OperationRefused
+from receiver.records import readers
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+    from receiver.records.readers import Reader
+
+LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+@click.command("grant-reader")
+@click.argument("role")
+@click.option(
+    "--organization",
+    "organizations",
+    metavar="REF",
+    multiple=True,
+    help="The EMS's own id of an organization: show the reader this one and no other. May be repeated.",
+)
+@json_option
+def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> None:
+    """Let a role read schema ems, and nothing else.
+
+    It may read every table and view, those of later releases included, and wait with LISTEN ems_events; it may write
+    nothing, and not see schema receiver. The role has to exist. With --organization it sees the rows of these
+    organizations only, in every table and view; this needs PostgreSQL 15 or newer. May be repeated: other organizations
+    take the place of those before.
+
+    Example: receiver db grant-reader ems_reader
+    """
+    with _connection() as connection:
+        reader = readers.grant(connection, role, organizations)
+        unknown = _unknown(connection, organizations)
+    for organization in unknown:
+        click.echo(f"note: no webhook of an organization {organization!r} is in care; is it spelled right?", err=True)
+    if as_json:
+        print_json(_fields(reader))
+    else:
+        print_fields({"reader": reader.role, "organizations": _organizations(reader), "reads": "schema ems"})
+
+
+@click.command("revoke-reader")
+@click.argument("role")
+@json_option
+def revoke_reader(role: str, as_json: bool) -> None:
+    """Take back from a role everything that it may in schema ems.
+
+    The role itself stays. May be repeated.
+
+    Example: receiver db revoke-reader ems_reader
+    """
+    with _connection() as connection:
+        revoked = readers.revoke(connection, role)
+    if as_json:
+        print_json({"role": role, "revoked": revoked})
+    else:
+        click.echo(f"{role} reads schema ems no more" if revoked else f"{role} was no reader; nothing is left of it")
+
+
+@click.command("readers")
+@json_option
+def list_readers(as_json: bool) -> None:
+    """List the roles that may read schema ems, and which organizations they see.
+
+    Example: receiver db readers
+    """
+    with _connection() as connection:
+        found = readers.readers(connection)
+    if as_json:
+        print_json([_fields(reader) for reader in found])
+    else:
+        rows = [{"role": reader.role, "organizations": _organizations(reader)} for reader in found]
+        print_rows(
+            rows,
+            {"role": "role", "organizations": "organizations"},
+            empty="nobody but the owner reads schema ems; receiver db grant-reader ROLE lets a role",
+        )
+
+
+@contextmanager
+def _connection() -> Iterator[Connection]:
+    url = load_settings(os.environ, required=REQUIRED_FOR_DATABASE).database_url
+    with one_connection(url, application="command") as connection:
+        try:
+            yield connection
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            raise OperationRefused(
+                "a table of schema ems was in use for too long; what was done so far holds: run this again"
+            ) from None
+
+
+def _unknown(connection: Connection, organizations: tuple[str, ...]) -> list[str]:
+    known = set(connection.scalars(text("SELECT organization_reference_id FROM receiver.webhooks")))
+    return [organization for organization in organizations if organization not in known]
+
+
+def _fields(reader: Reader) -> dict[str, Any]:
+    return {"role": reader.role, "organizations": reader.organizations}
+
+
+def _organizations(reader: Reader) -> str:
+    return "all" if reader.organizations is None else ", ".join(reader.organizations)

@@ -1,0 +1,143 @@
+"""Roles that may read schema ``ems`` and nothing else: granting, taking back, listing.
+
+PostgreSQL's catalog is the only place that knows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from psycopg import sql
+from sqlalchemy import text
+
+from receiver.errors import OperationRefused
+from receiver.records import tenants
+from receiver.records.standing import Standing, refusal, refusal_of_revoking
+from receiver.records.tenants import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A role that may read schema ``ems``."""
+
+    role: str
+    organizations: tuple[str, ...] | None
+    """The organizations whose rows it sees; ``None`` for all."""
+
+
+_STANDING: Final = text(
+    """
+SELECT
+    role.oid IS NOT NULL AS exists,
+    coalesce(role.rolsuper, false) AS superuser,
+    coalesce(role.rolbypassrls, false) AS bypasses,
+    owner.rolname AS owner,
+    coalesce(pg_has_role(role.oid, schema.nspowner, 'MEMBER'), false) AS acts_as_owner,
+    array_remove(ARRAY[
+        CASE WHEN pg_has_role(role.oid, 'pg_read_all_data', 'MEMBER') THEN 'read every table (pg_read_all_data)' END,
+        CASE WHEN pg_has_role(role.oid, 'pg_write_all_data', 'MEMBER')
+            THEN 'write every table (pg_write_all_data)' END,
+        CASE WHEN has_schema_privilege(role.oid, 'receiver', 'USAGE, CREATE') THEN 'use schema receiver' END,
+        CASE WHEN has_schema_privilege(role.oid, 'ems', 'CREATE') THEN 'create in schema ems' END,
+        (
+            SELECT 'write ' || string_agg(relation.oid::regclass::text, ', ' ORDER BY relation.relname)
+            FROM pg_class AS relation
+            WHERE relation.relnamespace = schema.oid AND relation.relkind IN ('r', 'p', 'v')
+                AND has_table_privilege(role.oid, relation.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+        )
+    ], NULL) AS beyond,
+    current_user AS asker,
+    pg_has_role(schema.nspowner, 'USAGE') AS asker_is_owner,
+    current_setting('server_version_num')::integer / 10000 AS version
+FROM pg_namespace AS schema
+JOIN pg_roles AS owner ON owner.oid = schema.nspowner
+LEFT JOIN pg_roles AS role ON role.rolname = :role
+WHERE schema.nspname = 'ems' AND to_regnamespace('receiver') IS NOT NULL
+"""
+)
+_READERS: Final = text(
+    """
+SELECT role.rolname AS role
+FROM pg_namespace AS schema
+CROSS JOIN LATERAL aclexplode(schema.nspacl) AS granted
+JOIN pg_roles AS role ON role.oid = granted.grantee AND role.oid <> schema.nspowner
+WHERE schema.nspname = 'ems' AND granted.privilege_type = 'USAGE'
+ORDER BY role.rolname
+"""
+)
+
+
+def grant(connection: Connection, role: str, organizations: Sequence[str] = ()) -> Reader:
+    """Let *role* read schema ``ems``, now and in later releases, and nothing else; of *organizations* only, if any.
+
+    May be repeated; other *organizations* take the place of those before. Raises ``OperationRefused``.
+    """
+    with connection.begin():
+        standing = _standing(connection, role)
+        restricted_to = tenants.restrictions(connection).get(role, ())
+    reason = refusal(role, standing, organizations, restricted_to)
+    if reason:
+        raise OperationRefused(reason)
+    if organizations and not restricted_to:
+        with connection.begin():  # it saw all perhaps; tables to come are let in one by one, when they are narrowed
+            _default_privileges(connection, standing.owner, "REVOKE ALL ON TABLES FROM", role)
+            _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
+    if organizations:
+        tenants.restrict(connection, role, organizations)
+    with connection.begin():
+        if not organizations:
+            _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ems TO {}", role)
+            _default_privileges(connection, standing.owner, "GRANT SELECT ON TABLES TO", role)
+        _run(connection, "GRANT USAGE ON SCHEMA ems TO {}", role)
+        return Reader(role, tenants.restrictions(connection).get(role))
+
+
+def revoke(connection: Connection, role: str) -> bool:
+    """Take back everything that *role* may in schema ``ems``; return whether it was a reader. May be repeated.
+
+    Raises ``OperationRefused`` when there is no such role.
+    """
+    with connection.begin():
+        standing = _standing(connection, role)
+        was_reader = any(reader.role == role for reader in readers(connection))
+    reason = refusal_of_revoking(role, standing)
+    if reason:
+        raise OperationRefused(reason)
+    with connection.begin():
+        _run(connection, "REVOKE ALL ON SCHEMA ems FROM {}", role)
+        _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
+        _default_privileges(connection, standing.owner, "REVOKE ALL ON TABLES FROM", role)
+    tenants.release(connection, role)
+    return was_reader
+
+
+def readers(connection: Connection) -> list[Reader]:
+    """Return every role that was given the use of schema ``ems``, by name."""
+    restricted = tenants.restrictions(connection)
+    return [Reader(role, restricted.get(role)) for role in connection.scalars(_READERS)]
+
+
+def _standing(connection: Connection, role: str) -> Standing:
+    row = connection.execute(_STANDING, {"role": role}).mappings().one_or_none()
+    if row is None:
+        raise OperationRefused("the database is not migrated: run receiver db upgrade")
+    return Standing(**{**row, "beyond": tuple(row["beyond"])})
+
+
+def _run(connection: Connection, statement: str, role: str) -> None:
+    run(connection, sql.SQL(statement).format(sql.Identifier(role)))
+
+
+def _default_privileges(connection: Connection, owner: str, change: str, role: str) -> None:
+    run(
+        connection,
+        sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA ems {} {}").format(
+            sql.Identifier(owner), sql.SQL(change), sql.Identifier(role)
+        ),
+    )

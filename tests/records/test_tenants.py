@@ -1,0 +1,258 @@
+"""A reader that is restricted to organizations sees their rows, and no others, in every table and view."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic import command
+from sqlalchemy import URL, make_url, text
+
+from receiver import migrate
+from receiver.db import one_connection
+from receiver.records.standing import Standing, refusal
+from receiver.records.tenants import protect
+from tests.factories import card_holder, enrichment, sample, snapshot
+from tests.records.roles import connected_as, new_role, read, relations
+from tests.records.test_readers import db, privileges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import Acme, Organizations
+
+WITHOUT_ORGANIZATION = {"ems.feed_horizon"}
+"""What a tenant sees whole: a position, and when events were deleted."""
+ORGANIZATIONS = "SELECT DISTINCT organization_reference_id FROM {} ORDER BY 1"
+
+
+def tell_everything(organization: Acme) -> None:
+    """Bring a row into every table and view of this organization."""
+    reference = organization.registration.organization_reference_id
+    owner = {"organization": {"reference_id": reference}}
+
+    def tell(event: str, payload: dict[str, Any]) -> None:
+        organization.take(event, payload | (owner if "organization" in payload else {}))
+
+    tell("card_holder.created", card_holder())
+    tell("tpa.signed", sample("tpa.signed"))
+    tell("invoice.created", sample("invoice.created", id=f"invoice-of-{reference}"))
+    tell("card.transaction.authorized", snapshot("authorized", transaction="pending"))
+    for transaction in ("transaction-1", "transaction-2"):
+        tell("card.transaction.cleared", snapshot("cleared", transaction=transaction))
+    for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items"):
+        tell(event, enrichment(event))
+    tell("environmental.impact.deedster", enrichment("environmental.impact.deedster"))
+    organization.process()
+
+
+@pytest.fixture
+def both(organizations: Organizations) -> Acme:
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    tell_everything(acme)
+    tell_everything(globex)
+    return acme
+
+
+@pytest.fixture
+def url(both: Acme) -> URL:
+    return both.engine.url
+
+
+@pytest.fixture
+def tenant(url: URL) -> Iterator[str]:
+    with new_role(url) as role:
+        granted = db(url, "grant-reader", role, "--organization", "acme")
+        assert (granted.exit_code, granted.stderr) == (0, "")
+        yield role
+
+
+def separated(url: URL) -> list[str]:
+    return [relation for relation in relations(url) if relation not in WITHOUT_ORGANIZATION]
+
+
+def test_a_tenant_sees_its_own_rows_in_every_table_and_view_and_no_others(url: URL, tenant: str) -> None:
+    for relation in separated(url):
+        assert read(url, tenant, ORGANIZATIONS.format(relation)) == [("acme",)], relation
+
+
+def test_a_tenant_sees_all_of_its_own_rows(both: Acme, url: URL, tenant: str) -> None:
+    for relation in separated(url):
+        (own,) = read(url, tenant, f"SELECT count(*) FROM {relation}")  # noqa: S608
+        assert own == (both.value(f"SELECT count(*) FROM {relation} WHERE organization_reference_id = 'acme'"),)  # noqa: S608
+
+
+def test_what_no_organization_owns_tells_a_tenant_nothing_of_others(url: URL, tenant: str) -> None:
+    for relation in WITHOUT_ORGANIZATION:
+        assert read(url, tenant, f"TABLE {relation}") == []
+
+
+def test_two_tenants_and_a_reader_of_all_see_each_their_own(url: URL, tenant: str) -> None:
+    with new_role(url) as other, new_role(url) as everything:
+        assert db(url, "grant-reader", other, "--organization", "globex").exit_code == 0
+        assert db(url, "grant-reader", everything).exit_code == 0
+        for relation in separated(url):
+            query = ORGANIZATIONS.format(relation)
+            assert read(url, tenant, query) == [("acme",)], relation
+            assert read(url, other, query) == [("globex",)], relation
+            assert read(url, everything, query) == [("acme",), ("globex",)], relation
+
+
+def test_a_tenant_may_have_several_organizations_and_get_others(url: URL, tenant: str) -> None:
+    query = ORGANIZATIONS.format("ems.events")
+    granted = db(url, "grant-reader", tenant, "--organization", "globex", "--organization", "acme", "--json")
+    assert json.loads(granted.stdout) == {"role": tenant, "organizations": ["acme", "globex"]}
+    assert read(url, tenant, query) == [("acme",), ("globex",)]
+    db(url, "grant-reader", tenant, "--organization", "globex")
+    assert read(url, tenant, query) == [("globex",)]
+
+
+def test_a_tenant_cannot_lift_its_restriction(url: URL, tenant: str) -> None:
+    with connected_as(url, tenant) as connection:
+        connection.execute("SET row_security = off")
+        with pytest.raises(Exception, match="would be affected by row-level security"):
+            connection.execute("TABLE ems.transactions")
+
+
+def test_forgetting_the_organization_does_not_open_everything(url: URL, tenant: str) -> None:
+    refused = db(url, "grant-reader", tenant)
+    assert (refused.exit_code, "is restricted to acme" in refused.stderr) == (1, True)
+    assert read(url, tenant, ORGANIZATIONS.format("ems.ledger")) == [("acme",)]
+
+
+def test_a_reader_of_all_can_be_restricted(url: URL) -> None:
+    with new_role(url) as role:
+        db(url, "grant-reader", role)
+        db(url, "grant-reader", role, "--organization", "acme")
+        for relation in separated(url):
+            assert read(url, role, ORGANIZATIONS.format(relation)) == [("acme",)], relation
+
+
+def test_an_organization_that_is_not_in_care_is_pointed_out(url: URL, tenant: str) -> None:
+    granted = db(url, "grant-reader", tenant, "--organization", "acmee", "--json")
+    assert (granted.exit_code, json.loads(granted.stdout)["organizations"]) == (0, ["acmee"])
+    assert "'acmee'" in granted.stderr
+
+
+def guarded(both: Acme) -> list[str]:
+    return [
+        row["name"]
+        for row in both.rows(
+            "SELECT oid::regclass::text AS name FROM pg_class WHERE relnamespace = 'ems'::regnamespace"
+            " AND (relrowsecurity OR reloptions IS NOT NULL AND 'security_invoker=true' = ANY (reloptions))"
+        )
+    ] + [row["polname"] for row in both.rows("SELECT polname FROM pg_policy")]
+
+
+def test_the_last_tenant_takes_row_level_security_with_it(both: Acme, url: URL, tenant: str) -> None:
+    with new_role(url) as other:
+        db(url, "grant-reader", other, "--organization", "globex")
+        assert db(url, "revoke-reader", tenant).exit_code == 0
+        assert privileges(both, tenant) == []
+        assert read(url, other, ORGANIZATIONS.format("ems.ledger")) == [("globex",)]
+        assert db(url, "revoke-reader", other).exit_code == 0
+        assert privileges(both, other) == []
+    assert guarded(both) == []
+
+
+def test_the_service_itself_goes_on_writing_and_reading_everything(both: Acme, tenant: str) -> None:
+    del tenant  # asked for so that row-level security is on
+    before = both.value("SELECT count(*) FROM ems.transaction_states")
+    both.tell("card.transaction.invoiced", snapshot("invoiced"))
+    assert both.value("SELECT count(*) FROM ems.transaction_states") == before + 1
+    assert both.value("SELECT count(DISTINCT organization_reference_id) FROM ems.ledger") == 2
+
+
+def test_a_tenants_restriction_is_an_index_condition(both: Acme, url: URL, tenant: str) -> None:
+    both.execute("ANALYZE ems.transactions")
+    with connected_as(url, tenant) as connection:
+        connection.execute("SET enable_seqscan = off")
+        plan = connection.execute("EXPLAIN SELECT * FROM ems.transactions WHERE id = 'transaction-1'").fetchall()
+    condition = next(line for (line,) in plan if "Index Cond" in line)
+    assert "organization_reference_id" in condition
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "CREATE TABLE ems.later AS SELECT organization_reference_id FROM ems.tpas",
+        "CREATE VIEW ems.later AS SELECT organization_reference_id FROM ems.tpas",
+    ],
+)
+def test_what_a_later_release_adds_is_separated_from_its_first_moment(
+    both: Acme, url: URL, tenant: str, later: str
+) -> None:
+    with both.engine.begin() as connection:
+        connection.execute(text(later))
+        protect(connection)
+    try:
+        assert read(url, tenant, "TABLE ems.later") == [("acme",)]
+    finally:
+        both.execute(f"DROP {later.split()[1]} ems.later")
+
+
+def test_a_view_that_a_later_release_replaces_stays_separated(both: Acme, url: URL, tenant: str) -> None:
+    definition = both.value("SELECT pg_get_viewdef('ems.pending_transactions'::regclass)")
+    with both.engine.begin() as connection:
+        connection.execute(text("CREATE OR REPLACE VIEW ems.pending_transactions AS " + definition.replace(":", "\\:")))
+        protect(connection)
+    assert read(url, tenant, ORGANIZATIONS.format("ems.pending_transactions")) == [("acme",)]
+
+
+def test_every_table_and_view_of_the_release_tells_whose_its_rows_are(both: Acme, url: URL) -> None:
+    for relation in separated(url):
+        assert both.rows(ORGANIZATIONS.format(relation)) != [], relation
+
+
+def test_migrations_separate_what_they_bring_by_themselves(new_database: Callable[[], str]) -> None:
+    url = make_url(new_database())
+    address = url.render_as_string(hide_password=False)
+    with new_role(url) as role:
+        with one_connection(address, application="tests") as connection:
+            config = migrate._config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0004")
+        assert db(url, "grant-reader", role, "--organization", "acme").exit_code == 0
+        assert db(url, "upgrade").exit_code == 0
+        with one_connection(address, application="tests") as connection:
+            for organization in ("acme", "globex"):
+                connection.execute(
+                    text(
+                        "INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id,"
+                        " vat_amount, snapshot_at, delivery_id, updated_at)"
+                        " VALUES (:organization, 'one', 'cleared', 'employee', 1, now(), 1, now())"
+                    ),
+                    {"organization": organization},
+                )
+            connection.commit()
+        for relation in relations(url):
+            seen = read(url, role, f"SELECT * FROM {relation}")  # noqa: S608
+            assert "globex" not in str(seen), relation
+        assert read(url, role, ORGANIZATIONS.format("ems.ledger_vat")) == [("acme",)]
+
+
+STANDING = Standing(
+    exists=True,
+    superuser=False,
+    bypasses=False,
+    owner="owner",
+    acts_as_owner=False,
+    beyond=(),
+    asker="owner",
+    asker_is_owner=True,
+    version=14,
+)
+
+
+def test_postgresql_14_is_told_what_it_lacks_and_can_have_readers_of_all() -> None:
+    assert "--organization needs PostgreSQL 15" in (refusal("tenant", STANDING, ["acme"], []) or "")
+    assert refusal("reader", STANDING, [], []) is None
+
+
+def test_who_bypasses_row_level_security_cannot_be_restricted(url: URL) -> None:
+    with new_role(url, options="BYPASSRLS") as role:
+        refused = db(url, "grant-reader", role, "--organization", "acme")
+        assert (refused.exit_code, "NOBYPASSRLS" in refused.stderr) == (1, True)
+        assert db(url, "grant-reader", role).exit_code == 0
+        assert db(url, "revoke-reader", role).exit_code == 0
