@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -74,13 +76,19 @@ class Preview:
     """Left out: what waits to be processed anyway."""
     without_body: int
     """Left out: what cannot be processed, for its body is not kept any more."""
+    complete: bool = True
+    """Whether everything was looked at that may be meant."""
 
 
-def preview(connection: Connection, wanted: Wanted) -> Preview:
-    """Return what a replay of *wanted* would process now. Changes nothing."""
+def preview(connection: Connection, wanted: Wanted, *, seconds: float = math.inf) -> Preview:
+    """Return what a replay of *wanted* would process now. Changes nothing. Stops looking after so many *seconds*."""
     numbers: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
+    complete, deadline = True, time.monotonic() + seconds
     for ids in batches(connection, wanted):
+        if time.monotonic() > deadline:
+            complete = False
+            break
         for row in connection.execute(_COUNT, {"ids": ids}):
             if row.left_out:
                 left_out[row.left_out] += row.number
@@ -94,13 +102,15 @@ def preview(connection: Connection, wanted: Wanted) -> Preview:
         tests=left_out["test"],
         waiting=left_out["waiting"],
         without_body=left_out["without_body"],
+        complete=complete,
     )
 
 
 def batches(connection: Connection, wanted: Wanted) -> Iterator[list[int]]:
     """Yield the ids of what is *wanted*, tests and the like included, so many at a time as are selected at once.
 
-    Newest first, so that what arrives meanwhile is none of it.
+    Newest first, so that what arrives meanwhile is none of it. Where much is looked at and little of it is wanted some
+    are empty: a sign that it goes on.
     """
     if not isinstance(wanted, Filter):
         check_ids(connection, wanted)
@@ -110,8 +120,7 @@ def batches(connection: Connection, wanted: Wanted) -> Iterator[list[int]]:
     before: int | None = None
     while True:
         found, before = matching_ids(connection, wanted, before=before, limit=AT_ONCE)
-        if found:
-            yield found
+        yield found
         if before is None:
             return
 

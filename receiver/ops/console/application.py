@@ -13,10 +13,10 @@ from flask import Flask, g, redirect, request, url_for
 from flask_bootstrap import Bootstrap5
 from flask_login import LoginManager, current_user
 from flask_wtf.csrf import CSRFProtect
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import BadRequest, Forbidden
 
 from receiver.db import small_engine_for
-from receiver.ops.console import errors, overview, reconcile, sign_in, webhooks
+from receiver.ops.console import deliveries, errors, overview, reconcile, replays, sign_in, webhooks
 from receiver.ops.console.passwords import Passwords
 from receiver.ops.console.sessions import find_session
 from receiver.ops.console.words import FILTERS
@@ -42,6 +42,8 @@ FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
 """What a viewer may POST, too."""
 NAVIGATION: Final = (
     ("overview.overview", "Overview"),
+    ("deliveries.listing", "Deliveries"),
+    ("replays.listing", "Replays"),
     ("webhooks.listing", "Webhooks"),
     ("reconcile.listing", "Reconciling"),
 )
@@ -101,14 +103,16 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     app.after_request(_protect)
     app.context_processor(lambda: {"me": g.get("me"), "navigation": NAVIGATION})
     errors.register(app)
-    for module in (sign_in, overview, webhooks, reconcile):
+    for module in (sign_in, overview, deliveries, replays, webhooks, reconcile):
         app.register_blueprint(module.blueprint)
     app.extensions["console.close"] = engine.dispose
     return app
 
 
 def _admit() -> AnyResponse | None:
-    """Let those in who signed in; of them only operators change anything."""
+    """Let those in who signed in; of them only operators change anything. PostgreSQL's texts hold no NUL."""
+    if any("\0" in value for value in request.values.values()):
+        raise BadRequest("There is a character in it that nothing here has.")
     if request.endpoint is None or request.endpoint in OPEN:
         return None
     if not current_user.is_authenticated:

@@ -72,6 +72,8 @@ def _http_error(error: HTTPException) -> Answer:
 
 def _refused(refused: OperationRefused) -> Answer:
     said = str(refused)
+    if request.method == "GET":
+        return _page(404, *SAID[404])
     return _page(409, "That cannot be done", said[:1].upper() + said[1:] + ".")
 
 

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, render_template
 
+from receiver.ops.activity import deliveries_by_hour, failures_by_error, rate
+from receiver.ops.console.chart import chart_of
 from receiver.ops.console.parts import console, query_of, reading
 from receiver.ops.status import read_standing, what_needs_a_person
 
 if TYPE_CHECKING:
-    from receiver.ops.status import Standing
+    from receiver.ops.status import OrganizationStanding
 
 blueprint = Blueprint("overview", __name__)
+
+HOURS: Final = 24
+MOST_GROUPS: Final = 10
+MOST_ORGANIZATIONS: Final = 20
 
 
 @blueprint.get("/")
 def overview() -> str:
     """Show how the service stands."""
     with reading() as connection:
-        standing: Standing = read_standing(query_of(connection))
+        standing = read_standing(query_of(connection))
+        hours = deliveries_by_hour(connection, hours=HOURS)
+        failures = failures_by_error(connection)
+        pace = rate(connection)
+    organizations = sorted(standing.organizations, key=_nothing_open)
+    this_hour = standing.at.replace(minute=0, second=0, microsecond=0)
     return render_template(
-        "overview.html", standing=standing, attention=what_needs_a_person(standing, interval=console().interval)
+        "overview.html",
+        standing=standing,
+        attention=what_needs_a_person(standing, interval=console().interval),
+        organizations=organizations[:MOST_ORGANIZATIONS],
+        more_organizations=len(organizations) - MOST_ORGANIZATIONS,
+        failures=failures[:MOST_GROUPS],
+        more_failures=len(failures) - MOST_GROUPS,
+        chart=chart_of(hours, last=this_hour, hours=HOURS),
+        received=sum(each.deliveries for each in hours),
+        rate=pace,
     )
+
+
+def _nothing_open(organization: OrganizationStanding) -> bool:
+    """Return whether nobody has to look at the organization; those to look at come first."""
+    return not (organization.unconfirmed or organization.unrecoverable or organization.last_error)

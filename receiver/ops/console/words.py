@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 NOTHING: Final = Markup("")
 
@@ -44,9 +45,15 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def query(arguments: Iterable[tuple[str, str]]) -> str:
+    """Return the part of an address behind the question mark."""
+    return urlencode(list(arguments))
+
+
 FILTERS: Final[Mapping[str, Callable[..., object]]] = {
     "when": when,
     "ago": ago,
     "length_of_time": length_of_time,
     "counted": counted,
+    "query": query,
 }

@@ -134,6 +134,8 @@ def test_a_form_larger_than_any_of_the_console_is_refused(operator: Visitor) -> 
     assert operator.post("/ops/sign-in", name="x" * 100_000, password="x").status_code == 413
 
 
-@pytest.mark.parametrize("query", ["before=x", "before=-1", "before=9223372036854775808", "before=%00", "_external=1"])
+@pytest.mark.parametrize(
+    "query", ["before=x", "before=-1", "before=9223372036854775808", "before=99999999999999999999", "_external=1"]
+)
 def test_whatever_stands_in_an_address_a_page_comes(operator: Visitor, query: str) -> None:
     assert operator.get(f"/ops/reconcile/?{query}").status_code == 200

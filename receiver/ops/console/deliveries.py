@@ -1,0 +1,103 @@
+"""Deliveries: the lists, one in full, and processing it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
+from flask_wtf import FlaskForm
+from wtforms import StringField, SubmitField
+from wtforms.validators import DataRequired, Length
+
+from receiver.ops.console.filter_form import FilterForm, filled_in
+from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
+from receiver.ops.deliveries import error_group, list_deliveries, read_delivery
+from receiver.ops.replay import start_replay
+from receiver.ops.views import list_views, record_view
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+    from receiver.ops.deliveries import DeliveryDetails
+
+blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
+
+ROWS: Final = 50
+
+
+class ReasonForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """Why something is replayed."""
+
+    reason = StringField(
+        "Reason",
+        [DataRequired("Give the reason: whoever looks back wants to know."), Length(max=500)],
+        render_kw={"placeholder": "what was wrong, and what was done about it", "autocomplete": "off"},
+    )
+    submit = SubmitField("Replay")
+
+
+@blueprint.get("/")
+def listing() -> str:
+    """Show deliveries, newest first, without payloads."""
+    with reading() as connection:
+        form = FilterForm.of(request.args, organizations(connection))
+        form.validate()
+        wanted = form.wanted()
+        page = list_deliveries(connection, wanted, before=whole(request.args.get("before")), limit=ROWS)
+    return render_template(
+        "deliveries.html",
+        form=form,
+        wanted=wanted,
+        page=page,
+        links=PageLinks.of(request, older=page.before),
+        arguments=filled_in(request.args),
+    )
+
+
+@blueprint.get("/<int:delivery_id>")
+def delivery(delivery_id: int) -> str:
+    """Show everything of one delivery, its payload included, and note who saw it."""
+    return _delivery(delivery_id, ReasonForm(formdata=None))
+
+
+@blueprint.post("/<int:delivery_id>/replay")
+def replay(delivery_id: int) -> Response | tuple[str, int]:
+    """Have it processed again."""
+    form = ReasonForm()
+    if not form.validate():
+        return _delivery(delivery_id, form), 400
+    replay_id = start_replay(console().engine, (delivery_id,), requested_by=g.me.name, reason=form.reason.data)
+    console().wake_worker()
+    return redirect(url_for("replays.replay", replay_id=replay_id))
+
+
+def _delivery(delivery_id: int, form: ReasonForm) -> str:
+    if whole(str(delivery_id)) is None:
+        abort(404)
+    with console().engine.begin() as connection:
+        found = read_delivery(connection, delivery_id)
+        if found is None:
+            abort(404)
+        if request.method == "GET":
+            record_view(connection, delivery_id, by=g.me.name)
+        views = list_views(connection, delivery_id)
+    return render_template(
+        "delivery.html", delivery=found, form=form, views=views, payload=readable(found.payload), alike=_alike(found)
+    )
+
+
+def readable(payload: str | None) -> str | None:
+    """Return a payload with line breaks, its numbers and texts as they were sent; what is no JSON stays as it is."""
+    if payload is None:
+        return None
+    try:
+        return msgspec.json.format(payload.encode(), indent=2).decode()
+    except (msgspec.DecodeError, RecursionError):
+        return payload
+
+
+def _alike(found: DeliveryDetails) -> dict[str, str]:
+    """Return the filter, as it stands in an address, of what has the same status, event and kind of error."""
+    summary = found.summary
+    return {"status": summary.status, "event": summary.event, "error": error_group(found.error)}

@@ -1,0 +1,83 @@
+"""The form by which deliveries are looked for. It stands in the page's address, so that it can be sent on."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
+
+from flask_wtf import FlaskForm
+from wtforms import DateTimeLocalField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
+from wtforms.validators import Length, Optional
+
+from receiver.deliveries.models import STATUSES
+from receiver.ops.deliveries import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+NOT_RIGHT: Final = "wrong"
+"""The choice of everything that somebody may have to look at."""
+WRONG: Final = ("failed", "dead", "quarantined", "ignored")
+FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
+LONGEST: Final = 512
+FIELDS: Final = ("status", "event", "organization", "since", "until", "error", "transaction", "card_holder")
+
+
+class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """Which deliveries. Times are in UTC."""
+
+    class Meta:
+        """It changes nothing, so it needs no token."""
+
+        csrf = False
+
+    status = SelectField(
+        "Status",
+        choices=[SelectChoice("", "any"), SelectChoice(NOT_RIGHT, "anything wrong"), *map(SelectChoice, STATUSES)],
+    )
+    event = StringField("Event", [Length(max=LONGEST)], render_kw={"placeholder": "card.transaction.cleared"})
+    organization = SelectField("Organization", validate_choice=False)
+    since = DateTimeLocalField("Received since (UTC)", [Optional()], format=FORMATS)
+    until = DateTimeLocalField("and before (UTC)", [Optional()], format=FORMATS)
+    error = StringField("Error", [Length(max=LONGEST)], description="A part of its first line; * is anything.")
+    transaction = StringField("Transaction", [Length(max=LONGEST)], render_kw={"placeholder": "its id, whole"})
+    card_holder = StringField(
+        "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "reference, whole", "autocomplete": "off"}
+    )
+
+    @classmethod
+    def of(cls, arguments: Any, organizations: Sequence[str]) -> FilterForm:  # noqa: ANN401 - werkzeug's MultiDict
+        """Return the form as the address fills it in."""
+        form = cls(arguments)
+        form.organization.choices = [SelectChoice("", "all"), *map(SelectChoice, organizations)]
+        return form
+
+    def wanted(self) -> Filter:
+        """Return the filter that the form says; only what is right in it counts."""
+        right = {name: field.data for name, field in self._fields.items() if not field.errors and field.data}
+        status = right.get("status", "")
+        return Filter(
+            statuses=WRONG if status == NOT_RIGHT else _each(status),
+            events=_each(right.get("event", "").strip()),
+            organizations=_each(right.get("organization", "")),
+            since=_utc(right.get("since")),
+            until=_utc(right.get("until")),
+            error=right.get("error", "").strip() or None,
+            transaction_id=right.get("transaction", "").strip() or None,
+            card_holder_reference_id=right.get("card_holder", "").strip() or None,
+        )
+
+
+def filled_in(arguments: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - werkzeug's MultiDict
+    """Return what an address says of the filter, for another address."""
+    return [(name, value) for name, value in arguments.items() if name in FIELDS and value]
+
+
+def _each(value: str) -> tuple[str, ...]:
+    return (value,) if value else ()
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)

@@ -1,0 +1,71 @@
+"""Replays: what was processed again, by whom and why; processing many again; cancelling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+
+from receiver.ops.console.deliveries import ReasonForm
+from receiver.ops.console.filter_form import FilterForm, filled_in
+from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
+from receiver.ops.replay import cancel_replay, start_replay
+from receiver.ops.replay_selection import preview
+from receiver.ops.replay_state import list_replays, read_replay, what_failed
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+blueprint = Blueprint("replays", __name__, url_prefix="/replays")
+
+ROWS: Final = 50
+PATIENCE: Final = 5.0
+"""Seconds that a page looks for what is to be replayed. Whatever takes longer is for the command line."""
+
+
+@blueprint.get("/")
+def listing() -> str:
+    """Show the replays, newest first."""
+    before = whole(request.args.get("before"))
+    with reading() as connection:
+        found = list_replays(connection, before=before, limit=ROWS + 1)
+    rows = found[:ROWS]
+    older = rows[-1].replay_id if len(found) > ROWS else None
+    return render_template("replays.html", rows=rows, links=PageLinks.of(request, older=older))
+
+
+@blueprint.get("/<int:replay_id>")
+def replay(replay_id: int) -> str:
+    """Show how one replay stands."""
+    if whole(str(replay_id)) is None:
+        abort(404)
+    with reading() as connection:
+        return render_template(
+            "replay.html", replay=read_replay(connection, replay_id), failed=what_failed(connection, replay_id)
+        )
+
+
+@blueprint.post("/<int:replay_id>/cancel")
+def cancel(replay_id: int) -> Response:
+    """Have nothing more of it processed."""
+    cancel_replay(console().engine, replay_id, cancelled_by=g.me.name)
+    console().wake_worker()
+    flash("Cancelled: what was not processed yet keeps the status that it has.", "success")
+    return redirect(url_for("replays.replay", replay_id=replay_id))
+
+
+@blueprint.route("/new", methods=["GET", "POST"])
+def new() -> Response | str | tuple[str, int]:
+    """Show what a replay of all that fits the filter would process; process it."""
+    with reading() as connection:
+        asked = FilterForm.of(request.args, organizations(connection))
+        if not asked.validate() or not asked.wanted().restricts:
+            abort(400, "Say which deliveries: filter them first, then replay what is shown.")
+        seen = preview(connection, asked.wanted(), seconds=PATIENCE)
+    form = ReasonForm()
+    if request.method == "POST" and seen.complete and form.validate():
+        replay_id = start_replay(console().engine, asked.wanted(), requested_by=g.me.name, reason=form.reason.data)
+        console().wake_worker()
+        return redirect(url_for("replays.replay", replay_id=replay_id))
+    page = render_template("replay_new.html", form=form, preview=seen, arguments=filled_in(request.args))
+    return (page, 400) if request.method == "POST" else page

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.ops.console.deliveries import readable
+from tests.factories import card_holder, snapshot
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme, Organizations
+    from tests.ops.console.visitor import Visitor
+
+EVENT = "card.transaction.cleared"
+WRONG = b'{"id": "t-1", "state": "cleared", "accounting_amount": "much"}'
+
+
+def links(page: str) -> list[str]:
+    return [unescape(link) for link in re.findall(r'href="([^"]+)"', page)]
+
+
+def ids(page: str) -> list[int]:
+    """Return the deliveries that a list shows, in its order."""
+    return [int(number) for number in re.findall(r'<th scope="row"><a href="/ops/deliveries/(\d+)"', page)]
+
+
+def stored(acme: Acme) -> list[int]:
+    return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id DESC")]
+
+
+def test_deliveries_are_listed_newest_first_without_payloads(acme: Acme, viewer: Visitor) -> None:
+    acme.tell(EVENT, snapshot("cleared", transaction="t-1", purchase_merchant="Merchant Of Secrets"))
+    acme.tell("card_holder.created", card_holder("employee-99"))
+    page = viewer.get("/ops/deliveries/").text
+    assert ids(page) == stored(acme)
+    assert "Merchant Of Secrets" not in page
+    assert "employee-99" not in page
+
+
+def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, viewer: Visitor) -> None:
+    other = organizations.adopt("globex")
+    acme.tell(EVENT, snapshot("cleared", transaction="t-1", card_holder={"reference_id": "employee-1"}))
+    acme.tell(EVENT, WRONG)
+    other.tell("card_holder.created", card_holder("employee-1", "globex"))
+    first, wrong, globex = reversed(stored(acme))
+    for query, wanted in {
+        "status=dead": [wrong],
+        "status=wrong": [wrong],
+        "status=processed": [globex, first],
+        "organization=globex": [globex],
+        f"event={EVENT}": [wrong, first],
+        "transaction=t-1": [first],
+        "error=accounting*": [wrong],
+        "since=2020-01-01T00:00&until=2020-01-02": [],
+        "since=2020-01-01 10:00:05": [globex, wrong, first],
+        f"status=dead&event={EVENT}&organization=acme": [wrong],
+        "status=dead&organization=globex": [],
+        "since=nonsense": [globex, wrong, first],
+        "status=nonsense": [globex, wrong, first],
+        "organization=nobody": [],
+    }.items():
+        assert ids(viewer.get(f"/ops/deliveries/?{query}").text) == wanted, query
+
+
+def test_a_card_holder_is_found_by_reference(acme: Acme, viewer: Visitor) -> None:
+    acme.tell("card_holder.created", card_holder("employee-1"))
+    acme.tell("card_holder.created", card_holder("employee-2"))
+    assert ids(viewer.get("/ops/deliveries/?card_holder=employee-1").text) == [stored(acme)[1]]
+
+
+@pytest.mark.parametrize("field", ["transaction", "card_holder", "error", "event", "organization", "since", "status"])
+@pytest.mark.parametrize("value", ["%00", "' OR 1=1 --", "%25_\\", "\ud800".encode(errors="surrogatepass"), "x" * 3000])
+def test_whatever_is_searched_for_a_page_comes(viewer: Visitor, field: str, value: str | bytes) -> None:
+    answer = viewer.client.get("/ops/deliveries/", query_string={field: value})
+    assert answer.status_code == 200
+    assert viewer.get(f"/ops/deliveries/?{field}=%00").status_code == 400
+
+
+def test_pages_lead_to_older_ones_and_back(acme: Acme, viewer: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.ops.console.deliveries.ROWS", 2)
+    for number in range(7):
+        acme.take(EVENT, snapshot("cleared", transaction=f"t-{number}"))
+    path, seen, trail = "/ops/deliveries/?organization=acme", [], []
+    while path:
+        page = viewer.get(path).text
+        seen += ids(page)
+        trail.append(ids(page))
+        (path,) = re.findall(r'rel="next" href="([^"]+)"', page) or [""]
+        path = unescape(path)
+    assert seen == stored(acme)
+    back = []
+    while page:
+        back.append(ids(page))
+        newer = re.findall(r'rel="prev" href="([^"]+)"', page)
+        page = viewer.get(unescape(newer[0])).text if newer else ""
+    assert back == trail[::-1]
+
+
+def test_a_delivery_shows_everything_that_is_known_of_it(acme: Acme, operator: Visitor) -> None:
+    acme.tell(EVENT, snapshot("cleared", transaction="t-1"))
+    acme.take(EVENT, snapshot("cleared", transaction="t-1"))
+    acme.tell(EVENT, WRONG)
+    wrong, again, first = stored(acme)
+    page = operator.get(f"/ops/deliveries/{first}").text
+    assert "signature" in page
+    assert "X-Data-Signature" in page
+    assert "ems.transactions" in page
+    assert f"/ops/deliveries/{again}" in page
+    assert "transaction-1" not in page
+    page = operator.get(f"/ops/deliveries/{wrong}").text
+    assert "accounting_amount" in page
+    assert "1. <time" in page
+    assert operator.get("/ops/deliveries/999999").status_code == 404
+    assert operator.get("/ops/deliveries/99999999999999999999").status_code == 404
+
+
+def test_each_look_at_a_payload_is_on_record_and_shown(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+    acme.tell(EVENT, snapshot("cleared"))
+    (delivery,) = stored(acme)
+    operator.get("/ops/deliveries/")
+    assert acme.rows("SELECT * FROM receiver.delivery_views") == []
+    operator.get(f"/ops/deliveries/{delivery}")
+    page = viewer.get(f"/ops/deliveries/{delivery}").text
+    looks = "SELECT delivery_id, viewed_by FROM receiver.delivery_views ORDER BY id"
+    assert [tuple(row.values()) for row in acme.rows(looks)] == [(delivery, "olga"), (delivery, "vera")]
+    assert re.search(r"<li>vera, .*</li><li>olga, .*</li>", page)
+
+
+def test_a_payload_is_text_whatever_is_in_it(acme: Acme, operator: Visitor) -> None:
+    script = "<script>alert(1)</script>"
+    acme.tell(EVENT, snapshot("cleared", purchase_merchant=script))
+    acme.tell(script, snapshot("cleared"))
+    acme.tell(EVENT, b'{"id": "<img src=x onerror=alert(1)>')
+    for path in ["/ops/", "/ops/deliveries/", *(f"/ops/deliveries/{number}" for number in stored(acme))]:
+        shown = operator.get(path).text
+        assert "<script" not in shown
+        assert "<img" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in operator.get(f"/ops/deliveries/{stored(acme)[2]}").text
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        ('{"a":1.10,"b":["\\u00e5"]}', '{\n  "a": 1.10,\n  "b": [\n    "\\u00e5"\n  ]\n}'),
+        ("no json", "no json"),
+        ("[" * 100_000, "[" * 100_000),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_a_payload_is_set_out_and_nothing_in_it_changed(payload: str | None, shown: str | None) -> None:
+    assert readable(payload) == shown
+
+
+def test_others_that_failed_alike_are_one_link_away(acme: Acme, operator: Visitor) -> None:
+    acme.tell(EVENT, WRONG)
+    acme.tell(EVENT, WRONG.replace(b"t-1", b"t-2"))
+    acme.tell(EVENT, b"no json")
+    other, second, first = stored(acme)
+    page = operator.get(f"/ops/deliveries/{first}").text
+    (alike,) = [link for link in links(page) if link.startswith("/ops/deliveries/?status=dead")]
+    assert ids(operator.get(alike).text) == [second, first]
+    assert other not in ids(operator.get(alike).text)

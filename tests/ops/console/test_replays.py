@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.factories import snapshot
+from tests.ops.console.test_deliveries import EVENT, WRONG, links, stored
+from tests.ops.replays.steps import fail_with
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
+    from tests.ops.console.visitor import Visitor
+
+
+def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let so many deliveries end as dead, for a cause that is mended then."""
+    fail_with(monkeypatch, RuntimeError("a disk is full"))
+    for each in range(number):
+        acme.take(EVENT, snapshot("cleared", transaction=f"t-{each}"))
+    acme.execute("UPDATE receiver.deliveries SET attempts = 7 WHERE status = 'pending'")
+    acme.process()
+    fail_with(monkeypatch, None)
+    assert acme.statuses() == ["dead"] * number
+
+
+def test_one_delivery_is_replayed_with_a_reason_and_the_name_of_who_asked(
+    acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, 1)
+    (delivery,) = stored(acme)
+    path = f"/ops/deliveries/{delivery}"
+    answer = operator.post(f"{path}/replay", form=path, reason="there is room again")
+    replay = acme.row("SELECT id, requested_by, reason, selected FROM receiver.replays")
+    assert (answer.status_code, answer.location) == (302, f"/ops/replays/{replay.pop('id')}")
+    assert replay == {"requested_by": "olga", "reason": "there is room again", "selected": 1}
+    assert "0 of 1 processed" in operator.get(answer.location).text
+    acme.process()
+    page = operator.get(answer.location).text
+    assert "1 of 1 processed" in page
+    assert "there is room again" in page
+    assert "there is room again" in operator.get("/ops/replays/").text
+    assert "there is room again" in operator.get(path).text
+    assert acme.statuses() == ["processed"]
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
+def test_without_a_reason_nothing_is_replayed(acme: Acme, operator: Visitor, reason: str) -> None:
+    acme.tell(EVENT, WRONG)
+    (delivery,) = stored(acme)
+    path = f"/ops/deliveries/{delivery}"
+    answer = operator.post(f"{path}/replay", form=path, reason=reason)
+    assert answer.status_code == 400
+    bulk = operator.post("/ops/replays/new?status=dead", form="/ops/replays/new?status=dead", reason=reason)
+    assert bulk.status_code == 400
+    assert acme.value("SELECT count(*) FROM receiver.replays") == 0
+
+
+def test_many_are_replayed_by_what_they_have_in_common_after_a_look(
+    acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, 3)
+    acme.tell(EVENT, WRONG)
+    listed = operator.get("/ops/deliveries/?status=dead&error=disk+is+full").text
+    (preview,) = [link for link in links(listed) if link.startswith("/ops/replays/new")]
+    shown = operator.get(preview).text
+    assert "Replay 3 deliveries" in shown
+    assert "RuntimeError: a disk is full" in shown
+    answer = operator.post(preview, form=preview, reason="there is room again")
+    acme.process()
+    assert "3 of 3 processed" in operator.get(answer.location).text
+    assert acme.statuses() == ["processed", "processed", "processed", "dead"]
+
+
+def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -> None:
+    acme.tell(EVENT, WRONG)
+    form = "/ops/replays/new?status=dead"
+    answer = operator.post(form, form=form, reason="once more")
+    acme.process()
+    page = operator.get(answer.location).text
+    assert "0 of 1 processed, 1 failed" in page
+    assert "accounting_amount" in page
+
+
+@pytest.mark.parametrize("query", ["", "?status=", "?before=7", "?since=nonsense", "?status=nonsense"])
+def test_everything_is_never_replayed(operator: Visitor, query: str) -> None:
+    assert operator.get(f"/ops/replays/new{query}").status_code == 400
+    assert operator.post(f"/ops/replays/new{query}", form="/ops/", reason="all").status_code == 400
+
+
+def test_a_replay_is_cancelled_and_what_waits_keeps_its_status(
+    acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, 2)
+    form = "/ops/replays/new?status=dead"
+    path = operator.post(form, form=form, reason="too early").location
+    cancelled = operator.post(f"{path}/cancel", form=path)
+    assert cancelled.location == path
+    assert "Cancelled" in operator.get(path).text
+    acme.process()
+    assert acme.statuses() == ["dead", "dead"]
+    page = operator.get(path).text
+    assert ">cancelled<" in page
+    assert "olga" in page
+    again = operator.post(f"{path}/cancel", form="/ops/")
+    assert again.status_code == 302 or "ended" in again.text
+
+
+def test_a_viewer_sees_replays_and_has_no_button(
+    acme: Acme, viewer: Visitor, operator: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, 1)
+    form = "/ops/replays/new?status=dead"
+    path = operator.post(form, form=form, reason="there is room again").location
+    (delivery,) = stored(acme)
+    for page in ("/ops/", "/ops/deliveries/?status=dead", f"/ops/deliveries/{delivery}", "/ops/replays/", path, form):
+        shown = viewer.get(page)
+        assert shown.status_code == 200, page
+        assert shown.text.count("<button") - shown.text.count(">Show</button>") == 1, page  # signing out
+        assert page == form or "/replays/new" not in shown.text
+    assert viewer.post(f"{path}/cancel", form="/ops/").status_code == 403
+    assert viewer.post(form, form="/ops/", reason="no").status_code == 403
+    assert viewer.post(f"/ops/deliveries/{delivery}/replay", form="/ops/", reason="no").status_code == 403
+
+
+def test_there_is_no_replay_that_there_is_not(operator: Visitor) -> None:
+    assert operator.get("/ops/replays/1").status_code == 404
+    assert operator.get("/ops/replays/99999999999999999999").status_code == 404
+    assert operator.post("/ops/replays/1/cancel", form="/ops/").status_code == 409
+
+
+def test_more_than_a_page_can_look_through_is_left_to_the_command_line(
+    acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, 1)
+    monkeypatch.setattr("receiver.ops.console.replays.PATIENCE", -1.0)
+    form = "/ops/replays/new?status=dead"
+    assert "More than a page can look through" in operator.get(form).text
+    assert operator.post(form, form=form, reason="all of it").status_code == 400
+    assert acme.value("SELECT count(*) FROM receiver.replays") == 0
