@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "bootstrap": "receiver.cli.bootstrap:bootstrap",
     "webhooks": "receiver.cli.webhooks:webhooks",
     "reconcile": "receiver.cli.reconcile:reconcile",
+    "deliveries": "receiver.cli.deliveries:deliveries",
+    "replay": "receiver.cli.replay:replay",
     "status": "receiver.cli.status:status",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",

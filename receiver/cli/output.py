@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import unicodedata
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 WIDE: Final = 10_000
 """Columns of an output that is no terminal: lines are not broken there."""
+
+TURNING: Final = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Kinds of characters that change the direction of those that follow."""
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,4 +103,15 @@ def words(value: object) -> str:
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S %Z}"
         case _:
-            return str(value)
+            return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return *text* without what would command a terminal, or turn lines around: it may come from outside."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _commands(letter) else letter for letter in text)
+
+
+def _commands(letter: str) -> bool:
+    if letter in "\n\t":
+        return False
+    return unicodedata.category(letter) == "Cc" or unicodedata.bidirectional(letter) in TURNING

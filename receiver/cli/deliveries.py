@@ -1,0 +1,121 @@
+"""``receiver deliveries``: find stored deliveries, and see everything about one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from receiver.cli.delivery_sheet import print_delivery
+from receiver.cli.filters import check_organizations, filter_of, filter_options
+from receiver.cli.operator import operator
+from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
+from receiver.cli.parameters import ID
+from receiver.db import engine_for, one_connection
+from receiver.errors import OperationRefused
+from receiver.ops.deliveries import list_deliveries, read_delivery
+from receiver.ops.views import record_view
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from receiver.ops.deliveries import DeliverySummary, Filter
+
+MOST_AT_ONCE: Final = 1000
+COLUMNS: Final = {
+    "id": "delivery",
+    "received_at": "received",
+    "organization_reference_id": "organization",
+    "event": "event",
+    "status": "status",
+    "attempts": "attempts",
+    "transaction_id": "transaction",
+    "error": "error",
+}
+
+
+@click.group()
+def deliveries() -> None:
+    """Find stored deliveries, and see everything about one."""
+
+
+@deliveries.command("list")
+@filter_options
+@click.option("--transaction", "transaction_id", metavar="ID", help="Understood to be about this transaction.")
+@click.option("--card-holder", metavar="REF", help="About this card holder, or a transaction of theirs.")
+@click.option("--limit", type=click.IntRange(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
+@click.option("--before", type=ID, metavar="ID", help="Go on behind this delivery: with smaller ids only.")
+@json_option
+def list_command(
+    transaction_id: str | None,
+    card_holder: str | None,
+    limit: int,
+    before: int | None,
+    as_json: bool,
+    **restrictions: Any,  # noqa: ANN401 - those of filter_options
+) -> None:
+    """List stored deliveries, the newest first.
+
+    Without bodies and personal data. When there are more, the last line says how to go on.
+
+    Example: receiver deliveries list --status dead --since 24h
+    """
+    wanted = replace(filter_of(**restrictions), transaction_id=transaction_id, card_holder_reference_id=card_holder)
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    with one_connection(settings.database_url, application="deliveries") as connection:
+        check_organizations(connection, wanted.organizations)
+        rows, before = _find(connection, wanted, before, limit)
+    if as_json:
+        print_json({"deliveries": rows, "before": before})
+        return
+    print_rows([asdict(row) for row in rows], COLUMNS, empty="no such delivery")
+    if before is not None:
+        click.echo(f"{counted(len(rows), 'line')}; there are more: --before {before}", err=True)
+
+
+def _find(
+    connection: Connection, wanted: Filter, before: int | None, limit: int
+) -> tuple[list[DeliverySummary], int | None]:
+    """Return the first *limit*, however far back they are, and where to go on."""
+    rows: list[DeliverySummary] = []
+    with progress_bar() as progress:
+        while True:
+            page = list_deliveries(connection, wanted, before=before, limit=limit - len(rows))
+            rows += page.rows
+            before = page.before
+            if before is None or len(rows) >= limit:
+                return rows, before
+            progress.stage(f"looked back to {page.looked_back_to:%Y-%m-%d %H:%M}")
+
+
+@deliveries.command("show")
+@click.argument("delivery_id", metavar="ID", type=ID)
+@json_option
+def show_command(delivery_id: int, as_json: bool) -> None:
+    """Show everything about one delivery.
+
+    How it was proven, its headers and payload, every attempt with error and trace, deliveries of the same event,
+    replays, and the rows of ems that name it. The payload holds personal data, so that you looked is recorded.
+
+    Example: receiver deliveries show 4711
+    """
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    engine = engine_for(settings.database_url, application="deliveries")
+    try:
+        with engine.begin() as connection:
+            details = read_delivery(connection, delivery_id)
+            if details is not None:
+                record_view(connection, delivery_id, by=operator())
+    finally:
+        engine.dispose()
+    if details is None:
+        raise OperationRefused(f"there is no delivery {delivery_id}; receiver deliveries list shows what there is")
+    if as_json:
+        print_json({**asdict(details.summary), **{k: v for k, v in asdict(details).items() if k != "summary"}})
+    else:
+        print_delivery(details)
+    sys.stdout.flush()

@@ -1,0 +1,96 @@
+"""One delivery on paper: section by section, its payload coloured where a terminal shows it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
+
+from receiver.cli.output import console, print_fields, print_rows, printable, words
+
+if TYPE_CHECKING:
+    from receiver.ops.deliveries import DeliveryDetails
+
+
+def print_delivery(details: DeliveryDetails) -> None:
+    """Print everything about a delivery for people."""
+    summary = asdict(details.summary)
+    summary["error"] = details.error
+    summary["card_holder_reference_id"] = details.card_holder_reference_id
+    summary["body_size"] = details.body_size
+    if details.test:
+        summary["test"] = True
+    print_fields(summary)
+    _heading("headers")
+    print_fields(details.headers or {"-": "none kept"})
+    _heading("payload")
+    _print_payload(details.payload)
+    _print_attempts(details)
+    _print_alike(details)
+    _print_changed(details)
+
+
+def _heading(name: str) -> None:
+    click.echo()
+    click.secho(name, bold=True)
+
+
+def _print_payload(payload: str | None) -> None:
+    if payload is None:
+        click.echo("not kept any more")
+        return
+    text = printable(_indented(payload))
+    if sys.stdout.isatty():
+        console().print(JSONHighlighter()(Text(text)))
+    else:
+        click.echo(text)
+
+
+def _indented(payload: str) -> str:
+    """Return JSON with a line for each field, its numbers digit by digit as they came; anything else as it is."""
+    try:
+        return msgspec.json.format(payload, indent=2)
+    except msgspec.DecodeError:
+        return payload
+
+
+def _print_attempts(details: DeliveryDetails) -> None:
+    _heading("attempts that did not succeed")
+    if not details.attempts:
+        click.echo("none")
+    for attempt in details.attempts:
+        click.echo(f"{attempt.number}. {words(attempt.attempted_at)}  {attempt.outcome}  {printable(attempt.error)}")
+        if attempt.trace:
+            click.echo("   " + printable(attempt.trace).rstrip().replace("\n", "\n   "))
+
+
+def _print_alike(details: DeliveryDetails) -> None:
+    if details.duplicates:
+        _heading("deliveries of the same event")
+        columns = {"id": "delivery", "received_at": "received", "status": "status", "source": "source"}
+        print_rows([asdict(each) for each in details.duplicates], columns, empty="")
+    if details.replays:
+        _heading("replays")
+        columns = {
+            "replay_id": "replay",
+            "created_at": "asked for",
+            "requested_by": "by",
+            "status_before": "was",
+            "outcome": "became",
+            "reason": "reason",
+        }
+        print_rows([asdict(each) for each in details.replays], columns, empty="")
+
+
+def _print_changed(details: DeliveryDetails) -> None:
+    _heading("rows of ems that name it")
+    if not details.changed:
+        click.echo("none")
+    for row in details.changed:
+        told = {name: value for name, value in row.values.items() if value is not None}
+        click.echo(f"{row.table}  " + "  ".join(f"{name}={words(value)}" for name, value in told.items()))

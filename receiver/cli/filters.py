@@ -1,0 +1,72 @@
+"""Options by which commands are told which deliveries are meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from sqlalchemy import text
+
+from receiver.bootstrap.desired import nearest
+from receiver.cli.parameters import MOMENT
+from receiver.deliveries.models import STATUSES
+from receiver.errors import OperationRefused
+from receiver.events.recognize import spellings
+from receiver.ops.deliveries import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+AGAIN = "may be given several times"
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that restrict deliveries by status, event, organization, time and error."""
+    for option in (
+        click.option("--error", metavar="TEXT", help="Stands in the error's first line; * stands for anything."),
+        click.option("--until", type=MOMENT, metavar="TIME", help="Received before; likewise."),
+        click.option(
+            "--since", type=MOMENT, metavar="TIME", help="Received since: 24h, 7d, or 2026-02-13T09:30 (UTC)."
+        ),
+        click.option("--organization", "organizations", multiple=True, metavar="REF", help=f"Of this one; {AGAIN}."),
+        click.option("--event", "events", multiple=True, metavar="NAME", help=f"With this event; {AGAIN}."),
+        click.option(
+            "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help=f"With this status; {AGAIN}."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def filter_of(
+    *,
+    statuses: Sequence[str],
+    events: Sequence[str],
+    organizations: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+    error: str | None,
+) -> Filter:
+    """Return what the options say. An event is meant in every spelling of its name."""
+    return Filter(
+        statuses=tuple(dict.fromkeys(statuses)),
+        events=tuple(dict.fromkeys(name for event in events for name in spellings(event))),
+        organizations=tuple(dict.fromkeys(organizations)),
+        since=since,
+        until=until,
+        error=error or None,
+    )
+
+
+def check_organizations(connection: Connection, organizations: Sequence[str]) -> None:
+    """Raise ``OperationRefused`` for an organization that no webhook is of."""
+    known = connection.scalars(
+        text("SELECT DISTINCT organization_reference_id FROM receiver.webhooks ORDER BY 1")
+    ).all()
+    for name in organizations:
+        if name not in known:
+            near = nearest(name, known) if known else "there is none at all"
+            raise OperationRefused(f"no webhook of organization {name!r} is in care; {near}")

@@ -1,0 +1,192 @@
+"""``receiver replay``: have stored deliveries processed again, and see what came of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from receiver.cli.filters import check_organizations, filter_of, filter_options
+from receiver.cli.operator import operator
+from receiver.cli.output import json_option, print_json, progress_bar
+from receiver.cli.parameters import ID
+from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
+from receiver.db import engine_for
+from receiver.events.replayed import end_replays
+from receiver.ops.deliveries import Filter
+from receiver.ops.replay import cancel_replay, start_replay
+from receiver.ops.replay_selection import preview
+from receiver.ops.replay_state import list_replays, read_replay, what_failed
+from receiver.ops.replay_wait import wait_for_end
+from receiver.queue import wake_worker_if_possible
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from receiver.ops.replay_selection import Preview, Wanted
+    from receiver.ops.replay_state import ReplayState
+    from receiver.settings import Settings
+
+PATIENCE: Final = 60.0
+"""Seconds without anything processed after which the command stops waiting."""
+REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
+@filter_options
+@click.option("--reason", metavar="TEXT", help="Why, for whoever looks back. Required.")
+@click.option("--dry-run", is_flag=True, help="Print what would be processed, and change nothing.")
+@click.option("--no-wait", is_flag=True, help="Return as soon as all are selected.")
+@click.option("--list", "listing", is_flag=True, help="List the replays, the newest first.")
+@click.option("--cancel", "cancelled", type=ID, metavar="REPLAY", help="Have nothing more of this replay processed.")
+@json_option
+def replay(
+    ids: tuple[int, ...],
+    reason: str | None,
+    dry_run: bool,
+    no_wait: bool,
+    listing: bool,
+    cancelled: int | None,
+    as_json: bool,
+    **restrictions: Any,  # noqa: ANN401 - those of filter_options
+) -> None:
+    """Have stored deliveries processed again, by their ids or by what they have in common.
+
+    Workers do it, when nothing fresh waits; the command waits for them. It is safe to repeat: what is applied already
+    changes nothing. Test deliveries, what waits anyway, and what has no body any more are left out. Exit code 1 when
+    something failed again, or the replay has not ended.
+
+    Example: receiver replay --status dead --error "OperationalError*" --reason "the disk has room again"
+    """
+    wanted: Wanted = ids or filter_of(**restrictions)
+    _check_usage(wanted, any(restrictions.values()), listing=listing, cancelled=cancelled)
+    settings = load_settings(os.environ, required=REQUIRED)
+    with _engine(settings) as engine:
+        if listing:
+            _list(engine, as_json=as_json)
+        elif cancelled is not None:
+            _cancel(engine, settings, cancelled, as_json=as_json)
+        elif dry_run:
+            _print_preview(_preview(engine, wanted), as_json=as_json)
+        else:
+            if not (reason or "").strip():
+                raise click.UsageError("--reason is missing: whoever looks back wants to know why it was done")
+            _replay(engine, settings, wanted, str(reason), wait=not no_wait, as_json=as_json)
+
+
+def _check_usage(wanted: Wanted, filtered: bool, *, listing: bool, cancelled: int | None) -> None:
+    by_ids = not isinstance(wanted, Filter)
+    if by_ids and filtered:
+        raise click.UsageError("give ids or a filter, not both")
+    asked = by_ids + filtered + listing + (cancelled is not None)
+    if asked > 1:
+        raise click.UsageError("--list and --cancel stand alone")
+    if not asked:
+        raise click.UsageError(
+            "which deliveries? Give their ids, or at least one of --status, --event, --organization, --since, --until "
+            "and --error: everything is never meant"
+        )
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    engine = engine_for(settings.database_url, application="replay")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _preview(engine: Engine, wanted: Wanted) -> Preview:
+    with engine.connect() as connection, progress_bar() as progress:
+        progress.stage("looking")
+        if isinstance(wanted, Filter):
+            check_organizations(connection, wanted.organizations)
+        return preview(connection, wanted)
+
+
+def _print_preview(told: Preview, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"replay_id": None, "processed": 0, "failed": 0, **asdict(told)})
+        return
+    print_groups(told.groups, empty="nothing to replay")
+    print_left_out(told)
+    click.echo(f"{told.selected} would be replayed; nothing was changed")
+
+
+def _replay(engine: Engine, settings: Settings, wanted: Wanted, reason: str, *, wait: bool, as_json: bool) -> None:
+    told = _preview(engine, wanted)
+    print_left_out(told)
+    try:
+        with progress_bar() as progress:
+            progress.total(told.selected)
+            replay_id = start_replay(engine, wanted, requested_by=operator(), reason=reason, progress=progress)
+    except KeyboardInterrupt:
+        click.echo("interrupted while selecting: nothing was processed, and the replay is cancelled", err=True)
+        sys.exit(1)
+    if not wake_worker_if_possible(settings.redis_url):
+        click.echo("Redis is away, so no worker was woken; the replay begins once it is back", err=True)
+    state = _wait(engine, replay_id) if wait else _read(engine, replay_id)
+    if as_json:
+        print_json(_document(state, told))
+    else:
+        with engine.connect() as connection:
+            print_outcome(state, what_failed(connection, replay_id), waited=wait)
+    sys.exit(1 if state.failed or state.cancelled_at or (wait and state.ended_at is None) else 0)
+
+
+def _wait(engine: Engine, replay_id: int) -> ReplayState:
+    """Wait until it has ended; when nobody takes it, or the operator has waited enough, say how it goes on."""
+    ways = f"watch it with receiver replay --list, stop it with receiver replay --cancel {replay_id}"
+    try:
+        with progress_bar() as progress:
+            state = wait_for_end(engine, replay_id, patience=PATIENCE, progress=progress)
+    except KeyboardInterrupt:
+        click.echo(f"replay {replay_id} goes on without this command: {ways}", err=True)
+        sys.exit(1)
+    if state.ended_at is None:
+        click.echo(
+            f"no worker has processed anything of replay {replay_id} for {PATIENCE:.0f} s: is receiver worker running, "
+            f"or is it busy with what is fresh? The replay goes on when one has time: {ways}",
+            err=True,
+        )
+    return state
+
+
+def _cancel(engine: Engine, settings: Settings, replay_id: int, *, as_json: bool) -> None:
+    cancel_replay(engine, replay_id, cancelled_by=operator())
+    end_replays(engine)
+    state = _read(engine, replay_id)
+    if state.ended_at is None:
+        wake_worker_if_possible(settings.redis_url)
+    if as_json:
+        print_json(_document(state))
+    else:
+        print_outcome(state, [], waited=False)
+
+
+def _list(engine: Engine, *, as_json: bool) -> None:
+    with engine.connect() as connection:
+        replays = list_replays(connection)
+    if as_json:
+        print_json(replays)
+    else:
+        print_replays(replays)
+
+
+def _read(engine: Engine, replay_id: int) -> ReplayState:
+    with engine.connect() as connection:
+        return read_replay(connection, replay_id)
+
+
+def _document(state: ReplayState, told: Preview | None = None) -> dict[str, object]:
+    left_out = {} if told is None else {name: getattr(told, name) for name in ("tests", "waiting", "without_body")}
+    return {**asdict(state), **left_out}

@@ -1,0 +1,37 @@
+"""Waiting until a replay has ended, which it does whether somebody waits or not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from receiver.ops.replay_state import read_replay
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from receiver.ops.replay_state import ReplayState
+    from receiver.progress import Progress
+
+PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 2.0
+
+
+def wait_for_end(engine: Engine, replay_id: int, *, patience: float, progress: Progress) -> ReplayState:
+    """Return a replay as it stands when it has ended, or when nothing was processed for *patience* seconds."""
+    progress.stage("waiting for a worker")
+    shown, last_sign, pause = 0, time.monotonic(), PAUSE
+    while True:
+        with engine.connect() as connection:
+            replay = read_replay(connection, replay_id)
+        if replay.done > shown:
+            if not shown:
+                progress.stage("replaying")
+                progress.total(replay.selected)
+            for _ in range(replay.done - shown):
+                progress.advance()
+            shown, last_sign, pause = replay.done, time.monotonic(), PAUSE
+        if replay.ended_at is not None or time.monotonic() - last_sign > patience:
+            return replay
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

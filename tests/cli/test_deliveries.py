@@ -1,0 +1,180 @@
+"""``receiver deliveries``, as operators run it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from receiver.cli import main
+from tests.factories import card_holder, sample, snapshot
+from tests.ops.replays.steps import ids
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme, Organizations
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Run:
+    def invoke(*arguments: str) -> Result:
+        only = {**dict.fromkeys(environment), "DATABASE_URL": environment["DATABASE_URL"]}
+        result = CliRunner(env=only).invoke(main, ["deliveries", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return invoke
+
+
+def listed(run: Run, *arguments: str) -> list[int]:
+    result = run("list", "--json", *arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return [row["id"] for row in json.loads(result.stdout)["deliveries"]]
+
+
+@pytest.fixture
+def three(organizations: Organizations) -> Acme:
+    """A purchase, a card holder who cannot be understood, and another organization's unknown event."""
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    acme.tell("card.transaction.cleared", snapshot("cleared", transaction="t1"))
+    acme.tell("card_holder.created", b'{"<script>": "\x1b[31m"}')
+    globex.tell("card.frozen", b"{}")
+    return acme
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ((), [3, 2, 1]),
+        (("--status", "dead"), [2]),
+        (("--status", "dead", "--status", "processed"), [2, 1]),
+        (("--event", "card.frozen"), [3]),
+        (("--organization", "acme"), [2, 1]),
+        (("--error", "unknown event"), [3]),
+        (("--error", "unknown * 'card.frozen'"), [3]),
+        (("--transaction", "t1"), [1]),
+        (("--card-holder", "employee-17"), [1]),
+        (("--since", "1h"), [3, 2, 1]),
+        (("--until", "1h"), []),
+        (("--since", "2100-01-01"), []),
+        (("--until", "2100-01-01T00:00+02:00", "--limit", "2"), [3, 2]),
+    ],
+)
+def test_each_option_restricts(three: Acme, run: Run, options: tuple[str, ...], numbers: list[int]) -> None:
+    known = ids(three)
+    three.execute("UPDATE receiver.deliveries SET card_holder_reference_id = 'employee-17' WHERE transaction_id = 't1'")
+    three.execute("UPDATE ems.transactions SET card_holder_reference_id = 'employee-17'")
+    assert listed(run, *options) == [known[number - 1] for number in numbers]
+
+
+def test_another_spelling_of_an_event_is_meant_as_well(acme: Acme, run: Run) -> None:
+    acme.take("environmental_impact.deedster", sample("environmental.impact.deedster"))
+    assert listed(run, "--event", "environmental.impact.deedster") == ids(acme)
+
+
+def test_pages_go_on_behind_the_last_delivery(three: Acme, run: Run) -> None:
+    first = json.loads(run("list", "--limit", "2", "--json").stdout)
+    assert first["before"] == ids(three)[1]
+    second = json.loads(run("list", "--limit", "2", "--before", str(first["before"]), "--json").stdout)
+    assert ([row["id"] for row in second["deliveries"]], second["before"]) == (ids(three)[:1], None)
+
+
+def test_people_get_lines_and_are_told_how_to_go_on(three: Acme, run: Run) -> None:
+    result = run("list", "--limit", "2")
+    assert result.stderr == f"2 lines; there are more: --before {ids(three)[1]}\n"
+    heading, frozen, _dead = result.stdout.splitlines()
+    assert heading.split()[:3] == ["delivery", "received", "organization"]
+    assert "unknown event 'card.frozen'" in frozen
+    assert run("list", "--status", "failed").stdout == "no such delivery\n"
+
+
+def test_lists_hold_neither_bodies_nor_who_it_is_about(three: Acme, run: Run) -> None:
+    (row,) = json.loads(run("list", "--transaction", "t1", "--json").stdout)["deliveries"]
+    assert not {"body", "payload", "headers", "card_holder_reference_id"} & set(row)
+    assert row["organization_reference_id"] == "acme"
+    del three
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--status", "lost"), "'lost' is not one of"),
+        (("--since", "yesterday"), "is no time"),
+        (("--limit", "0"), "not in the range"),
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage(run: Run, options: tuple[str, ...], said: str) -> None:
+    result = run("list", *options)
+    assert (result.exit_code, said in result.stderr) == (2, True)
+
+
+def test_an_organization_that_is_not_known_is_named_with_the_nearest(three: Acme, run: Run) -> None:
+    result = run("list", "--organization", "glibex")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "receiver: no webhook of organization 'glibex' is in care; the nearest is globex\n",
+    )
+    del three
+
+
+def shown(run: Run, delivery_id: int) -> dict[str, Any]:
+    result = run("show", str(delivery_id), "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def test_a_delivery_is_shown_with_everything(three: Acme, run: Run) -> None:
+    document = shown(run, ids(three)[0])
+    assert (document["status"], document["verification"]) == ("processed", "signature")
+    assert json.loads(document["payload"])["id"] == "t1"
+    assert {row["table"] for row in document["changed"]} >= {"events", "transactions"}
+    people = run("show", str(ids(three)[0])).stdout
+    for part in ("verification", "signature", "headers", "payload", '"id": "t1"', "rows of ems that name it", "events"):
+        assert part in people
+    assert "\x1b" not in people
+
+
+def test_amounts_are_shown_digit_by_digit(acme: Acme, run: Run) -> None:
+    acme.tell("card.transaction.cleared", b'{"amount": 45.00, "big": 12345678901234567890.10}')
+    people = run("show", str(ids(acme)[0])).stdout
+    assert '"amount": 45.00' in people
+    assert '"big": 12345678901234567890.10' in people
+
+
+def test_what_commands_a_terminal_is_not_printed(three: Acme, run: Run) -> None:
+    result = run("show", str(ids(three)[1]))
+    assert "\x1b" not in result.stdout
+    assert "<script>" in result.stdout
+    assert "1. " in result.stdout
+
+
+def test_a_look_at_a_payload_is_recorded(three: Acme, run: Run) -> None:
+    delivery_id = ids(three)[0]
+    shown(run, delivery_id)
+    view = three.row("SELECT delivery_id, viewed_by FROM receiver.delivery_views")
+    assert view["delivery_id"] == delivery_id
+    assert "@" in view["viewed_by"]
+    run("list")
+    assert three.value("SELECT count(*) FROM receiver.delivery_views") == 1
+
+
+def test_a_delivery_that_is_none_is_said(acme: Acme, run: Run) -> None:
+    result = run("show", "4711")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "receiver: there is no delivery 4711; receiver deliveries list shows what there is\n",
+    )
+    del acme
+
+
+def test_retries_are_shown(acme: Acme, run: Run) -> None:
+    for _ in range(2):
+        acme.tell("card_holder.created", card_holder())
+    first, second = ids(acme)
+    assert [each["id"] for each in shown(run, first)["duplicates"]] == [second]
+    assert "deliveries of the same event" in run("show", str(first)).stdout

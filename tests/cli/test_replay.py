@@ -1,0 +1,250 @@
+"""``receiver replay``, as operators run it: with workers, without any, and twice at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from receiver.cli import main
+from receiver.cli import replay as command
+from receiver.events.process import drain
+from tests.factories import card_holder, snapshot
+from tests.ops.replays.steps import fail_with, ids, product
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Acme
+
+Run = Callable[..., Result]
+EVENT = "card.transaction.cleared"
+REASON = ("--reason", "mended")
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Run:
+    def invoke(*arguments: str, **changes: str) -> Result:
+        result = CliRunner(env={**environment, **changes}).invoke(main, ["replay", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no worker, and the command soon has enough of waiting."""
+    monkeypatch.setattr(command, "PATIENCE", 0.0)
+
+
+@pytest.fixture
+def dead(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> Acme:
+    """Two deliveries are dead whose cause is mended, and one whose is not."""
+    fail_with(monkeypatch, RuntimeError("disk 7 is full"))
+    for transaction in ("t1", "t2"):
+        acme.take(EVENT, snapshot("cleared", transaction=transaction))
+    acme.execute("UPDATE receiver.deliveries SET attempts = 7")
+    acme.process()
+    fail_with(monkeypatch, None)
+    acme.tell("card_holder.created", b'{"<script>": 1}')
+    assert acme.statuses() == ["dead"] * 3
+    return acme
+
+
+@pytest.fixture
+def a_worker(dead: Acme) -> Iterator[None]:
+    """A worker that drains again and again."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.02):
+            drain(dead.engine)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def document(result: Result) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(result.stdout)
+    return told
+
+
+@pytest.mark.usefixtures("a_worker")
+def test_it_waits_and_tells_how_many_were_processed(dead: Acme, run: Run) -> None:
+    result = run("--error", "*disk*", *REASON, "--json")
+    assert result.exit_code == 0
+    told = document(result)
+    assert told["replay_id"] == dead.value("SELECT id FROM receiver.replays")
+    assert (told["selected"], told["processed"], told["failed"], told["state"]) == (2, 2, 0, "ended")
+    assert dead.statuses() == ["processed", "processed", "dead"]
+    assert "@" in dead.value("SELECT requested_by FROM receiver.replays")
+
+
+@pytest.mark.usefixtures("a_worker")
+def test_what_failed_again_is_named_and_ends_it_with_1(dead: Acme, run: Run) -> None:
+    result = run("--status", "dead", *REASON)
+    assert result.exit_code == 1
+    *groups, last = result.stdout.splitlines()
+    number = dead.value("SELECT id FROM receiver.replays")
+    assert last == f"replay {number}: 3 selected, 2 processed, 1 failed"
+    assert len(groups) == 2
+    assert groups[1].split()[:3] == ["1", "dead", "card_holder.created"]
+
+
+def test_a_dry_run_changes_nothing(dead: Acme, run: Run) -> None:
+    before = dead.rows("SELECT xmin, deliveries.* FROM receiver.deliveries ORDER BY id"), product(dead)
+    told = document(run("--status", "dead", "--dry-run", "--json"))
+    assert (told["replay_id"], told["selected"], told["processed"], told["failed"]) == (None, 3, 0, 0)
+    assert told["groups"][0] == {
+        "status": "dead",
+        "event": EVENT,
+        "error": "RuntimeError: disk * is full",
+        "number": 2,
+    }
+    people = run("--status", "dead", "--dry-run")
+    assert people.stdout.splitlines()[-1] == "3 would be replayed; nothing was changed"
+    assert (dead.rows("SELECT xmin, deliveries.* FROM receiver.deliveries ORDER BY id"), product(dead)) == before
+    assert dead.value("SELECT count(*) FROM receiver.replays") == 0
+
+
+def test_without_waiting_it_returns_at_once(dead: Acme, run: Run) -> None:
+    told = document(run(*map(str, ids(dead)), *REASON, "--no-wait", "--json"))
+    assert (told["selected"], told["processed"], told["failed"], told["state"]) == (3, 0, 0, "running")
+    dead.process()
+    (listed,) = json.loads(run("--list", "--json").stdout)
+    assert (listed["selected"], listed["processed"], listed["failed"], listed["state"]) == (3, 2, 1, "ended")
+    assert (listed["reason"], listed["filter"]) == ("mended", {"ids": ids(dead)})
+    assert "mended" in run("--list").stdout
+
+
+@pytest.mark.usefixtures("nobody_works")
+def test_where_no_worker_takes_it_that_is_said_and_it_goes_on_later(dead: Acme, run: Run) -> None:
+    result = run("--error", "disk", *REASON, "--json")
+    number = dead.value("SELECT id FROM receiver.replays")
+    assert result.exit_code == 1
+    assert f"no worker has processed anything of replay {number}" in result.stderr
+    assert f"receiver replay --cancel {number}" in result.stderr
+    assert document(result)["processed"] == 0
+    dead.process()
+    assert dead.row("SELECT selected, processed, failed FROM receiver.replays") == {
+        "selected": 2,
+        "processed": 2,
+        "failed": 0,
+    }
+
+
+def test_interrupted_it_says_that_the_replay_goes_on(dead: Acme, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("receiver.ops.replay_wait.time.sleep", interrupt)
+    result = run("--status", "dead", *REASON)
+    monkeypatch.undo()
+    number = dead.value("SELECT id FROM receiver.replays")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"replay {number} goes on without this command" in result.stderr
+    dead.process()
+    assert dead.value("SELECT processed FROM receiver.replays") == 2
+
+
+def test_interrupted_while_selecting_nothing_is_processed(
+    dead: Acme, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("receiver.ops.replay.select_batch", interrupt)
+    result = run("--status", "dead", *REASON)
+    assert result.exit_code == 1
+    assert "nothing was processed" in result.stderr
+    dead.process()
+    assert dead.statuses() == ["dead"] * 3
+    assert "cancelled" in run("--list").stdout
+
+
+def test_cancelled_it_says_how_many_keep_their_status(dead: Acme, run: Run) -> None:
+    run("--status", "dead", *REASON, "--no-wait")
+    number = dead.value("SELECT id FROM receiver.replays")
+    result = run("--cancel", str(number))
+    said = f"replay {number}: 3 selected, 0 processed, 0 failed; cancelled, and 3 keep the status they had\n"
+    assert (result.exit_code, result.stdout) == (0, said)
+    dead.process()
+    assert dead.statuses() == ["dead"] * 3
+    assert run("--cancel", str(number)).exit_code == 0
+    unknown = run("--cancel", "4711")
+    assert (unknown.exit_code, unknown.stderr) == (
+        1,
+        "receiver: there is no replay 4711; receiver replay --list shows them\n",
+    )
+
+
+@pytest.mark.usefixtures("a_worker")
+def test_a_replay_that_has_ended_cannot_be_cancelled(dead: Acme, run: Run) -> None:
+    run("--error", "disk", *REASON)
+    result = run("--cancel", str(dead.value("SELECT id FROM receiver.replays")))
+    assert result.exit_code == 1
+    assert "has ended already" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((*REASON,), "everything is never meant"),
+        (("--status", "dead"), "--reason is missing"),
+        (("--status", "dead", "--reason", " "), "--reason is missing"),
+        (("17", "--status", "dead", *REASON), "ids or a filter, not both"),
+        (("17", "--list"), "stand alone"),
+        (("--list", "--cancel", "1"), "stand alone"),
+        (("0", *REASON), "not in the range"),
+        (("--status", "pendingg", *REASON), "is not one of"),
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage(acme: Acme, run: Run, arguments: tuple[str, ...], said: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, said in result.stderr) == (2, True)
+    assert acme.value("SELECT count(*) FROM receiver.replays") == 0
+
+
+def test_an_id_that_is_none_is_named(acme: Acme, run: Run) -> None:
+    result = run("4711", *REASON)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "receiver: there is no delivery 4711; receiver deliveries list shows what there is\n",
+    )
+    del acme
+
+
+def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
+    for number in range(3):
+        acme.tell("card_holder.created", card_holder(f"employee-{number}"))
+    acme.take("card_holder.identified", card_holder())
+    first, second, _, _ = ids(acme)
+    acme.execute(
+        "INSERT INTO receiver.awaited_tests (webhook_id, events, expires_at, resolved_at, delivery_id)"
+        " SELECT webhook_id, ARRAY[event], now(), now(), id FROM receiver.deliveries WHERE id = :id",
+        id=first,
+    )
+    acme.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=second)
+    result = run("--since", "1h", *REASON, "--no-wait", "--json")
+    assert result.stderr.splitlines() == [
+        "1 left out: a test delivery, which never reaches the EMS",
+        "1 left out: waiting to be processed anyway",
+        "1 left out: without its body, which is not kept any more: it cannot be processed",
+    ]
+    told = document(result)
+    assert (told["selected"], told["tests"], told["waiting"], told["without_body"]) == (1, 1, 1, 1)
+
+
+def test_where_redis_is_away_that_is_said(dead: Acme, run: Run) -> None:
+    result = run("--status", "dead", *REASON, "--no-wait", REDIS_URL="redis://127.0.0.1:1/0")
+    assert result.exit_code == 0
+    assert "Redis is away" in result.stderr
+    assert dead.value("SELECT selected FROM receiver.replays") == 3
