@@ -90,7 +90,9 @@ for _labels in (
     ("delivery", "200", "stored"),
     ("delivery", "401", "signature-wrong"),
     ("delivery", "503", "store-unavailable"),
+    ("delivery", "500", "internal-error"),
     ("challenge", "200", "answered"),
+    ("challenge", "503", "store-unavailable"),
 ):
     REQUESTS.labels(*_labels)
 for _outcome in ("ended", "failed"):

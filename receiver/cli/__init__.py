@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "status": "receiver.cli.status:status",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
+    "files": "receiver.cli.files:files",
     "keys": "receiver.cli.keys:keys",
     "ops": "receiver.cli.ops:ops",
     "doctor": "receiver.cli.doctor:doctor",

@@ -7,6 +7,7 @@ counted there and then, and what happened is the sum of what all processes have 
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -18,17 +19,19 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from receiver.ops.counted import COUNTED, counted, counted_families
-from receiver.ops.status import WAITING, Standing, read_standing
+from receiver.ops.status import WAITING, Standing, WebhookStanding, read_standing
 from receiver.queue import SHORT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from prometheus_client.metrics_core import Metric
     from psycopg_pool import ConnectionPool
 
     from receiver.counters import Sample
 
+STATES: Final = ("active", "inactive", "unknown", "unregistered")
 SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
 
 
@@ -77,6 +80,7 @@ class Exposed(Collector):
         """Return each family of values; the organizations are the EMS's own ids."""
         yield from self._deliveries()
         yield from self._reconcile()
+        yield from self._other_work()
         yield from counted_families(self._counts)
 
     def _deliveries(self) -> Iterable[Metric]:
@@ -89,12 +93,22 @@ class Exposed(Collector):
         for status, each in standing.deliveries.items():
             waiting.add_metric([status], each.number)
         yield waiting
-        oldest = standing.oldest_waiting
+        ages = GaugeMetricFamily(
+            "receiver_deliveries_oldest_seconds",
+            "Seconds since the oldest delivery of a status was received; 0 if there is none.",
+            labels=["status"],
+        )
+        for status, each in standing.deliveries.items():
+            ages.add_metric([status], self._age(each.oldest))
+        yield ages
         yield GaugeMetricFamily(
             "receiver_deliveries_oldest_waiting_seconds",
             f"Age of the oldest delivery that is {' or '.join(WAITING)}; 0 if there is none.",
-            value=0 if oldest is None else max(0.0, (standing.at - oldest).total_seconds()),
+            value=self._age(standing.oldest_waiting),
         )
+
+    def _age(self, since: datetime | None) -> float:
+        return 0 if since is None else max(0.0, (self._standing.at - since).total_seconds())
 
     def _reconcile(self) -> Iterable[Metric]:
         checked = _gauge("checked_until_timestamp_seconds", "Up to when the delivery log was checked; absent if never.")
@@ -113,6 +127,37 @@ class Exposed(Collector):
             unrecoverable.add_metric(labels, each.unrecoverable)
             failed.add_metric(labels, int(each.last_error is not None))
         yield from (checked, recovered, unconfirmed, unrecoverable, failed)
+
+    def _other_work(self) -> Iterable[Metric]:
+        standing = self._standing
+        webhooks = GaugeMetricFamily(
+            "receiver_webhooks",
+            "Webhooks in care, by whether OpenCard delivers to them, as far as it last said.",
+            labels=["state"],
+        )
+        states = Counter(map(_state, standing.webhooks))
+        for state in STATES:
+            webhooks.add_metric([state], states[state])
+        yield webhooks
+        yield GaugeMetricFamily("receiver_replays_running", "Replays under way.", value=len(standing.replays))
+        last = standing.retention
+        ended_well = GaugeMetricFamily(
+            "receiver_retention_last_success_timestamp_seconds", "When retention last ended well; absent if never."
+        )
+        if last is not None and last.succeeded_at is not None:
+            ended_well.add_metric([], last.succeeded_at.timestamp())
+        yield ended_well
+        yield GaugeMetricFamily(
+            "receiver_retention_last_run_failed",
+            "1 if the last run of retention failed.",
+            value=int(last is not None and last.error is not None),
+        )
+
+
+def _state(webhook: WebhookStanding) -> str:
+    if webhook.opencard_webhook_id is None:
+        return "unregistered"
+    return {True: "active", False: "inactive", None: "unknown"}[webhook.active]
 
 
 def _gauge(name: str, words: str) -> GaugeMetricFamily:

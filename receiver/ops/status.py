@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-Query: TypeAlias = Callable[[str], Iterable[Mapping[str, Any]]]
-"""Runs a query without parameters and returns its rows."""
+from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 WAITING: Final = ("pending", "failed")
 """Statuses of deliveries that wait for a worker."""
@@ -20,19 +21,22 @@ SET_ASIDE: Final = ("dead", "quarantined")
 STALE_INTERVALS: Final = 3
 """After so many intervals without a run that ended well, a webhook counts as not checked."""
 STALE_AT_LEAST: Final = timedelta(minutes=1)
+RETENTION_STALE: Final = timedelta(days=2)
+"""Retention runs every day; after so long without a run that ended well, somebody has to look."""
 
 # in the words of the partial index that answers it
 _WAITING: Final = """
 SELECT status, count(*) AS number, min(received_at) AS oldest
 FROM receiver.deliveries WHERE status IN ('pending', 'failed') GROUP BY status
 """
-# by way of the evidence that each of them left: there is little of it, and much of what went well
+# likewise
 _SET_ASIDE: Final = """
 SELECT status, count(*) AS number, min(received_at) AS oldest
-FROM receiver.deliveries
-WHERE status IN ('dead', 'quarantined')
-    AND id IN (SELECT delivery_id FROM receiver.processing_attempts WHERE outcome IN ('dead', 'quarantined'))
-GROUP BY status
+FROM receiver.deliveries WHERE status IN ('dead', 'quarantined') GROUP BY status
+"""
+_REPLAYS: Final = """
+SELECT id AS replay_id, requested_by, created_at, selected
+FROM receiver.replays WHERE ended_at IS NULL AND cancelled_at IS NULL ORDER BY id
 """
 _WEBHOOKS: Final = """
 SELECT webhook.id AS webhook_id, webhook.opencard_webhook_id, webhook.organization_reference_id, webhook.active,
@@ -50,6 +54,17 @@ class Waiting:
 
     number: int = 0
     oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayStanding:
+    """A replay that is under way."""
+
+    replay_id: int
+    requested_by: str
+    created_at: datetime
+    selected: int
+    """How many deliveries so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,9 @@ class Standing:
     """By status: those that wait for a worker, and those that wait for a person."""
     webhooks: tuple[WebhookStanding, ...]
     """Those whose deliveries are taken here."""
+    replays: tuple[ReplayStanding, ...] = ()
+    """Those that are under way."""
+    retention: LastRetentionRun | None = None
 
     @property
     def oldest_waiting(self) -> datetime | None:
@@ -134,7 +152,13 @@ def read_standing(query: Query) -> Standing:
     deliveries = dict.fromkeys((*WAITING, *SET_ASIDE), Waiting())
     for counting in (_WAITING, _SET_ASIDE):
         deliveries |= {each["status"]: Waiting(each["number"], each["oldest"]) for each in query(counting)}
-    return Standing(row["at"], deliveries, tuple(WebhookStanding(**each) for each in query(_WEBHOOKS)))
+    return Standing(
+        row["at"],
+        deliveries,
+        tuple(WebhookStanding(**each) for each in query(_WEBHOOKS)),
+        tuple(ReplayStanding(**each) for each in query(_REPLAYS)),
+        last_retention_run(query),
+    )
 
 
 def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> list[str]:
@@ -147,9 +171,21 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
         )
         if standing.deliveries[status].number
     ]
+    said += [f"retention: {words}" for words in _about_retention(standing)]
     for webhook in standing.webhooks:
         said += [f"{_name(webhook)}: {words}" for words in complaints_of(webhook, standing.at, interval)]
     return said
+
+
+def _about_retention(standing: Standing) -> Iterable[str]:
+    last = standing.retention
+    if last is None:
+        return
+    well = last.succeeded_at or last.started_at
+    if last.error is not None:
+        yield f"the last run failed: {last.error}"
+    elif well < standing.at - RETENTION_STALE:
+        yield f"no run ended well since {well:%Y-%m-%d %H:%M:%S} UTC: is the scheduler running?"
 
 
 def complaints_of(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.ops.console.application import Console
-    from receiver.ops.status import Query
+    from receiver.ops.retention.record import Query
 
 MOST_NEWER: Final = 50
 """So many pages back are remembered in the address."""

@@ -1,0 +1,82 @@
+"""How the downloads stand: what waits, what fails, what was lost. For ``receiver status`` and ``GET /metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Query: TypeAlias = Callable[[str], Iterable[Mapping[str, Any]]]
+"""Runs a query without parameters and returns its rows."""
+
+# the table holds what is not done, so it is small; what was given up is told for as long as reconciling looks back
+_STANDING: Final = """
+SELECT count(*) FILTER (WHERE status = 'waiting') AS waiting,
+    min(noted_at) FILTER (WHERE status = 'waiting') AS oldest_waiting,
+    count(*) FILTER (WHERE status = 'waiting' AND error IS NOT NULL AND attempts >= 3) AS failing,
+    min(expires_at) FILTER (WHERE status = 'waiting' AND error IS NOT NULL AND attempts >= 3) AS first_expires_at,
+    (
+        SELECT error FROM receiver.receipt_downloads
+        WHERE status = 'waiting' AND error IS NOT NULL AND attempts >= 3 ORDER BY last_attempt_at DESC LIMIT 1
+    ) AS last_error,
+    count(*) FILTER (WHERE status = 'expired') AS expired,
+    count(*) FILTER (WHERE status = 'refused') AS refused,
+    count(*) FILTER (WHERE status = 'expired' AND settled_at > now() - interval '8 days') AS newly_expired,
+    count(*) FILTER (WHERE status = 'refused' AND settled_at > now() - interval '8 days') AS newly_refused
+FROM receiver.receipt_downloads
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptStanding:
+    """How the downloads of receipts stand. Its fields are the columns of the query."""
+
+    waiting: int
+    """Files that are still to be downloaded, those that fail so far included."""
+    oldest_waiting: datetime | None
+    """Since when the first of them waits."""
+    failing: int
+    """Those of them that failed three times or more."""
+    first_expires_at: datetime | None
+    """When the first of those is lost."""
+    last_error: str | None
+    expired: int
+    """Files that were lost: all that are known."""
+    refused: int
+    """Files that must not be stored: all that are known."""
+    newly_expired: int
+    """Those of the last eight days."""
+    newly_refused: int
+    """Likewise."""
+
+
+def read_receipts(query: Query) -> ReceiptStanding:
+    """Read how the downloads stand now."""
+    (row,) = query(_STANDING)
+    return ReceiptStanding(**row)
+
+
+def what_needs_a_person(standing: ReceiptStanding, *, missing: str) -> list[str]:
+    """Return what somebody has to look at, a line each; *missing*: why nothing is downloaded at all, empty if it is."""
+    said = []
+    if missing and standing.waiting:
+        said.append(f"{_receipts(standing.waiting)} not downloaded, and lost when the URLs expire: {missing}")
+    elif standing.failing:
+        until = standing.first_expires_at
+        lost = "" if until is None else f", the first is lost at {until:%Y-%m-%d %H:%M:%S} UTC"
+        said.append(f"{_receipts(standing.failing)} not downloaded so far{lost}: {standing.last_error}")
+    if standing.newly_expired:
+        said.append(
+            f"{_receipts(standing.newly_expired)} lost, the URLs expired before the files were here: "
+            "receiver files list --status expired"
+        )
+    if standing.newly_refused:
+        said.append(f"{_receipts(standing.newly_refused)} refused: receiver files list --status refused")
+    return said
+
+
+def _receipts(number: int) -> str:
+    return "1 receipt" if number == 1 else f"{number} receipts"

@@ -1,0 +1,168 @@
+"""The job, its wake-ups, and the processes that run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from rq import Queue
+
+from receiver.errors import DownloadError
+from receiver.events.process import process_deliveries
+from receiver.files.downloads import claim, give_up_abandoned, settle_failed
+from receiver.files.schedule import fetch_due
+from receiver.queue import FILES_QUEUE
+from receiver.sandbox.provider import ApiFault
+from receiver.sandbox.receipt_files import signed_url
+from receiver.settings import variable_names
+from tests.factories import enrichment
+from tests.files.conftest import DAY
+from tests.test_queue import eventually
+from tests.test_worker_pool import RECEIVER, SECONDS, Pool, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+    from tests.conftest import Acme
+    from tests.files.conftest import Receipts
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name in variable_names():
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def here(receipts: Receipts, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Receipts:
+    """The environment of this process is that of a worker."""
+    set_environment(monkeypatch, receipts.environment(environment))
+    return receipts
+
+
+def jobs(redis: Redis) -> int:
+    return len(Queue(FILES_QUEUE, connection=redis))
+
+
+def test_the_files_worker_is_woken_once_after_receipts_were_stored(here: Receipts, redis: Redis) -> None:
+    for number in range(3):
+        here.acme.take("receipt.fetched", enrichment("receipt.fetched", url=f"{here.api_url}/{number}"))
+    process_deliveries()
+    process_deliveries()
+    assert jobs(redis) == 1
+
+
+def test_without_receipts_nobody_is_woken(here: Receipts, redis: Redis) -> None:
+    here.acme.take("transaction.line.items", enrichment("transaction.line.items"))
+    process_deliveries()
+    assert jobs(redis) == 0
+
+
+def test_where_nothing_is_downloaded_nobody_is_woken(
+    acme: Acme, redis: Redis, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, environment)
+    acme.take("receipt.fetched", enrichment("receipt.fetched"))
+    process_deliveries()
+    fetch_due()
+    assert jobs(redis) == 0
+    assert acme.value("SELECT attempts FROM receiver.receipt_downloads") == 0
+
+
+def test_the_job_downloads_what_waits_though_its_wake_up_was_lost(here: Receipts, redis: Redis) -> None:
+    here.tell()
+    redis.flushdb()
+    fetch_due()
+    assert here.row()["file_key"] is not None
+
+
+def test_the_job_says_what_keeps_it_from_downloading(here: Receipts, capfd: pytest.CaptureFixture[str]) -> None:
+    here.provider.clients.set_scopes(here.client.id, ["webhooks-read"])
+    here.tell()
+    fetch_due()
+    assert "does not have the scope files-read" in here.failure()
+    said = capfd.readouterr().err
+    assert "signature=" not in said, "the URL's query may be a secret"
+
+
+def test_an_attempt_whose_worker_died_is_made_again_when_its_lease_is_over(receipts: Receipts) -> None:
+    receipts.tell()
+    assert claim(receipts.acme.engine) is not None
+    assert claim(receipts.acme.engine) is None, "while the lease lasts"
+    receipts.be_due()
+    assert receipts.fetch().stored == 1
+
+
+def test_a_worker_that_took_too_long_does_not_take_back_what_another_has_stored(receipts: Receipts) -> None:
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
+    late = claim(receipts.acme.engine)
+    assert late is not None
+    receipts.be_due()
+    receipts.fetch()
+    receipts.be_due()
+    assert receipts.fetch().stored == 1
+    settle_failed(receipts.acme.engine, late, DownloadError("too late"))
+    row = receipts.row()
+    assert row["download_error"] is None
+    assert row["file_key"] is not None
+
+
+def test_what_kills_its_worker_until_its_url_has_expired_is_given_up(receipts: Receipts) -> None:
+    receipts.tell(expires_in=-DAY)
+    assert claim(receipts.acme.engine) is not None
+    assert give_up_abandoned(receipts.acme.engine) == 0, "it may be under way"
+    receipts.be_due()
+    assert give_up_abandoned(receipts.acme.engine) == 1
+    assert receipts.download()["status"] == "expired"
+
+
+@pytest.fixture
+def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
+    """A worker and a scheduler; nothing is reconciled."""
+    settings = {**receipts.environment(environment), "RECONCILE_INTERVAL": "0"}
+    with running(redis, settings) as pool:
+        scheduler = subprocess.Popen([RECEIVER, "scheduler"], env={**os.environ, **settings})
+        try:
+            assert eventually(lambda: pool.is_up(reconcile=False), within=SECONDS)
+            yield pool
+        finally:
+            scheduler.terminate()
+            scheduler.wait(timeout=SECONDS)
+            pool.stop()
+
+
+@pytest.mark.long
+def test_a_receipt_is_downloaded_by_itself_and_a_killed_download_is_made_again(
+    receipts: Receipts, processes: Pool
+) -> None:
+    receipts.acme.take("receipt.fetched", _told(receipts, "1.pdf"))
+    assert eventually(lambda: len(receipts.stored()) == 1, within=SECONDS)
+    receipts.provider.faults.add(ApiFault("drip", path="/files/", seconds=0.5))
+    receipts.acme.take("receipt.fetched", _told(receipts, "2.pdf"))
+    assert eventually(lambda: receipts.provider.faults.waiting() == [], within=SECONDS)
+    (worker,) = processes.workers(FILES_QUEUE)
+    for process in (psutil.Process(worker), *psutil.Process(worker).children(recursive=True)):
+        process.kill()
+    assert _half(receipts.folder) == []
+    receipts.be_due()  # its lease is over
+    assert eventually(lambda: len(receipts.stored()) == 2, within=SECONDS)
+    assert eventually(lambda: receipts.acme.rows("SELECT * FROM receiver.receipt_downloads") == [], within=SECONDS)
+
+
+def _told(receipts: Receipts, name: str) -> dict[str, Any]:
+    expires_at = datetime.now(UTC) + DAY
+    told = {"url": signed_url(receipts.api_url, name, expires_at), "expiration_time": f"{expires_at:%Y-%m-%d %H:%M:%S}"}
+    return enrichment("receipt.fetched", **told)
+
+
+def _half(folder: Path) -> list[Path]:
+    return list((folder / "incoming").glob("*"))
