@@ -75,6 +75,12 @@ RECONCILE_RUNS: Final = Counter(
     ["outcome"],
     registry=_registry,
 )
+RETENTION_REMOVED: Final = Counter(
+    "receiver_retention_removed",
+    "What was kept long enough and went, by kind.",
+    ["kind"],
+    registry=_registry,
+)
 RECONCILE_SECONDS: Final = Histogram(
     "receiver_reconcile_seconds",
     "Seconds of a run of a webhook against the delivery log.",

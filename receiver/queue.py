@@ -21,6 +21,8 @@ RECONCILE_QUEUE: Final = "receiver-reconcile"
 """A queue of its own, with a worker of its own: a long reconcile keeps no delivery waiting."""
 FILES_QUEUE: Final = "receiver-files"
 """Likewise: slow servers and large files keep neither deliveries nor reconciling waiting."""
+RETENTION_QUEUE: Final = "receiver-retention"
+"""Likewise: what deletes for minutes on end keeps nobody waiting."""
 PROCESS_DELIVERIES: Final = "receiver.events.process.process_deliveries"
 """The job, by name: who wakes never imports what it wakes."""
 FETCH_DUE: Final = "receiver.files.schedule.fetch_due"
@@ -31,6 +33,8 @@ RECONCILE_TIMEOUT: Final = 3600
 """The same for a reconcile: long, for a log that is read for the first time is read as a whole or not at all."""
 FILES_TIMEOUT: Final = 900
 """The same for downloading; the job hands over sooner."""
+RETENTION_TIMEOUT: Final = 900
+"""The same for retention; the job hands over sooner."""
 FAILURE_TTL: Final = 3600
 """Seconds that RQ keeps a failed job; the evidence that counts is in PostgreSQL."""
 

@@ -15,6 +15,7 @@ from rq.exceptions import StopRequested
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.logs import configure_logs
+from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
 from receiver.queue import (
     FAILURE_TTL,
@@ -24,6 +25,8 @@ from receiver.queue import (
     QUEUE,
     RECONCILE_QUEUE,
     RECONCILE_TIMEOUT,
+    RETENTION_QUEUE,
+    RETENTION_TIMEOUT,
     connect,
 )
 from receiver.reconcile.schedule import reconcile_due, what_is_missing
@@ -45,6 +48,8 @@ FILES_TICK_SECONDS: Final = 5
 """How often a worker looks which files are to be downloaded, though nobody woke it."""
 ROLL_UP_SECONDS: Final = 60
 """How often what was counted is brought together."""
+RETENTION_TICK_SECONDS: Final = 600
+"""How often a worker lets go what was kept long enough."""
 KEPT_JOBS: Final = 2
 """How many jobs of the queues beside may wait: one would do, for each runs whatever is due."""
 RECONNECT_SECONDS: Final = 2.0
@@ -56,7 +61,7 @@ class Scheduler(CronScheduler):
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
         enqueued = super().enqueue_jobs()
-        for queue in (RECONCILE_QUEUE, FILES_QUEUE):
+        for queue in (RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE):
             self.connection.ltrim(Queue.redis_queue_namespace_prefix + queue, -KEPT_JOBS, -1)
         return enqueued
 
@@ -131,4 +136,13 @@ def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
             failure_ttl=FAILURE_TTL,
             ttl=FILES_TICK_SECONDS,
         )
+    scheduler.register(
+        retain,
+        RETENTION_QUEUE,
+        interval=RETENTION_TICK_SECONDS,
+        job_timeout=RETENTION_TIMEOUT,
+        result_ttl=0,
+        failure_ttl=FAILURE_TTL,
+        ttl=RETENTION_TICK_SECONDS,
+    )
     return scheduler

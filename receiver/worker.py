@@ -23,7 +23,7 @@ from receiver.counters import untold
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, connect
+from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE, connect
 from receiver.reconcile.schedule import what_is_missing
 from receiver.settings import load_settings, unset_for_api
 
@@ -53,7 +53,11 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     load_handlers()
     redis = connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT)
     reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
-    beside = [queue for queue, wanted in ((RECONCILE_QUEUE, reconcile), (FILES_QUEUE, files)) if wanted]
+    beside = [
+        queue
+        for queue, wanted in ((RECONCILE_QUEUE, reconcile), (FILES_QUEUE, files), (RETENTION_QUEUE, True))
+        if wanted
+    ]
     pool = Pool(redis, processes=processes, beside=beside)
     log.info("worker started", processes=processes, reconcile=reconcile, files=files)
     pool.start(logging_level="WARNING")

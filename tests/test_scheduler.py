@@ -14,10 +14,11 @@ from rq import Queue
 
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
+from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE
+from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.reconcile.schedule import reconcile_due
-from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, Scheduler, _scheduler
+from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, RETENTION_TICK_SECONDS, Scheduler, _scheduler
 from tests.test_queue import eventually
 from tests.test_worker_pool import ACCESS, SECONDS
 
@@ -39,20 +40,21 @@ def jobs(redis: Redis, queue: str) -> list[Job]:
     return Queue(queue, connection=redis).get_jobs()
 
 
-def test_each_tick_enqueues_a_sweep_what_reconciles_and_what_downloads(redis: Redis) -> None:
+def test_each_tick_enqueues_a_sweep_what_reconciles_what_downloads_and_what_deletes(redis: Redis) -> None:
     tick(_scheduler(redis, reconcile=True, files=True))
     assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries, roll_up]
     assert [job.func for job in jobs(redis, RECONCILE_QUEUE)] == [reconcile_due]
     assert [job.func for job in jobs(redis, FILES_QUEUE)] == [fetch_due]
+    assert [job.func for job in jobs(redis, RETENTION_QUEUE)] == [retain]
 
 
 def test_where_nothing_is_reconciled_or_downloaded_no_job_is_enqueued_for_it(redis: Redis) -> None:
     tick(_scheduler(redis, reconcile=False, files=False))
-    assert redis.exists(f"rq:queue:{QUEUE}")
+    assert redis.exists(f"rq:queue:{QUEUE}", f"rq:queue:{RETENTION_QUEUE}") == 2
     assert not redis.exists(f"rq:queue:{RECONCILE_QUEUE}", f"rq:queue:{FILES_QUEUE}")
 
 
-@pytest.mark.parametrize("queue", [RECONCILE_QUEUE, FILES_QUEUE])
+@pytest.mark.parametrize("queue", [RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE])
 def test_while_no_worker_takes_them_jobs_do_not_pile_up(redis: Redis, queue: str) -> None:
     schedulers = [_scheduler(redis, reconcile=True, files=True) for _ in range(2)]
     for _ in range(20):
@@ -62,7 +64,8 @@ def test_while_no_worker_takes_them_jobs_do_not_pile_up(redis: Redis, queue: str
     assert len(waiting) == KEPT_JOBS
     newest = jobs(redis, queue)[-1]
     assert waiting[-1] == newest.id.encode()
-    assert 0 < redis.ttl(newest.key) <= RECONCILE_TICK_SECONDS, "and those that nobody took soon are gone"
+    seconds = RETENTION_TICK_SECONDS if queue == RETENTION_QUEUE else RECONCILE_TICK_SECONDS
+    assert 0 < redis.ttl(newest.key) <= seconds, "and those that nobody took soon are gone"
 
 
 NO_CLIENT = "OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID, OPENCARD_CLIENT_SECRET are not set"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from rq import Queue, Worker
 
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE
+from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.worker import ABANDON_SECONDS
 from tests.factories import card_holder
 from tests.long_job import RELEASED, STARTED, wait_until_released
@@ -38,6 +38,7 @@ ACCESS = {
     "OPENCARD_CLIENT_SECRET": "secret",
 }
 SECONDS = 60
+QUEUES = (QUEUE, RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE)
 
 
 @dataclass
@@ -53,8 +54,8 @@ class Pool:
         return family & {worker.pid or 0 for worker in Worker.all(queue=Queue(queue, connection=self.redis))}
 
     def is_up(self, *, reconcile: bool, files: bool = True) -> bool:
-        number = [len(self.workers(queue)) for queue in (QUEUE, RECONCILE_QUEUE, FILES_QUEUE)]
-        return number == [1, int(reconcile), int(files)]
+        number = [len(self.workers(queue)) for queue in QUEUES]
+        return number == [1, int(reconcile), int(files), 1]
 
     def begin_a_long_job(self) -> None:
         """Have the reconcile queue's worker begin something that does not end."""
@@ -104,14 +105,14 @@ def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redi
     assert pool.stop() == 0
 
 
-@pytest.mark.parametrize("queue", [QUEUE, RECONCILE_QUEUE, FILES_QUEUE])
+@pytest.mark.parametrize("queue", QUEUES)
 def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool, redis: Redis, queue: str) -> None:
     (victim,) = pool.workers(queue)
-    others = {pid for other in (QUEUE, RECONCILE_QUEUE, FILES_QUEUE) if other != queue for pid in pool.workers(other)}
+    others = {pid for other in QUEUES if other != queue for pid in pool.workers(other)}
     os.kill(victim, signal.SIGKILL)
     assert eventually(lambda: pool.workers(queue) not in (set(), {victim}), within=SECONDS)
     assert pool.is_up(reconcile=True)
-    assert others <= {pid for each in (QUEUE, RECONCILE_QUEUE, FILES_QUEUE) for pid in pool.workers(each)}
+    assert others <= {pid for each in QUEUES for pid in pool.workers(each)}
     redis.rpush(RELEASED, 1)
     pool.begin_a_long_job()
     acme.take("card_holder.created", card_holder())
@@ -134,7 +135,7 @@ def test_where_nothing_is_reconciled_or_downloaded_no_process_waits_for_it(
                 lambda pool=pool, files=files: pool.is_up(reconcile=False, files=files),  # type: ignore[misc]
                 within=SECONDS,
             )
-            assert len(psutil.Process(pool.process.pid).children()) == 1 + int(files)
+            assert len(psutil.Process(pool.process.pid).children()) == 2 + int(files)
             assert pool.stop() == 0
 
 

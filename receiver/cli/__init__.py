@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "scopes": "receiver.cli.scopes:scopes",
     "files": "receiver.cli.files:files",
     "keys": "receiver.cli.keys:keys",
+    "retention": "receiver.cli.retention:retention",
     "ops": "receiver.cli.ops:ops",
     "doctor": "receiver.cli.doctor:doctor",
     "worker": "receiver.cli.processes:worker",

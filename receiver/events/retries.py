@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from receiver.events.card_holder_history import TIME_COLUMNS, Mention, card_holder_body, newly_events
 from receiver.events.event import StoredDelivery
+from receiver.events.recall import recall
 from receiver.records.upsert import rows_parameter
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
         }
         for event in candidates
     ]
+    recall(connection, candidates)
     new = set(connection.scalars(_REMEMBER, {"rows": rows_parameter(rows), "time_window": WINDOW}).all())
     refused = {event.fingerprint: event for event in candidates if event.delivery_id not in new}
     if not refused:

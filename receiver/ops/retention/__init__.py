@@ -1,5 +1,11 @@
 """Retention: what was kept long enough goes, in small steps beside all other work.
 
-- ``record``   the runs, and the last of them for ``status`` and ``/metrics``
-- ``models``   their rows, and how far the walks through the tables got
+- ``run``       a run: what is due, kind by kind, a small transaction each, within its time
+- ``kinds``     what goes, when, and how: one entry for each kind
+- ``walk``      walking through a table from its oldest row, and remembering how far
+- ``bodies``    emptying deliveries, which stay known by their fingerprint
+- ``feed``      the oldest rows of the change feed
+- ``record``    the runs, and the last of them for ``status`` and ``/metrics``
+- ``models``    their rows, and how far the walks got
+- ``schedule``  the job that the scheduler enqueues
 """

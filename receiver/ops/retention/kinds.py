@@ -1,0 +1,200 @@
+"""What goes once it was kept long enough: one entry for each kind, in the order in which they take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from sqlalchemy import text
+
+from receiver.ops.retention.bodies import count_bodies, empty_bodies
+from receiver.ops.retention.feed import count_events, leave_feed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from receiver.ops.retention.walk import Span
+    from receiver.settings import Settings
+
+Count: TypeAlias = Callable[["Connection", "Span"], int]
+"""Returns how much of a span would go."""
+Remove: TypeAlias = Callable[["Connection", "Span"], tuple[int, bool]]
+"""Lets it go; returns how much went, and whether the span is done with."""
+
+AT_ONCE: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Something that is not kept for ever."""
+
+    name: str
+    words: str
+    setting: str
+    """The variable that says for how many days it is kept."""
+    table: str
+    key: str
+    time: str
+    """A column that grows with the key."""
+    count: Count
+    remove: Remove
+    passes: bool = True
+    """Whether a walk may leave something behind, so that it begins anew now and then; the feed's never does."""
+
+    def days(self, settings: Settings) -> int:
+        """Return for how many days it is kept; 0 for ever."""
+        return int(getattr(settings, self.setting.lower()))
+
+
+def _deleting(table: str, key: str, which: str) -> tuple[Count, Remove]:
+    """Return how rows of *table* are counted and deleted of which *which* holds; others that hold them are not met."""
+    rows = f"FROM {table} AS old WHERE old.{key} > :after AND old.{key} <= :until AND {which}"
+    counting = text(f"SELECT count(*) {rows}")
+    deleting = text(
+        f"DELETE FROM {table} WHERE {key} IN (SELECT old.{key} {rows} FOR UPDATE OF old SKIP LOCKED)"  # noqa: S608
+    )
+
+    def count(connection: Connection, span: Span) -> int:
+        return connection.scalar(counting, span.parameters()) or 0
+
+    def remove(connection: Connection, span: Span) -> tuple[int, bool]:
+        return connection.execute(deleting, span.parameters()).rowcount, True
+
+    return count, remove
+
+
+# By way of the deliveries that were taken for them, for no index knows when an event was. If one of these is asked for
+# again, it is recalled from the deliveries: see receiver.events.recall.
+_KNOWN: Final = """
+FROM receiver.deliveries AS delivery JOIN receiver.known_events AS known ON known.fingerprint = delivery.fingerprint
+WHERE delivery.id > :after AND delivery.id <= :until AND delivery.status = 'processed'
+    AND delivery.received_at < :before AND NOT EXISTS (
+        SELECT FROM unnest(known.occurrences) AS occurrence (at) WHERE occurrence.at >= :before
+    )
+"""
+_COUNT_KNOWN: Final = text(f"SELECT count(*) {_KNOWN}")
+_FORGET_KNOWN: Final = text(
+    "DELETE FROM receiver.known_events WHERE fingerprint IN "  # noqa: S608 - constants
+    f"(SELECT known.fingerprint {_KNOWN} FOR UPDATE OF known SKIP LOCKED)"
+)
+_MEMBERS: Final = """
+FROM receiver.replay_deliveries AS member JOIN receiver.replays AS replay ON replay.id = member.replay_id
+WHERE replay.id > :after AND replay.id <= :until AND replay.ended_at < :before
+"""
+_COUNT_MEMBERS: Final = text(f"SELECT count(*) {_MEMBERS}")
+_FORGET_MEMBERS: Final = text(
+    "DELETE FROM receiver.replay_deliveries WHERE (replay_id, delivery_id) IN "  # noqa: S608 - constants
+    f"(SELECT member.replay_id, member.delivery_id {_MEMBERS} LIMIT {AT_ONCE} FOR UPDATE OF member SKIP LOCKED)"
+)
+
+
+def _count_known(connection: Connection, span: Span) -> int:
+    return connection.scalar(_COUNT_KNOWN, span.parameters()) or 0
+
+
+def _forget_known(connection: Connection, span: Span) -> tuple[int, bool]:
+    return connection.execute(_FORGET_KNOWN, span.parameters()).rowcount, True
+
+
+def _count_members(connection: Connection, span: Span) -> int:
+    return connection.scalar(_COUNT_MEMBERS, span.parameters()) or 0
+
+
+def _forget_members(connection: Connection, span: Span) -> tuple[int, bool]:
+    gone = connection.execute(_FORGET_MEMBERS, span.parameters()).rowcount
+    return gone, gone < AT_ONCE
+
+
+def _bodies(name: str, words: str, setting: str, *statuses: str) -> Kind:
+    return Kind(
+        name,
+        words,
+        setting,
+        "receiver.deliveries",
+        "id",
+        "received_at",
+        lambda connection, span: count_bodies(connection, statuses, span),
+        lambda connection, span: empty_bodies(connection, statuses, span),
+    )
+
+
+def _rows(name: str, words: str, setting: str, table: str, time: str, which: str) -> Kind:
+    count, remove = _deleting(table, "id", which)
+    return Kind(name, words, setting, table, "id", time, count, remove)
+
+
+KINDS: Final = (
+    _bodies("processed_bodies", "bodies of processed deliveries", "RETAIN_PROCESSED_DAYS", "processed"),
+    _bodies("duplicate_bodies", "bodies of duplicates", "RETAIN_DUPLICATE_DAYS", "duplicate"),
+    _bodies("failed_bodies", "bodies of what was set aside", "RETAIN_FAILED_DAYS", "dead", "quarantined", "ignored"),
+    Kind(
+        "known_events",
+        "what tells retries of an event",
+        "RETAIN_DUPLICATE_DAYS",
+        "receiver.deliveries",
+        "id",
+        "received_at",
+        _count_known,
+        _forget_known,
+    ),
+    _rows(
+        "processing_attempts",
+        "traces of failed attempts",
+        "RETAIN_TRACES_DAYS",
+        "receiver.processing_attempts",
+        "attempted_at",
+        "old.attempted_at < :before AND NOT EXISTS (SELECT FROM receiver.deliveries AS delivery "
+        "WHERE delivery.id = old.delivery_id AND delivery.status IN ('pending', 'failed'))",
+    ),
+    Kind(
+        "replay_deliveries",
+        "which deliveries a replay was about",
+        "RETAIN_TRACES_DAYS",
+        "receiver.replays",
+        "id",
+        "created_at",
+        _count_members,
+        _forget_members,
+    ),
+    # what has no time and cannot be recovered needs a person for as long as the log shows it
+    _rows(
+        "delivery_log",
+        "entries of the delivery log",
+        "RETAIN_LOG_DAYS",
+        "receiver.delivery_log",
+        "read_at",
+        "old.read_at < :before AND coalesce(old.attempted_at < :before, NOT old.unrecoverable)",
+    ),
+    # the last run that proved something is what the views tell, whenever that was
+    _rows(
+        "reconcile_runs",
+        "runs of reconciling",
+        "RETAIN_LOG_DAYS",
+        "receiver.reconcile_runs",
+        "started_at",
+        "old.started_at < :before AND EXISTS (SELECT FROM receiver.reconcile_runs AS later "
+        "WHERE later.webhook_id = old.webhook_id AND later.started_at > old.started_at "
+        "AND later.ended_at IS NOT NULL AND later.error IS NULL AND later.watermark IS NOT NULL)",
+    ),
+    _rows(
+        "retention_runs",
+        "runs of retention",
+        "RETAIN_LOG_DAYS",
+        "receiver.retention_runs",
+        "started_at",
+        "old.started_at < :before AND EXISTS (SELECT FROM receiver.retention_runs AS later "
+        "WHERE later.started_at > old.started_at AND later.ended_at IS NOT NULL AND later.error IS NULL)",
+    ),
+    Kind(
+        "feed",
+        "rows of the change feed",
+        "RETAIN_FEED_DAYS",
+        "ems.events",
+        "position",
+        "recorded_at",
+        count_events,
+        leave_feed,
+        passes=False,
+    ),
+)

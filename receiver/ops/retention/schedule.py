@@ -1,0 +1,35 @@
+"""The RQ job ``retain``: a run of retention within its time. The scheduler enqueues it every few minutes."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from receiver.db import engine_for
+from receiver.errors import OperationRefused
+from receiver.events.process import stop_requested
+from receiver.ops.retention.run import Pace, run_retention
+from receiver.settings import load_settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+WITHIN: Final = timedelta(minutes=4)
+"""How long a job goes on; what is left waits for the next."""
+
+
+def retain() -> None:
+    """Let go what was kept long enough, as far as the time allows. Run by RQ; one at a time does something."""
+    settings = load_settings(os.environ)
+    engine = engine_for(settings.database_url, application="retention")
+    try:
+        run_retention(engine, settings, pace=Pace(within=WITHIN, stop=stop_requested))
+    except OperationRefused:
+        log.debug("retention is at work elsewhere")
+    except OperationalError as error:  # the next tick comes again
+        log.warning("PostgreSQL is away; nothing is deleted meanwhile", error=str(error.orig).partition("\n")[0])
+    finally:
+        engine.dispose()

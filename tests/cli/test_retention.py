@@ -1,0 +1,75 @@
+"""``receiver retention run``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner, Result
+from sqlalchemy import text
+
+from receiver.cli import main
+from receiver.ops.retention.run import RETENTION_LOCK
+from tests.factories import card_holder
+from tests.ops.logs import logging_as_it_was
+from tests.ops.retention.steps import days_pass
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tests.conftest import Acme
+
+
+def retention(environment: dict[str, str], *arguments: str, **settings: str) -> Result:
+    with logging_as_it_was():
+        return CliRunner(env={**environment, **settings}).invoke(main, ["retention", "run", *arguments])
+
+
+def test_it_tells_what_went_and_for_how_long_each_kind_is_kept(acme: Acme, environment: dict[str, str]) -> None:
+    acme.tell("card_holder.created", card_holder())
+    days_pass(acme.engine, 50)
+    limits = {"RETAIN_PROCESSED_DAYS": "40"}
+    planned = retention(environment, "--dry-run", **limits)
+    assert planned.exit_code == 0
+    lines = [line.split() for line in planned.stdout.splitlines()]
+    assert ["bodies", "of", "processed", "deliveries", "1", "40", "days", "RETAIN_PROCESSED_DAYS"] in lines
+    assert ["rows", "of", "the", "change", "feed", "0", "for", "ever", "RETAIN_FEED_DAYS"] in lines
+
+    done = retention(environment, "--json", **limits)
+    assert (done.exit_code, json.loads(done.stdout)["caught_up"]) == (0, True)
+    kinds = {kind["kind"]: kind for kind in json.loads(done.stdout)["kinds"]}
+    assert kinds["processed_bodies"] == {
+        "kind": "processed_bodies",
+        "words": "bodies of processed deliveries",
+        "setting": "RETAIN_PROCESSED_DAYS",
+        "days": 40,
+        "removed": 1,
+    }
+    assert acme.value("SELECT body FROM receiver.deliveries") is None
+    assert acme.value("SELECT removed ->> 'processed_bodies' FROM receiver.retention_runs") == "1"
+
+
+def test_beside_another_run_it_says_so(engine: Engine, environment: dict[str, str]) -> None:
+    with engine.connect() as other:
+        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": RETENTION_LOCK})
+        result = retention(environment)
+        other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": RETENTION_LOCK})
+    assert (result.exit_code, "another run of retention is at work" in result.stderr) == (1, True)
+    assert retention(environment, "--dry-run").exit_code == 0, "which is in nobody's way"
+
+
+def test_what_others_held_is_told(acme: Acme, environment: dict[str, str]) -> None:
+    acme.tell("card_holder.created", card_holder())
+    days_pass(acme.engine, 50)
+    with acme.engine.connect() as other:
+        other.execute(text("SELECT FROM receiver.deliveries FOR UPDATE"))
+        result = retention(environment, RETAIN_FEED_DAYS="14")
+        other.rollback()
+    assert (result.exit_code, "run it again" in result.stderr) == (1, True)
+    assert retention(environment, RETAIN_FEED_DAYS="14").exit_code == 0
+
+
+def test_a_limit_that_reconciling_would_not_survive_is_refused(environment: dict[str, str]) -> None:
+    result = retention(environment, RETAIN_PROCESSED_DAYS="7")
+    assert result.exit_code == 2
+    assert "RETAIN_PROCESSED_DAYS" in result.stderr

@@ -1,0 +1,171 @@
+"""A run yields to everybody, may be cut off anywhere, and leaves its record."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event, text
+
+from receiver.errors import OperationRefused
+from receiver.ops.retention import schedule
+from receiver.ops.retention.record import CUT_OFF
+from receiver.ops.retention.run import RETENTION_LOCK, Pace
+from tests.factories import card_holder, snapshot
+from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
+    from tests.conftest import Acme
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+@contextmanager
+def living(engine: Engine, last: int | None) -> Iterator[list[int]]:
+    """Let what follows run in a process that ends at its *last* step: each statement and each commit is one."""
+    steps = [0]
+
+    def step(*_: object) -> None:
+        steps[0] += 1
+        if last is not None and steps[0] >= last:
+            raise Killed
+
+    event.listen(engine, "before_cursor_execute", step)
+    event.listen(engine, "commit", step)
+    try:
+        yield steps
+    finally:
+        event.remove(engine, "before_cursor_execute", step)
+        event.remove(engine, "commit", step)
+
+
+def end_sessions(engine: Engine) -> None:
+    """Do what the death of a process does to its sessions, locks included."""
+    engine.dispose()
+
+
+def tell_some(acme: Acme) -> None:
+    for body in (snapshot("cleared"), snapshot("cleared"), {"nonsense": True}):
+        acme.take("card.transaction.cleared", body)
+    acme.tell("card_holder.created", card_holder())
+    days_pass(acme.engine, 30)
+
+
+def left(acme: Acme) -> dict[str, Any]:
+    """Return what retention leaves."""
+    return {
+        "deliveries": acme.rows(
+            "SELECT event, body, headers, fingerprint, status, left_feed FROM receiver.deliveries ORDER BY id"
+        ),
+        "known": acme.rows("SELECT * FROM receiver.known_events"),
+        "attempts": acme.rows("SELECT * FROM receiver.processing_attempts"),
+        "ems": len(ems(acme.engine)["ems.events"]),
+    }
+
+
+def forget(acme: Acme) -> None:
+    acme.execute("TRUNCATE receiver.deliveries, receiver.known_events, receiver.retention_walks, ems.events CASCADE")
+    acme.execute("TRUNCATE ems.transactions, ems.transaction_states, ems.card_holders")
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
+def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next_one(acme: Acme, settings: Settings) -> None:
+    tell_some(acme)
+    with living(acme.engine, None) as undisturbed:
+        retain(acme.engine, settings, **SHORTEST)
+    meant = left(acme)
+    assert meant["ems"] == 0
+    assert undisturbed[0] > 30
+    for last in range(1, undisturbed[0] + 1):
+        forget(acme)
+        tell_some(acme)
+        with living(acme.engine, last), pytest.raises(Killed):
+            retain(acme.engine, settings, **SHORTEST)
+        end_sessions(acme.engine)
+        assert retain(acme.engine, settings, **SHORTEST).caught_up, last
+        assert left(acme) == meant, last
+
+
+def test_of_a_run_that_was_cut_off_the_next_one_says_so(acme: Acme, settings: Settings) -> None:
+    with living(acme.engine, 40), pytest.raises(Killed):
+        retain(acme.engine, settings, **SHORTEST)
+    end_sessions(acme.engine)
+    retain(acme.engine, settings, **SHORTEST)
+    runs = acme.rows("SELECT error, caught_up FROM receiver.retention_runs ORDER BY id")
+    assert runs == [{"error": CUT_OFF, "caught_up": None}, {"error": None, "caught_up": True}]
+
+
+def test_one_run_works_at_a_time(acme: Acme, settings: Settings) -> None:
+    inside: list[str] = []
+
+    def meet(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "retention_runs" in statement and not inside:
+            inside.append("begun")
+            with pytest.raises(OperationRefused, match="another run"):
+                retain(acme.engine, settings)
+
+    event.listen(acme.engine, "before_cursor_execute", meet)
+    try:
+        assert retain(acme.engine, settings).caught_up
+    finally:
+        event.remove(acme.engine, "before_cursor_execute", meet)
+    assert inside
+    assert acme.value("SELECT count(*) FROM receiver.retention_runs") == 1
+
+
+def test_a_run_that_is_asked_to_end_or_out_of_time_leaves_the_rest_to_the_next(acme: Acme, settings: Settings) -> None:
+    tell_some(acme)
+    stop = threading.Event()
+    stop.set()
+    for pace in (Pace(stop=stop), Pace(within=timedelta(seconds=-1))):
+        outcome = retain(acme.engine, settings, pace=pace, **SHORTEST)
+        assert (removed(outcome), outcome.caught_up) == ({}, False)
+    assert removed(retain(acme.engine, settings, **SHORTEST))["processed_bodies"] == 2
+
+
+def test_what_a_worker_holds_is_passed_over(acme: Acme, settings: Settings) -> None:
+    tell_some(acme)
+    with acme.engine.connect() as worker:
+        worker.execute(text("SELECT FROM receiver.deliveries WHERE status = 'duplicate' FOR UPDATE"))
+        worker.execute(text("SELECT FROM receiver.known_events FOR UPDATE"))
+        outcome = retain(acme.engine, settings, **SHORTEST)
+        worker.rollback()
+    assert "known_events" not in removed(outcome)
+    assert removed(outcome)["processed_bodies"] == 2
+
+
+def test_a_run_never_waits_for_a_table_that_is_locked(acme: Acme, settings: Settings) -> None:
+    tell_some(acme)
+    with acme.engine.connect() as migration:
+        migration.execute(text("LOCK TABLE receiver.processing_attempts"))
+        outcome = retain(acme.engine, settings, **SHORTEST)
+        migration.rollback()
+    assert not outcome.caught_up
+    assert removed(outcome)["processed_bodies"] == 2, "and the others go on"
+    assert removed(retain(acme.engine, settings, **SHORTEST)) == {"processing_attempts": 1}
+
+
+def test_the_job_runs_by_the_environment_and_leaves_it_to_another_that_is_at_work(
+    acme: Acme, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_some(acme)
+    for name, value in {**environment, "RETAIN_PROCESSED_DAYS": "14"}.items():
+        monkeypatch.setenv(name, value)
+    schedule.retain()
+    assert acme.value("SELECT count(body) FROM receiver.deliveries WHERE status = 'processed'") == 0
+    with acme.engine.connect() as other:
+        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": RETENTION_LOCK})
+        schedule.retain()
+        other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": RETENTION_LOCK})
+    assert acme.value("SELECT count(*) FROM receiver.retention_runs") == 1
