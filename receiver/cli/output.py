@@ -88,9 +88,9 @@ def progress_bar() -> Iterator[Progress]:
         )
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things, *what* in the singular."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """Return a number of things, *what* in the singular; *several* where the plural is not regular."""
+    return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
 
 
 def words(value: object) -> str:

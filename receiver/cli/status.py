@@ -1,56 +1,103 @@
-"""``receiver status``: what waits, and what has been checked, on one screen."""
+"""``receiver status``: what waits, how fast it goes, what fails, and what has been checked, on one screen."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import click
 from sqlalchemy import text
 
-from receiver.cli.output import json_option, print_fields, print_json, print_rows, words
+from receiver.cli.output import json_option, print_json
+from receiver.cli.status_screen import print_screen
 from receiver.db import one_connection
-from receiver.ops.status import WAITING, read_standing, what_needs_a_person
+from receiver.files.standing import what_needs_a_person as what_receipts_need
+from receiver.ops.activity import SHORT, failures_by_error, rate
+from receiver.ops.status import read_standing, what_needs_a_person
+from receiver.ops.workers import seen_workers
 from receiver.reconcile.schedule import what_is_missing
-from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings, unset_for_api
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from receiver.ops.activity import FailureGroup, Rate
     from receiver.ops.status import Standing
+    from receiver.ops.workers import Workers
+    from receiver.settings import Settings
+
+LENGTHS: Final = (SHORT, timedelta(hours=1))
+"""Over which times the rates are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that the command shows."""
+
+    standing: Standing
+    rates: tuple[Rate, ...]
+    """Over the last minutes and the last hour, as far as something was noted then."""
+    failures: tuple[FailureGroup, ...]
+    workers: Workers | None
+    """``None`` when nobody said where Redis is."""
+    interval: timedelta | None
+    """That of the runs of reconcile; ``None`` if there are none."""
+    attention: tuple[str, ...]
 
 
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show what waits, and up to when each organization's deliveries are proven to be complete.
+    """Show what waits, how fast it goes, what fails, and up to when each organization's deliveries are complete.
 
     Exit code 1 when something needs a person; each such thing is named.
 
     Example: receiver status
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    missing = what_is_missing(settings)
     with one_connection(settings.database_url, application="status") as connection:
-        standing = read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+        seen = look(connection, settings)
+    if as_json:
+        print_json(_as_document(seen))
+    else:
+        print_screen(seen)
+    sys.exit(1 if seen.attention else 0)
+
+
+def look(connection: Connection, settings: Settings) -> Seen:
+    """Return how the service stands."""
+    standing = read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+    missing = what_is_missing(settings)
     # where no runs are wanted, or none can be, it is one thing to tell and not one for each webhook
-    attention = what_needs_a_person(
-        standing, interval=None if missing else timedelta(seconds=settings.reconcile_interval)
-    )
+    interval = None if missing else timedelta(seconds=settings.reconcile_interval)
+    attention = what_needs_a_person(standing, interval=interval)
+    if standing.receipts is not None:
+        attention += what_receipts_need(standing.receipts, missing=unset_for_api(settings))
     if missing and settings.reconcile_interval and standing.webhooks:
         attention.append(f"webhooks are not reconciled: {missing}")
-    if as_json:
-        print_json(_as_document(standing, attention))
-    else:
-        _print(standing, attention)
-    sys.exit(1 if attention else 0)
+    workers = seen_workers(settings.redis_url) if settings.redis_url else None
+    if workers is not None and not workers.reachable:
+        attention.append("Redis (REDIS_URL) cannot be reached: deliveries are taken, but nothing is processed")
+    return Seen(
+        standing,
+        tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
+        tuple(failures_by_error(connection)),
+        workers,
+        interval,
+        tuple(attention),
+    )
 
 
-def _as_document(standing: Standing, attention: list[str]) -> dict[str, object]:
+def _as_document(seen: Seen) -> dict[str, object]:
+    standing = seen.standing
     return {
         **{name: each.number for name, each in standing.deliveries.items()},
         "oldest_waiting_received_at": standing.oldest_waiting,
+        "rates_per_minute": seen.rates,
+        "failures": seen.failures,
         "inactive_webhooks": [
             {
                 "webhook_id": webhook.webhook_id,
@@ -60,58 +107,9 @@ def _as_document(standing: Standing, attention: list[str]) -> dict[str, object]:
             for webhook in standing.inactive
         ],
         "organizations": standing.organizations,
-        "needs_a_person": attention,
+        "replays": standing.replays,
+        "receipts": standing.receipts,
+        "retention": standing.retention,
+        "workers": None if seen.workers is None else asdict(seen.workers),
+        "needs_a_person": seen.attention,
     }
-
-
-def _print(standing: Standing, attention: list[str]) -> None:
-    waiting = ", ".join(f"{standing.deliveries[name].number} {name}" for name in WAITING)
-    oldest = standing.oldest_waiting
-    print_fields(
-        {
-            "waiting": waiting if oldest is None else f"{waiting}; the oldest for {_age(standing.at - oldest)}",
-            **{
-                name: each.number if each.oldest is None else f"{each.number} since {words(each.oldest)}"
-                for name, each in standing.deliveries.items()
-                if name not in WAITING
-            },
-            "webhooks": f"{len(standing.webhooks)}"
-            + (f", {len(standing.inactive)} of them not active" if standing.inactive else ""),
-        }
-    )
-    click.echo()
-    print_rows(
-        [
-            {
-                **asdict(each),
-                "checked_until": _checked(each.checked_until, standing.at),
-                "failed": each.last_error is not None,
-            }
-            for each in standing.organizations
-        ],
-        {
-            "organization_reference_id": "organization",
-            "checked_until": "checked up to",
-            "recovered": "recovered",
-            "unconfirmed": "unconfirmed",
-            "unrecoverable": "unrecoverable",
-            "failed": "last run failed",
-        },
-        empty="no webhook in care; receiver bootstrap registers them",
-    )
-    click.echo()
-    for line in attention:
-        click.echo(line, err=True)
-    click.echo(f"{len(attention)} to look at" if attention else "nothing needs a person")
-
-
-def _checked(until: datetime | None, at: datetime) -> str:
-    return "never" if until is None else f"{words(until)}, {_age(at - until)} ago"
-
-
-def _age(length: timedelta) -> str:
-    """Return a length of time in its two largest units."""
-    seconds = max(0, int(length.total_seconds()))
-    parts = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
-    first = next((place for place, (_, number) in enumerate(parts) if number), len(parts) - 1)
-    return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"

@@ -3,6 +3,7 @@
 - ``health``     ``/healthz`` and ``/readyz``
 - ``status``     how the service stands; ``metrics`` says the same to Prometheus
 - ``counted``    what all processes have counted, for ``metrics``
+- ``workers``    which there are
 - ``activity``   deliveries by hour, rates, failures by their cause; ``rollup`` keeps what they need
 - ``doctor``     is everything as it should be? With ``doctor_findings``, ``doctor_stores``, ``doctor_opencard``
 - ``send_test``  has OpenCard send a test delivery; ``sent_test`` reports it

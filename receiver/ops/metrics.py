@@ -80,6 +80,7 @@ class Exposed(Collector):
         """Return each family of values; the organizations are the EMS's own ids."""
         yield from self._deliveries()
         yield from self._reconcile()
+        yield from self._receipts()
         yield from self._other_work()
         yield from counted_families(self._counts)
 
@@ -127,6 +128,25 @@ class Exposed(Collector):
             unrecoverable.add_metric(labels, each.unrecoverable)
             failed.add_metric(labels, int(each.last_error is not None))
         yield from (checked, recovered, unconfirmed, unrecoverable, failed)
+
+    def _receipts(self) -> Iterable[Metric]:
+        receipts = self._standing.receipts
+        if receipts is None:
+            return
+        for name, words, number in (
+            ("waiting", "Receipts whose files are still to be downloaded.", receipts.waiting),
+            ("failing", "Those of them that failed three times or more.", receipts.failing),
+            ("lost", "Receipts of the last eight days whose URLs expired too early.", receipts.newly_expired),
+            ("refused", "Receipts of the last eight days whose files must not be stored.", receipts.newly_refused),
+        ):
+            yield GaugeMetricFamily(f"receiver_receipts_{name}", words, value=number)
+        expires = GaugeMetricFamily(
+            "receiver_receipts_first_expiry_timestamp_seconds",
+            "When the first receipt that fails is lost; absent if none fails.",
+        )
+        if receipts.first_expires_at is not None:
+            expires.add_metric([], receipts.first_expires_at.timestamp())
+        yield expires
 
     def _other_work(self) -> Iterable[Metric]:
         standing = self._standing

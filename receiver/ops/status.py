@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from receiver.files.standing import ReceiptStanding, read_receipts
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ SET_ASIDE: Final = ("dead", "quarantined")
 STALE_INTERVALS: Final = 3
 """After so many intervals without a run that ended well, a webhook counts as not checked."""
 STALE_AT_LEAST: Final = timedelta(minutes=1)
+BACKLOG_OLD: Final = timedelta(minutes=5)
+"""Deliveries are processed within seconds; one that waits for so long waits for somebody to look."""
 RETENTION_STALE: Final = timedelta(days=2)
 """Retention runs every day; after so long without a run that ended well, somebody has to look."""
 
@@ -125,6 +128,7 @@ class Standing:
     replays: tuple[ReplayStanding, ...] = ()
     """Those that are under way."""
     retention: LastRetentionRun | None = None
+    receipts: ReceiptStanding | None = None
 
     @property
     def oldest_waiting(self) -> datetime | None:
@@ -158,6 +162,7 @@ def read_standing(query: Query) -> Standing:
         tuple(WebhookStanding(**each) for each in query(_WEBHOOKS)),
         tuple(ReplayStanding(**each) for each in query(_REPLAYS)),
         last_retention_run(query),
+        read_receipts(query),
     )
 
 
@@ -171,10 +176,18 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
         )
         if standing.deliveries[status].number
     ]
+    said += _about_backlog(standing)
     said += [f"retention: {words}" for words in _about_retention(standing)]
     for webhook in standing.webhooks:
         said += [f"{_name(webhook)}: {words}" for words in complaints_of(webhook, standing.at, interval)]
     return said
+
+
+def _about_backlog(standing: Standing) -> Iterable[str]:
+    pending = standing.deliveries["pending"]
+    if pending.oldest is not None and pending.oldest < standing.at - BACKLOG_OLD:
+        waiting = _count(pending.number, "pending delivery", "pending deliveries")
+        yield f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
 
 
 def _about_retention(standing: Standing) -> Iterable[str]:

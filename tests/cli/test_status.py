@@ -11,11 +11,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
+from receiver.counter_store import Flusher, connecting
+from receiver.counters import count_request, untold
+from receiver.ops.rollup import roll_up_once
+from tests.deliveries.applications import unreachable_redis
 from tests.factories import card_holder
 from tests.ops.standings import add_run, webhook_id_of
 from tests.test_worker_pool import ACCESS
 
 if TYPE_CHECKING:
+    from receiver.settings import Settings
     from tests.conftest import Acme, Organizations
 
 Run = Callable[..., Result]
@@ -44,6 +49,10 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
     checked_until = datetime.fromisoformat(organization.pop("checked_until"))
     assert timedelta() <= datetime.now(UTC) - waiting_since < timedelta(minutes=1)
     assert timedelta(minutes=1) <= datetime.now(UTC) - checked_until < timedelta(minutes=2)
+    assert document.pop("rates_per_minute") == []
+    assert document.pop("workers") == {"reachable": True, "by_queue": {}}
+    receipts = document.pop("receipts")
+    assert (receipts["waiting"], receipts["failing"]) == (0, 0)
     assert organization == {
         "organization_reference_id": "acme",
         "recovered": 3,
@@ -56,24 +65,36 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "failed": 0,
         "dead": 0,
         "quarantined": 0,
+        "failures": [],
         "inactive_webhooks": [],
+        "replays": [],
+        "retention": None,
         "needs_a_person": [],
     }
 
 
 def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     acme.take("card_holder.created", card_holder())
-    acme.execute("UPDATE receiver.deliveries SET received_at = now() - interval '2 hours 5 minutes'")
+    acme.execute("UPDATE receiver.deliveries SET received_at = now() - interval '2 minutes 5 seconds'")
     add_run(acme.engine, "acme", minutes_ago=3, recovered_in_all=12)
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert lines[0] == "waiting      1 pending, 0 failed; the oldest for 2 h 5 min"
-    assert [line.split() for line in lines[1:4]] == [["dead", "0"], ["quarantined", "0"], ["webhooks", "1"]]
-    assert lines[5].split("  ")[0] == "organization"
-    assert lines[6].startswith("acme ")
-    assert " UTC, 3 min" in lines[6]
-    assert lines[6].split()[-4:] == ["12", "0", "0", "no"]
+    figures = dict(line.split(maxsplit=1) for line in lines[: lines.index("")] if not line.startswith("per minute"))
+    assert figures.pop("waiting").startswith("1 pending, 0 failed; the oldest for 2 min ")
+    assert figures == {
+        "dead": "0",
+        "quarantined": "0",
+        "webhooks": "1",
+        "workers": "0 for deliveries",
+        "receipts": "0 waiting for their files, 0 of them failing",
+        "retention": "never run",
+    }
+    heading, row = lines[lines.index("") + 1 : lines.index("") + 3]
+    assert heading.split("  ")[0] == "organization"
+    assert row.startswith("acme ")
+    assert " UTC, 3 min" in row
+    assert row.split()[-4:] == ["12", "0", "0", "no"]
     assert lines[-1] == "nothing needs a person"
 
 
@@ -171,3 +192,83 @@ def test_it_asks_only_for_the_database(acme: Acme, environment: dict[str, str]) 
     only = dict.fromkeys((*environment, *ACCESS)) | {"DATABASE_URL": environment["DATABASE_URL"]}
     result = CliRunner(env=only).invoke(main, ["status", "--json"])
     assert needs(result)[0].startswith("webhooks are not reconciled: OPENCARD_ACCOUNT_ID")
+
+
+def test_deliveries_that_nobody_processes_need_a_person(acme: Acme, run: Run) -> None:
+    acme.take("card_holder.created", card_holder())
+    acme.execute("UPDATE receiver.deliveries SET received_at = now() - interval '6 minutes'")
+    (said,) = needs(run("--json"))
+    assert said.startswith("1 pending delivery: not processed since ")
+    assert said.endswith(" UTC: is a worker running?")
+
+
+def test_failures_are_shown_by_their_cause_with_an_example(organizations: Organizations, run: Run) -> None:
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    for _ in range(2):
+        acme.tell("card_holder.created", b"{}")
+    globex.tell("card_holder.created", b"{}")
+    acme.tell("card_holder.deleted", card_holder(organization="globex"))
+    (dead, quarantined) = json.loads(run("--json").stdout)["failures"]
+    assert (dead["number"], dead["status"], dead["event"]) == (3, "dead", "card_holder.created")
+    assert (dead["organizations"], dead["number_of_organizations"]) == (["acme", "globex"], 2)
+    assert (quarantined["number"], quarantined["status"]) == (1, "quarantined")
+    example = acme.value("SELECT max(id) FROM receiver.deliveries WHERE status = 'dead'")
+    assert dead["example_id"] == example
+    (row,) = [line for line in run().stdout.splitlines() if line.split()[:2] == ["3", "dead"]]
+    assert "acme and 1 more" in row
+    assert row.endswith(str(example))
+
+
+def test_rates_are_told_once_something_was_noted_before(acme: Acme, run: Run, settings: Settings) -> None:
+    assert "per minute   not known yet" in run().stdout
+    untold.take()
+    roll_up_once(acme.engine)
+    acme.execute("UPDATE receiver.counter_minutes SET at = at - interval '6 minutes'")
+    for _ in range(30):
+        count_request("delivery", 200, "stored")
+    assert Flusher(connecting(settings.database_url)).flush()
+    (rate,) = json.loads(run("--json").stdout)["rates_per_minute"]
+    assert rate["received"] == pytest.approx(5, rel=0.1)
+    assert "5.0 received, 0.0 processed, 0.0 failed (last 6 min)" in run().stdout
+
+
+def test_of_many_organizations_those_that_need_somebody_come_first(organizations: Organizations, run: Run) -> None:
+    for number in range(30):
+        acme = organizations.adopt(f"organization-{number:02}")
+        add_run(acme.engine, f"organization-{number:02}", minutes_ago=1)
+    acme.execute("UPDATE receiver.webhooks SET active = false WHERE organization_reference_id = 'organization-29'")
+    lines = run().stdout.splitlines()
+    shown = [line.split()[0] for line in lines if line.startswith("organization-")]
+    assert shown == ["organization-29", *(f"organization-{number:02}" for number in range(14))]
+    assert "and 15 more, all checked" in lines
+    acme.execute("UPDATE receiver.webhooks SET active = false")
+    result = run()
+    assert "and 15 more, 15 of them to look at" in result.stdout
+    assert result.stderr.splitlines()[-1] == "and 10 more: receiver status --json has them all"
+
+
+def test_replays_and_retention_are_told(acme: Acme, run: Run) -> None:
+    acme.execute(
+        "INSERT INTO receiver.replays (requested_by, reason, filter, selected) VALUES ('jane', 'mended', '{}', 3)"
+    )
+    acme.execute(
+        "INSERT INTO receiver.retention_runs (started_at, ended_at, removed, caught_up)"
+        " SELECT now() - interval '2 hours', now() - interval '2 hours', '{\"processed\": 7}', true"
+    )
+    shown = run().stdout
+    assert " by jane, 3 deliveries, for 0 s\n" in shown
+    assert "retention    7 removed, 2 h ago\n" in shown
+    acme.execute("UPDATE receiver.retention_runs SET started_at = now() - interval '3 days', ended_at = started_at")
+    acme.execute("UPDATE receiver.retention_runs SET ended_at = started_at")
+    assert needs(run("--json"))[0].startswith("retention: no run ended well since ")
+    acme.execute("UPDATE receiver.retention_runs SET error = 'OperationalError: away'")
+    assert needs(run("--json")) == ["retention: the last run failed: OperationalError: away"]
+
+
+def test_without_redis_it_says_so(acme: Acme, run: Run) -> None:
+    del acme  # asked for so that there is something to show
+    result = run(REDIS_URL=unreachable_redis())
+    assert result.exit_code == 1
+    assert "workers      not known: Redis cannot be reached" in result.stdout
+    assert result.stderr.startswith("Redis (REDIS_URL) cannot be reached")
+    assert "workers      not known: REDIS_URL is not set" in run(REDIS_URL=None).stdout

@@ -1,0 +1,168 @@
+"""How ``receiver status`` looks to people: one screen, what needs somebody first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from receiver.cli.output import counted, print_fields, print_rows, words
+from receiver.ops.status import WAITING, complaints_of
+from receiver.queue import QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime, timedelta
+
+    from receiver.cli.status import Seen
+    from receiver.ops.activity import FailureGroup, Rate
+    from receiver.ops.status import Standing
+
+MOST_ORGANIZATIONS: Final = 15
+MOST_FAILURES: Final = 8
+MOST_LINES: Final = 20
+"""How much of each is shown; ``--json`` has all."""
+
+
+def print_screen(seen: Seen) -> None:
+    """Print everything, and what needs a person on standard error."""
+    print_fields(dict(_figures(seen)))
+    if seen.failures:
+        click.echo()
+        _print_failures(seen.failures)
+    click.echo()
+    _print_organizations(seen)
+    click.echo()
+    for line in seen.attention[:MOST_LINES]:
+        click.echo(line, err=True)
+    if len(seen.attention) > MOST_LINES:
+        click.echo(f"and {len(seen.attention) - MOST_LINES} more: receiver status --json has them all", err=True)
+    click.echo(f"{len(seen.attention)} to look at" if seen.attention else "nothing needs a person")
+
+
+def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
+    standing = seen.standing
+    waiting = ", ".join(f"{standing.deliveries[name].number} {name}" for name in WAITING)
+    oldest = standing.oldest_waiting
+    yield "waiting", waiting if oldest is None else f"{waiting}; the oldest for {_age(standing.at - oldest)}"
+    for name, each in standing.deliveries.items():
+        if name not in WAITING:
+            yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
+    yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known yet: the scheduler notes it every minute"
+    inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
+    yield "webhooks", f"{len(standing.webhooks)}{inactive}"
+    yield "workers", _workers(seen)
+    if standing.replays:
+        yield (
+            "replays",
+            "; ".join(
+                f"{each.replay_id} by {each.requested_by}, {counted(each.selected, 'delivery', 'deliveries')}"
+                f", for {_age(standing.at - each.created_at)}"
+                for each in standing.replays
+            ),
+        )
+    if standing.receipts is not None:
+        yield (
+            "receipts",
+            f"{standing.receipts.waiting} waiting for their files, {standing.receipts.failing} of them failing",
+        )
+    yield "retention", _retention(standing)
+
+
+def _rate(each: Rate) -> str:
+    return (
+        f"{each.received:.1f} received, {each.processed:.1f} processed, {each.failed:.1f} failed "
+        f"(last {each.minutes:.0f} min)"
+    )
+
+
+def _workers(seen: Seen) -> str:
+    if seen.workers is None:
+        return "not known: REDIS_URL is not set"
+    if not seen.workers.reachable:
+        return "not known: Redis cannot be reached"
+    others = {queue: number for queue, number in seen.workers.by_queue.items() if queue != QUEUE}
+    beside = "".join(f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items()))
+    return f"{seen.workers.by_queue.get(QUEUE, 0)} for deliveries{beside}"
+
+
+def _retention(standing: Standing) -> str:
+    last = standing.retention
+    if last is None:
+        return "never run"
+    if last.ended_at is None:
+        return f"running for {_age(standing.at - last.started_at)}"
+    removed = sum(last.removed.values())
+    outcome = "failed" if last.error else f"{removed} removed"
+    return f"{outcome}, {_age(standing.at - last.ended_at)} ago"
+
+
+def _print_failures(failures: tuple[FailureGroup, ...]) -> None:
+    print_rows(
+        [{**asdict(group), "whose": _organizations(group)} for group in failures[:MOST_FAILURES]],
+        {
+            "number": "number",
+            "status": "status",
+            "event": "event",
+            "error": "error",
+            "whose": "organizations",
+            "newest": "newest",
+            "example_id": "example",
+        },
+        empty="",
+    )
+    rest = failures[MOST_FAILURES:]
+    if rest:
+        click.echo(f"and {sum(group.number for group in rest)} for {counted(len(rest), 'other reason')}")
+
+
+def _organizations(group: FailureGroup) -> str:
+    more = group.number_of_organizations - 1
+    return group.organizations[0] + (f" and {more} more" if more else "")
+
+
+def _print_organizations(seen: Seen) -> None:
+    standing = seen.standing
+    complained = {
+        webhook.organization_reference_id
+        for webhook in standing.webhooks
+        if any(complaints_of(webhook, standing.at, seen.interval))
+    }
+    those_first = sorted(standing.organizations, key=lambda each: each.organization_reference_id not in complained)
+    print_rows(
+        [
+            {
+                **asdict(each),
+                "checked_until": _checked(each.checked_until, standing.at),
+                "failed": each.last_error is not None,
+            }
+            for each in those_first[:MOST_ORGANIZATIONS]
+        ],
+        {
+            "organization_reference_id": "organization",
+            "checked_until": "checked up to",
+            "recovered": "recovered",
+            "unconfirmed": "unconfirmed",
+            "unrecoverable": "unrecoverable",
+            "failed": "last run failed",
+        },
+        empty="no webhook in care; receiver bootstrap registers them",
+    )
+    rest = those_first[MOST_ORGANIZATIONS:]
+    if rest:
+        bad = sum(each.organization_reference_id in complained for each in rest)
+        checked = "all checked" if seen.interval is not None else "nothing to look at"
+        click.echo(f"and {len(rest)} more, {f'{bad} of them to look at' if bad else checked}")
+
+
+def _checked(until: datetime | None, at: datetime) -> str:
+    return "never" if until is None else f"{words(until)}, {_age(at - until)} ago"
+
+
+def _age(length: timedelta) -> str:
+    """Return a length of time in its two largest units."""
+    seconds = max(0, int(length.total_seconds()))
+    parts = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
+    first = next((place for place, (_, number) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"

@@ -1,0 +1,46 @@
+"""Which workers there are, by what RQ knows of them in Redis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from redis import RedisError
+from rq import Worker
+
+from receiver.queue import SHORT_TIMEOUT, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOST: Final = timedelta(minutes=10)
+"""A worker beats at least every seven minutes; one that has not for so long was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The workers that are alive, on all machines."""
+
+    reachable: bool
+    """Whether Redis is, which knows them."""
+    by_queue: Mapping[str, int] = field(default_factory=dict)
+    """Queue → how many serve it."""
+
+
+def seen_workers(redis_url: str) -> Workers:
+    """Return the workers that have said lately that they are alive."""
+    with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
+        try:
+            workers = Worker.all(connection=redis)
+        except RedisError:
+            return Workers(reachable=False)
+    now = datetime.now(UTC)
+    alive = [worker for worker in workers if worker.last_heartbeat and now - _aware(worker.last_heartbeat) < LOST]
+    return Workers(reachable=True, by_queue=Counter(name for worker in alive for name in worker.queue_names()))
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
