@@ -14,10 +14,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from receiver.counter_store import CONNECT_SECONDS, Flusher
 from receiver.counters import OTHER, count_request
+from receiver.deliveries.committer import Committer
 from receiver.deliveries.directory import WebhookDirectory
-from receiver.deliveries.endpoint import endpoint
+from receiver.deliveries.endpoint import DeliveriesFirst, endpoint
 from receiver.deliveries.receive import Intake
-from receiver.deliveries.store import connection_pool
+from receiver.deliveries.store import connect, connection_pool
 from receiver.deliveries.token_endpoint import token_endpoint
 from receiver.encryption import Encryption
 from receiver.errors import DeliveryRefused
@@ -41,7 +42,7 @@ RETRY_AFTER = 5
 """Seconds after which a sender may try again when its delivery could not be stored."""
 
 ROUTES = {
-    "deliveries.deliver": "delivery",
+    "deliveries.refuse": "delivery",
     "deliveries.answer_challenge": "challenge",
     "tokens.answer_token_request": "token",
 }
@@ -52,16 +53,17 @@ def create_app(settings: Settings) -> Flask:
     """Return the application of one web process. Connects to PostgreSQL and Redis when first needed."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     pool = connection_pool(settings.database_url, size=CONNECTIONS_PER_PROCESS)
+    committer = Committer(partial(connect, settings.database_url))
     wake_up = WakeUp(settings.redis_url)
     intake = Intake(
-        pool=pool,
         webhooks=WebhookDirectory(pool, Encryption(settings.encryption_keys)),
+        committer=committer,
         signature_policy=settings.signature_policy,
         wake_worker=wake_up,
     )
     app = Flask("receiver", static_folder=None)
     app.extensions["receiver"] = intake
-    app.register_blueprint(endpoint(intake, max_body_bytes=settings.max_body_bytes))
+    app.register_blueprint(endpoint(intake))
     app.register_blueprint(token_endpoint(intake.webhooks, retry_after=RETRY_AFTER))
     app.register_blueprint(health(pool, redis_url=settings.redis_url))
     app.register_blueprint(metrics(pool, token=settings.metrics_token))
@@ -73,11 +75,15 @@ def create_app(settings: Settings) -> Flask:
         app.extensions["receiver.console"] = console
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {CONSOLE_PATH: console})  # type: ignore[method-assign]
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    app.wsgi_app = DeliveriesFirst(  # type: ignore[method-assign]
+        app.wsgi_app, intake, max_body_bytes=settings.max_body_bytes
+    )
     pool.open(wait=False)
     flusher = Flusher(partial(pool.connection, timeout=CONNECT_SECONDS))
     flusher.start()
 
     def close() -> None:
+        committer.close()
         wake_up.close()
         if console is not None:
             console.extensions["console.close"]()

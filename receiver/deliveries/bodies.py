@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from flask import request
+from typing import TYPE_CHECKING
+
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import get_content_length
 
 from receiver.errors import BodyCutOff, BodyTooLarge, MalformedRequest
 
+if TYPE_CHECKING:
+    from wsgiref.types import InputStream, WSGIEnvironment
 
-def read_body(*, max_bytes: int) -> bytes:
-    """Return the current request's body as it came.
+
+def read_body(environ: WSGIEnvironment, *, max_bytes: int) -> bytes:
+    """Return the body of the request as it came.
 
     Raises ``BodyTooLarge``, ``BodyCutOff`` when it ended early, and ``MalformedRequest`` for broken chunks.
     """
-    # A longer Content-Length is refused before reading. A chunked body has none: Werkzeug stops reading at the
-    # maximum without a word, so one byte more than the limit is what tells that it is too long.
-    announced = request.content_length
+    announced = get_content_length(environ)
+    if announced is None and not environ.get("wsgi.input_terminated"):
+        return b""  # neither announced nor in chunks: there is none, and the stream would not end
     if announced is not None and announced > max_bytes:
         raise BodyTooLarge(max_bytes)
-    request.max_content_length = max_bytes + 1
-    try:
-        body = request.get_data(cache=False)
-    except ClientDisconnected:
-        raise BodyCutOff from None
-    except ParseException:  # gunicorn reads chunks while we read the body
-        raise MalformedRequest("the chunks of the body cannot be read", reason="broken-chunks") from None
+    # a body in chunks announces nothing: one byte beyond the limit tells that it is too large
+    body = _read(environ["wsgi.input"], max_bytes + 1 if announced is None else announced)
     if len(body) > max_bytes:
         raise BodyTooLarge(max_bytes)
     if announced is not None and len(body) != announced:
         raise BodyCutOff
+    return body
+
+
+def _read(stream: InputStream, size: int) -> bytes:
+    """Return *size* bytes, or fewer when the stream ends before."""
+    try:
+        body = stream.read(size)
+        while len(body) < size and (more := stream.read(size - len(body))):  # some servers hand out what is there
+            body += more
+    except OSError:
+        raise BodyCutOff from None
+    except ParseException:  # gunicorn reads chunks while we read the body
+        raise MalformedRequest("the chunks of the body cannot be read", reason="broken-chunks") from None
     return body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
@@ -13,20 +13,20 @@ from psycopg_pool import PoolTimeout
 from receiver.deliveries.authentication import authenticate
 from receiver.deliveries.challenge import answer_challenge
 from receiver.deliveries.headers import evidence
-from receiver.deliveries.store import Arrived, store
+from receiver.deliveries.store import Arrived
 from receiver.errors import ConfigurationError, MalformedRequest, NotAuthentic, NotJson, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from psycopg_pool import ConnectionPool
     from werkzeug.datastructures import Headers
 
+    from receiver.deliveries.committer import Committer
     from receiver.deliveries.directory import Registered, WebhookDirectory
     from receiver.settings import SignaturePolicy
 
-CANNOT_STORE = (psycopg.Error, PoolTimeout, ConfigurationError)
-"""PostgreSQL is away, or the keys do not fit what is stored in it: the sender shall try again when that is mended."""
+CANNOT_STORE = (psycopg.Error, PoolTimeout, TimeoutError, ConfigurationError)
+"""PostgreSQL is away or slow, or the keys do not fit what is stored in it: the sender shall try again later."""
 
 JUDGEMENTS = 2
 """How often a request is judged before it is answered 503: once more when its webhook changes under it."""
@@ -38,14 +38,14 @@ log = structlog.stdlib.get_logger(__name__)
 class Intake:
     """What receiving needs from the world around it."""
 
-    pool: ConnectionPool[Any]
     webhooks: WebhookDirectory
+    committer: Committer
     signature_policy: SignaturePolicy
     wake_worker: Callable[[], None]
 
 
-def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Callable[[], bytes]) -> int:
-    """Take one delivery and return its id; it is stored and committed by then.
+def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Callable[[], bytes]) -> None:
+    """Take one delivery; when this returns, it is stored and committed.
 
     Raises a ``DeliveryRefused`` that bears the answer's status, and whatever *read_body* raises for a body that is
     too large. The order of the checks lets a stranger learn nothing: unknown and disabled endpoints look alike, and
@@ -57,10 +57,9 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
         for _ in range(JUDGEMENTS):
             webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
             arrived = _well_formed(headers, body, verification, webhook)
-            delivery_id = store(intake.pool, webhook, arrived)
-            if delivery_id is not None:
+            if intake.committer.store(arrived):
                 intake.wake_worker()
-                return delivery_id
+                return
             webhook = intake.webhooks.read(endpoint_key)  # it has changed meanwhile: judge by what it is now
     except CANNOT_STORE as error:
         log.warning("delivery not stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
@@ -110,6 +109,7 @@ def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Regi
     if not event:
         raise MalformedRequest("the header X-Event is missing: it names the event", reason="no-event")
     return Arrived(
+        webhook=webhook,
         event=event,
         version=headers.get("X-Version"),
         body=body,

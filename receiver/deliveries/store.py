@@ -1,4 +1,4 @@
-"""Storing a delivery: one statement, committed before the answer."""
+"""Storing deliveries: any number of them in one statement, committed before any of them is answered."""
 
 from __future__ import annotations
 
@@ -6,32 +6,48 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import psycopg
 from psycopg_pool import ConnectionPool
 from sqlalchemy import make_url
 
 from receiver.db import connect_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from receiver.deliveries.directory import Registered
 
 POOL_TIMEOUT: Final = 5.0
-"""Seconds a request waits for a connection before it is answered 503."""
+"""Seconds a request waits for a connection to read with before it is answered 503."""
 STATEMENT_TIMEOUT: Final = 10
-"""Seconds a statement of a request may take before it is answered 503."""
+"""Seconds a statement of a web process may take."""
 
-# Selecting from webhooks makes the insert a check as well: if the webhook was disabled or changed since it was read,
-# nothing is stored, and the caller judges the request anew. xmin changes with every update of the row.
+# Joining webhooks makes the insert a check as well: of a webhook that was disabled or changed since it was read,
+# nothing is stored, and the caller judges the request anew. xmin changes with every update of the row. It returns the
+# webhooks that were unchanged, which tells what was stored and is less than a row for each delivery.
 _INSERT: Final = """
-INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification)
-SELECT id, %s, %s, %b, %s::jsonb, %s FROM receiver.webhooks WHERE id = %s AND enabled AND xmin::text = %s
-RETURNING id
+WITH unchanged AS MATERIALIZED (
+    SELECT id, xmin::text AS row_version FROM receiver.webhooks WHERE enabled AND id = ANY(%(webhook_id)b)
+), stored AS (
+    INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification)
+    SELECT unchanged.id, event, version, body, headers::jsonb, verification
+    FROM unnest(
+        %(webhook_id)b::bigint[], %(row_version)b::text[], %(event)b::text[], %(version)b::text[], %(body)b::bytea[],
+        %(headers)b::text[], %(verification)b::text[]
+    ) WITH ORDINALITY
+        AS arrived (webhook_id, row_version, event, version, body, headers, verification, position)
+    JOIN unchanged ON unchanged.id = arrived.webhook_id AND unchanged.row_version = arrived.row_version
+    ORDER BY position
+)
+SELECT id, row_version FROM unchanged
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A delivery that is proven and well-formed, ready to be stored."""
+    """A delivery that is proven and well-formed, ready to be stored if its webhook is still what proved it."""
 
+    webhook: Registered
     event: str
     version: str | None
     body: bytes = field(repr=False)
@@ -40,37 +56,56 @@ class Arrived:
 
 
 def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
-    """Return a closed pool of autocommitting connections; a web process opens it after the fork."""
-    arguments = connect_arguments("web")
-    arguments["options"] = f"{arguments['options']} -c statement_timeout={STATEMENT_TIMEOUT}s"
+    """Return a closed pool of autocommitting connections to read with; a web process opens it after the fork."""
     return ConnectionPool(
-        make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False),
+        _libpq(database_url),
         min_size=1,
         max_size=size,
         open=False,
         timeout=POOL_TIMEOUT,
         reconnect_timeout=POOL_TIMEOUT,
-        kwargs={**arguments, "autocommit": True, "prepare_threshold": 1},
-        name="deliveries",
+        kwargs=_arguments(),
+        name="web",
     )
 
 
-def store(pool: ConnectionPool[Any], webhook: Registered, arrived: Arrived) -> int | None:
-    """Store and commit; return the delivery's id, or ``None`` when the webhook is no longer what *webhook* says.
+def connect(database_url: str) -> psycopg.Connection[Any]:
+    """Return a connection to store with. Raises psycopg's errors."""
+    return psycopg.connect(_libpq(database_url), **_arguments())
 
-    Raises psycopg's errors when it could not be stored.
+
+def insert(connection: psycopg.Connection[Any], batch: Sequence[Arrived]) -> list[bool]:
+    """Store *batch* and commit; return of each delivery whether it was stored: its webhook was still as it was read.
+
+    Raises psycopg's errors, and then nothing of it is stored.
     """
-    with pool.connection() as connection:
-        row = connection.execute(
-            _INSERT,
-            (
-                arrived.event,
-                arrived.version,
-                arrived.body,
-                msgspec.json.encode(arrived.headers).decode(),
-                arrived.verification,
-                webhook.id,
-                webhook.row_version,
-            ),
-        ).fetchone()
-    return None if row is None else int(row[0])
+    rows = connection.execute(_INSERT, _columns(batch)).fetchall()
+    unchanged = {(webhook_id, row_version) for webhook_id, row_version in rows}
+    return [(arrived.webhook.id, arrived.webhook.row_version) in unchanged for arrived in batch]
+
+
+def _columns(batch: Sequence[Arrived]) -> dict[str, list[Any]]:
+    return {
+        "webhook_id": [arrived.webhook.id for arrived in batch],
+        "row_version": [arrived.webhook.row_version for arrived in batch],
+        "event": [arrived.event for arrived in batch],
+        "version": [arrived.version for arrived in batch],
+        "body": [arrived.body for arrived in batch],
+        "headers": [msgspec.json.encode(arrived.headers).decode() for arrived in batch],
+        "verification": [arrived.verification for arrived in batch],
+    }
+
+
+def _libpq(database_url: str) -> str:
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _arguments() -> dict[str, Any]:
+    arguments = connect_arguments("web")
+    return {
+        **arguments,
+        "options": f"{arguments['options']} -c statement_timeout={STATEMENT_TIMEOUT}s",
+        "tcp_user_timeout": 1000 * STATEMENT_TIMEOUT,  # in ms: a server that vanished is noticed while it is waited for
+        "autocommit": True,
+        "prepare_threshold": 1,
+    }

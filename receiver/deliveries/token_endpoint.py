@@ -93,7 +93,7 @@ def grant(webhooks: WebhookDirectory, asked: TokenRequest, now: datetime) -> str
 
 def _asked() -> TokenRequest:
     try:
-        body = read_body(max_bytes=MAX_BODY_BYTES)
+        body = read_body(request.environ, max_bytes=MAX_BODY_BYTES)
     except (BodyCutOff, MalformedRequest) as refused:
         raise TokenRequestRefused("invalid_request", str(refused)) from None
     return read_token_request(body, request.headers.get("Content-Type", ""), request.headers.get("Authorization"))

@@ -1,0 +1,167 @@
+"""The committer: it takes all deliveries that wait, stores them at once, and then lets their requests be answered.
+
+A commit costs PostgreSQL and this process much the same for thirty rows as for one. While it is under way the next
+deliveries gather, so batches grow with the load, and a delivery that comes alone waits for nobody.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+import structlog
+
+from receiver.deliveries.store import insert
+from receiver.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from receiver.deliveries.store import Arrived
+
+MOST_WAITING: Final = 100
+"""Deliveries that may wait in one process beside those in the statement; any more are answered 503 at once."""
+MOST_ROWS: Final = 128
+"""Deliveries in one statement."""
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of bodies in one statement, unless a single body is larger."""
+STORE_SECONDS: Final = 10.0
+"""Seconds a request waits for its delivery to be stored before it is answered 503."""
+CLOSE_SECONDS: Final = 5.0
+"""Seconds to store what still waits when the process ends."""
+
+NO_ROWS_FAULT: Final = frozenset({"08", "25", "53", "55", "57", "58"})
+"""Classes of SQLSTATE that say how the server or the connection is: trying the rows one by one would say the same."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    arrived: Arrived
+    stored: Future[bool] = field(default_factory=Future)
+
+
+class Committer:
+    """Stores deliveries over one connection of its own, from a thread of its own, which the first one starts."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection[Any] | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    def store(self, arrived: Arrived) -> bool:
+        """Return once *arrived* is committed; ``False`` when its webhook is no longer what it was read as.
+
+        Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes too long, and psycopg's errors;
+        what failed of one delivery is not told of another.
+        """
+        waiting = _Waiting(arrived)
+        with self._changed:
+            if self._closing or len(self._waiting) >= MOST_WAITING:
+                raise StoreUnavailable
+            self._waiting.append(waiting)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+                self._thread.start()
+        try:
+            return waiting.stored.result(STORE_SECONDS)
+        finally:
+            waiting.stored.cancel()  # nobody waits for it any more: if its turn has not come, it shall not be stored
+
+    def close(self) -> None:
+        """Store what waits, and give the connection back; nothing is taken any more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            wanted = [waiting for waiting in batch if waiting.stored.set_running_or_notify_cancel()]
+            if wanted:
+                self._commit(wanted)
+        self._disconnect()
+
+    def _next(self) -> list[_Waiting]:
+        """Wait for deliveries and return as many as fit into a statement; none when all is done and this is closing."""
+        batch: list[_Waiting] = []
+        size = 0
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            while self._waiting and len(batch) < MOST_ROWS:
+                size += len(self._waiting[0].arrived.body)
+                if batch and size > MOST_BYTES:
+                    break
+                batch.append(self._waiting.popleft())
+        return batch
+
+    def _commit(self, batch: Sequence[_Waiting]) -> Exception | None:
+        """Store *batch* and settle each of it. Returns what is wrong with the server, or the way to it, if anything."""
+        try:
+            stored = insert(self._connected(), [waiting.arrived for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - each of the requests raises it
+            fault = self._is_the_servers(error)
+            if fault or len(batch) == 1:
+                _fail(batch, error)
+            else:
+                log.warning("deliveries stored one by one", number=len(batch), error=type(error).__name__)
+                self._commit_one_by_one(batch)
+            if fault:
+                self._disconnect()  # the next batch finds out whether another connection does better
+                return error
+        else:
+            for waiting, was_stored in zip(batch, stored, strict=True):
+                waiting.stored.set_result(was_stored)
+        return None
+
+    def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
+        """Store each for itself, so that one that cannot be stored keeps no other from it."""
+        for number, waiting in enumerate(batch, 1):
+            error = self._commit([waiting])
+            if error is not None:
+                _fail(batch[number:], error)
+                return
+
+    def _is_the_servers(self, error: Exception) -> bool:
+        if not isinstance(error, psycopg.Error):
+            return False
+        state = error.sqlstate
+        return self._connection is None or self._connection.closed or (state or "")[:2] in NO_ROWS_FAULT
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is not None and _has_ended(self._connection):
+            self._disconnect()
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _has_ended(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has ended an idle connection: it says nothing there unless it says good-bye."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
+    for waiting in batch:
+        waiting.stored.set_exception(error)
