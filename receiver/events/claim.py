@@ -21,6 +21,7 @@ from receiver.events.event import StoredDelivery
 from receiver.events.outcomes import counted_when_committed
 from receiver.events.replayed import replay_alone, settle_replayed
 from receiver.events.settle import Failure, settle_failures
+from receiver.records.upsert import ids_parameter
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -55,7 +56,8 @@ _CLAIM_SUSPECT: Final = text(_CLAIM.format(which="delivery.suspect"))
 # the server's start tells a note that a restart of PostgreSQL left behind from one that a process left behind
 _NOTE: Final = text(
     "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
-    "SELECT :delivery_ids, pg_postmaster_start_time() FROM set_config('synchronous_commit', 'off', true) RETURNING id"
+    "SELECT CAST(:delivery_ids AS bigint[]), pg_postmaster_start_time() "
+    "FROM set_config('synchronous_commit', 'off', true) RETURNING id"
 )
 _DELETE_NOTE: Final = text("DELETE FROM receiver.processing_batches WHERE id = :id")
 _NOTES: Final = text(
@@ -94,7 +96,7 @@ def note_claim(notes: Connection, claimed: list[StoredDelivery]) -> int:
 
     It need not outlive PostgreSQL, so this one statement does not wait for the disk.
     """
-    return int(notes.scalar(_NOTE, {"delivery_ids": [delivery.id for delivery in claimed]}) or 0)
+    return int(notes.scalar(_NOTE, {"delivery_ids": ids_parameter(delivery.id for delivery in claimed)}) or 0)
 
 
 def delete_note(connection: Connection, note_id: int) -> None:

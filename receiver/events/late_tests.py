@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from receiver.events.awaited_tests import CLOCKS, UNCLEAR
 from receiver.events.settle import Rejection, settle_rejections
+from receiver.records.upsert import ids_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ LEFT JOIN receiver.deliveries AS copy ON copy.webhook_id = late.webhook_id AND c
     AND (copy.id = awaited.delivery_id OR (copy.status = 'quarantined' AND copy.error = :unclear))
     AND copy.body = late.body
 WHERE EXISTS (SELECT FROM receiver.awaited_tests WHERE resolved_at > now() - interval '1 day')
-    AND late.id = ANY(:ids) AND late.attempts = 0
+    AND late.id = ANY(CAST(:ids AS bigint[])) AND late.attempts = 0
     AND (copy.id IS NOT NULL OR (
         late.source = 'log' AND awaited.delivery_id IS NULL
         AND late.occurred_at >= awaited.requested_at - CAST(:clocks AS interval)
@@ -51,7 +52,7 @@ GROUP BY late.id
 
 def set_aside_tests(connection: Connection, claimed: Sequence[StoredDelivery]) -> Sequence[StoredDelivery]:
     """Quarantine what of *claimed* may be a test that comes late, and return the others."""
-    asked = {"ids": [delivery.id for delivery in claimed], "unclear": UNCLEAR, "clocks": CLOCKS}
+    asked = {"ids": ids_parameter(delivery.id for delivery in claimed), "unclear": UNCLEAR, "clocks": CLOCKS}
     late = {row.id: SENT_AGAIN if row.sent_again else REFUSED for row in connection.execute(_LATE, asked)}
     if not late:
         return claimed

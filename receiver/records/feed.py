@@ -32,11 +32,11 @@ _APPEND: Final = text(
 WITH appended AS (
     INSERT INTO ems.events ({_COLUMNS}, recorded_at, payload)
     SELECT {", ".join(f"told.{name}" for name in _COLUMNS.split(", "))}, clock_timestamp(),
-        CASE
-            WHEN told.payload IS NOT NULL THEN told.payload
-            WHEN state.payload IS NOT NULL THEN state.payload
-            ELSE convert_from(delivery.body, 'UTF8')::jsonb
-        END
+        coalesce(
+            told.payload,
+            (SELECT payload FROM ems.transaction_states AS state WHERE state.delivery_id = told.delivery_id),
+            convert_from(delivery.body, 'UTF8')::jsonb
+        )
     FROM ROWS FROM (
         json_to_recordset(CAST(:rows AS json)) AS (
             type text, organization_reference_id text, card_holder_reference_id text, transaction_id text,
@@ -44,7 +44,6 @@ WITH appended AS (
         )
     ) WITH ORDINALITY AS told
     JOIN receiver.deliveries AS delivery ON delivery.id = told.delivery_id
-    LEFT JOIN ems.transaction_states AS state ON state.delivery_id = told.delivery_id
     WHERE NOT delivery.left_feed
     ORDER BY told.ordinality
     ON CONFLICT (delivery_id) DO NOTHING

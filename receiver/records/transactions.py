@@ -9,39 +9,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
 
 from receiver.records.models import Transaction, TransactionState
-from receiver.records.upsert import Row, insert_rows, rows_parameter, table_of
+from receiver.records.upsert import Row, rows_parameter, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, Connection, Dialect
 
 RANKS: Final = ("authorized", "deleted", "cleared", "invoiced")
 """From lowest to highest: clearing is the accounting truth, so it revives what was deleted."""
 STATE_TIMES: Final = tuple(f"{state}_at" for state in RANKS)
+_NO_TIMES: Final[Row] = dict.fromkeys(STATE_TIMES)
 _CLEARED: Final = ("cleared_snapshot_at", "cleared_card_issuer_reference")
 
 
-def row_of_snapshot(fields: Row, *, snapshot_at: datetime, delivery_id: int, now: datetime) -> Row:
-    """Return the row of ``ems.transactions`` that this snapshot alone would make; *fields*: its payload columns."""
-    state = fields["state"]
-    row: Row = {
-        **fields,
-        "cleared_snapshot_at": None,
-        "cleared_card_issuer_reference": None,
-        **dict.fromkeys(STATE_TIMES),
+def row_of_snapshot(
+    key: Row, *, state: str, card_issuer_reference: str | None, snapshot_at: datetime, delivery_id: int, now: datetime
+) -> Row:
+    """Return what this snapshot alone would make of ``ems.transactions``, but for the columns that its payload holds.
+
+    *key*: the references of the transaction and of its card holder. A ``document`` in it takes the place of the
+    stored body.
+    """
+    cleared = state == "cleared"
+    return {
+        **key,
+        "state": state,
+        **_NO_TIMES,
+        f"{state}_at": snapshot_at,
+        "cleared_snapshot_at": snapshot_at if cleared else None,
+        "cleared_card_issuer_reference": card_issuer_reference if cleared else None,
         "snapshot_at": snapshot_at,
         "delivery_id": delivery_id,
         "updated_at": now,
     }
-    row[f"{state}_at"] = snapshot_at
-    if state == "cleared":
-        row["cleared_snapshot_at"] = snapshot_at
-        row["cleared_card_issuer_reference"] = fields["card_issuer_reference"]
-    return row
 
 
 def merge(one: Row, other: Row) -> Row:
@@ -66,24 +71,25 @@ def merge_all(rows: Iterable[Row]) -> list[Row]:
     return [merged[key] for key in sorted(merged)]
 
 
-def upsert_transactions(connection: Connection, rows: Sequence[Row]) -> None:
-    """Merge *rows* (one for each transaction, sorted by key) into what is stored."""
-    insert_rows(connection, Transaction, rows, on_conflict=_MERGE)
+def record_snapshots(connection: Connection, rows: Sequence[Row]) -> None:
+    """Merge snapshots into the current rows, and keep each in the history; a replayed one stands there already.
+
+    *rows*: see ``row_of_snapshot``. What the payload holds PostgreSQL reads from the delivery's body, which it
+    has: each is taken apart once, for both tables.
+    """
+    current = merge_all(rows)
+    winners = {row["delivery_id"] for row in current}
+    others = [row for row in rows if row["delivery_id"] not in winners]
+    connection.execute(_RECORD, {"rows": _rows_parameter(current, others)})
 
 
 def replace_transactions(connection: Connection, rows: Sequence[Row]) -> None:
-    """Write *rows* (one for each transaction, locked by the caller) whatever is stored."""
-    insert_rows(connection, Transaction, rows, on_conflict=_REPLACE)
+    """Write what *rows*, the whole history of some transactions, amount to, whatever is stored; the caller locks."""
+    connection.execute(_REPLACE, {"rows": _rows_parameter(merge_all(rows), [])})
 
 
-def insert_states(connection: Connection, rows: Sequence[Row]) -> None:
-    """Keep snapshots in the history; one that is there already (a replay) stays as it is.
-
-    *rows*: the columns of ``ems.transaction_states`` but ``id``. A ``payload`` of ``None`` stands for the body of the
-    delivery, which PostgreSQL has already.
-    """
-    if rows:
-        connection.execute(_INSERT_STATES, {"rows": rows_parameter(rows)})
+def _rows_parameter(current: Sequence[Row], others: Sequence[Row]) -> str:
+    return rows_parameter([*({**row, "current": True} for row in current), *others])
 
 
 def _standing(row: Row) -> tuple[Any, ...]:
@@ -121,26 +127,66 @@ def _merge_clause() -> str:
         else:
             value = f"CASE WHEN {wins} THEN excluded.{name} ELSE stored.{name} END"
         settings.append(f"{name} = {value}")
-    return (
-        f"ON CONFLICT (organization_reference_id, id) DO UPDATE SET {', '.join(settings)} "
-        f"WHERE {wins} OR {cleared_wins} OR {earlier}"
+    return f"{', '.join(settings)} WHERE {wins} OR {cleared_wins} OR {earlier}"
+
+
+_OWN: Final = (
+    "organization_reference_id",
+    "id",
+    "card_holder_reference_id",
+    "state",
+    *STATE_TIMES,
+    *_CLEARED,
+    "snapshot_at",
+    "delivery_id",
+    "updated_at",
+)
+"""Columns that are decided here; all others are read from the payload."""
+_PAYLOAD: Final = tuple(column for column in table_of(Transaction).columns if column.name not in _OWN)
+_COLUMNS: Final = ", ".join((*_OWN, *(column.name for column in _PAYLOAD)))
+_HISTORY: Final = ", ".join(
+    column.name
+    for column in table_of(TransactionState).columns
+    if column.name not in {"id", "transaction_id", "payload", "occurred_at"}
+)
+
+
+def _typed(columns: Iterable[Column[Any]]) -> str:
+    """Return *columns* with their types."""
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return ", ".join(f"{column.name} {column.type.compile(dialect=dialect)}" for column in columns)
+
+
+# OFFSET 0 and MATERIALIZED: a body is parsed once, not anew for every column. A whole number may be written 45.0.
+_TOLD: Final = f"""
+WITH told AS MATERIALIZED (
+    SELECT snapshot.*, field.*, read.payload
+    FROM json_to_recordset(CAST(:rows AS json)) AS snapshot (
+        current boolean, document jsonb, {_typed(table_of(Transaction).columns[name] for name in _OWN)}
     )
-
-
-_MERGE: Final = _merge_clause()
-_REPLACE: Final = "ON CONFLICT (organization_reference_id, id) DO UPDATE SET " + ", ".join(
-    f"{column.name} = excluded.{column.name}" for column in table_of(Transaction).columns if not column.primary_key
+    LEFT JOIN receiver.deliveries AS delivery ON delivery.id = snapshot.delivery_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(snapshot.document, convert_from(delivery.body, 'UTF8')::jsonb) AS payload OFFSET 0
+    ) AS read
+    CROSS JOIN LATERAL jsonb_to_record(read.payload) AS field ({_typed(_PAYLOAD).replace("BIGINT", "NUMERIC")})
 )
-_STATE_COLUMNS: Final = ", ".join(
-    column.name for column in table_of(TransactionState).columns if column.name not in {"id", "payload"}
-)
-_INSERT_STATES: Final = text(
+"""  # noqa: S608 - names come from the models
+_CURRENT: Final = f"""
+INSERT INTO ems.transactions AS stored ({_COLUMNS})
+SELECT {_COLUMNS} FROM told WHERE current ORDER BY organization_reference_id, id
+ON CONFLICT (organization_reference_id, id) DO UPDATE SET
+"""  # noqa: S608 - names come from the models
+_RECORD: Final = text(
     f"""
-INSERT INTO ems.transaction_states ({_STATE_COLUMNS}, payload)
-SELECT {", ".join(f"told.{name}" for name in _STATE_COLUMNS.split(", "))},
-    CASE WHEN told.payload IS NULL THEN convert_from(delivery.body, 'UTF8')::jsonb ELSE told.payload END
-FROM json_populate_recordset(NULL::ems.transaction_states, CAST(:rows AS json)) AS told
-JOIN receiver.deliveries AS delivery ON delivery.id = told.delivery_id
+{_TOLD}, current AS ({_CURRENT} {_merge_clause()})
+INSERT INTO ems.transaction_states ({_HISTORY}, transaction_id, payload, occurred_at)
+SELECT {_HISTORY}, id, payload, snapshot_at FROM told
 ON CONFLICT (delivery_id) DO NOTHING
-"""  # noqa: S608 - names come from the model
+"""  # noqa: S608 - names come from the models
+)
+_REPLACE: Final = text(
+    f"{_TOLD} {_CURRENT} "
+    + ", ".join(
+        f"{column.name} = excluded.{column.name}" for column in table_of(Transaction).columns if not column.primary_key
+    )
 )

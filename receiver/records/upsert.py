@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import TextClause, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Table
 
@@ -33,6 +33,11 @@ def table_of(model: type[Base]) -> Table:
 def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return *rows* as the JSON text that ``json_populate_recordset`` reads."""
     return ENCODER.encode(rows).decode()
+
+
+def ids_parameter(ids: Iterable[int]) -> str:
+    """Return *ids* as the text that ``CAST(… AS bigint[])`` reads: psycopg takes a list apart number by number."""
+    return f"{{{','.join(map(str, ids))}}}"
 
 
 def insert_rows(connection: Connection, model: type[Base], rows: Sequence[Row], *, on_conflict: str) -> int:

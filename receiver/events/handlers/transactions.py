@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from decimal import Decimal
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
@@ -19,14 +17,7 @@ from receiver.events.payloads import (
     TransactionPayload,
 )
 from receiver.events.registry import handles
-from receiver.events.understand import decode
-from receiver.records.transactions import (
-    insert_states,
-    merge_all,
-    replace_transactions,
-    row_of_snapshot,
-    upsert_transactions,
-)
+from receiver.records.transactions import record_snapshots, replace_transactions, row_of_snapshot
 from receiver.records.upsert import rows_parameter
 
 if TYPE_CHECKING:
@@ -37,20 +28,6 @@ if TYPE_CHECKING:
     from receiver.events.event import Event
     from receiver.events.retries import DatedBack
     from receiver.records.upsert import Row
-
-_FIELDS: Final = tuple(
-    name for name in TransactionPayload.__struct_fields__ if name not in {"id", "card_holder", "organization"}
-)
-_HISTORY_FIELDS: Final = (
-    "state",
-    "card_issuer_reference",
-    "original_amount",
-    "original_currency",
-    "accounting_amount",
-    "accounting_currency",
-    "vat_amount",
-    "vat_currency",
-)
 
 _DATE_BACK_STATES: Final = text(
     """
@@ -72,11 +49,10 @@ _LOCK_TRANSACTIONS: Final = text(
     "ORDER BY organization_reference_id, id FOR UPDATE OF transactions"
 )
 _HISTORY: Final = text(
-    "SELECT organization_reference_id, payload::text AS payload, occurred_at, delivery_id "  # noqa: S608 - a constant
+    "SELECT organization_reference_id, state.transaction_id AS id, payload #>> '{card_holder,reference_id}' "  # noqa: S608
+    "AS card_holder_reference_id, state, card_issuer_reference, payload::text AS document, occurred_at, delivery_id "
     f"FROM ems.transaction_states AS state {_OF_KEYS} WHERE state.transaction_id = key.transaction_id"
 )
-_values: Final = attrgetter(*_FIELDS)
-_history_values: Final = attrgetter(*_HISTORY_FIELDS)
 
 
 @handles(
@@ -90,8 +66,7 @@ _history_values: Final = attrgetter(*_HISTORY_FIELDS)
 def apply_snapshots(connection: Connection, events: Sequence[Event]) -> None:
     """Merge the snapshots into the current rows, and keep each in the history."""
     now = datetime.now(UTC)
-    upsert_transactions(connection, merge_all(_current(event, now) for event in events))
-    insert_states(connection, [_history(event) for event in events])
+    record_snapshots(connection, [_row(event, now) for event in events])
 
 
 def date_back(connection: Connection, dated_back: Sequence[DatedBack]) -> None:
@@ -102,42 +77,38 @@ def date_back(connection: Connection, dated_back: Sequence[DatedBack]) -> None:
     keys = rows_parameter([dict(key) for key in connection.execute(_DATE_BACK_STATES, earlier).mappings()])
     connection.execute(_LOCK_TRANSACTIONS, {"keys": keys})
     now = datetime.now(UTC)
-    rows = [
-        _row(
-            msgspec.convert(decode(state["payload"].encode()), TransactionPayload, builtin_types=(Decimal,)),
-            state["organization_reference_id"],
-            state["occurred_at"],
-            state["delivery_id"],
-            now,
-        )
-        for state in connection.execute(_HISTORY, {"keys": keys}).mappings()
-    ]
-    replace_transactions(connection, merge_all(rows))
+    history = connection.execute(_HISTORY, {"keys": keys}).mappings().all()
+    replace_transactions(connection, [_row_of_state(dict(state), now) for state in history])
 
 
-def _current(event: Event, now: datetime) -> Row:
+def _row(event: Event, now: datetime) -> Row:
     payload = cast("TransactionPayload", event.payload)
-    return _row(payload, event.organization_reference_id, event.occurred_at, event.delivery_id, now)
+    return row_of_snapshot(
+        {
+            "organization_reference_id": event.organization_reference_id,
+            "id": payload.id,
+            "card_holder_reference_id": payload.card_holder.reference_id,
+            "document": None if event.document is None else msgspec.Raw(event.document),
+        },
+        state=payload.state,
+        card_issuer_reference=payload.card_issuer_reference,
+        snapshot_at=event.occurred_at,
+        delivery_id=event.delivery_id,
+        now=now,
+    )
 
 
-def _row(payload: TransactionPayload, organization: str, occurred_at: datetime, delivery_id: int, now: datetime) -> Row:
-    fields: Row = {
-        "organization_reference_id": organization,
-        "id": payload.id,
-        "card_holder_reference_id": payload.card_holder.reference_id,
-    }
-    fields.update(zip(_FIELDS, _values(payload), strict=True))
-    return row_of_snapshot(fields, snapshot_at=occurred_at, delivery_id=delivery_id, now=now)
-
-
-def _history(event: Event) -> Row:
-    payload = cast("TransactionPayload", event.payload)
-    row: Row = {
-        "organization_reference_id": event.organization_reference_id,
-        "transaction_id": payload.id,
-        "payload": None if event.document is None else msgspec.Raw(event.document),
-        "occurred_at": event.occurred_at,
-        "delivery_id": event.delivery_id,
-    }
-    row.update(zip(_HISTORY_FIELDS, _history_values(payload), strict=True))
-    return row
+def _row_of_state(state: Row, now: datetime) -> Row:
+    return row_of_snapshot(
+        {
+            "organization_reference_id": state["organization_reference_id"],
+            "id": state["id"],
+            "card_holder_reference_id": state["card_holder_reference_id"],
+            "document": msgspec.Raw(state["document"].encode()),
+        },
+        state=state["state"],
+        card_issuer_reference=state["card_issuer_reference"],
+        snapshot_at=state["occurred_at"],
+        delivery_id=state["delivery_id"],
+        now=now,
+    )
