@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
     "files": "receiver.cli.files:files",
+    "export": "receiver.cli.export:export",
     "keys": "receiver.cli.keys:keys",
     "retention": "receiver.cli.retention:retention",
     "ops": "receiver.cli.ops:ops",

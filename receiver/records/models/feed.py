@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, SmallInteger, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, SmallInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import EMS, Base
@@ -17,6 +17,8 @@ class Event(Base):
 
     __tablename__ = "events"
     __table_args__ = (
+        # rows lie in the order of their times, so a few bytes for each range of pages find a window of them
+        Index("ix_events_recorded_at", "recorded_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
         {
             "schema": EMS,
             "comment": "The change feed: each event once, in the order in which it took effect here. Follow it with "

@@ -1,0 +1,169 @@
+"""``receiver export``: what it writes where, and what it leaves behind when it is ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.exports.cells import cell, line, quoted, unquoted
+from tests.test_queue import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+    from sqlalchemy import Engine
+
+    from tests.conftest import Acme
+
+RECEIVER = Path(sys.executable).with_name("receiver")
+ROWS = 300_000
+MOST_MEGABYTES = 200
+FILL = """
+INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, original_amount,
+    original_currency, accounting_amount, accounting_currency, purchase_merchant, purchase_city, mcc_text,
+    purchase_date, cleared_at, snapshot_at, delivery_id, updated_at)
+SELECT 'acme', 'transaction-' || number, 'cleared', 'employee-17', number + 0.01, 'SEK', number + 0.99, 'EUR',
+    repeat('Merchant ', 10), 'Stockholm', repeat('Groceries ', 5), '2026-02-13', now(), now(), number, now()
+FROM generate_series(1, :rows) AS number
+"""
+PROGRAM = """
+import pathlib, re, sys
+from receiver.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert ended.code == 0, ended.code
+# not ru_maxrss, which a process inherits from the one that started it
+print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1], file=sys.stderr)
+"""
+
+
+def test_parquet_needs_a_file(export: Callable[..., Result]) -> None:
+    told = export("ledger", "--format", "parquet")
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert "give a file with --output" in told.stderr
+
+
+def test_without_the_extra_parquet_says_how_to_get_it(
+    acme: Acme, export: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del acme
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    told = export("ledger", "--format", "parquet", "--output", tmp_path / "export.parquet")
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr == ("Parquet needs a library that is not installed: pip install 'opencard-receiver[parquet]'\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told(acme: Acme, export: Callable[..., Result], tmp_path: Path) -> None:
+    del acme
+    told = export("ledger", "--output", tmp_path / "missing" / "export.csv")
+    assert told.exit_code == 1
+    assert told.stderr == f"receiver: cannot write {tmp_path}/missing/export.csv: No such file or directory\n"
+
+
+def test_a_new_export_takes_the_place_of_the_old_one(
+    filled: Acme, export: Callable[..., Result], tmp_path: Path
+) -> None:
+    del filled
+    path = tmp_path / "export.csv"
+    path.write_text("of yesterday")
+    assert export("ledger", "--output", path).exit_code == 0
+    assert path.read_text().startswith("organization_reference_id,")
+    assert (list(tmp_path.iterdir()), path.stat().st_mode & 0o777) == ([path], 0o666 & ~_umask())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.fixture
+def much(acme: Acme) -> Engine:
+    acme.execute(FILL, rows=ROWS)
+    return acme.engine
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["csv", "jsonl", "parquet"])
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_hundreds_of_thousands_of_rows_are_exported_in_little_memory(
+    much: Engine, environment: dict[str, str], tmp_path: Path, how: str
+) -> None:
+    del much
+    path = tmp_path / "export"
+    said = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "export", "transactions", "--format", how, "--output", str(path)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr.split()
+    assert said[0] == str(ROWS)
+    assert int(said[-1]) / 1024 < MOST_MEGABYTES
+    if how != "parquet":
+        with path.open() as written:
+            assert sum(1 for _ in written) == ROWS + (how == "csv")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_an_export_that_is_ended_leaves_what_was_there(
+    much: Engine, environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    del much
+    path = tmp_path / "export.csv"
+    path.write_text("of yesterday")
+    with subprocess.Popen(
+        [RECEIVER, "export", "transactions", "--output", str(path)],
+        env={**os.environ, **environment},
+        stderr=subprocess.DEVNULL,
+    ) as exporting:
+        assert eventually(lambda: any(half.stat().st_size for half in tmp_path.glob(".*.part")), within=60)
+        exporting.send_signal(number)
+        assert exporting.wait(timeout=60) != 0
+    assert path.read_text() == "of yesterday"
+    if number == signal.SIGINT:
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.long
+def test_a_reader_that_has_seen_enough_ends_the_export_quietly(much: Engine, environment: dict[str, str]) -> None:
+    del much
+    said = subprocess.run(
+        ["/bin/sh", "-c", f"{RECEIVER} export transactions | head -2"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (len(said.stdout.splitlines()), said.stderr) == (2, "")
+
+
+TEXTS = st.text(alphabet=st.sampled_from("'=+-@\t\r\n,\"a ") | st.characters(codec="utf-8"))
+
+
+@given(TEXTS)
+def test_no_text_is_taken_for_a_formula_and_each_can_be_had_back(words: str) -> None:
+    assert not quoted(words).startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert unquoted(quoted(words)) == words
+
+
+@given(st.lists(st.none() | TEXTS.filter(lambda words: "\0" not in words), min_size=2, max_size=5))
+def test_a_line_is_read_back_as_it_was_written(cells: list[str | None]) -> None:
+
+    (read,) = csv.reader(io.StringIO(line(cells), newline=""), strict=True)
+    assert read == [words or "" for words in cells]
+    assert [cell(words) == "" for words in cells] == [words is None for words in cells]
