@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint audit format bench docs lock clean
+.PHONY: help demo run test quick lint audit format bench chaos docs lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(READY) ## let ruff format and mend
 
 bench: $(READY) ## benchmarks, each beside its limit in the same run
 	@$(BIN)/python -m bench
+
+chaos: $(READY) ## kill everything in the middle of a stream, for minutes; LONG=1: for long; SEED=n, SEEDS=n
+	@$(BIN)/python -m bench.chaos --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(if $(LONG),--long)
 
 docs: $(READY) ## write docs/schema.md from the migrated database
 	$(BIN)/python docs/write_schema.py

@@ -24,6 +24,7 @@ from receiver.sandbox.processes import ProcfileProcesses, local_environment, wai
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import tell
 from receiver.sandbox.verdict import differences
+from receiver.sandbox.victims import VICTIMS, Victims
 from receiver.settings import load_settings
 from tests.conftest import DATA_FOLDER
 
@@ -105,19 +106,9 @@ class Machine:
             ]
 
     def kill_and_start(self, victim: str) -> None:
-        match victim:
-            case "postgres":
-                self.postgres.kill()
-                self.postgres.start()
-            case "valkey":
-                self.valkey.kill()
-                self.valkey.start()
-            case "work-horse":
-                for child in psutil.Process(self.processes.pid("worker")).children(recursive=True):
-                    child.kill()  # the pool replaces its workers
-            case process:
-                self.processes.kill(process)
-                self.processes.start(process)
+        victims = Victims(self.postgres, self.valkey, self.processes)
+        victims.kill(victim)
+        victims.start(victim)
 
     def check(self, story: Story, tally: Tally) -> None:
         """Insist that everything told is recorded once."""
@@ -149,12 +140,10 @@ def stream(machine: Machine, seed: int, act: Callable[[Stream], None], purchases
 
 
 def test_killing_each_process_in_the_middle_of_a_stream_loses_and_doubles_nothing(machine: Machine) -> None:
-    victims = ("web", "worker", "valkey", "postgres", "scheduler", "work-horse")
-
     def kill_one_after_the_other(running: Stream) -> None:
-        for number in range(2 * len(victims)):
-            running.wait_for((number + 1) / (2 * len(victims) + 1))
-            machine.kill_and_start(victims[number % len(victims)])
+        for number in range(2 * len(VICTIMS)):
+            running.wait_for((number + 1) / (2 * len(VICTIMS) + 1))
+            machine.kill_and_start(VICTIMS[number % len(VICTIMS)])
 
     stream(machine, seed=21, act=kill_one_after_the_other)
 

@@ -133,7 +133,8 @@ def _current(provider: Provider, ids: Mapping[str, int]) -> Callable[[Registrati
 def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[Attempt], None]:
     def record(attempt: Attempt) -> None:
         number = ids[attempt.organization_reference_id]
-        provider.state.log_attempt(number, attempt.event, attempt.status, attempt.at, attempt.body)
+        at = attempt.at + provider.behaviour.clock_ahead
+        provider.state.log_attempt(number, attempt.event, attempt.status, at, attempt.body)
 
     return record
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +54,8 @@ class Behaviour:
     """The URLs of files prove themselves, and are refused with a token."""
     expired_status: int = 410
     """How a file is answered whose URL has expired."""
+    clock_ahead: timedelta = timedelta()
+    """By how much the times in the delivery log are wrong; negative when the clock is behind."""
     before_page: Callable[[str, int], None] = lambda _path, _page: None
     """Called with path and page number before a page of a list is made: things may change under the reader here."""
 

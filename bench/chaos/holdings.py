@@ -1,0 +1,87 @@
+"""What the processes hold: memory, open files, connections. What is held at the end is held by the start's standard."""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import psutil
+import psycopg
+from redis import Redis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from receiver.sandbox.processes import ProcfileProcesses
+
+MEBIBYTE: Final = 1024 * 1024
+MEMORY: Final = 128 * MEBIBYTE
+"""By how much a process may have grown; caches and the allocator take their part."""
+FILES: Final = 32
+CONNECTIONS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a process of the Procfile holds, its children included."""
+
+    processes: int
+    memory: int
+    """Bytes of the largest process."""
+    files: int
+    """Open files and sockets of the process with the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What all of them hold together."""
+
+    by_process: Mapping[str, Holding]
+    postgres_connections: int
+    valkey_connections: int
+
+
+def take_stock(processes: ProcfileProcesses, *, database_url: str, redis_url: str) -> Holdings:
+    """Return what is held at this moment."""
+    with closing(psycopg.connect(database_url, autocommit=True)) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+    with closing(Redis.from_url(redis_url)) as redis:
+        clients = len(redis.client_list())
+    return Holdings(
+        {name: _holding(processes.pid(name)) for name in ("web", "worker", "scheduler")},
+        postgres_connections=int(row[0]) if row else 0,
+        valkey_connections=clients,
+    )
+
+
+def _holding(pid: int) -> Holding:
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    memory, files = [0], [0]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):  # a work-horse that is done
+            memory.append(process.memory_info().rss)
+            files.append(process.num_fds())
+    return Holding(len(family), max(memory), max(files))
+
+
+def grown(before: Holdings, after: Holdings) -> list[str]:
+    """Return what has grown beyond its bound, a line each."""
+    lines = []
+    for name, then in before.by_process.items():
+        now = after.by_process[name]
+        if now.memory > then.memory + MEMORY:
+            lines.append(f"{name} grew from {then.memory // MEBIBYTE} to {now.memory // MEBIBYTE} MiB")
+        if now.files > then.files + FILES:
+            lines.append(f"{name} had {then.files} files open and has {now.files}")
+        if now.processes > then.processes + 2:  # work-horses come and go
+            lines.append(f"{name} had {then.processes} processes and has {now.processes}")
+    for what, held, holds in (
+        ("PostgreSQL", before.postgres_connections, after.postgres_connections),
+        ("Valkey", before.valkey_connections, after.valkey_connections),
+    ):
+        if holds > held + CONNECTIONS:
+            lines.append(f"{held} connections to {what} became {holds}")
+    return lines

@@ -1,0 +1,49 @@
+"""Who is killed when. Moments are parts of the stream and no times: so the same seed repeats a run on any machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Final
+
+from receiver.sandbox.victims import VICTIMS
+
+MAY_STAY_AWAY: Final = ("worker", "scheduler", "valkey")
+"""Without these the stream goes on, so they may be away until the next one is killed."""
+MOST_WRONG: Final = timedelta(minutes=5)
+"""How wrong OpenCard's clock may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One of them."""
+
+    victim: str
+    at: float
+    """Which part of the stream is settled by then, from 0 to 1."""
+    stays_away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does beside the story's own faults."""
+
+    kills: tuple[Kill, ...]
+    clock_ahead: timedelta
+    """By how much OpenCard's clock is ahead; negative when it is behind."""
+
+
+def plan(seed: int, *, kills: int) -> Plan:
+    """Return what the run of *seed* does: each victim as often as any other, in an order and at moments by chance."""
+    rng = Random(f"kills of {seed}")  # noqa: S311 - a run has to be the same again, not unguessable
+    victims = [VICTIMS[number % len(VICTIMS)] for number in range(kills)]
+    rng.shuffle(victims)
+    moments = sorted(rng.uniform(0.01, 0.99) for _ in victims)
+    return Plan(
+        tuple(
+            Kill(victim, moment, stays_away=victim in MAY_STAY_AWAY and rng.random() < 1 / 2)
+            for victim, moment in zip(victims, moments, strict=True)
+        ),
+        clock_ahead=timedelta(seconds=rng.uniform(-1, 1) * MOST_WRONG.total_seconds()),
+    )

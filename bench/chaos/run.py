@@ -1,0 +1,264 @@
+"""A run, and what was wrong in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import make_url, text
+
+from bench.chaos.follower import Follower
+from bench.chaos.holdings import grown, take_stock
+from bench.chaos.plan import plan
+from receiver.encryption import Encryption
+from receiver.errors import OperationRefused
+from receiver.opencard.auth import Access
+from receiver.queue import connect, wake_worker
+from receiver.reconcile.run import Reconciler
+from receiver.sandbox.demo import wait_until_processed
+from receiver.sandbox.faults import Faults
+from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
+from receiver.sandbox.onboarding import register
+from receiver.sandbox.patience import Patience
+from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
+from receiver.sandbox.provider import SCOPES, Behaviour, Provider, deliver_story, environment, serving
+from receiver.sandbox.story import tell
+from receiver.sandbox.verdict import differences
+from receiver.sandbox.victims import Victims
+from receiver.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from bench.chaos.plan import Kill, Plan
+    from receiver.progress import Progress
+    from receiver.reconcile.run import Outcome
+    from receiver.sandbox.provider import Delivered
+    from receiver.sandbox.story import Story
+    from receiver.settings import Settings
+
+FAULTS: Final = Faults(duplicates=0.10, disorder=0.20, lost_answers=0.05, bursts=0.20, lost=0.05)
+CONNECTIONS: Final = 16
+NEVER: Final = Patience(seconds=None)
+RECONCILE_INTERVAL: Final = 15
+"""Seconds: reconciling is under way most of the time, and so in the middle of being killed."""
+STILL_SECONDS: Final = 300
+"""How long the stream, or processing, may stand still before the run is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What happened."""
+
+    seed: int
+    told: int
+    attempts: int
+    kills: Mapping[str, int]
+    """How often each victim was killed."""
+    clock_ahead: timedelta
+    statuses: Mapping[str, int]
+    recovered: int
+    wrong: Sequence[str]
+    """What is not as it should be, a line each."""
+
+
+class Stream:
+    """A story on its way, in a thread, and how far it has come."""
+
+    def __init__(self, provider: Provider, story: Story, seed: int, progress: Progress) -> None:
+        self._arguments = (provider, story, seed)
+        self._progress = progress
+        self._meant = len(story.told)
+        self._settled = 0
+        self._moved = threading.Condition()
+        self._delivered: Delivered | None = None
+        self._thread = threading.Thread(target=self._run, name="stream")
+        self._thread.start()
+
+    def _run(self) -> None:
+        provider, story, seed = self._arguments
+        self._delivered = asyncio.run(
+            deliver_story(
+                provider,
+                story,
+                faults=FAULTS,
+                seed=seed,
+                connections=CONNECTIONS,
+                give_up_after=NEVER,  # what was never tried would stand in no log
+                on_settled=lambda sending: None if sending.duplicate else self._count(),
+            )
+        )
+
+    def _count(self) -> None:
+        with self._moved:
+            self._settled += 1
+            self._moved.notify_all()
+        self._progress.advance()
+
+    def wait_for(self, part: float) -> None:
+        """Return when that part of the story is settled. Raises ``OperationRefused`` when it stands still."""
+        wanted = int(part * self._meant)
+        with self._moved:
+            before = -1
+            while self._settled < wanted:
+                if self._settled == before or not self._thread.is_alive():
+                    raise OperationRefused(f"the stream stands still at {self._settled} of {self._meant} events")
+                before = self._settled
+                self._moved.wait_for(lambda: self._settled >= wanted, timeout=STILL_SECONDS)
+
+    def finish(self) -> Delivered:
+        """Return what came of it, once it has ended."""
+        self._thread.join()
+        if self._delivered is None:
+            raise OperationRefused("the stream broke off")
+        return self._delivered
+
+
+def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> Result:
+    """Run it. Raises ``OperationRefused`` when something does not start, or comes to no end."""
+    planned = plan(seed, kills=kills)
+    behaviour = Behaviour(per_page=100, clock_ahead=planned.clock_ahead)
+    with ExitStack() as stack:
+        progress.stage("starting")
+        servers = stack.enter_context(local_servers("chaos"))
+        provider = Provider(behaviour=behaviour)
+        api_url = stack.enter_context(serving(provider))
+        for reference in ORGANIZATIONS:
+            provider.state.add_organization(reference)
+        account = environment(api_url, provider.clients.add("chaos", scopes=SCOPES))
+        surroundings = {**servers.environment, **account, "RECONCILE_INTERVAL": str(RECONCILE_INTERVAL)}
+        settings = load_settings(surroundings)
+        processes = stack.enter_context(ProcfileProcesses(surroundings, servers.folder / "logs"))
+        processes.start(*PROCESSES)
+        wait_until_ready(settings.public_url, processes, needed=PROCESSES)
+        register(servers, settings)
+        database_url = (
+            make_url(settings.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+        story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
+
+        before = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
+        follower = Follower(database_url)
+        stack.callback(follower.finish)
+        progress.stage(f"sending, and killing {kills} times")
+        progress.total(len(story.told))
+        stream = Stream(provider, story, seed, progress)
+        _kill(planned, stream, Victims(servers.postgres, servers.valkey, processes))
+        delivered = stream.finish()
+        wait_until_ready(settings.public_url, processes, needed=PROCESSES)
+        progress.stage("processing what is left")
+        _process_all(servers.engine, settings)
+        progress.stage("reconciling")
+        outcomes = _reconcile(servers.engine, settings)
+        _process_all(servers.engine, settings)
+        after = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
+        progress.stage("comparing")
+        with servers.engine.connect() as connection:
+            statuses = _statuses(connection)
+            wrong = [
+                *_of_reconciling(outcomes),
+                *_of_statuses(statuses),
+                *differences(connection, story),
+                *_of_the_feed(connection, follower.finish()),
+                *grown(before, after),
+            ]
+        return Result(
+            seed=seed,
+            told=len(story.told),
+            attempts=delivered.tally.sent,
+            kills=Counter(kill.victim for kill in planned.kills),
+            clock_ahead=planned.clock_ahead,
+            statuses=statuses,
+            recovered=_recovered(servers.engine),
+            wrong=wrong,
+        )
+
+
+def _kill(planned: Plan, stream: Stream, victims: Victims) -> None:
+    """Kill one after the other, and start them again: at once, or when the next one is killed."""
+    away: Kill | None = None
+    for kill in planned.kills:
+        stream.wait_for(kill.at)
+        if away is not None:
+            victims.start(away.victim)
+        victims.kill(kill.victim)
+        away = kill if kill.stays_away else None
+        if away is None:
+            victims.start(kill.victim)
+    stream.wait_for(1)
+    if away is not None:
+        victims.start(away.victim)
+
+
+def _process_all(engine: Engine, settings: Settings) -> None:
+    """Have all that waits processed, what waits for its next attempt as if its time had come."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'failed'"))
+    with closing(connect(settings.redis_url)) as redis:
+        wake_worker(redis)
+    wait_until_processed(engine, seconds=STILL_SECONDS)
+
+
+def _reconcile(engine: Engine, settings: Settings) -> list[Outcome]:
+    """Reconcile every webhook once; one that the scheduler's run is busy with is asked for again."""
+    reconciler = Reconciler(
+        engine,
+        Encryption(settings.encryption_keys),
+        Access.of(settings),
+        grace=timedelta(seconds=settings.reconcile_grace),
+    )
+    deadline = time.monotonic() + STILL_SECONDS
+    done: dict[int, Outcome] = {}
+    while True:
+        for outcome in reconciler.run():
+            if outcome.webhook_id not in done or done[outcome.webhook_id].error is not None:
+                done[outcome.webhook_id] = outcome
+        if all(outcome.error is None for outcome in done.values()) or time.monotonic() > deadline:
+            return list(done.values())
+
+
+def _recovered(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM receiver.deliveries WHERE source = 'log'")) or 0
+
+
+def _statuses(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(text("SELECT status, count(*) FROM receiver.deliveries GROUP BY status ORDER BY status"))
+    return {str(status): int(number) for status, number in rows}
+
+
+def _of_reconciling(outcomes: Sequence[Outcome]) -> list[str]:
+    failed = [f"reconciling {each.organization_reference_id} failed: {each.error}" for each in outcomes if each.error]
+    return failed + [
+        f"{each.organization_reference_id}: {each.unconfirmed} unconfirmed, {each.unrecoverable} unrecoverable"
+        for each in outcomes
+        if each.unconfirmed or each.unrecoverable
+    ]
+
+
+def _of_statuses(statuses: Mapping[str, int]) -> list[str]:
+    return [
+        f"{number} deliveries are {status}"
+        for status, number in statuses.items()
+        if status not in {"processed", "duplicate"}
+    ]
+
+
+def _of_the_feed(connection: Connection, seen: Sequence[int]) -> list[str]:
+    """Return what a reader that followed the feed saw otherwise than it stands there."""
+    written = list(connection.scalars(text("SELECT delivery_id FROM ems.events ORDER BY position")))
+    if list(seen) == written:
+        return []
+    skipped, twice = Counter(written) - Counter(seen), Counter(seen) - Counter(written)
+    return [
+        f"the reader of the feed missed {skipped.total()} of {len(written)} events, saw {twice.total()} too often"
+        + ("" if skipped or twice else ", and saw them in another order")
+    ]

@@ -1,0 +1,67 @@
+"""A short run of what ``make chaos`` does for long, and that its seed decides it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+import stamina
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.chaos.holdings import Holding, Holdings, grown
+from bench.chaos.plan import MOST_WRONG, plan
+from bench.chaos.run import run_chaos
+from receiver.progress import Progress
+from receiver.sandbox import local
+from receiver.sandbox.victims import VICTIMS
+from tests.conftest import DATA_FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = 2 * len(VICTIMS)
+
+
+@pytest.fixture
+def _data_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below .data: pytest closes its own folders to the user that PostgreSQL runs as."""
+    monkeypatch.setattr(local, "DATA", DATA_FOLDER / tmp_path.name)
+    stamina.instrumentation.set_on_retry_hooks(())
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_data_of_its_own")
+def test_killing_everything_in_the_middle_of_a_stream_with_all_faults_on_does_no_harm() -> None:
+    result = run_chaos(seed=31, purchases=200, kills=KILLS, progress=Progress())
+    assert result.wrong == []
+    assert sum(result.kills.values()) == KILLS
+    assert result.recovered
+
+
+@given(seed=st.integers(), kills=st.integers(0, 300))
+def test_a_seed_decides_who_is_killed_when_and_all_are_killed_equally_often(seed: int, kills: int) -> None:
+    planned = plan(seed, kills=kills)
+    assert planned == plan(seed, kills=kills)
+    moments = [kill.at for kill in planned.kills]
+    assert moments == sorted(moments)
+    assert all(0 < moment < 1 for moment in moments)
+    times = Counter(kill.victim for kill in planned.kills)
+    assert max(times.values(), default=0) - min((times[victim] for victim in VICTIMS), default=0) <= 1
+    assert abs(planned.clock_ahead) <= MOST_WRONG
+
+
+def test_what_has_grown_is_named() -> None:
+    mebibyte = 1024 * 1024
+    before = Holdings({"web": Holding(3, 80 * mebibyte, 20)}, postgres_connections=4, valkey_connections=3)
+    assert grown(before, before) == []
+    after = Holdings({"web": Holding(9, 800 * mebibyte, 200)}, postgres_connections=90, valkey_connections=90)
+    assert [re.sub(r"\d+", "N", line) for line in grown(before, after)] == [
+        "web grew from N to N MiB",
+        "web had N files open and has N",
+        "web had N processes and has N",
+        "N connections to PostgreSQL became N",
+        "N connections to Valkey became N",
+    ]
