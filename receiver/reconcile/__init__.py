@@ -5,6 +5,7 @@
 - ``compare``    what is missing, confirmed, unrecoverable: pure
 - ``identity``   when a delivery and an attempt tell of the same, by value
 - ``workspace``  where log and deliveries lie side by side
+- ``clock``      how far OpenCard's clock is ahead, so that what is recovered takes its place among what arrived
 - ``write``      what comes of it, in one transaction
 - ``runs``       the rows that say what was proven
 - ``outcome``    what a run found and did

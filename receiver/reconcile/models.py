@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, LargeBinary, Text, func, text
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, Interval, LargeBinary, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
@@ -49,6 +49,7 @@ class ReconcileRun(Base):
     __tablename__ = "reconcile_runs"
     __table_args__ = (
         Index("ix_reconcile_runs_webhook_id_started_at", "webhook_id", "started_at"),
+        Index("ix_reconcile_runs_clock_seen", "started_at", postgresql_where=text("clock_ahead IS NOT NULL")),
         {"schema": RECEIVER},
     )
 
@@ -72,5 +73,8 @@ class ReconcileRun(Base):
     unrecoverable: Mapped[int] = mapped_column(server_default="0", comment="events open when the run ended")
     recovered_in_all: Mapped[int] = mapped_column(
         BigInteger, server_default="0", comment="by this run and those before it"
+    )
+    clock_ahead: Mapped[timedelta | None] = mapped_column(
+        Interval, comment="how far OpenCard's clock is ahead of PostgreSQL's; null where nothing told"
     )
     error: Mapped[str | None] = mapped_column(Text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
 
@@ -36,7 +36,7 @@ _END: Final = text(
 UPDATE receiver.reconcile_runs AS run
 SET ended_at = clock_timestamp(), log_entries = :log_entries, matched = :matched, recovered = :recovered,
     unconfirmed = :unconfirmed, unrecoverable = :unrecoverable, watermark = :watermark,
-    unconfirmed_before = :unconfirmed_before,
+    unconfirmed_before = :unconfirmed_before, clock_ahead = :clock_ahead,
     recovered_in_all = :recovered + coalesce((
         SELECT before.recovered_in_all FROM receiver.reconcile_runs AS before
         WHERE before.webhook_id = run.webhook_id AND before.ended_at IS NOT NULL AND before.error IS NULL
@@ -57,6 +57,8 @@ class Counts:
     recovered: int
     unconfirmed: int
     unrecoverable: int
+    clock_ahead: timedelta | None
+    """How far OpenCard's clock is ahead of PostgreSQL's; ``None`` if nothing in this run told."""
 
 
 def try_lock(connection: Connection, webhook_id: int) -> bool:
@@ -111,5 +113,6 @@ def end(
             "unrecoverable": counts.unrecoverable,
             "watermark": watermark,
             "unconfirmed_before": unconfirmed_before,
+            "clock_ahead": counts.clock_ahead,
         },
     )

@@ -16,6 +16,7 @@ from receiver.errors import ReceiverError
 from receiver.events.retries import WINDOW
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
+from receiver.reconcile.clock import last_seen_clock, see_clock, tell_in_our_time
 from receiver.reconcile.outcome import Outcome
 from receiver.reconcile.workspace import Workspace
 from receiver.reconcile.write import count_missing, count_unconfirmed, write_outcome
@@ -158,7 +159,11 @@ class Session:
             webhook.id,
             webhook.opencard_webhook_id,
             webhook.organization_reference_id,
-            **asdict(counts),
+            log_entries=counts.log_entries,
+            matched=counts.matched,
+            recovered=counts.recovered,
+            unconfirmed=counts.unconfirmed,
+            unrecoverable=counts.unrecoverable,
             checked_until=checked_until,
         )
 
@@ -190,9 +195,14 @@ class Session:
 
     def _compare(self, connection: Connection, webhook: Registered, workspace: Workspace, begun: _Begun) -> runs.Counts:
         workspace.lay_beside(webhook.id, since=begun.since, slack=SLACK, known_within=WINDOW)
+        seen = see_clock(connection)
+        ahead = last_seen_clock(connection) if seen is None else seen
+        tell_in_our_time(connection, ahead)
         matched = workspace.compare()
         open_since = begun.started_at - OPEN
-        also_matched, unrecoverable = workspace.compare_without_payload(webhook.id, open_since=open_since)
+        also_matched, unrecoverable = workspace.compare_without_payload(
+            webhook.id, open_since=open_since, clock_ahead=ahead
+        )
         after = begun.since
         if after is not None:
             after = min(after, open_since) if begun.proves_all else after + SLACK
@@ -204,6 +214,7 @@ class Session:
                 connection, webhook.id, after=after, before=begun.started_at - self._options.grace
             ),
             unrecoverable=unrecoverable,
+            clock_ahead=seen,
         )
 
     def _connection(self) -> Connection:

@@ -30,7 +30,7 @@ _TABLES: Final = (
         number bigint, likeness bytea, opencard_event_id text, event text, response_status integer,
         attempted_at timestamptz, fingerprint bytea, payload bytea, item bytea
     )""",
-    # each entry once
+    # each entry once; its time is told by our clock in the end, see ``clock``
     """CREATE TEMPORARY TABLE IF NOT EXISTS log_attempts (
         number bigint PRIMARY KEY, identity bytea, event text, taken boolean, attempted_at timestamptz,
         fingerprint bytea
@@ -124,7 +124,7 @@ _WITHOUT_PAYLOAD: Final = text(
 SELECT number, event, attempted_at, taken FROM pg_temp.log_attempts
 WHERE fingerprint IS NULL AND event <> :challenge
 UNION ALL
-SELECT -id, event, attempted_at, coalesce(response_status BETWEEN 200 AND 299, false)
+SELECT -id, event, attempted_at - CAST(:clock_ahead AS interval), coalesce(response_status BETWEEN 200 AND 299, false)
 FROM receiver.delivery_log AS entry
 WHERE webhook_id = :webhook_id AND unrecoverable AND (attempted_at IS NULL OR attempted_at >= :open_since)
     AND NOT EXISTS (SELECT FROM pg_temp.log_attempts AS attempt WHERE attempt.identity = entry.identity)
@@ -228,10 +228,17 @@ class Workspace:
             matched += sum(verdict.matched for verdict in verdicts)
             self._note(verdicts)
 
-    def compare_without_payload(self, webhook_id: int, *, open_since: datetime) -> tuple[int, int]:
+    def compare_without_payload(
+        self, webhook_id: int, *, open_since: datetime, clock_ahead: timedelta
+    ) -> tuple[int, int]:
         """Compare what the log tells no payload of; return how many match, and how many cannot be recovered."""
         by_event: dict[str, list[Attempt]] = {}
-        asked = {"webhook_id": webhook_id, "open_since": open_since, "challenge": CHALLENGE}
+        asked = {
+            "webhook_id": webhook_id,
+            "open_since": open_since,
+            "clock_ahead": clock_ahead,
+            "challenge": CHALLENGE,
+        }
         for number, event, at, taken in self._connection.execute(_WITHOUT_PAYLOAD, asked):
             by_event.setdefault(event_name(event), []).append(Attempt(number, at, taken))
         if not by_event:

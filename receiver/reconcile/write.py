@@ -18,9 +18,11 @@ VERIFICATION: Final = "delivery-log"
 _RECOVER: Final = text(
     """
 INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, occurred_at, confirmed_at)
-SELECT :webhook_id, told.event, told.payload, '{}', :verification, 'log', coalesce(told.attempted_at, :started_at),
+SELECT :webhook_id, told.event, told.payload, '{}', :verification, 'log', coalesce(attempt.attempted_at, :started_at),
     clock_timestamp()
-FROM pg_temp.log_missing AS missing JOIN pg_temp.log_read AS told ON told.number = missing.number
+FROM pg_temp.log_missing AS missing
+JOIN pg_temp.log_attempts AS attempt ON attempt.number = missing.number
+JOIN pg_temp.log_read AS told ON told.number = missing.number
 ORDER BY told.attempted_at NULLS FIRST, told.number
 """
 )
@@ -33,7 +35,8 @@ WHERE confirmed_at IS NULL AND id IN (SELECT id FROM pg_temp.log_confirmed)
 # The log may spell an entry otherwise than when it was read before, with ids for one: what was read now counts.
 _FORGET_OTHER_SPELLINGS: Final = text(
     """
-DELETE FROM receiver.delivery_log AS known USING pg_temp.log_attempts AS told
+DELETE FROM receiver.delivery_log AS known USING pg_temp.log_attempts AS attempt
+JOIN pg_temp.log_read AS told ON told.number = attempt.number
 WHERE known.webhook_id = :webhook_id
     AND known.event = told.event AND known.fingerprint IS NOT DISTINCT FROM told.fingerprint
     AND date_trunc('second', known.attempted_at) IS NOT DISTINCT FROM date_trunc('second', told.attempted_at)
@@ -77,7 +80,7 @@ WHERE webhook_id = :webhook_id AND source = 'push' AND confirmed_at IS NULL AND 
 """
 )
 _MISSING: Final = text("SELECT count(*) FROM pg_temp.log_missing")
-_OLDEST: Final = text("SELECT min(attempted_at) FROM pg_temp.log_attempts")
+_OLDEST: Final = text("SELECT min(attempted_at) FROM pg_temp.log_read")
 
 
 def count_missing(connection: Connection) -> int:

@@ -24,6 +24,7 @@ Around it, a whole receiver on this machine:
 
 - ``embedded``      PostgreSQL and Valkey from wheels
 - ``processes``     the Procfile's processes, started, killed and stopped
+- ``victims``       what of it can be killed and started again
 - ``local``         both together, migrated, with webhooks in care
 - ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``
 - ``verdict``       do the tables hold what OpenCard meant to say?
