@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-CONNECTIONS_PER_PROCESS = 8
-"""Database connections of one web process: requests wait for each other rather than PostgreSQL for all of them."""
+CONNECTIONS_PER_PROCESS = 4
+"""Database connections that a web process reads with, beside the committer's one and the console's."""
 RETRY_AFTER = 5
 """Seconds after which a sender may try again when its delivery could not be stored."""
 

@@ -19,8 +19,8 @@ except ConfigurationError as error:
 
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
-worker_class = "gthread"
-threads = 8
+worker_class = "receiver.gunicorn_worker.Worker"
+threads = 128  # most of them wait, for a commit or for a slow client; docs/operations.md tells why so many
 keepalive = 75
 graceful_timeout = 30
 timeout = 60

@@ -1,0 +1,166 @@
+"""The web process under gunicorn: clients that are slow, and its end, orderly or not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import stamina
+from sqlalchemy import text
+
+from receiver.sandbox.embedded import LOOPBACK, free_port
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from tests.factories import body, card_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.conftest import Acme
+
+EVENT = "card_holder.created"
+SECONDS = 60
+SLOW_CLIENTS = 300
+"""More than the process has threads."""
+
+
+@dataclass
+class Web:
+    """A web process of its own, and a client that knows acme's secrets."""
+
+    processes: ProcfileProcesses
+    port: int
+    acme: Acme
+
+    def deliver(self, reference_id: str) -> int:
+        """Deliver over a connection of its own and return the status. Raises ``OSError`` when there is no answer."""
+        content = body(card_holder(reference_id))
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=SECONDS)
+        with closing(connection):
+            try:
+                connection.request("POST", self.acme.path, content, self.acme.registration.headers(EVENT, content))
+                return connection.getresponse().status
+            except http.client.HTTPException as error:
+                raise ConnectionError from error
+
+    def stored(self) -> set[str]:
+        """Return the reference ids of the card holders whose deliveries are stored."""
+        return {
+            json.loads(row["body"])["card_holder"]["reference_id"]
+            for row in self.acme.rows("SELECT body FROM receiver.deliveries")
+        }
+
+
+@pytest.fixture
+def web(acme: Acme, environment: dict[str, str], tmp_path: Path) -> Iterator[Web]:
+    stamina.instrumentation.set_on_retry_hooks(())
+    port = free_port()
+    given = local_environment(
+        database_url=environment["DATABASE_URL"],
+        redis_url=environment["REDIS_URL"],
+        port=port,
+        encryption_key=environment["ENCRYPTION_KEYS"],
+    )
+    with ProcfileProcesses({**given, "WEB_CONCURRENCY": "1"}, tmp_path) as processes:
+        processes.start("web")
+        wait_until_ready(given["PUBLIC_URL"], processes)
+        yield Web(processes, port, acme)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=SECONDS, wait_max=0.1):
+        with attempt:
+            assert condition()
+
+
+class SlowClients:
+    """Clients that begin a request and then send a byte now and again: after nothing, in the head, and in the body."""
+
+    def __init__(self, web: Web, number: int, stack: ExitStack) -> None:
+        head = f"POST {web.acme.path} HTTP/1.1\r\nHost: receiver\r\n"
+        beginnings = ["", head + "X-Slow: ", head + "Content-Length: 100000\r\n\r\n"]
+        self.sending_a_body = []
+        self._all = []
+        for count in range(number):
+            beginning = beginnings[count % len(beginnings)]
+            client = stack.enter_context(closing(socket.create_connection((LOOPBACK, web.port), timeout=SECONDS)))
+            client.sendall(beginning.encode())
+            self._all.append((client, bool(beginning)))
+            if beginning is beginnings[-1]:
+                self.sending_a_body.append(client)
+        self._ended = threading.Event()
+        thread = threading.Thread(target=self._dribble)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(self._ended.set)
+
+    def _dribble(self) -> None:
+        while not self._ended.wait(0.1):
+            for client, has_begun in self._all:
+                if has_begun:
+                    try:
+                        client.send(b"x")
+                    except OSError:
+                        continue  # it was ended
+
+
+def test_genuine_deliveries_get_through_while_more_slow_clients_dribble_than_there_are_threads(web: Web) -> None:
+    with ExitStack() as stack:
+        slow = SlowClients(web, SLOW_CLIENTS, stack)
+        assert [web.deliver(f"employee-{number}") for number in range(10)] == [200] * 10
+        answer = slow.sending_a_body[0].recv(65536)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"the body ended too early" in answer
+    assert web.stored() == {f"employee-{number}" for number in range(10)}
+
+
+def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_end(web: Web) -> None:
+    names = [f"employee-{number}" for number in range(20)]
+    with ThreadPoolExecutor(len(names) + 1) as threads:
+        with web.acme.engine.begin() as connection:
+            connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+            answers = [threads.submit(web.deliver, name) for name in names]
+            eventually(lambda: _connections(web) >= len(names))
+            ending = threads.submit(web.processes.stop, "web")
+            eventually(lambda: "Handling signal: term" in web.processes.log_of("web").read_text())
+        assert [answer.result() for answer in answers] == [200] * len(names)
+        assert ending.result() == {"web": 0}
+    assert web.stored() == set(names)
+
+
+def test_what_was_answered_200_is_stored_though_the_process_is_killed_in_the_middle(web: Web) -> None:
+    answered = []
+
+    def deliver_until_it_is_gone(sender: int) -> None:
+        number = 0
+        while True:
+            name = f"employee-{sender}-{number}"
+            try:
+                assert web.deliver(name) == 200
+            except OSError:
+                return
+            answered.append(name)
+            number += 1
+
+    with ThreadPoolExecutor(8) as threads:
+        senders = [threads.submit(deliver_until_it_is_gone, sender) for sender in range(8)]
+        eventually(lambda: len(answered) > 100)
+        web.processes.kill("web")
+        for sender in senders:
+            sender.result()
+    assert set(answered) <= web.stored()
+
+
+def _connections(web: Web) -> int:
+    """Return how many connections the process has accepted and not ended."""
+    (worker,) = psutil.Process(web.processes.pid("web")).children()
+    ours = [each for each in worker.net_connections() if each.laddr.port == web.port]
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in ours)
