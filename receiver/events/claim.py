@@ -7,10 +7,14 @@ its deliveries are *suspects* and are worked on one at a time, like those of a b
 abandoned alone has failed, and after ``DEATHS`` times it is dead.
 
 What may be an awaited test delivery is held: nobody claims it until ``awaited_tests`` has resolved what it is.
+
+What waits is a ``Backlog``, claimed from its oldest end. A lane that takes what is fresh first keeps a new purchase
+from waiting behind a hundred thousand old ones.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,18 +28,23 @@ from receiver.events.settle import Failure, settle_failures
 from receiver.records.upsert import ids_parameter
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Engine, Row
 
 log = structlog.stdlib.get_logger(__name__)
 
 DEATHS: Final = 3
 """How often a delivery may end the work on it alone without an outcome before it is left to a person."""
+FRESH: Final = timedelta(seconds=30)
+"""How long after its arrival a delivery counts as fresh: longer than a lane takes to come round."""
+_BEGINNING: Final[dict[str, Any]] = {"due_at": "-infinity", "id": 0}
 
-# The columns are those of StoredDelivery, in its order. The list of awaited tests is read once for the statement; only
-# deliveries of a webhook and event in it are looked at again.
+# The columns are those of StoredDelivery, in its order, and one for Backlog. The list of awaited tests is read once for
+# the statement; only deliveries of a webhook and event in it are looked at again.
 _CLAIM: Final = """
 SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
-    delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts_before_replay
+    delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts_before_replay, delivery.next_attempt_at
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.status IN ('pending', 'failed') AND delivery.next_attempt_at <= now() AND {which}
     AND delivery.id NOT IN (SELECT unnest(delivery_ids) FROM receiver.processing_batches)
@@ -47,12 +56,18 @@ WHERE delivery.status IN ('pending', 'failed') AND delivery.next_attempt_at <= n
             AND delivery.event = ANY(awaited.events)
             AND delivery.received_at >= awaited.requested_at AND delivery.received_at < awaited.expires_at
     ))
-ORDER BY delivery.next_attempt_at, delivery.id
+ORDER BY delivery.next_attempt_at {order}, delivery.id {order}
 LIMIT :limit
 FOR UPDATE OF delivery SKIP LOCKED
 """
-_CLAIM_BATCH: Final = text(_CLAIM.format(which="NOT delivery.suspect"))
-_CLAIM_SUSPECT: Final = text(_CLAIM.format(which="delivery.suspect"))
+_OLD: Final = (
+    "NOT delivery.suspect AND (delivery.next_attempt_at, delivery.id) > (CAST(:due_at AS timestamptz), :id) "
+    "AND delivery.next_attempt_at <= now() - CAST(:fresh AS interval)"
+)
+_CLAIM_OLD: Final = text(_CLAIM.format(which=_OLD, order="ASC"))
+_FRESH: Final = "NOT delivery.suspect AND delivery.next_attempt_at > now() - CAST(:fresh AS interval)"
+_CLAIM_FRESH: Final = text(_CLAIM.format(which=_FRESH, order="DESC"))
+_CLAIM_SUSPECT: Final = text(_CLAIM.format(which="delivery.suspect", order="ASC"))
 # the server's start tells a note that a restart of PostgreSQL left behind from one that a process left behind
 _NOTE: Final = text(
     "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
@@ -81,14 +96,45 @@ _DEATHS: Final = text(
 )
 
 
-def claim_batch(connection: Connection, limit: int) -> list[StoredDelivery]:
-    """Lock and return up to *limit* deliveries whose time has come, in order of arrival; suspects are left out."""
-    return [StoredDelivery(*row) for row in connection.execute(_CLAIM_BATCH, {"limit": limit}).all()]
+class Backlog:
+    """What waits, suspects apart, as one lane claims it: the oldest first, with *fresh_first* the newest before that.
+
+    It remembers how far it has come, so that a claim does not read again what was claimed before: PostgreSQL keeps
+    entries of an index for as long as somebody's old snapshot may look for them. At the end it starts anew.
+    """
+
+    def __init__(self, *, fresh_first: bool = False) -> None:
+        self._fresh = FRESH if fresh_first else timedelta()
+        self._reached = _BEGINNING
+
+    def claim(self, connection: Connection, limit: int) -> list[StoredDelivery]:
+        """Lock and return up to *limit* deliveries whose time has come; empty when there are none."""
+        rows: list[Row[Any]] = []
+        if self._fresh:
+            rows += connection.execute(_CLAIM_FRESH, {"fresh": self._fresh, "limit": limit})
+        if len(rows) < limit:
+            rows += self._claim_old(connection, limit - len(rows))
+        return [_stored(row) for row in rows]
+
+    def _claim_old(self, connection: Connection, limit: int) -> Sequence[Row[Any]]:
+        rows = self._beyond(connection, self._reached, limit)
+        if not rows and self._reached is not _BEGINNING:
+            rows = self._beyond(connection, _BEGINNING, limit)
+        at_the_end = len(rows) < limit
+        self._reached = _BEGINNING if at_the_end else {"due_at": rows[-1].next_attempt_at, "id": rows[-1].id}
+        return rows
+
+    def _beyond(self, connection: Connection, reached: dict[str, Any], limit: int) -> Sequence[Row[Any]]:
+        return connection.execute(_CLAIM_OLD, {**reached, "fresh": self._fresh, "limit": limit}).all()
 
 
 def claim_suspect(connection: Connection) -> list[StoredDelivery]:
     """Lock and return one suspect whose time has come; empty when there is none."""
-    return [StoredDelivery(*row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1}).all()]
+    return [_stored(row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1})]
+
+
+def _stored(row: Row[Any]) -> StoredDelivery:
+    return StoredDelivery(*tuple(row)[:-1])
 
 
 def note_claim(notes: Connection, claimed: list[StoredDelivery]) -> int:

@@ -23,7 +23,7 @@ from receiver.db import engine_for
 from receiver.events.apply import apply
 from receiver.events.awaited_tests import resolve_expired
 from receiver.events.claim import (
-    claim_batch,
+    Backlog,
     claim_suspect,
     delete_note,
     mark_suspects,
@@ -99,7 +99,7 @@ def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, 
     """Process what is due, and return whether nothing is left of it.
 
     A full batch means that there is more: it calls *wake_another*, and starts a second lane in this process, so that
-    Python works on one batch while PostgreSQL works on the other.
+    Python works on one batch while PostgreSQL works on the other. The second takes what is fresh before what is old.
     """
     recover_abandoned(engine)
     resolve_expired(engine)
@@ -111,16 +111,19 @@ def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, 
         def there_is_more() -> None:
             wake_another()
             if not second:
-                second.append(beside.submit(drain_lane, engine, deadline, batch_size, wake_another))
+                fresh_first = Backlog(fresh_first=True)
+                second.append(beside.submit(drain_lane, engine, fresh_first, deadline, batch_size, wake_another))
 
-        nothing_left = drain_lane(engine, deadline, batch_size, there_is_more)
+        nothing_left = drain_lane(engine, Backlog(), deadline, batch_size, there_is_more)
         return all(lane.result() for lane in second) and nothing_left
 
 
-def drain_lane(engine: Engine, deadline: float, batch_size: int, there_is_more: Callable[[], object]) -> bool:
+def drain_lane(
+    engine: Engine, backlog: Backlog, deadline: float, batch_size: int, there_is_more: Callable[[], object]
+) -> bool:
     """Process batch by batch, and after each some suspects alone; return whether nothing is left that is due."""
     while time.monotonic() < deadline and not stop_requested.is_set():
-        together = process_batch(engine, lambda connection: claim_batch(connection, batch_size))
+        together = process_batch(engine, lambda connection: backlog.claim(connection, batch_size))
         alone = process_alone(engine, claim_suspect)
         replayed = 0 if together == batch_size else process_replayed(engine, batch_size)
         if batch_size in {together, replayed}:

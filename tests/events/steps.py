@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
     from tests.conftest import Acme
 
 NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
@@ -32,3 +38,19 @@ def process_in_order(acme: Acme, order: list[int]) -> None:
     for number in order:
         acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE id = :id", id=ids[number - 1])
         acme.process()
+
+
+def plans(connection: Connection, act: Callable[[], object]) -> list[str]:
+    """Return how PostgreSQL carries out each statement of *act*."""
+    told: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        told.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    act()
+    event.remove(connection, "before_cursor_execute", note)
+    return [
+        "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
+        for statement, parameters in told
+    ]

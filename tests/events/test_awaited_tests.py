@@ -21,7 +21,7 @@ from receiver.events.awaited_tests import (
     withdraw,
 )
 from receiver.events.understand import fingerprint
-from tests.events.steps import feed
+from tests.events.steps import feed, plans
 from tests.factories import body, card_holder, sample, snapshot
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def test_what_arrives_after_the_time_is_up_is_not_held_though_nothing_is_resolve
     assert acme.statuses() == ["pending"]
     acme.execute("UPDATE receiver.awaited_tests SET expires_at = now() - interval '1 hour'")
     with acme.engine.connect() as connection:
-        assert len(claim.claim_batch(connection, 10)) == 1
+        assert len(claim.Backlog().claim(connection, 10)) == 1
         connection.rollback()
     acme.process()
     assert acme.statuses() == ["processed"]
@@ -236,11 +236,11 @@ def test_what_is_held_is_neither_lost_nor_taken_for_the_test_when_card_holders_r
     assert acme.statuses() == ["processed", "ignored", "processed"]
 
 
-def test_holding_costs_a_claim_no_sorting_and_no_reading_of_what_was_resolved(acme: Acme) -> None:
+@pytest.mark.parametrize("fresh_first", [False, True])
+def test_holding_costs_a_claim_no_sorting_and_no_reading_of_what_was_resolved(acme: Acme, *, fresh_first: bool) -> None:
     with acme.engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        explained = connection.exec_driver_sql(f"EXPLAIN {claim._CLAIM_BATCH.text.replace(':limit', '500')}").scalars()
-        plan = "\n".join(explained)
+        (*_, plan) = plans(connection, lambda: claim.Backlog(fresh_first=fresh_first).claim(connection, 500))
     assert "ix_deliveries_waiting" in plan
     assert "Sort" not in plan
     assert plan.count("ix_awaited_tests_unresolved") == 2

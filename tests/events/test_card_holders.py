@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
 from receiver.events.card_holder_history import Mention, card_holder_times, newly_events, runs
-from receiver.events.claim import claim_batch
+from receiver.events.claim import Backlog
 from receiver.events.registry import load_handlers
 from receiver.events.retries import new_by_sequence
 from receiver.events.understand import understand
@@ -77,7 +77,7 @@ def test_a_card_holders_history_grows_one_event_at_a_time(acme: Acme, engine: En
     for name in ("card_holder.created", "card_holder.deleted"):
         acme.take(name, card_holder())
     with engine.begin() as one, engine.begin() as other:
-        created, deleted = (understand(delivery, load_handlers()) for delivery in claim_batch(one, 2))
+        created, deleted = (understand(delivery, load_handlers()) for delivery in Backlog().claim(one, 2))
         assert new_by_sequence(one, [created]) == ({created.delivery_id}, [])
         other.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
         with pytest.raises(OperationalError):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.deliveries.models import ABANDONED
-from receiver.events.claim import DEATHS, claim_batch
+from receiver.events.claim import DEATHS, Backlog
 from receiver.events.process import drain
 from receiver.events.retry_schedule import PAUSES, pause_after
 from tests.factories import sample, snapshot
@@ -142,15 +142,15 @@ def test_two_workers_claim_different_deliveries_in_order_of_arrival(acme: Acme, 
         acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}"))
     ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
     with engine.begin() as one, engine.begin() as other:
-        assert [delivery.id for delivery in claim_batch(one, 4)] == ids[:4]
-        assert [delivery.id for delivery in claim_batch(other, 4)] == ids[4:]
+        assert [delivery.id for delivery in Backlog().claim(one, 4)] == ids[:4]
+        assert [delivery.id for delivery in Backlog().claim(other, 4)] == ids[4:]
 
 
 def test_what_a_worker_leaves_without_an_outcome_goes_back_unchanged(acme: Acme, engine: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared"))
     with engine.connect() as connection:
         connection.begin()
-        assert len(claim_batch(connection, 10)) == 1
+        assert len(Backlog().claim(connection, 10)) == 1
         connection.rollback()
     acme.process()
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
@@ -243,7 +243,7 @@ def test_deliveries_that_a_living_worker_holds_are_not_suspects(acme: Acme, engi
     acme.take(CLEARED, snapshot("cleared"))
 
     with engine.begin() as busy:
-        claimed = claim_batch(busy, 10)
+        claimed = Backlog().claim(busy, 10)
         acme.execute(
             "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
             "VALUES (ARRAY[:id], pg_postmaster_start_time())",
