@@ -1,0 +1,133 @@
+"""Follows schema ``ems`` as an EMS would, and prints what changes: a program to learn from, and to start yours with.
+
+    EMS_URL=postgresql://ems_reader:...@host/receiver OWN_URL=postgresql://...  python ems_reader.py ledger
+
+``EMS_URL``: where schema ems is, as a role that ``receiver db grant-reader`` let read. ``OWN_URL``: your own database,
+for what you make of it and how far you are; the same one unless given. Two ways to follow:
+
+``ledger``  re-read each purchase that changed. Needs nothing but the newest state, and may begin at any time.
+``events``  take each event as it is, once, in order. Needs the feed from where you are.
+
+What you do with a batch and your position are committed together: killed at any moment, you go on where you were.
+Needs psycopg 3.2 or newer, and a direct connection: a pooler that pools transactions cannot LISTEN.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Row = dict[str, Any]
+    Connection = psycopg.Connection[Row]
+    Take = Callable[[Connection, Connection, Sequence[Row]], list[Row]]
+
+BATCH = 500
+LOOK_ANYWAY = 60.0
+"""Seconds after which to look though nothing was heard: a lost notification costs a minute, never an event."""
+TABLES = """
+CREATE TABLE IF NOT EXISTS feed_positions (follower text PRIMARY KEY, position bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS taken_events (position bigint PRIMARY KEY, type text, transaction_id text);
+CREATE TABLE IF NOT EXISTS bookings (
+    organization text, transaction_id text, state text, amount numeric, currency text, vat numeric, vat_source text,
+    merchant text, PRIMARY KEY (organization, transaction_id)
+)"""
+LINES = """
+SELECT organization_reference_id, transaction_id, state, accounting_amount, accounting_currency, vat_amount, vat_source,
+    merchant
+FROM ems.ledger"""
+OF_THESE = " WHERE (organization_reference_id, transaction_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
+NEWEST = """
+SELECT greatest((SELECT max(position) FROM ems.events), (SELECT deleted_through FROM ems.feed_horizon), 0) AS newest"""
+BOOK = """
+INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (organization, transaction_id) DO UPDATE SET (state, amount, currency, vat, vat_source, merchant) =
+    (excluded.state, excluded.amount, excluded.currency, excluded.vat, excluded.vat_source, excluded.merchant)
+WHERE bookings.* IS DISTINCT FROM excluded.* RETURNING *"""
+MOVE = "UPDATE feed_positions SET position = %s WHERE follower = %s"
+
+
+def ledger(ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]:
+    """Re-read the purchases that *events* are about, however many events of each, and book what is new."""
+    keys = {
+        (event["organization_reference_id"], event["transaction_id"]) for event in events if event["transaction_id"]
+    }
+    lines = ems.execute(LINES + OF_THESE, [[key[0] for key in keys], [key[1] for key in keys]]).fetchall()
+    return [booked for line in lines for booked in own.execute(BOOK, list(line.values())).fetchall()]
+
+
+def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]:
+    """Take each event as it is; event["payload"] has all that OpenCard told."""
+    taken = "INSERT INTO taken_events VALUES (%(position)s, %(type)s, %(transaction_id)s) RETURNING *"
+    return [row for event in events for row in own.execute(taken, event).fetchall()]
+
+
+def start_over(ems: Connection, own: Connection, position: int) -> None:
+    """Read the whole ledger, for events after *position* are gone; then follow what comes after."""
+    newest = ems.execute(NEWEST).fetchone()  # before the ledger, which is then at least as new
+    for line in ems.cursor().stream(LINES):
+        own.execute(BOOK, list(line.values()))
+    own.execute(MOVE, [newest and newest["newest"], "ledger"])
+    print(f"read the ledger anew: events after position {position} were deleted", file=sys.stderr, flush=True)
+
+
+def take_batch(ems: Connection, own: Connection, take: Take) -> int:
+    """Take what comes next and move the position, in one transaction; return how many events that was."""
+    with own.transaction():
+        at = own.execute(
+            "SELECT position FROM feed_positions WHERE follower = %s FOR UPDATE", [take.__name__]
+        ).fetchone()
+        position = at["position"] if at else 0
+        if ems.execute("SELECT deleted_at FROM ems.feed_horizon WHERE deleted_through > %s", [position]).fetchone():
+            if take is not ledger:
+                raise SystemExit(f"events after position {position} were deleted")
+            start_over(ems, own, position)
+            return 1
+        feed = "SELECT * FROM ems.events WHERE position > %s ORDER BY position LIMIT %s"
+        batch = ems.execute(feed, [position, BATCH]).fetchall()
+        if not batch:
+            return 0
+        changes = take(ems, own, batch)
+        own.execute(MOVE, [batch[-1]["position"], take.__name__])
+    for change in changes:
+        print(*change.values(), flush=True)
+    return len(batch)
+
+
+def follow(ems: Connection, own: Connection, take: Take) -> None:
+    """Follow the feed for ever. Listens before it looks, so that nothing falls in between."""
+    own.execute(TABLES)
+    own.execute("INSERT INTO feed_positions VALUES (%s, 0) ON CONFLICT DO NOTHING", [take.__name__])
+    ems.execute("LISTEN ems_events")
+    while True:
+        while take_batch(ems, own, take):
+            pass
+        for _notice in ems.notifies(timeout=LOOK_ANYWAY, stop_after=1):
+            pass
+
+
+def main() -> None:
+    """Follow, and begin again when a connection is lost."""
+    take: Take = {"ledger": ledger, "events": events}[sys.argv[1] if len(sys.argv) > 1 else "ledger"]
+    urls = [os.environ["EMS_URL"], os.environ.get("OWN_URL", os.environ["EMS_URL"])]
+    while True:
+        try:
+            with (
+                psycopg.connect(urls[0], autocommit=True, row_factory=dict_row) as ems,
+                psycopg.connect(urls[1], autocommit=True, row_factory=dict_row) as own,
+            ):
+                follow(ems, own, take)
+        except psycopg.OperationalError as error:
+            print(f"PostgreSQL is away ({' '.join(str(error).split())}); trying again", file=sys.stderr, flush=True)
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

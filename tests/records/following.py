@@ -1,0 +1,67 @@
+"""The example reader, run as the real process that it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.records.roles import PASSWORD, libpq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL
+
+PROGRAM = Path(__file__).parent.parent.parent / "examples" / "ems_reader.py"
+
+
+class Follower:
+    """A running ``ems_reader.py``."""
+
+    def __init__(self, ems: URL, own: URL, way: str) -> None:
+        self._command = [sys.executable, "-W", "error", str(PROGRAM), way]
+        self._environment = {**os.environ, "EMS_URL": libpq(ems), "OWN_URL": libpq(own)}
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def line(self) -> str:
+        """Return the next line that it prints; waits for it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def complaint(self) -> str:
+        """Return the next line of its standard error; waits for it."""
+        assert self.process.stderr is not None
+        return self.process.stderr.readline().rstrip("\n")
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.process.kill()
+        self.process.communicate()
+
+    def start_again(self) -> None:
+        self.kill()
+        self.process = self._start()
+
+
+@contextmanager
+def following(ems: URL, own: URL, way: str = "ledger") -> Iterator[Follower]:
+    """Run ``ems_reader.py`` against *ems* and keep its tables in *own*; it ends with the block."""
+    follower = Follower(ems, own, way)
+    try:
+        yield follower
+    finally:
+        follower.kill()
+
+
+def as_reader(url: URL, role: str) -> URL:
+    """Return *url* for a role of the tests."""
+    return url.set(username=role, password=PASSWORD)

@@ -1,0 +1,105 @@
+"""``examples/ems_reader.py`` follows the tables as an EMS would, as a process of its own with a reader's rights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import URL, make_url
+
+from tests.factories import enrichment, snapshot
+from tests.records.following import as_reader, following
+from tests.records.roles import libpq, new_role
+from tests.records.test_readers import db
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import Acme
+
+
+@pytest.fixture
+def ems(acme: Acme) -> Iterator[URL]:
+    """Where schema ems is, as a reader."""
+    url = acme.engine.url
+    with new_role(url) as role:
+        assert db(url, "grant-reader", role).exit_code == 0
+        yield as_reader(url, role)
+
+
+@pytest.fixture
+def own(new_database: Callable[[], str]) -> URL:
+    """The EMS's own database."""
+    return make_url(new_database())
+
+
+def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(libpq(url)) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def clear(acme: Acme, *transactions: str) -> None:
+    for transaction in transactions:
+        acme.take("card.transaction.cleared", snapshot("cleared", transaction=transaction))
+    acme.process()
+
+
+def test_each_change_of_the_ledger_is_told_when_it_happens(acme: Acme, ems: URL, own: URL) -> None:
+    clear(acme, "before-it-began")
+    with following(ems, own) as follower:
+        assert follower.line() == "acme before-it-began cleared 1249.06 SEK 21.88 network Café Müller"
+        clear(acme, "transaction-1")
+        assert follower.line() == "acme transaction-1 cleared 1249.06 SEK 21.88 network Café Müller"
+        acme.tell("card.transaction.authorized", snapshot("authorized", transaction="pending"))
+        acme.tell("transaction.true.vat", enrichment("transaction.true.vat"))
+        assert follower.line() == "acme transaction-1 cleared 1249.06 SEK 15.57 merchant Café Müller"
+        acme.tell("card.transaction.invoiced", snapshot("invoiced"))
+        assert follower.line() == "acme transaction-1 invoiced 1249.06 SEK 15.57 merchant Café Müller"
+    assert rows(own, "SELECT position FROM feed_positions") == rows(
+        acme.engine.url, "SELECT max(position) FROM ems.events"
+    )
+
+
+def test_each_event_is_taken_once_in_order_though_it_is_killed_again_and_again(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own, "events") as follower:
+        for number in range(4):
+            clear(acme, *(f"transaction-{number}-{each}" for each in range(5)))
+            follower.line()
+            follower.start_again()
+        clear(acme, "the-last")
+        while "the-last" not in follower.line():
+            pass
+    taken = rows(own, "SELECT position, transaction_id FROM taken_events ORDER BY position")
+    assert taken == rows(acme.engine.url, "SELECT position, transaction_id FROM ems.events ORDER BY position")
+
+
+def test_it_connects_again_when_its_connection_is_cut(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own) as follower:
+        clear(acme, "one")
+        assert " one " in follower.line()
+        acme.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role", role=ems.username)
+        assert "PostgreSQL is away" in follower.complaint()
+        clear(acme, "two")
+        assert " two " in follower.line()
+
+
+def test_who_is_behind_what_was_deleted_reads_the_ledger_anew(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own) as follower:
+        clear(acme, "one")
+        follower.line()
+    clear(acme, "two")
+    acme.execute("DELETE FROM ems.events")
+    with following(ems, own) as follower:
+        assert "read the ledger anew" in follower.complaint()
+        clear(acme, "three")
+        assert " three " in follower.line()
+    assert rows(own, "SELECT transaction_id FROM bookings ORDER BY 1") == [("one",), ("three",), ("two",)]
+
+
+def test_who_needs_each_event_stops_when_some_were_deleted(acme: Acme, ems: URL, own: URL) -> None:
+    clear(acme, "one")
+    acme.execute("DELETE FROM ems.events")
+    with following(ems, own, "events") as follower:
+        assert follower.complaint() == "events after position 0 were deleted"
+        assert follower.process.wait() == 1

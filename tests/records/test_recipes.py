@@ -1,0 +1,55 @@
+"""The recipes that the EMS's developers read: each runs as a reader, and answers what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.factories import enrichment, snapshot
+from tests.records.roles import new_role, read
+from tests.records.test_readers import db
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Acme, Organizations
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "reading.md").read_text()
+RECIPES = re.findall(r"```sql\n(.*?)```", PAGE, flags=re.DOTALL)
+EMPTY = {"feed_horizon"}
+"""What has no row as long as nothing was deleted."""
+
+
+@pytest.fixture
+def nordlys(organizations: Organizations) -> Acme:
+    """The organization of the recipes: a purchase with all there is, one told twice, and one that is open for long."""
+    nordlys = organizations.adopt("nordlys-as")
+    owner = {"organization": {"reference_id": "nordlys-as"}}
+    for transaction in ("transaction-1", "transaction-2"):
+        nordlys.take("card.transaction.cleared", snapshot("cleared", transaction=transaction) | owner)
+    nordlys.take("card.transaction.authorized", snapshot("authorized", transaction="open") | owner)
+    for event in ("receipt.fetched", "transaction.true.vat"):
+        nordlys.take(event, enrichment(event) | owner)
+    nordlys.process()
+    nordlys.execute("UPDATE ems.transactions SET authorized_at = now() - interval '11 days' WHERE id = 'open'")
+    return nordlys
+
+
+@pytest.fixture
+def reader(nordlys: Acme) -> Iterator[str]:
+    with new_role(nordlys.engine.url) as role:
+        assert db(nordlys.engine.url, "grant-reader", role).exit_code == 0
+        yield role
+
+
+def test_there_are_recipes() -> None:
+    assert len(RECIPES) > 8
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))
+def test_a_recipe_runs_as_a_reader_and_finds_something(nordlys: Acme, reader: str, recipe: str) -> None:
+    found = read(nordlys.engine.url, reader, recipe)
+    assert bool(found) is not any(name in recipe for name in EMPTY)
