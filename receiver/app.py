@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,7 @@ from receiver.deliveries.receive import Intake
 from receiver.deliveries.store import connect, connection_pool
 from receiver.deliveries.token_endpoint import token_endpoint
 from receiver.encryption import Encryption
+from receiver.error_reports import start_reporting
 from receiver.errors import DeliveryRefused
 from receiver.logs import configure_logs
 from receiver.ops.console.application import PATH as CONSOLE_PATH
@@ -28,6 +30,7 @@ from receiver.ops.console.application import console_application
 from receiver.ops.health import health
 from receiver.ops.metrics import metrics
 from receiver.queue import WakeUp
+from receiver.request_ids import RequestIds
 
 if TYPE_CHECKING:
     from flask import Response
@@ -52,6 +55,7 @@ ROUTES = {
 def create_app(settings: Settings) -> Flask:
     """Return the application of one web process. Connects to PostgreSQL and Redis when first needed."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
+    start_reporting(settings.sentry_dsn, process="web")
     pool = connection_pool(settings.database_url, size=CONNECTIONS_PER_PROCESS)
     committer = Committer(partial(connect, settings.database_url))
     wake_up = WakeUp(settings.redis_url)
@@ -78,6 +82,7 @@ def create_app(settings: Settings) -> Flask:
     app.wsgi_app = DeliveriesFirst(  # type: ignore[method-assign]
         app.wsgi_app, intake, max_body_bytes=settings.max_body_bytes
     )
+    app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
     pool.open(wait=False)
     flusher = Flusher(partial(pool.connection, timeout=CONNECT_SECONDS))
     flusher.start()
@@ -97,6 +102,8 @@ def create_app(settings: Settings) -> Flask:
 
 def _refuse(refused: DeliveryRefused) -> tuple[Response, int, dict[str, str]]:
     _count(refused.status, refused.reason)
+    if refused.status != HTTPStatus.UNAUTHORIZED:  # which was told where it was found
+        log.debug("request refused", status=int(refused.status), reason=refused.reason)
     headers = {"Retry-After": str(RETRY_AFTER)} if refused.retryable else {}
     return jsonify(error=str(refused)), refused.status, headers
 

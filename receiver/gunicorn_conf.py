@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import sys
 
+from gunicorn import glogging  # type: ignore[import-untyped]
+
 from receiver.errors import ConfigurationError
+from receiver.logs import configure_logs
 from receiver.settings import load_settings
 
 try:
@@ -17,6 +20,19 @@ except ConfigurationError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)
 
+
+class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Sends what gunicorn itself says the way of all other lines."""
+
+    def setup(self, cfg: object) -> None:
+        """Take away the handlers of its own."""
+        super().setup(cfg)
+        configure_logs(level=_settings.log_level, log_format=_settings.log_format)
+        self.error_log.handlers = []
+        self.error_log.propagate = True
+
+
+logger_class = Logger
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "receiver.gunicorn_worker.Worker"

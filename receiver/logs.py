@@ -8,6 +8,8 @@ from typing import TextIO
 
 import structlog
 
+from receiver.error_reports import report_errors
+from receiver.request_ids import add_request_id
 from receiver.settings import LogFormat
 
 QUIET_LOGGERS = {
@@ -38,22 +40,26 @@ class StandardError(logging.StreamHandler[TextIO]):
 
 def configure_logs(*, level: str, log_format: LogFormat) -> None:
     """Send every log line of this process, the libraries' too, through one renderer to standard error."""
-    shared: list[structlog.typing.Processor] = [
+    named: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    told: list[structlog.typing.Processor] = []
     renderer: structlog.typing.Processor
     if log_format is LogFormat.JSON:
-        shared.append(structlog.processors.format_exc_info)
+        told.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=True)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *named,
+            report_errors,
+            *told,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -63,7 +69,7 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
     handler = StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*named, *told],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )

@@ -12,6 +12,7 @@ from rq import Queue
 from rq.cron import CronScheduler
 from rq.exceptions import StopRequested
 
+from receiver.error_reports import start_reporting
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.logs import configure_logs
@@ -74,6 +75,7 @@ class Scheduler(CronScheduler):
 def run_scheduler(settings: Settings) -> None:
     """Enqueue what is due until SIGTERM or SIGINT; waits while Redis is away."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
+    start_reporting(settings.sentry_dsn, process="scheduler")
     redis = connect(settings.redis_url)
     log.info("scheduler started")
     missing = what_is_missing(settings)

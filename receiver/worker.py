@@ -20,6 +20,7 @@ from rq.worker_pool import WorkerPool
 
 from receiver.counter_store import flushing
 from receiver.counters import untold
+from receiver.error_reports import flush_reports, report, start_reporting
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
@@ -50,6 +51,7 @@ WORKER_REDIS_TIMEOUT: Final = 450.0
 def run_worker_pool(settings: Settings, *, processes: int) -> None:
     """Run *processes* workers until SIGTERM or SIGINT, and one more for each other queue; one that dies is replaced."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
+    start_reporting(settings.sentry_dsn, process="worker")
     load_handlers()
     redis = connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT)
     reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
@@ -105,8 +107,16 @@ class DeliveryWorker(Worker):
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Bring what the job counts to PostgreSQL: the work-horse ends with it, and the next one counts on for it."""
         untold.take()  # what was counted before the fork is not this process's
-        with flushing(load_settings(os.environ).database_url, process=self._counted_as):
-            return super().perform_job(job, queue, execution)
+        try:
+            with flushing(load_settings(os.environ).database_url, process=self._counted_as):
+                return super().perform_job(job, queue, execution)
+        finally:
+            flush_reports()
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401 - RQ's signature
+        """Report what a job did not handle itself."""
+        report(exc_info[1])
+        super().handle_exception(job, *exc_info)
 
     def handle_warm_shutdown_request(self) -> None:
         """Ask the work-horse, too, to finish: it gives back what it has not begun."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,12 @@ from receiver.deliveries.authentication import Credentials
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat, Settings
 from tests.deliveries.applications import receiver_with, unreachable_database, unreachable_redis
+from tests.factories import card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Organizations
+    from tests.conftest import Acme, Organizations
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +151,50 @@ def test_the_operator_learns_what_the_caller_does_not(
     said = capsys.readouterr().err
     assert "ENCRYPTION_KEYS" in said
     assert "jane-doe" not in said
+
+
+def test_every_line_of_a_request_bears_the_id_that_the_proxy_gave_it(acme: Acme, log: Log) -> None:
+    log.start()
+    acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4711-abc"})
+    acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4712-abc", "X-Data-Signature": "f" * 64})
+    said = log.lines()
+    stored = [line for line in said if line["event"] == "delivery stored"]
+    assert [line["request_id"] for line in stored] == ["edge-4711-abc"]
+    assert acme.value("SELECT headers ->> 'X-Request-Id' FROM receiver.deliveries") == "edge-4711-abc"
+    assert {line["request_id"] for line in said if "refused" in line["event"]} == {"edge-4712-abc"}
+
+
+@pytest.mark.parametrize(
+    "given", [None, "short", "with blanks in it", 'with"quotes"in-it', "x" * 200, "n\u00e4chste-anfrage"]
+)
+def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: Log, given: str | None) -> None:
+    log.start()
+    headers: dict[str, str | None] = {"X-Data-Signature": "f" * 64, "X-Request-ID": given}
+    for _ in range(2):
+        acme.deliver("card_holder.created", b"{}", headers=headers)
+    ids = [line["request_id"] for line in log.lines() if line["event"] == "delivery refused"]
+    assert len(set(ids)) == 2
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+
+
+def test_a_delivery_that_is_set_aside_is_named_in_the_log(acme: Acme, log: Log) -> None:
+    acme.take("card_holder.created", card_holder("jane-doe", organization="globex"))
+    acme.take("card_holder.created", b'{"card_holder": {"reference_id": 5}}')
+    acme.take("an.event.of.tomorrow", card_holder("jane-doe"))
+    log.start(level="INFO")
+    acme.process()
+    said = log.lines()
+    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    aside = sorted(
+        (line["delivery_id"], line["status"], line["event_name"], line["level"])
+        for line in said
+        if line["event"] == "delivery set aside"
+    )
+    assert aside == [
+        (ids[0], "quarantined", "card_holder.created", "warning"),
+        (ids[1], "dead", "card_holder.created", "warning"),
+        (ids[2], "ignored", "other", "info"),
+    ]
+    (batch,) = [line for line in said if line["event"] == "batch processed"]
+    assert (batch["first_delivery_id"], batch["last_delivery_id"]) == (ids[0], ids[2])
+    assert "jane-doe" not in json.dumps(said)

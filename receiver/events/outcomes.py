@@ -18,6 +18,11 @@ Outcome: TypeAlias = tuple[str, str]
 _noted: Final[ContextVar[list[Outcome] | None]] = ContextVar("outcomes", default=None)
 
 
+def name_of(event: str) -> str:
+    """Return an event's name in the catalogue, for counters and logs; what a sender makes up is ``other``."""
+    return canonical_name(event) or OTHER
+
+
 @contextmanager
 def counted_when_committed() -> Iterator[None]:
     """Count what is noted in this block when it ends without an error; forget it otherwise.
@@ -47,4 +52,4 @@ def note_outcomes(outcomes: Iterable[Outcome]) -> None:
 
 def _count(outcomes: Iterable[Outcome]) -> None:
     for event, status in outcomes:
-        ATTEMPTS.labels(canonical_name(event) or OTHER, status).inc()
+        ATTEMPTS.labels(name_of(event), status).inc()

@@ -178,7 +178,8 @@ def process_batch(engine: Engine, claim: Claim, note_outcome: NoteOutcome | None
         delete_note(connection, note)
     BATCH_SECONDS.observe(time.perf_counter() - began)
     BATCH_DELIVERIES.observe(len(claimed))
-    log.info("batch processed", deliveries=len(claimed))
+    ids = [delivery.id for delivery in claimed]
+    log.info("batch processed", deliveries=len(ids), first_delivery_id=min(ids), last_delivery_id=max(ids))
     return len(claimed)
 
 

@@ -6,9 +6,10 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from sqlalchemy import text
 
-from receiver.events.outcomes import note_outcomes
+from receiver.events.outcomes import name_of, note_outcomes
 from receiver.events.retry_schedule import pause_after
 from receiver.records.upsert import Row, rows_parameter
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.events.event import Event, StoredDelivery
+
+log = structlog.stdlib.get_logger(__name__)
 
 _SETTLE: Final = text(
     """
@@ -112,6 +115,14 @@ def settle_rejections(connection: Connection, rejections: Sequence[Rejection]) -
     connection.execute(_SETTLE, {"rows": rows_parameter(rows)})
     connection.execute(_ATTEMPTS, {"rows": rows_parameter(rows)})
     note_outcomes((rejection.delivery.event, rejection.status) for rejection in rejections)
+    for each in rejections:
+        say = log.info if each.status == "ignored" else log.warning
+        say(
+            "delivery set aside",
+            delivery_id=each.delivery.id,
+            status=each.status,
+            event_name=name_of(each.delivery.event),
+        )
 
 
 def settle_failures(connection: Connection, failures: Sequence[Failure]) -> None:
