@@ -1,6 +1,6 @@
 """Benchmarks on embedded servers, each beside its limit or its alternative in the same run: ``python -m bench``.
 
-``bench.intake``     from the POST to the 200, beside pgbench and beside the plain way of doing it
+``bench.intake``     from the POST to the 200, beside pgbench, beside the plain way of doing it, and step by step
 ``bench.drain``      from stored to applied, beside one SQL statement and beside one RQ job for each delivery
 ``bench.latency``    from the POST to the row that the EMS can read, at low load
 ``bench.reconcile``  entries of the delivery log compared, beside bare fetching and parsing of the same pages

@@ -50,6 +50,6 @@ limit_request_field_size = 8190
 
 def worker_exit(_server: object, worker: object) -> None:
     """Send the last wake-up and give the connections back when a process ends."""
-    application = getattr(worker, "wsgi", None)
-    if application is not None:
-        application.extensions["receiver.close"]()
+    extensions = getattr(getattr(worker, "wsgi", None), "extensions", {})
+    if "receiver.close" in extensions:
+        extensions["receiver.close"]()

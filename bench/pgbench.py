@@ -1,0 +1,77 @@
+"""What PostgreSQL alone can take: pgbench, which inserts equal rows into a clone of the table."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from bench import ground
+from bench.load import Timings
+from receiver.sandbox.embedded import postgres_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import psycopg
+
+    from receiver.sandbox.local import LocalServers
+    from receiver.sandbox.registration import Registration
+
+
+@contextmanager
+def inserting(
+    servers: LocalServers, registration: Registration, *, seconds: float
+) -> Iterator[Callable[[int], Timings]]:
+    """Yield what runs pgbench over so many connections, on a clone of the table with all its indexes."""
+    with closing(ground.connect(servers)) as connection, TemporaryDirectory(prefix="bench-") as folder:
+        connection.execute("CREATE SCHEMA bench")
+        connection.execute("CREATE TABLE bench.deliveries (LIKE receiver.deliveries INCLUDING ALL)")
+        script = Path(folder) / "insert.sql"
+        script.write_text(_statement(connection, registration))
+
+        def measure(connections: int) -> Timings:
+            log = Path(folder) / f"{connections}"
+            subprocess.run(
+                [
+                    postgres_program("pgbench"),
+                    *("--no-vacuum", "--protocol=prepared", "--jobs=2", f"--client={connections}"),
+                    *(f"--time={seconds:.0f}", f"--file={script}", "--log", f"--log-prefix={log}"),
+                    ground.libpq_url(servers),
+                ],
+                check=True,
+                capture_output=True,
+            )
+            timings = _read_logs(Path(folder), log.name)
+            stored = ground.count(servers, "bench.deliveries")
+            assert stored == len(timings), f"pgbench logged {len(timings)} inserts, but {stored} are stored"
+            return timings
+
+        yield measure
+
+
+def _statement(connection: psycopg.Connection, registration: Registration) -> str:
+    (snapshot,) = ground.snapshots(1)
+    statement = sql.SQL(
+        "INSERT INTO bench.deliveries (webhook_id, event, version, body, headers, verification) "
+        "VALUES (1, {}, '1', {}, {}, 'signature+basic') RETURNING id;\n"
+    )
+    headers = Jsonb(ground.kept_headers(registration, snapshot.body))
+    return statement.format(ground.EVENT, snapshot.body, headers).as_string(connection)
+
+
+def _read_logs(folder: Path, prefix: str) -> Timings:
+    """Read what pgbench logged of each transaction, and remove it: client, number, µs taken, script, s, µs."""
+    timings = Timings()
+    for file in folder.glob(f"{prefix}.*"):
+        for line in file.read_text().splitlines():
+            _, _, took, _, seconds, microseconds = line.split()
+            timings.ended.append(int(seconds) + int(microseconds) / 1e6)
+            timings.took.append(int(took) / 1e6)
+        file.unlink()
+    return timings
