@@ -53,6 +53,9 @@ chaos: $(READY) ## kill everything in the middle of a stream, for minutes; LONG=
 docs: $(READY) ## write docs/schema.md from the migrated database
 	$(BIN)/python docs/write_schema.py
 
+promises: $(READY) ## at a release: note the columns that the EMS may rely on
+	$(BIN)/python docs/write_promises.py
+
 lock: $(READY) ## compile requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \

@@ -8,5 +8,6 @@
 - ``readers``       roles that may read, and nothing else
 - ``standing``      whether a role can become a reader: pure
 - ``tenants``       row-level security: which organizations a restricted reader sees
-- ``dictionary``    what every column means, as a page
+- ``dictionary``    what every column means, as a page; ``examples`` what may stand in each
+- ``promises``      the columns of the last release are still there
 """

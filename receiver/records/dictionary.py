@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.records.examples import example
+
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
 HEAD: Final = """# The tables that the EMS reads
 
-PostgreSQL schema `ems`. Columns are added in later releases, never renamed or retyped. All times are `timestamptz`, all
-amounts are exact (`numeric`), in major units. `psql`'s `\\d+ ems.transactions` shows the same words.
+PostgreSQL schema `ems`. How the tables belong together, recipes, and how to follow the feed: [reading.md](reading.md).
+
+- Columns are added in later releases, never renamed or retyped, and what is never null stays so.
+- All times are `timestamptz`; the zone in which you see them is your session's. Days and times of day of a purchase are
+  those of its own zone, `purchase_timezone`.
+- All amounts are exact (`numeric`), in major units (109.38 is 109 euros and 38 cents), digits as told, unrounded.
+- "Not told" means that OpenCard's payload had no such field, or null.
+- `\\d+ ems.transactions` in `psql` shows the same words.
 
 This page is written by `make docs` from the comments in the database.
 """
@@ -44,12 +52,18 @@ def dictionary(connection: Connection) -> str:
         columns = list(group)
         kind = "view " if columns[0]["is_view"] else ""
         parts.append(f"## {kind}ems.{relation}\n\n{columns[0]['meaning']}\n")
-        lines = ["| column | type | meaning |", "|---|---|---|"]
-        for column in columns:
-            mark = " **key**" if column["in_key"] else ""
-            lines.append(f"| `{column['column']}`{mark} | {column['type']} | {_cell(column['comment'])} |")
+        lines = ["| column | type | null | meaning | example |", "|---|---|---|---|---|"]
+        lines += [_line(column) for column in columns]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def _line(column: RowMapping) -> str:
+    mark = " **key**" if column["in_key"] else ""
+    null = "" if column["is_view"] else "never" if column["required"] else "yes"
+    shown = example(column["relation"], column["column"], column["type"])
+    code = f"`{shown}`" if shown else ""
+    return f"| `{column['column']}`{mark} | {column['type']} | {null} | {_cell(column['comment'])} | {code} |"
 
 
 def _cell(comment: str | None) -> str:

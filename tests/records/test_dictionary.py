@@ -1,0 +1,108 @@
+"""The dictionary answers what an accountant and a programmer ask of a column, and what was released stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from receiver.records.examples import example
+from receiver.records.promises import broken, columns
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+PROMISES: dict[str, dict[str, str]] = json.loads(
+    (Path(__file__).parent.parent.parent / "docs" / "promises.json").read_text()
+)
+COLUMNS = """
+SELECT c.relname AS relation, a.attname AS name, c.relkind AS kind, format_type(a.atttypid, a.atttypmod) AS type,
+    a.attnotnull AS required, coalesce(col_description(c.oid, a.attnum), '') AS comment
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'ems'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+"""
+
+
+@pytest.fixture
+def described(migrated_engine: Engine) -> list[dict[str, Any]]:
+    with migrated_engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(COLUMNS)).mappings()]
+
+
+def named(described: list[dict[str, Any]]) -> list[str]:
+    return [f"{column['relation']}.{column['name']}: {column['comment']!r}" for column in described]
+
+
+def test_a_column_that_may_be_null_says_when(described: list[dict[str, Any]]) -> None:
+    silent = [
+        column
+        for column in described
+        if column["kind"] != "v" and not column["required"] and "null" not in column["comment"]
+    ]
+    assert named(silent) == []
+
+
+def test_an_amount_says_its_unit(described: list[dict[str, Any]]) -> None:
+    silent = [
+        column
+        for column in described
+        if column["type"] == "numeric" and column["name"].endswith("amount") and "major units" not in column["comment"]
+    ]
+    assert named(silent) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("timestamp with time zone", "UTC"), ("date", " zone"), ("time without time zone", " zone")],
+)
+def test_a_time_says_its_zone(described: list[dict[str, Any]], kind: str, word: str) -> None:
+    silent = [column for column in described if column["type"] == kind and word not in column["comment"]]
+    assert named(silent) == []
+
+
+def test_a_currency_and_a_country_say_by_which_standard(described: list[dict[str, Any]]) -> None:
+    silent = [
+        column
+        for column in described
+        if column["name"].endswith(("currency", "country")) and "ISO" not in column["comment"]
+    ]
+    assert named(silent) == []
+
+
+def test_a_column_has_an_example(described: list[dict[str, Any]]) -> None:
+    without = [column for column in described if not example(column["relation"], column["name"], column["type"])]
+    assert named(without) == [], "add one to receiver/records/examples.py"
+
+
+def test_what_was_released_is_still_there(migrated_engine: Engine) -> None:
+    with migrated_engine.connect() as connection:
+        assert broken(PROMISES, columns(connection)) == []
+
+
+RELEASED = {
+    "ems.ledger": {"merchant": "text", "vat_amount": "numeric", "updated_at": "timestamp with time zone not null"}
+}
+
+
+@pytest.mark.parametrize(
+    ("present", "found"),
+    [
+        ({"ems.ledger": {**RELEASED["ems.ledger"], "new": "text"}, "ems.new": {}}, []),
+        ({"ems.ledger": {**RELEASED["ems.ledger"], "merchant": "text not null"}}, []),
+        ({}, ["ems.ledger is gone"]),
+        ({"ems.ledger": {**RELEASED["ems.ledger"], "vat_amount": "text"}}, ["vat_amount was numeric and is text"]),
+        ({"ems.ledger": {"merchant": "text", "vat_amount": "numeric"}}, ["updated_at is gone"]),
+        (
+            {"ems.ledger": {**RELEASED["ems.ledger"], "updated_at": "timestamp with time zone"}},
+            ["updated_at was timestamp with time zone not null"],
+        ),
+    ],
+    ids=["more columns", "stricter", "no table", "another type", "no column", "null where there was none"],
+)
+def test_what_is_taken_back_is_named(present: dict[str, dict[str, str]], found: list[str]) -> None:
+    told = broken(RELEASED, present)
+    assert len(told) == len(found)
+    assert all(words in line for words, line in zip(found, told, strict=True))
