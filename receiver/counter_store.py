@@ -19,10 +19,9 @@ import msgspec
 import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
-from sqlalchemy import make_url
 
 from receiver.counters import untold
-from receiver.db import connect_arguments
+from receiver.db import connect_arguments, libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,10 +116,9 @@ class Flusher:
 
 def connecting(database_url: str) -> Connect:
     """Return how a process without a pool connects for each flush."""
-    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    arguments = connect_arguments("counters")
+    url = libpq_url(database_url)
+    arguments = connect_arguments("counters", statement_seconds=STATEMENT_SECONDS)
     arguments["connect_timeout"] = CONNECT_SECONDS
-    arguments["options"] = f"{arguments['options']} -c statement_timeout={STATEMENT_SECONDS}s"
 
     @contextmanager
     def connect() -> Iterator[psycopg.Connection[Any]]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Engine, LargeBinary, MetaData, create_engine
+from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, make_url
 from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
+
+from receiver.errors import ConfigurationError
+from receiver.variables import POOLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,25 +49,52 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
     )
 
 
-def connect_arguments(application: str, *, statement_seconds: int | None = None) -> dict[str, object]:
-    """Return libpq's arguments for every connection; *application* shows in ``pg_stat_activity``.
+def is_pooled(database_url: str) -> bool:
+    """Return whether the URL says that a pgbouncer in transaction mode is between us and PostgreSQL."""
+    return make_url(database_url).query.get(POOLED) == "true"
+
+
+def driver_url(database_url: str) -> URL:
+    """Return the URL as SQLAlchemy takes it."""
+    return make_url(database_url).difference_update_query([POOLED])
+
+
+def libpq_url(database_url: str) -> str:
+    """Return the URL as PostgreSQL's client library takes it."""
+    return driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def connect_arguments(
+    application: str, *, statement_seconds: int | None = None, pooled: bool = False
+) -> dict[str, object]:
+    """Return psycopg's arguments for every connection; *application* shows in ``pg_stat_activity``.
 
     The session's time zone is UTC, so that what is printed does not depend on the server's. A statement that takes
-    longer than *statement_seconds* is cancelled.
+    longer than *statement_seconds* is cancelled. A *pooled* connection has no session that anything could be set in or
+    kept for, so the role has these settings, and statements are not prepared.
     """
-    timeout = "" if statement_seconds is None else f" -c statement_timeout={statement_seconds}s"
-    return {
+    arguments: dict[str, object] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "application_name": f"receiver {application}",
-        "options": f"-c timezone=UTC{timeout}",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
+    if pooled:
+        return {**arguments, "prepare_threshold": None}
+    timeout = "" if statement_seconds is None else f" -c statement_timeout={statement_seconds}s"
+    return {**arguments, "options": f"-c timezone=UTC{timeout}"}
 
 
 def engine_for(database_url: str, *, application: str) -> Engine:
-    """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here."""
+    """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
+
+    Raises ``ConfigurationError`` for a pooled connection: locks and temporary tables need a session.
+    """
+    if is_pooled(database_url):
+        raise ConfigurationError(
+            [f"DATABASE_URL has {POOLED}=true: only web can do with it; give everything else PostgreSQL itself"]
+        )
     return create_engine(
         database_url,
         pool_pre_ping=True,
@@ -79,14 +109,15 @@ def small_engine_for(database_url: str, *, application: str, connections: int, s
 
     Who finds none free for some seconds gets SQLAlchemy's ``TimeoutError``.
     """
+    pooled = is_pooled(database_url)
     return create_engine(
-        database_url,
+        driver_url(database_url),
         pool_pre_ping=True,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT,
         hide_parameters=True,
-        connect_args=connect_arguments(application, statement_seconds=statement_seconds),
+        connect_args=connect_arguments(application, statement_seconds=statement_seconds, pooled=pooled),
     )
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 
 MINIMUM_SECRET_KEY_LENGTH: Final = 32
+POOLED: Final = "pgbouncer"
+"""What stands behind the ``?`` of ``DATABASE_URL``, ``=true``, where connections are pooled for each transaction."""
 SHORTEST_RETENTION_DAYS: Final = 14
 """Reconciling looks back a week: what it compares must still be there."""
 USER_NAME: Final = re.compile(r"[\w.@-]{1,64}")
@@ -60,8 +62,13 @@ def database_url(text: str) -> str:
         raise ValueError("not a database URL; it looks like postgresql://user:password@host:5432/name") from None
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError(f"{url.drivername}:// is not PostgreSQL; use postgresql://user:password@host:5432/name")
+    if url.query.get(POOLED, "true") != "true":
+        raise ValueError(
+            f"{POOLED}= is not =true, as it is behind a pgbouncer in transaction mode; leave it out otherwise"
+        )
     try:
-        conninfo_to_dict(url.set(drivername="postgresql").render_as_string(hide_password=False))
+        asked = url.difference_update_query([POOLED]).set(drivername="postgresql")
+        conninfo_to_dict(asked.render_as_string(hide_password=False))
     except psycopg.ProgrammingError:
         raise ValueError("PostgreSQL's client library does not take it; check the options behind its ?") from None
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)

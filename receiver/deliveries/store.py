@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import psycopg
 from psycopg_pool import ConnectionPool
-from sqlalchemy import make_url
 
-from receiver.db import connect_arguments
+from receiver.db import connect_arguments, is_pooled, libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,20 +57,20 @@ class Arrived:
 def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
     """Return a closed pool of autocommitting connections to read with; a web process opens it after the fork."""
     return ConnectionPool(
-        _libpq(database_url),
+        libpq_url(database_url),
         min_size=1,
         max_size=size,
         open=False,
         timeout=POOL_TIMEOUT,
         reconnect_timeout=POOL_TIMEOUT,
-        kwargs=_arguments(),
+        kwargs=_arguments(database_url),
         name="web",
     )
 
 
 def connect(database_url: str) -> psycopg.Connection[Any]:
     """Return a connection to store with. Raises psycopg's errors."""
-    return psycopg.connect(_libpq(database_url), **_arguments())
+    return psycopg.connect(libpq_url(database_url), **_arguments(database_url))
 
 
 def insert(connection: psycopg.Connection[Any], batch: Sequence[Arrived]) -> list[bool]:
@@ -96,16 +95,11 @@ def _columns(batch: Sequence[Arrived]) -> dict[str, list[Any]]:
     }
 
 
-def _libpq(database_url: str) -> str:
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def _arguments() -> dict[str, Any]:
-    arguments = connect_arguments("web")
+def _arguments(database_url: str) -> dict[str, Any]:
+    pooled = is_pooled(database_url)
     return {
-        **arguments,
-        "options": f"{arguments['options']} -c statement_timeout={STATEMENT_TIMEOUT}s",
+        "prepare_threshold": 1,
+        **connect_arguments("web", statement_seconds=STATEMENT_TIMEOUT, pooled=pooled),
         "tcp_user_timeout": 1000 * STATEMENT_TIMEOUT,  # in ms: a server that vanished is noticed while it is waited for
         "autocommit": True,
-        "prepare_threshold": 1,
     }

@@ -1,0 +1,191 @@
+"""Web processes may reach PostgreSQL through a pgbouncer in transaction mode: many of them over few connections."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Engine, make_url, text
+
+from receiver.db import driver_url, engine_for, is_pooled, libpq_url
+from receiver.errors import ConfigurationError
+from receiver.sandbox.embedded import free_port
+from receiver.sandbox.local import adopt_webhook
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from receiver.settings import load_settings
+from tests.factories import body, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from receiver.sandbox.registration import Registration
+    from receiver.settings import Settings
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+SERVER_CONNECTIONS = 2
+CLIENTS = 8
+EACH = 25
+EVENT = "card.transaction.authorized"
+
+
+@pytest.fixture
+def pooled_url(settings: Settings, tmp_path: Path) -> Iterator[str]:
+    """The database of this run through a pgbouncer with fewer connections than the web processes would have."""
+    if PGBOUNCER is None:
+        pytest.skip("pgbouncer is not installed: Debian has it in the package pgbouncer")
+    server = conninfo_to_dict(libpq_url(settings.database_url))
+    port = free_port()
+    user = server.get("user") or getpass.getuser()
+    database = " ".join(
+        f"{name}={server[name]}" for name in ("host", "port", "dbname", "user", "password") if server.get(name)
+    )
+    configuration = tmp_path / "pgbouncer.ini"
+    configuration.write_text(
+        f"""
+[databases]
+receiver = {database}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {SERVER_CONNECTIONS}
+max_client_conn = 100
+"""
+    )
+    log = tmp_path / "pgbouncer.log"
+    with (
+        log.open("wb") as written,
+        subprocess.Popen([PGBOUNCER, *not_as_root(server), str(configuration)], stderr=written) as process,
+    ):
+        try:
+            url = f"postgresql://{user}@127.0.0.1:{port}/receiver"
+            for _ in range(100):
+                with suppress(psycopg.Error), closing(psycopg.connect(url, connect_timeout=2)):
+                    break
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+            else:
+                pytest.fail(log.read_text())
+            yield f"{url}?pgbouncer=true"
+        finally:
+            process.terminate()
+
+
+def not_as_root(server: dict[str, Any]) -> list[str]:
+    """Return the options that let pgbouncer run as who may open PostgreSQL's socket: as root it does not run."""
+    if os.geteuid() != 0:
+        return []
+    folder = Path(str(server.get("host", "")))
+    return ["-u", folder.owner() if folder.is_absolute() else "nobody"]
+
+
+def test_what_its_option_says_is_not_for_the_driver() -> None:
+    url = "postgresql+psycopg://u@h/d?pgbouncer=true&sslmode=require"
+    assert is_pooled(url)
+    assert not is_pooled("postgresql+psycopg://u@h/d")
+    assert libpq_url(url) == "postgresql://u@h/d?sslmode=require"
+    assert driver_url(url).query == {"sslmode": "require"}
+
+
+def test_another_value_of_the_option_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is wrong: pgbouncer= is not =true"):
+        load_settings({"DATABASE_URL": "postgresql://u@h/d?pgbouncer=1"}, required=())
+
+
+def test_what_needs_a_session_says_that_it_cannot_do_with_a_pooled_connection() -> None:
+    with pytest.raises(ConfigurationError, match="only web can do with it"):
+        engine_for("postgresql+psycopg://u@h/d?pgbouncer=true", application="worker")
+
+
+@pytest.mark.long
+def test_deliveries_are_taken_through_it_and_none_of_another_process_is_mixed_up(
+    pooled_url: str, environment: dict[str, str], settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    with engine.begin() as connection:
+        registrations = [
+            adopt_webhook(connection, settings, organization, number=number)
+            for number, organization in enumerate(("acme", "globex"), 1)
+        ]
+    port = free_port()
+    given = local_environment(
+        database_url=pooled_url,
+        redis_url=environment["REDIS_URL"],
+        port=port,
+        encryption_key=environment["ENCRYPTION_KEYS"],
+    )
+    with ProcfileProcesses({**given, "WEB_CONCURRENCY": "4"}, tmp_path / "logs") as processes:
+        processes.start("web")
+        wait_until_ready(given["PUBLIC_URL"], processes)
+        answers = send_from_many(registrations, port)
+        with closing(psycopg.connect(libpq_url(settings.database_url))) as direct:
+            row = direct.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'receiver web'"
+            ).fetchone()
+        processes.stop("web")
+        log = processes.log_of("web").read_text()
+    assert answers == [200] * CLIENTS * EACH
+    assert row is not None
+    assert row[0] <= SERVER_CONNECTIONS
+    assert "error" not in log.lower(), log[-2000:]
+    assert stored(engine) == sorted(sent(registrations))
+
+
+def send_from_many(registrations: list[Registration], port: int) -> list[int]:
+    answers: list[int] = []
+
+    def send(client: int) -> None:
+        registration = registrations[client % len(registrations)]
+        path = make_url(registration.url).database or ""
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            for number in range(EACH):
+                content = payload(registration, client, number)
+                answers.append(
+                    http.post(path, content=content, headers=registration.headers(EVENT, content)).status_code
+                )
+
+    threads = [threading.Thread(target=send, args=(client,)) for client in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def payload(registration: Registration, client: int, number: int) -> bytes:
+    whose = {"reference_id": registration.organization_reference_id}
+    return body(snapshot("authorized", transaction=f"{client}-{number}", organization=whose))
+
+
+def sent(registrations: list[Registration]) -> list[tuple[str, bytes]]:
+    return [
+        (registration.organization_reference_id, payload(registration, client, number))
+        for client in range(CLIENTS)
+        for number in range(EACH)
+        for registration in [registrations[client % len(registrations)]]
+    ]
+
+
+def stored(engine: Engine) -> list[tuple[str, bytes]]:
+    with engine.connect() as connection:
+        rows: list[Any] = list(
+            connection.execute(
+                text(
+                    "SELECT webhook.organization_reference_id, delivery.body FROM receiver.deliveries AS delivery"
+                    " JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id"
+                )
+            )
+        )
+    return sorted((organization, bytes(content)) for organization, content in rows)
