@@ -24,8 +24,8 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
 
     On embedded servers, starting from nothing: bootstrap registers webhooks at a local OpenCard, which then sends
     purchases through all their states, some twice, some out of order, some with the answer lost, and a tenth of them
-    never arrive. Reconciling brings those in from the delivery log. Exits 0 when the tables hold exactly what OpenCard
-    meant to say, else 1 and the differences.
+    never arrive. Reconciling brings those in from the delivery log, and receipts' files are downloaded. Exits 0 when
+    the tables and files hold exactly what OpenCard meant to say, else 1 and the differences.
 
     Example: receiver demo --purchases 1000 --seed 7
     """
@@ -74,6 +74,7 @@ def _as_fields(result: DemoResult) -> dict[str, object]:
         "statuses": result.statuses,
         "reconciled": result.reconciled,
         "rows": result.rows,
+        "receipts_downloaded": result.downloaded,
         "ledger": result.ledger,
         "differences": result.differences,
     }
@@ -120,6 +121,13 @@ def _print(result: DemoResult) -> None:
         [
             {"table": f"ems.{table}", "rows": rows, "meant": result.expected_rows[table]}
             for table, rows in result.rows.items()
+        ]
+        + [
+            {
+                "table": "receipts' files, downloaded",
+                "rows": result.downloaded,
+                "meant": result.expected_rows["receipts"],
+            }
         ],
         {"table": "table", "rows": "rows", "meant": "as told"},
         empty="",

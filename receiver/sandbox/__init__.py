@@ -28,6 +28,7 @@ Around it, a whole receiver on this machine:
 - ``local``         both together, migrated, with webhooks in care
 - ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``
 - ``verdict``       do the tables hold what OpenCard meant to say?
+- ``stored_files``  are the receipts' files here?
 
 Up to ``faults`` all is pure: no clock, no I/O, and the same seed gives the same bytes.
 """

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
+from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
 from receiver.queue import connect, wake_worker
 from receiver.reconcile.run import Reconciler
@@ -20,6 +21,9 @@ from receiver.sandbox.faults import Faults
 from receiver.sandbox.local import ORGANIZATIONS, local_servers, running_receiver
 from receiver.sandbox.onboarding import register
 from receiver.sandbox.provider import SCOPES, Provider, deliver_story, environment, serving
+from receiver.sandbox.provider.run import RECEIPTS_LIVE
+from receiver.sandbox.receipt_files import FilesAt
+from receiver.sandbox.stored_files import file_differences, wait_until_downloaded
 from receiver.sandbox.story import tell
 from receiver.sandbox.verdict import count_rows, differences
 from receiver.settings import load_settings
@@ -58,6 +62,8 @@ class DemoResult:
     statuses: dict[str, int]
     rows: dict[str, int]
     expected_rows: dict[str, int]
+    downloaded: int
+    """Receipts whose files are here, byte for byte as OpenCard has them."""
     ledger: list[dict[str, Any]]
     differences: list[str]
 
@@ -73,11 +79,13 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             provider.state.add_organization(reference)
         client = provider.clients.add("demo", scopes=SCOPES)
         progress.stage("starting web, worker and scheduler")
-        with running_receiver(servers):
+        variables = {**environment(api_url, client), "RECONCILE_INTERVAL": "0"}  # it is reconciled once, below
+        with running_receiver(servers, variables):
             progress.stage("registering webhooks")
-            settings = load_settings({**servers.environment, **environment(api_url, client)})
+            settings = load_settings({**servers.environment, **variables})
             register(servers, settings)
-            story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
+            files = FilesAt(api_url, provider.now() + RECEIPTS_LIVE)
+            story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases, files=files)
             progress.stage("sending")
             progress.total(len(story.told))
             delivered = asyncio.run(
@@ -95,8 +103,11 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             progress.stage("reconciling with the delivery log")
             outcomes = _reconcile(servers, settings)
             wait_until_processed(servers.engine)
+            progress.stage("downloading receipts")
+            wait_until_downloaded(servers.engine)
         with servers.engine.connect() as connection:
             rows = count_rows(connection, list(story.expected_rows()))
+            downloaded, missing_files = file_differences(connection, story, FileStore(settings.files_url))
             return DemoResult(
                 seed=seed,
                 webhooks=[dict(row) for row in connection.execute(_WEBHOOKS).mappings()],
@@ -108,9 +119,11 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
                 statuses=_statuses(servers.engine),
                 rows=rows,
                 expected_rows=story.expected_rows(),
+                downloaded=downloaded,
                 ledger=[dict(row) for row in connection.execute(_LEDGER).mappings()],
                 differences=_accounts(delivered.tally, outcomes, _statuses(servers.engine))
-                + differences(connection, story),
+                + differences(connection, story)
+                + missing_files,
             )
 
 

@@ -7,6 +7,7 @@ import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet
@@ -52,7 +53,8 @@ class LocalServers:
 def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServers]:
     """Start PostgreSQL and Valkey with an empty, migrated database called *name*; both end with the block."""
     folder = (DATA / name).resolve()
-    shutil.rmtree(folder / "logs", ignore_errors=True)
+    for emptied in ("logs", "files"):
+        shutil.rmtree(folder / emptied, ignore_errors=True)
     with ExitStack() as stack:
         postgres = EmbeddedPostgres(folder / "postgres")
         stack.callback(postgres.stop)
@@ -64,6 +66,7 @@ def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServer
             port=port or free_port(),
             encryption_key=Fernet.generate_key().decode(),
         )
+        environment["FILES_URL"] = str(folder / "files")
         settings = load_settings(environment)
         engine = engine_for(settings.database_url, application=name)
         stack.callback(engine.dispose)
@@ -72,9 +75,11 @@ def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServer
 
 
 @contextmanager
-def running_receiver(servers: LocalServers) -> Iterator[ProcfileProcesses]:
-    """Run web, worker and scheduler as the Procfile says; they end with the block."""
-    with ProcfileProcesses(servers.environment, servers.folder / "logs") as processes:
+def running_receiver(
+    servers: LocalServers, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[ProcfileProcesses]:
+    """Run web, worker and scheduler as the Procfile says, with more *variables*; they end with the block."""
+    with ProcfileProcesses({**servers.environment, **variables}, servers.folder / "logs") as processes:
         processes.start(*PROCESSES)
         wait_until_ready(servers.settings.public_url, processes, needed=PROCESSES)
         yield processes
