@@ -46,7 +46,7 @@ def export_rows(
         reading = connection.execution_options(yield_per=BATCH)
         number = 0
         with closing(rows_in(how, into, columns)) as writing, reading.execute(query, _bound(window)) as result:
-            for batch in result.partitions():
+            for batch in result.partitions(BATCH):
                 writing.write(batch)
                 number += len(batch)
                 progress.advance()

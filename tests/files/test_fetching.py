@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from threading import Barrier, Lock
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from werkzeug.wrappers import Request, Response
 
 from receiver.errors import DownloadsImpossible
+from receiver.files.fetch import SIDE_BY_SIDE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
 from tests.factories import snapshot
@@ -180,6 +186,33 @@ def test_a_body_of_two_gigabytes_is_left_at_the_limit(receipts: Receipts) -> Non
     assert "larger than 100000 bytes: raise FILES_MAX_BYTES" in receipts.failure("refused")
 
 
+PROGRAM = """
+import pathlib, re, sys
+from receiver.cli import main
+try:
+    main(["files", "fetch", "--json"])
+except SystemExit as ended:
+    assert ended.code == 1, ended.code
+print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1], file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_a_body_of_any_length_takes_little_memory(receipts: Receipts, environment: dict[str, str]) -> None:
+    receipts.most = 128 * 1024**2
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault("endless", path="/files/", size=2 * 1024**3))
+    fetched = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, **receipts.environment(environment)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"given_up": 1' in fetched.stdout
+    assert int(fetched.stderr.split()[-1]) / 1024 < 190, "though it read 128 megabytes"
+
+
 def test_a_file_that_is_said_to_be_too_large_is_not_read_at_all(receipts: Receipts) -> None:
     receipts.provider.files["1.pdf"] = content("1.pdf") + bytes(200_000)
     receipts.tell()
@@ -238,3 +271,25 @@ def test_two_workers_side_by_side_download_each_receipt_once(receipts: Receipts)
         tallies = list(workers.map(lambda _: receipts.fetch(), range(2)))
     assert sum(tally.stored for tally in tallies) == 30
     assert len(receipts.provider.requests.all(path="/files/")) == 30
+
+
+def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
+    class Meeting(dict[str, bytes]):
+        """Lets nobody go before as many are there as are downloaded side by side."""
+
+        barrier, lock = Barrier(SIDE_BY_SIDE), Lock()
+        here, most = 0, 0
+
+        def get(self, *_: Any) -> Any:
+            with self.lock:
+                self.here += 1
+                self.most = max(self.most, self.here)
+            self.barrier.wait(timeout=60)
+            with self.lock:
+                self.here -= 1
+
+    receipts.provider.files = meeting = Meeting()
+    for number in range(2 * SIDE_BY_SIDE):
+        receipts.tell(f"{number}.pdf")
+    assert receipts.fetch().stored == 2 * SIDE_BY_SIDE
+    assert meeting.most == SIDE_BY_SIDE
