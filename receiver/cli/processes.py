@@ -17,7 +17,8 @@ def worker(processes: int) -> None:
     """Process deliveries as they come: RQ workers, until SIGTERM.
 
     Any number may run, on any number of machines. One more process beside them reconciles with OpenCard's delivery
-    log, unless RECONCILE_INTERVAL is 0 or OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset.
+    log, unless RECONCILE_INTERVAL is 0, and one downloads the files of receipts; neither where OPENCARD_ACCOUNT_ID,
+    OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset.
 
     Example: receiver worker --processes 2
     """
@@ -28,7 +29,8 @@ def worker(processes: int) -> None:
 def scheduler() -> None:
     """Sweep for what waits and is due, until SIGTERM.
 
-    Deliveries, their retries, and the webhooks that are to be reconciled. One is enough; more do no harm.
+    Deliveries, their retries, webhooks that are to be reconciled, receipts that are to be downloaded. One is enough;
+    more do no harm.
 
     Example: receiver scheduler
     """

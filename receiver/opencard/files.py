@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from receiver.counters import count_opencard_request
 from receiver.errors import DownloadError, DownloadRefused, DownloadsImpossible, OpenCardError
 from receiver.opencard.auth import TokenAuth
 from receiver.opencard.failures import retry_after
@@ -77,10 +78,12 @@ class Files:
             async with asyncio.timeout(OVERALL_SECONDS):
                 return await self._fetch(self._own_address(url), into, most)
         except TimeoutError:
+            _count(None)
             raise DownloadError(f"not here as a whole within {OVERALL_SECONDS:.0f} s") from None
         except OpenCardError as error:
             raise DownloadsImpossible(str(error)) from error
         except httpx.HTTPError as error:
+            _count(None)
             raise DownloadError(f"the connection failed ({type(error).__name__})") from None
 
     async def _fetch(self, address: httpx.URL, into: IO[bytes], most: int) -> Fetched:
@@ -96,8 +99,10 @@ class Files:
     @asynccontextmanager
     async def _answer(self, address: httpx.URL) -> AsyncIterator[httpx.Response]:
         response = await self._http.send(self._http.build_request("GET", address), auth=self._auth, stream=True)
+        _count(response.status_code)
         if response.status_code in REFUSED_WITH_TOKEN and address.query:
             unsigned = await self._http.send(self._http.build_request("GET", address), auth=None, stream=True)
+            _count(unsigned.status_code)
             if unsigned.status_code == HTTPStatus.OK:
                 await response.aclose()
                 response = unsigned
@@ -161,6 +166,10 @@ async def _read(response: httpx.Response, into: IO[bytes], most: int) -> Fetched
         into.write(part)
         head = head if len(head) == HEAD_BYTES else (head + part)[:HEAD_BYTES]
     return Fetched(size, digest.hexdigest(), head, response.headers.get("Content-Type", ""))
+
+
+def _count(status: int | None) -> None:
+    count_opencard_request(DOWNLOAD_FILE.method, DOWNLOAD_FILE.path, status)
 
 
 def _too_large(most: int) -> DownloadRefused:
