@@ -21,7 +21,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from receiver.counters import untold
-from receiver.db import connect_arguments, libpq_url
+from receiver.db import connect_arguments, is_pooled, libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ class Flusher:
 def connecting(database_url: str) -> Connect:
     """Return how a process without a pool connects for each flush."""
     url = libpq_url(database_url)
-    arguments = connect_arguments("counters", statement_seconds=STATEMENT_SECONDS)
+    arguments = connect_arguments("counters", statement_seconds=STATEMENT_SECONDS, pooled=is_pooled(database_url))
     arguments["connect_timeout"] = CONNECT_SECONDS
 
     @contextmanager

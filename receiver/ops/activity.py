@@ -1,7 +1,7 @@
 """What is going on: deliveries of each hour, how fast they come and are processed, and what fails for which reason.
 
-Nothing here reads a whole table: hours that are over were counted by ``rollup``, rates are differences of counters, and
-what failed is found by the index on what is set aside.
+Nothing here reads a whole table: ``rollup`` has counted the hours, rates are differences of counters, and an index
+finds what failed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ MOST_FAILURES: Final = 20_000
 MOST_ORGANIZATIONS: Final = 5
 """How many organizations of a group of failures are named."""
 LIVE_HOURS: Final = 2
-"""How many hours are counted when somebody looks; those before are told when they were counted."""
+"""How many hours are counted when somebody looks and nobody has counted them lately; older ones are left out."""
 SHORT: Final = timedelta(minutes=5)
 
 _THIS_HOUR: Final = text("SELECT date_trunc('hour', now(), 'UTC')")
-_LAST_COUNTED: Final = text("SELECT max(hour) FROM receiver.counted_hours")
+# the last hour whose count holds: it is over, or was counted a moment ago
+_LAST_COUNTED: Final = text(
+    "SELECT max(hour) FROM receiver.counted_hours "
+    "WHERE counted_at >= hour + interval '1 hour' OR counted_at > now() - interval '3 minutes'"
+)
 _HOURS: Final = text(
     """
 SELECT hours.hour, hours.source, hours.status, CAST(sum(hours.deliveries) AS bigint) AS deliveries
@@ -77,7 +81,7 @@ class Hour:
     hour: datetime
     source: str
     status: str
-    """What they are now; of hours that are over, when they were last counted: after hours at most."""
+    """What they were when they were counted: a minute or two ago, of hours that are long over some hours ago."""
     deliveries: int
 
 

@@ -50,7 +50,7 @@ class CounterMinute(Base):
 
 
 class CountedHour(Base):
-    """An hour that is over, and when its deliveries were last counted: their statuses go on changing."""
+    """An hour, and when its deliveries were last counted: more come while it lasts, and statuses go on changing."""
 
     __tablename__ = "counted_hours"
     __table_args__ = ({"schema": RECEIVER},)
@@ -60,7 +60,7 @@ class CountedHour(Base):
 
 
 class DeliveryHour(Base):
-    """How many deliveries of a webhook were received in an hour that is over, by source and status."""
+    """How many deliveries of a webhook were received in an hour, by source and status."""
 
     __tablename__ = "delivery_hours"
     __table_args__ = ({"schema": RECEIVER},)

@@ -1,4 +1,4 @@
-"""The scheduler's job ``roll_up``: keeps small what was counted, and counts each hour's deliveries once it is over.
+"""The scheduler's job ``roll_up``: keeps small what was counted, and counts the deliveries of each hour.
 
 So that nobody who looks has to read millions of rows. It may run twice at once, or not for days, without harm.
 """
@@ -79,7 +79,8 @@ SELECT clock_timestamp(), totals.* FROM ({TOTALS}) AS totals
 """  # noqa: S608 - a constant
 )
 _OLD_MINUTES: Final = text("DELETE FROM receiver.counter_minutes WHERE at < now() - interval '1 day'")
-# hours that were never counted, the newest first; the last one again; and the one whose count is oldest
+# hours that were never counted since they were over, the newest first; the last one again, and the one at hand, so far;
+# and the one whose count is oldest
 _HOURS: Final = text(
     """
 WITH hours AS (
@@ -88,9 +89,11 @@ WITH hours AS (
         date_trunc('hour', now(), 'UTC') - interval '1 hour', interval '1 hour'
     ) AS hour
 )
-(SELECT hours.hour FROM hours LEFT JOIN receiver.counted_hours AS known ON known.hour = hours.hour
+(SELECT hours.hour FROM hours LEFT JOIN receiver.counted_hours AS known
+    ON known.hour = hours.hour AND known.counted_at >= known.hour + interval '1 hour'
 WHERE known.hour IS NULL ORDER BY hours.hour DESC LIMIT :most)
 UNION SELECT max(hour) FROM hours
+UNION SELECT max(hour) + interval '1 hour' FROM hours
 UNION (SELECT known.hour FROM receiver.counted_hours AS known JOIN hours ON hours.hour = known.hour
 ORDER BY known.counted_at LIMIT 1)
 ORDER BY hour DESC

@@ -64,6 +64,17 @@ def test_deliveries_are_told_by_hour_source_and_status(acme: Acme) -> None:
     assert hours(acme, hours=48)[30, "push", "processed"] == 1
 
 
+def test_the_hour_at_hand_is_counted_once_a_minute_and_not_for_everybody_who_looks(acme: Acme) -> None:
+    received(acme, 0)
+    roll_up_once(acme.engine)
+    received(acme, 0)
+    assert hours(acme) == {(0, "push", "processed"): 1}, "as of a moment ago"
+    acme.execute("UPDATE receiver.counted_hours SET counted_at = counted_at - interval '4 minutes'")
+    assert hours(acme) == {(0, "push", "processed"): 2}, "the scheduler is away: counted now"
+    roll_up_once(acme.engine)
+    assert hours(acme) == {(0, "push", "processed"): 2}
+
+
 def test_the_hour_at_hand_is_told_though_nothing_was_rolled_up(acme: Acme) -> None:
     received(acme, 0)
     received(acme, 1)
