@@ -55,6 +55,19 @@ def test_a_retry_of_what_was_recovered_meanwhile_is_no_second_event(acme: World,
     assert value(acme, "SELECT deleted_at FROM ems.card_holders WHERE reference_id = 'employee-17'")
 
 
+def test_requests_that_take_long_are_no_wrong_clock(acme: World) -> None:
+    """Most are slow, as behind a crowd; the event that is recovered must not be dated behind what came after it."""
+    begun = ago(5 * MINUTE)
+    for number in range(10):
+        at = begun + timedelta(seconds=number)
+        who = card_holder(f"employee-{number}")
+        log(acme, tried(CREATED, who, 200, at=at + 4 * MINUTE))
+        store(acme, CREATED, who, at=at + timedelta(seconds=20 if number > 1 else 0))
+    log(acme, tried(DELETED, card_holder(), None, at=begun + 4 * MINUTE))
+    assert mend(acme).recovered == 1
+    assert value(acme, OCCURRED) == begun
+
+
 def test_where_nothing_tells_the_clock_is_taken_to_be_what_the_last_run_saw(acme: World) -> None:
     both_sides_see_one(acme, 4 * MINUTE)
     reconcile(acme)
