@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 NOTICEABLE: Final = timedelta(seconds=2)
 """Less than this is the way of a request and a log that tells whole seconds, and no clock that is wrong."""
 
-# Only what can be nothing else is a pair: one attempt, taken, and one delivery. What arrived the fastest shows the clock
-# best, for all the way of a request looks like a clock that is behind; a few may be odd, so it is not the very fastest.
+# Only what can be nothing else is a pair: one attempt, taken, and one delivery. What arrived the fastest shows the
+# clock best, for a long way looks like a clock that is behind; a few may be odd, so it is not the very fastest.
 _AHEAD: Final = text(
     """
 SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY told.at - arrived.at)
