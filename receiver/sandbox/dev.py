@@ -14,10 +14,12 @@ import stamina
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
+from sqlalchemy import make_url, text
 
 from receiver.deliveries.webhooks import endpoint_url, list_webhooks
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
+from receiver.records.readers import grant
 from receiver.sandbox.embedded import free_port, postgres_program
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
 from receiver.sandbox.onboarding import CONFIGURATION, register
@@ -35,6 +37,8 @@ COMPRESSION: Final = 7200
 INTERRUPTED: Final = (130, 143)
 """What honcho ends with after Ctrl+C and SIGTERM: the wanted end."""
 READY_SECONDS: Final = 60
+READER: Final = "ems_reader"
+"""The role of an EMS."""
 
 
 def run_dev(*, port: int, say: Callable[[str], None]) -> int:
@@ -101,10 +105,29 @@ def addresses(servers: LocalServers, opencard: Mapping[str, str]) -> list[str]:
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
         ("Valkey", servers.environment["REDIS_URL"]),
         ("the tables", f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c 'TABLE ems.ledger'"),
+        ("as the EMS", f"{postgres_program('psql')} '{reader_address(servers)}'"),
+        ("the feed", following(servers)),
         ("commands", f"cd {servers.folder}; . ./environment; receiver doctor"),
     ]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {address}" for name, address in rows]
+
+
+def reader_address(servers: LocalServers) -> str:
+    """Make the role of an EMS, which reads schema ems and nothing else, and return the database's address for it."""
+    with servers.engine.connect() as connection:
+        with connection.begin():
+            if not connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": READER}):
+                connection.execute(text(f"CREATE ROLE {READER} LOGIN"))
+        grant(connection, READER)
+    return make_url(servers.environment["DATABASE_URL"]).set(username=READER).render_as_string(hide_password=False)
+
+
+def following(servers: LocalServers) -> str:
+    """Return the line that follows the ledger from beside the processes, with tables in a database of its own."""
+    own = servers.postgres.create_database("following", anew=True)
+    program = project_file("examples") / "ems_reader.py"
+    return f"EMS_URL='{reader_address(servers)}' OWN_URL='{own}' {sys.executable} {program} ledger"
 
 
 def write_environment(path: Path, variables: Mapping[str, str]) -> None:
