@@ -171,8 +171,11 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
     said = [
         f"{_count(standing.deliveries[status].number, f'{status} delivery', f'{status} deliveries')}: {words}"
         for status, words in (
-            ("dead", "could not be processed; receiver.deliveries.error says why"),
-            ("quarantined", "not applied, for want of proof where it belongs; receiver.deliveries.error says why"),
+            ("dead", "could not be processed; receiver deliveries list --status dead"),
+            (
+                "quarantined",
+                "not applied, for want of proof where it belongs; receiver deliveries list --status quarantined",
+            ),
         )
         if standing.deliveries[status].number
     ]

@@ -122,14 +122,14 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
         return f"webhook {webhook_id_of(acme.engine, organization)} ({organization})"
 
     no_payload = "for the log has no payload: get the data from OpenCard in another way"
-    not_applied = "not applied, for want of proof where it belongs; receiver.deliveries.error says why"
+    not_applied = "not applied, for want of proof where it belongs; receiver deliveries list --status quarantined"
     said = needs(run("--json"))
     stale = said.pop()
     assert stale.startswith(f"{name('stale')}: not checked since ")
     assert stale.endswith(" UTC: are the scheduler and a worker running?")
     assert sorted(said) == sorted(
         [
-            "1 dead delivery: could not be processed; receiver.deliveries.error says why",
+            "1 dead delivery: could not be processed; receiver deliveries list --status dead",
             f"1 quarantined delivery: {not_applied}",
             f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log",
             f"{name('lost')}: 1 lost event cannot be recovered, {no_payload}",
