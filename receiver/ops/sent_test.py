@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _DELIVERY: Final = text(
     """
 SELECT delivery.id, delivery.event, delivery.version, delivery.verification, delivery.received_at, delivery.status,
-    delivery.body, delivery.source, delivery.occurred_at, delivery.attempts, webhook.organization_reference_id
+    delivery.body, delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts_before_replay,
+    webhook.organization_reference_id
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.id = :id
 """
