@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint audit format bench chaos docs lock clean
+.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot lock clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
@@ -55,6 +55,9 @@ docs: $(READY) ## write docs/schema.md from the migrated database
 
 promises: $(READY) ## at a release: note the columns that the EMS may rely on
 	$(BIN)/python docs/write_promises.py
+
+screenshot: $(READY) ## take the pictures of the console anew
+	$(BIN)/python docs/take_screenshots.py
 
 lock: $(READY) ## compile requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv

@@ -4,6 +4,7 @@
 ``bench.drain``      from stored to applied, beside one SQL statement and beside one RQ job for each delivery
 ``bench.latency``    from the POST to the row that the EMS can read, at low load
 ``bench.reconcile``  entries of the delivery log compared, beside bare fetching and parsing of the same pages
+``bench.console``    the console's pages with five million stored deliveries, beside the limit of 200 ms
 
 The machine is shared and noisy, so what is compared runs in turns, round after round, and ratios are of medians.
 """

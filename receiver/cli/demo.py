@@ -41,15 +41,17 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Where the web listens.")
-def dev(port: int) -> None:
+@click.option("--broken", is_flag=True, help="Have the purchases of one organization fail, until you mend it.")
+def dev(port: int, broken: bool) -> None:
     """Run everything here and stay up, until Ctrl+C.
 
-    On embedded servers, with a slow stream of purchases.
+    On embedded servers, with a slow stream of purchases. Prints where everything is, and a user and password for the
+    console; with --broken, the line as well that mends what fails, so that there is something to find and to replay.
 
     Example: receiver dev --port 8000
     """
     _keep_quiet()
-    sys.exit(run_dev(port=port, say=click.echo))
+    sys.exit(run_dev(port=port, say=click.echo, broken=broken))
 
 
 def _keep_quiet() -> None:

@@ -26,7 +26,8 @@ Around it, a whole receiver on this machine:
 - ``processes``     the Procfile's processes, started, killed and stopped
 - ``victims``       what of it can be killed and started again
 - ``local``         both together, migrated, with webhooks in care
-- ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``
+- ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``, with ``console_access`` a user for the console
+- ``breakage``      failures on purpose, which an operator can mend
 - ``verdict``       do the tables hold what OpenCard meant to say?
 - ``stored_files``  are the receipts' files here?
 

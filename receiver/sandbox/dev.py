@@ -20,6 +20,8 @@ from receiver.deliveries.webhooks import endpoint_url, list_webhooks
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
 from receiver.records.readers import grant
+from receiver.sandbox.breakage import MEND, break_on_purpose
+from receiver.sandbox.console_access import new_console_access
 from receiver.sandbox.embedded import free_port, postgres_program
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
 from receiver.sandbox.onboarding import CONFIGURATION, register
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from receiver.sandbox.console_access import ConsoleAccess
     from receiver.sandbox.local import LocalServers
 
 COMPRESSION: Final = 7200
@@ -41,19 +44,29 @@ READER: Final = "ems_reader"
 """The role of an EMS."""
 
 
-def run_dev(*, port: int, say: Callable[[str], None]) -> int:
-    """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process."""
+def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> int:
+    """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process.
+
+    With *broken*, cleared purchases of one organization fail until somebody mends the cause.
+    """
     with local_servers("dev", port=port) as servers:
         opencard_port = free_port()
         with closing(Provider()) as nobody:  # only to name the client as the other process will
             client = nobody.clients.add("dev", scopes=SCOPES)
         opencard = environment(f"http://127.0.0.1:{opencard_port}", client)
-        variables = {**servers.environment, **opencard}
+        access = new_console_access()
+        variables = {**servers.environment, **opencard, **access.variables}
         settings = load_settings(variables)
         write_environment(servers.folder / "environment", variables)
         (servers.folder / "webhooks.toml").write_text(CONFIGURATION)
-        for line in addresses(servers, opencard):
-            say(line)
+        rows = addresses(servers, opencard, access)
+        if broken:
+            with servers.engine.begin() as connection:
+                break_on_purpose(connection, ORGANIZATIONS[0])
+            rows.append((f"to mend {ORGANIZATIONS[0]}", psql(servers, MEND)))
+        width = max(len(name) for name, _ in rows)
+        for name, address in rows:
+            say(f"{name:<{width}}  {address}")
         manager = Manager(Printer(sys.stdout))
         coloured = {**variables, "LOG_FORMAT": "console", "PYTHONUNBUFFERED": "1"}
         commands = parse_procfile(project_file("Procfile").read_text()).processes
@@ -97,20 +110,24 @@ def wait_for(*urls: str) -> None:
                 httpx.get(url, timeout=5, trust_env=False).raise_for_status()
 
 
-def addresses(servers: LocalServers, opencard: Mapping[str, str]) -> list[str]:
-    """Return where everything is, a line each."""
-    rows = [
+def addresses(servers: LocalServers, opencard: Mapping[str, str], access: ConsoleAccess) -> list[tuple[str, str]]:
+    """Return where everything is."""
+    return [
+        ("console", f"{servers.settings.public_url}/ops/  user {access.name}, password {access.password}"),
         ("web", f"{servers.settings.public_url}/readyz"),
         ("OpenCard", opencard["OPENCARD_API_URL"]),
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
         ("Valkey", servers.environment["REDIS_URL"]),
-        ("the tables", f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c 'TABLE ems.ledger'"),
+        ("the tables", psql(servers, "TABLE ems.ledger")),
         ("as the EMS", f"{postgres_program('psql')} '{reader_address(servers)}'"),
         ("the feed", following(servers)),
         ("commands", f"cd {servers.folder}; . ./environment; receiver doctor"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:<{width}}  {address}" for name, address in rows]
+
+
+def psql(servers: LocalServers, statement: str) -> str:
+    """Return the line that runs a statement from a shell."""
+    return f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c '{statement}'"
 
 
 def reader_address(servers: LocalServers) -> str:

@@ -113,9 +113,11 @@ def _admit() -> AnyResponse | None:
     """Let those in who signed in; of them only operators change anything. PostgreSQL's texts hold no NUL."""
     if any("\0" in value for value in request.values.values()):
         raise BadRequest("There is a character in it that nothing here has.")
-    if request.endpoint is None or request.endpoint in OPEN:
+    if request.endpoint in OPEN:
         return None
     if not current_user.is_authenticated:
+        if request.endpoint is None:
+            return None  # there is no such page, for nobody
         wanted = request.full_path.rstrip("?") if request.method == "GET" else None
         return redirect(url_for("sign_in.sign_in", next=wanted if wanted != "/" else None))
     g.me = current_user._get_current_object()  # noqa: SLF001 - the way that Flask-Login documents

@@ -1,0 +1,158 @@
+"""Console: how long its pages take with millions of stored deliveries, beside the limit of 200 ms."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from bench import ground
+from bench.report import Report, Row, Target, percentile
+from receiver.ops.rollup import roll_up_once
+from receiver.sandbox.console_access import ConsoleAccess, new_console_access
+from receiver.sandbox.local import LocalServers, adopt_webhook, local_servers
+from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
+from receiver.settings import load_settings
+
+if TYPE_CHECKING:
+    import psycopg
+    from rich.progress import Progress
+
+DELIVERIES: Final = 5_000_000
+WEBHOOKS: Final = 20
+DEAD_WEBHOOKS: Final = 3
+SAMPLES: Final = 20
+"""Of each page, in each round."""
+LIMIT_MS: Final = 200.0
+AT_ONCE: Final = 250_000
+"""Rows of one INSERT, so that the progress moves."""
+RARE: Final = "invoice.created"
+FREQUENT: Final = "card.transaction.authorized"
+ORGANIZATION: Final = "organization-07"
+
+# A month of deliveries, newest last. Of 10,000: 9,300 processed, 600 duplicates, 70 ignored, 20 dead, 9 quarantined,
+# 1 failed; one event in 100,000 is rare, and a card holder has some 400.
+_FILL: Final = """
+INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification, source, received_at,
+    occurred_at, status, attempts, next_attempt_at, processed_at, error, confirmed_at, fingerprint, transaction_id,
+    card_holder_reference_id)
+SELECT 1 + n %% {taking}, event, '1', %(body)s, '{{"X-Event": "as above", "Content-Type": "application/json"}}',
+    'signature+basic', CASE WHEN n %% 97 = 0 THEN 'log' ELSE 'push' END, at, at, status, 1,
+    CASE WHEN status = 'failed' THEN at + interval '60 days' END, at + interval '1 second', CASE status
+        WHEN 'dead' THEN 'accounting_amount: Expected `decimal`, got `str` (delivery ' || n || ')'
+        WHEN 'quarantined' THEN 'organization.reference_id is ''other'''
+        WHEN 'failed' THEN 'OperationalError: connection ' || n || ' lost' END, at + interval '1 minute',
+    sha256(int8send(n)), 'transaction-' || n / 5, 'employee-' || n %% (1 + {total} / 400)
+FROM (
+    SELECT n, now() - interval '30 days' * (1 - n::float / {total}) AS at, CASE
+            WHEN n %% 10000 < 20 THEN 'dead' WHEN n %% 10000 < 29 THEN 'quarantined' WHEN n %% 10000 = 29 THEN 'failed'
+            WHEN n %% 10000 < 100 THEN 'ignored' WHEN n %% 10000 < 700 THEN 'duplicate' ELSE 'processed'
+        END AS status, CASE
+            WHEN n %% 100000 = 50000 THEN '{rare}' WHEN n %% 40 = 3 THEN 'card_holder.created'
+            ELSE (ARRAY['{frequent}', 'card.transaction.cleared', 'card.transaction.invoiced',
+                'transaction.line.items', 'receipt.fetched'])[1 + n %% 5]
+        END AS event
+    FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
+) AS made
+"""
+_PAGES: Final = {
+    "overview": "",
+    "deliveries, all": "deliveries/",
+    "deliveries, dead": "deliveries/?status=dead",
+    "deliveries, anything wrong": "deliveries/?status=wrong",
+    "deliveries, a rare event": f"deliveries/?event={RARE}",
+    "deliveries, a frequent event": f"deliveries/?event={FREQUENT}",
+    "deliveries, an event that never was": "deliveries/?event=nothing.such",
+    "deliveries, an organization": f"deliveries/?organization={ORGANIZATION}",
+    "deliveries, dead of an organization": f"deliveries/?status=dead&organization={ORGANIZATION}",
+    "deliveries, an error": "deliveries/?error=Expected*decimal",
+    "deliveries, further back": "deliveries/?before={middle}",
+    "search, transaction": "deliveries/?transaction=transaction-{transaction}",
+    "search, card holder": "deliveries/?card_holder=employee-17",
+    "one delivery": "deliveries/{middle}",
+    "webhooks": "webhooks/",
+    "reconcile": "reconcile/",
+}
+
+
+def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Report:
+    """Measure *rounds* times and return the report."""
+    access = new_console_access()
+    figures: dict[str, dict[str, list[float]]] = {name: {"p50, ms": [], "p95, ms": []} for name in _PAGES}
+    with ExitStack() as stack:
+        local = stack.enter_context(local_servers("bench"))
+        variables = {**local.environment, **access.variables}
+        servers = replace(local, environment=variables, settings=load_settings(variables))
+        _fill(servers, deliveries, progress)
+        processes = stack.enter_context(ProcfileProcesses(variables, servers.folder / "logs"))
+        processes.start("web")
+        wait_until_ready(servers.settings.public_url, processes)
+        client = stack.enter_context(httpx.Client(base_url=servers.settings.public_url + "/ops/", timeout=60))
+        sign_in(client, access)
+        task = progress.add_task("console", total=rounds * len(_PAGES))
+        places = {"middle": deliveries // 2, "transaction": deliveries // 7}
+        for _ in range(rounds):
+            for name, path in _PAGES.items():
+                took = [_milliseconds(client, path.format(**places)) for _ in range(SAMPLES)]
+                figures[name]["p50, ms"].append(percentile(took, 50))
+                figures[name]["p95, ms"].append(percentile(took, 95))
+                progress.advance(task)
+    slowest = max(max(figures[name]["p95, ms"]) for name in _PAGES)
+    return Report(
+        f"Console with {deliveries:,} deliveries, through gunicorn; the limit is {LIMIT_MS:.0f} ms",
+        [Row(name, figures[name]) for name in _PAGES],
+        [Target("limit / p95 of the slowest page in any round", LIMIT_MS / slowest, 1.0)],
+    )
+
+
+def sign_in(client: httpx.Client, access: ConsoleAccess) -> None:
+    """Sign in at the console, as a browser would."""
+    form = client.get("sign-in").raise_for_status().text
+    token = re.search(r'name="csrf_token"[^>]* value="([^"]+)"', form)
+    assert token is not None
+    fields = {"csrf_token": token[1], "name": access.name, "password": access.password}
+    assert client.post("sign-in", data=fields).status_code == httpx.codes.FOUND
+
+
+def _milliseconds(client: httpx.Client, path: str) -> float:
+    begun = time.perf_counter()
+    answer = client.get(path)
+    took = 1000 * (time.perf_counter() - begun)
+    assert answer.status_code == httpx.codes.OK, (path, answer.status_code, answer.text[:2000])
+    return took
+
+
+def _fill(servers: LocalServers, deliveries: int, progress: Progress) -> None:
+    with servers.engine.begin() as connection:
+        for number in range(1, WEBHOOKS + 1):
+            adopt_webhook(connection, servers.settings, f"organization-{number:02}", number=number)
+    with closing(ground.connect(servers)) as connection:
+        body = next(ground.snapshots(1)).body
+        taking = WEBHOOKS - DEAD_WEBHOOKS
+        statement = _FILL.format(taking=taking, total=deliveries, rare=RARE, frequent=FREQUENT).encode()
+        task = progress.add_task("filling", total=deliveries)
+        for first in range(1, deliveries + 1, AT_ONCE):
+            last = min(first + AT_ONCE - 1, deliveries)
+            connection.execute(statement, {"body": body, "first": first, "last": last})
+            progress.update(task, completed=last)
+        _note_attempts(connection)
+        ground.settle_down(connection)
+        roll_up_once(servers.engine)
+
+
+def _note_attempts(connection: psycopg.Connection) -> None:
+    """Leave the evidence that failures leave, and runs of reconcile of some days."""
+    connection.execute(
+        "INSERT INTO receiver.processing_attempts (delivery_id, number, attempted_at, outcome, error) "
+        "SELECT id, 1, received_at, status, error FROM receiver.deliveries "
+        "WHERE status IN ('dead', 'quarantined', 'failed')"
+    )
+    connection.execute(
+        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark, log_entries, matched) "
+        "SELECT webhook.id, at, at + interval '2 seconds', at, 500, 500 FROM generate_series(now() - interval '7 days',"
+        " now(), interval '5 minutes') AS at CROSS JOIN receiver.webhooks AS webhook ORDER BY at"
+    )

@@ -1,0 +1,58 @@
+"""Failures on purpose, with a cause that an operator can find, understand and mend: accounting lacks an account.
+
+A trigger refuses the cleared purchases of one organization, as a constraint of the EMS's own might. It does so in the
+words of an error for which trying again is no help, so the deliveries are ``dead`` until the trigger is dropped and
+they are replayed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.sandbox.story import tell
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from receiver.sandbox.told import Told
+
+EVENT: Final = "card.transaction.cleared"
+MEND: Final = "DROP TRIGGER IF EXISTS no_account ON ems.transactions"
+"""What mends the cause."""
+_SEED: Final = 2026
+
+_FUNCTION: Final = text(
+    """
+CREATE OR REPLACE FUNCTION public.no_account() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'accounting has no account for the purchases of %', NEW.organization_reference_id
+        USING ERRCODE = 'data_exception', HINT = 'drop the trigger no_account on ems.transactions';
+END $$
+"""
+)
+_TRIGGER: Final = """
+CREATE TRIGGER no_account BEFORE INSERT OR UPDATE ON ems.transactions FOR EACH ROW
+WHEN (NEW.state = 'cleared' AND NEW.organization_reference_id = {organization})
+EXECUTE FUNCTION public.no_account()
+"""
+
+
+def break_on_purpose(connection: Connection, organization: str) -> None:
+    """Have the cleared purchases of *organization* fail from now on."""
+    connection.execute(text(MEND))
+    connection.execute(_FUNCTION)
+    name = connection.execute(text("SELECT quote_literal(:name)"), {"name": organization}).scalar_one()
+    connection.execute(text(_TRIGGER.format(organization=name)))
+
+
+def mend(connection: Connection) -> None:
+    """Take the cause away."""
+    connection.execute(text(MEND))
+
+
+def that_would_break(organization: str, number: int) -> list[Told]:
+    """Return so many cleared purchases of *organization*, the same ones each time."""
+    story = tell(seed=_SEED, organizations=[organization], purchases=2 * number + 10)
+    return [told for told in story.told if told.event == EVENT][:number]

@@ -1,0 +1,216 @@
+"""The console in a real browser, with real processes behind it: what an operator does on the morning after."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from receiver.sandbox.breakage import break_on_purpose, mend, that_would_break
+from receiver.sandbox.demo import wait_until_processed
+from receiver.sandbox.embedded import free_port
+from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.local import adopt_webhook
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from receiver.sandbox.sender import deliver_all
+from receiver.settings import load_settings
+from tests.ops.console.visitor import PASSWORDS
+from tests.ops.standings import add_run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: it comes with the dev extra")
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+    from redis import Redis
+    from sqlalchemy import Engine
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}: apt-get install chromium"),
+]
+
+ORGANIZATION = "acme"
+BROKEN = 50
+TELEPHONE = {"width": 360, "height": 740}
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Person:
+    """Somebody at a browser. Whatever the browser complains of fails the test."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    clicks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
+
+    def sign_in(self, name: str) -> None:
+        self.page.goto(f"{self.url}/ops/")
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(PASSWORDS[name])
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url(f"{self.url}/ops/")
+
+    def click(self, role: str, name: str | re.Pattern[str]) -> None:
+        self.clicks.append(str(getattr(name, "pattern", name)))
+        self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]  # one of ARIA's names
+
+    def sees(self, words: str) -> bool:
+        return words in self.page.locator("main").inner_text()
+
+    def is_as_wide_as_its_page(self) -> bool:
+        width = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        return bool(width[0] <= width[1])
+
+
+@contextmanager
+def person(browser: Browser, url: str, **options: object) -> Iterator[Person]:
+    """Open a browser of its own; scripts are off, as they are for whoever wants them off."""
+    context = browser.new_context(**{"java_script_enabled": False, **options})  # type: ignore[arg-type]
+    somebody = Person(context.new_page(), url)
+    yield somebody
+    context.close()
+    assert somebody.complaints == []
+
+
+@dataclass
+class Morning:
+    """A receiver with its processes, of which the deliveries of one organization failed in the night."""
+
+    url: str
+    engine: Engine
+
+    def statuses(self) -> dict[str, int]:
+        with self.engine.connect() as connection:
+            found = connection.execute(text("SELECT status, count(*) FROM receiver.deliveries GROUP BY 1"))
+            return {str(row[0]): int(row[1]) for row in found}
+
+    def mend(self) -> None:
+        with self.engine.begin() as connection:
+            mend(connection)
+
+
+@pytest.fixture
+def morning(engine: Engine, redis: Redis, console_environment: dict[str, str], tmp_path: Path) -> Iterator[Morning]:
+    del redis  # asked for so that it runs, empty
+    environment = {
+        **local_environment(
+            database_url=console_environment["DATABASE_URL"],
+            redis_url=console_environment["REDIS_URL"],
+            port=free_port(),
+            encryption_key=console_environment["ENCRYPTION_KEYS"],
+        ),
+        "OPS_USERS": console_environment["OPS_USERS"],
+        "SECRET_KEY": console_environment["SECRET_KEY"],
+    }
+    settings = load_settings(environment)
+    with ProcfileProcesses(environment, tmp_path / "logs") as processes:
+        processes.start("web", "worker", "scheduler")
+        wait_until_ready(settings.public_url, processes)
+        with engine.begin() as connection:
+            webhook = adopt_webhook(connection, settings, ORGANIZATION, number=1)
+            break_on_purpose(connection, ORGANIZATION)
+        sendings = schedule(that_would_break(ORGANIZATION, BROKEN), Faults(), 0)
+        with ThreadPoolExecutor(1) as apart:  # playwright runs a loop of its own in this thread
+            apart.submit(lambda: asyncio.run(deliver_all(sendings, [webhook]))).result()
+        wait_until_processed(engine, seconds=SECONDS)
+        morning = Morning(settings.public_url, engine)
+        try:
+            yield morning
+        finally:
+            morning.mend()
+
+
+def test_an_operator_finds_understands_and_replays_what_failed_in_five_clicks(
+    browser: Browser, morning: Morning
+) -> None:
+    assert morning.statuses() == {"dead": BROKEN}
+    with person(browser, morning.url) as operator:
+        operator.sign_in("olga")
+        assert operator.sees(f"{BROKEN} dead deliveries")
+        operator.click("link", re.compile("accounting has no account"))  # what failed: the whole group
+        operator.click("link", re.compile(r"^\d+$"))  # one of them: what went wrong, the trace, the payload
+        assert operator.sees("What went wrong")
+        assert operator.sees("accounting has no account for the purchases of acme")
+        morning.mend()
+        operator.click("link", "Replay all of them …")  # how many there are, and by which causes
+        operator.page.get_by_label("Reason").fill("the account is there now")
+        operator.click("button", f"Replay {BROKEN} deliveries")
+        wait_until_replayed(morning)
+        operator.click("link", "Look again")  # what came of it
+        assert operator.sees(f"{BROKEN} of {BROKEN} processed")
+        assert operator.sees("the account is there now")
+        assert len(operator.clicks) == 5
+    assert morning.statuses() == {"processed": BROKEN}
+
+
+def wait_until_replayed(morning: Morning) -> None:
+    import stamina  # noqa: PLC0415 - used by this alone
+
+    for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=SECONDS, wait_max=0.2):
+        with attempt:
+            assert morning.statuses().get("dead", 0) == 0
+
+
+def test_on_a_telephone_no_page_is_wider_than_the_screen_and_a_viewer_has_no_button(
+    browser: Browser, morning: Morning
+) -> None:
+    add_run(morning.engine, ORGANIZATION, error="OpenCard answered 503 " + "with many words " * 20)
+    with morning.engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO receiver.replays (requested_by, reason, filter) VALUES (:by, :reason, '{}')"),
+            {"by": "somebody@" + "a-very-long-name." * 8, "reason": "W" * 300},
+        )
+        delivery = connection.scalar(text("SELECT max(id) FROM receiver.deliveries"))
+        replay = connection.scalar(text("SELECT max(id) FROM receiver.replays"))
+    pages = (
+        "",
+        "deliveries/",
+        "deliveries/?status=dead",
+        f"deliveries/{delivery}",
+        "replays/",
+        f"replays/{replay}",
+        "replays/new?status=dead",
+        "webhooks/",
+        "reconcile/",
+        "nowhere",
+    )
+    with person(browser, morning.url, java_script_enabled=True, viewport=TELEPHONE) as viewer:
+        viewer.sign_in("vera")
+        for page in pages:
+            viewer.page.goto(f"{morning.url}/ops/{page}")
+            assert viewer.is_as_wide_as_its_page(), page
+            buttons = viewer.page.get_by_role("button").all_inner_texts()
+            assert set(buttons) <= {"Sign out", "Show"}, (page, buttons)
+            unlabelled = viewer.page.evaluate(
+                "[...document.querySelectorAll('input:not([type=hidden]), select')].filter(e => !e.labels.length)"
+                ".map(e => e.name)"
+            )
+            assert unlabelled == [], page
+            assert viewer.page.title().endswith("OpenCard receiver")
+        viewer.complaints.remove("Failed to load resource: the server responded with a status of 404 (NOT FOUND)")
+        viewer.click("button", "Sign out")
+        assert viewer.sees("You are signed out.")
