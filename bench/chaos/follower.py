@@ -27,12 +27,16 @@ class Follower:
 
     def finish(self) -> list[int]:
         """Read what is left, end, and return the delivery of each event that was seen."""
-        self._stop.set()
-        self._thread.join()
+        self.stop()
         with closing(psycopg.connect(self._url, autocommit=True)) as connection:
             while self._read(connection):
                 pass
         return self.seen
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

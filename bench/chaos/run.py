@@ -147,7 +147,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
 
         before = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
         follower = Follower(database_url)
-        stack.callback(follower.finish)
+        stack.callback(follower.stop)
         progress.stage(f"sending, and killing {kills} times")
         progress.total(len(story.told))
         stream = Stream(provider, story, seed, progress)

