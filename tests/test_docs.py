@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from receiver.cli import COMMANDS, main
+from receiver.events.process import drain
 from receiver.events.retry_schedule import PAUSES
 from receiver.records.dictionary import dictionary
 from receiver.settings import variable_names
+from tests.factories import body, card_holder
 from tests.world import world_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
     from sqlalchemy import Engine
 
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIRST_LOOK = "receiver deliveries list --status dead"
+"""From here on the README has a delivery that failed."""
 RUN_ELSEWHERE = {"pip install .": "tests/test_package.py", "make run": "tests/test_package.py"}
 
 
@@ -61,16 +70,53 @@ def test_the_receiver_commands_of_the_readme_run(
     public_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     del redis  # asked for so that it runs
+    caplog.set_level("WARNING", logger="receiver")  # the worker of this test shares standard error with the commands
     monkeypatch.chdir(tmp_path)
     lines = [line for line in shell_lines(ROOT / "README.md") if line.startswith("receiver ")]
     assert lines
     with world_of(engine, settings, public_url) as world:
         world.add_organizations("acme", "globex")
         for line in lines:
-            result = CliRunner(env=world.environment(environment)).invoke(main, shlex.split(line)[1:])
+            if line == FIRST_LOOK:
+                fail(engine, 4711)
+            with processing(engine) if " replay " in line else nullcontext():
+                result = CliRunner(env=world.environment(environment)).invoke(main, shlex.split(line)[1:])
             assert (result.exit_code, result.stderr) == (0, ""), (line, result.output)
+
+
+def fail(engine: Engine, delivery_id: int) -> None:
+    """Have a delivery be dead for a cause that is mended by now."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO receiver.deliveries (id, webhook_id, event, body, headers, verification, status, error)"
+                " OVERRIDING SYSTEM VALUE"
+                " SELECT :id, min(id), 'card_holder.created', :body, '{}', 'signature', 'dead', 'no account'"
+                " FROM receiver.webhooks WHERE organization_reference_id = 'acme'"
+            ),
+            {"id": delivery_id, "body": body(card_holder())},
+        )
+
+
+@contextmanager
+def processing(engine: Engine) -> Iterator[None]:
+    """Work as a worker does, beside what runs in this block."""
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.wait(0.05):
+            drain(engine)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        worker.join()
 
 
 def test_every_shell_line_of_the_readme_is_run_somewhere() -> None:
