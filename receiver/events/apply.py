@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from receiver.errors import EventError, NotHandled, WrongTenant
-from receiver.events.handlers.transactions import date_back
+from receiver.events.dated_back import set_back
+from receiver.events.handlers.transactions import date_snapshots_back
+from receiver.events.payloads import TransactionPayload
 from receiver.events.registry import load_handlers
 from receiver.events.retries import is_card_holder_event, judge_by_value, new_by_sequence
 from receiver.events.settle import Rejection, settle_events, settle_rejections
@@ -32,8 +34,9 @@ def apply(connection: Connection, deliveries: Sequence[StoredDelivery]) -> None:
     settle_rejections(connection, rejections)
     settle_events(connection, judged.retries, "duplicate")
     settle_events(connection, judged.new, "processed")
-    apply_events(connection, judged.new)
-    date_back(connection, judged.dated_back)
+    apply_events(connection, [*judged.new, *filter(is_card_holder_event, judged.retries)])
+    if judged.dated_back:
+        date_back(connection, judged.dated_back)
     append_to_feed(connection, [_feed_row(event) for event in judged.new])
 
 
@@ -91,6 +94,18 @@ def apply_events(connection: Connection, events: Sequence[Event]) -> None:
         theirs = [event for event in events if handlers[event.name].apply is apply_them]
         if theirs:
             apply_them(connection, theirs)
+
+
+def date_back(connection: Connection, dated_back: Sequence[DatedBack]) -> None:
+    """Let known events count from an earlier moment, as if they had been processed in the order they occurred in."""
+    date_snapshots_back(connection, [known for known in dated_back if _is_snapshot(known.copy)])
+    others = [known for known in dated_back if not _is_snapshot(known.copy)]
+    if others:
+        apply_events(connection, set_back(connection, others))
+
+
+def _is_snapshot(event: Event) -> bool:
+    return isinstance(event.payload, TransactionPayload)
 
 
 def _feed_row(event: Event) -> Row:

@@ -96,6 +96,8 @@ class DatedBack:
     delivery_id: int
     """The delivery that was taken for the event."""
     occurred_at: datetime
+    copy: Event
+    """The earlier copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
         copy = refused[bytes(fingerprint)]
         for occurred_at, delivery_id in zip(occurrences, delivery_ids, strict=True):
             if timedelta() < occurred_at - copy.occurred_at <= WINDOW:
-                dated_back.append(DatedBack(delivery_id, copy.occurred_at))
+                dated_back.append(DatedBack(delivery_id, copy.occurred_at, copy))
                 connection.execute(
                     _DATE_BACK, {"known": occurred_at, "earlier": copy.occurred_at, "fingerprint": fingerprint}
                 )

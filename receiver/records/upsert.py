@@ -73,13 +73,16 @@ def newest_wins(model: type[Base], *, order: Sequence[str], keep_first: Sequence
     newer = f"{_tuple('excluded', order)} >= {_tuple('stored', order)}"
     settings = []
     for column in table.columns:
-        if column.name in keys:
-            continue
-        if column.name in keep_first:
-            settings.append(f"{column.name} = LEAST(stored.{column.name}, excluded.{column.name})")
-        else:
-            settings.append(f"{column.name} = excluded.{column.name}")
-    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(settings)} WHERE {newer}"
+        name = column.name
+        if name in keep_first:
+            settings.append(f"{name} = LEAST(stored.{name}, excluded.{name})")
+        elif name not in keys:
+            newest = (
+                f"CASE WHEN {newer} THEN excluded.{name} ELSE stored.{name} END" if keep_first else f"excluded.{name}"
+            )
+            settings.append(f"{name} = {newest}")
+    earlier = "".join(f" OR excluded.{name} < stored.{name}" for name in keep_first)
+    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(settings)} WHERE {newer}{earlier}"
 
 
 def _tuple(row: str, columns: Sequence[str]) -> str:

@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 
     from receiver.events.event import Event
 
+_TIMES: Final = tuple(TIME_COLUMNS.values())
 # the history is the truth and the row is locked, so it replaces what was there
-_REPLACE: Final = "ON CONFLICT (organization_reference_id, reference_id) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}" for column in (*TIME_COLUMNS.values(), "updated_at")
+_REPLACE: Final = (
+    "ON CONFLICT (organization_reference_id, reference_id) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in (*_TIMES, "updated_at"))
+    + " WHERE ({}) IS DISTINCT FROM ({})".format(
+        ", ".join(f"stored.{column}" for column in _TIMES), ", ".join(f"excluded.{column}" for column in _TIMES)
+    )
 )
 
 
 @handles(dict.fromkeys(TIME_COLUMNS, CardHolderPayload))
 def apply_card_holders(connection: Connection, events: Sequence[Event]) -> None:
-    """Write each card holder as the whole history tells it; the events are settled in the history already."""
+    """Write each card holder as the whole history tells it; the events are settled in the history already.
+
+    Among them are retries: one that comes before its original is processed later, and tells when it was.
+    """
     now = datetime.now(UTC)
     rows = [
         {

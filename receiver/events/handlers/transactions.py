@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
@@ -69,12 +68,15 @@ def apply_snapshots(connection: Connection, events: Sequence[Event]) -> None:
     record_snapshots(connection, [_row(event, now) for event in events])
 
 
-def date_back(connection: Connection, dated_back: Sequence[DatedBack]) -> None:
+def date_snapshots_back(connection: Connection, dated_back: Sequence[DatedBack]) -> None:
     """Let snapshots count from an earlier moment, and make the rows of their transactions anew from the history."""
     if not dated_back:
         return
-    earlier = {"earlier": rows_parameter([asdict(snapshot) for snapshot in dated_back])}
-    keys = rows_parameter([dict(key) for key in connection.execute(_DATE_BACK_STATES, earlier).mappings()])
+    earlier = rows_parameter(
+        [{"delivery_id": known.delivery_id, "occurred_at": known.occurred_at} for known in dated_back]
+    )
+    found = connection.execute(_DATE_BACK_STATES, {"earlier": earlier})
+    keys = rows_parameter([dict(key) for key in found.mappings()])
     connection.execute(_LOCK_TRANSACTIONS, {"keys": keys})
     now = datetime.now(UTC)
     history = connection.execute(_HISTORY, {"keys": keys}).mappings().all()
