@@ -1,4 +1,4 @@
-"""``python -m bench [intake] [drain] [latency] [reconcile] [console]``: all of them when none is named."""
+"""``python -m bench [intake] [drain] [latency] [reconcile] [console] [growth]``: all of them when none is named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import console as console_pages
-from bench import drain, intake, latency, reconcile
+from bench import drain, growth, intake, latency, reconcile
 from bench.publish import publish
 from bench.report import RESULTS, keep, show
 from receiver.logs import configure_logs
@@ -23,8 +23,11 @@ BENCHMARKS: Final = {
     "latency": latency.run,
     "reconcile": reconcile.run,
     "console": console_pages.run,
+    "growth": growth.run,
 }
 
+SIZED: Final = ("console", "growth")
+"""Those that measure how much is stored; each knows how much by itself."""
 WIDTH: Final = 120
 """Columns of what is printed to a file or a pipe."""
 
@@ -35,11 +38,9 @@ WIDTH: Final = 120
 @click.option(
     "--deliveries",
     type=click.IntRange(min=1000),
-    default=console_pages.DELIVERIES,
-    show_default=True,
-    help="How many are stored when the console is measured.",
+    help="How many are stored when console or growth is measured; ten millions need some 30 GB.",
 )
-def main(names: tuple[str, ...], rounds: int, deliveries: int) -> None:
+def main(names: tuple[str, ...], rounds: int, deliveries: int | None) -> None:
     """Measure on embedded servers and print a table for each benchmark."""
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(143))  # so that all that was started is ended
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
@@ -48,7 +49,7 @@ def main(names: tuple[str, ...], rounds: int, deliveries: int) -> None:
         console = Console(width=WIDTH)
     for name in names or tuple(BENCHMARKS):
         with Progress(console=console, transient=True) as progress:
-            options = {"deliveries": deliveries} if name == "console" else {}
+            options = {"deliveries": deliveries} if deliveries and name in SIZED else {}
             report = BENCHMARKS[name](rounds, progress, **options)
         show(console, report)
         keep(name, report)

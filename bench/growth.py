@@ -1,0 +1,201 @@
+"""Growth: intake, drain and the questions that are asked all the time, on an empty database and on one grown large.
+
+Both stand side by side and take turns. The large one is filled by SQL: of every delivery its real body, an event, a
+snapshot and what tells retries apart; every second one makes a transaction. The payloads in ``ems`` are empty, so that
+ten millions fit on a laptop: what grows with the number of rows is the indexes, and they are all there.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from bench import ground
+from bench.load import load, pace
+from bench.report import Report, Row, Target, ratio
+from receiver.events.claim import Backlog
+from receiver.events.process import drain
+from receiver.ops.deliveries.filter import Filter
+from receiver.ops.deliveries.pages import list_deliveries
+from receiver.sandbox.local import LocalServers, local_servers
+from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+    from rich.progress import Progress
+    from sqlalchemy import Connection
+
+    from receiver.sandbox.registration import Registration
+
+DELIVERIES: Final = 300_000
+"""What the large database holds unless it is said otherwise."""
+DRAINED: Final = 5_000
+CONNECTIONS: Final = 8
+WARM_UP: Final = 0.5
+SECONDS: Final = 3.0
+REQUESTS: Final = 300
+TRIES: Final = 5
+
+EMPTY: Final = "empty"
+GROWN: Final = "grown"
+
+_FILL: Final = (
+    """
+CREATE TEMP TABLE told AS
+SELECT number, number AS id, md5((number / 2)::text)::uuid::text AS transaction_id,
+    sha256(number::text::bytea) AS known, now() - make_interval(secs => %(deliveries)s - number + 86400) AS at
+FROM generate_series(1, %(deliveries)s) AS number
+""",
+    """
+INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification, received_at, occurred_at,
+    status, attempts, next_attempt_at, processed_at, fingerprint, transaction_id)
+SELECT webhook.id, %(event)s, '1', %(body)s, '{}', 'signature', at, at,
+    CASE WHEN number %% 1000 = 0 THEN 'dead' ELSE 'processed' END, 1, NULL, at, known, transaction_id
+FROM told CROSS JOIN receiver.webhooks AS webhook ORDER BY number
+""",
+    """
+INSERT INTO receiver.known_events (fingerprint, occurrences, delivery_ids)
+SELECT known, ARRAY[at], ARRAY[id] FROM told ORDER BY known
+""",
+    """
+INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, snapshot_at, delivery_id,
+    updated_at, cleared_at, cleared_card_issuer_reference)
+SELECT organization_reference_id, transaction_id, 'cleared', 'employee-' || number %% 5000, at, told.id, at, at,
+    'CLR-' || number
+FROM told CROSS JOIN receiver.webhooks WHERE number %% 2 = 0
+""",
+    """
+INSERT INTO ems.transaction_states (organization_reference_id, transaction_id, state, payload, occurred_at, delivery_id)
+SELECT organization_reference_id, transaction_id, 'cleared', '{}', at, told.id
+FROM told CROSS JOIN receiver.webhooks ORDER BY number
+""",
+    """
+INSERT INTO ems.events (type, organization_reference_id, transaction_id, occurred_at, recorded_at, source, delivery_id,
+    payload)
+SELECT %(event)s, organization_reference_id, transaction_id, at, at, 'push', told.id, '{}'
+FROM told CROSS JOIN receiver.webhooks ORDER BY number
+""",
+    "DROP TABLE told",
+)
+_FEED: Final = text(
+    "SELECT * FROM ems.events WHERE position > (SELECT max(position) - 500 FROM ems.events) ORDER BY position LIMIT 500"
+)
+_COMPLETENESS: Final = text("SELECT * FROM receiver.completeness WHERE hour >= now() - interval '1 day'")
+QUESTIONS: Final[dict[str, Callable[[Connection], object]]] = {
+    "claim at both ends": lambda connection: Backlog(fresh_first=True).claim(connection, 500),
+    "newest deliveries": lambda connection: list_deliveries(connection, Filter()),
+    "newest dead": lambda connection: list_deliveries(connection, Filter(statuses=("dead",))),
+    "deliveries of a transaction": lambda connection: list_deliveries(connection, Filter(transaction_id="none")),
+    "last of the feed": lambda connection: connection.execute(_FEED).all(),
+    "completeness of a day": lambda connection: connection.execute(_COMPLETENESS).all(),
+}
+
+
+@dataclass
+class Side:
+    """One of the two databases, with a web process of its own, and what was measured on it."""
+
+    servers: LocalServers
+    connection: psycopg.Connection
+    registration: Registration
+    figures: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, name: str, figure: float) -> None:
+        """Keep what one round measured."""
+        self.figures.setdefault(name, []).append(figure)
+
+
+def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Report:
+    """Measure in turns and return the report."""
+    supply = ground.snapshots(rounds * DRAINED)
+    with ExitStack() as stack:
+        sides = {name: _side(stack, f"bench-{name}") for name in (EMPTY, GROWN)}
+        _fill(sides[GROWN].connection, deliveries)
+        task = progress.add_task("growth", total=rounds * len(sides))
+        for _ in range(rounds):
+            snapshots = list(islice(supply, DRAINED))
+            for name, side in sides.items():
+                _measure(side, snapshots, empty=name == EMPTY)
+                progress.advance(task)
+    return _report(sides, deliveries)
+
+
+def _side(stack: ExitStack, name: str) -> Side:
+    servers = stack.enter_context(local_servers(name))
+    connection = stack.enter_context(closing(ground.connect(servers)))
+    side = Side(servers, connection, ground.register(servers))
+    processes = stack.enter_context(ProcfileProcesses(servers.environment, servers.folder / "logs"))
+    processes.start("web")
+    wait_until_ready(servers.settings.public_url, processes)
+    return side
+
+
+def _fill(connection: psycopg.Connection, deliveries: int) -> None:
+    (snapshot,) = ground.snapshots(1)
+    for statement in _FILL:
+        asked = {"deliveries": deliveries, "event": ground.EVENT, "body": snapshot.body}
+        connection.cursor().execute(statement.encode(), asked if "%" in statement else None)
+    for table, column in (("receiver.deliveries", "id"), ("ems.events", "position")):
+        connection.execute(f"ALTER TABLE {table} ALTER {column} RESTART WITH {deliveries + 1}".encode())
+
+
+def _measure(side: Side, snapshots: list[ground.Snapshot], *, empty: bool) -> None:
+    _clear(side, empty=empty)
+    side.note("intake", _intake(side))
+    _clear(side, empty=empty)
+    ground.store_all(side.connection, side.registration, snapshots)
+    ground.settle_down(side.connection)
+    for name, question in QUESTIONS.items():
+        side.note(name, _milliseconds(side, question))
+    begun = time.perf_counter()
+    assert drain(side.servers.engine)
+    side.note("drain", len(snapshots) / (time.perf_counter() - begun))
+
+
+def _clear(side: Side, *, empty: bool) -> None:
+    """Take away what waits, or everything."""
+    if empty:
+        ground.empty_tables(side.connection)
+    else:
+        side.connection.execute("DELETE FROM receiver.deliveries WHERE status = 'pending'")
+    ground.settle_down(side.connection)
+
+
+def _intake(side: Side) -> float:
+    port = side.servers.settings.port
+    sent = [ground.request_bytes(side.registration, each.body, port=port) for each in ground.snapshots(REQUESTS)]
+    timings = load(port, sent, connections=CONNECTIONS, seconds=WARM_UP + SECONDS)
+    return pace(timings, warm_up=WARM_UP, seconds=SECONDS).per_second
+
+
+def _milliseconds(side: Side, question: Callable[[Connection], object]) -> float:
+    took = []
+    with side.servers.engine.connect() as connection:
+        for _ in range(TRIES):
+            begun = time.perf_counter()
+            question(connection)
+            took.append(1000 * (time.perf_counter() - begun))
+            connection.rollback()
+    return median(took)
+
+
+def _report(sides: dict[str, Side], deliveries: int) -> Report:
+    rows = []
+    for measured in ("intake", "drain", *QUESTIONS):
+        column = "ms" if measured in QUESTIONS else "per second"
+        for name, side in sides.items():
+            beside = f"{measured}, {EMPTY}" if name == GROWN else ""
+            rows.append(Row(f"{measured}, {name}", {column: side.figures[measured]}, beside=beside))
+    targets = [
+        Target(f"{measured}: grown / empty", ratio(sides[GROWN].figures[measured], sides[EMPTY].figures[measured]), 0.9)
+        for measured in ("intake", "drain")
+    ]
+    return Report(f"Growth: with {deliveries:,} deliveries stored", rows, targets)
