@@ -96,7 +96,7 @@ def _receiver(access: ConsoleAccess) -> Iterator[str]:
         for reference in ORGANIZATIONS:
             provider.state.add_organization(reference)
         client = provider.clients.add("screenshot", scopes=SCOPES)
-        variables = {**local.environment, **environment(api_url, client), **access.variables}
+        variables = {**local.environment, **environment(api_url, client), **access.variables, "RECONCILE_INTERVAL": "0"}
         settings = load_settings(variables)
         servers = replace(local, environment=variables, settings=settings)
         with running_receiver(servers):

@@ -59,18 +59,19 @@ FROM ({TOTALS}) AS totals, (
 ) AS before
 """  # noqa: S608 - a constant
 )
+# thousands of errors may differ in a number alone: those come as one line, for whose group one of them stands
 _FAILURES: Final = text(
-    f"""
-SELECT found.status, found.event, split_part(coalesce(found.error, ''), chr(10), 1) AS error,
-    webhook.organization_reference_id, count(*) AS number, min(found.received_at) AS oldest,
-    max(found.received_at) AS newest, max(found.id) AS example_id
+    r"""
+SELECT found.status, found.event, min(found.line) AS error, webhook.organization_reference_id, count(*) AS number,
+    min(found.received_at) AS oldest, max(found.received_at) AS newest, max(found.id) AS example_id
 FROM (
-    SELECT id, webhook_id, status, event, error, received_at FROM receiver.deliveries
-    WHERE status IN ('failed', 'dead', 'quarantined') ORDER BY id DESC LIMIT {MOST_FAILURES}
+    SELECT id, webhook_id, status, event, split_part(coalesce(error, ''), chr(10), 1) AS line, received_at
+    FROM receiver.deliveries
+    WHERE status IN ('failed', 'dead', 'quarantined') ORDER BY id DESC LIMIT :most
 ) AS found
 LEFT JOIN receiver.webhooks AS webhook ON webhook.id = found.webhook_id
-GROUP BY 1, 2, 3, 4
-"""  # noqa: S608 - a constant
+GROUP BY found.status, found.event, regexp_replace(found.line, '\y[0-9]+\y', '0', 'g'), 4
+"""
 )
 
 
@@ -143,13 +144,13 @@ def rate(connection: Connection, length: timedelta = SHORT) -> Rate | None:
     return Rate(minutes, *(max(0.0, row[name]) / minutes for name in ("received", "processed", "failed")))
 
 
-def failures_by_error(connection: Connection) -> list[FailureGroup]:
+def failures_by_error(connection: Connection, *, most: int = MOST_FAILURES) -> list[FailureGroup]:
     """Return what failed, is dead or quarantined, by status, event and cause; the largest group first.
 
-    Of very many only the newest ``MOST_FAILURES`` are looked at.
+    Of very many only the newest *most* are looked at.
     """
     groups: dict[tuple[str, str, str], list[RowMapping]] = defaultdict(list)
-    for row in connection.execute(_FAILURES).mappings():
+    for row in connection.execute(_FAILURES, {"most": most}).mappings():
         groups[row["status"], row["event"], error_group(row["error"])].append(row)
     found = [_group(*key, rows) for key, rows in groups.items()]
     return sorted(found, key=lambda group: (-group.number, group.status, group.event, group.error))

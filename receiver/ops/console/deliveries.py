@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
 
 ROWS: Final = 50
+LOOKED_AT: Final = 10_000
+"""How many deliveries a page looks at for what no index knows; the next page goes on from there."""
 
 
 class ReasonForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
@@ -44,7 +46,7 @@ def listing() -> str:
         form = FilterForm.of(request.args, organizations(connection))
         form.validate()
         wanted = form.wanted()
-        page = list_deliveries(connection, wanted, before=whole(request.args.get("before")), limit=ROWS)
+        page = list_deliveries(connection, wanted, before=whole(request.args.get("before")), limit=ROWS, most=LOOKED_AT)
     return render_template(
         "deliveries.html",
         form=form,

@@ -18,6 +18,8 @@ blueprint = Blueprint("overview", __name__)
 
 HOURS: Final = 24
 MOST_GROUPS: Final = 10
+MOST_FAILURES: Final = 5000
+"""So many failures, the newest ones, are told by their causes."""
 MOST_ORGANIZATIONS: Final = 20
 
 
@@ -27,7 +29,7 @@ def overview() -> str:
     with reading() as connection:
         standing = read_standing(query_of(connection))
         hours = deliveries_by_hour(connection, hours=HOURS)
-        failures = failures_by_error(connection)
+        failures = failures_by_error(connection, most=MOST_FAILURES)
         pace = rate(connection)
     organizations = sorted(standing.organizations, key=_nothing_open)
     this_hour = standing.at.replace(minute=0, second=0, microsecond=0)
@@ -38,6 +40,7 @@ def overview() -> str:
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,
         failures=failures[:MOST_GROUPS],
+        only_the_newest=MOST_FAILURES if sum(each.number for each in failures) == MOST_FAILURES else 0,
         more_failures=len(failures) - MOST_GROUPS,
         chart=chart_of(hours, last=this_hour, hours=HOURS),
         received=sum(each.deliveries for each in hours),
