@@ -1,0 +1,75 @@
+"""``python -m bench.sizes``: the bytes that a delivery takes, by table, and what a billion of them would.
+
+A story with the usual mix of events, duplicates among them, is stored and applied; what PostgreSQL then holds, empty
+space removed, is divided by the number of deliveries. Bytes carry over to other machines, unlike times.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Final
+
+import click
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from bench import ground
+from receiver.cli.output import print_rows
+from receiver.events.process import drain
+from receiver.logs import configure_logs
+from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.local import ORGANIZATIONS, local_servers
+from receiver.sandbox.story import tell
+from receiver.settings import LogFormat
+
+BILLION: Final = 1_000_000_000
+TIB: Final = 2**40
+DUPLICATES: Final = Faults(duplicates=0.1)
+
+_SIZES: Final = """
+SELECT schemaname || '.' || relname AS name, pg_table_size(relid) AS heap, pg_indexes_size(relid) AS indexes
+FROM pg_stat_user_tables WHERE schemaname IN ('receiver', 'ems') AND n_live_tup > 0
+ORDER BY pg_total_relation_size(relid) DESC
+"""
+
+
+@click.command()
+@click.option("--purchases", type=click.IntRange(min=100), default=5_000, show_default=True, help="In the story.")
+def main(purchases: int) -> None:
+    """Print how large a delivery is."""
+    configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
+    with local_servers("bench") as servers, closing(ground.connect(servers)) as connection:
+        registration = ground.register(servers)
+        sendings = schedule(tell(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).told, DUPLICATES, 1)
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(
+                "COPY receiver.deliveries (webhook_id, event, version, body, headers, verification) FROM STDIN"
+            ) as copy,
+        ):
+            for sending in sendings:
+                told = sending.told
+                headers = Jsonb(ground.kept_headers(registration, told.payload))
+                copy.write_row((1, told.event, "1", told.payload, headers, "signature+basic"))
+        while not drain(servers.engine):
+            pass
+        connection.execute("VACUUM FULL ANALYZE")
+        print_rows(
+            [
+                {
+                    "table": name,
+                    "rows and texts": f"{heap / len(sendings):,.0f}",
+                    "indexes": f"{indexes / len(sendings):,.0f}",
+                    "a billion": f"{(heap + indexes) / len(sendings) * BILLION / TIB:.2f} TiB",
+                }
+                for name, heap, indexes in connection.execute(sql.SQL(_SIZES)).fetchall()
+                if (heap + indexes) / len(sendings) >= 1
+            ],
+            {name: name for name in ("table", "rows and texts", "indexes", "a billion")},
+            empty="nothing",
+        )
+        click.echo(f"\nbytes for each of {len(sendings):,} deliveries, {purchases:,} purchases")
+
+
+if __name__ == "__main__":
+    main()
