@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from receiver.app import create_app
 from receiver.ops.console.application import FOR_EVERYBODY, OPEN
 from receiver.sandbox.embedded import free_port
 from receiver.settings import load_settings
+from tests.factories import body, snapshot
 from tests.ops.console.visitor import Visitor
 
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.routing import Rule
+
+    from tests.conftest import Acme
 
 
 @pytest.fixture(scope="session")
@@ -139,3 +143,23 @@ def test_a_form_larger_than_any_of_the_console_is_refused(operator: Visitor) -> 
 )
 def test_whatever_stands_in_an_address_a_page_comes(operator: Visitor, query: str) -> None:
     assert operator.get(f"/ops/reconcile/?{query}").status_code == 200
+
+
+def test_a_delivery_meets_nothing_of_the_console(console_app: Flask, console: Flask, acme: Acme) -> None:
+    content = body(snapshot("cleared"))
+    headers = acme.registration.headers("card.transaction.cleared", content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "wsgi_app", None)  # whoever asked it would fail
+        answer = console_app.test_client().post(acme.path, data=content, headers=headers)
+    assert (answer.status_code, answer.get_json()) == (200, {})
+    assert not {"Set-Cookie", "Vary", "Content-Security-Policy"} & set(answer.headers)
+    assert not console_app.before_request_funcs
+    assert console_app.secret_key is None
+
+
+def test_the_console_has_two_connections_and_no_more(console: Flask) -> None:
+    engine = console.extensions["console"].engine
+    assert (engine.pool.size(), engine.pool._max_overflow) == (2, 0)
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "5s"
+        assert connection.execute(text("SHOW application_name")).scalar_one() == "receiver console"
