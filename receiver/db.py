@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from receiver.encryption import Encryption
+
 RECEIVER: Final = "receiver"
 """Schema of how the service works; may change with any release."""
 EMS: Final = "ems"
@@ -86,8 +88,10 @@ def connect_arguments(
     return {**arguments, "options": f"-c timezone=UTC{timeout}"}
 
 
-def engine_for(database_url: str, *, application: str) -> Engine:
+def engine_for(database_url: str, *, application: str, encryption: Encryption | None = None) -> Engine:
     """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
+
+    *encryption* travels with its connections (``get_execution_options``): for what recognizes erased card holders.
 
     Raises ``ConfigurationError`` for a pooled connection: locks and temporary tables need a session.
     """
@@ -101,6 +105,7 @@ def engine_for(database_url: str, *, application: str) -> Engine:
         pool_size=4,  # a worker has two lanes, each with a connection for work and one for its notes
         hide_parameters=True,  # errors are logged and stored; payloads must not be in them
         connect_args=connect_arguments(application),
+        execution_options={"encryption": encryption},
     )
 
 

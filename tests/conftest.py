@@ -21,6 +21,7 @@ from sqlalchemy import Engine, make_url, text
 
 from receiver.app import create_app
 from receiver.db import engine_for
+from receiver.encryption import Encryption
 from receiver.events.process import drain
 from receiver.migrate import target_metadata, upgrade
 from receiver.queue import connect
@@ -123,7 +124,7 @@ def settings(environment: dict[str, str]) -> Settings:
 
 @pytest.fixture(scope="session")
 def migrated_engine(settings: Settings) -> Iterator[Engine]:
-    engine = engine_for(settings.database_url, application="tests")
+    engine = engine_for(settings.database_url, application="tests", encryption=Encryption(settings.encryption_keys))
     with engine.connect() as connection:
         upgrade(connection)
     yield engine

@@ -10,6 +10,7 @@ import click
 
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
 from receiver.db import engine_for
+from receiver.encryption import Encryption
 from receiver.logs import configure_logs
 from receiver.ops.retention.run import Pace, run_retention
 from receiver.settings import load_settings
@@ -39,7 +40,7 @@ def run(dry_run: bool, as_json: bool) -> None:
     """
     settings = load_settings(os.environ)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    engine = engine_for(settings.database_url, application="retention")
+    engine = engine_for(settings.database_url, application="retention", encryption=Encryption(settings.encryption_keys))
     try:
         with progress_bar() as progress:
             outcome = run_retention(engine, settings, pace=Pace(rest=REST), write=not dry_run, progress=progress)

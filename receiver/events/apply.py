@@ -9,6 +9,7 @@ import msgspec
 
 from receiver.errors import EventError, NotHandled, WrongTenant
 from receiver.events.dated_back import set_back
+from receiver.events.erased import conceal, empty_concealed
 from receiver.events.handlers.transactions import date_snapshots_back
 from receiver.events.payloads import TransactionPayload
 from receiver.events.registry import load_handlers
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
 
 
 def apply(connection: Connection, deliveries: Sequence[StoredDelivery]) -> None:
-    """Understand *deliveries*, tell events from retries, apply the events, and append them to the feed."""
+    """Understand *deliveries*, tell events from retries, apply the events, and append them to the feed.
+
+    What is about an erased card holder goes this way under a pseudonym.
+    """
     events, rejections = understand_all(deliveries)
+    events, concealed = conceal(connection, events, deliveries)
     judged = tell_retries_apart(connection, events)
     settle_rejections(connection, rejections)
     settle_events(connection, judged.retries, "duplicate")
     settle_events(connection, judged.new, "processed")
+    empty_concealed(connection, concealed & {event.delivery_id for event in (*judged.new, *judged.retries)})
     apply_events(connection, [*judged.new, *filter(is_card_holder_event, judged.retries)])
     if judged.dated_back:
         date_back(connection, judged.dated_back)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED, WAKE_UPS_FAILED
 from receiver.db import engine_for
+from receiver.encryption import Encryption
 from receiver.events.apply import apply
 from receiver.events.awaited_tests import resolve_expired
 from receiver.events.claim import (
@@ -67,7 +68,7 @@ def process_deliveries() -> None:
     """Process everything that waits, then return. Run by RQ; any number may run at once."""
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)
-    engine = engine_for(settings.database_url, application="worker")
+    engine = engine_for(settings.database_url, application="worker", encryption=Encryption(settings.encryption_keys))
     wake_another = _quietly(wake_worker, redis)
     try:
         _quietly(worker_is_awake, redis)()

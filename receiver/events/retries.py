@@ -144,6 +144,8 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
     for fingerprint, occurrences, delivery_ids in connection.execute(_KNOWN, {"fingerprints": list(refused)}).all():
         known_by.update(delivery_ids)
         copy = refused[bytes(fingerprint)]
+        if any(timedelta() <= copy.occurred_at - occurred_at <= WINDOW for occurred_at in occurrences):
+            continue  # a retry of that one, whatever came within a day after
         for occurred_at, delivery_id in zip(occurrences, delivery_ids, strict=True):
             if timedelta() < occurred_at - copy.occurred_at <= WINDOW:
                 dated_back.append(DatedBack(delivery_id, copy.occurred_at, copy))

@@ -4,6 +4,7 @@
 - ``session``    one webhook after another: lock, read, compare, write
 - ``compare``    what is missing, confirmed, unrecoverable: pure
 - ``identity``   when a delivery and an attempt tell of the same, by value
+- ``erased``     entries about card holders who are erased: compared, and mirrored without what they say
 - ``workspace``  where log and deliveries lie side by side
 - ``clock``      how far OpenCard's clock is ahead, so that what is recovered takes its place among what arrived
 - ``write``      what comes of it, in one transaction

@@ -79,7 +79,7 @@ def reconcile_due() -> None:
     settings = load_settings(os.environ)
     if what_is_missing(settings):
         return  # the scheduler has other settings than this worker, and said so when it started
-    engine = engine_for(settings.database_url, application="reconcile")
+    engine = engine_for(settings.database_url, application="reconcile", encryption=Encryption(settings.encryption_keys))
     reconciler = Reconciler(
         engine,
         Encryption(settings.encryption_keys),

@@ -139,7 +139,7 @@ class Session:
             if not runs.try_lock(connection, webhook.id):
                 return webhook.failed(BUSY)
             self._begun = begun = self._begin(connection, webhook)
-        workspace = Workspace(connection)
+        workspace = Workspace(connection, webhook.organization_reference_id)
         self._read(connection, webhook, workspace, begun)
         with connection.begin():
             counts = self._compare(connection, webhook, workspace, begun)

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from receiver.events.recognize import spellings
 from receiver.reconcile.compare import Attempt, Stored, compare, compare_without_payload
+from receiver.reconcile.erased import ERASED_ITEM, ErasedOf
 from receiver.reconcile.identity import CHALLENGE, event_name, identify, likeness
 
 if TYPE_CHECKING:
@@ -142,8 +143,10 @@ _STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, finger
 class Workspace:
     """The temporary tables of one session."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, organization: str) -> None:
         self._connection = connection
+        self._organization = organization
+        self._erased: ErasedOf | None = None
         self._number = 0
 
     def prepare(self) -> None:
@@ -151,6 +154,8 @@ class Workspace:
         for table in _TABLES:
             self._connection.execute(text(table))
         self.clear()
+
+        self._erased = ErasedOf.read(self._connection, self._organization)
 
     def clear(self) -> None:
         """Empty the tables."""
@@ -162,7 +167,9 @@ class Workspace:
 
     def _row(self, entry: LogEntry) -> tuple[Any, ...]:
         self._number += 1
-        known = None if entry.payload is None or not entry.event else identify(entry.event, entry.payload)
+        known, erased = None, False
+        if entry.payload is not None and entry.event:
+            known, erased = self._identify(entry.event, entry.payload, entry.attempted_at)
         return (
             self._number,
             likeness(entry, known),
@@ -172,8 +179,15 @@ class Workspace:
             entry.attempted_at,
             known,
             entry.payload,
-            entry.item,
+            ERASED_ITEM if erased else entry.item,
         )
+
+    def _identify(self, event: str, body: bytes, at: datetime | None) -> tuple[bytes, bool]:
+        """Return the fingerprint by which an event is compared, and whether it is about an erased card holder."""
+        known = identify(event, body)
+        if self._erased is not None and self._erased.names(body, at):
+            return self._erased.fingerprint(known), True
+        return known, False
 
     def tell_apart(self, *, alike_are_one: bool) -> None:
         """Let each entry stand once."""
@@ -198,8 +212,13 @@ class Workspace:
         # The unsettled first: what is settled meanwhile is then seen twice, and counts once.
         unsettled = self._connection.execute(_UNSETTLED, asked, execution_options={"yield_per": BODIES_AT_ONCE})
         for rows in unsettled.partitions():
-            self._copy(_STORED_COLUMNS, ((*row[:2], *row[3:6], identify(row.event, row.body)) for row in rows))
+            self._copy(
+                _STORED_COLUMNS,
+                ((*row[:2], *row[3:6], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
+            )
         self._connection.execute(_SETTLED, asked)
+        if self._erased is not None:
+            self._erased.lay_over(self._connection)
         if after is not None:
             self._connection.execute(_KNOWN_BEFORE, {"webhook_id": webhook_id, "time_window": known_within})
         self._connection.execute(text("ANALYZE pg_temp.log_stored"))

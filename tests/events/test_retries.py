@@ -149,6 +149,21 @@ def test_the_order_of_keys_does_not_count(payload: dict[str, object], data: st.D
     assert fingerprint("event", body(payload)) == fingerprint("event", body(reordered))
 
 
+def test_a_retry_that_is_processed_again_moves_no_later_event(acme: Acme) -> None:
+    for number, hours in enumerate((0, 10, 30), start=1):
+        acme.take("card.transaction.cleared", snapshot("cleared"))
+        occurred(acme, number, NOON + timedelta(hours=hours))
+    acme.process()
+    assert acme.statuses() == ["processed", "duplicate", "processed"]
+    states = acme.rows("SELECT * FROM ems.transaction_states ORDER BY id")
+    acme.execute(
+        "UPDATE receiver.deliveries SET status = 'pending', next_attempt_at = now() WHERE status = 'duplicate'"
+    )
+    acme.process()
+    assert acme.statuses() == ["processed", "duplicate", "processed"]
+    assert acme.rows("SELECT * FROM ems.transaction_states ORDER BY id") == states
+
+
 @pytest.mark.parametrize("spelling", ["45", "45.0", "45.000", "4.5e1", "4.5E+1", "450e-1"])
 def test_the_spelling_of_a_number_does_not_count(spelling: str) -> None:
     assert fingerprint("event", b'{"a": %s}' % spelling.encode()) == fingerprint("event", b'{"a":45}')

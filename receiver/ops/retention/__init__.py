@@ -5,6 +5,9 @@
 - ``walk``      walking through a table from its oldest row, and remembering how far
 - ``bodies``    emptying deliveries, which stay known by their fingerprint
 - ``feed``      the oldest rows of the change feed
+- ``erasure``   card holders who were deleted long enough ago: their references go, everywhere
+- ``erasing``   what is known of some deliveries about them, rewritten
+- ``gently``    the transactions in which all this is done
 - ``record``    the runs, and the last of them for ``status`` and ``/metrics``
 - ``models``    their rows, and how far the walks got
 - ``schedule``  the job that the scheduler enqueues

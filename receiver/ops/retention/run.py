@@ -1,6 +1,6 @@
 """A run of retention: what is due goes, kind by kind in turns, each turn a small transaction, within its time.
 
-It yields to everybody: it takes no row that somebody else holds, waits for no lock longer than ``LOCK_TIMEOUT``, and
+It yields to everybody: it takes no row that somebody else holds, waits for no lock longer than half a second, and
 rests between its steps in proportion to the work. It may be cut off at any moment: what is done stays done, with the
 position in the same transaction, and the next run goes on there.
 """
@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from psycopg import errors as refusals
@@ -21,7 +21,8 @@ from sqlalchemy.exc import DBAPIError
 
 from receiver.counters import RETENTION_REMOVED
 from receiver.errors import OperationRefused
-from receiver.ops.retention import record
+from receiver.ops.retention import erasure, record
+from receiver.ops.retention.gently import gently
 from receiver.ops.retention.kinds import KINDS
 from receiver.ops.retention.walk import begin_walk, next_span, read_position, remember, slicing
 from receiver.progress import Progress
@@ -39,8 +40,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 RETENTION_LOCK: Final = 0x0C4D_0003
 """Key of the advisory lock under which one run at a time works."""
-LOCK_TIMEOUT: Final = "500ms"
-"""Shorter than PostgreSQL waits before it looks for a deadlock: whoever is in the way, it is retention that yields."""
 BUSY: Final = "another run of retention is at work at this moment: it does the same; wait for it, or run again"
 COUNT_EVERY: Final = 5.0
 """Seconds after which the run's row tells anew how much went."""
@@ -49,10 +48,6 @@ _TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
 _UNLOCK: Final = text("SELECT pg_advisory_unlock(:key)")
 _NOW: Final = text("SELECT clock_timestamp()")
 _FEED_BEGINS: Final = text("SELECT deleted_through FROM ems.feed_horizon")
-# what a crash of PostgreSQL takes back is done again
-_GENTLY: Final = text(
-    "SELECT set_config('lock_timeout', :lock_timeout, true), set_config('synchronous_commit', 'off', true)"
-)
 _YIELDED: Final = (refusals.LockNotAvailable, refusals.DeadlockDetected, refusals.SerializationFailure)
 
 
@@ -88,16 +83,56 @@ class Pace:
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when it is asked to end."""
 
+    def is_over(self, seconds: float) -> bool:
+        """Return whether a run that has gone on for so long is to end."""
+        return self.stop.is_set() or (self.within is not None and seconds > self.within.total_seconds())
 
-@dataclass(slots=True)
-class _Turn:
+
+class Turn(Protocol):
+    """What takes turns with others: a kind's walk, or the erasure of card holders."""
+
+    name: str
+    words: str
+    removed: int
+    yielded: bool
+    """Whether something is left that others held."""
+
+    def step(self) -> bool:
+        """Do a little; return whether it has arrived, or cannot go on now."""
+
+
+class Walking:
     """One kind's walk."""
 
-    kind: Kind
-    before: datetime
-    position: int
-    removed: int = 0
-    yielded: bool = False
+    def __init__(self, engine: Engine, kind: Kind, *, before: datetime, position: int, write: bool) -> None:
+        self.name = kind.name
+        self.words = kind.words
+        self.removed = 0
+        self.yielded = False
+        self._engine = engine
+        self._kind = kind
+        self._before = before
+        self._position = position
+        self._write = write
+
+    def step(self) -> bool:
+        """Do the next slice; return whether the walk has arrived, or cannot go on now."""
+        kind = self._kind
+        with gently(self._engine) as connection:
+            query = slicing(kind.table, kind.key, kind.time)
+            span, arrived = next_span(connection, query, after=self._position, before=self._before)
+            if self._write:
+                removed, done = kind.remove(connection, span)
+                if done and span.until > span.after:
+                    remember(connection, kind.name, span.until)
+            else:
+                removed, done = kind.count(connection, span), True
+        self.removed += removed
+        if done:
+            self._position = span.until
+            return arrived
+        self.yielded = not removed  # then all that is left of the span is held by somebody else
+        return self.yielded
 
 
 def run_retention(
@@ -113,8 +148,7 @@ def run_retention(
     Raises ``OperationRefused`` while another run is at work.
     """
     with _alone(engine) if write else nullcontext():
-        run = _Run(engine, settings, pace, write=write, progress=progress)
-        return run.to_its_end()
+        return _Run(engine, settings, pace, write=write, progress=progress).to_its_end()
 
 
 class _Run:
@@ -124,7 +158,7 @@ class _Run:
         self._pace = pace
         self._write = write
         self._progress = progress
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
 
     def to_its_end(self) -> Outcome:
         with self._engine.begin() as connection:
@@ -137,35 +171,42 @@ class _Run:
             self._end(run_id, caught_up=False, error=type(error).__name__)
             raise
         self._end(run_id, caught_up=caught_up)
-        return Outcome(tuple(self._kept(kind) for kind in KINDS), caught_up)
+        removed = self._removed()
+        kinds = [(kind.name, kind.words, kind.setting, kind.days(self._settings)) for kind in KINDS]
+        kinds.append((erasure.NAME, erasure.WORDS, erasure.SETTING, self._settings.erase_card_holders_days))
+        return Outcome(tuple(Kept(*kind, removed.get(kind[0], 0)) for kind in kinds), caught_up)
 
-    def _begin(self, connection: Connection) -> list[_Turn]:
-        now = connection.execute(_NOW).scalar_one()
-        turns = []
+    def _begin(self, connection: Connection) -> list[Turn]:
+        now: datetime = connection.execute(_NOW).scalar_one()
+        turns: list[Turn] = []
         for kind in KINDS:
             days = kind.days(self._settings)
-            if days:
-                if not kind.passes:
-                    position = connection.scalar(_FEED_BEGINS) or 0
-                else:
-                    position = (begin_walk if self._write else read_position)(connection, kind.name)
-                turns.append(_Turn(kind, now - timedelta(days=days), position))
+            if not days:
+                continue
+            if not kind.passes:
+                position = connection.scalar(_FEED_BEGINS) or 0
+            else:
+                position = (begin_walk if self._write else read_position)(connection, kind.name)
+            before = now - timedelta(days=days)
+            turns.append(Walking(self._engine, kind, before=before, position=position, write=self._write))
+        days = self._settings.erase_card_holders_days
+        turns.append(
+            erasure.Erasing(self._engine, before=now - timedelta(days=days) if days else None, write=self._write)
+        )
         return turns
 
     def _take_turns(self, run_id: int | None) -> bool:
-        """Let each kind take one step after the other; return whether all arrived."""
-        walking = list(self._turns)
+        """Let each take one step after the other; return whether all arrived."""
+        waiting = list(self._turns)
         begun = counted = time.monotonic()
-        while walking:
-            for turn in list(walking):
-                if self._pace.stop.is_set():
-                    return False
+        while waiting:
+            for turn in list(waiting):
                 started = time.monotonic()
-                if self._pace.within is not None and started - begun > self._pace.within.total_seconds():
+                if self._pace.is_over(started - begun):
                     return False
-                self._progress.stage(f"{turn.kind.words}: {turn.removed}")
+                self._progress.stage(f"{turn.words}: {turn.removed}")
                 if self._step(turn):
-                    walking.remove(turn)
+                    waiting.remove(turn)
                     self._progress.advance()
                 if run_id is not None and started - counted > COUNT_EVERY:
                     counted = started
@@ -174,41 +215,20 @@ class _Run:
                 self._pace.stop.wait(self._pace.rest * (time.monotonic() - started))
         return not any(turn.yielded for turn in self._turns)
 
-    def _step(self, turn: _Turn) -> bool:
-        """Do the next slice of a walk; return whether it has arrived, or cannot go on now."""
-        kind = turn.kind
+    def _step(self, turn: Turn) -> bool:
+        before = turn.removed
         try:
-            with self._engine.begin() as connection:
-                connection.execute(_GENTLY, {"lock_timeout": LOCK_TIMEOUT})
-                query = slicing(kind.table, kind.key, kind.time)
-                span, arrived = next_span(connection, query, after=turn.position, before=turn.before)
-                if not self._write:
-                    removed, done = kind.count(connection, span), True
-                else:
-                    removed, done = kind.remove(connection, span)
-                    if done and span.until > span.after:
-                        remember(connection, kind.name, span.until)
+            arrived = turn.step()
         except DBAPIError as error:
             if not isinstance(error.orig, _YIELDED):
                 raise
-            turn.yielded = True
-            return True
-        turn.removed += removed
-        if self._write:
-            RETENTION_REMOVED.labels(kind.name).inc(removed)
-        if done:
-            turn.position = span.until
-        elif not removed:
-            turn.yielded = True  # all that is left of the span is held by somebody else
-            return True
-        return arrived and done
-
-    def _kept(self, kind: Kind) -> Kept:
-        removed = self._removed().get(kind.name, 0)
-        return Kept(kind.name, kind.words, kind.setting, kind.days(self._settings), removed)
+            turn.yielded = arrived = True
+        if self._write and turn.removed > before:
+            RETENTION_REMOVED.labels(turn.name).inc(turn.removed - before)
+        return arrived
 
     def _removed(self) -> dict[str, int]:
-        return {turn.kind.name: turn.removed for turn in self._turns}
+        return {turn.name: turn.removed for turn in self._turns}
 
     def _end(self, run_id: int | None, *, caught_up: bool, error: str | None = None) -> None:
         removed = self._removed()

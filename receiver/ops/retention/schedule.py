@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from receiver.db import engine_for
+from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.events.process import stop_requested
 from receiver.ops.retention.run import Pace, run_retention
@@ -24,7 +25,7 @@ WITHIN: Final = timedelta(minutes=4)
 def retain() -> None:
     """Let go what was kept long enough, as far as the time allows. Run by RQ; one at a time does something."""
     settings = load_settings(os.environ)
-    engine = engine_for(settings.database_url, application="retention")
+    engine = engine_for(settings.database_url, application="retention", encryption=Encryption(settings.encryption_keys))
     try:
         run_retention(engine, settings, pace=Pace(within=WITHIN, stop=stop_requested))
     except OperationRefused:

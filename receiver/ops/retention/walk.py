@@ -56,6 +56,13 @@ def begin_walk(connection: Connection, kind: str) -> int:
     return read_position(connection, kind)
 
 
+def begin_walk_anew(connection: Connection, kind: str) -> int:
+    """Return the position of the first row, and walk on from there."""
+    begin_walk(connection, kind)
+    remember(connection, kind, 0)
+    return 0
+
+
 def read_position(connection: Connection, kind: str) -> int:
     """Return how far a walk got."""
     return connection.scalar(_POSITION, {"kind": kind}) or 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import Index
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped
 
 from receiver.db import EMS, Base
@@ -15,6 +17,11 @@ class CardHolder(Base):
 
     __tablename__ = "card_holders"
     __table_args__ = (
+        Index(
+            "ix_card_holders_to_be_erased",
+            "deleted_at",
+            postgresql_where=sql("deleted_at IS NOT NULL AND erased_at IS NULL"),
+        ),
         {
             "schema": EMS,
             "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so the times are "
@@ -36,6 +43,9 @@ class CardHolder(Base):
     )
     email_failed_at: Mapped[datetime | None] = c.moment("When the consent e-mail bounced, in UTC; null when never told")
     deleted_at: Mapped[datetime | None] = c.moment("When deleted, in UTC; null again once created anew")
+    erased_at: Mapped[datetime | None] = c.moment(
+        "When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"
+    )
     updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
 
 

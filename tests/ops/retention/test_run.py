@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,43 +14,12 @@ from receiver.ops.retention import schedule
 from receiver.ops.retention.record import CUT_OFF
 from receiver.ops.retention.run import RETENTION_LOCK, Pace
 from tests.factories import card_holder, snapshot
+from tests.ops.retention.killing import Killed, end_sessions, living
 from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
-
     from receiver.settings import Settings
     from tests.conftest import Acme
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of it runs any more."""
-
-
-@contextmanager
-def living(engine: Engine, last: int | None) -> Iterator[list[int]]:
-    """Let what follows run in a process that ends at its *last* step: each statement and each commit is one."""
-    steps = [0]
-
-    def step(*_: object) -> None:
-        steps[0] += 1
-        if last is not None and steps[0] >= last:
-            raise Killed
-
-    event.listen(engine, "before_cursor_execute", step)
-    event.listen(engine, "commit", step)
-    try:
-        yield steps
-    finally:
-        event.remove(engine, "before_cursor_execute", step)
-        event.remove(engine, "commit", step)
-
-
-def end_sessions(engine: Engine) -> None:
-    """Do what the death of a process does to its sessions, locks included."""
-    engine.dispose()
 
 
 def tell_some(acme: Acme) -> None:

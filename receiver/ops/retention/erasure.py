@@ -1,0 +1,218 @@
+"""The erasure of card holders who were deleted long enough ago and not created anew.
+
+First they are *marked*: from then on whatever is processed about them goes under a pseudonym (``events.erased``). Once
+nothing is at work any more that had not seen the mark, one walk over all deliveries rewrites what each of theirs left
+behind, wherever that is; when it has arrived, their rows in ``ems.card_holders`` bear the pseudonym, and the reference
+is gone. It may be cut off anywhere: what is rewritten does not match any more, and the walk goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.events.erased import Pseudonyms, make_pseudonyms, read_pseudonyms
+from receiver.ops.retention.erasing import Person, erase_deliveries, erase_set_aside
+from receiver.ops.retention.gently import gently
+from receiver.ops.retention.walk import begin_walk, begin_walk_anew, remember
+from receiver.records.upsert import rows_parameter
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+NAME: Final = "card_holders"
+WORDS: Final = "references of deleted card holders"
+SETTING: Final = "ERASE_CARD_HOLDERS_DAYS"
+SLICE: Final = 2000
+"""How many deliveries are looked at in one transaction."""
+
+WAIT_SECONDS: Final = 0.1
+LONGEST_WAIT: Final = 300
+"""How often it is waited for whoever is at work since before the mark, a batch of a worker above all."""
+
+_Key = tuple[str, str]
+
+_DUE: Final = text(
+    """
+SELECT organization_reference_id, reference_id FROM ems.card_holders
+WHERE deleted_at IS NOT NULL AND erased_at IS NULL AND deleted_at < :before
+"""
+)
+_MARK: Final = text(
+    """
+INSERT INTO receiver.erased_card_holders AS erased (organization_reference_id, pseudonym, erased_at)
+SELECT organization_reference_id, pseudonym, clock_timestamp()
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS due (organization_reference_id text, pseudonym text)
+ON CONFLICT (organization_reference_id, pseudonym) DO UPDATE
+SET erased_at = excluded.erased_at, finished_at = NULL, recreated_at = NULL
+WHERE erased.finished_at IS NOT NULL
+RETURNING 1
+"""
+)
+_UNFINISHED: Final = text(
+    "SELECT organization_reference_id, pseudonym, recreated_at FROM receiver.erased_card_holders "
+    "WHERE finished_at IS NULL AND erased_at < :marked_before"
+)
+_ANYBODY: Final = text("SELECT EXISTS (SELECT FROM receiver.erased_card_holders)")
+_HOLDERS: Final = text(
+    "SELECT reference_id FROM ems.card_holders WHERE organization_reference_id = :organization AND erased_at IS NULL"
+)
+# The first number that no transaction has; and the smallest of those that are at work.
+_FIRST_UNBORN: Final = text("SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)")
+_OLDEST_AT_WORK: Final = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
+_LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.deliveries")
+_NEXT: Final = text(
+    "SELECT max(id) FROM ("
+    "SELECT id FROM receiver.deliveries WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit) AS slice"
+)
+# A former life of the same person has the same pseudonym; the newer row tells more.
+_FORGET_FORMER: Final = text(
+    """
+DELETE FROM ems.card_holders AS holder
+USING jsonb_to_recordset(CAST(:rows AS jsonb)) AS person (organization_reference_id text, pseudonym text)
+WHERE holder.organization_reference_id = person.organization_reference_id AND holder.reference_id = person.pseudonym
+"""
+)
+_RENAME: Final = text(
+    """
+UPDATE ems.card_holders AS holder
+SET reference_id = person.pseudonym, erased_at = clock_timestamp(), updated_at = clock_timestamp()
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS person (
+    organization_reference_id text, reference_id text, pseudonym text
+)
+WHERE holder.organization_reference_id = person.organization_reference_id AND holder.reference_id = person.reference_id
+"""
+)
+_FORGET_SEARCHES: Final = text(
+    "UPDATE receiver.replays SET filter = filter - 'card_holder_reference_id' "
+    "WHERE filter ->> 'card_holder_reference_id' = ANY(:references)"
+)
+_FINISH: Final = text(
+    "UPDATE receiver.erased_card_holders SET finished_at = clock_timestamp() "
+    "WHERE finished_at IS NULL AND erased_at < :marked_before"
+)
+_NOW: Final = text("SELECT clock_timestamp()")
+
+
+class Erasing:
+    """The erasure, step by step."""
+
+    name = NAME
+    words = WORDS
+
+    def __init__(self, engine: Engine, *, before: datetime | None, write: bool) -> None:
+        """*before*: who was deleted before this time is due; ``None`` for nobody."""
+        self.removed = 0
+        self.yielded = False
+        self._engine = engine
+        self._before = before
+        self._write = write
+        self._barrier: int | None = None
+        self._waited = 0
+        self._marked_before: datetime | None = None
+        self._references: dict[_Key, str] | None = None
+        self._position = self._last = 0
+
+    def step(self) -> bool:
+        """Do a little; return whether it has arrived, or cannot go on now."""
+        if not self._write:
+            self.removed = self._count_due()
+            return True
+        if self._barrier is None:
+            return not self._mark()
+        with gently(self._engine) as connection:
+            if connection.execute(_OLDEST_AT_WORK).scalar_one() >= self._barrier:
+                return self._walk(connection)
+        return self._wait()
+
+    def _wait(self) -> bool:
+        """Wait a moment for those at work who may not have seen the mark; in the end the next run goes on."""
+        self._waited += 1
+        self.yielded = self._waited > LONGEST_WAIT
+        time.sleep(0 if self.yielded else WAIT_SECONDS)
+        return self.yielded
+
+    def _count_due(self) -> int:
+        if self._before is None:
+            return 0
+        with self._engine.connect() as connection:
+            return len(connection.execute(_DUE, {"before": self._before}).all())
+
+    def _mark(self) -> bool:
+        """Mark who is due, and return whether there is anybody whose traces are to be looked for."""
+        with self._engine.begin() as connection:
+            due = [] if self._before is None else connection.execute(_DUE, {"before": self._before}).all()
+            anew = False
+            if due:
+                pseudonyms = make_pseudonyms(connection)
+                rows = [
+                    {"organization_reference_id": organization, "pseudonym": pseudonyms.of(organization, reference)}
+                    for organization, reference in due
+                ]
+                anew = bool(connection.execute(_MARK, {"rows": rows_parameter(rows)}).all())
+            if not connection.scalar(_ANYBODY):
+                return False
+            self._position = (begin_walk_anew if anew else begin_walk)(connection, NAME)
+        with self._engine.begin() as connection:
+            self._marked_before = connection.execute(_NOW).scalar_one()
+            self._barrier = int(connection.execute(_FIRST_UNBORN).scalar_one())
+            self._last = connection.execute(_LAST).scalar_one()
+        return True
+
+    def _walk(self, connection: Connection) -> bool:
+        """Rewrite what is in the next slice; at the end of the last one, finish."""
+        pseudonyms = read_pseudonyms(connection)
+        assert pseudonyms is not None  # noqa: S101 - somebody is marked
+        people = self._people(connection, pseudonyms)
+        asked = {"after": self._position, "last": self._last, "limit": SLICE}
+        until = connection.scalar(_NEXT, asked)
+        if until is None:
+            self._finish(connection, people)
+            return True
+        erase_deliveries(connection, pseudonyms, people, after=self._position, until=until)
+        erase_set_aside(connection, pseudonyms, after=self._position, until=until)
+        remember(connection, NAME, until)
+        self._position = until
+        return False
+
+    def _people(self, connection: Connection, pseudonyms: Pseudonyms) -> list[Person]:
+        """Return those who are being erased, as of now: one may have been created anew meanwhile."""
+        marked = connection.execute(_UNFINISHED, {"marked_before": self._marked_before}).all()
+        if self._references is None:
+            self._references = _references(connection, pseudonyms, [(row[0], row[1]) for row in marked])
+        return [
+            Person(organization, self._references[organization, pseudonym], pseudonym, recreated_at)
+            for organization, pseudonym, recreated_at in marked
+            if (organization, pseudonym) in self._references
+        ]
+
+    def _finish(self, connection: Connection, people: list[Person]) -> None:
+        rows = rows_parameter(
+            [
+                {
+                    "organization_reference_id": person.organization,
+                    "reference_id": person.reference,
+                    "pseudonym": person.pseudonym,
+                }
+                for person in people
+                if person.recreated_at is None
+            ]
+        )
+        connection.execute(_FORGET_FORMER, {"rows": rows})
+        self.removed += connection.execute(_RENAME, {"rows": rows}).rowcount
+        connection.execute(_FORGET_SEARCHES, {"references": [person.reference for person in people]})
+        connection.execute(_FINISH, {"marked_before": self._marked_before})
+
+
+def _references(connection: Connection, pseudonyms: Pseudonyms, marked: list[_Key]) -> dict[_Key, str]:
+    """Return what those who are marked were called: their rows still tell."""
+    return {
+        key: reference
+        for organization in sorted({organization for organization, _ in marked})
+        for reference in connection.scalars(_HOLDERS, {"organization": organization})
+        if (key := (organization, pseudonyms.of(organization, reference))) in set(marked)
+    }

@@ -1,0 +1,87 @@
+"""Entries of the log about erased card holders: compared like all others, and mirrored without what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.events.erased import Life, Pseudonyms, lives_in, read_pseudonyms
+from receiver.events.recognize import UNREADABLE
+from receiver.events.redact import named_card_holder
+from receiver.events.understand import decode
+from receiver.records.upsert import rows_parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+ERASED_ITEM: Final = b'{"erased":true}'
+"""What the mirror has of such an entry."""
+
+_NOT_FINISHED: Final = text(
+    "SELECT reference_id FROM ems.card_holders "
+    "WHERE organization_reference_id = :organization AND deleted_at IS NOT NULL AND erased_at IS NULL"
+)
+_PLAIN: Final = text(
+    """
+SELECT stored.id, stored.fingerprint, delivery.card_holder_reference_id AS reference, delivery.occurred_at
+FROM pg_temp.log_stored AS stored
+JOIN receiver.deliveries AS delivery ON delivery.id = stored.id
+WHERE delivery.card_holder_reference_id = ANY(:references)
+"""
+)
+_LAY_OVER: Final = text(
+    """
+UPDATE pg_temp.log_stored AS stored SET fingerprint = keyed.fingerprint
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS keyed (id bigint, fingerprint bytea) WHERE stored.id = keyed.id
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedOf:
+    """The erased card holders of one organization."""
+
+    organization: str
+    pseudonyms: Pseudonyms
+    lives: Mapping[str, Life]
+
+    @classmethod
+    def read(cls, connection: Connection, organization: str) -> ErasedOf | None:
+        """Return them; ``None`` where nobody is erased."""
+        pseudonyms = read_pseudonyms(connection)
+        lives = {} if pseudonyms is None else lives_in(connection, organization)
+        return cls(organization, pseudonyms, lives) if pseudonyms is not None and lives else None
+
+    def names(self, body: bytes, at: datetime | None) -> bool:
+        """Return whether *body*, of what occurred *at* that time, is about one of them."""
+        try:
+            reference = named_card_holder(decode(body))
+        except UNREADABLE:
+            return False
+        life = None if reference is None else self.lives.get(self.pseudonyms.of(self.organization, reference))
+        return life is not None and life.held(at)
+
+    def fingerprint(self, plain: bytes) -> bytes:
+        """Return what stands for the fingerprint of a payload that names one of them."""
+        return self.pseudonyms.fingerprint(plain)
+
+    def lay_over(self, connection: Connection) -> None:
+        """Let deliveries about those whose erasure is under way be compared as if it had come to them already."""
+        if all(life.finished for life in self.lives.values()):
+            return
+        lives = {
+            reference: self.lives.get(self.pseudonyms.of(self.organization, reference))
+            for reference in connection.scalars(_NOT_FINISHED, {"organization": self.organization})
+        }
+        rows = [
+            {"id": row.id, "fingerprint": "\\x" + self.fingerprint(bytes(row.fingerprint)).hex()}
+            for row in connection.execute(_PLAIN, {"references": list(lives)}).all()
+            if (life := lives[row.reference]) is not None and life.held(row.occurred_at)
+        ]
+        if rows:
+            connection.execute(_LAY_OVER, {"rows": rows_parameter(rows)})

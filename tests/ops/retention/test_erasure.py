@@ -1,0 +1,386 @@
+"""A card holder who was deleted long enough ago leaves no reference behind, and nothing that comes late brings it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from receiver.events.process import drain
+from receiver.events.understand import fingerprint
+from receiver.migrate import target_metadata
+from tests.factories import body, card_holder, enrichment, sample, snapshot
+from tests.ops.retention.killing import Killed, end_sessions, living
+from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+    from tests.conftest import Acme, Organizations
+
+WHO = "employee-of-the-month"
+LAST_FOUR = "last-four"
+CARD_ID = 987654321
+CUSTOMER = "customer-of-the-bank"
+PERSON: dict[str, Any] = {"card_holder": {"reference_id": WHO, "name": "Jane Roe"}, "nickname": "Jane"}
+ENRICHMENTS = (
+    "receipt.fetched",
+    "transaction.true.vat",
+    "transaction.line.items",
+    "environmental.impact.aland_index",
+)
+TRACES = (WHO, LAST_FOUR, str(CARD_ID), CUSTOMER, "Jane")
+
+
+def purchase(state: str, **changes: Any) -> dict[str, Any]:
+    personal: dict[str, Any] = {
+        "card_last_four": LAST_FOUR,
+        "card_id": CARD_ID,
+        "card_issuer_customer_number": CUSTOMER,
+    }
+    return snapshot(state, **{**PERSON, **personal, **changes})
+
+
+def everything(acme: Acme) -> str:
+    """Return all that the database holds, as text."""
+    with acme.engine.connect() as connection:
+        return "\n".join(
+            str(row[0])
+            for table in target_metadata().sorted_tables
+            for row in connection.execute(text(f"SELECT row_to_json(t)::text FROM {table.fullname} AS t"))  # noqa: S608
+        )
+
+
+def traces(acme: Acme) -> list[str]:
+    """Return what in the database still leads to the person, bytes included."""
+    held = everything(acme)
+    return [trace for trace in TRACES if trace in held or trace.encode().hex() in held]
+
+
+def live(acme: Acme) -> None:
+    """Let the person live: created, buying something, deleted; and a retry, and something that makes no sense."""
+    acme.take("card_holder.created", card_holder(WHO))
+    for state in ("authorized", "cleared", "cleared"):
+        acme.take(f"card.transaction.{state}", purchase(state))
+    for event in ENRICHMENTS:
+        acme.take(event, enrichment(event, **PERSON))
+    acme.take("receipt.fetched", enrichment("receipt.fetched", transaction="never-told", **PERSON))
+    acme.take("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
+    acme.take("card_holder.deleted", card_holder(WHO))
+    acme.process()
+
+
+def erase(acme: Acme, settings: Settings) -> dict[str, int]:
+    outcome = retain(acme.engine, settings, erase_card_holders_days=30)
+    assert outcome.caught_up
+    return removed(outcome)
+
+
+@pytest.fixture
+def erased(acme: Acme, settings: Settings) -> Acme:
+    """The person is erased; nobody else is."""
+    live(acme)
+    acme.tell("card.transaction.cleared", snapshot("cleared", transaction="of another"))
+    days_pass(acme.engine, 31)
+    assert erase(acme, settings) == {"card_holders": 1}
+    return acme
+
+
+def pseudonym(acme: Acme) -> str:
+    found: str = acme.value("SELECT pseudonym FROM receiver.erased_card_holders")
+    return found
+
+
+def test_nothing_leads_to_the_person_any_more(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    assert set(traces(acme)) == set(TRACES)
+    erase(acme, settings)
+    assert traces(acme) == []
+    assert "erased-" in pseudonym(acme)
+
+
+def test_the_accounting_facts_stay(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    before = ems(acme.engine)
+    erase(acme, settings)
+    after = ems(acme.engine)
+    who = pseudonym(acme)
+    personal = {"card_last_four": None, "card_id": None, "card_issuer_customer_number": None}
+    for table, rows in before.items():
+        assert len(after[table]) == len(rows), table
+        if table == "ems.card_holders":
+            continue
+        for row in rows:
+            expected = {
+                name: personal.get(name, who if name == "card_holder_reference_id" else value)
+                for name, value in row.items()
+                if name != "payload"
+            }
+            assert expected in [{name: it[name] for name in expected} for it in after[table]], table
+    (holder,) = after["ems.card_holders"]
+    assert holder["erased_at"] is not None
+    assert {**holder, "erased_at": None, "reference_id": WHO} == before["ems.card_holders"][0]
+    (state,) = [row for row in after["ems.transaction_states"] if row["state"] == "cleared"]
+    told = purchase("cleared")
+    assert state["payload"] == {
+        **{name: value for name, value in state["payload"].items() if name in told},
+        "card_holder": {"reference_id": who},
+    }
+    assert state["payload"]["original_amount"] == float(told["original_amount"])
+
+
+def test_others_keep_what_is_theirs(erased: Acme) -> None:
+    other = erased.row("SELECT * FROM ems.transactions WHERE id = 'of another'")
+    assert other["card_holder_reference_id"] == "employee-17"
+    assert other["card_last_four"] is not None
+    assert erased.value("SELECT count(body) FROM receiver.deliveries WHERE transaction_id = 'of another'") == 1
+
+
+def test_of_two_organizations_with_the_same_reference_one_is_erased(
+    organizations: Organizations, settings: Settings
+) -> None:
+    acme, beta = organizations.adopt("acme"), organizations.adopt("beta")
+    live(acme)
+    beta.tell("card_holder.created", card_holder(WHO, "beta"))
+    days_pass(acme.engine, 31)
+    erase(acme, settings)
+    assert beta.rows("SELECT reference_id FROM ems.card_holders WHERE organization_reference_id = 'beta'") == [
+        {"reference_id": WHO}
+    ]
+    assert beta.value("SELECT count(body) FROM receiver.deliveries") == 1
+
+
+@pytest.mark.parametrize("days", [0, 31])
+def test_before_its_time_nobody_is_erased(acme: Acme, settings: Settings, days: int) -> None:
+    live(acme)
+    days_pass(acme.engine, 30.5)
+    assert removed(retain(acme.engine, settings, erase_card_holders_days=days)) == {}
+    assert set(traces(acme)) == set(TRACES)
+
+
+def test_who_was_created_anew_before_is_not_erased(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    days_pass(acme.engine, 20)
+    acme.tell("card_holder.created", card_holder(WHO))
+    days_pass(acme.engine, 20)
+    assert erase(acme, settings) == {}
+
+
+def test_to_erase_again_changes_nothing(erased: Acme, settings: Settings) -> None:
+    def stored() -> list[object]:
+        tables = ("deliveries", "known_events", "erased_card_holders", "erasure_key")
+        return [ems(erased.engine), *(erased.rows(f"SELECT xmin, t.* FROM receiver.{table} AS t") for table in tables)]  # noqa: S608
+
+    before = stored()
+    erased.execute("UPDATE receiver.retention_walks SET position = 0")
+    assert erase(erased, settings) == {}
+    assert stored() == before
+
+
+def test_nobody_finds_the_reference_by_trying_all_there_are(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    guesses = [
+        fingerprint("card_holder.created", body(card_holder(WHO))),
+        fingerprint("card_holder.deleted", body(card_holder(WHO))),
+        fingerprint("card.transaction.cleared", body(purchase("cleared"))),
+    ]
+    assert all(guess.hex() in everything(acme) for guess in guesses)
+    erase(acme, settings)
+    assert not [guess.hex() for guess in guesses if guess.hex() in everything(acme)]
+
+
+def test_a_late_purchase_is_applied_under_the_pseudonym_and_its_body_is_not_kept(erased: Acme) -> None:
+    who = pseudonym(erased)
+    erased.tell("card.transaction.invoiced", purchase("invoiced", invoice_number="4711"))
+    assert traces(erased) == []
+    row = erased.row("SELECT * FROM ems.transactions WHERE card_holder_reference_id = :who", who=who)
+    assert (row["state"], row["invoice_number"]) == ("invoiced", "4711")
+    assert erased.value("SELECT body FROM receiver.deliveries ORDER BY id DESC LIMIT 1") is None
+    noticed = erased.row("SELECT late_deliveries, late_at FROM receiver.erased_card_holders")
+    assert noticed["late_deliveries"] == 1
+    assert noticed["late_at"] is not None
+
+
+def test_a_retry_of_a_late_one_is_a_retry(erased: Acme) -> None:
+    for _ in range(2):
+        erased.tell("card.transaction.invoiced", purchase("invoiced"))
+    assert erased.statuses()[-2:] == ["processed", "duplicate"]
+    assert traces(erased) == []
+    assert erased.value("SELECT count(*) FROM ems.events WHERE type = 'card.transaction.invoiced'") == 1
+
+
+def test_an_equal_event_of_another_day_that_has_to_wait_for_its_turn_keeps_its_body_until_then(erased: Acme) -> None:
+    vat = enrichment("transaction.true.vat", transaction="late", **PERSON)
+    for hours in (30, 0):
+        erased.take("transaction.true.vat", vat)
+        erased.execute(
+            "UPDATE receiver.deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
+            " WHERE id = (SELECT max(id) FROM receiver.deliveries)",
+            hours=hours,
+        )
+    erased.process()
+    assert erased.statuses()[-2:] == ["processed", "processed"]
+    assert traces(erased) == []
+
+
+def test_a_late_event_that_is_dated_back_stays_concealed(erased: Acme) -> None:
+    for name, hours in (("first", 0), ("second", 5), ("first", 9)):
+        vat = enrichment("transaction.true.vat", transaction="late", purchase_country=name[:2].upper(), **PERSON)
+        erased.take("transaction.true.vat", vat)
+        erased.execute(
+            "UPDATE receiver.deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
+            " WHERE id = (SELECT max(id) FROM receiver.deliveries)",
+            hours=hours,
+        )
+        erased.process()
+    assert erased.statuses()[-3:] == ["processed", "processed", "duplicate"]
+    assert traces(erased) == []
+
+
+def test_late_card_holder_events_join_the_history_under_the_pseudonym(erased: Acme) -> None:
+    erased.tell("card_holder.deleted", card_holder(WHO))
+    erased.tell("card_holder.email.failed", card_holder(WHO))
+    assert erased.statuses()[-2:] == ["duplicate", "processed"]
+    assert traces(erased) == []
+    assert erased.value("SELECT count(*) FROM ems.card_holders") == 1
+
+
+def test_what_is_told_with_nul_and_unknown_fields_is_concealed_too(erased: Acme) -> None:
+    erased.tell("card.transaction.authorized", purchase("authorized", transaction="late", purchase_city="Ma\0lmo"))
+    assert traces(erased) == []
+    assert erased.value("SELECT purchase_city FROM ems.transactions WHERE id = 'late'") == "Ma\ufffdlmo"
+
+
+def test_who_is_created_anew_afterwards_has_the_reference_again(erased: Acme, settings: Settings) -> None:
+    erased.tell("card_holder.created", card_holder(WHO))
+    erased.tell("card.transaction.cleared", purchase("cleared", transaction="of the new life"))
+    assert erased.statuses()[-2:] == ["processed", "processed"]
+    new = erased.row("SELECT * FROM ems.card_holders WHERE reference_id = :who", who=WHO)
+    assert (new["deleted_at"], new["identified_at"], new["erased_at"]) == (None, None, None)
+    assert erased.value("SELECT card_holder_reference_id FROM ems.transactions WHERE id = 'of the new life'") == WHO
+    assert erased.value("SELECT count(*) FROM ems.card_holders") == 2
+    erased.tell("card_holder.deleted", card_holder(WHO))
+    days_pass(erased.engine, 31)
+    assert erase(erased, settings) == {"card_holders": 1}
+    assert traces(erased) == []
+    assert erased.value("SELECT count(*) FROM ems.card_holders") == 1, "both lives have one pseudonym"
+
+
+def test_what_was_set_aside_and_names_the_person_is_emptied_whenever_it_came(erased: Acme, settings: Settings) -> None:
+    erased.tell("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
+    assert WHO in traces(erased)
+    erased.execute("UPDATE receiver.retention_walks SET pass_began_at = pass_began_at - interval '8 days'")
+    erase(erased, settings)
+    assert traces(erased) == []
+    assert erased.value("SELECT count(*) FROM receiver.processing_attempts") == 0
+
+
+def test_what_is_processed_while_a_person_is_being_erased_does_not_escape(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    acme.take("card.transaction.invoiced", purchase("invoiced"))
+    with acme.engine.connect() as worker, worker.begin():
+        # somebody is at work since before the mark, and so is not waited for for ever
+        worker.execute(text("SELECT pg_current_xact_id()"))
+        outcome = _without_patience(acme, settings)
+        assert (removed(outcome), outcome.caught_up) == ({}, False)
+    assert set(traces(acme)) == set(TRACES)
+    assert drain(acme.engine)
+    assert acme.value("SELECT card_holder_reference_id FROM ems.transactions") == pseudonym(acme)
+    assert erase(acme, settings) == {"card_holders": 1}
+    assert traces(acme) == []
+    acme.tell("card.transaction.invoiced", purchase("invoiced"))
+    assert acme.statuses()[-1] == "duplicate"
+
+
+def _without_patience(acme: Acme, settings: Settings) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("receiver.ops.retention.erasure.LONGEST_WAIT", 0)
+        return retain(acme.engine, settings, erase_card_holders_days=30)
+
+
+def test_a_dry_run_counts_who_would_be_erased(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    before = ems(acme.engine)
+    assert removed(retain(acme.engine, settings, write=False, erase_card_holders_days=30)) == {"card_holders": 1}
+    assert ems(acme.engine) == before
+    assert acme.value("SELECT count(*) FROM receiver.erased_card_holders") == 0
+    assert acme.value("SELECT count(*) FROM receiver.erasure_key") == 0
+
+
+def test_after_everything_was_kept_long_enough_late_events_are_still_told_apart(
+    erased: Acme, settings: Settings
+) -> None:
+    days_pass(erased.engine, 100)
+    retain(erased.engine, settings, erase_card_holders_days=30, **SHORTEST)
+    erased.tell("card_holder.deleted", card_holder(WHO))
+    assert erased.statuses()[-1] == "duplicate"
+    erased.tell("tpa.signed", sample("tpa.signed"))
+    assert traces(erased) == []
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
+def test_an_erasure_that_is_killed_at_any_step_is_completed_by_the_next_run(acme: Acme, settings: Settings) -> None:
+    tables = ", ".join(table.fullname for table in target_metadata().sorted_tables if table.name != "webhooks")
+    steps = range(1)
+    last = 0
+    while last < len(steps) or last == 0:
+        acme.execute(f"TRUNCATE {tables} CASCADE")
+        live(acme)
+        days_pass(acme.engine, 31)
+        before = ems(acme.engine)
+        if last == 0:
+            with living(acme.engine, None) as undisturbed:
+                erase(acme, settings)
+            steps = range(undisturbed[0] + 1)
+        else:
+            with living(acme.engine, last), pytest.raises(Killed):
+                erase(acme, settings)
+            end_sessions(acme.engine)
+            retain(acme.engine, settings, erase_card_holders_days=30)
+        after = ems(acme.engine)
+        assert traces(acme) == [], last
+        assert {table: len(rows) for table, rows in after.items()} == {
+            table: len(rows) for table, rows in before.items()
+        }
+        assert acme.value("SELECT count(*) FROM receiver.erased_card_holders WHERE finished_at IS NULL") == 0
+        last += 1
+
+
+def test_deliveries_are_taken_and_processed_while_retention_and_erasure_are_at_work(
+    acme: Acme, settings: Settings
+) -> None:
+    live(acme)
+    for number in range(30):
+        acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"old-{number}"))
+    acme.process()
+    days_pass(acme.engine, 40)
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            acme.execute("UPDATE receiver.retention_walks SET position = 0")
+            retain(acme.engine, settings, erase_card_holders_days=30, **SHORTEST)
+
+    with ThreadPoolExecutor(1) as beside:
+        working = beside.submit(work)
+        for number in range(30):
+            acme.take("card.transaction.authorized", purchase("authorized", transaction=f"new-{number}"))
+            acme.take(
+                "card.transaction.cleared", snapshot("cleared", transaction=f"old-{number}", mcc_code=str(number))
+            )
+            acme.process()
+        done.set()
+        working.result()
+    assert acme.value("SELECT count(*) FROM ems.transactions") == 61
+    assert set(acme.statuses()[-60:]) == {"processed"}
+    retain(acme.engine, settings, erase_card_holders_days=30, **SHORTEST)
+    assert traces(acme) == []
+    assert acme.value("SELECT count(*) FROM ems.transactions WHERE mcc_code ~ '^[0-9]{1,2}$'") == 30

@@ -1,0 +1,218 @@
+"""What was emptied, forgotten or erased is not missing: reconciling brings nothing back, however far it reads."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from receiver.events.process import drain
+from receiver.migrate import target_metadata
+from receiver.ops.retention.run import Pace
+from receiver.sandbox.provider import LogStyle
+from tests.factories import card_holder, enrichment, snapshot
+from tests.ops.retention.steps import SHORTEST, days_pass, ems, retain
+from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, log, reconcile, rows, store, tried, value
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from tests.world import World
+
+CREATED = "card_holder.created"
+DELETED = "card_holder.deleted"
+CLEARED = "card.transaction.cleared"
+TABLES = ", ".join(table.fullname for table in target_metadata().sorted_tables if table.name != "webhooks")
+OLD = 100
+LONG_AGO = OLD * DAY
+ALL = (OLD + 20) * DAY
+
+told = st.sampled_from(
+    [
+        (CREATED, card_holder()),
+        (DELETED, card_holder()),
+        ("card_holder.identified", card_holder()),
+        ("card.transaction.authorized", snapshot("authorized")),
+        (CLEARED, snapshot("cleared")),
+        (CLEARED, snapshot("cleared", original_amount=1)),
+        (CLEARED, {"nonsense": True}),
+        ("transaction.true.vat", enrichment("transaction.true.vat")),
+        ("receipt.fetched", enrichment("receipt.fetched")),
+        ("card.lost", {"id": "unknown"}),
+    ]
+)
+stories = st.lists(st.tuples(told, st.integers(0, 50)), min_size=1, max_size=12)
+
+
+def tell(world: World, event: str, payload: Any, *, before: timedelta) -> None:
+    """Let OpenCard deliver: its log has it, and so has the receiver."""
+    log(world, tried(event, payload, 200, at=ago(before)))
+    store(world, event, payload, at=ago(before))
+
+
+def again(world: World) -> None:
+    """Process all of it again that still has its body."""
+    execute(world, "UPDATE receiver.deliveries SET status = 'pending', next_attempt_at = now() WHERE body IS NOT NULL")
+    assert drain(world.engine)
+
+
+def anew(world: World) -> None:
+    execute(world, f"TRUNCATE {TABLES} CASCADE")
+    world.provider.state.log_of(world.registered().id).entries.clear()  # type: ignore[attr-defined]
+
+
+@pytest.mark.long
+@given(story=stories, kept=st.sampled_from([*SHORTEST, None]))
+@settings(
+    deadline=None,
+    max_examples=25,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_after_retention_nothing_of_ems_is_lost_or_comes_back(
+    acme: World, story: list[tuple[tuple[str, Any], int]], kept: str | None
+) -> None:
+    anew(acme)
+    for (event, payload), hours in sorted(story, key=lambda each: -each[1]):
+        tell(acme, event, payload, before=LONG_AGO + hours * HOUR)
+    assert drain(acme.engine)
+    execute(acme, "UPDATE receiver.deliveries SET processed_at = received_at")
+    execute(acme, "UPDATE ems.events SET recorded_at = occurred_at")
+    before = ems(acme.engine, feed=False)
+    counts = "SELECT status, count(*) FROM receiver.deliveries GROUP BY status ORDER BY status"
+    statuses = rows(acme, counts)
+    limits = {**SHORTEST, **({} if kept is None else {kept: 0})}
+    assert retain(acme.engine, acme.settings, **limits).caught_up
+    assert ems(acme.engine, feed=False) == before
+    feed = rows(acme, "SELECT * FROM ems.events")
+    assert (feed == []) == (kept != "retain_feed_days")
+    again(acme)
+    outcome = reconcile(acme, since=ago(ALL))
+    assert (outcome.recovered, outcome.unrecoverable, outcome.unconfirmed) == (0, 0, 0)
+    assert drain(acme.engine)
+    assert ems(acme.engine, feed=False) == before
+    assert rows(acme, "SELECT * FROM ems.events") == feed
+    assert rows(acme, counts) == statuses
+
+
+def test_what_was_lost_before_all_that_is_kept_still_comes_in_and_is_told_from_what_is_known(acme: World) -> None:
+    tell(acme, CLEARED, snapshot("cleared"), before=LONG_AGO)
+    assert drain(acme.engine)
+    days_pass(acme.engine, 20)
+    retain(acme.engine, acme.settings, **SHORTEST)
+    log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(LONG_AGO - HOUR)))
+    log(acme, tried(CREATED, card_holder(), 503, at=ago(LONG_AGO)))
+    days_pass(acme.engine, -20)
+    assert reconcile(acme, since=ago(ALL)).recovered == 2
+    assert drain(acme.engine)
+    assert [row["status"] for row in rows(acme, "SELECT status FROM receiver.deliveries ORDER BY id")] == [
+        "processed",
+        "processed",
+        "duplicate",
+    ]
+    assert [row["type"] for row in rows(acme, "SELECT type FROM ems.events")] == [CREATED]
+
+
+def test_an_attempt_in_vain_to_send_again_what_is_forgotten_changes_nothing_in_ems(acme: World) -> None:
+    tell(acme, CLEARED, snapshot("cleared"), before=LONG_AGO + HOUR)
+    assert drain(acme.engine)
+    execute(acme, "UPDATE receiver.deliveries SET processed_at = received_at")
+    retain(acme.engine, acme.settings, **{**SHORTEST, "retain_feed_days": 0})
+    before = ems(acme.engine)
+    log(acme, tried(CLEARED, snapshot("cleared"), 503, at=ago(LONG_AGO - HOUR)))
+    reconcile(acme, since=ago(LONG_AGO))
+    assert drain(acme.engine)
+    assert ems(acme.engine) == before
+    assert reconcile(acme, since=ago(LONG_AGO)).recovered == 0
+
+
+def test_the_state_of_reconciling_is_the_same_after_its_runs_went(acme: World) -> None:
+    tell(acme, CREATED, card_holder(), before=MINUTE)
+    for _ in range(3):
+        reconcile(acme)
+    days_pass(acme.engine, 40)
+    before = rows(acme, "SELECT * FROM receiver.reconcile_state")
+    retain(acme.engine, acme.settings, retain_log_days=30)
+    assert rows(acme, "SELECT * FROM receiver.reconcile_state") == before
+    assert value(acme, "SELECT count(*) FROM receiver.reconcile_runs") == 1
+    assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 0
+
+
+def test_what_needs_a_person_though_it_has_no_time_stays_in_the_mirror(acme: World) -> None:
+    untold = log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(untold))
+    assert reconcile(acme).unrecoverable == 1
+    execute(acme, "UPDATE receiver.delivery_log SET attempted_at = NULL")
+    days_pass(acme.engine, 40)
+    retain(acme.engine, acme.settings, retain_log_days=30)
+    assert value(acme, "SELECT count(*) FROM receiver.delivery_log WHERE unrecoverable") == 1
+
+
+def live(world: World, *, before: timedelta) -> None:
+    """Let a person live and be deleted, and OpenCard's log tell it."""
+    tell(world, CREATED, card_holder(), before=before + HOUR)
+    tell(world, CLEARED, snapshot("cleared"), before=before + 2 * MINUTE)
+    tell(world, DELETED, card_holder(), before=before)
+    assert drain(world.engine)
+
+
+def erase(world: World) -> None:
+    assert retain(world.engine, world.settings, erase_card_holders_days=30).caught_up
+
+
+def test_of_an_erased_person_nothing_comes_back_from_the_log_and_the_mirror_does_not_tell(acme: World) -> None:
+    live(acme, before=LONG_AGO)
+    erase(acme)
+    before = ems(acme.engine)
+    outcome = reconcile(acme, since=ago(ALL))
+    assert (outcome.matched, outcome.recovered, outcome.unconfirmed) == (3, 0, 0)
+    assert drain(acme.engine)
+    assert ems(acme.engine) == before
+    assert {bytes(row["item"]) for row in rows(acme, "SELECT item FROM receiver.delivery_log")} == {b'{"erased":true}'}
+
+
+def test_what_was_lost_of_an_erased_person_comes_in_under_the_pseudonym(acme: World) -> None:
+    live(acme, before=LONG_AGO)
+    erase(acme)
+    log(acme, tried("card.transaction.invoiced", snapshot("invoiced"), 503, at=ago(LONG_AGO - HOUR)))
+    assert reconcile(acme, since=ago(ALL)).recovered == 1
+    assert drain(acme.engine)
+    assert reconcile(acme, since=ago(ALL)).recovered == 0
+    row = rows(acme, "SELECT state, card_holder_reference_id FROM ems.transactions")[0]
+    assert (row["state"], row["card_holder_reference_id"][:7]) == ("invoiced", "erased-")
+    assert value(acme, "SELECT count(body) FROM receiver.deliveries") == 0
+
+
+def test_while_a_person_is_being_erased_nothing_is_missing(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(acme, before=LONG_AGO)
+    tell(acme, "card.transaction.invoiced", snapshot("invoiced"), before=DAY)
+    tell(acme, CLEARED, {"nonsense": True, **card_holder()}, before=DAY)
+    assert drain(acme.engine)
+    monkeypatch.setattr("receiver.ops.retention.erasure.SLICE", 1)
+    unfinished = "SELECT count(*) FROM receiver.erased_card_holders WHERE finished_at IS NULL"
+    seen = []
+    for step in range(1, 9):
+        stop = StopAfter(step)
+        retain(acme.engine, acme.settings, pace=Pace(rest=0, stop=stop), erase_card_holders_days=30)
+        seen.append(value(acme, unfinished))
+        assert reconcile(acme, since=ago(ALL)).recovered == 0, step
+    assert (seen[0], seen[-1]) == (1, 0)
+
+
+class StopAfter(threading.Event):
+    """Asks a run to end before its step of a given number."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        del timeout
+        return False
