@@ -1,15 +1,20 @@
-"""Latency: from the POST to the row that the EMS can read, at low load, with every process of the Procfile."""
+"""Latency: from the POST to the row that the EMS can read, at low load, with every process of the Procfile.
+
+Beside it the same trip without RQ: whoever was answered processes what waits in its own process, at once.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from bench import ground
 from bench.load import KeepAlive
-from bench.report import Report, Row, percentile
+from bench.report import Report, Row, Target, percentile, ratio
+from receiver.events.process import drain
 from receiver.records.feed import CHANNEL
 from receiver.sandbox.local import LocalServers, local_servers, running_receiver
 
@@ -26,9 +31,13 @@ SAMPLES: Final = 100
 WARM_UP: Final = 10
 """Samples before the first round that do not count."""
 PATIENCE: Final = 30.0
+WORKERS: Final = ("worker", "scheduler")
+P50: Final = "p50, ms"
+P99: Final = "p99, ms"
 
 ANSWERED: Final = "POST to 200"
 VISIBLE: Final = "POST to visible in ems.transactions"
+WITHOUT_RQ: Final = "the same without RQ"
 
 _NEW: Final = """
 SELECT event.transaction_id, event.position FROM ems.events AS event
@@ -39,28 +48,53 @@ WHERE event.position > %s
 
 
 def run(rounds: int, progress: Progress) -> Report:
-    """Measure *rounds* times and return the report."""
-    figures: dict[str, dict[str, list[float]]] = {name: {"p50, ms": [], "p99, ms": []} for name in (ANSWERED, VISIBLE)}
-    task = progress.add_task("latency", total=rounds)
-    supply = list(ground.snapshots(WARM_UP + rounds * SAMPLES))
-    with local_servers("bench") as servers, running_receiver(servers):
+    """Measure in turns and return the report."""
+    took: dict[str, list[list[float]]] = {ANSWERED: [], VISIBLE: [], WITHOUT_RQ: []}
+    task = progress.add_task("latency", total=2 * rounds)
+    supply = ground.snapshots(2 * rounds * (WARM_UP + SAMPLES))
+    with local_servers("bench") as servers, running_receiver(servers) as processes:
         registration = ground.register(servers)
-        _Round(servers, registration, supply[:WARM_UP]).measure()
-        for number in range(rounds):
-            begin = WARM_UP + number * SAMPLES
-            measured = _Round(servers, registration, supply[begin : begin + SAMPLES]).measure()
-            for name, took in measured.items():
-                figures[name]["p50, ms"].append(1000 * percentile(took, 50))
-                figures[name]["p99, ms"].append(1000 * percentile(took, 99))
+        for number in range(2 * rounds):
+            by_rq = number % 2 == 0
+            if number:  # they run already
+                (processes.start if by_rq else processes.stop)(*WORKERS)
+            for samples in (WARM_UP, SAMPLES):
+                a_round = _Round(servers, registration, list(islice(supply, samples)), at_once=not by_rq)
+                answered, visible = a_round.measure()
+            took[VISIBLE if by_rq else WITHOUT_RQ].append(visible)
+            if by_rq:
+                took[ANSWERED].append(answered)
             progress.advance(task)
-    return Report(f"Latency at {PER_SECOND} requests a second", [Row(name, figures[name]) for name in figures])
+    figures = {name: _figures(of_rounds) for name, of_rounds in took.items()}
+    longer = ratio(figures[VISIBLE][P50], figures[WITHOUT_RQ][P50])
+    return Report(
+        f"Latency at {PER_SECOND} requests a second",
+        [
+            Row(name, figures[name], beside=WITHOUT_RQ if name == VISIBLE else "")
+            for name in (ANSWERED, WITHOUT_RQ, VISIBLE)
+        ],
+        [Target("POST to visible / the same without RQ", longer, at_most=3)],
+    )
+
+
+def _figures(of_rounds: list[list[float]]) -> dict[str, list[float]]:
+    return {
+        P50: [1000 * percentile(took, 50) for took in of_rounds],
+        P99: [1000 * percentile(took, 99) for took in of_rounds],
+    }
 
 
 class _Round:
-    """Sends at fixed times, however long the ones before take, and listens for what becomes visible."""
+    """Sends at fixed times, however long the ones before take, and listens for what becomes visible.
 
-    def __init__(self, servers: LocalServers, registration: Registration, sent: Sequence[ground.Snapshot]) -> None:
+    *at_once*: what was answered is processed here, and nobody is woken for it.
+    """
+
+    def __init__(
+        self, servers: LocalServers, registration: Registration, sent: Sequence[ground.Snapshot], *, at_once: bool
+    ) -> None:
         self._servers = servers
+        self._at_once = at_once
         port = servers.settings.port
         self._requests = [
             (snapshot.transaction_id, ground.request_bytes(registration, snapshot.body, port=port)) for snapshot in sent
@@ -68,7 +102,7 @@ class _Round:
         self._begun: dict[str, float] = {}
         self._answered: list[float] = []
 
-    def measure(self) -> dict[str, list[float]]:
+    def measure(self) -> tuple[list[float], list[float]]:
         """Return the seconds that each took until the answer, and until it was visible."""
         with closing(ground.connect(self._servers)) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
@@ -85,8 +119,7 @@ class _Round:
                     visible[transaction_id] = time.perf_counter()
                     position = max(position, new_position)
             sender.join()
-        took = [at - self._begun[transaction_id] for transaction_id, at in visible.items()]
-        return {ANSWERED: self._answered, VISIBLE: took}
+        return self._answered, [at - self._begun[transaction_id] for transaction_id, at in visible.items()]
 
     def _send_all(self) -> None:
         connection = KeepAlive(self._servers.settings.port)
@@ -100,3 +133,5 @@ class _Round:
                 while not connection.receive():
                     pass
                 self._answered.append(time.perf_counter() - connection.begun)
+                if self._at_once:
+                    drain(self._servers.engine)

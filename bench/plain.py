@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from flask import Flask, Response, abort, request
 from redis import Redis
-from rq import Queue, Worker
+from rq import Queue, SimpleWorker, Worker
 from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -92,10 +92,11 @@ def apply_delivery(delivery_id: int) -> None:
 
 
 def work() -> None:
-    """Work off what is queued, and print how many seconds that took."""
+    """Work off what is queued, and print how many seconds that took; ``--without-fork``: in this very process."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
     load_handlers()
-    worker = Worker([QUEUE], connection=Redis.from_url(load_settings(os.environ).redis_url))
+    kind = SimpleWorker if "--without-fork" in sys.argv else Worker
+    worker = kind([QUEUE], connection=Redis.from_url(load_settings(os.environ).redis_url))
     begun = time.perf_counter()
     worker.work(burst=True, logging_level="WARNING")
     sys.stdout.write(f"{time.perf_counter() - begun}\n")
