@@ -19,7 +19,8 @@ from receiver.events.understand import understand
 from receiver.records.feed import append_to_feed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -78,7 +79,7 @@ def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> Judge
     by_value = judge_by_value(connection, [event for event in events if not is_card_holder_event(event)])
     new_ids = new_holders | by_value.new
     handlers = load_handlers()
-    new = [event for event in events if event.delivery_id in new_ids]
+    new = [_as_known(event, by_value.occurred) for event in events if event.delivery_id in new_ids]
     new += [_again(understand(delivery, handlers), delivery) for delivery in revalued]
     not_retries = new_ids | by_value.later
     return Judged(
@@ -86,6 +87,12 @@ def tell_retries_apart(connection: Connection, events: Sequence[Event]) -> Judge
         retries=[event for event in events if event.delivery_id not in not_retries],
         dated_back=by_value.dated_back,
     )
+
+
+def _as_known(event: Event, occurred: Mapping[int, datetime]) -> Event:
+    """Return *event* with the time since when it counts, where it is known: a replay must not take back its dating."""
+    known = occurred.get(event.delivery_id)
+    return event if known is None or known == event.occurred_at else replace(event, occurred_at=known)
 
 
 def _again(event: Event, delivery: StoredDelivery) -> Event:

@@ -108,6 +108,8 @@ class ByValue:
     later: set[int]
     """To be judged in a later batch."""
     dated_back: list[DatedBack]
+    occurred: dict[int, datetime]
+    """Of deliveries that were taken for an event before (a replay): since when it counts, perhaps dated back."""
 
 
 def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
@@ -124,7 +126,7 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
         if event.occurred_at - known.occurred_at > WINDOW:
             later.add(event.delivery_id)
     if not first:
-        return ByValue(set(), later, [])
+        return ByValue(set(), later, [], {})
     candidates = [first[fingerprint] for fingerprint in sorted(first)]
     rows = [
         {
@@ -138,21 +140,23 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
     new = set(connection.scalars(_REMEMBER, {"rows": rows_parameter(rows), "time_window": WINDOW}).all())
     refused = {event.fingerprint: event for event in candidates if event.delivery_id not in new}
     if not refused:
-        return ByValue(new, later, [])
-    known_by: set[int] = set()
+        return ByValue(new, later, [], {})
+    occurred: dict[int, datetime] = {}
     dated_back = []
     for fingerprint, occurrences, delivery_ids in connection.execute(_KNOWN, {"fingerprints": list(refused)}).all():
-        known_by.update(delivery_ids)
         copy = refused[bytes(fingerprint)]
         if any(timedelta() <= copy.occurred_at - occurred_at <= WINDOW for occurred_at in occurrences):
             continue  # a retry of that one, whatever came within a day after
         for occurred_at, delivery_id in zip(occurrences, delivery_ids, strict=True):
+            occurred[delivery_id] = occurred_at
             if timedelta() < occurred_at - copy.occurred_at <= WINDOW:
+                occurred[delivery_id] = copy.occurred_at
                 dated_back.append(DatedBack(delivery_id, copy.occurred_at, copy))
                 connection.execute(
                     _DATE_BACK, {"known": occurred_at, "earlier": copy.occurred_at, "fingerprint": fingerprint}
                 )
-    return ByValue(new | {event.delivery_id for event in events if event.delivery_id in known_by}, later, dated_back)
+    new |= {event.delivery_id for event in events if event.delivery_id in occurred}
+    return ByValue(new, later, dated_back, occurred)
 
 
 def new_by_sequence(connection: Connection, events: Sequence[Event]) -> tuple[set[int], list[StoredDelivery]]:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 
 from receiver.records.models import Transaction, TransactionState
-from receiver.records.upsert import Row, rows_parameter, table_of
+from receiver.records.upsert import Row, changes, rows_parameter, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,6 +117,7 @@ def _merge_clause() -> str:
         f"LEAST(stored.{name}, excluded.{name}) IS DISTINCT FROM stored.{name}" for name in STATE_TIMES
     )
     settings = []
+    told = {}
     for name in (column.name for column in table_of(Transaction).columns if not column.primary_key):
         if name in STATE_TIMES:
             value = f"LEAST(stored.{name}, excluded.{name})"
@@ -125,9 +126,10 @@ def _merge_clause() -> str:
         elif name == "updated_at":
             value = "excluded.updated_at"
         else:
+            told[name] = f"excluded.{name}"
             value = f"CASE WHEN {wins} THEN excluded.{name} ELSE stored.{name} END"
         settings.append(f"{name} = {value}")
-    return f"{', '.join(settings)} WHERE {wins} OR {cleared_wins} OR {earlier}"
+    return f"{', '.join(settings)} WHERE ({wins} AND {changes(told)}) OR {cleared_wins} OR {earlier}"
 
 
 _OWN: Final = (

@@ -66,23 +66,36 @@ def newest_wins(model: type[Base], *, order: Sequence[str], keep_first: Sequence
     """Return the clause that lets a newer row replace an older one, never the other way round.
 
     *order*: the columns that tell which of two rows is newer; an equal one replaces itself, so that a replay after a
-    correction takes effect. *keep_first*: points in time of which the earliest is kept.
+    correction takes effect, but a row that would stay as it is is left alone. *keep_first*: points in time of which the
+    earliest is kept.
     """
     table = table_of(model)
     keys = [column.name for column in table.primary_key]
     newer = f"{_tuple('excluded', order)} >= {_tuple('stored', order)}"
-    settings = []
-    for column in table.columns:
-        name = column.name
+    values = {}
+    for name in (column.name for column in table.columns if column.name not in keys):
         if name in keep_first:
-            settings.append(f"{name} = LEAST(stored.{name}, excluded.{name})")
-        elif name not in keys:
-            newest = (
-                f"CASE WHEN {newer} THEN excluded.{name} ELSE stored.{name} END" if keep_first else f"excluded.{name}"
-            )
-            settings.append(f"{name} = {newest}")
-    earlier = "".join(f" OR excluded.{name} < stored.{name}" for name in keep_first)
-    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(settings)} WHERE {newer}{earlier}"
+            values[name] = f"LEAST(stored.{name}, excluded.{name})"
+        elif keep_first:
+            values[name] = f"CASE WHEN {newer} THEN excluded.{name} ELSE stored.{name} END"
+        else:
+            values[name] = f"excluded.{name}"
+    wins = " OR ".join([newer, *(f"excluded.{name} < stored.{name}" for name in keep_first)])
+    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {assignments(values)} WHERE ({wins}) AND {changes(values)}"
+
+
+def assignments(values: Mapping[str, str]) -> str:
+    """Return *values* (column → expression) as ``UPDATE`` takes them."""
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
+
+
+def changes(values: Mapping[str, str]) -> str:
+    """Return the condition that *values* differ from what is stored.
+
+    When a row last changed does not count: replaying what is applied already must not show as a change.
+    """
+    compared = {name: value for name, value in values.items() if name != "updated_at"}
+    return f"({', '.join(compared.values())}) IS DISTINCT FROM {_tuple('stored', list(compared))}"
 
 
 def _tuple(row: str, columns: Sequence[str]) -> str:

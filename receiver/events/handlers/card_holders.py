@@ -10,7 +10,7 @@ from receiver.events.payloads import CardHolderPayload
 from receiver.events.registry import handles
 from receiver.events.retries import histories
 from receiver.records.models import CardHolder
-from receiver.records.upsert import insert_rows
+from receiver.records.upsert import assignments, changes, insert_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
     from receiver.events.event import Event
 
-_TIMES: Final = tuple(TIME_COLUMNS.values())
 # the history is the truth and the row is locked, so it replaces what was there
+_VALUES: Final = {column: f"excluded.{column}" for column in (*TIME_COLUMNS.values(), "updated_at")}
 _REPLACE: Final = (
-    "ON CONFLICT (organization_reference_id, reference_id) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in (*_TIMES, "updated_at"))
-    + " WHERE ({}) IS DISTINCT FROM ({})".format(
-        ", ".join(f"stored.{column}" for column in _TIMES), ", ".join(f"excluded.{column}" for column in _TIMES)
-    )
+    f"ON CONFLICT (organization_reference_id, reference_id) DO UPDATE SET {assignments(_VALUES)} "
+    f"WHERE {changes(_VALUES)}"
 )
 
 

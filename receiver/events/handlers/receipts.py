@@ -11,7 +11,7 @@ from receiver.events.handlers.rows import enrichment_columns, newest_by_key
 from receiver.events.payloads import ReceiptPayload
 from receiver.events.registry import handles
 from receiver.records.models import Receipt
-from receiver.records.upsert import Row, insert_rows, rows_parameter
+from receiver.records.upsert import Row, assignments, changes, insert_rows, rows_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +31,11 @@ _FIELDS: Final = (
 _KEY: Final = ("organization_reference_id", "transaction_id", "url")
 _TOLD: Final = (*_FIELDS, "expiration_time", "card_holder_reference_id", "card_issuer", "fetched_at", "delivery_id")
 # what is known of the downloaded file stays
+_VALUES: Final = {name: f"excluded.{name}" for name in (*_TOLD, "updated_at")}
 _NEWEST_WINS: Final = (
-    f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in (*_TOLD, "updated_at"))
-    + " WHERE (excluded.fetched_at, excluded.delivery_id) >= (stored.fetched_at, stored.delivery_id)"
+    f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {assignments(_VALUES)} "
+    f"WHERE (excluded.fetched_at, excluded.delivery_id) >= (stored.fetched_at, stored.delivery_id) "
+    f"AND {changes(_VALUES)}"
 )
 # In the transaction of the receipt itself, so that none is forgotten. What was given up gets a new chance by a new
 # event or a replay.

@@ -1,0 +1,301 @@
+"""Whatever dies or meets while a replay runs: it ends, its totals are right, and fresh deliveries come first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from receiver.deliveries.models import ABANDONED
+from receiver.errors import OperationRefused
+from receiver.events import process
+from receiver.events.apply import apply
+from receiver.events.awaited_tests import await_test, note_answer, resolve
+from receiver.events.claim import claim_batch, note_claim
+from receiver.events.process import drain, process_batch
+from receiver.events.replayed import claim_replayed, end_replays, settle_replayed
+from receiver.ops.deliveries import Filter
+from receiver.ops.replay import cancel_replay, start_replay
+from receiver.ops.replay_selection import preview
+from tests.events.steps import feed
+from tests.factories import card_holder, snapshot
+from tests.ops.replays.steps import counts, ids, replay, start, state
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from tests.conftest import Acme
+
+EVENT = "card.transaction.cleared"
+MINUTE = timedelta(minutes=1)
+DEAD = Filter(statuses=("dead",))
+
+
+@pytest.fixture
+def dead(acme: Acme) -> Acme:
+    """Twelve deliveries that are dead for a cause that is mended."""
+    for number in range(12):
+        acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
+    acme.execute(
+        "UPDATE receiver.deliveries SET status = 'dead', attempts = 8, error = 'RuntimeError: a disk is full',"
+        " next_attempt_at = NULL"
+    )
+    return acme
+
+
+def members(acme: Acme) -> list[str | None]:
+    return [row["outcome"] for row in acme.rows("SELECT outcome FROM receiver.replay_deliveries ORDER BY delivery_id")]
+
+
+# --- fresh ones first ------------------------------------------------------------------------------------------------
+
+
+def test_fresh_deliveries_do_not_wait_for_a_large_replay(dead: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(dead, DEAD)
+    order: list[str] = []
+
+    def note_order(connection: Connection, deliveries: Any) -> None:
+        order.extend("replayed" if delivery.attempts else "fresh" for delivery in deliveries)
+        if len(order) in {2, 6}:  # while it runs, more arrive
+            for number in range(3):
+                dead.take("card_holder.created", card_holder(f"employee-{len(order)}-{number}"))
+        apply(connection, deliveries)
+
+    monkeypatch.setattr(process, "apply", note_order)
+    dead.take("card_holder.created", card_holder("employee-a"))
+    dead.take("card_holder.created", card_holder("employee-b"))
+    assert drain(dead.engine, batch_size=4)
+    assert order[:2] == ["fresh"] * 2
+    arrived = [place for place, which in enumerate(order) if which == "fresh"]
+    assert len(arrived) == len(order) - 12
+    for place in arrived[2:]:  # at most one batch of replayed ones was at hand when they came
+        assert order[:place].count("replayed") <= 4 * (1 + (place > 8))
+    assert set(dead.statuses()) == {"processed"}
+
+
+def test_a_small_replay_does_not_wait_until_a_large_one_has_ended(dead: Acme) -> None:
+    large = start(dead, tuple(ids(dead)[1:]))
+    small = start(dead, tuple(ids(dead)[:1]))
+    batches = 0
+    while state(dead, small).state == "running":
+        process_batch(dead.engine, lambda connection: claim_replayed(connection, 1), process.note_replayed)
+        end_replays(dead.engine)
+        batches += 1
+    assert batches <= 12
+    dead.process()
+    assert counts(state(dead, large)) == (11, 11, 0)
+
+
+# --- two at once -----------------------------------------------------------------------------------------------------
+
+
+def test_two_operators_who_replay_the_same_do_not_harm_one_another(dead: Acme) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        both = list(pool.map(lambda by: start(dead, DEAD, by=by), ("kim@ops", "alex@ops")))
+        assert all(pool.map(lambda _: drain(dead.engine, batch_size=3), range(4)))
+    dead.process()
+    assert [counts(state(dead, each)) for each in both] == [(12, 12, 0)] * 2
+    assert (set(dead.statuses()), len(feed(dead))) == ({"processed"}, 12)
+    assert dead.value("SELECT count(*) FROM receiver.processing_batches") == 0
+
+
+# --- cancelling ------------------------------------------------------------------------------------------------------
+
+
+def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme) -> None:
+    untouched = dead.rows("SELECT xmin, d.* FROM receiver.deliveries AS d ORDER BY id")[5:]
+    replay_id = start(dead, DEAD)
+    process_batch(dead.engine, lambda connection: claim_replayed(connection, 5), process.note_replayed)
+    cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
+    assert state(dead, replay_id).state == "cancelling"
+    dead.process()
+    cancelled = state(dead, replay_id)
+    assert (cancelled.state, counts(cancelled), cancelled.cancelled_by) == ("cancelled", (12, 5, 0), "alex@ops")
+    assert members(dead) == ["processed"] * 5 + ["cancelled"] * 7
+    assert dead.rows("SELECT xmin, d.* FROM receiver.deliveries AS d ORDER BY id")[5:] == untouched
+    assert counts(replay(dead, DEAD)) == (7, 7, 0)
+
+
+def test_what_a_worker_has_at_hand_when_it_is_cancelled_is_finished_and_counted(dead: Acme) -> None:
+    replay_id = start(dead, DEAD)
+    with dead.engine.begin() as connection:
+        claimed = claim_replayed(connection, 5)
+        cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
+        end_replays(dead.engine)
+        assert state(dead, replay_id).state == "cancelling"
+        apply(connection, claimed)
+        settle_replayed(connection, {delivery.id: delivery.attempts for delivery in claimed})
+    end_replays(dead.engine)
+    assert counts(state(dead, replay_id)) == (12, 5, 0)
+
+
+# --- deaths ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_is_killed_while_it_selects_leaves_nothing_processed(
+    dead: Acme, environment: dict[str, str]
+) -> None:
+    script = (
+        "import os, signal\n"
+        "from receiver.ops import replay, replay_selection\n"
+        "replay_selection.AT_ONCE = 5\n"
+        "select = replay.select_batch\n"
+        "def select_one_and_die(*arguments):\n"
+        "    if select_one_and_die.done: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    select_one_and_die.done = True\n"
+        "    return select(*arguments)\n"
+        "select_one_and_die.done = False\n"
+        "replay.select_batch = select_one_and_die\n"
+        "from receiver.cli import main\n"
+        "main(['replay', '--status', 'dead', '--reason', 'mended'])\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environment}, check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    replay_id = dead.value("SELECT id FROM receiver.replays")
+    assert (state(dead, replay_id).state, len(members(dead))) == ("selecting", 5)
+    dead.process()
+    assert set(dead.statuses()) == {"dead"}
+
+    dead.execute("UPDATE receiver.replays SET selecting_at = now() - interval '2 minutes'")
+    assert state(dead, replay_id).state == "cut off"
+    dead.execute("UPDATE receiver.replays SET selecting_at = now() - interval '11 minutes'")
+    dead.process()
+    assert (state(dead, replay_id).state, counts(state(dead, replay_id))) == ("cancelled", (5, 0, 0))
+    assert set(dead.statuses()) == {"dead"}
+    assert counts(replay(dead, DEAD)) == (12, 12, 0)
+
+
+def test_who_goes_on_selecting_after_it_was_cancelled_is_told(dead: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.ops.replay_selection.AT_ONCE", 5)
+
+    def cancelled_meanwhile(*_: object) -> int:
+        cancel_replay(dead.engine, dead.value("SELECT id FROM receiver.replays"), cancelled_by="alex@ops")
+        return 0
+
+    monkeypatch.setattr("receiver.ops.replay.select_batch", cancelled_meanwhile)
+    with pytest.raises(OperationRefused, match="was cancelled while it was being selected"):
+        start(dead, DEAD)
+    dead.process()
+    assert set(dead.statuses()) == {"dead"}
+
+
+def test_a_worker_that_dies_over_a_batch_gives_it_back_to_be_processed_alone(dead: Acme) -> None:
+    replay_id = start(dead, DEAD)
+    die_over(dead.engine, 4)
+    dead.process()
+    assert counts(state(dead, replay_id)) == (12, 12, 0)
+    alone = dead.rows("SELECT alone FROM receiver.replay_deliveries ORDER BY delivery_id")
+    assert [row["alone"] for row in alone] == [True] * 4 + [False] * 8
+
+
+def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_anew(dead: Acme) -> None:
+    dead.execute("UPDATE receiver.deliveries SET attempts = 3, error = :error", error=ABANDONED)
+    first = ids(dead)[0]
+    dead.execute(
+        "INSERT INTO receiver.processing_attempts (delivery_id, number, outcome, error)"
+        " SELECT :id, number, 'failed', :error FROM generate_series(1, 3) AS number",
+        id=first,
+        error=ABANDONED,
+    )
+    replay_id = start(dead, (first,))
+    die_over(dead.engine, 1)
+    drain(dead.engine)
+    assert counts(state(dead, replay_id)) == (1, 0, 1)
+    for deaths in (2, 3):
+        assert dead.row("SELECT status, attempts FROM receiver.deliveries WHERE id = :id", id=first) == {
+            "status": "failed",
+            "attempts": 2 + deaths,
+        }
+        dead.execute("UPDATE receiver.deliveries SET next_attempt_at = now(), suspect = false WHERE id = :id", id=first)
+        with dead.engine.begin() as connection:
+            note(dead.engine, claim_batch(connection, 1))
+            connection.rollback()
+        drain(dead.engine)
+    assert dead.statuses()[0] == "dead"
+    assert counts(replay(dead, (first,))) == (1, 1, 0)
+
+
+def die_over(engine: Engine, number: int) -> None:
+    """Claim as a worker does, and die."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        note(engine, claim_replayed(connection, number))
+        transaction.rollback()
+
+
+def note(engine: Engine, claimed: list[Any]) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as notes:
+        note_claim(notes, claimed)
+
+
+def test_a_body_that_goes_while_its_delivery_waits_does_not_keep_the_replay_from_ending(dead: Acme) -> None:
+    replay_id = start(dead, DEAD)
+    dead.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=ids(dead)[0])
+    dead.execute("DELETE FROM receiver.deliveries WHERE id = :id", id=ids(dead)[1])
+    dead.process()
+    assert (state(dead, replay_id).state, counts(state(dead, replay_id))) == ("ended", (12, 10, 0))
+
+
+# --- beside the tests that operators send ----------------------------------------------------------------------------
+
+
+def test_the_test_that_was_sent_is_left_out_and_what_was_quarantined_for_it_is_released_by_a_person(acme: Acme) -> None:
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    for numbers in ((1,), (2, 3)):
+        awaited_id = await_test(acme.engine, webhook, EVENT, at_most=MINUTE)
+        note_answer(acme.engine, awaited_id, sent=True, told=None, wait=MINUTE)
+        for number in numbers:
+            acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
+        resolve(acme.engine, awaited_id)
+    assert acme.statuses() == ["ignored", "quarantined", "quarantined"]
+    everything = Filter(events=(EVENT,))
+    with acme.engine.connect() as connection:
+        told = preview(connection, everything)
+    assert (told.selected, told.tests) == (2, 1)
+    assert counts(replay(acme, everything)) == (2, 2, 0)
+    assert acme.statuses() == ["ignored", "processed", "processed"]
+    assert acme.value("SELECT min(attempts) FROM receiver.deliveries") == 1
+
+
+# --- fresh traffic ---------------------------------------------------------------------------------------------------
+
+
+def test_replaying_while_deliveries_pour_in_loses_and_repeats_nothing(dead: Acme) -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            drain(dead.engine, batch_size=4)
+
+    with ThreadPoolExecutor(3) as pool:
+        workers = [pool.submit(work) for _ in range(2)]
+        replays = []
+        for number in range(20):
+            dead.take(EVENT, snapshot("cleared", transaction=f"fresh-{number}"))
+            if number % 5 == 0:
+                replays.append(start_replay(dead.engine, DEAD, requested_by="kim", reason="mended"))
+                replays.append(start_replay(dead.engine, Filter(events=(EVENT,)), requested_by="alex", reason="again"))
+        deadline = time.monotonic() + 120
+        while any(state(dead, each).ended_at is None for each in replays) and time.monotonic() < deadline:
+            with dead.engine.connect() as connection:
+                connection.execute(text("SELECT pg_sleep(0.05)"))
+        ended.set()
+        for worker in workers:
+            worker.result()
+    dead.process()
+    assert set(dead.statuses()) == {"processed"}
+    assert len(feed(dead)) == 32
+    for each in replays:
+        replayed = state(dead, each)
+        assert (replayed.state, replayed.failed) == ("ended", 0)
+        assert replayed.processed == replayed.selected

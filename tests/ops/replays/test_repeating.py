@@ -1,0 +1,128 @@
+"""Replaying what is applied already changes nothing that the EMS can see, whatever happened before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from receiver.records.transactions import RANKS
+from tests.events.steps import NOON, occurred, process_in_order
+from tests.factories import card_holder, enrichment, sample, snapshot
+from tests.ops.replays.steps import EVERYTHING, ids, product, replay
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
+
+snapshots = st.builds(
+    lambda state, amount, number: (
+        f"card.transaction.{state}",
+        snapshot(state, transaction=f"t{number}", original_amount=amount),
+    ),
+    st.sampled_from(RANKS),
+    st.sampled_from([100, 110]),
+    st.integers(1, 2),
+)
+enrichments = st.builds(
+    lambda event, words: (event, enrichment(event, transaction="t1", **words)),
+    st.sampled_from(["transaction.line.items", "transaction.true.vat", "receipt.fetched"]),
+    st.sampled_from([{}, {"unknown": 1}]),
+)
+people = st.builds(
+    lambda event: (f"card_holder.{event}", card_holder()), st.sampled_from(["created", "deleted", "identified"])
+)
+others = st.sampled_from(["tpa.signed", "invoice.created", "environmental.impact.deedster"]).map(
+    lambda event: (event, sample(event))
+)
+nonsense = st.sampled_from(
+    [("card.frozen", {}), ("card_holder.created", card_holder(organization="globex")), ("tpa.signed", b"{}")]
+)
+stories = st.lists(snapshots | enrichments | people | others | nonsense, min_size=1, max_size=8)
+
+
+def applied(acme: Acme, story: list[tuple[str, Any]], order: list[int]) -> None:
+    tables = acme.rows(
+        "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname = 'ems' AND tablename"
+        " IN (SELECT table_name FROM information_schema.columns WHERE table_schema = 'ems'"
+        " AND column_name = 'organization_reference_id')"
+    )
+    names = ", ".join(table["name"] for table in tables)
+    acme.execute(
+        "TRUNCATE receiver.deliveries, receiver.known_events, receiver.enrichment_versions,"
+        f" receiver.receipt_downloads, receiver.replays, {names} CASCADE"
+    )
+    for number, (event, payload) in enumerate(story, start=1):
+        acme.take(event, payload)
+        occurred(acme, number, NOON + timedelta(minutes=number))
+    process_in_order(acme, order)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stories, st.data())
+def test_replaying_everything_twice_leaves_tables_and_feed_as_they_were(
+    acme: Acme, story: list[tuple[str, Any]], data: st.DataObject
+) -> None:
+    applied(acme, story, data.draw(st.permutations(range(1, len(story) + 1)), label="order"))
+    before, statuses = product(acme), acme.statuses()
+    for _ in range(2):
+        replayed = replay(acme, EVERYTHING)
+        assert replayed.selected == len(story)
+        assert replayed.processed == sum(status in {"processed", "duplicate"} for status in statuses)
+        assert replayed.processed + replayed.failed == len(story)
+        assert (product(acme), acme.statuses()) == (before, statuses)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stories, st.data())
+def test_replaying_some_among_fresh_ones_ends_as_if_nothing_was_replayed(
+    acme: Acme, story: list[tuple[str, Any]], data: st.DataObject
+) -> None:
+    half = len(story) // 2
+    order = list(range(1, len(story) + 1))
+
+    applied(acme, story, order)
+    calm = as_values(product(acme))
+
+    applied(acme, story[:half], order[:half])
+    again = data.draw(st.lists(st.sampled_from(ids(acme)), unique=True) if half else st.just([]), label="replayed")
+    for number, (event, payload) in enumerate(story[half:], start=half + 1):
+        acme.take(event, payload)
+        occurred(acme, number, NOON + timedelta(minutes=number))
+    if again:
+        replay(acme, tuple(again))
+    acme.process()
+    assert as_values(product(acme)) == calm
+
+
+def as_values(told: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Leave out what follows arrival: surrogate ids, and when rows were written."""
+    arrival = {"id", "position", "recorded_at", "updated_at", "delivery_id"}
+    return {
+        table: [
+            {
+                name: value
+                for name, value in row.items()
+                if name not in arrival or (name == "id" and table != "transaction_states")
+            }
+            for row in rows
+        ]
+        for table, rows in told.items()
+    }
+
+
+def test_a_replay_does_not_take_back_that_an_event_happened_earlier(acme: Acme) -> None:
+    authorized = [snapshot("authorized", original_amount=amount) for amount in (100, 110, 100)]
+    applied(acme, [("card.transaction.authorized", payload) for payload in authorized], [3, 2, 1])
+    before = product(acme)
+    assert acme.statuses() == ["duplicate", "processed", "processed"]
+    replay(acme, tuple(ids(acme)[2:]))
+    assert acme.value("SELECT original_amount FROM ems.transactions") == 110
+    assert product(acme) == before
+
+
+def test_a_card_holder_is_created_when_it_was_first_told_whichever_delivery_is_processed_first(acme: Acme) -> None:
+    applied(acme, [("card_holder.created", card_holder()), ("card_holder.created", card_holder())], [2, 1])
+    assert acme.statuses() == ["duplicate", "processed"]
+    assert acme.value("SELECT created_at FROM ems.card_holders") == NOON + timedelta(minutes=1)
