@@ -10,7 +10,7 @@ from sqlalchemy import text
 from receiver.ops.deliveries.searches import MOST, OUT_OF_ORDER, search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from receiver.ops.deliveries.filter import Filter
     from receiver.ops.deliveries.searches import Search
 
+FIRST_LOOK: Final = 4
+"""How many times a page's length is looked at first."""
 COLUMNS: Final = (
     "id, webhook_id, event, version, source, verification, received_at, occurred_at, status, attempts, "
     "next_attempt_at, processed_at, confirmed_at, transaction_id, error"
@@ -68,31 +70,34 @@ def list_deliveries(
 
     It looks at *most* deliveries and no more, so that it is quick whatever is asked for.
     """
-    asked = search(connection, wanted, before=before, most=most)
-    query = text(asked.select(COLUMNS))
-    found = connection.execute(query, {**asked.parameters, "limit": limit + 1}).mappings().all()
-    rows = summaries(connection, found[:limit])
-    if len(found) > limit:
-        return Page(rows, rows[-1].id, rows[-1].received_at)
-    end = _end_of_what_was_looked_at(connection, asked)
-    beyond = end is not None and wanted.since is not None and end["received_at"] < wanted.since - OUT_OF_ORDER
-    if end is None or beyond:
-        return Page(rows, None, None)
-    return Page(rows, end["id"], end["received_at"])
+    found, end = _find(connection, wanted, COLUMNS, before=before, limit=limit, most=most)
+    rows = summaries(connection, found)
+    return Page(rows, None, None) if end is None else Page(rows, end["id"], end["received_at"])
 
 
 def matching_ids(
     connection: Connection, wanted: Filter, *, before: int | None = None, limit: int, most: int = MOST
 ) -> tuple[list[int], int | None]:
     """Return the ids of a page, newest first, and where to go on; ``None`` when there is nothing more."""
-    asked = search(connection, wanted, before=before, most=most)
-    found = list(connection.scalars(text(asked.select("id")), {**asked.parameters, "limit": limit + 1}))
-    if len(found) > limit:
-        return found[:limit], found[limit - 1]
-    end = _end_of_what_was_looked_at(connection, asked)
-    if end is None or (wanted.since is not None and end["received_at"] < wanted.since - OUT_OF_ORDER):
-        return found, None
-    return found, end["id"]
+    found, end = _find(connection, wanted, "id, received_at", before=before, limit=limit, most=most)
+    return [row["id"] for row in found], None if end is None else end["id"]
+
+
+def _find(
+    connection: Connection, wanted: Filter, columns: str, *, before: int | None, limit: int, most: int
+) -> tuple[Sequence[RowMapping], RowMapping | None]:
+    """Return a page's rows, and the delivery behind which the next begins; ``None`` when there is none."""
+    # First at few: PostgreSQL would read and sort all that a page may look at, though the first ones are enough.
+    for look in sorted({min(FIRST_LOOK * limit, most), most}):
+        asked = search(connection, wanted, before=before, most=look)
+        query = text(asked.select(columns))
+        found = connection.execute(query, {**asked.parameters, "limit": limit + 1}).mappings().all()
+        if len(found) > limit:
+            return found[:limit], found[limit - 1]
+        end = _end_of_what_was_looked_at(connection, asked)
+        if end is None or (wanted.since is not None and end["received_at"] < wanted.since - OUT_OF_ORDER):
+            return found, None
+    return found, end
 
 
 def _end_of_what_was_looked_at(connection: Connection, asked: Search) -> RowMapping | None:

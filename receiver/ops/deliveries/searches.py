@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
     from receiver.ops.deliveries.filter import Filter
 
-MOST: Final = 20_000
+MOST: Final = 10_000
 """How many deliveries are looked at for one page."""
 OUT_OF_ORDER: Final = timedelta(minutes=15)
 """By how much a delivery may have been received before one with a smaller id: as long as a transaction lasts."""
 SET_ASIDE: Final = ("duplicate", "ignored", "quarantined", "failed", "dead")
 """Statuses that have an index of their own."""
+WITH_ERRORS: Final = ("ignored", "quarantined", "failed", "dead")
+"""Those of them that have an error."""
 WEBHOOKS_APART: Final = 20
 """Up to so many webhooks are read one by one, each by its index."""
 
@@ -146,7 +148,7 @@ def _source(
 
 def _rare_statuses(connection: Connection, wanted: Filter, most: int) -> list[str]:
     """Return the statuses that hold everything wanted, if each has an index; otherwise none."""
-    statuses = list(wanted.statuses or (SET_ASIDE if wanted.error else ()))
+    statuses = list(wanted.statuses or (WITH_ERRORS if wanted.error else ()))
     if "processed" in statuses:
         return []
     if "pending" in statuses and connection.scalar(_MANY_WAIT, {"most": most}):

@@ -20,7 +20,7 @@ from receiver.errors import OperationRefused
 from receiver.events import process
 from receiver.events.apply import apply
 from receiver.events.awaited_tests import await_test, note_answer, resolve
-from receiver.events.claim import claim_batch, note_claim
+from receiver.events.claim import Backlog, note_claim
 from receiver.events.process import drain, process_batch
 from receiver.events.replayed import claim_replayed, end_replays, settle_replayed
 from receiver.ops.deliveries import Filter
@@ -219,7 +219,7 @@ def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_
         }
         dead.execute("UPDATE receiver.deliveries SET next_attempt_at = now(), suspect = false WHERE id = :id", id=first)
         with dead.engine.begin() as connection:
-            note(dead.engine, claim_batch(connection, 1))
+            note(dead.engine, Backlog().claim(connection, 1))
             connection.rollback()
         drain(dead.engine)
     assert dead.statuses()[0] == "dead"
