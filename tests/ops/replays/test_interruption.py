@@ -209,7 +209,7 @@ def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_
         error=ABANDONED,
     )
     replay_id = start(dead, (first,))
-    die_over(dead.engine, 1)
+    die_over(dead.engine, 1, alone=True)
     drain(dead.engine)
     assert counts(state(dead, replay_id)) == (1, 0, 1)
     for deaths in (2, 3):
@@ -226,10 +226,12 @@ def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_
     assert counts(replay(dead, (first,))) == (1, 1, 0)
 
 
-def die_over(engine: Engine, number: int) -> None:
+def die_over(engine: Engine, number: int, *, alone: bool = False) -> None:
     """Claim as a worker does, and die."""
     with engine.connect() as connection, connection.begin() as transaction:
-        note(engine, claim_replayed(connection, number))
+        claimed = claim_replayed(connection, number, alone=alone)
+        assert len(claimed) == number
+        note(engine, claimed)
         transaction.rollback()
 
 
