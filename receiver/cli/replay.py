@@ -17,6 +17,7 @@ from receiver.cli.parameters import ID
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
 from receiver.db import engine_for
 from receiver.events.replayed import end_replays
+from receiver.logs import configure_logs
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
@@ -69,6 +70,7 @@ def replay(
     wanted: Wanted = ids or filter_of(**restrictions)
     _check_usage(wanted, any(restrictions.values()), listing=listing, cancelled=cancelled)
     settings = load_settings(os.environ, required=REQUIRED)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
     with _engine(settings) as engine:
         if listing:
             _list(engine, as_json=as_json)

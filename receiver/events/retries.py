@@ -145,10 +145,10 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
     dated_back = []
     for fingerprint, occurrences, delivery_ids in connection.execute(_KNOWN, {"fingerprints": list(refused)}).all():
         copy = refused[bytes(fingerprint)]
+        occurred.update(zip(delivery_ids, occurrences, strict=True))
         if any(timedelta() <= copy.occurred_at - occurred_at <= WINDOW for occurred_at in occurrences):
             continue  # a retry of that one, whatever came within a day after
         for occurred_at, delivery_id in zip(occurrences, delivery_ids, strict=True):
-            occurred[delivery_id] = occurred_at
             if timedelta() < occurred_at - copy.occurred_at <= WINDOW:
                 occurred[delivery_id] = copy.occurred_at
                 dated_back.append(DatedBack(delivery_id, copy.occurred_at, copy))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -168,6 +171,19 @@ def test_interrupted_while_selecting_nothing_is_processed(
     dead.process()
     assert dead.statuses() == ["dead"] * 3
     assert "cancelled" in run("--list").stdout
+
+
+def test_a_cancelled_replay_is_one_document_and_logs_go_elsewhere(dead: Acme, environment: dict[str, str]) -> None:
+    def alone(*arguments: str) -> dict[str, Any]:
+        program = [sys.executable, "-c", "from receiver.cli import main; main()", "replay", "--json", *arguments]
+        done = subprocess.run(program, env={**os.environ, **environment}, check=True, capture_output=True)
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    started = alone("--status", "dead", *REASON, "--no-wait")
+    cancelled = alone("--cancel", str(started["replay_id"]))
+    assert (cancelled["state"], cancelled["selected"], cancelled["processed"]) == ("cancelled", 3, 0)
+    assert dead.statuses() == ["dead"] * 3
 
 
 def test_cancelled_it_says_how_many_keep_their_status(dead: Acme, run: Run) -> None:
