@@ -177,3 +177,11 @@ def test_numbers_that_differ_in_any_digit_are_different(one: Decimal, other: Dec
 
 def test_the_name_of_the_event_counts() -> None:
     assert fingerprint("card_holder.created", b"{}") != fingerprint("card_holder.deleted", b"{}")
+
+
+def test_what_was_taken_for_the_event_is_the_event_when_it_is_processed_again(acme: Acme) -> None:
+    for _ in range(2):
+        acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.execute("UPDATE receiver.deliveries SET status = 'failed', next_attempt_at = now()")
+    acme.process()
+    assert acme.statuses() == ["processed", "duplicate"]
