@@ -49,7 +49,7 @@ FILES_TICK_SECONDS: Final = 5
 """How often a worker looks which files are to be downloaded, though nobody woke it."""
 ROLL_UP_SECONDS: Final = 60
 """How often what was counted is brought together."""
-RETENTION_TICK_SECONDS: Final = 600
+RETENTION_TICK_SECONDS: Final = 300
 """How often a worker lets go what was kept long enough."""
 KEPT_JOBS: Final = 2
 """How many jobs of the queues beside may wait: one would do, for each runs whatever is due."""

@@ -16,10 +16,12 @@ import psutil
 import pytest
 from rq import Queue, Worker
 
+from receiver.ops.retention.schedule import retain
 from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.worker import ABANDON_SECONDS
 from tests.factories import card_holder
 from tests.long_job import RELEASED, STARTED, wait_until_released
+from tests.ops.retention.steps import days_pass
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
@@ -117,6 +119,18 @@ def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool
     pool.begin_a_long_job()
     acme.take("card_holder.created", card_holder())
     assert eventually(lambda: acme.statuses() == ["processed"], within=SECONDS)
+    assert pool.stop() == 0
+
+
+def test_what_was_kept_long_enough_goes_in_a_process_of_its_own(acme: Acme, pool: Pool, redis: Redis) -> None:
+    acme.tell("card_holder.created", card_holder())
+    days_pass(acme.engine, 500)
+    pool.begin_a_long_job()
+    Queue(RETENTION_QUEUE, connection=redis).enqueue(retain, result_ttl=0)
+    ended = "SELECT count(*) FROM receiver.retention_runs WHERE ended_at IS NOT NULL AND error IS NULL"
+    assert eventually(lambda: acme.value(ended) == 1, within=SECONDS)
+    assert acme.value("SELECT body FROM receiver.deliveries") is None
+    redis.rpush(RELEASED, 1)
     assert pool.stop() == 0
 
 

@@ -33,7 +33,7 @@ def retention() -> None:
 def run(dry_run: bool, as_json: bool) -> None:
     """Delete what was kept long enough, in small steps beside all other work, until nothing of it is left.
 
-    The scheduler has it done every ten minutes; by hand it is for whoever does not want to wait, or wants to see
+    The scheduler has it done every five minutes; by hand it is for whoever does not want to wait, or wants to see
     first what would go. It may be interrupted and run again. Exit code 1 when something is left that others held.
 
     Example: receiver retention run --dry-run

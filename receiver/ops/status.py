@@ -25,7 +25,7 @@ STALE_AT_LEAST: Final = timedelta(minutes=1)
 BACKLOG_OLD: Final = timedelta(minutes=5)
 """Deliveries are processed within seconds; one that waits for so long waits for somebody to look."""
 RETENTION_STALE: Final = timedelta(days=2)
-"""Retention runs every day; after so long without a run that ended well, somebody has to look."""
+"""Retention runs every few minutes; after so long without a run that ended well, somebody has to look."""
 
 # in the words of the partial index that answers it
 _WAITING: Final = """

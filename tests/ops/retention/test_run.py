@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +11,16 @@ from sqlalchemy import event, text
 
 from receiver.errors import OperationRefused
 from receiver.ops.retention import schedule
+from receiver.ops.retention.kinds import KINDS
 from receiver.ops.retention.record import CUT_OFF
 from receiver.ops.retention.run import RETENTION_LOCK, Pace
+from receiver.ops.retention.walk import slicing
 from tests.factories import card_holder, snapshot
 from tests.ops.retention.killing import Killed, end_sessions, living
 from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
 
 if TYPE_CHECKING:
+    from receiver.ops.retention.kinds import Kind
     from receiver.settings import Settings
     from tests.conftest import Acme
 
@@ -122,6 +125,18 @@ def test_a_run_never_waits_for_a_table_that_is_locked(acme: Acme, settings: Sett
     assert not outcome.caught_up
     assert removed(outcome)["processed_bodies"] == 2, "and the others go on"
     assert removed(retain(acme.engine, settings, **SHORTEST)) == {"processing_attempts": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_oldest_rows_are_found_by_the_primary_key(acme: Acme, kind: Kind) -> None:
+    with acme.engine.connect() as connection:
+        for other in ("enable_seqscan", "enable_bitmapscan"):  # as in a table that is not empty
+            connection.execute(text(f"SET LOCAL {other} = off"))
+        asked = {"after": 1, "before": datetime.now(UTC)}
+        query = slicing(kind.table, kind.key, kind.time)
+        plan = "\n".join(connection.scalars(text(f"EXPLAIN {query.text}"), asked))
+    assert f"using pk_{kind.table.split('.')[1]}" in plan
+    assert "Sort" not in plan
 
 
 def test_the_job_runs_by_the_environment_and_leaves_it_to_another_that_is_at_work(
