@@ -97,17 +97,20 @@ def test_replaying_some_among_fresh_ones_ends_as_if_nothing_was_replayed(
 
 
 def as_values(told: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """Leave out what follows arrival: surrogate ids, and when rows were written."""
+    """Leave out what follows arrival: surrogate ids, when rows were written, and in which order within a batch."""
     arrival = {"id", "position", "recorded_at", "updated_at", "delivery_id"}
     return {
-        table: [
-            {
-                name: value
-                for name, value in row.items()
-                if name not in arrival or (name == "id" and table != "transaction_states")
-            }
-            for row in rows
-        ]
+        table: sorted(
+            (
+                {
+                    name: value
+                    for name, value in row.items()
+                    if name not in arrival or (name == "id" and table != "transaction_states")
+                }
+                for row in rows
+            ),
+            key=repr,
+        )
         for table, rows in told.items()
     }
 
