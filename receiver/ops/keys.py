@@ -66,9 +66,10 @@ def survey(connection: Connection, encryption: Encryption) -> list[ColumnState]:
     found = []
     for table, columns in encrypted_tables():
         counts = {column.name: Counter[_Under]() for column in columns}
-        for row in connection.execute(select(*columns).execution_options(yield_per=BATCH)):
-            for column in columns:
-                _count(counts, column, row._mapping[column], encryption)  # noqa: SLF001 - its public name
+        with connection.execute(select(*columns).execution_options(yield_per=BATCH)) as rows:
+            for row in rows:
+                for column in columns:
+                    _count(counts, column, row._mapping[column], encryption)  # noqa: SLF001 - its public name
         found += _states(table, counts)
     return found
 

@@ -210,12 +210,13 @@ class Workspace:
             after = min(since, oldest or since) - slack
         asked = {"webhook_id": webhook_id, "after": after}
         # The unsettled first: what is settled meanwhile is then seen twice, and counts once.
-        unsettled = self._connection.execute(_UNSETTLED, asked, execution_options={"yield_per": BODIES_AT_ONCE})
-        for rows in unsettled.partitions():
-            self._copy(
-                _STORED_COLUMNS,
-                ((*row[:2], *row[3:6], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
-            )
+        in_parts = {"yield_per": BODIES_AT_ONCE}
+        with self._connection.execute(_UNSETTLED, asked, execution_options=in_parts) as unsettled:
+            for rows in unsettled.partitions():
+                self._copy(
+                    _STORED_COLUMNS,
+                    ((*row[:2], *row[3:6], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
+                )
         self._connection.execute(_SETTLED, asked)
         if self._erased is not None:
             self._erased.lay_over(self._connection)
