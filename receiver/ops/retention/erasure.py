@@ -57,6 +57,7 @@ _UNFINISHED: Final = text(
     "SELECT organization_reference_id, pseudonym, recreated_at FROM receiver.erased_card_holders "
     "WHERE finished_at IS NULL AND erased_at < :marked_before"
 )
+_AT_IT: Final = text("SELECT EXISTS (SELECT FROM receiver.erased_card_holders WHERE finished_at IS NULL)")
 _ANYBODY: Final = text("SELECT EXISTS (SELECT FROM receiver.erased_card_holders)")
 _HOLDERS: Final = text(
     "SELECT reference_id FROM ems.card_holders WHERE organization_reference_id = :organization AND erased_at IS NULL"
@@ -143,9 +144,13 @@ class Erasing:
             return len(connection.execute(_DUE, {"before": self._before}).all())
 
     def _mark(self) -> bool:
-        """Mark who is due, and return whether there is anybody whose traces are to be looked for."""
+        """Mark who is due, and return whether there is anybody whose traces are to be looked for.
+
+        While others are being erased nobody is: a mark lets the walk begin anew, and it has to arrive.
+        """
         with self._engine.begin() as connection:
-            due = [] if self._before is None else connection.execute(_DUE, {"before": self._before}).all()
+            nobody = self._before is None or connection.scalar(_AT_IT)
+            due = [] if nobody else connection.execute(_DUE, {"before": self._before}).all()
             anew = False
             if due:
                 pseudonyms = make_pseudonyms(connection)

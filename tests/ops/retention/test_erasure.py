@@ -298,6 +298,22 @@ def test_what_is_processed_while_a_person_is_being_erased_does_not_escape(acme: 
     assert acme.statuses()[-1] == "duplicate"
 
 
+def test_while_some_are_being_erased_nobody_else_is_marked_so_that_the_walk_arrives(
+    acme: Acme, settings: Settings
+) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    with acme.engine.connect() as worker, worker.begin():
+        worker.execute(text("SELECT pg_current_xact_id()"))
+        _without_patience(acme, settings)
+    acme.tell("card_holder.deleted", card_holder("another"))
+    days_pass(acme.engine, 31)
+    assert erase(acme, settings) == {"card_holders": 1}
+    assert acme.value("SELECT count(*) FROM ems.card_holders WHERE reference_id = 'another'") == 1
+    assert erase(acme, settings) == {"card_holders": 1}
+    assert acme.value("SELECT count(*) FROM ems.card_holders WHERE erased_at IS NULL") == 0
+
+
 def _without_patience(acme: Acme, settings: Settings) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("receiver.ops.retention.erasure.LONGEST_WAIT", 0)
