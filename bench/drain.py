@@ -72,7 +72,7 @@ def run(rounds: int, progress: Progress) -> Report:
                 progress.advance(task)
     return Report(
         "Drain: from stored to applied",
-        [Row(name, {"deliveries per second": rates[name]}) for name in rates],
+        [Row(name, {"deliveries per second": rates[name]}, beside="" if name == LIMIT else LIMIT) for name in rates],
         [
             Target("one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED),
             Target("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.5, if_missed=TWO_MISSED),

@@ -160,7 +160,13 @@ def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
         [
             Target(f"receiver / pgbench, {MANY} connections", ratio(rate[RECEIVER], rate[LIMIT]), at_least=0.25),
             Target(f"receiver / plain way, {MANY} connections", ratio(rate[RECEIVER], rate[PLAIN]), at_least=4.0),
-            Target(f"p99 / p50 of the receiver, {MANY} connections", ratio(p99, p50), at_most=4.0),
+            Target(
+                f"p99 / p50 of the receiver, {MANY} connections",
+                ratio(p99, p50),
+                at_most=4.0,
+                if_missed="Threads that wait for a commit take turns on the processor when it comes, and a busy machine "
+                "adds to that. An event loop was tried: its worst were worse. Another core for the sender would tell more.",
+            ),
         ],
     )
 
