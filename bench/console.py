@@ -79,10 +79,13 @@ _PAGES: Final = {
 }
 
 
+_LIMIT: Final = "limit"
+
+
 def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Report:
     """Measure *rounds* times and return the report."""
     access = new_console_access()
-    figures: dict[str, dict[str, list[float]]] = {name: {"p50, ms": [], "p95, ms": []} for name in _PAGES}
+    figures: dict[str, dict[str, list[float]]] = {name: {"p95, ms": [], "p50, ms": []} for name in _PAGES}
     with ExitStack() as stack:
         local = stack.enter_context(local_servers("bench"))
         variables = {**local.environment, **access.variables}
@@ -104,8 +107,11 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Rep
     slowest = max(max(figures[name]["p95, ms"]) for name in _PAGES)
     return Report(
         f"Console with {deliveries:,} deliveries, through gunicorn; the limit is {LIMIT_MS:.0f} ms",
-        [Row(name, figures[name]) for name in _PAGES],
-        [Target("limit / p95 of the slowest page in any round", LIMIT_MS / slowest, 1.0)],
+        [
+            Row(_LIMIT, {"p95, ms": [LIMIT_MS], "p50, ms": [LIMIT_MS]}),
+            *(Row(name, figures[name], beside=_LIMIT) for name in _PAGES),
+        ],
+        [Target("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1)],
     )
 
 
