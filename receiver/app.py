@@ -97,6 +97,7 @@ def create_app(settings: Settings) -> Flask:
 
     atexit.register(close)
     app.extensions["receiver.close"] = close
+    app.extensions["receiver.flusher"] = flusher
     return app
 
 

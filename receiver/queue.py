@@ -11,6 +11,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Queue
+from rq.exceptions import DequeueTimeout
 
 from receiver.counters import WAKE_UPS_FAILED
 
@@ -97,6 +98,27 @@ def wake_worker_if_possible(redis_url: str) -> bool:
 def worker_is_awake(redis: Redis) -> None:
     """Let the next delivery enqueue a job again; called by the job before it looks for work. Raises ``RedisError``."""
     redis.delete(WAITING)
+
+
+def woken_again(redis: Redis, *, within: float) -> bool:
+    """Wait so many seconds for a wake-up, and return whether one came; the caller does its job. Raises ``RedisError``.
+
+    A job of another kind is left to the worker, and ends the waiting.
+    """
+    queue = Queue(QUEUE, connection=redis)
+    try:
+        found = Queue.dequeue_any([queue], timeout=within, connection=redis)  # type: ignore[arg-type] # Redis takes parts
+    except DequeueTimeout:
+        return False
+    if found is None:
+        return False
+    job, _ = found
+    redis.lrem(queue.intermediate_queue_key, 1, job.id)
+    if job.func_name != PROCESS_DELIVERIES:
+        queue.push_job_id(job.id, at_front=True)
+        return False
+    job.delete(remove_from_queue=False)
+    return True
 
 
 class WakeUp:

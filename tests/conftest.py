@@ -29,7 +29,9 @@ from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
 from tests.factories import body
+from tests.pools import ACCESS, SECONDS, Pool, running
 from tests.serving import served
+from tests.test_queue import eventually
 from tests.world import World, world_of
 
 if TYPE_CHECKING:
@@ -275,3 +277,11 @@ def world(
     with world_of(engine, settings, public_url) as world:
         world.add_organizations("acme")
         yield world
+
+
+@pytest.fixture
+def pool(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
+    """A worker with one process for deliveries, where webhooks are reconciled and files downloaded."""
+    with running(redis, {**environment, **ACCESS}) as pool:
+        assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)
+        yield pool

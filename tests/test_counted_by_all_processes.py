@@ -87,9 +87,15 @@ class Running:
 
     def restart(self, *names: str) -> None:
         assert set(self.processes.stop(*names).values()) == {0}
+        self.start(*names)
+
+    def start(self, *names: str) -> None:
+        """Start processes and wait for them: one that is not up yet has nothing to end in order on SIGTERM."""
         self.processes.start(*names)
         if "web" in names:
             wait_until_ready(self.settings.public_url, self.processes)
+        if "worker" in names:
+            assert eventually(lambda: seen_workers(self.settings.redis_url).by_queue.get(QUEUE) == 1, within=SECONDS)
 
     def statuses(self) -> Counter[str]:
         with self.engine.connect() as connection:
@@ -112,9 +118,9 @@ def running(new_database: Callable[[], str], redis_url: str, redis: Redis, tmp_p
         credentials = Credentials(basic_username="opencard", basic_password=PASSWORD)
         registration = adopt_webhook(connection, settings, "acme", number=1, credentials=credentials)
     with ProcfileProcesses(environment, tmp_path / "logs") as processes:
-        processes.start("web", "worker", "scheduler")
-        wait_until_ready(settings.public_url, processes)
-        yield Running(settings, engine, processes, registration, tmp_path / "logs")
+        running = Running(settings, engine, processes, registration, tmp_path / "logs")
+        running.start("web", "worker", "scheduler")
+        yield running
     engine.dispose()
 
 

@@ -19,8 +19,8 @@ from receiver.ops.rollup import roll_up
 from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.reconcile.schedule import reconcile_due
 from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, RETENTION_TICK_SECONDS, Scheduler, _scheduler
+from tests.pools import ACCESS, SECONDS
 from tests.test_queue import eventually
-from tests.test_worker_pool import ACCESS, SECONDS
 
 if TYPE_CHECKING:
     from redis import Redis

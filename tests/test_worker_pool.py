@@ -4,94 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from rq import Queue, Worker
+from rq import Queue
 
 from receiver.ops.retention.schedule import retain
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
+from receiver.queue import QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.worker import ABANDON_SECONDS
 from tests.factories import card_holder
 from tests.long_job import RELEASED, STARTED, wait_until_released
 from tests.ops.retention.steps import days_pass
+from tests.pools import ACCESS, QUEUES, SECONDS, running
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from redis import Redis
 
     from tests.conftest import Acme
-
-ROOT = Path(__file__).parent.parent
-RECEIVER = Path(sys.executable).with_name("receiver")
-ACCESS = {
-    "OPENCARD_API_URL": "http://127.0.0.1:1",
-    "OPENCARD_ACCOUNT_ID": "1",
-    "OPENCARD_CLIENT_ID": "client",
-    "OPENCARD_CLIENT_SECRET": "secret",
-}
-SECONDS = 60
-QUEUES = (QUEUE, RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE)
-
-
-@dataclass
-class Pool:
-    """A running ``receiver worker``."""
-
-    process: subprocess.Popen[bytes]
-    redis: Redis
-
-    def workers(self, queue: str) -> set[int]:
-        """Return the process ids of the workers that serve a queue."""
-        family = {child.pid for child in psutil.Process(self.process.pid).children()}
-        return family & {worker.pid or 0 for worker in Worker.all(queue=Queue(queue, connection=self.redis))}
-
-    def is_up(self, *, reconcile: bool, files: bool = True) -> bool:
-        number = [len(self.workers(queue)) for queue in QUEUES]
-        return number == [1, int(reconcile), int(files), 1]
-
-    def begin_a_long_job(self) -> None:
-        """Have the reconcile queue's worker begin something that does not end."""
-        Queue(RECONCILE_QUEUE, connection=self.redis).enqueue(wait_until_released, result_ttl=0)
-        assert eventually(lambda: bool(self.redis.exists(STARTED)), within=SECONDS)
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(timeout=SECONDS)
-
-
-@contextmanager
-def running(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
-    process = subprocess.Popen(
-        [RECEIVER, "worker"], env={**os.environ, **environment, "PYTHONPATH": str(ROOT)}, start_new_session=True
-    )
-    family: list[psutil.Process] = []
-    try:
-        yield Pool(process, redis)
-        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    finally:
-        process.kill()
-        process.wait()
-        for child in family:
-            if child.is_running():
-                child.kill()
-
-
-@pytest.fixture
-def pool(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
-    """A worker with one process for deliveries, where webhooks are reconciled and files downloaded."""
-    with running(redis, {**environment, **ACCESS}) as pool:
-        assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)
-        yield pool
+    from tests.pools import Pool
 
 
 def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redis: Redis) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from redis import RedisError
+from rq import get_current_job
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
@@ -36,7 +37,7 @@ from receiver.events.late_tests import set_aside_tests
 from receiver.events.outcomes import counted_when_committed
 from receiver.events.replayed import claim_replayed, claim_replayed_alone, end_replays, settle_replayed
 from receiver.events.settle import Failure, settle_failures
-from receiver.queue import connect, wake_files_worker, wake_worker, worker_is_awake
+from receiver.queue import connect, wake_files_worker, wake_worker, woken_again, worker_is_awake
 from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ BATCH_SIZE: Final = 500
 SUSPECTS_AT_ONCE: Final = 20
 """How many suspects are processed between two batches: they shall neither wait for ever nor keep the others waiting."""
 DRAIN_SECONDS: Final = 30.0
-"""How long one job goes on before it hands over to a next one: far below RQ's time-out."""
+"""How long one job goes on before it hands over to a next one, or stays for more: far below RQ's time-out."""
+STAY_SECONDS: Final = 5.0
+"""How long a job waits for the next wake-up before it ends."""
+LOOK_UP_SECONDS: Final = 0.5
+"""How long it waits without looking whether it is to stop."""
 
 
 stop_requested = threading.Event()
@@ -65,22 +70,41 @@ stop_requested = threading.Event()
 
 
 def process_deliveries() -> None:
-    """Process everything that waits, then return. Run by RQ; any number may run at once."""
+    """Process everything that waits, then return. Run by RQ; any number may run at once.
+
+    In a worker it stays for a while and takes the next wake-up, too: what comes soon finds a process that is ready.
+    """
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)
     engine = engine_for(settings.database_url, application="worker", encryption=Encryption(settings.encryption_keys))
     wake_another = _quietly(wake_worker, redis)
+    stay_until = time.monotonic() + DRAIN_SECONDS if get_current_job() else 0.0
     try:
-        _quietly(worker_is_awake, redis)()
-        if not drain(engine, wake_another=wake_another):
-            wake_another()
-        if not unset_for_api(settings) and receipts_wait(engine):
-            _quietly(wake_files_worker, redis)()
+        while True:
+            _quietly(worker_is_awake, redis)()
+            if not drain(engine, wake_another=wake_another):
+                wake_another()
+                return
+            if not unset_for_api(settings) and receipts_wait(engine):
+                _quietly(wake_files_worker, redis)()
+            if not _woken_again(redis, until=min(stay_until, time.monotonic() + STAY_SECONDS)):
+                return
     except OperationalError as error:  # nothing is lost with the connection
         log.warning("PostgreSQL is away; the sweep comes again", error=str(error.orig).partition("\n")[0])
     finally:
         engine.dispose()
         redis.close()
+
+
+def _woken_again(redis: Redis, *, until: float) -> bool:
+    """Wait for the next wake-up; return False when none came, or this process is not to stay."""
+    while (left := until - time.monotonic()) > 0 and not stop_requested.is_set():
+        try:
+            if woken_again(redis, within=min(left, LOOK_UP_SECONDS)):
+                return True
+        except RedisError:
+            return False
+    return False
 
 
 def _quietly(act: Callable[[Redis], object], redis: Redis) -> Callable[[], None]:

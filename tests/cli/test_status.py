@@ -17,7 +17,7 @@ from receiver.ops.rollup import roll_up_once
 from tests.deliveries.applications import unreachable_redis
 from tests.factories import card_holder
 from tests.ops.standings import add_run, webhook_id_of
-from tests.test_worker_pool import ACCESS
+from tests.pools import ACCESS
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

@@ -25,9 +25,10 @@ UNSIGNED = {"X-Data-Signature": None}
 
 def bearer(tokens: Tokens, **fields: str) -> dict[str, str | None]:
     """Get a token and return the header that OpenCard sends with it."""
-    answer = tokens.ask({**POST, **fields}).json
-    assert isinstance(answer, dict)
-    return {"Authorization": f"Bearer {answer['access_token']}"}
+    response = tokens.ask({**POST, **fields})
+    assert response.status_code == 200, response.text
+    assert isinstance(response.json, dict)
+    return {"Authorization": f"Bearer {response.json['access_token']}"}
 
 
 def deliver(acme: Acme, *attempts: dict[str, str | None]) -> list[int]:

@@ -21,8 +21,8 @@ from receiver.sandbox.receipt_files import signed_url
 from receiver.settings import variable_names
 from tests.factories import enrichment
 from tests.files.conftest import DAY
+from tests.pools import RECEIVER, SECONDS, Pool, running
 from tests.test_queue import eventually
-from tests.test_worker_pool import RECEIVER, SECONDS, Pool, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import OTHER, untold
@@ -13,6 +14,7 @@ from receiver.events.outcomes import counted_when_committed, note_outcomes
 from tests.factories import card_holder
 
 if TYPE_CHECKING:
+    from flask import Flask
     from flask.testing import FlaskClient
     from sqlalchemy import Engine
 
@@ -23,9 +25,12 @@ Shown = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture(autouse=True)
-def _counts_of_this_test(engine: Engine) -> None:
-    del engine  # whose tables are empty
+def _counts_of_this_test(app: Flask, engine: Engine) -> None:
+    """Have what an earlier test could not tell told, and forgotten, before anything is counted."""
     untold.take()
+    assert app.extensions["receiver.flusher"].flush()
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE receiver.counters, receiver.counter_flushes"))
 
 
 def scrape(client: FlaskClient, settings: Settings) -> Shown:

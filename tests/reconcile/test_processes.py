@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from receiver.queue import RECONCILE_QUEUE
 from receiver.sandbox.provider import ApiFault
+from tests.pools import RECEIVER, SECONDS, Pool, running
 from tests.reconcile.losing import lose
 from tests.test_queue import eventually
-from tests.test_worker_pool import RECEIVER, SECONDS, Pool, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,100 @@
+"""A job that has done its work stays for a while: what comes soon finds a process that is ready."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from rq import Queue
+
+from receiver.queue import PROCESS_DELIVERIES, QUEUE, WAITING, connect, wake_worker, woken_again, worker_is_awake
+from tests.factories import card_holder
+from tests.long_job import RELEASED, STARTED, wait_until_released
+from tests.pools import SECONDS
+from tests.test_queue import eventually
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from tests.conftest import Acme
+    from tests.pools import Pool
+
+SHORT = 0.01
+
+
+@pytest.fixture
+def blocking(redis: Redis, redis_url: str) -> Redis:
+    """A client as the job has it, on an empty database."""
+    del redis  # asked for so that it is empty
+    return connect(redis_url)
+
+
+def test_a_wake_up_is_taken_from_the_queue_and_nothing_of_it_is_left(blocking: Redis) -> None:
+    with closing(blocking) as redis:
+        assert not woken_again(redis, within=SHORT)
+        wake_worker(redis)
+        assert woken_again(redis, within=SHORT)
+        worker_is_awake(redis)
+        assert [key for key in redis.keys("*") if key != b"rq:queues"] == []
+
+
+def test_a_job_of_another_kind_is_left_to_the_worker_at_its_place(blocking: Redis) -> None:
+    with closing(blocking) as redis:
+        other = Queue(QUEUE, connection=redis).enqueue(wait_until_released)
+        wake_worker(redis)
+        assert not woken_again(redis, within=SHORT)
+        left = Queue(QUEUE, connection=redis).get_jobs()
+        assert (left[0].id, left[1].func_name) == (other.id, PROCESS_DELIVERIES)
+        assert redis.llen(Queue(QUEUE, connection=redis).intermediate_queue_key) == 0
+
+
+def horse(pool: Pool) -> int | None:
+    (worker,) = pool.workers(QUEUE)
+    return next((child.pid for child in psutil.Process(worker).children()), None)
+
+
+def processed(acme: Acme, redis: Redis, number: int) -> bool:
+    """Have a delivery taken, and return whether all so far are processed soon."""
+    acme.take("card_holder.created", card_holder(f"employee-{number}"))
+    if not redis.exists(WAITING):
+        wake_worker(redis)
+    return eventually(lambda: acme.statuses() == ["processed"] * number, within=SECONDS)
+
+
+def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: Pool, redis: Redis) -> None:
+    horses = set()
+    for number in range(1, 6):
+        assert processed(acme, redis, number)
+        horses.add(horse(pool))
+    assert len(horses) == 1
+    assert None not in horses
+
+
+def test_a_process_that_is_killed_while_it_stays_takes_no_wake_up_along(acme: Acme, pool: Pool, redis: Redis) -> None:
+    assert processed(acme, redis, 1)
+    first = horse(pool)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert processed(acme, redis, 2)
+    assert horse(pool) != first
+
+
+def test_another_job_of_the_queue_does_not_wait_for_one_that_stays(acme: Acme, pool: Pool, redis: Redis) -> None:
+    assert processed(acme, redis, 1)
+    staying = horse(pool)
+    Queue(QUEUE, connection=redis).enqueue(wait_until_released, result_ttl=0)
+    assert eventually(lambda: redis.get(STARTED) == b"1", within=SECONDS)
+    assert horse(pool) != staying
+    redis.rpush(RELEASED, 1)
+
+
+def test_one_that_stays_ends_with_its_worker(acme: Acme, pool: Pool, redis: Redis) -> None:
+    assert processed(acme, redis, 1)
+    staying = horse(pool)
+    assert staying is not None
+    assert pool.stop() == 0
+    assert not psutil.pid_exists(staying)
