@@ -1,60 +1,85 @@
-"""gunicorn's threaded worker, in which nobody holds a thread for long by sending slowly.
+"""gunicorn's gevent worker, in which nobody holds a connection for long by sending slowly.
 
-gunicorn waits in a thread for the rest of a request, however slowly it comes, so a few dozen clients that dribble would
-keep all threads from genuine deliveries. Here a request has to be there within half a minute, and within two seconds
-while most threads are taken. What comes too slowly is answered as cut off, and OpenCard sends it again.
+A process has a bounded number of connections, and a client that dribbles holds one of them. So a body has to be there
+within half a minute after its head; and while most connections are taken, who sends nothing, or not enough, is ended
+within seconds. What comes too slowly is answered as cut off, and OpenCard sends it again.
 """
 
 from __future__ import annotations
 
+import importlib
+import math
 import socket
 import time
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
+from psycopg import waiting
 
 PATIENCE: Final = 30.0
-"""Seconds within which a request has to be there."""
+"""Seconds within which a body has to be there. For a head, and between requests, it is gunicorn's ``keepalive``."""
 PATIENCE_IN_NEED: Final = 2.0
-"""The same while threads are scarce."""
+"""Seconds for either while connections are scarce."""
 SCARCE: Final = 0.75
-"""Share of the threads that are taken from which on they are scarce."""
-LOOK_SECONDS: Final = 0.5
-"""How often the worker looks who is late."""
+"""Share of the connections that are taken from which on they are scarce."""
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+@dataclass(slots=True)
+class _Progress:
+    """Since when a connection is where it is: in the middle of a request, or before one."""
+
+    since: float
+    in_request: bool = False
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
     """Ends what is sent too slowly; the rest is gunicorn's own."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's
         super().__init__(*args, **kwargs)
-        self._begun: dict[TConn, float] = {}
-        self._next_look = 0.0
+        self._progress: dict[socket.socket, _Progress] = {}
 
-    def handle(self, conn: TConn) -> object:
-        """Handle a request, in a thread."""
-        self._begun[conn] = time.monotonic()
+    def patch(self) -> None:
+        """Let the standard library, and what waits for PostgreSQL, give way to other requests."""
+        super().patch()
+        importlib.reload(waiting)  # it chose how to wait when the master imported it, before anything was patched
+
+    def handle(self, listener: socket.socket, client: socket.socket, addr: object) -> None:
+        """Serve a connection to its end."""
+        self._progress[client] = _Progress(time.monotonic())
         try:
-            return super().handle(conn)
+            super().handle(listener, client, addr)
         finally:
-            del self._begun[conn]
+            del self._progress[client]
 
-    def murder_pending(self) -> None:
-        """End what is late; the main thread calls this in each turn of its loop."""
-        super().murder_pending()
+    def handle_request(self, listener_name: object, req: object, sock: socket.socket, addr: object) -> None:
+        """Serve a request whose head is there."""
+        progress = self._progress[sock]
+        progress.since, progress.in_request = time.monotonic(), True
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        finally:
+            progress.since, progress.in_request = time.monotonic(), False
+
+    def notify(self) -> None:
+        """Tell the master that this process is well, and end what is late: gunicorn calls this every second."""
+        super().notify()
         now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
-        under_way = list(self._begun.items())
-        patience = PATIENCE_IN_NEED if len(under_way) >= SCARCE * self.cfg.threads else PATIENCE
-        for connection, begun in under_way:
-            if now - begun > patience:
-                _read_no_more(connection.sock)
+        patience = self._patience()
+        for client, progress in list(self._progress.items()):
+            if now - progress.since > patience[progress.in_request]:
+                _read_no_more(client)
+
+    def _patience(self) -> dict[bool, float]:
+        """Return how many seconds to wait for the rest of a request, and for the head of one."""
+        scarce = len(self._progress) >= SCARCE * self.worker_connections
+        before = PATIENCE_IN_NEED if scarce else math.inf  # which gunicorn's own limit ends
+        return {True: PATIENCE_IN_NEED if scarce else PATIENCE, False: before if self.alive else 0.0}
 
 
 def _read_no_more(connection: socket.socket) -> None:
-    """Make who reads from *connection* see its end; what is still to be sent is sent."""
+    """Make who reads from *connection* see its end; what has come is still read, what is to be sent is sent."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RD)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import httpx
 import psutil
 import pytest
 import stamina
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 EVENT = "card_holder.created"
 SECONDS = 60
-SLOW_CLIENTS = 300
-"""More than the process has threads."""
+SLOW_CLIENTS = 600
+"""More than a process takes connections."""
 
 
 @dataclass
@@ -112,7 +113,9 @@ class SlowClients:
                         continue  # it was ended
 
 
-def test_genuine_deliveries_get_through_while_more_slow_clients_dribble_than_there_are_threads(web: Web) -> None:
+def test_genuine_deliveries_get_through_while_slow_clients_could_take_all_connections(
+    web: Web,
+) -> None:
     with ExitStack() as stack:
         slow = SlowClients(web, SLOW_CLIENTS, stack)
         assert [web.deliver(f"employee-{number}") for number in range(10)] == [200] * 10
@@ -134,6 +137,26 @@ def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_en
         assert [answer.result() for answer in answers] == [200] * len(names)
         assert ending.result() == {"web": 0}
     assert web.stored() == set(names)
+
+
+def test_while_a_delivery_waits_for_postgresql_the_process_answers_others(web: Web) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with web.acme.engine.begin() as connection:
+            connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+            answer = threads.submit(web.deliver, "employee")
+            eventually(lambda: web.acme.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+            for path in ("/healthz", "/readyz"):
+                assert httpx.get(f"http://{LOOPBACK}:{web.port}{path}", timeout=SECONDS).status_code == 200
+            assert not answer.done()
+        assert answer.result() == 200
+
+
+def test_clients_that_may_send_another_request_do_not_keep_the_process_from_ending(web: Web) -> None:
+    with httpx.Client(base_url=f"http://{LOOPBACK}:{web.port}", timeout=SECONDS) as client:
+        assert client.get("/healthz").status_code == 200
+        eventually(lambda: _connections(web) == 1)
+        assert web.processes.stop("web") == {"web": 0}
+    assert "graceful timeout" not in web.processes.log_of("web").read_text().lower()
 
 
 def test_what_was_answered_200_is_stored_though_the_process_is_killed_in_the_middle(web: Web) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from receiver.deliveries.store import Arrived
 
-MOST_WAITING: Final = 100
+MOST_WAITING: Final = 256
 """Deliveries that may wait in one process beside those in the statement; any more are answered 503 at once."""
 MOST_ROWS: Final = 128
 """Deliveries in one statement."""
