@@ -9,11 +9,11 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from redis import Redis
-from rq import Queue, Worker
+from rq import Queue
 
 from bench import ground, plain
 from bench.report import Report, Row, Target, ratio
-from receiver.queue import QUEUE, wake_worker
+from receiver.queue import wake_worker
 from receiver.records.feed import CHANNEL
 from receiver.records.models import Transaction
 from receiver.records.upsert import table_of
@@ -117,13 +117,7 @@ def _running_workers(servers: LocalServers, number: int) -> Iterator[Redis]:
         for _ in range(number):
             processes = ProcfileProcesses(servers.environment, servers.folder / "logs")
             stack.enter_context(processes).start("worker")
-        deadline = time.monotonic() + START_SECONDS
-        while [worker.get_state() for worker in Worker.all(redis, queue=Queue(QUEUE, connection=redis))] != [
-            "idle"
-        ] * number:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the workers were not ready within {START_SECONDS} s")
-            time.sleep(0.05)
+        ground.wait_for_idle_workers(redis, number, within=START_SECONDS)
         yield redis
 
 

@@ -12,15 +12,19 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
+from rq import Queue, Worker
 from sqlalchemy import make_url
 
 from receiver.deliveries.authentication import Credentials
+from receiver.queue import QUEUE
 from receiver.sandbox.local import ORGANIZATIONS, LocalServers, adopt_webhook
 from receiver.sandbox.story import tell
 from receiver.sandbox.told import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from redis import Redis
 
     from receiver.sandbox.registration import Registration
 
@@ -131,3 +135,13 @@ def wait_for_port(port: int, *, within: float) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def wait_for_idle_workers(redis: Redis, number: int, *, within: float) -> None:
+    """Return when so many workers wait for deliveries, and no job is under way. Raises ``TimeoutError``."""
+    deadline = time.monotonic() + within
+    queue = Queue(QUEUE, connection=redis)
+    while [worker.get_state() for worker in Worker.all(redis, queue=queue)] != ["idle"] * number:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{number} workers were not idle within {within} s")
+        time.sleep(0.02)

@@ -1,6 +1,7 @@
 """Latency: from the POST to the row that the EMS can read, at low load, with every process of the Procfile.
 
-Beside it the same trip without RQ: whoever was answered processes what waits in its own process, at once.
+Beside it the same trip without RQ: whoever was answered processes what waits in its own process, at once. A job stays
+for some seconds when it has done its work, so what comes after a longer rest, when it has ended, is measured apart.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import time
 from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from redis import Redis
 
 from bench import ground
 from bench.load import KeepAlive
@@ -30,6 +33,8 @@ SAMPLES: Final = 100
 """In each round."""
 WARM_UP: Final = 10
 """Samples before the first round that do not count."""
+RESTS: Final = 5
+"""Samples after a rest in each round."""
 PATIENCE: Final = 30.0
 WORKERS: Final = ("worker", "scheduler")
 P50: Final = "p50, ms"
@@ -37,6 +42,7 @@ P99: Final = "p99, ms"
 
 ANSWERED: Final = "POST to 200"
 VISIBLE: Final = "POST to visible in ems.transactions"
+RESTED: Final = "the same after a rest"
 WITHOUT_RQ: Final = "the same without RQ"
 
 _NEW: Final = """
@@ -49,9 +55,9 @@ WHERE event.position > %s
 
 def run(rounds: int, progress: Progress) -> Report:
     """Measure in turns and return the report."""
-    took: dict[str, list[list[float]]] = {ANSWERED: [], VISIBLE: [], WITHOUT_RQ: []}
+    took: dict[str, list[list[float]]] = {ANSWERED: [], VISIBLE: [], RESTED: [], WITHOUT_RQ: []}
     task = progress.add_task("latency", total=2 * rounds)
-    supply = ground.snapshots(2 * rounds * (WARM_UP + SAMPLES))
+    supply = ground.snapshots(2 * rounds * (WARM_UP + SAMPLES + RESTS))
     with local_servers("bench") as servers, running_receiver(servers) as processes:
         registration = ground.register(servers)
         for number in range(2 * rounds):
@@ -64,14 +70,16 @@ def run(rounds: int, progress: Progress) -> Report:
             took[VISIBLE if by_rq else WITHOUT_RQ].append(visible)
             if by_rq:
                 took[ANSWERED].append(answered)
+                rested = _Round(servers, registration, list(islice(supply, RESTS)), after_rest=True)
+                took[RESTED].append(rested.measure()[1])
             progress.advance(task)
     figures = {name: _figures(of_rounds) for name, of_rounds in took.items()}
     longer = ratio(figures[VISIBLE][P50], figures[WITHOUT_RQ][P50])
     return Report(
         f"Latency at {PER_SECOND} requests a second",
         [
-            Row(name, figures[name], beside=WITHOUT_RQ if name == VISIBLE else "")
-            for name in (ANSWERED, WITHOUT_RQ, VISIBLE)
+            Row(name, figures[name], beside="" if name == WITHOUT_RQ else WITHOUT_RQ)
+            for name in (WITHOUT_RQ, ANSWERED, VISIBLE, RESTED)
         ],
         [Target("POST to visible / the same without RQ", longer, at_most=3)],
     )
@@ -87,14 +95,22 @@ def _figures(of_rounds: list[list[float]]) -> dict[str, list[float]]:
 class _Round:
     """Sends at fixed times, however long the ones before take, and listens for what becomes visible.
 
-    *at_once*: what was answered is processed here, and nobody is woken for it.
+    *at_once*: what was answered is processed here, and nobody is woken for it. *after_rest*: each is sent when the
+    worker has had nothing to do for so long that its job has ended.
     """
 
     def __init__(
-        self, servers: LocalServers, registration: Registration, sent: Sequence[ground.Snapshot], *, at_once: bool
+        self,
+        servers: LocalServers,
+        registration: Registration,
+        sent: Sequence[ground.Snapshot],
+        *,
+        at_once: bool = False,
+        after_rest: bool = False,
     ) -> None:
         self._servers = servers
         self._at_once = at_once
+        self._after_rest = after_rest
         port = servers.settings.port
         self._requests = [
             (snapshot.transaction_id, ground.request_bytes(registration, snapshot.body, port=port)) for snapshot in sent
@@ -126,8 +142,12 @@ class _Round:
         due = time.perf_counter()
         with closing(connection.socket):
             for transaction_id, request in self._requests:
-                time.sleep(max(0.0, due - time.perf_counter()))
-                due += 1 / PER_SECOND
+                if self._after_rest:
+                    with closing(Redis.from_url(self._servers.valkey.url)) as redis:
+                        ground.wait_for_idle_workers(redis, 1, within=PATIENCE)
+                else:
+                    time.sleep(max(0.0, due - time.perf_counter()))
+                    due += 1 / PER_SECOND
                 self._begun[transaction_id] = time.perf_counter()
                 connection.send(request)
                 while not connection.receive():

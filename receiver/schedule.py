@@ -111,7 +111,7 @@ def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
     )
     scheduler.register(
         roll_up,
-        QUEUE,
+        RETENTION_QUEUE,
         interval=ROLL_UP_SECONDS,
         job_timeout=JOB_TIMEOUT,
         result_ttl=0,

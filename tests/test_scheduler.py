@@ -42,10 +42,10 @@ def jobs(redis: Redis, queue: str) -> list[Job]:
 
 def test_each_tick_enqueues_a_sweep_what_reconciles_what_downloads_and_what_deletes(redis: Redis) -> None:
     tick(_scheduler(redis, reconcile=True, files=True))
-    assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries, roll_up]
+    assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries]
     assert [job.func for job in jobs(redis, RECONCILE_QUEUE)] == [reconcile_due]
     assert [job.func for job in jobs(redis, FILES_QUEUE)] == [fetch_due]
-    assert [job.func for job in jobs(redis, RETENTION_QUEUE)] == [retain]
+    assert [job.func for job in jobs(redis, RETENTION_QUEUE)] == [roll_up, retain]
 
 
 def test_where_nothing_is_reconciled_or_downloaded_no_job_is_enqueued_for_it(redis: Redis) -> None:
