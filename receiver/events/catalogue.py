@@ -30,6 +30,9 @@ EVENT_FLAGS: Final[dict[str, str | None]] = {
 }
 """Event name → the boolean field of a webhook that switches it on (``None``: no flag is documented)."""
 
+NAME_NO_ORGANIZATION: Final = frozenset({"invoice.created"})
+"""Events whose payload does not say whose it is: equal ones of two organizations are two events."""
+
 ALIASES: Final[dict[str, str]] = {
     "environmental_impact.aland_index": "environmental.impact.aland_index",
     "environmental_impact.deedster": "environmental.impact.deedster",

@@ -36,7 +36,7 @@ def spellings(event: str) -> list[str]:
     return [event, *(alias for alias, name in ALIASES.items() if name == event)]
 
 
-def told_fingerprint(event: str, answer: bytes, handlers: Mapping[str, Handler]) -> bytes | None:
+def told_fingerprint(event: str, answer: bytes, handlers: Mapping[str, Handler], organization: str) -> bytes | None:
     """Return the fingerprint of the payload that *answer* tells, ``None`` when it tells none.
 
     What cannot be a payload of *event* is none: other answers, too, have a ``data``.
@@ -47,7 +47,7 @@ def told_fingerprint(event: str, answer: bytes, handlers: Mapping[str, Handler])
             if name in fields and bytes(fields[name]).startswith(b"{"):
                 told = bytes(fields[name])
                 msgspec.convert(decode(told), handlers[event].payload_type, builtin_types=(Decimal,))
-                return fingerprint(event, told)
+                return fingerprint(event, told, organization)
     except UNREADABLE:
         pass
     return None
@@ -77,7 +77,9 @@ def _the_only(possible: Sequence[StoredDelivery], *, surely: bool = True) -> Dec
 
 def _by_value(delivery: StoredDelivery) -> bytes | None:
     try:
-        return fingerprint(canonical_name(delivery.event) or delivery.event, delivery.body)
+        return fingerprint(
+            canonical_name(delivery.event) or delivery.event, delivery.body, delivery.organization_reference_id
+        )
     except UNREADABLE:
         return None
 

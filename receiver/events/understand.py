@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from receiver.errors import NotHandled, PayloadError, WrongTenant
-from receiver.events.catalogue import canonical_name
+from receiver.events.catalogue import NAME_NO_ORGANIZATION, canonical_name
 from receiver.events.event import Event, StoredDelivery
 from receiver.events.payloads import TELLING_FIELDS, CardHolderPayload, EnrichmentPayload, TransactionPayload
 
@@ -63,18 +63,19 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         transaction_id=_transaction(payload),
         occurred_at=delivery.occurred_at,
         source=delivery.source,
-        fingerprint=_fingerprint(name, by_value),
+        fingerprint=_fingerprint(name, by_value, delivery.organization_reference_id),
         payload=payload,
         document=document,
     )
 
 
-def fingerprint(name: str, body: bytes) -> bytes:
+def fingerprint(name: str, body: bytes, organization: str) -> bytes:
     """Return the SHA-256 of an event by value: key order, spacing and ``45`` / ``45.0`` do not count.
 
-    Raises ``PayloadError`` when *body* is not JSON.
+    *organization* is whose webhook it came by; it counts only where the payload does not say whose it is. Raises
+    ``PayloadError`` when *body* is not JSON.
     """
-    return _fingerprint(name, _decoded(_BY_VALUE, body))
+    return _fingerprint(name, _decoded(_BY_VALUE, body), organization)
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -111,8 +112,9 @@ def _read(body: bytes) -> tuple[dict[str, Any], Any]:
     return content, content
 
 
-def _fingerprint(name: str, by_value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    return hashlib.sha256(name.encode() + b"\0" + _TO_SORTED_JSON.encode(by_value)).digest()
+def _fingerprint(name: str, by_value: Any, organization: str) -> bytes:  # noqa: ANN401 - any JSON value
+    of_whom = organization.encode() + b"\0" if name in NAME_NO_ORGANIZATION else b""
+    return hashlib.sha256(name.encode() + b"\0" + of_whom + _TO_SORTED_JSON.encode(by_value)).digest()
 
 
 def _object(content: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value

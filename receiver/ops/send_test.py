@@ -105,7 +105,7 @@ class SendTest:
                 self.wake_worker()
                 raise
             else:
-                told = told_fingerprint(event, answer, load_handlers())
+                told = told_fingerprint(event, answer, load_handlers(), webhook.organization_reference_id)
                 note_answer(self.engine, awaited_id, sent=True, told=told, wait=wait)
         self._wait(awaited_id, patience)
         awaited = self._resolved(awaited_id, patience)

@@ -23,11 +23,14 @@ def event_name(event: str) -> str:
     return canonical_name(event) or event
 
 
-def identify(event: str, body: bytes) -> bytes:
-    """Return the fingerprint of an event as it came: by value, or of a body that is no JSON, by its bytes."""
+def identify(event: str, body: bytes, organization: str) -> bytes:
+    """Return the fingerprint of an event as it came: by value, or of a body that is no JSON, by its bytes.
+
+    *organization* is whose webhook it came by.
+    """
     name = event_name(event)
     try:
-        return fingerprint(name, body)
+        return fingerprint(name, body, organization)
     except UNREADABLE:
         return hashlib.sha256(b"bytes\0" + name.encode() + b"\0" + body).digest()
 

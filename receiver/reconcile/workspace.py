@@ -184,7 +184,7 @@ class Workspace:
 
     def _identify(self, event: str, body: bytes, at: datetime | None) -> tuple[bytes, bool]:
         """Return the fingerprint by which an event is compared, and whether it is about an erased card holder."""
-        known = identify(event, body)
+        known = identify(event, body, self._organization)
         if self._erased is not None and self._erased.names(body, at):
             return self._erased.fingerprint(known), True
         return known, False

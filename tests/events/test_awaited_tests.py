@@ -36,7 +36,7 @@ def purchase(number: int, organization: str = "acme") -> dict[str, Any]:
 
 
 def told(payload: object) -> bytes:
-    return fingerprint(EVENT, body(payload))
+    return fingerprint(EVENT, body(payload), "acme")
 
 
 def webhook_id(acme: Acme) -> int:

@@ -177,7 +177,7 @@ def test_no_bytes_whatever_crash_the_parser(content: bytes) -> None:
     except PayloadError:
         return
     assert isinstance(understood, dict)
-    assert len(fingerprint("event", content)) == 32
+    assert len(fingerprint("event", content, "acme")) == 32
 
 
 json_values = st.recursive(

@@ -30,7 +30,7 @@ def purchase(number: int, organization: str = "acme") -> dict[str, Any]:
 
 
 def told(payload: object) -> bytes:
-    return fingerprint(EVENT, body(payload))
+    return fingerprint(EVENT, body(payload), "acme")
 
 
 def test_what_opencard_said_it_sends_is_the_test_and_the_others_are_real() -> None:
@@ -148,7 +148,7 @@ def test_no_real_event_is_taken_for_the_test_and_no_test_for_a_real_event(
 @pytest.mark.parametrize("name", ["payload", "data", "body"])
 def test_the_answer_may_tell_what_is_sent(name: str) -> None:
     answer = msgspec.json.encode({"message": "sent", name: msgspec.Raw(body(purchase(1)))})
-    assert told_fingerprint(EVENT, answer, load_handlers()) == told(purchase(1))
+    assert told_fingerprint(EVENT, answer, load_handlers(), "acme") == told(purchase(1))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_answer_may_tell_what_is_sent(name: str) -> None:
     + [b'{"payload":' + content + b"}" for content in HOSTILE],
 )
 def test_an_answer_that_tells_no_payload_of_the_event_tells_nothing(answer: bytes) -> None:
-    assert told_fingerprint(EVENT, answer, load_handlers()) is None
+    assert told_fingerprint(EVENT, answer, load_handlers(), "acme") is None
 
 
 def test_an_event_is_awaited_under_all_its_names() -> None:

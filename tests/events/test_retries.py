@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from receiver.events.understand import fingerprint
 from receiver.records.transactions import RANKS
 from tests.events.steps import NOON, feed, occurred, process_in_order
-from tests.factories import body, card_holder, enrichment, snapshot
+from tests.factories import body, card_holder, enrichment, sample, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
@@ -32,6 +32,19 @@ def test_a_retry_is_recognized_by_value_though_its_bytes_differ(acme: Acme) -> N
     reordered = dict(reversed(snapshot("authorized", original_amount=45).items()))
     acme.tell("card.transaction.authorized", reordered)
     assert acme.statuses() == ["processed", "duplicate"]
+
+
+def test_an_invoice_does_not_say_whose_it_is_so_an_equal_one_of_another_organization_is_no_retry(
+    organizations: Organizations,
+) -> None:
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    for each in (acme, globex, acme, globex):
+        each.tell("invoice.created", sample("invoice.created"))
+    assert acme.statuses() == ["processed", "processed", "duplicate", "duplicate"]
+    found = acme.rows(
+        "SELECT organization_reference_id AS of, count(*) AS number FROM ems.invoices GROUP BY 1 ORDER BY 1"
+    )
+    assert found == [{"of": "acme", "number": 1}, {"of": "globex", "number": 1}]
 
 
 def test_a_retry_undoes_nothing_newer(acme: Acme) -> None:
@@ -146,7 +159,7 @@ values = st.recursive(
 def test_the_order_of_keys_does_not_count(payload: dict[str, object], data: st.DataObject) -> None:
     keys = data.draw(st.permutations(list(payload)))
     reordered = {key: payload[key] for key in keys}
-    assert fingerprint("event", body(payload)) == fingerprint("event", body(reordered))
+    assert fingerprint("event", body(payload), "acme") == fingerprint("event", body(reordered), "acme")
 
 
 def test_a_retry_that_is_processed_again_moves_no_later_event(acme: Acme) -> None:
@@ -166,17 +179,17 @@ def test_a_retry_that_is_processed_again_moves_no_later_event(acme: Acme) -> Non
 
 @pytest.mark.parametrize("spelling", ["45", "45.0", "45.000", "4.5e1", "4.5E+1", "450e-1"])
 def test_the_spelling_of_a_number_does_not_count(spelling: str) -> None:
-    assert fingerprint("event", b'{"a": %s}' % spelling.encode()) == fingerprint("event", b'{"a":45}')
+    assert fingerprint("event", b'{"a": %s}' % spelling.encode(), "acme") == fingerprint("event", b'{"a":45}', "acme")
 
 
 @given(decimals, decimals)
 def test_numbers_that_differ_in_any_digit_are_different(one: Decimal, other: Decimal) -> None:
-    same = fingerprint("event", body({"a": one})) == fingerprint("event", body({"a": other}))
+    same = fingerprint("event", body({"a": one}), "acme") == fingerprint("event", body({"a": other}), "acme")
     assert same == (one == other)
 
 
 def test_the_name_of_the_event_counts() -> None:
-    assert fingerprint("card_holder.created", b"{}") != fingerprint("card_holder.deleted", b"{}")
+    assert fingerprint("card_holder.created", b"{}", "acme") != fingerprint("card_holder.deleted", b"{}", "acme")
 
 
 def test_what_was_taken_for_the_event_is_the_event_when_it_is_processed_again(acme: Acme) -> None:

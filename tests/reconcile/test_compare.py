@@ -216,11 +216,17 @@ def test_without_payloads_nothing_is_counted_twice_and_a_second_look_says_the_sa
 
 
 def test_an_event_is_the_same_in_every_spelling_and_another_under_another_name() -> None:
-    one = identify("environmental.impact.deedster", b'{"a": 45, "b": [1.50, null]}')
-    assert identify("environmental_impact.deedster", b'{"b":[1.5,null],"a":45.0}') == one
-    assert identify("environmental.impact.aland_index", b'{"a": 45, "b": [1.50, null]}') != one
+    one = identify("environmental.impact.deedster", b'{"a": 45, "b": [1.50, null]}', "acme")
+    assert identify("environmental_impact.deedster", b'{"b":[1.5,null],"a":45.0}', "acme") == one
+    assert identify("environmental.impact.aland_index", b'{"a": 45, "b": [1.50, null]}', "acme") != one
+
+
+def test_the_organization_counts_where_the_payload_does_not_name_it() -> None:
+    for event, differ in (("invoice.created", True), ("card_holder.created", False)):
+        assert (identify(event, b"{}", "acme") != identify(event, b"{}", "globex")) == differ
 
 
 def test_what_is_no_json_is_known_by_its_bytes() -> None:
-    assert identify("e", b"{broken") == identify("e", b"{broken")
-    assert len({identify("e", b"{broken"), identify("f", b"{broken"), identify("e", b"{broken ")}) == 3
+    assert identify("e", b"{broken", "acme") == identify("e", b"{broken", "acme")
+    others = [("e", b"{broken"), ("f", b"{broken"), ("e", b"{broken ")]
+    assert len({identify(*other, "acme") for other in others}) == 3

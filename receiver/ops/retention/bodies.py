@@ -43,10 +43,11 @@ WHERE id IN (
 )
 _UNKNOWN: Final = text(
     f"""
-SELECT id, event, body FROM receiver.deliveries AS delivery
+SELECT delivery.id, delivery.event, delivery.body, webhook.organization_reference_id AS organization
+FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE {_KEPT_LONG_ENOUGH} AND delivery.fingerprint IS NULL
-ORDER BY id LIMIT {BODIES_AT_ONCE}
-FOR NO KEY UPDATE SKIP LOCKED
+ORDER BY delivery.id LIMIT {BODIES_AT_ONCE}
+FOR NO KEY UPDATE OF delivery SKIP LOCKED
 """  # noqa: S608 - likewise
 )
 _KNOWN_BY: Final = text(
@@ -68,6 +69,9 @@ def empty_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) 
     emptied = connection.execute(_EMPTY, asked).rowcount
     unknown = connection.execute(_UNKNOWN, asked).all()
     if unknown:
-        rows = [{"id": row.id, "fingerprint": "\\x" + identify(row.event, row.body).hex()} for row in unknown]
+        rows = [
+            {"id": row.id, "fingerprint": "\\x" + identify(row.event, row.body, row.organization).hex()}
+            for row in unknown
+        ]
         connection.execute(_KNOWN_BY, {"rows": rows_parameter(rows)})
     return emptied + len(unknown), len(unknown) < BODIES_AT_ONCE

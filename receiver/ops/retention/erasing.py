@@ -147,7 +147,7 @@ def erase_set_aside(connection: Connection, pseudonyms: Pseudonyms, *, after: in
     while True:
         found = connection.execute(_SET_ASIDE, {"after": after, "until": until}).all()
         rows = [
-            {"id": each.id, "keyed": _bytea(pseudonyms.fingerprint(identify(each.event, each.body)))}
+            {"id": each.id, "keyed": _bytea(pseudonyms.fingerprint(identify(each.event, each.body, each.organization)))}
             for each in found
             if _names_erased(connection, pseudonyms, lives, each)
         ]

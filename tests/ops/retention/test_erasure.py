@@ -185,9 +185,9 @@ def test_nobody_finds_the_reference_by_trying_all_there_are(acme: Acme, settings
     live(acme)
     days_pass(acme.engine, 31)
     guesses = [
-        fingerprint("card_holder.created", body(card_holder(WHO))),
-        fingerprint("card_holder.deleted", body(card_holder(WHO))),
-        fingerprint("card.transaction.cleared", body(purchase("cleared"))),
+        fingerprint("card_holder.created", body(card_holder(WHO)), "acme"),
+        fingerprint("card_holder.deleted", body(card_holder(WHO)), "acme"),
+        fingerprint("card.transaction.cleared", body(purchase("cleared")), "acme"),
     ]
     assert all(guess.hex() in everything(acme) for guess in guesses)
     erase(acme, settings)
