@@ -198,4 +198,9 @@ def _report(sides: dict[str, Side], deliveries: int) -> Report:
         Target(f"{measured}: grown / empty", ratio(sides[GROWN].figures[measured], sides[EMPTY].figures[measured]), 0.9)
         for measured in ("intake", "drain")
     ]
-    return Report(f"Growth: with {deliveries:,} deliveries stored", rows, targets)
+    return Report(
+        f"Growth: with {deliveries:,} deliveries stored",
+        rows,
+        targets,
+        settings=f"`python -m bench growth --deliveries {deliveries}`; half as many transactions.",
+    )

@@ -34,9 +34,13 @@ REQUESTS: Final = 300
 START_SECONDS: Final = 30
 
 LIMIT: Final = "limit: pgbench, equal row"
+RATE_MISSED: Final = (
+    "The sender shares the two cores with what it measures. gunicorn alone, reading a request and answering it, takes "
+    "a third of the processor's time for a delivery; another core for the sender would tell more."
+)
 WORST_MISSED: Final = (
-    "Threads that wait for a commit take turns on the processor when it comes, and a busy machine adds to that. "
-    "An event loop was tried: its worst were worse. Another core for the sender would tell more."
+    "A delivery waits for the commit before its own, and for its turn at a core that it shares with the sender and "
+    "PostgreSQL. Threads were tried instead of gevent: twice as slow at their worst."
 )
 RECEIVER: Final = "receiver"
 PLAIN: Final = "plain way: ORM, a job each"
@@ -162,7 +166,12 @@ def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
         "Intake: from the POST to the 200, stored and committed",
         rows,
         [
-            Target(f"receiver / pgbench, {MANY} connections", ratio(rate[RECEIVER], rate[LIMIT]), at_least=0.25),
+            Target(
+                f"receiver / pgbench, {MANY} connections",
+                ratio(rate[RECEIVER], rate[LIMIT]),
+                at_least=0.25,
+                if_missed=RATE_MISSED,
+            ),
             Target(f"receiver / plain way, {MANY} connections", ratio(rate[RECEIVER], rate[PLAIN]), at_least=4.0),
             Target(
                 f"p99 / p50 of the receiver, {MANY} connections",
@@ -171,6 +180,10 @@ def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
                 if_missed=WORST_MISSED,
             ),
         ],
+        settings=(
+            f"Two web processes; pgbench inserts equal rows into a clone of the table. Each turn lasts {SECONDS:.0f} s "
+            f"after {WARM_UP:.0f} s of warming up."
+        ),
     )
 
 

@@ -82,6 +82,7 @@ def run(rounds: int, progress: Progress) -> Report:
             for name in (WITHOUT_RQ, ANSWERED, VISIBLE, RESTED)
         ],
         [Target("POST to visible / the same without RQ", longer, at_most=3)],
+        settings=f"{SAMPLES} deliveries in each round, and {RESTS} after a rest of some seconds.",
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOLDER: Final = Path(__file__).parent
-PACKAGES: Final = ("flask", "gunicorn", "msgspec", "psycopg", "rq", "sqlalchemy")
+PACKAGES: Final = ("flask", "gevent", "gunicorn", "msgspec", "psycopg", "rq", "sqlalchemy")
 STYLE: Final = Style(background="white", plot_background="white", font_family="sans-serif", colors=("#1f5f8b",))
 BAR_HEIGHT: Final = 40
 HEAD: Final = """# Benchmarks
