@@ -108,3 +108,12 @@ def test_deliveries_of_the_same_event_are_found_without_reading_the_table(many: 
         read = reading(connection, details_module._ALIKE.text, asked)
     assert read
     assert not [node for node in read if "Seq Scan" in node["Node Type"]]
+
+
+def test_completeness_reads_no_more_than_the_days_that_it_tells_of(many: Engine) -> None:
+    with many.connect() as connection:
+        read = reading(connection, "SELECT * FROM receiver.completeness", {})
+    assert read
+    for node in read:
+        assert node.get("Index Name") == "ix_deliveries_webhook_id_received_at", node
+        assert node["Actual Rows"] == 0, "what is stored is older"
