@@ -10,7 +10,9 @@ from receiver.deliveries.models import ABANDONED
 from receiver.errors import OperationRefused
 from receiver.events.payloads import ClearedPayload
 from receiver.events.registry import Handler, load_handlers
+from receiver.events.replayed import claim_replayed
 from receiver.ops.deliveries import Filter, read_delivery
+from receiver.ops.replay import cancel_replay
 from receiver.ops.replay_state import list_replays, what_failed
 from tests.events.steps import feed
 from tests.factories import card_holder, sample, snapshot
@@ -183,6 +185,25 @@ def test_a_replay_without_a_reason_is_refused(acme: Acme, reason: str) -> None:
 
 def test_a_replay_of_nothing_ends_at_once(acme: Acme) -> None:
     assert state(acme, start(acme, DEAD)).state == "ended"
+
+
+def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
+    for reference in ("employee-1", "employee-2"):
+        acme.tell("card_holder.created", card_holder(reference))
+    first, _ = ids(acme)
+    acme.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=first)
+    assert counts(replay(acme, Filter(statuses=("processed",)))) == (1, 1, 0)
+    assert counts(replay(acme, (first,))) == (0, 0, 0)
+
+
+def test_once_a_replay_is_cancelled_no_worker_takes_more_of_it(acme: Acme) -> None:
+    acme.tell("card_holder.created", card_holder())
+    replay_id = start(acme, tuple(ids(acme)))
+    with acme.engine.connect() as connection:
+        assert len(claim_replayed(connection, 10)) == 1
+    cancel_replay(acme.engine, replay_id, cancelled_by="kim@ops")
+    with acme.engine.connect() as connection:
+        assert claim_replayed(connection, 10) == []
 
 
 def test_an_id_that_is_none_is_named_and_nothing_is_replayed(acme: Acme) -> None:
