@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from contextlib import closing
@@ -11,6 +12,7 @@ import psutil
 import pytest
 from rq import Queue
 
+from receiver.events.process import _woken_again, stop_requested
 from receiver.queue import PROCESS_DELIVERIES, QUEUE, WAITING, connect, wake_worker, woken_again, worker_is_awake
 from tests.factories import card_holder
 from tests.long_job import RELEASED, STARTED, wait_until_released
@@ -50,6 +52,17 @@ def test_a_job_of_another_kind_is_left_to_the_worker_at_its_place(blocking: Redi
         left = Queue(QUEUE, connection=redis).get_jobs()
         assert (left[0].id, left[1].func_name) == (other.id, PROCESS_DELIVERIES)
         assert redis.llen(Queue(QUEUE, connection=redis).intermediate_queue_key) == 0
+
+
+def test_one_that_is_asked_to_stop_takes_no_more(blocking: Redis) -> None:
+    stop_requested.set()
+    try:
+        with closing(blocking) as redis:
+            wake_worker(redis)
+            assert not _woken_again(redis, until=math.inf)
+            assert len(Queue(QUEUE, connection=redis)) == 1
+    finally:
+        stop_requested.clear()
 
 
 def horse(pool: Pool) -> int | None:
