@@ -8,10 +8,9 @@ within seconds. What comes too slowly is answered as cut off, and OpenCard sends
 from __future__ import annotations
 
 import importlib
-import math
 import socket
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped
 from psycopg import waiting
 
 PATIENCE: Final = 30.0
-"""Seconds within which a body has to be there. For a head, and between requests, it is gunicorn's ``keepalive``."""
+"""Seconds within which a body has to be there. For a head, and between requests, it is the setting ``keepalive``."""
 PATIENCE_IN_NEED: Final = 2.0
 """Seconds for either while connections are scarce."""
 SCARCE: Final = 0.75
@@ -63,6 +62,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             progress.since, progress.in_request = time.monotonic(), False
 
+    def timeout_ctx(self) -> AbstractContextManager[None]:
+        """Set no timer for each request, as gunicorn does: ``notify`` ends what is late."""
+        return nullcontext()
+
     def notify(self) -> None:
         """Tell the master that this process is well, and end what is late: gunicorn calls this every second."""
         super().notify()
@@ -75,7 +78,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _patience(self) -> dict[bool, float]:
         """Return how many seconds to wait for the rest of a request, and for the head of one."""
         scarce = len(self._progress) >= SCARCE * self.worker_connections
-        before = PATIENCE_IN_NEED if scarce else math.inf  # which gunicorn's own limit ends
+        before = PATIENCE_IN_NEED if scarce else self.cfg.keepalive
         return {True: PATIENCE_IN_NEED if scarce else PATIENCE, False: before if self.alive else 0.0}
 
 

@@ -128,7 +128,7 @@ class WakeUp:
     After a failure it holds still for a while: the scheduler's sweep finds what waits.
     """
 
-    def __init__(self, redis_url: str, *, pause: float = 0.01, pause_after_failure: float = 2.0) -> None:
+    def __init__(self, redis_url: str, *, pause: float = 0.02, pause_after_failure: float = 2.0) -> None:
         self._redis = connect(redis_url, timeout=SHORT_TIMEOUT)
         self._pause = pause
         self._pause_after_failure = pause_after_failure

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,12 @@ class Web:
 
 @pytest.fixture
 def web(acme: Acme, environment: dict[str, str], tmp_path: Path) -> Iterator[Web]:
+    with running(acme, environment, tmp_path) as web:
+        yield web
+
+
+@contextmanager
+def running(acme: Acme, environment: dict[str, str], logs: Path, *arguments: str) -> Iterator[Web]:
     stamina.instrumentation.set_on_retry_hooks(())
     port = free_port()
     given = local_environment(
@@ -70,7 +76,8 @@ def web(acme: Acme, environment: dict[str, str], tmp_path: Path) -> Iterator[Web
         port=port,
         encryption_key=environment["ENCRYPTION_KEYS"],
     )
-    with ProcfileProcesses({**given, "WEB_CONCURRENCY": "1"}, tmp_path) as processes:
+    given |= {"WEB_CONCURRENCY": "1", "GUNICORN_CMD_ARGS": " ".join([given["GUNICORN_CMD_ARGS"], *arguments])}
+    with ProcfileProcesses(given, logs) as processes:
         processes.start("web")
         wait_until_ready(given["PUBLIC_URL"], processes)
         yield Web(processes, port, acme)
@@ -123,6 +130,15 @@ def test_genuine_deliveries_get_through_while_slow_clients_could_take_all_connec
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"the body ended too early" in answer
     assert web.stored() == {f"employee-{number}" for number in range(10)}
+
+
+def test_a_connection_that_nothing_comes_over_is_ended(acme: Acme, environment: dict[str, str], tmp_path: Path) -> None:
+    head = f"POST {acme.path} HTTP/1.1\r\nHost: receiver\r\n"
+    with running(acme, environment, tmp_path, "--keep-alive 1") as web:
+        for beginning in ("", head):
+            with closing(socket.create_connection((LOOPBACK, web.port), timeout=SECONDS)) as client:
+                client.sendall(beginning.encode())
+                assert client.recv(65536) == b""
 
 
 def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_end(web: Web) -> None:
