@@ -37,12 +37,18 @@ if TYPE_CHECKING:
 
 DELIVERIES: Final = 300_000
 """What the large database holds unless it is said otherwise."""
-DRAINED: Final = 5_000
+DRAINED: Final = 20_000
 CONNECTIONS: Final = 8
 WARM_UP: Final = 0.5
 SECONDS: Final = 3.0
 REQUESTS: Final = 300
 TRIES: Final = 5
+
+DRAIN_MISSED: Final = (
+    "After a checkpoint PostgreSQL writes each page whole when it is first touched, and in large indexes nearly every "
+    "row touches another page: half as much again is written to the log. Each measurement follows a checkpoint; five "
+    "minutes of work would share that. wal_compression was tried and cost more than it gave."
+)
 
 EMPTY: Final = "empty"
 GROWN: Final = "grown"
@@ -195,8 +201,13 @@ def _report(sides: dict[str, Side], deliveries: int) -> Report:
             beside = f"{measured}, {EMPTY}" if name == GROWN else ""
             rows.append(Row(f"{measured}, {name}", {column: side.figures[measured]}, beside=beside))
     targets = [
-        Target(f"{measured}: grown / empty", ratio(sides[GROWN].figures[measured], sides[EMPTY].figures[measured]), 0.9)
-        for measured in ("intake", "drain")
+        Target(
+            f"{measured}: grown / empty",
+            ratio(sides[GROWN].figures[measured], sides[EMPTY].figures[measured]),
+            0.9,
+            if_missed=if_missed,
+        )
+        for measured, if_missed in (("intake", ""), ("drain", DRAIN_MISSED))
     ]
     return Report(
         f"Growth: with {deliveries:,} deliveries stored",
