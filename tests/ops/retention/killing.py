@@ -5,12 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import event
+from sqlalchemy import event, text
+
+from tests.test_queue import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
+
+_LOCKS = text(
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+    "WHERE locktype = 'advisory' AND datname = current_database()"
+)
 
 
 class Killed(BaseException):
@@ -37,5 +44,7 @@ def living(engine: Engine, last: int | None) -> Iterator[list[int]]:
 
 
 def end_sessions(engine: Engine) -> None:
-    """Do what the death of a process does to its sessions, locks included."""
+    """Do what the death of a process does to its sessions, and wait for PostgreSQL to have noticed: locks go last."""
     engine.dispose()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        assert eventually(lambda: connection.scalar(_LOCKS) == 0)
