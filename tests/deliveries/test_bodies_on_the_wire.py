@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from io import BytesIO
@@ -43,8 +43,9 @@ class Wire:
         """Send a request, say that nothing more will come, and return the answer."""
         with closing(socket.create_connection(("127.0.0.1", self.port), timeout=ENOUGH_TIME)) as connection:
             connection.sendall("\r\n".join([*head, "Host: receiver", "Connection: close", "", ""]).encode("latin-1"))
-            connection.sendall(content)
-            connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # it may have answered and hung up by now; the answer can be read all the same
+                connection.sendall(content)
+                connection.shutdown(socket.SHUT_WR)
             response = HTTPResponse(connection)
             response.begin()
             return Answer(response.status, json.loads(response.read()))
