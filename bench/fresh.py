@@ -96,7 +96,7 @@ def run(rounds: int, progress: Progress) -> Report:
 
 
 def _wait_for(connection: psycopg.Connection, question: str, servers: LocalServers) -> None:
-    """Return when PostgreSQL says yes. Raises ``TimeoutError``."""
+    """Wake a worker, and return when PostgreSQL says yes. Raises ``TimeoutError``."""
     with closing(Redis.from_url(servers.valkey.url)) as redis:
         wake_worker(redis)
     deadline = time.monotonic() + PATIENCE

@@ -82,12 +82,13 @@ def process_deliveries() -> None:
     try:
         while True:
             _quietly(worker_is_awake, redis)()
-            if not drain(engine, wake_another=wake_another):
+            nothing_left = drain(engine, wake_another=wake_another)
+            if not nothing_left:
                 wake_another()
-                return
             if not unset_for_api(settings) and receipts_wait(engine):
                 _quietly(wake_files_worker, redis)()
-            if not _woken_again(redis, until=min(stay_until, time.monotonic() + STAY_SECONDS)):
+            stay = min(stay_until, time.monotonic() + STAY_SECONDS)
+            if not nothing_left or not _woken_again(redis, until=stay):
                 return
     except OperationalError as error:  # nothing is lost with the connection
         log.warning("PostgreSQL is away; the sweep comes again", error=str(error.orig).partition("\n")[0])

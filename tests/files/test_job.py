@@ -60,6 +60,16 @@ def test_the_files_worker_is_woken_once_after_receipts_were_stored(here: Receipt
     assert jobs(redis) == 1
 
 
+def test_a_job_that_runs_out_of_time_wakes_the_files_worker_as_well(
+    here: Receipts, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.tell()
+    redis.flushdb()
+    monkeypatch.setattr("receiver.events.process.DRAIN_SECONDS", -1.0)
+    process_deliveries()
+    assert jobs(redis) == 1
+
+
 def test_without_receipts_nobody_is_woken(here: Receipts, redis: Redis) -> None:
     here.acme.take("transaction.line.items", enrichment("transaction.line.items"))
     process_deliveries()
