@@ -167,6 +167,18 @@ def test_while_a_delivery_waits_for_postgresql_the_process_answers_others(web: W
         assert answer.result() == 200
 
 
+def test_a_redis_that_takes_connections_and_says_nothing_keeps_nobody_waiting(
+    acme: Acme, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with closing(socket.create_server((LOOPBACK, 0))) as silent:
+        silent_url = f"redis://{LOOPBACK}:{silent.getsockname()[1]}/0"
+        with running(acme, {**environment, "REDIS_URL": silent_url}, tmp_path) as web:
+            names = [f"employee-{number}" for number in range(20)]
+            with ThreadPoolExecutor(4) as threads:
+                assert list(threads.map(web.deliver, names)) == [200] * len(names)
+            assert web.stored() == set(names)
+
+
 def test_clients_that_may_send_another_request_do_not_keep_the_process_from_ending(web: Web) -> None:
     with httpx.Client(base_url=f"http://{LOOPBACK}:{web.port}", timeout=SECONDS) as client:
         assert client.get("/healthz").status_code == 200
