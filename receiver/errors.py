@@ -15,6 +15,7 @@
     │   ├── Conflict                409
     │   ├── ApiUnavailable          429, 5xx, no connection   (retryable)
     │   ├── OutcomeUnknown          no answer to a request that may have been carried out   (retryable: look first)
+    │   ├── HtmlAnswer              an HTML page, or a redirect to one, where JSON was expected
     │   └── UnreadableAnswer        not what the contract says
     ├── DeliveryRefused         a request is not taken; carries its HTTP status
     │   ├── UnknownEndpoint         404
@@ -103,6 +104,10 @@ class OutcomeUnknown(OpenCardError):
     """No answer to a request that may have been carried out: look before it is sent again."""
 
     retryable = True
+
+
+class HtmlAnswer(OpenCardError):
+    """An HTML page, or a redirect to one, where JSON was expected: OpenCard refuses a request that way, too."""
 
 
 class UnreadableAnswer(OpenCardError):

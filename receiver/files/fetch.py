@@ -112,7 +112,7 @@ class Fetcher:
     async def _store_file(self, files: Files, wanted: Wanted) -> Stored:
         with SpooledTemporaryFile(IN_MEMORY) as spooled:
             try:
-                fetched = await files.fetch(wanted.url, spooled, most=self._most)
+                fetched = await files.fetch(wanted.url, spooled, most=self._most, announced=wanted.content_type)
             except OSError as error:
                 raise DownloadsImpossible(f"no room in the temporary folder: {error.strerror}") from error
             suffix = accept(fetched.head, announced=(wanted.content_type, fetched.content_type))

@@ -1,8 +1,8 @@
 """What a file is, by its bytes, and whether it is what was announced. Pure.
 
 A receipt is of one of a few kinds, so the list is closed: what is not on it is not kept. The bytes decide; what payload
-and answer say of the type counts in one case only: a text is taken where a text was announced, for where a picture or
-a PDF was, a text is the page of an error.
+and answer say of the type counts for texts only: a text is taken where a text was announced, and HTML where HTML was,
+for where anything else was announced, it is the page of an error. A page that asks for a password is never kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from receiver.errors import DownloadError
+from receiver.opencard.failures import HTML, media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,8 @@ _JSON: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 """How a text of UTF-16 begins."""
 _NO_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_PASSWORD: Final = re.compile(rb"<input\b[^>]*\btype\s*=\s*[\"']?password\b", re.IGNORECASE)
+XML: Final = frozenset({"text/xml", "application/xml"})
 _SAYS_NOTHING: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 
@@ -63,18 +66,18 @@ def accept(head: bytes, *, announced: Iterable[str | None]) -> str:
     """
     if not head:
         raise DownloadError("the file is empty")
-    said = next((word for word in map(_media_type, announced) if word not in _SAYS_NOTHING), "")
+    said = next((word for word in map(media_type, announced) if word not in _SAYS_NOTHING), "")
     kind = kind_of(head)
     if kind is None:
         raise DownloadError(f"the file is of a kind that is not kept{f'; announced was {said}' if said else ''}")
     if kind in TEXTS and not _is_text(said):
         raise DownloadError(f"a text ({kind}) came where {said or 'no text'} was announced")
+    if kind == "html" and said not in HTML | XML:
+        raise DownloadError(f"an HTML page arrived where {said} was announced: OpenCard refuses a download that way")
+    if kind == "html" and _PASSWORD.search(head):
+        raise DownloadError("a login page arrived instead of the file")
     return kind
 
 
-def _media_type(content_type: str | None) -> str:
-    return (content_type or "").partition(";")[0].strip().lower()
-
-
-def _is_text(media_type: str) -> bool:
-    return media_type.startswith("text/") or media_type.endswith(("json", "xml"))
+def _is_text(said: str) -> bool:
+    return said.startswith("text/") or said.endswith(("json", "xml"))

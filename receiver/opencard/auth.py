@@ -16,8 +16,15 @@ import httpx
 import msgspec
 
 from receiver.counters import count_opencard_request
-from receiver.errors import ApiUnavailable, ClientRefused, OpenCardError, ScopeNotGranted, UnreadableAnswer
-from receiver.opencard.failures import HINTS, reason, retry_after
+from receiver.errors import (
+    ApiUnavailable,
+    ClientRefused,
+    HtmlAnswer,
+    OpenCardError,
+    ScopeNotGranted,
+    UnreadableAnswer,
+)
+from receiver.opencard.failures import HINTS, html_refusal, is_html_refusal, reason, retry_after
 from receiver.opencard.routes import API_PATH, TOKEN_PATH
 from receiver.opencard.scopes import check_known, commands_needing
 from receiver.opencard.tokens import Token, TokenKey
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = httpx.Timeout(30, connect=5)
 """Seconds: for a connection, and then for each read, write, and wait for a free connection."""
+JSON_ONLY: Final = {"Accept": "application/json"}
+"""Header of every request: without it OpenCard answers an error as an HTML page (contract, section 2)."""
 LONGEST_LIFE: Final = 10_000_000_000
 """Seconds; a token that is said to live longer is not understood."""
 SURELY_NEW: Final = timedelta(minutes=1)
@@ -73,7 +82,8 @@ class TokenResponse(msgspec.Struct):
 class TokenAuth(httpx.Auth):
     """Puts a token on each request; when it is refused, it gets a new one and tries again, once.
 
-    Refused is 401, and 403 for a token that is not new: the client may have got the scope since the token was issued.
+    Refused is 401, an HTML page instead of JSON, and 403 for a token that is not new: the client may have got the scope
+    since the token was issued.
     """
 
     def __init__(
@@ -125,8 +135,10 @@ class TokenAuth(httpx.Auth):
         self._http.close()
 
     def _may_be_refused(self, token: Token, response: httpx.Response) -> bool:
-        return response.status_code == HTTPStatus.UNAUTHORIZED or (
-            response.status_code == HTTPStatus.FORBIDDEN and not self._is_new(token)
+        return (
+            response.status_code == HTTPStatus.UNAUTHORIZED
+            or is_html_refusal(response)
+            or (response.status_code == HTTPStatus.FORBIDDEN and not self._is_new(token))
         )
 
     def _renew(self, refused: Token) -> Token:
@@ -159,6 +171,7 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
     try:
         response = http.post(
             access.api_url + TOKEN_PATH,
+            headers=JSON_ONLY,
             data={
                 "grant_type": "client_credentials",
                 "client_id": access.client_id,
@@ -173,6 +186,10 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
             f"{access.api_url}; check OPENCARD_API_URL and the network"
         ) from None
     count_opencard_request("POST", TOKEN_PATH, response.status_code)
+    if is_html_refusal(response):
+        raise HtmlAnswer(
+            f"POST {TOKEN_PATH} (client {access.client_id}): {html_refusal(response)}; {HINTS[HtmlAnswer]}"
+        )
     if response.status_code != HTTPStatus.OK:
         raise _refusal(access, wanted, response)
     try:

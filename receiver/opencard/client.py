@@ -12,9 +12,16 @@ import stamina
 import structlog
 
 from receiver.counters import count_opencard_request
-from receiver.errors import ApiUnavailable, OpenCardError, OutcomeUnknown, ResourceMissing, UnreadableAnswer
-from receiver.opencard.auth import TIMEOUT, TokenAuth
-from receiver.opencard.failures import Question, failure, retry_after, sensitive_values
+from receiver.errors import ApiUnavailable, HtmlAnswer, OpenCardError, OutcomeUnknown, ResourceMissing, UnreadableAnswer
+from receiver.opencard.auth import JSON_ONLY, TIMEOUT, TokenAuth
+from receiver.opencard.failures import (
+    Question,
+    failure,
+    html_refusal,
+    is_html_refusal,
+    retry_after,
+    sensitive_values,
+)
 from receiver.opencard.lists import ListKeepsChanging, Page, read_whole
 
 if TYPE_CHECKING:
@@ -39,6 +46,8 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 10.0
 LONGEST_WISH: Final = 60.0
 """How many seconds of a ``Retry-After`` are waited for; a longer one is an error for a person."""
+PER_PAGE: Final = 100
+"""Items of a list that are asked for at a time. Whether OpenCard complies is open: whatever arrives counts."""
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -69,7 +78,7 @@ class OpenCard:
             auth=self._auth,
             timeout=TIMEOUT,
             transport=transport,
-            headers={"Accept": "application/json"},
+            headers=JSON_ONLY,
         )
 
     def __enter__(self) -> Self:
@@ -139,7 +148,10 @@ class OpenCard:
     def _ask_once(self, question: Question, fields: Fields | None, page: int | None) -> httpx.Response:
         try:
             response = self._http.request(
-                question.method, question.path, json=fields, params=None if page is None else {"page": page}
+                question.method,
+                question.path,
+                json=fields,
+                params=None if page is None else {"page": page, "per_page": PER_PAGE},
             )
         except httpx.HTTPError as error:
             never_sent = isinstance(error, NEVER_SENT)
@@ -148,6 +160,8 @@ class OpenCard:
             raise question.failed(kind, f"no answer ({type(error).__name__})") from None
         count_opencard_request(question.method, question.route, response.status_code)
         log.debug("OpenCard answers", method=question.method, path=question.path, status=response.status_code)
+        if is_html_refusal(response):
+            raise question.failed(HtmlAnswer, html_refusal(response))
         if response.is_success:
             return response
         failed = failure(question, response, secrets=[*self._auth.secrets, *sensitive_values(fields)])

@@ -15,6 +15,7 @@ from receiver.errors import (
     AccessDenied,
     ApiUnavailable,
     Conflict,
+    HtmlAnswer,
     InvalidRequest,
     OpenCardError,
     OutcomeUnknown,
@@ -32,6 +33,9 @@ SENSITIVE: Final = frozenset(
     {"secret", "basic_password", "custom_value", "value", "oauth_client_secret", "client_secret", "access_token"}
 )
 """Fields whose values never stand in an error, though the other end repeats them."""
+HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+LOGIN: Final = frozenset({"login", "log-in", "signin", "sign-in"})
+"""The last part of the path of a login page."""
 MASK: Final = "***"
 LONGEST_REASON: Final = 300
 HINTS: Final[dict[type[OpenCardError], str]] = {
@@ -45,6 +49,10 @@ HINTS: Final[dict[type[OpenCardError], str]] = {
     Conflict: "it may exist already: run the command again, which looks first",
     ApiUnavailable: "try again later; what was done so far stays done",
     OutcomeUnknown: "it may have been carried out: run the command again, which looks first",
+    HtmlAnswer: (
+        "OpenCard refuses a request that way when it does not accept its token, and whatever else listens at "
+        "OPENCARD_API_URL does so, too: check that it is OpenCard's API, and what is between"
+    ),
     UnreadableAnswer: "check that OPENCARD_API_URL is OpenCard's API",
 }
 
@@ -82,6 +90,37 @@ def failure(question: Question, response: httpx.Response, *, secrets: Iterable[s
     kind = _kind(question.method, status)
     said = reason(response, secrets=secrets)
     return question.failed(kind, f"OpenCard answers {status} {_phrase(status)}" + (f" ({said})" if said else ""))
+
+
+def is_html_refusal(response: httpx.Response) -> bool:
+    """Return whether a request was answered with an HTML page, or a redirect to one, though it did not accept HTML.
+
+    That is how OpenCard may refuse a request (contract, section 2). Where any type is accepted, as for a file, a
+    redirect counts only if it leads to a login page.
+    """
+    accepted = response.request.headers.get("Accept", "")
+    if response.has_redirect_location:
+        return "*/*" not in accepted or _location(response).rpartition("/")[2].lower() in LOGIN
+    return (
+        response.is_success and "text/html" not in accepted and media_type(response.headers.get("Content-Type")) in HTML
+    )
+
+
+def html_refusal(response: httpx.Response) -> str:
+    """Return what such an answer is, for an error: its status, and the page that it leads to without its query."""
+    if response.has_redirect_location:
+        return f"OpenCard answers {response.status_code}, a redirect to {_location(response)}, instead of JSON"
+    return f"OpenCard answers {response.status_code} with an HTML page instead of JSON"
+
+
+def media_type(content_type: str | None) -> str:
+    """Return a ``Content-Type`` without its parameters, in lower case; empty for none."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def _location(response: httpx.Response) -> str:
+    """Return where a redirect leads to, without its query, which may hold a secret."""
+    return response.headers["Location"].partition("?")[0].partition("#")[0].rstrip("/")[:LONGEST_REASON]
 
 
 def _kind(method: str, status: int) -> type[OpenCardError]:

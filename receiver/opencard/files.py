@@ -19,7 +19,7 @@ import httpx
 from receiver.counters import count_opencard_request
 from receiver.errors import DownloadError, DownloadRefused, DownloadsImpossible, OpenCardError
 from receiver.opencard.auth import TokenAuth
-from receiver.opencard.failures import retry_after
+from receiver.opencard.failures import HTML, html_refusal, is_html_refusal, media_type, retry_after
 from receiver.opencard.routes import DOWNLOAD_FILE
 
 if TYPE_CHECKING:
@@ -36,10 +36,14 @@ TIMEOUT: Final = httpx.Timeout(10, connect=5, pool=OVERALL_SECONDS)
 MOST_REDIRECTS: Final = 3
 REFUSED_WITH_TOKEN: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 """How a signed URL may be answered that is asked with a token, too."""
-HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
+ANY_FILE: Final = "application/json, */*"
+"""What is accepted: any file, and JSON first, so that an error is not answered as an HTML page."""
+ANY_FILE_OR_HTML: Final = "application/json, text/html, */*"
+"""The same for a file that the event announced as HTML: an HTML page is not a refusal then."""
+HEADERS: Final = {"Accept-Encoding": "identity"}
 """Files come as they are: what is unpacked while it is read has no size that could be trusted."""
-HEAD_BYTES: Final = 4096
-"""How much of a file's beginning is kept to tell what it is."""
+HEAD_BYTES: Final = 64 * 1024
+"""How much of a file's beginning is kept to see what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,15 @@ class Files:
         await self._http.aclose()
         self._auth.close()
 
-    async def fetch(self, url: str, into: IO[bytes], *, most: int) -> Fetched:
-        """Write the file at *url* into *into*, *most* bytes of it. Raises ``DownloadError``."""
+    async def fetch(self, url: str, into: IO[bytes], *, most: int, announced: str | None = None) -> Fetched:
+        """Write the file at *url* into *into*, *most* bytes of it. Raises ``DownloadError``.
+
+        *announced* is the type of content that the event announced: only an HTML file may arrive as one.
+        """
+        accepted = ANY_FILE_OR_HTML if media_type(announced) in HTML else ANY_FILE
         try:
             async with asyncio.timeout(OVERALL_SECONDS):
-                return await self._fetch(self._own_address(url), into, most)
+                return await self._fetch(self._own_address(url), accepted, into, most)
         except TimeoutError:
             _count(None)
             raise DownloadError(f"not here as a whole within {OVERALL_SECONDS:.0f} s") from None
@@ -86,9 +94,11 @@ class Files:
             _count(None)
             raise DownloadError(f"the connection failed ({type(error).__name__})") from None
 
-    async def _fetch(self, address: httpx.URL, into: IO[bytes], most: int) -> Fetched:
+    async def _fetch(self, address: httpx.URL, accepted: str, into: IO[bytes], most: int) -> Fetched:
         for _ in range(1 + MOST_REDIRECTS):
-            async with self._answer(address) as response:
+            async with self._answer(address, accepted) as response:
+                if is_html_refusal(response):
+                    raise DownloadError(f"{html_refusal(response)} or a file: it refuses the download")
                 if response.has_redirect_location:
                     address = self._redirected(response)
                     continue
@@ -97,11 +107,13 @@ class Files:
         raise DownloadError(f"redirected more than {MOST_REDIRECTS} times")
 
     @asynccontextmanager
-    async def _answer(self, address: httpx.URL) -> AsyncIterator[httpx.Response]:
-        response = await self._http.send(self._http.build_request("GET", address), auth=self._auth, stream=True)
+    async def _answer(self, address: httpx.URL, accepted: str) -> AsyncIterator[httpx.Response]:
+        request = self._http.build_request("GET", address, headers={"Accept": accepted})
+        response = await self._http.send(request, auth=self._auth, stream=True)
         _count(response.status_code)
-        if response.status_code in REFUSED_WITH_TOKEN and address.query:
-            unsigned = await self._http.send(self._http.build_request("GET", address), auth=None, stream=True)
+        if (response.status_code in REFUSED_WITH_TOKEN or is_html_refusal(response)) and address.query:
+            request = self._http.build_request("GET", address, headers={"Accept": accepted})
+            unsigned = await self._http.send(request, auth=None, stream=True)
             _count(unsigned.status_code)
             if unsigned.status_code == HTTPStatus.OK:
                 await response.aclose()

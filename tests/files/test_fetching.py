@@ -222,9 +222,9 @@ def test_a_file_that_is_said_to_be_too_large_is_not_read_at_all(receipts: Receip
 
 def test_the_page_of_an_error_is_no_receipt(receipts: Receipts) -> None:
     receipts.tell()
-    receipts.provider.faults.add(ApiFault("error-page", path="/files/"))
+    receipts.provider.faults.add(ApiFault("error-page", path="/files/", times=2))  # again with a new token
     assert receipts.fetch().failed == 1
-    assert receipts.failure() == "a text (html) came where application/pdf was announced"
+    assert receipts.failure() == "OpenCard answers 200 with an HTML page instead of JSON or a file: it refuses the download"
 
 
 def test_a_kind_that_is_no_receipt_is_not_kept(receipts: Receipts) -> None:

@@ -69,13 +69,30 @@ def test_a_picture_or_a_pdf_is_taken_whatever_was_announced(kind: str, head: byt
 
 @pytest.mark.parametrize(("kind", "head"), [each for each in EACH if each[0] in TEXTS])
 def test_a_text_is_taken_only_where_the_event_or_else_the_answer_announced_one(kind: str, head: bytes) -> None:
-    assert accept(head, announced=("text/plain", None)) == kind
+    if kind != "html":
+        assert accept(head, announced=("text/plain", None)) == kind
     assert accept(head, announced=("Text/HTML; charset=utf-8", "application/pdf")) == kind
     assert accept(head, announced=(None, "application/xhtml+xml")) == kind
-    assert accept(head, announced=("application/octet-stream", "application/json")) == kind
+    assert accept(head, announced=("application/octet-stream", "application/xml")) == kind
     for announced in (("application/pdf", "text/html"), ("image/png", "text/plain"), (None, None), ("", "image/gif")):
         with pytest.raises(DownloadError, match=r"a text \(.*\) came where .* was announced"):
             accept(head, announced=announced)
+
+
+@pytest.mark.parametrize("announced", ["text/plain", "application/json"])
+def test_html_is_refused_where_another_text_was_announced(announced: str) -> None:
+    with pytest.raises(DownloadError, match="an HTML page arrived where"):
+        accept(b"<!doctype html><p>Sign in</p>", announced=(announced, "text/html"))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b'<input type="password">', b"<INPUT id=p name='p' Type = 'password'/>", b"<input type=password required>"],
+)
+def test_a_login_page_is_refused_though_html_was_announced(field: bytes) -> None:
+    page = b"<!DOCTYPE html><html><head>" + b"<style>p {}</style>" * 1000 + b"</head><form>" + field + b"</form></html>"
+    with pytest.raises(DownloadError, match="a login page arrived"):
+        accept(page, announced=("text/html", "text/html"))
 
 
 def test_an_empty_file_is_no_receipt() -> None:
