@@ -12,6 +12,7 @@
     │   ├── TokenRefused            401, with a new token as well
     │   ├── AccessDenied            403
     │   ├── ResourceMissing         404
+    │   ├── RouteMissing            405
     │   ├── Conflict                409
     │   ├── ApiUnavailable          429, 5xx, no connection   (retryable)
     │   ├── OutcomeUnknown          no answer to a request that may have been carried out   (retryable: look first)
@@ -64,6 +65,10 @@ class OpenCardError(ReceiverError):
 
     retry_after: float | None = None
     """Seconds that OpenCard asks to wait before the next try."""
+    answer: str = ""
+    """The beginning of the answer's body, which may name what is refused; never shown."""
+    words: str = ""
+    """OpenCard's own words for a refusal, without secrets; empty if it has none."""
 
 
 class InvalidRequest(OpenCardError):
@@ -88,6 +93,10 @@ class AccessDenied(OpenCardError):
 
 class ResourceMissing(OpenCardError):
     """404: there is no such thing, or this client may not see it."""
+
+
+class RouteMissing(OpenCardError):
+    """405: OpenCard's API has the path, but not this method of it."""
 
 
 class Conflict(OpenCardError):

@@ -27,6 +27,7 @@ MODEL_MODULES: Final = (
     "receiver.events.models",
     "receiver.records.models",
     "receiver.opencard.models",
+    "receiver.bootstrap.models",
     "receiver.reconcile.models",
     "receiver.ops.models",
     "receiver.ops.retention.models",

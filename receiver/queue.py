@@ -24,6 +24,8 @@ FILES_QUEUE: Final = "receiver-files"
 """Likewise: slow servers and large files keep neither deliveries nor reconciling waiting."""
 RETENTION_QUEUE: Final = "receiver-retention"
 """Likewise: what deletes, or counts, for minutes on end keeps nobody waiting."""
+BOOTSTRAP_QUEUE: Final = "receiver-bootstrap"
+"""Likewise: a new organization waits for its webhook, and must not wait for a long reconcile as well."""
 PROCESS_DELIVERIES: Final = "receiver.events.process.process_deliveries"
 """The job, by name: who wakes never imports what it wakes."""
 FETCH_DUE: Final = "receiver.files.schedule.fetch_due"
@@ -34,6 +36,8 @@ RECONCILE_TIMEOUT: Final = 3600
 """The same for a reconcile: long, for a log that is read for the first time is read as a whole or not at all."""
 FILES_TIMEOUT: Final = 900
 """The same for downloading; the job hands over sooner."""
+BOOTSTRAP_TIMEOUT: Final = 900
+"""The same for bootstrap."""
 RETENTION_TIMEOUT: Final = 900
 """The same for retention; the job hands over sooner."""
 FAILURE_TTL: Final = 3600

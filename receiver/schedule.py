@@ -12,6 +12,7 @@ from rq import Queue
 from rq.cron import CronScheduler
 from rq.exceptions import StopRequested
 
+from receiver.bootstrap.schedule import bootstrap_due
 from receiver.error_reports import start_reporting
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
@@ -19,6 +20,8 @@ from receiver.logs import configure_logs
 from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
 from receiver.queue import (
+    BOOTSTRAP_QUEUE,
+    BOOTSTRAP_TIMEOUT,
     FAILURE_TTL,
     FILES_QUEUE,
     FILES_TIMEOUT,
@@ -49,6 +52,8 @@ FILES_TICK_SECONDS: Final = 5
 """How often a worker looks which files are to be downloaded, though nobody woke it."""
 ROLL_UP_SECONDS: Final = 60
 """How often what was counted is brought together."""
+BOOTSTRAP_TICK_SECONDS: Final = 15
+"""How often at most a worker looks whether the applied configuration is to be applied again."""
 RETENTION_TICK_SECONDS: Final = 300
 """How often a worker lets go what was kept long enough."""
 KEPT_JOBS: Final = 2
@@ -62,7 +67,7 @@ class Scheduler(CronScheduler):
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
         enqueued = super().enqueue_jobs()
-        for queue in (RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE):
+        for queue in (RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE):
             self.connection.ltrim(Queue.redis_queue_namespace_prefix + queue, -KEPT_JOBS, -1)
         return enqueued
 
@@ -87,7 +92,7 @@ def run_scheduler(settings: Settings) -> None:
     try:
         while True:
             try:
-                _scheduler(redis, reconcile=not missing, files=not no_files).start()  # type: ignore[no-untyped-call]
+                _scheduler(redis, settings).start()  # type: ignore[no-untyped-call]
             except RedisError as error:
                 log.warning("waiting for Redis", error=type(error).__name__)
                 time.sleep(RECONNECT_SECONDS)
@@ -98,8 +103,9 @@ def run_scheduler(settings: Settings) -> None:
     log.info("scheduler stopped")
 
 
-def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
+def _scheduler(redis: Redis, settings: Settings) -> Scheduler:
     scheduler = Scheduler(connection=redis)
+    has_api = not unset_for_api(settings)
     scheduler.register(
         process_deliveries,
         QUEUE,
@@ -118,7 +124,7 @@ def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
         failure_ttl=FAILURE_TTL,
         ttl=ROLL_UP_SECONDS,
     )
-    if reconcile:
+    if not what_is_missing(settings):
         scheduler.register(
             reconcile_due,
             RECONCILE_QUEUE,
@@ -128,7 +134,7 @@ def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
             failure_ttl=FAILURE_TTL,
             ttl=RECONCILE_TICK_SECONDS,
         )
-    if files:
+    if has_api:
         scheduler.register(
             fetch_due,
             FILES_QUEUE,
@@ -137,6 +143,17 @@ def _scheduler(redis: Redis, *, reconcile: bool, files: bool) -> Scheduler:
             result_ttl=0,
             failure_ttl=FAILURE_TTL,
             ttl=FILES_TICK_SECONDS,
+        )
+    if has_api and settings.bootstrap_interval:
+        tick = min(BOOTSTRAP_TICK_SECONDS, settings.bootstrap_interval)
+        scheduler.register(
+            bootstrap_due,
+            BOOTSTRAP_QUEUE,
+            interval=tick,
+            job_timeout=BOOTSTRAP_TIMEOUT,
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            ttl=tick,
         )
     scheduler.register(
         retain,

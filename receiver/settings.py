@@ -79,6 +79,7 @@ class Settings:
     signature_policy: SignaturePolicy
     reconcile_interval: int
     reconcile_grace: int
+    bootstrap_interval: int
     files_url: str = field(repr=False)
     files_max_bytes: int
     retain_processed_days: int
@@ -135,6 +136,7 @@ def read_settings(
         signature_policy=reader.read("SIGNATURE_POLICY", one_of(SignaturePolicy), default=SignaturePolicy.WHEN_PRESENT),
         reconcile_interval=reader.read("RECONCILE_INTERVAL", whole_number(0), default=300),
         reconcile_grace=reader.read("RECONCILE_GRACE", whole_number(0), default=900),
+        bootstrap_interval=reader.read("BOOTSTRAP_INTERVAL", whole_number(0), default=300),
         files_url=reader.read("FILES_URL", files_url, default="files"),
         files_max_bytes=reader.read("FILES_MAX_BYTES", whole_number(1), default=25 * 1024 * 1024),
         retain_processed_days=reader.read("RETAIN_PROCESSED_DAYS", days_kept, default=400),

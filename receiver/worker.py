@@ -24,7 +24,7 @@ from receiver.error_reports import flush_reports, report, start_reporting
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE, connect
+from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE, connect
 from receiver.reconcile.schedule import what_is_missing
 from receiver.settings import load_settings, unset_for_api
 
@@ -57,7 +57,12 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
     beside = [
         queue
-        for queue, wanted in ((RECONCILE_QUEUE, reconcile), (FILES_QUEUE, files), (RETENTION_QUEUE, True))
+        for queue, wanted in (
+            (RECONCILE_QUEUE, reconcile),
+            (FILES_QUEUE, files),
+            (BOOTSTRAP_QUEUE, files and settings.bootstrap_interval > 0),
+            (RETENTION_QUEUE, True),
+        )
         if wanted
     ]
     pool = Pool(redis, processes=processes, beside=beside)

@@ -7,20 +7,21 @@ by the next run: by the webhook's URL, or by the lack of an acknowledgment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.bootstrap.endpoint import challenge_endpoint
-from receiver.bootstrap.plan import Action, Change, credentials_differ
+from receiver.bootstrap.flags import subscribe, switches
+from receiver.bootstrap.plan import Action, Change, Difference, credentials_differ
 from receiver.deliveries.authentication import AuthenticationType
 from receiver.deliveries.webhooks import endpoint_url, token_url
-from receiver.errors import OperationRefused
+from receiver.errors import OpenCardError, OperationRefused, RouteMissing
 from receiver.opencard import routes
 from receiver.opencard.webhooks import OAUTH_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from receiver.bootstrap.desired import Wanted
     from receiver.bootstrap.match import Match
@@ -92,6 +93,12 @@ class Applier:
     surplus: Sequence[RegisteredWebhook]
     headers: Sequence[Header] | None
     """The custom headers that were registered when the changes were planned, if that was asked."""
+    done: list[Change] = field(default_factory=list)
+    """What was carried out."""
+    problems: list[str] = field(default_factory=list)
+    """What was not: headers and groups that OpenCard did not take. They stop nothing else."""
+    rejected: dict[str, OpenCardError] = field(default_factory=dict)
+    """The flags that OpenCard rejected, each with its error: the webhook is registered without them."""
 
     @classmethod
     def of(
@@ -115,11 +122,14 @@ class Applier:
             stored=matched.stored,
             registered=matched.registered,
             surplus=matched.surplus,
-            headers=extras.headers,
+            headers=None if "headers" in extras.unlisted else extras.headers,
         )
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Carry out *changes* in their order. Raises a ``ReceiverError``; what was done until then stays done."""
+        """Carry out *changes* in their order; ``done``, ``problems`` and ``rejected`` say what came of it.
+
+        Raises a ``ReceiverError`` when the webhook itself cannot be registered; what was done until then stays done.
+        """
         for change in changes:
             match change.action:
                 case Action.CREATE:
@@ -130,14 +140,42 @@ class Applier:
                     self._make_active()
                 case Action.DISABLE:
                     self._disable(change)
-                case Action.ADD_HEADER | Action.REPLACE_HEADER:
-                    self._set_header(change)
-                case Action.REMOVE_HEADER:
-                    self._remove_header(change)
-                case Action.ADD_GROUP:
-                    self.api.add_group(self.organization.id, self._webhook.id, buyer_party=change.subject)
-                case Action.REMOVE_GROUP:
-                    self.api.remove_group(self.organization.id, self._webhook.id, _id(change))
+                case _:
+                    try:
+                        self._change_extra(change)
+                    except OpenCardError as error:
+                        self.problems.append(str(error))
+                        continue
+            carried_out = self._without_rejected(change)
+            if carried_out is not None:
+                self.done.append(carried_out)
+
+    def _change_extra(self, change: Change) -> None:
+        match change.action:
+            case Action.ADD_HEADER | Action.REPLACE_HEADER:
+                self._set_header(change)
+            case Action.REMOVE_HEADER:
+                self._remove_header(change)
+            case Action.ADD_GROUP:
+                self.api.add_group(self.organization.id, self._webhook.id, buyer_party=change.subject)
+                self._remember_groups(lambda groups: (*groups, change.subject))
+            case Action.REMOVE_GROUP:
+                self.api.remove_group(self.organization.id, self._webhook.id, _id(change))
+                self._remember_groups(lambda groups: tuple(party for party in groups if party != change.subject))
+
+    def _remember_groups(self, changed: Callable[[tuple[str, ...]], tuple[str, ...]]) -> None:
+        if self.stored is not None:
+            self.stored = self.store.note_groups(self.stored, tuple(dict.fromkeys(changed(self.stored.groups))))
+
+    def _without_rejected(self, change: Change) -> Change | None:
+        """Return *change* as it was carried out; ``None`` when all of it was rejected."""
+        if not self.rejected or not change.differences:
+            return change
+        made = tuple(each for each in change.differences if each.field not in self.rejected)
+        if change.action is Action.CREATE:
+            number = Difference("events", None, len(self._wanted.flags_on))
+            made = tuple(number if each.field == "events" else each for each in made)
+        return replace(change, differences=made) if made else None
 
     def note_facts(self) -> None:
         """Remember what OpenCard says of the webhook, where that is news."""
@@ -167,18 +205,34 @@ class Applier:
 
     def _create(self) -> None:
         stored = self.stored = self._prepared()
-        self.registered = self.api.create(self.organization.id, self._fields(stored))
-        self.stored = self.store.acknowledge(stored, opencard_webhook_id=self.registered.id, overlap=OVERLAP)
+        self._register(stored)
+        self.stored = self.store.acknowledge(stored, opencard_webhook_id=self._webhook.id, overlap=OVERLAP)
         self._insist_on_active()
 
     def _update(self) -> None:
         stored = self.stored = self._prepared()
         before = self._webhook
-        self.api.update(self.organization.id, before.id, self._fields(stored))
+        self._register(stored)
         self.stored = self.store.acknowledge(stored, opencard_webhook_id=before.id, overlap=OVERLAP)
         self.registered = self.api.get(self.organization.id, before.id)
         if before.url != endpoint_url(self.public_url, stored.endpoint_key):
             self._insist_on_active()
+
+    def _register(self, stored: StoredWebhook) -> None:
+        """Create the webhook at OpenCard, or update it, with as many of the wanted flags as are allowed."""
+
+        def send(flags: frozenset[str]) -> None:
+            fields = registration_fields(stored, switches(flags), public_url=self.public_url)
+            if self.registered is None:
+                self.registered = self.api.create(self.organization.id, fields)
+            else:
+                self.api.update(self.organization.id, self.registered.id, fields)
+
+        current = frozenset[str]() if self.registered is None else self.registered.flags_on
+        _, rejected = subscribe(send, self._wanted.flags_on, current=current)
+        if rejected:
+            self.rejected |= rejected
+            self.wanted = self._wanted.without(rejected)
 
     def _prepared(self) -> StoredWebhook:
         """Return the stored webhook with everything that OpenCard shall hear of, committed."""
@@ -213,7 +267,7 @@ class Applier:
                 f"webhook {self._webhook.id} is not active, and our own end fails: through PUBLIC_URL, {wrong}"
             )
         self.stored = stored = self.store.replace_endpoint_key(stored)
-        self.api.update(self.organization.id, self._webhook.id, self._fields(stored))
+        self._register(stored)
         self.registered = self.api.get(self.organization.id, self._webhook.id)
         if self.registered.active is not True:
             raise OperationRefused(
@@ -224,14 +278,25 @@ class Applier:
     def _disable(self, change: Change) -> None:
         known = [webhook for webhook in (self.registered, *self.surplus) if webhook is not None]
         webhook = next(webhook for webhook in known if webhook.id == change.opencard_webhook_id)
-        if self.stored is not None and webhook is self.registered:
-            fields = registration_fields(self.stored, webhook.flags, public_url=self.public_url, enabled=False)
-        else:  # nobody's: its secret is not known
-            fields = {"url": webhook.url, "enabled": False, **webhook.flags}
-        self.api.update(self.organization.id, webhook.id, fields)
+        stored = self.stored if webhook is self.registered else None
+
+        def send(flags: frozenset[str]) -> None:
+            if stored is None:  # no process knows its secret
+                fields: dict[str, Any] = {"url": webhook.url, "enabled": False, **switches(flags, webhook.flags)}
+            else:
+                on_or_off = switches(flags, webhook.flags)
+                fields = registration_fields(stored, on_or_off, public_url=self.public_url, enabled=False)
+            self.api.update(self.organization.id, webhook.id, fields)
+
+        subscribe(send, webhook.flags_on, current=webhook.flags_on)
 
     def _set_header(self, change: Change) -> None:
         if change.action is Action.REPLACE_HEADER:
+            if change.subject_id is None:
+                raise RouteMissing(
+                    f"the header {change.subject} has another value, and OpenCard does not list the headers, so it "
+                    "cannot be replaced: do it in the dashboard"
+                )
             self.api.remove_header(self.organization.id, self._webhook.id, _id(change))
         value = self._wanted.headers[change.subject]
         self.api.add_header(self.organization.id, self._webhook.id, key=change.subject, value=value)
@@ -248,9 +313,6 @@ class Applier:
         if self.wanted is None:
             raise AssertionError("nothing is registered for an organization that is left out")
         return self.wanted
-
-    def _fields(self, stored: StoredWebhook) -> dict[str, Any]:
-        return registration_fields(stored, self._wanted.flags, public_url=self.public_url)
 
 
 def _id(change: Change) -> int | str:

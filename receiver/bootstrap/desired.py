@@ -8,8 +8,11 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from receiver.deliveries.authentication import AuthenticationType
 from receiver.deliveries.webhooks import HEADER_NAME
@@ -17,7 +20,7 @@ from receiver.errors import ConfigurationError
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 ALL_EVENTS: Final = frozenset(name for name, flag in EVENT_FLAGS.items() if flag is not None)
@@ -50,6 +53,10 @@ class Wanted:
     """Those that are given, of any type; ``credentials_given`` are those of its own."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     groups: tuple[str, ...] = ()
+    all_events: bool = True
+    """Whether all events are wanted that the organization may have, whatever these are."""
+    unavailable: frozenset[str] = frozenset()
+    """Flags of events that the organization cannot have: they are neither asked for nor switched off."""
 
     @property
     def credentials_given(self) -> dict[str, str]:
@@ -59,8 +66,21 @@ class Wanted:
 
     @property
     def flags(self) -> dict[str, bool]:
-        """Every flag of the catalogue, and whether it is on."""
-        return {flag: name in self.events for name, flag in EVENT_FLAGS.items() if flag is not None}
+        """Every flag of the catalogue, and whether it is to be on."""
+        return {
+            flag: name in self.events and flag not in self.unavailable
+            for name, flag in EVENT_FLAGS.items()
+            if flag is not None
+        }
+
+    @property
+    def flags_on(self) -> frozenset[str]:
+        """The flags that are to be on."""
+        return frozenset(flag for flag, on in self.flags.items() if on)
+
+    def without(self, unavailable: Iterable[str]) -> Wanted:
+        """Return the same for an organization that cannot have these flags, too."""
+        return replace(self, unavailable=self.unavailable.union(unavailable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +100,21 @@ class Configuration:
         if only:
             return [wanted for wanted in map(self.wanted, only) if wanted is not None]
         return [self.defaults, *(wanted for wanted in self.organizations.values() if wanted is not None)]
+
+    def as_json(self) -> str:
+        """Return everything in it, secrets included, as one text that ``from_json`` reads."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Configuration:
+        """Return the configuration in a text of ``as_json``; what was all events is all that this release knows."""
+        read = msgspec.json.decode(text, type=cls)
+        organizations = {name: wanted and _up_to_date(wanted) for name, wanted in read.organizations.items()}
+        return cls(_up_to_date(read.defaults), organizations)
+
+
+def _up_to_date(wanted: Wanted) -> Wanted:
+    return replace(wanted, events=ALL_EVENTS) if wanted.all_events else wanted
 
 
 def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
@@ -145,7 +180,8 @@ class _Reader:
         """Return *defaults* with what *table* says in place of theirs; of headers, one by one."""
         wanted = defaults
         if "events" in table:
-            wanted = replace(wanted, events=self._events(where + "events", table["events"]))
+            events = self._events(where + "events", table["events"])
+            wanted = replace(wanted, events=events, all_events=table["events"] == "all")
         if "authentication_type" in table:
             kind = self._authentication_type(where + "authentication_type", table["authentication_type"])
             wanted = replace(wanted, authentication_type=kind)

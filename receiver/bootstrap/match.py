@@ -37,6 +37,10 @@ class Care:
         self.ids = {row.opencard_webhook_id: row for row in stored if row.opencard_webhook_id is not None}
         self.keys = {key: row for row in stored for key in (row.endpoint_key, *row.previous_keys)}
 
+    def all(self) -> Sequence[StoredWebhook]:
+        """Return all of them, oldest first."""
+        return self._stored
+
     def of(self, reference_id: str) -> list[StoredWebhook]:
         """Return the webhooks of an organization, oldest first."""
         return [row for row in self._stored if row.organization_reference_id == reference_id]

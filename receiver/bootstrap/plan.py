@@ -65,6 +65,11 @@ class Extras:
 
     headers: tuple[Header, ...] | None = None
     groups: tuple[Group, ...] | None = None
+    unlisted: frozenset[str] = frozenset()
+    """``headers``, ``groups``, or both, where OpenCard has no route that lists them.
+
+    What was registered by this service is there instead, without ids: it can be added to, not replaced or removed.
+    """
 
 
 def plan(wanted: Wanted | None, matched: Match, extras: Extras, *, public_url: str, prune: bool) -> list[Change]:
@@ -78,10 +83,12 @@ def plan(wanted: Wanted | None, matched: Match, extras: Extras, *, public_url: s
         webhook = matched.registered
         own = [_disable(webhook)] if webhook is not None and webhook.enabled is not False else []
         return [*own, *surplus] if prune else []
+    headers = _header_changes(wanted, matched, extras.headers or (), prune=prune and "headers" not in extras.unlisted)
+    groups = _group_changes(wanted, matched, extras.groups or (), prune=prune and "groups" not in extras.unlisted)
     return [
         *_webhook_changes(wanted, matched.stored, matched.registered, public_url),
-        *_header_changes(wanted, matched, extras.headers or (), prune=prune),
-        *_group_changes(wanted, matched, extras.groups or (), prune=prune),
+        *headers,
+        *groups,
         *surplus,
     ]
 
@@ -106,7 +113,7 @@ def _webhook_changes(
 def _everything(wanted: Wanted, stored: StoredWebhook | None, public_url: str) -> Iterator[Difference]:
     yield Difference("url", None, endpoint_url(public_url, stored.endpoint_key) if stored else "new")
     yield Difference("authentication_type", None, wanted.authentication_type.value)
-    yield Difference("events", None, len(wanted.events))
+    yield Difference("events", None, len(wanted.flags_on))
 
 
 def _differences(
@@ -133,7 +140,7 @@ def _differences(
     elif stored is not None:
         yield from _credential_differences(wanted, stored, registered)
     for flag, on in wanted.flags.items():
-        if registered.flags.get(flag, on) != on:
+        if flag not in wanted.unavailable and registered.flags.get(flag, on) != on:
             yield Difference(flag, registered.flags[flag], on)
 
 
@@ -170,7 +177,8 @@ def _header_changes(wanted: Wanted, matched: Match, registered: Iterable[Header]
         if header is None:
             yield Change(Action.ADD_HEADER, (Difference(f"headers.{key}", None, MASK),), webhook_id, key)
         elif _value_of(header, remembered) != value:
-            yield Change(Action.REPLACE_HEADER, (Difference(f"headers.{key}", MASK, MASK),), webhook_id, key, header.id)
+            differences = (Difference(f"headers.{key}", MASK, MASK),)
+            yield Change(Action.REPLACE_HEADER, differences, webhook_id, key, header.id or None)
     if prune:
         for header in known.values():
             yield Change(

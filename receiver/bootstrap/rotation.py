@@ -16,6 +16,7 @@ import structlog
 
 from receiver.bootstrap.apply import registration_fields
 from receiver.bootstrap.concurrency import one_at_a_time, side_by_side
+from receiver.bootstrap.flags import subscribe, switches
 from receiver.bootstrap.match import endpoint_key
 from receiver.bootstrap.run import SIDE_BY_SIDE
 from receiver.bootstrap.stored import WebhookStore
@@ -139,15 +140,22 @@ class Rotation:
         self._check_is_ours(webhook, registered)
         if not pending:
             webhook = self._store.replace_secret(webhook)
-        fields = registration_fields(
-            webhook,
-            registered.flags,
-            public_url=registered.url.partition(ENDPOINT_PATH)[0] or self._public_url,
-            enabled=registered.enabled is not False,
-        )
-        if registered.url:
-            fields["url"] = registered.url  # the secret changes, and nothing else
-        api.update(webhook.organization_id, registered.id, fields)
+        with_secret = webhook
+
+        def send(flags: frozenset[str]) -> None:
+            fields = registration_fields(
+                with_secret,
+                switches(flags, registered.flags),
+                public_url=registered.url.partition(ENDPOINT_PATH)[0] or self._public_url,
+                enabled=registered.enabled is not False,
+            )
+            if registered.url:
+                fields["url"] = registered.url  # the secret changes, and nothing else
+            api.update(webhook.organization_id, registered.id, fields)
+
+        _, rejected = subscribe(send, registered.flags_on, current=registered.flags_on)
+        if rejected:
+            log.warning("webhook.flags_rejected", webhook_id=webhook.id, flags=sorted(rejected))
         self._store.acknowledge(webhook, opencard_webhook_id=registered.id, overlap=overlap)
         log.info("secret rotated", webhook_id=webhook.id, completed_an_earlier_run=pending)
         return Rotated(

@@ -1,21 +1,39 @@
-"""One run of bootstrap over the organizations of the account: read, plan, apply."""
+"""One run of bootstrap over the organizations of the account: read, plan, apply, remember."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
+from receiver.bootstrap.applied import AppliedConfigurations
 from receiver.bootstrap.apply import ROUTES, Applier
 from receiver.bootstrap.concurrency import Failure, failed, one_at_a_time, side_by_side
 from receiver.bootstrap.desired import nearest
-from receiver.bootstrap.match import Care, Match, match, objections
-from receiver.bootstrap.plan import Change, Extras, plan
+from receiver.bootstrap.flags import RETRY_AFTER
+from receiver.bootstrap.match import Care, match, objections
+from receiver.bootstrap.organizations import OrganizationStore
+from receiver.bootstrap.outcome import SIDE_BY_SIDE, Options, Result, as_fields
+from receiver.bootstrap.plan import plan
 from receiver.bootstrap.stored import WebhookStore
-from receiver.errors import OperationRefused, ResourceMissing
+from receiver.bootstrap.survey import (
+    Known,
+    OrganizationPlan,
+    denied,
+    gone_webhook,
+    leave_out_unavailable,
+    read_extras,
+    registered_webhooks,
+    rejections,
+    remembered,
+    unavailable_of,
+)
+from receiver.errors import OpenCardError, OperationRefused, ResourceMissing, ScopeNotGranted
+from receiver.opencard.billings import list_billings
 from receiver.opencard.client import OpenCard
+from receiver.opencard.routes import LIST_BILLINGS
 from receiver.opencard.scopes import READ_GROUPS, READ_HEADERS, READ_WEBHOOKS, scopes_of
 from receiver.opencard.tokens import BorrowedTokens, StoredTokens
 from receiver.opencard.webhooks import Webhooks
@@ -27,52 +45,16 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Engine
 
-    from receiver.bootstrap.desired import Configuration, Wanted
+    from receiver.bootstrap.desired import Configuration
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
+    from receiver.opencard.billings import Billing
     from receiver.opencard.tokens import TokenStore
     from receiver.opencard.webhooks import Organization, RegisteredWebhook
 
+__all__ = ["SIDE_BY_SIDE", "Bootstrap", "Options", "Result", "as_fields"]
+
 log = structlog.stdlib.get_logger(__name__)
-
-SIDE_BY_SIDE: Final = 8
-"""How many organizations are worked on at once: most of the time is spent waiting for OpenCard."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run shall do."""
-
-    write: bool = True
-    """Carry the changes out; else nothing is written anywhere, neither here nor at OpenCard."""
-    prune: bool = False
-    only: tuple[str, ...] = ()
-    """The EMS's ids of the organizations to look at; all, if there are none."""
-    side_by_side: int = SIDE_BY_SIDE
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run found and did."""
-
-    organizations: int
-    left_out: int
-    changes: list[tuple[Organization, Change]]
-    """What was done, or with ``write=False`` what would be."""
-    failures: list[Failure]
-    drift: bool
-    """Whether something is not as wanted now that the run has ended."""
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What was read of an organization, and what follows from it."""
-
-    organization: Organization
-    wanted: Wanted | None
-    matched: Match = field(default_factory=Match)
-    extras: Extras = field(default_factory=Extras)
-    changes: list[Change] = field(default_factory=list)
 
 
 class Bootstrap:
@@ -89,6 +71,8 @@ class Bootstrap:
     ) -> None:
         self._engine = engine
         self._store = WebhookStore(engine, encryption)
+        self._organizations = OrganizationStore(engine)
+        self._applied = AppliedConfigurations(engine, encryption)
         self._tokens = StoredTokens(engine, encryption)
         self._access = access
         self._public_url = public_url
@@ -97,45 +81,77 @@ class Bootstrap:
     def run(self, configuration: Configuration, options: Options, progress: Progress = Progress()) -> Result:  # noqa: B008
         """Compare, and with ``options.write`` carry out what differs; one organization's failure stops no other.
 
-        Raises ``OperationRefused`` when another run is under way or an organization is not there, and an
-        ``OpenCardError`` when there is no token or the organizations cannot be listed.
+        A run over the whole account that writes is what the scheduler applies again from then on. Raises
+        ``OperationRefused`` when another run is under way or an organization is not there, and an ``OpenCardError``
+        when there is no token or the organizations cannot be listed.
         """
         with ExitStack() as stack:
             if options.write:
                 stack.enter_context(one_at_a_time(self._engine))
             tokens = self._tokens if options.write else BorrowedTokens(self._tokens)
             reading = stack.enter_context(self._client(_reading_scopes(configuration, options), tokens))
+            api = Webhooks(reading)
             progress.stage("listing the organizations")
-            organizations = Webhooks(reading).organizations()
+            organizations = api.organizations()
             failures = _unknown(configuration, organizations)
             chosen = _chosen(organizations, options.only)
             progress.total(len(chosen) * (2 if options.write else 1))
             progress.stage("reading")
-            plans, unread = self._read(Webhooks(reading), chosen, configuration, options, progress)
+            known = self._known(tokens, options, chosen)
+            plans, unread = self._read(api, chosen, configuration, options, known, progress)
             failures += unread
-            changes = [(each.organization, change) for each in plans for change in each.changes]
             if options.write:
-                needed = scopes_of(route for _, change in changes for route in ROUTES[change.action])
-                api = Webhooks(reading)
+                needed = scopes_of(
+                    route for each in plans for change in each.changes for route in ROUTES[change.action]
+                )
                 if needed:
                     api = Webhooks(reading, stack.enter_context(self._client(needed, tokens)))
                 progress.stage("registering")
-                undone = self._apply(api, plans, options, progress)
-                without = {failure.organization_id for failure in undone}
-                changes = [(each, change) for each, change in changes if each.id not in without]
-                failures += undone
-            return Result(
+                failures += self._apply(api, plans, options, known, progress)
+            if not options.only:
+                self._find_lost_organizations(Webhooks(reading), organizations, known)
+            failures += [failed(each.organization, problem) for each in plans for problem in each.problems]
+            failures += [failure for each in plans for failure in denied(each)]
+            changes = [(each.organization, change) for each in plans for change in each.changes]
+            result = Result(
                 organizations=len(chosen),
                 left_out=sum(each.wanted is None for each in plans),
                 changes=changes,
                 failures=failures,
                 drift=bool(failures) or (bool(changes) and not options.write),
+                unavailable=[found for each in plans for found in unavailable_of(each)],
+                gone=[gone_webhook(webhook, organizations) for webhook in known.gone],
+                notes=[failed(each.organization, note) for each in plans for note in each.notes],
             )
+            if options.write:
+                self._remember(configuration, options, organizations, chosen, plans, result, known)
+            return result
 
     def _client(self, scopes: Iterable[str], tokens: TokenStore) -> OpenCard:
         client = OpenCard(self._access, scopes, tokens, transport=self._transport)
         client.authenticate()  # a scope that is missing is said once, not for each organization
         return client
+
+    def _known(self, tokens: TokenStore, options: Options, chosen: Sequence[Organization]) -> Known:
+        now = datetime.now(UTC)
+        retry_before = None if not options.write else now if options.retry_rejected else now - RETRY_AFTER
+        return Known(
+            care=Care(self._store.all()),
+            organizations=self._organizations.all(),
+            billings=self._billings(tokens) if any(each.billing_id for each in chosen) else None,
+            retry_before=retry_before,
+        )
+
+    def _billings(self, tokens: TokenStore) -> Mapping[str, Billing] | None:
+        """Return the billing profiles; ``None`` when this client cannot read them, which stops nothing."""
+        with OpenCard(self._access, [LIST_BILLINGS.scope], tokens, transport=self._transport) as api:
+            try:
+                return list_billings(api)
+            except ScopeNotGranted:
+                return None
+            except OpenCardError as error:
+                log.warning("billings.unreadable", error=str(error))
+                return None
 
     def _read(
         self,
@@ -143,27 +159,28 @@ class Bootstrap:
         chosen: Sequence[Organization],
         configuration: Configuration,
         options: Options,
+        known: Known,
         progress: Progress,
-    ) -> tuple[list[_Plan], list[Failure]]:
+    ) -> tuple[list[OrganizationPlan], list[Failure]]:
         """Return the plan of each organization, and the failures of those for which there is none."""
-        care = Care(self._store.all())
 
         def registered(organization: Organization) -> list[RegisteredWebhook]:
             try:
-                return _registered(api, organization, care)
+                return registered_webhooks(api, organization, known)
             finally:
                 progress.advance()
 
         found, failures = side_by_side(registered, chosen, options.side_by_side)
-        objected = objections(chosen, care, {organization.id: webhooks for organization, webhooks in found})
+        objected = objections(chosen, known.care, {organization.id: webhooks for organization, webhooks in found})
         failures += [failed(each, objected[each.id]) for each in chosen if each.id in objected]
 
-        def planned(read: tuple[Organization, list[RegisteredWebhook]]) -> _Plan:
+        def planned(read: tuple[Organization, list[RegisteredWebhook]]) -> OrganizationPlan:
             organization, webhooks = read
             reference = organization.reference_id or ""
-            made = _Plan(organization, configuration.wanted(reference))
-            made.matched = match(care, reference, webhooks, public_url=self._public_url)
-            made.extras = _extras(api, organization, made, options)
+            made = OrganizationPlan(organization, configuration.wanted(reference))
+            made.matched = match(known.care, reference, webhooks, public_url=self._public_url)
+            leave_out_unavailable(made, known)
+            read_extras(api, made, options)
             made.changes = plan(
                 made.wanted, made.matched, made.extras, public_url=self._public_url, prune=options.prune
             )
@@ -173,8 +190,12 @@ class Bootstrap:
         plans, unread = side_by_side(planned, sound, options.side_by_side, organization=lambda read: read[0])
         return [made for _, made in plans], failures + unread
 
-    def _apply(self, api: Webhooks, plans: Sequence[_Plan], options: Options, progress: Progress) -> list[Failure]:
-        def carry_out(made: _Plan) -> None:
+    def _apply(
+        self, api: Webhooks, plans: Sequence[OrganizationPlan], options: Options, known: Known, progress: Progress
+    ) -> list[Failure]:
+        """Carry out each plan; afterwards its changes are those that were made."""
+
+        def carry_out(made: OrganizationPlan) -> None:
             applier = Applier.of(
                 api, self._store, self._public_url, made.organization, made.wanted, made.matched, made.extras
             )
@@ -182,11 +203,52 @@ class Bootstrap:
                 applier.apply(made.changes)
                 log.debug("registered", organization=made.organization.reference_id, changes=len(made.changes))
             finally:
+                made.changes, made.problems = applier.done, applier.problems
+                made.unavailable |= rejections(applier.rejected, made.organization, known)
                 applier.note_facts()
                 progress.advance()
 
         _, failures = side_by_side(carry_out, plans, options.side_by_side, organization=lambda made: made.organization)
         return failures
+
+    def _find_lost_organizations(self, api: Webhooks, listed: Sequence[Organization], known: Known) -> None:
+        """Find the webhooks of organizations that the account's list does not have; each is asked for to be sure."""
+        there = {organization.id for organization in listed}
+        for webhook in known.care.all():
+            if webhook.organization_id not in there and webhook.opencard_webhook_id is not None and not webhook.gone:
+                try:
+                    api.get(webhook.organization_id, webhook.opencard_webhook_id)
+                except ResourceMissing:
+                    known.gone.append(webhook)
+                except OpenCardError as error:
+                    log.warning("webhook.unlisted", webhook_id=webhook.id, error=str(error))
+
+    def _remember(
+        self,
+        configuration: Configuration,
+        options: Options,
+        listed: Sequence[Organization],
+        chosen: Sequence[Organization],
+        plans: Sequence[OrganizationPlan],
+        result: Result,
+        known: Known,
+    ) -> None:
+        """Write what the next run, ``status`` and ``doctor`` have to know."""
+        still_there = {row.id: row.opencard_webhook_id for row in self._store.all() if not row.gone}
+        for webhook in known.gone:
+            if still_there.get(webhook.id) == webhook.opencard_webhook_id:  # it was not made anew meanwhile
+                self._store.note_gone(webhook)
+                log.warning("webhook.gone", webhook_id=webhook.id, opencard_webhook_id=webhook.opencard_webhook_id)
+        errors: dict[int | None, str] = {failure.organization_id: failure.error for failure in result.failures}
+        by_id = {each.organization.id: each for each in plans}
+        self._organizations.save(
+            [remembered(organization, by_id.get(organization.id), errors, known) for organization in chosen],
+            known.organizations,
+        )
+        if not options.only:
+            self._organizations.note_gone(known.organizations.keys() - {each.id for each in listed})
+            if not options.by_scheduler:
+                self._applied.save(configuration)
 
 
 def _reading_scopes(configuration: Configuration, options: Options) -> frozenset[str]:
@@ -218,39 +280,3 @@ def _chosen(organizations: Sequence[Organization], only: Sequence[str]) -> list[
         if name not in known:
             raise OperationRefused(f"the account has no organization {name!r}; {nearest(name, known)}")
     return [each for each in organizations if not only or each.reference_id in only]
-
-
-def _registered(api: Webhooks, organization: Organization, care: Care) -> list[RegisteredWebhook]:
-    """Return the webhooks of an organization; one in care that the list lacks is asked for before it counts as gone."""
-    webhooks = api.of(organization.id)
-    listed = {webhook.id for webhook in webhooks}
-    for row in care.of(organization.reference_id or ""):
-        if row.opencard_webhook_id is not None and row.opencard_webhook_id not in listed:
-            try:
-                webhooks.append(api.get(organization.id, row.opencard_webhook_id))
-            except ResourceMissing:
-                log.info("webhook is gone at OpenCard", webhook_id=row.id, opencard_webhook_id=row.opencard_webhook_id)
-    return webhooks
-
-
-def _extras(api: Webhooks, organization: Organization, made: _Plan, options: Options) -> Extras:
-    webhook = made.matched.registered
-    if webhook is None or made.wanted is None:
-        return Extras()
-    return Extras(
-        headers=tuple(api.headers(organization.id, webhook.id)) if options.prune or made.wanted.headers else None,
-        groups=tuple(api.groups(organization.id, webhook.id)) if options.prune or made.wanted.groups else None,
-    )
-
-
-def as_fields(organization: Organization, change: Change) -> Mapping[str, object]:
-    """Return a change as machines read it."""
-    return {
-        "action": change.action.value,
-        "organization_reference_id": organization.reference_id,
-        "organization_id": organization.id,
-        "opencard_webhook_id": change.opencard_webhook_id,
-        "differences": [
-            {"field": each.field, "registered": each.registered, "desired": each.desired} for each in change.differences
-        ],
-    }

@@ -48,6 +48,10 @@ class StoredWebhook:
     previous_keys: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The values of custom headers as they were registered, by name in lower case."""
+    groups: tuple[str, ...] = ()
+    """The buyer parties as they were registered."""
+    gone: bool = False
+    """Whether OpenCard does not have it any more."""
 
 
 class WebhookStore:
@@ -135,6 +139,7 @@ class WebhookStore:
         self._update(
             webhook,
             opencard_webhook_id=opencard_webhook_id,
+            gone_at=None,
             acknowledged_at=func.now(),
             previous_secret_expires_at=_ends(Webhook.previous_secret, Webhook.previous_secret_expires_at, until),
             previous_credentials_expires_at=_ends(
@@ -149,15 +154,25 @@ class WebhookStore:
         Once it is active there, its previous endpoint keys are good no more.
         """
         ends = webhook.previous_keys if active else ()
-        if (organization_id, active) == (webhook.organization_id, webhook.active) and not ends:
+        known = (webhook.organization_id, webhook.active, webhook.gone)
+        if (organization_id, active, False) == known and not ends:
             return
         with self._engine.begin() as connection:
             connection.execute(
                 update(Webhook)
                 .where(Webhook.id == webhook.id)
-                .values(organization_id=organization_id, active=active, updated_at=func.now())
+                .values(organization_id=organization_id, active=active, gone_at=None, updated_at=func.now())
             )
             connection.execute(delete(PreviousEndpointKey).where(PreviousEndpointKey.endpoint_key.in_(ends)))
+
+    def note_gone(self, webhook: StoredWebhook) -> None:
+        """Note that OpenCard does not have the webhook any more."""
+        self._update(webhook, gone_at=func.now(), active=False)
+
+    def note_groups(self, webhook: StoredWebhook, groups: tuple[str, ...]) -> StoredWebhook:
+        """Remember the buyer parties that are registered."""
+        self._update(webhook, registered_groups=list(groups))
+        return self.get(webhook.id)
 
     def replace_endpoint_key(self, webhook: StoredWebhook) -> StoredWebhook:
         """Give the webhook a new endpoint key; the current one stays good until it is active under the new."""
@@ -231,6 +246,8 @@ class WebhookStore:
             active=row["active"],
             previous_keys=previous_keys,
             headers={key: decrypt(value) for key, value in headers.items()},
+            groups=tuple(row["registered_groups"]),
+            gone=row["gone_at"] is not None,
         )
 
     def _encrypted(self, credentials: Credentials) -> bytes | None:

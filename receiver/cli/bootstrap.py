@@ -19,6 +19,8 @@ from receiver.opencard.auth import Access
 from receiver.settings import REQUIRED_FOR_API, load_settings
 
 if TYPE_CHECKING:
+    from receiver.bootstrap.concurrency import Failure
+    from receiver.bootstrap.outcome import UnavailableEvents
     from receiver.bootstrap.plan import Change, Difference
 
 DEFAULT_CONFIGURATION: Final = Path("webhooks.toml")
@@ -45,27 +47,43 @@ def configuration_path(config: Path | None) -> Path | None:
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing anywhere.")
 @click.option("--check", is_flag=True, help="The same for machines: exit 1 when something is not as wanted.")
 @click.option("--organization", "only", metavar="REF", multiple=True, help="Only this one; may be given several times.")
+@click.option(
+    "--retry-rejected",
+    is_flag=True,
+    help="Ask again for events that OpenCard rejected less than a day ago.",
+)
 @click.option("--prune", is_flag=True, help="Also remove what the file does not name, and disable who is left out.")
 @json_option
 def bootstrap(
-    config: Path | None, dry_run: bool, check: bool, only: tuple[str, ...], prune: bool, as_json: bool
+    config: Path | None,
+    dry_run: bool,
+    check: bool,
+    only: tuple[str, ...],
+    retry_rejected: bool,
+    prune: bool,
+    as_json: bool,
 ) -> None:
     """Register a webhook for every organization of the account.
 
     May be run at any time: it finds what is registered, changes what is not as wanted, and says so. Without a file
-    each organization gets all events, with basic authentication under credentials that are made for it.
+    each organization gets all events that its billing at OpenCard allows, with basic authentication under credentials
+    that are made for it.
+
+    After a run over the whole account the scheduler applies the same configuration every BOOTSTRAP_INTERVAL seconds, so
+    that new organizations get their webhooks.
 
     Example: receiver bootstrap --dry-run
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     configuration = read_configuration(configuration_path(config), os.environ)
+    options = Options(write=not (dry_run or check), prune=prune, only=only, retry_rejected=retry_rejected)
     engine = engine_for(settings.database_url, application="bootstrap")
     try:
         with progress_bar() as progress:
             result = Bootstrap(
                 engine, Encryption(settings.encryption_keys), Access.of(settings), settings.public_url
-            ).run(configuration, Options(write=not (dry_run or check), prune=prune, only=only), progress)
+            ).run(configuration, options, progress)
     finally:
         engine.dispose()
     if as_json:
@@ -82,6 +100,9 @@ def _as_document(result: Result) -> dict[str, object]:
         "changes": [as_fields(organization, change) for organization, change in result.changes],
         "drift": result.drift,
         "failures": result.failures,
+        "unavailable_events": [each.as_fields() for each in result.unavailable],
+        "gone": result.gone,
+        "notes": result.notes,
     }
 
 
@@ -101,10 +122,20 @@ def _print(result: Result, *, planned: bool) -> None:
             empty="",
         )
         click.echo()
+    for each in result.unavailable:
+        click.echo(f"organization {_name(each)}: {each.in_words()}")
+    for gone in result.gone:
+        what = "its organization is" if gone.organization_is_gone else "it is"
+        click.echo(f"webhook {gone.webhook_id} of {gone.organization_reference_id}: {what} gone at OpenCard")
+    for note in result.notes:
+        click.echo(f"organization {_name(note)}: {note.error}", err=True)
     for failure in result.failures:
-        whose = failure.organization_reference_id or f"with OpenCard's id {failure.organization_id}"
-        click.echo(f"organization {whose}: {failure.error}", err=True)
+        click.echo(f"organization {_name(failure)}: {failure.error}", err=True)
     click.echo(_summary(result, planned=planned))
+
+
+def _name(each: Failure | UnavailableEvents) -> str:
+    return each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
 
 
 def _in_words(change: Change) -> str:

@@ -86,7 +86,11 @@ def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | No
         if name not in known:
             near = nearest(name, known) if known else "there is none at all"
             raise OperationRefused(f"no webhook of organization {name!r} is in care; {near}")
-    return [webhook["id"] for webhook in webhooks if webhook["organization_reference_id"] in organizations]
+    return [
+        webhook["id"]
+        for webhook in webhooks
+        if webhook["organization_reference_id"] in organizations and webhook["gone_at"] is None
+    ]
 
 
 def _needs_a_person(outcome: Outcome) -> bool:

@@ -20,6 +20,7 @@ from receiver.errors import (
     OpenCardError,
     OutcomeUnknown,
     ResourceMissing,
+    RouteMissing,
     TokenRefused,
     UnreadableAnswer,
 )
@@ -38,6 +39,8 @@ LOGIN: Final = frozenset({"login", "log-in", "signin", "sign-in"})
 """The last part of the path of a login page."""
 MASK: Final = "***"
 LONGEST_REASON: Final = 300
+LONGEST_ANSWER: Final = 65_536
+"""Characters of a refusal's body that are kept to see what it names."""
 HINTS: Final[dict[type[OpenCardError], str]] = {
     InvalidRequest: "mend what it names and run the command again",
     TokenRefused: "OPENCARD_API_URL and OPENCARD_CLIENT_ID may be of different environments",
@@ -46,6 +49,7 @@ HINTS: Final[dict[type[OpenCardError], str]] = {
         "or the account (OPENCARD_ACCOUNT_ID) or organization is not its own"
     ),
     ResourceMissing: "there is none, or this client may not see it: check OPENCARD_ACCOUNT_ID and the ids",
+    RouteMissing: "OpenCard's API does not offer this: do it in the dashboard",
     Conflict: "it may exist already: run the command again, which looks first",
     ApiUnavailable: "try again later; what was done so far stays done",
     OutcomeUnknown: "it may have been carried out: run the command again, which looks first",
@@ -89,7 +93,9 @@ def failure(question: Question, response: httpx.Response, *, secrets: Iterable[s
     status = response.status_code
     kind = _kind(question.method, status)
     said = reason(response, secrets=secrets)
-    return question.failed(kind, f"OpenCard answers {status} {_phrase(status)}" + (f" ({said})" if said else ""))
+    failed = question.failed(kind, f"OpenCard answers {status} {_phrase(status)}" + (f" ({said})" if said else ""))
+    failed.answer, failed.words = response.text[:LONGEST_ANSWER], said
+    return failed
 
 
 def is_html_refusal(response: httpx.Response) -> bool:
@@ -130,6 +136,7 @@ def _kind(method: str, status: int) -> type[OpenCardError]:
         HTTPStatus.UNAUTHORIZED: TokenRefused,
         HTTPStatus.FORBIDDEN: AccessDenied,
         HTTPStatus.NOT_FOUND: ResourceMissing,
+        HTTPStatus.METHOD_NOT_ALLOWED: RouteMissing,
         HTTPStatus.CONFLICT: Conflict,
         HTTPStatus.TOO_MANY_REQUESTS: ApiUnavailable,
     }

@@ -26,6 +26,8 @@ _CLIENT: Final = _ACCOUNT + "/oauthclients/{client}"
 
 LIST_ORGANIZATIONS: Final = Route("GET", _ACCOUNT + "/organizations", "organizations-read")
 
+LIST_BILLINGS: Final = Route("GET", _ACCOUNT + "/billings", "billings-read")
+
 LIST_WEBHOOKS: Final = Route("GET", _ORGANIZATION + "/webhooks", "webhooks-read")
 GET_WEBHOOK: Final = Route("GET", _WEBHOOK, "webhooks-read")
 CREATE_WEBHOOK: Final = Route("POST", _ORGANIZATION + "/webhooks", "webhooks-write")

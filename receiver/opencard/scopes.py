@@ -74,10 +74,14 @@ class Need:
 
 
 READ_WEBHOOKS: Final = Need("bootstrap --check", (routes.LIST_ORGANIZATIONS, routes.LIST_WEBHOOKS, routes.GET_WEBHOOK))
+READ_BILLINGS: Final = Need(
+    "bootstrap --check", (routes.LIST_BILLINGS,), "to know which events the billing allows; else it learns by trying"
+)
 READ_HEADERS: Final = Need("bootstrap --check", (routes.LIST_HEADERS,), "with headers")
 READ_GROUPS: Final = Need("bootstrap --check", (routes.LIST_GROUPS,), "with groups")
 NEEDS: Final = (
     READ_WEBHOOKS,
+    READ_BILLINGS,
     READ_HEADERS,
     READ_GROUPS,
     Need("bootstrap", (*READ_WEBHOOKS.routes, routes.CREATE_WEBHOOK, routes.UPDATE_WEBHOOK)),

@@ -46,7 +46,7 @@ SELECT webhook.id AS webhook_id, webhook.opencard_webhook_id, webhook.organizati
     webhook.created_at, state.checked_until, coalesce(state.recovered, 0) AS recovered,
     coalesce(state.unconfirmed, 0) AS unconfirmed, coalesce(state.unrecoverable, 0) AS unrecoverable, state.last_error
 FROM receiver.webhooks AS webhook LEFT JOIN receiver.reconcile_state AS state ON state.webhook_id = webhook.id
-WHERE webhook.enabled
+WHERE webhook.enabled AND webhook.gone_at IS NULL
 ORDER BY webhook.organization_reference_id, webhook.id
 """
 

@@ -180,13 +180,13 @@ def test_people_get_a_table_and_one_line_that_sums_it_up(run: Callable[..., Resu
 
 def test_failures_stand_on_standard_error_with_their_organization(world: World, run: Callable[..., Result]) -> None:
     world.add_organizations("globex")
-    world.provider.faults.add(ApiFault.answers(422, method="POST", path="/webhooks$"))
+    world.provider.faults.add(ApiFault.answers(422, method="POST", path="/organizations/1001/webhooks$", times=9))
     ended = run("--json")
     shown = json.loads(ended.stdout)
     assert (ended.exit_code, shown["drift"], len(shown["changes"])) == (1, True, 1)
     (failure,) = shown["failures"]
     assert set(failure) == {"organization_reference_id", "organization_id", "error"}
-    world.provider.faults.add(ApiFault.answers(400, method="POST", path="/webhooks$"))
+    world.provider.faults.add(ApiFault.answers(400, method="POST", path="/webhooks$", times=9))
     again = run()
     assert again.exit_code == 1
     assert again.stderr.startswith(f"organization {failure['organization_reference_id']}: POST /accounts/1/")

@@ -95,6 +95,7 @@ def start_anew(world: World) -> None:
     world.add_organizations("acme")
     with world.engine.begin() as connection:
         connection.execute(text("TRUNCATE receiver.webhooks, receiver.oauth_tokens CASCADE"))
+        connection.execute(text("TRUNCATE receiver.organizations, receiver.applied_configuration"))
 
 
 def nothing(_world: World) -> None:

@@ -224,7 +224,10 @@ def test_the_page_of_an_error_is_no_receipt(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault("error-page", path="/files/", times=2))  # again with a new token
     assert receipts.fetch().failed == 1
-    assert receipts.failure() == "OpenCard answers 200 with an HTML page instead of JSON or a file: it refuses the download"
+    assert (
+        receipts.failure()
+        == "OpenCard answers 200 with an HTML page instead of JSON or a file: it refuses the download"
+    )
 
 
 def test_a_kind_that_is_no_receipt_is_not_kept(receipts: Receipts) -> None:

@@ -1,0 +1,67 @@
+"""The configuration that an operator last applied to the whole account, kept so that the scheduler applies it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from receiver.bootstrap.desired import Configuration
+from receiver.bootstrap.models import AppliedConfiguration
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from sqlalchemy import Engine
+
+    from receiver.encryption import Encryption
+
+_DUE: Final = text(
+    """
+UPDATE receiver.applied_configuration SET started_at = now()
+WHERE started_at <= now() - CAST(:interval AS interval)
+RETURNING configuration
+"""
+)
+
+
+class AppliedConfigurations:
+    """The one row of ``receiver.applied_configuration``, encrypted, for it may hold credentials."""
+
+    def __init__(self, engine: Engine, encryption: Encryption) -> None:
+        self._engine = engine
+        self._encryption = encryption
+
+    def save(self, configuration: Configuration) -> None:
+        """Keep what an operator has just applied."""
+        values = {"configuration": self._encryption.encrypt(configuration.as_json()), "applied_at": func.now()}
+        times = {"started_at": func.now(), "ended_at": func.now(), "error": None}
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(AppliedConfiguration)
+                .values(id=1, **values, **times)
+                .on_conflict_do_update(index_elements=["id"], set_={**values, **times})
+            )
+
+    def load(self) -> Configuration | None:
+        """Return what was last applied; ``None`` before anything was."""
+        with self._engine.connect() as connection:
+            stored = connection.scalar(select(AppliedConfiguration.configuration))
+        return None if stored is None else self._decrypted(stored)
+
+    def take_due(self, interval: timedelta) -> Configuration | None:
+        """Return what is to be applied again, once in each *interval* whoever asks; ``None`` when it is not due."""
+        with self._engine.begin() as connection:
+            stored = connection.scalar(_DUE, {"interval": interval})
+        return None if stored is None else self._decrypted(stored)
+
+    def note_end(self, error: str | None) -> bool:
+        """Note how a run ended; return whether that is news."""
+        with self._engine.begin() as connection:
+            before = connection.scalar(select(AppliedConfiguration.error))
+            connection.execute(update(AppliedConfiguration).values(ended_at=func.now(), error=error))
+        return error != before
+
+    def _decrypted(self, stored: bytes) -> Configuration:
+        return Configuration.from_json(self._encryption.decrypt(stored))

@@ -1,0 +1,108 @@
+"""What is remembered of the account's organizations from one run to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from receiver.bootstrap.flags import Unavailable
+from receiver.bootstrap.models import Organization
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from sqlalchemy import Connection, Engine
+
+_COLUMNS: Final = (
+    Organization.organization_id,
+    Organization.organization_reference_id,
+    Organization.left_out,
+    Organization.unavailable_events,
+    Organization.error,
+    Organization.gone_at,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOrganization:
+    """An organization as a run found it."""
+
+    organization_id: int
+    """OpenCard's id."""
+    organization_reference_id: str | None
+    left_out: bool = False
+    unavailable: Mapping[str, Unavailable] = field(default_factory=dict)
+    """Flags of wanted events that it cannot have."""
+    error: str | None = None
+    gone: bool = False
+
+
+class OrganizationStore:
+    """The organizations in ``receiver.organizations``. What is written is committed when a method returns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> dict[int, KnownOrganization]:
+        """Return every organization that any run found, by OpenCard's id."""
+        with self._engine.connect() as connection:
+            return {row["organization_id"]: _read(row) for row in connection.execute(select(*_COLUMNS)).mappings()}
+
+    def save(self, found: Iterable[KnownOrganization], known: Mapping[int, KnownOrganization]) -> None:
+        """Write those that differ from what is *known*."""
+        rows = [_written(each) for each in found if known.get(each.organization_id) != each]
+        if not rows:
+            return
+        statement = insert(Organization)
+        columns = ("organization_reference_id", "left_out", "unavailable_events", "error")
+        changed = {name: statement.excluded[name] for name in columns}
+        with self._engine.begin() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["organization_id"], set_={**changed, "gone_at": None}),
+                rows,
+            )
+
+    def note_gone(self, organization_ids: Collection[int]) -> None:
+        """Note that the account does not have these any more."""
+        if organization_ids:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    update(Organization)
+                    .where(Organization.organization_id.in_(organization_ids), Organization.gone_at.is_(None))
+                    .values(gone_at=func.now())
+                )
+
+
+def unavailable_events(connection: Connection, organization_id: int) -> dict[str, Unavailable]:
+    """Return the flags that an organization cannot have, as the last run found; OpenCard's id of it."""
+    asked = select(Organization.unavailable_events).where(Organization.organization_id == organization_id)
+    return _unavailable(connection.scalar(asked) or {})
+
+
+def _read(row: Mapping[Any, Any]) -> KnownOrganization:
+    return KnownOrganization(
+        organization_id=row["organization_id"],
+        organization_reference_id=row["organization_reference_id"],
+        left_out=row["left_out"],
+        unavailable=_unavailable(row["unavailable_events"]),
+        error=row["error"],
+        gone=row["gone_at"] is not None,
+    )
+
+
+def _unavailable(stored: Mapping[str, Any]) -> dict[str, Unavailable]:
+    return {flag: msgspec.convert(why, Unavailable) for flag, why in stored.items()}
+
+
+def _written(each: KnownOrganization) -> dict[str, Any]:
+    return {
+        "organization_id": each.organization_id,
+        "organization_reference_id": each.organization_reference_id,
+        "left_out": each.left_out,
+        "unavailable_events": {flag: msgspec.to_builtins(why) for flag, why in each.unavailable.items()},
+        "error": each.error,
+    }
