@@ -6,19 +6,29 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pytest
 from rq import Queue
 
+from receiver.bootstrap.schedule import bootstrap_due
 from receiver.events.process import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
+from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.reconcile.schedule import reconcile_due
-from receiver.schedule import KEPT_JOBS, RECONCILE_TICK_SECONDS, RETENTION_TICK_SECONDS, Scheduler, _scheduler
+from receiver.schedule import (
+    BOOTSTRAP_TICK_SECONDS,
+    FILES_TICK_SECONDS,
+    KEPT_JOBS,
+    RECONCILE_TICK_SECONDS,
+    RETENTION_TICK_SECONDS,
+    Scheduler,
+    _scheduler,
+)
+from receiver.settings import load_settings
 from tests.pools import ACCESS, SECONDS
 from tests.test_queue import eventually
 
@@ -27,6 +37,10 @@ if TYPE_CHECKING:
     from rq.job import Job
 
 RECEIVER = Path(sys.executable).with_name("receiver")
+
+
+def scheduler(redis: Redis, environment: dict[str, str], **variables: str) -> Scheduler:
+    return _scheduler(redis, load_settings({**environment, **variables}))
 
 
 def tick(scheduler: Scheduler) -> None:
@@ -40,32 +54,46 @@ def jobs(redis: Redis, queue: str) -> list[Job]:
     return Queue(queue, connection=redis).get_jobs()
 
 
-def test_each_tick_enqueues_a_sweep_what_reconciles_what_downloads_and_what_deletes(redis: Redis) -> None:
-    tick(_scheduler(redis, reconcile=True, files=True))
+def test_each_tick_enqueues_all_that_may_be_due(redis: Redis, environment: dict[str, str]) -> None:
+    tick(scheduler(redis, environment, **ACCESS))
     assert [job.func for job in jobs(redis, QUEUE)] == [process_deliveries]
     assert [job.func for job in jobs(redis, RECONCILE_QUEUE)] == [reconcile_due]
     assert [job.func for job in jobs(redis, FILES_QUEUE)] == [fetch_due]
+    assert [job.func for job in jobs(redis, BOOTSTRAP_QUEUE)] == [bootstrap_due]
     assert [job.func for job in jobs(redis, RETENTION_QUEUE)] == [roll_up, retain]
 
 
-def test_where_nothing_is_reconciled_or_downloaded_no_job_is_enqueued_for_it(redis: Redis) -> None:
-    tick(_scheduler(redis, reconcile=False, files=False))
+def test_without_access_nothing_is_enqueued_that_needs_it(redis: Redis, environment: dict[str, str]) -> None:
+    tick(scheduler(redis, environment))
     assert redis.exists(f"rq:queue:{QUEUE}", f"rq:queue:{RETENTION_QUEUE}") == 2
-    assert not redis.exists(f"rq:queue:{RECONCILE_QUEUE}", f"rq:queue:{FILES_QUEUE}")
+    assert not redis.exists(*(f"rq:queue:{queue}" for queue in (RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE)))
 
 
-@pytest.mark.parametrize("queue", [RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE])
-def test_while_no_worker_takes_them_jobs_do_not_pile_up(redis: Redis, queue: str) -> None:
-    schedulers = [_scheduler(redis, reconcile=True, files=True) for _ in range(2)]
+def test_an_interval_of_0_turns_the_runs_off(redis: Redis, environment: dict[str, str]) -> None:
+    tick(scheduler(redis, environment, **ACCESS, RECONCILE_INTERVAL="0", BOOTSTRAP_INTERVAL="0"))
+    assert redis.exists(f"rq:queue:{FILES_QUEUE}")
+    assert not redis.exists(f"rq:queue:{RECONCILE_QUEUE}", f"rq:queue:{BOOTSTRAP_QUEUE}")
+
+
+SECONDS_OF: Final = {
+    RECONCILE_QUEUE: RECONCILE_TICK_SECONDS,
+    FILES_QUEUE: FILES_TICK_SECONDS,
+    BOOTSTRAP_QUEUE: BOOTSTRAP_TICK_SECONDS,
+    RETENTION_QUEUE: RETENTION_TICK_SECONDS,
+}
+
+
+@pytest.mark.parametrize("queue", SECONDS_OF)
+def test_while_no_worker_takes_them_jobs_do_not_pile_up(redis: Redis, environment: dict[str, str], queue: str) -> None:
+    schedulers = [scheduler(redis, environment, **ACCESS) for _ in range(2)]
     for _ in range(20):
-        for scheduler in schedulers:
-            tick(scheduler)
+        for each in schedulers:
+            tick(each)
     waiting = redis.lrange(f"rq:queue:{queue}", 0, -1)
     assert len(waiting) == KEPT_JOBS
     newest = jobs(redis, queue)[-1]
     assert waiting[-1] == newest.id.encode()
-    seconds = RETENTION_TICK_SECONDS if queue == RETENTION_QUEUE else RECONCILE_TICK_SECONDS
-    assert 0 < redis.ttl(newest.key) <= seconds, "and those that nobody took soon are gone"
+    assert 0 < redis.ttl(newest.key) <= SECONDS_OF[queue], "and those that nobody took soon are gone"
 
 
 NO_CLIENT = "OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID, OPENCARD_CLIENT_SECRET are not set"
@@ -83,13 +111,13 @@ NO_CLIENT = "OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID, OPENCARD_CLIENT_SECRET are
 def test_that_nothing_is_reconciled_or_downloaded_is_said_once(
     redis: Redis, environment: dict[str, str], settings: dict[str, str], reasons: list[str]
 ) -> None:
-    scheduler = subprocess.Popen(
+    process = subprocess.Popen(
         [RECEIVER, "scheduler"], env={**os.environ, **environment, **settings}, stderr=subprocess.PIPE, text=True
     )
     assert eventually(lambda: bool(redis.exists(f"rq:queue:{QUEUE}")), within=SECONDS)
-    scheduler.terminate()
-    _, said = scheduler.communicate(timeout=SECONDS)
-    assert scheduler.returncode == 0
+    process.terminate()
+    _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
     lines = [msgspec.json.decode(line) for line in said.splitlines() if line.startswith("{")]
     warnings = [line for line in lines if line["level"] == "warning"]
     assert [line["reason"] for line in warnings] == reasons

@@ -143,9 +143,8 @@ def _group_by_group(
     rejected: dict[str, OpenCardError],
 ) -> tuple[T, dict[str, OpenCardError]]:
     base = asked & NEED_NO_BILLING
-    for accepted in dict.fromkeys((current, base | asked & TRANSACTIONS, base)):
-        if accepted != current if accepted == asked else not accepted:
-            continue
+    smaller = [flags for flags in (base | asked & TRANSACTIONS, base) if flags != asked]
+    for accepted in dict.fromkeys([current, *smaller] if current else smaller):
         try:
             result = send(accepted)
         except REJECTIONS:
@@ -176,6 +175,14 @@ def _named(answer: str) -> frozenset[str]:
     words = set(re.findall(r"[A-Za-z_][\w.]*\w", answer))
     products = (flags for product, flags in PRODUCT_FLAGS.items() if product in words)
     return frozenset(flag for flag, event in EVENT_OF.items() if flag in words or event in words).union(*products)
+
+
+def by_reason(unavailable: Mapping[str, Unavailable]) -> list[dict[str, object]]:
+    """Return the events that cannot be had by the reason, as machines read it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for flag, why in unavailable.items():
+        found[why.reason].append(EVENT_OF.get(flag, flag))
+    return [{"events": events, "reason": reason} for reason, events in found.items()]
 
 
 def in_words(unavailable: Mapping[str, Unavailable]) -> list[str]:

@@ -80,7 +80,7 @@ class OrganizationStore:
 def unavailable_events(connection: Connection, organization_id: int) -> dict[str, Unavailable]:
     """Return the flags that an organization cannot have, as the last run found; OpenCard's id of it."""
     asked = select(Organization.unavailable_events).where(Organization.organization_id == organization_id)
-    return _unavailable(connection.scalar(asked) or {})
+    return read_unavailable(connection.scalar(asked) or {})
 
 
 def _read(row: Mapping[Any, Any]) -> KnownOrganization:
@@ -88,13 +88,14 @@ def _read(row: Mapping[Any, Any]) -> KnownOrganization:
         organization_id=row["organization_id"],
         organization_reference_id=row["organization_reference_id"],
         left_out=row["left_out"],
-        unavailable=_unavailable(row["unavailable_events"]),
+        unavailable=read_unavailable(row["unavailable_events"]),
         error=row["error"],
         gone=row["gone_at"] is not None,
     )
 
 
-def _unavailable(stored: Mapping[str, Any]) -> dict[str, Unavailable]:
+def read_unavailable(stored: Mapping[str, Any]) -> dict[str, Unavailable]:
+    """Return what is stored in ``unavailable_events``."""
     return {flag: msgspec.convert(why, Unavailable) for flag, why in stored.items()}
 
 

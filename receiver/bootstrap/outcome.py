@@ -82,6 +82,8 @@ class Result:
     unavailable: list[UnavailableEvents] = field(default_factory=list)
     """What organizations do not have because they cannot: no drift where all events are wanted."""
     gone: list[Gone] = field(default_factory=list)
+    new_failures: list[Failure] = field(default_factory=list)
+    """The failures that the run before did not have."""
     notes: list[Failure] = field(default_factory=list)
     """What should be known, and is no failure."""
 

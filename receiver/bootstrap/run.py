@@ -23,6 +23,7 @@ from receiver.bootstrap.survey import (
     OrganizationPlan,
     denied,
     gone_webhook,
+    is_new,
     leave_out_unavailable,
     read_extras,
     registered_webhooks,
@@ -121,6 +122,7 @@ class Bootstrap:
                 drift=bool(failures) or (bool(changes) and not options.write),
                 unavailable=[found for each in plans for found in unavailable_of(each)],
                 gone=[gone_webhook(webhook, organizations) for webhook in known.gone],
+                new_failures=[failure for failure in failures if is_new(failure, known)],
                 notes=[failed(each.organization, note) for each in plans for note in each.notes],
             )
             if options.write:

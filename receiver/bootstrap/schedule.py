@@ -51,21 +51,16 @@ def bootstrap_due() -> None:
             if applied.note_end(str(error)):  # said once, not at every run
                 log.error("bootstrap.failed", error=str(error))  # noqa: TRY400 - no traceback is needed
         else:
-            _report(result, is_news=applied.note_end(_failures(result)))
+            applied.note_end(None)
+            _report(result)
     except OperationalError as error:  # the next run comes again
         log.warning("bootstrap.postponed", reason=f"PostgreSQL: {str(error.orig).partition(chr(10))[0]}")
     finally:
         engine.dispose()
 
 
-def _failures(result: Result) -> str | None:
-    lines = (f"organization {each.organization_reference_id}: {each.error}" for each in result.failures)
-    return "; ".join(lines) or None
-
-
-def _report(result: Result, *, is_news: bool) -> None:
+def _report(result: Result) -> None:
     for organization, change in result.changes:
         log.info("bootstrap.changed", organization=organization.reference_id, action=change.action.value)
-    if is_news:
-        for failure in result.failures:
-            log.error("bootstrap.failed", organization=failure.organization_reference_id, error=failure.error)
+    for failure in result.new_failures:
+        log.error("bootstrap.failed", organization=failure.organization_reference_id, error=failure.error)

@@ -162,6 +162,12 @@ def denied(made: OrganizationPlan) -> list[Failure]:
     return [failed(made.organization, line) for line in in_words(made.unavailable)]
 
 
+def is_new(failure: Failure, known: Known) -> bool:
+    """Return whether an organization's failure is another than that of the run before."""
+    before = known.organizations.get(failure.organization_id or 0)
+    return failure.organization_id is not None and (before is None or before.error != failure.error)
+
+
 def gone_webhook(webhook: StoredWebhook, listed: Sequence[Organization]) -> Gone:
     """Return a webhook that OpenCard does not have, and whether its organization is in the account's list."""
     return Gone(

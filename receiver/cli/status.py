@@ -107,6 +107,14 @@ def _as_document(seen: Seen) -> dict[str, object]:
             for webhook in standing.inactive
         ],
         "organizations": standing.organizations,
+        "organizations_without_webhook": [
+            {
+                "organization_reference_id": each.organization_reference_id,
+                "organization_id": each.organization_id,
+                "error": each.error,
+            }
+            for each in standing.without_webhook
+        ],
         "replays": standing.replays,
         "receipts": standing.receipts,
         "retention": standing.retention,

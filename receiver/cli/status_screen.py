@@ -51,7 +51,8 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
     yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known yet: the scheduler notes it every minute"
     inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
-    yield "webhooks", f"{len(standing.webhooks)}{inactive}"
+    without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"
+    yield "webhooks", f"{len(standing.webhooks)}{inactive}{without if standing.without_webhook else ''}"
     yield "workers", _workers(seen)
     if standing.replays:
         yield (

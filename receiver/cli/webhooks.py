@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from receiver.bootstrap.flags import by_reason, in_words
+from receiver.bootstrap.organizations import unavailable_events
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.cli.parameters import ID
 from receiver.cli.webhook_actions import rotate_secret_command, test_command
@@ -138,10 +140,11 @@ def show_command(webhook_id: int, as_json: bool) -> None:
     settings = load_settings(os.environ)
     with one_connection(settings.database_url, application="command") as connection:
         shown = _with_url(show_webhook(connection, webhook_id), settings)
+        unavailable = unavailable_events(connection, shown["organization_id"])
     if as_json:
-        print_json(shown)
+        print_json({**shown, "unavailable_events": by_reason(unavailable)})
     else:
-        print_fields(shown)
+        print_fields({**shown, "unavailable_events": "; ".join(in_words(unavailable)) or None})
 
 
 def _with_url(row: dict[str, Any], settings: Settings) -> dict[str, Any]:

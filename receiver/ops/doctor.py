@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from receiver.bootstrap.desired import read_configuration
+from receiver.bootstrap.desired import Configuration, read_configuration
 from receiver.bootstrap.endpoint import challenge_endpoint
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import endpoint_url
@@ -53,7 +53,7 @@ def examine(
         findings.broken(SETTINGS, problem)
     if not problems:
         findings.ok(SETTINGS, "every variable is right")
-    wanted, unknown = _wanted_scopes(configuration, environ, findings)
+    desired, unknown = _configuration(configuration, environ, findings)
     engine = None if why_not(problems, "DATABASE_URL") else engine_for(settings.database_url, application="doctor")
     try:
         check_database(engine, problems, findings)
@@ -65,11 +65,12 @@ def examine(
     check_redis(settings, problems, findings)
     opencard = OpenCardChecks(settings, problems, findings)
     opencard.check_api()
-    opencard.check_client(wanted=wanted, unknown=unknown)
+    opencard.check_client(wanted=_wanted_scopes(desired), unknown=unknown)
     opencard.check_organizations()
     _check_public_address(webhooks, settings, problems, findings)
     if webhooks is not None:
         opencard.check_webhooks(webhooks)
+        opencard.check_each_has_a_webhook(webhooks, desired)
     return findings.lines
 
 
@@ -81,20 +82,25 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return 1 if broken else 0
 
 
-def _wanted_scopes(
+def _configuration(
     path: Path | None, environ: Mapping[str, str], findings: Findings
-) -> tuple[frozenset[str], str | None]:
-    """Return which scopes the configuration wants beside those that are always needed, and why that is not known."""
+) -> tuple[Configuration, str | None]:
+    """Return the configuration, the defaults if it is broken, and why what it wants is not known."""
     try:
         configuration = read_configuration(path, environ)
     except ConfigurationError as error:
         findings.broken(CONFIGURATION, "; ".join(error.problems))
-        return frozenset(), f"{CONFIGURATION} is broken"
+        return Configuration(), f"{CONFIGURATION} is broken"
     findings.ok(CONFIGURATION, str(path) if path else "no file: every organization gets the defaults")
-    each = [configuration.defaults, *(wanted for wanted in configuration.organizations.values() if wanted)]
+    return configuration, None
+
+
+def _wanted_scopes(configuration: Configuration) -> frozenset[str]:
+    """Return which scopes the configuration wants beside those that are always needed."""
+    each = configuration.all()
     headers = HEADER_SCOPES if any(wanted.headers for wanted in each) else ()
     groups = GROUP_SCOPES if any(wanted.groups for wanted in each) else ()
-    return frozenset((*headers, *groups)), None
+    return frozenset((*headers, *groups))
 
 
 def _check_public_address(

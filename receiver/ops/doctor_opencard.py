@@ -13,8 +13,9 @@ import httpx
 from receiver.deliveries.webhooks import endpoint_url
 from receiver.errors import AccessDenied, ClientRefused, OpenCardError, ResourceMissing, ScopeNotGranted
 from receiver.opencard import routes
-from receiver.opencard.auth import TIMEOUT, Access, TokenAuth
+from receiver.opencard.auth import JSON_ONLY, TIMEOUT, Access, TokenAuth
 from receiver.opencard.client import OpenCard
+from receiver.opencard.failures import html_refusal, is_html_refusal
 from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import Webhooks
 from receiver.ops.doctor_findings import Finding, State, why_not
@@ -23,7 +24,8 @@ from receiver.ops.doctor_stores import WEBHOOKS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from receiver.opencard.webhooks import RegisteredWebhook
+    from receiver.bootstrap.desired import Configuration
+    from receiver.opencard.webhooks import Organization, RegisteredWebhook
     from receiver.ops.doctor_findings import Findings
     from receiver.ops.doctor_stores import InCare
     from receiver.settings import Settings
@@ -41,6 +43,7 @@ REQUIRED_SCOPES: Final = (
 )
 HEADER_SCOPES: Final = (routes.LIST_HEADERS.scope, routes.CREATE_HEADER.scope, routes.DELETE_HEADER.scope)
 FILE_SCOPES: Final = (routes.DOWNLOAD_FILE.scope,)
+BILLING_SCOPES: Final = (routes.LIST_BILLINGS.scope,)
 GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
 ASKING: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
 """How an API answers that misses the token."""
@@ -62,6 +65,8 @@ class OpenCardChecks:
     findings: Findings
     _access: Access = field(init=False)
     _tokens: MemoryTokens = field(default_factory=MemoryTokens)
+    _organizations: list[Organization] = field(default_factory=list)
+    """Those of the account, once they were listed."""
 
     def __post_init__(self) -> None:
         self._access = Access.of(self.settings)
@@ -75,12 +80,16 @@ class OpenCardChecks:
         there = self._access.api_url
         url = self._access.application_url + f"/accounts/{self._access.account_id or 0}/organizations"
         try:
-            status = httpx.get(url, timeout=TIMEOUT).status_code
+            answer = httpx.get(url, timeout=TIMEOUT, headers=JSON_ONLY)
         except httpx.HTTPError as error:
             said = f"no answer ({type(error).__name__}) from {there}: check OPENCARD_API_URL and the network"
             self.findings.broken(API, said)
             return
-        if status in ASKING:
+        status = answer.status_code
+        if is_html_refusal(answer):
+            said = f"{html_refusal(answer)}: check that OPENCARD_API_URL={there} is OpenCard's API, and what is between"
+            self.findings.broken(API, said)
+        elif status in ASKING:
             self.findings.ok(API, f"{there} answers")
         elif status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.findings.broken(API, f"{there} answers {status}: try again later")
@@ -95,7 +104,7 @@ class OpenCardChecks:
         *unknown* says why that is not known.
         """
         reason = self.findings.why_not(API) or why_not(self.problems, "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET")
-        asked = (*REQUIRED_SCOPES, *FILE_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)
+        asked = (*REQUIRED_SCOPES, *FILE_SCOPES, *BILLING_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)
         if reason is None:
             answers = self._ask_for(asked)
             refusal = answers.get(TOKEN)
@@ -144,6 +153,10 @@ class OpenCardChecks:
             self.findings.broken(check, str(refusal))
         elif scope in FILE_SCOPES:
             self.findings.note(check, "not given: receipts are not downloaded, and lost when their URLs expire")
+        elif scope in BILLING_SCOPES:
+            self.findings.note(
+                check, "not given: which events each billing allows is learned from what OpenCard rejects, a day late"
+            )
         elif unknown is not None:
             self.findings.not_checked(check, f"not given, and whether it is wanted is not known: {unknown}")
         else:
@@ -159,12 +172,12 @@ class OpenCardChecks:
             return
         try:
             with OpenCard(self._access, [scope], self._tokens) as api:
-                number = len(Webhooks(api).organizations())
+                self._organizations = Webhooks(api).organizations()
         except OpenCardError as error:
             self.findings.broken(ORGANIZATIONS, f"OPENCARD_ACCOUNT_ID={self._access.account_id}: {error}")
             return
-        if number:
-            self.findings.ok(ORGANIZATIONS, f"{number} in account {self._access.account_id}")
+        if self._organizations:
+            self.findings.ok(ORGANIZATIONS, f"{len(self._organizations)} in account {self._access.account_id}")
         else:
             self.findings.note(ORGANIZATIONS, f"none in account {self._access.account_id} yet")
 
@@ -181,11 +194,22 @@ class OpenCardChecks:
                 registered = Webhooks(api)
                 self.findings.lines += threads.map(lambda webhook: self._look_at(webhook, registered), webhooks)
 
+    def check_each_has_a_webhook(self, webhooks: Sequence[InCare], configuration: Configuration) -> None:
+        """Name the organizations of the account that lack a webhook; before the first bootstrap that is no fault."""
+        served = {webhook.organization_id for webhook in webhooks if webhook.enabled}
+        for organization in self._organizations if webhooks else ():
+            reference = organization.reference_id or ""
+            if organization.id not in served and configuration.wanted(reference) is not None:
+                self.findings.broken(
+                    f"organization {reference or organization.id}",
+                    "no webhook: OpenCard sends nothing about it, and its card holders cannot give consent; run "
+                    "receiver bootstrap",
+                )
+
     def _look_at(self, webhook: InCare, registered: Webhooks) -> Finding:
-        if not webhook.enabled:
-            return Finding(webhook.check, State.NOTE, "switched off here: its deliveries are refused")
-        if webhook.opencard_webhook_id is None:
-            return Finding(webhook.check, State.NOTE, "not registered at OpenCard yet: run receiver bootstrap")
+        idle = _why_idle(webhook)
+        if idle is not None or webhook.opencard_webhook_id is None:
+            return Finding(webhook.check, State.NOTE, str(idle))
         try:
             found = registered.get(webhook.organization_id, webhook.opencard_webhook_id)
         except (AccessDenied, ResourceMissing) as error:
@@ -212,6 +236,7 @@ class OpenCardChecks:
         if address:
             return Finding(webhook.check, State.NOTE, f"registered and active; {PUBLIC_ADDRESS} is broken: {address}")
         said = "active" if found.active else "registered; OpenCard does not tell whether it is active"
+        said = "; ".join((said, *webhook.unavailable))
         return Finding(webhook.check, State.OK if found.active else State.NOTE, said)
 
     def _wrong_address(self, webhook: InCare, url: str) -> str | None:
@@ -221,3 +246,14 @@ class OpenCardChecks:
         if url.startswith(self.settings.public_url + "/"):
             return "OpenCard calls another path of PUBLIC_URL than its endpoint: run receiver bootstrap"
         return f"OpenCard calls {urlsplit(url).hostname}, not PUBLIC_URL: run receiver bootstrap"
+
+
+def _why_idle(webhook: InCare) -> str | None:
+    """Return why nothing is expected of a webhook; ``None`` when deliveries are."""
+    if not webhook.enabled:
+        return "switched off here: its deliveries are refused"
+    if webhook.gone:
+        return "gone at OpenCard, as receiver bootstrap found: it is not reconciled"
+    if webhook.opencard_webhook_id is None:
+        return "not registered at OpenCard yet: run receiver bootstrap"
+    return None

@@ -9,6 +9,9 @@ from redis import RedisError
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver.bootstrap.flags import in_words
+from receiver.bootstrap.models import Organization
+from receiver.bootstrap.organizations import read_unavailable
 from receiver.deliveries.models import PreviousEndpointKey, Webhook
 from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
@@ -47,6 +50,10 @@ class InCare:
     previous_keys: tuple[str, ...]
     secret: bytes = field(repr=False)
     """Encrypted."""
+    gone: bool
+    """Whether bootstrap found that OpenCard does not have it any more."""
+    unavailable: tuple[str, ...]
+    """The events that its organization cannot have, and why, a line for each reason."""
 
     @property
     def check(self) -> str:
@@ -156,9 +163,15 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         Webhook.enabled,
         Webhook.endpoint_key,
         Webhook.secret,
+        Webhook.gone_at.is_not(None).label("gone"),
     )
+    organizations = {
+        row.organization_id: tuple(in_words(read_unavailable(row.unavailable_events)))
+        for row in connection.execute(select(Organization.organization_id, Organization.unavailable_events))
+    }
     for row in connection.execute(select(*columns).order_by(Webhook.id)).mappings():
-        yield InCare(**row, previous_keys=previous.get(row["id"], ()))
+        unavailable = organizations.get(row["organization_id"], ())
+        yield InCare(**row, previous_keys=previous.get(row["id"], ()), unavailable=unavailable)
 
 
 def readable_secret(webhook: InCare, settings: Settings) -> str | None:

@@ -159,6 +159,11 @@ class Exposed(Collector):
         for state in STATES:
             webhooks.add_metric([state], states[state])
         yield webhooks
+        yield GaugeMetricFamily(
+            "receiver_organizations_without_webhook",
+            "Organizations of the account to which OpenCard delivers nothing, for they have no active webhook.",
+            value=len(standing.without_webhook),
+        )
         yield GaugeMetricFamily("receiver_replays_running", "Replays under way.", value=len(standing.replays))
         last = standing.retention
         ended_well = GaugeMetricFamily(

@@ -51,6 +51,37 @@ ORDER BY webhook.organization_reference_id, webhook.id
 """
 
 
+_ORGANIZATIONS: Final = """
+SELECT organization.organization_reference_id, organization.organization_id, organization.error,
+    count(webhook.id) > 0 AS has_webhook,
+    count(webhook.id) FILTER (WHERE webhook.active AND webhook.opencard_webhook_id IS NOT NULL) > 0 AS is_active
+FROM receiver.organizations AS organization
+LEFT JOIN receiver.webhooks AS webhook
+    ON webhook.organization_id = organization.organization_id AND webhook.enabled AND webhook.gone_at IS NULL
+WHERE organization.gone_at IS NULL AND NOT organization.left_out
+GROUP BY organization.organization_id
+HAVING organization.error IS NOT NULL
+    OR count(*) FILTER (WHERE webhook.active AND webhook.opencard_webhook_id IS NOT NULL) = 0
+ORDER BY organization.organization_reference_id, organization.organization_id
+"""
+_BOOTSTRAP: Final = """
+SELECT error FROM receiver.applied_configuration WHERE error IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UnservedOrganization:
+    """An organization of the account that has no active webhook, or for which the last bootstrap failed."""
+
+    organization_reference_id: str | None
+    organization_id: int
+    error: str | None
+    """What the last bootstrap could not do for it."""
+    has_webhook: bool
+    is_active: bool
+    """Whether OpenCard delivers to one of its webhooks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Deliveries of one status, and when the oldest of them was received."""
@@ -129,6 +160,15 @@ class Standing:
     """Those that are under way."""
     retention: LastRetentionRun | None = None
     receipts: ReceiptStanding | None = None
+    unserved: tuple[UnservedOrganization, ...] = ()
+    """As far as bootstrap has found the account's organizations."""
+    bootstrap_error: str | None = None
+    """Why the scheduler's last bootstrap ended early; ``None`` when it did not."""
+
+    @property
+    def without_webhook(self) -> list[UnservedOrganization]:
+        """The organizations to which OpenCard delivers nothing."""
+        return [organization for organization in self.unserved if not organization.is_active]
 
     @property
     def oldest_waiting(self) -> datetime | None:
@@ -163,6 +203,8 @@ def read_standing(query: Query) -> Standing:
         tuple(ReplayStanding(**each) for each in query(_REPLAYS)),
         last_retention_run(query),
         read_receipts(query),
+        tuple(UnservedOrganization(**each) for each in query(_ORGANIZATIONS)),
+        next((each["error"] for each in query(_BOOTSTRAP)), None),
     )
 
 
@@ -181,6 +223,7 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
     ]
     said += _about_backlog(standing)
     said += [f"retention: {words}" for words in _about_retention(standing)]
+    said += _about_organizations(standing)
     for webhook in standing.webhooks:
         said += [f"{_name(webhook)}: {words}" for words in complaints_of(webhook, standing.at, interval)]
     return said
@@ -191,6 +234,18 @@ def _about_backlog(standing: Standing) -> Iterable[str]:
     if pending.oldest is not None and pending.oldest < standing.at - BACKLOG_OLD:
         waiting = _count(pending.number, "pending delivery", "pending deliveries")
         yield f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
+
+
+def _about_organizations(standing: Standing) -> Iterable[str]:
+    if standing.bootstrap_error is not None:
+        yield f"bootstrap: the scheduler's last run failed: {standing.bootstrap_error}"
+    for each in standing.unserved:
+        name = each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
+        if not each.has_webhook:
+            why = each.error or "receiver bootstrap registers it"
+            yield f"organization {name} has no webhook, and OpenCard sends nothing about it: {why}"
+        elif each.error is not None:
+            yield f"organization {name}: {each.error}"
 
 
 def _about_retention(standing: Standing) -> Iterable[str]:
