@@ -6,7 +6,7 @@ import asyncio
 import shlex
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import click
 import msgspec
@@ -16,6 +16,9 @@ from receiver.cli.output import json_option, print_json, print_rows
 from receiver.sandbox.accounts import Tally
 from receiver.sandbox.faults import LONGEST_OUTAGE, Faults, schedule
 from receiver.sandbox.provider import RECOMMENDED, SCOPES, Behaviour, Provider, environment
+from receiver.sandbox.provider import scopes as routes
+from receiver.sandbox.provider.billing import MIXES, Mix, Rejection
+from receiver.sandbox.provider.html import HtmlErrors
 from receiver.sandbox.provider.run import Stream, numbered, serve_until_stopped
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.sender import deliver_all
@@ -27,6 +30,13 @@ if TYPE_CHECKING:
     from receiver.sandbox.provider import Client
 
 
+PARTS: Final = {
+    "headers": frozenset({routes.HEADERS, routes.HEADER}),
+    "groups": frozenset({routes.GROUPS, routes.GROUP}),
+    "single-webhooks": frozenset({routes.WEBHOOK}),
+    "billings": frozenset({routes.BILLINGS}),
+}
+"""Part of the API → its routes."""
 SHARE = click.FloatRange(0, 1)
 
 
@@ -55,6 +65,36 @@ SHARE = click.FloatRange(0, 1)
 @click.option("--organizations", type=click.IntRange(min=0), help="How many there are: org-001, ...  [default: 3]")
 @click.option(
     "--per-page", type=click.IntRange(min=1), default=15, show_default=True, help="Items on a page of a list."
+)
+@click.option("--honours-per-page", is_flag=True, help="Give as many items on a page as are asked for, up to 100.")
+@click.option(
+    "--billing",
+    type=click.Choice(list(MIXES)),
+    default="mixed",
+    show_default=True,
+    help="What the organizations' billing allows: all events; ordinary: transactions; mixed: in turn all, transactions "
+    "with receipts and VAT, transactions; none: no billing profile.",
+)
+@click.option(
+    "--rejection",
+    type=click.Choice(get_args(Rejection)),
+    default="errors",
+    show_default=True,
+    help="How a webhook is refused that asks for more.",
+)
+@click.option(
+    "--html-errors",
+    type=click.Choice(get_args(HtmlErrors)),
+    default="redirect",
+    show_default=True,
+    help="What an error is to a request that does not accept JSON: a redirect to a login page, or that page.",
+)
+@click.option("--tells-secrets", is_flag=True, help="Show secrets and credentials of webhooks on GET.")
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(list(PARTS)),
+    help="A part of the API that is not there; may be given several times.",
 )
 @click.option("--account-id", type=click.IntRange(min=1), default=1, show_default=True, help="The partner account.")
 @click.option("--client-id", default="sandbox", show_default=True, help="The OAuth client.")
@@ -100,6 +140,12 @@ def sandbox(
     port: int,
     organizations: int | None,
     per_page: int,
+    honours_per_page: bool,
+    billing: Mix,
+    rejection: Rejection,
+    html_errors: HtmlErrors,
+    tells_secrets: bool,
+    without: tuple[str, ...],
     account_id: int,
     client_id: str,
     client_secret: str | None,
@@ -151,9 +197,18 @@ def sandbox(
     elif url is None and secret is None:
         if references and organizations is not None:
             raise click.UsageError("give --organization or --organizations, not both")
-        provider = Provider(Behaviour(per_page=per_page))
-        for reference in references or numbered(3 if organizations is None else organizations):
-            provider.state.add_organization(reference, account_id=account_id)
+        provider = Provider(
+            Behaviour(
+                per_page=per_page,
+                honours_per_page=honours_per_page,
+                rejection=rejection,
+                html_errors=html_errors,
+                tells_secrets=tells_secrets,
+                routes_off=frozenset().union(*(PARTS[part] for part in without)),
+            )
+        )
+        there = references or numbered(3 if organizations is None else organizations)
+        provider.state.add_organizations(there, MIXES[billing], account_id=account_id)
         client = provider.clients.add(client_id, account_id=account_id, scopes=_scopes(scopes), secret=client_secret)
         _serve(provider, client, stream, port=port, as_json=as_json)
     elif url and secret and len(references) == 1:

@@ -6,6 +6,7 @@ What is not documented is read tolerantly: a field that an answer does not tell 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -121,9 +122,10 @@ class Webhooks:
                 routes.GET_WEBHOOK, RegisteredWebhook, organization=organization_id, webhook=webhook_id
             )
         except (ResourceMissing, RouteMissing) as missing:
-            for webhook in self.of(organization_id):
-                if webhook.id == webhook_id:
-                    return webhook
+            with suppress(ResourceMissing):
+                for webhook in self.of(organization_id):
+                    if webhook.id == webhook_id:
+                        return webhook
             if isinstance(missing, ResourceMissing):
                 raise
             raise ResourceMissing(

@@ -20,6 +20,8 @@ _EARLY: Final = 0.15
 """The share of enrichments that come before their transaction."""
 
 _MOST_ITEMS: Final = 6
+WEIGHED: Final = Decimal("0.195")
+"""The quantity of goods that are weighed."""
 _URL_LIVES: Final = timedelta(days=7)
 
 _Fields: TypeAlias = dict[str, object]
@@ -54,6 +56,7 @@ def _common(purchase: Purchase) -> _Fields:
     organization = purchase.holder.organization
     return {
         "transaction": {"id": purchase.id, "card_issuer": organization.card_issuer},
+        "payment_product": purchase.holder.payment_product,
         "card_holder": {"reference_id": purchase.holder.reference_id},
         "organization": {"reference_id": organization.reference_id},
     }
@@ -105,6 +108,14 @@ def _line_item(rng: Random, purchase: Purchase, total: Decimal, currency: str) -
     quantity = rng.randint(1, 3)
     if total % (quantity * smallest(currency)):
         quantity = 1  # several of a kind must have a price that can be paid
+    if quantity == 1 and int(total / smallest(currency)) % 4 == 0:  # weighed: the price is that of all of it
+        return {
+            "description": rng.choice(purchase.merchant.trade.goods),
+            "amount": total,
+            "total_amount": total,
+            "quantity": WEIGHED,
+            "currency": currency,
+        }
     return {
         "description": rng.choice(purchase.merchant.trade.goods),
         "amount": (total / quantity).quantize(smallest(currency)),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from random import Random
 
+    from receiver.sandbox.receipt_files import FilesAt
+
 _NAMES: Final = ("Björkö Bygg AB", "Sjöström & Søn", "Hämeen Työ Oy", "Ærø Handel ApS")
 _CARDS: Final = (
     ("Business Gold", "corporate"),
@@ -52,6 +54,17 @@ class CardHolder:
     card_type: str
     card_last_four: str
 
+    @property
+    def card_funding(self) -> str:
+        """Whose money it is: the account's, or credit."""
+        return "debit" if self.card_type == "private" else "credit"
+
+    @property
+    def payment_product(self) -> dict[str, str]:
+        """The product at OpenCard that the card belongs to."""
+        name = f"{self.organization.card_issuer} {self.card_product}"
+        return {"id": name.lower().replace(" ", "-"), "name": name.title()}
+
 
 def found(rng: Random, reference_id: str, number: int) -> Organization:
     """Return the *number*-th organization of a story; *reference_id* is the EMS's own id of it."""
@@ -86,14 +99,14 @@ def employ(rng: Random, organization: Organization, number: int, reference_id: s
     )
 
 
-def sign_tpa(rng: Random, organization: Organization) -> Told:
-    """Tell that the organization's TPA is signed, before anything else of it."""
+def sign_tpa(rng: Random, organization: Organization, files: FilesAt | None = None) -> Told:
+    """Tell that the organization's TPA is signed, before anything else of it; *files*: where its document is."""
     tpa_id = new_id(rng)
     payload: dict[str, object] = {
         "id": tpa_id,
         "name": organization.name,
         "organization_number": organization.organization_number,
-        "url": f"https://files.opencard.invalid/tpas/{tpa_id}.pdf",
+        "url": files.tpa_url(tpa_id) if files else f"https://files.opencard.invalid/tpas/{tpa_id}.pdf",
         "organization": {"reference_id": organization.reference_id},
     }
     return Told(organization.reference_id, "tpa.signed", write(payload), seconds(rng, 0, 600))

@@ -134,7 +134,7 @@ def _unchanging_fields(rng: Random, purchase: Purchase) -> dict[str, object]:
         "receiptable": rng.choice((True, True, False, None)),
         "card_issuer": holder.organization.card_issuer,
         "card_issuer_customer_number": holder.organization.customer_number,
-        "type": "refund" if purchase.amount < 0 else "purchase",
+        "type": _type(purchase),
         "original_currency": purchase.country.currency,
         "accounting_currency": holder.organization.home.currency,
         "purchase_merchant": purchase.merchant.network_name,
@@ -148,6 +148,8 @@ def _unchanging_fields(rng: Random, purchase: Purchase) -> dict[str, object]:
         "card_product": holder.card_product,
         "card_type": holder.card_type,
         "card_last_four": holder.card_last_four,
+        "card_funding": holder.card_funding,
+        "payment_product": holder.payment_product,
         "mcc_code": trade.mcc_code,
         "mcc_text": trade.mcc_text,
         "mcc_top_level": _sometimes(rng, trade.mcc_top_level),
@@ -157,6 +159,17 @@ def _unchanging_fields(rng: Random, purchase: Purchase) -> dict[str, object]:
         "card_holder": {"reference_id": holder.reference_id},
         "organization": {"reference_id": holder.organization.reference_id},
     }
+
+
+def _type(purchase: Purchase) -> str:
+    """Return what the issuer calls it: each spelling that has been seen, by the last digit of the id."""
+    match purchase.id[-1]:
+        case "0":
+            return "CASH_WITHDRAWAL"
+        case "1":
+            return "FEE_AND_DISCOUNT"
+        case _:
+            return "card" if purchase.holder.organization.card_issuer == "nordkort" else "CARD_PURCHASE"
 
 
 def _changing_fields(rng: Random, purchase: Purchase, state: State, happened: timedelta) -> dict[str, object]:

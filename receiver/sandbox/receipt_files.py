@@ -1,4 +1,8 @@
-"""The files of receipts: what is in each, and the URL it is told by. Pure: the name says all."""
+"""The files of receipts and signed TPAs: what is in each, and its URL. Pure: the name says all.
+
+**Open** in the contract, and so a guess: where a TPA's document is. It is beside the receipts, its URL never expires,
+and a token that may read TPAs opens it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 
 PATH: Final = "/files/receipts/"
 """Where they stand at OpenCard's own host."""
+TPA_PATH: Final = "/files/tpas/"
+"""Where the documents of signed TPAs are."""
 MEDIA_TYPES: Final = {"pdf": "application/pdf", "png": "image/png", "html": "text/html"}
 """Suffix → media type."""
 _SIGNING_KEY: Final = b"the sandbox signs the URLs of its files with this"
@@ -34,6 +40,10 @@ class FilesAt:
             "url": signed_url(self.base_url, name_in(url), self.expires_at),
             "expiration_time": f"{self.expires_at:%Y-%m-%d %H:%M:%S}",
         }
+
+    def tpa_url(self, tpa_id: str) -> str:
+        """Return the URL of the document of a signed TPA."""
+        return f"{self.base_url}{TPA_PATH}{tpa_id}.pdf"
 
 
 def signed_url(base_url: str, name: str, expires_at: datetime) -> str:
@@ -56,6 +66,12 @@ def receipt_file(name: str) -> bytes:
     """Return the file *name*: another one for each name, and of the kind that its suffix says. Raises ``KeyError``."""
     number, _, suffix = name.rpartition(".")
     return {"pdf": _pdf, "png": _png, "html": _html}[suffix](f"Receipt {number}")
+
+
+def tpa_document(name: str) -> bytes:
+    """Return the signed document *name*. Raises ``KeyError`` for what is no PDF."""
+    number, _, suffix = name.rpartition(".")
+    return {"pdf": _pdf}[suffix](f"TPA {number}")
 
 
 def _html(words: str) -> bytes:

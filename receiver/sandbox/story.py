@@ -131,7 +131,7 @@ _LISTS: Final = {event for event, _, _ in _ROWS_OF_LISTS}
 def tell(*, seed: int, organizations: Sequence[str], purchases: int, files: FilesAt | None = None) -> Story:
     """Return the story of *organizations* (the EMS's own ids) and *purchases* in all, spread evenly over them.
 
-    *files*: where receipts can be downloaded, if anywhere.
+    *files*: where receipts and signed TPAs can be downloaded, if anywhere.
 
     The same arguments give the same bytes. With another seed all other ids are (all but surely) others, so that
     stories can be told one after another. Raises ``ValueError`` when the organizations are none or not distinct, or
@@ -156,7 +156,7 @@ def _tell_organization(
     rng: Random, reference_id: str, number: int, purchases: int, first_number: int, files: FilesAt | None
 ) -> Iterator[Told]:
     organization = found(rng, reference_id, number)
-    yield sign_tpa(rng, organization)
+    yield sign_tpa(rng, organization, files)
     holders = [
         employ(rng, organization, number, f"emp-{first_number + number}")
         for number in range(_FEWEST_CARD_HOLDERS + purchases // _PURCHASES_EACH)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.world import World
 
 READING = {"organizations-read", "webhooks-read"}
+BILLINGS = {"billings-read"}
 HEADERS = '[headers]\nX-Token = "the-token"\n'
 GROUPS = 'groups = ["5561234567"]\n'
 
@@ -79,12 +80,13 @@ def test_each_run_asks_for_exactly_the_scopes_of_its_routes(
 ) -> None:
     run(*arguments, configuration=configuration)
     tokens = [set(each.scopes_asked or ()) for each in world.provider.requests.all(path="/oauth/token")]
-    assert tokens == [scopes for scopes in (reading, writing) if scopes]
+    assert tokens == [scopes for scopes in (reading, BILLINGS, writing) if scopes]
     used = world.provider.requests.all(path="/api/")
     assert used
     for each in used:
         assert each.status in {200, 201}
-        assert set(each.scopes or ()) == (reading if each.method == "GET" else writing)
+        right = BILLINGS if each.path.endswith("/billings") else reading if each.method == "GET" else writing
+        assert set(each.scopes or ()) == right
 
 
 @pytest.mark.parametrize(

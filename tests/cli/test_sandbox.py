@@ -85,7 +85,7 @@ def test_the_sandbox_serves_its_api_until_it_is_told_to_stop(number: signal.Sign
 
 
 def test_what_is_registered_while_the_sandbox_runs_is_told_of_purchases() -> None:
-    options = ("--organization", "acme", "--organization", "globex", "--purchases", "3")
+    options = ("--organization", "acme", "--organization", "globex", "--purchases", "3", "--billing", "all")
     with receiver() as first, receiver() as second, running(*options) as (process, variables):
         for number, ems in enumerate((first, second)):
             with signed_in(variables, "organizations-read", "webhooks-write") as http:
@@ -130,7 +130,9 @@ def test_the_client_has_all_scopes_unless_told_otherwise() -> None:
         }
         url = f"{variables['OPENCARD_API_URL']}/oauth/token"
         statuses = [
-            httpx.post(url, data={**form, "scope": scope}, trust_env=False).status_code
+            httpx.post(
+                url, data={**form, "scope": scope}, headers={"Accept": "application/json"}, trust_env=False
+            ).status_code
             for scope in ("webhooks-write", "webhook-headers-write")
         ]
         assert statuses == [200, 400]

@@ -110,6 +110,7 @@ def opencard(*, scopes: Iterable[str] = SCOPES, now: Any = None, **behaviour: An
     client = provider.clients.add("ems", scopes=scopes)
     with serving(provider) as url, httpx.Client(base_url=url, trust_env=False, verify=trusted()) as http:
         party = OpenCard(provider, url, client, http)
+        http.headers["Accept"] = "application/json"
         http.headers["Authorization"] = f"Bearer {party.token(*scopes)}"
         yield party
     assert provider.stopping.is_set()

@@ -16,6 +16,7 @@ from receiver.sandbox.told import read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+JSON = {"Accept": "application/json, */*"}
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
@@ -33,7 +34,7 @@ def url(provider: Provider) -> Iterator[str]:
 def token(provider: Provider, url: str, scope: str) -> dict[str, str]:
     client = provider.clients.add(scopes=[scope])
     form = {"grant_type": "client_credentials", "client_id": client.id, "client_secret": client.secret, "scope": scope}
-    return {"Authorization": f"Bearer {httpx.post(f'{url}/oauth/token', data=form).json()['access_token']}"}
+    return {**JSON, "Authorization": f"Bearer {httpx.post(f'{url}/oauth/token', data=form).json()['access_token']}"}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_whoever_may_read_files_gets_each_as_the_kind_that_was_told(
 
 def test_nobody_else_gets_one(provider: Provider, url: str) -> None:
     address = signed_url(url, "1.pdf", TOMORROW)
-    assert httpx.get(address).status_code == 401
+    assert httpx.get(address, headers=JSON).status_code == 401
     assert httpx.get(address, headers=token(provider, url, "webhooks-read")).status_code == 403
 
 
@@ -66,7 +67,7 @@ def test_where_urls_are_signed_the_signature_is_what_counts(provider: Provider, 
     provider.behaviour.files_are_signed = True
     address = signed_url(url, "1.pdf", TOMORROW)
     assert httpx.get(address).status_code == 200
-    assert httpx.get(address.replace("signature=", "signature=0")).status_code == 403
+    assert httpx.get(address.replace("signature=", "signature=0"), headers=JSON).status_code == 403
     assert httpx.get(address, headers=token(provider, url, "files-read")).status_code == 400
 
 

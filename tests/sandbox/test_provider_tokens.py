@@ -87,7 +87,7 @@ def test_revoked_tokens_end_at_once_and_a_rotated_secret_ends_the_old_one() -> N
 def test_every_route_has_a_scope_and_every_scope_is_one_of_the_providers() -> None:
     assert ROUTES.keys() == SCOPE_OF.keys()
     assert set(SCOPE_OF.values()) | set(RECOMMENDED) <= set(SCOPES)
-    assert len(SCOPES) == 40
+    assert len(SCOPES) == 43
     assert not any(scope.startswith(("webhook-headers", "webhook-groups")) for scope in RECOMMENDED)
 
 

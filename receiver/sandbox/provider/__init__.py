@@ -18,6 +18,8 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``clients``         OAuth clients and tokens
 - ``state``           organizations, webhooks, headers, groups, the delivery log: the dashboard's side, too
 - ``resources``       these things as values
+- ``billing``         billing profiles, the flags they allow, and how others are rejected
+- ``html``            login pages, for requests that do not accept JSON
 - ``webhook_fields``  a webhook's fields: read, checked, shown
 - ``shown``           how the other things are shown
 - ``log``             the attempts to deliver to a webhook, in whatever order

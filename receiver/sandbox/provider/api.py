@@ -17,12 +17,13 @@ from werkzeug.exceptions import HTTPException
 
 from receiver.sandbox.provider.call import Call
 from receiver.sandbox.provider.control import control_routes
-from receiver.sandbox.provider.files import answer_file
+from receiver.sandbox.provider.files import answer_file, answer_tpa_document
+from receiver.sandbox.provider.html import LOGIN, accepts_json, instead_of_an_error, login_page
 from receiver.sandbox.provider.refusals import Refused, forbidden, malformed, not_found, unauthenticated
 from receiver.sandbox.provider.requests import SeenRequest
 from receiver.sandbox.provider.routes import ROUTES
 from receiver.sandbox.provider.scopes import APPLICATION, SCOPE_OF
-from receiver.sandbox.receipt_files import PATH
+from receiver.sandbox.receipt_files import PATH, TPA_PATH
 from receiver.sandbox.told import write
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 CONTROL: Final = "/sandbox/"
+_INTERNAL: Final = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @dataclass(slots=True)
@@ -51,12 +53,16 @@ def create_api(provider: Provider) -> Flask:
     app = Flask("opencard-sandbox", static_folder=None)
     app.add_url_rule(TOKEN_PATH, "token", _token_view(provider), methods=["POST"])
     for (method, path), route in ROUTES.items():
-        view = _guarded(provider, SCOPE_OF[method, path], route)
+        view = _guarded(provider, SCOPE_OF[method, path], path, route)
         app.add_url_rule(f"{APPLICATION}{path}", f"{method} {path}", view, methods=[method])
-    app.add_url_rule(f"{PATH}<name>", "file", _file_view(provider))
+    app.add_url_rule(f"{PATH}<name>", "file", _file_view(provider, answer_file))
+    app.add_url_rule(f"{TPA_PATH}<name>", "tpa document", _file_view(provider, answer_tpa_document))
     app.register_blueprint(control_routes(provider))
-    app.register_error_handler(Refused, lambda refused: _answer(refused.status, {"error": str(refused)}))
-    app.register_error_handler(HTTPException, _http_error)
+    app.add_url_rule(LOGIN, "login", login_page)
+    app.register_error_handler(Refused, lambda refused: _error(provider, refused.status, refused.fields))
+    app.register_error_handler(
+        HTTPException, lambda error: _error(provider, error.code or _INTERNAL, {"error": error.name})
+    )
     app.before_request(lambda: _misbehave(provider))
     app.after_request(lambda response: _write_down(provider, response))
     return app
@@ -66,8 +72,10 @@ def _answer(status: int, fields: dict[str, object] | None) -> Response:
     return Response(b"" if fields is None else write(fields), status, mimetype="application/json")
 
 
-def _http_error(error: HTTPException) -> Response:
-    return _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error.name})
+def _error(provider: Provider, status: int, fields: dict[str, object]) -> Response:
+    if request.path.startswith(CONTROL) or accepts_json():
+        return _answer(status, fields)
+    return instead_of_an_error(provider.behaviour.html_errors)
 
 
 def _token_view(provider: Provider) -> Callable[[], Response]:
@@ -86,16 +94,20 @@ def _token_view(provider: Provider) -> Callable[[], Response]:
     return view
 
 
-def _file_view(provider: Provider) -> Callable[[str], Response]:
+def _file_view(
+    provider: Provider, answer: Callable[[Provider, str, Token | None, ApiFault | None], Response]
+) -> Callable[[str], Response]:
     def view(name: str) -> Response:
         seen().token = token = provider.clients.token(_bearer())
-        return answer_file(provider, name, token, seen().fault)
+        return answer(provider, name, token, seen().fault)
 
     return view
 
 
-def _guarded(provider: Provider, scope: str, route: Route) -> Callable[..., Response]:
+def _guarded(provider: Provider, scope: str, path: str, route: Route) -> Callable[..., Response]:
     def view(account: int, organization: int | None = None, **names: Any) -> Response:  # noqa: ANN401 - of the path
+        if path in provider.behaviour.routes_off:
+            raise Refused(HTTPStatus(provider.behaviour.route_off_status), "There is no such route.")
         token = provider.clients.token(_bearer())
         if token is None:
             raise unauthenticated()
@@ -136,13 +148,15 @@ def _misbehave(provider: Provider) -> Response | None:
     seen().fault = fault = provider.faults.take(request.method, request.path)
     match fault.kind if fault else None:
         case "answer" if fault:
-            response = _answer(fault.status, {"error": HTTPStatus(fault.status).phrase})
+            response = _error(provider, fault.status, {"error": HTTPStatus(fault.status).phrase})
             if fault.retry_after is not None:
                 response.headers["Retry-After"] = fault.retry_after
             return response
         case "slow" if fault:
             if provider.stopping.wait(fault.seconds):
                 return _answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The sandbox stops."})
+        case "login-page" | "login-redirect" as kind:
+            return instead_of_an_error("page" if kind == "login-page" else "redirect")
         case "expire-token":
             provider.clients.revoke(_bearer())
         case "hang-up-before":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flask import request
 
-from receiver.sandbox.provider.pages import page_number, page_of
+from receiver.sandbox.provider.pages import page_number, page_of, page_size
 from receiver.sandbox.provider.refusals import malformed
 
 if TYPE_CHECKING:
@@ -72,4 +72,6 @@ class Call:
         """Return the page of *items* that is asked for; they are read after others had the chance to change them."""
         number = page_number(request.args)
         self.provider.behaviour.before_page(request.path, number)
-        return HTTPStatus.OK, page_of(items(), number, self.provider.behaviour.per_page, shown)
+        behaviour = self.provider.behaviour
+        per_page = page_size(request.args, behaviour.per_page) if behaviour.honours_per_page else behaviour.per_page
+        return HTTPStatus.OK, page_of(items(), number, per_page, shown)

@@ -1,22 +1,29 @@
 """The sandbox's own switches over HTTP, for a sandbox in another process; no token, loopback only.
 
-``POST /sandbox/faults`` (a fault's fields) · ``GET`` and ``DELETE /sandbox/faults`` · ``GET /sandbox/requests``
+``POST /sandbox/faults`` (a fault's fields) · ``GET`` and ``DELETE /sandbox/faults`` · ``GET /sandbox/requests`` ·
+``POST /sandbox/organizations`` (``reference_id``, and ``products``: a list, or null for no billing) ·
+``DELETE /sandbox/organizations/<id>`` · ``DELETE /sandbox/webhooks/<id>`` ·
+``PUT /sandbox/organizations/<id>/products`` (``products``)
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, request
 
+from receiver.sandbox.provider.billing import PRODUCTS
 from receiver.sandbox.provider.faults import ApiFault
 from receiver.sandbox.provider.refusals import forbidden, malformed
+from receiver.sandbox.provider.shown import organization_fields
 
 if TYPE_CHECKING:
     from receiver.sandbox.provider.provider import Provider
+
+T = TypeVar("T")
 
 
 def control_routes(provider: Provider) -> Blueprint:
@@ -30,10 +37,7 @@ def control_routes(provider: Provider) -> Blueprint:
 
     @routes.post("/faults")
     def add_fault() -> Response:
-        try:
-            fault = msgspec.json.decode(request.get_data(), type=ApiFault)
-        except msgspec.DecodeError as error:
-            raise malformed(str(error)) from None
+        fault = _asked(ApiFault)
         provider.faults.add(fault)
         return _json(fault, HTTPStatus.CREATED)
 
@@ -51,7 +55,51 @@ def control_routes(provider: Provider) -> Blueprint:
         names = ("method", "path", "query", "status", "answered", "client_id", "scopes", "scopes_asked")
         return _json([{name: getattr(seen, name) for name in names} for seen in provider.requests.all()])
 
+    _account_routes(routes, provider)
     return routes
+
+
+def _account_routes(routes: Blueprint, provider: Provider) -> None:
+    """Add what changes the account: organizations, their products, their webhooks."""
+
+    @routes.post("/organizations")
+    def add_organization() -> Response:
+        asked = _asked(_NewOrganization)
+        billing = None if asked.products is None else provider.state.add_billing(asked.products).id
+        made = provider.state.add_organization(asked.reference_id, billing_id=billing)
+        return _json(organization_fields(made), HTTPStatus.CREATED)
+
+    @routes.put("/organizations/<int:organization_id>/products")
+    def change_products(organization_id: int) -> Response:
+        billing = provider.state.add_billing(_asked(_Products).products).id
+        changed = provider.state.change_organization(organization_id, billing_id=billing)
+        return _json(organization_fields(changed))
+
+    @routes.delete("/organizations/<int:organization_id>")
+    def remove_organization(organization_id: int) -> Response:
+        provider.state.remove_organization(organization_id)
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    @routes.delete("/webhooks/<int:webhook_id>")
+    def remove_webhook(webhook_id: int) -> Response:
+        provider.state.remove_webhook(webhook_id)
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class _NewOrganization(msgspec.Struct):
+    reference_id: str
+    products: list[str] | None = msgspec.field(default_factory=lambda: list(PRODUCTS))
+
+
+class _Products(msgspec.Struct):
+    products: list[str]
+
+
+def _asked(kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(request.get_data(), type=kind)
+    except msgspec.DecodeError as error:
+        raise malformed(str(error)) from None
 
 
 def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -15,7 +15,9 @@ from http import HTTPStatus
 from threading import Lock
 from typing import Literal, TypeAlias
 
-ForAll: TypeAlias = Literal["answer", "slow", "expire-token", "hang-up-before", "hang-up-after"]
+ForAll: TypeAlias = Literal[
+    "answer", "slow", "expire-token", "hang-up-before", "hang-up-after", "login-page", "login-redirect"
+]
 ForFiles: TypeAlias = Literal["redirect", "error-page", "endless", "cut", "drip"]
 Kind: TypeAlias = Literal[ForAll, ForFiles]
 """
@@ -23,6 +25,8 @@ Kind: TypeAlias = Literal[ForAll, ForFiles]
 - ``slow``            waits *seconds*, and then does what was asked
 - ``expire-token``    makes the request's token useless first, so that it is answered 401
 - ``hang-up-before``  closes the connection and does nothing
+- ``login-page``      answers 200 with an HTML page that asks for a password, whatever was accepted
+- ``login-redirect``  answers with a redirect to that page
 - ``hang-up-after``   does what was asked, and closes the connection without an answer
 
 Of downloads alone:

@@ -1,5 +1,7 @@
 """Downloads of receipts (contract, section 6), with a token of ``files-read`` until the URL expires; and their faults.
 
+The documents of signed TPAs are downloaded with a token of ``account-tpas-read``, and their URLs do not expire.
+
 The contract leaves open whether such a URL is signed itself; ``Behaviour.files_are_signed`` says so.
 """
 
@@ -13,25 +15,36 @@ from typing import TYPE_CHECKING, Final
 from flask import Response, request
 
 from receiver.sandbox.provider.refusals import Refused, forbidden, malformed, not_found, unauthenticated
-from receiver.sandbox.receipt_files import MEDIA_TYPES, receipt_file, signature
+from receiver.sandbox.receipt_files import MEDIA_TYPES, receipt_file, signature, tpa_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from receiver.sandbox.provider.faults import ApiFault
     from receiver.sandbox.provider.provider import Provider
     from receiver.sandbox.provider.resources import Token
 
 SCOPE: Final = "files-read"
+TPA_SCOPE: Final = "account-tpas-read"
 PART: Final = 64 * 1024
 ERROR_PAGE: Final = b"<!doctype html><html><body><h1>Something went wrong</h1></body></html>"
 
 
 def answer_file(provider: Provider, name: str, token: Token | None, fault: ApiFault | None) -> Response:
-    """Return the file *name*, or what *fault* makes of it. Raises ``Refused``."""
+    """Return the receipt *name*, or what *fault* makes of it. Raises ``Refused``."""
     _let_in(provider, name, token)
+    return _answer(provider, name, receipt_file, fault)
+
+
+def answer_tpa_document(provider: Provider, name: str, token: Token | None, fault: ApiFault | None) -> Response:
+    """Return the signed document *name*, or what *fault* makes of it. Raises ``Refused``."""
+    _insist_on_scope(token, TPA_SCOPE)
+    return _answer(provider, name, tpa_document, fault)
+
+
+def _answer(provider: Provider, name: str, made: Callable[[str], bytes], fault: ApiFault | None) -> Response:
     try:
-        content = provider.files.get(name) or receipt_file(name)
+        content = provider.files.get(name) or made(name)
     except KeyError:
         raise not_found() from None
     content_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
@@ -57,12 +70,17 @@ def _let_in(provider: Provider, name: str, token: Token | None) -> None:
             raise malformed("Only one way of authentication is allowed.")
         if not signed:
             raise forbidden("The signature does not match.")
-    elif token is None:
-        raise unauthenticated()
-    elif SCOPE not in token.scopes:
-        raise forbidden("Invalid scope(s) provided.")
+    else:
+        _insist_on_scope(token, SCOPE)
     if expires and datetime.fromtimestamp(int(expires), UTC) <= provider.now():
         raise Refused(HTTPStatus(provider.behaviour.expired_status), "The link has expired.")
+
+
+def _insist_on_scope(token: Token | None, scope: str) -> None:
+    if token is None:
+        raise unauthenticated()
+    if scope not in token.scopes:
+        raise forbidden("Invalid scope(s) provided.")
 
 
 def _endless(content: bytes, size: int) -> Iterator[bytes]:

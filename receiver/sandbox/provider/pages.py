@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from receiver.sandbox.provider.refusals import malformed
+
+LARGEST: Final = 100
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,12 @@ def page_number(query: Mapping[str, str]) -> int:
     if not (given.isascii() and given.isdigit() and int(given)):
         raise malformed("The page must be a positive integer.")
     return int(given)
+
+
+def page_size(query: Mapping[str, str], default: int) -> int:
+    """Return how many items a page shall have: what is asked for, between 1 and ``LARGEST``; *default* otherwise."""
+    given = query.get("per_page", "")
+    return max(1, min(int(given), LARGEST)) if given.isascii() and given.isdigit() else default
 
 
 def page_of(items: Sequence[T], number: int, per_page: int, shown: Callable[[T], object]) -> dict[str, object]:

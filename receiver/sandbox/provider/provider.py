@@ -19,8 +19,10 @@ from receiver.sandbox.provider.state import State
 from receiver.sandbox.tls import trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from receiver.sandbox.provider.billing import BillingStyle, Rejection
+    from receiver.sandbox.provider.html import HtmlErrors
     from receiver.sandbox.provider.resources import Client
 
 YEAR_SECONDS: Final = 31_536_000
@@ -38,6 +40,21 @@ class Behaviour:
     """What the contract leaves open, and what a test wants otherwise; may be changed while the API is served."""
 
     per_page: int = 15
+    honours_per_page: bool = False
+    """``?per_page=`` is honoured, up to a hundred."""
+    rejection: Rejection = "errors"
+    """How a webhook is refused that asks for flags which its organization's billing does not allow."""
+    billing_style: BillingStyle = "booleans"
+    """How billing profiles are shown."""
+    undocumented_need: Mapping[str, str] = field(default_factory=dict)
+    """Flag → product, for the flags of which no page says what unlocks them."""
+    html_errors: HtmlErrors = "redirect"
+    """How an error is answered when the request does not accept JSON: with a redirect to a login page, or with it."""
+    routes_off: frozenset[str] = frozenset()
+    """Routes (of ``scopes``) that this API does not have; ``route_off_status`` is what they answer."""
+    route_off_status: int = 404
+    tells_client_scopes: bool = True
+    """OAuth clients are shown with their scopes; else with id and name alone."""
     expires_in: int = YEAR_SECONDS
     """The life of new tokens, in seconds."""
     grants_silently: bool = False

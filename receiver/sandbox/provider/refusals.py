@@ -11,6 +11,7 @@ class Refused(Exception):
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
+        self.fields: dict[str, object] = {"error": text}
 
 
 def malformed(text: str) -> Refused:

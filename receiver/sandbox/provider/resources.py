@@ -26,6 +26,19 @@ class Organization:
     buyer_party: str
     """Its organization number: what groups filter by."""
     tpa_id: str
+    billing_id: int | None = None
+    """Its billing profile; without one it may have only the flags that need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """A billing profile; it may serve several organizations."""
+
+    id: int
+    account_id: int
+    name: str
+    products: frozenset[str]
+    """Those that are switched on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ Who calls has been proved before: the token, its scope, the account and the orga
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from receiver.sandbox.provider import scopes, webhook_fields
+from receiver.sandbox.provider.billing import billing_fields, reject, rejected_flags
 from receiver.sandbox.provider.call import Answer, Call
 from receiver.sandbox.provider.log_item import log_item
 from receiver.sandbox.provider.refusals import against_the_rules, malformed, not_found
@@ -41,6 +42,21 @@ def _list_organizations(call: Call) -> Answer:
     return call.page(lambda: call.state.organizations(call.account_id), organization_fields)
 
 
+@_route("GET", scopes.BILLINGS)
+def _list_billings(call: Call) -> Answer:
+    style = call.provider.behaviour.billing_style
+    return call.page(lambda: call.state.billings(call.account_id), lambda billing: billing_fields(billing, style))
+
+
+def _insist_on_allowed(call: Call, flags: Collection[str]) -> None:
+    """Raise ``Refused`` when the billing of the organization does not allow one of these flags."""
+    number, behaviour = call.organization.billing_id, call.provider.behaviour
+    billing = None if number is None else call.state.billing(number)
+    rejected = rejected_flags(flags, billing, undocumented_need=behaviour.undocumented_need)
+    if rejected:
+        raise reject(rejected, behaviour.rejection, call.body())
+
+
 @_route("GET", scopes.WEBHOOKS)
 def _list_webhooks(call: Call) -> Answer:
     return call.page(lambda: call.state.webhooks_of(call.organization.id), lambda webhook: _shown(call, webhook))
@@ -54,6 +70,7 @@ def _create_webhook(call: Call) -> Answer:
     supplied = "secret" in fields
     fields = {"secret": generated_secret(), **fields}
     webhook_fields.check(fields)
+    _insist_on_allowed(call, fields["flags"])
     webhook = call.state.add_webhook(call.organization.id, **fields)
     passed = call.provider.challenge(webhook.url, webhook.secret)  # the caller does not know the secret yet
     webhook = call.state.change_webhook(webhook.id, active=passed)
@@ -70,6 +87,7 @@ def _change_webhook(call: Call) -> Answer:
     before = call.webhook
     changes = webhook_fields.changes_in(call.body(), before.flags)
     webhook_fields.check({**webhook_fields.all_fields(before), **changes})
+    _insist_on_allowed(call, changes["flags"])
     if changes.get("url", before.url) != before.url:
         # Until the answer is known, deliveries go where they went.
         changes["active"] = call.provider.challenge(changes["url"], changes.get("secret", before.secret))
@@ -130,7 +148,9 @@ def _remove_group(call: Call) -> Answer:
 
 @_route("GET", scopes.CLIENTS)
 def _list_clients(call: Call) -> Answer:
-    return call.page(lambda: call.provider.clients.of_account(call.account_id), client_fields)
+    return call.page(
+        lambda: call.provider.clients.of_account(call.account_id), lambda client: _shown_client(call, client)
+    )
 
 
 @_route("POST", scopes.CLIENTS)
@@ -142,13 +162,18 @@ def _create_client(call: Call) -> Answer:
 
 @_route("GET", scopes.CLIENT)
 def _show_client(call: Call) -> Answer:
-    return HTTPStatus.OK, client_fields(_client(call))
+    return HTTPStatus.OK, _shown_client(call, _client(call))
 
 
 @_route("PUT", scopes.CLIENT)
 def _change_client(call: Call) -> Answer:
     client = _client(call)
-    return HTTPStatus.OK, client_fields(call.provider.clients.set_scopes(client.id, _scopes(call)))
+    wanted = _scopes(call, known=client.scopes)
+    return HTTPStatus.OK, _shown_client(call, call.provider.clients.set_scopes(client.id, wanted))
+
+
+def _shown_client(call: Call, client: Client) -> dict[str, object]:
+    return client_fields(client, with_scopes=call.provider.behaviour.tells_client_scopes)
 
 
 def _client(call: Call) -> Client:
@@ -158,10 +183,10 @@ def _client(call: Call) -> Client:
     return client
 
 
-def _scopes(call: Call) -> list[str]:
+def _scopes(call: Call, known: Iterable[str] = ()) -> list[str]:
     wanted = call.body().get("scopes")
     if not isinstance(wanted, list) or not all(isinstance(scope, str) for scope in wanted):
         raise malformed("The scopes must be a list of strings.")
-    if unknown := set(wanted) - set(SCOPES):
+    if unknown := set(wanted) - set(SCOPES) - set(known):
         raise against_the_rules(f"Unknown scopes: {', '.join(sorted(unknown))}.")
     return wanted

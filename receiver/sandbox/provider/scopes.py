@@ -22,6 +22,8 @@ _VERBS: Final[dict[str, tuple[str, ...]]] = {
     "account-tpa-signatories": ALL_VERBS,
     "account-tpa-identities": READ,
     "account-card-issuers": ALL_VERBS,
+    "payment-products": READ,
+    "account-payment-products": READ_WRITE,
     "organizations": ALL_VERBS,
     "card-holders": ALL_VERBS,
     "webhooks": READ_WRITE,
@@ -64,6 +66,7 @@ RECOMMENDED: Final = (
 CLIENTS: Final = "/accounts/<int:account>/oauthclients"
 CLIENT: Final = f"{CLIENTS}/<client>"
 ORGANIZATIONS: Final = "/accounts/<int:account>/organizations"
+BILLINGS: Final = "/accounts/<int:account>/billings"
 WEBHOOKS: Final = f"{ORGANIZATIONS}/<int:organization>/webhooks"
 WEBHOOK: Final = f"{WEBHOOKS}/<int:webhook>"
 TEST: Final = f"{WEBHOOK}/test/<event>"
@@ -79,6 +82,7 @@ SCOPE_OF: Final[dict[tuple[str, str], str]] = {
     ("GET", CLIENT): "oauth-clients-read",
     ("PUT", CLIENT): "oauth-clients-write",
     ("GET", ORGANIZATIONS): "organizations-read",
+    ("GET", BILLINGS): "billings-read",
     ("GET", WEBHOOKS): "webhooks-read",
     ("POST", WEBHOOKS): "webhooks-write",
     ("GET", WEBHOOK): "webhooks-read",

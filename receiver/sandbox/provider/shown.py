@@ -14,6 +14,7 @@ def organization_fields(organization: Organization) -> dict[str, object]:
         "id": organization.id,
         "reference_id": organization.reference_id,
         "tpa_id": organization.tpa_id,
+        "billing_id": organization.billing_id,
         "account_id": organization.account_id,
         "name": organization.name,
         "organization_number": organization.buyer_party,
@@ -21,8 +22,10 @@ def organization_fields(organization: Organization) -> dict[str, object]:
     }
 
 
-def client_fields(client: Client) -> dict[str, object]:
-    """Return an OAuth client without its secret."""
+def client_fields(client: Client, *, with_scopes: bool = True) -> dict[str, object]:
+    """Return an OAuth client without its secret; without its scopes it is its id and name alone."""
+    if not with_scopes:
+        return {"id": client.id, "name": client.name}
     return {
         "id": client.id,
         "name": client.name,

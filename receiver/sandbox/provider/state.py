@@ -5,20 +5,22 @@ from __future__ import annotations
 import random
 import string
 from dataclasses import replace
-from itertools import count
+from itertools import count, cycle
 from secrets import choice
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from receiver.sandbox.provider.billing import PRODUCTS
 from receiver.sandbox.provider.events import FLAG_OF, FLAGS
 from receiver.sandbox.provider.log import DeliveryLog, LogView
 from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.refusals import duplicate, not_found
-from receiver.sandbox.provider.resources import Group, Header, LogEntry, Organization, Webhook
+from receiver.sandbox.provider.resources import Billing, Group, Header, LogEntry, Organization, Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
+    from types import EllipsisType
 
     from receiver.sandbox.accounts import Attempt
 
@@ -41,14 +43,58 @@ class State:
     def __init__(self) -> None:
         self._lock = RLock()
         self._ids = count(1)
+        self._billing_ids = count(301)
         self._organizations: dict[int, Organization] = {}
         self._webhooks: dict[int, Webhook] = {}
         self._logs: dict[int, DeliveryLog] = {}
+        self._billings: dict[int, Billing] = {}
+        self._shared_billings: dict[int, int] = {}
+
+    def add_billing(
+        self, products: Iterable[str] = PRODUCTS, *, account_id: int = 1, name: str = "Standard"
+    ) -> Billing:
+        """Make a billing profile with these products switched on."""
+        with self._lock:
+            billing = Billing(
+                id=next(self._billing_ids), account_id=account_id, name=name, products=frozenset(products)
+            )
+            self._billings[billing.id] = billing
+            return billing
+
+    def change_billing(self, billing_id: int, products: Iterable[str]) -> Billing:
+        """Switch exactly these products on; what is registered already stays as it is."""
+        with self._lock:
+            self._billings[billing_id] = replace(self.billing(billing_id), products=frozenset(products))
+            return self._billings[billing_id]
+
+    def billing(self, billing_id: int) -> Billing:
+        """Return a billing profile."""
+        return _found(self._billings, billing_id)
+
+    def billings(self, account_id: int = 1) -> list[Billing]:
+        """Return the billing profiles of an account."""
+        with self._lock:
+            return [each for each in self._billings.values() if each.account_id == account_id]
+
+    def _shared_billing(self, account_id: int) -> int:
+        """Return the id of the profile with all products that organizations have unless they are given another."""
+        if account_id not in self._shared_billings:
+            self._shared_billings[account_id] = self.add_billing(account_id=account_id).id
+        return self._shared_billings[account_id]
 
     def add_organization(
-        self, reference_id: str, *, name: str | None = None, buyer_party: str | None = None, account_id: int = 1
+        self,
+        reference_id: str,
+        *,
+        name: str | None = None,
+        buyer_party: str | None = None,
+        account_id: int = 1,
+        billing_id: int | EllipsisType | None = ...,
     ) -> Organization:
-        """Make an organization; its name and organization number follow from its id unless they are given."""
+        """Make an organization; its name and organization number follow from its id unless they are given.
+
+        Unless *billing_id* is given it has a profile with all products, shared by such organizations; ``None``: none.
+        """
         with self._lock:
             number = 1000 + next(self._ids)
             organization = Organization(
@@ -58,9 +104,32 @@ class State:
                 name=name or f"{reference_id} AB",
                 buyer_party=buyer_party or f"55{number:08}",
                 tpa_id=f"tpa-{number}",
+                billing_id=self._shared_billing(account_id) if billing_id is ... else billing_id,
             )
             self._organizations[organization.id] = organization
             return organization
+
+    def add_organizations(
+        self, references: Iterable[str], products: Sequence[frozenset[str] | None], *, account_id: int = 1
+    ) -> None:
+        """Make organizations that have these *products* in turn, each kind under one billing; ``None``: under none."""
+        with self._lock:
+            ids = [None if each is None else self.add_billing(each, account_id=account_id).id for each in products]
+            for reference, billing_id in zip(references, cycle(ids), strict=False):
+                self.add_organization(reference, account_id=account_id, billing_id=billing_id)
+
+    def change_organization(self, organization_id: int, **changes: Any) -> Organization:  # noqa: ANN401 - its fields
+        """Replace fields of an organization: its billing, or its reference."""
+        with self._lock:
+            self._organizations[organization_id] = replace(self.organization(organization_id), **changes)
+            return self._organizations[organization_id]
+
+    def remove_tpa(self, organization_id: int) -> None:
+        """Delete an organization's activated TPA: its webhooks, with their logs, are deleted with it, unannounced."""
+        with self._lock:
+            self.organization(organization_id)
+            for webhook in self.webhooks_of(organization_id):
+                self.remove_webhook(webhook.id)
 
     def remove_organization(self, organization_id: int) -> None:
         """Remove an organization and its webhooks."""
