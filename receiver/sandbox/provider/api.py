@@ -106,7 +106,7 @@ def _file_view(
 
 def _guarded(provider: Provider, scope: str, path: str, route: Route) -> Callable[..., Response]:
     def view(account: int, organization: int | None = None, **names: Any) -> Response:  # noqa: ANN401 - of the path
-        if path in provider.behaviour.routes_off:
+        if {path, f"{request.method} {path}"} & provider.behaviour.routes_off:
             raise Refused(HTTPStatus(provider.behaviour.route_off_status), "There is no such route.")
         token = provider.clients.token(_bearer())
         if token is None:

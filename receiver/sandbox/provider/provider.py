@@ -51,7 +51,7 @@ class Behaviour:
     html_errors: HtmlErrors = "redirect"
     """How an error is answered when the request does not accept JSON: with a redirect to a login page, or with it."""
     routes_off: frozenset[str] = frozenset()
-    """Routes (of ``scopes``) that this API does not have; ``route_off_status`` is what they answer."""
+    """Routes that this API does not have, as ``scopes`` names them, or with a method before: ``GET /accounts/…``."""
     route_off_status: int = 404
     tells_client_scopes: bool = True
     """OAuth clients are shown with their scopes; else with id and name alone."""

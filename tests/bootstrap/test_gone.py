@@ -1,0 +1,103 @@
+"""Organizations and webhooks that are gone at OpenCard: found by listing, reported once, and left in peace."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+from sqlalchemy import text
+
+from receiver.cli import main
+from receiver.encryption import Encryption
+from receiver.opencard.auth import Access
+from receiver.ops.status import read_standing
+from receiver.reconcile.run import Reconciler
+from receiver.sandbox.provider import ApiFault
+
+if TYPE_CHECKING:
+    from receiver.ops.status import Standing
+    from tests.world import World
+
+SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
+
+
+def standing(world: World) -> Standing:
+    with world.engine.connect() as connection:
+        return read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+
+
+def reconciled(world: World) -> list[str]:
+    """Return the organizations whose logs a run over all webhooks reads."""
+    access = Access(world.api_url, "1", world.client.id, world.client.secret)
+    reconciler = Reconciler(
+        world.engine, Encryption(world.settings.encryption_keys), access, grace=timedelta(minutes=15)
+    )
+    outcomes = reconciler.run()
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    return [outcome.organization_reference_id for outcome in outcomes]
+
+
+def test_an_organization_that_is_gone_is_reported_once(world: World) -> None:
+    world.add_organizations("globex")
+    world.bootstrap()
+    assert reconciled(world) == ["acme", "globex"]
+    [acme] = [each for each in world.provider.state.organizations() if each.reference_id == "acme"]
+    world.provider.state.remove_organization(acme.id)
+    result = world.bootstrap()
+    [gone] = result.gone
+    assert (gone.organization_reference_id, gone.organization_is_gone) == ("acme", True)
+    assert (result.failures, result.drift) == ([], False)
+    assert world.bootstrap().gone == []
+    assert reconciled(world) == ["globex"]
+    assert [each.organization_reference_id for each in standing(world).webhooks] == ["globex"]
+    assert standing(world).unserved == ()
+
+
+def test_a_webhook_that_is_gone_is_made_again(world: World) -> None:
+    world.bootstrap()
+    world.provider.state.remove_tpa(world.registered().organization_id)
+    result = world.bootstrap()
+    assert [change.action for _, change in result.changes] == ["create"]
+    assert (world.registered().active, world.stored().gone) == (True, False)
+    assert reconciled(world) == ["acme"]
+
+
+def test_where_it_is_left_out_it_is_reported_once_and_not_reconciled(world: World) -> None:
+    world.bootstrap()
+    world.provider.state.remove_webhook(world.registered().id)
+    assert [each.organization_is_gone for each in world.bootstrap(SKIP).gone] == [False]
+    assert world.bootstrap(SKIP).gone == []
+    assert reconciled(world) == []
+    assert standing(world).unserved == ()
+
+
+def test_what_only_a_list_lacks_is_not_gone(world: World) -> None:
+    world.bootstrap()
+    organization = world.provider.state.organization(world.registered().organization_id)
+    world.provider.state.change_organization(organization.id, account_id=2)
+    world.provider.faults.add(ApiFault.answers(403, path="/webhooks/", times=9))
+    assert world.bootstrap().gone == []
+    world.provider.state.change_organization(organization.id, account_id=1)
+    world.provider.faults.clear()
+    assert reconciled(world) == ["acme"]
+
+
+def test_a_dry_run_marks_nothing_as_gone(world: World) -> None:
+    world.bootstrap()
+    world.provider.state.remove_organization(world.registered().organization_id)
+    assert len(world.bootstrap(write=False).gone) == 1
+    assert not world.stored().gone
+    assert len(world.bootstrap().gone) == 1
+
+
+def test_people_and_machines_see_what_is_gone(world: World, environment: dict[str, str]) -> None:
+    world.bootstrap()
+    world.provider.state.remove_organization(world.registered().organization_id)
+    runner = CliRunner(env=world.environment(environment))
+    ended = runner.invoke(main, ["bootstrap"])
+    assert (ended.exit_code, "its organization is gone at OpenCard" in ended.stdout) == (0, True)
+    shown = runner.invoke(main, ["webhooks", "show", str(world.stored().id)])
+    assert "gone_at" in shown.stdout
+    doctor = runner.invoke(main, ["doctor"])
+    assert "gone at OpenCard, as receiver bootstrap found" in doctor.stdout

@@ -1,0 +1,169 @@
+"""The scheduler applies again what an operator applied: new organizations get their webhooks by themselves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import text
+
+from receiver.bootstrap.applied import AppliedConfigurations
+from receiver.bootstrap.concurrency import one_at_a_time
+from receiver.bootstrap.desired import ALL_EVENTS, Configuration
+from receiver.bootstrap.schedule import bootstrap_due
+from receiver.cli import main
+from receiver.encryption import Encryption
+from receiver.sandbox.provider import ApiFault
+from tests.world import configured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.world import World
+
+CONFIGURATION = """
+[headers]
+X-Token = { env = "TOKEN" }
+[[organizations]]
+reference_id = "initech"
+skip = true
+"""
+
+
+@pytest.fixture
+def due(world: World, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Runs the job as a worker does, as if its interval had passed."""
+    for name, value in world.environment(environment).items():
+        monkeypatch.setenv(name, value)
+
+    def run() -> None:
+        with world.engine.begin() as connection:
+            connection.execute(text("UPDATE receiver.applied_configuration SET started_at = now() - interval '1 day'"))
+        bootstrap_due()
+
+    return run
+
+
+def applied(world: World) -> AppliedConfigurations:
+    return AppliedConfigurations(world.engine, Encryption(world.settings.encryption_keys))
+
+
+def organizations_served(world: World) -> set[str]:
+    state = world.provider.state
+    return {state.organization(webhook.organization_id).reference_id for webhook in state.webhooks() if webhook.active}
+
+
+def test_a_new_organization_gets_its_webhook_with_the_configuration(world: World, due: Callable[[], None]) -> None:
+    world.bootstrap(CONFIGURATION, {"TOKEN": "the-token"})
+    world.add_organizations("globex", "initech")
+    due()
+    assert organizations_served(world) == {"acme", "globex"}
+    assert [header.value for webhook in world.provider.state.webhooks() for header in webhook.headers] == [
+        "the-token",
+        "the-token",
+    ]
+
+
+def test_before_an_operators_run_it_does_nothing(world: World, due: Callable[[], None]) -> None:
+    due()
+    assert world.provider.requests.all() == []
+
+
+@pytest.mark.parametrize("options", [{"write": False}, {"only": ("acme",)}], ids=["a dry run", "some organizations"])
+def test_only_a_whole_run_that_writes_is_applied_again(world: World, options: dict[str, Any]) -> None:
+    world.bootstrap(**options)
+    assert applied(world).load() is None
+
+
+def test_it_is_applied_once_in_an_interval_whoever_asks(world: World, due: Callable[[], None]) -> None:
+    world.bootstrap()
+    world.add_organizations("globex")
+    bootstrap_due()
+    assert organizations_served(world) == {"acme"}
+    due()
+    world.provider.requests.clear()
+    bootstrap_due()
+    assert organizations_served(world) == {"acme", "globex"}
+    assert world.provider.requests.all() == []
+
+
+def test_it_never_prunes(world: World, due: Callable[[], None]) -> None:
+    world.bootstrap(prune=True)
+    world.provider.state.add_header(world.registered().id, "X-Odd", "1")
+    due()
+    assert len(world.registered().headers) == 1
+
+
+def test_an_interval_of_0_turns_it_off(world: World, due: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    world.bootstrap()
+    world.add_organizations("globex")
+    monkeypatch.setenv("BOOTSTRAP_INTERVAL", "0")
+    due()
+    assert organizations_served(world) == {"acme"}
+
+
+def test_while_a_command_changes_webhooks_it_waits(world: World, due: Callable[[], None]) -> None:
+    world.bootstrap()
+    world.add_organizations("globex")
+    with one_at_a_time(world.engine):
+        due()
+    assert organizations_served(world) == {"acme"}
+    due()
+    assert organizations_served(world) == {"acme", "globex"}
+
+
+def test_a_failure_is_logged_once_and_shown_by_status(
+    world: World, due: Callable[[], None], environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.bootstrap()
+    world.provider.faults.add(ApiFault.answers(404, path="/accounts/1/organizations$", times=99))
+    capsys.readouterr()
+    due()
+    due()
+    assert capsys.readouterr().err.count("bootstrap.failed") == 1
+    runner = CliRunner(env=world.environment(environment))
+    said = runner.invoke(main, ["status"])
+    assert (said.exit_code, "bootstrap: the scheduler's last run failed: GET /accounts/1/" in said.stderr) == (1, True)
+    world.provider.faults.clear()
+    due()
+    assert "bootstrap:" not in runner.invoke(main, ["status"]).stderr
+
+
+def test_an_organizations_failure_is_logged_once(
+    world: World, due: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.bootstrap()
+    world.add_organizations("globex")
+    world.provider.faults.add(ApiFault.answers(422, method="POST", path="/webhooks$", times=99))
+    capsys.readouterr()
+    due()
+    due()
+    assert capsys.readouterr().err.count("bootstrap.failed") == 1
+
+
+def test_a_configuration_is_kept_encrypted_and_whole(world: World) -> None:
+    configuration = configured(
+        'events = ["card.transaction.cleared"]\n[headers]\nX-Token = "the-token"\n'
+        '[[organizations]]\nreference_id = "acme"\nauthentication_type = "custom"\ncustom_value = "the-value"\n'
+        '[[organizations]]\nreference_id = "globex"\nskip = true'
+    )
+    applied(world).save(configuration)
+    assert applied(world).load() == configuration
+    with world.engine.connect() as connection:
+        stored = connection.scalar(text("SELECT configuration FROM receiver.applied_configuration"))
+    assert b"the-token" not in stored
+
+
+def test_all_events_are_all_that_a_release_knows() -> None:
+    older = Configuration().as_json().replace('"invoice.created",', "")
+    fewer = older.replace('"receipt.fetched",', "").replace(',"receipt.fetched"', "")
+    assert "receipt.fetched" not in fewer
+    assert Configuration.from_json(fewer).defaults.events == ALL_EVENTS
+
+
+def test_take_due_is_for_one_process_alone(world: World) -> None:
+    world.bootstrap()
+    assert applied(world).take_due(timedelta(seconds=0)) is not None
+    assert applied(world).take_due(timedelta(hours=1)) is None
