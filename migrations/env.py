@@ -9,6 +9,7 @@ from alembic import context
 from sqlalchemy import text
 
 from receiver.db import RECEIVER, engine_for
+from receiver.locks import Lock
 from receiver.migrate import COMPARISON, target_metadata
 from receiver.records.tenants import protect
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationInfo
     from sqlalchemy import Connection
 
-MIGRATION_LOCK = 0x0C4D_0001
-"""Key of the advisory lock under which migrations run."""
 LOCK_TIMEOUT = "5s"
 """A statement that cannot get its table lock in this time fails, instead of queueing all traffic behind it."""
 
@@ -38,7 +37,7 @@ def narrow_what_is_new(
 
 def run(connection: Connection) -> None:
     """Migrate on *connection*; a second process waits here until the first is done."""
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.MIGRATION})
     connection.execute(text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": LOCK_TIMEOUT})
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {RECEIVER}"))
     connection.commit()
@@ -54,7 +53,7 @@ def run(connection: Connection) -> None:
             context.run_migrations()
     finally:
         connection.rollback()
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": Lock.MIGRATION})
         connection.commit()
 
 

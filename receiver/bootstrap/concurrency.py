@@ -5,12 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import OperationRefused, ReceiverError
+from receiver.locks import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-BOOTSTRAP_LOCK: Final = 0x0C4D_0002
-"""Key of the advisory lock under which webhooks are changed at OpenCard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,12 @@ class Failure:
 def one_at_a_time(engine: Engine) -> Iterator[None]:
     """Hold the lock under which webhooks are changed. Raises ``OperationRefused`` when somebody else holds it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": BOOTSTRAP_LOCK}):
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": Lock.BOOTSTRAP}):
             raise OperationRefused("another command is changing webhooks at this moment: wait for it, then run again")
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": BOOTSTRAP_LOCK})
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": Lock.BOOTSTRAP})
 
 
 def side_by_side(

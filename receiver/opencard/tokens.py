@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from receiver.errors import ConfigurationError
+from receiver.locks import LockFamily, key_of
 from receiver.opencard.models import OAuthToken
 
 if TYPE_CHECKING:
@@ -166,5 +167,5 @@ def _is(key: TokenKey) -> tuple[ColumnElement[bool], ...]:
 
 
 def _lock(connection: Connection, key: TokenKey) -> None:
-    words = f"receiver token {key.api_url} {key.client_id} {key.scope}"
-    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(words, 0))))
+    locked = key_of(LockFamily.TOKEN, key.api_url, key.client_id, key.scope)
+    connection.execute(select(func.pg_advisory_xact_lock(locked)))

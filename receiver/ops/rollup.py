@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from receiver.db import engine_for
+from receiver.locks import Lock
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ FROM receiver.webhooks AS webhook CROSS JOIN LATERAL (
 """
 """By webhook, so that the index on webhook and time answers it."""
 
-_ALONE: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended('receiver roll up', 0))")
+_ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 # a process that is silent for so long has ended, or begins new rows when it speaks again
 _SILENT: Final = text(
     """
@@ -127,7 +128,7 @@ def roll_up() -> None:
 def roll_up_once(engine: Engine) -> None:
     """Merge the counts of silent processes, note the totals, and count hours; nothing if somebody else is at it."""
     with engine.begin() as connection:
-        if not connection.scalar(_ALONE):
+        if not connection.scalar(_ALONE, {"key": Lock.ROLL_UP}):
             return
         merge_silent_processes(connection)
         connection.execute(_MINUTE)
@@ -136,7 +137,7 @@ def roll_up_once(engine: Engine) -> None:
         hours = list(connection.scalars(_HOURS, {"most": HOURS_AT_ONCE}))
     for hour in hours:
         with engine.begin() as connection:
-            if connection.scalar(_ALONE):
+            if connection.scalar(_ALONE, {"key": Lock.ROLL_UP}):
                 count_hour(connection, hour)
 
 

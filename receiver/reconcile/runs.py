@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.locks import LockFamily, key_of
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
 
 CUT_OFF: Final = "it was cut off: its process ended; the next run does it all again"
 
-_LOCK: Final = text("SELECT pg_try_advisory_lock(hashtextextended('receiver reconcile ' || :webhook_id, 0))")
-_UNLOCK: Final = text("SELECT pg_advisory_unlock(hashtextextended('receiver reconcile ' || :webhook_id, 0))")
+_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
+_UNLOCK: Final = text("SELECT pg_advisory_unlock(:key)")
 _WATERMARK: Final = text(
     "SELECT watermark FROM receiver.reconcile_runs "
     "WHERE webhook_id = :webhook_id AND watermark IS NOT NULL ORDER BY started_at DESC LIMIT 1"
@@ -63,12 +65,12 @@ class Counts:
 
 def try_lock(connection: Connection, webhook_id: int) -> bool:
     """Let this session be the one that reconciles a webhook; return whether it is."""
-    return bool(connection.scalar(_LOCK, {"webhook_id": str(webhook_id)}))
+    return bool(connection.scalar(_LOCK, {"key": key_of(LockFamily.RECONCILE, webhook_id)}))
 
 
 def unlock(connection: Connection, webhook_id: int) -> None:
     """Let others."""
-    connection.execute(_UNLOCK, {"webhook_id": str(webhook_id)})
+    connection.execute(_UNLOCK, {"key": key_of(LockFamily.RECONCILE, webhook_id)})
 
 
 def now(connection: Connection) -> datetime:

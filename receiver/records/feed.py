@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.locks import Lock
 from receiver.records.models import Event
 from receiver.records.upsert import Row, rows_parameter, table_of
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-FEED_LOCK: Final = 0x0C4D_0002
-"""Key of the advisory lock under which positions are given out."""
 CHANNEL: Final = "ems_events"
 
 _COLUMNS: Final = ", ".join(
@@ -62,5 +61,5 @@ def append_to_feed(connection: Connection, rows: Sequence[Row]) -> None:
     """
     if not rows:
         return
-    connection.execute(_LOCK, {"key": FEED_LOCK})
+    connection.execute(_LOCK, {"key": Lock.FEED})
     connection.execute(_APPEND, {"rows": rows_parameter(rows)})

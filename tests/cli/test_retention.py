@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from receiver.cli import main
-from receiver.ops.retention.run import RETENTION_LOCK
+from receiver.locks import Lock
 from tests.factories import card_holder
 from tests.ops.logs import logging_as_it_was
 from tests.ops.retention.steps import days_pass
@@ -51,9 +51,9 @@ def test_it_tells_what_went_and_for_how_long_each_kind_is_kept(acme: Acme, envir
 
 def test_beside_another_run_it_says_so(engine: Engine, environment: dict[str, str]) -> None:
     with engine.connect() as other:
-        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": RETENTION_LOCK})
+        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.RETENTION})
         result = retention(environment)
-        other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": RETENTION_LOCK})
+        other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": Lock.RETENTION})
     assert (result.exit_code, "another run of retention is at work" in result.stderr) == (1, True)
     assert retention(environment, "--dry-run").exit_code == 0, "which is in nobody's way"
 

@@ -391,7 +391,7 @@ def test_only_the_webhooks_that_are_asked_for_are_reconciled(acme: World) -> Non
     ids = others(acme, "globex", "initech")
     assert [outcome.webhook_id for outcome in reconciler(acme).run(ids[1:2])] == ids[1:2]
     assert len({each.path for each in acme.provider.requests.all(path="/events")}) == 1
-    with pytest.raises(OperationRefused, match=f"webhook {max(ids) + 1}: not in care"):
+    with pytest.raises(OperationRefused, match=f"webhook {max(ids) + 1}: unknown here"):
         reconciler(acme).run([max(ids) + 1])
     assert reconciler(acme).run([]) == []
 

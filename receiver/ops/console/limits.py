@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.locks import LockFamily, key_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -35,7 +37,7 @@ SELECT EXISTS (
 )
 """
 )
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(encode(:subject, 'hex'), 0))")
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _NOW: Final = text("SELECT clock_timestamp()")
 _READ: Final = text(
     "SELECT failures, failed_at, next_attempt_at FROM receiver.sign_in_failures WHERE subject = :subject"
@@ -123,7 +125,7 @@ def take_try(connection: Connection, name: str, address: str) -> tuple[Subjects,
     subjects = Subjects(_subject("address", network), _subject("name", name, network if familiar else ""))
     both = (subjects.address, subjects.name)
     for subject in sorted(both):  # in one order, so that nobody waits in a circle
-        connection.execute(_LOCK, {"subject": subject})
+        connection.execute(_LOCK, {"key": key_of(LockFamily.SIGN_IN, subject.hex())})
     now = connection.execute(_NOW).scalar_one()
     known = {subject: _read(connection, subject) for subject in both}
     wait = wait_of(known.values(), now)

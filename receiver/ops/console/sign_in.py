@@ -69,7 +69,6 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
         return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
     if user is None:
         count_failed_sign_in()
-        count_failed_sign_in()
         log.warning("sign-in failed", user=name if console().passwords.knows(name) else "(unknown)", address=address)
         form.password.errors = ["Name or password is wrong."]
         return render_template("sign_in.html", form=form), 401, {}

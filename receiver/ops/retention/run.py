@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from receiver.counters import RETENTION_REMOVED
 from receiver.errors import OperationRefused
+from receiver.locks import Lock
 from receiver.ops.retention import erasure, record
 from receiver.ops.retention.gently import gently
 from receiver.ops.retention.kinds import KINDS
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-RETENTION_LOCK: Final = 0x0C4D_0003
-"""Key of the advisory lock under which one run at a time works."""
 BUSY: Final = "another run of retention is at work at this moment: it does the same; wait for it, or run again"
 COUNT_EVERY: Final = 5.0
 """Seconds after which the run's row tells anew how much went."""
@@ -243,10 +242,10 @@ class _Run:
 def _alone(engine: Engine) -> Iterator[None]:
     """Hold the lock of retention; PostgreSQL gives it back when the process is gone."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(_TRY_LOCK, {"key": RETENTION_LOCK}):
+        if not connection.scalar(_TRY_LOCK, {"key": Lock.RETENTION}):
             raise OperationRefused(BUSY)
         try:
             yield
         finally:
             with suppress(DBAPIError):  # then the session is gone, and the lock with it
-                connection.execute(_UNLOCK, {"key": RETENTION_LOCK})
+                connection.execute(_UNLOCK, {"key": Lock.RETENTION})

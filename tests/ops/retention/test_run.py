@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import event, text
 
 from receiver.errors import OperationRefused
+from receiver.locks import Lock
 from receiver.ops.retention import schedule
 from receiver.ops.retention.kinds import KINDS
 from receiver.ops.retention.record import CUT_OFF
-from receiver.ops.retention.run import RETENTION_LOCK, Pace
+from receiver.ops.retention.run import Pace
 from receiver.ops.retention.walk import slicing
 from tests.factories import card_holder, snapshot
 from tests.ops.retention.killing import Killed, end_sessions, living
@@ -148,7 +149,7 @@ def test_the_job_runs_by_the_environment_and_leaves_it_to_another_that_is_at_wor
     schedule.retain()
     assert acme.value("SELECT count(body) FROM receiver.deliveries WHERE status = 'processed'") == 0
     with acme.engine.connect() as other:
-        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": RETENTION_LOCK})
+        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.RETENTION})
         schedule.retain()
-        other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": RETENTION_LOCK})
+        other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": Lock.RETENTION})
     assert acme.value("SELECT count(*) FROM receiver.retention_runs") == 1
