@@ -1,0 +1,159 @@
+"""Each number that is counted is what was done, no more and no less; and no family is left out of these tests."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from receiver.counter_store import Flusher, connecting
+from receiver.counters import families, untold
+from receiver.encryption import Encryption
+from receiver.opencard.auth import Access
+from receiver.ops.retention import schedule
+from receiver.queue import wake_worker_if_possible
+from receiver.reconcile.run import Reconciler
+from receiver.sandbox.provider import ApiFault
+from tests.deliveries.applications import unreachable_redis
+from tests.factories import card_holder
+from tests.ops.console.conftest import console_app, console_environment, console_settings
+from tests.ops.console.visitor import Visitor
+from tests.ops.retention.steps import days_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
+    from tests.conftest import Acme
+    from tests.world import World
+
+    Count = Callable[[str], dict[str, float]]
+
+__all__ = ["console_app", "console_environment", "console_settings"]
+
+
+@pytest.fixture
+def count(app: Flask, engine: Engine, settings: Settings) -> Count:
+    """Returns what all of this process counted of a family since the test began: labels → number."""
+    untold.take()
+    assert app.extensions["receiver.flusher"].flush()
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE receiver.counters, receiver.counter_flushes"))
+
+    def read(family: str) -> dict[str, float]:
+        assert Flusher(connecting(settings.database_url)).flush()
+        with engine.connect() as connection:
+            rows = connection.execute(
+                text("SELECT labels, sum(value) AS number FROM receiver.counters WHERE name = :name GROUP BY 1"),
+                {"name": next(name for name in (f"{family}_total", f"{family}_count") if name in KNOWN)},
+            )
+            return {" ".join(value for _, value in sorted(row.labels.items())): row.number for row in rows}
+
+    return read
+
+
+KNOWN = {sample.name for family in families() for sample in family.samples} | {
+    f"{family.name}_total" for family in families() if family.type == "counter"
+}
+
+
+def test_requests_and_stored_deliveries(acme: Acme, count: Count) -> None:
+    for _ in range(3):
+        acme.take("card_holder.created", card_holder())
+    for _ in range(2):
+        acme.deliver("card_holder.created", card_holder(), headers={"X-Data-Signature": "f" * 64})
+    acme.client.get(acme.path, query_string={"challenge": "abc"})
+    assert count("receiver_requests") == {
+        "stored delivery 200": 3,
+        "signature-wrong delivery 401": 2,
+        "answered challenge 200": 1,
+    }
+    assert count("receiver_store_seconds") == {"": 3}
+
+
+def test_attempts_and_batches(acme: Acme, count: Count) -> None:
+    for payload in (card_holder(), card_holder(), b"{}"):
+        acme.take("card_holder.created", payload)
+    acme.process()
+    assert count("receiver_processing_attempts") == {
+        "card_holder.created processed": 1,
+        "card_holder.created duplicate": 1,
+        "card_holder.created dead": 1,
+    }
+    assert count("receiver_batch_seconds") == {"": 1}
+    assert count("receiver_batch_deliveries") == {"": 1}
+    assert count("receiver_batches_failed") == {}
+
+
+def test_batches_that_fail_as_a_whole(acme: Acme, count: Count) -> None:
+    acme.execute("ALTER TABLE ems.card_holders ADD CONSTRAINT spoilt CHECK (reference_id <> 'emp-bad')")
+    try:
+        acme.take("card_holder.created", card_holder("emp-good"))
+        acme.take("card_holder.created", card_holder("emp-bad"))
+        acme.process()
+    finally:
+        acme.execute("ALTER TABLE ems.card_holders DROP CONSTRAINT spoilt")
+    assert count("receiver_batches_failed") == {"": 1}
+    assert count("receiver_processing_attempts") == {
+        "card_holder.created processed": 1,
+        "card_holder.created failed": 1,
+    }
+
+
+def test_wake_ups_that_fail(count: Count) -> None:
+    for _ in range(2):
+        assert not wake_worker_if_possible(unreachable_redis())
+    assert count("receiver_wake_ups_failed") == {"": 2}
+
+
+def test_requests_to_opencard(world: World, count: Count) -> None:
+    world.provider.faults.add(ApiFault.answers(503, path="/organizations$"))
+    world.bootstrap()
+    requests = count("receiver_opencard_requests")
+    assert requests["GET /accounts/{account}/organizations 503"] == 1
+    assert requests["GET /accounts/{account}/organizations 200"] == 1
+    assert sum(requests.values()) == len(world.provider.requests.all())
+
+
+def test_runs_of_reconcile(world: World, count: Count) -> None:
+    world.bootstrap()
+    access = Access(world.api_url, "1", world.client.id, world.client.secret)
+    encryption = Encryption(world.settings.encryption_keys)
+    reconciler = Reconciler(world.engine, encryption, access, grace=timedelta(minutes=15))
+    reconciler.run()
+    world.provider.faults.add(ApiFault.answers(404, path="/events$"))
+    reconciler.run()
+    assert count("receiver_reconcile_runs") == {"ended": 1, "failed": 1}
+    assert count("receiver_reconcile_seconds") == {"": 2}
+
+
+def test_what_retention_removes(
+    acme: Acme, count: Count, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        acme.tell("card_holder.created", card_holder(f"emp-{number}"))
+    days_pass(acme.engine, 30)
+    for name, value in {**environment, "RETAIN_PROCESSED_DAYS": "14"}.items():
+        monkeypatch.setenv(name, value)
+    schedule.retain()
+    assert count("receiver_retention_removed") == {"processed_bodies": 3}
+
+
+def test_failed_sign_ins(console_app: Flask, acme: Acme, count: Count) -> None:
+    del acme
+    visitor = Visitor(console_app.test_client())
+    assert visitor.sign_in("olga", "wrong").status_code == 401
+    assert visitor.sign_in("olga").status_code == 302
+    assert count("receiver_sign_ins_failed") == {"": 1}
+
+
+def test_no_family_is_left_out() -> None:
+    counted = set(re.findall(r'count\("(\w+)"\)', Path(__file__).read_text()))
+    assert {family.name for family in families()} == counted
