@@ -272,7 +272,8 @@ class Applier:
         if self.registered.active is not True:
             raise OperationRefused(
                 f"webhook {self.registered.id} is not active, though our own end answers its challenge through "
-                f"PUBLIC_URL, and OpenCard was made to ask again: can OpenCard reach {self.public_url}?"
+                f"PUBLIC_URL, and OpenCard was made to ask again: can OpenCard reach "
+                f"{endpoint_url(self.public_url, stored.endpoint_key)} from outside, with ?challenge= and 20 letters?"
             )
 
     def _disable(self, change: Change) -> None:

@@ -20,12 +20,17 @@ TIMEOUT: Final = httpx.Timeout(10, connect=5)
 def challenge_endpoint(url: str, secret: str, *, transport: httpx.BaseTransport | None = None) -> str | None:
     """Ask the endpoint at *url* whether it knows *secret*; return what is wrong with its answer, ``None`` when nothing.
 
-    The words say what to look at; they never hold the secret.
+    The words name the address with its challenge, so that it can be tried by hand; they never hold the secret.
     """
-    question = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(CHALLENGE_LENGTH))
+    challenge = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(CHALLENGE_LENGTH))
+    wrong = _wrong_with(url, challenge, secret, transport)
+    return None if wrong is None else f"the challenge GET {url}?challenge={challenge} fails: {wrong}"
+
+
+def _wrong_with(url: str, challenge: str, secret: str, transport: httpx.BaseTransport | None) -> str | None:
     try:
         with httpx.Client(timeout=TIMEOUT, transport=transport) as http:
-            answer = http.get(url, params={"challenge": question}, headers={"X-Event": "challenge"})
+            answer = http.get(url, params={"challenge": challenge}, headers={"X-Event": "challenge"})
     except httpx.HTTPError as error:
         return f"no answer ({type(error).__name__}): is PUBLIC_URL right, and does a web process listen behind it?"
     if answer.status_code != HTTPStatus.OK:
@@ -33,7 +38,7 @@ def challenge_endpoint(url: str, secret: str, *, transport: httpx.BaseTransport 
     token = answer.headers.get(VERIFY_TOKEN_HEADER, "")
     if not token:
         return f"its answer lacks {VERIFY_TOKEN_HEADER}: is that address this service, and does its proxy keep headers?"
-    if not hmac.compare_digest(token.encode(), sign(secret, question.encode()).encode()):
+    if not hmac.compare_digest(token.encode(), sign(secret, challenge.encode()).encode()):
         return f"its {VERIFY_TOKEN_HEADER} is wrong: does the web process use another database than this command?"
     return None
 

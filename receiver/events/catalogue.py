@@ -36,6 +36,7 @@ NAME_NO_ORGANIZATION: Final = frozenset({"invoice.created"})
 ALIASES: Final[dict[str, str]] = {
     "environmental_impact.aland_index": "environmental.impact.aland_index",
     "environmental_impact.deedster": "environmental.impact.deedster",
+    "transaction.line_items": "transaction.line.items",
 }
 """Other spellings in the provider's documentation → the name in this catalogue."""
 

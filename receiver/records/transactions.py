@@ -144,8 +144,22 @@ _OWN: Final = (
     "updated_at",
 )
 """Columns that are decided here; all others are read from the payload."""
-_PAYLOAD: Final = tuple(column for column in table_of(Transaction).columns if column.name not in _OWN)
-_COLUMNS: Final = ", ".join((*_OWN, *(column.name for column in _PAYLOAD)))
+_DERIVED: Final = {
+    "payment_product_id": """
+        CASE WHEN jsonb_typeof(read.payload #> '{payment_product,id}') IN ('string', 'number')
+            THEN read.payload #>> '{payment_product,id}' END""",
+    "payment_product_name": """
+        CASE WHEN jsonb_typeof(read.payload #> '{payment_product,name}') = 'string'
+            THEN read.payload #>> '{payment_product,name}'
+            WHEN jsonb_typeof(read.payload -> 'payment_product') = 'string'
+            THEN read.payload ->> 'payment_product' END""",
+    "card_funding": """
+        CASE WHEN jsonb_typeof(read.payload -> 'card_funding') = 'string'
+            THEN read.payload ->> 'card_funding' END""",
+}
+"""Columns that only describe a purchase, and what reads each: a value of another type is null, and stops nothing."""
+_PAYLOAD: Final = tuple(column for column in table_of(Transaction).columns if column.name not in {*_OWN, *_DERIVED})
+_COLUMNS: Final = ", ".join((*_OWN, *(column.name for column in _PAYLOAD), *_DERIVED))
 _HISTORY: Final = ", ".join(
     column.name
     for column in table_of(TransactionState).columns
@@ -162,7 +176,7 @@ def _typed(columns: Iterable[Column[Any]]) -> str:
 # OFFSET 0 and MATERIALIZED: a body is parsed once, not anew for every column. A whole number may be written 45.0.
 _TOLD: Final = f"""
 WITH told AS MATERIALIZED (
-    SELECT snapshot.*, field.*, read.payload
+    SELECT snapshot.*, field.*, {", ".join(f"{query} AS {name}" for name, query in _DERIVED.items())}, read.payload
     FROM json_to_recordset(CAST(:rows AS json)) AS snapshot (
         current boolean, document jsonb, {_typed(table_of(Transaction).columns[name] for name in _OWN)}
     )

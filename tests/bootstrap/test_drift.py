@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -208,7 +209,10 @@ def test_an_inactive_webhook_gets_a_new_url_and_the_old_one_is_good_until_it_is_
 def test_when_our_own_end_fails_the_challenge_it_says_so(world: World) -> None:
     real, world.public_url = world.public_url, "http://127.0.0.1:1"
     (failure,) = world.bootstrap().failures
-    assert "is not active, and our own end fails: through PUBLIC_URL, no answer" in failure.error
+    assert "is not active, and our own end fails: through PUBLIC_URL, the challenge GET http://127" in failure.error
+    tried = re.search(r"GET (\S+)\?challenge=([A-Za-z0-9]{20}) fails: no answer", failure.error)
+    assert tried is not None
+    assert tried[1] == endpoint_url("http://127.0.0.1:1", world.stored().endpoint_key)
     before = world.stored()
     assert before.active is False
     assert before.previous_keys == ()  # a new URL would not help yet
@@ -224,6 +228,7 @@ def test_when_only_opencards_end_fails_it_says_so_and_a_later_run_asks_again(
     monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
     (failure,) = world.bootstrap().failures
     assert "though our own end answers its challenge" in failure.error
+    assert f"can OpenCard reach {endpoint_url(world.public_url, world.stored().endpoint_key)} from" in failure.error
     assert len(world.provider.state.webhooks()) == 1
     monkeypatch.undo()
     assert world.bootstrap().failures == []

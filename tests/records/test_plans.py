@@ -64,7 +64,7 @@ LATELY = "updated_at > now() - interval '1 hour'"
 QUESTIONS = {
     **{
         f"{view} of {name}": f"SELECT * FROM ems.{view} WHERE {condition}"  # noqa: S608
-        for view in ("ledger", "ledger_vat", "pending_transactions")
+        for view in ("ledger", "ledger_vat", "pending_transactions", "missing_receipts")
         for name, condition in (("one transaction", ONE), ("one card holder", HOLDER), ("the last hour", LATELY))
     },
     "duplicates of one transaction": f"SELECT * FROM ems.possible_duplicates WHERE {ONE}",  # noqa: S608

@@ -136,9 +136,14 @@ class LineItem(Base):
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
     description: Mapped[str | None] = c.text("What was bought; null when not told")
-    amount: Mapped[Decimal | None] = c.amount("Price of one, in major units of currency; null when not told")
+    amount: Mapped[Decimal | None] = c.amount(
+        "Price of one in major units of currency, or of the whole line: of weighed goods it equals total_amount; null "
+        "when not reported"
+    )
     total_amount: Mapped[Decimal | None] = c.amount("Price of the line, in major units of currency; null when not told")
-    quantity: Mapped[Decimal | None] = c.amount("How many, or how much; null when not told")
+    quantity: Mapped[Decimal | None] = c.amount(
+        "How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported"
+    )
     currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
     card_issuer: Mapped[str | None] = c.text(ISSUER)

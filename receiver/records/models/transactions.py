@@ -41,14 +41,18 @@ class Transaction(Base):
     id: Mapped[str] = c.key("OpenCard's id of the transaction, the same through all its states")
     state: Mapped[str] = c.required_text("authorized, deleted, cleared or invoiced: what holds now")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    receiptable: Mapped[bool | None] = c.yes_or_no("Whether a digital receipt can be fetched; null when not told")
+    receiptable: Mapped[bool | None] = c.yes_or_no(
+        "Whether a digital receipt exists at a partner of OpenCard's (older pages say: may come); null when not "
+        "reported"
+    )
     card_issuer: Mapped[str | None] = c.text("Issuer of the card; null when not told")
     card_issuer_reference: Mapped[str | None] = c.text(
         "The issuer's reference of the current state; differs per state, not unique; null when not told"
     )
     card_issuer_customer_number: Mapped[str | None] = c.text("The issuer's number of the customer; null when not told")
     type: Mapped[str | None] = c.text(
-        "Kind of transaction as the issuer names it, for example purchase; null when not told"
+        "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have "
+        "been seen, and the list is open; null when not reported"
     )
     invoice_number: Mapped[str | None] = c.text("Number of the issuer's invoice; null until invoiced")
     invoice_date: Mapped[date | None] = c.day("Date of the issuer's invoice, a day without a zone; null until invoiced")
@@ -58,8 +62,8 @@ class Transaction(Base):
     )
     original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not told")
     vat_rate: Mapped[Decimal | None] = c.amount(
-        "VAT rate from the card network, as told (in percent as a rule), often wrong; the ledger prefers the "
-        "merchant's; null when not told"
+        "VAT rate from the card network, as it arrives, often wrong; whether it is percent (25) or a fraction (0.25) "
+        "is not documented; the ledger prefers the merchant's VAT; null when not reported"
     )
     vat_amount: Mapped[Decimal | None] = c.amount(
         "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not told"
@@ -109,6 +113,14 @@ class Transaction(Base):
     snapshot_at: Mapped[datetime] = c.required_moment(c.LEARNED)
     delivery_id: Mapped[int] = c.reference(c.DELIVERY)
     updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    payment_product_id: Mapped[str | None] = c.text(
+        "OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not "
+        "reported"
+    )
+    payment_product_name: Mapped[str | None] = c.text(
+        "Name of the payment product (source: payment_product.name); null when not reported"
+    )
+    card_funding: Mapped[str | None] = c.text("debit or credit, as it arrives; null when not reported")
 
 
 class TransactionState(Base):

@@ -59,7 +59,10 @@ SELECT
     t.card_last_four,
     t.card_issuer_customer_number,
     t.authorized_at,
-    t.deleted_at
+    t.deleted_at,
+    t.payment_product_id,
+    t.payment_product_name,
+    t.card_funding
 FROM ems.transactions AS t
 LEFT JOIN LATERAL (
     SELECT sum(line.vat_amount) AS vat_amount, line.currency
@@ -131,12 +134,14 @@ WHERE t.state IN ('cleared', 'invoiced')
         "cleared_at": "When first learned as cleared, in UTC; null when only told as invoiced",
         "invoiced_at": "When first learned as invoiced, in UTC; null until invoiced",
         "updated_at": v.UPDATED,
-        "network_vat_rate": "VAT rate from the card network, as told, often wrong; null when not told",
+        "network_vat_rate": "VAT rate from the card network, as it arrives, often wrong; whether percent (25) or a "
+        "fraction (0.25) is not documented; null when not reported",
         "network_vat_amount": "VAT from the card network in major units, often wrong; null when not told",
         "network_vat_currency": "Currency of network_vat_amount (ISO 4217); null when not told",
         "receipt_content_type": "Media type of this receipt's file; null when not told, and without a receipt",
         "number_of_receipts": "How many receipts ems.receipts has for the purchase; 0 without any",
-        "type": "Kind of transaction as the issuer names it; null when not told",
+        "type": "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT "
+        "have been seen, and the list is open; null when not reported",
         "mcc_text": "Name of the merchant category; null when not told",
         "card_product": "Product name of the card; null when not told",
         "card_last_four": "Last four digits of the card number (personal); null when not told",
@@ -144,5 +149,8 @@ WHERE t.state IN ('cleared', 'invoiced')
         "authorized_at": "When first learned as authorized, in UTC; null for what cleared without being told as such",
         "deleted_at": "When first learned as deleted, in UTC, though a later clearing made it a purchase again; null "
         "when never told",
+        "payment_product_id": v.PAYMENT_PRODUCT_ID,
+        "payment_product_name": v.PAYMENT_PRODUCT_NAME,
+        "card_funding": v.CARD_FUNDING,
     },
 )

@@ -36,7 +36,10 @@ SELECT
     t.authorized_at,
     now() - t.authorized_at AS age,
     floor(extract(epoch FROM now() - t.authorized_at) / 86400)::integer AS days_open,
-    t.updated_at
+    t.updated_at,
+    t.payment_product_id,
+    t.payment_product_name,
+    t.card_funding
 FROM ems.transactions AS t
 LEFT JOIN LATERAL (
     SELECT url, file_key FROM ems.receipts AS r
@@ -73,5 +76,8 @@ WHERE t.state = 'authorized'
         "age": "How long ago that was, as of the start of your transaction",
         "days_open": "The same in whole days of 24 hours",
         "updated_at": v.UPDATED,
+        "payment_product_id": v.PAYMENT_PRODUCT_ID,
+        "payment_product_name": v.PAYMENT_PRODUCT_NAME,
+        "card_funding": v.CARD_FUNDING,
     },
 )

@@ -20,6 +20,10 @@ UPDATED: Final = (
     "When the purchase's row last changed here, in UTC; VAT, receipts and items that come later do not show"
 )
 
+PAYMENT_PRODUCT_ID: Final = "OpenCard's id of the payment product that the card belongs to; null when not reported"
+PAYMENT_PRODUCT_NAME: Final = "Name of the payment product; null when not reported"
+CARD_FUNDING: Final = "debit or credit, as it arrives; null when not reported"
+
 
 @dataclass(frozen=True, slots=True)
 class View:
