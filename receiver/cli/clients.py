@@ -19,13 +19,13 @@ from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.opencard.client import OpenCard
 from receiver.opencard.oauth_clients import create_client, get_client, list_clients, set_scopes
-from receiver.opencard.scopes import RECOMMENDED, check_known, scopes_for
+from receiver.opencard.scopes import FIRST_RUN, SCOPES, scopes_for, unknown_scopes
 from receiver.opencard.secret_file import secret_file
 from receiver.opencard.tokens import StoredTokens
 from receiver.settings import REQUIRED_FOR_API, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 MAKE_ANOTHER: Final = "remove it in the dashboard, and make another"
 SCOPES_WIDTH: Final = 80
@@ -51,11 +51,10 @@ def _api_of(command: str) -> Iterator[OpenCard]:
         engine.dispose()
 
 
-def _known(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        check_known(names)
-    except OperationRefused as unknown:
-        raise click.BadParameter(str(unknown)) from None
+def _warned(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Pass scopes on as they were typed; of those that the catalogue does not know, say so: it may be a mistake."""
+    for sentence in unknown_scopes(names):
+        click.echo(f"warning: {sentence}; it is passed on to OpenCard as it is", err=True)
     return names
 
 
@@ -79,7 +78,7 @@ def list_command(as_json: bool) -> None:
         print_json(found)
     else:
         rows = [
-            {**fields, "scopes": fill(" ".join(fields["scopes"]), SCOPES_WIDTH, break_on_hyphens=False)}
+            {**fields, "scopes": fill(_words(fields["scopes"]), SCOPES_WIDTH, break_on_hyphens=False)}
             for fields in found
         ]
         print_rows(rows, CLIENT_COLUMNS, empty="the account has no OAuth client")
@@ -87,8 +86,8 @@ def list_command(as_json: bool) -> None:
 
 @clients.command("create")
 @click.option("--name", required=True, help="What the client is called at OpenCard.")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", callback=_known, help="A scope; may be repeated.")
-@click.option("--recommended", is_flag=True, help="The scopes that OpenCard recommends to start an EMS with.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", callback=_warned, help="A scope; may be repeated.")
+@click.option("--recommended", is_flag=True, help="The scopes for a first run: what OpenCard recommends, and the rest.")
 @click.option(
     "--for",
     "needed",
@@ -115,7 +114,7 @@ def create_command(
 
     Example: receiver clients create --name receiver --for bootstrap --for reconcile --secret-file client-secret
     """
-    wanted = {*scopes, *(RECOMMENDED if recommended else ()), *needed}
+    wanted = {*scopes, *(FIRST_RUN if recommended else ()), *needed}
     if not wanted:
         raise click.UsageError("say which scopes it gets: --scope, --recommended or --for; receiver scopes lists them")
     if secret_file is None and (as_json or not sys.stdout.isatty()):
@@ -138,7 +137,7 @@ def create_command(
         print_json({**fields, "secret_file": str(secret_file)})
     else:
         told = {"secret": client.secret} if secret_file is None else {"secret_file": secret_file}
-        print_fields({**fields, "scopes": " ".join(client.scope_names), **told})
+        print_fields({**fields, "scopes": _words(client.scope_names), **told})
 
 
 @contextmanager
@@ -157,20 +156,38 @@ def _kept(path: Path | None) -> Iterator[Callable[[str], None]]:
 
 @clients.command("set-scopes")
 @click.argument("client_id")
-@click.argument("scopes", metavar="SCOPE...", nargs=-1, required=True, callback=_known)
+@click.argument("scopes", metavar="SCOPE...", nargs=-1, required=True, callback=_warned)
 @json_option
 def set_scopes_command(client_id: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Give an OAuth client these scopes in place of its own. CLIENT_ID is the id that receiver clients list shows.
 
-    Tokens that were given out before keep their scopes.
+    Scopes that the client has and that receiver scopes does not list are kept: remove them in the dashboard. Tokens
+    that were issued before keep their scopes.
 
     Example: receiver clients set-scopes 42 webhooks-read webhook-events-read
     """
     with _api_of("clients set-scopes") as api:
-        before = set(get_client(api, client_id).scope_names)
-        set_scopes(api, client_id, scopes)
-    changes: dict[str, Any] = {"added": sorted(set(scopes) - before), "removed": sorted(before - set(scopes))}
+        reported = get_client(api, client_id).scope_names
+        if reported is None:
+            click.echo(
+                "warning: OpenCard does not report which scopes the client has, so what it loses is not known", err=True
+            )
+        before = set(reported or ())
+        kept = {name for name in before - set(scopes) if name not in SCOPES}
+        after = {*scopes, *kept}
+        set_scopes(api, client_id, after)
+    changes: dict[str, Any] = {
+        "added": None if reported is None else sorted(after - before),
+        "removed": None if reported is None else sorted(before - after),
+        "kept": sorted(kept),
+    }
     if as_json:
-        print_json({"id": client_id, "scopes": sorted(set(scopes)), **changes})
+        print_json({"id": client_id, "scopes": sorted(after), **changes})
     else:
-        print_fields({name: " ".join(names) or "none" for name, names in changes.items()})
+        shown = {name: names for name, names in changes.items() if names or name != "kept"}
+        print_fields({name: _words(names) or "none" for name, names in shown.items()})
+
+
+def _words(names: Sequence[str] | None) -> str:
+    """Return scopes as people read them."""
+    return "not reported" if names is None else " ".join(names)

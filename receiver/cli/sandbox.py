@@ -99,7 +99,11 @@ SHARE = click.FloatRange(0, 1)
 @click.option("--account-id", type=click.IntRange(min=1), default=1, show_default=True, help="The partner account.")
 @click.option("--client-id", default="sandbox", show_default=True, help="The OAuth client.")
 @click.option("--client-secret", help="Its secret; generated unless given.")
-@click.option("--scopes", help="What the client may ask for: a list, or recommended.  [default: every scope]")
+@click.option(
+    "--scopes",
+    help="What the client may ask for: a list; recommended, by OpenCard; or first-run, as the documents say.  "
+    "[default: every scope]",
+)
 @click.option(
     "--purchases",
     type=click.IntRange(min=0),
@@ -249,7 +253,8 @@ def _serve(provider: Provider, client: Client, stream: Stream, *, port: int, as_
 def _scopes(given: str | None) -> tuple[str, ...]:
     if given is None:
         return SCOPES
-    scopes = RECOMMENDED if given == "recommended" else tuple(given.replace(",", " ").split())
+    named = {"recommended": RECOMMENDED, "first-run": routes.DOCUMENTED}
+    scopes = named.get(given) or tuple(given.replace(",", " ").split())
     if unknown := set(scopes) - set(SCOPES):
         raise click.UsageError(f"--scopes: OpenCard has no {', '.join(sorted(unknown))}")
     return scopes

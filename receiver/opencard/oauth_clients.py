@@ -30,10 +30,11 @@ class OAuthClient(Answer, frozen=True):
         return f"OAuthClient(id={self.id!r}, name={self.name!r}, scopes={self.scopes!r})"
 
     @property
-    def scope_names(self) -> list[str]:
-        """The scopes, sorted, whether they came as a list or as one text."""
-        names = self.scopes.split() if isinstance(self.scopes, str) else (self.scopes or [])
-        return sorted(names)
+    def scope_names(self) -> list[str] | None:
+        """The scopes, sorted, whether they arrived as a list or as one text; ``None`` where they are not reported."""
+        if self.scopes is None:
+            return None
+        return sorted(self.scopes.split() if isinstance(self.scopes, str) else self.scopes)
 
     def as_fields(self) -> Mapping[str, Any]:
         """Return the public fields."""

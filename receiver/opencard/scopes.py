@@ -27,6 +27,8 @@ SCOPES: Final[dict[str, str]] = {
     **_each("account-tpa-signatories", "read write delete", "signatories of TPAs"),
     **_each("account-tpa-identities", "read", "identities on a TPA"),
     **_each("account-card-issuers", "read write delete", "card programs of the account"),
+    **_each("payment-products", "read", "payment products, in newer pages in place of card programs"),
+    **_each("account-payment-products", "read write", "payment products of the account, likewise"),
     **_each("organizations", "read write delete", "organizations: the EMS's end clients"),
     **_each("card-holders", "read write delete", "card holders"),
     **_each("webhooks", "read write", "webhooks"),
@@ -53,6 +55,8 @@ RECOMMENDED: Final = frozenset(
     }
 )
 """What the provider recommends to start an EMS with. Custom headers and buyer-party groups need more."""
+FIRST_RUN: Final = RECOMMENDED | {routes.LIST_BILLINGS.scope, routes.DOWNLOAD_FILE.scope}
+"""What a client needs for a first run of this service, receipts included: the provider's set, and what that lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,17 @@ def scopes_for(command: str) -> frozenset[str]:
     return frozenset().union(*(need.scopes for need in NEEDS if need.command == command))
 
 
+def unknown_scopes(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each scope that is not in the catalogue, with the nearest ones that are.
+
+    The provider's catalogue grows, so such a scope is no error when a person types it or a client has it.
+    """
+    return [_unknown(name) for name in names if name not in SCOPES]
+
+
 def check_known(names: Iterable[str]) -> None:
-    """Raise ``OperationRefused`` when a scope is not in the catalogue, with the nearest ones that are."""
-    unknown = [_unknown(name) for name in names if name not in SCOPES]
+    """Raise ``OperationRefused`` when a scope that this service asks for by itself is not in the catalogue."""
+    unknown = unknown_scopes(names)
     if unknown:
         raise OperationRefused("; ".join(unknown))
 

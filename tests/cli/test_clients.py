@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from receiver.opencard.scopes import RECOMMENDED, scopes_for
+from receiver.opencard.scopes import FIRST_RUN, scopes_for
 from receiver.sandbox.provider import ApiFault, Client, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
 from tests.ops.logs import logging_as_it_was
@@ -117,7 +117,7 @@ def test_the_scopes_that_bootstrap_may_need_and_the_recommended_ones_can_be_aske
         "create", "--name", "new", "--recommended", "--for", "bootstrap", "--secret-file", str(tmp_path / "secret")
     )
     client = account.clients()["new"]
-    assert set(client.scopes) == RECOMMENDED | scopes_for("bootstrap")
+    assert set(client.scopes) == FIRST_RUN | scopes_for("bootstrap")
     assert result.exit_code == 0
     assert client.secret not in result.output
     assert str(tmp_path / "secret") in result.stdout
@@ -126,14 +126,12 @@ def test_the_scopes_that_bootstrap_may_need_and_the_recommended_ones_can_be_aske
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["create", "--name", "new", "--scope", "webhook-read", "--secret-file", "f"], "webhooks-read"),
         (["create", "--name", "new", "--for", "bootstrp", "--secret-file", "f"], "bootstrap"),
         (["create", "--name", "new", "--secret-file", "f"], "--recommended"),
         (["create", "--scope", "webhooks-read", "--secret-file", "f"], "--name"),
         (["create", "--name", "new", "--scope", "webhooks-read"], "--secret-file is missing"),
         (["create", "--name", "new", "--scope", "webhooks-read", "--json"], "--secret-file is missing"),
         (["create", "--name", "new", "--recommended", "--secret-file", "/no/folder/f"], "cannot be made: No such file"),
-        (["set-scopes", "ems", "webhooks-reed"], "webhooks-read"),
         (["set-scopes", "ems"], "SCOPE"),
     ],
 )
@@ -220,6 +218,7 @@ def test_setting_scopes_replaces_them_and_tells_what_changed(account: Account) -
         "scopes": ["webhook-events-read", "webhooks-read"],
         "added": ["webhook-events-read"],
         "removed": ["organizations-read"],
+        "kept": [],
     }
     assert set(account.clients()["reader"].scopes) == {"webhooks-read", "webhook-events-read"}
     assert account.provider.requests.scopes_asked() == {"oauth-clients-read", "oauth-clients-write"}
@@ -249,3 +248,45 @@ def test_retries_are_logged_on_standard_error_only(account: Account) -> None:
     assert json.loads(result.stdout)[0]["id"] == "ems"
     assert "retry_scheduled" in result.stderr
     assert account.client.secret not in result.stderr
+
+
+def test_a_scope_unknown_here_is_passed_on_with_a_warning(account: Account, tmp_path: Path) -> None:
+    account.provider.behaviour.accepts_unknown_scopes = True
+    made = account.run("create", "--name", "new", "--scope", "webhook-reeds", "--secret-file", str(tmp_path / "s"))
+    assert made.exit_code == 0
+    assert "warning: there is no scope 'webhook-reeds': the nearest are webhooks-read" in made.stderr
+    assert account.clients()["new"].scopes == ("webhook-reeds",)
+
+
+def test_what_opencard_does_not_know_either_is_its_error(account: Account, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    result = account.run("create", "--name", "new", "--scope", "webhook-reeds", "--secret-file", str(file))
+    assert (result.exit_code, file.exists()) == (1, False)
+    assert "Unknown scopes: webhook-reeds" in result.stderr
+
+
+def test_set_scopes_keeps_what_the_catalogue_lacks(account: Account) -> None:
+    account.provider.clients.add("reader", name="reader", scopes=["webhooks-read", "tomorrows-read"])
+    changed = document(account.run("set-scopes", "reader", "files-read", "--json"))
+    assert changed == {
+        "id": "reader",
+        "scopes": ["files-read", "tomorrows-read"],
+        "added": ["files-read"],
+        "removed": ["webhooks-read"],
+        "kept": ["tomorrows-read"],
+    }
+    assert set(account.clients()["reader"].scopes) == {"files-read", "tomorrows-read"}
+    shown = account.run("set-scopes", "reader", "webhooks-read").stdout
+    assert "kept     tomorrows-read" in shown
+
+
+def test_scopes_that_are_not_reported_are_not_none(account: Account) -> None:
+    account.provider.clients.add("reader", name="reader", scopes=["webhooks-read"])
+    account.provider.behaviour.tells_client_scopes = False
+    assert {client["scopes"] for client in document(account.run("list", "--json"))} == {None}
+    assert "not reported" in account.run("list").stdout
+    changed = account.run("set-scopes", "reader", "files-read")
+    assert changed.exit_code == 0
+    assert "OpenCard does not report which scopes the client has" in changed.stderr
+    assert [line.split(maxsplit=1)[1] for line in changed.stdout.splitlines()] == ["not reported", "not reported"]
+    assert account.clients()["reader"].scopes == ("files-read",)

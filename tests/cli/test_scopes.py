@@ -10,9 +10,10 @@ from receiver.cli import main
 from receiver.errors import OperationRefused
 from receiver.opencard import routes
 from receiver.opencard.routes import Route
-from receiver.opencard.scopes import NEEDS, RECOMMENDED, SCOPES, check_known, commands, scopes_for
+from receiver.opencard.scopes import FIRST_RUN, NEEDS, RECOMMENDED, SCOPES, check_known, commands, scopes_for
 from receiver.sandbox.provider import RECOMMENDED as RECOMMENDED_BY_THE_PROVIDER
 from receiver.sandbox.provider import SCOPES as SCOPES_OF_THE_PROVIDER
+from receiver.sandbox.provider.scopes import DOCUMENTED
 
 
 def test_the_catalogue_is_listed_without_any_environment() -> None:
@@ -20,7 +21,7 @@ def test_the_catalogue_is_listed_without_any_environment() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert set(lines) == {"scope", *SCOPES}
-    assert re.search(r"webhooks-read +webhooks +yes +bootstrap", lines["webhooks-read"])
+    assert re.search(r"webhooks-read +webhooks +yes +yes +bootstrap", lines["webhooks-read"])
     assert re.search(
         r"webhook-headers-write +custom headers of a webhook +no +bootstrap \(", lines["webhook-headers-write"]
     )
@@ -40,6 +41,14 @@ def test_as_json_it_is_one_document() -> None:
 def test_the_catalogue_is_the_providers() -> None:
     assert set(SCOPES) == set(SCOPES_OF_THE_PROVIDER)
     assert set(RECOMMENDED) == set(RECOMMENDED_BY_THE_PROVIDER)
+
+
+def test_a_first_run_needs_the_provider_s_set_and_more() -> None:
+    assert set(DOCUMENTED) == FIRST_RUN
+    production = ("doctor", "bootstrap --check", "reconcile", "webhooks test", "webhooks rotate-secret", "files fetch")
+    always = {scope for need in NEEDS if need.command in {*production, "bootstrap"} for scope in need.scopes}
+    optional = {scope for scope in always if scope.startswith(("webhook-headers", "webhook-groups"))}
+    assert always - optional <= FIRST_RUN
 
 
 def test_every_scope_of_a_route_is_in_the_catalogue() -> None:

@@ -53,6 +53,8 @@ class Behaviour:
     routes_off: frozenset[str] = frozenset()
     """Routes that this API does not have, as ``scopes`` names them, or with a method before: ``GET /accounts/…``."""
     route_off_status: int = 404
+    accepts_unknown_scopes: bool = False
+    """A client may be given scopes that no page lists."""
     tells_client_scopes: bool = True
     """OAuth clients are shown with their scopes; else with id and name alone."""
     expires_in: int = YEAR_SECONDS

@@ -187,6 +187,7 @@ def _scopes(call: Call, known: Iterable[str] = ()) -> list[str]:
     wanted = call.body().get("scopes")
     if not isinstance(wanted, list) or not all(isinstance(scope, str) for scope in wanted):
         raise malformed("The scopes must be a list of strings.")
-    if unknown := set(wanted) - set(SCOPES) - set(known):
+    unknown = set(wanted) - set(SCOPES) - set(known)
+    if unknown and not call.provider.behaviour.accepts_unknown_scopes:
         raise against_the_rules(f"Unknown scopes: {', '.join(sorted(unknown))}.")
     return wanted

@@ -63,6 +63,9 @@ RECOMMENDED: Final = (
 )
 """What the provider recommends to begin with: without custom headers and groups."""
 
+DOCUMENTED: Final = (*RECOMMENDED, "billings-read", "files-read")
+"""What the receiver's own documents say that a client needs for a first run."""
+
 CLIENTS: Final = "/accounts/<int:account>/oauthclients"
 CLIENT: Final = f"{CLIENTS}/<client>"
 ORGANIZATIONS: Final = "/accounts/<int:account>/organizations"
