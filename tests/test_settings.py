@@ -42,6 +42,7 @@ VARIABLES = {
     "SIGNATURE_POLICY",
     "RECONCILE_INTERVAL",
     "RECONCILE_GRACE",
+    "BOOTSTRAP_INTERVAL",
     "FILES_URL",
     "FILES_MAX_BYTES",
     "RETAIN_PROCESSED_DAYS",
@@ -114,6 +115,7 @@ def test_what_is_not_set_has_its_default() -> None:
     assert settings.signature_policy is SignaturePolicy.WHEN_PRESENT
     assert settings.reconcile_interval == 300
     assert settings.reconcile_grace == 900
+    assert settings.bootstrap_interval == 300
     assert settings.opencard_api_url == "https://sandbox-api.opencard.io"
     assert (settings.port, settings.web_concurrency) == (8000, 2)
     assert (settings.log_level, settings.log_format) == ("INFO", LogFormat.JSON)

@@ -1,4 +1,4 @@
-"""``receiver files``: the stored files of receipts."""
+"""``receiver files``: the stored files of receipts and signed TPAs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ organizations_option = click.option(
 
 @click.group()
 def files() -> None:
-    """Find, fetch and copy the files of receipts."""
+    """Find, fetch and copy the files of receipts and signed TPAs."""
 
 
 @files.command("path")
-@click.argument("wanted", metavar="TRANSACTION|SHA")
+@click.argument("wanted", metavar="TRANSACTION|TPA|SHA")
 @json_option
 def path(wanted: str, as_json: bool) -> None:
-    """Print where the files of a purchase's receipts are, or those with a SHA-256.
+    """Print where the files of a purchase's receipts are, or a signed TPA's, or those with a SHA-256.
 
     A line each: a path, or a URL where FILES_URL is no folder. Exit code 1 when there is none; it says why.
 
@@ -60,9 +60,11 @@ def path(wanted: str, as_json: bool) -> None:
     if any(row["path"] for row in rows):
         return
     for each in found:
-        click.echo(f"receiver: the receipt is not downloaded: {each.download_error or 'its turn comes'}", err=True)
+        click.echo(f"receiver: the file is not downloaded: {each.download_error or 'its turn comes'}", err=True)
     if not found:
-        click.echo(f"receiver: no receipt of a transaction {wanted!r} is known, and none with that SHA-256", err=True)
+        click.echo(
+            f"receiver: no transaction or TPA {wanted!r} is known that has a file, nor a file with that hash", err=True
+        )
     sys.exit(1)
 
 
@@ -72,7 +74,7 @@ def path(wanted: str, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
 @json_option
 def list_files(status: str | None, organizations: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List receipts whose files are not here: waiting to be downloaded, expired, or refused.
+    """List receipts and TPAs whose files are not here: waiting to be downloaded, expired, or refused.
 
     Example: receiver files list --status expired
     """
@@ -85,13 +87,14 @@ def list_files(status: str | None, organizations: tuple[str, ...], limit: int, a
     headings = {
         "organization_reference_id": "organization",
         "transaction_id": "transaction",
+        "tpa_id": "TPA",
         "status": "status",
         "attempts": "attempts",
         "expires_at": "url expires",
         "next_attempt_at": "next attempt",
         "error": "error",
     }
-    print_rows(rows, headings, empty="every receipt's file is here")
+    print_rows(rows, headings, empty="every file is here")
 
 
 @files.command("fetch")
@@ -119,7 +122,7 @@ def fetch(again: bool, as_json: bool) -> None:
             tally = fetcher(engine, settings, store).run(seconds=math.inf, settled=progress.advance)
     finally:
         engine.dispose()
-    hindrance = None if tally.hindrance is None else str(tally.hindrance)
+    hindrance = "; ".join(dict.fromkeys(map(str, tally.hindrances.values()))) or None
     result = {"stored": tally.stored, "failed": tally.failed, "given_up": tally.given_up}
     if as_json:
         print_json({**result, "error": hindrance})
@@ -136,9 +139,10 @@ def fetch(again: bool, as_json: bool) -> None:
 @click.option("--since", type=MOMENT, metavar="TIME", help="Only what was downloaded since: 2026-02-13, or 24h ago.")
 @json_option
 def export_files(directory: Path, organizations: tuple[str, ...], since: datetime | None, as_json: bool) -> None:
-    """Copy the files of receipts into DIRECTORY, under names that people can read.
+    """Copy the files of receipts and signed TPAs into DIRECTORY, under names that people can read.
 
-    ORGANIZATION/date_merchant_transaction_mark.pdf; the mark tells the receipts of one purchase apart. What is there
+    ORGANIZATION/date_merchant_transaction_mark.pdf; the mark distinguishes the receipts of one purchase. A TPA has TPA
+    in place of the merchant, and its id in place of the transaction's. What is there
     already is left alone, so that it may be run again. Exit code 1 when a file is missing where it should be.
 
     Example: receiver files export --organization acme --since 30d receipts
@@ -160,5 +164,5 @@ def export_files(directory: Path, organizations: tuple[str, ...], since: datetim
     else:
         click.echo(f"{counted(len(copied) - len(missing), 'file')} in {directory}")
         for each in missing:
-            click.echo(f"receiver: transaction {each.transaction_id}: {each.error}", err=True)
+            click.echo(f"receiver: {each.transaction_id}: {each.error}", err=True)
     sys.exit(1 if missing else 0)

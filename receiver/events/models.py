@@ -107,7 +107,7 @@ class AwaitedTest(Base):
 
 
 class ReceiptDownload(Base):
-    """A receipt whose file is still to be downloaded, or cannot be; the row goes once the file is stored."""
+    """A file of a receipt or a TPA that is still to be downloaded, or cannot be; its row goes once it is stored."""
 
     __tablename__ = "receipt_downloads"
     __table_args__ = (
@@ -120,6 +120,14 @@ class ReceiptDownload(Base):
             unique=True,
         ),
         Index(
+            "uq_receipt_downloads_tpa",
+            "organization_reference_id",
+            "tpa_id",
+            unique=True,
+            postgresql_where=text("tpa_id IS NOT NULL"),
+        ),
+        CheckConstraint("num_nonnulls(transaction_id, tpa_id) = 1", name="one_subject"),
+        Index(
             "ix_receipt_downloads_waiting", "next_attempt_at", "id", postgresql_where=text("status = 'waiting'::text")
         ),
         {"schema": RECEIVER},
@@ -127,8 +135,9 @@ class ReceiptDownload(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     organization_reference_id: Mapped[str] = mapped_column(Text)
-    transaction_id: Mapped[str] = mapped_column(Text)
-    url: Mapped[str] = mapped_column(Text, comment="as in ems.receipts; its query may be a secret")
+    transaction_id: Mapped[str | None] = mapped_column(Text, comment="of a receipt; null for a TPA")
+    tpa_id: Mapped[str | None] = mapped_column(Text, comment="of a signed TPA; null for a receipt")
+    url: Mapped[str] = mapped_column(Text, comment="as in ems.receipts or ems.tpas; its query may be a secret")
     expires_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="until when the URL works; null when not told"
     )

@@ -1,4 +1,4 @@
-"""Copies of receipts in a folder, for people: ``ORGANIZATION/date_merchant_transaction_mark.pdf``."""
+"""Copies of receipts and signed TPAs in a folder, for people: ``ORGANIZATION/date_merchant_transaction_mark.pdf``."""
 
 from __future__ import annotations
 
@@ -24,21 +24,28 @@ if TYPE_CHECKING:
     from receiver.progress import Progress
 
 _STORED: Final = """
-FROM ems.receipts AS receipt
-LEFT JOIN ems.transactions AS purchase
-    ON purchase.organization_reference_id = receipt.organization_reference_id AND purchase.id = receipt.transaction_id
-WHERE receipt.file_key IS NOT NULL AND receipt.downloaded_at >= coalesce(:since, '-infinity'::timestamptz)
-    AND (:everybody OR receipt.organization_reference_id = ANY(:organizations))
+WITH stored AS (
+    SELECT receipt.organization_reference_id, receipt.transaction_id, receipt.file_key, receipt.file_size,
+        receipt.file_sha256, coalesce(purchase.purchase_date, receipt.purchase_date) AS day,
+        coalesce(purchase.purchase_merchant_common, receipt.purchase_merchant, purchase.purchase_merchant) AS merchant,
+        receipt.downloaded_at, receipt.url
+    FROM ems.receipts AS receipt
+    LEFT JOIN ems.transactions AS purchase
+        ON purchase.organization_reference_id = receipt.organization_reference_id
+            AND purchase.id = receipt.transaction_id
+    UNION ALL
+    SELECT organization_reference_id, id, file_key, file_size, file_sha256, (signed_at AT TIME ZONE 'UTC')::date, 'TPA',
+        downloaded_at, url
+    FROM ems.tpas
+)
+SELECT {columns} FROM stored
+WHERE file_key IS NOT NULL AND downloaded_at >= coalesce(:since, '-infinity'::timestamptz)
+    AND (:everybody OR organization_reference_id = ANY(:organizations))
 """
-_COUNT: Final = text(f"SELECT count(*) {_STORED}")
+_COUNT: Final = text(_STORED.format(columns="count(*)"))
 _EACH: Final = text(
-    f"""
-SELECT receipt.organization_reference_id, receipt.transaction_id, receipt.file_key, receipt.file_size,
-    receipt.file_sha256, coalesce(purchase.purchase_date, receipt.purchase_date) AS purchase_date,
-    coalesce(purchase.purchase_merchant_common, receipt.purchase_merchant, purchase.purchase_merchant) AS merchant
-{_STORED}
-ORDER BY receipt.organization_reference_id, receipt.downloaded_at, receipt.transaction_id, receipt.url
-"""
+    _STORED.format(columns="organization_reference_id, transaction_id, file_key, file_size, file_sha256, day, merchant")
+    + "ORDER BY organization_reference_id, downloaded_at, transaction_id, url"
 )
 
 
@@ -48,17 +55,19 @@ class Filed:
 
     organization_reference_id: str
     transaction_id: str
+    """Of a signed TPA its own id."""
     file_key: str
     file_size: int
     file_sha256: str
-    purchase_date: date | None
+    day: date | None
+    """Of the purchase; of a TPA, when it was learned as signed, in UTC."""
     merchant: str | None
 
     @property
     def place(self) -> tuple[str, str]:
         """Folder and name of its copy."""
         suffix = self.file_key.rpartition(".")[2]
-        name = receipt_name(self.purchase_date, self.merchant, self.transaction_id, self.file_sha256, suffix)
+        name = receipt_name(self.day, self.merchant, self.transaction_id, self.file_sha256, suffix)
         return unique(self.organization_reference_id), name
 
 

@@ -1,8 +1,9 @@
 """Which files are to be downloaded, and what became of them: the table ``receiver.receipt_downloads``.
 
-A receipt is claimed by one short statement, which also says when the attempt counts as dead; so no transaction stays
-open while a server is slow, and a worker that dies gives nothing back but time. ``ems.receipts`` is written before
-``receipt_downloads``, in the order in which the handler of the event locks them.
+They are of two kinds: receipts, and the documents of signed TPAs. A file is claimed by one short statement, which also
+says when the attempt counts as dead; so no transaction stays open while a server is slow, and a worker that dies gives
+nothing back but time. ``ems.receipts`` or ``ems.tpas`` is written before ``receipt_downloads``, in the order in which
+the handler of the event locks them.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
 from receiver.files.retry_schedule import next_attempt
 from receiver.opencard.files import OVERALL_SECONDS
+from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Engine
 
     from receiver.errors import DownloadError
+    from receiver.opencard.routes import Route
 
 LEASE: Final = timedelta(seconds=2 * OVERALL_SECONDS + 60)
 """After so long an attempt counts as dead: its worker is gone, and the next one tries again."""
@@ -32,37 +38,65 @@ SET attempts = download.attempts + 1, last_attempt_at = now(), next_attempt_at =
 FROM (
     SELECT id FROM receiver.receipt_downloads
     WHERE status = 'waiting' AND next_attempt_at <= now()
+        AND CASE WHEN tpa_id IS NULL THEN 'receipt' ELSE 'tpa' END = ANY(:kinds)
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE download.id = due.id
-RETURNING download.id, download.organization_reference_id, download.transaction_id, download.url, download.expires_at,
-    download.attempts, download.last_attempt_at, (
+RETURNING download.id, download.organization_reference_id, download.transaction_id, download.tpa_id, download.url,
+    download.expires_at, download.attempts, download.last_attempt_at,
+    CASE WHEN download.tpa_id IS NOT NULL THEN 'application/pdf' ELSE (
         SELECT receipt.content_type FROM ems.receipts AS receipt
         WHERE receipt.organization_reference_id = download.organization_reference_id
             AND receipt.transaction_id = download.transaction_id AND receipt.url = download.url
-    ) AS content_type
+    ) END AS content_type
 """
 )
-_THIS_RECEIPT: Final = (
-    "organization_reference_id = :organization_reference_id AND transaction_id = :transaction_id AND url = :url"
-)
-_STORED: Final = text(
-    f"""
-UPDATE ems.receipts
+
+
+class FileKind(StrEnum):
+    """What a file is of."""
+
+    RECEIPT = "receipt"
+    TPA = "tpa"
+
+    @property
+    def route(self) -> Route:
+        """How it is asked for: with which scope."""
+        return {FileKind.RECEIPT: DOWNLOAD_FILE, FileKind.TPA: DOWNLOAD_TPA}[self]
+
+
+_THIS: Final = {
+    FileKind.RECEIPT: "ems.receipts",
+    FileKind.TPA: "ems.tpas",
+}
+_WHERE: Final = {
+    FileKind.RECEIPT: "organization_reference_id = :organization_reference_id AND transaction_id = :transaction_id "
+    "AND url = :url",
+    FileKind.TPA: "organization_reference_id = :organization_reference_id AND id = :tpa_id AND url = :url",
+}
+_STORED: Final = {
+    kind: text(
+        f"""
+UPDATE {_THIS[kind]}
 SET file_key = :file_key, file_size = :file_size, file_sha256 = :file_sha256, downloaded_at = clock_timestamp(),
     download_error = NULL, updated_at = clock_timestamp()
-WHERE {_THIS_RECEIPT}
+WHERE {_WHERE[kind]}
 """  # noqa: S608 - of constants
-)
-_DONE: Final = text("DELETE FROM receiver.receipt_downloads WHERE id = :id")
+    )
+    for kind in FileKind
+}
+_DONE: Final = text("DELETE FROM receiver.receipt_downloads WHERE id = :id AND url = :url")
 _MY_ATTEMPT: Final = "status = 'waiting' AND id = :id AND last_attempt_at = :last_attempt_at"
-_FAILED_FOR_THE_EMS: Final = text(
-    f"""
-UPDATE ems.receipts SET download_error = :error, updated_at = clock_timestamp()
-WHERE {_THIS_RECEIPT} AND file_key IS NULL AND download_error IS DISTINCT FROM :error
+_FAILED_FOR_THE_EMS: Final = {
+    kind: text(
+        f"""
+UPDATE {_THIS[kind]} SET download_error = :error, updated_at = clock_timestamp()
+WHERE {_WHERE[kind]} AND file_key IS NULL AND download_error IS DISTINCT FROM :error
     AND EXISTS (SELECT FROM receiver.receipt_downloads WHERE {_MY_ATTEMPT})
 """  # noqa: S608 - of constants
-)
+    )
+    for kind in FileKind
+}
 _FAILED: Final = text(
     f"""
 UPDATE receiver.receipt_downloads
@@ -93,11 +127,14 @@ _NOW: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A receipt whose file this worker is to download. Its fields are the columns of the claim."""
+    """A file that this worker is to download. Its fields are the columns of the claim."""
 
     id: int
     organization_reference_id: str
-    transaction_id: str
+    transaction_id: str | None
+    """Of a receipt."""
+    tpa_id: str | None
+    """Of a signed TPA."""
     url: str = field(repr=False)
     expires_at: datetime | None
     attempts: int
@@ -108,11 +145,17 @@ class Wanted:
     """As the event says."""
 
     @property
+    def kind(self) -> FileKind:
+        """What it is of."""
+        return FileKind.RECEIPT if self.tpa_id is None else FileKind.TPA
+
+    @property
     def key(self) -> dict[str, object]:
-        """The receipt's key in ``ems.receipts``."""
+        """What finds its row in ``ems``."""
         return {
             "organization_reference_id": self.organization_reference_id,
             "transaction_id": self.transaction_id,
+            "tpa_id": self.tpa_id,
             "url": self.url,
         }
 
@@ -126,10 +169,10 @@ class Stored:
     file_sha256: str
 
 
-def claim(engine: Engine) -> Wanted | None:
-    """Return the receipt that has been due the longest, for this worker alone until its lease ends."""
+def claim(engine: Engine, kinds: Collection[FileKind]) -> Wanted | None:
+    """Return the file of these *kinds* that has been due the longest, for this worker alone until its lease ends."""
     with engine.begin() as connection:
-        row = connection.execute(_CLAIM, {"lease": LEASE}).one_or_none()
+        row = connection.execute(_CLAIM, {"lease": LEASE, "kinds": list(kinds)}).one_or_none()
     return None if row is None else Wanted(*row)
 
 
@@ -137,8 +180,8 @@ def settle_stored(engine: Engine, wanted: Wanted, stored: Stored) -> None:
     """Write that the file is there."""
     values = {"file_key": stored.file_key, "file_size": stored.file_size, "file_sha256": stored.file_sha256}
     with engine.begin() as connection:
-        connection.execute(_STORED, {**wanted.key, **values})
-        connection.execute(_DONE, {"id": wanted.id})
+        connection.execute(_STORED[wanted.kind], {**wanted.key, **values})
+        connection.execute(_DONE, {"id": wanted.id, "url": wanted.url})
 
 
 def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:
@@ -153,7 +196,7 @@ def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:
     status = "refused" if not error.retryable else "expired" if at is None else "waiting"
     told = {"id": wanted.id, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
     with engine.begin() as connection:
-        connection.execute(_FAILED_FOR_THE_EMS, {**wanted.key, **told})
+        connection.execute(_FAILED_FOR_THE_EMS[wanted.kind], {**wanted.key, **told})
         connection.execute(_FAILED, {**told, "status": status, "next_attempt_at": at if status == "waiting" else None})
     return status
 

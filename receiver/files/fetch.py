@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ import structlog
 from rq.timeouts import BaseTimeoutException
 
 from receiver.errors import DownloadError, DownloadsImpossible
-from receiver.files.downloads import Stored, claim, settle_failed, settle_stored
+from receiver.files.downloads import FileKind, Stored, claim, settle_failed, settle_stored
 from receiver.files.kinds import accept
 from receiver.files.store import file_key
 from receiver.opencard.files import Files
@@ -49,12 +49,12 @@ class Tally:
     """Attempts that are tried again."""
     given_up: int = 0
     """Expired or refused."""
-    hindrance: DownloadsImpossible | None = None
-    """Why the run ended before everything was tried."""
+    hindrances: dict[FileKind, DownloadsImpossible] = field(default_factory=dict)
+    """Why not all files of a kind were tried."""
 
 
 class Fetcher:
-    """Downloads receipts and stores their files."""
+    """Downloads files and stores them."""
 
     def __init__(self, engine: Engine, access: Access, tokens: TokenStore, store: FileStore, *, most: int) -> None:
         """*most*: how large a file may be, in bytes."""
@@ -80,8 +80,9 @@ class Fetcher:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * SIDE_BY_SIDE))
 
         async def lane(files: Files) -> None:
-            while time.monotonic() < deadline and not stop() and tally.hindrance is None:
-                wanted = await asyncio.to_thread(claim, self._engine)
+            while time.monotonic() < deadline and not stop():
+                kinds = [kind for kind in FileKind if kind not in tally.hindrances]
+                wanted = await asyncio.to_thread(claim, self._engine, kinds) if kinds else None
                 if wanted is None:
                     return
                 await self._download(files, wanted, tally)
@@ -97,22 +98,28 @@ class Fetcher:
         except BaseTimeoutException:
             raise  # RQ ends the job; the lease gives the receipt back
         except DownloadsImpossible as error:
-            tally.hindrance = error
+            tally.hindrances[wanted.kind] = error
             await self._failed(wanted, error, tally)
         except DownloadError as error:
             await self._failed(wanted, error, tally)
         except Exception as error:
-            log.exception("receipt not downloaded, for no reason that is known", download_id=wanted.id)
+            log.exception("file not downloaded, for no reason that is known", download_id=wanted.id)
             await self._failed(wanted, DownloadError(f"unexpected: {type(error).__name__}"), tally)
         else:
             await asyncio.to_thread(settle_stored, self._engine, wanted, stored)
             tally.stored += 1
-            log.info("receipt stored", download_id=wanted.id, bytes=stored.file_size)
+            log.info("file stored", download_id=wanted.id, kind=wanted.kind.value, bytes=stored.file_size)
 
     async def _store_file(self, files: Files, wanted: Wanted) -> Stored:
         with SpooledTemporaryFile(IN_MEMORY) as spooled:
             try:
-                fetched = await files.fetch(wanted.url, spooled, most=self._most, announced=wanted.content_type)
+                fetched = await files.fetch(
+                    wanted.url,
+                    spooled,
+                    most=self._most,
+                    announced=wanted.content_type,
+                    route=wanted.kind.route,
+                )
             except OSError as error:
                 raise DownloadsImpossible(f"no room in the temporary folder: {error.strerror}") from error
             suffix = accept(fetched.head, announced=(wanted.content_type, fetched.content_type))
@@ -122,10 +129,10 @@ class Fetcher:
 
     async def _failed(self, wanted: Wanted, error: DownloadError, tally: Tally) -> None:
         status = await asyncio.to_thread(settle_failed, self._engine, wanted, error)
-        told = {"download_id": wanted.id, "attempts": wanted.attempts, "error": str(error)}
+        told = {"download_id": wanted.id, "kind": wanted.kind.value, "attempts": wanted.attempts, "error": str(error)}
         if status == "waiting":
             tally.failed += 1
-            log.warning("receipt not downloaded; it is tried again", **told)
+            log.warning("file not downloaded; it is tried again", **told)
         else:
             tally.given_up += 1
-            log.error("receipt given up", status=status, **told)
+            log.error("file given up", status=status, **told)

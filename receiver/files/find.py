@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 _OF: Final = text(
     """
-SELECT organization_reference_id, transaction_id, file_key, file_size, file_sha256, downloaded_at, download_error
+SELECT organization_reference_id, transaction_id, NULL AS tpa_id, file_key, file_size, file_sha256, downloaded_at,
+    download_error, url
 FROM ems.receipts WHERE transaction_id = :wanted OR file_sha256 = lower(:wanted)
-ORDER BY organization_reference_id, transaction_id, file_key IS NULL, downloaded_at DESC, url
+UNION ALL
+SELECT organization_reference_id, NULL, id, file_key, file_size, file_sha256, downloaded_at, download_error, url
+FROM ems.tpas WHERE url IS NOT NULL AND (id = :wanted OR file_sha256 = lower(:wanted))
+ORDER BY organization_reference_id, transaction_id, tpa_id, file_key, downloaded_at DESC, url
 """
 )
 # the query of a URL may be a secret
 _NOT_HERE: Final = text(
     """
-SELECT organization_reference_id, transaction_id, split_part(url, '?', 1) AS url, status, attempts, expires_at,
+SELECT organization_reference_id, transaction_id, tpa_id, split_part(url, '?', 1) AS url, status, attempts, expires_at,
     CASE WHEN status = 'waiting' THEN next_attempt_at END AS next_attempt_at, error
 FROM receiver.receipt_downloads
 WHERE (CAST(:status AS text) IS NULL OR status = :status)
@@ -36,10 +40,12 @@ LIMIT :limit
 
 @dataclass(frozen=True, slots=True)
 class ReceiptFile:
-    """A receipt, and its file if that is here."""
+    """A receipt or a signed TPA, and its file if that is here."""
 
     organization_reference_id: str
-    transaction_id: str
+    transaction_id: str | None
+    tpa_id: str | None
+    """Of a signed TPA, in place of a transaction."""
     file_key: str | None
     file_size: int | None
     file_sha256: str | None
@@ -48,8 +54,8 @@ class ReceiptFile:
 
 
 def files_of(connection: Connection, wanted: str) -> list[ReceiptFile]:
-    """Return the receipts of a transaction, or those with a content; *wanted* is its id, or the SHA-256."""
-    return [ReceiptFile(*row) for row in connection.execute(_OF, {"wanted": wanted})]
+    """Return the files of a transaction or a TPA, or those with a content; *wanted* is its id, or the SHA-256."""
+    return [ReceiptFile(*row[:-1]) for row in connection.execute(_OF, {"wanted": wanted})]
 
 
 def not_here(

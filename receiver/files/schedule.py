@@ -42,14 +42,14 @@ def fetch_due() -> None:
     engine = engine_for(settings.database_url, application="files")
     try:
         if give_up_abandoned(engine):
-            log.error("receipts given up whose last attempts never ended")
+            log.error("files given up whose last attempts never ended")
         store = FileStore(settings.files_url)
         store.sweep()
         tally = fetcher(engine, settings, store).run(seconds=RUN_SECONDS, stop=stop_requested.is_set)
-        if tally.hindrance is not None:
-            log.error("receipts are not downloaded", error=str(tally.hindrance))
+        for kind, hindrance in tally.hindrances.items():
+            log.error("files are not downloaded", kind=kind.value, error=str(hindrance))
     except ReceiverError as error:
-        log.error("receipts are not downloaded at this tick", error=str(error))  # noqa: TRY400 - no traceback is needed
+        log.error("files are not downloaded at this tick", error=str(error))  # noqa: TRY400 - no traceback is needed
     except OperationalError:  # the next tick comes again
         log.warning("PostgreSQL is away; nothing is downloaded meanwhile")
     finally:

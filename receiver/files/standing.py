@@ -63,20 +63,20 @@ def what_needs_a_person(standing: ReceiptStanding, *, missing: str) -> list[str]
     """Return what somebody has to look at, a line each; *missing*: why nothing is downloaded at all, empty if it is."""
     said = []
     if missing and standing.waiting:
-        said.append(f"{_receipts(standing.waiting)} not downloaded, and lost when the URLs expire: {missing}")
+        said.append(f"{_files(standing.waiting)} not downloaded, and lost when the URLs expire: {missing}")
     elif standing.failing:
         until = standing.first_expires_at
         lost = "" if until is None else f", the first is lost at {until:%Y-%m-%d %H:%M:%S} UTC"
-        said.append(f"{_receipts(standing.failing)} not downloaded so far{lost}: {standing.last_error}")
+        said.append(f"{_files(standing.failing)} not downloaded so far{lost}: {standing.last_error}")
     if standing.newly_expired:
         said.append(
-            f"{_receipts(standing.newly_expired)} lost, the URLs expired before the files were here: "
+            f"{_files(standing.newly_expired)} lost, the URLs expired before the files were here: "
             "receiver files list --status expired"
         )
     if standing.newly_refused:
-        said.append(f"{_receipts(standing.newly_refused)} refused: receiver files list --status refused")
+        said.append(f"{_files(standing.newly_refused)} refused: receiver files list --status refused")
     return said
 
 
-def _receipts(number: int) -> str:
-    return "1 receipt" if number == 1 else f"{number} receipts"
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"

@@ -20,7 +20,7 @@ from receiver.counters import count_opencard_request
 from receiver.errors import DownloadError, DownloadRefused, DownloadsImpossible, OpenCardError
 from receiver.opencard.auth import TokenAuth
 from receiver.opencard.failures import HTML, html_refusal, is_html_refusal, media_type, retry_after
-from receiver.opencard.routes import DOWNLOAD_FILE
+from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA, Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,13 +58,21 @@ class Fetched:
     """As the answer says; empty when it does not."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """How a file is asked for."""
+
+    route: Route
+    accepted: str
+
+
 class Files:
-    """Downloads files, many at a time, with a token of just the scope for that."""
+    """Downloads files, many at a time, each with a token of just the scope of its route."""
 
     def __init__(self, access: Access, store: TokenStore) -> None:
         self._access = access
         self._own = _origin(httpx.URL(access.api_url))
-        self._auth = TokenAuth(access, [DOWNLOAD_FILE.scope], store)
+        self._auths = {route: TokenAuth(access, [route.scope], store) for route in (DOWNLOAD_FILE, DOWNLOAD_TPA)}
         self._http = httpx.AsyncClient(timeout=TIMEOUT, headers=HEADERS, follow_redirects=False)
 
     async def __aenter__(self) -> Self:
@@ -74,17 +82,27 @@ class Files:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
-        self._auth.close()
+        for auth in self._auths.values():
+            auth.close()
 
-    async def fetch(self, url: str, into: IO[bytes], *, most: int, announced: str | None = None) -> Fetched:
+    async def fetch(
+        self,
+        url: str,
+        into: IO[bytes],
+        *,
+        most: int,
+        announced: str | None = None,
+        route: Route = DOWNLOAD_FILE,
+    ) -> Fetched:
         """Write the file at *url* into *into*, *most* bytes of it. Raises ``DownloadError``.
 
-        *announced* is the type of content that the event announced: only an HTML file may arrive as one.
+        *announced* is the type of content that the event announced: only an HTML file may arrive as one. *route* says
+        with which scope.
         """
         accepted = ANY_FILE_OR_HTML if media_type(announced) in HTML else ANY_FILE
         try:
             async with asyncio.timeout(OVERALL_SECONDS):
-                return await self._fetch(self._own_address(url), accepted, into, most)
+                return await self._fetch(self._own_address(url), _Ask(route, accepted), into, most)
         except TimeoutError:
             _count(None)
             raise DownloadError(f"not here as a whole within {OVERALL_SECONDS:.0f} s") from None
@@ -94,25 +112,25 @@ class Files:
             _count(None)
             raise DownloadError(f"the connection failed ({type(error).__name__})") from None
 
-    async def _fetch(self, address: httpx.URL, accepted: str, into: IO[bytes], most: int) -> Fetched:
+    async def _fetch(self, address: httpx.URL, ask: _Ask, into: IO[bytes], most: int) -> Fetched:
         for _ in range(1 + MOST_REDIRECTS):
-            async with self._answer(address, accepted) as response:
+            async with self._answer(address, ask) as response:
                 if is_html_refusal(response):
                     raise DownloadError(f"{html_refusal(response)} or a file: it refuses the download")
                 if response.has_redirect_location:
                     address = self._redirected(response)
                     continue
-                self._insist_on_a_file(response)
+                self._insist_on_a_file(response, ask.route)
                 return await _read(response, into, most)
         raise DownloadError(f"redirected more than {MOST_REDIRECTS} times")
 
     @asynccontextmanager
-    async def _answer(self, address: httpx.URL, accepted: str) -> AsyncIterator[httpx.Response]:
-        request = self._http.build_request("GET", address, headers={"Accept": accepted})
-        response = await self._http.send(request, auth=self._auth, stream=True)
+    async def _answer(self, address: httpx.URL, ask: _Ask) -> AsyncIterator[httpx.Response]:
+        request = self._http.build_request("GET", address, headers={"Accept": ask.accepted})
+        response = await self._http.send(request, auth=self._auths[ask.route], stream=True)
         _count(response.status_code)
         if (response.status_code in REFUSED_WITH_TOKEN or is_html_refusal(response)) and address.query:
-            request = self._http.build_request("GET", address, headers={"Accept": accepted})
+            request = self._http.build_request("GET", address, headers={"Accept": ask.accepted})
             unsigned = await self._http.send(request, auth=None, stream=True)
             _count(unsigned.status_code)
             if unsigned.status_code == HTTPStatus.OK:
@@ -147,12 +165,12 @@ class Files:
             raise DownloadError(f"redirected to {_named(address)}, which is not followed: it is not OpenCard's host")
         return address
 
-    def _insist_on_a_file(self, response: httpx.Response) -> None:
+    def _insist_on_a_file(self, response: httpx.Response, route: Route) -> None:
         status = response.status_code
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise DownloadError(
                 f"OpenCard answers {status}: either its url has expired, or the client {self._access.client_id} lacks "
-                f"the scope {DOWNLOAD_FILE.scope} (receiver clients set-scopes, or the dashboard)"
+                f"the scope {route.scope} (receiver clients set-scopes, or the dashboard)"
             )
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise DownloadError(f"OpenCard answers {status}: it is gone, or its url has expired")

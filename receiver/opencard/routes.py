@@ -49,4 +49,6 @@ CREATE_CLIENT: Final = Route("POST", _ACCOUNT + "/oauthclients", "oauth-clients-
 UPDATE_CLIENT: Final = Route("PUT", _CLIENT, "oauth-clients-write")
 
 DOWNLOAD_FILE: Final = Route("GET", "/{file}", "files-read")
-"""Files have no route of their own: each stands at the URL that its event told; see ``files``."""
+"""Files have no route of their own: each is at the URL in its event; see ``files``."""
+DOWNLOAD_TPA: Final = Route("GET", "/{file}", "account-tpas-read")
+"""The same for the document of a signed TPA. That this scope opens it is a guess."""

@@ -42,7 +42,10 @@ REQUIRED_SCOPES: Final = (
     routes.LIST_DELIVERY_LOG.scope,
 )
 HEADER_SCOPES: Final = (routes.LIST_HEADERS.scope, routes.CREATE_HEADER.scope, routes.DELETE_HEADER.scope)
-FILE_SCOPES: Final = (routes.DOWNLOAD_FILE.scope,)
+FILE_SCOPES: Final = {
+    routes.DOWNLOAD_FILE.scope: "not given: receipts are not downloaded, and lost when their URLs expire",
+    routes.DOWNLOAD_TPA.scope: "not given: the documents of signed TPAs are not downloaded",
+}
 BILLING_SCOPES: Final = (routes.LIST_BILLINGS.scope,)
 GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
 ASKING: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -152,7 +155,7 @@ class OpenCardChecks:
         elif needed or not isinstance(refusal, ScopeNotGranted):
             self.findings.broken(check, str(refusal))
         elif scope in FILE_SCOPES:
-            self.findings.note(check, "not given: receipts are not downloaded, and lost when their URLs expire")
+            self.findings.note(check, FILE_SCOPES[scope])
         elif scope in BILLING_SCOPES:
             self.findings.note(
                 check, "not given: which events each billing allows is learned from what OpenCard rejects, a day late"

@@ -62,19 +62,26 @@ def _insert(table: str, columns: tuple[str, ...], on_conflict: str) -> TextClaus
     )
 
 
-def newest_wins(model: type[Base], *, order: Sequence[str], keep_first: Sequence[str] = ()) -> str:
+def newest_wins(
+    model: type[Base], *, order: Sequence[str], keep_first: Sequence[str] = (), of_url: Sequence[str] = ()
+) -> str:
     """Return the clause that lets a newer row replace an older one, never the other way round.
 
     *order*: the columns that tell which of two rows is newer; an equal one replaces itself, so that a replay after a
     correction takes effect, but a row that would stay as it is is left alone. *keep_first*: points in time of which the
-    earliest is kept.
+    earliest is kept. *of_url*: columns that describe the file at ``url``: they stay while that is the same, else they
+    are null.
     """
     table = table_of(model)
     keys = [column.name for column in table.primary_key]
     newer = f"{_tuple('excluded', order)} >= {_tuple('stored', order)}"
     values = {}
     for name in (column.name for column in table.columns if column.name not in keys):
-        if name in keep_first:
+        if name in of_url:
+            values[name] = (
+                f"CASE WHEN {newer} AND excluded.url IS DISTINCT FROM stored.url THEN NULL ELSE stored.{name} END"
+            )
+        elif name in keep_first:
             values[name] = f"LEAST(stored.{name}, excluded.{name})"
         elif keep_first:
             values[name] = f"CASE WHEN {newer} THEN excluded.{name} ELSE stored.{name} END"

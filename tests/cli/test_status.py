@@ -67,6 +67,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "quarantined": 0,
         "failures": [],
         "inactive_webhooks": [],
+        "organizations_without_webhook": [],
         "replays": [],
         "retention": None,
         "needs_a_person": [],

@@ -17,6 +17,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from receiver.errors import DownloadsImpossible
+from receiver.files.downloads import FileKind
 from receiver.files.fetch import SIDE_BY_SIDE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
@@ -81,7 +82,7 @@ def test_a_missing_scope_is_named_and_ends_the_run(receipts: Receipts) -> None:
     receipts.provider.clients.set_scopes(receipts.client.id, ["webhooks-read"])
     receipts.tell()
     tally = receipts.fetch()
-    assert isinstance(tally.hindrance, DownloadsImpossible)
+    assert isinstance(tally.hindrances[FileKind.RECEIPT], DownloadsImpossible)
     assert "does not have the scope files-read, which files fetch needs" in receipts.failure()
     receipts.provider.clients.set_scopes(receipts.client.id, ["files-read"])
     receipts.be_due()

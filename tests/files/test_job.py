@@ -13,7 +13,7 @@ from rq import Queue
 
 from receiver.errors import DownloadError
 from receiver.events.process import process_deliveries
-from receiver.files.downloads import claim, give_up_abandoned, settle_failed
+from receiver.files.downloads import FileKind, claim, give_up_abandoned, settle_failed
 from receiver.files.schedule import fetch_due
 from receiver.queue import FILES_QUEUE
 from receiver.sandbox.provider import ApiFault
@@ -105,8 +105,8 @@ def test_the_job_says_what_keeps_it_from_downloading(here: Receipts, capfd: pyte
 
 def test_an_attempt_whose_worker_died_is_made_again_when_its_lease_is_over(receipts: Receipts) -> None:
     receipts.tell()
-    assert claim(receipts.acme.engine) is not None
-    assert claim(receipts.acme.engine) is None, "while the lease lasts"
+    assert claim(receipts.acme.engine, list(FileKind)) is not None
+    assert claim(receipts.acme.engine, list(FileKind)) is None, "while the lease lasts"
     receipts.be_due()
     assert receipts.fetch().stored == 1
 
@@ -114,7 +114,7 @@ def test_an_attempt_whose_worker_died_is_made_again_when_its_lease_is_over(recei
 def test_a_worker_that_took_too_long_does_not_take_back_what_another_has_stored(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
-    late = claim(receipts.acme.engine)
+    late = claim(receipts.acme.engine, list(FileKind))
     assert late is not None
     receipts.be_due()
     receipts.fetch()
@@ -128,7 +128,7 @@ def test_a_worker_that_took_too_long_does_not_take_back_what_another_has_stored(
 
 def test_what_kills_its_worker_until_its_url_has_expired_is_given_up(receipts: Receipts) -> None:
     receipts.tell(expires_in=-DAY)
-    assert claim(receipts.acme.engine) is not None
+    assert claim(receipts.acme.engine, list(FileKind)) is not None
     assert give_up_abandoned(receipts.acme.engine) == 0, "it may be under way"
     receipts.be_due()
     assert give_up_abandoned(receipts.acme.engine) == 1

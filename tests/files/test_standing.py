@@ -30,7 +30,7 @@ def test_what_waits_needs_nobody_unless_nothing_is_downloaded_at_all(receipts: R
     assert found.oldest_waiting is not None
     assert what_needs_a_person(found, missing="") == []
     (said,) = what_needs_a_person(found, missing="OPENCARD_CLIENT_ID is not set")
-    assert said == "1 receipt not downloaded, and lost when the URLs expire: OPENCARD_CLIENT_ID is not set"
+    assert said == "1 file not downloaded, and lost when the URLs expire: OPENCARD_CLIENT_ID is not set"
 
 
 def test_what_fails_again_and_again_is_told_with_its_reason_while_there_is_time(receipts: Receipts) -> None:
@@ -41,7 +41,7 @@ def test_what_fails_again_and_again_is_told_with_its_reason_while_there_is_time(
         receipts.be_due()
         receipts.fetch()
     (said,) = what_needs_a_person(standing(receipts), missing="")
-    assert said.startswith("1 receipt not downloaded so far, the first is lost at 20")
+    assert said.startswith("1 file not downloaded so far, the first is lost at 20")
     assert "lacks the scope files-read" in said
 
 
@@ -51,8 +51,8 @@ def test_what_was_lost_or_refused_is_told_for_eight_days(receipts: Receipts) -> 
     receipts.tell("3.pdf", url="https://elsewhere.example/3.pdf")
     receipts.fetch()
     lost, refused = what_needs_a_person(standing(receipts), missing="")
-    assert lost.startswith("2 receipts lost, the URLs expired before the files were here")
-    assert refused == "1 receipt refused: receiver files list --status refused"
+    assert lost.startswith("2 files lost, the URLs expired before the files were here")
+    assert refused == "1 file refused: receiver files list --status refused"
     receipts.acme.execute("UPDATE receiver.receipt_downloads SET settled_at = now() - interval '9 days'")
     found = standing(receipts)
     assert what_needs_a_person(found, missing="") == []

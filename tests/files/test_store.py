@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from receiver.errors import ConfigurationError, DownloadsImpossible
+from receiver.files.downloads import FileKind
 from receiver.files.store import INCOMING, FileStore, file_key
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_on_a_full_disk_nothing_half_is_left_and_the_receipt_is_tried_again(rece
     receipts.tell("1.pdf")
     receipts.tell("2.pdf")
     tally = receipts.fetch()
-    assert isinstance(tally.hindrance, DownloadsImpossible)
+    assert isinstance(tally.hindrances[FileKind.RECEIPT], DownloadsImpossible)
     assert receipts.stored() == []
     errors = {row["error"] for row in receipts.acme.rows("SELECT error FROM receiver.receipt_downloads")}
     assert errors - {None} == {"files cannot be stored at FILES_URL: No space left on device"}

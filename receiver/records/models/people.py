@@ -66,3 +66,8 @@ class Tpa(Base):
     occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
     delivery_id: Mapped[int] = c.reference(c.DELIVERY)
     updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    file_key: Mapped[str | None] = c.text("Name of the stored document; null until downloaded")
+    file_size: Mapped[int | None] = c.whole_number("Size of the stored document in bytes; null until downloaded")
+    file_sha256: Mapped[str | None] = c.text("SHA-256 of the stored document, hexadecimal; null until downloaded")
+    downloaded_at: Mapped[datetime | None] = c.moment("When the document was stored, in UTC; null until downloaded")
+    download_error: Mapped[str | None] = c.text("Why the last download failed; null when none failed")
