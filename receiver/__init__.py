@@ -16,6 +16,7 @@ Beside the road:
 
 ``receiver.opencard``              the provider's API: tokens with just the scopes needed, routes, errors
 ``receiver.bootstrap``             the webhooks that are wanted against those that are registered: match, plan, apply
+``receiver.locks``                 every advisory lock, with its key
 ``receiver.reconcile``             the provider's delivery log against the stored deliveries: recover, confirm, flag
 ``receiver.files``                 receipts downloaded before their URLs expire, and kept
 ``receiver.exports``               tables of ``ems`` as CSV, JSON lines or Parquet

@@ -42,6 +42,7 @@ TABLES = {
         (
             f"state card_holder_reference_id {TRANSACTION} cleared_card_issuer_reference"
             " authorized_at cleared_at invoiced_at deleted_at updated_at"
+            " payment_product_id payment_product_name card_funding"
         ),
     ),
     "ems.transaction_states": (
@@ -55,7 +56,7 @@ TABLES = {
         "organization_reference_id reference_id",
         "created_at identified_at signed_pdpc_at email_delivered_at email_failed_at deleted_at updated_at",
     ),
-    "ems.tpas": ("organization_reference_id id", "name organization_number url signed_at"),
+    "ems.tpas": ("organization_reference_id id", "name organization_number url signed_at file_key"),
     "ems.receipts": (
         "organization_reference_id transaction_id url",
         (

@@ -199,10 +199,10 @@ class OpenCardChecks:
 
     def check_each_has_a_webhook(self, webhooks: Sequence[InCare], configuration: Configuration) -> None:
         """Name the organizations of the account that lack a webhook; before the first bootstrap that is no fault."""
-        served = {webhook.organization_id for webhook in webhooks if webhook.enabled}
+        known = {webhook.organization_id for webhook in webhooks if not webhook.gone}
         for organization in self._organizations if webhooks else ():
             reference = organization.reference_id or ""
-            if organization.id not in served and configuration.wanted(reference) is not None:
+            if organization.id not in known and configuration.wanted(reference) is not None:
                 self.findings.broken(
                     f"organization {reference or organization.id}",
                     "no webhook: OpenCard sends nothing about it, and its card holders cannot give consent; run "

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
 from receiver.opencard.scopes import SCOPES
-from receiver.ops.doctor_opencard import FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
+from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
 from receiver.sandbox.provider import ApiFault
 from tests.deliveries.applications import unreachable_database, unreachable_redis
 from tests.ops.conftest import Patient
 
 FOREIGN_KEY = Fernet.generate_key().decode()
-OPTIONAL = [f"scope {scope}" for scope in (*FILE_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)]
+OPTIONAL = [f"scope {scope}" for scope in (*FILE_SCOPES, *BILLING_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)]
 SCOPE_CHECKS = [f"scope {scope}" for scope in REQUIRED_SCOPES] + OPTIONAL
 OF_THE_DATABASE = {"database", "migrations", "encryption keys", "public address", "webhooks"}
 OF_THE_CLIENT = {*SCOPE_CHECKS, "organizations", "webhooks"}
@@ -156,11 +157,13 @@ CASES = {
         "organizations", "OPENCARD_ACCOUNT_ID=2", setting("OPENCARD_ACCOUNT_ID", "2"), {"each webhook"}
     ),
     "nobody listens at PUBLIC_URL": Case(
-        "public address", "PUBLIC_URL=http://127.0.0.1:1: no answer", setting("PUBLIC_URL", "http://127.0.0.1:1")
+        "public address",
+        "PUBLIC_URL=http://127.0.0.1:1: the challenge GET http",
+        setting("PUBLIC_URL", "http://127.0.0.1:1"),
     ),
     "PUBLIC_URL leads elsewhere": Case(
         "public address",
-        "it answers 404: is PUBLIC_URL this service",
+        "it answers 302: it redirects, which a webhook must not",
         lambda patient: patient.environment.update({"PUBLIC_URL": patient.environment["OPENCARD_API_URL"]}),
     ),
     "a webhook is not active": Case("webhook 2", "not active, its challenge has not passed", webhook(active=False)),
@@ -218,3 +221,45 @@ def test_one_broken_thing_is_named_and_everything_else_is_still_checked(patient:
     others = {state for check, (state, _) in found.items() if check != named and check not in not_checked}
     assert others <= {"ok", "note"}
     assert code == case.exit_code
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("login-page", "OpenCard answers 200 with an HTML page instead of JSON"),
+        ("login-redirect", "a redirect to /login"),
+    ],
+)
+def test_a_login_page_in_place_of_the_api_is_named(patient: Patient, kind: Any, said: str) -> None:
+    patient.provider.faults.add(ApiFault(kind, path="/api/"))
+    code, found = patient.findings()
+    assert (code, found["OpenCard's API"][0]) == (1, "broken")
+    assert said in found["OpenCard's API"][1]
+
+
+def test_an_organization_without_a_webhook_is_named(patient: Patient) -> None:
+    patient.provider.state.add_organization("gamma")
+    code, found = patient.findings()
+    assert (code, found["organization gamma"][0]) == (1, "broken")
+    assert "run receiver bootstrap" in found["organization gamma"][1]
+    patient.configure('[[organizations]]\nreference_id = "gamma"\nskip = true')
+    code, found = patient.findings()
+    assert (code, "organization gamma" in found) == (0, False)
+
+
+def test_what_the_billing_does_not_allow_is_said_and_no_fault(patient: Patient) -> None:
+    (webhook,) = [each for each in patient.provider.state.webhooks() if each.id == patient.webhooks[1]]
+    why = '{"receipt_fetched": {"reason": "not in this client\'s billing"}}'
+    patient.execute(
+        "INSERT INTO receiver.organizations (organization_id, unavailable_events) VALUES (:id, CAST(:why AS jsonb))",
+        id=webhook.organization_id,
+        why=why,
+    )
+    code, found = patient.findings()
+    assert (code, found[patient.check_of(1)]) == (0, ("ok", "active; receipts: not in this client's billing"))
+
+
+def test_without_billings_read_a_note_says_what_that_means(patient: Patient) -> None:
+    patient.provider.clients.set_scopes("ems", set(SCOPES) - {"billings-read"})
+    code, found = patient.findings()
+    assert (code, found["scope billings-read"][0]) == (0, "note")

@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from receiver.opencard.scopes import SCOPES
-from receiver.ops.doctor_opencard import FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
+from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
 from tests.deliveries.applications import unreachable_database
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_each_scope_is_asked_for_singly_and_anew_and_nothing_is_written(patient:
     patient.findings()
     first = patient.provider.requests.all(path="/oauth/token")
     asked = [scope for each in first for scope in each.scopes_asked or ()]
-    assert sorted(asked) == sorted((*REQUIRED_SCOPES, *FILE_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES))
+    assert sorted(asked) == sorted((*REQUIRED_SCOPES, *FILE_SCOPES, *BILLING_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES))
     assert all(len(each.scopes_asked or ()) == 1 for each in first)
     patient.findings()
     assert len(patient.provider.requests.all(path="/oauth/token")) == 2 * len(first)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.factories import enrichment, snapshot
+from tests.factories import enrichment, sample, snapshot
 from tests.records.roles import new_role, read
 from tests.records.test_readers import db
 
@@ -25,15 +25,18 @@ EMPTY = {"feed_horizon"}
 
 @pytest.fixture
 def nordlys(organizations: Organizations) -> Acme:
-    """The organization of the recipes: a purchase with all there is, one told twice, and one that is open for long."""
+    """The organization of the recipes: a purchase with all there is, one twice, and one that has been open for long."""
     nordlys = organizations.adopt("nordlys-as")
     owner = {"organization": {"reference_id": "nordlys-as"}}
     for transaction in ("transaction-1", "transaction-2"):
-        nordlys.take("card.transaction.cleared", snapshot("cleared", transaction=transaction) | owner)
+        cleared = snapshot("cleared", transaction=transaction, receiptable=True)
+        nordlys.take("card.transaction.cleared", cleared | owner)
     nordlys.take("card.transaction.authorized", snapshot("authorized", transaction="open") | owner)
     for event in ("receipt.fetched", "transaction.true.vat"):
         nordlys.take(event, enrichment(event) | owner)
+    nordlys.take("tpa.signed", sample("tpa.signed") | owner)
     nordlys.process()
+    nordlys.execute("UPDATE ems.transactions SET cleared_at = now() - interval '5 days' WHERE id = 'transaction-2'")
     nordlys.execute("UPDATE ems.transactions SET authorized_at = now() - interval '11 days' WHERE id = 'open'")
     return nordlys
 
