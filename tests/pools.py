@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 from rq import Queue, Worker
 
-from receiver.queue import FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
+from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from tests.long_job import STARTED, wait_until_released
 from tests.test_queue import eventually
 
@@ -31,7 +31,7 @@ ACCESS = {
     "OPENCARD_CLIENT_SECRET": "secret",
 }
 SECONDS = 60
-QUEUES = (QUEUE, RECONCILE_QUEUE, FILES_QUEUE, RETENTION_QUEUE)
+QUEUES = (QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Pool:
 
     def is_up(self, *, reconcile: bool, files: bool = True) -> bool:
         number = [len(self.workers(queue)) for queue in QUEUES]
-        return number == [1, int(reconcile), int(files), 1]
+        return number == [1, int(reconcile), int(files), int(files), 1]
 
     def begin_a_long_job(self) -> None:
         """Have the reconcile queue's worker begin something that does not end."""

@@ -39,7 +39,8 @@ def seen_workers(redis_url: str) -> Workers:
             return Workers(reachable=False)
     now = datetime.now(UTC)
     alive = [worker for worker in workers if worker.last_heartbeat and now - _aware(worker.last_heartbeat) < LOST]
-    return Workers(reachable=True, by_queue=Counter(name for worker in alive for name in worker.queue_names()))
+    served = (name for worker in alive for name in worker.queue_names())
+    return Workers(reachable=True, by_queue=dict(Counter(served)))
 
 
 def _aware(time: datetime) -> datetime:

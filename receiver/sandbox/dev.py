@@ -76,7 +76,7 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
         manager.add_process(
             "opencard",
             f"exec receiver sandbox --port {opencard_port} {organizations} --client-id {client.id} "
-            f"--client-secret {shlex.quote(client.secret)} --repeat --compression {COMPRESSION} "
+            f"--client-secret {shlex.quote(client.secret)} --billing all --repeat --compression {COMPRESSION} "
             "--duplicates 0.1 --disorder 0.1 --lost-answers 0.05 --bursts 0.1",
             env=coloured,
             quiet=True,
