@@ -82,7 +82,10 @@ class World:
 
     def database(self) -> list[Any]:
         """Return everything that the database holds of webhooks and tokens, row versions included."""
-        tables = ("webhooks", "previous_endpoint_keys", "webhook_headers", "oauth_tokens", "awaited_tests")
+        tables = (
+            *("webhooks", "previous_endpoint_keys", "webhook_headers", "oauth_tokens", "awaited_tests"),
+            *("organizations", "applied_configuration"),
+        )
         with self.engine.connect() as connection:
             return [
                 tuple(row)

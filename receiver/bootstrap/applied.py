@@ -34,7 +34,11 @@ class AppliedConfigurations:
         self._encryption = encryption
 
     def save(self, configuration: Configuration) -> None:
-        """Keep what an operator has just applied."""
+        """Keep what an operator has just applied; what is kept already, and was applied well, is not written again."""
+        with self._engine.connect() as connection:
+            kept = connection.execute(select(AppliedConfiguration.configuration, AppliedConfiguration.error)).first()
+        if kept is not None and kept.error is None and self._decrypted(kept.configuration) == configuration:
+            return
         values = {"configuration": self._encryption.encrypt(configuration.as_json()), "applied_at": func.now()}
         times = {"started_at": func.now(), "ended_at": func.now(), "error": None}
         with self._engine.begin() as connection:

@@ -120,8 +120,8 @@ def rejections(
     now, basis = datetime.now(UTC), basis_of(organization, known.billings)
     return {
         flag: Unavailable(
-            f"OpenCard rejects them ({error.words or 'without saying why'}): they are asked for again after a day, or "
-            "with --retry-rejected",
+            f"not in this client's billing, for OpenCard rejects them ({error.words or 'without saying why'}): they "
+            "are asked for again after a day, or with --retry-rejected",
             now,
             basis,
         )

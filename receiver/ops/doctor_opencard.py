@@ -158,7 +158,9 @@ class OpenCardChecks:
             self.findings.note(check, FILE_SCOPES[scope])
         elif scope in BILLING_SCOPES:
             self.findings.note(
-                check, "not given: which events each billing allows is learned from what OpenCard rejects, a day late"
+                check,
+                "not given: which events a billing allows is learned from what OpenCard rejects, and a new product is "
+                "noticed up to a day later",
             )
         elif unknown is not None:
             self.findings.not_checked(check, f"not given, and whether it is wanted is not known: {unknown}")

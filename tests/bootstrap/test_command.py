@@ -195,9 +195,15 @@ def test_failures_stand_on_standard_error_with_their_organization(world: World, 
     assert "1 failed" in again.stdout
 
 
+@pytest.mark.parametrize("tells_secrets", [False, True], ids=["secrets are hidden", "secrets are echoed"])
 def test_secrets_are_in_no_output_log_line_or_plain_column(
-    world: World, run: Callable[..., Result], caplog: pytest.LogCaptureFixture
+    world: World, run: Callable[..., Result], caplog: pytest.LogCaptureFixture, *, tells_secrets: bool
 ) -> None:
+    world.provider.behaviour.tells_secrets = tells_secrets
+    world.provider.behaviour.rejection = "echo"
+    world.provider.behaviour.routes_off = frozenset({"/accounts/<int:account>/billings"})
+    organization = world.provider.state.organizations()[0]
+    world.provider.state.change_billing(organization.billing_id or 0, ["product_transaction"])
     configuration = HEADERS + '[[organizations]]\nreference_id = "acme"\nbasic_password = "the-password"\n'
     outputs = [run("--dry-run", "--json", configuration=configuration, LOG_LEVEL="DEBUG").output]
     outputs.append(run("--json", LOG_LEVEL="DEBUG").output)
