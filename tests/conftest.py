@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from receiver.encryption import Encryption
 from receiver.events.process import drain
 from receiver.migrate import target_metadata, upgrade
 from receiver.queue import connect
-from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
+from receiver.sandbox.embedded import LOOPBACK, EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
 from tests.factories import body
@@ -277,6 +278,14 @@ def world(
     with world_of(engine, settings, public_url) as world:
         world.add_organizations("acme")
         yield world
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address that refuses every connection: its port is taken, so that no server of another test gets it."""
+    with closing(socket.socket()) as taken:
+        taken.bind((LOOPBACK, 0))
+        yield f"http://{LOOPBACK}:{taken.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ class SendTest:
         url = endpoint_url(self.public_url, webhook.endpoint_key)
         wrong = challenge_endpoint(url, webhook.secret)
         end = (
-            f"Our own end fails: challenged through PUBLIC_URL, {wrong}"
+            f"Our own end fails through PUBLIC_URL: {wrong}"
             if wrong is not None
             else f"Our own end answers its challenge through PUBLIC_URL ({self.public_url}), so look at OpenCard's: is "
             "the webhook active and enabled there (receiver bootstrap --check), and can OpenCard reach that address?"

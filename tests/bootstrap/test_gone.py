@@ -35,7 +35,7 @@ def reconciled(world: World) -> list[str]:
     )
     outcomes = reconciler.run()
     assert [outcome.error for outcome in outcomes if outcome.error] == []
-    return [outcome.organization_reference_id for outcome in outcomes]
+    return sorted(outcome.organization_reference_id for outcome in outcomes)
 
 
 def test_an_organization_that_is_gone_is_reported_once(world: World) -> None:

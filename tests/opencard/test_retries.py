@@ -18,7 +18,6 @@ from receiver.opencard.client import ATTEMPTS, LONGEST_PAUSE, LONGEST_WISH
 from receiver.opencard.failures import retry_after
 from receiver.opencard.oauth_clients import create_client
 from receiver.opencard.webhooks import Webhooks
-from receiver.sandbox.embedded import free_port
 from receiver.sandbox.provider import ApiFault
 from tests.opencard.conftest import SECRET, World
 
@@ -88,8 +87,7 @@ def test_without_the_token_endpoint_a_post_is_never_sent_and_tried_again(pauses:
     assert [webhook.id for webhook in world.provider.state.webhooks()] == [created.id]
 
 
-def test_an_address_where_nobody_listens_is_named(world: World, pauses: list[float]) -> None:
-    nowhere = f"http://127.0.0.1:{free_port()}"
+def test_an_address_where_nobody_listens_is_named(world: World, pauses: list[float], nowhere: str) -> None:
     access = type(world.access)(nowhere, "1", "ems", SECRET)
     with pytest.raises(ApiUnavailable, match=rf"no answer \(ConnectError\) from {nowhere}; check OPENCARD_API_URL"):
         Webhooks(world.api("organizations-read", access=access)).organizations()
