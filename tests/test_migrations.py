@@ -6,12 +6,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from alembic import command
 from click.testing import CliRunner, Result
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
+from receiver import migrate
 from receiver.cli import main
-from receiver.db import engine_for
+from receiver.db import engine_for, libpq_url, one_connection
 from receiver.migrate import head_revision, upgrade
 from receiver.records.views import VIEWS
 from receiver.settings import load_settings
@@ -111,6 +114,24 @@ def test_the_lock_of_a_migration_is_given_back_to_whoever_waits(empty_database: 
         ).scalar_one()
     engine.dispose()
     assert held == 0
+
+
+def test_the_ledger_is_read_until_its_view_is_replaced(empty_database: str) -> None:
+    read: list[Any] = []
+
+    def before(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "CREATE OR REPLACE VIEW ems.ledger" in statement:
+            with psycopg.connect(libpq_url(url), options="-c lock_timeout=5s") as reader:
+                read.extend(reader.execute("SELECT count(*) FROM ems.ledger"))
+
+    url = load_settings({"DATABASE_URL": empty_database}, required={"DATABASE_URL"}).database_url
+    with one_connection(url, application="tests") as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0017")
+        event.listen(connection.engine, "before_cursor_execute", before)
+        command.upgrade(config, "0018")
+    assert read == [(0,)]
 
 
 def test_everything_that_the_ems_reads_is_commented(connection: Connection) -> None:
