@@ -216,8 +216,8 @@ def upgrade() -> None:
     # On their own: whoever reads a view locks it before its tables, so both in one transaction would wait crosswise.
     with op.get_context().autocommit_block():
         for name, words in ADDED.items():
-            column = sa.Column(name, sa.Text(), comment=words)
-            op.add_column("transactions", column, schema="ems", if_not_exists=True)
+            added = sa.Column(name, sa.Text(), comment=words)
+            op.add_column("transactions", added, schema="ems", if_not_exists=True)
     for view in (LEDGER, PENDING_TRANSACTIONS, MISSING_RECEIPTS):
         op.execute(view)
     for column, words in COMMENTS.items():

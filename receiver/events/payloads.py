@@ -206,13 +206,15 @@ class InvoicePayload(Payload, frozen=True):
     due_date: date | None = None
 
 
-TELLING_FIELDS: Final[dict[str, tuple[type[Payload], ...]]] = {
-    "state": (TransactionPayload,),
-    "transaction": (EnrichmentPayload,),
-    "url": (TpaPayload, ReceiptPayload),
-    "vat_rates": (VatPayload,),
-    "totals": (VatPayload,),
-    "line_items": (LineItemsPayload,),
-    "carbon_emission_in_grams": (EnvironmentalImpactPayload,),
+OWN_FIELDS: Final[dict[type[Payload], tuple[str, ...]]] = {
+    VatPayload: ("vat_rates", "totals"),
+    LineItemsPayload: ("line_items",),
+    EnvironmentalImpactPayload: ("carbon_emission_in_grams", "carbon_social_cost_amount"),
 }
-"""Fields by which a payload is known: where another kind of event stands over them, one of both is wrong."""
+"""One of these is there, be it null: without any, a payload is another enrichment than its event says."""
+MARKS: Final[dict[type[Payload], frozenset[str]]] = {
+    TransactionPayload: frozenset({"id", "state", "card_holder", "organization"}),
+    EnrichmentPayload: frozenset({"transaction", "card_holder", "organization"}),
+    TpaPayload: frozenset({"id", "organization", "url"}),
+}
+"""All that a payload of the kind has: under the name of an event that asks for less, it is another's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,7 +13,13 @@ import msgspec
 from receiver.errors import NotHandled, PayloadError, WrongTenant
 from receiver.events.catalogue import NAME_NO_ORGANIZATION, canonical_name
 from receiver.events.event import Event, StoredDelivery
-from receiver.events.payloads import TELLING_FIELDS, CardHolderPayload, EnrichmentPayload, TransactionPayload
+from receiver.events.payloads import (
+    MARKS,
+    OWN_FIELDS,
+    CardHolderPayload,
+    EnrichmentPayload,
+    TransactionPayload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,11 +192,23 @@ def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
     """Refuse the payload of another kind of event.
 
     OpenCard signs the body and not ``X-Event``: who has seen a signed purchase could send it as
-    ``card_holder.deleted``, which asks for nothing that a purchase does not have.
+    ``card_holder.deleted``, which asks for nothing that a purchase does not have. A field that no kind asks for, or
+    that only another kind has, is no reason: OpenCard may add fields at any time.
     """
-    for field in TELLING_FIELDS.keys() & content.keys():
-        if not issubclass(payload_type, TELLING_FIELDS[field]):
-            raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
+    own = OWN_FIELDS.get(payload_type)
+    if own and content.keys().isdisjoint(own):
+        raise PayloadError(own[0], "missing")
+    for marks, telling in _stricter_kinds(payload_type):
+        if marks <= content.keys():
+            raise PayloadError(telling, "belongs to another event than X-Event says, which no signature covers")
+
+
+@cache
+def _stricter_kinds(payload_type: type[Payload]) -> list[tuple[frozenset[str], str]]:
+    """Return the marks of the kinds that have all that this one asks for and more, each with one of the others."""
+    asked = {field.name for field in msgspec.structs.fields(payload_type) if field.required}
+    others = (marks for kind, marks in MARKS.items() if not issubclass(payload_type, kind))
+    return [(marks, max(marks - asked)) for marks in others if asked < marks]
 
 
 def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:

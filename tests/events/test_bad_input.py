@@ -135,6 +135,45 @@ def test_unknown_fields_are_no_error_and_stay_in_the_payload(acme: Acme) -> None
     assert acme.value("SELECT payload -> 'loyalty' ->> 'points' FROM ems.transaction_states") == "12.50"
 
 
+@pytest.mark.parametrize(
+    "event",
+    ["card.transaction.cleared", "receipt.fetched", "transaction.true.vat", "card_holder.created", "tpa.signed"],
+)
+def test_a_field_that_only_another_kind_of_event_has_is_no_error(acme: Acme, event: str) -> None:
+    others: dict[str, object] = {"state": "cleared", "transaction": {"id": "other"}, "url": "https://files.example/a"}
+    others |= {"vat_rates": [], "totals": [], "line_items": [], "carbon_emission_in_grams": 7}
+    content = sample(event)
+    marks = {"transaction"} if event == "card_holder.created" else set()  # with it, it is an enrichment
+    for field in others.keys() - content.keys() - marks:
+        acme.tell(event, body({**content, field: others[field]}))
+    assert set(acme.statuses()) <= {"processed", "duplicate"}, "a card holder is created once"
+    assert acme.statuses()[0] == "processed"
+
+
+@pytest.mark.parametrize(
+    ("signed", "event", "error"),
+    [
+        ("card.transaction.cleared", "card_holder.deleted", "state: belongs to another event"),
+        ("card.transaction.cleared", "tpa.signed", "state: belongs to another event"),
+        ("card.transaction.cleared", "invoice.created", "state: belongs to another event"),
+        ("tpa.signed", "invoice.created", "url: belongs to another event"),
+        ("receipt.fetched", "card_holder.deleted", "transaction: belongs to another event"),
+        ("receipt.fetched", "transaction.true.vat", "vat_rates: missing"),
+        ("receipt.fetched", "transaction.line.items", "line_items: missing"),
+        ("receipt.fetched", "environmental.impact.deedster", "carbon_emission_in_grams: missing"),
+        ("transaction.true.vat", "receipt.fetched", "url: missing"),
+        ("card_holder.created", "card.transaction.cleared", "id: missing"),
+    ],
+)
+def test_a_signed_payload_under_the_name_of_another_kind_is_dead(
+    acme: Acme, signed: str, event: str, error: str
+) -> None:
+    acme.tell(event, body(sample(signed)))
+    (delivery,) = acme.rows(DELIVERY)
+    assert delivery["status"] == "dead"
+    assert delivery["error"].startswith(error)
+
+
 def test_all_that_may_be_null_may_be_null_or_missing(acme: Acme) -> None:
     references = {"card_holder": {"reference_id": "employee-17"}, "organization": {"reference_id": "acme"}}
     acme.tell(CLEARED, {"id": "bare", "state": "cleared", **references})
