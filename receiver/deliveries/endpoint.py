@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from receiver.deliveries.receive import Intake
 
 VERIFY_TOKEN_HEADER = "X-Verify-Token"  # noqa: S105 - a header's name
+SLASHES: Final = re.compile("/{2,}")
 NOT_TAKEN: Final = "receiver.not_taken"
 """Where in the environ of a request the reason stands why its delivery was not taken."""
 
@@ -40,7 +42,12 @@ class DeliveriesFirst:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Take the request if it is a delivery; else hand it on."""
         path: str = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] != "POST" or not path.startswith(ENDPOINT_PATH):
+        if "//" in path:  # a proxy may double them, and Flask's routes take several for one
+            path = SLASHES.sub("/", path)
+        if not path.startswith(ENDPOINT_PATH):
+            return self._application(environ, start_response)
+        environ["PATH_INFO"] = path
+        if environ["REQUEST_METHOD"].upper() != "POST":  # as Flask compares it
             return self._application(environ, start_response)
         began = perf_counter()
         try:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.factories import card_holder
+from tests.factories import body, card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,13 @@ def deliver_to(acme: Acme, path: str) -> TestResponse:
     """Deliver what is genuine in all but its address."""
     content = b"{}"
     return acme.client.post(path, data=content, headers=acme.registration.headers(EVENT, content))
+
+
+def raw(acme: Acme, path: str, *, method: str = "POST", **request: Any) -> int:
+    """Send a request with this very path; a client that reads URLs takes what follows two slashes for a host."""
+    environ = EnvironBuilder("/", method="POST", **request).get_environ()
+    _, status, _ = run_wsgi_app(acme.client.application, {**environ, "PATH_INFO": path, "REQUEST_METHOD": method})
+    return int(status.split()[0])
 
 
 def without(acme: Acme, header: str) -> TestResponse:
@@ -189,3 +197,22 @@ def test_an_unexpected_error_tells_the_caller_nothing(settings: Settings) -> Non
         response = app.test_client().get("/broken")
     assert response.status_code == 500
     assert response.json == {"error": "internal error"}
+
+
+def test_a_proxy_that_doubles_slashes_changes_nothing(acme: Acme) -> None:
+    content = body(card_holder())
+    headers = acme.registration.headers(EVENT, content)
+    for path in (f"/{acme.path}", acme.path.replace("/", "//"), acme.path.replace("opencard/", "opencard///")):
+        assert (path, raw(acme, path, data=content, headers=headers)) == (path, 200)
+    assert stored(acme) == 3
+
+
+@pytest.mark.parametrize("path", ["//hooks/opencard/", "/hooks//opencard//nobody", "//hooks/opencard", "//hooks//"])
+def test_an_unknown_address_with_doubled_slashes_is_refused(acme: Acme, path: str) -> None:
+    assert raw(acme, path, data=b"{}") in {401, 404, 405}
+
+
+def test_a_method_in_small_letters_is_that_method(acme: Acme) -> None:
+    content = body(card_holder())
+    headers = acme.registration.headers(EVENT, content)
+    assert raw(acme, acme.path, method="post", data=content, headers=headers) == 200
