@@ -14,7 +14,7 @@ from werkzeug.datastructures import EnvironHeaders
 from receiver.counters import STORE_SECONDS, count_request
 from receiver.deliveries import receive as journey
 from receiver.deliveries.bodies import read_body
-from receiver.deliveries.webhooks import ENDPOINT_PATH
+from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,10 +44,9 @@ class DeliveriesFirst:
         path: str = environ["PATH_INFO"]
         if "//" in path:  # a proxy may double them, and Flask's routes take several for one
             path = SLASHES.sub("/", path)
-        if not path.startswith(ENDPOINT_PATH):
-            return self._application(environ, start_response)
-        environ["PATH_INFO"] = path
-        if environ["REQUEST_METHOD"].upper() != "POST":  # as Flask compares it
+        if path.startswith((ENDPOINT_PATH, TOKEN_PATH)):
+            environ["PATH_INFO"] = path
+        if environ["REQUEST_METHOD"].upper() != "POST" or not path.startswith(ENDPOINT_PATH):
             return self._application(environ, start_response)
         began = perf_counter()
         try:

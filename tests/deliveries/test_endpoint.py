@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from receiver.deliveries.webhooks import ENDPOINT_PATH
+from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from tests.deliveries.applications import receiver_with, unreachable_database
 from tests.factories import body, card_holder
 
@@ -205,6 +205,8 @@ def test_a_proxy_that_doubles_slashes_changes_nothing(acme: Acme) -> None:
     for path in (f"/{acme.path}", acme.path.replace("/", "//"), acme.path.replace("opencard/", "opencard///")):
         assert (path, raw(acme, path, data=content, headers=headers)) == (path, 200)
     assert stored(acme) == 3
+    asked = {raw(acme, path, data=b"{}") for path in (TOKEN_PATH, f"/{TOKEN_PATH}", TOKEN_PATH.replace("/", "//"))}
+    assert len(asked) == 1, "the token endpoint answers alike, too"
 
 
 @pytest.mark.parametrize("path", ["//hooks/opencard/", "/hooks//opencard//nobody", "//hooks/opencard", "//hooks//"])
