@@ -53,9 +53,9 @@ def test_every_lock_is_taken_with_a_key_of_the_module() -> None:
 
 @contextmanager
 def holding(engine: Engine, lock: Lock) -> Iterator[None]:
-    """Hold a lock in a session of its own, as a process does that is at work for minutes."""
+    """Hold a lock in a transaction of its own, as a process does that is at work for minutes."""
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": lock})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
         yield
 
 

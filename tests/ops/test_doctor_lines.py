@@ -68,7 +68,7 @@ def test_scopes_for_headers_and_groups_are_needed_only_when_the_configuration_wa
 ) -> None:
     without_scope(patient, scope)
     code, found = patient.findings()
-    assert (code, found[f"scope {scope}"][0]) == (0, "note")
+    assert (code, found[f"scope {scope}"][0]) == (0, "ok")
     wanted = '[headers]\nX-Tenant = "acme"' if scope in HEADER_SCOPES else 'groups = ["5561234567"]'
     patient.configure(wanted)
     code, found = patient.findings()
@@ -76,7 +76,7 @@ def test_scopes_for_headers_and_groups_are_needed_only_when_the_configuration_wa
     assert scope in found[f"scope {scope}"][1]
     patient.configure('groups = ["5561234567"]' if scope in HEADER_SCOPES else '[headers]\nX-Tenant = "acme"')
     code, found = patient.findings()
-    assert (code, found[f"scope {scope}"][0]) == (0, "note")
+    assert (code, found[f"scope {scope}"][0]) == (0, "ok")
 
 
 def test_a_configuration_of_one_organization_counts_and_may_stand_elsewhere(patient: Patient, tmp_path: Path) -> None:
