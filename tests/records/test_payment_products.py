@@ -72,12 +72,18 @@ def test_items_under_the_other_name_with_a_fraction(acme: Acme) -> None:
     "event", ["receipt.fetched", "transaction.true.vat", "transaction.line.items", "environmental.impact.deedster"]
 )
 def test_a_product_on_an_enrichment_is_no_error(acme: Acme, event: str) -> None:
+    own: dict[str, dict[str, object]] = {
+        "receipt.fetched": {"url": "https://files.invalid/1.pdf"},
+        "transaction.true.vat": {"totals": []},
+        "transaction.line.items": {"line_items": []},
+        "environmental.impact.deedster": {"carbon_emission_in_grams": 7},
+    }
     payload = {
         "transaction": {"id": "t-1", "card_issuer": "bank"},
         "payment_product": {"id": 7, "name": "Nordkort Business"},
         "card_holder": {"reference_id": "employee-17"},
         "organization": {"reference_id": "acme"},
-        **({"url": "https://files.invalid/1.pdf"} if event == "receipt.fetched" else {}),
+        **own[event],
     }
     acme.tell(event, payload)
     assert acme.statuses() == ["processed"]
