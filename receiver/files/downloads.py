@@ -86,7 +86,8 @@ WHERE {_WHERE[kind]}
     for kind in FileKind
 }
 _DONE: Final = text("DELETE FROM receiver.receipt_downloads WHERE id = :id AND url = :url")
-_MY_ATTEMPT: Final = "status = 'waiting' AND id = :id AND last_attempt_at = :last_attempt_at"
+# of a TPA, another url may have been noted during the attempt
+_MY_ATTEMPT: Final = "status = 'waiting' AND id = :id AND url = :url AND last_attempt_at = :last_attempt_at"
 _FAILED_FOR_THE_EMS: Final = {
     kind: text(
         f"""
@@ -194,7 +195,7 @@ def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:
         retry_after=error.retry_after,
     )
     status = "refused" if not error.retryable else "expired" if at is None else "waiting"
-    told = {"id": wanted.id, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
+    told = {"id": wanted.id, "url": wanted.url, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
     with engine.begin() as connection:
         connection.execute(_FAILED_FOR_THE_EMS[wanted.kind], {**wanted.key, **told})
         connection.execute(_FAILED, {**told, "status": status, "next_attempt_at": at if status == "waiting" else None})

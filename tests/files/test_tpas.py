@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
-from receiver.files.downloads import FileKind
+from receiver.errors import DownloadRefused
+from receiver.files.downloads import FileKind, Stored, claim, settle_failed, settle_stored
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import TPA_PATH, tpa_document
+from tests.ops.logs import logging_as_it_was
 
 if TYPE_CHECKING:
     from tests.files.conftest import Receipts
@@ -86,8 +88,6 @@ def test_a_newer_document_takes_the_place_of_the_older(receipts: Receipts) -> No
 
 
 def test_a_document_that_was_replaced_meanwhile_is_not_noted_as_stored(receipts: Receipts) -> None:
-    from receiver.files.downloads import Stored, claim, settle_stored  # noqa: PLC0415
-
     sign(receipts, "old.pdf")
     late = claim(receipts.acme.engine, list(FileKind))
     assert late is not None
@@ -95,6 +95,16 @@ def test_a_document_that_was_replaced_meanwhile_is_not_noted_as_stored(receipts:
     settle_stored(receipts.acme.engine, late, Stored("sha256/aa/bb/old.pdf", 1, "aabb"))
     assert tpa(receipts)["file_key"] is None
     receipts.be_due()
+    assert receipts.fetch().stored == 1
+
+
+def test_a_late_failure_of_a_replaced_document_is_ignored(receipts: Receipts) -> None:
+    sign(receipts, "old.pdf")
+    late = claim(receipts.acme.engine, list(FileKind))
+    assert late is not None
+    sign(receipts, "new.pdf")
+    settle_failed(receipts.acme.engine, late, DownloadRefused("larger than 1 byte"))
+    assert (receipts.download()["status"], tpa(receipts)["download_error"]) == ("waiting", None)
     assert receipts.fetch().stored == 1
 
 
@@ -121,7 +131,8 @@ def test_it_is_found_listed_and_exported(receipts: Receipts, environment: dict[s
     listed = runner.invoke(main, ["files", "list"])
     assert (listed.exit_code, "tpa-7" in listed.stdout) == (0, True)
     assert "the file is not downloaded" in runner.invoke(main, ["files", "path", "tpa-7"]).stderr
-    assert runner.invoke(main, ["files", "fetch"]).exit_code == 0
+    with logging_as_it_was():
+        assert runner.invoke(main, ["files", "fetch"]).exit_code == 0
     path = runner.invoke(main, ["files", "path", "tpa-7"]).stdout.strip()
     assert path.endswith(".pdf")
     copies = receipts.folder.parent / "copies"
