@@ -110,6 +110,7 @@ class TokenAuth(httpx.Auth):
         request.headers["Authorization"] = f"Bearer {token.value}"
         response = yield request
         if self._may_be_refused(token, response):
+            _count_refused(request, response)
             request.headers["Authorization"] = f"Bearer {self._renew(token).value}"
             yield request
 
@@ -119,6 +120,7 @@ class TokenAuth(httpx.Auth):
         request.headers["Authorization"] = f"Bearer {token.value}"
         response = yield request
         if self._may_be_refused(token, response):
+            _count_refused(request, response)
             renewed = await asyncio.to_thread(self._renew, token)
             request.headers["Authorization"] = f"Bearer {renewed.value}"
             yield request
@@ -162,6 +164,11 @@ class TokenAuth(httpx.Auth):
             self._asked_at = {token.value: datetime.now(UTC)}
             return token
         raise not_granted(self._access, missing_scopes(self._http, self._access, self._key.scopes))
+
+
+def _count_refused(request: httpx.Request, response: httpx.Response) -> None:
+    """Count a request that is repeated with a new token; the last answer is counted by the caller."""
+    count_opencard_request(request.method, request.extensions["route"], response.status_code)
 
 
 def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> Token:

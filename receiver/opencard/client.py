@@ -152,6 +152,7 @@ class OpenCard:
                 question.path,
                 json=fields,
                 params=None if page is None else {"page": page, "per_page": PER_PAGE},
+                extensions={"route": question.route},  # for what counts requests
             )
         except httpx.HTTPError as error:
             never_sent = isinstance(error, NEVER_SENT)

@@ -104,12 +104,10 @@ class Files:
             async with asyncio.timeout(OVERALL_SECONDS):
                 return await self._fetch(self._own_address(url), _Ask(route, accepted), into, most)
         except TimeoutError:
-            _count(None)
             raise DownloadError(f"not here as a whole within {OVERALL_SECONDS:.0f} s") from None
         except OpenCardError as error:
             raise DownloadsImpossible(str(error)) from error
         except httpx.HTTPError as error:
-            _count(None)
             raise DownloadError(f"the connection failed ({type(error).__name__})") from None
 
     async def _fetch(self, address: httpx.URL, ask: _Ask, into: IO[bytes], most: int) -> Fetched:
@@ -126,13 +124,9 @@ class Files:
 
     @asynccontextmanager
     async def _answer(self, address: httpx.URL, ask: _Ask) -> AsyncIterator[httpx.Response]:
-        request = self._http.build_request("GET", address, headers={"Accept": ask.accepted})
-        response = await self._http.send(request, auth=self._auths[ask.route], stream=True)
-        _count(response.status_code)
+        response = await self._send(address, ask, self._auths[ask.route])
         if (response.status_code in REFUSED_WITH_TOKEN or is_html_refusal(response)) and address.query:
-            request = self._http.build_request("GET", address, headers={"Accept": ask.accepted})
-            unsigned = await self._http.send(request, auth=None, stream=True)
-            _count(unsigned.status_code)
+            unsigned = await self._send(address, ask, None)
             if unsigned.status_code == HTTPStatus.OK:
                 await response.aclose()
                 response = unsigned
@@ -142,6 +136,19 @@ class Files:
             yield response
         finally:
             await response.aclose()
+
+    async def _send(self, address: httpx.URL, ask: _Ask, auth: TokenAuth | None) -> httpx.Response:
+        """Return the answer to one request, its body still to be read; each request is counted once."""
+        request = self._http.build_request(
+            "GET", address, headers={"Accept": ask.accepted}, extensions={"route": DOWNLOAD_FILE.path}
+        )
+        try:
+            response = await self._http.send(request, auth=auth, stream=True)
+        except (httpx.HTTPError, asyncio.CancelledError):
+            _count(None)
+            raise
+        _count(response.status_code)
+        return response
 
     def _own_address(self, url: str) -> httpx.URL:
         """Return *url* if it is on OpenCard's own host, and so over HTTPS unless that is this machine."""

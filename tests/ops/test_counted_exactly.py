@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
@@ -20,6 +20,7 @@ from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider import ApiFault
 from tests.deliveries.applications import unreachable_redis
 from tests.factories import card_holder
+from tests.files.conftest import receipts
 from tests.ops.console.conftest import console_app, console_environment, console_settings
 from tests.ops.console.visitor import Visitor
 from tests.ops.retention.steps import days_pass
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme
+    from tests.files.conftest import Receipts
     from tests.world import World
 
     Count = Callable[[str], dict[str, float]]
 
-__all__ = ["console_app", "console_environment", "console_settings"]
+__all__ = ["console_app", "console_environment", "console_settings", "receipts"]
 
 
 @pytest.fixture
@@ -120,6 +122,23 @@ def test_requests_to_opencard(world: World, count: Count) -> None:
     assert requests["GET /accounts/{account}/organizations 503"] == 1
     assert requests["GET /accounts/{account}/organizations 200"] == 1
     assert sum(requests.values()) == len(world.provider.requests.all())
+
+
+def test_requests_that_are_repeated_with_a_new_token(world: World, count: Count) -> None:
+    world.bootstrap()
+    world.provider.faults.add(ApiFault("expire-token", path="/organizations$"))
+    world.bootstrap()
+    requests = count("receiver_opencard_requests")
+    assert requests["GET /accounts/{account}/organizations 401"] == 1
+    assert sum(requests.values()) == len(world.provider.requests.all())
+
+
+@pytest.mark.parametrize("kind", ["cut", "expire-token", "error-page", "login-redirect"])
+def test_requests_for_files(receipts: Receipts, count: Count, kind: Any) -> None:
+    receipts.tell()
+    receipts.provider.faults.add(ApiFault(kind, path="/files/"))
+    receipts.fetch()
+    assert sum(count("receiver_opencard_requests").values()) == len(receipts.provider.requests.all())
 
 
 def test_runs_of_reconcile(world: World, count: Count) -> None:
