@@ -49,6 +49,8 @@ def test_every_lock_is_taken_with_a_key_of_the_module() -> None:
     others = {str(path): keys for path, keys in taken.items() if set(keys) - {":key", "locked"}}
     assert others == {}
     assert sum(len(keys) for keys in taken.values()) >= len(Lock) + len(LockFamily)
+    numbers = {path: re.findall(r"""["']key["']: *-?\w*\d|(?i:0x0C4D)""", path.read_text()) for path in SOURCES}
+    assert {str(path): found for path, found in numbers.items() if found} == {}
 
 
 @contextmanager
