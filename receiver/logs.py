@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import structlog
 
@@ -12,6 +13,11 @@ from receiver.error_reports import report_errors
 from receiver.request_ids import add_request_id
 from receiver.settings import LogFormat
 
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+ENDPOINT_KEY: Final = re.compile(r"(/hooks/opencard/)[\w-]+")
+"""An endpoint's key in an address: a client that has it can send requests to that endpoint."""
 QUIET_LOGGERS = {
     "httpcore": logging.WARNING,  # tells whole headers
     "httpx": logging.WARNING,
@@ -70,7 +76,7 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*named, *told],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_endpoint_keys, renderer],
         )
     )
     root = logging.getLogger()
@@ -78,3 +84,11 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
     root.setLevel(level)
     for name, at_least in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(max(at_least, logging.getLevelNamesMapping()[level]))
+
+
+def mask_endpoint_keys(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Replace endpoint keys in the texts of a log line by ``***``: errors name the address that failed."""
+    for name, value in event_dict.items():
+        if isinstance(value, str) and "/hooks/" in value:
+            event_dict[name] = ENDPOINT_KEY.sub(r"\1***", value)
+    return event_dict

@@ -10,6 +10,7 @@ import structlog
 from cryptography.fernet import Fernet
 
 from receiver.deliveries.authentication import Credentials
+from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat, Settings
 from tests.deliveries.applications import receiver_with, unreachable_database, unreachable_redis
@@ -198,3 +199,16 @@ def test_a_delivery_that_is_set_aside_is_named_in_the_log(acme: Acme, log: Log) 
     (batch,) = [line for line in said if line["event"] == "batch processed"]
     assert (batch["first_delivery_id"], batch["last_delivery_id"]) == (ids[0], ids[2])
     assert "jane-doe" not in json.dumps(said)
+
+
+def test_endpoint_keys_are_masked_in_every_line(log: Log) -> None:
+    url = f"https://receiver.example{ENDPOINT_PATH}{'K' * 43}?challenge=abc"
+    log.start()
+    structlog.stdlib.get_logger("receiver.somewhere").error("bootstrap.failed", error=f"GET {url} fails")
+    logging.getLogger("library").warning("cannot reach %s", url)
+    structlog.stdlib.get_logger("receiver.somewhere").error("failed", exc_info=ValueError(url))
+    masked = f"https://receiver.example{ENDPOINT_PATH}***?challenge=abc"
+    first, second, third = log.lines()
+    assert (first["error"], second["event"]) == (f"GET {masked} fails", f"cannot reach {masked}")
+    assert masked in third["exception"]
+    assert "KKK" not in str((first, second, third))
