@@ -191,14 +191,14 @@ COMMENTS = {
     "ems.missing_receipts.state": "cleared or invoiced",
     "ems.missing_receipts.purchase_date": "Day of the purchase in the zone purchase_timezone; null when not told",
     "ems.missing_receipts.purchase_time": "Time of day in the zone purchase_timezone; null when not told",
-    "ems.missing_receipts.purchase_timezone": "Time zone of purchase_date and purchase_time; null when not told",
+    "ems.missing_receipts.purchase_timezone": "Time zone of purchase_date and purchase_time; null when not reported",
     "ems.missing_receipts.merchant": "Merchant's normalized name, else the card network's; null when neither was told",
-    "ems.missing_receipts.accounting_amount": "Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when not told",
-    "ems.missing_receipts.accounting_currency": "The customer's home currency (ISO 4217); null when not told",
-    "ems.missing_receipts.original_amount": "Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not told",
-    "ems.missing_receipts.original_currency": "Currency of the purchase (ISO 4217); null when not told",
-    "ems.missing_receipts.card_issuer": "Issuer of the card; null when not told",
-    "ems.missing_receipts.cleared_at": "When first learned as cleared, in UTC; null when only told as invoiced",
+    "ems.missing_receipts.accounting_amount": "Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when not reported",
+    "ems.missing_receipts.accounting_currency": "The customer's home currency (ISO 4217); null when not reported",
+    "ems.missing_receipts.original_amount": "Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported",
+    "ems.missing_receipts.original_currency": "Currency of the purchase (ISO 4217); null when not reported",
+    "ems.missing_receipts.card_issuer": "Issuer of the card; null when not reported",
+    "ems.missing_receipts.cleared_at": "When first learned as cleared, in UTC; null when only reported as invoiced",
     "ems.missing_receipts.invoiced_at": "When first learned as invoiced, in UTC; null until invoiced",
     "ems.missing_receipts.age": "How long the purchase has been in the ledger without a receipt: since cleared_at, else invoiced_at, as of the start of your transaction",
     "ems.missing_receipts.days_missing": "The same in whole days of 24 hours",
@@ -213,7 +213,8 @@ def comment(on: str, words: str) -> None:
 
 
 def upgrade() -> None:
-    # On their own: whoever reads a view locks it before its tables, so both in one transaction would wait crosswise.
+    # In a transaction of their own: a reader locks a view before its tables, so replacing the view in the transaction
+    # that holds the lock of the table could deadlock with it.
     with op.get_context().autocommit_block():
         for name, words in ADDED.items():
             added = sa.Column(name, sa.Text(), comment=words)

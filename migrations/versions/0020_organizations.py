@@ -1,4 +1,4 @@
-"""The account's organizations, the configuration that is applied again, and webhooks that are gone at OpenCard."""
+"""The account's organizations, the configuration that is applied again, and webhooks that were deleted at OpenCard."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def upgrade() -> None:
             nullable=False,
             comment="when it was found first",
         ),
-        sa.Column("gone_at", timestamp, comment="since when the account's list does not have it"),
+        sa.Column("deleted_at", timestamp, comment="since when the account's list does not have it"),
         sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_organizations")),
         schema="receiver",
     )
@@ -75,7 +75,7 @@ def upgrade() -> None:
     )
     op.add_column(
         "webhooks",
-        sa.Column("gone_at", timestamp, comment="since when OpenCard does not have it; it is not reconciled then"),
+        sa.Column("deleted_at", timestamp, comment="since when OpenCard does not have it; it is not reconciled then"),
         schema="receiver",
     )
     op.add_column(
@@ -93,6 +93,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("webhooks", "registered_groups", schema="receiver")
-    op.drop_column("webhooks", "gone_at", schema="receiver")
+    op.drop_column("webhooks", "deleted_at", schema="receiver")
     op.drop_table("applied_configuration", schema="receiver")
     op.drop_table("organizations", schema="receiver")

@@ -34,7 +34,7 @@ class AppliedConfigurations:
         self._encryption = encryption
 
     def save(self, configuration: Configuration) -> None:
-        """Keep what an operator has just applied; what is kept already, and was applied well, is not written again."""
+        """Store the configuration that an operator applied, unless it is stored already and its last run succeeded."""
         with self._engine.connect() as connection:
             kept = connection.execute(select(AppliedConfiguration.configuration, AppliedConfiguration.error)).first()
         if kept is not None and kept.error is None and self._decrypted(kept.configuration) == configuration:
@@ -49,19 +49,19 @@ class AppliedConfigurations:
             )
 
     def load(self) -> Configuration | None:
-        """Return what was last applied; ``None`` before anything was."""
+        """Return the configuration that was applied last, or ``None``."""
         with self._engine.connect() as connection:
             stored = connection.scalar(select(AppliedConfiguration.configuration))
         return None if stored is None else self._decrypted(stored)
 
     def take_due(self, interval: timedelta) -> Configuration | None:
-        """Return what is to be applied again, once in each *interval* whoever asks; ``None`` when it is not due."""
+        """Return the configuration if it is due, else ``None``; one process at most gets it in each *interval*."""
         with self._engine.begin() as connection:
             stored = connection.scalar(_DUE, {"interval": interval})
         return None if stored is None else self._decrypted(stored)
 
     def note_end(self, error: str | None) -> bool:
-        """Note how a run ended; return whether that is news."""
+        """Store the end of a run with its *error*; return whether the error differs from that of the run before."""
         with self._engine.begin() as connection:
             before = connection.scalar(select(AppliedConfiguration.error))
             connection.execute(update(AppliedConfiguration).values(ended_at=func.now(), error=error))

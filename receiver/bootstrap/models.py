@@ -36,7 +36,7 @@ class Organization(Base):
     found_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), comment="when it was found first"
     )
-    gone_at: Mapped[datetime | None] = mapped_column(
+    deleted_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="since when the account's list does not have it"
     )
 

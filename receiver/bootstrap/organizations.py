@@ -23,7 +23,7 @@ _COLUMNS: Final = (
     Organization.left_out,
     Organization.unavailable_events,
     Organization.error,
-    Organization.gone_at,
+    Organization.deleted_at,
 )
 
 
@@ -38,7 +38,7 @@ class KnownOrganization:
     unavailable: Mapping[str, Unavailable] = field(default_factory=dict)
     """Flags of wanted events that it cannot have."""
     error: str | None = None
-    gone: bool = False
+    deleted: bool = False
 
 
 class OrganizationStore:
@@ -62,18 +62,20 @@ class OrganizationStore:
         changed = {name: statement.excluded[name] for name in columns}
         with self._engine.begin() as connection:
             connection.execute(
-                statement.on_conflict_do_update(index_elements=["organization_id"], set_={**changed, "gone_at": None}),
+                statement.on_conflict_do_update(
+                    index_elements=["organization_id"], set_={**changed, "deleted_at": None}
+                ),
                 rows,
             )
 
-    def note_gone(self, organization_ids: Collection[int]) -> None:
+    def note_deleted(self, organization_ids: Collection[int]) -> None:
         """Note that the account does not have these any more."""
         if organization_ids:
             with self._engine.begin() as connection:
                 connection.execute(
                     update(Organization)
-                    .where(Organization.organization_id.in_(organization_ids), Organization.gone_at.is_(None))
-                    .values(gone_at=func.now())
+                    .where(Organization.organization_id.in_(organization_ids), Organization.deleted_at.is_(None))
+                    .values(deleted_at=func.now())
                 )
 
 
@@ -90,7 +92,7 @@ def _read(row: Mapping[Any, Any]) -> KnownOrganization:
         left_out=row["left_out"],
         unavailable=read_unavailable(row["unavailable_events"]),
         error=row["error"],
-        gone=row["gone_at"] is not None,
+        deleted=row["deleted_at"] is not None,
     )
 
 

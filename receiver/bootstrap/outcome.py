@@ -58,14 +58,14 @@ class UnavailableEvents:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class DeletedWebhook:
     """A webhook that OpenCard does not have any more, found by this run."""
 
     webhook_id: int
     opencard_webhook_id: int | None
     organization_reference_id: str
     organization_id: int
-    organization_is_gone: bool
+    organization_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Result:
     """Whether something is not as wanted now that the run has ended."""
     unavailable: list[UnavailableEvents] = field(default_factory=list)
     """What organizations do not have because they cannot: no drift where all events are wanted."""
-    gone: list[Gone] = field(default_factory=list)
+    deleted: list[DeletedWebhook] = field(default_factory=list)
     new_failures: list[Failure] = field(default_factory=list)
     """The failures that the run before did not have."""
     notes: list[Failure] = field(default_factory=list)

@@ -21,8 +21,8 @@ from receiver.bootstrap.stored import WebhookStore
 from receiver.bootstrap.survey import (
     Known,
     OrganizationPlan,
+    deleted_webhook,
     denied,
-    gone_webhook,
     is_new,
     leave_out_unavailable,
     read_extras,
@@ -121,7 +121,7 @@ class Bootstrap:
                 failures=failures,
                 drift=bool(failures) or (bool(changes) and not options.write),
                 unavailable=[found for each in plans for found in unavailable_of(each)],
-                gone=[gone_webhook(webhook, organizations) for webhook in known.gone],
+                deleted=[deleted_webhook(webhook, organizations) for webhook in known.deleted],
                 new_failures=[failure for failure in failures if is_new(failure, known)],
                 notes=[failed(each.organization, note) for each in plans for note in each.notes],
             )
@@ -217,11 +217,11 @@ class Bootstrap:
         """Find the webhooks of organizations that the account's list does not have; each is asked for to be sure."""
         there = {organization.id for organization in listed}
         for webhook in known.care.all():
-            if webhook.organization_id not in there and webhook.opencard_webhook_id is not None and not webhook.gone:
+            if webhook.organization_id not in there and webhook.opencard_webhook_id is not None and not webhook.deleted:
                 try:
                     api.get(webhook.organization_id, webhook.opencard_webhook_id)
                 except ResourceMissing:
-                    known.gone.append(webhook)
+                    known.deleted.append(webhook)
                 except OpenCardError as error:
                     log.warning("webhook.unlisted", webhook_id=webhook.id, error=str(error))
 
@@ -236,11 +236,11 @@ class Bootstrap:
         known: Known,
     ) -> None:
         """Write what the next run, ``status`` and ``doctor`` have to know."""
-        still_there = {row.id: row.opencard_webhook_id for row in self._store.all() if not row.gone}
-        for webhook in known.gone:
+        still_there = {row.id: row.opencard_webhook_id for row in self._store.all() if not row.deleted}
+        for webhook in known.deleted:
             if still_there.get(webhook.id) == webhook.opencard_webhook_id:  # it was not made anew meanwhile
-                self._store.note_gone(webhook)
-                log.warning("webhook.gone", webhook_id=webhook.id, opencard_webhook_id=webhook.opencard_webhook_id)
+                self._store.note_deleted(webhook)
+                log.warning("webhook.deleted", webhook_id=webhook.id, opencard_webhook_id=webhook.opencard_webhook_id)
         errors: dict[int | None, str] = {failure.organization_id: failure.error for failure in result.failures}
         by_id = {each.organization.id: each for each in plans}
         self._organizations.save(
@@ -248,7 +248,7 @@ class Bootstrap:
             known.organizations,
         )
         if not options.only:
-            self._organizations.note_gone(known.organizations.keys() - {each.id for each in listed})
+            self._organizations.note_deleted(known.organizations.keys() - {each.id for each in listed})
             if not options.by_scheduler:
                 self._applied.save(configuration)
 

@@ -50,7 +50,7 @@ class StoredWebhook:
     """The values of custom headers as they were registered, by name in lower case."""
     groups: tuple[str, ...] = ()
     """The buyer parties as they were registered."""
-    gone: bool = False
+    deleted: bool = False
     """Whether OpenCard does not have it any more."""
 
 
@@ -139,7 +139,7 @@ class WebhookStore:
         self._update(
             webhook,
             opencard_webhook_id=opencard_webhook_id,
-            gone_at=None,
+            deleted_at=None,
             acknowledged_at=func.now(),
             previous_secret_expires_at=_ends(Webhook.previous_secret, Webhook.previous_secret_expires_at, until),
             previous_credentials_expires_at=_ends(
@@ -154,20 +154,20 @@ class WebhookStore:
         Once it is active there, its previous endpoint keys are good no more.
         """
         ends = webhook.previous_keys if active else ()
-        known = (webhook.organization_id, webhook.active, webhook.gone)
+        known = (webhook.organization_id, webhook.active, webhook.deleted)
         if (organization_id, active, False) == known and not ends:
             return
         with self._engine.begin() as connection:
             connection.execute(
                 update(Webhook)
                 .where(Webhook.id == webhook.id)
-                .values(organization_id=organization_id, active=active, gone_at=None, updated_at=func.now())
+                .values(organization_id=organization_id, active=active, deleted_at=None, updated_at=func.now())
             )
             connection.execute(delete(PreviousEndpointKey).where(PreviousEndpointKey.endpoint_key.in_(ends)))
 
-    def note_gone(self, webhook: StoredWebhook) -> None:
+    def note_deleted(self, webhook: StoredWebhook) -> None:
         """Note that OpenCard does not have the webhook any more."""
-        self._update(webhook, gone_at=func.now(), active=False)
+        self._update(webhook, deleted_at=func.now(), active=False)
 
     def note_groups(self, webhook: StoredWebhook, groups: tuple[str, ...]) -> StoredWebhook:
         """Remember the buyer parties that are registered."""
@@ -247,7 +247,7 @@ class WebhookStore:
             previous_keys=previous_keys,
             headers={key: decrypt(value) for key, value in headers.items()},
             groups=tuple(row["registered_groups"]),
-            gone=row["gone_at"] is not None,
+            deleted=row["deleted_at"] is not None,
         )
 
     def _encrypted(self, credentials: Credentials) -> bytes | None:

@@ -10,7 +10,7 @@ from receiver.bootstrap.concurrency import Failure, failed
 from receiver.bootstrap.flags import Unavailable, basis_of, in_words, unavailable_flags
 from receiver.bootstrap.match import Match
 from receiver.bootstrap.organizations import KnownOrganization
-from receiver.bootstrap.outcome import Gone, UnavailableEvents
+from receiver.bootstrap.outcome import DeletedWebhook, UnavailableEvents
 from receiver.bootstrap.plan import Extras
 from receiver.errors import ResourceMissing, RouteMissing
 from receiver.opencard.webhooks import Group, Header
@@ -56,20 +56,20 @@ class Known:
     """``None`` where they cannot be read."""
     retry_before: datetime | None
     """Rejections before this time are not remembered; ``None`` remembers all."""
-    gone: list[StoredWebhook] = field(default_factory=list)
+    deleted: list[StoredWebhook] = field(default_factory=list)
     """Stored webhooks that OpenCard does not have, as far as this run has found."""
 
 
 def registered_webhooks(api: Webhooks, organization: Organization, known: Known) -> list[RegisteredWebhook]:
-    """Return the webhooks of an organization; one that the list lacks is asked for before it counts as gone."""
+    """Return an organization's webhooks; one that the list lacks is requested by its id before it counts as deleted."""
     webhooks = api.of(organization.id)
     listed = {webhook.id for webhook in webhooks}
     for row in known.care.of(organization.reference_id or ""):
-        if row.opencard_webhook_id is not None and row.opencard_webhook_id not in listed and not row.gone:
+        if row.opencard_webhook_id is not None and row.opencard_webhook_id not in listed and not row.deleted:
             try:
                 webhooks.append(api.get(organization.id, row.opencard_webhook_id))
             except ResourceMissing:
-                known.gone.append(row)
+                known.deleted.append(row)
     return webhooks
 
 
@@ -168,12 +168,12 @@ def is_new(failure: Failure, known: Known) -> bool:
     return failure.organization_id is not None and (before is None or before.error != failure.error)
 
 
-def gone_webhook(webhook: StoredWebhook, listed: Sequence[Organization]) -> Gone:
+def deleted_webhook(webhook: StoredWebhook, listed: Sequence[Organization]) -> DeletedWebhook:
     """Return a webhook that OpenCard does not have, and whether its organization is in the account's list."""
-    return Gone(
+    return DeletedWebhook(
         webhook.id,
         webhook.opencard_webhook_id,
         webhook.organization_reference_id,
         webhook.organization_id,
-        organization_is_gone=webhook.organization_id not in {organization.id for organization in listed},
+        organization_deleted=webhook.organization_id not in {organization.id for organization in listed},
     )

@@ -101,7 +101,7 @@ def _as_document(result: Result) -> dict[str, object]:
         "drift": result.drift,
         "failures": result.failures,
         "unavailable_events": [each.as_fields() for each in result.unavailable],
-        "gone": result.gone,
+        "deleted": result.deleted,
         "notes": result.notes,
     }
 
@@ -124,9 +124,9 @@ def _print(result: Result, *, planned: bool) -> None:
         click.echo()
     for each in result.unavailable:
         click.echo(f"organization {_name(each)}: {each.in_words()}")
-    for gone in result.gone:
-        what = "its organization is" if gone.organization_is_gone else "it is"
-        click.echo(f"webhook {gone.webhook_id} of {gone.organization_reference_id}: {what} gone at OpenCard")
+    for deleted in result.deleted:
+        what = "its organization was" if deleted.organization_deleted else "it was"
+        click.echo(f"webhook {deleted.webhook_id} of {deleted.organization_reference_id}: {what} deleted at OpenCard")
     for note in result.notes:
         click.echo(f"organization {_name(note)}: {note.error}", err=True)
     for failure in result.failures:

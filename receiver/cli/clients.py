@@ -136,8 +136,8 @@ def create_command(
     if as_json:
         print_json({**fields, "secret_file": str(secret_file)})
     else:
-        told = {"secret": client.secret} if secret_file is None else {"secret_file": secret_file}
-        print_fields({**fields, "scopes": _words(client.scope_names), **told})
+        secret = {"secret": client.secret} if secret_file is None else {"secret_file": secret_file}
+        print_fields({**fields, "scopes": _words(client.scope_names), **secret})
 
 
 @contextmanager

@@ -89,7 +89,7 @@ SHARE = click.FloatRange(0, 1)
     show_default=True,
     help="What an error is to a request that does not accept JSON: a redirect to a login page, or that page.",
 )
-@click.option("--tells-secrets", is_flag=True, help="Show secrets and credentials of webhooks on GET.")
+@click.option("--echoes-secrets", is_flag=True, help="Show secrets and credentials of webhooks on GET.")
 @click.option(
     "--without",
     multiple=True,
@@ -148,7 +148,7 @@ def sandbox(
     billing: Mix,
     rejection: Rejection,
     html_errors: HtmlErrors,
-    tells_secrets: bool,
+    echoes_secrets: bool,
     without: tuple[str, ...],
     account_id: int,
     client_id: str,
@@ -207,7 +207,7 @@ def sandbox(
                 honours_per_page=honours_per_page,
                 rejection=rejection,
                 html_errors=html_errors,
-                tells_secrets=tells_secrets,
+                echoes_secrets=echoes_secrets,
                 routes_off=frozenset().union(*(PARTS[part] for part in without)),
             )
         )

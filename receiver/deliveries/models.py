@@ -58,7 +58,7 @@ class Webhook(Base):
     active: Mapped[bool | None] = mapped_column(comment="whether OpenCard last said that the challenge has passed")
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
-    gone_at: Mapped[datetime | None] = mapped_column(
+    deleted_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="since when OpenCard does not have it; it is not reconciled then"
     )
     registered_groups: Mapped[list[str]] = mapped_column(

@@ -116,7 +116,7 @@ PUBLIC_COLUMNS: Final = (
     Webhook.previous_secret_expires_at,
     Webhook.created_at,
     Webhook.updated_at,
-    Webhook.gone_at,
+    Webhook.deleted_at,
 )
 """What may be shown; secrets and credentials are not among it."""
 

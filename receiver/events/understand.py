@@ -198,14 +198,14 @@ def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
     own = OWN_FIELDS.get(payload_type)
     if own and content.keys().isdisjoint(own):
         raise PayloadError(own[0], "missing")
-    for marks, telling in _stricter_kinds(payload_type):
+    for marks, field in _stricter_kinds(payload_type):
         if marks <= content.keys():
-            raise PayloadError(telling, "belongs to another event than X-Event says, which no signature covers")
+            raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
 
 
 @cache
 def _stricter_kinds(payload_type: type[Payload]) -> list[tuple[frozenset[str], str]]:
-    """Return the marks of the kinds that have all that this one asks for and more, each with one of the others."""
+    """Return the marks of the kinds that require more than this one, each with a field that this one does not."""
     asked = {field.name for field in msgspec.structs.fields(payload_type) if field.required}
     others = (marks for kind, marks in MARKS.items() if not issubclass(payload_type, kind))
     return [(marks, max(marks - asked)) for marks in others if asked < marks]

@@ -195,10 +195,12 @@ def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:
         retry_after=error.retry_after,
     )
     status = "refused" if not error.retryable else "expired" if at is None else "waiting"
-    told = {"id": wanted.id, "url": wanted.url, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
+    values = {"id": wanted.id, "url": wanted.url, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
     with engine.begin() as connection:
-        connection.execute(_FAILED_FOR_THE_EMS[wanted.kind], {**wanted.key, **told})
-        connection.execute(_FAILED, {**told, "status": status, "next_attempt_at": at if status == "waiting" else None})
+        connection.execute(_FAILED_FOR_THE_EMS[wanted.kind], {**wanted.key, **values})
+        connection.execute(
+            _FAILED, {**values, "status": status, "next_attempt_at": at if status == "waiting" else None}
+        )
     return status
 
 

@@ -129,10 +129,10 @@ class Fetcher:
 
     async def _failed(self, wanted: Wanted, error: DownloadError, tally: Tally) -> None:
         status = await asyncio.to_thread(settle_failed, self._engine, wanted, error)
-        told = {"download_id": wanted.id, "kind": wanted.kind.value, "attempts": wanted.attempts, "error": str(error)}
+        fields = {"download_id": wanted.id, "kind": wanted.kind.value, "attempts": wanted.attempts, "error": str(error)}
         if status == "waiting":
             tally.failed += 1
-            log.warning("file not downloaded; it is tried again", **told)
+            log.warning("file not downloaded; it is tried again", **fields)
         else:
             tally.given_up += 1
-            log.error("file given up", status=status, **told)
+            log.error("file given up", status=status, **fields)

@@ -113,7 +113,7 @@ class Webhooks:
         return self._reading.list(routes.LIST_WEBHOOKS, RegisteredWebhook, organization=organization_id)
 
     def get(self, organization_id: int, webhook_id: int) -> RegisteredWebhook:
-        """Return one webhook. Raises ``ResourceMissing`` when it is gone.
+        """Return one webhook. Raises ``ResourceMissing`` when it was deleted.
 
         Only an older specification has this route: where it is missing, the webhook is looked for in the list.
         """

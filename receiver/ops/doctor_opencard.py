@@ -201,7 +201,7 @@ class OpenCardChecks:
 
     def check_each_has_a_webhook(self, webhooks: Sequence[InCare], configuration: Configuration) -> None:
         """Name the organizations of the account that lack a webhook; before the first bootstrap that is no fault."""
-        known = {webhook.organization_id for webhook in webhooks if not webhook.gone}
+        known = {webhook.organization_id for webhook in webhooks if not webhook.deleted}
         for organization in self._organizations if webhooks else ():
             reference = organization.reference_id or ""
             if organization.id not in known and configuration.wanted(reference) is not None:
@@ -257,8 +257,8 @@ def _why_idle(webhook: InCare) -> str | None:
     """Return why nothing is expected of a webhook; ``None`` when deliveries are."""
     if not webhook.enabled:
         return "switched off here: its deliveries are refused"
-    if webhook.gone:
-        return "gone at OpenCard, as receiver bootstrap found: it is not reconciled"
+    if webhook.deleted:
+        return "deleted at OpenCard, as receiver bootstrap found: it is not reconciled"
     if webhook.opencard_webhook_id is None:
         return "not registered at OpenCard yet: run receiver bootstrap"
     return None

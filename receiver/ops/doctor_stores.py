@@ -50,7 +50,7 @@ class InCare:
     previous_keys: tuple[str, ...]
     secret: bytes = field(repr=False)
     """Encrypted."""
-    gone: bool
+    deleted: bool
     """Whether bootstrap found that OpenCard does not have it any more."""
     unavailable: tuple[str, ...]
     """The events that its organization cannot have, and why, a line for each reason."""
@@ -163,7 +163,7 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         Webhook.enabled,
         Webhook.endpoint_key,
         Webhook.secret,
-        Webhook.gone_at.is_not(None).label("gone"),
+        Webhook.deleted_at.is_not(None).label("deleted"),
     )
     organizations = {
         row.organization_id: tuple(in_words(read_unavailable(row.unavailable_events)))

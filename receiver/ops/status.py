@@ -46,7 +46,7 @@ SELECT webhook.id AS webhook_id, webhook.opencard_webhook_id, webhook.organizati
     webhook.created_at, state.checked_until, coalesce(state.recovered, 0) AS recovered,
     coalesce(state.unconfirmed, 0) AS unconfirmed, coalesce(state.unrecoverable, 0) AS unrecoverable, state.last_error
 FROM receiver.webhooks AS webhook LEFT JOIN receiver.reconcile_state AS state ON state.webhook_id = webhook.id
-WHERE webhook.enabled AND webhook.gone_at IS NULL
+WHERE webhook.enabled AND webhook.deleted_at IS NULL
 ORDER BY webhook.organization_reference_id, webhook.id
 """
 
@@ -57,8 +57,8 @@ SELECT organization.organization_reference_id, organization.organization_id, org
     count(webhook.id) FILTER (WHERE webhook.active AND webhook.opencard_webhook_id IS NOT NULL) > 0 AS is_active
 FROM receiver.organizations AS organization
 LEFT JOIN receiver.webhooks AS webhook
-    ON webhook.organization_id = organization.organization_id AND webhook.enabled AND webhook.gone_at IS NULL
-WHERE organization.gone_at IS NULL AND NOT organization.left_out
+    ON webhook.organization_id = organization.organization_id AND webhook.enabled AND webhook.deleted_at IS NULL
+WHERE organization.deleted_at IS NULL AND NOT organization.left_out
 GROUP BY organization.organization_id
 HAVING organization.error IS NOT NULL
     OR count(*) FILTER (WHERE webhook.active AND webhook.opencard_webhook_id IS NOT NULL) = 0

@@ -48,7 +48,7 @@ LEFT JOIN LATERAL (
     WHERE run.webhook_id = webhook.id AND run.started_at <= now()
     ORDER BY run.started_at DESC LIMIT 1
 ) AS last ON true
-WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.gone_at IS NULL
+WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.deleted_at IS NULL
 ORDER BY last.started_at NULLS FIRST, webhook.id
 """
 )

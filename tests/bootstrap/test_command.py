@@ -195,11 +195,11 @@ def test_failures_stand_on_standard_error_with_their_organization(world: World, 
     assert "1 failed" in again.stdout
 
 
-@pytest.mark.parametrize("tells_secrets", [False, True], ids=["secrets are hidden", "secrets are echoed"])
+@pytest.mark.parametrize("echoes_secrets", [False, True], ids=["secrets are hidden", "secrets are echoed"])
 def test_secrets_are_in_no_output_log_line_or_plain_column(
-    world: World, run: Callable[..., Result], caplog: pytest.LogCaptureFixture, *, tells_secrets: bool
+    world: World, run: Callable[..., Result], caplog: pytest.LogCaptureFixture, *, echoes_secrets: bool
 ) -> None:
-    world.provider.behaviour.tells_secrets = tells_secrets
+    world.provider.behaviour.echoes_secrets = echoes_secrets
     world.provider.behaviour.rejection = "echo"
     world.provider.behaviour.routes_off = frozenset({"/accounts/<int:account>/billings"})
     organization = world.provider.state.organizations()[0]

@@ -207,7 +207,7 @@ class ForgetfulList(httpx.BaseTransport):
         self._network.close()
 
 
-def test_a_webhook_that_a_list_lacks_is_asked_for_before_it_counts_as_gone(world: World) -> None:
+def test_webhook_missing_in_a_list_is_requested_by_its_id(world: World) -> None:
     world.bootstrap()
     world.transport = ForgetfulList()
     assert world.bootstrap().changes == []

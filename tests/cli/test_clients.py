@@ -282,7 +282,7 @@ def test_set_scopes_keeps_what_the_catalogue_lacks(account: Account) -> None:
 
 def test_scopes_that_are_not_reported_are_not_none(account: Account) -> None:
     account.provider.clients.add("reader", name="reader", scopes=["webhooks-read"])
-    account.provider.behaviour.tells_client_scopes = False
+    account.provider.behaviour.reports_client_scopes = False
     assert {client["scopes"] for client in document(account.run("list", "--json"))} == {None}
     assert "not reported" in account.run("list").stdout
     changed = account.run("set-scopes", "reader", "files-read")

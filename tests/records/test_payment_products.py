@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 COLUMNS = "payment_product_id, payment_product_name, card_funding"
 
 
-def told(acme: Acme, relation: str) -> list[object]:
+def columns_of(acme: Acme, relation: str) -> list[object]:
     return list(acme.row(f"SELECT {COLUMNS} FROM ems.{relation}").values())  # noqa: S608
 
 
 def test_product_and_funding_are_columns(acme: Acme) -> None:
     product = {"id": "pp-7", "name": "Nordkort Business"}
     acme.tell("card.transaction.authorized", snapshot("authorized", payment_product=product, card_funding="credit"))
-    assert told(acme, "transactions") == ["pp-7", "Nordkort Business", "credit"]
-    assert told(acme, "pending_transactions") == ["pp-7", "Nordkort Business", "credit"]
+    assert columns_of(acme, "transactions") == ["pp-7", "Nordkort Business", "credit"]
+    assert columns_of(acme, "pending_transactions") == ["pp-7", "Nordkort Business", "credit"]
     acme.tell("card.transaction.cleared", snapshot("cleared", payment_product=product, card_funding="debit"))
-    assert told(acme, "ledger") == ["pp-7", "Nordkort Business", "debit"]
+    assert columns_of(acme, "ledger") == ["pp-7", "Nordkort Business", "debit"]
 
 
 def test_without_them_they_are_null(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared"))
-    assert told(acme, "ledger") == [None, None, None]
+    assert columns_of(acme, "ledger") == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_without_them_they_are_null(acme: Acme) -> None:
 )
 def test_any_form_of_them_leaves_the_money(acme: Acme, product: object, funding: object, columns: list[object]) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared", payment_product=product, card_funding=funding))
-    assert told(acme, "ledger") == columns
+    assert columns_of(acme, "ledger") == columns
     assert acme.value("SELECT accounting_amount FROM ems.ledger") == Decimal("1249.06")
 
 

@@ -76,7 +76,7 @@ def test_secrets_and_credentials_do_not_come_back_unless_the_provider_is_told_to
     path = f"{webhooks_of(acme)}/{made['id']}"
     assert not hidden.keys() & (made.keys() | party.get(path).keys())
     assert party.get(path)["basic_username"] == "u"
-    party.provider.behaviour.tells_secrets = True
+    party.provider.behaviour.echoes_secrets = True
     assert party.get(path).items() > hidden.items()
 
 

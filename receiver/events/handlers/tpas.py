@@ -29,7 +29,7 @@ _NOTE_DOWNLOADS: Final = text(
     """
 INSERT INTO receiver.receipt_downloads AS noted (organization_reference_id, tpa_id, url)
 SELECT tpa.organization_reference_id, tpa.id, tpa.url
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS told (organization_reference_id text, id text)
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS changed (organization_reference_id text, id text)
 JOIN ems.tpas AS tpa USING (organization_reference_id, id)
 WHERE tpa.url IS NOT NULL AND tpa.file_key IS NULL
 ORDER BY 1, 2

@@ -44,16 +44,16 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
         "state": "cleared or invoiced",
         "purchase_date": v.DAY,
         "purchase_time": v.CLOCK,
-        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not told",
+        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not reported",
         "merchant": v.MERCHANT,
         "accounting_amount": "Final amount in the customer's home currency, in major units, VAT included; negative for "
-        "a refund; null when not told",
-        "accounting_currency": "The customer's home currency (ISO 4217); null when not told",
+        "a refund; null when not reported",
+        "accounting_currency": "The customer's home currency (ISO 4217); null when not reported",
         "original_amount": "Final amount in the currency of the purchase, in major units, VAT included; negative for a "
-        "refund; null when not told",
-        "original_currency": "Currency of the purchase (ISO 4217); null when not told",
-        "card_issuer": "Issuer of the card; null when not told",
-        "cleared_at": "When first learned as cleared, in UTC; null when only told as invoiced",
+        "refund; null when not reported",
+        "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
+        "card_issuer": "Issuer of the card; null when not reported",
+        "cleared_at": "When first learned as cleared, in UTC; null when only reported as invoiced",
         "invoiced_at": "When first learned as invoiced, in UTC; null until invoiced",
         "age": "How long the purchase has been in the ledger without a receipt: since cleared_at, else invoiced_at, as "
         "of the start of your transaction",

@@ -55,13 +55,13 @@ class Behaviour:
     route_off_status: int = 404
     accepts_unknown_scopes: bool = False
     """A client may be given scopes that no page lists."""
-    tells_client_scopes: bool = True
+    reports_client_scopes: bool = True
     """OAuth clients are shown with their scopes; else with id and name alone."""
     expires_in: int = YEAR_SECONDS
     """The life of new tokens, in seconds."""
     grants_silently: bool = False
     """Scopes that a client lacks are left out of its token, instead of being refused."""
-    tells_secrets: bool = False
+    echoes_secrets: bool = False
     """Secrets and credentials of webhooks come back on ``GET``."""
     hides_header_values: bool = False
     """The list of custom headers leaves their values out."""

@@ -95,7 +95,7 @@ def _change_webhook(call: Call) -> Answer:
 
 
 def _shown(call: Call, webhook: Webhook, *, secret: bool = False) -> dict[str, object]:
-    return webhook_fields.shown(webhook, secrets=call.provider.behaviour.tells_secrets, secret=secret)
+    return webhook_fields.shown(webhook, secrets=call.provider.behaviour.echoes_secrets, secret=secret)
 
 
 @_route("POST", scopes.TEST)
@@ -173,7 +173,7 @@ def _change_client(call: Call) -> Answer:
 
 
 def _shown_client(call: Call, client: Client) -> dict[str, object]:
-    return client_fields(client, with_scopes=call.provider.behaviour.tells_client_scopes)
+    return client_fields(client, with_scopes=call.provider.behaviour.reports_client_scopes)
 
 
 def _client(call: Call) -> Client:

@@ -1,4 +1,4 @@
-"""Organizations and webhooks that are gone at OpenCard: found by listing, reported once, and left in peace."""
+"""Organizations and webhooks that were deleted at OpenCard: found by listing, reported once, and left in peace."""
 
 from __future__ import annotations
 
@@ -38,66 +38,66 @@ def reconciled(world: World) -> list[str]:
     return sorted(outcome.organization_reference_id for outcome in outcomes)
 
 
-def test_an_organization_that_is_gone_is_reported_once(world: World) -> None:
+def test_deleted_organization_is_reported_once(world: World) -> None:
     world.add_organizations("globex")
     world.bootstrap()
     assert reconciled(world) == ["acme", "globex"]
     [acme] = [each for each in world.provider.state.organizations() if each.reference_id == "acme"]
     world.provider.state.remove_organization(acme.id)
     result = world.bootstrap()
-    [gone] = result.gone
-    assert (gone.organization_reference_id, gone.organization_is_gone) == ("acme", True)
+    [deleted] = result.deleted
+    assert (deleted.organization_reference_id, deleted.organization_deleted) == ("acme", True)
     assert (result.failures, result.drift) == ([], False)
-    assert world.bootstrap().gone == []
+    assert world.bootstrap().deleted == []
     assert reconciled(world) == ["globex"]
     assert [each.organization_reference_id for each in standing(world).webhooks] == ["globex"]
     assert standing(world).unserved == ()
 
 
-def test_a_webhook_that_is_gone_is_made_again(world: World) -> None:
+def test_deleted_webhook_is_created_again(world: World) -> None:
     world.bootstrap()
     world.provider.state.remove_tpa(world.registered().organization_id)
     result = world.bootstrap()
     assert [change.action for _, change in result.changes] == ["create"]
-    assert (world.registered().active, world.stored().gone) == (True, False)
+    assert (world.registered().active, world.stored().deleted) == (True, False)
     assert reconciled(world) == ["acme"]
 
 
 def test_where_it_is_left_out_it_is_reported_once_and_not_reconciled(world: World) -> None:
     world.bootstrap()
     world.provider.state.remove_webhook(world.registered().id)
-    assert [each.organization_is_gone for each in world.bootstrap(SKIP).gone] == [False]
-    assert world.bootstrap(SKIP).gone == []
+    assert [each.organization_deleted for each in world.bootstrap(SKIP).deleted] == [False]
+    assert world.bootstrap(SKIP).deleted == []
     assert reconciled(world) == []
     assert standing(world).unserved == ()
 
 
-def test_what_only_a_list_lacks_is_not_gone(world: World) -> None:
+def test_webhook_missing_only_in_a_list_is_not_deleted(world: World) -> None:
     world.bootstrap()
     organization = world.provider.state.organization(world.registered().organization_id)
     world.provider.state.change_organization(organization.id, account_id=2)
     world.provider.faults.add(ApiFault.answers(403, path="/webhooks/", times=9))
-    assert world.bootstrap().gone == []
+    assert world.bootstrap().deleted == []
     world.provider.state.change_organization(organization.id, account_id=1)
     world.provider.faults.clear()
     assert reconciled(world) == ["acme"]
 
 
-def test_a_dry_run_marks_nothing_as_gone(world: World) -> None:
+def test_dry_run_marks_nothing_as_deleted(world: World) -> None:
     world.bootstrap()
     world.provider.state.remove_organization(world.registered().organization_id)
-    assert len(world.bootstrap(write=False).gone) == 1
-    assert not world.stored().gone
-    assert len(world.bootstrap().gone) == 1
+    assert len(world.bootstrap(write=False).deleted) == 1
+    assert not world.stored().deleted
+    assert len(world.bootstrap().deleted) == 1
 
 
-def test_people_and_machines_see_what_is_gone(world: World, environment: dict[str, str]) -> None:
+def test_deletion_is_in_text_and_json(world: World, environment: dict[str, str]) -> None:
     world.bootstrap()
     world.provider.state.remove_organization(world.registered().organization_id)
     runner = CliRunner(env=world.environment(environment))
     ended = runner.invoke(main, ["bootstrap"])
-    assert (ended.exit_code, "its organization is gone at OpenCard" in ended.stdout) == (0, True)
+    assert (ended.exit_code, "its organization was deleted at OpenCard" in ended.stdout) == (0, True)
     shown = runner.invoke(main, ["webhooks", "show", str(world.stored().id)])
-    assert "gone_at" in shown.stdout
+    assert "deleted_at" in shown.stdout
     doctor = runner.invoke(main, ["doctor"])
-    assert "gone at OpenCard, as receiver bootstrap found" in doctor.stdout
+    assert "deleted at OpenCard, as receiver bootstrap found" in doctor.stdout
