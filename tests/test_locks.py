@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from receiver.bootstrap.concurrency import one_at_a_time
-from receiver.events.process import process_deliveries
+from receiver.bootstrap.rotation import Rotation
+from receiver.encryption import Encryption
+from receiver.events.process import drain
 from receiver.locks import Lock, LockFamily, key_of
-from tests.factories import snapshot
+from receiver.migrate import upgrade
+from receiver.opencard.auth import Access
+from receiver.ops.retention.run import run_retention
+from receiver.progress import Progress
+from tests.factories import card_holder
+from tests.test_queue import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sqlalchemy import Engine
 
-    from tests.conftest import Acme
+    from receiver.settings import Settings
+    from tests.conftest import Acme, Organizations
+    from tests.world import World
 
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 ROOT = Path(__file__).parent.parent
 SOURCES = [
     path
@@ -53,32 +63,92 @@ def test_every_lock_is_taken_with_a_key_of_the_module() -> None:
     assert {str(path): found for path, found in numbers.items() if found} == {}
 
 
-@contextmanager
-def holding(engine: Engine, lock: Lock) -> Iterator[None]:
-    """Hold a lock in a transaction of its own, as a process does that is at work for minutes."""
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
-        yield
+class Meanwhile(httpx.HTTPTransport):
+    """The network to OpenCard; calls *act* before each request that changes a webhook."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "GET" and "/webhooks" in request.url.path:
+            self._act()
+        return super().handle_request(request)
 
 
-HELD: dict[str, Callable[[Engine], object]] = {
-    "bootstrap or a rotation": one_at_a_time,
-    "a retention run": lambda engine: holding(engine, Lock.RETENTION),
-    "a migration": lambda engine: holding(engine, Lock.MIGRATION),
-    "a roll-up": lambda engine: holding(engine, Lock.ROLL_UP),
-}
+class Traffic:
+    """Deliveries that arrive and are processed while something else is running."""
 
+    def __init__(self, organization: Acme) -> None:
+        self._organization = organization
+        self.processed = 0
 
-@pytest.mark.parametrize("hold", HELD.values(), ids=HELD)
-def test_processing_goes_on_while_another_lock_is_held(
-    acme: Acme, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, hold: Callable[[Engine], object]
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    acme.deliver("card.transaction.authorized", snapshot("authorized"))
-    work = threading.Thread(target=process_deliveries, daemon=True)
-    with hold(acme.engine):  # type: ignore[attr-defined]
+    def arrive(self) -> None:
+        """Deliver one, and fail unless it is processed while the caller waits."""
+        self._organization.take("card_holder.created", card_holder(f"employee-{self.processed}", "globex"))
+        work = threading.Thread(target=drain, args=(self._organization.engine,), daemon=True)
         work.start()
         work.join(30)
-        assert not work.is_alive(), "the job waits for the lock"
-        assert acme.value("SELECT count(*) FROM ems.events") == 1
+        assert not work.is_alive(), "processing waits for what is running"
+        self.processed += 1
+        assert self._organization.statuses() == ["processed"] * self.processed
+
+
+@pytest.fixture
+def traffic(organizations: Organizations) -> Traffic:
+    return Traffic(organizations.adopt("globex"))
+
+
+def test_processing_goes_on_during_a_bootstrap(world: World, traffic: Traffic) -> None:
+    world.transport = Meanwhile(traffic.arrive)
+    assert world.bootstrap().failures == []
+    assert world.registered().active
+    assert traffic.processed == 1
+
+
+def test_processing_goes_on_during_a_rotation(world: World, traffic: Traffic) -> None:
+    world.bootstrap()
+    (webhook_id,) = (webhook.id for webhook in world.store.all() if webhook.organization_reference_id == "acme")
+    rotation = Rotation(
+        world.engine,
+        Encryption(world.settings.encryption_keys),
+        Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret),
+        world.public_url,
+        transport=Meanwhile(traffic.arrive),
+    )
+    result = rotation.run([webhook_id], overlap=timedelta(days=1))
+    assert (len(result.rotated), result.failures, traffic.processed) == (1, [], 1)
+
+
+def test_processing_goes_on_during_retention(traffic: Traffic, engine: Engine, settings: Settings) -> None:
+    run_retention(engine, settings, progress=Progress(total=lambda _number: traffic.arrive()))
+    assert traffic.processed == 1
+
+
+def test_processing_goes_on_during_a_migration(traffic: Traffic, engine: Engine) -> None:
+    def before(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "pg_advisory_unlock" in statement:
+            traffic.arrive()
+
+    with engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", before)
+        upgrade(connection)
+    assert traffic.processed == 1
+
+
+@pytest.mark.parametrize("lock", sorted(Lock.__members__.keys() - {"FEED"}))
+def test_processing_goes_on_while_another_lock_is_held(traffic: Traffic, engine: Engine, lock: str) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock[lock]})
+        traffic.arrive()
+
+
+def test_processing_waits_for_the_feeds_lock(acme: Acme, engine: Engine) -> None:
+    acme.take("card_holder.created", card_holder())
+    work = threading.Thread(target=drain, args=(engine,), daemon=True)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.FEED})
+        work.start()
+        assert eventually(lambda: acme.value(WAITING) == 1, within=30)
+    work.join(30)
+    assert acme.statuses() == ["processed"]
