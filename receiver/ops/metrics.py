@@ -134,15 +134,19 @@ class Exposed(Collector):
         if receipts is None:
             return
         for name, words, number in (
-            ("waiting", "Receipts whose files are still to be downloaded.", receipts.waiting),
-            ("failing", "Those of them that failed three times or more.", receipts.failing),
-            ("lost", "Receipts of the last eight days whose URLs expired too early.", receipts.newly_expired),
-            ("refused", "Receipts of the last eight days whose files must not be stored.", receipts.newly_refused),
+            ("waiting", "Files of receipts and signed TPAs that are still to be downloaded.", receipts.waiting),
+            ("failing", "Files still to be downloaded that failed three times or more.", receipts.failing),
+            ("lost", "Receipts of the last eight days whose URLs expired before the download.", receipts.newly_expired),
+            (
+                "refused",
+                "Files of the last eight days that were refused.",
+                receipts.newly_refused,
+            ),
         ):
             yield GaugeMetricFamily(f"receiver_receipts_{name}", words, value=number)
         expires = GaugeMetricFamily(
             "receiver_receipts_first_expiry_timestamp_seconds",
-            "When the first receipt that fails is lost; absent if none fails.",
+            "When the URL of the first failing file expires; absent if none fails.",
         )
         if receipts.first_expires_at is not None:
             expires.add_metric([], receipts.first_expires_at.timestamp())

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import families, untold
+from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.ops.retention import schedule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
     from sqlalchemy import Engine
+    from werkzeug.test import TestResponse
 
     from receiver.settings import Settings
     from tests.conftest import Acme
@@ -78,6 +80,24 @@ def test_requests_and_stored_deliveries(acme: Acme, count: Count) -> None:
         "answered challenge 200": 1,
     }
     assert count("receiver_store_seconds") == {"": 3}
+
+
+def test_each_refused_request_is_counted_once(acme: Acme, count: Count, settings: Settings) -> None:
+    refuse: list[Callable[[], TestResponse]] = [
+        lambda: acme.deliver("card_holder.created", card_holder(), headers={"X-Data-Signature": None}),
+        lambda: acme.deliver("card_holder.created", card_holder(), headers={"X-Event": None}),
+        lambda: acme.deliver("card_holder.created", card_holder(), headers={"Content-Type": "text/plain"}),
+        lambda: acme.deliver("card_holder.created", b" " * (settings.max_body_bytes + 1)),
+        lambda: acme.client.post(f"{ENDPOINT_PATH}{'k' * 43}", json={}),
+        lambda: acme.client.get(acme.path),
+        lambda: acme.client.put(acme.path),
+        lambda: acme.client.post(TOKEN_PATH, data={"grant_type": "client_credentials"}),
+        lambda: acme.client.get("/nowhere"),
+    ]
+    for number, ask in enumerate(refuse, 1):
+        assert ask().status_code >= 400
+        assert sum(count("receiver_requests").values()) == number
+    assert set(count("receiver_requests").values()) == {1}
 
 
 def test_attempts_and_batches(acme: Acme, count: Count) -> None:
