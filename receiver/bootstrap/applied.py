@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _DUE: Final = text(
     """
-UPDATE receiver.applied_configuration SET started_at = now()
-WHERE started_at <= now() - CAST(:interval AS interval)
+UPDATE receiver.applied_configuration SET started_at = clock_timestamp()
+WHERE started_at <= clock_timestamp() - CAST(:interval AS interval)
+    OR started_at > clock_timestamp() -- the clock was set back
 RETURNING configuration
 """
 )

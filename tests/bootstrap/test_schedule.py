@@ -66,6 +66,17 @@ def test_a_new_organization_gets_its_webhook_with_the_configuration(world: World
     ]
 
 
+def test_configuration_is_due_once_in_an_interval(world: World) -> None:
+    world.bootstrap()
+    hour = timedelta(hours=1)
+    assert applied(world).take_due(hour) is None
+    for moment in ("now() - interval '1 hour'", "now() + interval '1 hour'"):  # the latter: the clock was set back
+        with world.engine.begin() as connection:
+            connection.execute(text(f"UPDATE receiver.applied_configuration SET started_at = {moment}"))  # noqa: S608
+        assert applied(world).take_due(hour) is not None
+        assert applied(world).take_due(hour) is None
+
+
 def test_before_an_operators_run_it_does_nothing(world: World, due: Callable[[], None]) -> None:
     due()
     assert world.provider.requests.all() == []
