@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from receiver.errors import ConfigurationError
 from receiver.variables import (
+    MAX_DAYS,
+    MAX_SECONDS,
     database_url,
     days_kept,
     encryption_keys,
@@ -134,9 +136,9 @@ def read_settings(
         metrics_token=reader.read("METRICS_TOKEN", str, default=""),
         max_body_bytes=reader.read("MAX_BODY_BYTES", whole_number(1), default=1024 * 1024),
         signature_policy=reader.read("SIGNATURE_POLICY", one_of(SignaturePolicy), default=SignaturePolicy.WHEN_PRESENT),
-        reconcile_interval=reader.read("RECONCILE_INTERVAL", whole_number(0), default=300),
-        reconcile_grace=reader.read("RECONCILE_GRACE", whole_number(0), default=900),
-        bootstrap_interval=reader.read("BOOTSTRAP_INTERVAL", whole_number(0), default=300),
+        reconcile_interval=reader.read("RECONCILE_INTERVAL", whole_number(0, MAX_SECONDS), default=300),
+        reconcile_grace=reader.read("RECONCILE_GRACE", whole_number(0, MAX_SECONDS), default=900),
+        bootstrap_interval=reader.read("BOOTSTRAP_INTERVAL", whole_number(0, MAX_SECONDS), default=300),
         files_url=reader.read("FILES_URL", files_url, default="files"),
         files_max_bytes=reader.read("FILES_MAX_BYTES", whole_number(1), default=25 * 1024 * 1024),
         retain_processed_days=reader.read("RETAIN_PROCESSED_DAYS", days_kept, default=400),
@@ -145,7 +147,7 @@ def read_settings(
         retain_traces_days=reader.read("RETAIN_TRACES_DAYS", days_kept, default=90),
         retain_log_days=reader.read("RETAIN_LOG_DAYS", days_kept, default=30),
         retain_feed_days=reader.read("RETAIN_FEED_DAYS", days_kept, default=0),
-        erase_card_holders_days=reader.read("ERASE_CARD_HOLDERS_DAYS", whole_number(0), default=0),
+        erase_card_holders_days=reader.read("ERASE_CARD_HOLDERS_DAYS", whole_number(0, MAX_DAYS), default=0),
         log_level=reader.read("LOG_LEVEL", log_level, default="INFO"),
         log_format=reader.read("LOG_FORMAT", one_of(LogFormat), default=LogFormat.JSON),
         sentry_dsn=reader.read("SENTRY_DSN", web_address, default=""),

@@ -28,6 +28,9 @@ E = TypeVar("E", bound=StrEnum)
 MINIMUM_SECRET_KEY_LENGTH: Final = 32
 POOLED: Final = "pgbouncer"
 """What stands behind the ``?`` of ``DATABASE_URL``, ``=true``, where connections are pooled for each transaction."""
+MAX_DAYS: Final = 36_500
+MAX_SECONDS: Final = 366 * 86_400
+"""The longest spans that a variable may have; much longer ones exceed what Python and PostgreSQL can calculate."""
 SHORTEST_RETENTION_DAYS: Final = 14
 """Reconciling looks back a week: what it compares must still be there."""
 USER_NAME: Final = re.compile(r"[\w.@-]{1,64}")
@@ -207,7 +210,7 @@ def log_level(text: str) -> str:
 
 def days_kept(text: str) -> int:
     """Return after how many days something may be deleted; 0 keeps it for ever."""
-    days = whole_number(0)(text)
+    days = whole_number(0, MAX_DAYS)(text)
     if 0 < days < SHORTEST_RETENTION_DAYS:
         raise ValueError(
             f"{days} is too short: reconciling looks back a week; at least {SHORTEST_RETENTION_DAYS}, or 0 for ever"

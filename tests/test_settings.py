@@ -79,6 +79,12 @@ def problems(**changes: str) -> list[str]:
     return wrong.value.problems
 
 
+@pytest.mark.parametrize("name", sorted(name for name in VARIABLES if re.search("_(INTERVAL|GRACE|DAYS)$", name)))
+def test_too_long_a_span_is_refused(name: str) -> None:
+    (problem,) = problems(**{name: "9" * 17})
+    assert re.fullmatch(rf"{name} is wrong: 9+ is out of range; it must be between 0 and \d+", problem)
+
+
 def test_the_variables_are_those_that_others_rely_on() -> None:
     assert set(variable_names()) == VARIABLES
     assert len(variable_names()) == len(VARIABLES)
