@@ -22,7 +22,6 @@ _DUE: Final = text(
 UPDATE receiver.applied_configuration SET started_at = clock_timestamp()
 WHERE started_at <= clock_timestamp() - CAST(:interval AS interval)
     OR started_at > clock_timestamp() -- the clock was set back
-RETURNING configuration
 """
 )
 
@@ -55,11 +54,10 @@ class AppliedConfigurations:
             stored = connection.scalar(select(AppliedConfiguration.configuration))
         return None if stored is None else self._decrypted(stored)
 
-    def take_due(self, interval: timedelta) -> Configuration | None:
-        """Return the configuration if it is due, else ``None``; one process at most gets it in each *interval*."""
+    def take_due(self, interval: timedelta) -> bool:
+        """Return whether the configuration is to be applied again: for one process at most in each *interval*."""
         with self._engine.begin() as connection:
-            stored = connection.scalar(_DUE, {"interval": interval})
-        return None if stored is None else self._decrypted(stored)
+            return connection.execute(_DUE, {"interval": interval}).rowcount == 1
 
     def note_end(self, error: str | None) -> bool:
         """Store the end of a run with its *error*; return whether the error differs from that of the run before."""

@@ -29,8 +29,6 @@ class Options:
     """The EMS's ids of the organizations to look at; all, if there are none."""
     retry_rejected: bool = False
     """Ask again for events that OpenCard rejected less than a day ago."""
-    by_scheduler: bool = False
-    """The scheduler applies again what an operator applied: the configuration is not kept anew."""
     side_by_side: int = SIDE_BY_SIDE
 
 

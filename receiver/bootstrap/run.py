@@ -79,16 +79,26 @@ class Bootstrap:
         self._public_url = public_url
         self._transport = transport
 
-    def run(self, configuration: Configuration, options: Options, progress: Progress = Progress()) -> Result:  # noqa: B008
+    def run(
+        self,
+        configuration: Configuration | None,
+        options: Options,
+        progress: Progress = Progress(),  # noqa: B008
+    ) -> Result:
         """Compare, and with ``options.write`` carry out what differs; one organization's failure stops no other.
 
-        A run over the whole account that writes is what the scheduler applies again from then on. Raises
-        ``OperationRefused`` when another run is under way or an organization is not there, and an ``OpenCardError``
-        when there is no token or the organizations cannot be listed.
+        The *configuration* of a writing run over the whole account is stored; ``None`` applies the stored one again.
+        Raises ``OperationRefused`` when another run is under way, an organization is not there or no configuration is
+        stored, and an ``OpenCardError`` when there is no token or the organizations cannot be listed.
         """
+        given = configuration
         with ExitStack() as stack:
             if options.write:
                 stack.enter_context(one_at_a_time(self._engine))
+            if configuration is None:  # loaded while no other run can replace it
+                configuration = self._applied.load()
+            if configuration is None:
+                raise OperationRefused("no configuration was applied yet: run receiver bootstrap")
             tokens = self._tokens if options.write else BorrowedTokens(self._tokens)
             reading = stack.enter_context(self._client(_reading_scopes(configuration, options), tokens))
             api = Webhooks(reading)
@@ -126,7 +136,7 @@ class Bootstrap:
                 notes=[failed(each.organization, note) for each in plans for note in each.notes],
             )
             if options.write:
-                self._remember(configuration, options, organizations, chosen, plans, result, known)
+                self._remember(given, options, organizations, chosen, plans, result, known)
             return result
 
     def _client(self, scopes: Iterable[str], tokens: TokenStore) -> OpenCard:
@@ -227,7 +237,7 @@ class Bootstrap:
 
     def _remember(
         self,
-        configuration: Configuration,
+        given: Configuration | None,
         options: Options,
         listed: Sequence[Organization],
         chosen: Sequence[Organization],
@@ -249,8 +259,8 @@ class Bootstrap:
         )
         if not options.only:
             self._organizations.note_deleted(known.organizations.keys() - {each.id for each in listed})
-            if not options.by_scheduler:
-                self._applied.save(configuration)
+            if given is not None:
+                self._applied.save(given)
 
 
 def _reading_scopes(configuration: Configuration, options: Options) -> frozenset[str]:

@@ -39,12 +39,11 @@ def bootstrap_due() -> None:
     engine = engine_for(settings.database_url, application="bootstrap")
     applied = AppliedConfigurations(engine, encryption)
     try:
-        configuration = applied.take_due(timedelta(seconds=settings.bootstrap_interval))
-        if configuration is None:
+        if not applied.take_due(timedelta(seconds=settings.bootstrap_interval)):
             return
         bootstrap = Bootstrap(engine, encryption, Access.of(settings), settings.public_url)
         try:
-            result = bootstrap.run(configuration, Options(by_scheduler=True))
+            result = bootstrap.run(None, Options())
         except OperationRefused as error:  # an operator's command is at work
             log.info("bootstrap.postponed", reason=str(error))
         except ReceiverError as error:

@@ -69,12 +69,42 @@ def test_a_new_organization_gets_its_webhook_with_the_configuration(world: World
 def test_configuration_is_due_once_in_an_interval(world: World) -> None:
     world.bootstrap()
     hour = timedelta(hours=1)
-    assert applied(world).take_due(hour) is None
+    assert not applied(world).take_due(hour)
     for moment in ("now() - interval '1 hour'", "now() + interval '1 hour'"):  # the latter: the clock was set back
         with world.engine.begin() as connection:
             connection.execute(text(f"UPDATE receiver.applied_configuration SET started_at = {moment}"))  # noqa: S608
-        assert applied(world).take_due(hour) is not None
-        assert applied(world).take_due(hour) is None
+        assert applied(world).take_due(hour)
+        assert not applied(world).take_due(hour)
+
+
+def test_scheduler_applies_what_is_stored_when_its_run_begins(
+    world: World, due: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.bootstrap()
+    world.add_organizations("globex")
+    take_due = AppliedConfigurations.take_due
+
+    def overtaken(self: AppliedConfigurations, interval: timedelta) -> bool:
+        taken = take_due(self, interval)
+        self.save(configured('[[organizations]]\nreference_id = "globex"\nskip = true'))
+        return taken
+
+    monkeypatch.setattr(AppliedConfigurations, "take_due", overtaken)
+    due()
+    assert organizations_served(world) == {"acme"}
+
+
+def test_a_run_of_the_scheduler_is_not_an_operators(world: World, due: Callable[[], None]) -> None:
+    def applied_at() -> object:
+        with world.engine.connect() as connection:
+            return connection.scalar(text("SELECT applied_at FROM receiver.applied_configuration"))
+
+    world.bootstrap()
+    before = applied_at()
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE receiver.applied_configuration SET error = 'the run before failed'"))
+    due()
+    assert applied_at() == before
 
 
 def test_before_an_operators_run_it_does_nothing(world: World, due: Callable[[], None]) -> None:
@@ -176,5 +206,5 @@ def test_all_events_are_all_that_a_release_knows() -> None:
 
 def test_take_due_is_for_one_process_alone(world: World) -> None:
     world.bootstrap()
-    assert applied(world).take_due(timedelta(seconds=0)) is not None
-    assert applied(world).take_due(timedelta(hours=1)) is None
+    assert applied(world).take_due(timedelta(seconds=0))
+    assert not applied(world).take_due(timedelta(hours=1))
