@@ -177,20 +177,25 @@ def _named(answer: str) -> frozenset[str]:
     return frozenset(flag for flag, event in EVENT_OF.items() if flag in words or event in words).union(*products)
 
 
-def by_reason(unavailable: Mapping[str, Unavailable]) -> list[dict[str, object]]:
-    """Return the events that cannot be had by the reason, as machines read it."""
+def flags_by_reason(unavailable: Mapping[str, Unavailable]) -> dict[str, list[str]]:
+    """Return the flags that cannot be had under the reason why not."""
     found: dict[str, list[str]] = defaultdict(list)
     for flag, why in unavailable.items():
-        found[why.reason].append(EVENT_OF.get(flag, flag))
-    return [{"events": events, "reason": reason} for reason, events in found.items()]
+        found[why.reason].append(flag)
+    return found
+
+
+def by_reason(unavailable: Mapping[str, Unavailable]) -> list[dict[str, object]]:
+    """Return the events that cannot be had by the reason, as machines read it."""
+    return [
+        {"events": [EVENT_OF.get(flag, flag) for flag in flags], "reason": reason}
+        for reason, flags in flags_by_reason(unavailable).items()
+    ]
 
 
 def in_words(unavailable: Mapping[str, Unavailable]) -> list[str]:
     """Return a line for each reason: which events, and why not."""
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for flag, why in unavailable.items():
-        by_reason[why.reason].append(flag)
-    return [f"{', '.join(words_of(flags))}: {reason}" for reason, flags in by_reason.items()]
+    return [f"{', '.join(words_of(flags))}: {reason}" for reason, flags in flags_by_reason(unavailable).items()]
 
 
 def words_of(flags: Collection[str] | Iterable[str]) -> list[str]:

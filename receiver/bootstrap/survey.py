@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from receiver.bootstrap.concurrency import Failure, failed
-from receiver.bootstrap.flags import Unavailable, basis_of, in_words, unavailable_flags
+from receiver.bootstrap.flags import Unavailable, basis_of, flags_by_reason, in_words, unavailable_flags
 from receiver.bootstrap.match import Match
 from receiver.bootstrap.organizations import KnownOrganization
 from receiver.bootstrap.outcome import DeletedWebhook, UnavailableEvents
@@ -146,12 +146,9 @@ def remembered(
 
 def unavailable_of(made: OrganizationPlan) -> list[UnavailableEvents]:
     """Return the wanted events that an organization cannot have, by reason."""
-    by_reason: dict[str, list[str]] = {}
-    for flag, why in made.unavailable.items():
-        by_reason.setdefault(why.reason, []).append(flag)
     return [
         UnavailableEvents(made.organization.reference_id, made.organization.id, tuple(flags), reason)
-        for reason, flags in by_reason.items()
+        for reason, flags in flags_by_reason(made.unavailable).items()
     ]
 
 
