@@ -5,6 +5,7 @@ Each job runs in a forked work-horse, so that a delivery which kills its process
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -104,7 +105,7 @@ class DeliveryWorker(Worker):
     def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - RQ's signature
         """Wait for Redis, then work. Retries come from the database, so RQ's own scheduler is not started."""
         self._counted_as = uuid.uuid4()
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent-watch", daemon=True).start()
+        watch_pool()
         _wait_for(self.connection)
         kwargs["with_scheduler"] = False
         return super().work(*args, **kwargs)
@@ -176,6 +177,13 @@ def _wait_for(redis: Redis) -> None:
             time.sleep(RECONNECT_SECONDS)
         else:
             return
+
+
+def watch_pool() -> None:
+    """End this process with SIGTERM soon after the pool that started it, also where the pool has ended already."""
+    pool = multiprocessing.parent_process()
+    pid = os.getppid() if pool is None or pool.pid is None else pool.pid
+    threading.Thread(target=_end_with_parent, args=(pid,), name="parent-watch", daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:

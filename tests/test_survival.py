@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -27,6 +29,7 @@ from receiver.sandbox.verdict import differences
 from receiver.sandbox.victims import VICTIMS, Victims
 from receiver.settings import load_settings
 from tests.conftest import DATA_FOLDER
+from tests.test_queue import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,8 +194,30 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: Machine) -> None:
-    children = psutil.Process(machine.processes.pid("worker")).children(recursive=True)
-    assert children
+    pool = psutil.Process(machine.processes.pid("worker"))
+    assert eventually(lambda: bool(pool.children()), within=30), "the pool has just been started"
+    children = pool.children(recursive=True)
     machine.processes.kill("worker", with_children=False)
     _gone, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
+
+
+ORPHAN = """
+import multiprocessing, os, time
+from receiver.worker import watch_pool
+
+def worker(pool):
+    while os.getppid() == pool:  # the pool is killed before the worker looks for it
+        time.sleep(0.01)
+    watch_pool()
+    time.sleep(60)
+    print("still running")
+
+multiprocessing.get_context("fork").Process(target=worker, args=(os.getpid(),)).start()
+os._exit(0)
+"""
+
+
+def test_a_worker_ends_though_its_pool_was_killed_while_it_started() -> None:
+    ran = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=90, check=True)
+    assert (ran.stdout, ran.stderr) == ("", "")  # the output ends when the last process that has it ends
