@@ -21,8 +21,8 @@ import structlog
 from sqlalchemy import text
 
 from receiver.deliveries.models import ABANDONED
-from receiver.events.event import StoredDelivery
 from receiver.events.outcomes import counted_when_committed
+from receiver.events.portion import stored_delivery, within_bytes
 from receiver.events.replayed import replay_alone, settle_replayed
 from receiver.events.settle import Failure, settle_failures
 from receiver.records.upsert import ids_parameter
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection, Engine, Row
+
+    from receiver.events.event import StoredDelivery
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -64,10 +66,10 @@ _OLD: Final = (
     "NOT delivery.suspect AND (delivery.next_attempt_at, delivery.id) > (CAST(:due_at AS timestamptz), :id) "
     "AND delivery.next_attempt_at <= now() - CAST(:fresh AS interval)"
 )
-_CLAIM_OLD: Final = text(_CLAIM.format(which=_OLD, order="ASC"))
+_CLAIM_OLD: Final = within_bytes(_CLAIM.format(which=_OLD, order="ASC"), order="next_attempt_at, id")
 _FRESH: Final = "NOT delivery.suspect AND delivery.next_attempt_at > now() - CAST(:fresh AS interval)"
-_CLAIM_FRESH: Final = text(_CLAIM.format(which=_FRESH, order="DESC"))
-_CLAIM_SUSPECT: Final = text(_CLAIM.format(which="delivery.suspect", order="ASC"))
+_CLAIM_FRESH: Final = within_bytes(_CLAIM.format(which=_FRESH, order="DESC"), order="next_attempt_at DESC, id DESC")
+_CLAIM_SUSPECT: Final = within_bytes(_CLAIM.format(which="delivery.suspect", order="ASC"), order="next_attempt_at, id")
 # the server's start tells a note that a restart of PostgreSQL left behind from one that a process left behind
 _NOTE: Final = text(
     "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
@@ -112,15 +114,15 @@ class Backlog:
         rows: list[Row[Any]] = []
         if self._fresh:
             rows += connection.execute(_CLAIM_FRESH, {"fresh": self._fresh, "limit": limit})
-        if len(rows) < limit:
+        if not rows or (rows[0].found < limit and len(rows) == rows[0].found):
             rows += self._claim_old(connection, limit - len(rows))
-        return [_stored(row) for row in rows]
+        return [stored_delivery(row) for row in rows]
 
     def _claim_old(self, connection: Connection, limit: int) -> Sequence[Row[Any]]:
         rows = self._beyond(connection, self._reached, limit)
         if not rows and self._reached is not _BEGINNING:
             rows = self._beyond(connection, _BEGINNING, limit)
-        at_the_end = len(rows) < limit
+        at_the_end = not rows or len(rows) == rows[0].found < limit
         self._reached = _BEGINNING if at_the_end else {"due_at": rows[-1].next_attempt_at, "id": rows[-1].id}
         return rows
 
@@ -130,11 +132,7 @@ class Backlog:
 
 def claim_suspect(connection: Connection) -> list[StoredDelivery]:
     """Lock and return one suspect whose time has come; empty when there is none."""
-    return [_stored(row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1})]
-
-
-def _stored(row: Row[Any]) -> StoredDelivery:
-    return StoredDelivery(*tuple(row)[:-1])
+    return [stored_delivery(row) for row in connection.execute(_CLAIM_SUSPECT, {"limit": 1})]
 
 
 def note_claim(notes: Connection, claimed: list[StoredDelivery]) -> int:

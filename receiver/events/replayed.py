@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from sqlalchemy import text
 
-from receiver.events.event import StoredDelivery
+from receiver.events.portion import stored_delivery, within_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection, Engine
+
+    from receiver.events.event import StoredDelivery
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -33,7 +35,7 @@ _TURNS: Final = text(
     "ORDER BY random()"
 )
 # The columns are those of StoredDelivery, in its order: what was tried before the replay counts for no pause.
-_CLAIM: Final = text(
+_CLAIM: Final = within_bytes(
     """
 SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
     delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts AS attempts_before_replay
@@ -46,7 +48,8 @@ WHERE member.replay_id = :replay_id AND member.outcome IS NULL AND member.alone 
 ORDER BY member.delivery_id
 LIMIT :limit
 FOR UPDATE OF member, delivery SKIP LOCKED
-"""
+""",
+    order="id",
 )
 # Nothing here waits for a row: whoever holds it may be waiting for the feed, which this transaction may hold.
 _ALONE: Final = text(
@@ -113,7 +116,7 @@ def claim_replayed(connection: Connection, limit: int, *, alone: bool = False) -
     """Lock and return up to *limit* deliveries of one replay, oldest first; *alone*: of those to be processed alone."""
     for replay_id in connection.scalars(_TURNS).all():
         asked = {"replay_id": replay_id, "limit": limit, "alone": alone}
-        claimed = [StoredDelivery(*row) for row in connection.execute(_CLAIM, asked).all()]
+        claimed = [stored_delivery(row) for row in connection.execute(_CLAIM, asked)]
         if claimed:
             return claimed
     return []

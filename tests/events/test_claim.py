@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.events.claim import FRESH, Backlog
+from receiver.events.portion import MAX_BYTES
 from receiver.events.process import drain_lane, process_batch
 from tests.events.steps import plans
 from tests.factories import snapshot
@@ -85,6 +87,33 @@ def test_a_new_purchase_is_in_the_next_batch_of_the_second_lane_though_many_old_
     assert acme.statuses().count("pending") == 1000 - 6 * 10 + 3
 
 
+@pytest.mark.parametrize("fresh_first", [False, True])
+def test_a_batch_is_bounded_by_bytes(acme: Acme, engine: Engine, fresh_first: bool) -> None:  # noqa: FBT001
+    store(acme, 11, youngest=3600)
+    acme.execute("UPDATE receiver.deliveries SET body = convert_to(repeat(' ', :size), 'UTF8')", size=MAX_BYTES // 4)
+    waiting = ids(acme)
+    backlog = Backlog(fresh_first=fresh_first)
+    batches = [claimed(engine, backlog, 500) for _ in range(4)]
+    assert batches == [waiting[:4], waiting[4:8], waiting[8:], []]
+
+
+def test_a_body_above_the_bound_is_a_batch_of_its_own(acme: Acme, engine: Engine) -> None:
+    store(acme, 2, youngest=3600)
+    acme.execute("UPDATE receiver.deliveries SET body = convert_to(repeat(' ', :size), 'UTF8')", size=MAX_BYTES + 1)
+    one, other = ids(acme)
+    backlog = Backlog()
+    assert [claimed(engine, backlog, 500) for _ in range(3)] == [[one], [other], []]
+
+
+def test_large_fresh_deliveries_are_not_joined_by_old_ones(acme: Acme, engine: Engine) -> None:
+    store(acme, 6, youngest=0)
+    acme.execute("UPDATE receiver.deliveries SET body = convert_to(repeat(' ', :size), 'UTF8')", size=MAX_BYTES // 4)
+    store(acme, 2, youngest=3600)
+    *old, _, _, third, fourth, fifth, sixth = ids(acme)
+    assert len(old) == 2
+    assert claimed(engine, Backlog(fresh_first=True), 500) == [sixth, fifth, fourth, third]
+
+
 def test_what_comes_back_below_what_a_lane_has_reached_is_claimed_at_the_end(acme: Acme, engine: Engine) -> None:
     store(acme, 6, youngest=3600)
     waiting = ids(acme)
@@ -134,4 +163,5 @@ def test_a_claim_reads_what_it_takes_and_no_more_at_both_ends_of_a_long_backlog(
         for plan in plans(connection, lambda: Backlog(fresh_first=True).claim(connection, 500)):
             assert "Index Scan" in plan
             assert "ix_deliveries_waiting" in plan
-            assert "Sort" not in plan
+            locking = plan[plan.index("LockRows") : plan.index("placed")]
+            assert "Sort" not in locking, "only what was locked is sorted"
