@@ -13,18 +13,28 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+from receiver.events.content import LONGEST_ID
+
+Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
 IssuerReference = Annotated[str, msgspec.Meta(max_length=500)]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
-Number = Decimal | int
-Clock = Annotated[time, msgspec.Meta(tz=False)]
 WholeNumber = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Number = Decimal | WholeNumber
+Clock = Annotated[time, msgspec.Meta(tz=False)]
+EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
+LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
+"""Between these, a moment can be read in every time zone."""
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The EMS's own id of an organization or a card holder."""
+    """The EMS's own id of an organization or a card holder, sent as a text or as a whole number."""
 
-    reference_id: Reference
+    sent: Reference | WholeNumber = msgspec.field(name="reference_id")
+
+    @property
+    def reference_id(self) -> str:
+        """The id as text."""
+        return str(self.sent)
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -141,9 +151,14 @@ class ReceiptPayload(EnrichmentPayload, frozen=True):
     purchase_time: Clock | None = None
 
     def expires_at(self) -> datetime | None:
-        """Return until when the URL works (aware); a time without a zone is taken as UTC."""
+        """Return until when the URL works (aware); a time without a zone is taken as UTC.
+
+        A moment at either end of the calendar, which overflows in some time zones, becomes the next that does not.
+        """
         moment = self.expiration_time
-        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+        if moment is None:
+            return None
+        return max(EARLIEST, min(LATEST, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment))
 
 
 class VatTotalLine(msgspec.Struct, frozen=True):

@@ -233,6 +233,7 @@ def _failure(delivery: StoredDelivery, error: Exception) -> Failure:
         trace=f"Traceback (most recent call last):\n{frames}{_words(error)}",
         retryable=not isinstance(error, DataError),
         before_replay=delivery.attempts_before_replay,
+        body=delivery.body,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from sqlalchemy import text
 
+from receiver.events.content import named_ids
 from receiver.events.outcomes import name_of, note_outcomes
 from receiver.events.retry_schedule import pause_after
 from receiver.records.upsert import Row, rows_parameter
@@ -39,10 +40,13 @@ _RETRY: Final = text(
 UPDATE receiver.deliveries AS delivery
 SET status = outcome.status, attempts = outcome.number, attempts_before_replay = outcome.before_replay,
     error = outcome.error, suspect = true,
+    transaction_id = coalesce(outcome.transaction_id, delivery.transaction_id),
+    card_holder_reference_id = coalesce(outcome.card_holder_reference_id, delivery.card_holder_reference_id),
     next_attempt_at = clock_timestamp() + make_interval(secs => outcome.pause),
     processed_at = CASE WHEN outcome.status = 'dead' THEN clock_timestamp() END
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (
-    id bigint, status text, number integer, before_replay integer, error text, pause double precision
+    id bigint, status text, number integer, before_replay integer, error text, pause double precision,
+    transaction_id text, card_holder_reference_id text
 )
 WHERE delivery.id = outcome.id
 """
@@ -80,6 +84,8 @@ class Failure:
     retryable: bool
     before_replay: int = 0
     """How many attempts were before its last replay: they do not count for the pause."""
+    body: bytes | None = field(default=None, repr=False)
+    """By which a search finds the delivery; ``None`` where reading it may have killed the worker."""
 
 
 def settle_events(connection: Connection, events: Sequence[Event], status: str) -> None:
@@ -109,6 +115,7 @@ def settle_rejections(connection: Connection, rejections: Sequence[Rejection]) -
             "status": rejection.status,
             "number": rejection.delivery.attempts + 1,
             "error": _text(rejection.error),
+            **_ids(rejection.delivery.body),
         }
         for rejection in rejections
     ]
@@ -145,11 +152,17 @@ def settle_failures(connection: Connection, failures: Sequence[Failure]) -> None
                 "error": _text(failure.error),
                 "trace": None if failure.trace is None else _text(failure.trace),
                 "pause": None if pause is None else pause.total_seconds(),
+                **({} if failure.body is None else _ids(failure.body)),
             }
         )
     connection.execute(_RETRY, {"rows": rows_parameter(rows)})
     connection.execute(_ATTEMPTS, {"rows": rows_parameter(rows)})
     note_outcomes((failure.event, str(row["status"])) for failure, row in zip(failures, rows, strict=True))
+
+
+def _ids(body: bytes) -> Row:
+    transaction, card_holder = named_ids(body)
+    return {"transaction_id": transaction, "card_holder_reference_id": card_holder}
 
 
 def _text(words: str) -> str:

@@ -17,7 +17,7 @@ from receiver.deliveries.models import ABANDONED
 from receiver.events.claim import DEATHS, Backlog
 from receiver.events.process import drain
 from receiver.events.retry_schedule import PAUSES, pause_after
-from tests.factories import sample, snapshot
+from tests.factories import enrichment, sample, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,3 +251,34 @@ def test_deliveries_that_a_living_worker_holds_are_not_suspects(acme: Acme, engi
         )
         assert drain(engine)
         assert acme.row("SELECT status, suspect FROM receiver.deliveries") == {"status": "pending", "suspect": False}
+
+
+@pytest.mark.parametrize(
+    ("event", "content", "status"),
+    [
+        (CLEARED, {**snapshot("cleared", transaction="t9"), "original_amount": "a lot"}, "dead"),
+        (CLEARED, snapshot("cleared", transaction="t9", organization={"reference_id": "globex"}), "quarantined"),
+        ("card.transaction.teleported", snapshot("cleared", transaction="t9"), "ignored"),
+        ("receipt.fetched", {**enrichment("receipt.fetched", transaction="t9"), "url": None}, "dead"),
+    ],
+)
+def test_what_is_not_applied_is_found_by_its_ids(acme: Acme, event: str, content: object, status: str) -> None:
+    acme.tell(event, content)
+    assert acme.row("SELECT status, transaction_id, card_holder_reference_id FROM receiver.deliveries") == {
+        "status": status,
+        "transaction_id": "t9",
+        "card_holder_reference_id": "employee-17",
+    }
+
+
+def test_what_postgresql_refuses_is_found_by_its_ids(acme: Acme) -> None:
+    acme.execute("ALTER TABLE ems.transactions ADD CONSTRAINT refused CHECK (1 / (mcc_code = '1234')::integer > 0)")
+    try:
+        acme.tell(CLEARED, snapshot("cleared", transaction="t9", mcc_code="5812"))
+    finally:
+        acme.execute("ALTER TABLE ems.transactions DROP CONSTRAINT refused")
+    assert acme.row("SELECT status, transaction_id, card_holder_reference_id FROM receiver.deliveries") == {
+        "status": "dead",
+        "transaction_id": "t9",
+        "card_holder_reference_id": "employee-17",
+    }

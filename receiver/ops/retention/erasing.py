@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import text
 
+from receiver.events.content import decode, encode
 from receiver.events.erased import lives_in, rename_known
 from receiver.events.payloads import Payload, TransactionPayload
 from receiver.events.recognize import UNREADABLE
 from receiver.events.redact import PERSONAL, named_card_holder, redact
 from receiver.events.registry import load_handlers
-from receiver.events.understand import decode, encode
 from receiver.reconcile.identity import identify
 from receiver.records.models import Event, Transaction, TransactionState
 from receiver.records.upsert import rows_parameter, table_of
@@ -42,7 +42,7 @@ JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 JOIN jsonb_to_recordset(CAST(:people AS jsonb)) AS person (
     organization text, reference text, pseudonym text, recreated_at timestamptz
 ) ON person.reference = delivery.card_holder_reference_id AND person.organization = webhook.organization_reference_id
-WHERE delivery.id > :after AND delivery.id <= :until
+WHERE delivery.id > :after AND delivery.id <= :until AND delivery.fingerprint IS NOT NULL
     AND (person.recreated_at IS NULL OR delivery.occurred_at < person.recreated_at)
 ORDER BY delivery.id
 FOR NO KEY UPDATE OF delivery
@@ -102,8 +102,9 @@ FOR NO KEY UPDATE OF delivery
 _EMPTY_SET_ASIDE: Final = text(
     """
 UPDATE receiver.deliveries AS delivery
-SET body = NULL, headers = '{}', fingerprint = gone.keyed, error = :erased
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS gone (id bigint, keyed bytea) WHERE delivery.id = gone.id
+SET body = NULL, headers = '{}', fingerprint = gone.keyed, card_holder_reference_id = gone.pseudonym, error = :erased
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS gone (id bigint, keyed bytea, pseudonym text)
+WHERE delivery.id = gone.id
 """
 )
 
@@ -147,9 +148,13 @@ def erase_set_aside(connection: Connection, pseudonyms: Pseudonyms, *, after: in
     while True:
         found = connection.execute(_SET_ASIDE, {"after": after, "until": until}).all()
         rows = [
-            {"id": each.id, "keyed": _bytea(pseudonyms.fingerprint(identify(each.event, each.body, each.organization)))}
+            {
+                "id": each.id,
+                "keyed": _bytea(pseudonyms.fingerprint(identify(each.event, each.body, each.organization))),
+                "pseudonym": pseudonym,
+            }
             for each in found
-            if _names_erased(connection, pseudonyms, lives, each)
+            if (pseudonym := _erased_pseudonym(connection, pseudonyms, lives, each))
         ]
         if rows:
             connection.execute(_FORGET_ATTEMPTS, {"ids": [row["id"] for row in rows]})
@@ -159,19 +164,21 @@ def erase_set_aside(connection: Connection, pseudonyms: Pseudonyms, *, after: in
         after = found[-1].id
 
 
-def _names_erased(
+def _erased_pseudonym(
     connection: Connection, pseudonyms: Pseudonyms, lives: dict[str, Mapping[str, Life]], delivery: Row[Any]
-) -> bool:
+) -> str | None:
+    """Return the pseudonym of the card holder that *delivery* names; ``None`` if it names nobody who is erased."""
     try:
         reference = named_card_holder(decode(delivery.body))
     except UNREADABLE:
-        return False
+        return None
     if reference is None:
-        return False
+        return None
     if delivery.organization not in lives:
         lives[delivery.organization] = lives_in(connection, delivery.organization)
-    life = lives[delivery.organization].get(pseudonyms.of(delivery.organization, reference))
-    return life is not None and life.held(delivery.occurred_at)
+    pseudonym = pseudonyms.of(delivery.organization, reference)
+    life = lives[delivery.organization].get(pseudonym)
+    return pseudonym if life is not None and life.held(delivery.occurred_at) else None
 
 
 def _records() -> list[Any]:
