@@ -6,7 +6,7 @@ How an item is spelled is the business of ``delivery_log_item``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,7 +16,6 @@ from receiver.opencard.routes import LIST_DELIVERY_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
 
     from receiver.opencard.client import OpenCard
 
@@ -48,12 +47,10 @@ class Fetched:
     total: int | None = None
 
     @classmethod
-    def read(cls, content: bytes) -> Fetched:
-        """Return the page in an answer; a bare list is a whole one. Raises msgspec's errors."""
-        if content.lstrip()[:1] == b"[":
-            return cls([read_item(bytes(item)) for item in _LIST.decode(content)])
-        envelope = _ENVELOPE.decode(content)
-        return cls([read_item(bytes(item)) for item in envelope.data], envelope.last_page, envelope.total)
+    def read(cls, content: bytes, *, now: datetime) -> Fetched:
+        """Return the page in an answer that came *now*; a bare list is a whole one. Raises msgspec's errors."""
+        envelope = _Envelope(_LIST.decode(content)) if content.lstrip()[:1] == b"[" else _ENVELOPE.decode(content)
+        return cls([read_item(bytes(item), now=now) for item in envelope.data], envelope.last_page, envelope.total)
 
 
 class DeliveryLog:
@@ -72,10 +69,12 @@ class DeliveryLog:
     @classmethod
     def of(cls, api: OpenCard, *, organization: int, webhook: int, since: datetime | None = None) -> DeliveryLog:
         """Return the log of a webhook, both ids OpenCard's; *since* is how far back it has to be read."""
+
+        def read(content: bytes) -> Fetched:
+            return Fetched.read(content, now=datetime.now(UTC))
+
         return cls(
-            lambda number: api.page(
-                LIST_DELIVERY_LOG, number, Fetched.read, organization=organization, webhook=webhook
-            ),
+            lambda number: api.page(LIST_DELIVERY_LOG, number, read, organization=organization, webhook=webhook),
             since=since,
         )
 

@@ -7,7 +7,7 @@ byte, so that a better guess can be made later.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,6 +27,9 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 HIGHEST_STATUS: Final = 999
 EARLIEST_MILLISECONDS: Final = 10**11
 """A time as a number of this size or more counts milliseconds, not seconds."""
+EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
+LATEST: Final = timedelta(days=1)
+"""How far ahead of our clock a time may be. What is further, or before ``EARLIEST``, is a mistake and no time."""
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, ArithmeticError)
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -49,8 +52,11 @@ class LogEntry:
     """The whole item, as it came."""
 
 
-def read_item(item: bytes) -> LogEntry:
-    """Return what an item says, in whatever spelling; one that makes no sense is an entry without anything."""
+def read_item(item: bytes, *, now: datetime) -> LogEntry:
+    """Return what an item says, in whatever spelling; one that makes no sense is an entry without anything.
+
+    A time that cannot be, measured by *now* (aware), is none.
+    """
     try:
         fields = _FIELDS.decode(item)
     except UNREADABLE:
@@ -59,7 +65,7 @@ def read_item(item: bytes) -> LogEntry:
         id=_first(fields, ID_FIELDS, _id),
         event=_first(fields, ("event",), _text) or "",
         response_status=_first(fields, STATUS_FIELDS, _status),
-        attempted_at=_first(fields, TIME_FIELDS, _time),
+        attempted_at=_first(fields, TIME_FIELDS, lambda raw: _possible(_time(raw), now)),
         payload=_first(fields, PAYLOAD_FIELDS, _payload) or _first(fields, PAYLOAD_FIELDS, _any_text),
         item=item,
     )
@@ -110,6 +116,10 @@ def _time(raw: bytes) -> datetime | None:
         return None
     at = datetime.fromisoformat(value.strip())
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _possible(at: datetime | None, now: datetime) -> datetime | None:
+    return at if at is not None and EARLIEST <= at <= now + LATEST else None
 
 
 def _payload(raw: bytes) -> bytes | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.provider import LogStyle
     from tests.opencard.conftest import World
 
+NOW = datetime(2026, 1, 13, tzinfo=UTC)
 BEGUN = datetime(2026, 1, 12, 8, 0, 0, 123456, tzinfo=UTC)
 STORY = tell(seed=3, organizations=["acme"], purchases=4).told
 MINUTE = timedelta(minutes=1)
@@ -38,7 +39,7 @@ SCOPE = "webhook-events-read"
 
 
 def item(**fields: object) -> LogEntry:
-    return read_item(json.dumps({"event": "card_holder.created", **fields}).encode())
+    return read_item(json.dumps({"event": "card_holder.created", **fields}).encode(), now=NOW)
 
 
 @given(style=log_styles, number=st.integers(0, len(STORY) - 1), status=st.sampled_from([None, 200, 503]))
@@ -47,7 +48,7 @@ def test_every_spelling_says_the_same(style: LogStyle, number: int, status: int 
     told = STORY[number]
     shown = ShownEntry(17, 7, told.event, status, BEGUN, told.payload)
     raw = write(log_item(shown, style))
-    entry = read_item(raw)
+    entry = read_item(raw, now=NOW)
     assert (entry.event, entry.response_status) == (told.event, status)
     assert entry.attempted_at == (BEGUN if style.microseconds else BEGUN.replace(microsecond=0))
     assert entry.payload is not None
@@ -59,7 +60,7 @@ def test_every_spelling_says_the_same(style: LogStyle, number: int, status: int 
 def test_an_items_and_a_payloads_bytes_are_kept_as_they_came() -> None:
     payload = b'{ "b": 45.0,"a": "\\u0000\\u00e5/",  "c":1e2 }'
     raw = b'{"event":"card_holder.created", "payload": ' + payload + b', "other": 1.10}'
-    entry = read_item(raw)
+    entry = read_item(raw, now=NOW)
     assert (entry.payload, entry.item) == (payload, raw)
 
 
@@ -140,18 +141,18 @@ def test_a_time_is_read_in_utc_or_unknown(time: object, understood: datetime | N
     ],
 )
 def test_an_item_that_makes_no_sense_is_an_entry_without_an_event(raw: bytes) -> None:
-    assert read_item(raw) == LogEntry(None, "", None, None, None, raw)
+    assert read_item(raw, now=NOW) == LogEntry(None, "", None, None, None, raw)
 
 
 def test_texts_hold_no_nul() -> None:
-    entry = read_item(b'{"event": "a\\u0000b", "id": "c\\u0000d"}')
+    entry = read_item(b'{"event": "a\\u0000b", "id": "c\\u0000d"}', now=NOW)
     assert (entry.event, entry.id) == ("a\N{REPLACEMENT CHARACTER}b", "c\N{REPLACEMENT CHARACTER}d")
 
 
 @given(st.binary(max_size=40))
 def test_no_bytes_make_it_fail(raw: bytes) -> None:
-    assert read_item(raw).item == raw
-    assert read_item(b'{"event": "e", "payload": "' + raw + b'"}').item
+    assert read_item(raw, now=NOW).item == raw
+    assert read_item(b'{"event": "e", "payload": "' + raw + b'"}', now=NOW).item
 
 
 @dataclass
@@ -356,6 +357,6 @@ def test_an_answer_that_is_no_list_is_named(
 
 
 def test_a_bare_list_and_numbers_as_texts_are_understood() -> None:
-    assert len(Fetched.read(b' [{"event": "a"}, 5]').entries) == 2
-    fetched = Fetched.read(b'{"data": [{"event": "a"}], "last_page": "3", "total": "7", "per_page": 1}')
+    assert len(Fetched.read(b' [{"event": "a"}, 5]', now=NOW).entries) == 2
+    fetched = Fetched.read(b'{"data": [{"event": "a"}], "last_page": "3", "total": "7", "per_page": 1}', now=NOW)
     assert (fetched.last_page, fetched.total, fetched.entries[0].event) == (3, 7, "a")
