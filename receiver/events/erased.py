@@ -20,9 +20,10 @@ import msgspec
 import structlog
 from sqlalchemy import text
 
+from receiver.events.content import decode, encode
 from receiver.events.redact import redact
 from receiver.events.registry import load_handlers
-from receiver.events.understand import decode, encode, understand
+from receiver.events.understand import understand
 from receiver.records.upsert import rows_parameter
 
 if TYPE_CHECKING:

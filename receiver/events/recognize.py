@@ -10,7 +10,7 @@ import msgspec
 
 from receiver.errors import EventError
 from receiver.events.catalogue import ALIASES, canonical_name
-from receiver.events.understand import decode, fingerprint
+from receiver.events.content import decode, fingerprint, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,11 +87,9 @@ def _by_value(delivery: StoredDelivery) -> bytes | None:
 def named_organization(delivery: StoredDelivery) -> str | None:
     """Return the organization that the payload names, ``None`` when it names none."""
     try:
-        organization = decode(delivery.body).get("organization")
+        return reference_of(decode(delivery.body), "organization")
     except UNREADABLE:
         return None
-    name = organization.get("reference_id") if isinstance(organization, dict) else None
-    return name if isinstance(name, str) else None
 
 
 def _names_another_organization(delivery: StoredDelivery) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.events.content import reference_of, without_nul
 from receiver.events.payloads import Owner, TransactionLink
-from receiver.events.understand import without_nul
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ _NESTED: Final = {"organization": Owner, "transaction": TransactionLink}
 def redact(content: Mapping[str, Any], payload_type: type[Payload], pseudonym: str) -> dict[str, Any]:
     """Return *content* (a decoded payload) without what leads to the person; *pseudonym* stands for the reference."""
     kept = {
-        name: _fields(value, _NESTED[name].__struct_fields__) if name in _NESTED else without_nul(value)
+        name: _fields(value, _NESTED[name].__struct_encode_fields__) if name in _NESTED else without_nul(value)
         for name, value in content.items()
         if name in payload_type.__struct_fields__ and name not in PERSONAL
     }
@@ -35,9 +35,8 @@ def redact(content: Mapping[str, Any], payload_type: type[Payload], pseudonym: s
 
 def named_card_holder(content: Mapping[str, Any]) -> str | None:
     """Return the reference of the card holder that *content* names, as columns have it; ``None`` without one."""
-    owner = content.get("card_holder")
-    reference = owner.get("reference_id") if isinstance(owner, dict) else None
-    return without_nul(reference) if isinstance(reference, str) else None
+    reference = reference_of(content, "card_holder")
+    return None if reference is None else without_nul(reference)
 
 
 def _fields(value: Any, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON value

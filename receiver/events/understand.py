@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from receiver.errors import NotHandled, PayloadError, WrongTenant
-from receiver.events.catalogue import NAME_NO_ORGANIZATION, canonical_name
+from receiver.events.catalogue import canonical_name
+from receiver.events.content import as_postgresql_reads_it, encode, fingerprint_of, read, reference_of
 from receiver.events.event import Event, StoredDelivery
 from receiver.events.payloads import (
     MARKS,
@@ -29,15 +29,9 @@ if TYPE_CHECKING:
 
 SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
 """Values of ``X-Version`` that this code understands; the header may be absent."""
-NUMBER_DIGITS: Final = 1000
-"""How many digits a number may have before or after its point; PostgreSQL takes more, money needs less."""
-SHORTEST_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{0,19}[1-9]")
-"""What amounts look like: within all limits, and in the one spelling that equal numbers share."""
-PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,20}")
-"""The same with zeros at its end, perhaps."""
-NUL_ESCAPE: Final = b"\\u0000"
-REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-
+AMOUNT_DIGITS: Final = 24
+AMOUNT_PLACES: Final = 50
+"""How many digits an amount may have before and after its point: a sum still fits Arrow's longest decimal, 76."""
 _WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
 
@@ -53,15 +47,15 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         raise NotHandled(f"unknown event {delivery.event!r}")
     if delivery.version is not None and delivery.version.strip() not in SUPPORTED_VERSIONS:
         raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
-    content, by_value = _read(delivery.body)
+    text, content, by_value = read(delivery.body)
     payload_type = handlers[name].payload_type
     _check_tenant(content, delivery.organization_reference_id)
     _check_kind(content, payload_type)
-    document = None
-    if NUL_ESCAPE in delivery.body:
-        content = without_nul(content)
-        document = _TO_JSON.encode(content)
-    payload = _typed_in_any_spelling(content, by_value, payload_type)
+    readable = as_postgresql_reads_it(content, text)
+    if by_value is content:
+        payload = _typed(readable, payload_type)
+    else:
+        payload = _typed_in_any_spelling(readable, as_postgresql_reads_it(by_value, text), payload_type)
     return Event(
         delivery_id=delivery.id,
         name=name,
@@ -70,121 +64,16 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         transaction_id=_transaction(payload),
         occurred_at=delivery.occurred_at,
         source=delivery.source,
-        fingerprint=_fingerprint(name, by_value, delivery.organization_reference_id),
+        fingerprint=fingerprint_of(name, by_value, delivery.organization_reference_id),
         payload=payload,
-        document=document,
+        document=None if readable is content and text is delivery.body else encode(readable),
     )
-
-
-def fingerprint(name: str, body: bytes, organization: str) -> bytes:
-    """Return the SHA-256 of an event by value: key order, spacing and ``45`` / ``45.0`` do not count.
-
-    *organization* is whose webhook it came by; it counts only where the payload does not say whose it is. Raises
-    ``PayloadError`` when *body* is not JSON.
-    """
-    return _fingerprint(name, _decoded(_BY_VALUE, body), organization)
-
-
-def decode(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in *body*, its numbers exact. Raises ``PayloadError``."""
-    return _object(_decoded(_EXACT, body))
-
-
-def encode(content: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Return decoded JSON as bytes again, its numbers with the digits that they came with."""
-    return _TO_JSON.encode(content)
-
-
-def without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return *value* with U+FFFD for NUL in every text: PostgreSQL refuses NUL, and the raw bytes keep it."""
-    if isinstance(value, str):
-        return value.replace("\0", REPLACEMENT)
-    if isinstance(value, dict):
-        return {key.replace("\0", REPLACEMENT): without_nul(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nul(item) for item in value]
-    return value
-
-
-class _OtherSpelling(Exception):
-    """A number is not in its shortest spelling."""
-
-
-def _read(body: bytes) -> tuple[dict[str, Any], Any]:
-    """Return the object in *body* with its numbers as sent, and the same by value: one object if all are shortest."""
-    try:
-        content = _object(_decoded(_SHORTEST, body))
-    except _OtherSpelling:
-        return decode(body), _decoded(_BY_VALUE, body)
-    return content, content
-
-
-def _fingerprint(name: str, by_value: Any, organization: str) -> bytes:  # noqa: ANN401 - any JSON value
-    of_whom = organization.encode() + b"\0" if name in NAME_NO_ORGANIZATION else b""
-    return hashlib.sha256(name.encode() + b"\0" + of_whom + _TO_SORTED_JSON.encode(by_value)).digest()
-
-
-def _object(content: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
-    if not isinstance(content, dict):
-        raise PayloadError("body", "not a JSON object")
-    return content
-
-
-def _shortest_only(digits: str) -> Decimal:
-    if SHORTEST_NUMBER.fullmatch(digits):
-        return Decimal(digits)
-    raise _OtherSpelling
-
-
-def _exact(digits: str) -> Decimal:
-    if PLAIN_NUMBER.fullmatch(digits):
-        return Decimal(digits)
-    try:
-        number = Decimal(digits)
-    except InvalidOperation:
-        raise PayloadError("body", "a number is out of range") from None
-    _, _, exponent = number.as_tuple()
-    if not isinstance(exponent, int) or exponent < -NUMBER_DIGITS or number.adjusted() > NUMBER_DIGITS:
-        raise PayloadError("body", f"a number has more than {NUMBER_DIGITS} digits before or after its point")
-    return number
-
-
-def _by_value(digits: str) -> Decimal | int:
-    """Return the same object for every spelling of a number: ``45.0``, ``4.5e1`` and ``45`` are 45."""
-    if PLAIN_NUMBER.fullmatch(digits):
-        digits = digits.rstrip("0").rstrip(".")
-        return Decimal(digits) if "." in digits else int(digits)
-    number = _exact(digits)
-    whole = int(number)
-    return whole if whole == number else _shortest(number)
-
-
-def _shortest(fraction: Decimal) -> Decimal:
-    # not Decimal.normalize(), which rounds to the context's precision
-    return Decimal(format(fraction, "f").rstrip("0"))
-
-
-_SHORTEST: Final = msgspec.json.Decoder(float_hook=_shortest_only)
-_EXACT: Final = msgspec.json.Decoder(float_hook=_exact)
-_BY_VALUE: Final = msgspec.json.Decoder(float_hook=_by_value)
-_TO_JSON: Final = msgspec.json.Encoder(decimal_format="number")
-_TO_SORTED_JSON: Final = msgspec.json.Encoder(decimal_format="number", order="sorted")
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PayloadError("body", f"not JSON: {error}") from None
-    except RecursionError:
-        raise PayloadError("body", "nested too deeply") from None
 
 
 def _check_tenant(content: dict[str, Any], expected: str) -> None:
     """Refuse a payload of another organization before anything else of it is looked at."""
-    organization = content.get("organization")
-    found = organization.get("reference_id") if isinstance(organization, dict) else None
-    if isinstance(found, str) and found != expected:
+    found = reference_of(content, "organization")
+    if found is not None and found != expected:
         raise WrongTenant(expected=expected, found=found)
 
 
@@ -218,14 +107,30 @@ def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
         raise _payload_error(str(error)) from None
 
 
-def _typed_in_any_spelling(content: dict[str, Any], by_value: Any, payload_type: type[Payload]) -> Payload:  # noqa: ANN401
+def _typed_in_any_spelling(content: dict[str, Any], by_value: dict[str, Any], payload_type: type[Payload]) -> Payload:
     """Return the payload, also where a whole number is written ``45.0``; decimals keep their digits if they can."""
     try:
-        return _typed(content, payload_type)
+        payload = _typed(content, payload_type)
     except PayloadError:
-        if by_value is content:
-            raise
-    return _typed(without_nul(by_value), payload_type)
+        payload = _typed(by_value, payload_type)
+    _check_amounts(payload, "")
+    return payload
+
+
+def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, or any part of it
+    """Refuse an amount of so many digits that readers of ``ems`` cannot hold it."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _check_amounts(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_amounts(item, f"{path}[{number}]")
+    elif isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        if value.adjusted() >= AMOUNT_DIGITS or (isinstance(exponent, int) and -exponent > AMOUNT_PLACES):
+            raise PayloadError(
+                path.lstrip("."), f"more than {AMOUNT_DIGITS} digits before its point or {AMOUNT_PLACES} after it"
+            )
 
 
 def _payload_error(text: str) -> PayloadError:

@@ -43,7 +43,8 @@ FROM (
 ) AS due
 WHERE download.id = due.id
 RETURNING download.id, download.organization_reference_id, download.transaction_id, download.tpa_id, download.url,
-    download.expires_at, download.attempts, download.last_attempt_at,
+    greatest('0001-01-03Z', least('9999-12-29Z', download.expires_at)) AS expires_at, download.attempts,
+    download.last_attempt_at,
     CASE WHEN download.tpa_id IS NOT NULL THEN 'application/pdf' ELSE (
         SELECT receipt.content_type FROM ems.receipts AS receipt
         WHERE receipt.organization_reference_id = download.organization_reference_id

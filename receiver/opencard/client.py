@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import structlog
 
 from receiver.counters import count_opencard_request
 from receiver.errors import ApiUnavailable, HtmlAnswer, OpenCardError, OutcomeUnknown, ResourceMissing, UnreadableAnswer
+from receiver.json_text import repaired
 from receiver.opencard.auth import JSON_ONLY, TIMEOUT, TokenAuth
 from receiver.opencard.failures import (
     Question,
@@ -25,7 +26,7 @@ from receiver.opencard.failures import (
 from receiver.opencard.lists import ListKeepsChanging, Page, read_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -107,7 +108,7 @@ class OpenCard:
         """
         question = self._question(route, ids)
         content = self._ask(question, fields).content
-        return self._understood(question, lambda: kind.read(_without_envelope(msgspec.json.decode(content))))
+        return self._read(question, content, lambda answer: kind.read(_without_envelope(msgspec.json.decode(answer))))
 
     def send(self, route: Route, *, fields: Fields | None = None, **ids: object) -> bytes:
         """Like ``call``, for routes whose answer need not be understood; return it as it came."""
@@ -128,7 +129,8 @@ class OpenCard:
             raise question.failed(
                 UnreadableAnswer, "however often it is read, its pages do not hold as many items as it says it has"
             ) from None
-        return self._understood(question, lambda: [kind.read(item) for item in items])
+        with _documented(question):
+            return [kind.read(item) for item in items]
 
     def page(self, route: Route, number: int, read: Callable[[bytes], T], **ids: object) -> T:
         """Return what *read* makes of one page of a paginated list, its bytes as they came.
@@ -137,7 +139,7 @@ class OpenCard:
         """
         question = self._question(route, ids)
         content = self._ask(question, page=number).content
-        return self._understood(question, lambda: read(content))
+        return self._read(question, content, read)
 
     def _ask(self, question: Question, fields: Fields | None = None, page: int | None = None) -> httpx.Response:
         for attempt in _attempts(ApiUnavailable):
@@ -180,11 +182,20 @@ class OpenCard:
             organization=None if organization is None else str(organization),
         )
 
-    def _understood(self, question: Question, read: Callable[[], T]) -> T:
+    def _read(self, question: Question, content: bytes, read: Callable[[bytes], T]) -> T:
         try:
-            return read()
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise question.failed(UnreadableAnswer, f"the answer is not what is documented ({error})") from None
+            return read(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            with _documented(question):
+                return read(repaired(content))
+
+
+@contextmanager
+def _documented(question: Question) -> Iterator[None]:
+    try:
+        yield
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise question.failed(UnreadableAnswer, f"the answer is not what is documented ({error})") from None
 
 
 def once(send: Callable[[], T], look: Callable[[], T | None]) -> T:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.events.content import decode
 from receiver.events.erased import Life, Pseudonyms, lives_in, read_pseudonyms
 from receiver.events.recognize import UNREADABLE
 from receiver.events.redact import named_card_holder
-from receiver.events.understand import decode
 from receiver.records.upsert import rows_parameter
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from receiver.events.awaited_tests import (
     resolve,
     withdraw,
 )
-from receiver.events.understand import fingerprint
+from receiver.events.content import fingerprint
 from tests.events.steps import feed, plans
 from tests.factories import body, card_holder, sample, snapshot
 

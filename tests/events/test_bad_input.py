@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from receiver.errors import PayloadError
-from receiver.events.understand import decode, fingerprint
+from receiver.events.content import decode, fingerprint
+from receiver.events.understand import AMOUNT_PLACES
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ SENSELESS = [
     (b"", "body: not JSON"),
     (b"{", "body: not JSON"),
     (b"\xff\xfe", "body: not JSON"),
-    (b'"\xed\xa0\x80"', "body: not JSON"),
+    (b'{"purchase_merchant": "Caf\xe9"}', "body: not UTF-8"),
+    (b'"\xed\xa0\x80"', "body: not a JSON object"),
     (b"null", "body: not a JSON object"),
     (b"[]", "body: not a JSON object"),
     (b"[" * 100_000, "body: nested too deeply"),
@@ -40,6 +42,9 @@ SENSELESS = [
     (body({**snapshot("cleared"), "original_amount": "a lot"}), "original_amount: expected"),
     (body({**snapshot("cleared"), "original_amount": "109.38"}), "original_amount: expected"),
     (body({**snapshot("cleared"), "original_amount": True}), "original_amount: expected"),
+    (body({**snapshot("cleared"), "original_amount": 10**30}), "original_amount: expected"),
+    (body({**snapshot("cleared"), "original_amount": Decimal("0." + 51 * "3")}), "original_amount: more than 24"),
+    (body({**snapshot("cleared"), "original_amount": Decimal("1e24")}), "original_amount: more than 24"),
     (body({**snapshot("cleared"), "purchase_date": "13.02.2026"}), "purchase_date: invalid"),
     (body({**snapshot("cleared"), "purchase_time": "12:00:00+01:00"}), "purchase_time: "),
     (body({**snapshot("cleared"), "card_id": 2**70}), "card_id: expected `int`"),
@@ -130,6 +135,51 @@ def test_nul_characters_become_replacement_characters_and_the_bytes_keep_them(ac
     assert acme.row(DELIVERY)["body"] == content
 
 
+@pytest.mark.parametrize(
+    "merchant",
+    [rb"A\ud800B", b"A\xed\xa0\x80B", rb"A\udfffB"],
+    ids=["escaped", "encoded", "escaped low one"],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "byte-order mark"])
+def test_lone_surrogates_and_byte_order_marks_are_repaired(acme: Acme, merchant: bytes, mark: bytes) -> None:
+    content = mark + body(snapshot("cleared", purchase_merchant="MERCHANT")).replace(b"MERCHANT", merchant)
+    acme.tell(CLEARED, content)
+    assert acme.statuses() == ["processed"]
+    assert acme.value("SELECT purchase_merchant FROM ems.transactions") == "A\N{REPLACEMENT CHARACTER}B"
+    assert acme.value("SELECT payload ->> 'purchase_merchant' FROM ems.events") == "A\N{REPLACEMENT CHARACTER}B"
+    assert acme.row(DELIVERY)["body"] == content
+
+
+def test_a_line_item_of_too_many_digits_is_refused(acme: Acme) -> None:
+    acme.tell("transaction.line.items", enrichment("transaction.line.items", line_items=[{"amount": Decimal("1e24")}]))
+    assert acme.row(DELIVERY)["error"].startswith("line_items[0].amount: more than 24 digits before its point")
+
+
+def test_a_byte_order_mark_makes_no_other_event(acme: Acme) -> None:
+    for mark in (b"", b"\xef\xbb\xbf"):
+        acme.tell(CLEARED, mark + body(snapshot("cleared")))
+    assert acme.statuses() == ["processed", "duplicate"]
+
+
+@pytest.mark.parametrize("name", ["receipt.fetched", "card_holder.created", "tpa.signed", CLEARED])
+def test_whole_numbers_as_references_are_read_as_text(organizations: Organizations, name: str) -> None:
+    numbered = organizations.adopt("42")
+    content = sample(name, organization={"reference_id": 42})
+    if "card_holder" in content:
+        content["card_holder"] = {"reference_id": 17}
+    numbered.tell(name, content)
+    assert numbered.statuses() == ["processed"]
+    assert numbered.row("SELECT organization_reference_id, card_holder_reference_id FROM ems.events") == {
+        "organization_reference_id": "42",
+        "card_holder_reference_id": "17" if "card_holder" in content else None,
+    }
+
+
+def test_a_number_of_another_organization_is_quarantined(acme: Acme) -> None:
+    acme.tell(CLEARED, snapshot("cleared", organization={"reference_id": 42}))
+    assert acme.statuses() == ["quarantined"]
+
+
 def test_unknown_fields_are_no_error_and_stay_in_the_payload(acme: Acme) -> None:
     acme.tell(CLEARED, snapshot("cleared", loyalty={"points": Decimal("12.50")}))
     assert acme.value("SELECT payload -> 'loyalty' ->> 'points' FROM ems.transaction_states") == "12.50"
@@ -191,7 +241,15 @@ def test_a_merchant_named_like_a_script_is_text(acme: Acme) -> None:
 
 # --- exactness and robustness ---------------------------------------------------------------------------------------
 
-amounts = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20)
+
+def of_a_columns_places(amount: Decimal) -> bool:
+    exponent = amount.as_tuple().exponent
+    return isinstance(exponent, int) and -exponent <= AMOUNT_PLACES
+
+
+amounts = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**18), max_value=10**18).filter(
+    of_a_columns_places
+)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.events.content import fingerprint
 from receiver.events.event import StoredDelivery
 from receiver.events.recognize import Decision, decide, spellings, told_fingerprint
 from receiver.events.registry import load_handlers
-from receiver.events.understand import fingerprint
 from tests.factories import body, snapshot
 
 EVENT = "card.transaction.cleared"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.events.understand import fingerprint
+from receiver.events.content import fingerprint
 from receiver.records.transactions import RANKS
 from tests.events.steps import NOON, feed, occurred, process_in_order
 from tests.factories import body, card_holder, enrichment, sample, snapshot

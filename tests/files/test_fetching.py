@@ -17,7 +17,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from receiver.errors import DownloadsImpossible
-from receiver.files.downloads import FileKind
+from receiver.files.downloads import FileKind, claim
 from receiver.files.fetch import SIDE_BY_SIDE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
@@ -297,3 +297,22 @@ def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
         receipts.tell(f"{number}.pdf")
     assert receipts.fetch().stored == 2 * SIDE_BY_SIDE
     assert meeting.most == SIDE_BY_SIDE
+
+
+@pytest.mark.parametrize(
+    "expires", ["9999-12-31T23:59:59-01:00", "9999-12-31 23:59:59", "0001-01-01T00:00:00+05:00"], ids=str
+)
+def test_an_impossible_expiry_stops_no_other_download(receipts: Receipts, expires: str) -> None:
+    receipts.tell("odd.pdf", expiration_time=expires)
+    for number in range(3):
+        receipts.tell(f"{number}.pdf")
+    tally = receipts.fetch()
+    assert (tally.stored, receipts.acme.statuses()) == (4, ["processed"] * 4)
+
+
+def test_a_claim_survives_what_an_older_release_stored(receipts: Receipts) -> None:
+    receipts.tell("odd.pdf")
+    for moment in ("9999-12-31 23:59:59-01", "infinity", "0044-03-15 BC", "-infinity"):
+        receipts.acme.execute("UPDATE receiver.receipt_downloads SET expires_at = CAST(:at AS timestamptz)", at=moment)
+        receipts.be_due()
+        assert claim(receipts.acme.engine, list(FileKind)) is not None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
+import structlog
 from sqlalchemy import text
 
 from receiver.events.handlers.rows import enrichment_columns, newest_by_key
-from receiver.events.payloads import ReceiptPayload
+from receiver.events.payloads import EARLIEST, LATEST, ReceiptPayload
 from receiver.events.registry import handles
 from receiver.records.models import Receipt
 from receiver.records.upsert import Row, assignments, changes, insert_rows, rows_parameter
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.events.event import Event
+
+log = structlog.stdlib.get_logger(__name__)
 
 _FIELDS: Final = (
     "content_type",
@@ -75,10 +78,13 @@ def receipts_wait(engine: Engine) -> bool:
 
 def _row(event: Event) -> Row:
     payload = cast("ReceiptPayload", event.payload)
+    expires_at = payload.expires_at()
+    if expires_at in {EARLIEST, LATEST}:
+        log.warning("receipt.expiration_clamped", delivery_id=event.delivery_id, expires_at=expires_at.isoformat())
     row = {
         **enrichment_columns(event, payload),
         "url": payload.url,
-        "expiration_time": payload.expires_at(),
+        "expiration_time": expires_at,
         "fetched_at": event.occurred_at,
         "updated_at": datetime.now(UTC),
     }

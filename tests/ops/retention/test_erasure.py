@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from receiver.events.content import fingerprint
 from receiver.events.process import drain
-from receiver.events.understand import fingerprint
 from receiver.migrate import target_metadata
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 from tests.ops.retention.killing import Killed, end_sessions, living

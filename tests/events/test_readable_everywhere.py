@@ -1,0 +1,82 @@
+"""Whatever a payload says, its values in ``ems`` can be read by psycopg and pyarrow, in every time zone."""
+
+from __future__ import annotations
+
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from receiver.migrate import target_metadata
+from tests.factories import enrichment, snapshot
+from tests.records.roles import libpq
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
+
+CLEARED = "card.transaction.cleared"
+ZONES = ("UTC", "Europe/Stockholm", "Pacific/Kiritimati", "America/Los_Angeles")
+TABLES = sorted(table.fullname for table in target_metadata().sorted_tables if table.schema == "ems")
+VIEWS = ["ems.ledger", "ems.pending_transactions", "ems.missing_receipts"]
+
+fractions = st.from_regex(r"\A(\.[0-9]{1,12})?\Z")
+clocks = st.builds(
+    lambda clock, fraction: f"{clock:%H:%M:%S}{fraction}",
+    st.times() | st.just(time(23, 59, 59)),
+    fractions,
+)
+offsets = st.sampled_from(["", "Z", "+14:00", "-12:00", "-01:00", "+23:59"])
+moments = st.builds(
+    lambda day, clock, offset: f"{day.isoformat()}T{clock}{offset}",
+    st.dates() | st.sampled_from([date.min, date.max, date.max - timedelta(days=2)]),
+    clocks,
+    offsets,
+)
+days = (st.dates() | st.sampled_from([date.min, date.max])).map(date.isoformat)
+amounts = (
+    st.decimals(allow_nan=False, allow_infinity=False, places=50, min_value=-(10**20), max_value=10**20)
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.sampled_from([Decimal("9e23"), Decimal("-0.0"), Decimal("1.10")])
+)
+words = st.text(max_size=20)
+
+
+def tables(acme: Acme) -> dict[str, list[tuple[Any, ...]]]:
+    """Read all of ``ems`` as a reader does, in each time zone; return what the last one saw."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for zone in ZONES:
+        with psycopg.connect(libpq(acme.engine.url), options=f"-c TimeZone={zone}") as connection:
+            for name in (*TABLES, *VIEWS):
+                cursor = connection.execute(f"TABLE {name}".encode())
+                found[name] = cursor.fetchall()
+                for column in zip(*found[name], strict=True):
+                    if not any(isinstance(value, (dict, list)) for value in column):
+                        pa.array(column)
+    return found
+
+
+@given(clock=clocks, day=days, amount=amounts, words=words)
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: str, amount: Any, words: str) -> None:
+    transaction = str(len(acme.statuses()))
+    fields = {"original_amount": amount, "exchange_rate": amount, "purchase_merchant": words, "invoice_date": day}
+    acme.tell(
+        CLEARED,
+        snapshot("cleared", transaction=transaction, purchase_date=day, purchase_time=clock, **fields),
+    )
+    assert acme.statuses()[-1] == "processed"
+    (read,) = (row for row in tables(acme)["ems.ledger"] if row[1] == transaction)
+    assert read[5] == time.fromisoformat(clock[:15]), "what is behind a microsecond is cut off"
+
+
+@given(expires=moments, clock=clocks, day=days, amount=amounts)
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_value_of_a_receipt_can_be_read(acme: Acme, expires: str, clock: str, day: str, amount: Any) -> None:
+    fields = {"expiration_time": expires, "purchase_date": day, "purchase_time": clock, "original_amount": amount}
+    acme.tell("receipt.fetched", enrichment("receipt.fetched", **fields))
+    assert acme.statuses()[-1] == "processed"
+    assert tables(acme)["ems.receipts"]
