@@ -92,6 +92,7 @@ def test_a_process_that_is_killed_while_it_stays_takes_no_wake_up_along(acme: Ac
     first = horse(pool)
     assert first is not None
     os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: not psutil.pid_exists(first), within=SECONDS), "its connection to Redis is closed by then"
     assert processed(acme, redis, 2)
     assert horse(pool) != first
 
