@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from receiver.deliveries.challenge import sign
+from receiver.deliveries.challenge import is_signable, sign
 from receiver.deliveries.oauth import verify_token
 from receiver.errors import NotAuthentic
 from receiver.settings import SignaturePolicy
@@ -90,11 +90,14 @@ def authenticate(
 ) -> str:
     """Return the verdict to store with the delivery: the proofs that held, for one ``signature+basic``.
 
-    Raises ``NotAuthentic``, whose reason tells an operator which proof failed.
+    Raises ``NotAuthentic``, whose reason tells an operator which proof failed. A body that is signed for anybody who
+    sends it as a challenge is refused: its signature proves nothing.
     """
     proofs = []
     signature = headers.get(SIGNATURE_HEADER)
     if signature is not None:
+        if is_signable(body):
+            raise NotAuthentic("signature-of-a-challenge")
         proofs.append(_verify_signature(signature, body, expected.secrets))
     elif policy is SignaturePolicy.REQUIRED:
         raise NotAuthentic("signature-missing")

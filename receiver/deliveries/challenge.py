@@ -1,7 +1,8 @@
 """The challenge: OpenCard asks whether the endpoint knows the webhook's secret.
 
 The answer is the same function, under the same key, as a delivery's signature. Signing whatever is asked would sign
-forged deliveries for anybody, so only what can never be a JSON body is signed: letters and digits, 64 at most.
+forged deliveries for anybody, so only letters and digits are signed, 64 at most, and no delivery of that shape is
+accepted by its signature.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from typing import Final
 
 from receiver.errors import MalformedRequest
 
-SIGNABLE: Final = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
+SIGNABLE: Final = re.compile(rb"[A-Za-z0-9]{1,64}")
 
 
 def sign(secret: str, message: bytes) -> str:
     """Return ``hex(HMAC-SHA256(secret, message))``, as OpenCard signs deliveries and expects challenges answered."""
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def is_signable(message: bytes) -> bool:
+    """Return whether *message* is signed for anybody who sends it as a challenge."""
+    return SIGNABLE.fullmatch(message) is not None
 
 
 def answer_challenge(challenge: str | None, secret: str) -> str:
@@ -28,6 +34,7 @@ def answer_challenge(challenge: str | None, secret: str) -> str:
     """
     if challenge is None:
         raise MalformedRequest("this address takes POST; a GET needs ?challenge=", reason="no-challenge")
-    if not SIGNABLE.fullmatch(challenge):
+    message = challenge.encode("utf-8", "replace")
+    if not is_signable(message):
         raise MalformedRequest("a challenge is 1 to 64 letters and digits", reason="unsignable-challenge")
-    return sign(secret, challenge.encode())
+    return sign(secret, message)

@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected, authenticate
+from receiver.deliveries.challenge import answer_challenge, is_signable
 from receiver.deliveries.directory import Registered
-from receiver.errors import NotAuthentic
+from receiver.errors import MalformedRequest, NotAuthentic
 from receiver.settings import SignaturePolicy
 
 SIGNATURE = "X-Data-Signature"
@@ -19,7 +20,7 @@ WHEN_PRESENT = SignaturePolicy.WHEN_PRESENT
 REQUIRED = SignaturePolicy.REQUIRED
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-bodies = st.binary(max_size=200)
+bodies = st.binary(max_size=200).filter(lambda content: not is_signable(content))
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 anything = st.text(max_size=80)
 
@@ -182,3 +183,19 @@ def test_the_previous_secret_is_good_until_it_expires(now: datetime, good: tuple
 def test_a_previous_secret_without_an_expiry_is_not_good() -> None:
     assert webhook(previous="old", expires_at=None).expected(NOON).secrets == ("new",)
     assert webhook(previous=None, expires_at=None).expected(NOON).secrets == ("new",)
+
+
+@given(challenge=st.from_regex(r"\A[A-Za-z0-9]{1,64}\Z"), expected=st.sampled_from([NONE, BASIC, CUSTOM]))
+def test_what_is_signed_as_a_challenge_is_no_delivery(challenge: str, expected: Expected) -> None:
+    headers = {SIGNATURE: answer_challenge(challenge, "secret"), **RIGHT[expected.authentication_type]}
+    for policy in SignaturePolicy:
+        assert refusal(challenge.encode(), headers, expected, policy) == "signature-of-a-challenge"
+
+
+@given(challenge=st.text(max_size=70), secret=texts)
+def test_no_answered_challenge_signs_a_delivery(challenge: str, secret: str) -> None:
+    try:
+        signed = answer_challenge(challenge, secret)
+    except MalformedRequest:
+        return
+    assert refusal(challenge.encode(), {SIGNATURE: signed}, Expected((secret,))) == "signature-of-a-challenge"
