@@ -45,6 +45,7 @@ timeout = 60
 control_socket_disable = True  # nothing here is managed through it, and its path is shared by all instances
 loglevel = _settings.log_level.lower()
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108 - heartbeats without disk
+forwarder_headers = ""  # no header says under which path this is: with SCRIPT_NAME one could reach every route
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
