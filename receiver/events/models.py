@@ -8,6 +8,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -21,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base, encrypted
+from receiver.records.models.columns import URL_HASH
 
 
 class ProcessingAttempt(Base):
@@ -116,7 +118,7 @@ class ReceiptDownload(Base):
             "uq_receipt_downloads_receipt",
             "organization_reference_id",
             "transaction_id",
-            "url",
+            "url_sha256",
             unique=True,
         ),
         Index(
@@ -138,6 +140,7 @@ class ReceiptDownload(Base):
     transaction_id: Mapped[str | None] = mapped_column(Text, comment="of a receipt; null for a TPA")
     tpa_id: Mapped[str | None] = mapped_column(Text, comment="of a signed TPA; null for a receipt")
     url: Mapped[str] = mapped_column(Text, comment="as in ems.receipts or ems.tpas; its query may be a secret")
+    url_sha256: Mapped[bytes] = mapped_column(LargeBinary, Computed(URL_HASH, persisted=True))
     expires_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="until when the URL works; null when not told"
     )

@@ -17,7 +17,7 @@ from receiver.events.content import LONGEST_ID
 
 Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
 IssuerReference = Annotated[str, msgspec.Meta(max_length=500)]
-Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+Url = Annotated[str, msgspec.Meta(min_length=1)]
 WholeNumber = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Number = Decimal | WholeNumber
 Clock = Annotated[time, msgspec.Meta(tz=False)]

@@ -180,6 +180,32 @@ def test_a_number_of_another_organization_is_quarantined(acme: Acme) -> None:
     assert acme.statuses() == ["quarantined"]
 
 
+@pytest.mark.parametrize(
+    "rest", ["a" * 2_190, "\N{CJK UNIFIED IDEOGRAPH-65E5}" * 1_000, "b" * 900_000, r"back\slash\x41" + "c" * 3_000]
+)
+def test_a_url_of_any_length_is_kept(acme: Acme, rest: str) -> None:
+    urls = [f"https://files.example/{number}/{rest}" for number in range(2)]
+    for url in urls:
+        acme.tell("receipt.fetched", enrichment("receipt.fetched", url=url))
+    acme.tell("receipt.fetched", enrichment("receipt.fetched", url=urls[0], content_type="image/png"))
+    assert acme.statuses() == ["processed"] * 3
+    kept = acme.rows("SELECT url, content_type FROM ems.receipts ORDER BY url")
+    assert [(row["url"], row["content_type"] == "image/png") for row in kept] == [(urls[0], True), (urls[1], False)]
+    assert acme.value("SELECT count(*) FROM receiver.receipt_downloads") == 2
+
+
+def test_the_longest_ids_fit_every_key(organizations: Organizations) -> None:
+    longest, reference = "\N{GRINNING FACE}" * 255, "\N{GRINNING FACE}" * 500
+    wide = organizations.adopt(longest)
+    owners = {"organization": {"reference_id": longest}, "card_holder": {"reference_id": longest}}
+    for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items", "environmental.impact.deedster"):
+        wide.tell(event, enrichment(event, transaction=longest, **owners))
+    wide.tell(CLEARED, snapshot("cleared", transaction=longest, card_issuer_reference=reference, **owners))
+    wide.tell("tpa.signed", sample("tpa.signed", id=longest, organization={"reference_id": longest}))
+    wide.tell("card_holder.created", owners)
+    assert wide.statuses() == ["processed"] * 7
+
+
 def test_unknown_fields_are_no_error_and_stay_in_the_payload(acme: Acme) -> None:
     acme.tell(CLEARED, snapshot("cleared", loyalty={"points": Decimal("12.50")}))
     assert acme.value("SELECT payload -> 'loyalty' ->> 'points' FROM ems.transaction_states") == "12.50"

@@ -36,7 +36,8 @@ _TOLD: Final = (*_FIELDS, "expiration_time", "card_holder_reference_id", "card_i
 # what is known of the downloaded file stays
 _VALUES: Final = {name: f"excluded.{name}" for name in (*_TOLD, "updated_at")}
 _NEWEST_WINS: Final = (
-    f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {assignments(_VALUES)} "
+    "ON CONFLICT (organization_reference_id, transaction_id, url_sha256) "
+    f"DO UPDATE SET {assignments(_VALUES)} "
     f"WHERE (excluded.fetched_at, excluded.delivery_id) >= (stored.fetched_at, stored.delivery_id) "
     f"AND {changes(_VALUES)}"
 )
@@ -52,7 +53,7 @@ FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS told (
 JOIN ems.receipts AS receipt USING (organization_reference_id, transaction_id, url)
 WHERE receipt.file_key IS NULL
 ORDER BY 1, 2, 3
-ON CONFLICT (organization_reference_id, transaction_id, url) DO UPDATE
+ON CONFLICT (organization_reference_id, transaction_id, url_sha256) DO UPDATE
 SET expires_at = excluded.expires_at, status = 'waiting', next_attempt_at = now(), attempts = 0, settled_at = NULL
 """
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Date, DateTime, Numeric, Text, Time
+from sqlalchemy import BigInteger, Computed, Date, DateTime, LargeBinary, Numeric, Text, Time
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,6 +18,9 @@ TRANSACTION = "OpenCard's id of the transaction, the same through all its states
 UPDATED = "When this row last changed here, in UTC; follows arrival, not the purchase"
 LEARNED = "When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"
 DELIVERY = "Delivery that the current values come from (receiver.deliveries.id)"
+
+URL_HASH = r"sha256(decode(replace(url, '\', '\\'), 'escape'))"
+"""The bytes of a text, as an expression that PostgreSQL takes for immutable."""
 
 
 def key(comment: str) -> Mapped[str]:
@@ -78,3 +81,8 @@ def yes_or_no(comment: str) -> Mapped[bool | None]:
 def document(comment: str) -> Mapped[dict[str, Any]]:
     """Return a JSON document, with U+FFFD in the place of NUL characters."""
     return mapped_column(JSONB, comment=comment)
+
+
+def url_hash(comment: str) -> Mapped[bytes]:
+    """Return a column of the primary key for ``url``, which may be longer than a key can be."""
+    return mapped_column(LargeBinary, Computed(URL_HASH, persisted=True), primary_key=True, comment=comment)

@@ -36,7 +36,7 @@ class Receipt(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.key(c.TRANSACTION)
-    url: Mapped[str] = c.key("Address of the file at OpenCard; expires (source: url)")
+    url: Mapped[str] = c.required_text("Address of the file at OpenCard; expires (source: url)")
     card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
     card_issuer: Mapped[str | None] = c.text(ISSUER)
     content_type: Mapped[str | None] = c.text("Media type of the file; null when not told")
@@ -58,6 +58,7 @@ class Receipt(Base):
     download_error: Mapped[str | None] = c.text("Why the last download failed; null when none failed")
     delivery_id: Mapped[int] = c.reference(c.DELIVERY)
     updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    url_sha256: Mapped[bytes] = c.url_hash("SHA-256 of url (UTF-8), which may be longer than a key can be")
 
 
 class VatRate(Base):
