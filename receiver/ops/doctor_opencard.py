@@ -233,6 +233,12 @@ class OpenCardChecks:
             wrong.append("not active, its challenge has not passed: run receiver bootstrap, which has it asked again")
         if found.enabled is False:
             wrong.append("switched off at OpenCard (enabled): switch it on there, or run receiver bootstrap")
+        if webhook.refused:
+            wrong.append(
+                f"{webhook.refused} attempts of the last day were answered 401: its secret or credentials here are not "
+                "OpenCard's, as after a restore of the database; run receiver webhooks rotate-secret --organization "
+                + webhook.organization_reference_id
+            )
         address = None if why_not(self.problems, "PUBLIC_URL") else self._wrong_address(webhook, found.url)
         if address and not self.findings.is_broken(PUBLIC_ADDRESS):
             wrong.append(address)

@@ -37,6 +37,19 @@ REDIS_TIMEOUT: Final = 3.0
 """Seconds."""
 
 
+_REFUSED: Final = text(
+    """
+SELECT webhook_id, count(*) FROM receiver.delivery_log AS entry
+WHERE response_status = 401 AND attempted_at > now() - interval '1 day' AND NOT EXISTS (
+    SELECT FROM receiver.delivery_log AS later
+    WHERE later.webhook_id = entry.webhook_id AND later.attempted_at > entry.attempted_at
+        AND later.response_status BETWEEN 200 AND 299
+)
+GROUP BY webhook_id
+"""
+)
+
+
 @dataclass(frozen=True, slots=True)
 class InCare:
     """A webhook in care, as far as the doctor has to know it."""
@@ -54,6 +67,8 @@ class InCare:
     """Whether bootstrap found that OpenCard does not have it any more."""
     unavailable: tuple[str, ...]
     """The events that its organization cannot have, and why, a line for each reason."""
+    refused: int
+    """How many of its attempts of the last day were answered 401, by OpenCard's log, with nothing accepted since."""
 
     @property
     def check(self) -> str:
@@ -169,9 +184,14 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         row.organization_id: tuple(in_words(read_unavailable(row.unavailable_events)))
         for row in connection.execute(select(Organization.organization_id, Organization.unavailable_events))
     }
+    refused: dict[int, int] = dict(connection.execute(_REFUSED).tuples())
     for row in connection.execute(select(*columns).order_by(Webhook.id)).mappings():
-        unavailable = organizations.get(row["organization_id"], ())
-        yield InCare(**row, previous_keys=previous.get(row["id"], ()), unavailable=unavailable)
+        yield InCare(
+            **row,
+            previous_keys=previous.get(row["id"], ()),
+            unavailable=organizations.get(row["organization_id"], ()),
+            refused=refused.get(row["id"], 0),
+        )
 
 
 def readable_secret(webhook: InCare, settings: Settings) -> str | None:

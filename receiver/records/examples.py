@@ -104,6 +104,7 @@ _OF_ONE_TABLE: Final[Mapping[str, str]] = MappingProxyType(
         "tpas.url": "https://…/tpas/311.pdf",
         "invoices.id": "inv-5520",
         "receipts.url": "https://…/receipts/9f2c",
+        "receipts.url_sha256": "\\x9d41…",
         "card_holders.reference_id": "employee-17",
         "events.type": "card.transaction.cleared",
         "feed_horizon.id": "1",

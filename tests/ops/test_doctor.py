@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
+from receiver.cli import main
 from receiver.opencard.scopes import SCOPES
 from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
+from receiver.sandbox.accounts import Attempt
 from receiver.sandbox.provider import ApiFault
 from tests.deliveries.applications import unreachable_database, unreachable_redis
+from tests.factories import body, card_holder
 from tests.ops.conftest import Patient
 
 FOREIGN_KEY = Fernet.generate_key().decode()
@@ -263,3 +268,27 @@ def test_without_billings_read_a_note_says_what_that_means(patient: Patient) -> 
     patient.provider.clients.set_scopes("ems", set(SCOPES) - {"billings-read"})
     code, found = patient.findings()
     assert (code, found["scope billings-read"][0]) == (0, "note")
+
+
+def test_a_secret_that_is_not_opencards_is_named_with_the_way_out(patient: Patient) -> None:
+    def happened(*statuses: int) -> None:
+        """Let OpenCard try to deliver in vain, as after a restore behind a rotation, and reconcile."""
+        content = body(card_holder(organization=reference))
+        begun = datetime.now(UTC) - timedelta(minutes=30)
+        attempts = [
+            Attempt(reference, "card_holder.created", status, begun + timedelta(seconds=number), content)
+            for number, status in enumerate(statuses)
+        ]
+        patient.provider.state.log_attempts(patient.webhooks[1], attempts)
+        CliRunner(env=patient.environment).invoke(main, ["reconcile", "--json"])
+
+    check = patient.check_of(1)
+    reference = check.partition("(")[2].rstrip(")")
+    happened(200, 401, 401)
+    code, found = patient.findings()
+    assert (code, found[check][0]) == (1, "broken")
+    assert "2 attempts of the last day were answered 401" in found[check][1]
+    assert f"run receiver webhooks rotate-secret --organization {reference}" in found[check][1]
+    assert found[patient.check_of(0)][0] == "ok"
+    happened(401, 401, 401, 401, 200)
+    assert patient.findings()[1][check][0] == "ok"
