@@ -31,7 +31,7 @@ PASSES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Some entries of the log."""
+    """Some entries of the log, in one direction of its order through all pages."""
 
     entries: list[LogEntry]
     starts_over: bool = False
@@ -128,7 +128,7 @@ class DeliveryLog:
         """Yield *page*, the last, and those before it: what is new comes after them. Raises ``_OutOfOrder``."""
         old = 0
         while True:
-            yield LogPage(page.entries)
+            yield LogPage(page.entries[::-1])
             old = old + 1 if self._is_old(page) else 0
             if number == 1 or (old > 1 and trend.is_sure):
                 return

@@ -39,7 +39,7 @@ REDIS_TIMEOUT: Final = 3.0
 
 _REFUSED: Final = text(
     """
-SELECT webhook_id, count(*) FROM receiver.delivery_log AS entry
+SELECT webhook_id, count(*) AS attempts FROM receiver.delivery_log AS entry
 WHERE response_status = 401 AND attempted_at > now() - interval '1 day' AND NOT EXISTS (
     SELECT FROM receiver.delivery_log AS later
     WHERE later.webhook_id = entry.webhook_id AND later.attempted_at > entry.attempted_at
@@ -184,7 +184,7 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         row.organization_id: tuple(in_words(read_unavailable(row.unavailable_events)))
         for row in connection.execute(select(Organization.organization_id, Organization.unavailable_events))
     }
-    refused: dict[int, int] = dict(connection.execute(_REFUSED).tuples())
+    refused = {row.webhook_id: row.attempts for row in connection.execute(_REFUSED)}
     for row in connection.execute(select(*columns).order_by(Webhook.id)).mappings():
         yield InCare(
             **row,

@@ -31,7 +31,7 @@ _PLAIN: Final = text(
 SELECT stored.id, stored.fingerprint, delivery.card_holder_reference_id AS reference, delivery.occurred_at
 FROM pg_temp.log_stored AS stored
 JOIN receiver.deliveries AS delivery ON delivery.id = stored.id
-WHERE delivery.card_holder_reference_id = ANY(:references)
+WHERE delivery.card_holder_reference_id = ANY(:references) AND delivery.fingerprint IS NOT NULL
 """
 )
 _LAY_OVER: Final = text(

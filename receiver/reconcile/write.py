@@ -14,16 +14,44 @@ if TYPE_CHECKING:
 VERIFICATION: Final = "delivery-log"
 """What proves a delivery that was taken from the log: OpenCard's API told it."""
 
-# Ids grow in order of time, so that workers, who claim in order of arrival, take the oldest first.
+# In which direction the log was read: 1 if times grow, -1 if they fall, 0 if it has no order.
+_DIRECTION: Final = text(
+    """
+SELECT CASE WHEN rises > 3 * falls THEN 1 WHEN falls > 3 * rises THEN -1 ELSE 0 END
+FROM (
+    SELECT count(*) FILTER (WHERE at > before) AS rises, count(*) FILTER (WHERE at < before) AS falls
+    FROM (SELECT attempted_at AS at, lag(attempted_at) OVER (ORDER BY number) AS before FROM pg_temp.log_read) AS told
+) AS steps
+"""
+)
+# Ids grow in order of time, so that workers, who claim in order of arrival, take the oldest first. A log may have whole
+# seconds: in one of them its own order counts, or else its ids, and what it has behind a delivery that arrived in that
+# second occurred after it.
 _RECOVER: Final = text(
     """
+WITH sequence AS (
+    SELECT number, attempted_at, fingerprint, row_number() OVER (ORDER BY attempted_at NULLS FIRST, :direction * number,
+        CASE WHEN opencard_event_id ~ '^[0-9]{1,18}$' THEN CAST(opencard_event_id AS bigint) END, number) AS place
+    FROM pg_temp.log_read
+), placed AS (
+    SELECT told.number, told.place, max(arrived.at) OVER (
+        PARTITION BY told.attempted_at ORDER BY told.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS before
+    FROM sequence AS told
+    JOIN pg_temp.log_attempts AS attempt ON attempt.number = told.number
+    LEFT JOIN (
+        SELECT fingerprint, min(at) AS at FROM pg_temp.log_stored WHERE NOT from_log GROUP BY fingerprint
+    ) AS arrived ON arrived.fingerprint = told.fingerprint
+        AND arrived.at > attempt.attempted_at AND arrived.at < attempt.attempted_at + interval '1 second'
+)
 INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, occurred_at, confirmed_at)
-SELECT :webhook_id, told.event, told.payload, '{}', :verification, 'log', coalesce(attempt.attempted_at, :started_at),
-    clock_timestamp()
+SELECT :webhook_id, told.event, told.payload, '{}', :verification, 'log',
+    coalesce(greatest(attempt.attempted_at, placed.before + interval '1 microsecond'), :started_at), clock_timestamp()
 FROM pg_temp.log_missing AS missing
 JOIN pg_temp.log_attempts AS attempt ON attempt.number = missing.number
 JOIN pg_temp.log_read AS told ON told.number = missing.number
-ORDER BY told.attempted_at NULLS FIRST, told.number
+JOIN placed ON placed.number = missing.number
+ORDER BY placed.place
 """
 )
 _CONFIRM: Final = text(
@@ -97,7 +125,11 @@ def count_unconfirmed(connection: Connection, webhook_id: int, *, after: datetim
 def write_outcome(connection: Connection, webhook_id: int, *, started_at: datetime, open_since: datetime) -> None:
     """Make deliveries of what is missing, confirm what is proven, and merge what was read into the mirror."""
     asked = {"webhook_id": webhook_id}
-    connection.execute(_RECOVER, {**asked, "verification": VERIFICATION, "started_at": started_at})
+    if count_missing(connection):
+        direction = connection.scalar(_DIRECTION)
+        connection.execute(
+            _RECOVER, {**asked, "verification": VERIFICATION, "started_at": started_at, "direction": direction}
+        )
     connection.execute(_CONFIRM)
     connection.execute(_CLOSE, {**asked, "open_since": open_since})
     connection.execute(_FORGET_OTHER_SPELLINGS, {**asked, "oldest": connection.scalar(_OLDEST)})

@@ -1,0 +1,87 @@
+"""A log may tell whole seconds: within one, its own order says what came first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from receiver.sandbox.provider import LogStyle
+from tests.factories import card_holder, snapshot
+from tests.reconcile.steps import HOUR, MINUTE, ago, feed, log, mend, store, tried, value
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+CLEARED, CREATED, DELETED = "card.transaction.cleared", "card_holder.created", "card_holder.deleted"
+TICK = timedelta(milliseconds=100)
+AMOUNT = "SELECT accounting_amount FROM ems.ledger"
+LOGS: dict[str, dict[str, Any]] = {
+    "newest first": {"order": "newest-first"},
+    "oldest first": {"order": "oldest-first"},
+    "newest first, without ids": {"order": "newest-first", "id_name": None},
+    "oldest first, without ids": {"order": "oldest-first", "id_name": None},
+}
+
+
+@pytest.fixture(params=list(LOGS.values()), ids=list(LOGS))
+def whole_seconds(acme: World, request: pytest.FixtureRequest) -> World:
+    """An OpenCard whose log tells whole seconds, and some attempts at other times, which show its order."""
+    acme.provider.behaviour.log_style = replace(LogStyle(), microseconds=False, **request.param)
+    for number in range(5):
+        other = snapshot("authorized", transaction=f"other-{number}")
+        log(acme, tried("card.transaction.authorized", other, 503, at=ago(HOUR) + number * MINUTE))
+    return acme
+
+
+def cleared(amount: int) -> dict[str, Any]:
+    return snapshot("cleared", accounting_amount=Decimal(amount))
+
+
+def test_of_two_in_one_second_the_newer_wins(whole_seconds: World) -> None:
+    second = ago(10 * MINUTE).replace(microsecond=0)
+    for number in range(9):  # over two pages
+        log(whole_seconds, tried(CLEARED, cleared(number), 503, at=second + number * TICK))
+    mend(whole_seconds)
+    assert value(whole_seconds, AMOUNT) == 8
+
+
+def test_card_holders_events_in_one_second_keep_their_order(whole_seconds: World) -> None:
+    second = ago(10 * MINUTE).replace(microsecond=0)
+    for number, event in enumerate([CREATED, "card_holder.identified", DELETED]):
+        log(whole_seconds, tried(event, card_holder(), 503, at=second + number * TICK))
+    mend(whole_seconds)
+    told = [event for event in feed(whole_seconds) if event.startswith("card_holder.")]
+    assert told == [CREATED, "card_holder.identified", DELETED]
+    assert value(whole_seconds, "SELECT deleted_at IS NOT NULL FROM ems.card_holders")
+
+
+def test_what_failed_after_an_arrival_in_that_second_is_newer(whole_seconds: World) -> None:
+    second = ago(10 * MINUTE).replace(microsecond=0)
+    store(whole_seconds, CLEARED, cleared(1), at=second + 7 * TICK)
+    log(whole_seconds, tried(CLEARED, cleared(1), 200, at=second + 7 * TICK))
+    log(whole_seconds, tried(CLEARED, cleared(2), 503, at=second + 9 * TICK))
+    mend(whole_seconds)
+    assert value(whole_seconds, AMOUNT) == 2
+
+
+def test_what_failed_before_an_arrival_in_that_second_is_older(whole_seconds: World) -> None:
+    second = ago(10 * MINUTE).replace(microsecond=0)
+    log(whole_seconds, tried(CLEARED, cleared(2), 503, at=second + 5 * TICK))
+    store(whole_seconds, CLEARED, cleared(1), at=second + 7 * TICK)
+    log(whole_seconds, tried(CLEARED, cleared(1), 200, at=second + 7 * TICK))
+    mend(whole_seconds)
+    assert value(whole_seconds, AMOUNT) == 1
+
+
+@pytest.mark.parametrize("order", ["newest-first", "oldest-first"])
+def test_where_nothing_shows_the_order_ids_do(acme: World, order: Any) -> None:
+    acme.provider.behaviour.log_style = LogStyle(microseconds=False, order=order)
+    second = ago(10 * MINUTE).replace(microsecond=0)
+    for number in range(3):
+        log(acme, tried(CLEARED, cleared(number), 503, at=second + number * TICK))
+    assert mend(acme).recovered == 3
+    assert value(acme, AMOUNT) == 2
