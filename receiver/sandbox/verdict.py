@@ -26,6 +26,21 @@ COMPARED: Final = (
 SHOWN: Final = 20
 """How many differences of a kind are named."""
 
+_DELIVERIES: Final = text(
+    """
+SELECT delivery.id, delivery.event, delivery.source, delivery.status, delivery.received_at, delivery.occurred_at,
+    event.position
+FROM receiver.deliveries AS delivery
+JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
+LEFT JOIN ems.events AS event ON event.delivery_id = delivery.id
+WHERE webhook.organization_reference_id = :organization AND (
+    delivery.transaction_id = :transaction
+    OR delivery.card_holder_reference_id = :card_holder AND delivery.event LIKE 'card\\_holder.%'
+)
+ORDER BY delivery.occurred_at, delivery.id
+"""
+)
+
 _Key: TypeAlias = "tuple[str, str]"
 _Identity: TypeAlias = "tuple[str, str, Hashable]"
 """Type, organization and payload by value: what makes an event the same as another."""
@@ -72,11 +87,13 @@ def _row_counts(connection: Connection, story: Story) -> list[str]:
 def _events(connection: Connection, story: Story) -> tuple[list[str], list[str]]:
     """Return a line for each event that the feed lacks, and for each that it has once too often."""
     names: dict[_Identity, str] = {}
+    bodies: dict[_Identity, dict[str, Any]] = {}
 
     def identity(kind: str, organization: str, payload: bytes) -> _Identity:
         fields = read(payload)
         identity = (kind, organization, by_value(fields))
         names.setdefault(identity, f"{kind} of organization {organization}{_subject(fields)}")
+        bodies.setdefault(identity, fields)
         return identity
 
     meant = Counter(identity(told.event, told.organization_reference_id, told.payload) for told in story.told)
@@ -85,7 +102,25 @@ def _events(connection: Connection, story: Story) -> tuple[list[str], list[str]]
     found = Counter(identity(kind, organization, payload.encode()) for kind, organization, payload in feed)
     return (
         [f"ems.events: missing {names[one]}" for one in (meant - found).elements()],
-        [f"ems.events: too many of {names[one]}" for one in (found - meant).elements()],
+        [
+            f"ems.events: too many of {names[one]}: {_history(connection, one[1], bodies[one])}"
+            for one in (found - meant).elements()
+        ],
+    )
+
+
+def _history(connection: Connection, organization: str, payload: dict[str, Any]) -> str:
+    """Return every delivery about the transaction, or else about the card holder, that *payload* names."""
+    transaction = (payload.get("transaction") or {}).get("id") or (payload.get("id") if "state" in payload else None)
+    subject = {
+        "organization": organization,
+        "transaction": transaction,
+        "card_holder": None if transaction else (payload.get("card_holder") or {}).get("reference_id"),
+    }
+    return "; ".join(
+        f"{row.event} by {row.source} as delivery {row.id}, {row.status}, received {row.received_at:%H:%M:%S.%f}, "
+        f"occurred {row.occurred_at:%H:%M:%S.%f}" + (f", position {row.position}" if row.position else "")
+        for row in connection.execute(_DELIVERIES, subject)
     )
 
 

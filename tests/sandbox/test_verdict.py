@@ -85,6 +85,7 @@ def test_an_event_that_came_in_place_of_another_shows_though_the_numbers_agree(a
     missing, excess = verdict(acme)
     assert missing.startswith("ems.events: missing receipt.fetched of organization acme, transaction ")
     assert excess.startswith("ems.events: too many of receipt.fetched of organization acme, transaction ")
+    assert ", processed, received " in excess, "every delivery about it is named"
 
 
 def test_an_event_that_is_in_the_feed_twice_is_named(acme: Acme) -> None:
