@@ -16,7 +16,7 @@ import structlog
 from flask import Flask, Response, abort, request
 from redis import Redis
 from rq import Queue, SimpleWorker, Worker
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Engine, create_engine, make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db import engine_for
@@ -51,7 +51,7 @@ WHERE delivery.id = :id FOR UPDATE OF delivery
 def create_app() -> Flask:
     """Return the plain receiver."""
     settings = load_settings(os.environ)
-    engine = create_engine(settings.database_url, pool_size=THREADS)
+    engine = create_engine(make_url(settings.database_url).set(drivername="postgresql+psycopg"), pool_size=THREADS)
     sessions = sessionmaker(engine)
     queue = Queue(QUEUE, connection=Redis.from_url(settings.redis_url))
     webhook_of = _webhooks(sessions, settings)

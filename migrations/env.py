@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alembic import context
 from sqlalchemy import text
 
+from receiver.connections import MIGRATE
 from receiver.db import RECEIVER, engine_for
 from receiver.locks import Lock
 from receiver.migrate import COMPARISON, target_metadata
@@ -62,5 +63,5 @@ if given is not None:
     run(given)
 else:
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    with engine_for(settings.database_url, application="migrate").connect() as made:
+    with engine_for(settings.database_url, application="migrate", bounds=MIGRATE).connect() as made:
         run(made)

@@ -16,6 +16,7 @@ Beside the road:
 
 ``receiver.opencard``              the provider's API: tokens with just the scopes needed, routes, errors
 ``receiver.bootstrap``             the webhooks that are wanted against those that are registered: match, plan, apply
+``receiver.connections``           how every connection to PostgreSQL is opened: its session's settings and bounds
 ``receiver.locks``                 every advisory lock, with its key
 ``receiver.reconcile``             the provider's delivery log against the stored deliveries: recover, confirm, flag
 ``receiver.files``                 receipts downloaded before their URLs expire, and kept

@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -20,8 +20,8 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
+from receiver.connections import WEB, in_transaction, open_connection
 from receiver.counters import untold
-from receiver.db import connect_arguments, is_pooled, libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ class Flusher:
         self._unanswered = flush
         parameters = {"process": self._process, "flush_id": flush.id, "counts": flush.document()}
         try:
-            with self._connect() as connection:
+            with self._connect() as connection, in_transaction(connection):
                 connection.execute(_FLUSH, parameters)
         except UNREACHABLE as error:
             log.debug("counts wait in memory", error=type(error).__name__)
@@ -116,13 +116,17 @@ class Flusher:
 
 def connecting(database_url: str) -> Connect:
     """Return how a process without a pool connects for each flush."""
-    url = libpq_url(database_url)
-    arguments = connect_arguments("counters", statement_seconds=STATEMENT_SECONDS, pooled=is_pooled(database_url))
-    arguments["connect_timeout"] = CONNECT_SECONDS
+    bounds = replace(WEB, statement=STATEMENT_SECONDS)
 
     @contextmanager
     def connect() -> Iterator[psycopg.Connection[Any]]:
-        with psycopg.connect(url, autocommit=True, prepare_threshold=None, **arguments) as connection:  # type: ignore[arg-type]
+        with open_connection(
+            database_url,
+            application="counters",
+            bounds=bounds,
+            connect_timeout=CONNECT_SECONDS,
+            prepare_threshold=None,
+        ) as connection:
             yield connection
 
     return connect

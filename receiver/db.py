@@ -5,17 +5,20 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, make_url
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
+from receiver.connections import CONNECT_TIMEOUT, LONG, open_connection
+from receiver.database_url import POOLED, is_pooled, libpq_url
 from receiver.errors import ConfigurationError
-from receiver.variables import POOLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
+    from receiver.connections import Bounds
     from receiver.encryption import Encryption
 
 RECEIVER: Final = "receiver"
@@ -34,9 +37,6 @@ NAMING_CONVENTION: Final = {
 ENCRYPTED: Final = "encrypted"
 """Mark of the columns that hold secrets, in their ``info``."""
 
-CONNECT_TIMEOUT: Final = 5
-"""Seconds to wait for a connection before the attempt counts as failed."""
-
 
 class Base(DeclarativeBase):
     """Base of every model; all share one ``MetaData``, so that migrations see both schemas."""
@@ -51,44 +51,9 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
     )
 
 
-def is_pooled(database_url: str) -> bool:
-    """Return whether the URL says that a pgbouncer in transaction mode is between us and PostgreSQL."""
-    return make_url(database_url).query.get(POOLED) == "true"
-
-
-def driver_url(database_url: str) -> URL:
-    """Return the URL as SQLAlchemy takes it."""
-    return make_url(database_url).difference_update_query([POOLED])
-
-
-def libpq_url(database_url: str) -> str:
-    """Return the URL as PostgreSQL's client library takes it."""
-    return driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def connect_arguments(
-    application: str, *, statement_seconds: int | None = None, pooled: bool = False
-) -> dict[str, object]:
-    """Return psycopg's arguments for every connection; *application* shows in ``pg_stat_activity``.
-
-    The session's time zone is UTC, so that what is printed does not depend on the server's. A statement that takes
-    longer than *statement_seconds* is cancelled. A *pooled* connection has no session that anything could be set in or
-    kept for, so the role has these settings, and statements are not prepared.
-    """
-    arguments: dict[str, object] = {
-        "connect_timeout": CONNECT_TIMEOUT,
-        "application_name": f"receiver {application}",
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-    }
-    if pooled:
-        return {**arguments, "prepare_threshold": None}
-    timeout = "" if statement_seconds is None else f" -c statement_timeout={statement_seconds}s"
-    return {**arguments, "options": f"-c timezone=UTC{timeout}"}
-
-
-def engine_for(database_url: str, *, application: str, encryption: Encryption | None = None) -> Engine:
+def engine_for(
+    database_url: str, *, application: str, bounds: Bounds = LONG, encryption: Encryption | None = None
+) -> Engine:
     """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
 
     *encryption* travels with its connections (``get_execution_options``): for what recognizes erased card holders.
@@ -99,37 +64,60 @@ def engine_for(database_url: str, *, application: str, encryption: Encryption | 
         raise ConfigurationError(
             [f"DATABASE_URL has {POOLED}=true: only web can do with it; give everything else PostgreSQL itself"]
         )
-    return create_engine(
+    return _engine(
         database_url,
-        pool_pre_ping=True,
+        application,
+        bounds,
         pool_size=4,  # a worker has two lanes, each with a connection for work and one for its notes
-        hide_parameters=True,  # errors are logged and stored; payloads must not be in them
-        connect_args=connect_arguments(application),
         execution_options={"encryption": encryption},
     )
 
 
-def small_engine_for(database_url: str, *, application: str, connections: int, statement_seconds: int) -> Engine:
+def small_engine_for(database_url: str, *, application: str, connections: int, bounds: Bounds) -> Engine:
     """Return an engine that never has more than so many connections, nor a statement that takes longer.
 
     Who finds none free for some seconds gets SQLAlchemy's ``TimeoutError``.
     """
-    pooled = is_pooled(database_url)
-    return create_engine(
-        driver_url(database_url),
+    return _engine(
+        database_url, application, bounds, pool_size=connections, max_overflow=0, pool_timeout=CONNECT_TIMEOUT
+    )
+
+
+def _engine(database_url: str, application: str, bounds: Bounds, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's
+    """Return an engine over connections that ``receiver.connections`` opens: libpq alone reads the URL."""
+    engine = create_engine(
+        _shown(database_url),
         pool_pre_ping=True,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT,
-        hide_parameters=True,
-        connect_args=connect_arguments(application, statement_seconds=statement_seconds, pooled=pooled),
+        hide_parameters=True,  # errors are logged and stored; payloads must not be in them
+        **options,
+    )
+
+    def connect(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> object:
+        return open_connection(
+            database_url, application=application, bounds=bounds, autocommit=False, context=parameters.get("context")
+        )
+
+    event.listen(engine, "do_connect", connect)
+    return engine
+
+
+def _shown(database_url: str) -> URL:
+    """Return what ``engine.url`` shows: the URL, as far as SQLAlchemy can express what libpq takes."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(libpq_url(database_url)).items()}
+    where = {name: parts[name] for name in ("host", "port") if name in parts}  # sockets and several hosts as well
+    return URL.create(
+        "postgresql+psycopg",
+        username=parts.get("user"),
+        password=parts.get("password"),
+        database=parts.get("dbname"),
+        query=where,
     )
 
 
 @contextmanager
-def one_connection(database_url: str, *, application: str) -> Iterator[Connection]:
+def one_connection(database_url: str, *, application: str, bounds: Bounds = LONG) -> Iterator[Connection]:
     """Connect for the length of a command, and leave no connection behind."""
-    engine = engine_for(database_url, application=application)
+    engine = engine_for(database_url, application=application, bounds=bounds)
     try:
         with engine.connect() as connection:
             yield connection

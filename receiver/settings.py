@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from receiver.database_url import database_url
 from receiver.errors import ConfigurationError
 from receiver.variables import (
     MAX_DAYS,
     MAX_SECONDS,
-    database_url,
     days_kept,
     encryption_keys,
     files_url,

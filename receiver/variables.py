@@ -13,12 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-import psycopg
 from cryptography.fernet import Fernet
 from fsspec import available_protocols
-from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 
 MINIMUM_SECRET_KEY_LENGTH: Final = 32
-POOLED: Final = "pgbouncer"
-"""What stands behind the ``?`` of ``DATABASE_URL``, ``=true``, where connections are pooled for each transaction."""
 MAX_DAYS: Final = 36_500
 MAX_SECONDS: Final = 366 * 86_400
 """The longest spans that a variable may have; much longer ones exceed what Python and PostgreSQL can calculate."""
@@ -55,26 +49,6 @@ class OpsUser:
     name: str
     role: Role
     password_hash: str = field(repr=False)
-
-
-def database_url(text: str) -> str:
-    """Return the URL under the driver this service uses; ``postgres://`` is what many platforms hand out."""
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ValueError("not a database URL; it looks like postgresql://user:password@host:5432/name") from None
-    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise ValueError(f"{url.drivername}:// is not PostgreSQL; use postgresql://user:password@host:5432/name")
-    if url.query.get(POOLED, "true") != "true":
-        raise ValueError(
-            f"{POOLED}= is not =true, as it is behind a pgbouncer in transaction mode; leave it out otherwise"
-        )
-    try:
-        asked = url.difference_update_query([POOLED]).set(drivername="postgresql")
-        conninfo_to_dict(asked.render_as_string(hide_password=False))
-    except psycopg.ProgrammingError:
-        raise ValueError("PostgreSQL's client library does not take it; check the options behind its ?") from None
-    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def redis_url(text: str) -> str:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, event, text
 
 from receiver import migrate
 from receiver.cli import main
-from receiver.db import engine_for, libpq_url, one_connection
+from receiver.database_url import libpq_url
+from receiver.db import engine_for, one_connection
 from receiver.migrate import head_revision, upgrade
 from receiver.records.views import VIEWS
 from receiver.settings import load_settings

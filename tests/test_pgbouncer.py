@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import os
 import shutil
 import subprocess
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,22 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, make_url, text
 
-from receiver.db import driver_url, engine_for, is_pooled, libpq_url
+from receiver.connections import WEB
+from receiver.database_url import is_pooled, libpq_url
+from receiver.db import engine_for, small_engine_for
 from receiver.errors import ConfigurationError
+from receiver.migrate import upgrade
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.settings import load_settings
+from tests.conftest import Organizations
+from tests.deliveries.applications import receiver_with
 from tests.factories import body, snapshot
+from tests.test_connections import set_for_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from receiver.sandbox.registration import Registration
     from receiver.settings import Settings
@@ -37,20 +44,45 @@ SERVER_CONNECTIONS = 2
 CLIENTS = 8
 EACH = 25
 EVENT = "card.transaction.authorized"
+STRANGE = {
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Europe/Stockholm",
+    "client_encoding": "LATIN1",
+    "standard_conforming_strings": "off",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+}
+OURS = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "transaction_isolation": "read committed",
+    "transaction_read_only": "off",
+}
 
 
 @pytest.fixture
 def pooled_url(settings: Settings, tmp_path: Path) -> Iterator[str]:
     """The database of this run through a pgbouncer with fewer connections than the web processes would have."""
+    with pgbouncer(settings.database_url, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def pgbouncer(database_url: str, folder: Path) -> Iterator[str]:
+    """Run a pgbouncer before a database, and yield the URL of that database through it."""
     if PGBOUNCER is None:
         pytest.skip("pgbouncer is not installed: Debian has it in the package pgbouncer")
-    server = conninfo_to_dict(libpq_url(settings.database_url))
+    server = conninfo_to_dict(libpq_url(database_url))
     port = free_port()
     user = server.get("user") or getpass.getuser()
     database = " ".join(
         f"{name}={server[name]}" for name in ("host", "port", "dbname", "user", "password") if server.get(name)
     )
-    configuration = tmp_path / "pgbouncer.ini"
+    configuration = folder / "pgbouncer.ini"
     configuration.write_text(
         f"""
 [databases]
@@ -65,7 +97,7 @@ default_pool_size = {SERVER_CONNECTIONS}
 max_client_conn = 100
 """
     )
-    log = tmp_path / "pgbouncer.log"
+    log = folder / "pgbouncer.log"
     with (
         log.open("wb") as written,
         subprocess.Popen([PGBOUNCER, *not_as_root(server), str(configuration)], stderr=written) as process,
@@ -97,7 +129,6 @@ def test_what_its_option_says_is_not_for_the_driver() -> None:
     assert is_pooled(url)
     assert not is_pooled("postgresql+psycopg://u@h/d")
     assert libpq_url(url) == "postgresql://u@h/d?sslmode=require"
-    assert driver_url(url).query == {"sslmode": "require"}
 
 
 def test_another_value_of_the_option_is_refused() -> None:
@@ -108,6 +139,30 @@ def test_another_value_of_the_option_is_refused() -> None:
 def test_what_needs_a_session_says_that_it_cannot_do_with_a_pooled_connection() -> None:
     with pytest.raises(ConfigurationError, match="only web can do with it"):
         engine_for("postgresql+psycopg://u@h/d?pgbouncer=true", application="worker")
+
+
+def test_strange_settings_of_the_database_change_nothing_through_it(
+    new_database: Callable[[], str], settings: Settings, tmp_path: Path
+) -> None:
+    url = new_database()
+    given = dataclasses.replace(settings, database_url=url)
+    engine = engine_for(url, application="tests")
+    with engine.connect() as connection:
+        upgrade(connection)
+    set_for_sessions(url, STRANGE)
+    with pgbouncer(url, tmp_path) as pooled:
+        with receiver_with(dataclasses.replace(given, database_url=pooled)) as app:
+            acme = Organizations(app.test_client(), engine, given).adopt("acme")
+            assert acme.client.get("/readyz").status_code == 200
+            acme.take(EVENT, snapshot("authorized"))
+            assert acme.client.get("/metrics").status_code == 200
+            assert app.extensions["receiver.flusher"].flush()
+        console = small_engine_for(pooled, application="tests", connections=1, bounds=WEB)
+        with console.begin() as connection:
+            shown = {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in OURS}
+        console.dispose()
+    engine.dispose()
+    assert shown == OURS
 
 
 @pytest.mark.long

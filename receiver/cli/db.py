@@ -9,6 +9,7 @@ import click
 
 from receiver.cli.output import json_option, print_json
 from receiver.cli.readers import grant_reader, list_readers, revoke_reader
+from receiver.connections import MIGRATE
 from receiver.db import one_connection
 from receiver.migrate import current_revision, differences, head_revision, upgrade
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
@@ -35,7 +36,7 @@ def upgrade_command() -> None:
 
     Example: receiver db upgrade
     """
-    with one_connection(_database_url(), application="migrate") as connection:
+    with one_connection(_database_url(), application="migrate", bounds=MIGRATE) as connection:
         before = current_revision(connection)
         connection.rollback()
         upgrade(connection)
@@ -53,7 +54,7 @@ def current(as_json: bool) -> None:
 
     Example: receiver db current --json
     """
-    with one_connection(_database_url(), application="migrate") as connection:
+    with one_connection(_database_url(), application="migrate", bounds=MIGRATE) as connection:
         revision = current_revision(connection)
     head = head_revision()
     if as_json:
@@ -72,7 +73,7 @@ def check(as_json: bool) -> None:
 
     Example: receiver db check
     """
-    with one_connection(_database_url(), application="migrate") as connection:
+    with one_connection(_database_url(), application="migrate", bounds=MIGRATE) as connection:
         found = differences(connection)
     if as_json:
         print_json({"differences": found})

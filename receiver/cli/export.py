@@ -11,6 +11,7 @@ import click
 
 from receiver.cli.output import counted, progress_bar
 from receiver.cli.parameters import MOMENT
+from receiver.connections import EXPORT
 from receiver.db import engine_for
 from receiver.exports.export import export_rows
 from receiver.exports.source import SOURCES, Format, Window
@@ -89,7 +90,7 @@ def _export(name: str, window: Window, how: Format, output: Path | None) -> None
     if how is Format.PARQUET and output is None:
         raise click.UsageError("parquet is no text: give a file with --output")
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    engine = engine_for(settings.database_url, application="export")
+    engine = engine_for(settings.database_url, application="export", bounds=EXPORT)
     try:
         with progress_bar() as progress, standard_output() if output is None else whole_file(output) as into:
             number = export_rows(

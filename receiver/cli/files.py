@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, progress_bar
 from receiver.cli.parameters import MOMENT
+from receiver.connections import EXPORT
 from receiver.db import engine_for, one_connection
 from receiver.files.copies import copy_receipts
 from receiver.files.downloads import want_now
@@ -149,7 +150,7 @@ def export_files(directory: Path, organizations: tuple[str, ...], since: datetim
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     store = FileStore(settings.files_url)
-    engine = engine_for(settings.database_url, application="files")
+    engine = engine_for(settings.database_url, application="files", bounds=EXPORT)
     try:
         with progress_bar() as progress:
             progress.stage("copying")

@@ -13,6 +13,7 @@ import click
 from receiver.bootstrap.desired import nearest
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.cli.parameters import DURATION
+from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import list_webhooks
 from receiver.encryption import Encryption
@@ -47,7 +48,12 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    engine = engine_for(settings.database_url, application="reconcile", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(
+        settings.database_url,
+        application="reconcile",
+        bounds=RECONCILE,
+        encryption=Encryption(settings.encryption_keys),
+    )
     try:
         chosen = _webhooks_of(engine, only)
         reconciler = Reconciler(

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from receiver.cli.output import json_option, print_json
 from receiver.cli.status_screen import print_screen
+from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.files.standing import what_needs_a_person as what_receipts_need
 from receiver.ops.activity import SHORT, failures_by_error, rate
@@ -58,7 +59,7 @@ def status(as_json: bool) -> None:
     Example: receiver status
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    with one_connection(settings.database_url, application="status") as connection:
+    with one_connection(settings.database_url, application="status", bounds=WEB) as connection:
         seen = look(connection, settings)
     if as_json:
         print_json(_as_document(seen))

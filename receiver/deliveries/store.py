@@ -6,20 +6,31 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import psycopg
 from psycopg_pool import ConnectionPool
 
-from receiver.db import connect_arguments, is_pooled, libpq_url
+from receiver.connections import (
+    STORE,
+    WEB,
+    BoundedConnection,
+    connect_arguments,
+    in_transaction,
+    open_connection,
+    session_setter,
+)
+from receiver.database_url import is_pooled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import psycopg
 
     from receiver.deliveries.directory import Registered
 
 POOL_TIMEOUT: Final = 5.0
 """Seconds a request waits for a connection to read with before it is answered 503."""
-STATEMENT_TIMEOUT: Final = 10
-"""Seconds a statement of a web process may take."""
+APPLICATION: Final = "web"
+SERVER_LOST: Final = 1000 * 10
+"""Milliseconds after which a server that vanished is noticed while something is being sent to it."""
 
 # Joining webhooks makes the insert a check as well: of a webhook that was disabled or changed since it was read,
 # nothing is stored, and the caller judges the request anew. xmin changes with every update of the row. It returns the
@@ -56,29 +67,33 @@ class Arrived:
 
 def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
     """Return a closed pool of autocommitting connections to read with; a web process opens it after the fork."""
+    arguments = _arguments(database_url)
     return ConnectionPool(
-        libpq_url(database_url),
+        arguments.pop("conninfo"),
+        connection_class=BoundedConnection,
+        configure=session_setter(WEB, pooled=is_pooled(database_url)),
         min_size=1,
         max_size=size,
         open=False,
         timeout=POOL_TIMEOUT,
         reconnect_timeout=POOL_TIMEOUT,
-        kwargs=_arguments(database_url),
+        kwargs={**arguments, "autocommit": True},
         name="web",
     )
 
 
 def connect(database_url: str) -> psycopg.Connection[Any]:
     """Return a connection to store with. Raises psycopg's errors."""
-    return psycopg.connect(libpq_url(database_url), **_arguments(database_url))
+    return open_connection(database_url, application=APPLICATION, bounds=STORE, **_arguments(database_url))
 
 
 def insert(connection: psycopg.Connection[Any], batch: Sequence[Arrived]) -> list[bool]:
     """Store *batch* and commit; return of each delivery whether it was stored: its webhook was still as it was read.
 
-    Raises psycopg's errors, and then nothing of it is stored.
+    An empty batch finds out whether one could be stored. Raises psycopg's errors, and then nothing of it is stored.
     """
-    rows = connection.execute(_INSERT, _columns(batch)).fetchall()
+    with in_transaction(connection):
+        rows = connection.execute(_INSERT, _columns(batch)).fetchall()
     unchanged = {(webhook_id, row_version) for webhook_id, row_version in rows}
     return [(arrived.webhook.id, arrived.webhook.row_version) in unchanged for arrived in batch]
 
@@ -96,10 +111,4 @@ def _columns(batch: Sequence[Arrived]) -> dict[str, list[Any]]:
 
 
 def _arguments(database_url: str) -> dict[str, Any]:
-    pooled = is_pooled(database_url)
-    return {
-        "prepare_threshold": 1,
-        **connect_arguments("web", statement_seconds=STATEMENT_TIMEOUT, pooled=pooled),
-        "tcp_user_timeout": 1000 * STATEMENT_TIMEOUT,  # in ms: a server that vanished is noticed while it is waited for
-        "autocommit": True,
-    }
+    return {"prepare_threshold": 1, "tcp_user_timeout": SERVER_LOST, **connect_arguments(database_url, APPLICATION)}

@@ -19,6 +19,7 @@ from rq import get_current_job
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
+from receiver.connections import WORK
 from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED, WAKE_UPS_FAILED
 from receiver.db import engine_for
 from receiver.encryption import Encryption
@@ -76,7 +77,12 @@ def process_deliveries() -> None:
     """
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)
-    engine = engine_for(settings.database_url, application="worker", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(
+        settings.database_url,
+        application="worker",
+        bounds=WORK,
+        encryption=Encryption(settings.encryption_keys),
+    )
     wake_another = _quietly(wake_worker, redis)
     stay_until = time.monotonic() + DRAIN_SECONDS if get_current_job() else 0.0
     try:

@@ -10,6 +10,7 @@ import structlog
 from redis import RedisError
 from sqlalchemy.exc import OperationalError
 
+from receiver.connections import WORK
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
@@ -39,7 +40,7 @@ def fetch_due() -> None:
     if unset_for_api(settings):
         return  # the scheduler has other settings than this worker, and said so when it started
     _be_awake(settings.redis_url)
-    engine = engine_for(settings.database_url, application="files")
+    engine = engine_for(settings.database_url, application="files", bounds=WORK)
     try:
         if give_up_abandoned(engine):
             log.error("files given up whose last attempts never ended")

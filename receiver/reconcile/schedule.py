@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
@@ -79,7 +80,12 @@ def reconcile_due() -> None:
     settings = load_settings(os.environ)
     if what_is_missing(settings):
         return  # the scheduler has other settings than this worker, and said so when it started
-    engine = engine_for(settings.database_url, application="reconcile", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(
+        settings.database_url,
+        application="reconcile",
+        bounds=RECONCILE,
+        encryption=Encryption(settings.encryption_keys),
+    )
     reconciler = Reconciler(
         engine,
         Encryption(settings.encryption_keys),

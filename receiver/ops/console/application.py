@@ -5,7 +5,7 @@ Apart, so that sessions, CSRF tokens and headers are the console's matter alone:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ from flask_login import LoginManager, current_user
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.exceptions import BadRequest, Forbidden
 
+from receiver.connections import WEB
 from receiver.db import small_engine_for
 from receiver.ops.console import deliveries, errors, overview, reconcile, replays, sign_in, webhooks
 from receiver.ops.console.passwords import Passwords
@@ -75,7 +76,10 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     """Return the application. Connects to PostgreSQL when a page first needs it."""
     users = {user.name: user for user in settings.ops_users}
     engine = small_engine_for(
-        settings.database_url, application="console", connections=CONNECTIONS, statement_seconds=STATEMENT_SECONDS
+        settings.database_url,
+        application="console",
+        connections=CONNECTIONS,
+        bounds=replace(WEB, statement=STATEMENT_SECONDS),
     )
     app = Flask(__name__)
     app.config.from_mapping(

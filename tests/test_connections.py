@@ -1,0 +1,189 @@
+"""What a role, a database or an environment sets for its sessions changes nothing in what this service does."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+
+from receiver.cli import main
+from receiver.connections import LONG, WEB, WORK, Bounds, open_connection
+from receiver.counter_store import connecting
+from receiver.database_url import libpq_url
+from receiver.db import engine_for, small_engine_for
+from receiver.deliveries.store import connect, connection_pool
+from receiver.encryption import Encryption
+from receiver.events.process import drain
+from receiver.migrate import differences, upgrade
+from tests.conftest import Organizations
+from tests.deliveries.applications import receiver_with
+from tests.factories import card_holder, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from receiver.settings import Settings
+
+    Show = Callable[[str], str]
+
+# what somebody set for sessions of their own, and what ours have instead
+SESSION = {
+    "DateStyle": ("SQL, DMY", "ISO, MDY"),
+    "IntervalStyle": ("sql_standard", "postgres"),
+    "TimeZone": ("Europe/Stockholm", "UTC"),
+    "client_encoding": ("LATIN1", "UTF8"),
+    "standard_conforming_strings": ("off", "on"),
+    "default_transaction_isolation": ("serializable", "read committed"),
+    "default_transaction_read_only": ("on", "off"),
+    "default_transaction_deferrable": ("on", "off"),
+    "search_path": ("receiver, ems", "public"),
+    "bytea_output": ("escape", "hex"),
+    "extra_float_digits": ("-15", "1"),
+    "array_nulls": ("off", "on"),
+    "quote_all_identifiers": ("on", "off"),
+    "synchronous_commit": ("off", "on"),
+    "idle_session_timeout": ("1s", "0"),
+    "client_connection_check_interval": ("0", "5s"),
+}
+BOUNDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+
+@pytest.fixture
+def strange_database(new_database: Callable[[], str]) -> str:
+    """An empty database whose sessions are set as no code expects them."""
+    url = new_database()
+    set_for_sessions(url, {**{name: value for name, (value, _) in SESSION.items()}, **dict.fromkeys(BOUNDS, "1s")})
+    return url
+
+
+def set_for_sessions(url: str, settings: dict[str, str]) -> None:
+    with closing(psycopg.connect(libpq_url(url), autocommit=True)) as connection:
+        for name, value in settings.items():
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                    sql.Identifier(connection.info.dbname),
+                    sql.Identifier(name),
+                    # a list is one setting
+                    sql.SQL(value) if name == "search_path" else sql.Literal(value),
+                )
+            )
+
+
+@contextmanager
+def by_engine(url: str) -> Iterator[Show]:
+    engine = engine_for(url, application="tests", bounds=LONG)
+    with engine.connect() as connection:
+        yield lambda name: str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
+    engine.dispose()
+
+
+@contextmanager
+def by_console(url: str) -> Iterator[Show]:
+    engine = small_engine_for(url, application="tests", connections=1, bounds=WEB)
+    with engine.connect() as connection:
+        yield lambda name: str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
+    engine.dispose()
+
+
+@contextmanager
+def by_pool(url: str) -> Iterator[Show]:
+    with connection_pool(url, size=1) as pool, pool.connection() as connection:
+        yield lambda name: shown(connection, name)
+
+
+@contextmanager
+def by_committer(url: str) -> Iterator[Show]:
+    with closing(connect(url)) as connection:
+        yield lambda name: shown(connection, name)
+
+
+@contextmanager
+def by_counters(url: str) -> Iterator[Show]:
+    with connecting(url)() as connection:
+        yield lambda name: shown(connection, name)
+
+
+def shown(connection: psycopg.Connection[Any], name: str) -> str:
+    (value,) = connection.execute(f"SHOW {name}".encode()).fetchone() or ("",)
+    return str(value)
+
+
+@pytest.mark.parametrize("opened", [by_engine, by_console, by_pool, by_committer, by_counters])
+def test_every_session_has_the_settings_that_the_code_needs(
+    opened: Callable[[str], AbstractContextManager[Show]], strange_database: str
+) -> None:
+    with opened(strange_database) as show:
+        assert {name: show(name) for name in SESSION} == {name: ours for name, (_, ours) in SESSION.items()}
+        assert "1s" not in {name: show(name) for name in BOUNDS}.values()
+        assert show("transaction_isolation") == "read committed"
+        assert show("transaction_read_only") == "off"
+
+
+def test_what_makes_a_commit_safer_is_kept(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    set_for_sessions(url, {"synchronous_commit": "remote_apply"})
+    with by_engine(url) as show:
+        assert show("synchronous_commit") == "remote_apply"
+
+
+@pytest.mark.parametrize("bounds", [WEB, WORK, LONG])
+def test_a_session_has_the_bounds_of_its_work(bounds: Bounds, settings: Settings) -> None:
+    with closing(open_connection(settings.database_url, application="tests", bounds=bounds)) as connection:
+        asked = "SELECT setting::int / 1000 FROM pg_settings WHERE name = %s AND unit = 'ms'"
+        for name, seconds in (
+            ("statement_timeout", bounds.statement),
+            ("lock_timeout", bounds.lock),
+            ("idle_in_transaction_session_timeout", bounds.idle_in_transaction),
+            ("idle_session_timeout", bounds.idle),
+        ):
+            assert connection.execute(asked, (name,)).fetchone() == (seconds,), name
+        if connection.info.server_version >= 170_000:
+            assert connection.execute(asked, ("transaction_timeout",)).fetchone() == (bounds.transaction,)
+
+
+def test_the_whole_way_of_a_delivery_works_with_strange_settings(
+    strange_database: str, settings: Settings, environment: dict[str, str]
+) -> None:
+    given = dataclasses.replace(settings, database_url=strange_database)
+    engine = engine_for(strange_database, application="tests", encryption=Encryption(settings.encryption_keys))
+    with engine.connect() as connection:
+        upgrade(connection)
+        assert differences(connection) == []
+    with receiver_with(given) as app:
+        acme = Organizations(app.test_client(), engine, given).adopt("acme")
+        assert acme.client.get("/readyz").status_code == 200
+        for event, payload in (
+            ("card_holder.created", card_holder()),
+            ("card.transaction.cleared", snapshot("cleared")),
+        ):
+            acme.take(event, payload)
+        assert drain(engine)
+    assert acme.statuses() == ["processed", "processed"]
+    result = CliRunner(env={**environment, "DATABASE_URL": strange_database}).invoke(main, ["export", "ledger"])
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 2
+    engine.dispose()
+
+
+def test_what_the_url_says_of_connections_holds(settings: Settings) -> None:
+    mark = "&" if "?" in settings.database_url else "?"
+    url = f"{settings.database_url}{mark}application_name=ours&options=-c%20geqo%3Doff&connect_timeout=7"
+    with closing(open_connection(url, application="tests", bounds=WEB)) as connection:
+        assert shown(connection, "application_name") == "ours"
+        assert shown(connection, "geqo") == "off"
+        assert shown(connection, "TimeZone") == "UTC"
+        assert connection.info.get_parameters()["connect_timeout"] == "7"
+
+
+def test_a_connection_is_dropped_when_no_answer_comes(settings: Settings) -> None:
+    bounds = dataclasses.replace(WEB, answer=0.2)
+    with closing(open_connection(settings.database_url, application="tests", bounds=bounds)) as connection:
+        with pytest.raises(psycopg.OperationalError, match=r"did not answer within 0\.2 s"):
+            connection.execute("SELECT pg_sleep(60)")
+        assert connection.closed
