@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from receiver.connections import STORE, open_connection
 from receiver.deliveries import committer as committing
-from receiver.deliveries.committer import Committer
+from receiver.deliveries.committer import STORE_SECONDS, Committer
 from receiver.deliveries.directory import WebhookDirectory
 from receiver.deliveries.store import Arrived, connect, connection_pool
 from receiver.deliveries.webhooks import ENDPOINT_PATH
@@ -112,6 +115,19 @@ def deliveries_locked(acme: Acme) -> Iterator[Connection]:
     with acme.engine.begin() as connection:
         connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
         yield connection
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process of this machine's PostgreSQL for the length of the block."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except OSError:
+        pytest.skip("PostgreSQL is not a process of this machine that this user may stop")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def stored(acme: Acme) -> list[str]:
@@ -220,6 +236,27 @@ def test_when_the_connection_ends_all_in_the_statement_fail_and_the_next_has_ano
         assert isinstance(inside.exception(SECONDS), psycopg.OperationalError)
     assert storing.committer.store(storing.arrived(acme, "after.it"))
     assert stored(acme) == ["after.it"]
+
+
+def test_a_backend_that_hangs_is_left_and_the_next_delivery_is_stored(
+    acme: Acme, settings: Settings, storing: Storing
+) -> None:
+    bounds = replace(STORE, answer=1)
+    committer = Committer(partial(open_connection, settings.database_url, application="tests", bounds=bounds))
+    assert committer.store(storing.arrived(acme, "before"))
+    connection = committer._connection
+    assert connection is not None
+    with frozen(connection.info.backend_pid):
+        with pytest.raises(psycopg.OperationalError, match="did not answer within 1 s"):
+            committer.store(storing.arrived(acme, "hanging"))
+        assert committer.store(storing.arrived(acme, "after.it"))
+        assert stored(acme) == ["before", "after.it"]
+    committer.close()
+
+
+def test_deliveries_wait_no_longer_for_a_backend_than_for_their_answer() -> None:
+    assert STORE.answer is not None
+    assert STORE.statement < STORE.answer < STORE_SECONDS
 
 
 def test_a_connection_that_ended_while_nothing_came_costs_no_delivery(acme: Acme, storing: Storing) -> None:
