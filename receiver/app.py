@@ -27,7 +27,7 @@ from receiver.errors import DeliveryRefused
 from receiver.logs import configure_logs
 from receiver.ops.console.application import PATH as CONSOLE_PATH
 from receiver.ops.console.application import console_application
-from receiver.ops.health import health
+from receiver.ops.health import Readiness, health
 from receiver.ops.metrics import metrics
 from receiver.queue import WakeUp
 from receiver.request_ids import RequestIds
@@ -69,8 +69,9 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["receiver"] = intake
     app.register_blueprint(endpoint(intake))
     app.register_blueprint(token_endpoint(intake.webhooks, retry_after=RETRY_AFTER))
-    app.register_blueprint(health(pool, redis_url=settings.redis_url))
-    app.register_blueprint(metrics(pool, token=settings.metrics_token))
+    readiness = Readiness(pool, committer, redis_url=settings.redis_url)
+    app.register_blueprint(health(readiness))
+    app.register_blueprint(metrics(pool, token=settings.metrics_token, can_store=readiness.can_store))
     app.register_error_handler(DeliveryRefused, _refuse)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)

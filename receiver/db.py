@@ -14,7 +14,7 @@ from receiver.database_url import POOLED, is_pooled, libpq_url
 from receiver.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
 
@@ -104,7 +104,8 @@ def _engine(database_url: str, application: str, bounds: Bounds, **options: Any)
 def _shown(database_url: str) -> URL:
     """Return what ``engine.url`` shows: the URL, as far as SQLAlchemy can express what libpq takes."""
     parts = {name: str(value) for name, value in conninfo_to_dict(libpq_url(database_url)).items()}
-    where = {name: parts[name] for name in ("host", "port") if name in parts}  # sockets and several hosts as well
+    # sockets and several hosts as well
+    where: dict[str, Sequence[str] | str] = {name: parts[name] for name in ("host", "port") if name in parts}
     return URL.create(
         "postgresql+psycopg",
         username=parts.get("user"),

@@ -161,8 +161,8 @@ def test_while_a_delivery_waits_for_postgresql_the_process_answers_others(web: W
             connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
             answer = threads.submit(web.deliver, "employee")
             eventually(lambda: web.acme.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
-            for path in ("/healthz", "/readyz"):
-                assert httpx.get(f"http://{LOOPBACK}:{web.port}{path}", timeout=SECONDS).status_code == 200
+            for path, status in (("/healthz", 200), ("/readyz", 503)):  # where it could not store another one
+                assert httpx.get(f"http://{LOOPBACK}:{web.port}{path}", timeout=SECONDS).status_code == status
             assert not answer.done()
         assert answer.result() == 200
 

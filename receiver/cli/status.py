@@ -18,6 +18,7 @@ from receiver.db import one_connection
 from receiver.files.standing import what_needs_a_person as what_receipts_need
 from receiver.ops.activity import SHORT, failures_by_error, rate
 from receiver.ops.status import read_standing, what_needs_a_person
+from receiver.ops.storing import why_nothing_is_stored
 from receiver.ops.workers import seen_workers
 from receiver.reconcile.schedule import what_is_missing
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings, unset_for_api
@@ -74,7 +75,9 @@ def look(connection: Connection, settings: Settings) -> Seen:
     missing = what_is_missing(settings)
     # where no runs are wanted, or none can be, it is one thing to tell and not one for each webhook
     interval = None if missing else timedelta(seconds=settings.reconcile_interval)
-    attention = what_needs_a_person(standing, interval=interval)
+    refusal = why_nothing_is_stored(connection)
+    attention = [] if refusal is None else [f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}"]
+    attention += what_needs_a_person(standing, interval=interval)
     if standing.receipts is not None:
         attention += what_receipts_need(standing.receipts, missing=unset_for_api(settings))
     if missing and settings.reconcile_interval and standing.webhooks:

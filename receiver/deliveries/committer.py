@@ -12,6 +12,7 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -35,6 +36,8 @@ STORE_SECONDS: Final = 10.0
 """Seconds a request waits for its delivery to be stored before it is answered 503."""
 CLOSE_SECONDS: Final = 5.0
 """Seconds to store what still waits when the process ends."""
+FAILURE_SECONDS: Final = 15.0
+"""Seconds after a delivery could not be stored, and none since, during which this process counts as not ready."""
 
 NO_ROWS_FAULT: Final = frozenset({"08", "25", "53", "55", "57", "58"})
 """Classes of SQLSTATE that say how the server or the connection is: trying the rows one by one would say the same."""
@@ -44,12 +47,16 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    arrived: Arrived
+    arrived: Arrived | None
+    """``None`` to find out whether anything could be stored."""
     stored: Future[bool] = field(default_factory=Future)
 
 
 class Committer:
-    """Stores deliveries over one connection of its own, from a thread of its own, which the first one starts."""
+    """Stores deliveries over one connection of its own, from a thread of its own, which the first one starts.
+
+    That connection has a deadline for each answer: behind a backend that hangs, deliveries wait no longer than that.
+    """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
@@ -58,6 +65,8 @@ class Committer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._failure: tuple[float, str] | None = None
+        """When the last delivery could not be stored, for PostgreSQL's sake, and why."""
 
     def store(self, arrived: Arrived) -> bool:
         """Return once *arrived* is committed; ``False`` when its webhook is no longer what it was read as.
@@ -65,7 +74,26 @@ class Committer:
         Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes too long, and psycopg's errors;
         what failed of one delivery is not told of another.
         """
-        waiting = _Waiting(arrived)
+        return self._wait_for(_Waiting(arrived), STORE_SECONDS)
+
+    def why_not(self, seconds: float) -> str | None:
+        """Return why deliveries cannot be stored at this moment, within so many seconds; ``None`` if they can.
+
+        It has PostgreSQL carry out the statement for no delivery, and counts a delivery's failure that is not long ago:
+        a full disk shows in nothing else.
+        """
+        try:
+            self._wait_for(_Waiting(None), seconds)
+        except StoreUnavailable:
+            return "too many deliveries wait"
+        except TimeoutError:
+            return "no answer"
+        except psycopg.Error as error:
+            return type(error).__name__
+        failure = self._failure
+        return failure[1] if failure is not None and monotonic() - failure[0] < FAILURE_SECONDS else None
+
+    def _wait_for(self, waiting: _Waiting, seconds: float) -> bool:
         with self._changed:
             if self._closing or len(self._waiting) >= MOST_WAITING:
                 raise StoreUnavailable
@@ -75,7 +103,7 @@ class Committer:
                 self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
                 self._thread.start()
         try:
-            return waiting.stored.result(STORE_SECONDS)
+            return waiting.stored.result(seconds)
         finally:
             waiting.stored.cancel()  # nobody waits for it any more: if its turn has not come, it shall not be stored
 
@@ -102,7 +130,7 @@ class Committer:
             while not self._waiting and not self._closing:
                 self._changed.wait()
             while self._waiting and len(batch) < MOST_ROWS:
-                size += len(self._waiting[0].arrived.body)
+                size += _size(self._waiting[0])
                 if batch and size > MOST_BYTES:
                     break
                 batch.append(self._waiting.popleft())
@@ -110,8 +138,9 @@ class Committer:
 
     def _commit(self, batch: Sequence[_Waiting]) -> Exception | None:
         """Store *batch* and settle each of it. Returns what is wrong with the server, or the way to it, if anything."""
+        arrived = [waiting.arrived for waiting in batch if waiting.arrived is not None]
         try:
-            stored = insert(self._connected(), [waiting.arrived for waiting in batch])
+            stored = iter(insert(self._connected(), arrived))
         except Exception as error:  # noqa: BLE001 - each of the requests raises it
             fault = self._is_the_servers(error)
             if fault or len(batch) == 1:
@@ -120,11 +149,15 @@ class Committer:
                 log.warning("deliveries stored one by one", number=len(batch), error=type(error).__name__)
                 self._commit_one_by_one(batch)
             if fault:
+                if arrived:
+                    self._failure = (monotonic(), type(error).__name__)
                 self._disconnect()  # the next batch finds out whether another connection does better
                 return error
         else:
-            for waiting, was_stored in zip(batch, stored, strict=True):
-                waiting.stored.set_result(was_stored)
+            if arrived:
+                self._failure = None
+            for waiting in batch:
+                waiting.stored.set_result(waiting.arrived is None or next(stored))
         return None
 
     def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
@@ -160,6 +193,10 @@ def _has_ended(connection: psycopg.Connection[Any]) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _size(waiting: _Waiting) -> int:
+    return 0 if waiting.arrived is None else len(waiting.arrived.body)
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:

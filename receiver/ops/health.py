@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from flask import Blueprint, Response, jsonify
@@ -14,14 +17,73 @@ from receiver.migrate import head_revision
 from receiver.queue import SHORT_TIMEOUT, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg_pool import ConnectionPool
+    from redis import Redis
+
+    from receiver.deliveries.committer import Committer
+
+READY_SECONDS: Final = 1.5
+"""Seconds within which everything has to answer, so that who asks is answered within two."""
+POOL_SECONDS: Final = 1.0
+"""Seconds of these to wait for a connection to read with."""
+OK: Final = "ok"
 
 
-def health(pool: ConnectionPool[Any], *, redis_url: str) -> Blueprint:
+class Question:
+    """A question that is asked in a thread of its own, once at a time: who asks meanwhile waits for the same answer."""
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._answer: Future[str] | None = None
+
+    def begin(self) -> Future[str]:
+        """Ask, unless an answer is still awaited."""
+        with self._lock:
+            if self._answer is None or self._answer.done():
+                self._answer = Future()
+                threading.Thread(target=self._find, args=(self._answer,), name="health", daemon=True).start()
+            return self._answer
+
+    def _find(self, answer: Future[str]) -> None:
+        try:
+            answer.set_result(self._ask())
+        except Exception as error:  # noqa: BLE001 - who asks raises it
+            answer.set_exception(error)
+
+
+class Readiness:
+    """Whether this web process can take deliveries, whatever hangs."""
+
+    def __init__(self, pool: ConnectionPool[Any], committer: Committer, *, redis_url: str) -> None:
+        redis = connect(redis_url, timeout=SHORT_TIMEOUT)
+        wanted = cache(head_revision)
+        self._database = Question(lambda: _database_state(pool, committer, wanted()))
+        self._redis = Question(lambda: _redis_state(redis))
+
+    def states(self) -> dict[str, str]:
+        """Return the state of the database and of Redis, each ``ok`` or in words."""
+        deadline = monotonic() + READY_SECONDS
+        asked = {"database": self._database.begin(), "redis": self._redis.begin()}
+        return {name: _within(deadline, answer) for name, answer in asked.items()}
+
+    def can_store(self) -> bool:
+        """Return whether deliveries can be stored."""
+        return _within(monotonic() + READY_SECONDS, self._database.begin()) == OK
+
+
+def _within(deadline: float, answer: Future[str]) -> str:
+    try:
+        return answer.result(max(0.0, deadline - monotonic()))
+    except TimeoutError:
+        return "no answer"
+
+
+def health(readiness: Readiness) -> Blueprint:
     """Return the blueprint. Redis is reported and never fatal: deliveries are taken without it."""
     blueprint = Blueprint("health", __name__)
-    redis = connect(redis_url, timeout=SHORT_TIMEOUT)
-    wanted = cache(head_revision)
 
     @blueprint.get("/healthz")
     def healthz() -> Response:
@@ -29,22 +91,24 @@ def health(pool: ConnectionPool[Any], *, redis_url: str) -> Blueprint:
 
     @blueprint.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        database = _database_state(pool, wanted())
-        try:
-            redis.ping()
-            redis_state = "ok"
-        except RedisError:
-            redis_state = "unreachable"
-        ready = database == "ok"
-        status = "ok" if ready else "unavailable"
-        return jsonify(status=status, database=database, redis=redis_state), 200 if ready else 503
+        states = readiness.states()
+        ready = states["database"] == OK
+        return jsonify(status=OK if ready else "unavailable", **states), 200 if ready else 503
 
     return blueprint
 
 
-def _database_state(pool: ConnectionPool[Any], wanted: str) -> str:
+def _redis_state(redis: Redis) -> str:
     try:
-        with pool.connection(timeout=SHORT_TIMEOUT * 4) as connection:
+        redis.ping()
+    except RedisError:
+        return "unreachable"
+    return OK
+
+
+def _database_state(pool: ConnectionPool[Any], committer: Committer, wanted: str) -> str:
+    try:
+        with pool.connection(timeout=POOL_SECONDS) as connection:
             row = connection.execute("SELECT version_num FROM receiver.alembic_version").fetchone()
     except psycopg.errors.UndefinedTable:
         return "not migrated: run receiver db upgrade"
@@ -52,4 +116,7 @@ def _database_state(pool: ConnectionPool[Any], wanted: str) -> str:
         return "unreachable"
     found = row[0] if row else None
     # an older release goes on serving while a newer one has migrated already
-    return "ok" if found is not None and found >= wanted else f"at {found}, not {wanted}: run receiver db upgrade"
+    if found is None or found < wanted:
+        return f"at {found}, not {wanted}: run receiver db upgrade"
+    reason = committer.why_not(READY_SECONDS)
+    return OK if reason is None else f"does not store: {reason}"

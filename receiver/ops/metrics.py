@@ -23,7 +23,7 @@ from receiver.ops.status import WAITING, Standing, WebhookStanding, read_standin
 from receiver.queue import SHORT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from prometheus_client.metrics_core import Metric
@@ -35,8 +35,8 @@ STATES: Final = ("active", "inactive", "unknown", "unregistered")
 SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
 
 
-def metrics(pool: ConnectionPool[Any], *, token: str) -> Blueprint:
-    """Return the blueprint. With a *token*, who asks has to bear it."""
+def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bool]) -> Blueprint:
+    """Return the blueprint. With a *token*, who asks has to bear it; *can_store* is about this process."""
     blueprint = Blueprint("metrics", __name__)
 
     @blueprint.get("/metrics")
@@ -47,8 +47,9 @@ def metrics(pool: ConnectionPool[Any], *, token: str) -> Blueprint:
             standing, counts = _read(pool)
         except (psycopg.Error, PoolTimeout):
             return jsonify(error="the database cannot be read"), 503
+        stores = can_store()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(Exposed(standing, counts)), content_type=content_type)
+        return Response(encode(Exposed(standing, counts, can_store=stores)), content_type=content_type)
 
     return blueprint
 
@@ -72,9 +73,10 @@ def _read(pool: ConnectionPool[Any]) -> tuple[Standing, dict[Sample, float]]:
 class Exposed(Collector):
     """Shows how the service stands and what was counted, in Prometheus' words."""
 
-    def __init__(self, standing: Standing, counts: Mapping[Sample, float]) -> None:
+    def __init__(self, standing: Standing, counts: Mapping[Sample, float], *, can_store: bool) -> None:
         self._standing = standing
         self._counts = counts
+        self._can_store = can_store
 
     def collect(self) -> Iterable[Metric]:
         """Return each family of values; the organizations are the EMS's own ids."""
@@ -86,6 +88,11 @@ class Exposed(Collector):
 
     def _deliveries(self) -> Iterable[Metric]:
         standing = self._standing
+        yield GaugeMetricFamily(
+            "receiver_can_store",
+            "1 if the web process that answers can store deliveries, as /readyz says.",
+            value=int(self._can_store),
+        )
         waiting = GaugeMetricFamily(
             "receiver_deliveries_waiting",
             "Deliveries that wait: pending and failed for a worker, dead and quarantined for a person.",

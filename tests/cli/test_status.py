@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import text
 
 from receiver.cli import main
+from receiver.connections import WEB
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import count_request, untold
 from receiver.ops.rollup import roll_up_once
@@ -273,3 +276,16 @@ def test_without_redis_it_says_so(acme: Acme, run: Run) -> None:
     assert "workers      not known: Redis cannot be reached" in result.stdout
     assert result.stderr.startswith("Redis (REDIS_URL) cannot be reached")
     assert "workers      not known: REDIS_URL is not set" in run(REDIS_URL=None).stdout
+
+
+def test_what_keeps_deliveries_from_being_stored_is_named(
+    acme: Acme, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.cli.status.WEB", replace(WEB, lock=1))
+    add_run(acme.engine, "acme", minutes_ago=1)
+    with acme.engine.begin() as connection:
+        connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+        result = run()
+    assert result.exit_code == 1
+    assert "does not store deliveries, OpenCard gets 503: canceling statement due to lock timeout" in result.stderr
+    assert run().exit_code == 0
