@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
+    from sqlalchemy.exc import DBAPIError
 
     from receiver.connections import Bounds
     from receiver.encryption import Encryption
@@ -36,6 +37,20 @@ NAMING_CONVENTION: Final = {
 
 ENCRYPTED: Final = "encrypted"
 """Mark of the columns that hold secrets, in their ``info``."""
+
+
+CUT_OFF: Final = frozenset(
+    {
+        "25P03",  # idle_in_transaction_session_timeout
+        "25P04",  # transaction_timeout
+        "55P03",  # lock_timeout
+        "57P01",  # ended by an administrator
+        "57P02",  # another backend crashed
+        "57P03",  # starting, or shutting down
+        "57P05",  # idle_session_timeout
+    }
+)
+"""SQLSTATEs that say nothing of the statement that they end."""
 
 
 class Base(DeclarativeBase):
@@ -81,6 +96,12 @@ def small_engine_for(database_url: str, *, application: str, connections: int, b
     return _engine(
         database_url, application, bounds, pool_size=connections, max_overflow=0, pool_timeout=CONNECT_TIMEOUT
     )
+
+
+def was_cut_off(error: DBAPIError) -> bool:
+    """Return whether the work was cut off, whatever it was: a connection or session ended, or a lock was not free."""
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or (state is not None and (state[:2] == "08" or state in CUT_OFF))
 
 
 def _engine(database_url: str, application: str, bounds: Bounds, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's

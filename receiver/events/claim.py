@@ -4,7 +4,8 @@ Claimed rows are locked by the transaction that will write their outcome; if its
 back at once. So that the death leaves a trace, the claim is also noted in ``processing_batches``, in a transaction of
 its own; the note is deleted together with the outcome. A note whose deliveries nobody holds any more is abandoned:
 its deliveries are *suspects* and are worked on one at a time, like those of a batch that failed. A suspect that is
-abandoned alone has failed, and after ``DEATHS`` times it is dead.
+abandoned alone has failed, and after ``DEATHS`` times it is dead. A process that lost its connection and is alive
+deletes its note itself: it has ``GRACE_SECONDS`` for that.
 
 What may be an awaited test delivery is held: nobody claims it until ``awaited_tests`` has resolved what it is.
 
@@ -14,11 +15,14 @@ from waiting behind a hundred thousand old ones.
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import stamina
 import structlog
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from receiver.deliveries.models import ABANDONED
 from receiver.events.outcomes import counted_when_committed
@@ -38,6 +42,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 DEATHS: Final = 3
 """How often a delivery may end the work on it alone without an outcome before it is left to a person."""
+GRACE_SECONDS: Final = 2.0
+"""How long a note must have been abandoned before its process counts as dead."""
+TAKE_BACK_SECONDS: Final = 20.0
+"""How long a process whose connection was lost tries to delete its note."""
 FRESH: Final = timedelta(seconds=30)
 """How long after its arrival a delivery counts as fresh: longer than a lane takes to come round."""
 _BEGINNING: Final[dict[str, Any]] = {"due_at": "-infinity", "id": 0}
@@ -148,6 +156,16 @@ def delete_note(connection: Connection, note_id: int) -> None:
     connection.execute(_DELETE_NOTE, {"id": note_id})
 
 
+def take_back(engine: Engine, note_id: int) -> None:
+    """Delete the trace of a claim whose connection was lost: its process is alive, and no delivery is to blame.
+
+    Raises SQLAlchemy's errors when PostgreSQL cannot be reached for long; then the trace stays.
+    """
+    for attempt in stamina.retry_context(on=DBAPIError, attempts=None, timeout=TAKE_BACK_SECONDS, wait_max=1.0):
+        with attempt, engine.begin() as connection:
+            delete_note(connection, note_id)
+
+
 def mark_suspects(connection: Connection, delivery_ids: list[int]) -> None:
     """Let deliveries be processed alone from now on."""
     connection.execute(_SUSPECT, {"ids": delivery_ids})
@@ -156,15 +174,29 @@ def mark_suspects(connection: Connection, delivery_ids: list[int]) -> None:
 
 def recover_abandoned(engine: Engine) -> None:
     """Look after the deliveries of workers that died over them."""
+    abandoned = _recover(engine, seen_before=frozenset())
+    if abandoned:
+        time.sleep(GRACE_SECONDS)
+        _recover(engine, seen_before=abandoned)
+
+
+def _recover(engine: Engine, *, seen_before: frozenset[int]) -> frozenset[int]:
+    """Recover what was abandoned before, and return the notes that are abandoned but were not *seen_before*."""
+    new: set[int] = set()
     with counted_when_committed(), engine.begin() as connection:
         for note in connection.execute(_NOTES).mappings().all():
             waiting = connection.scalar(_WAITING, {"ids": note["delivery_ids"]})
             lockable = connection.execute(_LOCKABLE, {"ids": note["delivery_ids"]}).mappings().all()
             if len(lockable) != waiting:
-                continue  # somebody is at it
+                continue  # another process is working on them
+            to_blame = note["same_server"] and lockable
+            if to_blame and note["id"] not in seen_before:
+                new.add(note["id"])
+                continue
             delete_note(connection, note["id"])
-            if note["same_server"] and lockable:
+            if to_blame:
                 _blame(connection, note["delivery_ids"], [dict(row) for row in lockable])
+    return frozenset(new)
 
 
 def _blame(connection: Connection, noted: list[int], abandoned: list[dict[str, Any]]) -> None:

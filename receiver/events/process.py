@@ -21,7 +21,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from receiver.connections import WORK
 from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED, WAKE_UPS_FAILED
-from receiver.db import engine_for
+from receiver.db import engine_for, was_cut_off
 from receiver.encryption import Encryption
 from receiver.events.apply import apply
 from receiver.events.awaited_tests import resolve_expired
@@ -32,6 +32,7 @@ from receiver.events.claim import (
     mark_suspects,
     note_claim,
     recover_abandoned,
+    take_back,
 )
 from receiver.events.handlers.receipts import receipts_wait
 from receiver.events.late_tests import set_aside_tests
@@ -96,7 +97,9 @@ def process_deliveries() -> None:
             stay = min(stay_until, time.monotonic() + STAY_SECONDS)
             if not nothing_left or not _woken_again(redis, until=stay):
                 return
-    except OperationalError as error:  # nothing is lost with the connection
+    except DBAPIError as error:  # nothing is lost with the connection
+        if not isinstance(error, OperationalError) and not was_cut_off(error):
+            raise
         log.warning("PostgreSQL is away; the sweep comes again", error=str(error.orig).partition("\n")[0])
     finally:
         engine.dispose()
@@ -189,25 +192,31 @@ def note_replayed(connection: Connection, claimed: Sequence[StoredDelivery]) -> 
 
 def process_batch(engine: Engine, claim: Claim, note_outcome: NoteOutcome | None = None) -> int:
     """Claim deliveries, apply them, and commit effect and outcome together; return how many were claimed."""
+    note: int | None = None
     began = time.perf_counter()
-    with counted_when_committed(), engine.connect() as connection, connection.begin():
-        claimed = claim(connection)
-        if not claimed:
-            return 0
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as notes:
-            note = note_claim(notes, claimed)
-        try:
-            with counted_when_committed(), connection.begin_nested():
-                apply(connection, set_aside_tests(connection, claimed))
-        except BaseTimeoutException:
-            raise  # without an outcome: the note tells
-        except Exception as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise
-            after_failure(connection, claimed, error)
-        if note_outcome is not None:
-            note_outcome(connection, claimed)
-        delete_note(connection, note)
+    try:
+        with counted_when_committed(), engine.connect() as connection, connection.begin():
+            claimed = claim(connection)
+            if not claimed:
+                return 0
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as notes:
+                note = note_claim(notes, claimed)
+            try:
+                with counted_when_committed(), connection.begin_nested():
+                    apply(connection, set_aside_tests(connection, claimed))
+            except BaseTimeoutException:
+                raise  # without an outcome: the note tells
+            except Exception as error:
+                if isinstance(error, DBAPIError) and was_cut_off(error):
+                    raise
+                after_failure(connection, claimed, error)
+            if note_outcome is not None:
+                note_outcome(connection, claimed)
+            delete_note(connection, note)
+    except DBAPIError as error:
+        if note is not None and was_cut_off(error):
+            take_back(engine, note)
+        raise
     BATCH_SECONDS.observe(time.perf_counter() - began)
     BATCH_DELIVERIES.observe(len(claimed))
     ids = [delivery.id for delivery in claimed]
