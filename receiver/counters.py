@@ -60,6 +60,11 @@ BATCHES_FAILED: Final = Counter(
     "Batches that failed as a whole, so that their deliveries are processed alone.",
     registry=_registry,
 )
+FEED_LOCK_TIMEOUTS: Final = Counter(
+    "receiver_feed_lock_timeouts",
+    "Batches that were given back because another process held the feed's lock for too long.",
+    registry=_registry,
+)
 WAKE_UPS_FAILED: Final = Counter(
     "receiver_wake_ups_failed", "Times that Redis could not be reached to wake a worker.", registry=_registry
 )

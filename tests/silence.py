@@ -67,6 +67,7 @@ class Way:
             while data := source.recv(65536):
                 self._talking.wait()
                 target.sendall(data)
+        self._talking.wait()  # an end does not travel either
         for each in (source, target):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

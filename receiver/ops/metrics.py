@@ -115,6 +115,13 @@ class Exposed(Collector):
             value=self._age(standing.oldest_waiting),
         )
 
+        lock = standing.feed_lock
+        yield GaugeMetricFamily(
+            "receiver_feed_lock_held_seconds",
+            "Seconds for which a process has held the feed's lock at least; 0 if none does.",
+            value=0 if lock is None else lock.seconds,
+        )
+
     def _age(self, since: datetime | None) -> float:
         return 0 if since is None else max(0.0, (self._standing.at - since).total_seconds())
 

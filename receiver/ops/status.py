@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.files.standing import ReceiptStanding, read_receipts
+from receiver.ops.feed_lock import FeedLock, about_feed_lock, read_feed_lock
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Standing:
     """As far as bootstrap has found the account's organizations."""
     bootstrap_error: str | None = None
     """Why the scheduler's last bootstrap ended early; ``None`` when it did not."""
+    feed_lock: FeedLock | None = None
 
     @property
     def without_webhook(self) -> list[UnservedOrganization]:
@@ -205,6 +207,7 @@ def read_standing(query: Query) -> Standing:
         read_receipts(query),
         tuple(UnservedOrganization(**each) for each in query(_ORGANIZATIONS)),
         next((each["error"] for each in query(_BOOTSTRAP)), None),
+        read_feed_lock(query),
     )
 
 
@@ -222,6 +225,7 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
         if standing.deliveries[status].number
     ]
     said += _about_backlog(standing)
+    said += about_feed_lock(standing.feed_lock)
     said += [f"retention: {words}" for words in _about_retention(standing)]
     said += _about_organizations(standing)
     for webhook in standing.webhooks:

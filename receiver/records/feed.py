@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import structlog
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
+from receiver.counters import FEED_LOCK_TIMEOUTS
 from receiver.locks import Lock
 from receiver.records.models import Event
 from receiver.records.upsert import Row, rows_parameter, table_of
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection
+
+log = structlog.stdlib.get_logger(__name__)
 
 CHANNEL: Final = "ems_events"
 
@@ -58,8 +64,16 @@ def append_to_feed(connection: Connection, rows: Sequence[Row]) -> None:
 
     A ``payload`` of ``None`` stands for the body of the delivery, which PostgreSQL has already. An event that is in
     the feed already (a replay), or was until its row was kept long enough, is not repeated.
+
+    It waits for the lock as long as the session's ``lock_timeout`` allows, and then raises ``OperationalError``.
     """
     if not rows:
         return
-    connection.execute(_LOCK, {"key": Lock.FEED})
+    try:
+        connection.execute(_LOCK, {"key": Lock.FEED})
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            FEED_LOCK_TIMEOUTS.inc()
+            log.warning("feed lock not free", see="receiver status names the process that holds it")
+        raise
     connection.execute(_APPEND, {"rows": rows_parameter(rows)})
