@@ -117,10 +117,20 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next():
+            refused = self._cannot_connect()  # before any of them counts as begun: connecting may take its time
             wanted = [waiting for waiting in batch if waiting.stored.set_running_or_notify_cancel()]
-            if wanted:
+            if wanted and refused is None:
                 self._commit(wanted)
+            elif refused is not None:
+                self._fail_all(wanted, refused)
         self._disconnect()
+
+    def _cannot_connect(self) -> Exception | None:
+        try:
+            self._connected()
+        except Exception as error:  # noqa: BLE001 - each of the requests raises it
+            return error
+        return None
 
     def _next(self) -> list[_Waiting]:
         """Wait for deliveries and return as many as fit into a statement; none when all is done and this is closing."""
@@ -142,17 +152,15 @@ class Committer:
         try:
             stored = iter(insert(self._connected(), arrived))
         except Exception as error:  # noqa: BLE001 - each of the requests raises it
-            fault = self._is_the_servers(error)
-            if fault or len(batch) == 1:
+            if self._is_the_servers(error):
+                self._fail_all(batch, error)
+                self._disconnect()  # the next batch finds out whether another connection does better
+                return error
+            if len(batch) == 1:
                 _fail(batch, error)
             else:
                 log.warning("deliveries stored one by one", number=len(batch), error=type(error).__name__)
                 self._commit_one_by_one(batch)
-            if fault:
-                if arrived:
-                    self._failure = (monotonic(), type(error).__name__)
-                self._disconnect()  # the next batch finds out whether another connection does better
-                return error
         else:
             if arrived:
                 self._failure = None
@@ -167,6 +175,11 @@ class Committer:
             if error is not None:
                 _fail(batch[number:], error)
                 return
+
+    def _fail_all(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        if any(waiting.arrived is not None for waiting in batch):
+            self._failure = (monotonic(), type(error).__name__)
+        _fail(batch, error)
 
     def _is_the_servers(self, error: Exception) -> bool:
         if not isinstance(error, psycopg.Error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging import DEBUG
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -52,12 +53,13 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
     too large. The order of the checks lets a stranger learn nothing: unknown and disabled endpoints look alike, and
     what is wrong with a request's form is told only to who has proven to be OpenCard.
     """
+    begun = monotonic()
     try:
         webhook = intake.webhooks.find(endpoint_key)
         body = read_body()
         for _ in range(JUDGEMENTS):
             webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
-            arrived = _well_formed(headers, body, verification, webhook)
+            arrived = _well_formed(headers, body, verification, webhook, begun)
             if intake.committer.store(arrived):
                 intake.wake_worker()
                 if log.isEnabledFor(DEBUG):  # asking costs a third of calling
@@ -102,7 +104,7 @@ def _verify(
         raise
 
 
-def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Registered) -> Arrived:
+def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Registered, begun: float) -> Arrived:
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -122,4 +124,5 @@ def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Regi
             previous_custom_key=webhook.previous_custom_key,
         ),
         verification=verification,
+        at=begun,
     )

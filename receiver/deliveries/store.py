@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -39,13 +40,14 @@ _INSERT: Final = """
 WITH unchanged AS MATERIALIZED (
     SELECT id, xmin::text AS row_version FROM receiver.webhooks WHERE enabled AND id = ANY(%(webhook_id)b)
 ), stored AS (
-    INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification)
-    SELECT unchanged.id, event, version, body, headers::jsonb, verification
+    INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification, received_at, occurred_at)
+    SELECT unchanged.id, event, version, body, headers::jsonb, verification,
+        now() - make_interval(secs => waited), now() - make_interval(secs => waited)
     FROM unnest(
         %(webhook_id)b::bigint[], %(row_version)b::text[], %(event)b::text[], %(version)b::text[], %(body)b::bytea[],
-        %(headers)b::text[], %(verification)b::text[]
+        %(headers)b::text[], %(verification)b::text[], %(waited)b::float8[]
     ) WITH ORDINALITY
-        AS arrived (webhook_id, row_version, event, version, body, headers, verification, position)
+        AS arrived (webhook_id, row_version, event, version, body, headers, verification, waited, position)
     JOIN unchanged ON unchanged.id = arrived.webhook_id AND unchanged.row_version = arrived.row_version
     ORDER BY position
 )
@@ -63,6 +65,8 @@ class Arrived:
     body: bytes = field(repr=False)
     headers: dict[str, str]
     verification: str
+    at: float = field(default_factory=monotonic)
+    """When its request was here, by ``time.monotonic``: what waits for PostgreSQL keeps its place in time."""
 
 
 def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
@@ -99,7 +103,9 @@ def insert(connection: psycopg.Connection[Any], batch: Sequence[Arrived]) -> lis
 
 
 def _columns(batch: Sequence[Arrived]) -> dict[str, list[Any]]:
+    now = monotonic()
     return {
+        "waited": [now - arrived.at for arrived in batch],
         "webhook_id": [arrived.webhook.id for arrived in batch],
         "row_version": [arrived.webhook.row_version for arrived in batch],
         "event": [arrived.event for arrived in batch],

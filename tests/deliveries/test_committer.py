@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -26,8 +27,9 @@ from receiver.deliveries.store import Arrived, connect, connection_pool
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.encryption import Encryption
 from receiver.errors import StoreUnavailable
+from receiver.events.process import drain
 from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.factories import card_holder
+from tests.factories import body, card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,6 +193,55 @@ def test_a_request_that_has_given_up_is_not_stored_later(
     monkeypatch.undo()
     assert storing.committer.store(storing.arrived(acme, "after.it"))
     assert stored(acme) == ["in.the.statement", "after.it"]
+
+
+@pytest.fixture
+def connecting(settings: Settings) -> Iterator[tuple[Committer, Event]]:
+    """The committer of another web process, whose way to PostgreSQL is closed until the event is set."""
+    may_connect = Event()
+
+    def connect_at_last() -> psycopg.Connection[Any]:
+        assert may_connect.wait(SECONDS)
+        return connect(settings.database_url)
+
+    committer = Committer(connect_at_last)
+    yield committer, may_connect
+    may_connect.set()
+    committer.close()
+
+
+def test_who_gave_up_while_it_was_connecting_is_not_stored(
+    acme: Acme, storing: Storing, connecting: tuple[Committer, Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committer, may_connect = connecting
+    monkeypatch.setattr(committing, "STORE_SECONDS", 0.1)
+    with pytest.raises(TimeoutError):
+        committer.store(storing.arrived(acme, "given.up"))
+    monkeypatch.setattr(committing, "STORE_SECONDS", STORE_SECONDS)
+    may_connect.set()
+    assert committer.store(storing.arrived(acme))
+    assert stored(acme) == [EVENT]
+
+
+def test_what_is_stored_late_makes_no_event_of_a_retry(
+    acme: Acme, storing: Storing, connecting: tuple[Committer, Event]
+) -> None:
+    """The first attempt waits in one process, while its retry and the next event are stored by another."""
+
+    def arrived(event: str) -> Arrived:
+        return replace(storing.arrived(acme, event), body=body(card_holder()))
+
+    committer, may_connect = connecting
+    first = storing.threads.submit(committer.store, arrived("card_holder.created"))
+    eventually(lambda: committer._thread is not None)
+    for event in ("card_holder.created", "card_holder.deleted"):
+        assert storing.committer.store(arrived(event))
+    may_connect.set()
+    assert first.result(SECONDS)
+    assert drain(acme.engine)
+    told = [row["type"] for row in acme.rows("SELECT type FROM ems.events ORDER BY position")]
+    assert told == ["card_holder.created", "card_holder.deleted"]
+    assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
 def test_more_than_may_wait_are_refused_at_once_and_those_that_wait_are_stored(
