@@ -53,7 +53,8 @@ FILES_WAITING: Final = "receiver:fetch-due:waiting"
 
 SHORT_TIMEOUT: Final = 0.5
 """Seconds that waking may wait for Redis."""
-LONG_TIMEOUT: Final = 10.0
+LONG_TIMEOUT: Final = 5.0
+"""Seconds that everything else may wait for it."""
 
 
 def connect(redis_url: str, *, timeout: float = LONG_TIMEOUT) -> Redis:

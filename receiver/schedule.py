@@ -10,7 +10,7 @@ import structlog
 from redis import RedisError
 from rq import Queue
 from rq.cron import CronScheduler
-from rq.exceptions import StopRequested
+from rq.exceptions import SchedulerNotFound, StopRequested
 
 from receiver.bootstrap.schedule import bootstrap_due
 from receiver.error_reports import start_reporting
@@ -72,8 +72,8 @@ class Scheduler(CronScheduler):
         return enqueued
 
     def register_death(self, *args: object, **kwargs: object) -> None:
-        """Say goodbye in Redis, if Redis is there."""
-        with suppress(RedisError):
+        """Remove this scheduler from Redis, if Redis is there and still has it."""
+        with suppress(RedisError, SchedulerNotFound):
             super().register_death(*args, **kwargs)  # type: ignore[arg-type]
 
 

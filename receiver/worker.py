@@ -11,12 +11,12 @@ import signal
 import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from redis import RedisError
-from rq import Worker
+from rq import Worker, worker_registration
 from rq.worker_pool import WorkerPool
 
 from receiver.counter_store import flushing
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from redis import Redis
+    from redis.client import Pipeline
     from rq import Queue
     from rq.executions import Execution
     from rq.job import Job
@@ -45,8 +46,8 @@ log = structlog.stdlib.get_logger(__name__)
 RECONNECT_SECONDS: Final = 1.0
 ABANDON_SECONDS: Final = 10.0
 """How long a job beside goes on after SIGTERM before it is abandoned as if its machine had failed."""
-WORKER_REDIS_TIMEOUT: Final = 450.0
-"""RQ waits up to some 400 seconds for a job in one call; its time-out must be longer."""
+WORKER_TTL: Final = 20
+"""RQ waits for a job 15 seconds less than this in one call, and waits 10 seconds longer for its answer."""
 
 
 def run_worker_pool(settings: Settings, *, processes: int) -> None:
@@ -54,7 +55,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     start_reporting(settings.sentry_dsn, process="worker")
     load_handlers()
-    redis = connect(settings.redis_url, timeout=WORKER_REDIS_TIMEOUT)
+    redis = connect(settings.redis_url)
     reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
     beside = [
         queue
@@ -101,6 +102,18 @@ class DeliveryWorker(Worker):
     """An RQ worker that outlives Redis, ends with its pool, and ends its job at the next batch when asked to stop."""
 
     max_connection_wait_time = 4
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RQ's signature
+        super().__init__(*args, **kwargs | {"worker_ttl": WORKER_TTL})
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Register this worker again each time: Redis may have lost everything since."""
+        with nullcontext(pipeline) if pipeline is not None else self.connection.pipeline() as commands:
+            super().heartbeat(timeout, commands)
+            commands.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self, commands)
+            if pipeline is None:
+                commands.execute()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - RQ's signature
         """Wait for Redis, then work. Retries come from the database, so RQ's own scheduler is not started."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 from rq import Queue, Worker
@@ -18,7 +18,8 @@ from tests.long_job import STARTED, wait_until_released
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from redis import Redis
 
@@ -31,14 +32,31 @@ ACCESS = {
     "OPENCARD_CLIENT_SECRET": "secret",
 }
 SECONDS = 60
+P = TypeVar("P", bound="Process")
 QUEUES = (QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE)
 
 
 @dataclass
-class Pool:
-    """A running ``receiver worker``."""
+class Process:
+    """A running process of the service, and its log where the test wants one."""
 
     process: subprocess.Popen[bytes]
+    log: Path | None
+
+    def said(self) -> str:
+        """Return what it wrote to its log."""
+        assert self.log is not None
+        return self.log.read_text()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout=SECONDS)
+
+
+@dataclass
+class Pool(Process):
+    """A running ``receiver worker``."""
+
     redis: Redis
 
     def workers(self, queue: str) -> set[int]:
@@ -55,19 +73,29 @@ class Pool:
         Queue(RECONCILE_QUEUE, connection=self.redis).enqueue(wait_until_released, result_ttl=0)
         assert eventually(lambda: bool(self.redis.exists(STARTED)), within=SECONDS)
 
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(timeout=SECONDS)
+
+def running(redis: Redis, environment: dict[str, str], log: Path | None = None) -> AbstractContextManager[Pool]:
+    return _running("worker", environment, log, lambda process: Pool(process, log, redis))
+
+
+def scheduling(environment: dict[str, str], log: Path) -> AbstractContextManager[Process]:
+    return _running("scheduler", environment, log, lambda process: Process(process, log))
 
 
 @contextmanager
-def running(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
-    process = subprocess.Popen(
-        [RECEIVER, "worker"], env={**os.environ, **environment, "PYTHONPATH": str(ROOT)}, start_new_session=True
-    )
+def _running(
+    command: str, environment: dict[str, str], log: Path | None, seen_as: Callable[[subprocess.Popen[bytes]], P]
+) -> Iterator[P]:
+    with log.open("wb") if log else nullcontext() as output:
+        process = subprocess.Popen(
+            [RECEIVER, command],
+            env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+            stderr=output,
+            start_new_session=True,
+        )
     family: list[psutil.Process] = []
     try:
-        yield Pool(process, redis)
+        yield seen_as(process)
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     finally:
         process.kill()

@@ -16,8 +16,8 @@ from receiver.queue import SHORT_TIMEOUT, connect
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOST: Final = timedelta(minutes=10)
-"""A worker beats at least every seven minutes; one that has not for so long was killed."""
+LOST: Final = timedelta(minutes=2)
+"""A worker reports at least every half minute; one that has not for so long has ended or hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Workers:
 
 
 def seen_workers(redis_url: str) -> Workers:
-    """Return the workers that have said lately that they are alive."""
+    """Return the workers that have reported lately."""
     with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
         try:
             workers = Worker.all(connection=redis)

@@ -124,14 +124,14 @@ class EmbeddedValkey:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._port = free_port()
+        self.port: Final = free_port()
         self._process = self._run()
         atexit.register(self.stop)  # it does not end with its terminal
 
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"redis://{LOOPBACK}:{self._port}/0"
+        return f"redis://{LOOPBACK}:{self.port}/0"
 
     def kill(self) -> None:
         """End the server with SIGKILL; all it held is lost."""
@@ -149,7 +149,7 @@ class EmbeddedValkey:
         self._process.wait(timeout=STOP_SECONDS)
 
     def _run(self) -> subprocess.Popen[bytes]:
-        arguments = ["--port", str(self._port), "--bind", LOOPBACK, "--dir", str(self._folder), "--save", ""]
+        arguments = ["--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self._folder), "--save", ""]
         with (self._folder / "valkey.log").open("ab") as log:
             process = subprocess.Popen(
                 [get_binary_path(), *arguments],
