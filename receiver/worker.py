@@ -25,7 +25,7 @@ from receiver.error_reports import flush_reports, report, start_reporting
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
-from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE, connect
+from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, LONG_TIMEOUT, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE, connect
 from receiver.reconcile.schedule import what_is_missing
 from receiver.settings import load_settings, unset_for_api
 
@@ -46,8 +46,6 @@ log = structlog.stdlib.get_logger(__name__)
 RECONNECT_SECONDS: Final = 1.0
 ABANDON_SECONDS: Final = 10.0
 """How long a job beside goes on after SIGTERM before it is abandoned as if its machine had failed."""
-WORKER_TTL: Final = 20
-"""RQ waits for a job 15 seconds less than this in one call, and waits 10 seconds longer for its answer."""
 
 
 def run_worker_pool(settings: Settings, *, processes: int) -> None:
@@ -103,8 +101,10 @@ class DeliveryWorker(Worker):
 
     max_connection_wait_time = 4
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RQ's signature
-        super().__init__(*args, **kwargs | {"worker_ttl": WORKER_TTL})
+    dequeue_timeout = 3
+    """Seconds that Redis is asked to wait for a job: RQ's seven minutes would be noticed as late as that."""
+    connection_timeout = int(LONG_TIMEOUT)
+    """Seconds after which a connection that answers nothing counts as lost."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Register this worker again each time: Redis may have lost everything since."""

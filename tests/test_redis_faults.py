@@ -1,4 +1,4 @@
-"""A Redis that loses everything, or stops answering, while the processes run."""
+"""A Redis that loses everything or goes mute while the processes run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.ops.workers import seen_workers
-from receiver.queue import QUEUE, connect
+from receiver.queue import QUEUE, connect, wake_worker
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey
+from tests.factories import card_holder
 from tests.pools import ACCESS, QUEUES, SECONDS, Process, running, scheduling
 from tests.redis_faults import Relay
 from tests.test_queue import eventually
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from tests.pools import Pool
+    from tests.conftest import Acme
+from tests.pools import Pool
 
 
 @pytest.fixture
@@ -45,22 +47,33 @@ def relay(valkey: EmbeddedValkey) -> Iterator[Relay]:
 
 
 @pytest.fixture
-def environment(environment: dict[str, str], relay: Relay) -> dict[str, str]:
+def variables(environment: dict[str, str], relay: Relay) -> dict[str, str]:
+    """The environment of the processes."""
     return {**environment, **ACCESS, "REDIS_URL": f"redis://{LOOPBACK}:{relay.port}/0"}
 
 
 @pytest.fixture
-def pool(redis: Redis, environment: dict[str, str], tmp_path: Path) -> Iterator[Pool]:
-    with running(redis, environment, log=tmp_path / "worker.log") as pool:
+def pool(redis: Redis, variables: dict[str, str], tmp_path: Path) -> Iterator[Pool]:
+    with running(redis, variables, log=tmp_path / "worker.log") as pool:
         assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)
         yield pool
 
 
 @pytest.fixture
-def scheduler(redis: Redis, environment: dict[str, str], tmp_path: Path) -> Iterator[Process]:
-    with scheduling(environment, log=tmp_path / "scheduler.log") as scheduler:
+def scheduler(redis: Redis, variables: dict[str, str], tmp_path: Path) -> Iterator[Process]:
+    with scheduling(variables, log=tmp_path / "scheduler.log") as scheduler:
         assert eventually(lambda: bool(redis.exists(f"rq:queue:{QUEUE}")), within=SECONDS)
         yield scheduler
+
+
+def processed(acme: Acme, redis: Redis) -> bool:
+    """Return whether what was delivered is processed; wakes again and again, as the scheduler's sweep does."""
+
+    def done() -> bool:
+        wake_worker(redis)
+        return set(acme.statuses()) == {"processed"}
+
+    return eventually(done, within=SECONDS)
 
 
 def test_a_scheduler_ends_in_order_after_redis_lost_everything(redis: Redis, scheduler: Process) -> None:
@@ -83,3 +96,28 @@ def test_workers_are_registered_again_after_redis_lost_everything(redis: Redis, 
     assert seen_workers(valkey.url).by_queue == everyone
     redis.flushall()
     assert eventually(lambda: seen_workers(valkey.url).by_queue == everyone, within=SECONDS)
+
+
+@pytest.mark.long
+def test_a_worker_takes_jobs_again_though_its_connections_went_mute(
+    acme: Acme, redis: Redis, relay: Relay, pool: Pool
+) -> None:
+    relay.mute()
+    acme.take("card_holder.created", card_holder())
+    assert processed(acme, redis)
+    assert pool.stop() == 0
+
+
+@pytest.mark.long
+def test_a_worker_ends_in_order_though_its_connections_are_mute(
+    acme: Acme, redis: Redis, relay: Relay, pool: Pool
+) -> None:
+    acme.take("card_holder.created", card_holder())
+    assert processed(acme, redis)  # and its process stays for a while
+    relay.mute()
+    assert pool.stop() == 0
+
+
+def test_a_scheduler_ends_in_order_though_its_connections_are_mute(relay: Relay, scheduler: Process) -> None:
+    relay.mute()
+    assert scheduler.stop() == 0
