@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from typing import Final
 
@@ -57,6 +58,11 @@ LONG_TIMEOUT: Final = 5.0
 """Seconds that everything else may wait for it."""
 
 
+FIRST_PAUSE: Final = 0.5
+"""Seconds before the second try of a process that needs Redis, and at most before each later one."""
+LONGEST_PAUSE: Final = 8.0
+
+
 def connect(redis_url: str, *, timeout: float = LONG_TIMEOUT) -> Redis:
     """Return a client that gives up after *timeout* seconds and does not try again by itself. Connects on first use."""
     return Redis.from_url(
@@ -66,6 +72,29 @@ def connect(redis_url: str, *, timeout: float = LONG_TIMEOUT) -> Redis:
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+
+
+def check_writes(redis: Redis) -> None:
+    """Raise ``RedisError`` unless Redis takes writes: one that is read-only or out of memory answers pings."""
+    redis.set("receiver:write-check", 1, px=1)
+
+
+class Outage:
+    """Waits while Redis fails: longer each time, and with one line in the log for all of it."""
+
+    def __init__(self) -> None:
+        self._pause = FIRST_PAUSE
+
+    def wait(self, error: RedisError) -> None:
+        """Wait before the next try."""
+        if self._pause == FIRST_PAUSE:
+            log.warning("waiting for Redis", error=type(error).__name__, reason=str(error))
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def end(self) -> None:
+        """Note that Redis did what it was asked to."""
+        self._pause = FIRST_PAUSE
 
 
 def wake_worker(redis: Redis) -> bool:

@@ -31,6 +31,7 @@ from receiver.queue import (
     RECONCILE_TIMEOUT,
     RETENTION_QUEUE,
     RETENTION_TIMEOUT,
+    Outage,
     connect,
 )
 from receiver.reconcile.schedule import reconcile_due, what_is_missing
@@ -58,11 +59,10 @@ RETENTION_TICK_SECONDS: Final = 300
 """How often a worker lets go what was kept long enough."""
 KEPT_JOBS: Final = 2
 """How many jobs of the queues beside may wait: one would do, for each runs whatever is due."""
-RECONNECT_SECONDS: Final = 2.0
 
 
 class Scheduler(CronScheduler):
-    """RQ's cron scheduler, which ends cleanly though Redis is away, and lets no jobs pile up that nobody takes."""
+    """RQ's cron scheduler, which waits while Redis fails, and lets no jobs pile up that no worker takes."""
 
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
@@ -70,6 +70,25 @@ class Scheduler(CronScheduler):
         for queue in (RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE):
             self.connection.ltrim(Queue.redis_queue_namespace_prefix + queue, -KEPT_JOBS, -1)
         return enqueued
+
+    def run(self) -> None:
+        """Enqueue what is due until SIGTERM or SIGINT; waits while Redis fails."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        outage = Outage()
+        try:
+            while True:
+                try:
+                    self.enqueue_jobs()
+                    self.heartbeat()  # registers this scheduler where Redis does not have it
+                except RedisError as error:
+                    outage.wait(error)
+                else:
+                    outage.end()
+                    time.sleep(self.calculate_sleep_interval())
+        except StopRequested:
+            pass
+        finally:
+            self.register_death()
 
     def register_death(self, *args: object, **kwargs: object) -> None:
         """Remove this scheduler from Redis, if Redis is there and still has it."""
@@ -89,17 +108,7 @@ def run_scheduler(settings: Settings) -> None:
     no_files = unset_for_api(settings)
     if no_files:
         log.warning("receipts are not downloaded: their files are lost when their URLs expire", reason=no_files)
-    try:
-        while True:
-            try:
-                _scheduler(redis, settings).start()  # type: ignore[no-untyped-call]
-            except RedisError as error:
-                log.warning("waiting for Redis", error=type(error).__name__)
-                time.sleep(RECONNECT_SECONDS)
-            else:
-                break
-    except StopRequested:
-        pass
+    _scheduler(redis, settings).run()
     log.info("scheduler stopped")
 
 

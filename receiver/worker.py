@@ -5,6 +5,7 @@ Each job runs in a forked work-horse, so that a delivery which kills its process
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,11 +13,14 @@ import threading
 import time
 import uuid
 from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from redis import RedisError
 from rq import Worker, worker_registration
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.worker.base import WorkerStatus
 from rq.worker_pool import WorkerPool
 
 from receiver.counter_store import flushing
@@ -25,7 +29,16 @@ from receiver.error_reports import flush_reports, report, start_reporting
 from receiver.events.process import stop_requested
 from receiver.events.registry import load_handlers
 from receiver.logs import configure_logs
-from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, LONG_TIMEOUT, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE, connect
+from receiver.queue import (
+    BOOTSTRAP_QUEUE,
+    FILES_QUEUE,
+    LONG_TIMEOUT,
+    QUEUE,
+    RECONCILE_QUEUE,
+    RETENTION_QUEUE,
+    Outage,
+    connect,
+)
 from receiver.reconcile.schedule import what_is_missing
 from receiver.settings import load_settings, unset_for_api
 
@@ -43,7 +56,8 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-RECONNECT_SECONDS: Final = 1.0
+WATCH_SECONDS: Final = 1.0
+"""How often a worker looks whether its pool is still there."""
 ABANDON_SECONDS: Final = 10.0
 """How long a job beside goes on after SIGTERM before it is abandoned as if its machine had failed."""
 
@@ -67,6 +81,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     ]
     pool = Pool(redis, processes=processes, beside=beside)
     log.info("worker started", processes=processes, reconcile=reconcile, files=files)
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
     pool.start(logging_level="WARNING")
     log.info("worker stopped")
 
@@ -99,15 +114,13 @@ class Pool(WorkerPool):
 class DeliveryWorker(Worker):
     """An RQ worker that outlives Redis, ends with its pool, and ends its job at the next batch when asked to stop."""
 
-    max_connection_wait_time = 4
-
     dequeue_timeout = 3
     """Seconds that Redis is asked to wait for a job: RQ's seven minutes would be noticed as late as that."""
     connection_timeout = int(LONG_TIMEOUT)
     """Seconds after which a connection that answers nothing counts as lost."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Register this worker again each time: Redis may have lost everything since."""
+        """Register this worker again each time, for Redis may have lost everything. Raises ``RedisError``."""
         with nullcontext(pipeline) if pipeline is not None else self.connection.pipeline() as commands:
             super().heartbeat(timeout, commands)
             commands.hset(self.key, mapping=self.serialize())
@@ -115,13 +128,55 @@ class DeliveryWorker(Worker):
             if pipeline is None:
                 commands.execute()
 
-    def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - RQ's signature
-        """Wait for Redis, then work. Retries come from the database, so RQ's own scheduler is not started."""
+    def work(self, *_args: object, **_kwargs: object) -> bool:
+        """Take jobs until asked to stop, and wait while Redis fails.
+
+        Takes the place of RQ's own loop, which ends the worker when Redis refuses a command. Nothing is lost with a job
+        that Redis forgets: the sweep comes again.
+        """
         self._counted_as = uuid.uuid4()
+        self.birth_date = datetime.now(UTC)
         watch_pool()
-        _wait_for(self.connection)
-        kwargs["with_scheduler"] = False
-        return super().work(*args, **kwargs)
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        outage = Outage()
+        try:
+            while not self._stop_requested:
+                try:
+                    self._take_job()
+                except RedisError as error:
+                    outage.wait(error)
+                else:
+                    outage.end()
+        except StopRequested:
+            pass
+        except Exception:
+            log.exception("worker failed; the pool replaces it")
+        finally:
+            self.teardown()
+        return True
+
+    def _take_job(self) -> None:
+        """Wait some seconds for a job and do it. Raises ``RedisError``."""
+        self.set_state(WorkerStatus.IDLE)
+        self.heartbeat()
+        if self.should_run_maintenance_tasks:
+            self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        with suppress(DequeueTimeout):
+            found = self.queue_class.dequeue_any(self.queues, self.dequeue_timeout, connection=self.connection)
+            if found is not None:
+                self.execute_job(*found)
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """Go on with the job though Redis fails meanwhile."""
+        with suppress(RedisError):
+            super().maintain_heartbeats(job, execution)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Do not write that this worker ends: it has to end without Redis, too."""
+
+    def _set_ip_address(self, _connection: Redis) -> None:
+        """Do not ask Redis for the address: a worker is made without Redis, too."""
+        self.ip_address = "unknown"
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Bring what the job counts to PostgreSQL: the work-horse ends with it, and the next one counts on for it."""
@@ -175,23 +230,6 @@ def _stop_after_batch(_signal: int, _frame: object) -> None:
     stop_requested.set()
 
 
-def _wait_for(redis: Redis) -> None:
-    """Return when Redis answers. SIGTERM ends the process meanwhile, for RQ has not installed its handlers yet."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    told = False
-    while True:
-        try:
-            redis.ping()
-        except RedisError as error:
-            if not told:
-                log.warning("waiting for Redis", error=type(error).__name__)
-                told = True
-            time.sleep(RECONNECT_SECONDS)
-        else:
-            return
-
-
 def watch_pool() -> None:
     """End this process with SIGTERM soon after the pool that started it, also where the pool has ended already."""
     pool = multiprocessing.parent_process()
@@ -202,5 +240,5 @@ def watch_pool() -> None:
 def _end_with_parent(parent: int) -> None:
     """Stop this worker when the pool is gone, however it went: nobody would replace or stop it any more."""
     while os.getppid() == parent:
-        time.sleep(RECONNECT_SECONDS)
+        time.sleep(WATCH_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,26 +1,34 @@
-"""A Redis that loses everything or goes mute while the processes run."""
+"""A Redis that loses everything, goes mute or refuses writes while the processes run."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from redis import RedisError
 
+from receiver.ops.doctor_findings import Findings
+from receiver.ops.doctor_stores import REDIS, check_redis
 from receiver.ops.workers import seen_workers
-from receiver.queue import QUEUE, connect, wake_worker
-from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey
+from receiver.queue import QUEUE, Outage, connect, wake_worker
+from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey, free_port
+from tests.deliveries.applications import receiver_with
 from tests.factories import card_holder
 from tests.pools import ACCESS, QUEUES, SECONDS, Process, running, scheduling
 from tests.redis_faults import Relay
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from redis import Redis
 
+    from receiver.settings import Settings
     from tests.conftest import Acme
 from tests.pools import Pool
 
@@ -121,3 +129,85 @@ def test_a_worker_ends_in_order_though_its_connections_are_mute(
 def test_a_scheduler_ends_in_order_though_its_connections_are_mute(relay: Relay, scheduler: Process) -> None:
     relay.mute()
     assert scheduler.stop() == 0
+
+
+@contextmanager
+def full(redis: Redis) -> Iterator[None]:
+    redis.config_set("maxmemory", 1)
+    yield
+    redis.config_set("maxmemory", 0)
+
+
+@contextmanager
+def read_only(redis: Redis) -> Iterator[None]:
+    redis.replicaof(LOOPBACK, free_port())
+    yield
+    redis.replicaof("NO", "ONE")
+
+
+REFUSING = [full, read_only]
+
+
+def lines(process: Process) -> list[dict[str, Any]]:
+    """Return the lines of its log, each of which has to be JSON."""
+    return [msgspec.json.decode(line) for line in process.said().splitlines()]
+
+
+def waiting(process: Process) -> int:
+    return sum(line["event"] == "waiting for Redis" for line in lines(process))
+
+
+def tries(redis: Redis) -> int:
+    """Return how many transactions were refused."""
+    return int(redis.info("errorstats").get("errorstat_EXECABORT", {"count": 0})["count"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("refusing", REFUSING)
+def test_workers_wait_for_a_redis_that_refuses_writes(
+    acme: Acme, redis: Redis, pool: Pool, refusing: Callable[[Redis], AbstractContextManager[None]]
+) -> None:
+    workers = [pool.workers(queue) for queue in QUEUES]
+    with refusing(redis):
+        assert eventually(lambda: waiting(pool) == len(QUEUES), within=SECONDS)
+    acme.take("card_holder.created", card_holder())
+    assert processed(acme, redis)
+    assert [pool.workers(queue) for queue in QUEUES] == workers
+    assert pool.stop() == 0
+    assert waiting(pool) == len(QUEUES)
+
+
+@pytest.mark.parametrize("refusing", REFUSING)
+def test_a_scheduler_waits_for_a_redis_that_refuses_writes(
+    redis: Redis, scheduler: Process, refusing: Callable[[Redis], AbstractContextManager[None]]
+) -> None:
+    with refusing(redis):
+        assert eventually(lambda: tries(redis) > 2, within=SECONDS)
+    redis.delete(f"rq:queue:{QUEUE}")
+    assert eventually(lambda: bool(redis.exists(f"rq:queue:{QUEUE}")), within=SECONDS)
+    assert scheduler.stop() == 0
+    assert waiting(scheduler) == 1
+
+
+@pytest.mark.parametrize("refusing", REFUSING)
+def test_what_reports_on_redis_says_that_it_refuses_writes(
+    redis: Redis, valkey: EmbeddedValkey, settings: Settings, refusing: Callable[[Redis], AbstractContextManager[None]]
+) -> None:
+    with receiver_with(settings, redis_url=valkey.url) as app, refusing(redis):
+        answer = app.test_client().get("/readyz")
+        assert not seen_workers(valkey.url).reachable
+        findings = Findings()
+        check_redis(replace(settings, redis_url=valkey.url), {}, findings)
+    assert (answer.status_code, answer.get_json()["redis"]) == (200, "refuses writes")
+    assert findings.is_broken(REDIS)
+
+
+def test_pauses_grow_while_redis_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    outage = Outage()
+    for _ in range(6):
+        outage.wait(RedisError())
+    outage.end()
+    outage.wait(RedisError())
+    assert pauses == [0.5, 1, 2, 4, 8, 8, 0.5]

@@ -84,7 +84,9 @@ def look(connection: Connection, settings: Settings) -> Seen:
         attention.append(f"webhooks are not reconciled: {missing}")
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
     if workers is not None and not workers.reachable:
-        attention.append("Redis (REDIS_URL) cannot be reached: deliveries are taken, but nothing is processed")
+        attention.append(
+            "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but nothing is processed"
+        )
     return Seen(
         standing,
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),

@@ -82,7 +82,7 @@ def _workers(seen: Seen) -> str:
     if seen.workers is None:
         return "not known: REDIS_URL is not set"
     if not seen.workers.reachable:
-        return "not known: Redis cannot be reached"
+        return "not known: Redis cannot be reached or refuses writes"
     others = {queue: number for queue, number in seen.workers.by_queue.items() if queue != QUEUE}
     beside = "".join(f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items()))
     return f"{seen.workers.by_queue.get(QUEUE, 0)} for deliveries{beside}"

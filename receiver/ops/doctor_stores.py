@@ -18,7 +18,7 @@ from receiver.errors import ConfigurationError
 from receiver.migrate import current_revision, head_revision
 from receiver.ops.doctor_findings import why_not
 from receiver.ops.keys import survey
-from receiver.queue import connect
+from receiver.queue import check_writes, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -138,19 +138,19 @@ def check_keys(engine: Engine | None, settings: Settings, problems: dict[str, st
 
 
 def check_redis(settings: Settings, problems: dict[str, str], findings: Findings) -> None:
-    """Check that Redis answers."""
+    """Check that Redis takes writes."""
     reason = why_not(problems, "REDIS_URL")
     if reason:
         findings.not_checked(REDIS, reason)
         return
     client = connect(settings.redis_url, timeout=REDIS_TIMEOUT)
     try:
-        client.ping()
+        check_writes(client)
     except RedisError as error:
         said = " ".join(str(error).split())
         findings.broken(REDIS, f"REDIS_URL: {said}; deliveries are stored all the same, and processed later than usual")
     else:
-        findings.ok(REDIS, "answers")
+        findings.ok(REDIS, "takes writes")
     finally:
         client.close()
 

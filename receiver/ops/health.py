@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from flask import Blueprint, Response, jsonify
 from psycopg_pool import PoolTimeout
-from redis import RedisError
+from redis import RedisError, ResponseError
 
 from receiver.migrate import head_revision
-from receiver.queue import SHORT_TIMEOUT, connect
+from receiver.queue import SHORT_TIMEOUT, check_writes, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,9 @@ def health(readiness: Readiness) -> Blueprint:
 
 def _redis_state(redis: Redis) -> str:
     try:
-        redis.ping()
+        check_writes(redis)
+    except ResponseError:
+        return "refuses writes"
     except RedisError:
         return "unreachable"
     return OK

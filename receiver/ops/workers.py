@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from redis import RedisError
 from rq import Worker
 
-from receiver.queue import SHORT_TIMEOUT, connect
+from receiver.queue import SHORT_TIMEOUT, check_writes, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Workers:
     """The workers that are alive, on all machines."""
 
     reachable: bool
-    """Whether Redis is, which knows them."""
+    """Whether Redis, which knows them, can be reached and takes writes."""
     by_queue: Mapping[str, int] = field(default_factory=dict)
     """Queue → how many serve it."""
 
@@ -34,6 +34,7 @@ def seen_workers(redis_url: str) -> Workers:
     """Return the workers that have reported lately."""
     with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
         try:
+            check_writes(redis)
             workers = Worker.all(connection=redis)
         except RedisError:
             return Workers(reachable=False)
