@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 WATCH_SECONDS: Final = 1.0
-"""How often a worker looks whether its pool is still there."""
+"""How often a worker checks that its pool runs, and a job process that its worker does."""
 ABANDON_SECONDS: Final = 10.0
-"""How long a job beside goes on after SIGTERM before it is abandoned as if its machine had failed."""
+"""How long what has to end soon goes on after SIGTERM before it is abandoned as if its machine had failed."""
 
 
 def run_worker_pool(settings: Settings, *, processes: int) -> None:
@@ -179,7 +179,8 @@ class DeliveryWorker(Worker):
         self.ip_address = "unknown"
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """Bring what the job counts to PostgreSQL: the work-horse ends with it, and the next one counts on for it."""
+        """End the job with its worker, and bring what it counts to PostgreSQL, for the next job process counts on."""
+        _watch_parent(self.pid or 0)
         untold.take()  # what was counted before the fork is not this process's
         try:
             with flushing(load_settings(os.environ).database_url, process=self._counted_as):
@@ -231,14 +232,19 @@ def _stop_after_batch(_signal: int, _frame: object) -> None:
 
 
 def watch_pool() -> None:
-    """End this process with SIGTERM soon after the pool that started it, also where the pool has ended already."""
+    """End this worker soon after the pool that started it, also where the pool has ended already."""
     pool = multiprocessing.parent_process()
-    pid = os.getppid() if pool is None or pool.pid is None else pool.pid
+    _watch_parent(os.getppid() if pool is None or pool.pid is None else pool.pid)
+
+
+def _watch_parent(pid: int) -> None:
     threading.Thread(target=_end_with_parent, args=(pid,), name="parent-watch", daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:
-    """Stop this worker when the pool is gone, however it went: nobody would replace or stop it any more."""
+    """Stop this process once its parent has ended, in order if it can: no process would replace or stop it any more."""
     while os.getppid() == parent:
         time.sleep(WATCH_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ABANDON_SECONDS)
+    os._exit(os.EX_TEMPFAIL)

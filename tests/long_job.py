@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from receiver.queue import connect
 
@@ -14,3 +15,9 @@ def wait_until_released() -> None:
     with connect(os.environ["REDIS_URL"], timeout=120) as redis:
         redis.incr(STARTED)
         redis.blpop([RELEASED], timeout=100)
+
+
+def wait_without_redis() -> None:
+    with connect(os.environ["REDIS_URL"]) as redis:
+        redis.incr(STARTED)
+    threading.Event().wait(100)

@@ -49,8 +49,12 @@ class Relay:
             for end in ready:
                 if end is self._listening:
                     client = self._stack.enter_context(self._listening.accept()[0])
-                    server = self._stack.enter_context(socket.create_connection((LOOPBACK, self._to)))
-                    pairs.append((client, server, self._mute))
+                    try:
+                        server = self._stack.enter_context(socket.create_connection((LOOPBACK, self._to)))
+                    except OSError:
+                        client.close()
+                    else:
+                        pairs.append((client, server, self._mute))
                 else:
                     self._pass_on(end, passing[end])
             pairs = [pair for pair in pairs if pair[0].fileno() >= 0]

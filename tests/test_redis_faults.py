@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psutil
 import pytest
 from redis import RedisError
+from rq import Queue
 
 from receiver.ops.doctor_findings import Findings
 from receiver.ops.doctor_stores import REDIS, check_redis
@@ -17,6 +19,7 @@ from receiver.queue import QUEUE, Outage, connect, wake_worker
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey, free_port
 from tests.deliveries.applications import receiver_with
 from tests.factories import card_holder
+from tests.long_job import STARTED, wait_without_redis
 from tests.pools import ACCESS, QUEUES, SECONDS, Process, running, scheduling
 from tests.redis_faults import Relay
 from tests.test_queue import eventually
@@ -129,6 +132,25 @@ def test_a_worker_ends_in_order_though_its_connections_are_mute(
 def test_a_scheduler_ends_in_order_though_its_connections_are_mute(relay: Relay, scheduler: Process) -> None:
     relay.mute()
     assert scheduler.stop() == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("killed", ["pool", "worker"])
+def test_all_below_a_killed_process_end_though_redis_is_gone(
+    valkey: EmbeddedValkey, redis: Redis, pool: Pool, killed: str
+) -> None:
+    Queue(QUEUE, connection=redis).enqueue(wait_without_redis, result_ttl=0)
+    assert eventually(lambda: bool(redis.exists(STARTED)), within=SECONDS)
+    (worker,) = pool.workers(QUEUE)
+    victim = psutil.Process(worker if killed == "worker" else pool.process.pid)
+    family = victim.children(recursive=True)
+    assert family
+    valkey.kill()
+    victim.kill()
+    _, alive = psutil.wait_procs(family, timeout=SECONDS)
+    for process in alive:
+        process.kill()
+    assert alive == []
 
 
 @contextmanager
