@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -66,6 +67,10 @@ class Scheduler(CronScheduler):
 
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
+        now = datetime.now(UTC)
+        for job in self.get_jobs():
+            if job.latest_enqueue_time is not None and job.latest_enqueue_time > now:  # the clock was set back
+                job.latest_enqueue_time = None
         enqueued = super().enqueue_jobs()
         for queue in (RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE):
             self.connection.ltrim(Queue.redis_queue_namespace_prefix + queue, -KEPT_JOBS, -1)
@@ -84,7 +89,7 @@ class Scheduler(CronScheduler):
                     outage.wait(error)
                 else:
                     outage.end()
-                    time.sleep(self.calculate_sleep_interval())
+                    time.sleep(min(self.calculate_sleep_interval(), SWEEP_SECONDS))
         except StopRequested:
             pass
         finally:

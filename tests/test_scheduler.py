@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +62,14 @@ def test_each_tick_enqueues_all_that_may_be_due(redis: Redis, environment: dict[
     assert [job.func for job in jobs(redis, FILES_QUEUE)] == [fetch_due]
     assert [job.func for job in jobs(redis, BOOTSTRAP_QUEUE)] == [bootstrap_due]
     assert [job.func for job in jobs(redis, RETENTION_QUEUE)] == [roll_up, retain]
+
+
+def test_all_is_due_at_once_after_the_clock_was_set_back(redis: Redis, environment: dict[str, str]) -> None:
+    each = scheduler(redis, environment, **ACCESS)
+    for job in each.get_jobs():
+        job.set_enqueue_time(datetime.now(UTC) + timedelta(hours=1))  # the clock has been set back by an hour since
+    assert each.enqueue_jobs() == each.get_jobs()
+    assert each.enqueue_jobs() == [], "and from then on, at the times of the clock as it is now"
 
 
 def test_without_access_nothing_is_enqueued_that_needs_it(redis: Redis, environment: dict[str, str]) -> None:

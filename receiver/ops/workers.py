@@ -39,7 +39,7 @@ def seen_workers(redis_url: str) -> Workers:
         except RedisError:
             return Workers(reachable=False)
     now = datetime.now(UTC)
-    alive = [worker for worker in workers if worker.last_heartbeat and now - _aware(worker.last_heartbeat) < LOST]
+    alive = [worker for worker in workers if worker.last_heartbeat and abs(now - _aware(worker.last_heartbeat)) < LOST]
     served = (name for worker in alive for name in worker.queue_names())
     return Workers(reachable=True, by_queue=dict(Counter(served)))
 
