@@ -44,13 +44,13 @@ def listing() -> str:
     """Show deliveries, newest first, without payloads."""
     with reading() as connection:
         form = FilterForm.of(request.args, organizations(connection))
-        form.validate()
+        valid = form.validate()
         wanted = form.wanted()
         page = list_deliveries(connection, wanted, before=whole(request.args.get("before")), limit=ROWS, most=LOOKED_AT)
     return render_template(
         "deliveries.html",
         form=form,
-        wanted=wanted,
+        may_replay=valid and wanted.restricts and g.me.may_operate,
         page=page,
         links=PageLinks.of(request, older=page.before),
         arguments=filled_in(request.args),

@@ -22,6 +22,7 @@ NOT_RIGHT: Final = "wrong"
 WRONG: Final = ("failed", "dead", "quarantined", "ignored")
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 LONGEST: Final = 512
+"""Characters that are searched for. An event has no such bound: pages link to it by its whole name."""
 FIELDS: Final = ("status", "event", "organization", "since", "until", "error", "transaction", "card_holder")
 
 
@@ -35,9 +36,10 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
     status = SelectField(
         "Status",
+        default="",  # an address without it means any status
         choices=[SelectChoice("", "any"), SelectChoice(NOT_RIGHT, "anything wrong"), *map(SelectChoice, STATUSES)],
     )
-    event = StringField("Event", [Length(max=LONGEST)], render_kw={"placeholder": "card.transaction.cleared"})
+    event = StringField("Event", render_kw={"placeholder": "card.transaction.cleared"})
     organization = SelectField("Organization", validate_choice=False)
     since = DateTimeLocalField("Received since (UTC)", [Optional()], format=FORMATS)
     until = DateTimeLocalField("and before (UTC)", [Optional()], format=FORMATS)

@@ -1,0 +1,127 @@
+"""Every link of every page of the console, and every form that only asks, leads to a page without complaint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from tests.factories import card_holder, snapshot
+from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
+from tests.ops.replays.steps import EVERYTHING, replay, start
+from tests.ops.standings import add_run
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme, Organizations
+    from tests.ops.console.visitor import Visitor
+
+MOST_PAGES = 500
+LONG_EVENT = "card." + "x" * 600
+
+
+class Page(HTMLParser):
+    """What a page leads to, and the fields that it marks as wrong."""
+
+    def __init__(self, path: str, html: str) -> None:
+        super().__init__()
+        self.path = path
+        self.leads_to: set[str] = set()
+        self.wrong: list[str] = []
+        self._form: dict[str, str] | None = None
+        self._select = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        each = {name: value or "" for name, value in attrs}
+        if "is-invalid" in each.get("class", "").split():
+            self.wrong.append(each.get("name", tag))
+        match tag:
+            case "a" | "link":
+                self.leads_to.add(each["href"].partition("#")[0] or self.path)
+            case "form" if each.get("method") == "get":
+                self._form = {}
+            case "select":
+                self._select = each["name"]
+            case "option" if self._form is not None and ("selected" in each or self._select not in self._form):
+                self._form[self._select] = each.get("value", "")
+            case "input" if self._form is not None and "name" in each:
+                self._form[each["name"]] = each.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form" and self._form is not None:
+            self.leads_to.add(f"{urlsplit(self.path).path}?{urlencode(self._form)}")
+            self._form = None
+
+
+@dataclass
+class Walk:
+    """A walk along all links that begin at the overview."""
+
+    visitor: Visitor
+    seen: set[str] = field(default_factory=set)
+    complaints: list[str] = field(default_factory=list)
+
+    def walk(self) -> None:
+        waiting = ["/ops/"]
+        while waiting and len(self.seen) < MOST_PAGES:
+            path = waiting.pop()
+            if path in self.seen:
+                continue
+            self.seen.add(path)
+            answer = self.visitor.get(path)
+            if answer.status_code != 200:
+                self.complaints.append(f"{path}: {answer.status_code}")
+            elif answer.mimetype == "text/html":
+                page = Page(path, answer.text)
+                self.complaints += [f"{path}: {name} is marked as wrong" for name in page.wrong]
+                waiting += page.leads_to - self.seen
+
+
+@pytest.fixture
+def full(organizations: Organizations, monkeypatch: pytest.MonkeyPatch) -> Acme:
+    """A service that has something of everything, in lists that take several pages."""
+    for module in ("deliveries", "replays", "reconcile"):
+        monkeypatch.setattr(f"receiver.ops.console.{module}.ROWS", 2)
+    monkeypatch.setattr("receiver.ops.console.overview.MOST_GROUPS", 1)
+    monkeypatch.setattr("receiver.ops.console.overview.MOST_ORGANIZATIONS", 1)
+    acme, other = organizations.adopt("acme"), organizations.adopt("globex & sons")
+    for _ in range(2):
+        acme.take(EVENT, snapshot("cleared", transaction="t-1"))
+        acme.take("card_holder.created", card_holder("employee-1"))
+    acme.take(EVENT, WRONG)
+    acme.take(EVENT, WRONG.replace(b"t-1", b"t-2"))
+    acme.take(EVENT, b"no json")
+    acme.take("event.of.tomorrow", snapshot("cleared"))
+    acme.take(LONG_EVENT, snapshot("cleared"))
+    other.tell(EVENT, snapshot("cleared"))
+    assert set(acme.statuses()) == {"processed", "duplicate", "dead", "ignored", "quarantined"}
+    for organization in ("acme", "acme", "globex & sons"):
+        add_run(acme.engine, organization)
+    for _ in range(3):
+        replay(acme, tuple(stored(acme)[:2]))
+    start(acme, EVERYTHING)
+    return acme
+
+
+@pytest.mark.parametrize("name", ["olga", "vera"])
+def test_every_link_of_every_page_leads_to_a_page_without_complaint(full: Acme, stranger: Visitor, name: str) -> None:
+    stranger.sign_in(name)
+    walk = Walk(stranger)
+    walk.walk()
+    assert walk.complaints == []
+    assert len(walk.seen) < MOST_PAGES
+    followed = {urlsplit(path).path for path in walk.seen}
+    assert {f"/ops/deliveries/{delivery}" for delivery in stored(full)} <= followed
+    assert {"/ops/", "/ops/deliveries/", "/ops/replays/", "/ops/webhooks/", "/ops/reconcile/"} <= followed
+    assert ("/ops/replays/new" in followed) is (name == "olga")
+    assert "/ops/deliveries/?status=wrong" in walk.seen
+
+
+def test_a_list_with_a_wrong_filter_offers_no_replay(acme: Acme, operator: Visitor) -> None:
+    acme.tell(EVENT, WRONG)
+    page = operator.get("/ops/deliveries/?status=dead&since=nonsense").text
+    assert ids(page) == stored(acme)
+    assert not [link for link in links(page) if link.startswith("/ops/replays/new")]
