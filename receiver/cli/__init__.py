@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import Final
+from io import TextIOWrapper
+from typing import Any, Final
 
 import click
 from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
@@ -42,9 +45,26 @@ COMMANDS: Final = {
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
+UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""What the operating system answers when there is no room for what is written, or no way to write it."""
+
 
 class LazyGroup(click.Group):
     """A group that imports a command when it is needed, and turns this service's errors into words and exit codes."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - click's signature
+        """Run the program: characters that its output cannot encode are replaced, a full disk is one line."""
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="replace")
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            _drop_output()
+            with suppress(OSError):
+                click.echo(f"receiver: cannot write {error.filename or 'the output'}: {error.strerror}", err=True)
+            sys.exit(EXIT_FAILED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the help text."""
@@ -90,6 +110,12 @@ def _flush_counters() -> None:
     settings, _ = read_settings(os.environ, required=())
     if settings.database_url:
         Flusher(connecting(settings.database_url)).flush()
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere: Python would try it again at its end, and complain."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no Path for a name
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _unavailable(name: str, refused: OperationRefused) -> click.Command:

@@ -35,8 +35,8 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_json(value: object) -> None:
-    """Print *value* as one JSON document on standard output; times in ISO 8601, amounts as texts."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    """Print *value* as one JSON document on standard output, in UTF-8; times in ISO 8601, amounts as texts."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def console() -> Console:
