@@ -6,7 +6,6 @@ Without a file: every organization of the account, all events, ``basic`` with ge
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
 from dataclasses import dataclass, field, replace
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from receiver.bootstrap.secrets import CUSTOM_KEY
 from receiver.deliveries.authentication import AuthenticationType
-from receiver.deliveries.webhooks import HEADER_NAME
+from receiver.deliveries.header_rules import credential_problem, name_problem, value_problem
 from receiver.errors import ConfigurationError
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
 
@@ -35,12 +35,6 @@ GIVEN: Final = tuple(name for names in CREDENTIALS.values() for name in names)
 SETTINGS: Final = ("events", "authentication_type", "groups", "headers", *GIVEN)
 TOP: Final = (*SETTINGS, "organizations")
 OF_ORGANIZATION: Final = ("reference_id", "skip", *SETTINGS)
-TAKEN: Final = frozenset(
-    {"authorization", "content-length", "content-type", "host", "transfer-encoding"}
-    | {"x-data-signature", "x-event", "x-version"}
-)
-"""Headers of every delivery: a custom header of that name would break it."""
-PRINTABLE: Final = re.compile(r"[\x20-\x7e\u0080-\U0010ffff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +188,8 @@ class _Reader:
             wanted = replace(wanted, headers={**kept, **own})
         given = {name: self._credential(where, name, table[name]) for name in GIVEN if name in table}
         wanted = replace(wanted, credentials={**wanted.credentials, **given})
+        if not {"headers", "authentication_type", "custom_key"}.isdisjoint(table):
+            self._check_custom_key(where, wanted)
         if where:
             self.check_credentials(where, table, wanted, [])
         return wanted
@@ -264,28 +260,29 @@ class _Reader:
         if not isinstance(value, dict):
             self.wrong(key, "write a table: [headers]")
             return {}
-        headers = {}
+        headers: dict[str, str] = {}
         for name, given in value.items():
             where = f"{key}.{name}"
-            if not HEADER_NAME.fullmatch(name):
-                self.wrong(where, "not a header that arrives: use letters, digits and hyphens, no underscore")
-            elif name.lower() in TAKEN:
-                self.wrong(where, "every delivery has this header already")
             text = self.text(where, given)
-            if not PRINTABLE.fullmatch(text):
-                self.wrong(where, "its value has control characters")
+            if problem := name_problem(name) or value_problem(text):
+                self.wrong(where, problem)
+            elif same := next((other for other in headers if other.lower() == name.lower()), None):
+                self.wrong(where, f"the same header as {same}")
             headers[name] = text
         return headers
 
     def _credential(self, where: str, name: str, value: object) -> str:
         text = self.text(where + name, value)
-        if name == "custom_key" and text and (not HEADER_NAME.fullmatch(text) or text.lower() in TAKEN):
-            self.wrong(where + name, "not a header that arrives: use letters, digits and hyphens, no underscore")
-        if name == "basic_username" and ":" in text:
-            self.wrong(where + name, "a user name of basic authentication has no colon")
-        if not PRINTABLE.fullmatch(text):
-            self.wrong(where + name, "has control characters")
+        if text and (problem := credential_problem(name, text)):
+            self.wrong(where + name, problem)
         return text
+
+    def _check_custom_key(self, where: str, wanted: Wanted) -> None:
+        """Find a header that has the name of the custom key: the two would arrive as one."""
+        key = wanted.credentials.get("custom_key") or CUSTOM_KEY
+        for name in wanted.headers:
+            if wanted.authentication_type is AuthenticationType.CUSTOM and name.lower() == key.lower():
+                self.wrong(f"{where}headers.{name}", "the header of authentication_type custom has this name")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

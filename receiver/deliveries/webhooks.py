@@ -12,6 +12,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from receiver.deliveries.authentication import AuthenticationType, Credentials
+from receiver.deliveries.header_rules import credential_problem, value_problem
 from receiver.deliveries.models import Webhook
 from receiver.errors import OperationRefused
 
@@ -24,8 +25,6 @@ ENDPOINT_PATH: Final = "/hooks/opencard/"
 TOKEN_PATH: Final = "/hooks/oauth/token"  # noqa: S105 - an address
 ENDPOINT_KEY: Final = re.compile(r"[A-Za-z0-9_-]{32,128}", re.ASCII)
 ENDPOINT_KEY_BYTES: Final = 32
-HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+", re.ASCII)
-"""Names of headers that arrive: gunicorn and many proxies drop those with an underscore."""
 
 ADOPTABLE: Final = {
     AuthenticationType.NONE: (),
@@ -53,6 +52,8 @@ class Adoption:
             wrong.append("--organization is empty: give the EMS's own id of the organization")
         if not self.secret:
             wrong.append("--secret is empty: deliveries and the challenge are proven with it")
+        elif problem := value_problem(self.secret):
+            wrong.append(f"--secret: {problem}")
         needed = ADOPTABLE.get(self.authentication_type)
         if needed is None:
             wrong.append(
@@ -66,8 +67,8 @@ class Adoption:
                 wrong.append(f"{option} is missing: --authentication-type {self.authentication_type} needs it")
             if name not in needed and value:
                 wrong.append(f"{option} does not go with --authentication-type {self.authentication_type}")
-        if self.credentials.custom_key and not HEADER_NAME.fullmatch(self.credentials.custom_key):
-            wrong.append("--custom-key is not a header that arrives: use letters, digits and hyphens, no underscore")
+            elif value and (problem := credential_problem(name, value)):
+                wrong.append(f"{option}: {problem}")
         return wrong
 
 

@@ -104,6 +104,23 @@ def test_an_organizations_settings_take_the_place_of_the_defaults_and_its_header
         ('headers = { X_A = "1" }', "headers.X_A: not a header that arrives"),
         ('headers = { X-Event = "1" }', "headers.X-Event: every delivery has this header already"),
         ('headers = { X-A = "a\\r\\nX-B: c" }', "headers.X-A: its value has control characters"),
+        ('headers = { X-A = " a" }', "headers.X-A: its value begins or ends with white space"),
+        ('headers = { Cookie = "a" }', "headers.Cookie: every delivery has this header already, or proxies change it"),
+        ('headers = { X-A = "1", x-a = "2" }', "headers.x-a: the same header as X-A"),
+        (
+            'authentication_type = "custom"\nheaders = { x-webhook-token = "1" }',
+            "headers.x-webhook-token: the header of authentication_type custom has this name",
+        ),
+        (
+            """
+            headers = { X-A = "1" }
+            [[organizations]]
+            reference_id = "a"
+            authentication_type = "custom"
+            custom_key = "x-a"
+            """,
+            "organizations[1].headers.X-A: the header of authentication_type custom has this name",
+        ),
         ("headers = { X-A = 1 }", 'headers.X-A: write a text, or { env = "NAME" }'),
         ('headers = { X-A = { env = "NOWHERE" } }', "headers.X-A: the environment variable NOWHERE is not set"),
         ('headers = { X-A = { environ = "HOME" } }', 'headers.X-A: write a text, or { env = "NAME" }'),
@@ -113,6 +130,12 @@ def test_an_organizations_settings_take_the_place_of_the_defaults_and_its_header
             "organizations[1].basic_password: does not go with authentication_type oauth",
         ),
         ('authentication_type = "custom"\ncustom_key = "X_Key"', "custom_key: not a header that arrives"),
+        ('authentication_type = "custom"\ncustom_key = "Content-Type"', "custom_key: every delivery has this header"),
+        (
+            'authentication_type = "custom"\ncustom_value = " tok"',
+            "custom_value: its value begins or ends with white space",
+        ),
+        ('basic_password = "a\\u00a0"', "basic_password: its value begins or ends with white space"),
         ('basic_username = "a:b"', "basic_username: a user name of basic authentication has no colon"),
     ],
 )
