@@ -136,6 +136,14 @@ def test_with_a_token_only_who_bears_it_is_answered(
         assert response.json == {"error": "unauthorized"}
 
 
+@pytest.mark.parametrize("token", ["a=b", "a-token==", "a token", "t\u00f6ken"])
+def test_a_token_of_any_characters_is_accepted(engine: Engine, settings: Settings, token: str) -> None:
+    del engine  # asked for so that there is a database
+    sent = f"Bearer {token}".encode().decode("latin-1")
+    with receiver_with(settings, metrics_token=token) as app:
+        assert app.test_client().get("/metrics", headers={"Authorization": sent}).status_code == 200
+
+
 def test_without_its_database_there_is_nothing_to_tell(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.ops.metrics.SECONDS_FOR_A_CONNECTION", 0.05)
     with receiver_with(settings, database_url=unreachable_database()) as app:
