@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from receiver.cli.filters import check_organizations
 from receiver.cli.output import counted, progress_bar
 from receiver.cli.parameters import MOMENT
 from receiver.connections import EXPORT
@@ -92,6 +93,8 @@ def _export(name: str, window: Window, how: Format, output: Path | None) -> None
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     engine = engine_for(settings.database_url, application="export", bounds=EXPORT)
     try:
+        with engine.connect() as connection:
+            check_organizations(connection, window.organizations)
         with progress_bar() as progress, standard_output() if output is None else whole_file(output) as into:
             number = export_rows(
                 engine, SOURCES[name], window, how, into, progress=progress, counted=sys.stderr.isatty()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from sqlalchemy import text
 
+from receiver.cli.filters import check_organizations
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, progress_bar
 from receiver.cli.parameters import MOMENT
 from receiver.connections import EXPORT
@@ -81,6 +82,7 @@ def list_files(status: str | None, organizations: tuple[str, ...], limit: int, a
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     with one_connection(settings.database_url, application="files") as connection:
+        check_organizations(connection, organizations)
         rows = not_here(connection, status=status, organizations=organizations, limit=limit)
     if as_json:
         print_json(rows)
@@ -152,6 +154,8 @@ def export_files(directory: Path, organizations: tuple[str, ...], since: datetim
     store = FileStore(settings.files_url)
     engine = engine_for(settings.database_url, application="files", bounds=EXPORT)
     try:
+        with engine.connect() as connection:
+            check_organizations(connection, organizations)
         with progress_bar() as progress:
             progress.stage("copying")
             copied = [

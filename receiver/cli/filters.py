@@ -1,4 +1,4 @@
-"""Options by which commands are told which deliveries are meant."""
+"""Options that select deliveries, and the check of the organizations that any command is given."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def filter_of(
 
 
 def check_organizations(connection: Connection, organizations: Sequence[str]) -> None:
-    """Raise ``OperationRefused`` for an organization that no webhook is of."""
+    """Raise ``OperationRefused`` for an organization without a webhook, so that no misspelled name finds nothing."""
+    if not organizations:
+        return
     known = connection.scalars(
         text("SELECT DISTINCT organization_reference_id FROM receiver.webhooks ORDER BY 1")
     ).all()

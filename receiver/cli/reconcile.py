@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from receiver.bootstrap.desired import nearest
+from receiver.cli.filters import check_organizations
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.cli.parameters import DURATION
 from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import list_webhooks
 from receiver.encryption import Encryption
-from receiver.errors import OperationRefused
 from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
@@ -86,12 +85,8 @@ def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | No
     if not organizations:
         return None
     with engine.connect() as connection:
+        check_organizations(connection, organizations)
         webhooks = list_webhooks(connection)
-    known = dict.fromkeys(webhook["organization_reference_id"] for webhook in webhooks)
-    for name in organizations:
-        if name not in known:
-            near = nearest(name, known) if known else "there is none at all"
-            raise OperationRefused(f"no webhook of organization {name!r} is in care; {near}")
     return [
         webhook["id"]
         for webhook in webhooks

@@ -14,6 +14,7 @@ import msgspec
 from receiver.bootstrap.desired import nearest
 from receiver.bootstrap.rotation import Rotation
 from receiver.bootstrap.stored import WebhookStore
+from receiver.cli.filters import check_organizations
 from receiver.cli.output import json_option, print_fields, print_json, print_rows, progress_bar
 from receiver.cli.parameters import DURATION, ID
 from receiver.db import engine_for
@@ -53,11 +54,8 @@ class _Ground:
         stored = WebhookStore(self.engine, self.encryption).all()
         for unknown in set(ids) - {webhook.id for webhook in stored}:
             raise OperationRefused(f"there is no webhook {unknown}: receiver webhooks list shows which there are")
-        known = dict.fromkeys(webhook.organization_reference_id for webhook in stored)
-        for reference in organizations:
-            if reference not in known:
-                near = nearest(reference, known) if known else "there is none at all"
-                raise OperationRefused(f"no webhook of organization {reference!r} is in care; {near}")
+        with self.engine.connect() as connection:
+            check_organizations(connection, organizations)
         if not ids and not organizations and not everything and len(stored) == 1:
             return stored
         return [

@@ -10,6 +10,7 @@ import click
 
 from receiver.bootstrap.flags import by_reason, in_words
 from receiver.bootstrap.organizations import unavailable_events
+from receiver.cli.filters import check_organizations
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.cli.parameters import ID
 from receiver.cli.webhook_actions import rotate_secret_command, test_command
@@ -110,6 +111,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
     """
     settings = load_settings(os.environ)
     with one_connection(settings.database_url, application="command") as connection:
+        check_organizations(connection, () if organization is None else (organization,))
         rows = [_with_url(row, settings) for row in list_webhooks(connection, organization=organization)]
     if as_json:
         print_json(rows)

@@ -52,7 +52,6 @@ def test_only_the_organizations_that_are_named(filled: Acme, export: Callable[..
     del filled
     assert exported(export, "transactions", "--organization", "globex") == ["transaction-1"]
     assert len(exported(export, "transactions", "--organization", "globex", "--organization", "acme")) == 17
-    assert exported(export, "transactions", "--organization", "nobody") == []
 
 
 @pytest.mark.parametrize("name", ["transactions", "ledger", "events"])
