@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -12,13 +13,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from receiver.db import EMS, RECEIVER, Base
 from receiver.errors import OperationRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import Connection, MetaData
 
@@ -99,11 +100,60 @@ def differences(connection: Connection) -> list[str]:
     current = current_revision(connection)
     if current != head:
         return [f"the database is at {current or 'no revision'}, the code at {head}: run receiver db upgrade"]
-    context = MigrationContext.configure(
-        connection,
-        opts=dict(COMPARISON),
-    )
-    return [str(difference) for difference in compare_metadata(context, target_metadata())]
+    with _schemas_by_name(connection):
+        context = MigrationContext.configure(connection, opts=dict(COMPARISON))
+        return [_in_words(*each) for each in _each(compare_metadata(context, target_metadata()))]
+
+
+@contextmanager
+def _schemas_by_name(connection: Connection) -> Iterator[None]:
+    """Have PostgreSQL and SQLAlchemy name the schema of everything, whatever the role's ``search_path`` is.
+
+    A role that is called receiver has the schema of that name in it, and what is there would be found without one.
+    """
+    dialect = connection.dialect
+    before = dialect.default_schema_name
+    connection.execute(text("SET LOCAL search_path TO ''"))
+    dialect.default_schema_name = "public"
+    try:
+        yield
+    finally:
+        dialect.default_schema_name = before
+        connection.rollback()
+
+
+def _each(differences: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield alembic's differences one by one; those of one column come together in a list."""
+    for difference in differences:
+        yield from [difference] if isinstance(difference, tuple) else difference
+
+
+def _in_words(kind: str, *about: Any) -> str:  # noqa: ANN401 - alembic gives no types
+    """Return one of alembic's differences as a sentence."""
+    change, _, what = kind.partition("_")
+    what = {"fk": "foreign key", "table_comment": "comment"}.get(what, what)
+    if change == "modify":
+        schema, table, column, _, there, here = about
+        return (
+            f"{what} of column {schema}.{table}.{column} is {_said(there)} in the database, {_said(here)} in the models"
+        )
+    if what == "column":
+        schema, table, column = about
+        name = f"column {schema}.{table}.{column.name}"
+    elif what == "table":
+        name = f"table {about[0].fullname}"
+    else:
+        name = (
+            f"{what} of table {about[0].fullname}"
+            if what == "comment"
+            else f"{what} {about[0].name} of {about[0].table.fullname}"
+        )
+    return f"{name} is not in the {'database' if change == 'add' else 'models'}"
+
+
+def _said(value: object) -> str:
+    """Return a default as its SQL, anything else as Python writes it."""
+    return str(getattr(value, "arg", value))
 
 
 def _config() -> Config:

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from alembic import command
 from click.testing import CliRunner, Result
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy.exc import ProgrammingError
 
 from receiver import migrate
 from receiver.cli import main
@@ -19,6 +21,7 @@ from receiver.db import engine_for, one_connection
 from receiver.migrate import head_revision, upgrade
 from receiver.records.views import VIEWS
 from receiver.settings import load_settings
+from tests.records.roles import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,11 +83,60 @@ def test_a_database_that_differs_from_the_models_is_told_difference_by_differenc
     db(empty_database, "upgrade")
     execute(empty_database, "ALTER TABLE ems.transactions ADD COLUMN odd_one text")
     execute(empty_database, "DROP INDEX receiver.ix_deliveries_waiting")
+    execute(empty_database, "ALTER TABLE receiver.deliveries ALTER COLUMN suspect DROP NOT NULL")
+    execute(empty_database, "ALTER TABLE receiver.webhooks ALTER COLUMN organization_id TYPE integer")
+    execute(empty_database, "ALTER TABLE receiver.webhooks DROP CONSTRAINT uq_webhooks_opencard_webhook_id")
+    execute(
+        empty_database, "ALTER TABLE receiver.webhook_headers DROP CONSTRAINT fk_webhook_headers_webhook_id_webhooks"
+    )
+    execute(empty_database, "ALTER TABLE receiver.deliveries ALTER COLUMN source SET DEFAULT 'pull'")
+    execute(empty_database, "DROP TABLE receiver.oauth_tokens")
+    execute(empty_database, "CREATE TABLE ems.odd (id bigint)")
     told = db(empty_database, "check")
     assert told.exit_code == 1
-    assert "odd_one" in told.stdout
-    assert "ix_deliveries_waiting" in told.stdout
-    assert len(json.loads(db(empty_database, "check", "--json").stdout)["differences"]) == 2
+    assert set(told.stdout.splitlines()) == {
+        "column ems.transactions.odd_one is not in the models",
+        "index ix_deliveries_waiting of receiver.deliveries is not in the database",
+        "nullable of column receiver.deliveries.suspect is True in the database, False in the models",
+        "type of column receiver.webhooks.organization_id is INTEGER in the database, BIGINT in the models",
+        "default of column receiver.deliveries.source is 'pull'::text in the database, push in the models",
+        "constraint uq_webhooks_opencard_webhook_id of receiver.webhooks is not in the database",
+        "foreign key fk_webhook_headers_webhook_id_webhooks of receiver.webhook_headers is not in the database",
+        "table receiver.oauth_tokens is not in the database",
+        "table ems.odd is not in the models",
+    }
+    assert json.loads(db(empty_database, "check", "--json").stdout)["differences"] == told.stdout.splitlines()
+
+
+@pytest.mark.parametrize("path", ['"$user", public', "receiver, public", "ems, receiver", "public, ems", ""])
+def test_the_check_agrees_whatever_is_in_the_search_path(empty_database: str, path: str) -> None:
+    name = make_url(empty_database).database
+    execute(empty_database, f"ALTER DATABASE {name} SET search_path = {path or repr('')}")
+    assert db(empty_database, "upgrade").exit_code == 0
+    checked = db(empty_database, "check")
+    assert (checked.exit_code, checked.stdout) == (0, f"database, migrations and models agree at {head_revision()}\n")
+
+
+def test_a_role_with_the_name_of_a_schema_may_own_the_database(empty_database: str) -> None:
+    url = make_url(empty_database)
+    with receiver_role(url) as password:
+        execute(empty_database, f"ALTER DATABASE {url.database} OWNER TO receiver")
+        owned = url.set(username="receiver", password=password).render_as_string(hide_password=False)
+        assert db(owned, "upgrade").exit_code == 0
+        checked = db(owned, "check")
+        assert (checked.exit_code, checked.stdout.count("\n")) == (0, 1), checked.stdout
+        execute(empty_database, f"REASSIGN OWNED BY receiver TO {execute(empty_database, 'SELECT current_user')[0][0]}")
+
+
+@contextmanager
+def receiver_role(url: URL) -> Iterator[str]:
+    """Make the role that ``.env.example`` names, and yield its password; it ends with the block."""
+    try:
+        execute(url.render_as_string(hide_password=False), f"CREATE ROLE receiver LOGIN PASSWORD '{PASSWORD}'")
+    except ProgrammingError:
+        pytest.skip("there is a role of that name already, or none may be made")
+    yield PASSWORD
+    execute(url.render_as_string(hide_password=False), "DROP OWNED BY receiver; DROP ROLE receiver")
 
 
 def test_two_upgrades_at_once_of_an_empty_database_both_succeed(empty_database: str) -> None:
