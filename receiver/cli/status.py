@@ -15,13 +15,12 @@ from receiver.cli.output import json_option, print_json
 from receiver.cli.status_screen import print_screen
 from receiver.connections import WEB
 from receiver.db import one_connection
-from receiver.files.standing import what_needs_a_person as what_receipts_need
 from receiver.ops.activity import SHORT, failures_by_error, rate
-from receiver.ops.status import read_standing, what_needs_a_person
+from receiver.ops.attention import reconcile_interval, what_needs_attention
+from receiver.ops.status import read_standing
 from receiver.ops.storing import why_nothing_is_stored
 from receiver.ops.workers import seen_workers
-from receiver.reconcile.schedule import what_is_missing
-from receiver.settings import REQUIRED_FOR_DATABASE, load_settings, unset_for_api
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -72,28 +71,14 @@ def status(as_json: bool) -> None:
 def look(connection: Connection, settings: Settings) -> Seen:
     """Return how the service stands."""
     standing = read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
-    missing = what_is_missing(settings)
-    # where no runs are wanted, or none can be, it is one thing to tell and not one for each webhook
-    interval = None if missing else timedelta(seconds=settings.reconcile_interval)
-    refusal = why_nothing_is_stored(connection)
-    attention = [] if refusal is None else [f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}"]
-    attention += what_needs_a_person(standing, interval=interval)
-    if standing.receipts is not None:
-        attention += what_receipts_need(standing.receipts, missing=unset_for_api(settings))
-    if missing and settings.reconcile_interval and standing.webhooks:
-        attention.append(f"webhooks are not reconciled: {missing}")
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
-    if workers is not None and not workers.reachable:
-        attention.append(
-            "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but nothing is processed"
-        )
     return Seen(
         standing,
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
         tuple(failures_by_error(connection)),
         workers,
-        interval,
-        tuple(attention),
+        reconcile_interval(settings),
+        tuple(what_needs_attention(standing, settings, refusal=why_nothing_is_stored(connection), workers=workers)),
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 from receiver.cli.output import counted, print_fields, print_rows, words
 from receiver.ops.status import WAITING, complaints_of
-from receiver.queue import QUEUE
+from receiver.ops.workers import workers_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,7 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
     without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"
     yield "webhooks", f"{len(standing.webhooks)}{inactive}{without if standing.without_webhook else ''}"
-    yield "workers", _workers(seen)
+    yield "workers", workers_in_words(seen.workers)
     if standing.replays:
         yield (
             "replays",
@@ -64,10 +64,7 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
             ),
         )
     if standing.receipts is not None:
-        yield (
-            "receipts",
-            f"{standing.receipts.waiting} waiting for their files, {standing.receipts.failing} of them failing",
-        )
+        yield "receipts", standing.receipts.in_words()
     yield "retention", _retention(standing)
 
 
@@ -76,16 +73,6 @@ def _rate(each: Rate) -> str:
         f"{each.received:.1f} received, {each.processed:.1f} processed, {each.failed:.1f} failed "
         f"(last {each.minutes:.0f} min)"
     )
-
-
-def _workers(seen: Seen) -> str:
-    if seen.workers is None:
-        return "not known: REDIS_URL is not set"
-    if not seen.workers.reachable:
-        return "not known: Redis cannot be reached or refuses writes"
-    others = {queue: number for queue, number in seen.workers.by_queue.items() if queue != QUEUE}
-    beside = "".join(f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items()))
-    return f"{seen.workers.by_queue.get(QUEUE, 0)} for deliveries{beside}"
 
 
 def _retention(standing: Standing) -> str:

@@ -52,6 +52,10 @@ class ReceiptStanding:
     newly_refused: int
     """Likewise."""
 
+    def in_words(self) -> str:
+        """Return what is still to be downloaded, on one line."""
+        return f"{self.waiting} waiting for their files, {self.failing} of them failing"
+
 
 def read_receipts(query: Query) -> ReceiptStanding:
     """Read how the downloads stand now."""

@@ -2,6 +2,7 @@
 
 - ``health``     ``/healthz`` and ``/readyz``
 - ``status``     how the service stands; ``metrics`` says the same to Prometheus
+- ``attention``  what needs attention, a line each
 - ``counted``    what all processes have counted, for ``metrics``
 - ``workers``    which there are
 - ``activity``   deliveries by hour, rates, failures by their cause; ``rollup`` keeps what they need

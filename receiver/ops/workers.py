@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from redis import RedisError
 from rq import Worker
 
-from receiver.queue import SHORT_TIMEOUT, check_writes, connect
+from receiver.queue import QUEUE, SHORT_TIMEOUT, check_writes, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,17 @@ def seen_workers(redis_url: str) -> Workers:
     alive = [worker for worker in workers if worker.last_heartbeat and abs(now - _aware(worker.last_heartbeat)) < LOST]
     served = (name for worker in alive for name in worker.queue_names())
     return Workers(reachable=True, by_queue=dict(Counter(served)))
+
+
+def workers_in_words(workers: Workers | None) -> str:
+    """Return how many workers serve which queue; *workers*: ``None`` where Redis is not configured."""
+    if workers is None:
+        return "not known: REDIS_URL is not set"
+    if not workers.reachable:
+        return "not known: Redis cannot be reached or refuses writes"
+    others = {queue: number for queue, number in workers.by_queue.items() if queue != QUEUE}
+    beside = "".join(f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items()))
+    return f"{workers.by_queue.get(QUEUE, 0)} for deliveries{beside}"
 
 
 def _aware(time: datetime) -> datetime:

@@ -6,7 +6,6 @@ Apart, so that sessions, CSRF tokens and headers are the console's matter alone:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask, g, redirect, request, url_for
@@ -17,6 +16,7 @@ from werkzeug.exceptions import BadRequest, Forbidden
 
 from receiver.connections import WEB
 from receiver.db import small_engine_for
+from receiver.ops.attention import reconcile_interval
 from receiver.ops.console import deliveries, errors, overview, reconcile, replays, sign_in, webhooks
 from receiver.ops.console.passwords import Passwords
 from receiver.ops.console.sessions import find_session
@@ -24,6 +24,7 @@ from receiver.ops.console.words import FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from typing import Any
 
     from flask import Response
@@ -66,10 +67,8 @@ class Console:
 
     @property
     def interval(self) -> timedelta | None:
-        """How often webhooks are reconciled, as far as this process is told; ``None`` if they are not."""
-        settings = self.settings
-        told = settings.opencard_account_id and settings.opencard_client_id and settings.opencard_client_secret
-        return timedelta(seconds=settings.reconcile_interval) if told and settings.reconcile_interval else None
+        """How often webhooks are reconciled, by the settings of this process; ``None`` if they are not."""
+        return reconcile_interval(self.settings)
 
 
 def console_application(settings: Settings, *, wake_worker: Callable[[], object]) -> Flask:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 from flask import Blueprint, render_template
 
 from receiver.ops.activity import deliveries_by_hour, failures_by_error, rate
+from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of
 from receiver.ops.console.parts import console, query_of, reading
-from receiver.ops.status import read_standing, what_needs_a_person
+from receiver.ops.status import read_standing
+from receiver.ops.storing import why_nothing_is_stored
+from receiver.ops.workers import seen_workers, workers_in_words
 
 if TYPE_CHECKING:
     from receiver.ops.status import OrganizationStanding
@@ -31,12 +34,16 @@ def overview() -> str:
         hours = deliveries_by_hour(connection, hours=HOURS)
         failures = failures_by_error(connection, most=MOST_FAILURES)
         pace = rate(connection)
+    with console().engine.connect() as connection:  # one that may write
+        refusal = why_nothing_is_stored(connection)
+    workers = seen_workers(console().settings.redis_url)
     organizations = sorted(standing.organizations, key=_nothing_open)
     this_hour = standing.at.replace(minute=0, second=0, microsecond=0)
     return render_template(
         "overview.html",
         standing=standing,
-        attention=what_needs_a_person(standing, interval=console().interval),
+        attention=what_needs_attention(standing, console().settings, refusal=refusal, workers=workers),
+        workers=workers_in_words(workers),
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,
         failures=failures[:MOST_GROUPS],
