@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from receiver.cli.output import counted, print_fields, print_rows, words
+from receiver.ops.activity import MOST_FAILURES as MOST_COUNTED
 from receiver.ops.status import WAITING, complaints_of
 from receiver.ops.workers import workers_in_words
 
@@ -30,7 +31,7 @@ def print_screen(seen: Seen) -> None:
     print_fields(dict(_figures(seen)))
     if seen.failures:
         click.echo()
-        _print_failures(seen.failures)
+        _print_failures(seen.failures, seen.standing.failures)
     click.echo()
     _print_organizations(seen)
     click.echo()
@@ -86,7 +87,7 @@ def _retention(standing: Standing) -> str:
     return f"{outcome}, {_age(standing.at - last.ended_at)} ago"
 
 
-def _print_failures(failures: tuple[FailureGroup, ...]) -> None:
+def _print_failures(failures: tuple[FailureGroup, ...], in_all: int) -> None:
     print_rows(
         [{**asdict(group), "whose": _organizations(group)} for group in failures[:MOST_FAILURES]],
         {
@@ -103,6 +104,8 @@ def _print_failures(failures: tuple[FailureGroup, ...]) -> None:
     rest = failures[MOST_FAILURES:]
     if rest:
         click.echo(f"and {sum(group.number for group in rest)} for {counted(len(rest), 'other reason')}")
+    if in_all > MOST_COUNTED:
+        click.echo(f"of the newest {MOST_COUNTED} of {in_all}")
 
 
 def _organizations(group: FailureGroup) -> str:

@@ -173,6 +173,11 @@ class Standing:
         return [organization for organization in self.unserved if not organization.is_active]
 
     @property
+    def failures(self) -> int:
+        """How many deliveries are failed, dead or quarantined."""
+        return sum(self.deliveries[status].number for status in ("failed", *SET_ASIDE))
+
+    @property
     def oldest_waiting(self) -> datetime | None:
         """When the oldest delivery was received that waits for a worker."""
         times = [each.oldest for status in WAITING if (each := self.deliveries[status]).oldest is not None]

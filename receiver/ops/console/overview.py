@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, render_template
 
-from receiver.ops.activity import deliveries_by_hour, failures_by_error, rate
+from receiver.ops.activity import MOST_FAILURES, deliveries_by_hour, failures_by_error, rate
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of
 from receiver.ops.console.parts import console, query_of, reading
@@ -21,8 +21,6 @@ blueprint = Blueprint("overview", __name__)
 
 HOURS: Final = 24
 MOST_GROUPS: Final = 10
-MOST_FAILURES: Final = 5000
-"""So many failures, the newest ones, are told by their causes."""
 MOST_ORGANIZATIONS: Final = 20
 
 
@@ -32,7 +30,7 @@ def overview() -> str:
     with reading() as connection:
         standing = read_standing(query_of(connection))
         hours = deliveries_by_hour(connection, hours=HOURS)
-        failures = failures_by_error(connection, most=MOST_FAILURES)
+        failures = failures_by_error(connection)
         pace = rate(connection)
     with console().engine.connect() as connection:  # one that may write
         refusal = why_nothing_is_stored(connection)
@@ -47,7 +45,7 @@ def overview() -> str:
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,
         failures=failures[:MOST_GROUPS],
-        only_the_newest=MOST_FAILURES if sum(each.number for each in failures) == MOST_FAILURES else 0,
+        only_the_newest=standing.failures > MOST_FAILURES and MOST_FAILURES,
         more_failures=len(failures) - MOST_GROUPS,
         chart=chart_of(hours, last=this_hour, hours=HOURS),
         received=sum(each.deliveries for each in hours),

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
+import pytest
+from click.testing import CliRunner
+
+from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
 from tests.ops.standings import add_run
@@ -72,3 +78,30 @@ def test_runs_are_listed_newest_first_and_by_organization(organizations: Organiz
     assert page.index('<td data-label="Organization">beta') < page.index('<td data-label="Organization">acme')
     assert "OpenCard answered 503" in page
     assert "OpenCard answered 503" not in viewer.get("/ops/reconcile/?organization=beta").text
+
+
+MANY = """
+INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, status, error)
+SELECT webhook.id, 'card.transaction.cleared', '{}', '{}', 'signature', 'dead', 'cause ' || chr(97 + number % 3)
+FROM receiver.webhooks AS webhook, generate_series(1, :number) AS number
+"""
+
+
+@pytest.mark.parametrize(("number", "limited"), [(5_004, False), (20_004, True)])
+def test_counts_by_cause_are_those_of_the_command_line(
+    acme: Acme,
+    viewer: Visitor,
+    environment: dict[str, str],
+    number: int,
+    limited: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    acme.execute(MANY, number=number)
+    page = viewer.get("/ops/").text
+    shown = re.findall(r'<td class="numeric" data-label="Number">([\d,]+)</td>', page)
+    status = CliRunner(env=environment).invoke(main, ["status", "--json"])
+    counted = [group["number"] for group in json.loads(status.stdout)["failures"]]
+    assert [int(each.replace(",", "")) for each in shown] == counted
+    assert sum(counted) == min(number, 20_000)
+    assert ("Of the newest 20,000" in page) is limited
+    screen = CliRunner(env=environment).invoke(main, ["status"]).stdout
+    assert (f"of the newest 20000 of {number}" in screen) is limited
