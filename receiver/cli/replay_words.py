@@ -54,7 +54,7 @@ def print_outcome(state: ReplayState, failed: Sequence[Group], *, waited: bool) 
 def print_replays(replays: Sequence[ReplayState]) -> None:
     """Print a line for each replay."""
     rows = [
-        {**asdict(each), "filter": msgspec.json.encode(each.filter).decode(), "reason": each.reason} for each in replays
+        {**asdict(each), "filter": msgspec.json.encode(each.filter).decode(), "state": each.outcome} for each in replays
     ]
     columns = {
         "replay_id": "replay",

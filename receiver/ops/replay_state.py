@@ -68,6 +68,13 @@ class ReplayState:
     ended_at: datetime | None
 
     @property
+    def outcome(self) -> str:
+        """The state in a word for people; of one that has ended, whether it succeeded."""
+        if self.state != "ended" or not self.failed:
+            return self.state
+        return "partly failed" if self.processed else "failed"
+
+    @property
     def done(self) -> int:
         """How many were processed, whatever came of it."""
         return self.processed + self.failed

@@ -15,11 +15,12 @@ NOTHING: Final = Markup("")
 
 
 def when(moment: datetime | None) -> Markup:
-    """Return a moment to the second, in UTC."""
+    """Return a moment to the second, in UTC; a line may end between its date and its time, nowhere else."""
     if moment is None:
         return NOTHING
     utc = moment.astimezone(UTC)
-    return Markup('<time class="nowrap" datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(utc.isoformat(), utc)
+    parts = Markup('<span class="nowrap">{:%Y-%m-%d}</span> <span class="nowrap">{:%H:%M:%S}</span>').format(utc, utc)
+    return Markup('<time datetime="{}">{}</time>').format(utc.isoformat(), parts)
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> Markup:

@@ -42,6 +42,7 @@ pytestmark = [
 ORGANIZATION = "acme"
 BROKEN = 50
 TELEPHONE = {"width": 360, "height": 740}
+WIDTHS = (360, 600, 768, 800, 1024, 1200, 1280, 1920)
 SECONDS = 60
 
 
@@ -175,14 +176,19 @@ def wait_until_replayed(morning: Morning) -> None:
             assert morning.statuses().get("dead", 0) == 0
 
 
-def test_on_a_telephone_no_page_is_wider_than_the_screen_and_a_viewer_has_no_button(
-    browser: Browser, morning: Morning
-) -> None:
+def test_no_page_is_wider_than_the_screen_and_a_viewer_has_no_button(browser: Browser, morning: Morning) -> None:
+    add_run(morning.engine, ORGANIZATION)
     add_run(morning.engine, ORGANIZATION, error="OpenCard answered 503 " + "with many words " * 20)
     with morning.engine.begin() as connection:
         connection.execute(
             text("INSERT INTO receiver.replays (requested_by, reason, filter) VALUES (:by, :reason, '{}')"),
             {"by": "somebody@" + "a-very-long-name." * 8, "reason": "W" * 300},
+        )
+        connection.execute(
+            text(
+                "UPDATE receiver.reconcile_runs SET started_at = now() - interval '3 hours 20 minutes',"
+                " watermark = now(), log_entries = 123456, matched = 123456, recovered = 123456"
+            )
         )
         delivery = connection.scalar(text("SELECT max(id) FROM receiver.deliveries"))
         replay = connection.scalar(text("SELECT max(id) FROM receiver.replays"))
@@ -202,7 +208,9 @@ def test_on_a_telephone_no_page_is_wider_than_the_screen_and_a_viewer_has_no_but
         viewer.sign_in("vera")
         for page in pages:
             viewer.page.goto(f"{morning.url}/ops/{page}")
-            assert viewer.is_as_wide_as_its_page(), page
+            for width in WIDTHS:
+                viewer.page.set_viewport_size({"width": width, "height": TELEPHONE["height"]})
+                assert viewer.is_as_wide_as_its_page(), (page, width)
             buttons = viewer.page.get_by_role("button").all_inner_texts()
             assert set(buttons) <= {"Sign out", "Show"}, (page, buttons)
             unlabelled = viewer.page.evaluate(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from receiver.cli import main
 from tests.factories import snapshot
 from tests.ops.console.test_deliveries import EVENT, WRONG, links, stored
 from tests.ops.replays.steps import fail_with
@@ -80,6 +83,33 @@ def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -
     page = operator.get(answer.location).text
     assert "0 of 1 processed, 1 failed" in page
     assert "accounting_amount" in page
+    assert '<span class="status status-dead">failed</span>' in page
+    assert 'aria-label="0 processed and 1 failed of 1"' in page
+    assert '<rect class="part-done" width="0"' in page
+    assert '<rect class="part-failed" x="0" width="1"' in page
+    assert '<span class="status status-dead">failed</span>' in operator.get("/ops/replays/").text
+
+
+def test_a_replay_says_whether_it_succeeded(
+    acme: Acme, operator: Visitor, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_die(acme, monkeypatch, 1)
+    form = "/ops/replays/new?status=dead"
+    operator.post(form, form=form, reason="mended")
+    acme.process()
+    acme.take(EVENT, WRONG)
+    acme.process()
+    form = "/ops/replays/new?error=*"
+    acme.execute("UPDATE receiver.deliveries SET status = 'dead', error = 'once' WHERE status = 'processed'")
+    operator.post(form, form=form, reason="both")
+    acme.process()
+    page = operator.get("/ops/replays/").text
+    assert re.findall(r'<span class="status (status-\w+)">([\w ]+)</span>', page) == [
+        ("status-failed", "partly failed"),
+        ("status-processed", "ended"),
+    ]
+    lines = CliRunner(env=environment).invoke(main, ["replay", "--list"]).stdout.splitlines()
+    assert ["partly failed" in line for line in lines[1:]] == [True, False]
 
 
 @pytest.mark.parametrize("query", ["", "?status=", "?before=7", "?since=nonsense", "?status=nonsense"])
