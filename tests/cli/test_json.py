@@ -1,0 +1,153 @@
+"""Every command that has ``--json`` prints one JSON document, while web, worker and scheduler run and there is data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from rq import Worker
+from sqlalchemy import make_url, text
+
+from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
+from receiver.sandbox.demo import wait_until_processed
+from receiver.sandbox.embedded import free_port
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from receiver.sandbox.provider import SCOPES, Provider, serving
+from receiver.sandbox.provider import environment as environment_of
+from receiver.sandbox.receipt_files import signed_url
+from tests.cli.program import with_option
+from tests.factories import body, card_holder, enrichment, snapshot
+from tests.records.roles import new_role
+from tests.test_queue import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+    from sqlalchemy import Engine
+
+    from receiver.sandbox.registration import Registration
+
+RECEIVER = Path(sys.executable).with_name("receiver")
+SECONDS = 90
+TRANSACTION = "transaction-1"
+QUEUES = {QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE}
+ELSEWHERE = {"demo": "starts servers of its own: tests/test_package.py runs it and reads its document"}
+MAY_FAIL = {"status", "doctor", "replay"}
+"""Commands that end with 1 here, as a delivery is dead."""
+
+
+@dataclass
+class Living:
+    """A receiver with its processes and data, and the local OpenCard that it is registered at."""
+
+    environment: dict[str, str]
+    engine: Engine
+    registration: Registration
+    folder: Path
+    role: str
+
+    def value(self, query: str) -> str:
+        with self.engine.connect() as connection:
+            return str(connection.scalar(text(query)))
+
+    def send(self, event: str, payload: object) -> None:
+        """Have the web process take a delivery."""
+        content = body(payload)
+        headers = self.registration.headers(event, content)
+        assert httpx.post(self.registration.url, content=content, headers=headers).status_code == 200
+
+    def arguments(self) -> dict[str, list[str]]:
+        """Return what each command needs beside ``--json``."""
+        sending = ["--url", self.registration.url, "--secret", self.registration.secret, "--organization", "acme"]
+        credentials = [str(self.registration.basic_username), "--basic-password", str(self.registration.basic_password)]
+        return {
+            "db grant-reader": [self.role],
+            "db revoke-reader": [self.role],
+            "webhooks adopt": ["--organization=globex", "--organization-id=77", "--webhook-id=77", "--secret=secret"],
+            "webhooks rotate-secret": ["--organization", "acme"],
+            "webhooks show": [self.value("SELECT min(id) FROM receiver.webhooks")],
+            "webhooks test": ["card_holder.created", "--organization", "acme"],
+            "deliveries show": [self.value("SELECT max(id) FROM receiver.deliveries WHERE status = 'dead'")],
+            "replay": ["--status", "dead", "--reason", "a test"],
+            "clients create": ["--name", "new", "--recommended", "--secret-file", str(self.folder / "secret")],
+            "clients set-scopes": [self.environment["OPENCARD_CLIENT_ID"], *SCOPES],
+            "files export": [str(self.folder / "copies")],
+            "files path": [TRANSACTION],
+            "sandbox": [*sending, "--authentication-type", "basic", "--basic-username", *credentials, "--purchases=1"],
+        }
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [RECEIVER, *command.split(), *self.arguments().get(command, []), "--json"],
+            env={**os.environ, **self.environment},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+
+
+def served_queues(redis: Redis) -> set[str]:
+    return {name for worker in Worker.all(connection=redis) for name in worker.queue_names()}
+
+
+@pytest.fixture
+def living(engine: Engine, redis: Redis, environment: dict[str, str], tmp_path: Path) -> Iterator[Living]:
+    provider = Provider()
+    client = provider.clients.add("ems", scopes=SCOPES)
+    organization = provider.state.add_organization("acme")
+    ours = local_environment(
+        database_url=environment["DATABASE_URL"],
+        redis_url=environment["REDIS_URL"],
+        port=free_port(),
+        encryption_key=environment["ENCRYPTION_KEYS"],
+    )
+    with (
+        serving(provider) as url,
+        new_role(make_url(environment["DATABASE_URL"])) as role,
+        ProcfileProcesses(
+            variables := {**ours, **environment_of(url, client), "FILES_URL": str(tmp_path / "files")},
+            tmp_path / "logs",
+        ) as processes,
+    ):
+        processes.start("web", "worker", "scheduler")
+        wait_until_ready(ours["PUBLIC_URL"], processes)
+        subprocess.run([RECEIVER, "bootstrap", "--json"], env=variables, capture_output=True, check=True, cwd=tmp_path)
+        (webhook,) = provider.state.webhooks()
+        living = Living(variables, engine, webhook.registration(organization), tmp_path, role)
+        living.send("card.transaction.cleared", snapshot("cleared", transaction=TRANSACTION))
+        living.send("card.transaction.cleared", snapshot("cleared", transaction=TRANSACTION))
+        living.send("card_holder.created", card_holder())
+        living.send("card_holder.created", card_holder(organization="globex"))
+        living.send("card_holder.created", b"{}")
+        receipt = signed_url(url, "1.pdf", provider.now().replace(year=provider.now().year + 1))
+        living.send("receipt.fetched", enrichment("receipt.fetched", transaction=TRANSACTION, url=receipt))
+        wait_until_processed(engine, seconds=SECONDS)
+        assert eventually(lambda: served_queues(redis) == QUEUES, within=SECONDS)
+        yield living
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_command_prints_one_json_document(living: Living) -> None:
+    commands = with_option("--json").keys() - ELSEWHERE.keys()
+    assert {"status", "webhooks list", "retention run"} <= commands
+    wrong = []
+    for command in sorted(commands):
+        ended = living.run(command)
+        if ended.returncode not in ({0, 1} if command in MAY_FAIL else {0}) or "Traceback" in ended.stderr:
+            wrong.append(f"{command}: {ended.returncode}: {ended.stderr[-500:]}")
+        try:
+            json.loads(ended.stdout)
+        except ValueError as error:
+            wrong.append(f"{command}: {error}: {ended.stdout[:200]!r}")
+    assert not wrong, "\n".join(wrong)
