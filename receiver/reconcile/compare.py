@@ -20,7 +20,7 @@ from receiver.events.retries import WINDOW
 from receiver.reconcile.identity import event_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 TOLERANCE: Final = timedelta(minutes=5)
 """By how much an attempt without a payload and the delivery that it may have brought may be apart."""
@@ -47,6 +47,8 @@ class Stored:
     """When it arrived; of one that was taken from the log, the first attempt's time."""
     from_log: bool = False
     confirmed: bool = False
+    dated: bool = False
+    """Whether ``at`` is the time of an earlier attempt than the one that arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Verdict:
     """Deliveries that are proven to be in the log now, and were not before."""
     unrecoverable: list[Attempt] = field(default_factory=list)
     """An attempt of each occurrence that is missing and cannot be recovered."""
+    earlier: list[tuple[int, datetime]] = field(default_factory=list)
+    """Deliveries that arrived by a retry, and when their first attempt was, by our clock."""
 
 
 def compare(event: str, attempts: Sequence[Attempt], stored: Sequence[Stored]) -> Verdict:
@@ -68,7 +72,8 @@ def compare(event: str, attempts: Sequence[Attempt], stored: Sequence[Stored]) -
     in_time = all(attempt.at is not None for attempt in attempts)
     by_sequence = in_time and event_name(event) in TIME_COLUMNS
     occurrences = _occurrences(attempts, in_time=in_time, by_sequence=by_sequence)
-    missing = _not_stored(occurrences, stored)
+    brought, elsewhere = _brought(occurrences, stored)
+    missing = [each for each, deliveries in zip(occurrences, brought, strict=True) if not deliveries][elsewhere:]
     if not by_sequence:
         # Equal ones within a day are one event: it does not matter which are stored, but how many.
         unknown = [each for each in missing if all(abs(_time(each[0]) - one.at) > WINDOW for one in stored)]
@@ -79,6 +84,7 @@ def compare(event: str, attempts: Sequence[Attempt], stored: Sequence[Stored]) -
         matched=len(occurrences) - len(missing),
         missing=[occurrence[0] for occurrence in missing],
         confirmed=_confirmed(len(attempts), stored),
+        earlier=list(_earlier(occurrences, brought)) if in_time else [],
     )
 
 
@@ -102,22 +108,42 @@ def _occurrences(attempts: Iterable[Attempt], *, in_time: bool, by_sequence: boo
     return occurrences
 
 
-def _not_stored(occurrences: Sequence[list[Attempt]], stored: Iterable[Stored]) -> list[list[Attempt]]:
-    """Return the occurrences that no stored delivery stands for.
+def _brought(occurrences: Sequence[list[Attempt]], stored: Iterable[Stored]) -> tuple[list[list[Stored]], int]:
+    """Return the deliveries that each occurrence brought, and how many others there are, which stand for any.
 
     A delivery belongs to the last occurrence that had begun when it arrived, as long as that had as many attempts (an
-    answer may be lost, so that two tries of one occurrence arrive). What does not fit stands for any other.
+    answer may be lost, so that two tries of one occurrence arrive).
     """
     begun = [_time(occurrence[0]) for occurrence in occurrences]
-    room = [len(occurrence) for occurrence in occurrences]
+    brought: list[list[Stored]] = [[] for _ in occurrences]
     elsewhere = 0
     for delivery in stored:
         place = max(0, bisect_right(begun, delivery.at) - 1)
-        if room[place]:
-            room[place] -= 1
+        if len(brought[place]) < len(occurrences[place]):
+            brought[place].append(delivery)
         else:
             elsewhere += 1
-    return [each for each, left in zip(occurrences, room, strict=True) if left == len(each)][elsewhere:]
+    return brought, elsewhere
+
+
+def _earlier(
+    occurrences: Iterable[Sequence[Attempt]], brought: Iterable[Sequence[Stored]]
+) -> Iterator[tuple[int, datetime]]:
+    """Yield the deliveries that a retry brought, with the time of the first attempt.
+
+    What happened first was attempted first, though its retry arrived after something newer. Only the log's own clock
+    tells how long before the arrival that was.
+    """
+    for attempts, deliveries in zip(occurrences, brought, strict=True):
+        first = min(deliveries, key=lambda each: (each.at, each.id), default=None)
+        if first is None or first.from_log or first.dated:
+            continue
+        by = attempts[-1]
+        if len(deliveries) > 1 or not by.taken:
+            by = min(attempts, key=lambda each: abs(_time(each) - first.at))
+        before = _time(by) - _time(attempts[0])
+        if before:
+            yield first.id, first.at - before
 
 
 def _confirmed(attempts: int, stored: Iterable[Stored]) -> list[int]:

@@ -38,16 +38,17 @@ _TABLES: Final = (
     )""",
     "CREATE INDEX IF NOT EXISTS log_attempts_fingerprint ON pg_temp.log_attempts (fingerprint, number)",
     """CREATE TEMPORARY TABLE IF NOT EXISTS log_stored (
-        id bigint PRIMARY KEY, event text, at timestamptz, from_log boolean, confirmed boolean, fingerprint bytea,
-        explained boolean DEFAULT false
+        id bigint PRIMARY KEY, event text, at timestamptz, from_log boolean, confirmed boolean, dated boolean,
+        fingerprint bytea, explained boolean DEFAULT false
     )""",
     "CREATE INDEX IF NOT EXISTS log_stored_fingerprint ON pg_temp.log_stored (fingerprint)",
     # what came of comparing
     "CREATE TEMPORARY TABLE IF NOT EXISTS log_missing (number bigint)",
     "CREATE TEMPORARY TABLE IF NOT EXISTS log_confirmed (id bigint)",
     "CREATE TEMPORARY TABLE IF NOT EXISTS log_unrecoverable (number bigint)",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS log_earlier (id bigint, at timestamptz)",
 )
-_NAMES: Final = ("read", "attempts", "stored", "missing", "confirmed", "unrecoverable")
+_NAMES: Final = ("read", "attempts", "stored", "missing", "confirmed", "unrecoverable", "earlier")
 _CLEAR: Final = text(f"TRUNCATE {', '.join(f'pg_temp.log_{name}' for name in _NAMES)}")
 
 # An id tells an entry; of those that are seen twice the later sight counts. Without ids, entries that are alike are as
@@ -65,7 +66,8 @@ WHERE place = 1 OR (opencard_event_id IS NULL AND NOT :alike_are_one)
 )
 _OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
 _STORED: Final = """
-SELECT id, event, {body}occurred_at, source = 'log', confirmed_at IS NOT NULL, fingerprint
+SELECT id, event, {body}occurred_at, source = 'log', confirmed_at IS NOT NULL,
+    source = 'push' AND occurred_at < received_at, fingerprint
 FROM receiver.deliveries
 WHERE webhook_id = :webhook_id AND fingerprint IS {settled} NULL
     AND (CAST(:after AS timestamptz) IS NULL OR (received_at >= :after AND occurred_at >= :after))
@@ -79,7 +81,7 @@ _KNOWN_BEFORE: Final = text(
     """
 INSERT INTO pg_temp.log_stored
 SELECT delivery.id, delivery.event, delivery.occurred_at, delivery.source = 'log', delivery.confirmed_at IS NOT NULL,
-    delivery.fingerprint
+    delivery.source = 'push' AND delivery.occurred_at < delivery.received_at, delivery.fingerprint
 FROM (
     SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_attempts AS attempt
     WHERE NOT EXISTS (SELECT FROM pg_temp.log_stored AS stored WHERE stored.fingerprint = attempt.fingerprint)
@@ -101,7 +103,7 @@ GROUP BY fingerprint ORDER BY fingerprint LIMIT :limit
 """
 )
 _OF_FINGERPRINTS: Final = text(
-    "SELECT fingerprint, id, at, from_log, confirmed FROM pg_temp.log_stored "
+    "SELECT fingerprint, id, at, from_log, confirmed, dated FROM pg_temp.log_stored "
     "WHERE fingerprint = ANY(:fingerprints) ORDER BY at, id"
 )
 # Of the stored, as many as there are attempts are explained by them, the oldest ones.
@@ -137,7 +139,7 @@ _UNEXPLAINED: Final = text(
 _READ_COLUMNS: Final = (
     "log_read (number, likeness, opencard_event_id, event, response_status, attempted_at, fingerprint, payload, item)"
 )
-_STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, fingerprint)"
+_STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, dated, fingerprint)"
 
 
 class Workspace:
@@ -215,7 +217,7 @@ class Workspace:
             for rows in unsettled.partitions():
                 self._copy(
                     _STORED_COLUMNS,
-                    ((*row[:2], *row[3:6], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
+                    ((*row[:2], *row[3:7], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
                 )
         self._connection.execute(_SETTLED, asked)
         if self._erased is not None:
@@ -275,6 +277,7 @@ class Workspace:
     def _note(self, verdicts: Sequence[Verdict]) -> None:
         self._copy("log_missing", ((attempt.number,) for each in verdicts for attempt in each.missing))
         self._copy("log_confirmed", ((number,) for each in verdicts for number in each.confirmed))
+        self._copy("log_earlier", (each for verdict in verdicts for each in verdict.earlier))
         self._copy("log_unrecoverable", ((attempt.number,) for each in verdicts for attempt in each.unrecoverable))
 
     def _copy(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from sqlalchemy import text
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+log = structlog.stdlib.get_logger(__name__)
 
 VERIFICATION: Final = "delivery-log"
 """What proves a delivery that was taken from the log: OpenCard's API told it."""
@@ -58,6 +61,20 @@ _CONFIRM: Final = text(
     """
 UPDATE receiver.deliveries SET confirmed_at = clock_timestamp()
 WHERE confirmed_at IS NULL AND id IN (SELECT id FROM pg_temp.log_confirmed)
+"""
+)
+# What was processed is processed again, by its true time: whatever is newer wins then.
+_DATE: Final = text(
+    """
+UPDATE receiver.deliveries AS delivery
+SET occurred_at = earlier.at,
+    status = CASE WHEN again THEN 'pending' ELSE delivery.status END,
+    next_attempt_at = CASE WHEN again THEN clock_timestamp() ELSE delivery.next_attempt_at END
+FROM (
+    SELECT log_earlier.*, stored.body IS NOT NULL AND stored.status IN ('processed', 'duplicate') AS again
+    FROM pg_temp.log_earlier JOIN receiver.deliveries AS stored USING (id)
+) AS earlier
+WHERE delivery.id = earlier.id AND delivery.occurred_at > earlier.at
 """
 )
 # The log may spell an entry otherwise than when it was read before, with ids for one: what was read now counts.
@@ -131,6 +148,9 @@ def write_outcome(connection: Connection, webhook_id: int, *, started_at: dateti
             _RECOVER, {**asked, "verification": VERIFICATION, "started_at": started_at, "direction": direction}
         )
     connection.execute(_CONFIRM)
+    dated = connection.execute(_DATE).rowcount
+    if dated:
+        log.info("reconcile.dated", webhook_id=webhook_id, deliveries=dated)
     connection.execute(_CLOSE, {**asked, "open_since": open_since})
     connection.execute(_FORGET_OTHER_SPELLINGS, {**asked, "oldest": connection.scalar(_OLDEST)})
     connection.execute(_MIRROR, asked)

@@ -1,0 +1,181 @@
+"""A first attempt fails, something newer arrives, the retry of the first arrives: the newer one counts all the same."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from receiver.events.process import drain
+from receiver.records.transactions import RANKS
+from tests.factories import card_holder, enrichment, sample, snapshot
+from tests.reconcile.steps import MINUTE, ago, execute, feed, log, mend, rows, store, tried, value
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+SECOND = timedelta(seconds=1)
+STATES = [f"card.transaction.{state}" for state in RANKS]
+CREATED, DELETED = "card_holder.created", "card_holder.deleted"
+
+
+def late_retry(world: World, event: str, older: object, newer: object, *, fails: int = 1) -> None:
+    """Let *older* fail so many times, *newer* arrive, and a retry of *older* arrive; all of it is processed."""
+    at = ago(2 * MINUTE)
+    store(world, event, newer, at=at + 20 * SECOND)
+    store(world, event, older, at=at + 40 * SECOND)
+    log(world, tried(event, older, *[503] * fails, at=at))
+    log(world, tried(event, newer, 200, at=at + 20 * SECOND))
+    log(world, tried(event, older, 200, at=at + 40 * SECOND))
+    assert drain(world.engine)
+
+
+def lines(amount: int) -> dict[str, Any]:
+    return enrichment("transaction.line.items", line_items=[{"description": "all", "total_amount": amount}])
+
+
+def vat(amount: int) -> dict[str, Any]:
+    totals = [{"vat_amount": amount, "taxable_amount": 1, "total_amount": 2, "currency": "SEK"}]
+    return enrichment("transaction.true.vat", vat_rates=[], totals=totals)
+
+
+KINDS: dict[str, tuple[str, Any, Any, str]] = {
+    **{
+        state: (
+            state,
+            snapshot(state.rpartition(".")[2], accounting_amount=Decimal(1)),
+            snapshot(state.rpartition(".")[2], accounting_amount=Decimal(2)),
+            "SELECT accounting_amount FROM ems.transactions",
+        )
+        for state in STATES
+    },
+    "line items": ("transaction.line.items", lines(1), lines(2), "SELECT total_amount FROM ems.line_items"),
+    "VAT": ("transaction.true.vat", vat(1), vat(2), "SELECT vat_amount FROM ems.vat_totals"),
+    "receipt": (
+        "receipt.fetched",
+        enrichment("receipt.fetched", original_amount=Decimal(1)),
+        enrichment("receipt.fetched", original_amount=Decimal(2)),
+        "SELECT original_amount FROM ems.receipts",
+    ),
+    "CO2": (
+        "environmental.impact.deedster",
+        enrichment("environmental.impact.deedster", carbon_emission_in_grams=1),
+        enrichment("environmental.impact.deedster", carbon_emission_in_grams=2),
+        "SELECT carbon_emission_in_grams FROM ems.environmental_impacts",
+    ),
+    "TPA": (
+        "tpa.signed",
+        sample("tpa.signed", name="1"),
+        sample("tpa.signed", name="2"),
+        "SELECT name::integer FROM ems.tpas",
+    ),
+    "invoice": (
+        "invoice.created",
+        sample("invoice.created", invoice_amount=1),
+        sample("invoice.created", invoice_amount=2),
+        "SELECT invoice_amount FROM ems.invoices",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fails", [1, 3])
+def test_a_late_retry_overwrites_nothing_newer(acme: World, kind: str, fails: int) -> None:
+    event, older, newer, query = KINDS[kind]
+    late_retry(acme, event, older, newer, fails=fails)
+    assert value(acme, query) == 1, "by arrival, the retry is the newer one"
+    before = feed(acme)
+    assert mend(acme).recovered == 0
+    assert value(acme, query) == 2
+    assert feed(acme) == before
+    assert mend(acme).recovered == 0
+    assert value(acme, query) == 2
+
+
+def test_a_late_retry_deletes_no_card_holder_who_was_created_anew(acme: World) -> None:
+    at = ago(3 * MINUTE)
+    first = tried(CREATED, card_holder(), 200, at=at)
+    store(acme, CREATED, card_holder(), at=at)
+    log(acme, first, tried(DELETED, card_holder(), 503, at=at + 10 * SECOND))
+    store(acme, CREATED, card_holder(), at=at + 20 * SECOND)
+    log(acme, tried(CREATED, card_holder(), 200, at=at + 20 * SECOND))
+    store(acme, DELETED, card_holder(), at=at + 40 * SECOND)
+    log(acme, tried(DELETED, card_holder(), 200, at=at + 40 * SECOND))
+    assert drain(acme.engine)
+    assert value(acme, "SELECT deleted_at IS NOT NULL FROM ems.card_holders")
+    mend(acme)
+    assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders")
+    assert sorted(feed(acme)) == [CREATED, CREATED, DELETED], "created anew after all"
+
+
+def test_a_retry_is_dated_by_the_logs_own_clock(acme: World) -> None:
+    at = ago(2 * MINUTE)
+    store(acme, STATES[0], snapshot("authorized"), at=at)
+    log(acme, tried(STATES[0], snapshot("authorized"), 503, at=at + 7 * SECOND / 10 - 30 * SECOND))
+    log(acme, tried(STATES[0], snapshot("authorized"), 200, at=at + 7 * SECOND / 10))
+    mend(acme)
+    assert value(acme, "SELECT occurred_at FROM receiver.deliveries") == at - 30 * SECOND
+    assert value(acme, "SELECT authorized_at FROM ems.transactions") == at - 30 * SECOND
+    assert value(acme, "SELECT received_at FROM receiver.deliveries") == at
+
+
+def test_what_waits_is_dated_before_it_is_processed(acme: World) -> None:
+    at = ago(2 * MINUTE)
+    for kind in range(2):
+        store(acme, STATES[0], snapshot("authorized", accounting_amount=Decimal(2 - kind)), at=at + kind * 20 * SECOND)
+    log(acme, tried(STATES[0], snapshot("authorized", accounting_amount=Decimal(1)), 503, at=at - 20 * SECOND))
+    log(acme, tried(STATES[0], snapshot("authorized", accounting_amount=Decimal(2)), 200, at=at))
+    log(acme, tried(STATES[0], snapshot("authorized", accounting_amount=Decimal(1)), 200, at=at + 20 * SECOND))
+    mend(acme)
+    assert value(acme, "SELECT accounting_amount FROM ems.transactions") == 2
+
+
+def test_a_lost_answer_dates_nothing(acme: World) -> None:
+    at = ago(2 * MINUTE)
+    for number in range(2):
+        store(acme, STATES[0], snapshot("authorized"), at=at + number * 20 * SECOND)
+    log(acme, tried(STATES[0], snapshot("authorized"), None, at=at - SECOND / 10))
+    log(acme, tried(STATES[0], snapshot("authorized"), 200, at=at + 20 * SECOND - SECOND / 10))
+    mend(acme)
+    assert rows(acme, "SELECT DISTINCT received_at - occurred_at AS dated FROM receiver.deliveries") == [
+        {"dated": timedelta()}
+    ]
+
+
+def test_a_body_that_is_deleted_is_not_processed_again(acme: World) -> None:
+    late_retry(acme, *KINDS["receipt"][:3])
+    execute(acme, "UPDATE receiver.deliveries SET body = NULL, headers = '{}'")
+    mend(acme)
+    assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE status NOT IN ('processed', 'duplicate')") == 0
+
+
+@pytest.mark.long
+@given(
+    order=st.lists(st.tuples(st.sampled_from(range(4)), st.integers(0, 3), st.integers(0, 400)), min_size=2, max_size=8)
+)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_late_retries_end_as_if_each_had_arrived_at_once(acme: World, order: list[tuple[int, int, int]]) -> None:
+    """*order*: of each event, in true order, its rank, how many attempts fail, and by how many tenths it is late."""
+    transaction = str(value(acme, "SELECT count(*) FROM receiver.deliveries"))
+    begun = ago(5 * MINUTE)
+    expected: dict[str, tuple[int, Decimal, datetime]] = {}
+    arrivals: list[tuple[datetime, str, object]] = []
+    for number, (rank, fails, late) in enumerate(order):
+        at = begun + number * 5 * SECOND
+        amount = Decimal(number)
+        content = snapshot(RANKS[rank], transaction=transaction, accounting_amount=amount)
+        arrives = at + late * SECOND / 10 if fails else at
+        log(acme, tried(STATES[rank], content, *[503] * fails, at=at))
+        log(acme, tried(STATES[rank], content, 200, at=arrives))
+        arrivals.append((arrives, STATES[rank], content))
+        expected[transaction] = max(expected.get(transaction, (-1, amount, at)), (rank, amount, at))
+    for arrival in sorted(arrivals, key=lambda each: each[0]):
+        store(acme, *arrival[1:], at=arrival[0])
+        assert drain(acme.engine)
+    assert mend(acme).recovered == 0
+    (row,) = rows(acme, "SELECT state, accounting_amount FROM ems.transactions WHERE id = :id", id=transaction)
+    assert (RANKS.index(row["state"]), row["accounting_amount"]) == expected[transaction][:2]
