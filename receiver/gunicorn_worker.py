@@ -3,6 +3,9 @@
 A process has a bounded number of connections, and a client that dribbles holds one of them. So a body has to be there
 within half a minute after its head; and while most connections are taken, who sends nothing, or not enough, is ended
 within seconds. What comes too slowly is answered as cut off, and OpenCard sends it again.
+
+A process that is asked to end stops listening, answers what has connected, lets a connection that is kept send what is
+on its way, and then closes: so processes can be replaced one after the other behind a proxy.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import socket
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
+from gunicorn.workers.ggevent import GeventWorker, StreamServer  # type: ignore[import-untyped]
 from psycopg import waiting
 
 PATIENCE: Final = 30.0
@@ -23,6 +27,8 @@ PATIENCE_IN_NEED: Final = 2.0
 """Seconds for either while connections are scarce."""
 SCARCE: Final = 0.75
 """Share of the connections that are taken from which on they are scarce."""
+LAST_REQUEST: Final = 3.0
+"""Seconds within which a connection may send one more request to a process that ends: it may be on its way."""
 
 
 @dataclass(slots=True)
@@ -33,19 +39,47 @@ class _Progress:
     in_request: bool = False
 
 
+class _Listener:
+    """Knows the address of a listening socket though it is closed: gunicorn asks for it with each connection."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._address = listener.getsockname()
+
+    def getsockname(self) -> object:
+        return self._address
+
+
+class Server(StreamServer):  # type: ignore[misc]
+    """Takes all that have connected before it stops listening: they would be cut off."""
+
+    def __init__(self, worker: Worker, listener: socket.socket, *, spawn: object, **others: object) -> None:
+        tls = {name: others[name] for name in others.keys() & {"ssl_context"}}
+        super().__init__(listener, handle=partial(worker.handle, _Listener(listener)), spawn=spawn, **tls)
+        if worker.cfg.workers > 1:
+            self.max_accept = 1  # as gunicorn does: leave the others to the other processes
+
+    def close(self) -> None:
+        """Stop listening."""
+        while not self.closed and not self.full() and (connected := self.do_read()):
+            self.do_handle(*connected)
+        super().close()
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Ends what is sent too slowly; the rest is gunicorn's own."""
+    """Ends what is sent too slowly, and cuts off no request when it ends; the rest is gunicorn's own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's
         super().__init__(*args, **kwargs)
+        self.server_class = partial(Server, self)
         self._progress: dict[socket.socket, _Progress] = {}
+        self._ending_since: float | None = None
 
     def patch(self) -> None:
         """Let the standard library, and what waits for PostgreSQL, give way to other requests."""
         super().patch()
         importlib.reload(waiting)  # it chose how to wait when the master imported it, before anything was patched
 
-    def handle(self, listener: socket.socket, client: socket.socket, addr: object) -> None:
+    def handle(self, listener: _Listener, client: socket.socket, addr: object) -> None:
         """Serve a connection to its end."""
         self._progress[client] = _Progress(time.monotonic())
         try:
@@ -70,6 +104,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Tell the master that this process is well, and end what is late: gunicorn calls this every second."""
         super().notify()
         now = time.monotonic()
+        if not self.alive and self._ending_since is None:
+            self._ending_since = now
+            for progress in self._progress.values():
+                if not progress.in_request:
+                    progress.since = now
         patience = self._patience()
         for client, progress in list(self._progress.items()):
             if now - progress.since > patience[progress.in_request]:
@@ -78,8 +117,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _patience(self) -> dict[bool, float]:
         """Return how many seconds to wait for the rest of a request, and for the head of one."""
         scarce = len(self._progress) >= SCARCE * self.worker_connections
-        before = PATIENCE_IN_NEED if scarce else self.cfg.keepalive
-        return {True: PATIENCE_IN_NEED if scarce else PATIENCE, False: before if self.alive else 0.0}
+        before = self.cfg.keepalive if self.alive else LAST_REQUEST
+        return {
+            True: PATIENCE_IN_NEED if scarce else PATIENCE,
+            False: min(before, PATIENCE_IN_NEED) if scarce else before,
+        }
 
 
 def _read_no_more(connection: socket.socket) -> None:

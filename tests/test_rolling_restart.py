@@ -1,0 +1,153 @@
+"""Web processes that end one after the other: no request is cut off, through a proxy or without."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from receiver.sandbox.embedded import LOOPBACK, free_port
+from receiver.sandbox.processes import wait_until_ready
+from tests.factories import body, card_holder
+from tests.test_gunicorn_worker import EVENT, SECONDS, eventually, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Acme
+    from tests.test_gunicorn_worker import Web
+
+HAPROXY = """
+defaults
+    mode http
+    option redispatch
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend receiver
+backend receiver
+    option httpchk GET /readyz
+    default-server check inter 200ms fall 1 rise 1
+    server first 127.0.0.1:{first}
+    server second 127.0.0.1:{second}
+"""
+
+
+@pytest.fixture
+def web(acme: Acme, environment: dict[str, str], tmp_path: Path) -> Iterator[Web]:
+    with running(acme, environment, tmp_path, "--workers 2") as web:
+        yield web
+
+
+def post(connection: HTTPConnection, acme: Acme, reference_id: str) -> None:
+    content = body(card_holder(reference_id))
+    connection.request("POST", acme.path, content, acme.registration.headers(EVENT, content))
+
+
+def refuses(port: int) -> bool:
+    with closing(HTTPConnection(LOOPBACK, port, timeout=SECONDS)) as connection:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+def test_what_has_connected_is_answered_though_the_process_ends(acme: Acme, web: Web) -> None:
+    workers = psutil.Process(web.processes.pid("web")).children()
+    with ExitStack() as stack:
+        for worker in workers:
+            worker.suspend()
+        suspended_at = time.monotonic()
+        connections = []
+        for number in range(20):
+            connection = stack.enter_context(closing(HTTPConnection(LOOPBACK, web.port, timeout=SECONDS)))
+            post(connection, acme, f"employee-{number}")
+            connections.append(connection)
+        psutil.Process(web.processes.pid("web")).terminate()
+        eventually(lambda: "Handling signal: term" in web.processes.log_of("web").read_text())
+        eventually(lambda: time.monotonic() > suspended_at + 1)  # they look once a second whether they are to end
+        for worker in workers:
+            worker.resume()
+        assert [connection.getresponse().status for connection in connections] == [200] * 20
+
+
+def test_a_request_that_is_on_its_way_is_answered_though_the_process_ends(acme: Acme, web: Web) -> None:
+    with closing(HTTPConnection(LOOPBACK, web.port, timeout=SECONDS)) as kept:
+        for reference_id in ("first", "second"):
+            post(kept, acme, reference_id)
+            response = kept.getresponse()
+            response.read()
+            assert response.status == 200
+            if reference_id == "first":
+                psutil.Process(web.processes.pid("web")).terminate()
+                eventually(lambda: refuses(web.port))
+    assert response.getheader("Connection") == "close"
+
+
+class Senders:
+    """Deliver through a proxy, half of them over connections that they keep, until the block ends."""
+
+    def __init__(self, acme: Acme, port: int, stack: ExitStack) -> None:
+        self.answers: Counter[int | str] = Counter()
+        self._acme = acme
+        self._port = port
+        self._ended = threading.Event()
+        threads = [threading.Thread(target=self._send, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        stack.callback(self._ended.set)
+
+    def _send(self, sender: int) -> None:
+        count = 0
+        while not self._ended.is_set():
+            with closing(HTTPConnection(LOOPBACK, self._port, timeout=SECONDS)) as connection:
+                for _ in range(1 + sender % 2 * 100):
+                    count += 1
+                    try:
+                        post(connection, self._acme, f"employee-{sender}-{count}")
+                        response = connection.getresponse()
+                        response.read()
+                    except (OSError, HTTPException) as error:
+                        self.answers[type(error).__name__] += 1
+                        break
+                    self.answers[response.status] += 1
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed: apt-get install haproxy")
+def test_behind_a_proxy_restarts_one_by_one_lose_no_request(
+    acme: Acme, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        webs = [
+            stack.enter_context(running(acme, environment, tmp_path / name, "--workers 2"))
+            for name in ("first", "second")
+        ]
+        front = free_port()
+        configuration = tmp_path / "haproxy.cfg"
+        configuration.write_text(HAPROXY.format(port=front, first=webs[0].port, second=webs[1].port))
+        haproxy = stack.enter_context(subprocess.Popen(["haproxy", "-q", "-f", configuration]))  # noqa: S607
+        stack.callback(haproxy.terminate)
+        eventually(lambda: not refuses(front))
+        with ExitStack() as sending:
+            senders = Senders(acme, front, sending)
+            for web in webs:
+                before = senders.answers.total()
+                eventually(lambda: senders.answers.total() > before + 200)  # noqa: B023 - called at once
+                assert web.processes.stop("web") == {"web": 0}
+                web.processes.start("web")
+                wait_until_ready(f"http://{LOOPBACK}:{web.port}", web.processes)
+        assert set(senders.answers) == {200}, senders.answers
