@@ -100,6 +100,18 @@ _LOCKABLE: Final = text(
     f"{_TO_BE_DONE} FOR UPDATE SKIP LOCKED"
 )
 _SUSPECT: Final = text("UPDATE receiver.deliveries SET suspect = true WHERE id = ANY(:ids)")
+# what has not failed is due from its arrival on: due in the future, it arrived before the clock was set back; the
+# seconds are for what arrives while this statement runs
+_PLAN_ANEW: Final = text(
+    """
+UPDATE receiver.deliveries SET next_attempt_at = now()
+WHERE id IN (
+    SELECT id FROM receiver.deliveries
+    WHERE status IN ('pending', 'failed') AND NOT suspect AND next_attempt_at > now() + interval '5 seconds'
+    FOR UPDATE SKIP LOCKED
+)
+"""
+)
 _DEATHS: Final = text(
     "SELECT count(*) FROM receiver.processing_attempts "
     "WHERE delivery_id = :id AND error = :abandoned AND number > :before_replay"
@@ -170,6 +182,12 @@ def mark_suspects(connection: Connection, delivery_ids: list[int]) -> None:
     """Let deliveries be processed alone from now on."""
     connection.execute(_SUSPECT, {"ids": delivery_ids})
     replay_alone(connection, delivery_ids)
+
+
+def plan_anew(engine: Engine) -> None:
+    """Make due what arrived before the clock was set back."""
+    with engine.begin() as connection:
+        connection.execute(_PLAN_ANEW)
 
 
 def recover_abandoned(engine: Engine) -> None:

@@ -31,6 +31,7 @@ from receiver.events.claim import (
     delete_note,
     mark_suspects,
     note_claim,
+    plan_anew,
     recover_abandoned,
     take_back,
 )
@@ -136,6 +137,7 @@ def drain(engine: Engine, *, wake_another: Callable[[], object] = lambda: None, 
     A full batch means that there is more: it calls *wake_another*, and starts a second lane in this process, so that
     Python works on one batch while PostgreSQL works on the other. The second takes what is fresh before what is old.
     """
+    plan_anew(engine)
     recover_abandoned(engine)
     resolve_expired(engine)
     end_replays(engine)

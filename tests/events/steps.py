@@ -34,9 +34,14 @@ def feed(acme: Acme) -> list[str]:
 def process_in_order(acme: Acme, order: list[int]) -> None:
     """Process the deliveries (from 1) one by one in this order, as workers side by side may come to do."""
     ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
-    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() + interval '1 day' WHERE status = 'pending'")
+    acme.execute(
+        "UPDATE receiver.deliveries SET suspect = true, next_attempt_at = now() + interval '1 day' "
+        "WHERE status = 'pending'"
+    )
     for number in order:
-        acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE id = :id", id=ids[number - 1])
+        acme.execute(
+            "UPDATE receiver.deliveries SET suspect = false, next_attempt_at = now() WHERE id = :id", id=ids[number - 1]
+        )
         acme.process()
 
 

@@ -12,7 +12,7 @@ from receiver.events.claim import FRESH, Backlog
 from receiver.events.portion import MAX_BYTES
 from receiver.events.process import drain_lane, process_batch
 from tests.events.steps import plans
-from tests.factories import snapshot
+from tests.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -165,3 +165,10 @@ def test_a_claim_reads_what_it_takes_and_no_more_at_both_ends_of_a_long_backlog(
             assert "ix_deliveries_waiting" in plan
             locking = plan[plan.index("LockRows") : plan.index("placed")]
             assert "Sort" not in locking, "only what was locked is sorted"
+
+
+def test_what_arrived_before_the_clock_was_set_back_is_processed(acme: Acme) -> None:
+    acme.take("card_holder.created", card_holder())
+    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() + interval '1 hour'")
+    acme.process()
+    assert acme.statuses() == ["processed"]

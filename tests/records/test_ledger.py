@@ -125,7 +125,7 @@ def test_an_older_set_of_lines_does_not_come_back_after_an_empty_one(acme: Acme)
     acme.take("transaction.line.items", enrichment("transaction.line.items"))
     acme.take("transaction.line.items", enrichment("transaction.line.items", line_items=[]))
     acme.execute(
-        "UPDATE receiver.deliveries SET next_attempt_at = now() + interval '1 hour' "
+        "UPDATE receiver.deliveries SET suspect = true, next_attempt_at = now() + interval '1 hour' "
         "WHERE id = (SELECT min(id) FROM receiver.deliveries)"
     )
     acme.process()
