@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from receiver.bootstrap.stored import StoredWebhook
     from receiver.opencard.webhooks import Organization, RegisteredWebhook
+
+
+FORGOTTEN: Final = "OpenCard has forgotten what is registered here"
+"""What happens to a sandbox that is started anew beside a kept database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,16 @@ class Care:
         """Return the webhooks of an organization, oldest first."""
         return [row for row in self._stored if row.organization_reference_id == reference_id]
 
-    def owner(self, webhook: RegisteredWebhook) -> StoredWebhook | None:
-        """Return the stored webhook that a registered one belongs to: by id, else by its URL's endpoint key."""
-        return self.ids.get(webhook.id) or self.keys.get(endpoint_key(webhook.url))
+    def owner(self, webhook: RegisteredWebhook, rows: Sequence[StoredWebhook]) -> StoredWebhook | None:
+        """Return the stored webhook that one registered for the organization of *rows* belongs to.
+
+        By id, else by its URL's endpoint key; at an OpenCard that has forgotten everything, ids begin anew, and one of
+        another organization's webhook proves nothing beside the key.
+        """
+        by_id, by_key = self.ids.get(webhook.id), self.keys.get(endpoint_key(webhook.url))
+        if by_key in rows and by_id not in rows:
+            return by_key
+        return by_id or by_key
 
     def under_other_names(self, organization: Organization) -> list[StoredWebhook]:
         """Return the webhooks in care for the same organization of OpenCard under another id of the EMS."""
@@ -67,7 +78,7 @@ def match(care: Care, reference_id: str, registered: Sequence[RegisteredWebhook]
     """Find the webhook of an organization in what is in *care* and *registered* for it."""
     rows = care.of(reference_id)
     candidates = sorted(registered, key=_preference)
-    pairs = [(row, webhook) for webhook in candidates for row in rows if care.owner(webhook) is row]
+    pairs = [(row, webhook) for webhook in candidates for row in rows if care.owner(webhook, rows) is row]
     by_id = {webhook.id for row, webhook in pairs if row.opencard_webhook_id == webhook.id}
     best = min(
         pairs, key=lambda pair: pair[1].id not in by_id, default=None
@@ -76,7 +87,7 @@ def match(care: Care, reference_id: str, registered: Sequence[RegisteredWebhook]
         webhook
         for webhook in candidates
         if webhook.id not in by_id
-        and (care.owner(webhook) in rows or (care.owner(webhook) is None and _is_ours(webhook, public_url)))
+        and (care.owner(webhook, rows) in rows or (care.owner(webhook, rows) is None and _is_ours(webhook, public_url)))
     ]
     if best is not None:
         return Match(*best, tuple(webhook for webhook in ours if webhook is not best[1]))
@@ -121,12 +132,18 @@ def _objection(
     renamed = care.under_other_names(organization)
     if renamed:
         before = renamed[0].organization_reference_id
+        if renamed[0].opencard_webhook_id not in {webhook.id for webhook in registered}:
+            return (
+                f"{FORGOTTEN}: it was {before!r}, has no webhook {renamed[0].opencard_webhook_id}, and is called "
+                f"{reference!r} now. A sandbox that was started anew gets an empty database (DATABASE_URL), or the "
+                f"organizations of before (--organization {before}); if only the name was changed, change it back"
+            )
         return (
             f"OpenCard calls it {reference!r} now, but webhook {renamed[0].id} is in care for {before!r}, and so is "
             "what it brought: give it its reference_id back at OpenCard, or move its data in ems first"
         )
     for webhook in registered:
-        owner = care.owner(webhook)
+        owner = care.owner(webhook, care.of(reference))
         if owner is not None and owner.organization_reference_id != reference:
             return (
                 f"OpenCard's webhook {webhook.id} is registered for it, but in care for "

@@ -84,6 +84,8 @@ class Result:
     """The failures that the run before did not have."""
     notes: list[Failure] = field(default_factory=list)
     """What should be known, and is no failure."""
+    forgotten: int = 0
+    """How many webhooks OpenCard has deleted, if that is all there were."""
 
 
 def as_fields(organization: Organization, change: Change) -> Mapping[str, object]:

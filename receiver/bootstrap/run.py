@@ -16,7 +16,7 @@ from receiver.bootstrap.flags import RETRY_AFTER
 from receiver.bootstrap.match import Care, match, objections
 from receiver.bootstrap.organizations import OrganizationStore
 from receiver.bootstrap.outcome import SIDE_BY_SIDE, Options, Result, as_fields
-from receiver.bootstrap.plan import plan
+from receiver.bootstrap.plan import Action, plan
 from receiver.bootstrap.stored import WebhookStore
 from receiver.bootstrap.survey import (
     Known,
@@ -134,6 +134,7 @@ class Bootstrap:
                 deleted=[deleted_webhook(webhook, organizations) for webhook in known.deleted],
                 new_failures=[failure for failure in failures if is_new(failure, known)],
                 notes=[failed(each.organization, note) for each in plans for note in each.notes],
+                forgotten=known.forgotten,
             )
             if options.write:
                 self._remember(given, options, organizations, chosen, plans, result, known)
@@ -247,8 +248,15 @@ class Bootstrap:
     ) -> None:
         """Write what the next run, ``status`` and ``doctor`` have to know."""
         still_there = {row.id: row.opencard_webhook_id for row in self._store.all() if not row.deleted}
+        made_anew = {
+            each.matched.stored.id
+            for each in plans
+            for change in each.changes
+            if each.matched.stored is not None and change.action is Action.CREATE
+        }
         for webhook in known.deleted:
-            if still_there.get(webhook.id) == webhook.opencard_webhook_id:  # it was not made anew meanwhile
+            # one that was registered anew meanwhile has another id, unless ids began anew
+            if still_there.get(webhook.id) == webhook.opencard_webhook_id and webhook.id not in made_anew:
                 self._store.note_deleted(webhook)
                 log.warning("webhook.deleted", webhook_id=webhook.id, opencard_webhook_id=webhook.opencard_webhook_id)
         errors: dict[int | None, str] = {failure.organization_id: failure.error for failure in result.failures}

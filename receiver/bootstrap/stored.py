@@ -134,8 +134,17 @@ class WebhookStore:
         return self.get(webhook.id)
 
     def acknowledge(self, webhook: StoredWebhook, *, opencard_webhook_id: int, overlap: timedelta) -> StoredWebhook:
-        """Note that OpenCard has everything as it stands here; what it replaces is good for *overlap* from now on."""
+        """Note that OpenCard has everything as it stands here; what it replaces is good for *overlap* from now on.
+
+        Another webhook that had the same id at OpenCard is deleted there: ids begin anew only where all were forgotten.
+        """
         until = func.now() + overlap
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(Webhook)
+                .where(Webhook.opencard_webhook_id == opencard_webhook_id, Webhook.id != webhook.id)
+                .values(opencard_webhook_id=None, active=False, deleted_at=func.now(), updated_at=func.now())
+            )
         self._update(
             webhook,
             opencard_webhook_id=opencard_webhook_id,

@@ -59,12 +59,18 @@ class Known:
     deleted: list[StoredWebhook] = field(default_factory=list)
     """Stored webhooks that OpenCard does not have, as far as this run has found."""
 
+    @property
+    def forgotten(self) -> int:
+        """How many webhooks OpenCard has deleted, if that is all there were; otherwise 0."""
+        there = [row for row in self.care.all() if row.opencard_webhook_id is not None and not row.deleted]
+        return len(there) if len(there) == len({row.id for row in self.deleted}) else 0
+
 
 def registered_webhooks(api: Webhooks, organization: Organization, known: Known) -> list[RegisteredWebhook]:
     """Return an organization's webhooks; one that the list lacks is requested by its id before it counts as deleted."""
     webhooks = api.of(organization.id)
     listed = {webhook.id for webhook in webhooks}
-    for row in known.care.of(organization.reference_id or ""):
+    for row in (*known.care.of(organization.reference_id or ""), *known.care.under_other_names(organization)):
         if row.opencard_webhook_id is not None and row.opencard_webhook_id not in listed and not row.deleted:
             try:
                 webhooks.append(api.get(organization.id, row.opencard_webhook_id))

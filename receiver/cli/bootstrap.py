@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from receiver.bootstrap.desired import read_configuration
+from receiver.bootstrap.match import FORGOTTEN
 from receiver.bootstrap.run import Bootstrap, Options, Result, as_fields
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.db import engine_for
@@ -103,6 +104,7 @@ def _as_document(result: Result) -> dict[str, object]:
         "unavailable_events": [each.as_fields() for each in result.unavailable],
         "deleted": result.deleted,
         "notes": result.notes,
+        "forgotten": result.forgotten,
     }
 
 
@@ -127,6 +129,13 @@ def _print(result: Result, *, planned: bool) -> None:
     for deleted in result.deleted:
         what = "its organization was" if deleted.organization_deleted else "it was"
         click.echo(f"webhook {deleted.webhook_id} of {deleted.organization_reference_id}: {what} deleted at OpenCard")
+    if result.forgotten:
+        then = "would be registered anew" if planned else "are registered anew"
+        click.echo(
+            f"{FORGOTTEN}: none of {counted(result.forgotten, 'webhook')} is there. Those of organizations that are "
+            f"there {then}. A sandbox that was started anew is best used with an empty database (DATABASE_URL)",
+            err=True,
+        )
     for note in result.notes:
         click.echo(f"organization {_name(note)}: {note.error}", err=True)
     for failure in result.failures:

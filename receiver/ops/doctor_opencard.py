@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from receiver.bootstrap.match import FORGOTTEN
 from receiver.deliveries.webhooks import endpoint_url
 from receiver.errors import AccessDenied, ClientRefused, OpenCardError, ResourceMissing, ScopeNotGranted
 from receiver.opencard import routes
@@ -70,6 +71,8 @@ class OpenCardChecks:
     _tokens: MemoryTokens = field(default_factory=MemoryTokens)
     _organizations: list[Organization] = field(default_factory=list)
     """Those of the account, once they were listed."""
+    _deleted: list[InCare] = field(default_factory=list)
+    """Those that OpenCard does not have."""
 
     def __post_init__(self) -> None:
         self._access = Access.of(self.settings)
@@ -197,7 +200,15 @@ class OpenCardChecks:
         else:
             with OpenCard(self._access, [scope], self._tokens) as api, ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
                 registered = Webhooks(api)
-                self.findings.lines += threads.map(lambda webhook: self._look_at(webhook, registered), webhooks)
+                found = [*threads.map(lambda webhook: self._look_at(webhook, registered), webhooks)]
+            self.findings.lines += found
+            asked = [each for each in webhooks if _why_idle(each) is None]
+            if asked and len(self._deleted) == len(asked):
+                self.findings.broken(
+                    WEBHOOKS,
+                    f"{FORGOTTEN}: none of {len(asked)} is there. Run receiver bootstrap, which registers them anew; a "
+                    "sandbox that was started anew is best used with an empty database (DATABASE_URL)",
+                )
 
     def check_each_has_a_webhook(self, webhooks: Sequence[InCare], configuration: Configuration) -> None:
         """Name the organizations of the account that lack a webhook; before the first bootstrap that is no fault."""
@@ -220,8 +231,10 @@ class OpenCardChecks:
         except (AccessDenied, ResourceMissing) as error:
             if self.findings.is_broken(ORGANIZATIONS):
                 return Finding(webhook.check, State.NOT_CHECKED, f"{ORGANIZATIONS} is broken")
-            gone = isinstance(error, ResourceMissing)
-            said = f"{webhook.opencard_webhook_id} is gone at OpenCard: run receiver bootstrap" if gone else str(error)
+            if not isinstance(error, ResourceMissing):
+                return Finding(webhook.check, State.BROKEN, str(error))
+            self._deleted.append(webhook)
+            said = f"{webhook.opencard_webhook_id} is gone at OpenCard: run receiver bootstrap"
             return Finding(webhook.check, State.BROKEN, said)
         except OpenCardError as error:
             return Finding(webhook.check, State.BROKEN, str(error))
