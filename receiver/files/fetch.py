@@ -85,11 +85,21 @@ class Fetcher:
                 wanted = await asyncio.to_thread(claim, self._engine, kinds) if kinds else None
                 if wanted is None:
                     return
-                await self._download(files, wanted, tally)
+                try:
+                    await self._download(files, wanted, tally)
+                except BaseTimeoutException:
+                    for other in lanes:
+                        other.cancel()  # the job has no time left
+                    raise
                 settled()
 
         async with Files(self._access, self._tokens) as files:
-            await asyncio.gather(*(lane(files) for _ in range(SIDE_BY_SIDE)))
+            # a lane that ends in an error leaves the others their connections, and their downloads
+            lanes = [asyncio.create_task(lane(files)) for _ in range(SIDE_BY_SIDE)]
+            ended = await asyncio.gather(*lanes, return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
         return tally
 
     async def _download(self, files: Files, wanted: Wanted, tally: Tally) -> None:

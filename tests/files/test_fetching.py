@@ -14,6 +14,7 @@ from threading import Barrier, Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 from werkzeug.wrappers import Request, Response
 
 from receiver.errors import DownloadsImpossible
@@ -316,3 +317,29 @@ def test_a_claim_survives_what_an_older_release_stored(receipts: Receipts) -> No
         receipts.acme.execute("UPDATE receiver.receipt_downloads SET expires_at = CAST(:at AS timestamptz)", at=moment)
         receipts.be_due()
         assert claim(receipts.acme.engine, list(FileKind)) is not None
+
+
+BREAK_THE_FIRST = """
+CREATE FUNCTION receiver.break_the_first() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'this one cannot be settled'; END $$;
+CREATE TRIGGER break_the_first BEFORE DELETE ON receiver.receipt_downloads FOR EACH ROW WHEN (OLD.id = {id})
+    EXECUTE FUNCTION receiver.break_the_first();
+"""
+MEND = "DROP TRIGGER break_the_first ON receiver.receipt_downloads; DROP FUNCTION receiver.break_the_first()"
+
+
+def test_one_download_that_cannot_be_settled_leaves_the_others_alone(receipts: Receipts) -> None:
+    number = 2 * SIDE_BY_SIDE
+    for each in range(number):
+        receipts.tell(f"{each}.pdf")
+    receipts.provider.faults.add(ApiFault("slow", path=r"/files/(?!0\.pdf)", seconds=0.5, times=SIDE_BY_SIDE))
+    first = receipts.acme.value("SELECT min(id) FROM receiver.receipt_downloads")
+    receipts.acme.execute(BREAK_THE_FIRST.format(id=first))
+    try:
+        with pytest.raises(ProgrammingError, match="this one cannot be settled"):
+            receipts.fetch()
+    finally:
+        receipts.acme.execute(MEND)
+    left = receipts.acme.rows("SELECT id, attempts, error FROM receiver.receipt_downloads")
+    assert left == [{"id": first, "attempts": 1, "error": None}]
+    assert receipts.acme.value("SELECT count(*) FROM ems.receipts WHERE file_key IS NOT NULL") == number - 1
