@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import uuid
 from contextlib import closing
@@ -278,6 +279,14 @@ def world(
     with world_of(engine, settings, public_url) as world:
         world.add_organizations("acme")
         yield world
+
+
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """SIGINT interrupts what is started, as in a terminal: background jobs ignore it, and processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

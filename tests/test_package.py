@@ -76,6 +76,7 @@ def test_the_demo_ends_with_equal_counts_and_one_json_document(tmp_path: Path) -
     assert not list(tmp_path.glob("*.log"))
 
 
+@pytest.mark.usefixtures("sigint")
 def test_the_development_server_streams_until_it_is_interrupted_and_leaves_no_process(tmp_path: Path) -> None:
     log = tmp_path / "dev.log"
     with log.open("wb") as output:

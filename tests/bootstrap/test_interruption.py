@@ -265,6 +265,7 @@ def test_a_killed_process_leaves_nothing_that_a_second_run_does_not_complete(
     assert all(webhook.active for webhook in webhooks)
 
 
+@pytest.mark.usefixtures("sigint")
 def test_a_run_that_is_interrupted_finishes_what_is_under_way_and_begins_nothing_more(
     world: World, environment: dict[str, str], folder: Path
 ) -> None:

@@ -71,6 +71,7 @@ def register(http: httpx.Client, organization: Any, url: str) -> None:
     assert (answer.status_code, answer.json()["active"]) == (201, True)
 
 
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_sandbox_serves_its_api_until_it_is_told_to_stop(number: signal.Signals) -> None:
     options = ("--organizations", "20", "--per-page", "7", "--purchases", "0", "--account-id", "42")

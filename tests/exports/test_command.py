@@ -119,6 +119,7 @@ def test_hundreds_of_thousands_of_rows_are_exported_in_little_memory(
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_an_export_that_is_ended_leaves_what_was_there(
     much: Engine, environment: dict[str, str], tmp_path: Path, number: signal.Signals
