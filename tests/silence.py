@@ -1,12 +1,15 @@
-"""A way to PostgreSQL that can fall silent: connections are accepted and kept, and nothing travels over them."""
+"""PostgreSQL falls silent: a way to it over which nothing travels any more, or one of its processes."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from receiver.database_url import libpq_url
@@ -80,3 +83,16 @@ def way_to(database_url: str) -> Iterator[Way]:
         yield way
     finally:
         way.close()
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process of this machine's PostgreSQL for the length of the block."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except OSError:
+        pytest.skip("PostgreSQL is not a process of this machine that this user may stop")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from tests.factories import body, card_holder
+from tests.silence import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,6 +166,18 @@ def test_while_a_delivery_waits_for_postgresql_the_process_answers_others(web: W
                 assert httpx.get(f"http://{LOOPBACK}:{web.port}{path}", timeout=SECONDS).status_code == status
             assert not answer.done()
         assert answer.result() == 200
+
+
+def test_a_backend_that_hangs_costs_a_web_process_one_batch(web: Web) -> None:
+    assert web.deliver("before") == 200
+    committer = web.acme.value(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'receiver web' AND query LIKE '%INSERT INTO%'"
+        " AND query LIKE '%receiver.deliveries%' AND datname = current_database()"
+    )
+    with frozen(committer):
+        assert web.deliver("hanging") == 503
+        assert web.deliver("after") == 200
+    assert {"before", "after"} <= web.stored()
 
 
 def test_a_redis_that_takes_connections_and_says_nothing_keeps_nobody_waiting(

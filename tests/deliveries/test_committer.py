@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from receiver.errors import StoreUnavailable
 from receiver.events.process import drain
 from tests.deliveries.applications import receiver_with, unreachable_database
 from tests.factories import body, card_holder
+from tests.silence import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,19 +116,6 @@ def deliveries_locked(acme: Acme) -> Iterator[Connection]:
     with acme.engine.begin() as connection:
         connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
         yield connection
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """Stop a process of this machine's PostgreSQL for the length of the block."""
-    try:
-        os.kill(pid, signal.SIGSTOP)
-    except OSError:
-        pytest.skip("PostgreSQL is not a process of this machine that this user may stop")
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def stored(acme: Acme) -> list[str]:

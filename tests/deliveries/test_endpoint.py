@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from receiver.connections import STORE
 from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from tests.deliveries.applications import receiver_with, unreachable_database
 from tests.factories import body, card_holder
@@ -153,7 +155,7 @@ def test_without_postgresql_a_delivery_is_answered_503_so_that_opencard_sends_it
 def test_a_delivery_that_postgresql_does_not_take_in_time_is_answered_503(
     acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.deliveries.store.STATEMENT_TIMEOUT", 0.1)
+    monkeypatch.setattr("receiver.deliveries.store.STORE", replace(STORE, statement=1))
     with receiver_with(settings) as app, acme.engine.begin() as other:
         acme.client = app.test_client()
         other.exec_driver_sql("LOCK receiver.deliveries IN ACCESS EXCLUSIVE MODE")
