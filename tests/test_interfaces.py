@@ -58,9 +58,9 @@ TABLES = {
     ),
     "ems.tpas": ("organization_reference_id id", "name organization_number url signed_at file_key"),
     "ems.receipts": (
-        "organization_reference_id transaction_id url",
+        "organization_reference_id transaction_id url_sha256",  # a URL may be longer than a key can be
         (
-            "content_type expiration_time purchase_merchant original_amount original_currency purchase_date"
+            "url content_type expiration_time purchase_merchant original_amount original_currency purchase_date"
             f" purchase_time {ENRICHMENT} fetched_at file_key file_size file_sha256 downloaded_at download_error"
         ),
     ),

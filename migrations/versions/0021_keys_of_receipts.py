@@ -1,10 +1,13 @@
 """Receipts are known by a hash of their URL, which may be longer than a key can be; impossible times are corrected.
 
+Fields of a purchase that could not be read are listed.
+
 The table of receipts is written anew, which readers of it wait for.
 """
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
@@ -14,6 +17,7 @@ depends_on = None
 
 HASH = r"sha256(decode(replace(url, '\', '\\'), 'escape'))"
 COMMENT = "SHA-256 of url (UTF-8), which may be longer than a key can be"
+UNREADABLE = "Names of columns that are null because their field of the payload could not be read; the event's payload has it as it arrived; null when all could be"
 EARLIEST, LATEST = "'0001-01-03Z'", "'9999-12-29Z'"
 
 
@@ -22,7 +26,8 @@ def upgrade() -> None:
         "UPDATE receiver.delivery_log SET attempted_at = NULL "
         "WHERE attempted_at NOT BETWEEN '2015-01-01Z' AND now() + interval '1 day'"
     )
-    # in the order in which processing locks the two
+    # in the order in which processing locks the three
+    op.add_column("transactions", sa.Column("unreadable", sa.ARRAY(sa.Text()), comment=UNREADABLE), schema="ems")
     op.execute(
         f"ALTER TABLE ems.receipts ADD COLUMN url_sha256 bytea NOT NULL GENERATED ALWAYS AS ({HASH}) STORED, "
         "DROP CONSTRAINT pk_receipts, "

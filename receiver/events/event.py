@@ -44,3 +44,7 @@ class Event:
     payload: Payload = field(repr=False)
     document: bytes | None = field(repr=False)
     """The whole payload, with U+FFFD for NUL, where PostgreSQL would refuse the stored body; else ``None``."""
+    fields: bytes | None = field(default=None, repr=False)
+    """The payload as columns are to read it, where that differs: without what cannot be read, numbers as texts."""
+    unreadable: tuple[str, ...] = ()
+    """Fields that only describe and cannot be read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -233,3 +234,15 @@ MARKS: Final[dict[type[Payload], frozenset[str]]] = {
     TpaPayload: frozenset({"id", "organization", "url"}),
 }
 """All that a payload of the kind has: under the name of an event that asks for less, it is another's."""
+STRICT: Final = frozenset({"url", *(name for names in OWN_FIELDS.values() for name in names)})
+"""Fields that may be null and yet do more than describe; so do amounts and currencies."""
+
+
+@cache
+def descriptive(payload_type: type[Payload]) -> frozenset[str]:
+    """Return the fields that only describe: one that cannot be read is null, and keeps no money out of the ledger."""
+    return frozenset(
+        field.name
+        for field in msgspec.structs.fields(payload_type)
+        if not field.required and field.name not in STRICT and not field.name.endswith(("_amount", "_currency"))
+    )

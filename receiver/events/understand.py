@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,7 @@ from receiver.events.payloads import (
     CardHolderPayload,
     EnrichmentPayload,
     TransactionPayload,
+    descriptive,
 )
 
 if TYPE_CHECKING:
@@ -52,10 +54,9 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
     _check_tenant(content, delivery.organization_reference_id)
     _check_kind(content, payload_type)
     readable = as_postgresql_reads_it(content, text)
-    if by_value is content:
-        payload = _typed(readable, payload_type)
-    else:
-        payload = _typed_in_any_spelling(readable, as_postgresql_reads_it(by_value, text), payload_type)
+    numbers = readable if by_value is content else as_postgresql_reads_it(by_value, text)
+    read_as = read_fields(readable, numbers, payload_type)
+    payload = read_as.payload
     return Event(
         delivery_id=delivery.id,
         name=name,
@@ -67,6 +68,8 @@ def understand(delivery: StoredDelivery, handlers: Mapping[str, Handler]) -> Eve
         fingerprint=fingerprint_of(name, by_value, delivery.organization_reference_id),
         payload=payload,
         document=None if readable is content and text is delivery.body else encode(readable),
+        fields=read_as.fields,
+        unreadable=read_as.unreadable,
     )
 
 
@@ -107,14 +110,50 @@ def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
         raise _payload_error(str(error)) from None
 
 
-def _typed_in_any_spelling(content: dict[str, Any], by_value: dict[str, Any], payload_type: type[Payload]) -> Payload:
-    """Return the payload, also where a whole number is written ``45.0``; decimals keep their digits if they can."""
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """A payload, and how its columns are to be read; see ``Event``."""
+
+    payload: Payload
+    fields: bytes | None = None
+    unreadable: tuple[str, ...] = ()
+
+
+def read_fields(content: dict[str, Any], by_value: dict[str, Any], payload_type: type[Payload]) -> ReadAs:
+    """Return the payload in *content*, also where a whole number is written ``45.0``, which *by_value* writes ``45``.
+
+    Decimals keep their digits if they can. A field that only describes may be a number where a text is expected; one
+    that cannot be read is null. Raises ``PayloadError`` for every other field.
+    """
     try:
-        payload = _typed(content, payload_type)
+        read_as = ReadAs(_typed(content, payload_type))
     except PayloadError:
-        payload = _typed(by_value, payload_type)
-    _check_amounts(payload, "")
-    return payload
+        read_as = _read_leniently(by_value, payload_type)
+    if by_value is not content:
+        _check_amounts(read_as.payload, "")
+    return read_as
+
+
+def _read_leniently(content: dict[str, Any], payload_type: type[Payload]) -> ReadAs:
+    as_texts: set[str] = set()
+    unreadable: list[str] = []
+    while True:
+        try:
+            payload = _typed(content, payload_type)
+        except PayloadError as error:
+            name = error.field
+            if name not in descriptive(payload_type) or name in unreadable:
+                raise
+            value = content[name]
+            if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and name not in as_texts:
+                as_texts.add(name)
+                content = {**content, name: format(value, "f" if isinstance(value, Decimal) else "d")}
+            else:
+                unreadable.append(name)
+                content = {**content, name: None}
+        else:
+            changed = as_texts or unreadable
+            return ReadAs(payload, encode(content) if changed else None, tuple(sorted(unreadable)))
 
 
 def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, or any part of it

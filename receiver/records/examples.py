@@ -103,6 +103,7 @@ _OF_ONE_TABLE: Final[Mapping[str, str]] = MappingProxyType(
         "tpas.id": "tpa-311",
         "tpas.url": "https://…/tpas/311.pdf",
         "invoices.id": "inv-5520",
+        "transactions.unreadable": "{purchase_time}",
         "receipts.url": "https://…/receipts/9f2c",
         "receipts.url_sha256": "\\x9d41…",
         "card_holders.reference_id": "employee-17",

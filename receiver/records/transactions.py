@@ -33,7 +33,7 @@ def row_of_snapshot(
     """Return what this snapshot alone would make of ``ems.transactions``, but for the columns that its payload holds.
 
     *key*: the references of the transaction and of its card holder. A ``document`` in it takes the place of the
-    stored body.
+    stored body, and ``fields`` that of both where columns are read.
     """
     cleared = state == "cleared"
     return {
@@ -142,6 +142,7 @@ _OWN: Final = (
     "snapshot_at",
     "delivery_id",
     "updated_at",
+    "unreadable",
 )
 """Columns that are decided here; all others are read from the payload."""
 _DERIVED: Final = {
@@ -178,13 +179,14 @@ _TOLD: Final = f"""
 WITH told AS MATERIALIZED (
     SELECT snapshot.*, field.*, {", ".join(f"{query} AS {name}" for name, query in _DERIVED.items())}, read.payload
     FROM json_to_recordset(CAST(:rows AS json)) AS snapshot (
-        current boolean, document jsonb, {_typed(table_of(Transaction).columns[name] for name in _OWN)}
+        current boolean, document jsonb, fields jsonb, {_typed(table_of(Transaction).columns[name] for name in _OWN)}
     )
     LEFT JOIN receiver.deliveries AS delivery ON delivery.id = snapshot.delivery_id
     CROSS JOIN LATERAL (
         SELECT coalesce(snapshot.document, convert_from(delivery.body, 'UTF8')::jsonb) AS payload OFFSET 0
     ) AS read
-    CROSS JOIN LATERAL jsonb_to_record(read.payload) AS field ({_typed(_PAYLOAD).replace("BIGINT", "NUMERIC")})
+    CROSS JOIN LATERAL jsonb_to_record(coalesce(snapshot.fields, read.payload))
+        AS field ({_typed(_PAYLOAD).replace("BIGINT", "NUMERIC")})
 )
 """  # noqa: S608 - names come from the models
 _CURRENT: Final = f"""

@@ -26,7 +26,7 @@ SENSELESS = [
     (b"\xff\xfe", "body: not JSON"),
     (b'{"purchase_merchant": "Caf\xe9"}', "body: not UTF-8"),
     (b'"\xed\xa0\x80"', "body: not a JSON object"),
-    (b"null", "body: not a JSON object"),
+    (b" null", "body: not a JSON object"),
     (b"[]", "body: not a JSON object"),
     (b"[" * 100_000, "body: nested too deeply"),
     (b'{"a": 1e999999999999999999999}', "body: a number is out of range"),
@@ -45,9 +45,6 @@ SENSELESS = [
     (body({**snapshot("cleared"), "original_amount": 10**30}), "original_amount: expected"),
     (body({**snapshot("cleared"), "original_amount": Decimal("0." + 51 * "3")}), "original_amount: more than 24"),
     (body({**snapshot("cleared"), "original_amount": Decimal("1e24")}), "original_amount: more than 24"),
-    (body({**snapshot("cleared"), "purchase_date": "13.02.2026"}), "purchase_date: invalid"),
-    (body({**snapshot("cleared"), "purchase_time": "12:00:00+01:00"}), "purchase_time: "),
-    (body({**snapshot("cleared"), "card_id": 2**70}), "card_id: expected `int`"),
     (body({**snapshot("cleared"), "organization": None}), "organization: expected `object`"),
     (body({**snapshot("cleared"), "card_holder": {}}), "card_holder.reference_id: missing"),
 ]
@@ -118,7 +115,7 @@ def test_tenants_with_the_same_transaction_id_stay_apart(organizations: Organiza
 
 def test_one_bad_delivery_in_a_batch_stops_nobody(acme: Acme) -> None:
     for number in range(20):
-        acme.take(CLEARED, b"nonsense" if number % 5 == 0 else snapshot("cleared", transaction=f"t{number}"))
+        acme.take(CLEARED, b"{nonsense" if number % 5 == 0 else snapshot("cleared", transaction=f"t{number}"))
     acme.process()
     assert acme.statuses().count("dead") == 4
     assert acme.value("SELECT count(*) FROM ems.transactions") == 16

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 from sqlalchemy import text
 
+from receiver.events.content import read
 from receiver.events.payloads import (
     AuthorizedPayload,
     ClearedPayload,
@@ -16,6 +17,7 @@ from receiver.events.payloads import (
     TransactionPayload,
 )
 from receiver.events.registry import handles
+from receiver.events.understand import read_fields
 from receiver.records.transactions import record_snapshots, replace_transactions, row_of_snapshot
 from receiver.records.upsert import rows_parameter
 
@@ -54,14 +56,15 @@ _HISTORY: Final = text(
 )
 
 
-@handles(
-    {
-        "card.transaction.authorized": AuthorizedPayload,
-        "card.transaction.cleared": ClearedPayload,
-        "card.transaction.deleted": DeletedPayload,
-        "card.transaction.invoiced": InvoicedPayload,
-    }
-)
+PAYLOADS: Final[dict[str, type[TransactionPayload]]] = {
+    "card.transaction.authorized": AuthorizedPayload,
+    "card.transaction.cleared": ClearedPayload,
+    "card.transaction.deleted": DeletedPayload,
+    "card.transaction.invoiced": InvoicedPayload,
+}
+
+
+@handles(PAYLOADS)
 def apply_snapshots(connection: Connection, events: Sequence[Event]) -> None:
     """Merge the snapshots into the current rows, and keep each in the history."""
     now = datetime.now(UTC)
@@ -91,6 +94,7 @@ def _row(event: Event, now: datetime) -> Row:
             "id": payload.id,
             "card_holder_reference_id": payload.card_holder.reference_id,
             "document": None if event.document is None else msgspec.Raw(event.document),
+            **_reading(event.fields, event.unreadable),
         },
         state=payload.state,
         card_issuer_reference=payload.card_issuer_reference,
@@ -100,13 +104,20 @@ def _row(event: Event, now: datetime) -> Row:
     )
 
 
+def _reading(fields: bytes | None, unreadable: Sequence[str]) -> Row:
+    return {"fields": None if fields is None else msgspec.Raw(fields), "unreadable": list(unreadable) or None}
+
+
 def _row_of_state(state: Row, now: datetime) -> Row:
+    _, content, by_value = read(state["document"].encode())
+    read_as = read_fields(content, by_value, PAYLOADS[f"card.transaction.{state['state']}"])
     return row_of_snapshot(
         {
             "organization_reference_id": state["organization_reference_id"],
             "id": state["id"],
             "card_holder_reference_id": state["card_holder_reference_id"],
             "document": msgspec.Raw(state["document"].encode()),
+            **_reading(read_as.fields, read_as.unreadable),
         },
         state=state["state"],
         card_issuer_reference=state["card_issuer_reference"],

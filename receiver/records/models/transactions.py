@@ -6,7 +6,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Identity, Index, Text
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -121,6 +121,11 @@ class Transaction(Base):
         "Name of the payment product (source: payment_product.name); null when not reported"
     )
     card_funding: Mapped[str | None] = c.text("debit or credit, as it arrives; null when not reported")
+    unreadable: Mapped[list[str] | None] = mapped_column(
+        ARRAY(Text),
+        comment="Names of columns that are null because their field of the payload could not be read; the event's "
+        "payload has it as it arrived; null when all could be",
+    )
 
 
 class TransactionState(Base):
