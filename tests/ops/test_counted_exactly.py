@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
+from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import families, untold
+from receiver.db import engine_for
 from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from receiver.encryption import Encryption
+from receiver.events.process import drain
+from receiver.locks import Lock
 from receiver.opencard.auth import Access
 from receiver.ops.retention import schedule
 from receiver.queue import wake_worker_if_possible
@@ -127,6 +133,18 @@ def test_batches_that_fail_as_a_whole(acme: Acme, count: Count) -> None:
         "card_holder.created processed": 1,
         "card_holder.created failed": 1,
     }
+
+
+def test_batches_that_are_given_back_for_the_lock_of_the_feed(acme: Acme, settings: Settings, count: Count) -> None:
+    acme.take("card_holder.created", card_holder())
+    engine = engine_for(settings.database_url, application="worker", bounds=replace(WORK, lock=1))
+    with acme.engine.begin() as holder:
+        holder.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(Lock.FEED)})
+        with pytest.raises(OperationalError, match="lock timeout"):
+            drain(engine)
+    engine.dispose()
+    assert count("receiver_feed_lock_timeouts") == {"": 1}
+    assert count("receiver_processing_attempts") == {}
 
 
 def test_wake_ups_that_fail(count: Count) -> None:
