@@ -134,9 +134,10 @@ def _objection(
         before = renamed[0].organization_reference_id
         if renamed[0].opencard_webhook_id not in {webhook.id for webhook in registered}:
             return (
-                f"{FORGOTTEN}: it was {before!r}, has no webhook {renamed[0].opencard_webhook_id}, and is called "
-                f"{reference!r} now. A sandbox that was started anew gets an empty database (DATABASE_URL), or the "
-                f"organizations of before (--organization {before}); if only the name was changed, change it back"
+                f"{FORGOTTEN}: webhook {renamed[0].id} is in care for {before!r}, but the organization is called "
+                f"{reference!r} now, without that webhook. A sandbox that was started anew gets an empty database "
+                f"(DATABASE_URL), or the organizations of before (--organization {before}); if only the name was "
+                "changed, change it back"
             )
         return (
             f"OpenCard calls it {reference!r} now, but webhook {renamed[0].id} is in care for {before!r}, and so is "

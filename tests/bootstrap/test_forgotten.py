@@ -82,7 +82,8 @@ def test_other_organizations_get_a_clear_line_and_a_way_out(anew: World, environ
         result = run(anew, environment, "bootstrap")
         assert result.exit_code == 1
         (line,) = [line for line in result.stderr.splitlines() if line.startswith("organization org-001: ")]
-        assert line.startswith(f"organization org-001: {FORGOTTEN}: it was 'acme', has no webhook ")
+        assert line.startswith(f"organization org-001: {FORGOTTEN}: webhook ")
+        assert "is in care for 'acme', but the organization is called 'org-001' now, without that webhook." in line
         assert "empty database (DATABASE_URL), or the organizations of before (--organization acme)" in line
 
 
