@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from receiver.events.card_holder_history import TIME_COLUMNS
 from receiver.events.retries import WINDOW
+from receiver.reconcile.clock import NOTICEABLE
 from receiver.reconcile.identity import event_name
 
 if TYPE_CHECKING:
@@ -131,15 +132,16 @@ def _earlier(
 ) -> Iterator[tuple[int, datetime]]:
     """Yield the deliveries that a retry brought, with the time of the first attempt.
 
-    What happened first was attempted first, though its retry arrived after something newer. Only the log's own clock
-    tells how long before the arrival that was.
+    What happened first was attempted first, though its retry arrived after something newer. How long before the
+    arrival that was is measured by the log's own clock. A single delivery came by the attempt that was answered 2xx,
+    unless it was here before that.
     """
     for attempts, deliveries in zip(occurrences, brought, strict=True):
         first = min(deliveries, key=lambda each: (each.at, each.id), default=None)
         if first is None or first.from_log or first.dated:
             continue
         by = attempts[-1]
-        if len(deliveries) > 1 or not by.taken:
+        if len(deliveries) > 1 or not by.taken or first.at < _time(by) - NOTICEABLE:
             by = min(attempts, key=lambda each: abs(_time(each) - first.at))
         before = _time(by) - _time(attempts[0])
         if before:

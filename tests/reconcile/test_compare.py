@@ -230,3 +230,22 @@ def test_what_is_no_json_is_known_by_its_bytes() -> None:
     assert identify("e", b"{broken", "acme") == identify("e", b"{broken", "acme")
     others = [("e", b"{broken"), ("f", b"{broken"), ("e", b"{broken ")]
     assert len({identify(*other, "acme") for other in others}) == 3
+
+
+def test_a_delivery_that_a_retry_brought_is_dated_by_the_first_attempt() -> None:
+    verdict = compare(CLEARED, log((0, 503), (1, None), (2, 200)), stored(2))
+    assert verdict.earlier == [(100, NOON + SECOND)]
+
+
+@pytest.mark.parametrize(
+    "deliveries",
+    [stored(0), stored(0, 2), stored(2, from_log=True), [Stored(100, NOON + 2 * HOUR, dated=True)], []],
+    ids=["it came by the first", "by the first and the last", "recovered", "dated before", "none"],
+)
+def test_every_other_delivery_keeps_its_time(deliveries: list[Stored]) -> None:
+    assert compare(CLEARED, log((0, None), (1, 503), (2, 200)), deliveries).earlier == []
+
+
+def test_without_times_nothing_is_dated() -> None:
+    attempts = [Attempt(0, None, taken=False), Attempt(1, None, taken=True)]
+    assert compare(CLEARED, attempts, stored(1)).earlier == []
