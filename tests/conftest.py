@@ -177,7 +177,7 @@ def client(app: Flask, engine: Engine, redis: Redis) -> FlaskClient:
 
 @dataclass
 class Acme:
-    """An organization with a webhook in care, and what a test does with it."""
+    """An organization with a managed webhook, and what a test does with it."""
 
     client: FlaskClient
     engine: Engine
@@ -241,7 +241,7 @@ class Acme:
 
 @dataclass
 class Organizations:
-    """Takes webhooks into care."""
+    """Adopts webhooks."""
 
     client: FlaskClient
     engine: Engine

@@ -61,7 +61,7 @@ class World:
         return WebhookStore(self.engine, Encryption(self.settings.encryption_keys))
 
     def stored(self) -> StoredWebhook:
-        """Return the one webhook in care."""
+        """Return the one managed webhook."""
         (webhook,) = self.store.all()
         return webhook
 

@@ -18,6 +18,7 @@ depends_on = None
 HASH = r"sha256(decode(replace(url, '\', '\\'), 'escape'))"
 COMMENT = "SHA-256 of url (UTF-8), which may be longer than a key can be"
 UNREADABLE = "Names of columns that are null because their field of the payload could not be read; the event's payload has it as it arrived; null when all could be"
+IDENTITY = "SHA-256 of the log''s id; without one, of what the entry says and its number among equal ones"
 EARLIEST, LATEST = "'0001-01-03Z'", "'9999-12-29Z'"
 
 
@@ -45,6 +46,8 @@ def upgrade() -> None:
         "(organization_reference_id, transaction_id, url_sha256)"
     )
     correct("receiver.receipt_downloads", "expires_at")
+
+    op.execute(f"COMMENT ON COLUMN receiver.delivery_log.identity IS '{IDENTITY}'")
 
 
 def correct(table: str, column: str) -> None:

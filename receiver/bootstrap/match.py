@@ -1,7 +1,7 @@
 """Which registered webhook is which stored one? Pure.
 
 A webhook is *ours* when this service stores its id, or when its URL is one of our endpoints. What is not ours is never
-touched. Each organization has one webhook of ours; further ones that are in care were adopted, and are left alone.
+touched. Each organization has one webhook of ours; further ones that are managed here were adopted, and are left alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Match:
 
 
 class Care:
-    """All webhooks in care, found by organization, id and endpoint key."""
+    """All managed webhooks, found by organization, id and endpoint key."""
 
     def __init__(self, stored: Sequence[StoredWebhook]) -> None:
         self._stored = stored
@@ -61,7 +61,7 @@ class Care:
         return by_id or by_key
 
     def under_other_names(self, organization: Organization) -> list[StoredWebhook]:
-        """Return the webhooks in care for the same organization of OpenCard under another id of the EMS."""
+        """Return the managed webhooks for the same organization of OpenCard under another id of the EMS."""
         return [
             row
             for row in self._stored
@@ -134,20 +134,20 @@ def _objection(
         before = renamed[0].organization_reference_id
         if renamed[0].opencard_webhook_id not in {webhook.id for webhook in registered}:
             return (
-                f"{FORGOTTEN}: webhook {renamed[0].id} is in care for {before!r}, but the organization is called "
+                f"{FORGOTTEN}: webhook {renamed[0].id} is managed for {before!r}, but the organization is called "
                 f"{reference!r} now, without that webhook. A sandbox that was started anew gets an empty database "
                 f"(DATABASE_URL), or the organizations of before (--organization {before}); if only the name was "
                 "changed, change it back"
             )
         return (
-            f"OpenCard calls it {reference!r} now, but webhook {renamed[0].id} is in care for {before!r}, and so is "
+            f"OpenCard calls it {reference!r} now, but webhook {renamed[0].id} is managed for {before!r}, and so is "
             "what it brought: give it its reference_id back at OpenCard, or move its data in ems first"
         )
     for webhook in registered:
         owner = care.owner(webhook, care.of(reference))
         if owner is not None and owner.organization_reference_id != reference:
             return (
-                f"OpenCard's webhook {webhook.id} is registered for it, but in care for "
+                f"OpenCard's webhook {webhook.id} is registered for it, but managed for "
                 f"{owner.organization_reference_id!r}: receiver webhooks show {owner.id}"
             )
     return None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredWebhook:
-    """A webhook in care, secrets decrypted."""
+    """A managed webhook, secrets decrypted."""
 
     id: int
     opencard_webhook_id: int | None
@@ -55,14 +55,14 @@ class StoredWebhook:
 
 
 class WebhookStore:
-    """The webhooks in care. Every method that changes something has committed when it returns."""
+    """The managed webhooks. Every method that changes something has committed when it returns."""
 
     def __init__(self, engine: Engine, encryption: Encryption) -> None:
         self._engine = engine
         self._encryption = encryption
 
     def all(self) -> list[StoredWebhook]:
-        """Return every webhook in care, oldest first."""
+        """Return every managed webhook, oldest first."""
         with self._engine.connect() as connection:
             return self._read(connection)
 

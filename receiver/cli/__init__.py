@@ -94,7 +94,7 @@ class LazyGroup(click.Group):
             sys.exit(EXIT_FAILED)
         except OperationalError as error:
             reason = " ".join(str(error.orig).split())
-            click.echo(f"receiver: PostgreSQL (DATABASE_URL) does not do what is needed: {reason}", err=True)
+            click.echo(f"receiver: PostgreSQL (DATABASE_URL) failed: {reason}", err=True)
             sys.exit(EXIT_FAILED)
         except ProgrammingError as error:
             if not isinstance(error.orig, UndefinedTable | UndefinedColumn | InvalidSchemaName):

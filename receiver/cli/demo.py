@@ -24,7 +24,7 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
 
     On embedded servers, starting from nothing: bootstrap registers webhooks at a local OpenCard, which then sends
     purchases through all their states, some twice, some out of order, some with the answer lost, and a tenth of them
-    never arrive. Reconciling brings those in from the delivery log, and receipts' files are downloaded. Exits 0 when
+    never arrive. Reconciliation recovers those from the delivery log, and receipts' files are downloaded. Exits 0 when
     the tables and files hold exactly what OpenCard meant to say, else 1 and the differences.
 
     Example: receiver demo --purchases 1000 --seed 7

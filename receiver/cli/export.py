@@ -89,7 +89,7 @@ def events(
 
 def _export(name: str, window: Window, how: Format, output: Path | None) -> None:
     if how is Format.PARQUET and output is None:
-        raise click.UsageError("parquet is no text: give a file with --output")
+        raise click.UsageError("parquet is a binary format: give a file with --output")
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     engine = engine_for(settings.database_url, application="export", bounds=EXPORT)
     try:

@@ -71,4 +71,4 @@ def check_organizations(connection: Connection, organizations: Sequence[str]) ->
     for name in organizations:
         if name not in known:
             near = nearest(name, known) if known else "there is none at all"
-            raise OperationRefused(f"no webhook of organization {name!r} is in care; {near}")
+            raise OperationRefused(f"no webhook of organization {name!r} is managed; {near}")

@@ -71,7 +71,7 @@ class MomentType(_MomentType):
             moment = datetime.fromisoformat(text)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: give one such as 2026-02-13, 2026-02-13T08:00:00Z or 24h", param, ctx)
+            self.fail(f"invalid time {value!r}: give one such as 2026-02-13, 2026-02-13T08:00:00Z or 24h", param, ctx)
 
 
 MOMENT: Final = MomentType()

@@ -50,7 +50,7 @@ def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> No
         reader = readers.grant(connection, role, organizations)
         unknown = _unknown(connection, organizations)
     for organization in unknown:
-        click.echo(f"note: no webhook of an organization {organization!r} is in care; is it spelled right?", err=True)
+        click.echo(f"note: no webhook of an organization {organization!r} is managed; is it spelled right?", err=True)
     if as_json:
         print_json(_fields(reader))
     else:

@@ -40,7 +40,7 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
     """Compare OpenCard's delivery log with what is stored, and recover what is missing.
 
     Without --since each webhook's log is read from where its last run ended. May be run at any time, beside the
-    scheduler's runs, too. Exit code 1 when a run failed or something needs a person: a stored delivery that the log
+    scheduler's runs, too. Exit code 1 when a run failed or something needs attention: a stored delivery that the log
     does not confirm, or a lost event whose payload the log does not have.
 
     Example: receiver reconcile --organization acme --since 24h
@@ -112,7 +112,7 @@ def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
             "unrecoverable": "unrecoverable",
             "checked_until": "checked up to",
         },
-        empty="no webhook in care; receiver bootstrap registers them",
+        empty="no webhooks registered: receiver bootstrap registers them",
     )
     for outcome in outcomes:
         if outcome.error:

@@ -94,7 +94,7 @@ def _check_usage(wanted: Wanted, filtered: bool, *, listing: bool, cancelled: in
     if not asked:
         raise click.UsageError(
             "which deliveries? Give their ids, or at least one of --status, --event, --organization, --since, --until "
-            "and --error: everything is never meant"
+            "and --error: refusing to replay everything"
         )
 
 

@@ -24,7 +24,7 @@ REST: Final = 0.25
 
 @click.group()
 def retention() -> None:
-    """Let go what was kept long enough: RETAIN_…_DAYS and ERASE_CARD_HOLDERS_DAYS say what that is."""
+    """Delete expired data: RETAIN_…_DAYS and ERASE_CARD_HOLDERS_DAYS say what that is."""
 
 
 @retention.command("run")

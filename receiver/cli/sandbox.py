@@ -167,7 +167,7 @@ def sandbox(
     outage: float,
     as_json: bool,
 ) -> None:
-    """Be OpenCard: serve its API, and deliver a stream of events.
+    """Run a local OpenCard simulator: serve its API, and deliver a stream of events.
 
     Until Ctrl+C, the API answers on this machine, and webhooks that are registered there are told of card holders,
     purchases through all their states, receipts, VAT, items and CO2, over compressed time and with the faults that

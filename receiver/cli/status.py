@@ -54,7 +54,7 @@ class Seen:
 def status(as_json: bool) -> None:
     """Show what waits, how fast it goes, what fails, and up to when each organization's deliveries are complete.
 
-    Exit code 1 when something needs a person; each such thing is named.
+    Exit code 1 when something needs attention; each such thing is named.
 
     Example: receiver status
     """

@@ -27,7 +27,7 @@ MOST_LINES: Final = 20
 
 
 def print_screen(seen: Seen) -> None:
-    """Print everything, and what needs a person on standard error."""
+    """Print everything, and what needs attention on standard error."""
     print_fields(dict(_figures(seen)))
     if seen.failures:
         click.echo()
@@ -39,7 +39,7 @@ def print_screen(seen: Seen) -> None:
         click.echo(line, err=True)
     if len(seen.attention) > MOST_LINES:
         click.echo(f"and {len(seen.attention) - MOST_LINES} more: receiver status --json has them all", err=True)
-    click.echo(f"{len(seen.attention)} to look at" if seen.attention else "nothing needs a person")
+    click.echo(f"Issues: {len(seen.attention)}" if seen.attention else "Issues: none")
 
 
 def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
@@ -138,13 +138,13 @@ def _print_organizations(seen: Seen) -> None:
             "unrecoverable": "unrecoverable",
             "failed": "last run failed",
         },
-        empty="no webhook in care; receiver bootstrap registers them",
+        empty="no webhooks registered: receiver bootstrap registers them",
     )
     rest = those_first[MOST_ORGANIZATIONS:]
     if rest:
         bad = sum(each.organization_reference_id in complained for each in rest)
-        checked = "all checked" if seen.interval is not None else "nothing to look at"
-        click.echo(f"and {len(rest)} more, {f'{bad} of them to look at' if bad else checked}")
+        checked = "all checked" if seen.interval is not None else "no issues"
+        click.echo(f"and {len(rest)} more, {f'{bad} of them with issues' if bad else checked}")
 
 
 def _checked(until: datetime | None, at: datetime) -> str:

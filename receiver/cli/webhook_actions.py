@@ -1,4 +1,4 @@
-"""``receiver webhooks rotate-secret`` and ``test``: what is done to webhooks in care through OpenCard's API."""
+"""``receiver webhooks rotate-secret`` and ``test``: what is done to managed webhooks through OpenCard's API."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _ground() -> Iterator[_Ground]:
 @click.command("rotate-secret")
 @click.argument("webhook_ids", metavar="[WEBHOOK_ID]...", nargs=-1, type=ID)
 @click.option("--organization", "organizations", metavar="REF", multiple=True, help="Those of this organization.")
-@click.option("--all", "everything", is_flag=True, help="Every webhook in care.")
+@click.option("--all", "everything", is_flag=True, help="Every managed webhook.")
 @click.option(
     "--overlap",
     type=DURATION,
@@ -117,7 +117,7 @@ def rotate_secret_command(
                 "organization_reference_id": "organization",
                 "previous_secret_expires_at": "previous secret good until",
             },
-            empty="no webhook in care; receiver bootstrap registers them",
+            empty="no webhooks registered: receiver bootstrap registers them",
         )
     for failure in result.failures:
         click.echo(f"organization {failure.organization_reference_id}: {failure.error}", err=True)

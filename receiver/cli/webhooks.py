@@ -1,4 +1,4 @@
-"""``receiver webhooks``: the webhooks in care."""
+"""``receiver webhooks``: the managed webhooks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def adopt_command(
     custom_value: str,
     as_json: bool,
 ) -> None:
-    """Take a webhook that was made elsewhere into care.
+    """Manage a webhook that was made elsewhere.
 
     Without calling OpenCard's API.
 
@@ -105,7 +105,7 @@ def adopt_command(
 @click.option("--organization", metavar="REF", help="Only of this organization.")
 @json_option
 def list_command(organization: str | None, as_json: bool) -> None:
-    """List the webhooks in care, oldest first.
+    """List the managed webhooks, oldest first.
 
     Example: receiver webhooks list --organization acme
     """
@@ -127,7 +127,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
                 "active": "active",
                 "url": "url",
             },
-            empty="no webhook in care; receiver webhooks adopt takes one",
+            empty="no webhooks registered: receiver bootstrap registers them, receiver webhooks adopt adds one",
         )
 
 

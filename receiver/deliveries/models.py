@@ -1,4 +1,4 @@
-"""Tables of the webhooks in care and of the deliveries they brought."""
+"""Tables of the managed webhooks and of the deliveries they brought."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The webhooks in care: taking one, listing them, and the addresses that OpenCard calls for them."""
+"""The managed webhooks: taking one, listing them, and the addresses that OpenCard calls for them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ADOPTABLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A webhook that was made elsewhere, to be taken into care."""
+    """A webhook that was made elsewhere, to be adopted."""
 
     organization_reference_id: str
     organization_id: int
@@ -75,7 +75,7 @@ class Adoption:
 def adopt(connection: Connection, adoption: Adoption, encryption: Encryption) -> dict[str, Any]:
     """Store *adoption* with a new endpoint key and return the webhook's public fields.
 
-    Raises ``OperationRefused`` when the webhook is already in care.
+    Raises ``OperationRefused`` when the webhook is managed already.
     """
     try:
         webhook_id = connection.execute(
@@ -94,7 +94,7 @@ def adopt(connection: Connection, adoption: Adoption, encryption: Encryption) ->
         ).scalar_one()
     except IntegrityError:
         raise OperationRefused(
-            f"webhook {adoption.opencard_webhook_id} is in care already: receiver webhooks list shows it"
+            f"webhook {adoption.opencard_webhook_id} is managed already: receiver webhooks list shows it"
         ) from None
     return show_webhook(connection, webhook_id)
 
@@ -123,7 +123,7 @@ PUBLIC_COLUMNS: Final = (
 
 
 def list_webhooks(connection: Connection, *, organization: str | None = None) -> list[dict[str, Any]]:
-    """Return the public fields of the webhooks in care, oldest first; of one organization, if given."""
+    """Return the public fields of the managed webhooks, oldest first; of one organization, if given."""
     query = select(*PUBLIC_COLUMNS).order_by(Webhook.id)
     if organization is not None:
         query = query.where(Webhook.organization_reference_id == organization)

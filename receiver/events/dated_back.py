@@ -1,7 +1,7 @@
 """What an event of later has written, written anew once an earlier copy of it was found.
 
 Where workers are side by side, or what is fresh overtakes what is old, a retry may be taken for the event before its
-original comes. What it wrote counts from the original's time then, and what lies between the two comes into its own:
+original comes. What it wrote counts from the original's time then, and what lies between the two takes effect:
 so the order of processing does not show. Snapshots have a history of their own, see ``handlers.transactions``.
 """
 

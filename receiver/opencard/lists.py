@@ -128,7 +128,7 @@ class _Reading:
 
 
 def _identity(item: Item, alike: Counter[bytes]) -> Hashable:
-    """Return the item's id; of one without, the whole item, and the how manieth of its kind it is in this pass."""
+    """Return the item's id; of one without, the whole item, and its number among equal ones in this pass."""
     identity = item.get("id")
     if identity is not None:
         return str(identity)

@@ -190,11 +190,11 @@ class OpenCardChecks:
             self.findings.note(ORGANIZATIONS, f"none in account {self._access.account_id} yet")
 
     def check_webhooks(self, webhooks: Sequence[InCare]) -> None:
-        """Check that each webhook in care is registered, switched on and active, and calls this service."""
+        """Check that each managed webhook is registered, switched on and active, and calls this service."""
         scope = routes.GET_WEBHOOK.scope
         reason = why_not(self.problems, "OPENCARD_ACCOUNT_ID") or self.findings.why_not(API, TOKEN, scope_check(scope))
         if not webhooks:
-            self.findings.note(WEBHOOKS, "none in care: receiver bootstrap registers one for each organization")
+            self.findings.note(WEBHOOKS, "none registered: receiver bootstrap registers one for each organization")
         elif reason:
             self.findings.not_checked(WEBHOOKS, reason)
         else:
@@ -243,7 +243,9 @@ class OpenCardChecks:
     def _judge(self, webhook: InCare, found: RegisteredWebhook) -> Finding:
         wrong = []
         if found.active is False:
-            wrong.append("not active, its challenge has not passed: run receiver bootstrap, which has it asked again")
+            wrong.append(
+                "not active, its challenge has not passed: run receiver bootstrap, which triggers a new challenge"
+            )
         if found.enabled is False:
             wrong.append("switched off at OpenCard (enabled): switch it on there, or run receiver bootstrap")
         if webhook.refused:

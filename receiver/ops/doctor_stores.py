@@ -1,4 +1,4 @@
-"""The doctor on what stores: PostgreSQL, its migrations, the encryption keys, Redis, and the webhooks in care."""
+"""The doctor on what stores: PostgreSQL, its migrations, the encryption keys, Redis, and the managed webhooks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ GROUP BY webhook_id
 
 @dataclass(frozen=True, slots=True)
 class InCare:
-    """A webhook in care, as far as the doctor has to know it."""
+    """A managed webhook, as far as the doctor has to know it."""
 
     id: int
     opencard_webhook_id: int | None
@@ -95,7 +95,7 @@ def _ask(engine: Engine, check: str, findings: Findings, ask: Callable[[Connecti
             ask(connection, findings)
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
-        findings.broken(check, f"PostgreSQL (DATABASE_URL) does not do what is needed: {reason}")
+        findings.broken(check, f"PostgreSQL (DATABASE_URL) failed: {reason}")
 
 
 def _version(connection: Connection, findings: Findings) -> None:
@@ -156,7 +156,7 @@ def check_redis(settings: Settings, problems: dict[str, str], findings: Findings
 
 
 def webhooks_in_care(engine: Engine | None, findings: Findings) -> Sequence[InCare] | None:
-    """Return the webhooks in care, oldest first; ``None`` when they cannot be read, which the findings then say."""
+    """Return the managed webhooks, oldest first; ``None`` when they cannot be read, which the findings then say."""
     reason = findings.why_not(DATABASE, MIGRATIONS)
     if reason or engine is None:
         findings.not_checked(WEBHOOKS, str(reason))

@@ -170,7 +170,7 @@ class Exposed(Collector):
         standing = self._standing
         webhooks = GaugeMetricFamily(
             "receiver_webhooks",
-            "Webhooks in care, by whether OpenCard delivers to them, as far as it last said.",
+            "Managed webhooks, by whether OpenCard delivers to them, as far as it last said.",
             labels=["state"],
         )
         states = Counter(map(_state, standing.webhooks))

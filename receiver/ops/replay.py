@@ -1,8 +1,8 @@
 """Replays: stored deliveries are processed again, on somebody's word. Command line and console both call these.
 
 A replay is a record: who asked, when, why, for which deliveries, and what came of each. They are selected here, batch
-by batch; once all are, workers process them on the road of all deliveries (``receiver.events.replayed``), when nothing
-fresh waits. Until then each keeps the status that it has.
+by batch; once all are, workers process them through the same steps as every delivery (``receiver.events.replayed``),
+when nothing fresh waits. Until then each keeps the status that it has.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def start_replay(engine: Engine, wanted: Wanted, *, requested_by: str, reason: s
     if not reason.strip():
         raise OperationRefused("a replay needs a reason: whoever looks back wants to know why it was done")
     if isinstance(wanted, Filter) and not wanted.restricts:
-        raise OperationRefused("a replay needs ids or a filter: everything is never meant")
+        raise OperationRefused("a replay needs ids or a filter: refusing to replay everything")
     with engine.begin() as connection:
         if not isinstance(wanted, Filter):
             check_ids(connection, wanted)

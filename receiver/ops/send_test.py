@@ -68,7 +68,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class SendTest:
-    """Tests webhooks in care, with a token that can do nothing but that and other writing of webhooks."""
+    """Tests managed webhooks, with a token that can do nothing but that and other writing of webhooks."""
 
     engine: Engine
     encryption: Encryption

@@ -224,7 +224,10 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
             ("dead", "could not be processed; receiver deliveries list --status dead"),
             (
                 "quarantined",
-                "not applied, for want of proof where it belongs; receiver deliveries list --status quarantined",
+                (
+                    "not applied, because its organization could not be verified; "
+                    "receiver deliveries list --status quarantined"
+                ),
             ),
         )
         if standing.deliveries[status].number
@@ -273,7 +276,7 @@ def complaints_of(webhook: WebhookStanding, at: datetime, interval: timedelta | 
     if webhook.opencard_webhook_id is None:
         yield "not registered at OpenCard: receiver bootstrap completes it"
     elif webhook.active is False:
-        yield "not active, OpenCard sends nothing to it: receiver bootstrap has it asked again"
+        yield "not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge"
     if webhook.unrecoverable:
         events = _count(webhook.unrecoverable, "lost event")
         yield f"{events} cannot be recovered, for the log has no payload: get the data from OpenCard in another way"

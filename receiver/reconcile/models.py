@@ -25,7 +25,8 @@ class DeliveryLogEntry(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"))
     identity: Mapped[bytes] = mapped_column(
-        LargeBinary, comment="SHA-256 of the log's id; without one, of what the entry says and the how manieth it is"
+        LargeBinary,
+        comment="SHA-256 of the log's id; without one, of what the entry says and its number among equal ones",
     )
     opencard_event_id: Mapped[str | None] = mapped_column(Text, comment="the log's id of the entry, if it has one")
     event: Mapped[str] = mapped_column(Text, comment="as the log has it; empty where it names none")

@@ -37,7 +37,7 @@ __all__ = ["Outcome", "Reconciler"]
 
 
 class Reconciler:
-    """Compares the delivery logs of the webhooks in care with the stored deliveries."""
+    """Compares the delivery logs of the managed webhooks with the stored deliveries."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class Reconciler:
         side_by_side: int = 4,
         progress: Progress = Progress(),  # noqa: B008
     ) -> list[Outcome]:
-        """Reconcile all registered webhooks in care that are enabled, or these; one's failure stops no other.
+        """Reconcile all registered and managed webhooks that are enabled, or these; one's failure stops no other.
 
         *since* (aware) is how far back the log is read; without it, from the last run's start with some overlap, or
         whole if there was none. With ``write=False`` nothing is written anywhere. A webhook that another run is busy
         with has an ``error`` that says so. What is recovered waits for a worker: waking one is the caller's business.
 
-        Raises ``OperationRefused`` for an id that is no registered webhook in care.
+        Raises ``OperationRefused`` for an id that is no registered and managed webhook.
         """
         webhooks = self._webhooks(webhook_ids)
         progress.total(len(webhooks))

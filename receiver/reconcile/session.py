@@ -38,7 +38,7 @@ OVERLAP: Final = timedelta(minutes=10)
 SLACK: Final = timedelta(minutes=15)
 """How much older than the attempts stored deliveries may be to be among them: clocks differ."""
 OPEN: Final = timedelta(days=8)
-"""How long what needs a person counts as open: a little longer than the week that is looked back every day."""
+"""How long what needs attention counts as open: a little longer than the week that is looked back every day."""
 EXPECTED: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
 BUSY: Final = "another run is busy with this webhook at this moment: it finds the same; wait for it, or run again"
 

@@ -25,7 +25,7 @@ Around it, a whole receiver on this machine:
 - ``embedded``      PostgreSQL and Valkey from wheels
 - ``processes``     the Procfile's processes, started, killed and stopped
 - ``victims``       what of it can be killed and started again
-- ``local``         both together, migrated, with webhooks in care
+- ``local``         both together, migrated, with managed webhooks
 - ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``, with ``console_access`` a user for the console
 - ``breakage``      failures on purpose, which an operator can mend
 - ``verdict``       do the tables hold what OpenCard meant to say?

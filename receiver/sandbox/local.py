@@ -1,4 +1,4 @@
-"""A whole receiver on this machine: embedded servers, the Procfile's processes, webhooks in care."""
+"""A whole receiver on this machine: embedded servers, the Procfile's processes, managed webhooks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def adopt_webhook(
     number: int,
     credentials: Credentials | None = None,
 ) -> Registration:
-    """Take a webhook with a new secret into care and return what OpenCard would know of it."""
+    """Adopt a webhook with a new secret and return what OpenCard would know of it."""
     credentials = credentials or Credentials()
     kind = AuthenticationType.NONE
     if credentials.basic_username:

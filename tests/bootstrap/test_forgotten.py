@@ -83,7 +83,7 @@ def test_other_organizations_get_a_clear_line_and_a_way_out(anew: World, environ
         assert result.exit_code == 1
         (line,) = [line for line in result.stderr.splitlines() if line.startswith("organization org-001: ")]
         assert line.startswith(f"organization org-001: {FORGOTTEN}: webhook ")
-        assert "is in care for 'acme', but the organization is called 'org-001' now, without that webhook." in line
+        assert "is managed for 'acme', but the organization is called 'org-001' now, without that webhook." in line
         assert "empty database (DATABASE_URL), or the organizations of before (--organization acme)" in line
 
 

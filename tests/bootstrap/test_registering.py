@@ -322,7 +322,7 @@ def test_an_organization_that_was_renamed_is_left_to_a_person(world: World) -> N
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET organization_id = :id"), {"id": renamed.id})
     (failure,) = world.bootstrap().failures
-    assert "in care for 'acme'" in failure.error
+    assert "managed for 'acme'" in failure.error
     assert world.provider.state.webhooks() == []
 
 

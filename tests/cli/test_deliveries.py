@@ -103,7 +103,7 @@ def test_lists_hold_neither_bodies_nor_who_it_is_about(three: Acme, run: Run) ->
     ("options", "said"),
     [
         (("--status", "lost"), "'lost' is not one of"),
-        (("--since", "yesterday"), "is no time"),
+        (("--since", "yesterday"), "invalid time"),
         (("--limit", "0"), "not in the range"),
     ],
 )
@@ -116,7 +116,7 @@ def test_an_organization_that_is_not_known_is_named_with_the_nearest(three: Acme
     result = run("list", "--organization", "glibex")
     assert (result.exit_code, result.stderr) == (
         1,
-        "receiver: no webhook of organization 'glibex' is in care; the nearest is globex\n",
+        "receiver: no webhook of organization 'glibex' is managed; the nearest is globex\n",
     )
     del three
 

@@ -181,7 +181,7 @@ def test_since_says_how_far_back_the_log_is_read(run: Run, world: World) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--organization", "glober"), 1, "no webhook of organization 'glober' is in care; the nearest is globex"),
+        (("--organization", "glober"), 1, "no webhook of organization 'glober' is managed; the nearest is globex"),
         (("--organization", "acme", "--organization", "x"), 1, "there are acme, globex"),
         (("--since", "24"), 2, "no length of time with its unit"),
         (("--since", "yesterday"), 2, "no length of time"),
@@ -251,7 +251,7 @@ def test_without_access_to_the_api_the_variables_are_named(run: Run) -> None:
 
 def test_with_no_webhook_in_care_there_is_nothing_to_do(world: World, environment: dict[str, str]) -> None:
     result = CliRunner(env=world.environment(environment)).invoke(main, ["reconcile"])
-    assert (result.exit_code, result.stdout) == (0, "no webhook in care; receiver bootstrap registers them\n")
+    assert (result.exit_code, result.stdout) == (0, "no webhooks registered: receiver bootstrap registers them\n")
 
 
 def test_an_api_that_is_away_fails_each_run(run: Run, world: World) -> None:

@@ -213,7 +213,7 @@ def test_a_replay_that_has_ended_cannot_be_cancelled(dead: Acme, run: Run) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((*REASON,), "everything is never meant"),
+        ((*REASON,), "refusing to replay everything"),
         (("--status", "dead"), "--reason is missing"),
         (("--status", "dead", "--reason", " "), "--reason is missing"),
         (("17", "--status", "dead", *REASON), "ids or a filter, not both"),

@@ -99,7 +99,7 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     assert row.startswith("acme ")
     assert " UTC, 3 min" in row
     assert row.split()[-4:] == ["12", "0", "0", "no"]
-    assert lines[-1] == "nothing needs a person"
+    assert lines[-1] == "Issues: none"
 
 
 def needs(result: Result) -> list[str]:
@@ -126,7 +126,9 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
         return f"webhook {webhook_id_of(acme.engine, organization)} ({organization})"
 
     no_payload = "for the log has no payload: get the data from OpenCard in another way"
-    not_applied = "not applied, for want of proof where it belongs; receiver deliveries list --status quarantined"
+    not_applied = (
+        "not applied, because its organization could not be verified; receiver deliveries list --status quarantined"
+    )
     said = needs(run("--json"))
     stale = said.pop()
     assert stale.startswith(f"{name('stale')}: not checked since ")
@@ -138,13 +140,13 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
             f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log",
             f"{name('lost')}: 1 lost event cannot be recovered, {no_payload}",
             f"{name('forbidden')}: the last run failed: {FORBIDDEN}",
-            f"{name('asleep')}: not active, OpenCard sends nothing to it: receiver bootstrap has it asked again",
+            f"{name('asleep')}: not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge",
         ]
     )
     for_people = run()
     assert for_people.exit_code == 1
     assert for_people.stderr.splitlines() == [*said, stale]
-    assert for_people.stdout.splitlines()[-1] == "7 to look at"
+    assert for_people.stdout.splitlines()[-1] == "Issues: 7"
 
 
 def test_a_webhook_of_this_minute_need_not_be_checked_yet(acme: Acme, run: Run) -> None:
@@ -188,7 +190,7 @@ def test_a_webhook_that_is_disabled_here_needs_nobody(acme: Acme, run: Run) -> N
     acme.execute("UPDATE receiver.webhooks SET enabled = false, active = false, created_at = now() - interval '1 day'")
     result = run()
     assert result.exit_code == 0
-    assert "no webhook in care" in result.stdout
+    assert "no webhooks registered" in result.stdout
 
 
 def test_it_asks_only_for_the_database(acme: Acme, environment: dict[str, str]) -> None:
@@ -247,7 +249,7 @@ def test_of_many_organizations_those_that_need_somebody_come_first(organizations
     assert "and 15 more, all checked" in lines
     acme.execute("UPDATE receiver.webhooks SET active = false")
     result = run()
-    assert "and 15 more, 15 of them to look at" in result.stdout
+    assert "and 15 more, 15 of them with issues" in result.stdout
     assert result.stderr.splitlines()[-1] == "and 10 more: receiver status --json has them all"
 
 

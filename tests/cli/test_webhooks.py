@@ -138,7 +138,7 @@ def test_a_webhook_is_adopted_once(run: Run, acme: Acme) -> None:
     again = run("adopt", *ACME, "--secret", SECRET, "--json")
     assert (again.exit_code, again.stdout) == (1, "")
     assert again.stderr.count("\n") == 1
-    assert "webhook 42 is in care already" in again.stderr
+    assert "webhook 42 is managed already" in again.stderr
     assert count(acme) == 2
 
 

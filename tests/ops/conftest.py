@@ -57,7 +57,7 @@ class Patient:
         return result.exit_code, {row["check"]: (row["state"], row["detail"]) for row in rows}
 
     def register(self, reference: str) -> None:
-        """Register a webhook of a new organization, and take it into care."""
+        """Register a webhook of a new organization, and adopt it."""
         organization = self.provider.state.add_organization(reference)
         webhook = self.provider.state.add_webhook(
             organization.id, "https://hooks.example.com", secret=SECRET, active=True

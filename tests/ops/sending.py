@@ -61,7 +61,7 @@ def send(
     happen: Callable[[Callable[[], httpx.Response]], httpx.Response] | None = None,
     public_url: str | None = None,
 ) -> Report:
-    """Send a test of *event* to the webhook in care."""
+    """Send a test of *event* to the managed webhook."""
     access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
     sending = SendTest(
         world.engine,

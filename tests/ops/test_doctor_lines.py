@@ -136,7 +136,7 @@ def test_before_there_is_a_webhook_the_public_address_is_asked_for_its_health(pa
     patient.execute("DELETE FROM receiver.webhooks")
     code, found = patient.findings()
     assert (code, found["public address"][0]) == (0, "ok")
-    assert found["webhooks"] == ("note", "none in care: receiver bootstrap registers one for each organization")
+    assert found["webhooks"] == ("note", "none registered: receiver bootstrap registers one for each organization")
     patient.environment["PUBLIC_URL"] = "http://127.0.0.1:1"
     code, found = patient.findings()
     assert (code, found["public address"][0]) == (1, "broken")

@@ -260,7 +260,7 @@ def test_attempts_that_are_logged_while_the_log_is_read_hide_none_and_count_once
 
 
 def others(world: World, *references: str) -> list[int]:
-    """Take more webhooks into care; return this service's ids of all, acme's first."""
+    """Adopt more webhooks; return this service's ids of all, acme's first."""
     take_into_care(world, *references)
     return [row["id"] for row in rows(world, "SELECT id FROM receiver.webhooks ORDER BY id")]
 

@@ -47,7 +47,7 @@ NAVIGATION: Final = (
     ("deliveries.listing", "Deliveries"),
     ("replays.listing", "Replays"),
     ("webhooks.listing", "Webhooks"),
-    ("reconcile.listing", "Reconciling"),
+    ("reconcile.listing", "Reconciliation"),
 )
 # data: is how Bootstrap's style sheet draws the arrows of its fields
 CONTENT_SECURITY_POLICY: Final = (

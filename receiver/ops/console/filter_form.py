@@ -42,9 +42,9 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     event = StringField("Event", render_kw={"placeholder": "card.transaction.cleared"})
     organization = SelectField("Organization", validate_choice=False)
     since = DateTimeLocalField("Received since (UTC)", [Optional()], format=FORMATS)
-    until = DateTimeLocalField("and before (UTC)", [Optional()], format=FORMATS)
+    until = DateTimeLocalField("Received before (UTC)", [Optional()], format=FORMATS)
     error = StringField("Error", [Length(max=LONGEST)], description="A part of its first line; * is anything.")
-    transaction = StringField("Transaction", [Length(max=LONGEST)], render_kw={"placeholder": "its id, whole"})
+    transaction = StringField("Transaction", [Length(max=LONGEST)], render_kw={"placeholder": "full transaction ID"})
     card_holder = StringField(
         "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "reference, whole", "autocomplete": "off"}
     )

@@ -1,4 +1,4 @@
-"""The first page: how the service stands, what failed, and what needs a person."""
+"""The first page: how the service stands, what failed, and what needs attention."""
 
 from __future__ import annotations
 

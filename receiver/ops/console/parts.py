@@ -45,7 +45,7 @@ def query_of(connection: Connection) -> Query:
 
 
 def organizations(connection: Connection) -> list[str]:
-    """Return the organizations that have a webhook in care."""
+    """Return the organizations that have a managed webhook."""
     return list(connection.scalars(_ORGANIZATIONS))
 
 

@@ -48,7 +48,7 @@ class WebhookLine:
 
 @blueprint.get("/")
 def listing() -> str:
-    """Show every webhook in care."""
+    """Show every managed webhook."""
     with reading() as connection:
         standing = read_standing(query_of(connection))
         rows = [_line(row, standing) for row in connection.execute(_WEBHOOKS)]

@@ -157,7 +157,7 @@ KINDS: Final = (
         _count_members,
         _forget_members,
     ),
-    # what has no time and cannot be recovered needs a person for as long as the log shows it
+    # what has no time and cannot be recovered needs attention for as long as the log shows it
     _rows(
         "delivery_log",
         "entries of the delivery log",

@@ -142,7 +142,7 @@ def run_retention(
     write: bool = True,
     progress: Progress = Progress(),  # noqa: B008
 ) -> Outcome:
-    """Let go what was kept long enough; with ``write=False`` only count it.
+    """Delete expired data; with ``write=False`` only count it.
 
     Raises ``OperationRefused`` while another run is at work.
     """

@@ -23,7 +23,7 @@ WITHIN: Final = timedelta(minutes=4)
 
 
 def retain() -> None:
-    """Let go what was kept long enough, as far as the time allows. Run by RQ; one at a time does something."""
+    """Delete expired data, as far as the time allows. Run by RQ; one at a time does something."""
     settings = load_settings(os.environ)
     engine = engine_for(settings.database_url, application="retention", encryption=Encryption(settings.encryption_keys))
     try:

@@ -104,4 +104,6 @@ def test_the_console_shows_workers_and_receipts(bad: Acme, overview: Callable[[d
     del bad
     assert "<dd>0 for deliveries</dd>" in overview({})
     assert "<dd>1 waiting for their files, 1 of them failing</dd>" in overview({})
-    assert "<dd>not known: Redis cannot be reached</dd>" in overview({"REDIS_URL": unreachable_redis()})
+    assert "<dd>not known: Redis cannot be reached or refuses writes</dd>" in overview(
+        {"REDIS_URL": unreachable_redis()}
+    )

@@ -161,7 +161,7 @@ def test_an_operator_finds_understands_and_replays_what_failed_in_five_clicks(
         operator.page.get_by_label("Reason").fill("the account is there now")
         operator.click("button", f"Replay {BROKEN} deliveries")
         wait_until_replayed(morning)
-        operator.click("link", "Look again")  # what came of it
+        operator.click("link", "Refresh")  # what came of it
         assert operator.sees(f"{BROKEN} of {BROKEN} processed")
         assert operator.sees("the account is there now")
         assert len(operator.clicks) == 5

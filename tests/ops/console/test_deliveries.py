@@ -51,7 +51,7 @@ def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, v
         "status=processed": [globex, first],
         "organization=globex": [globex],
         f"event={EVENT}": [wrong, first],
-        "transaction=t-1": [first],
+        "transaction=t-1": [wrong, first],
         "error=accounting*": [wrong],
         "since=2020-01-01T00:00&until=2020-01-02": [],
         "since=2020-01-01 10:00:05": [globex, wrong, first],

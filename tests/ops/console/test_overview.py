@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def test_an_empty_service_is_shown_without_complaint(viewer: Visitor) -> None:
     for page in ("/ops/", "/ops/deliveries/", "/ops/replays/", "/ops/webhooks/", "/ops/reconcile/"):
         assert viewer.get(page).status_code == 200
-    assert "No webhook is in care" in viewer.get("/ops/").text
+    assert "No webhooks registered" in viewer.get("/ops/").text
 
 
 def test_what_failed_is_grouped_and_leads_to_its_deliveries(acme: Acme, viewer: Visitor) -> None:

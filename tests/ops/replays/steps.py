@@ -21,7 +21,7 @@ def ids(acme: Acme) -> list[int]:
     return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
 
 
-def start(acme: Acme, wanted: Wanted, *, by: str = "kim@ops", reason: str = "the cause is mended") -> int:
+def start(acme: Acme, wanted: Wanted, *, by: str = "kim@ops", reason: str = "the cause is fixed") -> int:
     return start_replay(acme.engine, wanted, requested_by=by, reason=reason)
 
 

@@ -40,7 +40,7 @@ def test_what_was_dead_is_applied_once_the_cause_is_mended(acme: Acme, monkeypat
     assert acme.statuses() == ["dead", "dead"]
     replayed = replay(acme, DEAD)
     assert counts(replayed) == (2, 2, 0)
-    assert (replayed.requested_by, replayed.reason) == ("kim@ops", "the cause is mended")
+    assert (replayed.requested_by, replayed.reason) == ("kim@ops", "the cause is fixed")
     assert replayed.filter == {"statuses": ["dead"]}
     assert acme.statuses() == ["processed", "processed"]
     assert feed(acme) == [EVENT, EVENT]
