@@ -11,13 +11,27 @@ import click
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    _IdType: TypeAlias = click.ParamType[int]
     _Type: TypeAlias = click.ParamType[timedelta]
     _MomentType: TypeAlias = click.ParamType[datetime]
 else:
-    _Type = _MomentType = click.ParamType  # which older releases of click cannot subscript
+    _IdType = _Type = _MomentType = click.ParamType  # which older releases of click cannot subscript
 
-ID = click.IntRange(min=1, max=2**63 - 1)
-"""An id, as its column can hold it."""
+
+class Id(_IdType):
+    """An id, as its column can hold it."""
+
+    name = "id"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the id. Fails for anything else."""
+        digits = str(value)
+        if not (digits.isascii() and digits.isdecimal() and 0 < int(digits[:20]) < 2**63):
+            self.fail(f"{digits!r} is not an id: give a whole number as the lists show it", param, ctx)
+        return int(digits)
+
+
+ID = Id()
 
 UNITS: Final = {
     "s": timedelta(seconds=1),

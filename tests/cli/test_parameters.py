@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from receiver.cli.parameters import DURATION, MOMENT
+from receiver.cli.parameters import DURATION, ID, MOMENT
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,13 @@ def test_a_length_of_time_means_so_long_ago() -> None:
 def test_what_is_no_time_is_told_with_examples(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"invalid time '.*': give one such as 2026-02-13|is longer than"):
         MOMENT.convert(text, None, None)
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "1.0", "", "\N{SUPERSCRIPT TWO}", "9" * 19, "9" * 5000])
+def test_what_is_no_id_is_refused_in_one_line(value: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not an id: give a whole number"):
+        ID.convert(value, None, None)
+
+
+def test_every_id_of_a_column_is_taken() -> None:
+    assert [ID.convert(str(value), None, None) for value in (1, 2**63 - 1)] == [1, 2**63 - 1]

@@ -136,3 +136,12 @@ def test_the_program_tells_its_version() -> None:
     result = CliRunner().invoke(main, ["--version"])
     assert result.exit_code == 0
     assert result.stdout.startswith("opencard-receiver ")
+
+
+def test_a_misspelled_command_names_the_nearest() -> None:
+    result = CliRunner().invoke(main, ["statsu"])
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        "Error: No such command 'statsu'. Did you mean 'status'?",
+    )
+    assert CliRunner().invoke(main, ["xyzzy"]).stderr.splitlines()[-1] == "Error: No such command 'xyzzy'."

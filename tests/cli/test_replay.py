@@ -219,7 +219,7 @@ def test_a_replay_that_has_ended_cannot_be_cancelled(dead: Acme, run: Run) -> No
         (("17", "--status", "dead", *REASON), "ids or a filter, not both"),
         (("17", "--list"), "stand alone"),
         (("--list", "--cancel", "1"), "stand alone"),
-        (("0", *REASON), "not in the range"),
+        (("0", *REASON), "'0' is not an id: give a whole number"),
         (("--status", "pendingg", *REASON), "is not one of"),
     ],
 )
