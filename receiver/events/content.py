@@ -163,6 +163,8 @@ def reference_of(content: Mapping[str, Any], owner: str) -> str | None:
     """Return the ``reference_id`` of the *owner*, ``organization`` or ``card_holder``; a whole number as text."""
     named = content.get(owner)
     reference = named.get("reference_id") if isinstance(named, dict) else None
+    if isinstance(reference, Decimal) and reference == reference.to_integral_value():
+        reference = int(reference)
     if isinstance(reference, int) and not isinstance(reference, bool):
         return str(reference)
     return reference if isinstance(reference, str) else None

@@ -27,10 +27,19 @@ LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
 """Between these, a moment can be read in every time zone."""
 
 
+def _check_length(name: str, number: str | int) -> None:
+    """Raise ``ValueError``, which msgspec reports with its place, for a number that no key can hold."""
+    if isinstance(number, int) and abs(number) >= 10**LONGEST_ID:
+        raise ValueError(f"{name} has more than {LONGEST_ID} digits")
+
+
 class Owner(msgspec.Struct, frozen=True):
     """The EMS's own id of an organization or a card holder, sent as a text or as a whole number."""
 
-    sent: Reference | WholeNumber = msgspec.field(name="reference_id")
+    sent: Reference | int = msgspec.field(name="reference_id")
+
+    def __post_init__(self) -> None:
+        _check_length("reference_id", self.sent)
 
     @property
     def reference_id(self) -> str:
@@ -213,6 +222,10 @@ class InvoicePayload(Payload, frozen=True):
     """``invoice.created``: announced, not live; it names no organization of the EMS."""
 
     id: Reference | int
+
+    def __post_init__(self) -> None:
+        _check_length("id", self.id)
+
     organization_number: str | None = None
     invoice_number: str | None = None
     no_of_transactions: WholeNumber | None = None
@@ -228,21 +241,24 @@ OWN_FIELDS: Final[dict[type[Payload], tuple[str, ...]]] = {
     EnvironmentalImpactPayload: ("carbon_emission_in_grams", "carbon_social_cost_amount"),
 }
 """One of these is there, be it null: without any, a payload is another enrichment than its event says."""
+ENRICHMENTS_OWN: Final = frozenset({"url", *(name for names in OWN_FIELDS.values() for name in names)})
+"""Every enrichment has one of these."""
 MARKS: Final[dict[type[Payload], frozenset[str]]] = {
     TransactionPayload: frozenset({"id", "state", "card_holder", "organization"}),
     EnrichmentPayload: frozenset({"transaction", "card_holder", "organization"}),
     TpaPayload: frozenset({"id", "organization", "url"}),
 }
 """All that a payload of the kind has: under the name of an event that asks for less, it is another's."""
-STRICT: Final = frozenset({"url", *(name for names in OWN_FIELDS.values() for name in names)})
-"""Fields that may be null and yet do more than describe; so do amounts and currencies."""
 
 
 @cache
 def descriptive(payload_type: type[Payload]) -> frozenset[str]:
-    """Return the fields that only describe: one that cannot be read is null, and keeps no money out of the ledger."""
+    """Return the fields that only describe: one that cannot be read is null, and keeps no money out of the ledger.
+
+    They may be null, and are neither amount nor currency nor what an enrichment is about.
+    """
     return frozenset(
         field.name
         for field in msgspec.structs.fields(payload_type)
-        if not field.required and field.name not in STRICT and not field.name.endswith(("_amount", "_currency"))
+        if not (field.required or field.name in ENRICHMENTS_OWN or field.name.endswith(("_amount", "_currency")))
     )

@@ -41,7 +41,7 @@ FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS told (fingerprint bytea, occurr
 ON CONFLICT (fingerprint) DO UPDATE
 SET occurrences = known.occurrences || excluded.occurrences,
     delivery_ids = known.delivery_ids || excluded.delivery_ids
-WHERE NOT EXISTS (
+WHERE excluded.delivery_ids[1] <> ALL (known.delivery_ids) AND NOT EXISTS (
     SELECT FROM unnest(known.occurrences) AS before (occurred_at)
     WHERE before.occurred_at BETWEEN excluded.occurrences[1] - CAST(:time_window AS interval)
         AND excluded.occurrences[1] + CAST(:time_window AS interval)
@@ -149,13 +149,14 @@ def judge_by_value(connection: Connection, events: Sequence[Event]) -> ByValue:
         if any(timedelta() <= copy.occurred_at - occurred_at <= WINDOW for occurred_at in occurrences):
             continue  # a retry of that one, whatever came within a day after
         for occurred_at, delivery_id in zip(occurrences, delivery_ids, strict=True):
-            if timedelta() < occurred_at - copy.occurred_at <= WINDOW:
+            own = delivery_id == copy.delivery_id  # dated by its first attempt since, however long before that was
+            if timedelta() < occurred_at - copy.occurred_at and (own or occurred_at - copy.occurred_at <= WINDOW):
                 occurred[delivery_id] = copy.occurred_at
                 dated_back.append(DatedBack(delivery_id, copy.occurred_at, copy))
                 connection.execute(
                     _DATE_BACK, {"known": occurred_at, "earlier": copy.occurred_at, "fingerprint": fingerprint}
                 )
-    new |= {event.delivery_id for event in events if event.delivery_id in occurred}
+    new |= {event.delivery_id for event in events if event.delivery_id in occurred and event.delivery_id not in later}
     return ByValue(new, later, dated_back, occurred)
 
 

@@ -15,6 +15,7 @@ from receiver.events.catalogue import canonical_name
 from receiver.events.content import as_postgresql_reads_it, encode, fingerprint_of, read, reference_of
 from receiver.events.event import Event, StoredDelivery
 from receiver.events.payloads import (
+    ENRICHMENTS_OWN,
     MARKS,
     OWN_FIELDS,
     CardHolderPayload,
@@ -90,17 +91,18 @@ def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
     own = OWN_FIELDS.get(payload_type)
     if own and content.keys().isdisjoint(own):
         raise PayloadError(own[0], "missing")
-    for marks, field in _stricter_kinds(payload_type):
-        if marks <= content.keys():
+    for kind, marks, field in _stricter_kinds(payload_type):
+        is_one = kind is not EnrichmentPayload or not content.keys().isdisjoint(ENRICHMENTS_OWN)
+        if marks <= content.keys() and is_one:
             raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
 
 
 @cache
-def _stricter_kinds(payload_type: type[Payload]) -> list[tuple[frozenset[str], str]]:
-    """Return the marks of the kinds that require more than this one, each with a field that this one does not."""
+def _stricter_kinds(payload_type: type[Payload]) -> list[tuple[type[Payload], frozenset[str], str]]:
+    """Return the kinds that require more than this one, each with its marks, and a field that this one does not."""
     asked = {field.name for field in msgspec.structs.fields(payload_type) if field.required}
-    others = (marks for kind, marks in MARKS.items() if not issubclass(payload_type, kind))
-    return [(marks, max(marks - asked)) for marks in others if asked < marks]
+    others = ((kind, marks) for kind, marks in MARKS.items() if not issubclass(payload_type, kind))
+    return [(kind, marks, max(marks - asked)) for kind, marks in others if asked < marks]
 
 
 def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
@@ -126,12 +128,15 @@ def read_fields(content: dict[str, Any], by_value: dict[str, Any], payload_type:
     that cannot be read is null. Raises ``PayloadError`` for every other field.
     """
     try:
-        read_as = ReadAs(_typed(content, payload_type))
+        payload = _typed(content, payload_type)
     except PayloadError:
-        read_as = _read_leniently(by_value, payload_type)
+        return _read_leniently(by_value, payload_type)
     if by_value is not content:
-        _check_amounts(read_as.payload, "")
-    return read_as
+        try:
+            _check_amounts(payload, "")
+        except PayloadError:
+            return _read_leniently(content, payload_type)
+    return ReadAs(payload)
 
 
 def _read_leniently(content: dict[str, Any], payload_type: type[Payload]) -> ReadAs:
@@ -140,6 +145,7 @@ def _read_leniently(content: dict[str, Any], payload_type: type[Payload]) -> Rea
     while True:
         try:
             payload = _typed(content, payload_type)
+            _check_amounts(payload, "")
         except PayloadError as error:
             name = error.field
             if name not in descriptive(payload_type) or name in unreadable:

@@ -26,8 +26,17 @@ def standard_output() -> Iterator[IO[bytes]]:
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a new file that takes the place of *path* when the block has ended well, on the disk by then.
 
-    Whatever ends it otherwise leaves *path* as it was. Raises ``OperationRefused`` when it cannot be written.
+    Whatever ends it otherwise leaves *path* as it was. A link is followed, and what is no file (a pipe, a device) is
+    written to. Raises ``OperationRefused`` when it cannot be written.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        try:
+            with path.open("wb") as written:
+                yield written
+        except OSError as error:
+            raise OperationRefused(f"cannot write {path}: {error.strerror}") from None
+        return
     try:
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:

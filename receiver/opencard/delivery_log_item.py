@@ -99,6 +99,8 @@ def _id(raw: bytes) -> str | None:
 
 def _status(raw: bytes) -> int | None:
     value = _value(raw)
+    if isinstance(value, Decimal) and value > HIGHEST_STATUS:
+        return None  # 1e999999 would become an integer of as many digits
     if isinstance(value, (int, Decimal, str)) and not isinstance(value, bool):
         number = int(value)
         return number if 0 < number <= HIGHEST_STATUS else None

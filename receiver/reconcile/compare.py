@@ -45,11 +45,11 @@ class Stored:
 
     id: int
     at: datetime
-    """When it arrived; of one that was taken from the log, the first attempt's time."""
+    """When it occurred, as far as is known: when it arrived, or its first attempt was."""
     from_log: bool = False
     confirmed: bool = False
-    dated: bool = False
-    """Whether ``at`` is the time of an earlier attempt than the one that arrived."""
+    arrived: datetime | None = None
+    """``None`` stands for ``at``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +137,16 @@ def _earlier(
     unless it was here before that.
     """
     for attempts, deliveries in zip(occurrences, brought, strict=True):
-        first = min(deliveries, key=lambda each: (each.at, each.id), default=None)
-        if first is None or first.from_log or first.dated:
+        pushed = [(each.arrived or each.at, each) for each in deliveries if not each.from_log]
+        if len(pushed) < len(deliveries) or not pushed:
             continue
+        arrived, first = min(pushed, key=lambda each: (each[0], each[1].id))
         by = attempts[-1]
-        if len(deliveries) > 1 or not by.taken or first.at < _time(by) - NOTICEABLE:
-            by = min(attempts, key=lambda each: abs(_time(each) - first.at))
-        before = _time(by) - _time(attempts[0])
-        if before:
-            yield first.id, first.at - before
+        if len(deliveries) > 1 or not by.taken or arrived < _time(by) - NOTICEABLE:
+            by = min(attempts, key=lambda each: abs(_time(each) - arrived))
+        at = arrived - (_time(by) - _time(attempts[0]))
+        if at < first.at:
+            yield first.id, at
 
 
 def _confirmed(attempts: int, stored: Iterable[Stored]) -> list[int]:

@@ -38,7 +38,7 @@ _TABLES: Final = (
     )""",
     "CREATE INDEX IF NOT EXISTS log_attempts_fingerprint ON pg_temp.log_attempts (fingerprint, number)",
     """CREATE TEMPORARY TABLE IF NOT EXISTS log_stored (
-        id bigint PRIMARY KEY, event text, at timestamptz, from_log boolean, confirmed boolean, dated boolean,
+        id bigint PRIMARY KEY, event text, at timestamptz, from_log boolean, confirmed boolean, arrived timestamptz,
         fingerprint bytea, explained boolean DEFAULT false
     )""",
     "CREATE INDEX IF NOT EXISTS log_stored_fingerprint ON pg_temp.log_stored (fingerprint)",
@@ -67,10 +67,11 @@ WHERE place = 1 OR (opencard_event_id IS NULL AND NOT :alike_are_one)
 _OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
 _STORED: Final = """
 SELECT id, event, {body}occurred_at, source = 'log', confirmed_at IS NOT NULL,
-    source = 'push' AND occurred_at < received_at, fingerprint
+    received_at, fingerprint
 FROM receiver.deliveries
 WHERE webhook_id = :webhook_id AND fingerprint IS {settled} NULL
-    AND (CAST(:after AS timestamptz) IS NULL OR (received_at >= :after AND occurred_at >= :after))
+    AND (CAST(:after AS timestamptz) IS NULL
+        OR (received_at >= :after AND (source = 'push' OR occurred_at >= :after)))
 """
 _SETTLED: Final = text(
     f"INSERT INTO pg_temp.log_stored {_STORED.format(body='', settled='NOT')} ON CONFLICT (id) DO NOTHING"
@@ -81,7 +82,7 @@ _KNOWN_BEFORE: Final = text(
     """
 INSERT INTO pg_temp.log_stored
 SELECT delivery.id, delivery.event, delivery.occurred_at, delivery.source = 'log', delivery.confirmed_at IS NOT NULL,
-    delivery.source = 'push' AND delivery.occurred_at < delivery.received_at, delivery.fingerprint
+    delivery.received_at, delivery.fingerprint
 FROM (
     SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_attempts AS attempt
     WHERE NOT EXISTS (SELECT FROM pg_temp.log_stored AS stored WHERE stored.fingerprint = attempt.fingerprint)
@@ -103,7 +104,7 @@ GROUP BY fingerprint ORDER BY fingerprint LIMIT :limit
 """
 )
 _OF_FINGERPRINTS: Final = text(
-    "SELECT fingerprint, id, at, from_log, confirmed, dated FROM pg_temp.log_stored "
+    "SELECT fingerprint, id, at, from_log, confirmed, arrived FROM pg_temp.log_stored "
     "WHERE fingerprint = ANY(:fingerprints) ORDER BY at, id"
 )
 # Of the stored, as many as there are attempts are explained by them, the oldest ones.
@@ -139,7 +140,7 @@ _UNEXPLAINED: Final = text(
 _READ_COLUMNS: Final = (
     "log_read (number, likeness, opencard_event_id, event, response_status, attempted_at, fingerprint, payload, item)"
 )
-_STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, dated, fingerprint)"
+_STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, arrived, fingerprint)"
 
 
 class Workspace:

@@ -178,3 +178,9 @@ def test_retries_are_shown(acme: Acme, run: Run) -> None:
     first, second = ids(acme)
     assert [each["id"] for each in shown(run, first)["duplicates"]] == [second]
     assert "deliveries of the same event" in run("show", str(first)).stdout
+
+
+@pytest.mark.parametrize("options", [("--until", "9999-12-31T23:59:59"), ("--since", "9999-12-31T23:59:59")])
+def test_the_ends_of_the_calendar_are_times_like_any_other(run: Run, options: tuple[str, ...]) -> None:
+    result = run("list", "--json", *options)
+    assert result.exit_code == 0

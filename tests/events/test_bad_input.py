@@ -203,6 +203,36 @@ def test_the_longest_ids_fit_every_key(organizations: Organizations) -> None:
     assert wide.statuses() == ["processed"] * 7
 
 
+@pytest.mark.parametrize("spelling", [b"43", b"43.0", b"4.3e1", b"99999999999999999999"])
+@pytest.mark.parametrize("event", [CLEARED, "card_holder.deleted"])
+def test_no_spelling_of_a_number_passes_for_another_organization(
+    organizations: Organizations, spelling: bytes, event: str
+) -> None:
+    numbered = organizations.adopt("42")
+    content = snapshot("cleared") if event == CLEARED else card_holder()
+    numbered.tell(event, body({**content, "organization": {"reference_id": "OTHER"}}).replace(b'"OTHER"', spelling))
+    assert numbered.statuses() == ["quarantined"]
+
+
+def test_numbers_as_references_are_bounded_as_texts_are(acme: Acme) -> None:
+    acme.tell("card_holder.created", body({**card_holder(), "card_holder": {"reference_id": int("9" * 255)}}))
+    acme.tell("card_holder.created", body({**card_holder(), "card_holder": {"reference_id": int("9" * 256)}}))
+    acme.tell("invoice.created", sample("invoice.created", id=int("9" * 4200)))
+    assert acme.statuses() == ["processed", "dead", "dead"]
+    assert acme.row(DELIVERY)["error"] == "body: id has more than 255 digits"
+
+
+def test_card_holder_events_may_name_a_transaction(acme: Acme) -> None:
+    acme.tell("card_holder.created", {**card_holder(), "transaction": {"id": "t-1"}})
+    assert acme.statuses() == ["processed"]
+
+
+@pytest.mark.parametrize("event", ["receipt.fetched", "transaction.true.vat", "transaction.line.items"])
+def test_an_enrichment_is_no_card_holder_event(acme: Acme, event: str) -> None:
+    acme.tell("card_holder.deleted", enrichment(event))
+    assert acme.statuses() == ["dead"]
+
+
 def test_unknown_fields_are_no_error_and_stay_in_the_payload(acme: Acme) -> None:
     acme.tell(CLEARED, snapshot("cleared", loyalty={"points": Decimal("12.50")}))
     assert acme.value("SELECT payload -> 'loyalty' ->> 'points' FROM ems.transaction_states") == "12.50"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,3 +169,16 @@ def test_a_line_is_read_back_as_it_was_written(cells: list[str | None]) -> None:
     (read,) = csv.reader(io.StringIO(line(cells), newline=""), strict=True)
     assert read == [words or "" for words in cells]
     assert [cell(words) == "" for words in cells] == [words is None for words in cells]
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to(export: Callable[..., Result], tmp_path: Path) -> None:
+    kept, link, pipe = tmp_path / "kept.csv", tmp_path / "link.csv", tmp_path / "pipe"
+    link.symlink_to(kept)
+    assert export("ledger", "--output", link).exit_code == 0
+    assert link.is_symlink()
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        assert export("ledger", "--output", pipe).exit_code == 0
+        assert read.result(30) == kept.read_bytes()
+    assert pipe.is_fifo()

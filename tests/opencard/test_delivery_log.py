@@ -360,3 +360,8 @@ def test_a_bare_list_and_numbers_as_texts_are_understood() -> None:
     assert len(Fetched.read(b' [{"event": "a"}, 5]', now=NOW).entries) == 2
     fetched = Fetched.read(b'{"data": [{"event": "a"}], "last_page": "3", "total": "7", "per_page": 1}', now=NOW)
     assert (fetched.last_page, fetched.total, fetched.entries[0].event) == (3, 7, "a")
+
+
+def test_a_status_of_a_million_digits_is_none() -> None:
+    entry = read_item(b'{"event": "e", "status": 1e999999, "created_at": 1e999999}', now=NOW)
+    assert (entry.response_status, entry.attempted_at) == (None, None)

@@ -239,7 +239,7 @@ def test_a_delivery_that_a_retry_brought_is_dated_by_the_first_attempt() -> None
 
 @pytest.mark.parametrize(
     "deliveries",
-    [stored(0), stored(0, 2), stored(2, from_log=True), [Stored(100, NOON + 2 * HOUR, dated=True)], []],
+    [stored(0), stored(0, 2), stored(2, from_log=True), [Stored(100, NOON, arrived=NOON + 2 * HOUR)], []],
     ids=["it came by the first", "by the first and the last", "recovered", "dated before", "none"],
 )
 def test_every_other_delivery_keeps_its_time(deliveries: list[Stored]) -> None:

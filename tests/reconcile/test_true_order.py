@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from receiver.events.process import drain
 from receiver.records.transactions import RANKS
 from tests.factories import card_holder, enrichment, sample, snapshot
-from tests.reconcile.steps import MINUTE, ago, execute, feed, log, mend, rows, store, tried, value
+from tests.reconcile.steps import MINUTE, ago, execute, feed, log, mend, reconcile, rows, store, tried, value
 
 if TYPE_CHECKING:
     from tests.world import World
@@ -23,14 +23,16 @@ STATES = [f"card.transaction.{state}" for state in RANKS]
 CREATED, DELETED = "card_holder.created", "card_holder.deleted"
 
 
-def late_retry(world: World, event: str, older: object, newer: object, *, fails: int = 1) -> None:
+def late_retry(
+    world: World, event: str, older: object, newer: object, *, fails: int = 1, late: timedelta = 40 * SECOND
+) -> None:
     """Let *older* fail so many times, *newer* arrive, and a retry of *older* arrive; all of it is processed."""
-    at = ago(2 * MINUTE)
-    store(world, event, newer, at=at + 20 * SECOND)
-    store(world, event, older, at=at + 40 * SECOND)
+    at = ago(2 * MINUTE + late)
+    store(world, event, newer, at=at + late / 2)
+    store(world, event, older, at=at + late)
     log(world, tried(event, older, *[503] * fails, at=at))
-    log(world, tried(event, newer, 200, at=at + 20 * SECOND))
-    log(world, tried(event, older, 200, at=at + 40 * SECOND))
+    log(world, tried(event, newer, 200, at=at + late / 2))
+    log(world, tried(event, older, 200, at=at + late))
     assert drain(world.engine)
 
 
@@ -94,6 +96,70 @@ def test_a_late_retry_overwrites_nothing_newer(acme: World, kind: str, fails: in
     assert feed(acme) == before
     assert mend(acme).recovered == 0
     assert value(acme, query) == 2
+
+
+@pytest.mark.parametrize("kind", ["card.transaction.cleared", "line items"])
+def test_a_retry_that_is_more_than_a_day_late_overwrites_nothing(acme: World, kind: str) -> None:
+    event, older, newer, query = KINDS[kind]
+    late_retry(acme, event, older, newer, late=timedelta(hours=30))
+    reconciled(acme)
+    assert value(acme, query) == 2
+    assert len(feed(acme)) == 2
+
+
+def test_of_two_equal_events_each_is_dated_by_its_first_attempt(acme: World) -> None:
+    """Both are retried late, days apart, with something newer in between."""
+    event, older, newer, query = KINDS["card.transaction.cleared"]
+    late_retry(acme, event, older, snapshot("cleared", accounting_amount=Decimal(3)), late=timedelta(days=2))
+    execute(
+        acme,
+        "UPDATE receiver.deliveries SET occurred_at = occurred_at - interval '2 days', "
+        "received_at = received_at - interval '2 days'",
+    )
+    acme.provider.state.webhooks()
+    late_retry(acme, event, older, newer, late=timedelta(hours=2))
+    reconciled(acme)
+    assert value(acme, query) == 2
+
+
+def test_what_was_dated_is_recovered_by_no_later_run(acme: World) -> None:
+    """Its first attempt is far behind what a later run reads of the log."""
+    at = ago(90 * MINUTE)
+    store(acme, CREATED, card_holder(), at=at)
+    log(acme, tried(CREATED, card_holder(), 200, at=at), tried(DELETED, card_holder(), 503, at=at + MINUTE))
+    store(acme, CREATED, card_holder(), at=at + 20 * MINUTE)
+    log(acme, tried(CREATED, card_holder(), 200, at=at + 20 * MINUTE))
+    for number in range(60):
+        other = snapshot("authorized", transaction=f"other-{number}")
+        log(acme, tried(STATES[0], other, 503, at=at + 30 * MINUTE + number * SECOND))
+    store(acme, DELETED, card_holder(), at=at + 88 * MINUTE)
+    log(acme, tried(DELETED, card_holder(), 200, at=at + 88 * MINUTE))
+    assert drain(acme.engine)
+    mend(acme)
+    before = feed(acme)
+    for _ in range(2):
+        assert mend(acme).recovered == 0
+    assert feed(acme) == before
+    assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders WHERE reference_id = 'employee-17'")
+
+
+def test_a_delivery_is_dated_again_when_more_of_the_log_is_read(acme: World) -> None:
+    event, older, newer, query = KINDS["card.transaction.cleared"]
+    late_retry(acme, event, older, newer)
+    execute(
+        acme,
+        "UPDATE receiver.deliveries SET occurred_at = occurred_at - interval '1 second' "
+        "WHERE id = (SELECT max(id) FROM receiver.deliveries)",
+    )
+    mend(acme)
+    assert value(acme, query) == 2
+
+
+def reconciled(world: World) -> None:
+    """Reconcile back to the beginning, and process until nothing waits."""
+    reconcile(world, since=ago(timedelta(days=20)))
+    for _ in range(3):
+        assert drain(world.engine)
 
 
 def test_a_late_retry_deletes_no_card_holder_who_was_created_anew(acme: World) -> None:

@@ -6,7 +6,7 @@ What no index answers is read backwards from the newest, and not endlessly: a pa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
@@ -15,7 +15,6 @@ from receiver.ops.deliveries.filter import error_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 MOST: Final = 10_000
 """How many deliveries are looked at for one page."""
 OUT_OF_ORDER: Final = timedelta(minutes=15)
+END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 """By how much a delivery may have been received before one with a smaller id: as long as a transaction lasts."""
 SET_ASIDE: Final = ("duplicate", "ignored", "quarantined", "failed", "dead")
 """Statuses that have an index of their own."""
@@ -187,7 +187,8 @@ def _below(connection: Connection, wanted: Filter, before: int | None) -> int:
     """Return the id below which to look: what was received too late is not even looked at."""
     bounds = [2**63 - 1 if before is None else before]
     if wanted.until is not None:
-        bounds.append(first_received_since(connection, wanted.until + OUT_OF_ORDER) or bounds[0])
+        until = min(wanted.until, END_OF_TIME - OUT_OF_ORDER) + OUT_OF_ORDER
+        bounds.append(first_received_since(connection, until) or bounds[0])
     return min(bounds)
 
 
