@@ -172,7 +172,7 @@ def test_a_backend_that_hangs_costs_a_web_process_one_batch(web: Web) -> None:
     assert web.deliver("before") == 200
     committer = web.acme.value(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'receiver web' AND query LIKE '%INSERT INTO%'"
-        " AND query LIKE '%receiver.deliveries%' AND datname = current_database()"
+        " AND query LIKE '%receiver.deliveries%' AND datname = current_database() ORDER BY backend_start DESC LIMIT 1"
     )
     with frozen(committer):
         assert web.deliver("hanging") == 503

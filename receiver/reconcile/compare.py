@@ -134,7 +134,8 @@ def _earlier(
 
     What happened first was attempted first, though its retry arrived after something newer. How long before the
     arrival that was is measured by the log's own clock. A single delivery came by the attempt that was answered 2xx,
-    unless it was here before that.
+    unless it was here before that; of several, the first came by the attempt that is nearest. Attempts that are as
+    close as clocks may differ tell nothing.
     """
     for attempts, deliveries in zip(occurrences, brought, strict=True):
         pushed = [(each.arrived or each.at, each) for each in deliveries if not each.from_log]
@@ -144,9 +145,11 @@ def _earlier(
         by = attempts[-1]
         if len(deliveries) > 1 or not by.taken or arrived < _time(by) - NOTICEABLE:
             by = min(attempts, key=lambda each: abs(_time(each) - arrived))
-        at = arrived - (_time(by) - _time(attempts[0]))
-        if at < first.at:
-            yield first.id, at
+            if any(abs(_time(each) - _time(by)) <= 2 * NOTICEABLE for each in attempts if each is not by):
+                continue  # they are so close that nothing tells which it was
+        late = _time(by) - _time(attempts[0])
+        if late > NOTICEABLE and arrived - late < first.at:
+            yield first.id, arrived - late
 
 
 def _confirmed(attempts: int, stored: Iterable[Stored]) -> list[int]:

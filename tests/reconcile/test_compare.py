@@ -249,3 +249,10 @@ def test_every_other_delivery_keeps_its_time(deliveries: list[Stored]) -> None:
 def test_without_times_nothing_is_dated() -> None:
     attempts = [Attempt(0, None, taken=False), Attempt(1, None, taken=True)]
     assert compare(CLEARED, attempts, stored(1)).earlier == []
+
+
+@pytest.mark.parametrize("arrivals", [1, 2])
+def test_attempts_that_are_close_date_nothing(arrivals: int) -> None:
+    close = [Attempt(number, NOON + number * SECOND / 20, taken=number == 2) for number in range(3)]
+    arrived = [Stored(100 + number, NOON + (number + 1) * SECOND / 20) for number in range(arrivals)]
+    assert compare(CLEARED, close, arrived).earlier == []
