@@ -161,14 +161,15 @@ class ReceiptPayload(EnrichmentPayload, frozen=True):
     purchase_time: Clock | None = None
 
     def expires_at(self) -> datetime | None:
-        """Return until when the URL works (aware); a time without a zone is taken as UTC.
+        """Return until when the URL works, in UTC; a time without a zone is taken as UTC.
 
         A moment at either end of the calendar, which overflows in some time zones, becomes the next that does not.
         """
         moment = self.expiration_time
         if moment is None:
             return None
-        return max(EARLIEST, min(LATEST, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment))
+        aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        return max(EARLIEST, min(LATEST, aware)).astimezone(UTC)  # PostgreSQL refuses offsets of 16 hours and more
 
 
 class VatTotalLine(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pyarrow as pa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from receiver.migrate import target_metadata
@@ -73,6 +73,7 @@ def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: s
     assert read[5] == time.fromisoformat(clock[:15]), "what is behind a microsecond is cut off"
 
 
+@example(expires="2000-01-01T23:59:59+23:59", clock="23:59:59", day="0001-01-01", amount=1)
 @given(expires=moments, clock=clocks, day=days, amount=amounts)
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_value_of_a_receipt_can_be_read(acme: Acme, expires: str, clock: str, day: str, amount: Any) -> None:
