@@ -14,7 +14,7 @@ from rq import Queue
 from bench import ground, plain
 from bench.report import Report, Row, Target, ratio
 from receiver.queue import wake_worker
-from receiver.records.feed import CHANNEL
+from receiver.records.epochs import CHANNEL
 from receiver.records.models import Transaction
 from receiver.records.upsert import table_of
 from receiver.sandbox.local import LocalServers, local_servers

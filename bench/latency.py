@@ -19,7 +19,7 @@ from bench import ground
 from bench.load import KeepAlive
 from bench.report import Report, Row, Target, percentile, ratio
 from receiver.events.process import drain
-from receiver.records.feed import CHANNEL
+from receiver.records.epochs import CHANNEL
 from receiver.sandbox.local import LocalServers, local_servers, running_receiver
 
 if TYPE_CHECKING:

@@ -142,6 +142,7 @@ def engine(migrated_engine: Engine) -> Iterator[Engine]:
     tables = ", ".join(table.fullname for table in target_metadata().sorted_tables)
     with migrated_engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+        connection.execute(text("ALTER SEQUENCE ems.events_position_seq RESTART"))  # in epoch 0 again
 
 
 @pytest.fixture

@@ -91,6 +91,8 @@ _BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
         "name": "Nordlys AS",
         "position": "4711",
         "deleted_through": "3000",
+        "epoch": "1",
+        "epoch_start": "1100473488640",
         "source": "push",
         "delivery_id": "81234",
         "payload": '{"id": "7c1e5d0e-5b1f", …}',

@@ -15,22 +15,22 @@ from sqlalchemy.exc import OperationalError
 
 from receiver.counters import FEED_LOCK_TIMEOUTS
 from receiver.locks import Lock
+from receiver.records.epochs import CHANNEL, HISTORY_IS_KNOWN, compare_history, history_is_known
 from receiver.records.models import Event
 from receiver.records.upsert import Row, rows_parameter, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 log = structlog.stdlib.get_logger(__name__)
-
-CHANNEL: Final = "ems_events"
 
 _COLUMNS: Final = ", ".join(
     column.name for column in table_of(Event).columns if column.name not in {"position", "recorded_at", "payload"}
 )
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
+# the snapshot is older than the lock: a history that is known was stored by then, one that is not is compared again
+_LOCK: Final = text(f"SELECT pg_advisory_xact_lock(:key), {HISTORY_IS_KNOWN} AS known")
 # a snapshot's payload stands in the history already; of other events PostgreSQL has the body
 _APPEND: Final = text(
     f"""
@@ -65,15 +65,31 @@ def append_to_feed(connection: Connection, rows: Sequence[Row]) -> None:
     A ``payload`` of ``None`` stands for the body of the delivery, which PostgreSQL has already. An event that is in
     the feed already (a replay), or was until its row was kept long enough, is not repeated.
 
+    Raises what ``lock_feed`` does.
+    """
+    if rows:
+        lock_feed(connection)
+        connection.execute(_APPEND, {"rows": rows_parameter(rows)})
+
+
+def lock_feed(connection: Connection) -> None:
+    """Take the feed's lock until the end of the transaction, and begin an epoch where PostgreSQL's history branched.
+
     It waits for the lock as long as the session's ``lock_timeout`` allows, and then raises ``OperationalError``.
     """
-    if not rows:
-        return
     try:
-        connection.execute(_LOCK, {"key": Lock.FEED})
+        known = connection.execute(_LOCK, {"key": Lock.FEED}).one().known
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
             FEED_LOCK_TIMEOUTS.inc()
             log.warning("feed lock not free", see="receiver status names the process that holds it")
         raise
-    connection.execute(_APPEND, {"rows": rows_parameter(rows)})
+    if not known:
+        compare_history(connection)
+
+
+def notice_branch(engine: Engine) -> None:
+    """Begin an epoch where PostgreSQL's history branched, though nothing is appended. Raises as ``lock_feed``."""
+    with engine.begin() as connection:
+        if not history_is_known(connection):
+            lock_feed(connection)

@@ -8,7 +8,7 @@ from receiver.records.models.enrichments import (
     VatRate,
     VatTotal,
 )
-from receiver.records.models.feed import Event, FeedHorizon
+from receiver.records.models.feed import Event, FeedEpoch, FeedHorizon
 from receiver.records.models.people import CardHolder, Tpa
 from receiver.records.models.transactions import Transaction, TransactionState
 
@@ -16,6 +16,7 @@ __all__ = [
     "CardHolder",
     "EnvironmentalImpact",
     "Event",
+    "FeedEpoch",
     "FeedHorizon",
     "Invoice",
     "LineItem",

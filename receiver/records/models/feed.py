@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, SmallInteger, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, SmallInteger, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from receiver.db import EMS, Base
+from receiver.db import EMS, RECEIVER, Base
 from receiver.records.models import columns as c
 
 
@@ -32,7 +32,7 @@ class Event(Base):
         Identity(always=True),
         primary_key=True,
         comment="Grows in commit order: what commits later has a higher position. Numbers may be left out; none is "
-        "given twice",
+        "given twice. Its high bits are the feed's epoch (position >> 40), see feed_horizon",
     )
     type: Mapped[str] = c.required_text(
         "Name of the event in OpenCard's catalogue, for example card.transaction.cleared"
@@ -58,21 +58,63 @@ class Event(Base):
 
 
 class FeedHorizon(Base):
-    """Up to which position events have been deleted; a trigger on ``ems.events`` keeps it, whoever deletes."""
+    """Up to which position events have been deleted, which a trigger on ``ems.events`` keeps, and the feed's epoch."""
 
     __tablename__ = "feed_horizon"
     __table_args__ = (
         CheckConstraint("id = 1", name="one_row"),
         {
             "schema": EMS,
-            "comment": "Up to where the change feed has been deleted, in one row; none as long as nothing was. A "
-            "reader whose position is less than deleted_through may have missed events: read the tables anew, then go "
-            "on from deleted_through.",
+            "comment": "Up to where the change feed has been deleted, and its epoch, in one row; none as long as "
+            "nothing was deleted and no epoch began. A reader whose position is less than deleted_through may have "
+            "missed events, and one whose position is less than epoch_start may have read what a restore or a failover "
+            "lost: note the newest position, read the tables anew, and go on from there.",
         },
     )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, comment="Always 1")
     deleted_through: Mapped[int] = mapped_column(
-        BigInteger, comment="Highest position in ems.events that was deleted; what is above is all there"
+        BigInteger, comment="Highest position in ems.events that was deleted, 0 if none; what is above is all there"
     )
-    deleted_at: Mapped[datetime] = c.required_moment("When events were last deleted, in UTC")
+    deleted_at: Mapped[datetime] = c.required_moment(
+        "When events were last deleted, in UTC; if none were, when the first epoch began"
+    )
+    epoch: Mapped[int] = mapped_column(
+        server_default=text("0"),
+        comment="The feed's present epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL "
+        "was restored or failed over",
+    )
+    epoch_start: Mapped[int] = mapped_column(
+        BigInteger,
+        server_default=text("0"),
+        comment="Where the present epoch began: its positions are higher, all others are not. 0 in epoch 0",
+    )
+
+
+class FeedEpoch(Base):
+    """An epoch of the feed, and what identifies the history of PostgreSQL that is written since then.
+
+    A release that makes ``ems.events`` anew stores the oid of the new table in its migration.
+    """
+
+    __tablename__ = "feed_epochs"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch_start: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), comment="positions of the epoch are higher"
+    )
+    begun_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("clock_timestamp()"))
+    reason: Mapped[str | None] = mapped_column(Text, comment="why it began; null for the first")
+    last_run_id: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), comment="runs of reconcile up to this one do not count any more"
+    )
+    recovered_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when an operator acknowledged it by receiver recover"
+    )
+    system_identifier: Mapped[int | None] = mapped_column(
+        BigInteger, comment="of the cluster; null where PostgreSQL does not say"
+    )
+    timeline: Mapped[int | None] = mapped_column(comment="of the WAL; null where PostgreSQL does not say")
+    database_oid: Mapped[int | None] = mapped_column(BigInteger)
+    events_oid: Mapped[int | None] = mapped_column(BigInteger, comment="of ems.events")

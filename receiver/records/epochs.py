@@ -1,0 +1,115 @@
+"""Epochs of the feed: a position never means two things, though a restore or a failover lost what was committed.
+
+What identifies the history that PostgreSQL writes is stored with the newest epoch. When it differs, positions that
+were given out before may be missing here and would be given out again, so the sequence jumps to a new epoch. The
+caller holds the feed's lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+log = structlog.stdlib.get_logger(__name__)
+
+CHANNEL: Final = "ems_events"
+"""Where readers of the feed listen."""
+EPOCH_BITS: Final = 40
+"""The bits of a position below its epoch."""
+BY_HAND: Final = "receiver recover"
+"""The reason of an epoch that an operator began."""
+
+_BRANCHES: Final = {
+    "system_identifier": "another PostgreSQL cluster",
+    "timeline": "another timeline, as after a failover or a recovery to a point in time",
+    "database_oid": "another database",
+    "events_oid": "ems.events was created again",
+}
+"""What differs, and what that means."""
+_COLUMNS: Final = ", ".join(_BRANCHES)
+_NEWEST: Final = "SELECT * FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1"
+
+LAST_RUN_ID: Final = "SELECT last_run_id FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1"
+"""A query: the last run of reconcile before the present epoch."""
+HISTORY_IS_KNOWN: Final = f"""
+EXISTS (
+    SELECT FROM ({_NEWEST}) AS known, receiver.feed_history() AS present
+    WHERE ROW({", ".join(f"known.{name}" for name in _BRANCHES)})
+        IS NOT DISTINCT FROM ROW({", ".join(f"present.{name}" for name in _BRANCHES)})
+)
+"""  # noqa: S608 - names of our own
+"""An expression of SQL: whether PostgreSQL writes the history of the newest epoch."""
+_IS_KNOWN: Final = text(f"SELECT {HISTORY_IS_KNOWN}")
+# what a managed server refuses to say is null, and differs from nothing
+_COMPARE: Final = text(
+    f"""
+SELECT known.epoch, {", ".join(f"coalesce(known.{name} <> present.{name}, false) AS {name}" for name in _BRANCHES)}
+FROM receiver.feed_history() AS present LEFT JOIN ({_NEWEST}) AS known ON true
+"""  # noqa: S608
+)
+_NOTE: Final = text(
+    f"""
+INSERT INTO receiver.feed_epochs AS known (epoch, {_COLUMNS})
+SELECT coalesce(:epoch, (SELECT epoch FROM ems.feed_horizon), 0), {_COLUMNS} FROM receiver.feed_history()
+ON CONFLICT (epoch) DO UPDATE
+SET {", ".join(f"{name} = coalesce(excluded.{name}, known.{name})" for name in _BRANCHES)}
+"""  # noqa: S608
+)
+# the same backup may be restored twice, and both may give out positions of one epoch: each begins at a time of its own
+_BEGIN: Final = text(
+    f"""
+WITH next AS (
+    SELECT last_value, 1 + greatest(
+        (SELECT max(epoch) FROM receiver.feed_epochs),
+        (SELECT epoch FROM ems.feed_horizon),
+        (SELECT max(position) >> {EPOCH_BITS} FROM ems.events),
+        (last_value >> {EPOCH_BITS}) - 1,
+        0
+    ) AS epoch
+    FROM ems.events_position_seq
+), begun AS (
+    INSERT INTO receiver.feed_epochs (epoch, epoch_start, reason, last_run_id, {_COLUMNS})
+    SELECT epoch, greatest(
+        last_value,
+        (epoch << {EPOCH_BITS}) + least(
+            greatest((256 * extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01Z'))::bigint, 0),
+            1::bigint << {EPOCH_BITS - 1}
+        )
+    ), :reason, coalesce((SELECT max(id) FROM receiver.reconcile_runs), 0), {_COLUMNS}
+    FROM next, receiver.feed_history()
+    RETURNING epoch, epoch_start
+), horizon AS (
+    INSERT INTO ems.feed_horizon (id, deleted_through, deleted_at, epoch, epoch_start)
+    SELECT 1, 0, clock_timestamp(), epoch, epoch_start FROM begun
+    ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, epoch_start = excluded.epoch_start
+)
+SELECT epoch, setval('ems.events_position_seq', epoch_start), pg_notify('{CHANNEL}', epoch_start::text) FROM begun
+"""  # noqa: S608
+)
+
+
+def history_is_known(connection: Connection) -> bool:
+    """Return whether PostgreSQL writes the history that is stored; needs no lock."""
+    return bool(connection.execute(_IS_KNOWN).scalar_one())
+
+
+def compare_history(connection: Connection) -> None:
+    """Begin an epoch where PostgreSQL writes another history than the one that is stored, and store this one."""
+    row = connection.execute(_COMPARE).mappings().one()
+    branches = [words for name, words in _BRANCHES.items() if row[name]]
+    if branches:
+        begin_epoch(connection, "; ".join(branches))
+    else:
+        connection.execute(_NOTE, {"epoch": row["epoch"]})
+
+
+def begin_epoch(connection: Connection, reason: str) -> int:
+    """Begin an epoch: later positions are in it, and every webhook is due to be reconciled; return its number."""
+    epoch = int(connection.execute(_BEGIN, {"reason": reason}).scalar_one())
+    log.warning("feed epoch begun", epoch=epoch, reason=reason, see="docs/operations.md, Restoring")
+    return epoch

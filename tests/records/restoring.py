@@ -1,0 +1,118 @@
+"""Databases of the service that are dumped, copied and restored."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, make_url, text
+
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.events.process import drain
+from receiver.migrate import upgrade
+from receiver.sandbox.embedded import postgres_program
+from receiver.sandbox.local import adopt_webhook
+from tests.factories import body, card_holder
+from tests.records.roles import libpq
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+
+
+@dataclass
+class Place:
+    """A database with the service's tables, and one webhook of the organization acme."""
+
+    engine: Engine
+
+    def store(self, *references: str) -> None:
+        """Have deliveries stored, each of a new card holder."""
+        with self.engine.begin() as connection:
+            for reference in references:
+                connection.execute(
+                    text(
+                        "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification)"
+                        " SELECT id, 'card_holder.created', :body, '{}', 'signature' FROM receiver.webhooks"
+                    ),
+                    {"body": body(card_holder(reference))},
+                )
+
+    def tell(self, *references: str) -> None:
+        """Store, and process."""
+        self.store(*references)
+        assert drain(self.engine)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def value(self, query: str) -> Any:
+        ((value,),) = self.rows(query)
+        return value
+
+    def execute(self, statement: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(text(statement))
+
+    @property
+    def url(self) -> str:
+        return self.engine.url.render_as_string(hide_password=False)
+
+    def positions(self) -> dict[int, str]:
+        """Return what each position means."""
+        return dict(self.rows("SELECT position, card_holder_reference_id FROM ems.events"))
+
+    def epochs(self) -> list[int]:
+        """Return the epochs that have begun."""
+        return [row[0] for row in self.rows("SELECT epoch FROM receiver.feed_epochs WHERE reason IS NOT NULL")]
+
+    def epoch_of(self, reference: str) -> int:
+        return int(
+            self.value(f"SELECT position >> 40 FROM ems.events WHERE card_holder_reference_id = '{reference}'")  # noqa: S608
+        )
+
+
+def place(url: str, settings: Settings) -> Place:
+    """Return the place in a database that has the tables."""
+    return Place(engine_for(url, application="tests", encryption=Encryption(settings.encryption_keys)))
+
+
+def new_place(url: str, settings: Settings) -> Place:
+    """Make the tables in an empty database, and adopt a webhook."""
+    made = place(url, settings)
+    with made.engine.connect() as connection:
+        upgrade(connection)
+    with made.engine.begin() as connection:
+        adopt_webhook(connection, settings, "acme", number=1)
+    return made
+
+
+def copied(original: Place, empty_url: str, settings: Settings) -> Place:
+    """Return a copy of a database, file by file, in place of an empty one."""
+    original.engine.dispose()
+    name, template = make_url(empty_url).database, original.engine.url.database
+    assert name is not None
+    assert template is not None
+    with closing(psycopg.connect(libpq(original.engine.url.set(database="postgres")), autocommit=True)) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    return place(empty_url, settings)
+
+
+def dump(url: str) -> bytes:
+    """Return a dump of a database."""
+    program = postgres_program("pg_dump")
+    return subprocess.run([program, libpq(make_url(url))], check=True, capture_output=True).stdout
+
+
+def restore(url: str, dumped: bytes) -> None:
+    """Restore a dump into an empty database."""
+    command = [postgres_program("psql"), "--quiet", "--no-psqlrc", "--output=/dev/null", libpq(make_url(url))]
+    subprocess.run(command, input=dumped, check=True, capture_output=True)

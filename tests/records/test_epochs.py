@@ -1,0 +1,221 @@
+"""A position of the feed never means two things, though PostgreSQL was restored, failed over, or lost commits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from receiver.ops.recover import recover
+from receiver.records.feed import append_to_feed, lock_feed, notice_branch
+from receiver.sandbox.embedded import EmbeddedPostgres
+from tests.conftest import DATA_FOLDER
+from tests.records.restoring import Place, copied, dump, new_place, restore
+from tests.records.roles import connected_as, new_role
+from tests.records.test_feed import row
+from tests.test_queue import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from receiver.settings import Settings
+
+
+@pytest.fixture
+def original(new_database: Callable[[], str], settings: Settings) -> Iterator[Place]:
+    made = new_place(new_database(), settings)
+    made.tell("employee-1", "employee-2")
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def copy(new_database: Callable[[], str], settings: Settings) -> Iterator[Callable[[Place], Place]]:
+    """Copies a database."""
+    made = []
+
+    def copy(original: Place) -> Place:
+        made.append(copied(original, new_database(), settings))
+        return made[-1]
+
+    yield copy
+    for each in made:
+        each.engine.dispose()
+
+
+@pytest.fixture
+def restored(original: Place, copy: Callable[[Place], Place]) -> Place:
+    """A copy of the original, which went on meanwhile."""
+    restored = copy(original)
+    original.tell("employee-3", "employee-4")
+    return restored
+
+
+def test_no_epoch_begins_without_a_branch(original: Place) -> None:
+    original.engine.dispose()
+    original.tell("employee-3")
+    notice_branch(original.engine)
+    original.tell("employee-4")
+    assert max(original.positions()) < 1000
+    assert original.rows("SELECT epoch, epoch_start, reason FROM receiver.feed_epochs") == [(0, 0, None)]
+    assert original.rows("SELECT * FROM ems.feed_horizon") == []
+
+
+def test_a_restored_database_begins_an_epoch(original: Place, restored: Place) -> None:
+    with capture_logs() as logs:
+        restored.tell("employee-5")
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["feed epoch begun"]
+    assert restored.epoch_of("employee-5") == 1
+    ((epoch, start, deleted_through),) = restored.rows(
+        "SELECT epoch, epoch_start, deleted_through FROM ems.feed_horizon"
+    )
+    assert (epoch, start >> 40, deleted_through) == (1, 1, 0)
+    assert restored.value("SELECT min(position) FROM ems.events WHERE position > 1000") == start + 1
+    assert restored.rows("SELECT epoch, reason FROM receiver.feed_epochs ORDER BY 1") == [
+        (0, None),
+        (1, "another database"),
+    ]
+    before, after = original.positions(), restored.positions()
+    assert {number: before[number] for number in before.keys() & after.keys()} == {
+        number: name for number, name in after.items() if number < 1000
+    }
+    restored.tell("employee-6")
+    assert restored.epochs() == [1]
+
+
+def test_a_backup_restored_twice_gives_no_position_twice(original: Place, copy: Callable[[Place], Place]) -> None:
+    first, second = copy(original), copy(original)
+    first.tell("employee-3")
+    second.tell("employee-4")
+    assert (first.epoch_of("employee-3"), second.epoch_of("employee-4")) == (1, 1)
+    start = second.value("SELECT epoch_start FROM ems.feed_horizon")
+    assert max(first.positions()) < start, "a reader of the first learns of the second"
+
+
+def test_tables_restored_in_place_begin_an_epoch(original: Place) -> None:
+    dumped = dump(original.url)
+    original.tell("employee-3")
+    original.execute("DROP SCHEMA ems, receiver CASCADE")
+    original.engine.dispose()
+    restore(original.url, dumped)
+    original.tell("employee-4")
+    assert original.epoch_of("employee-4") == 1
+    assert original.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1") == "ems.events was created again"
+
+
+def test_another_timeline_begins_an_epoch(settings: Settings) -> None:
+    folder = DATA_FOLDER / f"timeline-{uuid.uuid4().hex[:8]}"
+    server = EmbeddedPostgres(folder)
+    try:
+        made = new_place(server.create_database("receiver"), settings)
+        made.tell("employee-1")
+        made.engine.dispose()
+        server.kill()
+        owner = (folder / "PG_VERSION").stat()
+        (folder / "recovery.signal").touch()
+        os.chown(folder / "recovery.signal", owner.st_uid, owner.st_gid)
+        with (folder / "postgresql.auto.conf").open("a") as configuration:
+            configuration.write("restore_command = 'false'\n")
+        server.start()
+        assert eventually(lambda: not made.value("SELECT pg_is_in_recovery()"), within=60)
+        made.tell("employee-2")
+        assert made.epoch_of("employee-2") == 1
+        assert "another timeline" in made.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1")
+        made.tell("employee-3")
+        assert made.epochs() == [1]
+        made.engine.dispose()
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_two_workers_begin_one_epoch(restored: Place) -> None:
+    restored.execute("UPDATE receiver.deliveries SET left_feed = false")
+    ids = [each[0] for each in restored.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    restored.execute("DELETE FROM ems.events")
+
+    def second() -> None:
+        with restored.engine.begin() as connection:
+            append_to_feed(connection, [row(ids[1])])
+
+    with ThreadPoolExecutor(1) as beside, restored.engine.connect() as first:
+        with first.begin():
+            append_to_feed(first, [row(ids[0])])
+            waiting = beside.submit(second)
+            assert eventually(lambda: restored.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, within=30)
+        waiting.result(timeout=30)
+    assert restored.epochs() == [1]
+    start = restored.value("SELECT epoch_start FROM ems.feed_horizon")
+    assert list(restored.positions()) == [start + 1, start + 2]
+
+
+def test_an_epoch_that_was_rolled_back_begins_again(restored: Place) -> None:
+    with restored.engine.connect() as connection:
+        connection.begin()
+        lock_feed(connection)
+        connection.rollback()
+    assert restored.epochs() == []
+    restored.tell("employee-5")
+    assert (restored.epochs(), restored.epoch_of("employee-5")) == ([1], 1)
+
+
+def test_a_branch_is_noticed_though_nothing_arrives(restored: Place) -> None:
+    notice_branch(restored.engine)
+    assert restored.epochs() == [1]
+
+
+def test_epochs_grow_with_each_restore(restored: Place, copy: Callable[[Place], Place]) -> None:
+    restored.tell("employee-5")
+    again = copy(restored)
+    again.tell("employee-6")
+    assert (again.epochs(), again.epoch_of("employee-6")) == ([1, 2], 2)
+
+
+def test_what_postgres_does_not_say_differs_from_nothing(original: Place) -> None:
+    original.execute("UPDATE receiver.feed_epochs SET timeline = NULL, system_identifier = NULL")
+    original.tell("employee-3")
+    assert original.epochs() == []
+    assert original.value("SELECT timeline IS NOT NULL AND system_identifier IS NOT NULL FROM receiver.feed_epochs")
+
+
+def test_a_server_that_refuses_to_say_is_tolerated(original: Place) -> None:
+    with new_role(original.engine.url) as role:
+        original.execute("REVOKE EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_lsn() FROM PUBLIC")
+        original.execute(f'GRANT USAGE ON SCHEMA ems, receiver TO "{role}"')
+        with connected_as(original.engine.url, role) as connection:
+            seen = connection.execute("SELECT * FROM receiver.feed_history()").fetchone()
+        original.execute(f'REVOKE ALL ON SCHEMA ems, receiver FROM "{role}"')
+    assert seen is not None
+    assert [each is None for each in seen] == [True, True, False, False]
+
+
+def test_by_hand_an_epoch_begins_where_none_is_open(original: Place) -> None:
+    with original.engine.connect() as connection:
+        done = recover(connection)
+    assert (done.epoch, done.begun, done.reason, done.webhooks_to_reconcile) == (1, True, "receiver recover", 1)
+    original.tell("employee-3")
+    assert original.epoch_of("employee-3") == 1
+
+
+def test_by_hand_the_epoch_that_began_is_acknowledged(restored: Place) -> None:
+    restored.tell("employee-5")
+    with restored.engine.connect() as connection:
+        assert [recover(connection).begun for _ in range(2)] == [False, True]
+    assert restored.epochs() == [1, 2]
+
+
+def test_listening_readers_hear_of_an_epoch(original: Place) -> None:
+    with psycopg.connect(original.url.replace("+psycopg", ""), autocommit=True) as listener:
+        listener.execute("LISTEN ems_events")
+        with original.engine.connect() as connection:
+            recover(connection)
+        (notice,) = listener.notifies(timeout=10, stop_after=1)
+    with original.engine.connect() as connection:
+        assert int(notice.payload) == connection.scalar(text("SELECT epoch_start FROM ems.feed_horizon"))
