@@ -20,6 +20,8 @@ from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.due import LOOK_BACK, is_due, reach
 from receiver.reconcile.run import Reconciler
+from receiver.records.epochs import LAST_RUN_ID
+from receiver.records.feed import notice_branch
 from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
@@ -40,31 +42,34 @@ AT_A_TIME: Final = 4 * SIDE_BY_SIDE
 TOLERANCE: Final = timedelta(hours=1)
 """By how much a look-back may fall short and be one: the time from its being due to its start, above all."""
 
+# a run from before the feed's epoch does not count: what it had found may be lost
 _LAST_STARTS: Final = text(
-    """
-SELECT webhook.id, now() AS now, last.started_at
+    f"""
+SELECT webhook.id, now() AS now, CASE WHEN last.id > epoch.last_run_id THEN last.started_at END AS started_at
 FROM receiver.webhooks AS webhook
+CROSS JOIN (SELECT coalesce(({LAST_RUN_ID}), 0) AS last_run_id) AS epoch
 LEFT JOIN LATERAL (
-    SELECT run.started_at FROM receiver.reconcile_runs AS run
+    SELECT run.id, run.started_at FROM receiver.reconcile_runs AS run
     WHERE run.webhook_id = webhook.id AND run.started_at <= now()
     ORDER BY run.started_at DESC LIMIT 1
 ) AS last ON true
 WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.deleted_at IS NULL
-ORDER BY last.started_at NULLS FIRST, webhook.id
-"""
+ORDER BY started_at NULLS FIRST, webhook.id
+"""  # noqa: S608 - a query of our own
 )
 # within a day, for who has not looked back in that time is to do so in any case
 _CHECKED: Final = text(
-    """
+    f"""
 SELECT state.webhook_id, state.checked_until, (
     SELECT max(run.started_at) FROM receiver.reconcile_runs AS run
     WHERE run.webhook_id = state.webhook_id AND run.started_at BETWEEN now() - interval '1 day' AND now()
         AND run.ended_at IS NOT NULL AND run.error IS NULL
         AND (run.since IS NULL OR run.since <= run.started_at - CAST(:reach AS interval))
+        AND run.id > coalesce(({LAST_RUN_ID}), 0)
 ) AS looked_back_at
 FROM receiver.reconcile_state AS state
 WHERE state.webhook_id = ANY(:webhook_ids)
-"""
+"""  # noqa: S608
 )
 
 
@@ -93,6 +98,7 @@ def reconcile_due() -> None:
         grace=timedelta(seconds=settings.reconcile_grace),
     )
     try:
+        notice_branch(engine)
         run_due(
             engine,
             reconciler,
