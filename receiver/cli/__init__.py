@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "bootstrap": "receiver.cli.bootstrap:bootstrap",
     "webhooks": "receiver.cli.webhooks:webhooks",
     "reconcile": "receiver.cli.reconcile:reconcile",
+    "recover": "receiver.cli.recover:recover",
     "deliveries": "receiver.cli.deliveries:deliveries",
     "replay": "receiver.cli.replay:replay",
     "status": "receiver.cli.status:status",

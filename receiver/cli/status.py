@@ -109,6 +109,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "replays": standing.replays,
         "receipts": standing.receipts,
         "retention": standing.retention,
+        "feed_epoch": standing.feed_epoch,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": seen.attention,
     }

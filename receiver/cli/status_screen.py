@@ -67,6 +67,8 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     if standing.receipts is not None:
         yield "receipts", standing.receipts.in_words()
     yield "retention", _retention(standing)
+    if standing.feed_epoch is not None:
+        yield "feed", f"epoch {standing.feed_epoch.epoch} since {words(standing.feed_epoch.begun_at)}"
 
 
 def _rate(each: Rate) -> str:

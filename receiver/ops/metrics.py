@@ -121,6 +121,17 @@ class Exposed(Collector):
             "Seconds for which a process has held the feed's lock at least; 0 if none does.",
             value=0 if lock is None else lock.seconds,
         )
+        epoch = standing.feed_epoch
+        yield GaugeMetricFamily(
+            "receiver_feed_epoch",
+            "The feed's present epoch: it grows when PostgreSQL was restored or failed over.",
+            value=0 if epoch is None else epoch.epoch,
+        )
+        yield GaugeMetricFamily(
+            "receiver_feed_epoch_needs_attention",
+            "1 if the feed's epoch began within eight days and is not acknowledged.",
+            value=int(epoch is not None and epoch.needs_attention),
+        )
 
     def _age(self, since: datetime | None) -> float:
         return 0 if since is None else max(0.0, (self._standing.at - since).total_seconds())

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.files.standing import ReceiptStanding, read_receipts
+from receiver.ops.feed_epochs import FeedEpoch, about_feed_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, about_feed_lock, read_feed_lock
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 
@@ -166,6 +167,8 @@ class Standing:
     bootstrap_error: str | None = None
     """Why the scheduler's last bootstrap ended early; ``None`` when it did not."""
     feed_lock: FeedLock | None = None
+    feed_epoch: FeedEpoch | None = None
+    """``None`` as long as none has begun."""
 
     @property
     def without_webhook(self) -> list[UnservedOrganization]:
@@ -213,6 +216,7 @@ def read_standing(query: Query) -> Standing:
         tuple(UnservedOrganization(**each) for each in query(_ORGANIZATIONS)),
         next((each["error"] for each in query(_BOOTSTRAP)), None),
         read_feed_lock(query),
+        read_feed_epoch(query),
     )
 
 
@@ -234,6 +238,7 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
     ]
     said += _about_backlog(standing)
     said += about_feed_lock(standing.feed_lock)
+    said += about_feed_epoch(standing.feed_epoch)
     said += [f"retention: {words}" for words in _about_retention(standing)]
     said += _about_organizations(standing)
     for webhook in standing.webhooks:

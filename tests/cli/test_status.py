@@ -73,6 +73,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "organizations_without_webhook": [],
         "replays": [],
         "retention": None,
+        "feed_epoch": None,
         "needs_a_person": [],
     }
 
