@@ -44,8 +44,13 @@ SELECT organization_reference_id, transaction_id, state, accounting_amount, acco
     merchant
 FROM ems.ledger"""
 OF_THESE = " WHERE (organization_reference_id, transaction_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
+HORIZON = """
+SELECT epoch, epoch_start, epoch_start > %s AS is_new_epoch, deleted_through > %s AS was_deleted
+FROM ems.feed_horizon"""
 NEWEST = """
-SELECT greatest((SELECT max(position) FROM ems.events), (SELECT deleted_through FROM ems.feed_horizon), 0) AS newest"""
+SELECT greatest(
+    (SELECT max(position) FROM ems.events), (SELECT greatest(deleted_through, epoch_start) FROM ems.feed_horizon), 0
+) AS newest"""
 BOOK = """
 INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (organization, transaction_id) DO UPDATE SET (state, amount, currency, vat, vat_source, merchant) =
@@ -69,13 +74,19 @@ def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row
     return [row for event in events for row in own.execute(taken, event).fetchall()]
 
 
-def start_over(ems: Connection, own: Connection, position: int) -> None:
-    """Read the whole ledger, for events after *position* are gone; then follow what comes after."""
+def start_over(ems: Connection, own: Connection, why: str) -> None:
+    """Read the whole ledger, for the events after our position do not tell all; then follow what comes after."""
     newest = ems.execute(NEWEST).fetchone()  # before the ledger, which is then at least as new
     for line in ems.cursor().stream(LINES):
         own.execute(BOOK, list(line.values()))
     own.execute(MOVE, [newest and newest["newest"], "ledger"])
-    print(f"read the ledger anew: events after position {position} were deleted", file=sys.stderr, flush=True)
+    print(f"read the ledger anew: {why}", file=sys.stderr, flush=True)
+
+
+def begin_epoch(own: Connection, epoch_start: int, why: str) -> None:
+    """Go on with each event where the epoch begins: none is missing, and those that were lost come once more."""
+    own.execute(MOVE, [epoch_start, "events"])
+    print(f"{why}: events that were lost there come once more", file=sys.stderr, flush=True)
 
 
 def take_batch(ems: Connection, own: Connection, take: Take) -> int:
@@ -85,13 +96,24 @@ def take_batch(ems: Connection, own: Connection, take: Take) -> int:
             "SELECT position FROM feed_positions WHERE follower = %s FOR UPDATE", [take.__name__]
         ).fetchone()
         position = at["position"] if at else 0
-        if ems.execute("SELECT deleted_at FROM ems.feed_horizon WHERE deleted_through > %s", [position]).fetchone():
-            if take is not ledger:
-                raise SystemExit(f"events after position {position} were deleted")
-            start_over(ems, own, position)
-            return 1
         feed = "SELECT * FROM ems.events WHERE position > %s ORDER BY position LIMIT %s"
         batch = ems.execute(feed, [position, BATCH]).fetchall()
+        horizon = ems.execute(HORIZON, [position, position]).fetchone()  # after the batch, so at least as new
+        if horizon and horizon["was_deleted"]:
+            why = f"events after position {position} were deleted"
+            if take is not ledger:
+                raise SystemExit(why)
+            start_over(ems, own, why)
+            return 1
+        if horizon and horizon["is_new_epoch"]:
+            why = f"epoch {horizon['epoch']} of the feed began, for the database was restored or failed over"
+            if take is ledger:
+                start_over(ems, own, why)
+                return 1
+            batch = [event for event in batch if event["position"] <= horizon["epoch_start"]]
+            if not batch:
+                begin_epoch(own, horizon["epoch_start"], why)
+                return 1
         if not batch:
             return 0
         changes = take(ems, own, batch)

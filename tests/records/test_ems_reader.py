@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import URL, make_url
 
+from receiver.ops.recover import recover
 from tests.factories import enrichment, snapshot
 from tests.records.following import as_reader, following
 from tests.records.roles import libpq, new_role
@@ -103,3 +104,45 @@ def test_who_needs_each_event_stops_when_some_were_deleted(acme: Acme, ems: URL,
     with following(ems, own, "events") as follower:
         assert follower.complaint() == "events after position 0 were deleted"
         assert follower.process.wait() == 1
+
+
+def begin_epoch(acme: Acme) -> None:
+    with acme.engine.connect() as connection:
+        assert recover(connection).begun
+
+
+def test_who_reads_the_ledger_reads_it_anew_in_a_new_epoch(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own) as follower:
+        clear(acme, "one")
+        follower.line()
+        begin_epoch(acme)
+        assert "read the ledger anew: epoch " in follower.complaint()
+        clear(acme, "two")
+        assert " two " in follower.line()
+    assert rows(own, "SELECT transaction_id FROM bookings ORDER BY 1") == [("one",), ("two",)]
+
+
+def test_who_needs_each_event_goes_on_in_a_new_epoch(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own, "events") as follower:
+        clear(acme, "one")
+        assert "one" in follower.line()
+    clear(acme, "two")
+    begin_epoch(acme)
+    clear(acme, "three")
+    with following(ems, own, "events") as follower:
+        assert ["two" in follower.line(), "three" in follower.line()] == [True, True]
+        assert "come once more" in follower.complaint()
+    taken = rows(own, "SELECT position, transaction_id FROM taken_events ORDER BY position")
+    assert taken == rows(acme.engine.url, "SELECT position, transaction_id FROM ems.events ORDER BY position")
+
+
+def test_a_position_that_the_database_lost_is_in_no_epoch(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own, "events") as follower:
+        clear(acme, "lost")
+        follower.line()
+    with psycopg.connect(libpq(own)) as connection:
+        connection.execute("UPDATE feed_positions SET position = position + 500")
+    begin_epoch(acme)
+    clear(acme, "new")
+    with following(ems, own, "events") as follower:
+        assert "new" in follower.line()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "reading.md").read_text()
 RECIPES = re.findall(r"```sql\n(.*?)```", PAGE, flags=re.DOTALL)
 EMPTY = {"feed_horizon"}
-"""What has no row as long as nothing was deleted."""
+"""What has no row as long as nothing was deleted and no epoch began."""
 
 
 @pytest.fixture
