@@ -10,10 +10,11 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 
-# some managed servers refuse one of the two functions, or have none
+# managed servers refuse some of these functions, and the last needs a superuser or a grant
 FEED_HISTORY = """
 CREATE FUNCTION receiver.feed_history(
-    OUT system_identifier bigint, OUT timeline integer, OUT database_oid bigint, OUT events_oid bigint
+    OUT system_identifier bigint, OUT timeline integer, OUT backup_label bytea,
+    OUT database_oid bigint, OUT events_oid bigint
 ) LANGUAGE plpgsql STABLE AS $$
 BEGIN
     database_oid := (SELECT oid FROM pg_database WHERE datname = current_database());
@@ -28,13 +29,18 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         timeline := NULL;
     END;
+    BEGIN
+        backup_label := coalesce(sha256(pg_read_binary_file('backup_label.old', 0, 8192, true)), '');
+    EXCEPTION WHEN OTHERS THEN
+        backup_label := NULL;
+    END;
 END
 $$
 """
 
 NOTE_THE_FIRST = """
-INSERT INTO receiver.feed_epochs (epoch, system_identifier, timeline, database_oid, events_oid)
-SELECT 0, system_identifier, timeline, database_oid, events_oid FROM receiver.feed_history()
+INSERT INTO receiver.feed_epochs (epoch, system_identifier, timeline, backup_label, database_oid, events_oid)
+SELECT 0, system_identifier, timeline, backup_label, database_oid, events_oid FROM receiver.feed_history()
 """
 
 COMMENTS = {
@@ -71,6 +77,12 @@ def upgrade() -> None:
         sa.Column("recovered_at", timestamp, comment="when an operator acknowledged it by receiver recover"),
         sa.Column("system_identifier", sa.BigInteger(), comment="of the cluster; null where PostgreSQL does not say"),
         sa.Column("timeline", sa.Integer(), comment="of the WAL; null where PostgreSQL does not say"),
+        sa.Column(
+            "backup_label",
+            sa.LargeBinary(),
+            comment="SHA-256 of the label of the base backup that the server was started from; empty without one, null "
+            "where PostgreSQL does not say",
+        ),
         sa.Column("database_oid", sa.BigInteger()),
         sa.Column("events_oid", sa.BigInteger(), comment="of ems.events"),
         sa.PrimaryKeyConstraint("epoch", name=op.f("pk_feed_epochs")),

@@ -27,6 +27,7 @@ BY_HAND: Final = "receiver recover"
 _BRANCHES: Final = {
     "system_identifier": "another PostgreSQL cluster",
     "timeline": "another timeline, as after a failover or a recovery to a point in time",
+    "backup_label": "started from a base backup",
     "database_oid": "another database",
     "events_oid": "ems.events was created again",
 }

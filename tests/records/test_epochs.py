@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from structlog.testing import capture_logs
 
 from receiver.ops.recover import recover
 from receiver.records.feed import append_to_feed, lock_feed, notice_branch
-from receiver.sandbox.embedded import EmbeddedPostgres
+from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
 from tests.conftest import DATA_FOLDER
-from tests.records.restoring import Place, copied, dump, new_place, restore
-from tests.records.roles import connected_as, new_role
+from tests.records.restoring import Place, copied, dump, new_place, place, restore
+from tests.records.roles import connected_as, libpq, new_role
 from tests.records.test_feed import row
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from receiver.settings import Settings
 
@@ -110,30 +113,75 @@ def test_tables_restored_in_place_begin_an_epoch(original: Place) -> None:
     assert original.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1") == "ems.events was created again"
 
 
-def test_another_timeline_begins_an_epoch(settings: Settings) -> None:
-    folder = DATA_FOLDER / f"timeline-{uuid.uuid4().hex[:8]}"
-    server = EmbeddedPostgres(folder)
-    try:
-        made = new_place(server.create_database("receiver"), settings)
-        made.tell("employee-1")
-        made.engine.dispose()
-        server.kill()
-        owner = (folder / "PG_VERSION").stat()
-        (folder / "recovery.signal").touch()
-        os.chown(folder / "recovery.signal", owner.st_uid, owner.st_gid)
-        with (folder / "postgresql.auto.conf").open("a") as configuration:
-            configuration.write("restore_command = 'false'\n")
-        server.start()
-        assert eventually(lambda: not made.value("SELECT pg_is_in_recovery()"), within=60)
-        made.tell("employee-2")
-        assert made.epoch_of("employee-2") == 1
-        assert "another timeline" in made.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1")
-        made.tell("employee-3")
-        assert made.epochs() == [1]
-        made.engine.dispose()
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def servers() -> Iterator[Callable[[str], EmbeddedPostgres]]:
+    """Servers of this test's own, by the names of their folders."""
+    folder = DATA_FOLDER / f"epochs-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+
+        def serve(name: str) -> EmbeddedPostgres:
+            server = EmbeddedPostgres(folder / name)
+            stack.callback(server.stop)
+            return server
+
+        yield serve
+
+
+def own_like(folder: Path, files: Iterable[Path]) -> None:
+    """Let the user that PostgreSQL runs as own files, too."""
+    owner = folder.stat()
+    for file in files:
+        os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres], settings: Settings) -> None:
+    server = servers("primary")
+    made = new_place(server.create_database("receiver"), settings)
+    made.tell("employee-1")
+    folder = Path(made.value("SHOW data_directory"))
+    made.engine.dispose()
+    server.kill()
+    (folder / "recovery.signal").touch()
+    own_like(folder, [folder / "recovery.signal"])
+    with (folder / "postgresql.auto.conf").open("a") as configuration:
+        configuration.write("restore_command = 'false'\n")
+    server.start()
+    assert eventually(lambda: not made.value("SELECT pg_is_in_recovery()"), within=60)
+    made.tell("employee-2")
+    assert made.epoch_of("employee-2") == 1
+    assert "another timeline" in made.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1")
+    made.tell("employee-3")
+    assert made.epochs() == [1]
+    made.engine.dispose()
+
+
+def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres], settings: Settings) -> None:
+    server = servers("primary")
+    original = new_place(server.create_database("receiver"), settings)
+    original.tell("employee-1")
+    folder = Path(original.value("SHOW data_directory"))
+    backup = folder.parent / "backup"
+    command = [
+        postgres_program("pg_basebackup"),
+        "--checkpoint=fast",
+        "-D",
+        str(backup),
+        "-d",
+        libpq(make_url(server.url())),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    original.tell("employee-2")
+    original.engine.dispose()
+    server.kill()
+    own_like(folder, [backup, *backup.rglob("*")])
+    restored = place(servers("backup").url("receiver"), settings)
+    restored.tell("employee-3")
+    assert restored.epoch_of("employee-3") == 1
+    assert restored.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1") == "started from a base backup"
+    restored.tell("employee-4")
+    assert restored.epochs() == [1]
+    restored.engine.dispose()
 
 
 def test_two_workers_begin_one_epoch(restored: Place) -> None:
@@ -193,7 +241,7 @@ def test_a_server_that_refuses_to_say_is_tolerated(original: Place) -> None:
             seen = connection.execute("SELECT * FROM receiver.feed_history()").fetchone()
         original.execute(f'REVOKE ALL ON SCHEMA ems, receiver FROM "{role}"')
     assert seen is not None
-    assert [each is None for each in seen] == [True, True, False, False]
+    assert [each is None for each in seen] == [True, True, True, False, False]
 
 
 def test_by_hand_an_epoch_begins_where_none_is_open(original: Place) -> None:

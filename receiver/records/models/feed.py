@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, SmallInteger, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import EMS, RECEIVER, Base
@@ -116,5 +127,10 @@ class FeedEpoch(Base):
         BigInteger, comment="of the cluster; null where PostgreSQL does not say"
     )
     timeline: Mapped[int | None] = mapped_column(comment="of the WAL; null where PostgreSQL does not say")
+    backup_label: Mapped[bytes | None] = mapped_column(
+        LargeBinary,
+        comment="SHA-256 of the label of the base backup that the server was started from; empty without one, null "
+        "where PostgreSQL does not say",
+    )
     database_oid: Mapped[int | None] = mapped_column(BigInteger)
     events_oid: Mapped[int | None] = mapped_column(BigInteger, comment="of ems.events")
