@@ -63,7 +63,8 @@ UPDATE receiver.deliveries SET confirmed_at = clock_timestamp()
 WHERE confirmed_at IS NULL AND id IN (SELECT id FROM pg_temp.log_confirmed)
 """
 )
-# What was processed is processed again, by its true time: whatever is newer wins then.
+# What was processed is processed again, by its true time: whatever is newer wins then. Without its body that cannot
+# be, so it keeps the time by which its rows were written.
 _DATE: Final = text(
     """
 UPDATE receiver.deliveries AS delivery
@@ -75,6 +76,7 @@ FROM (
     FROM pg_temp.log_earlier JOIN receiver.deliveries AS stored USING (id)
 ) AS earlier
 WHERE delivery.id = earlier.id AND delivery.occurred_at > earlier.at
+    AND (again OR delivery.status NOT IN ('processed', 'duplicate'))
 """
 )
 # The log may spell an entry otherwise than when it was read before, with ids for one: what was read now counts.

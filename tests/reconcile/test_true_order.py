@@ -217,6 +217,7 @@ def test_a_body_that_is_deleted_is_not_processed_again(acme: World) -> None:
     execute(acme, "UPDATE receiver.deliveries SET body = NULL, headers = '{}'")
     mend(acme)
     assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE status NOT IN ('processed', 'duplicate')") == 0
+    assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE occurred_at < received_at") == 0
 
 
 @pytest.mark.long
