@@ -129,7 +129,7 @@ def send(running: Running) -> dict[tuple[str, str, str], int]:
     dead = body({"card_holder": {"reference_id": [HIDDEN]}, "organization": {"reference_id": "acme"}})
     foreign = body(card_holder(HIDDEN, organization="globex"))
     purchase = body(
-        snapshot("authorized", transaction=HIDDEN, purchase_merchant=f"{HIDDEN} Merchant", purchase_date="no date")
+        snapshot("authorized", transaction=HIDDEN, purchase_merchant=f"{HIDDEN} Merchant", original_amount="no amount")
     )
     holder = body(card_holder(HIDDEN))
     impact = body(sample("environmental.impact.aland_index", carbon_emission_in_grams=HIDDEN))
