@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, event
+from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
 from receiver.connections import CONNECT_TIMEOUT, LONG, open_connection
@@ -51,6 +53,10 @@ CUT_OFF: Final = frozenset(
     }
 )
 """SQLSTATEs that say nothing of the statement that they end."""
+
+
+HELD_SECONDS: Final = 60
+"""After so long without a sign of life a process loses the lock that its session holds."""
 
 
 class Base(DeclarativeBase):
@@ -145,3 +151,39 @@ def one_connection(database_url: str, *, application: str, bounds: Bounds = LONG
             yield connection
     finally:
         engine.dispose()
+
+
+@contextmanager
+def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iterator[bool]:
+    """Hold an advisory lock for the length of the block, if it is free; yield whether it was.
+
+    Its session shows all the while that this process lives: PostgreSQL ends it, and gives the lock back, so many
+    *seconds* after the last sign of life.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}):
+            yield False
+            return
+        bound = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
+        _set_idle_bound(connection, f"{seconds}s")
+        ended = threading.Event()
+
+        def show_life() -> None:
+            with suppress(SQLAlchemyError):  # then the session has ended, and the lock with it
+                while not ended.wait(seconds / 6):
+                    connection.execute(text("SELECT 1"))
+
+        thread = threading.Thread(target=show_life, name="held lock", daemon=True)
+        thread.start()
+        try:
+            yield True
+        finally:
+            ended.set()
+            thread.join()
+            with suppress(SQLAlchemyError):
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
+                _set_idle_bound(connection, str(bound))
+
+
+def _set_idle_bound(connection: Connection, bound: str) -> None:
+    connection.execute(text("SELECT set_config('idle_session_timeout', :bound, false)"), {"bound": bound})

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.connections import EXPORT, LONG, MIGRATE, RECONCILE, STORE, WEB, WORK
-from receiver.db import engine_for
+from receiver.db import engine_for, held_lock
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
@@ -71,3 +75,44 @@ def test_reconciling_that_hangs_between_two_pages_loses_its_webhook(settings: Se
     assert eventually(lambda: bool(other.scalar(lock, {"key": KEY})), within=SECONDS)
     connection.invalidate()
     engine.dispose()
+
+
+HOLDER = f"""
+import signal, sys
+from receiver.db import engine_for, held_lock
+
+engine = engine_for(sys.argv[1], application="holder")
+with held_lock(engine, {KEY}, seconds=2) as held:
+    print(held, flush=True)
+    signal.pause()
+"""
+SHOWN_LIFE = (
+    "SELECT coalesce(max(state_change - backend_start) > interval '5 seconds', false) FROM pg_stat_activity "
+    "WHERE application_name = 'receiver holder'"
+)
+
+
+def test_bootstrap_or_retention_that_hangs_loses_its_lock(settings: Settings, other: Connection) -> None:
+    lock = text("SELECT pg_try_advisory_lock(:key) AND pg_advisory_unlock(:key)")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, settings.database_url], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"True\n"
+            assert eventually(lambda: bool(other.scalar(text(SHOWN_LIFE))), within=SECONDS)
+            assert not other.scalar(lock, {"key": KEY}), "as long as it shows that it lives it keeps the lock"
+            os.kill(holder.pid, signal.SIGSTOP)
+            assert eventually(lambda: bool(other.scalar(lock, {"key": KEY})), within=SECONDS)
+        finally:
+            holder.kill()
+
+
+def test_a_lock_is_given_back_with_its_session_as_it_was(settings: Settings, other: Connection) -> None:
+    engine = engine_for(settings.database_url, application="holder", bounds=RECONCILE)
+    with held_lock(engine, KEY) as held, held_lock(engine, KEY) as held_again:
+        assert (held, held_again) == (True, False)
+    with held_lock(engine, KEY) as held:
+        assert held
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT current_setting('idle_session_timeout')")) == "15min"
+    engine.dispose()
+    assert other.scalar(text("SELECT pg_try_advisory_lock(:key) AND pg_advisory_unlock(:key)"), {"key": KEY})

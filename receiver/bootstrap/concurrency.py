@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver.db import held_lock
 from receiver.errors import OperationRefused, ReceiverError
 from receiver.locks import Lock
 
@@ -36,13 +36,10 @@ class Failure:
 @contextmanager
 def one_at_a_time(engine: Engine) -> Iterator[None]:
     """Hold the lock under which webhooks are changed. Raises ``OperationRefused`` when somebody else holds it."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": Lock.BOOTSTRAP}):
+    with held_lock(engine, Lock.BOOTSTRAP) as held:
+        if not held:
             raise OperationRefused("another command is changing webhooks at this moment: wait for it, then run again")
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": Lock.BOOTSTRAP})
+        yield
 
 
 def side_by_side(

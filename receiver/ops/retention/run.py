@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from receiver.counters import RETENTION_REMOVED
+from receiver.db import held_lock
 from receiver.errors import OperationRefused
 from receiver.locks import Lock
 from receiver.ops.retention import erasure, record
@@ -43,8 +44,6 @@ BUSY: Final = "another run of retention is at work at this moment: it does the s
 COUNT_EVERY: Final = 5.0
 """Seconds after which the run's row tells anew how much went."""
 
-_TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
-_UNLOCK: Final = text("SELECT pg_advisory_unlock(:key)")
 _NOW: Final = text("SELECT clock_timestamp()")
 _FEED_BEGINS: Final = text("SELECT deleted_through FROM ems.feed_horizon")
 _YIELDED: Final = (refusals.LockNotAvailable, refusals.DeadlockDetected, refusals.SerializationFailure)
@@ -240,12 +239,8 @@ class _Run:
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[None]:
-    """Hold the lock of retention; PostgreSQL gives it back when the process is gone."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(_TRY_LOCK, {"key": Lock.RETENTION}):
+    """Hold the lock of retention. Raises ``OperationRefused`` when another process holds it."""
+    with held_lock(engine, Lock.RETENTION) as held:
+        if not held:
             raise OperationRefused(BUSY)
-        try:
-            yield
-        finally:
-            with suppress(DBAPIError):  # then the session is gone, and the lock with it
-                connection.execute(_UNLOCK, {"key": Lock.RETENTION})
+        yield
