@@ -17,8 +17,8 @@ _REPLACEMENT: Final = rb"\ufffd"
 def repaired(text: bytes) -> bytes:
     """Return *text* without a byte-order mark, and with U+FFFD for each lone surrogate, whether escaped or encoded.
 
-    Encoded pairs of surrogates become the characters that they stand for. What is no UTF-8 for another reason is
-    returned as it is.
+    Encoded pairs of surrogates become the characters that they encode. Text that is not UTF-8 for another reason is
+    returned unchanged.
     """
     text = text.removeprefix(codecs.BOM_UTF8)
     try:

@@ -49,7 +49,7 @@ class Stored:
     from_log: bool = False
     confirmed: bool = False
     arrived: datetime | None = None
-    """``None`` stands for ``at``."""
+    """``None`` where it is the same as ``at``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _occurrences(attempts: Iterable[Attempt], *, in_time: bool, by_sequence: boo
 
 
 def _brought(occurrences: Sequence[list[Attempt]], stored: Iterable[Stored]) -> tuple[list[list[Stored]], int]:
-    """Return the deliveries that each occurrence brought, and how many others there are, which stand for any.
+    """Return the deliveries of each occurrence, and the number of those that fit none: they may be of any.
 
     A delivery belongs to the last occurrence that had begun when it arrived, as long as that had as many attempts (an
     answer may be lost, so that two tries of one occurrence arrive).

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 VERIFICATION: Final = "delivery-log"
-"""What proves a delivery that was taken from the log: OpenCard's API told it."""
+"""What proves a delivery that was taken from the log: OpenCard's API reported it."""
 
 # In which direction the log was read: 1 if times grow, -1 if they fall, 0 if it has no order.
 _DIRECTION: Final = text(
@@ -23,7 +23,7 @@ _DIRECTION: Final = text(
 SELECT CASE WHEN rises > 3 * falls THEN 1 WHEN falls > 3 * rises THEN -1 ELSE 0 END
 FROM (
     SELECT count(*) FILTER (WHERE at > before) AS rises, count(*) FILTER (WHERE at < before) AS falls
-    FROM (SELECT attempted_at AS at, lag(attempted_at) OVER (ORDER BY number) AS before FROM pg_temp.log_read) AS told
+    FROM (SELECT attempted_at AS at, lag(attempted_at) OVER (ORDER BY number) AS before FROM pg_temp.log_read) AS entry
 ) AS steps
 """
 )
@@ -37,22 +37,22 @@ WITH sequence AS (
         CASE WHEN opencard_event_id ~ '^[0-9]{1,18}$' THEN CAST(opencard_event_id AS bigint) END, number) AS place
     FROM pg_temp.log_read
 ), placed AS (
-    SELECT told.number, told.place, max(arrived.at) OVER (
-        PARTITION BY told.attempted_at ORDER BY told.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    SELECT entry.number, entry.place, max(arrived.at) OVER (
+        PARTITION BY entry.attempted_at ORDER BY entry.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ) AS before
-    FROM sequence AS told
-    JOIN pg_temp.log_attempts AS attempt ON attempt.number = told.number
+    FROM sequence AS entry
+    JOIN pg_temp.log_attempts AS attempt ON attempt.number = entry.number
     LEFT JOIN (
         SELECT fingerprint, min(at) AS at FROM pg_temp.log_stored WHERE NOT from_log GROUP BY fingerprint
-    ) AS arrived ON arrived.fingerprint = told.fingerprint
+    ) AS arrived ON arrived.fingerprint = entry.fingerprint
         AND arrived.at > attempt.attempted_at AND arrived.at < attempt.attempted_at + interval '1 second'
 )
 INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, occurred_at, confirmed_at)
-SELECT :webhook_id, told.event, told.payload, '{}', :verification, 'log',
+SELECT :webhook_id, entry.event, entry.payload, '{}', :verification, 'log',
     coalesce(greatest(attempt.attempted_at, placed.before + interval '1 microsecond'), :started_at), clock_timestamp()
 FROM pg_temp.log_missing AS missing
 JOIN pg_temp.log_attempts AS attempt ON attempt.number = missing.number
-JOIN pg_temp.log_read AS told ON told.number = missing.number
+JOIN pg_temp.log_read AS entry ON entry.number = missing.number
 JOIN placed ON placed.number = missing.number
 ORDER BY placed.place
 """
