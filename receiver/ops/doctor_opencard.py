@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -252,7 +253,7 @@ class OpenCardChecks:
             wrong.append(
                 f"{webhook.refused} attempts of the last day were answered 401: its secret or credentials here are not "
                 "OpenCard's, as after a restore of the database; run receiver webhooks rotate-secret --organization "
-                + webhook.organization_reference_id
+                + shlex.quote(webhook.organization_reference_id)
             )
         address = None if why_not(self.problems, "PUBLIC_URL") else self._wrong_address(webhook, found.url)
         if address and not self.findings.is_broken(PUBLIC_ADDRESS):

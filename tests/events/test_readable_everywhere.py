@@ -59,6 +59,7 @@ def tables(acme: Acme) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
+@example(clock="23:59:59.9999999", day="9999-12-31", amount=1, words="")
 @given(clock=clocks, day=days, amount=amounts, words=words)
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: str, amount: Any, words: str) -> None:
