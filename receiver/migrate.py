@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -37,8 +38,14 @@ MODEL_MODULES: Final = (
 )
 
 
+PARTITION: Final = re.compile(r"(stored_deliveries|bodies|events)_([0-9]+|default)")
+"""Names of partitions, see ``receiver.partitions``."""
+
+
 def only_ours(name: str | None, type_: str, _parents: object) -> bool:
-    """Look at the two schemas of this service and at nothing else in the database."""
+    """Look at the two schemas of this service and at nothing else in the database; a partition is part of its table."""
+    if type_ == "table":
+        return name is None or PARTITION.fullmatch(name) is None
     return type_ != "schema" or name in {RECEIVER, EMS}
 
 

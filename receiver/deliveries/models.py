@@ -11,8 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base, encrypted
 
-STATUSES = ("pending", "processed", "duplicate", "ignored", "quarantined", "failed", "dead")
+OUTCOMES = ("processed", "duplicate", "ignored", "quarantined", "failed", "dead")
 """What became of a delivery. ``failed`` waits for its next attempt; ``dead`` waits for a person."""
+STATUSES = ("pending", *OUTCOMES)
 ABANDONED = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 """The error of a delivery that killed its worker; such a one is processed alone, also when it is replayed."""
 
@@ -90,51 +91,24 @@ class WebhookHeader(Base):
     value: Mapped[bytes] = encrypted()
 
 
-class Delivery(Base):
-    """One request that reached us, or one taken from the provider's log: its bytes, its verdict, what became of it.
+class StoredDelivery(Base):
+    """What arrived: one request that reached us, or one taken from the provider's log. Written once, never updated.
 
-    ``webhook_id`` bears no foreign key: checking it would lock the webhook's row in every insert, and the insert
+    ``webhook_id`` has no foreign key: checking it would lock the webhook's row in every insert, and the insert
     itself selects from ``webhooks``, whose rows are never deleted.
     """
 
-    __tablename__ = "deliveries"
+    __tablename__ = "stored_deliveries"
     __table_args__ = (
-        CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in STATUSES)), name="status"),
         CheckConstraint("source IN ('push', 'log')", name="source"),
-        CheckConstraint("body IS NOT NULL OR status NOT IN ('pending', 'failed')", name="waiting_has_body"),
-        Index(
-            "ix_deliveries_waiting",
-            "suspect",
-            "next_attempt_at",
-            "id",
-            postgresql_where=text("status IN ('pending', 'failed')"),
-        ),
-        Index("ix_deliveries_webhook_id_received_at", "webhook_id", "received_at"),
-        Index(
-            "ix_deliveries_card_holder_events",
-            "card_holder_reference_id",
-            "occurred_at",
-            postgresql_where=text("card_holder_reference_id IS NOT NULL AND event LIKE 'card\\_holder.%'"),
-        ),
-        Index(
-            "ix_deliveries_set_aside",
-            "status",
-            "id",
-            postgresql_where=text("status IN ('duplicate', 'ignored', 'quarantined', 'failed', 'dead')"),
-        ),
-        Index("ix_deliveries_duplicates", "fingerprint", postgresql_where=text("status = 'duplicate'")),
-        Index("ix_deliveries_transaction_id", "transaction_id", postgresql_where=text("transaction_id IS NOT NULL")),
-        {"schema": RECEIVER},
+        Index("ix_stored_deliveries_webhook_id_received_at", "webhook_id", "received_at"),
+        {"schema": RECEIVER, "postgresql_partition_by": "RANGE (id)"},
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger)
     event: Mapped[str] = mapped_column(Text, comment="X-Event, as received")
     version: Mapped[str | None] = mapped_column(Text, comment="X-Version, as received")
-    body: Mapped[bytes | None] = mapped_column(
-        LargeBinary, comment="raw bytes, as received; null once they were kept long enough, or their person was erased"
-    )
-    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="without credentials; empty where the body is gone")
     verification: Mapped[str] = mapped_column(Text, comment="what proved that it is authentic")
     source: Mapped[str] = mapped_column(Text, server_default="push", comment="push, or log: recovered by reconcile")
     received_at: Mapped[datetime] = _now()
@@ -143,24 +117,89 @@ class Delivery(Base):
         server_default=func.now(),
         comment="push: when it was received; log: the first attempt's time",
     )
-    status: Mapped[str] = mapped_column(Text, server_default="pending")
-    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often processing was tried")
+
+
+class Body(Base):
+    """The bytes of a delivery, as received. Deleted once they were kept long enough, or their person was erased."""
+
+    __tablename__ = "bodies"
+    __table_args__ = ({"schema": RECEIVER, "postgresql_partition_by": "RANGE (delivery_id)"},)
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    body: Mapped[bytes] = mapped_column(LargeBinary, comment="raw bytes")
+    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="without credentials")
+
+
+class QueuedDelivery(Base):
+    """A delivery that is to be processed. Deleted with the outcome that ends its processing.
+
+    A claim is a lease: until it ends no other worker takes the delivery, and its worker can commit an outcome.
+    """
+
+    __tablename__ = "queue"
+    __table_args__ = (
+        Index("ix_queue_due", "alone", "due_at", "delivery_id"),
+        # claims update rows in place: half of each page is room for the new version
+        {"schema": RECEIVER, "postgresql_with": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.02"}},
+    )
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    due_at: Mapped[datetime] = _now()
+    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often processing was tried, counted at the claim")
+    leased_until: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="until when a worker has it; null when none does"
+    )
+    alone: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="processed in a batch of its own: it failed, or was in a batch that did"
+    )
+
+
+class Outcome(Base):
+    """What became of a delivery."""
+
+    __tablename__ = "outcomes"
+    __table_args__ = (
+        CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in OUTCOMES)), name="status"),
+        Index(
+            "ix_outcomes_status",
+            "status",
+            "delivery_id",
+            postgresql_where=text("status <> 'processed'"),
+        ),
+        Index("ix_outcomes_repeats", "position", postgresql_where=text("status = 'duplicate'")),
+        Index("ix_outcomes_transaction_id", "transaction_id", postgresql_where=text("transaction_id IS NOT NULL")),
+        {"schema": RECEIVER},
+    )
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    status: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(comment="how often processing was tried")
     attempts_before_replay: Mapped[int] = mapped_column(
         server_default="0",
         comment="how many of them were before its last replay failed to apply it: they do not count for pauses",
     )
-    next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    processed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    processed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="null while it is failed")
     error: Mapped[str | None] = mapped_column(Text, comment="of the last attempt")
+    position: Mapped[int | None] = mapped_column(
+        BigInteger, comment="in ems.events: the event that it brought (processed) or repeats (duplicate)"
+    )
+    fingerprint: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="SHA-256 of the event by value, where that is not the event's at position"
+    )
+    transaction_id: Mapped[str | None] = mapped_column(Text, comment="that it names, where there is no position")
+    card_holder_reference_id: Mapped[str | None] = mapped_column(Text, comment="likewise")
+
+
+class Confirmation(Base):
+    """What the provider's log says of a delivery that is stored here."""
+
+    __tablename__ = "confirmations"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     confirmed_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="when reconcile found it in the provider's log"
+        DateTime(timezone=True), comment="when reconcile found it in the log"
     )
-    suspect: Mapped[bool] = mapped_column(
-        server_default=text("false"), comment="processed alone: it failed, or was in a batch that did"
-    )
-    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary, comment="SHA-256 of the event by value")
-    transaction_id: Mapped[str | None] = mapped_column(Text, comment="once understood")
-    card_holder_reference_id: Mapped[str | None] = mapped_column(Text, comment="once understood")
-    left_feed: Mapped[bool] = mapped_column(
-        server_default=text("false"), comment="its event was in the feed, whose row was kept long enough: never again"
+    occurred_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="time of the first attempt, where the log shows one before it arrived"
     )

@@ -39,17 +39,23 @@ SERVER_LOST: Final = 1000 * 10
 _INSERT: Final = """
 WITH unchanged AS MATERIALIZED (
     SELECT id, xmin::text AS row_version FROM receiver.webhooks WHERE enabled AND id = ANY(%(webhook_id)b)
-), stored AS (
-    INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification, received_at, occurred_at)
-    SELECT unchanged.id, event, version, body, headers::jsonb, verification,
-        now() - make_interval(secs => waited), now() - make_interval(secs => waited)
+), arrived AS MATERIALIZED (
+    SELECT nextval('receiver.stored_deliveries_id_seq') AS id, unchanged.id AS webhook_id, event, version, body,
+        headers::jsonb, verification, now() - make_interval(secs => waited) AS at
     FROM unnest(
         %(webhook_id)b::bigint[], %(row_version)b::text[], %(event)b::text[], %(version)b::text[], %(body)b::bytea[],
         %(headers)b::text[], %(verification)b::text[], %(waited)b::float8[]
     ) WITH ORDINALITY
-        AS arrived (webhook_id, row_version, event, version, body, headers, verification, waited, position)
-    JOIN unchanged ON unchanged.id = arrived.webhook_id AND unchanged.row_version = arrived.row_version
-    ORDER BY position
+        AS request (webhook_id, row_version, event, version, body, headers, verification, waited, place)
+    JOIN unchanged ON unchanged.id = request.webhook_id AND unchanged.row_version = request.row_version
+    ORDER BY place
+), stored AS (
+    INSERT INTO receiver.stored_deliveries (id, webhook_id, event, version, verification, received_at, occurred_at)
+    SELECT id, webhook_id, event, version, verification, at, at FROM arrived
+), bodies AS (
+    INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, body, headers FROM arrived
+), queued AS (
+    INSERT INTO receiver.queue (delivery_id, due_at) SELECT id, at FROM arrived
 )
 SELECT id, row_version FROM unchanged
 """

@@ -32,55 +32,12 @@ class ProcessingAttempt(Base):
     __table_args__ = ({"schema": RECEIVER},)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    delivery_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey(f"{RECEIVER}.deliveries.id", ondelete="CASCADE"), index=True
-    )
+    delivery_id: Mapped[int] = mapped_column(BigInteger, index=True)
     number: Mapped[int] = mapped_column(comment="1 for the first try of this delivery")
     attempted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     outcome: Mapped[str] = mapped_column(Text, comment="the status that the delivery got by it")
     error: Mapped[str] = mapped_column(Text, comment="one line for a person")
     trace: Mapped[str | None] = mapped_column(Text, comment="the traceback, when there was an exception to explain")
-
-
-class ProcessingBatch(Base):
-    """Deliveries that a worker is working on, committed before the work and deleted with its outcome.
-
-    A row whose deliveries are not locked any more is the trace of a process that died over them.
-    """
-
-    __tablename__ = "processing_batches"
-    __table_args__ = ({"schema": RECEIVER},)
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    delivery_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
-    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    server_started_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), comment="when PostgreSQL was started that saw the claim"
-    )
-
-
-class KnownEvent(Base):
-    """When an event, by value, was taken for a new one: what tells a retry from an identical new event."""
-
-    __tablename__ = "known_events"
-    __table_args__ = ({"schema": RECEIVER},)
-
-    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    occurrences: Mapped[list[datetime]] = mapped_column(ARRAY(DateTime(timezone=True)), comment="occurred_at of each")
-    delivery_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), comment="the delivery that brought each")
-
-
-class EnrichmentVersion(Base):
-    """Which event a transaction's set of lines (VAT, items) comes from; a newer event replaces the set."""
-
-    __tablename__ = "enrichment_versions"
-    __table_args__ = ({"schema": RECEIVER},)
-
-    organization_reference_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    transaction_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    event: Mapped[str] = mapped_column(Text, primary_key=True)
-    occurred_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    delivery_id: Mapped[int] = mapped_column(BigInteger)
 
 
 class AwaitedTest(Base):

@@ -58,13 +58,15 @@ class ReplayDelivery(Base):
     replay_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey(f"{RECEIVER}.replays.id", ondelete="CASCADE"), primary_key=True
     )
-    delivery_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey(f"{RECEIVER}.deliveries.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
     status_before: Mapped[str] = mapped_column(Text, comment="its status when it was selected")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
         comment="processed alone: it killed a worker before, or was in a batch that failed",
+    )
+    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often this replay tried it")
+    leased_until: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="until when a worker has it; null when none does"
     )
     outcome: Mapped[str | None] = mapped_column(
         Text, comment="the status it got; cancelled, or without-body, when it was not processed; null while it waits"

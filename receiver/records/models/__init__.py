@@ -10,7 +10,7 @@ from receiver.records.models.enrichments import (
 )
 from receiver.records.models.feed import Event, FeedEpoch, FeedHorizon
 from receiver.records.models.people import CardHolder, Tpa
-from receiver.records.models.transactions import Transaction, TransactionState
+from receiver.records.models.transactions import Transaction
 
 __all__ = [
     "CardHolder",
@@ -23,7 +23,6 @@ __all__ = [
     "Receipt",
     "Tpa",
     "Transaction",
-    "TransactionState",
     "VatRate",
     "VatTotal",
 ]

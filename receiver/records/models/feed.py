@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
-    Identity,
     Index,
     LargeBinary,
     SmallInteger,
@@ -22,7 +21,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from receiver.db import EMS, RECEIVER, Base
 from receiver.records.models import columns as c
 
-
 class Event(Base):
     """One event, once, in the order in which it took effect here."""
 
@@ -30,23 +28,24 @@ class Event(Base):
     __table_args__ = (
         # rows lie in the order of their times, so a few bytes for each range of pages find a window of them
         Index("ix_events_recorded_at", "recorded_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
+        Index("ix_events_subject", "organization_reference_id", "subject_id"),
         {
             "schema": EMS,
-            "comment": "The change feed: each event once, in the order in which it took effect here. Follow it with "
-            "WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Old events may be deleted: "
-            "feed_horizon tells up to which.",
+            "postgresql_partition_by": "RANGE (position)",
+            "comment": "The event log: each event once, in the order in which it took effect here; the change feed and "
+            "the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries "
+            "of type receiver.changed announce a change of the tables that no event of OpenCard announces.",
         },
     )
 
     position: Mapped[int] = mapped_column(
         BigInteger,
-        Identity(always=True),
         primary_key=True,
         comment="Grows in commit order: what commits later has a higher position. Numbers may be left out; none is "
         "given twice. Its high bits are the feed's epoch (position >> 40), see feed_horizon",
     )
     type: Mapped[str] = c.required_text(
-        "Name of the event in OpenCard's catalogue, for example card.transaction.cleared"
+        "Name of the event in OpenCard's catalogue, for example card.transaction.cleared; or receiver.changed"
     )
     organization_reference_id: Mapped[str] = c.required_text(c.ORGANIZATION)
     card_holder_reference_id: Mapped[str | None] = c.text(
@@ -61,10 +60,17 @@ class Event(Base):
     )
     source: Mapped[str] = c.required_text("push: delivered to us; log: recovered from OpenCard's delivery log")
     delivery_id: Mapped[int] = mapped_column(
-        BigInteger, unique=True, comment="Delivery that brought it (receiver.deliveries.id)"
+        BigInteger, comment="Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)"
     )
     payload: Mapped[dict[str, Any]] = c.document(
-        "The event's whole payload, unknown fields included; amounts in major units, digits as sent"
+        "The event's whole payload, unknown fields included; amounts in major units, digits as sent. Of a "
+        "receiver.changed: the reason, and the tables whose rows may have changed"
+    )
+    subject_id: Mapped[str] = c.required_text(
+        "What the event is about: the id of its transaction, card holder, TPA or invoice"
+    )
+    fingerprint: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"
     )
 
 

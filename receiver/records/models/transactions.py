@@ -1,12 +1,10 @@
-"""Card transactions: the current row of each, and every snapshot that led to it."""
+"""Card transactions: the current row of each."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
-
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Identity, Index, Text
+from sqlalchemy import ARRAY, CheckConstraint, Index, Text
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -125,44 +123,4 @@ class Transaction(Base):
         ARRAY(Text),
         comment="Names of columns that are null because their field of the payload could not be read; the event's "
         "payload has it as it arrived; null when all could be",
-    )
-
-
-class TransactionState(Base):
-    """A distinct snapshot of a transaction, as told; those that changed nothing included."""
-
-    __tablename__ = "transaction_states"
-    __table_args__ = (
-        CheckConstraint(STATES, name="state"),
-        Index("ix_transaction_states_transaction", "organization_reference_id", "transaction_id"),
-        {
-            "schema": EMS,
-            "comment": "Every distinct snapshot of a transaction, as told, also those that came late and changed "
-            "nothing. Retries are not repeated here.",
-        },
-    )
-
-    id: Mapped[int] = mapped_column(
-        BigInteger, Identity(always=True), primary_key=True, comment="Number of the snapshot; no order is meant by it"
-    )
-    organization_reference_id: Mapped[str] = c.required_text(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.required_text(c.TRANSACTION)
-    state: Mapped[str] = c.required_text("authorized, deleted, cleared or invoiced: what this snapshot tells")
-    card_issuer_reference: Mapped[str | None] = c.text("The issuer's reference of this state; null when not told")
-    original_amount: Mapped[Decimal | None] = c.amount(
-        "Amount in the currency of the purchase, in major units; null when not told"
-    )
-    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not told")
-    accounting_amount: Mapped[Decimal | None] = c.amount(
-        "Amount in the customer's home currency, in major units; null when not told"
-    )
-    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217); null when not told")
-    vat_amount: Mapped[Decimal | None] = c.amount(
-        "VAT from the card network in major units, often wrong; null when not told"
-    )
-    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217); null when not told")
-    payload: Mapped[dict[str, Any]] = c.document("The whole snapshot, unknown fields included")
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = mapped_column(
-        BigInteger, unique=True, comment="Delivery that brought the snapshot (receiver.deliveries.id)"
     )

@@ -4,6 +4,7 @@
 - ``vat``         the VAT of each of these rows, by rate
 - ``pending``     what is authorized and still open
 - ``duplicates``  purchases that two feeds may have told
+- ``transaction_states``  every snapshot of a purchase, from the event log
 - ``missing_receipts``  purchases that should have a receipt and have none
 - ``view``        a view with the meaning of its columns
 """
@@ -16,9 +17,17 @@ from receiver.records.views.duplicates import POSSIBLE_DUPLICATES
 from receiver.records.views.ledger import LEDGER
 from receiver.records.views.missing_receipts import MISSING_RECEIPTS
 from receiver.records.views.pending import PENDING_TRANSACTIONS
+from receiver.records.views.transaction_states import TRANSACTION_STATES
 from receiver.records.views.vat import LEDGER_VAT
 
-VIEWS: Final = (LEDGER, LEDGER_VAT, PENDING_TRANSACTIONS, POSSIBLE_DUPLICATES, MISSING_RECEIPTS)
+VIEWS: Final = (
+    LEDGER,
+    LEDGER_VAT,
+    PENDING_TRANSACTIONS,
+    POSSIBLE_DUPLICATES,
+    MISSING_RECEIPTS,
+    TRANSACTION_STATES,
+)
 """Each view of schema ``ems``, one that another reads before that one."""
 
 __all__ = ["VIEWS"]

@@ -1,0 +1,1522 @@
+CREATE SCHEMA IF NOT EXISTS ems;
+
+COMMENT ON SCHEMA ems IS 'What the EMS reads. Columns are added, never renamed or retyped.';
+
+CREATE TABLE ems.card_holders (
+    organization_reference_id TEXT NOT NULL,
+    reference_id TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE,
+    identified_at TIMESTAMP WITH TIME ZONE,
+    signed_pdpc_at TIMESTAMP WITH TIME ZONE,
+    email_delivered_at TIMESTAMP WITH TIME ZONE,
+    email_failed_at TIMESTAMP WITH TIME ZONE,
+    deleted_at TIMESTAMP WITH TIME ZONE,
+    erased_at TIMESTAMP WITH TIME ZONE,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_card_holders PRIMARY KEY (organization_reference_id, reference_id)
+);
+CREATE INDEX ix_card_holders_to_be_erased ON ems.card_holders (deleted_at) WHERE deleted_at IS NOT NULL AND erased_at IS NULL;
+
+COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so the times are those at which we learned of them. Where an event happened more than once, its newest time.';
+COMMENT ON COLUMN ems.card_holders.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.card_holders.created_at IS 'When created through the API, in UTC; null when never told';
+COMMENT ON COLUMN ems.card_holders.identified_at IS 'When the identity was linked, in UTC: transactions follow; null when never told';
+COMMENT ON COLUMN ems.card_holders.signed_pdpc_at IS 'When the consent (PDPC) was signed, in UTC; null when never told';
+COMMENT ON COLUMN ems.card_holders.email_delivered_at IS 'When the consent e-mail was delivered, in UTC; null when never told';
+COMMENT ON COLUMN ems.card_holders.email_failed_at IS 'When the consent e-mail bounced, in UTC; null when never told';
+COMMENT ON COLUMN ems.card_holders.deleted_at IS 'When deleted, in UTC; null again once created anew';
+COMMENT ON COLUMN ems.card_holders.erased_at IS 'When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not';
+COMMENT ON COLUMN ems.card_holders.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+
+CREATE TABLE ems.environmental_impacts (
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    carbon_emission_in_grams NUMERIC,
+    carbon_social_cost_amount NUMERIC,
+    carbon_social_cost_currency TEXT,
+    card_holder_reference_id TEXT NOT NULL,
+    card_issuer TEXT,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_environmental_impacts PRIMARY KEY (organization_reference_id, transaction_id, provider)
+);
+
+COMMENT ON TABLE ems.environmental_impacts IS 'CO2 of purchases, one row for each provider of the figure.';
+COMMENT ON COLUMN ems.environmental_impacts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.environmental_impacts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
+COMMENT ON COLUMN ems.environmental_impacts.provider IS 'aland_index, deedster, or unspecified where the event names none';
+COMMENT ON COLUMN ems.environmental_impacts.carbon_emission_in_grams IS 'Emission in grams of CO2; null when not told';
+COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_amount IS 'Social cost of the emission, in major units of carbon_social_cost_currency; null when not told';
+COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_currency IS 'Currency of the cost (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.environmental_impacts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not told';
+COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.environmental_impacts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.environmental_impacts.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+
+CREATE TABLE ems.events (
+    position BIGSERIAL NOT NULL,
+    type TEXT NOT NULL,
+    organization_reference_id TEXT NOT NULL,
+    card_holder_reference_id TEXT,
+    transaction_id TEXT,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    recorded_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    source TEXT NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    payload JSONB NOT NULL,
+    subject_id TEXT NOT NULL,
+    fingerprint BYTEA,
+    CONSTRAINT pk_events PRIMARY KEY (position)
+)
+ PARTITION BY RANGE (position);
+CREATE INDEX ix_events_recorded_at ON ems.events USING brin (recorded_at) WITH (autosummarize = on);
+CREATE INDEX ix_events_subject ON ems.events (organization_reference_id, subject_id);
+
+COMMENT ON TABLE ems.events IS 'The event log: each event once, in the order in which it took effect here; the change feed and the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries of type receiver.changed announce a change of the tables that no event of OpenCard announces.';
+COMMENT ON COLUMN ems.events.position IS 'Grows in commit order: what commits later has a higher position. Numbers may be left out; none is given twice. Its high bits are the feed''s epoch (position >> 40), see feed_horizon';
+COMMENT ON COLUMN ems.events.type IS 'Name of the event in OpenCard''s catalogue, for example card.transaction.cleared; or receiver.changed';
+COMMENT ON COLUMN ems.events.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.events.card_holder_reference_id IS 'The EMS''s own id of the card holder; null for events of an organization';
+COMMENT ON COLUMN ems.events.transaction_id IS 'OpenCard''s id of the transaction; null for events of no transaction';
+COMMENT ON COLUMN ems.events.occurred_at IS 'When the event reached us, or OpenCard''s first attempt, in UTC; need not grow with position';
+COMMENT ON COLUMN ems.events.recorded_at IS 'When it took effect here, in UTC';
+COMMENT ON COLUMN ems.events.source IS 'push: delivered to us; log: recovered from OpenCard''s delivery log';
+COMMENT ON COLUMN ems.events.delivery_id IS 'Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.events.payload IS 'The event''s whole payload, unknown fields included; amounts in major units, digits as sent. Of a receiver.changed: the reason, and the tables whose rows may have changed';
+COMMENT ON COLUMN ems.events.subject_id IS 'What the event is about: the id of its transaction, card holder, TPA or invoice';
+COMMENT ON COLUMN ems.events.fingerprint IS 'SHA-256 of type and payload by value, equal for equal events; null for receiver.changed';
+
+CREATE TABLE ems.feed_horizon (
+    id SMALLINT NOT NULL,
+    deleted_through BIGINT NOT NULL,
+    deleted_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    epoch INTEGER DEFAULT 0 NOT NULL,
+    epoch_start BIGINT DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_feed_horizon PRIMARY KEY (id),
+    CONSTRAINT ck_feed_horizon_one_row CHECK (id = 1)
+);
+
+COMMENT ON TABLE ems.feed_horizon IS 'Up to where the change feed has been deleted, and its epoch, in one row; none as long as nothing was deleted and no epoch began. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read what a restore or a failover lost: note the newest position, read the tables anew, and go on from there.';
+COMMENT ON COLUMN ems.feed_horizon.id IS 'Always 1';
+COMMENT ON COLUMN ems.feed_horizon.deleted_through IS 'Highest position in ems.events that was deleted, 0 if none; what is above is all there';
+COMMENT ON COLUMN ems.feed_horizon.deleted_at IS 'When events were last deleted, in UTC; if none were, when the first epoch began';
+COMMENT ON COLUMN ems.feed_horizon.epoch IS 'The feed''s present epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL was restored or failed over';
+COMMENT ON COLUMN ems.feed_horizon.epoch_start IS 'Where the present epoch began: its positions are higher, all others are not. 0 in epoch 0';
+
+CREATE TABLE ems.invoices (
+    organization_reference_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    organization_number TEXT,
+    invoice_number TEXT,
+    no_of_transactions BIGINT,
+    invoice_amount NUMERIC,
+    invoice_currency TEXT,
+    invoice_date DATE,
+    due_date DATE,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_invoices PRIMARY KEY (organization_reference_id, id)
+);
+
+COMMENT ON TABLE ems.invoices IS 'Invoices of the card issuer (announced by OpenCard, not live yet).';
+COMMENT ON COLUMN ems.invoices.organization_reference_id IS 'The EMS''s own id of the organization (source: the webhook that brought it)';
+COMMENT ON COLUMN ems.invoices.id IS 'OpenCard''s id of the invoice';
+COMMENT ON COLUMN ems.invoices.organization_number IS 'Company registration number; null when not told';
+COMMENT ON COLUMN ems.invoices.invoice_number IS 'Number of the invoice; null when not told';
+COMMENT ON COLUMN ems.invoices.no_of_transactions IS 'How many transactions it bills; null when not told';
+COMMENT ON COLUMN ems.invoices.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; null when not told';
+COMMENT ON COLUMN ems.invoices.invoice_currency IS 'Currency of the invoice (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.invoices.invoice_date IS 'Date of the invoice, a day without a zone; null when not told';
+COMMENT ON COLUMN ems.invoices.due_date IS 'Date by which it is to be paid, a day without a zone; null when not told';
+COMMENT ON COLUMN ems.invoices.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.invoices.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.invoices.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+
+CREATE TABLE ems.line_items (
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    line_number INTEGER NOT NULL,
+    description TEXT,
+    amount NUMERIC,
+    total_amount NUMERIC,
+    quantity NUMERIC,
+    currency TEXT,
+    card_holder_reference_id TEXT NOT NULL,
+    card_issuer TEXT,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    CONSTRAINT pk_line_items PRIMARY KEY (organization_reference_id, transaction_id, line_number)
+);
+
+COMMENT ON TABLE ems.line_items IS 'Items bought; a newer event replaces a purchase''s set. May come before the purchase.';
+COMMENT ON COLUMN ems.line_items.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.line_items.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
+COMMENT ON COLUMN ems.line_items.line_number IS 'Position in the merchant''s list, from 1; the order as told';
+COMMENT ON COLUMN ems.line_items.description IS 'What was bought; null when not told';
+COMMENT ON COLUMN ems.line_items.amount IS 'Price of one in major units of currency, or of the whole line: of weighed goods it equals total_amount; null when not reported';
+COMMENT ON COLUMN ems.line_items.total_amount IS 'Price of the line, in major units of currency; null when not told';
+COMMENT ON COLUMN ems.line_items.quantity IS 'How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported';
+COMMENT ON COLUMN ems.line_items.currency IS 'Currency of the amounts (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.line_items.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.line_items.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not told';
+COMMENT ON COLUMN ems.line_items.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.line_items.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+
+CREATE TABLE ems.receipts (
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    url TEXT NOT NULL,
+    card_holder_reference_id TEXT NOT NULL,
+    card_issuer TEXT,
+    content_type TEXT,
+    expiration_time TIMESTAMP WITH TIME ZONE,
+    purchase_merchant TEXT,
+    original_amount NUMERIC,
+    original_currency TEXT,
+    purchase_date DATE,
+    purchase_time TIME WITHOUT TIME ZONE,
+    fetched_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    file_key TEXT,
+    file_size BIGINT,
+    file_sha256 TEXT,
+    downloaded_at TIMESTAMP WITH TIME ZONE,
+    download_error TEXT,
+    delivery_id BIGINT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    url_sha256 BYTEA GENERATED ALWAYS AS (sha256(decode(replace(url, '\', '\\'), 'escape'))) STORED NOT NULL,
+    CONSTRAINT pk_receipts PRIMARY KEY (organization_reference_id, transaction_id, url_sha256)
+);
+
+COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have several, or one before it is a row itself.';
+COMMENT ON COLUMN ems.receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.receipts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
+COMMENT ON COLUMN ems.receipts.url IS 'Address of the file at OpenCard; expires (source: url)';
+COMMENT ON COLUMN ems.receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.receipts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not told';
+COMMENT ON COLUMN ems.receipts.content_type IS 'Media type of the file; null when not told';
+COMMENT ON COLUMN ems.receipts.expiration_time IS 'Until when url works, in UTC (OpenCard tells no zone; taken as UTC); null when not told';
+COMMENT ON COLUMN ems.receipts.purchase_merchant IS 'Merchant on the receipt; null when not told';
+COMMENT ON COLUMN ems.receipts.original_amount IS 'Amount on the receipt, in major units; null when not told';
+COMMENT ON COLUMN ems.receipts.original_currency IS 'Currency of original_amount (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.receipts.purchase_date IS 'Day on the receipt, in the zone of the shop; null when not told';
+COMMENT ON COLUMN ems.receipts.purchase_time IS 'Time of day on the receipt, in the zone of the shop; null when not told';
+COMMENT ON COLUMN ems.receipts.fetched_at IS 'When the receipt''s event was learned, in UTC';
+COMMENT ON COLUMN ems.receipts.file_key IS 'Name of the stored file; null until downloaded';
+COMMENT ON COLUMN ems.receipts.file_size IS 'Size of the stored file in bytes; null until downloaded';
+COMMENT ON COLUMN ems.receipts.file_sha256 IS 'SHA-256 of the stored file, hexadecimal; null until downloaded';
+COMMENT ON COLUMN ems.receipts.downloaded_at IS 'When the file was stored, in UTC; null until downloaded';
+COMMENT ON COLUMN ems.receipts.download_error IS 'Why the last download failed; null when none failed';
+COMMENT ON COLUMN ems.receipts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.receipts.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.receipts.url_sha256 IS 'SHA-256 of url (UTF-8), which may be longer than a key can be';
+
+CREATE TABLE ems.tpas (
+    organization_reference_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT,
+    organization_number TEXT,
+    url TEXT,
+    signed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    file_key TEXT,
+    file_size BIGINT,
+    file_sha256 TEXT,
+    downloaded_at TIMESTAMP WITH TIME ZONE,
+    download_error TEXT,
+    CONSTRAINT pk_tpas PRIMARY KEY (organization_reference_id, id)
+);
+
+COMMENT ON TABLE ems.tpas IS 'Processing authorizations (TPAs) of organizations, once fully signed.';
+COMMENT ON COLUMN ems.tpas.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.tpas.id IS 'OpenCard''s id of the TPA';
+COMMENT ON COLUMN ems.tpas.name IS 'Name of the organization on the TPA; null when not told';
+COMMENT ON COLUMN ems.tpas.organization_number IS 'Company registration number; null when not told';
+COMMENT ON COLUMN ems.tpas.url IS 'Address of the signed PDF at OpenCard; null when not told';
+COMMENT ON COLUMN ems.tpas.signed_at IS 'When first learned as signed, in UTC';
+COMMENT ON COLUMN ems.tpas.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.tpas.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.tpas.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.tpas.file_key IS 'Name of the stored document; null until downloaded';
+COMMENT ON COLUMN ems.tpas.file_size IS 'Size of the stored document in bytes; null until downloaded';
+COMMENT ON COLUMN ems.tpas.file_sha256 IS 'SHA-256 of the stored document, hexadecimal; null until downloaded';
+COMMENT ON COLUMN ems.tpas.downloaded_at IS 'When the document was stored, in UTC; null until downloaded';
+COMMENT ON COLUMN ems.tpas.download_error IS 'Why the last download failed; null when none failed';
+
+CREATE TABLE ems.transactions (
+    organization_reference_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    card_holder_reference_id TEXT NOT NULL,
+    receiptable BOOLEAN,
+    card_issuer TEXT,
+    card_issuer_reference TEXT,
+    card_issuer_customer_number TEXT,
+    type TEXT,
+    invoice_number TEXT,
+    invoice_date DATE,
+    original_amount NUMERIC,
+    original_currency TEXT,
+    vat_rate NUMERIC,
+    vat_amount NUMERIC,
+    vat_currency TEXT,
+    accounting_amount NUMERIC,
+    accounting_currency TEXT,
+    exchange_rate NUMERIC,
+    purchase_merchant TEXT,
+    purchase_merchant_common TEXT,
+    purchase_date DATE,
+    purchase_time TIME WITHOUT TIME ZONE,
+    purchase_timezone TEXT,
+    purchase_country TEXT,
+    purchase_city TEXT,
+    card_id BIGINT,
+    card_product TEXT,
+    card_type TEXT,
+    card_last_four TEXT,
+    mcc_code TEXT,
+    mcc_text TEXT,
+    mcc_top_level TEXT,
+    branch_code TEXT,
+    branch_text TEXT,
+    category_text TEXT,
+    cleared_card_issuer_reference TEXT,
+    cleared_snapshot_at TIMESTAMP WITH TIME ZONE,
+    authorized_at TIMESTAMP WITH TIME ZONE,
+    cleared_at TIMESTAMP WITH TIME ZONE,
+    invoiced_at TIMESTAMP WITH TIME ZONE,
+    deleted_at TIMESTAMP WITH TIME ZONE,
+    snapshot_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    payment_product_id TEXT,
+    payment_product_name TEXT,
+    card_funding TEXT,
+    unreadable TEXT[],
+    CONSTRAINT pk_transactions PRIMARY KEY (organization_reference_id, id),
+    CONSTRAINT ck_transactions_state CHECK (state IN ('authorized', 'deleted', 'cleared', 'invoiced'))
+);
+CREATE INDEX ix_transactions_card_holder ON ems.transactions (organization_reference_id, card_holder_reference_id);
+CREATE INDEX ix_transactions_cleared_card_issuer_reference ON ems.transactions (cleared_card_issuer_reference) WHERE cleared_card_issuer_reference IS NOT NULL;
+CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, updated_at);
+
+COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, as they stand now: the snapshot of the highest state (authorized < deleted < cleared < invoiced), the newest among equals. A deleted purchase stays as a row. Columns that bear the name of a field of OpenCard''s card.transaction.* payload hold that field.';
+COMMENT ON COLUMN ems.transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.transactions.id IS 'OpenCard''s id of the transaction, the same through all its states';
+COMMENT ON COLUMN ems.transactions.state IS 'authorized, deleted, cleared or invoiced: what holds now';
+COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a digital receipt exists at a partner of OpenCard''s (older pages say: may come); null when not reported';
+COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when not told';
+COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the current state; differs per state, not unique; null when not told';
+COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not told';
+COMMENT ON COLUMN ems.transactions.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported';
+COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
+COMMENT ON COLUMN ems.transactions.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
+COMMENT ON COLUMN ems.transactions.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until cleared; null when not told';
+COMMENT ON COLUMN ems.transactions.original_currency IS 'Currency of the purchase (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.transactions.vat_rate IS 'VAT rate from the card network, as it arrives, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant''s VAT; null when not reported';
+COMMENT ON COLUMN ems.transactions.vat_amount IS 'VAT from the card network in major units, often wrong; the ledger prefers the merchant''s; null when not told';
+COMMENT ON COLUMN ems.transactions.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.transactions.accounting_amount IS 'Amount in the customer''s home currency, in major units, VAT included; negative for a refund; final once cleared; null when not told';
+COMMENT ON COLUMN ems.transactions.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.transactions.exchange_rate IS 'Rate between original and accounting amount, as told; null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_merchant IS 'Merchant as the card network names it; null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_merchant_common IS 'Merchant''s normalized name; null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time (IANA name as a rule); null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_country IS 'Country (ISO 3166 alpha-2); null when not told';
+COMMENT ON COLUMN ems.transactions.purchase_city IS 'City; null when not told';
+COMMENT ON COLUMN ems.transactions.card_id IS 'OpenCard''s id of the card; null when not told';
+COMMENT ON COLUMN ems.transactions.card_product IS 'Product name of the card; null when not told';
+COMMENT ON COLUMN ems.transactions.card_type IS 'private, corporate or corporate_with_private_invoice; null when not told';
+COMMENT ON COLUMN ems.transactions.card_last_four IS 'Last four digits of the card number (personal); null when not told';
+COMMENT ON COLUMN ems.transactions.mcc_code IS 'Merchant category code (ISO 18245); null when not told';
+COMMENT ON COLUMN ems.transactions.mcc_text IS 'Name of the merchant category; null when not told';
+COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant category; null when not told';
+COMMENT ON COLUMN ems.transactions.branch_code IS 'Code of the merchant''s line of business; null when not told';
+COMMENT ON COLUMN ems.transactions.branch_text IS 'Name of the merchant''s line of business; null when not told';
+COMMENT ON COLUMN ems.transactions.category_text IS 'OpenCard''s spending category; null when not told';
+COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept through later states: matches purchases of another feed, cleared against cleared; null until cleared';
+COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the snapshot of cleared_card_issuer_reference was learned, in UTC; null until cleared';
+COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first learned as authorized, in UTC; null when never told';
+COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first learned as cleared, in UTC; null when never told';
+COMMENT ON COLUMN ems.transactions.invoiced_at IS 'When first learned as invoiced, in UTC; null when never told';
+COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase; null when never told';
+COMMENT ON COLUMN ems.transactions.snapshot_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.transactions.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to (source: payment_product.id); null when not reported';
+COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when not reported';
+COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as it arrives; null when not reported';
+COMMENT ON COLUMN ems.transactions.unreadable IS 'Names of columns that are null because their field of the payload could not be read; the event''s payload has it as it arrived; null when all could be';
+
+CREATE TABLE ems.vat_rates (
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    line_number INTEGER NOT NULL,
+    vat_amount NUMERIC,
+    taxable_amount NUMERIC,
+    total_amount NUMERIC,
+    percentage NUMERIC,
+    currency TEXT,
+    purchase_country TEXT,
+    card_holder_reference_id TEXT NOT NULL,
+    card_issuer TEXT,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    CONSTRAINT pk_vat_rates PRIMARY KEY (organization_reference_id, transaction_id, line_number)
+);
+
+COMMENT ON TABLE ems.vat_rates IS 'VAT by rate from the merchant''s receipt; a newer event replaces a purchase''s set. May come before the purchase.';
+COMMENT ON COLUMN ems.vat_rates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.vat_rates.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
+COMMENT ON COLUMN ems.vat_rates.line_number IS 'Position in the merchant''s list, from 1; the order as told';
+COMMENT ON COLUMN ems.vat_rates.vat_amount IS 'VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not told';
+COMMENT ON COLUMN ems.vat_rates.taxable_amount IS 'Amount without VAT, in major units of currency; null when not told';
+COMMENT ON COLUMN ems.vat_rates.total_amount IS 'Amount with VAT, in major units of currency; null when not told';
+COMMENT ON COLUMN ems.vat_rates.percentage IS 'The rate in percent (25 means 25 %); null when not told';
+COMMENT ON COLUMN ems.vat_rates.currency IS 'Currency of the amounts (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.vat_rates.purchase_country IS 'Country of the purchase (ISO 3166 alpha-2); null when not told';
+COMMENT ON COLUMN ems.vat_rates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.vat_rates.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not told';
+COMMENT ON COLUMN ems.vat_rates.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.vat_rates.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+
+CREATE TABLE ems.vat_totals (
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    line_number INTEGER NOT NULL,
+    vat_amount NUMERIC,
+    taxable_amount NUMERIC,
+    total_amount NUMERIC,
+    currency TEXT,
+    purchase_country TEXT,
+    card_holder_reference_id TEXT NOT NULL,
+    card_issuer TEXT,
+    occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    CONSTRAINT pk_vat_totals PRIMARY KEY (organization_reference_id, transaction_id, line_number)
+);
+
+COMMENT ON TABLE ems.vat_totals IS 'VAT in total from the merchant''s receipt, a line for each currency as a rule; a newer event replaces a purchase''s set. May come before the purchase.';
+COMMENT ON COLUMN ems.vat_totals.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.vat_totals.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
+COMMENT ON COLUMN ems.vat_totals.line_number IS 'Position in the merchant''s list, from 1; the order as told';
+COMMENT ON COLUMN ems.vat_totals.vat_amount IS 'VAT in total, in major units of currency (source: totals[].vat_amount); null when not told';
+COMMENT ON COLUMN ems.vat_totals.taxable_amount IS 'Amount without VAT, in major units of currency; null when not told';
+COMMENT ON COLUMN ems.vat_totals.total_amount IS 'Amount with VAT, in major units of currency; null when not told';
+COMMENT ON COLUMN ems.vat_totals.currency IS 'Currency of the amounts (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.vat_totals.purchase_country IS 'Country of the purchase (ISO 3166 alpha-2); null when not told';
+COMMENT ON COLUMN ems.vat_totals.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not told';
+COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
+
+CREATE TABLE receiver.applied_configuration (
+    id SMALLINT NOT NULL,
+    configuration BYTEA NOT NULL,
+    applied_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    error TEXT,
+    CONSTRAINT pk_applied_configuration PRIMARY KEY (id),
+    CONSTRAINT ck_applied_configuration_one_row CHECK (id = 1)
+);
+COMMENT ON COLUMN receiver.applied_configuration.configuration IS 'encrypted; JSON, values from the environment included';
+COMMENT ON COLUMN receiver.applied_configuration.applied_at IS 'when an operator applied it';
+COMMENT ON COLUMN receiver.applied_configuration.started_at IS 'when the last run began that applied it';
+COMMENT ON COLUMN receiver.applied_configuration.ended_at IS 'when the last run ended that could list the organizations';
+COMMENT ON COLUMN receiver.applied_configuration.error IS 'why the last run ended early; null when it did not';
+
+CREATE TABLE receiver.bodies (
+    delivery_id BIGINT NOT NULL,
+    body BYTEA NOT NULL,
+    headers JSONB NOT NULL,
+    CONSTRAINT pk_bodies PRIMARY KEY (delivery_id)
+)
+ PARTITION BY RANGE (delivery_id);
+COMMENT ON COLUMN receiver.bodies.body IS 'raw bytes';
+COMMENT ON COLUMN receiver.bodies.headers IS 'without credentials';
+
+CREATE TABLE receiver.confirmations (
+    delivery_id BIGINT NOT NULL,
+    confirmed_at TIMESTAMP WITH TIME ZONE,
+    occurred_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_confirmations PRIMARY KEY (delivery_id)
+);
+COMMENT ON COLUMN receiver.confirmations.confirmed_at IS 'when reconcile found it in the log';
+COMMENT ON COLUMN receiver.confirmations.occurred_at IS 'time of the first attempt, where the log shows one before it arrived';
+
+CREATE TABLE receiver.console_sessions (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    token_hash BYTEA NOT NULL,
+    user_name TEXT NOT NULL,
+    credential BYTEA NOT NULL,
+    address TEXT NOT NULL,
+    network TEXT NOT NULL,
+    signed_in_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_console_sessions PRIMARY KEY (id),
+    CONSTRAINT uq_console_sessions_token_hash UNIQUE (token_hash)
+);
+CREATE INDEX ix_console_sessions_signed_in_at ON receiver.console_sessions (signed_in_at);
+CREATE INDEX ix_console_sessions_user_name_network ON receiver.console_sessions (user_name, network);
+COMMENT ON COLUMN receiver.console_sessions.token_hash IS 'SHA-256 of what the browser''s cookie holds';
+COMMENT ON COLUMN receiver.console_sessions.credential IS 'SHA-256 of role and password hash: the session ends when either changes';
+COMMENT ON COLUMN receiver.console_sessions.address IS 'from where, as the proxy says';
+COMMENT ON COLUMN receiver.console_sessions.network IS 'the address; of IPv6 the /64 it is in';
+COMMENT ON COLUMN receiver.console_sessions.seen_at IS 'of the last page, to the minute';
+COMMENT ON COLUMN receiver.console_sessions.ended_at IS 'when the user signed out';
+
+CREATE TABLE receiver.counted_hours (
+    hour TIMESTAMP WITH TIME ZONE NOT NULL,
+    counted_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_counted_hours PRIMARY KEY (hour)
+);
+
+CREATE TABLE receiver.counter_flushes (
+    process UUID NOT NULL,
+    flush_id UUID NOT NULL,
+    flushed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_counter_flushes PRIMARY KEY (process)
+);
+COMMENT ON COLUMN receiver.counter_flushes.process IS 'random; a worker''s work-horses count as the worker';
+COMMENT ON COLUMN receiver.counter_flushes.flush_id IS 'so that a flush whose answer was lost is not added twice';
+
+CREATE TABLE receiver.counter_minutes (
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    received DOUBLE PRECISION NOT NULL,
+    processed DOUBLE PRECISION NOT NULL,
+    failed DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_counter_minutes PRIMARY KEY (at)
+);
+COMMENT ON COLUMN receiver.counter_minutes.received IS 'deliveries stored';
+COMMENT ON COLUMN receiver.counter_minutes.processed IS 'attempts that need no other';
+COMMENT ON COLUMN receiver.counter_minutes.failed IS 'attempts that ended as failed, dead or quarantined';
+
+CREATE TABLE receiver.counters (
+    process UUID NOT NULL,
+    name TEXT NOT NULL,
+    labels JSONB NOT NULL,
+    value DOUBLE PRECISION DEFAULT '0' NOT NULL,
+    CONSTRAINT pk_counters PRIMARY KEY (process, name, labels)
+);
+COMMENT ON COLUMN receiver.counters.name IS 'as in /metrics';
+
+CREATE TABLE receiver.delivery_hours (
+    hour TIMESTAMP WITH TIME ZONE NOT NULL,
+    webhook_id BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    status TEXT NOT NULL,
+    deliveries BIGINT NOT NULL,
+    CONSTRAINT pk_delivery_hours PRIMARY KEY (hour, webhook_id, source, status)
+);
+
+CREATE TABLE receiver.delivery_views (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    delivery_id BIGINT NOT NULL,
+    viewed_by TEXT NOT NULL,
+    viewed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_delivery_views PRIMARY KEY (id)
+);
+CREATE INDEX ix_delivery_views_delivery_id_viewed_at ON receiver.delivery_views (delivery_id, viewed_at);
+CREATE INDEX ix_delivery_views_viewed_at ON receiver.delivery_views (viewed_at);
+COMMENT ON COLUMN receiver.delivery_views.delivery_id IS 'no foreign key: the trace outlives the delivery';
+
+CREATE TABLE receiver.erased_card_holders (
+    organization_reference_id TEXT NOT NULL,
+    pseudonym TEXT NOT NULL,
+    erased_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    recreated_at TIMESTAMP WITH TIME ZONE,
+    late_deliveries INTEGER DEFAULT '0' NOT NULL,
+    late_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_erased_card_holders PRIMARY KEY (organization_reference_id, pseudonym)
+);
+CREATE INDEX ix_erased_card_holders_unfinished ON receiver.erased_card_holders (erased_at) WHERE finished_at IS NULL;
+COMMENT ON COLUMN receiver.erased_card_holders.pseudonym IS 'stands for the reference; keyed, so that nobody can find it by trying';
+COMMENT ON COLUMN receiver.erased_card_holders.erased_at IS 'from when on the reference is replaced in what is processed';
+COMMENT ON COLUMN receiver.erased_card_holders.finished_at IS 'when it was replaced in all that was stored before; null while that goes on';
+COMMENT ON COLUMN receiver.erased_card_holders.recreated_at IS 'since when the reference is in use again: the card holder was created anew';
+COMMENT ON COLUMN receiver.erased_card_holders.late_deliveries IS 'deliveries that were processed under the pseudonym since';
+COMMENT ON COLUMN receiver.erased_card_holders.late_at IS 'when the last of them was';
+
+CREATE TABLE receiver.erasure_key (
+    id SMALLINT NOT NULL,
+    key BYTEA NOT NULL,
+    CONSTRAINT pk_erasure_key PRIMARY KEY (id),
+    CONSTRAINT ck_erasure_key_one_row CHECK (id = 1)
+);
+COMMENT ON COLUMN receiver.erasure_key.key IS 'encrypted; hexadecimal digits';
+
+CREATE TABLE receiver.feed_epochs (
+    epoch INTEGER NOT NULL,
+    epoch_start BIGINT DEFAULT 0 NOT NULL,
+    begun_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    reason TEXT,
+    last_run_id BIGINT DEFAULT 0 NOT NULL,
+    recovered_at TIMESTAMP WITH TIME ZONE,
+    system_identifier BIGINT,
+    timeline INTEGER,
+    backup_label BYTEA,
+    database_oid BIGINT,
+    events_oid BIGINT,
+    CONSTRAINT pk_feed_epochs PRIMARY KEY (epoch)
+);
+COMMENT ON COLUMN receiver.feed_epochs.epoch_start IS 'positions of the epoch are higher';
+COMMENT ON COLUMN receiver.feed_epochs.reason IS 'why it began; null for the first';
+COMMENT ON COLUMN receiver.feed_epochs.last_run_id IS 'runs of reconcile up to this one do not count any more';
+COMMENT ON COLUMN receiver.feed_epochs.recovered_at IS 'when an operator acknowledged it by receiver recover';
+COMMENT ON COLUMN receiver.feed_epochs.system_identifier IS 'of the cluster; null where PostgreSQL does not say';
+COMMENT ON COLUMN receiver.feed_epochs.timeline IS 'of the WAL; null where PostgreSQL does not say';
+COMMENT ON COLUMN receiver.feed_epochs.backup_label IS 'SHA-256 of the label of the base backup that the server was started from; empty without one, null where PostgreSQL does not say';
+COMMENT ON COLUMN receiver.feed_epochs.events_oid IS 'of ems.events';
+
+CREATE TABLE receiver.oauth_tokens (
+    api_url TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    token BYTEA NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_oauth_tokens PRIMARY KEY (api_url, client_id, scopes)
+);
+COMMENT ON COLUMN receiver.oauth_tokens.api_url IS 'environment: the API''s base address';
+COMMENT ON COLUMN receiver.oauth_tokens.scopes IS 'sorted, separated by spaces';
+COMMENT ON COLUMN receiver.oauth_tokens.token IS 'encrypted';
+COMMENT ON COLUMN receiver.oauth_tokens.expires_at IS 'when it is not used any more, shortly before it expires';
+
+CREATE TABLE receiver.organizations (
+    organization_id BIGINT NOT NULL,
+    organization_reference_id TEXT,
+    left_out BOOLEAN DEFAULT false NOT NULL,
+    unavailable_events JSONB DEFAULT '{}' NOT NULL,
+    error TEXT,
+    found_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    deleted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_organizations PRIMARY KEY (organization_id)
+);
+COMMENT ON COLUMN receiver.organizations.organization_id IS 'the provider''s id';
+COMMENT ON COLUMN receiver.organizations.organization_reference_id IS 'the EMS''s id of it; null where OpenCard has none';
+COMMENT ON COLUMN receiver.organizations.left_out IS 'the configuration wants no webhook for it';
+COMMENT ON COLUMN receiver.organizations.unavailable_events IS 'flags of wanted events that it cannot have: each with the reason, and when OpenCard rejected it';
+COMMENT ON COLUMN receiver.organizations.error IS 'what the last run could not do for it';
+COMMENT ON COLUMN receiver.organizations.found_at IS 'when it was found first';
+COMMENT ON COLUMN receiver.organizations.deleted_at IS 'since when the account''s list does not have it';
+
+CREATE TABLE receiver.outcomes (
+    delivery_id BIGINT NOT NULL,
+    status TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    attempts_before_replay INTEGER DEFAULT '0' NOT NULL,
+    processed_at TIMESTAMP WITH TIME ZONE,
+    error TEXT,
+    position BIGINT,
+    fingerprint BYTEA,
+    transaction_id TEXT,
+    card_holder_reference_id TEXT,
+    CONSTRAINT pk_outcomes PRIMARY KEY (delivery_id),
+    CONSTRAINT ck_outcomes_status CHECK (status IN ('processed', 'duplicate', 'ignored', 'quarantined', 'failed', 'dead'))
+);
+CREATE INDEX ix_outcomes_repeats ON receiver.outcomes (position) WHERE status = 'duplicate';
+CREATE INDEX ix_outcomes_status ON receiver.outcomes (status, delivery_id) WHERE status <> 'processed';
+CREATE INDEX ix_outcomes_transaction_id ON receiver.outcomes (transaction_id) WHERE transaction_id IS NOT NULL;
+COMMENT ON COLUMN receiver.outcomes.attempts IS 'how often processing was tried';
+COMMENT ON COLUMN receiver.outcomes.attempts_before_replay IS 'how many of them were before its last replay failed to apply it: they do not count for pauses';
+COMMENT ON COLUMN receiver.outcomes.processed_at IS 'null while it is failed';
+COMMENT ON COLUMN receiver.outcomes.error IS 'of the last attempt';
+COMMENT ON COLUMN receiver.outcomes.position IS 'in ems.events: the event that it brought (processed) or repeats (duplicate)';
+COMMENT ON COLUMN receiver.outcomes.fingerprint IS 'SHA-256 of the event by value, where that is not the event''s at position';
+COMMENT ON COLUMN receiver.outcomes.transaction_id IS 'that it names, where there is no position';
+COMMENT ON COLUMN receiver.outcomes.card_holder_reference_id IS 'likewise';
+
+CREATE TABLE receiver.processing_attempts (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    delivery_id BIGINT NOT NULL,
+    number INTEGER NOT NULL,
+    attempted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    outcome TEXT NOT NULL,
+    error TEXT NOT NULL,
+    trace TEXT,
+    CONSTRAINT pk_processing_attempts PRIMARY KEY (id)
+);
+CREATE INDEX ix_processing_attempts_delivery_id ON receiver.processing_attempts (delivery_id);
+COMMENT ON COLUMN receiver.processing_attempts.number IS '1 for the first try of this delivery';
+COMMENT ON COLUMN receiver.processing_attempts.outcome IS 'the status that the delivery got by it';
+COMMENT ON COLUMN receiver.processing_attempts.error IS 'one line for a person';
+COMMENT ON COLUMN receiver.processing_attempts.trace IS 'the traceback, when there was an exception to explain';
+
+CREATE TABLE receiver.queue (
+    delivery_id BIGINT NOT NULL,
+    due_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    leased_until TIMESTAMP WITH TIME ZONE,
+    alone BOOLEAN DEFAULT false NOT NULL,
+    CONSTRAINT pk_queue PRIMARY KEY (delivery_id)
+)
+ WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX ix_queue_due ON receiver.queue (alone, due_at, delivery_id);
+COMMENT ON COLUMN receiver.queue.attempts IS 'how often processing was tried, counted at the claim';
+COMMENT ON COLUMN receiver.queue.leased_until IS 'until when a worker has it; null when none does';
+COMMENT ON COLUMN receiver.queue.alone IS 'processed in a batch of its own: it failed, or was in a batch that did';
+
+CREATE TABLE receiver.receipt_downloads (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT,
+    tpa_id TEXT,
+    url TEXT NOT NULL,
+    url_sha256 BYTEA GENERATED ALWAYS AS (sha256(decode(replace(url, '\', '\\'), 'escape'))) STORED NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    status TEXT DEFAULT 'waiting' NOT NULL,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    next_attempt_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    last_attempt_at TIMESTAMP WITH TIME ZONE,
+    error TEXT,
+    noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    settled_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_receipt_downloads PRIMARY KEY (id),
+    CONSTRAINT ck_receipt_downloads_status CHECK (status IN ('waiting', 'expired', 'refused')),
+    CONSTRAINT ck_receipt_downloads_one_subject CHECK (num_nonnulls(transaction_id, tpa_id) = 1)
+);
+CREATE INDEX ix_receipt_downloads_waiting ON receiver.receipt_downloads (next_attempt_at, id) WHERE status = 'waiting'::text;
+CREATE UNIQUE INDEX uq_receipt_downloads_receipt ON receiver.receipt_downloads (organization_reference_id, transaction_id, url_sha256);
+CREATE UNIQUE INDEX uq_receipt_downloads_tpa ON receiver.receipt_downloads (organization_reference_id, tpa_id) WHERE tpa_id IS NOT NULL;
+COMMENT ON COLUMN receiver.receipt_downloads.transaction_id IS 'of a receipt; null for a TPA';
+COMMENT ON COLUMN receiver.receipt_downloads.tpa_id IS 'of a signed TPA; null for a receipt';
+COMMENT ON COLUMN receiver.receipt_downloads.url IS 'as in ems.receipts or ems.tpas; its query may be a secret';
+COMMENT ON COLUMN receiver.receipt_downloads.expires_at IS 'until when the URL works; null when not told';
+COMMENT ON COLUMN receiver.receipt_downloads.status IS 'waiting: for a worker; expired: the URL works no more; refused: it must not be stored';
+COMMENT ON COLUMN receiver.receipt_downloads.attempts IS 'how often it was begun';
+COMMENT ON COLUMN receiver.receipt_downloads.next_attempt_at IS 'while one is under way: when it counts as dead';
+COMMENT ON COLUMN receiver.receipt_downloads.last_attempt_at IS 'when it was begun last';
+COMMENT ON COLUMN receiver.receipt_downloads.error IS 'why the last attempt failed, in one line for a person';
+COMMENT ON COLUMN receiver.receipt_downloads.settled_at IS 'when it was given up; null while it waits';
+
+CREATE TABLE receiver.replays (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    requested_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    filter JSONB NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    selecting_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    selected_at TIMESTAMP WITH TIME ZONE,
+    cancelled_at TIMESTAMP WITH TIME ZONE,
+    cancelled_by TEXT,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    selected INTEGER DEFAULT '0' NOT NULL,
+    processed INTEGER DEFAULT '0' NOT NULL,
+    failed INTEGER DEFAULT '0' NOT NULL,
+    CONSTRAINT pk_replays PRIMARY KEY (id)
+);
+CREATE INDEX ix_replays_unfinished ON receiver.replays (id) WHERE ended_at IS NULL;
+COMMENT ON COLUMN receiver.replays.filter IS 'which deliveries were asked for';
+COMMENT ON COLUMN receiver.replays.selecting_at IS 'when selecting last went on; long ago, with selected_at null: it was cut off';
+COMMENT ON COLUMN receiver.replays.selected_at IS 'when all were selected; workers take them from then on';
+COMMENT ON COLUMN receiver.replays.selected IS 'how many deliveries';
+COMMENT ON COLUMN receiver.replays.processed IS 'once it ended: how many of them became processed or duplicate';
+COMMENT ON COLUMN receiver.replays.failed IS 'once it ended: how many of them failed, or were set aside again';
+
+CREATE TABLE receiver.retention_runs (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    removed JSONB DEFAULT '{}' NOT NULL,
+    caught_up BOOLEAN,
+    error TEXT,
+    CONSTRAINT pk_retention_runs PRIMARY KEY (id)
+);
+CREATE INDEX ix_retention_runs_started_at ON receiver.retention_runs (started_at);
+COMMENT ON COLUMN receiver.retention_runs.removed IS 'how much of each kind went';
+COMMENT ON COLUMN receiver.retention_runs.caught_up IS 'whether all went that was kept long enough; false: the next run goes on';
+
+CREATE TABLE receiver.retention_walks (
+    kind TEXT NOT NULL,
+    position BIGINT DEFAULT '0' NOT NULL,
+    pass_began_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_retention_walks PRIMARY KEY (kind)
+);
+COMMENT ON COLUMN receiver.retention_walks.kind IS 'what is deleted on this walk';
+COMMENT ON COLUMN receiver.retention_walks.position IS 'the last row that was looked at';
+COMMENT ON COLUMN receiver.retention_walks.pass_began_at IS 'when the walk last began at the first row';
+
+CREATE TABLE receiver.sign_in_failures (
+    subject BYTEA NOT NULL,
+    failures INTEGER NOT NULL,
+    failed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    next_attempt_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_sign_in_failures PRIMARY KEY (subject)
+);
+CREATE INDEX ix_sign_in_failures_failed_at ON receiver.sign_in_failures (failed_at);
+COMMENT ON COLUMN receiver.sign_in_failures.subject IS 'SHA-256 of the name or the address; a name may be a mistyped password';
+COMMENT ON COLUMN receiver.sign_in_failures.failures IS 'in a row, none of them a day apart';
+
+CREATE TABLE receiver.stored_deliveries (
+    id BIGSERIAL NOT NULL,
+    webhook_id BIGINT NOT NULL,
+    event TEXT NOT NULL,
+    version TEXT,
+    verification TEXT NOT NULL,
+    source TEXT DEFAULT 'push' NOT NULL,
+    received_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    occurred_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_stored_deliveries PRIMARY KEY (id),
+    CONSTRAINT ck_stored_deliveries_source CHECK (source IN ('push', 'log'))
+)
+ PARTITION BY RANGE (id);
+CREATE INDEX ix_stored_deliveries_webhook_id_received_at ON receiver.stored_deliveries (webhook_id, received_at);
+COMMENT ON COLUMN receiver.stored_deliveries.event IS 'X-Event, as received';
+COMMENT ON COLUMN receiver.stored_deliveries.version IS 'X-Version, as received';
+COMMENT ON COLUMN receiver.stored_deliveries.verification IS 'what proved that it is authentic';
+COMMENT ON COLUMN receiver.stored_deliveries.source IS 'push, or log: recovered by reconcile';
+COMMENT ON COLUMN receiver.stored_deliveries.occurred_at IS 'push: when it was received; log: the first attempt''s time';
+
+CREATE TABLE receiver.webhooks (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    opencard_webhook_id BIGINT,
+    organization_id BIGINT NOT NULL,
+    organization_reference_id TEXT NOT NULL,
+    endpoint_key TEXT NOT NULL,
+    secret BYTEA NOT NULL,
+    previous_secret BYTEA,
+    previous_secret_expires_at TIMESTAMP WITH TIME ZONE,
+    authentication_type TEXT DEFAULT 'none' NOT NULL,
+    credentials BYTEA,
+    previous_authentication_type TEXT,
+    previous_credentials BYTEA,
+    previous_credentials_expires_at TIMESTAMP WITH TIME ZONE,
+    oauth_client_id TEXT,
+    acknowledged_at TIMESTAMP WITH TIME ZONE,
+    enabled BOOLEAN DEFAULT true NOT NULL,
+    active BOOLEAN,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    deleted_at TIMESTAMP WITH TIME ZONE,
+    registered_groups JSONB DEFAULT '[]' NOT NULL,
+    CONSTRAINT pk_webhooks PRIMARY KEY (id),
+    CONSTRAINT ck_webhooks_authentication_type CHECK (authentication_type IN ('none', 'basic', 'custom', 'oauth')),
+    CONSTRAINT uq_webhooks_opencard_webhook_id UNIQUE (opencard_webhook_id),
+    CONSTRAINT uq_webhooks_endpoint_key UNIQUE (endpoint_key),
+    CONSTRAINT uq_webhooks_oauth_client_id UNIQUE (oauth_client_id)
+);
+CREATE INDEX ix_webhooks_organization_reference_id ON receiver.webhooks (organization_reference_id);
+COMMENT ON COLUMN receiver.webhooks.opencard_webhook_id IS 'the provider''s id';
+COMMENT ON COLUMN receiver.webhooks.organization_id IS 'the provider''s id of the organization';
+COMMENT ON COLUMN receiver.webhooks.organization_reference_id IS 'the EMS''s id of the organization';
+COMMENT ON COLUMN receiver.webhooks.endpoint_key IS 'unguessable last part of the endpoint''s path';
+COMMENT ON COLUMN receiver.webhooks.secret IS 'encrypted';
+COMMENT ON COLUMN receiver.webhooks.previous_secret IS 'encrypted; good while one is rotated';
+COMMENT ON COLUMN receiver.webhooks.credentials IS 'encrypted; a JSON object';
+COMMENT ON COLUMN receiver.webhooks.previous_credentials IS 'encrypted; a JSON object; good while they are replaced';
+COMMENT ON COLUMN receiver.webhooks.oauth_client_id IS 'by which OpenCard asks for tokens, with authentication_type oauth';
+COMMENT ON COLUMN receiver.webhooks.acknowledged_at IS 'when OpenCard took secret and credentials as they stand here; null while it may not know them';
+COMMENT ON COLUMN receiver.webhooks.enabled IS 'whether its deliveries are taken here';
+COMMENT ON COLUMN receiver.webhooks.active IS 'whether OpenCard last said that the challenge has passed';
+COMMENT ON COLUMN receiver.webhooks.deleted_at IS 'since when OpenCard does not have it; it is not reconciled then';
+COMMENT ON COLUMN receiver.webhooks.registered_groups IS 'buyer parties that were registered, where OpenCard does not list them';
+
+CREATE TABLE receiver.awaited_tests (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    webhook_id BIGINT NOT NULL,
+    events TEXT[] NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    sent_at TIMESTAMP WITH TIME ZONE,
+    fingerprint BYTEA,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    delivery_id BIGINT,
+    CONSTRAINT pk_awaited_tests PRIMARY KEY (id),
+    CONSTRAINT fk_awaited_tests_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
+);
+CREATE INDEX ix_awaited_tests_unresolved ON receiver.awaited_tests (webhook_id) WHERE resolved_at IS NULL;
+COMMENT ON COLUMN receiver.awaited_tests.events IS 'every spelling of the event''s name';
+COMMENT ON COLUMN receiver.awaited_tests.expires_at IS 'when nobody waits for it any more';
+COMMENT ON COLUMN receiver.awaited_tests.sent_at IS 'when OpenCard said that it sends the test; null while it may not have been asked at all';
+COMMENT ON COLUMN receiver.awaited_tests.fingerprint IS 'SHA-256 of the event by value, where OpenCard told what it sends';
+COMMENT ON COLUMN receiver.awaited_tests.delivery_id IS 'which delivery it turned out to be';
+
+CREATE TABLE receiver.delivery_log (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    webhook_id BIGINT NOT NULL,
+    identity BYTEA NOT NULL,
+    opencard_event_id TEXT,
+    event TEXT NOT NULL,
+    response_status INTEGER,
+    attempted_at TIMESTAMP WITH TIME ZONE,
+    fingerprint BYTEA,
+    item BYTEA NOT NULL,
+    unrecoverable BOOLEAN DEFAULT false NOT NULL,
+    read_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_delivery_log PRIMARY KEY (id),
+    CONSTRAINT fk_delivery_log_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
+);
+CREATE INDEX ix_delivery_log_unrecoverable ON receiver.delivery_log (webhook_id) WHERE unrecoverable;
+CREATE INDEX ix_delivery_log_webhook_id_attempted_at ON receiver.delivery_log (webhook_id, attempted_at);
+CREATE INDEX ix_delivery_log_webhook_id_fingerprint ON receiver.delivery_log (webhook_id, fingerprint);
+CREATE UNIQUE INDEX uq_delivery_log_webhook_id_identity ON receiver.delivery_log (webhook_id, identity);
+COMMENT ON COLUMN receiver.delivery_log.identity IS 'SHA-256 of the log''s id; without one, of what the entry says and its number among equal ones';
+COMMENT ON COLUMN receiver.delivery_log.opencard_event_id IS 'the log''s id of the entry, if it has one';
+COMMENT ON COLUMN receiver.delivery_log.event IS 'as the log has it; empty where it names none';
+COMMENT ON COLUMN receiver.delivery_log.response_status IS 'what we answered, as the log has it';
+COMMENT ON COLUMN receiver.delivery_log.fingerprint IS 'SHA-256 of the event by value; null without a payload';
+COMMENT ON COLUMN receiver.delivery_log.item IS 'the log''s item, whole, as it came: JSON in UTF-8';
+COMMENT ON COLUMN receiver.delivery_log.unrecoverable IS 'its event is missing here, and the log does not tell the payload';
+COMMENT ON COLUMN receiver.delivery_log.read_at IS 'when it was read first';
+
+CREATE TABLE receiver.previous_endpoint_keys (
+    endpoint_key TEXT NOT NULL,
+    webhook_id BIGINT NOT NULL,
+    replaced_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_previous_endpoint_keys PRIMARY KEY (endpoint_key),
+    CONSTRAINT fk_previous_endpoint_keys_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
+);
+CREATE INDEX ix_previous_endpoint_keys_webhook_id ON receiver.previous_endpoint_keys (webhook_id);
+
+CREATE TABLE receiver.reconcile_runs (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    webhook_id BIGINT NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    since TIMESTAMP WITH TIME ZONE,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    watermark TIMESTAMP WITH TIME ZONE,
+    unconfirmed_before TIMESTAMP WITH TIME ZONE,
+    log_entries INTEGER DEFAULT '0' NOT NULL,
+    matched INTEGER DEFAULT '0' NOT NULL,
+    recovered INTEGER DEFAULT '0' NOT NULL,
+    unconfirmed INTEGER DEFAULT '0' NOT NULL,
+    unrecoverable INTEGER DEFAULT '0' NOT NULL,
+    recovered_in_all BIGINT DEFAULT '0' NOT NULL,
+    clock_ahead INTERVAL,
+    error TEXT,
+    CONSTRAINT pk_reconcile_runs PRIMARY KEY (id),
+    CONSTRAINT fk_reconcile_runs_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
+);
+CREATE INDEX ix_reconcile_runs_clock_seen ON receiver.reconcile_runs (started_at) WHERE clock_ahead IS NOT NULL;
+CREATE INDEX ix_reconcile_runs_webhook_id_started_at ON receiver.reconcile_runs (webhook_id, started_at);
+COMMENT ON COLUMN receiver.reconcile_runs.since IS 'how far back the log was read; null: to its beginning';
+COMMENT ON COLUMN receiver.reconcile_runs.watermark IS 'checked from the beginning up to here; null where the run does not prove that';
+COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed_before IS 'what was received before this and is not in the log counts as unconfirmed';
+COMMENT ON COLUMN receiver.reconcile_runs.log_entries IS 'attempts read';
+COMMENT ON COLUMN receiver.reconcile_runs.matched IS 'events that the log and the deliveries have';
+COMMENT ON COLUMN receiver.reconcile_runs.recovered IS 'deliveries made from the log';
+COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed IS 'deliveries open when the run ended';
+COMMENT ON COLUMN receiver.reconcile_runs.unrecoverable IS 'events open when the run ended';
+COMMENT ON COLUMN receiver.reconcile_runs.recovered_in_all IS 'by this run and those before it';
+COMMENT ON COLUMN receiver.reconcile_runs.clock_ahead IS 'how far OpenCard''s clock is ahead of PostgreSQL''s; null where nothing told';
+
+CREATE TABLE receiver.replay_deliveries (
+    replay_id BIGINT NOT NULL,
+    delivery_id BIGINT NOT NULL,
+    status_before TEXT NOT NULL,
+    alone BOOLEAN DEFAULT false NOT NULL,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    leased_until TIMESTAMP WITH TIME ZONE,
+    outcome TEXT,
+    settled_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_replay_deliveries PRIMARY KEY (replay_id, delivery_id),
+    CONSTRAINT fk_replay_deliveries_replay_id_replays FOREIGN KEY(replay_id) REFERENCES receiver.replays (id) ON DELETE CASCADE
+);
+CREATE INDEX ix_replay_deliveries_delivery_id ON receiver.replay_deliveries (delivery_id);
+CREATE INDEX ix_replay_deliveries_open ON receiver.replay_deliveries (replay_id, delivery_id) WHERE outcome IS NULL;
+COMMENT ON COLUMN receiver.replay_deliveries.status_before IS 'its status when it was selected';
+COMMENT ON COLUMN receiver.replay_deliveries.alone IS 'processed alone: it killed a worker before, or was in a batch that failed';
+COMMENT ON COLUMN receiver.replay_deliveries.attempts IS 'how often this replay tried it';
+COMMENT ON COLUMN receiver.replay_deliveries.leased_until IS 'until when a worker has it; null when none does';
+COMMENT ON COLUMN receiver.replay_deliveries.outcome IS 'the status it got; cancelled, or without-body, when it was not processed; null while it waits';
+
+CREATE TABLE receiver.webhook_headers (
+    webhook_id BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value BYTEA NOT NULL,
+    CONSTRAINT pk_webhook_headers PRIMARY KEY (webhook_id, key),
+    CONSTRAINT fk_webhook_headers_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
+);
+COMMENT ON COLUMN receiver.webhook_headers.key IS 'the header''s name, in lower case';
+COMMENT ON COLUMN receiver.webhook_headers.value IS 'encrypted';
+
+-- What only grows is in partitions; the scheduler makes the next ones, and the default one takes what has none.
+
+CREATE TABLE receiver.stored_deliveries_default PARTITION OF receiver.stored_deliveries DEFAULT;
+
+CREATE TABLE receiver.stored_deliveries_0 PARTITION OF receiver.stored_deliveries FOR VALUES FROM (0) TO (4194304);
+
+CREATE TABLE receiver.bodies_default PARTITION OF receiver.bodies DEFAULT;
+
+CREATE TABLE receiver.bodies_0 PARTITION OF receiver.bodies FOR VALUES FROM (0) TO (4194304);
+
+CREATE TABLE receiver.events_default PARTITION OF ems.events DEFAULT;
+
+CREATE TABLE receiver.events_0 PARTITION OF ems.events FOR VALUES FROM (0) TO (16777216);
+
+-- Up to which position events were deleted.
+
+CREATE FUNCTION receiver.note_deleted_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ems.feed_horizon AS horizon (id, deleted_through, deleted_at)
+    SELECT 1, max(position), clock_timestamp() FROM gone HAVING count(*) > 0
+    ON CONFLICT (id) DO UPDATE SET
+        deleted_through = greatest(horizon.deleted_through, excluded.deleted_through),
+        deleted_at = excluded.deleted_at;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER note_deleted_events AFTER DELETE ON ems.events
+REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION receiver.note_deleted_events();
+
+-- What identifies the history that PostgreSQL writes. Managed servers refuse some of these functions.
+
+CREATE FUNCTION receiver.feed_history(
+    OUT system_identifier bigint, OUT timeline integer, OUT backup_label bytea,
+    OUT database_oid bigint, OUT events_oid bigint
+) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    database_oid := (SELECT oid FROM pg_database WHERE datname = current_database());
+    events_oid := 'ems.events'::regclass::oid;
+    BEGIN
+        system_identifier := (SELECT control.system_identifier FROM pg_control_system() AS control);
+    EXCEPTION WHEN OTHERS THEN
+        system_identifier := NULL;
+    END;
+    BEGIN
+        timeline := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer;
+    EXCEPTION WHEN OTHERS THEN
+        timeline := NULL;
+    END;
+    BEGIN
+        backup_label := coalesce(sha256(pg_read_binary_file('backup_label.old', 0, 8192, true)), '');
+    EXCEPTION WHEN OTHERS THEN
+        backup_label := NULL;
+    END;
+END
+$$;
+
+INSERT INTO receiver.feed_epochs (epoch, system_identifier, timeline, backup_label, database_oid, events_oid)
+SELECT 0, system_identifier, timeline, backup_label, database_oid, events_oid FROM receiver.feed_history();
+
+-- Ends a transaction whose expectation does not hold, so that it can be tried again (SQLSTATE 40001).
+
+CREATE FUNCTION receiver.expect(holds boolean, otherwise text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF holds IS NOT TRUE THEN
+        RAISE serialization_failure USING MESSAGE = otherwise;
+    END IF;
+END
+$$;
+
+-- Tables from which retention and erasure take much.
+
+ALTER TABLE receiver.counters SET (fillfactor = 50);
+
+ALTER TABLE receiver.delivery_log SET (autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE VIEW receiver.deliveries AS
+SELECT
+    stored.id,
+    stored.webhook_id,
+    stored.event,
+    stored.version,
+    body.body,
+    coalesce(body.headers, '{}') AS headers,
+    stored.verification,
+    stored.source,
+    stored.received_at,
+    coalesce(confirmation.occurred_at, stored.occurred_at) AS occurred_at,
+    CASE
+        WHEN outcome.status = 'failed' OR queued.delivery_id IS NULL THEN coalesce(outcome.status, 'pending')
+        ELSE 'pending'
+    END AS status,
+    coalesce(queued.attempts, outcome.attempts, 0) AS attempts,
+    coalesce(outcome.attempts_before_replay, 0) AS attempts_before_replay,
+    queued.due_at AS next_attempt_at,
+    outcome.processed_at,
+    outcome.error,
+    confirmation.confirmed_at,
+    coalesce(queued.alone, false) AS alone,
+    outcome.position,
+    coalesce(outcome.fingerprint, event.fingerprint) AS fingerprint,
+    coalesce(outcome.transaction_id, event.transaction_id) AS transaction_id,
+    coalesce(outcome.card_holder_reference_id, event.card_holder_reference_id) AS card_holder_reference_id
+FROM receiver.stored_deliveries AS stored
+LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
+LEFT JOIN receiver.queue AS queued ON queued.delivery_id = stored.id
+LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
+LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
+LEFT JOIN ems.events AS event ON event.position = outcome.position;
+
+CREATE VIEW ems.ledger AS
+SELECT
+    t.organization_reference_id,
+    t.id AS transaction_id,
+    t.card_holder_reference_id,
+    t.state,
+    t.purchase_date,
+    t.purchase_time,
+    t.purchase_timezone,
+    coalesce(t.purchase_merchant_common, t.purchase_merchant) AS merchant,
+    t.purchase_country,
+    t.purchase_city,
+    t.mcc_code,
+    t.category_text,
+    t.accounting_amount,
+    t.accounting_currency,
+    t.original_amount,
+    t.original_currency,
+    t.exchange_rate,
+    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.vat_amount ELSE t.vat_amount END AS vat_amount,
+    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.currency ELSE t.vat_currency END AS vat_currency,
+    CASE
+        WHEN merchant_vat.currency IS NOT NULL THEN 'merchant'
+        WHEN t.vat_amount IS NOT NULL THEN 'network'
+    END AS vat_source,
+    receipt.url AS receipt_url,
+    receipt.file_key AS receipt_file_key,
+    coalesce(items.number, 0) AS number_of_items,
+    t.card_issuer,
+    t.cleared_card_issuer_reference,
+    t.invoice_number,
+    t.invoice_date,
+    t.card_id,
+    t.card_type,
+    t.cleared_at,
+    t.invoiced_at,
+    t.updated_at,
+    t.vat_rate AS network_vat_rate,
+    t.vat_amount AS network_vat_amount,
+    t.vat_currency AS network_vat_currency,
+    receipt.content_type AS receipt_content_type,
+    coalesce(receipt.number, 0) AS number_of_receipts,
+    t.type,
+    t.mcc_text,
+    t.card_product,
+    t.card_last_four,
+    t.card_issuer_customer_number,
+    t.authorized_at,
+    t.deleted_at,
+    t.payment_product_id,
+    t.payment_product_name,
+    t.card_funding
+FROM ems.transactions AS t
+LEFT JOIN LATERAL (
+    SELECT sum(line.vat_amount) AS vat_amount, line.currency
+    FROM (
+        SELECT vat_amount, currency FROM ems.vat_totals AS total
+        WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
+        UNION ALL
+        SELECT vat_amount, currency FROM ems.vat_rates AS rate
+        WHERE rate.organization_reference_id = t.organization_reference_id AND rate.transaction_id = t.id
+            AND NOT EXISTS (
+                SELECT FROM ems.vat_totals AS total
+                WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
+                    AND total.vat_amount IS NOT NULL AND total.currency IS NOT NULL
+            )
+    ) AS line
+    WHERE line.vat_amount IS NOT NULL AND line.currency IS NOT NULL
+    GROUP BY line.currency
+    ORDER BY line.currency = t.original_currency DESC NULLS LAST,
+        line.currency = t.accounting_currency DESC NULLS LAST, line.currency
+    LIMIT 1
+) AS merchant_vat ON true
+LEFT JOIN LATERAL (
+    SELECT url, file_key, content_type, count(*) OVER () AS number FROM ems.receipts AS r
+    WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
+    ORDER BY (r.file_key IS NOT NULL) DESC, r.fetched_at DESC, r.url
+    LIMIT 1
+) AS receipt ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) AS number FROM ems.line_items AS item
+    WHERE item.organization_reference_id = t.organization_reference_id AND item.transaction_id = t.id
+) AS items ON true
+WHERE t.state IN ('cleared', 'invoiced');
+
+COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with final amounts. VAT is the merchant''s where a receipt gave it, else the card network''s (vat_source tells); its split by rate is in ledger_vat.';
+COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.ledger.state IS 'cleared or invoiced';
+COMMENT ON COLUMN ems.ledger.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.ledger.purchase_time IS 'Time of day in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.ledger.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not told';
+COMMENT ON COLUMN ems.ledger.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was told';
+COMMENT ON COLUMN ems.ledger.purchase_country IS 'Country (ISO 3166 alpha-2); null when not told';
+COMMENT ON COLUMN ems.ledger.purchase_city IS 'City; null when not told';
+COMMENT ON COLUMN ems.ledger.mcc_code IS 'Merchant category code (ISO 18245); null when not told';
+COMMENT ON COLUMN ems.ledger.category_text IS 'OpenCard''s spending category; null when not told';
+COMMENT ON COLUMN ems.ledger.accounting_amount IS 'Final amount in the customer''s home currency, in major units, VAT included; negative for a refund; null when not told';
+COMMENT ON COLUMN ems.ledger.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.ledger.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not told';
+COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as told; null when not told';
+COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; null when nobody told';
+COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); where a receipt tells several, that of the purchase, else the home currency; null when nobody told';
+COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when nobody told';
+COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null without a receipt';
+COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
+COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
+COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when not told';
+COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, for matching with another feed, cleared against cleared; not unique; null where a purchase was invoiced without being told as cleared';
+COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
+COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
+COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; null when not told';
+COMMENT ON COLUMN ems.ledger.card_type IS 'private, corporate or corporate_with_private_invoice; null when not told';
+COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first learned as cleared, in UTC; null when only told as invoiced';
+COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first learned as invoiced, in UTC; null until invoiced';
+COMMENT ON COLUMN ems.ledger.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as it arrives, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported';
+COMMENT ON COLUMN ems.ledger.network_vat_amount IS 'VAT from the card network in major units, often wrong; null when not told';
+COMMENT ON COLUMN ems.ledger.network_vat_currency IS 'Currency of network_vat_amount (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.ledger.receipt_content_type IS 'Media type of this receipt''s file; null when not told, and without a receipt';
+COMMENT ON COLUMN ems.ledger.number_of_receipts IS 'How many receipts ems.receipts has for the purchase; 0 without any';
+COMMENT ON COLUMN ems.ledger.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported';
+COMMENT ON COLUMN ems.ledger.mcc_text IS 'Name of the merchant category; null when not told';
+COMMENT ON COLUMN ems.ledger.card_product IS 'Product name of the card; null when not told';
+COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal); null when not told';
+COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not told';
+COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first learned as authorized, in UTC; null for what cleared without being told as such';
+COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first learned as deleted, in UTC, though a later clearing made it a purchase again; null when never told';
+COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
+COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when not reported';
+COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as it arrives; null when not reported';
+
+CREATE VIEW ems.ledger_vat AS
+SELECT
+    line.organization_reference_id,
+    line.transaction_id,
+    line.card_holder_reference_id,
+    line.vat_source,
+    vat.percentage,
+    vat.vat_amount,
+    vat.taxable_amount,
+    vat.total_amount,
+    line.vat_currency,
+    line.purchase_date,
+    line.purchase_country,
+    line.state,
+    line.updated_at
+FROM ems.ledger AS line
+CROSS JOIN LATERAL (
+    SELECT rate.percentage, sum(rate.vat_amount) AS vat_amount,
+        CASE WHEN count(rate.taxable_amount) = count(*) THEN sum(rate.taxable_amount) END AS taxable_amount,
+        CASE WHEN count(rate.total_amount) = count(*) THEN sum(rate.total_amount) END AS total_amount
+    FROM ems.vat_rates AS rate
+    WHERE line.vat_source = 'merchant' AND rate.organization_reference_id = line.organization_reference_id
+        AND rate.transaction_id = line.transaction_id AND rate.currency = line.vat_currency
+        AND rate.vat_amount IS NOT NULL
+    GROUP BY rate.percentage
+    UNION ALL
+    SELECT CASE line.vat_source WHEN 'network' THEN line.network_vat_rate END, line.vat_amount, NULL, NULL
+    WHERE line.vat_source = 'network' OR line.vat_source = 'merchant' AND NOT EXISTS (
+        SELECT FROM ems.vat_rates AS rate
+        WHERE rate.organization_reference_id = line.organization_reference_id
+            AND rate.transaction_id = line.transaction_id AND rate.currency = line.vat_currency
+            AND rate.vat_amount IS NOT NULL
+    )
+) AS vat;
+
+COMMENT ON VIEW ems.ledger_vat IS 'The VAT of each row of the ledger by rate: one row for each purchase and rate, in the ledger''s currency and from the ledger''s source. A purchase without VAT has none; what the merchant told in further currencies is in vat_rates.';
+COMMENT ON COLUMN ems.ledger_vat.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.ledger_vat.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.ledger_vat.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.ledger_vat.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong';
+COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the network''s as told; null where only a total was told';
+COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency';
+COMMENT ON COLUMN ems.ledger_vat.taxable_amount IS 'Amount without VAT, in major units of vat_currency; null when not told, and from the network';
+COMMENT ON COLUMN ems.ledger_vat.total_amount IS 'Amount with VAT, in major units of vat_currency; null when not told, and from the network';
+COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4217), the ledger''s; null when the network told none';
+COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2); null when not told';
+COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
+COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+
+CREATE VIEW ems.pending_transactions AS
+SELECT
+    t.organization_reference_id,
+    t.id AS transaction_id,
+    t.card_holder_reference_id,
+    t.purchase_date,
+    t.purchase_time,
+    t.purchase_timezone,
+    coalesce(t.purchase_merchant_common, t.purchase_merchant) AS merchant,
+    t.purchase_country,
+    t.purchase_city,
+    t.mcc_code,
+    t.category_text,
+    t.accounting_amount,
+    t.accounting_currency,
+    t.original_amount,
+    t.original_currency,
+    t.exchange_rate,
+    t.card_issuer,
+    t.card_id,
+    t.card_last_four,
+    receipt.url AS receipt_url,
+    receipt.file_key AS receipt_file_key,
+    t.authorized_at,
+    now() - t.authorized_at AS age,
+    floor(extract(epoch FROM now() - t.authorized_at) / 86400)::integer AS days_open,
+    t.updated_at,
+    t.payment_product_id,
+    t.payment_product_name,
+    t.card_funding
+FROM ems.transactions AS t
+LEFT JOIN LATERAL (
+    SELECT url, file_key FROM ems.receipts AS r
+    WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
+    ORDER BY (r.file_key IS NOT NULL) DESC, r.fetched_at DESC, r.url
+    LIMIT 1
+) AS receipt ON true
+WHERE t.state = 'authorized';
+
+COMMENT ON VIEW ems.pending_transactions IS 'Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing takes 3 to 5 days as a rule; what is open much longer was perhaps never cleared.';
+COMMENT ON COLUMN ems.pending_transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.pending_transactions.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.pending_transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.pending_transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was told';
+COMMENT ON COLUMN ems.pending_transactions.purchase_country IS 'Country (ISO 3166 alpha-2); null when not told';
+COMMENT ON COLUMN ems.pending_transactions.purchase_city IS 'City; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.mcc_code IS 'Merchant category code (ISO 18245); null when not told';
+COMMENT ON COLUMN ems.pending_transactions.category_text IS 'OpenCard''s spending category; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.accounting_amount IS 'Amount in the customer''s home currency, in major units; not final; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.pending_transactions.original_amount IS 'Amount in the currency of the purchase, in major units; not final; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.original_currency IS 'Currency of the purchase (ISO 4217); null when not told';
+COMMENT ON COLUMN ems.pending_transactions.exchange_rate IS 'Rate between original and accounting amount, as told; not final; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.card_issuer IS 'Issuer of the card; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.card_id IS 'OpenCard''s id of the card; null when not told';
+COMMENT ON COLUMN ems.pending_transactions.card_last_four IS 'Last four digits of the card number (personal); null when not told';
+COMMENT ON COLUMN ems.pending_transactions.receipt_url IS 'Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null without a receipt';
+COMMENT ON COLUMN ems.pending_transactions.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
+COMMENT ON COLUMN ems.pending_transactions.authorized_at IS 'When first learned as authorized, in UTC';
+COMMENT ON COLUMN ems.pending_transactions.age IS 'How long ago that was, as of the start of your transaction';
+COMMENT ON COLUMN ems.pending_transactions.days_open IS 'The same in whole days of 24 hours';
+COMMENT ON COLUMN ems.pending_transactions.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+COMMENT ON COLUMN ems.pending_transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.payment_product_name IS 'Name of the payment product; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as it arrives; null when not reported';
+
+CREATE VIEW ems.possible_duplicates AS
+SELECT
+    one.organization_reference_id,
+    one.id AS transaction_id,
+    other.id AS other_transaction_id,
+    one.card_issuer,
+    one.cleared_card_issuer_reference,
+    one.purchase_date,
+    one.original_amount,
+    one.original_currency,
+    coalesce(one.purchase_merchant_common, one.purchase_merchant) AS merchant,
+    coalesce(other.purchase_merchant_common, other.purchase_merchant) AS other_merchant,
+    one.card_holder_reference_id,
+    other.card_holder_reference_id AS other_card_holder_reference_id,
+    one.cleared_at,
+    other.cleared_at AS other_cleared_at
+FROM ems.transactions AS one
+JOIN ems.transactions AS other
+    ON other.cleared_card_issuer_reference = one.cleared_card_issuer_reference
+    AND other.organization_reference_id = one.organization_reference_id
+    AND other.id <> one.id
+    AND other.card_issuer = one.card_issuer
+    AND other.original_amount = one.original_amount
+    AND other.original_currency = one.original_currency
+    AND other.purchase_date = one.purchase_date
+WHERE one.cleared_card_issuer_reference IS NOT NULL
+    AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced');
+
+COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one, told by two feeds: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each once). Look before you act: the issuer''s reference is not unique by itself, and a purchase without one is never found here.';
+COMMENT ON COLUMN ems.possible_duplicates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.possible_duplicates.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.possible_duplicates.other_transaction_id IS 'OpenCard''s id of the transaction that looks the same (ems.transactions.id)';
+COMMENT ON COLUMN ems.possible_duplicates.card_issuer IS 'Issuer of both cards';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state that both bear';
+COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in its own purchase_timezone zone';
+COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Final amount of both in the currency of the purchase, in major units';
+COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both (ISO 4217)';
+COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was told';
+COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'The same of the other transaction; null when neither was told';
+COMMENT ON COLUMN ems.possible_duplicates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.possible_duplicates.other_card_holder_reference_id IS 'The EMS''s own id of the other transaction''s card holder';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first learned as cleared, in UTC';
+COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first learned as cleared, in UTC';
+
+CREATE VIEW ems.missing_receipts AS
+SELECT
+    t.organization_reference_id,
+    t.id AS transaction_id,
+    t.card_holder_reference_id,
+    t.state,
+    t.purchase_date,
+    t.purchase_time,
+    t.purchase_timezone,
+    coalesce(t.purchase_merchant_common, t.purchase_merchant) AS merchant,
+    t.accounting_amount,
+    t.accounting_currency,
+    t.original_amount,
+    t.original_currency,
+    t.card_issuer,
+    t.cleared_at,
+    t.invoiced_at,
+    now() - coalesce(t.cleared_at, t.invoiced_at) AS age,
+    floor(extract(epoch FROM now() - coalesce(t.cleared_at, t.invoiced_at)) / 86400)::integer AS days_missing,
+    t.updated_at
+FROM ems.transactions AS t
+WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
+    SELECT FROM ems.receipts AS r
+    WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
+);
+
+COMMENT ON VIEW ems.missing_receipts IS 'Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder about. Some receipts arrive days after the clearing, so filter by age. Where the billing at OpenCard does not include receipts, every receiptable purchase is here.';
+COMMENT ON COLUMN ems.missing_receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.missing_receipts.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.missing_receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.missing_receipts.state IS 'cleared or invoiced';
+COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone; null when not told';
+COMMENT ON COLUMN ems.missing_receipts.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was told';
+COMMENT ON COLUMN ems.missing_receipts.accounting_amount IS 'Final amount in the customer''s home currency, in major units, VAT included; negative for a refund; null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.card_issuer IS 'Issuer of the card; null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.cleared_at IS 'When first learned as cleared, in UTC; null when only reported as invoiced';
+COMMENT ON COLUMN ems.missing_receipts.invoiced_at IS 'When first learned as invoiced, in UTC; null until invoiced';
+COMMENT ON COLUMN ems.missing_receipts.age IS 'How long the purchase has been in the ledger without a receipt: since cleared_at, else invoiced_at, as of the start of your transaction';
+COMMENT ON COLUMN ems.missing_receipts.days_missing IS 'The same in whole days of 24 hours';
+COMMENT ON COLUMN ems.missing_receipts.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+
+CREATE VIEW ems.transaction_states AS
+SELECT
+    position AS id,
+    organization_reference_id,
+    transaction_id,
+    payload ->> 'state' AS state,
+    CASE WHEN jsonb_typeof(payload -> 'card_issuer_reference') IN ('string', 'number')
+        THEN payload ->> 'card_issuer_reference' END AS card_issuer_reference,
+    CAST(payload ->> 'original_amount' AS numeric) AS original_amount,
+    payload ->> 'original_currency' AS original_currency,
+    CAST(payload ->> 'accounting_amount' AS numeric) AS accounting_amount,
+    payload ->> 'accounting_currency' AS accounting_currency,
+    CAST(payload ->> 'vat_amount' AS numeric) AS vat_amount,
+    payload ->> 'vat_currency' AS vat_currency,
+    payload,
+    occurred_at,
+    delivery_id
+FROM ems.events
+WHERE type IN (
+    'card.transaction.authorized', 'card.transaction.cleared', 'card.transaction.deleted', 'card.transaction.invoiced'
+);
+
+COMMENT ON VIEW ems.transaction_states IS 'Every distinct snapshot of a transaction, as received, also those that arrived late and changed nothing. Retries are not repeated here. A view of ems.events.';
+COMMENT ON COLUMN ems.transaction_states.id IS 'Position of the snapshot in ems.events';
+COMMENT ON COLUMN ems.transaction_states.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.transaction_states.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.transaction_states.state IS 'authorized, deleted, cleared or invoiced: what this snapshot reports';
+COMMENT ON COLUMN ems.transaction_states.card_issuer_reference IS 'The issuer''s reference of this state; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.original_amount IS 'Amount in the currency of the purchase, in major units; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.accounting_amount IS 'Amount in the customer''s home currency, in major units; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.vat_amount IS 'VAT from the card network in major units, often wrong; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.payload IS 'The whole snapshot, unknown fields included';
+COMMENT ON COLUMN ems.transaction_states.occurred_at IS 'When the event reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.transaction_states.delivery_id IS 'Delivery that brought the snapshot (receiver.deliveries.id)';
+
+CREATE VIEW receiver.reconcile_state AS
+SELECT
+    webhook.id AS webhook_id,
+    webhook.opencard_webhook_id,
+    webhook.organization_reference_id,
+    checked.watermark AS checked_until,
+    checked.unconfirmed_before,
+    last.started_at AS last_started_at,
+    last.ended_at AS last_ended_at,
+    last.error AS last_error,
+    coalesce(done.recovered_in_all, 0) AS recovered,
+    coalesce(done.unconfirmed, 0) AS unconfirmed,
+    coalesce(done.unrecoverable, 0) AS unrecoverable
+FROM receiver.webhooks AS webhook
+LEFT JOIN LATERAL (
+    SELECT watermark, unconfirmed_before FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.watermark IS NOT NULL
+    ORDER BY run.started_at DESC LIMIT 1
+) AS checked ON true
+LEFT JOIN LATERAL (
+    SELECT started_at, ended_at, error FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL
+    ORDER BY run.started_at DESC LIMIT 1
+) AS last ON true
+LEFT JOIN LATERAL (
+    SELECT recovered_in_all, unconfirmed, unrecoverable FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL AND run.error IS NULL
+    ORDER BY run.started_at DESC LIMIT 1
+) AS done ON true
+WHERE webhook.opencard_webhook_id IS NOT NULL;
+
+CREATE VIEW receiver.completeness AS
+SELECT
+    state.webhook_id,
+    state.opencard_webhook_id,
+    state.organization_reference_id,
+    hours.hour,
+    CASE
+        WHEN state.checked_until IS NOT NULL THEN least(state.checked_until, hours.hour + interval '1 hour')
+    END AS checked_until,
+    coalesce(told.log_entries, 0) AS log_entries,
+    coalesce(kept.stored, 0) AS stored,
+    coalesce(kept.recovered, 0) AS recovered,
+    coalesce(kept.unconfirmed, 0) AS unconfirmed,
+    coalesce(told.unrecoverable, 0) AS unrecoverable,
+    coalesce(told.unrecoverable, 0) = 0 AND coalesce(
+        state.checked_until >= CASE
+            WHEN hours.hour + interval '1 hour' <= now() THEN hours.hour + interval '1 hour'
+            ELSE greatest(hours.hour, kept.latest)
+        END,
+        false
+    ) AS complete
+FROM receiver.reconcile_state AS state
+CROSS JOIN (
+    SELECT generate_series(
+        date_trunc('hour', now(), 'UTC') - interval '8 days', date_trunc('hour', now(), 'UTC'), interval '1 hour'
+    ) AS hour
+) AS hours
+LEFT JOIN (
+    SELECT webhook.id AS webhook_id, entries.*
+    FROM receiver.webhooks AS webhook
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', entry.attempted_at, 'UTC') AS hour, count(*) AS log_entries,
+            count(*) FILTER (WHERE entry.unrecoverable) AS unrecoverable
+        FROM receiver.delivery_log AS entry
+        WHERE entry.webhook_id = webhook.id
+            AND entry.attempted_at >= date_trunc('hour', now(), 'UTC') - interval '8 days'
+        GROUP BY 1
+    ) AS entries
+) AS told ON told.webhook_id = state.webhook_id AND told.hour = hours.hour
+LEFT JOIN (
+    SELECT webhook.id AS webhook_id, deliveries.*
+    FROM receiver.reconcile_state AS checked
+    JOIN receiver.webhooks AS webhook ON webhook.id = checked.webhook_id
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', delivery.occurred_at, 'UTC') AS hour, count(*) AS stored,
+            count(*) FILTER (WHERE delivery.source = 'log') AS recovered,
+            count(*) FILTER (
+                WHERE delivery.source = 'push' AND delivery.confirmed_at IS NULL
+                    AND delivery.received_at < checked.unconfirmed_before
+            ) AS unconfirmed,
+            max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
+        FROM receiver.deliveries AS delivery
+        WHERE delivery.webhook_id = webhook.id
+            AND delivery.received_at >= date_trunc('hour', now(), 'UTC') - interval '8 days'
+        GROUP BY 1
+    ) AS deliveries
+) AS kept ON kept.webhook_id = state.webhook_id AND kept.hour = hours.hour;

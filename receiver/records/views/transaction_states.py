@@ -1,0 +1,51 @@
+"""The view ``ems.transaction_states``: every distinct snapshot of a transaction, from the event log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from receiver.records.views import view as v
+
+TRANSACTION_STATES: Final = v.View(
+    name="transaction_states",
+    comment="Every distinct snapshot of a transaction, as received, also those that arrived late and changed nothing. "
+    "Retries are not repeated here. A view of ems.events.",
+    query="""
+SELECT
+    position AS id,
+    organization_reference_id,
+    transaction_id,
+    payload ->> 'state' AS state,
+    CASE WHEN jsonb_typeof(payload -> 'card_issuer_reference') IN ('string', 'number')
+        THEN payload ->> 'card_issuer_reference' END AS card_issuer_reference,
+    CAST(payload ->> 'original_amount' AS numeric) AS original_amount,
+    payload ->> 'original_currency' AS original_currency,
+    CAST(payload ->> 'accounting_amount' AS numeric) AS accounting_amount,
+    payload ->> 'accounting_currency' AS accounting_currency,
+    CAST(payload ->> 'vat_amount' AS numeric) AS vat_amount,
+    payload ->> 'vat_currency' AS vat_currency,
+    payload,
+    occurred_at,
+    delivery_id
+FROM ems.events
+WHERE type IN (
+    'card.transaction.authorized', 'card.transaction.cleared', 'card.transaction.deleted', 'card.transaction.invoiced'
+)
+""",
+    columns={
+        "id": "Position of the snapshot in ems.events",
+        "organization_reference_id": v.ORGANIZATION,
+        "transaction_id": v.TRANSACTION,
+        "state": "authorized, deleted, cleared or invoiced: what this snapshot reports",
+        "card_issuer_reference": "The issuer's reference of this state; null when not reported",
+        "original_amount": "Amount in the currency of the purchase, in major units; null when not reported",
+        "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
+        "accounting_amount": "Amount in the customer's home currency, in major units; null when not reported",
+        "accounting_currency": "The customer's home currency (ISO 4217); null when not reported",
+        "vat_amount": "VAT from the card network in major units, often wrong; null when not reported",
+        "vat_currency": "Currency of vat_amount (ISO 4217); null when not reported",
+        "payload": "The whole snapshot, unknown fields included",
+        "occurred_at": "When the event reached us, or OpenCard's first attempt at it, in UTC",
+        "delivery_id": "Delivery that brought the snapshot (receiver.deliveries.id)",
+    },
+)
