@@ -20,7 +20,7 @@ from bench import ground
 from bench.load import load, pace
 from bench.report import Report, Row, Target, ratio
 from receiver.events.claim import Backlog
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.ops.deliveries.filter import Filter
 from receiver.ops.deliveries.pages import list_deliveries
 from receiver.sandbox.local import LocalServers, local_servers

@@ -18,7 +18,7 @@ from redis import Redis
 from bench import ground
 from bench.load import KeepAlive
 from bench.report import Report, Row, Target, percentile, ratio
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.records.epochs import CHANNEL
 from receiver.sandbox.local import LocalServers, local_servers, running_receiver
 

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from bench import ground
 from receiver.cli.output import print_rows
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.logs import configure_logs
 from receiver.sandbox.faults import Faults, schedule
 from receiver.sandbox.local import ORGANIZATIONS, local_servers

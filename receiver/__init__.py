@@ -7,7 +7,7 @@ The journey of a delivery, in the order in which it reads:
 ``receiver.deliveries.receive``    arrive → verify → store → answer 200 → wake a worker
 ``receiver.deliveries.committer``  what waits is stored in one statement, and answered when that is committed
 ``receiver.queue``                 the coalesced wake-up; Redis carries no data
-``receiver.events.process``        the RQ job: claim a batch, apply it, commit effect and outcome together
+``receiver.processing.drain``        the RQ job: claim a batch, apply it, commit effect and outcome together
 ``receiver.events.apply``          the road of a batch: understand → tell retries apart → settle → apply → feed
 ``receiver.events.handlers``       one module for each kind of resource, one function for each event
 ``receiver.records``               the normalized tables, the ledger and the change feed: schema ``ems``

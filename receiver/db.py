@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
     from receiver.connections import Bounds
-    from receiver.encryption import Encryption
 
 RECEIVER: Final = "receiver"
 """Schema of how the service works; may change with any release."""
@@ -73,11 +73,9 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
 
 
 def engine_for(
-    database_url: str, *, application: str, bounds: Bounds = LONG, encryption: Encryption | None = None
+    database_url: str, *, application: str, bounds: Bounds = LONG
 ) -> Engine:
     """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
-
-    *encryption* travels with its connections (``get_execution_options``): for what recognizes erased card holders.
 
     Raises ``ConfigurationError`` for a pooled connection: locks and temporary tables need a session.
     """
@@ -89,8 +87,7 @@ def engine_for(
         database_url,
         application,
         bounds,
-        pool_size=4,  # a worker has two lanes, each with a connection for work and one for its notes
-        execution_options={"encryption": encryption},
+        pool_size=4,
     )
 
 
@@ -104,10 +101,29 @@ def small_engine_for(database_url: str, *, application: str, connections: int, b
     )
 
 
-def was_cut_off(error: DBAPIError) -> bool:
+def dedicated_connection(engine: Engine) -> psycopg.Connection[Any]:
+    """Return a connection of its own to what *engine* connects to; it commits automatically, and the caller closes it."""
+    raw = engine.raw_connection()
+    raw.detach()
+    connection: psycopg.Connection[Any] = raw.dbapi_connection  # type: ignore[assignment]
+    connection.autocommit = True
+    return connection
+
+
+def driver_of(connection: Connection) -> psycopg.Connection[Any]:
+    """Return psycopg's connection below *connection*: what it does belongs to the same transaction."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
+def was_cut_off(error: DBAPIError | psycopg.Error) -> bool:
     """Return whether the work was cut off, whatever it was: a connection or session ended, or a lock was not free."""
-    state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or (state is not None and (state[:2] == "08" or state in CUT_OFF))
+    if not isinstance(error, psycopg.Error):
+        return error.connection_invalidated or (isinstance(error.orig, psycopg.Error) and was_cut_off(error.orig))
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state[:2] == "08" or state in CUT_OFF
 
 
 def _engine(database_url: str, application: str, bounds: Bounds, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's

@@ -26,8 +26,7 @@ from rq.worker_pool import WorkerPool
 from receiver.counter_store import flushing
 from receiver.counters import untold
 from receiver.error_reports import flush_reports, report, start_reporting
-from receiver.events.process import stop_requested
-from receiver.events.registry import load_handlers
+from receiver.processing.drain import stop_requested
 from receiver.logs import configure_logs
 from receiver.queue import (
     BOOTSTRAP_QUEUE,
@@ -66,7 +65,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     """Run *processes* workers until SIGTERM or SIGINT, and one more for each other queue; one that dies is replaced."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     start_reporting(settings.sentry_dsn, process="worker")
-    load_handlers()
+    import_module(PROCESS_DELIVERIES.rpartition(".")[0])  # before the forks
     redis = connect(settings.redis_url)
     reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
     beside = [

@@ -24,7 +24,7 @@ from sqlalchemy import Engine, make_url, text
 from receiver.app import create_app
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.migrate import target_metadata, upgrade
 from receiver.queue import connect
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedPostgres, EmbeddedValkey

@@ -18,7 +18,7 @@ from receiver.database_url import libpq_url
 from receiver.db import engine_for, small_engine_for
 from receiver.deliveries.store import connect, connection_pool
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.migrate import differences, upgrade
 from tests.conftest import Organizations
 from tests.deliveries.applications import receiver_with

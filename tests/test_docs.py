@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from receiver.cli import COMMANDS, main
-from receiver.events.process import drain
-from receiver.events.retry_schedule import PAUSES
+from receiver.processing.drain import drain
+from receiver.processing.retry_schedule import PAUSES
 from receiver.records.dictionary import dictionary
 from receiver.settings import variable_names
 from tests.factories import body, card_holder

@@ -14,7 +14,7 @@ import pytest
 import sentry_sdk
 
 from receiver.error_reports import MISSING, flush_reports, start_reporting
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat
 from tests.deliveries.applications import receiver_with

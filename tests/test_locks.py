@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 
 from receiver.bootstrap.rotation import Rotation
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.locks import Lock, LockFamily, key_of
 from receiver.migrate import upgrade
 from receiver.opencard.auth import Access

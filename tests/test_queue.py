@@ -11,7 +11,7 @@ import pytest
 from redis import Redis, RedisError
 from rq import Queue
 
-from receiver.events.process import process_deliveries
+from receiver.processing.job import process_deliveries
 from receiver.queue import (
     LONG_TIMEOUT,
     PROCESS_DELIVERIES,

@@ -14,7 +14,7 @@ import pytest
 from rq import Queue
 
 from receiver.bootstrap.schedule import bootstrap_due
-from receiver.events.process import process_deliveries
+from receiver.processing.job import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from rq import Queue
 
-from receiver.events.process import _woken_again, stop_requested
+from receiver.processing.drain import stop_requested
+from receiver.processing.job import _woken_again
 from receiver.queue import PROCESS_DELIVERIES, QUEUE, WAITING, connect, wake_worker, woken_again, worker_is_awake
 from tests.factories import card_holder
 from tests.long_job import RELEASED, STARTED, wait_until_released

@@ -11,7 +11,7 @@ from receiver.bootstrap.desired import nearest
 from receiver.cli.parameters import MOMENT
 from receiver.deliveries.models import STATUSES
 from receiver.errors import OperationRefused
-from receiver.events.recognize import spellings
+from receiver.events.catalogue import spellings
 from receiver.ops.deliveries import Filter
 
 if TYPE_CHECKING:

@@ -16,6 +16,8 @@ OUTCOMES = ("processed", "duplicate", "ignored", "quarantined", "failed", "dead"
 STATUSES = ("pending", *OUTCOMES)
 ABANDONED = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 """The error of a delivery that killed its worker; such a one is processed alone, also when it is replayed."""
+TEST = "test delivery"
+"""The error of what arrived at a test webhook: it is ``ignored``, and no replay selects it."""
 
 
 def _now() -> Mapped[datetime]:
@@ -57,6 +59,9 @@ class Webhook(Base):
     )
     enabled: Mapped[bool] = mapped_column(server_default=text("true"), comment="whether its deliveries are taken here")
     active: Mapped[bool | None] = mapped_column(comment="whether OpenCard last said that the challenge has passed")
+    test: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="only for test deliveries: nothing that arrives at it is ever applied"
+    )
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
     deleted_at: Mapped[datetime | None] = mapped_column(

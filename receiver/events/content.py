@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from receiver.errors import PayloadError
+from receiver.errors import EventError, PayloadError
 from receiver.events.catalogue import NAME_NO_ORGANIZATION
 from receiver.json_text import repaired
 
@@ -28,6 +28,8 @@ NUL_ESCAPE: Final = b"\\u0000"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 TOO_EXACT: Final = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 """What is behind a microsecond in a time."""
+UNREADABLE: Final = (EventError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+"""What reading any body may raise."""
 
 
 def fingerprint(name: str, body: bytes, organization: str) -> bytes:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     CheckConstraint,
     Computed,
     DateTime,
-    ForeignKey,
     Identity,
     Index,
     LargeBinary,
@@ -38,31 +36,6 @@ class ProcessingAttempt(Base):
     outcome: Mapped[str] = mapped_column(Text, comment="the status that the delivery got by it")
     error: Mapped[str] = mapped_column(Text, comment="one line for a person")
     trace: Mapped[str | None] = mapped_column(Text, comment="the traceback, when there was an exception to explain")
-
-
-class AwaitedTest(Base):
-    """A test delivery that an operator asked OpenCard for: deliveries that may be it are held until it is resolved."""
-
-    __tablename__ = "awaited_tests"
-    __table_args__ = (
-        Index("ix_awaited_tests_unresolved", "webhook_id", postgresql_where=text("resolved_at IS NULL")),
-        {"schema": RECEIVER},
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"))
-    events: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="every spelling of the event's name")
-    requested_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="when nobody waits for it any more")
-    sent_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True),
-        comment="when OpenCard said that it sends the test; null while it may not have been asked at all",
-    )
-    fingerprint: Mapped[bytes | None] = mapped_column(
-        LargeBinary, comment="SHA-256 of the event by value, where OpenCard told what it sends"
-    )
-    resolved_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    delivery_id: Mapped[int | None] = mapped_column(BigInteger, comment="which delivery it turned out to be")
 
 
 class ReceiptDownload(Base):

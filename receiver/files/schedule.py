@@ -14,7 +14,7 @@ from receiver.connections import WORK
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
-from receiver.events.process import stop_requested
+from receiver.processing.drain import stop_requested
 from receiver.files.downloads import give_up_abandoned
 from receiver.files.fetch import Fetcher
 from receiver.files.store import FileStore

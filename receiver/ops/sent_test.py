@@ -12,7 +12,7 @@ from receiver.errors import EventError
 from receiver.events.event import StoredDelivery
 from receiver.events.recognize import named_organization
 from receiver.events.registry import load_handlers
-from receiver.events.understand import understand
+from receiver.events.parse import parse
 
 if TYPE_CHECKING:
     from datetime import datetime

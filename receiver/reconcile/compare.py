@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from receiver.events.card_holder_history import TIME_COLUMNS
-from receiver.events.retries import WINDOW
+from receiver.records.folds.card_holders import TIME_COLUMNS
+from receiver.events.deduplicate import WINDOW
 from receiver.reconcile.clock import NOTICEABLE
 from receiver.reconcile.identity import event_name
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from receiver.events.content import decode
-from receiver.events.erased import Life, Pseudonyms, lives_in, read_pseudonyms
+from receiver.erasure.pseudonyms import Life, Pseudonyms, lives_in, read_pseudonyms
 from receiver.events.recognize import UNREADABLE
-from receiver.events.redact import named_card_holder
-from receiver.records.upsert import rows_parameter
+from receiver.erasure.redact import named_card_holder
+from receiver.json_rows import rows_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,13 +15,13 @@ from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
-from receiver.events.process import stop_requested
+from receiver.processing.drain import stop_requested
 from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.due import LOOK_BACK, is_due, reach
 from receiver.reconcile.run import Reconciler
 from receiver.records.epochs import LAST_RUN_ID
-from receiver.records.feed import notice_branch
+from receiver.records.epochs import notice_branch
 from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.counters import RECONCILE_RUNS, RECONCILE_SECONDS
 from receiver.errors import ReceiverError
-from receiver.events.retries import WINDOW
+from receiver.events.deduplicate import WINDOW
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
 from receiver.reconcile.clock import last_seen_clock, see_clock, tell_in_our_time

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.events.recognize import spellings
+from receiver.events.catalogue import spellings
 from receiver.reconcile.compare import Attempt, Stored, compare, compare_without_payload
 from receiver.reconcile.erased import ERASED_ITEM, ErasedOf
 from receiver.reconcile.identity import CHALLENGE, event_name, identify, likeness

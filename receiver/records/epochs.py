@@ -1,19 +1,23 @@
 """Epochs of the feed: a position never means two things, though a restore or a failover lost what was committed.
 
 What identifies the history that PostgreSQL writes is stored with the newest epoch. When it differs, positions that
-were given out before may be missing here and would be given out again, so the sequence jumps to a new epoch. The
-caller holds the feed's lock.
+were given out before may be missing here and would be given out again, so the sequence jumps to a new epoch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from sqlalchemy import text
+from psycopg.errors import SerializationFailure
+
+from receiver.db import dedicated_connection
+from receiver.locks import Lock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    import psycopg
+    from sqlalchemy import Engine
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,25 +49,25 @@ EXISTS (
 )
 """  # noqa: S608 - names of our own
 """An expression of SQL: whether PostgreSQL writes the history of the newest epoch."""
-_IS_KNOWN: Final = text(f"SELECT {HISTORY_IS_KNOWN}")
+_IS_KNOWN: Final = f"SELECT {HISTORY_IS_KNOWN}"
+_KNOWN: Final = "SELECT max(epoch) FROM receiver.feed_epochs"
 # what a managed server refuses to say is null, and differs from nothing
-_COMPARE: Final = text(
-    f"""
+_COMPARE: Final = f"""
 SELECT known.epoch, {", ".join(f"coalesce(known.{name} <> present.{name}, false) AS {name}" for name in _BRANCHES)}
 FROM receiver.feed_history() AS present LEFT JOIN ({_NEWEST}) AS known ON true
 """  # noqa: S608
-)
-_NOTE: Final = text(
-    f"""
+_LOCK: Final = "SELECT pg_advisory_xact_lock(%(key)s)"
+_NOTE: Final = f"""
 INSERT INTO receiver.feed_epochs AS known (epoch, {_COLUMNS})
-SELECT coalesce(:epoch, (SELECT epoch FROM ems.feed_horizon), 0), {_COLUMNS} FROM receiver.feed_history()
+SELECT coalesce(%(epoch)s, (SELECT epoch FROM ems.feed_horizon), 0), {_COLUMNS} FROM receiver.feed_history()
 ON CONFLICT (epoch) DO UPDATE
 SET {", ".join(f"{name} = coalesce(excluded.{name}, known.{name})" for name in _BRANCHES)}
 """  # noqa: S608
-)
+_STILL: Final = """
+SELECT receiver.expect((SELECT max(epoch) FROM receiver.feed_epochs) IS NOT DISTINCT FROM %(epoch)s, 'an epoch began')
+"""
 # the same backup may be restored twice, and both may give out positions of one epoch: each begins at a time of its own
-_BEGIN: Final = text(
-    f"""
+_BEGIN: Final = f"""
 WITH next AS (
     SELECT last_value, 1 + greatest(
         (SELECT max(epoch) FROM receiver.feed_epochs),
@@ -81,7 +85,7 @@ WITH next AS (
             greatest((256 * extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01Z'))::bigint, 0),
             1::bigint << {EPOCH_BITS - 1}
         )
-    ), :reason, coalesce((SELECT max(id) FROM receiver.reconcile_runs), 0), {_COLUMNS}
+    ), %(reason)s, coalesce((SELECT max(id) FROM receiver.reconcile_runs), 0), {_COLUMNS}
     FROM next, receiver.feed_history()
     RETURNING epoch, epoch_start
 ), horizon AS (
@@ -91,26 +95,49 @@ WITH next AS (
 )
 SELECT epoch, setval('ems.events_position_seq', epoch_start), pg_notify('{CHANNEL}', epoch_start::text) FROM begun
 """  # noqa: S608
-)
 
 
-def history_is_known(connection: Connection) -> bool:
-    """Return whether PostgreSQL writes the history that is stored; needs no lock."""
-    return bool(connection.execute(_IS_KNOWN).scalar_one())
+def notice_branch(engine: Engine) -> None:
+    """Begin an epoch where PostgreSQL's history branched, though nothing is appended. Raises psycopg's errors."""
+    with closing(dedicated_connection(engine)) as connection:
+        row = connection.execute(_IS_KNOWN).fetchone()
+        if row is None or not row[0]:
+            compare_history(connection)
 
 
-def compare_history(connection: Connection) -> None:
+def compare_history(connection: psycopg.Connection[Any]) -> None:
     """Begin an epoch where PostgreSQL writes another history than the one that is stored, and store this one."""
-    row = connection.execute(_COMPARE).mappings().one()
-    branches = [words for name, words in _BRANCHES.items() if row[name]]
+    epoch, *differs = connection.execute(_COMPARE).fetchone() or (None,)
+    branches = [words for words, other in zip(_BRANCHES.values(), differs, strict=False) if other]
     if branches:
         begin_epoch(connection, "; ".join(branches))
     else:
-        connection.execute(_NOTE, {"epoch": row["epoch"]})
+        _under_lock(connection, epoch, _NOTE, {"epoch": epoch})
 
 
-def begin_epoch(connection: Connection, reason: str) -> int:
-    """Begin an epoch: later positions are in it, and every webhook is due to be reconciled; return its number."""
-    epoch = int(connection.execute(_BEGIN, {"reason": reason}).scalar_one())
-    log.warning("feed epoch begun", epoch=epoch, reason=reason, see="docs/operations.md, Restoring")
+def begin_epoch(connection: psycopg.Connection[Any], reason: str) -> int | None:
+    """Begin an epoch: later positions are in it, and every webhook is due to be reconciled.
+
+    Returns its number; ``None`` where another process began one at the same time. *connection* commits automatically.
+    """
+    (known,) = connection.execute(_KNOWN).fetchone() or (None,)
+    row = _under_lock(connection, known, _BEGIN, {"reason": reason})
+    if row is None:
+        return None
+    epoch = int(row[0])
+    log.warning("feed.epoch_begun", epoch=epoch, reason=reason, see="docs/operations.md, Restoring")
     return epoch
+
+
+def _under_lock(
+    connection: psycopg.Connection[Any], known: int | None, statement: str, parameters: dict[str, Any]
+) -> tuple[Any, ...] | None:
+    """Run *statement* under the feed's lock, if the newest epoch is still *known*; return its first row."""
+    try:
+        with connection.pipeline():
+            connection.execute(_LOCK, {"key": int(Lock.FEED)})
+            connection.execute(_STILL, {"epoch": known})
+            done = connection.execute(statement, parameters)
+    except SerializationFailure:
+        return None
+    return done.fetchone() if done.description else None

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from receiver.cli import main
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.queue import QUEUE
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.deliveries.applications import unreachable_redis

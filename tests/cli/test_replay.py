@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from receiver.cli import main
 from receiver.cli import replay as command
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import fail_with, ids, product
 

@@ -25,7 +25,7 @@ from receiver.deliveries.store import Arrived, connect, connection_pool
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.encryption import Encryption
 from receiver.errors import StoreUnavailable
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from tests.deliveries.applications import receiver_with, unreachable_database
 from tests.factories import body, card_holder
 from tests.silence import frozen

@@ -15,7 +15,7 @@ from receiver.events.card_holder_history import Mention, card_holder_times, newl
 from receiver.events.claim import Backlog
 from receiver.events.registry import load_handlers
 from receiver.events.retries import new_by_sequence
-from receiver.events.understand import understand
+from receiver.events.parse import parse
 from tests.events.steps import NOON, feed, occurred
 from tests.factories import card_holder
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from receiver.events.claim import FRESH, Backlog
 from receiver.events.portion import MAX_BYTES
-from receiver.events.process import drain_lane, process_batch
+from receiver.processing.drain import drain_lane, process_batch
 from tests.events.steps import plans
 from tests.factories import card_holder, snapshot
 

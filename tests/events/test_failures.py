@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from receiver.deliveries.models import ABANDONED
 from receiver.events.claim import DEATHS, Backlog
-from receiver.events.process import drain
-from receiver.events.retry_schedule import PAUSES, pause_after
+from receiver.processing.drain import drain
+from receiver.processing.retry_schedule import PAUSES, pause_after
 from tests.factories import enrichment, sample, snapshot
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ import os, signal, sys
 from dataclasses import replace
 from receiver.db import engine_for
 from receiver.events import registry
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 
 handlers = registry.load_handlers()
 original = handlers["card.transaction.cleared"]

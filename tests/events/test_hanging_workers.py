@@ -21,7 +21,7 @@ from receiver.cli import main
 from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
 from receiver.db import engine_for
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.locks import Lock
 from tests.factories import snapshot
 from tests.silence import way_to

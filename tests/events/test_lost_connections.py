@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from receiver.connections import WORK
 from receiver.db import engine_for, was_cut_off
 from receiver.events.claim import DEATHS
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from tests.factories import snapshot
 from tests.test_queue import eventually
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.events.erased import Pseudonyms
+from receiver.erasure.pseudonyms import Pseudonyms
 
 keys = st.binary(min_size=32, max_size=32)
 texts = st.text(max_size=20)

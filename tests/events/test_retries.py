@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.events.content import fingerprint
-from receiver.records.transactions import RANKS
+from receiver.records.folds.transactions import RANKS
 from tests.events.steps import NOON, feed, occurred, process_in_order
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.records.transactions import RANKS, STATE_TIMES, merge, merge_all, record_snapshots, row_of_snapshot
+from receiver.records.folds.transactions import RANKS, STATE_TIMES, merge, merge_all, record_snapshots, row_of_snapshot
 from tests.factories import enrichment, snapshot
 
 if TYPE_CHECKING:

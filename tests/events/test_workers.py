@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.events import process
-from receiver.events.process import drain, process_deliveries, stop_requested
+from receiver.processing.drain import drain, stop_requested
+from receiver.processing.job import process_deliveries
 from receiver.queue import WAITING, connect
-from receiver.records.transactions import RANKS
+from receiver.records.folds.transactions import RANKS
 from tests.factories import card_holder, enrichment, snapshot
 
 if TYPE_CHECKING:

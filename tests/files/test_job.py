@@ -12,7 +12,7 @@ import pytest
 from rq import Queue
 
 from receiver.errors import DownloadError
-from receiver.events.process import process_deliveries
+from receiver.processing.job import process_deliveries
 from receiver.files.downloads import FileKind, claim, give_up_abandoned, settle_failed
 from receiver.files.schedule import fetch_due
 from receiver.queue import FILES_QUEUE
@@ -65,7 +65,7 @@ def test_a_job_that_runs_out_of_time_wakes_the_files_worker_as_well(
 ) -> None:
     here.tell()
     redis.flushdb()
-    monkeypatch.setattr("receiver.events.process.DRAIN_SECONDS", -1.0)
+    monkeypatch.setattr("receiver.processing.drain.DRAIN_SECONDS", -1.0)
     process_deliveries()
     assert jobs(redis) == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from tests.factories import enrichment
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from receiver.counters import families, untold
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.locks import Lock
 from receiver.opencard.auth import Access
 from receiver.ops.retention import schedule

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.events.awaited_tests import resolve
 from receiver.events.catalogue import EVENT_FLAGS
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.ops.send_test import Patience
 from receiver.sandbox.provider.send_test import example
 from tests.factories import card_holder, sample, snapshot

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.errors import InvalidRequest, OperationRefused
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.ops.send_test import Patience
 from receiver.sandbox.provider import ApiFault
 from tests.factories import snapshot

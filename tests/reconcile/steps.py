@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.opencard.auth import Access
 from receiver.reconcile.run import Outcome, Reconciler
 from receiver.sandbox.accounts import Attempt

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.migrate import target_metadata
 from receiver.ops.retention.run import Pace
 from receiver.sandbox.provider import LogStyle

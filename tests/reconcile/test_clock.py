@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import tell
 from tests.factories import card_holder

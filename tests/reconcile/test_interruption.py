@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.sandbox.provider import LogStyle
 from tests.factories import card_holder, snapshot
 from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, log, reconcile, reconciler, rows, store, tried, value

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.migrate import target_metadata
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import LogStyle

@@ -10,7 +10,7 @@ import pytest
 
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.reconcile.schedule import reconcile_due
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import tell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from receiver.errors import OperationRefused
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.progress import Progress
 from receiver.reconcile.runs import CUT_OFF
 from receiver.reconcile.session import BUSY, OPEN

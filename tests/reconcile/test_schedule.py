@@ -12,7 +12,7 @@ from rq import Queue
 from sqlalchemy import text
 
 from receiver.encryption import Encryption
-from receiver.events.process import drain, stop_requested
+from receiver.processing.drain import drain, stop_requested
 from receiver.opencard.auth import Access
 from receiver.queue import PROCESS_DELIVERIES, QUEUE
 from receiver.reconcile.run import Reconciler

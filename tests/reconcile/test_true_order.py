@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.events.process import drain
-from receiver.records.transactions import RANKS
+from receiver.processing.drain import drain
+from receiver.records.folds.transactions import RANKS
 from tests.factories import card_holder, enrichment, sample, snapshot
 from tests.reconcile.steps import MINUTE, ago, execute, feed, log, mend, reconcile, rows, store, tried, value
 

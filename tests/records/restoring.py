@@ -13,7 +13,7 @@ from sqlalchemy import Engine, make_url, text
 
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.migrate import upgrade
 from receiver.sandbox.embedded import postgres_program
 from receiver.sandbox.local import adopt_webhook

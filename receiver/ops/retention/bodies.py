@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from receiver.reconcile.identity import identify
-from receiver.records.upsert import rows_parameter
+from receiver.json_rows import rows_parameter
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -1,6 +1,6 @@
 """The erasure of card holders who were deleted long enough ago and not created anew.
 
-First they are *marked*: from then on whatever is processed about them goes under a pseudonym (``events.erased``). Once
+First they are *marked*: from then on whatever is processed about them goes under a pseudonym (``erasure.late``). Once
 nothing is at work any more that had not seen the mark, one walk over all deliveries rewrites what each of theirs left
 behind, wherever that is; when it has arrived, their rows in ``ems.card_holders`` bear the pseudonym, and the reference
 is gone. It may be cut off anywhere: what is rewritten does not match any more, and the walk goes on where it was.
@@ -9,20 +9,24 @@ is gone. It may be cut off anywhere: what is rewritten does not match any more, 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.events.erased import Pseudonyms, make_pseudonyms, read_pseudonyms
-from receiver.ops.retention.erasing import Person, erase_deliveries, erase_set_aside
+from receiver.db import dedicated_connection, driver_of
+from receiver.erasure.erase import Person, erase_not_applied, erase_people, erase_slice
+from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudonyms
+from receiver.json_rows import rows_parameter
 from receiver.ops.retention.gently import gently
 from receiver.ops.retention.walk import begin_walk, begin_walk_anew, remember
-from receiver.records.upsert import rows_parameter
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
+
+    from receiver.encryption import Encryption
 
 NAME: Final = "card_holders"
 WORDS: Final = "references of deleted card holders"
@@ -65,28 +69,10 @@ _HOLDERS: Final = text(
 # The first number that no transaction has; and the smallest of those that are at work.
 _FIRST_UNBORN: Final = text("SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)")
 _OLDEST_AT_WORK: Final = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
-_LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.deliveries")
+_LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.stored_deliveries")
 _NEXT: Final = text(
     "SELECT max(id) FROM ("
-    "SELECT id FROM receiver.deliveries WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit) AS slice"
-)
-# A former life of the same person has the same pseudonym; the newer row tells more.
-_FORGET_FORMER: Final = text(
-    """
-DELETE FROM ems.card_holders AS holder
-USING jsonb_to_recordset(CAST(:rows AS jsonb)) AS person (organization_reference_id text, pseudonym text)
-WHERE holder.organization_reference_id = person.organization_reference_id AND holder.reference_id = person.pseudonym
-"""
-)
-_RENAME: Final = text(
-    """
-UPDATE ems.card_holders AS holder
-SET reference_id = person.pseudonym, erased_at = clock_timestamp(), updated_at = clock_timestamp()
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS person (
-    organization_reference_id text, reference_id text, pseudonym text
-)
-WHERE holder.organization_reference_id = person.organization_reference_id AND holder.reference_id = person.reference_id
-"""
+    "SELECT id FROM receiver.stored_deliveries WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit) AS slice"
 )
 _FORGET_SEARCHES: Final = text(
     "UPDATE receiver.replays SET filter = filter - 'card_holder_reference_id' "
@@ -105,11 +91,12 @@ class Erasing:
     name = NAME
     words = WORDS
 
-    def __init__(self, engine: Engine, *, before: datetime | None, write: bool) -> None:
+    def __init__(self, engine: Engine, encryption: Encryption, *, before: datetime | None, write: bool) -> None:
         """*before*: who was deleted before this time is due; ``None`` for nobody."""
         self.removed = 0
         self.yielded = False
         self._engine = engine
+        self._encryption = encryption
         self._before = before
         self._write = write
         self._barrier: int | None = None
@@ -153,7 +140,7 @@ class Erasing:
             due = [] if nobody else connection.execute(_DUE, {"before": self._before}).all()
             anew = False
             if due:
-                pseudonyms = make_pseudonyms(connection)
+                pseudonyms = make_pseudonyms(driver_of(connection), self._encryption)
                 rows = [
                     {"organization_reference_id": organization, "pseudonym": pseudonyms.of(organization, reference)}
                     for organization, reference in due
@@ -170,16 +157,18 @@ class Erasing:
 
     def _walk(self, connection: Connection) -> bool:
         """Rewrite what is in the next slice; at the end of the last one, finish."""
-        pseudonyms = read_pseudonyms(connection)
+        pseudonyms = read_pseudonyms(driver_of(connection), self._encryption)
         assert pseudonyms is not None  # noqa: S101 - somebody is marked
         people = self._people(connection, pseudonyms)
         asked = {"after": self._position, "last": self._last, "limit": SLICE}
         until = connection.scalar(_NEXT, asked)
-        if until is None:
-            self._finish(connection, people)
-            return True
-        erase_deliveries(connection, pseudonyms, people, after=self._position, until=until)
-        erase_set_aside(connection, pseudonyms, after=self._position, until=until)
+        with closing(dedicated_connection(self._engine)) as own:
+            if until is None:
+                erase_people(own, pseudonyms, people, last=self._last)
+                self._finish(connection, people)
+                return True
+            erase_slice(own, pseudonyms, people, after=self._position, until=until)
+            erase_not_applied(own, pseudonyms, after=self._position, until=until)
         remember(connection, NAME, until)
         self._position = until
         return False
@@ -196,19 +185,7 @@ class Erasing:
         ]
 
     def _finish(self, connection: Connection, people: list[Person]) -> None:
-        rows = rows_parameter(
-            [
-                {
-                    "organization_reference_id": person.organization,
-                    "reference_id": person.reference,
-                    "pseudonym": person.pseudonym,
-                }
-                for person in people
-                if person.recreated_at is None
-            ]
-        )
-        connection.execute(_FORGET_FORMER, {"rows": rows})
-        self.removed += connection.execute(_RENAME, {"rows": rows}).rowcount
+        self.removed += len(people)
         connection.execute(_FORGET_SEARCHES, {"references": [person.reference for person in people]})
         connection.execute(_FINISH, {"marked_before": self._marked_before})
 

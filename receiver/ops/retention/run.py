@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from receiver.counters import RETENTION_REMOVED
 from receiver.db import held_lock
+from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.locks import Lock
 from receiver.ops.retention import erasure, record
@@ -189,7 +190,12 @@ class _Run:
             turns.append(Walking(self._engine, kind, before=before, position=position, write=self._write))
         days = self._settings.erase_card_holders_days
         turns.append(
-            erasure.Erasing(self._engine, before=now - timedelta(days=days) if days else None, write=self._write)
+            erasure.Erasing(
+                self._engine,
+                Encryption(self._settings.encryption_keys),
+                before=now - timedelta(days=days) if days else None,
+                write=self._write,
+            )
         )
         return turns
 

@@ -10,9 +10,8 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from receiver.db import engine_for
-from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
-from receiver.events.process import stop_requested
+from receiver.processing.drain import stop_requested
 from receiver.ops.retention.run import Pace, run_retention
 from receiver.settings import load_settings
 
@@ -25,7 +24,7 @@ WITHIN: Final = timedelta(minutes=4)
 def retain() -> None:
     """Delete expired data, as far as the time allows. Run by RQ; one at a time does something."""
     settings = load_settings(os.environ)
-    engine = engine_for(settings.database_url, application="retention", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(settings.database_url, application="retention")
     try:
         run_retention(engine, settings, pace=Pace(within=WITHIN, stop=stop_requested))
     except OperationRefused:

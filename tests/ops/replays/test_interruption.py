@@ -21,7 +21,7 @@ from receiver.events import process
 from receiver.events.apply import apply
 from receiver.events.awaited_tests import await_test, note_answer, resolve
 from receiver.events.claim import Backlog, note_claim
-from receiver.events.process import drain, process_batch
+from receiver.processing.drain import drain, process_batch
 from receiver.events.replayed import claim_replayed, end_replays, settle_replayed
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.records.transactions import RANKS
+from receiver.records.folds.transactions import RANKS
 from tests.events.steps import NOON, occurred, process_in_order
 from tests.factories import card_holder, enrichment, sample, snapshot
 from tests.ops.replays.steps import EVERYTHING, ids, product, replay

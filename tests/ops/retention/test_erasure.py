@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.events.content import fingerprint
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 from receiver.migrate import target_metadata
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 from tests.ops.retention.killing import Killed, end_sessions, living

@@ -1,0 +1,300 @@
+"""Erasing: what the log has of some card holders is rewritten under their pseudonyms, and the rows are folded anew.
+
+Each step is one transaction: all of it or nothing. What names somebody in the log is changed nowhere else, for every
+row of ``ems`` is a fold of it; bodies, errors and the mirror of OpenCard's log go with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from receiver.erasure.pseudonyms import lives_in
+from receiver.erasure.redact import named_card_holder, redact
+from receiver.events.content import UNREADABLE, decode, encode, fingerprint
+from receiver.events.catalogue import canonical_name
+from receiver.events.kinds import BY_NAME, KIND_OF, payload_type
+from receiver.events.parse import LogEntry, parse_entry
+from receiver.json_rows import bytea, rows_parameter
+from receiver.records.folds import fold
+from receiver.records.history import Subject, read_history
+from receiver.records.write import Change, Outdated, commit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    from receiver.erasure.pseudonyms import Life, Pseudonyms
+    from receiver.events.event import Event
+    from receiver.json_rows import Row
+
+ERASED: Final = "its card holder was erased"
+"""Takes the place of an error, which may name the person; and why a change is announced."""
+BODIES_AT_ONCE: Final = 20
+_CARD_HOLDER: Final = BY_NAME["card_holder"]
+
+# by reference: what the log still has of them; by pseudonym: deliveries that repeat what is rewritten already
+_THEIRS: Final = """
+SELECT stored.id, stored.webhook_id, outcome.fingerprint, outcome.position, person.number - 1 AS person,
+    event.card_holder_reference_id = person.reference AS plain, event.fingerprint AS event_fingerprint
+FROM receiver.stored_deliveries AS stored
+JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
+JOIN ems.events AS event ON event.position = outcome.position
+JOIN unnest(
+    CAST(%(organizations)s AS text[]), CAST(%(references)s AS text[]), CAST(%(pseudonyms)s AS text[]),
+    CAST(%(recreated)s AS timestamptz[])
+) WITH ORDINALITY AS person (organization, reference, pseudonym, recreated_at, number)
+    ON person.organization = event.organization_reference_id
+    AND event.card_holder_reference_id IN (person.reference, person.pseudonym)
+WHERE stored.id > %(after)s AND stored.id <= %(until)s AND {which}
+    AND (person.recreated_at IS NULL OR event.occurred_at < person.recreated_at)
+ORDER BY stored.id
+"""
+_OF_SLICE: Final = _THEIRS.format(which="event.type <> ALL(%(types)s)")
+_OF_PEOPLE: Final = _THEIRS.format(which="event.type = ANY(%(types)s)")
+_ENTRIES: Final = """
+SELECT position, type, organization_reference_id, card_holder_reference_id, transaction_id, subject_id, occurred_at,
+    source, delivery_id, fingerprint, payload::text
+FROM ems.events WHERE position = ANY(%s)
+"""
+_REWRITE: Final = """
+UPDATE ems.events AS event SET payload = given.payload, card_holder_reference_id = given.pseudonym,
+    subject_id = given.subject_id, fingerprint = given.fingerprint
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (
+    position bigint, payload jsonb, pseudonym text, subject_id text, fingerprint bytea
+)
+WHERE event.position = given.position AND event.position = ANY(%(positions)s)
+"""
+_DELETE_ATTEMPTS: Final = "DELETE FROM receiver.processing_attempts WHERE delivery_id = ANY(%(ids)s)"
+# one that is being tried again keeps its body until that has ended, and loses it then
+_DELETE_BODIES: Final = (
+    "DELETE FROM receiver.bodies WHERE delivery_id = ANY(%(ids)s) AND NOT EXISTS "
+    "(SELECT FROM receiver.queue AS queued WHERE queued.delivery_id = bodies.delivery_id)"
+)
+_DELETE_ENTRIES: Final = """
+DELETE FROM receiver.delivery_log AS entry
+USING (
+    SELECT DISTINCT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (webhook_id bigint, plain bytea)
+) AS given
+WHERE entry.webhook_id = given.webhook_id AND entry.fingerprint = given.plain
+"""
+_OUTCOMES: Final = """
+UPDATE receiver.outcomes AS outcome SET fingerprint = coalesce(given.keyed, outcome.fingerprint),
+    card_holder_reference_id = CASE WHEN outcome.card_holder_reference_id IS NOT NULL THEN given.pseudonym END,
+    error = CASE WHEN outcome.error IS NOT NULL THEN %(erased)s END
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (id bigint, keyed bytea, pseudonym text)
+WHERE outcome.delivery_id = given.id
+"""
+_MARK_ERASED: Final = """
+UPDATE ems.card_holders AS holder SET erased_at = clock_timestamp(), updated_at = clock_timestamp()
+FROM unnest(CAST(%(organizations)s AS text[]), CAST(%(pseudonyms)s AS text[])) AS person (organization, pseudonym)
+WHERE holder.organization_reference_id = person.organization AND holder.reference_id = person.pseudonym
+"""
+_NOT_APPLIED: Final = f"""
+SELECT stored.id, webhook.organization_reference_id, stored.event, body.body, stored.occurred_at
+FROM receiver.stored_deliveries AS stored
+JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
+JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
+JOIN receiver.bodies AS body ON body.delivery_id = stored.id
+WHERE stored.id > %(after)s AND stored.id <= %(until)s AND outcome.status IN ('dead', 'quarantined', 'ignored')
+ORDER BY stored.id LIMIT {BODIES_AT_ONCE}
+"""  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A card holder who is being erased."""
+
+    organization: str
+    reference: str
+    pseudonym: str
+    recreated_at: datetime | None
+
+
+def erase_slice(
+    connection: psycopg.Connection[Any], pseudonyms: Pseudonyms, people: Sequence[Person], *, after: int, until: int
+) -> int:
+    """Rewrite what the deliveries of a slice about *people* brought, card-holder events apart; return their number."""
+    return _erase(connection, pseudonyms, people, _OF_SLICE, {"after": after, "until": until})
+
+
+def erase_people(
+    connection: psycopg.Connection[Any], pseudonyms: Pseudonyms, people: Sequence[Person], *, last: int
+) -> None:
+    """Rewrite the card-holder events of *people*: from then on nothing knows their references."""
+    _erase(connection, pseudonyms, people, _OF_PEOPLE, {"after": 0, "until": last})
+
+
+def _erase(
+    connection: psycopg.Connection[Any],
+    pseudonyms: Pseudonyms,
+    people: Sequence[Person],
+    query: str,
+    asked: dict[str, Any],
+) -> int:
+    if not people:
+        return 0
+    asked = {
+        **asked,
+        "types": list(_CARD_HOLDER.payloads),
+        "organizations": [person.organization for person in people],
+        "references": [person.reference for person in people],
+        "pseudonyms": [person.pseudonym for person in people],
+        "recreated": [person.recreated_at for person in people],
+    }
+    while True:
+        theirs = connection.execute(query, asked, prepare=False).fetchall()
+        if not theirs:
+            return 0
+        plain = {position: people[person] for _, _, _, position, person, is_plain, _ in theirs if is_plain}
+        entries = [LogEntry._make(row) for row in connection.execute(_ENTRIES, [list(plain)])]
+        change = _change(connection, pseudonyms, plain, entries)
+        change.before = _statements(pseudonyms, people, theirs, entries, plain)
+        if query is _OF_PEOPLE:
+            keys = {"organizations": asked["organizations"], "pseudonyms": asked["pseudonyms"]}
+            change.after = [(_MARK_ERASED, keys)]
+        try:
+            commit(connection, change)
+        except Outdated:
+            continue
+        return len(theirs)
+
+
+def _change(
+    connection: psycopg.Connection[Any],
+    pseudonyms: Pseudonyms,
+    plain: Mapping[int, Person],
+    entries: Sequence[LogEntry],
+) -> Change:
+    """Return the rows of all subjects that *entries* are about, folded without the references."""
+    subjects: dict[Subject, None] = {}
+    for entry in entries:
+        kind = KIND_OF[entry.type]
+        subjects[Subject(kind, entry.organization_reference_id, entry.subject_id)] = None
+        if kind is _CARD_HOLDER:
+            subjects[Subject(kind, entry.organization_reference_id, plain[entry.position].pseudonym)] = None
+    history = read_history(connection, list(subjects))
+    change = Change(list(subjects), history)
+    events: dict[Subject, list[Event]] = {subject: [] for subject in subjects}
+    for subject, known in zip(subjects, history.known, strict=True):
+        for event in known.events:
+            person = plain.get(event.position or 0)
+            if person is None:
+                events[subject].append(event)
+                continue
+            rewritten = _rewritten(event, person, pseudonyms)
+            events[Subject(subject.kind, rewritten.organization_reference_id, rewritten.subject_id)].append(rewritten)
+    for subject, of_subject in events.items():
+        for model, rows in fold(subject.kind, of_subject).items():
+            change.rows.setdefault(model, []).extend(rows)
+        if of_subject:
+            change.announced.append((subject, of_subject[-1], ERASED))
+    return change
+
+
+def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:
+    """Return *event* as the log is to have it."""
+    payload = encode(redact(decode(event.document or b"{}"), payload_type(event.name), person.pseudonym))
+    return parse_entry(
+        LogEntry(
+            position=event.position or 0,
+            type=event.name,
+            organization_reference_id=event.organization_reference_id,
+            card_holder_reference_id=person.pseudonym,
+            transaction_id=event.transaction_id,
+            subject_id=person.pseudonym if KIND_OF[event.name] is _CARD_HOLDER else event.subject_id,
+            occurred_at=event.occurred_at,
+            source=event.source,
+            delivery_id=event.delivery_id,
+            fingerprint=pseudonyms.fingerprint(event.fingerprint),
+            payload=payload.decode(),
+        )
+    )
+
+
+def _statements(
+    pseudonyms: Pseudonyms,
+    people: Sequence[Person],
+    theirs: Sequence[tuple[Any, ...]],
+    entries: Sequence[LogEntry],
+    plain: Mapping[int, Person],
+) -> list[tuple[str, dict[str, Any]]]:
+    rewritten = [_rewritten(parse_entry(entry), plain[entry.position], pseudonyms) for entry in entries]
+    rows = [
+        {
+            "position": event.position,
+            "payload": msgspec.Raw(event.document or b"{}"),
+            "pseudonym": event.card_holder_reference_id,
+            "subject_id": event.subject_id,
+            "fingerprint": bytea(event.fingerprint),
+        }
+        for event in rewritten
+    ]
+    logged: list[Row] = []
+    outcomes: list[Row] = []
+    for delivery_id, webhook_id, own, _, person, is_plain, of_event in theirs:
+        known = [bytes(value) for value in ((own, of_event) if is_plain else (own,)) if value is not None]
+        logged += [{"webhook_id": webhook_id, "plain": bytea(value)} for value in known]
+        done = own is not None and not is_plain and bytes(own) == bytes(of_event)  # in a walk before this one
+        keyed = None if own is None or done else bytea(pseudonyms.fingerprint(bytes(own)))
+        outcomes.append({"id": delivery_id, "keyed": keyed, "pseudonym": people[person].pseudonym})
+    ids = {"ids": [row["id"] for row in outcomes]}
+    return [
+        (_REWRITE, {"rows": rows_parameter(rows), "positions": [event.position for event in rewritten]}),
+        (_DELETE_ATTEMPTS, ids),
+        (_DELETE_BODIES, ids),
+        (_DELETE_ENTRIES, {"rows": rows_parameter(logged)}),
+        (_OUTCOMES, {"rows": rows_parameter(outcomes), "erased": ERASED}),
+    ]
+
+
+def erase_not_applied(connection: psycopg.Connection[Any], pseudonyms: Pseudonyms, *, after: int, until: int) -> None:
+    """Delete the bodies of a slice that were never applied and name somebody who is erased."""
+    lives: dict[str, dict[str, Life]] = {}
+    while True:
+        found = connection.execute(_NOT_APPLIED, {"after": after, "until": until}, prepare=False).fetchall()
+        rows = []
+        for delivery_id, organization, event, body, occurred_at in found:
+            if organization not in lives:
+                lives[organization] = lives_in(connection, organization)
+            pseudonym = _erased_pseudonym(pseudonyms, lives[organization], organization, body, occurred_at)
+            if pseudonym is not None:
+                known = _identified(canonical_name(event) or event, body, organization)
+                rows.append(
+                    {"id": delivery_id, "keyed": bytea(pseudonyms.fingerprint(known)), "pseudonym": pseudonym}
+                )
+        if rows:
+            ids = {"ids": [row["id"] for row in rows]}
+            with connection.pipeline():
+                connection.execute(_DELETE_ATTEMPTS, ids)
+                connection.execute(_DELETE_BODIES, ids)
+                connection.execute(_OUTCOMES, {"rows": rows_parameter(rows), "erased": ERASED})
+        if len(found) < BODIES_AT_ONCE:
+            return
+        after = found[-1][0]
+
+
+def _identified(event: str, body: bytes, organization: str) -> bytes:
+    try:
+        return fingerprint(event, body, organization)
+    except UNREADABLE:
+        return b""
+
+
+def _erased_pseudonym(
+    pseudonyms: Pseudonyms, lives: Mapping[str, Life], organization: str, body: bytes, at: datetime
+) -> str | None:
+    """Return the pseudonym of the card holder that *body* names; ``None`` if it names nobody who is erased."""
+    try:
+        reference = named_card_holder(decode(body))
+    except UNREADABLE:
+        return None
+    if reference is None:
+        return None
+    pseudonym = pseudonyms.of(organization, reference)
+    life = lives.get(pseudonym)
+    return pseudonym if life is not None and life.held(at) else None

@@ -1,0 +1,102 @@
+"""The kinds of events: what each is about, how its payload is typed, and what makes two of them the same event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from receiver.events.payloads import (
+    AuthorizedPayload,
+    CardHolderPayload,
+    ClearedPayload,
+    DeletedPayload,
+    EnrichmentPayload,
+    EnvironmentalImpactPayload,
+    InvoicedPayload,
+    InvoicePayload,
+    LineItemsPayload,
+    ReceiptPayload,
+    TpaPayload,
+    TransactionPayload,
+    VatPayload,
+)
+
+if TYPE_CHECKING:
+    from receiver.events.payloads import Payload
+
+
+class Kind(msgspec.Struct, frozen=True, eq=False):
+    """Events that are folded together, subject by subject."""
+
+    name: str
+    payloads: dict[str, type[Payload]]
+    """The type of the payload by the event's name."""
+    in_sequence: bool = False
+    """Equal neighbours are one event (card holders, whose payloads hold no more than references); else equal events
+    within a day are."""
+
+
+KINDS: Final = (
+    Kind(
+        "transaction",
+        {
+            "card.transaction.authorized": AuthorizedPayload,
+            "card.transaction.cleared": ClearedPayload,
+            "card.transaction.deleted": DeletedPayload,
+            "card.transaction.invoiced": InvoicedPayload,
+        },
+    ),
+    Kind(
+        "card_holder",
+        dict.fromkeys(
+            (
+                "card_holder.created",
+                "card_holder.identified",
+                "card_holder.signed.pdpc",
+                "card_holder.email.delivered",
+                "card_holder.email.failed",
+                "card_holder.deleted",
+            ),
+            CardHolderPayload,
+        ),
+        in_sequence=True,
+    ),
+    Kind("tpa", {"tpa.signed": TpaPayload}),
+    Kind("receipt", {"receipt.fetched": ReceiptPayload}),
+    Kind("vat", {"transaction.true.vat": VatPayload}),
+    Kind("line_items", {"transaction.line.items": LineItemsPayload}),
+    Kind(
+        "environmental_impact",
+        dict.fromkeys(
+            (
+                "environmental.impact.aland_index",
+                "environmental.impact.deedster",
+                "card.transaction.environmental_impact",
+            ),
+            EnvironmentalImpactPayload,
+        ),
+    ),
+    Kind("invoice", {"invoice.created": InvoicePayload}),
+)
+KIND_OF: Final[dict[str, Kind]] = {name: kind for kind in KINDS for name in kind.payloads}
+"""The kind of an event by its name in the catalogue."""
+BY_NAME: Final[dict[str, Kind]] = {kind.name: kind for kind in KINDS}
+
+
+def payload_type(event: str) -> type[Payload]:
+    """Return the type of an event's payload, by its name in the catalogue. Raises ``KeyError``."""
+    return KIND_OF[event].payloads[event]
+
+
+def subject_of(payload: Payload) -> str:
+    """Return the id of what a payload is about: of its transaction, card holder, TPA or invoice."""
+    if isinstance(payload, EnrichmentPayload):
+        return payload.transaction.id
+    if isinstance(payload, TransactionPayload | TpaPayload):
+        return payload.id
+    if isinstance(payload, CardHolderPayload):
+        return payload.card_holder.reference_id
+    if isinstance(payload, InvoicePayload):
+        return str(payload.id)
+    raise TypeError(type(payload))

@@ -1,0 +1,246 @@
+"""From a delivery, or from an entry of the log, to an event: pure, exact, and with a clear error for what is wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from receiver.deliveries.models import TEST
+from receiver.errors import NotHandled, PayloadError, WrongTenant
+from receiver.events.catalogue import canonical_name
+from receiver.events.content import as_postgresql_reads_it, encode, fingerprint_of, read, reference_of
+from receiver.events.event import Event
+from receiver.events.kinds import KIND_OF, payload_type, subject_of
+from receiver.events.payloads import (
+    ENRICHMENTS_OWN,
+    MARKS,
+    OWN_FIELDS,
+    CardHolderPayload,
+    EnrichmentPayload,
+    TransactionPayload,
+    descriptive,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from receiver.events.event import ClaimedDelivery
+    from receiver.events.payloads import Payload
+
+SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
+"""Values of ``X-Version`` that this code can parse; the header may be absent."""
+AMOUNT_DIGITS: Final = 24
+AMOUNT_PLACES: Final = 50
+"""How many digits an amount may have before and after its point: a sum still fits Arrow's longest decimal, 76."""
+_WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
+
+
+def parse(delivery: ClaimedDelivery) -> Event:
+    """Return the event in *delivery*, which has its body.
+
+    Raises ``NotHandled`` for a test delivery and for an unknown event or version, ``WrongTenant`` when the payload
+    names another organization, ``PayloadError`` with the field and the reason when it cannot be parsed.
+    """
+    if delivery.test:
+        raise NotHandled(TEST)
+    name = canonical_name(delivery.event)
+    if name is None or name not in KIND_OF:
+        raise NotHandled(f"unknown event {delivery.event!r}")
+    if delivery.version not in SUPPORTED_VERSIONS and (delivery.version or "").strip() not in SUPPORTED_VERSIONS:
+        raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
+    assert delivery.body is not None  # noqa: S101 - what has none comes from the log
+    text, content, by_value = read(delivery.body)
+    expected_type = payload_type(name)
+    _check_tenant(content, delivery.organization_reference_id)
+    _check_kind(content, expected_type)
+    readable = as_postgresql_reads_it(content, text)
+    numbers = readable if by_value is content else as_postgresql_reads_it(by_value, text)
+    read_as = read_fields(readable, numbers, expected_type)
+    payload = read_as.payload
+    card_holder, transaction = _references(payload)
+    return Event(
+        delivery_id=delivery.id,
+        name=name,
+        organization_reference_id=delivery.organization_reference_id,
+        card_holder_reference_id=card_holder,
+        transaction_id=transaction,
+        subject_id=subject_of(payload),
+        occurred_at=delivery.occurred_at,
+        source=delivery.source,
+        fingerprint=fingerprint_of(name, by_value, delivery.organization_reference_id),
+        payload=payload,
+        content=read_as.content,
+        as_sent=read_as.content is content,
+        document=None if readable is content and text is delivery.body else encode(readable),
+        unreadable=read_as.unreadable,
+    )
+
+
+class LogEntry(NamedTuple):
+    """An event as the log has it."""
+
+    position: int
+    type: str
+    organization_reference_id: str
+    card_holder_reference_id: str | None
+    transaction_id: str | None
+    subject_id: str
+    occurred_at: datetime
+    source: str
+    delivery_id: int
+    fingerprint: bytes
+    payload: str
+
+
+def parse_entry(entry: LogEntry) -> Event:
+    """Return the event in an entry of the log. Raises ``PayloadError`` for what was never let into it."""
+    _, content, by_value = read(entry.payload.encode())
+    read_as = read_fields(content, by_value, payload_type(entry.type))
+    return Event(
+        delivery_id=entry.delivery_id,
+        name=entry.type,
+        organization_reference_id=entry.organization_reference_id,
+        card_holder_reference_id=entry.card_holder_reference_id,
+        transaction_id=entry.transaction_id,
+        subject_id=entry.subject_id,
+        occurred_at=entry.occurred_at,
+        source=entry.source,
+        fingerprint=bytes(entry.fingerprint),
+        payload=read_as.payload,
+        content=read_as.content,
+        as_sent=False,
+        document=entry.payload.encode(),
+        unreadable=read_as.unreadable,
+        position=entry.position,
+    )
+
+
+def _check_tenant(content: dict[str, Any], expected: str) -> None:
+    """Refuse a payload of another organization before anything else of it is looked at."""
+    found = reference_of(content, "organization")
+    if found is not None and found != expected:
+        raise WrongTenant(expected=expected, found=found)
+
+
+def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
+    """Refuse the payload of another kind of event.
+
+    OpenCard signs the body and not ``X-Event``: who has seen a signed purchase could send it as
+    ``card_holder.deleted``, which asks for nothing that a purchase does not have. A field that no kind asks for, or
+    that only another kind has, is no reason: OpenCard may add fields at any time.
+    """
+    own = OWN_FIELDS.get(payload_type)
+    if own and content.keys().isdisjoint(own):
+        raise PayloadError(own[0], "missing")
+    for kind, marks, field in _stricter_kinds(payload_type):
+        is_one = kind is not EnrichmentPayload or not content.keys().isdisjoint(ENRICHMENTS_OWN)
+        if marks <= content.keys() and is_one:
+            raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
+
+
+@cache
+def _stricter_kinds(payload_type: type[Payload]) -> list[tuple[type[Payload], frozenset[str], str]]:
+    """Return the kinds that require more than this one, each with its marks, and a field that this one does not."""
+    asked = {field.name for field in msgspec.structs.fields(payload_type) if field.required}
+    others = ((kind, marks) for kind, marks in MARKS.items() if not issubclass(payload_type, kind))
+    return [(kind, marks, max(marks - asked)) for kind, marks in others if asked < marks]
+
+
+def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
+    try:
+        return msgspec.convert(content, payload_type, builtin_types=(Decimal,))
+    except msgspec.ValidationError as error:
+        raise _payload_error(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """A payload, and how its columns are to be read; see ``Event``."""
+
+    payload: Payload
+    content: dict[str, Any]
+    unreadable: tuple[str, ...] = ()
+
+
+def read_fields(content: dict[str, Any], by_value: dict[str, Any], payload_type: type[Payload]) -> ReadAs:
+    """Return the payload in *content*, also where a whole number is written ``45.0``, which *by_value* writes ``45``.
+
+    Decimals keep their digits if they can. A field that only describes may be a number where a text is expected; one
+    that cannot be read is null. Raises ``PayloadError`` for every other field.
+    """
+    try:
+        payload = _typed(content, payload_type)
+    except PayloadError:
+        return _read_leniently(by_value, payload_type)
+    if by_value is not content:
+        try:
+            _check_amounts(payload, "")
+        except PayloadError:
+            return _read_leniently(content, payload_type)
+    return ReadAs(payload, content)
+
+
+def _read_leniently(content: dict[str, Any], payload_type: type[Payload]) -> ReadAs:
+    as_texts: set[str] = set()
+    unreadable: list[str] = []
+    while True:
+        try:
+            payload = _typed(content, payload_type)
+            _check_amounts(payload, "")
+        except PayloadError as error:
+            name = error.field
+            if name not in descriptive(payload_type) or name in unreadable:
+                raise
+            value = content[name]
+            if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and name not in as_texts:
+                as_texts.add(name)
+                content = {**content, name: format(value, "f" if isinstance(value, Decimal) else "d")}
+            else:
+                unreadable.append(name)
+                content = {**content, name: None}
+        else:
+            return ReadAs(payload, content, tuple(sorted(unreadable)))
+
+
+def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, or any part of it
+    """Refuse an amount of so many digits that readers of ``ems`` cannot hold it."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _check_amounts(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_amounts(item, f"{path}[{number}]")
+    elif isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        if value.adjusted() >= AMOUNT_DIGITS or (isinstance(exponent, int) and -exponent > AMOUNT_PLACES):
+            raise PayloadError(
+                path.lstrip("."), f"more than {AMOUNT_DIGITS} digits before its point or {AMOUNT_PLACES} after it"
+            )
+
+
+def _payload_error(text: str) -> PayloadError:
+    """Return msgspec's words as field and reason."""
+    where = _WHERE.search(text)
+    path = where["path"] if where else ""
+    reason = _WHERE.sub("", text)
+    missing = _MISSING.search(reason)
+    if missing:
+        return PayloadError(f"{path}.{missing['field']}".lstrip("."), "missing")
+    return PayloadError(path or "body", reason[:1].lower() + reason[1:])
+
+
+def _references(payload: Payload) -> tuple[str | None, str | None]:
+    """Return the ids of card holder and transaction that *payload* names."""
+    if isinstance(payload, TransactionPayload):
+        return payload.card_holder.reference_id, payload.id
+    if isinstance(payload, EnrichmentPayload):
+        return payload.card_holder.reference_id, payload.transaction.id
+    if isinstance(payload, CardHolderPayload):
+        return payload.card_holder.reference_id, None
+    return None, None

@@ -1,0 +1,250 @@
+"""The journey of a batch: parse, find out what is new, fold, commit.
+
+``apply`` is all of it. What it reads it reads without a lock, what it decides is decided by pure functions, and what it
+writes is written in one transaction, together with the end of the claim: a crash leaves the deliveries as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from receiver.erasure.late import pseudonymize
+from receiver.errors import EventError, NotHandled, WrongTenant
+from receiver.events.deduplicate import Mention, key_of, runs
+from receiver.events.kinds import KIND_OF
+from receiver.events.parse import LogEntry, parse, parse_entry
+from receiver.json_rows import bytea
+from receiver.processing.downloads import note_downloads
+from receiver.processing.failures import Outcome, Rejection, name_of, reject
+from receiver.records.epochs import compare_history
+from receiver.records.folds import fold
+from receiver.records.history import Subject, read_history
+from receiver.records.write import Change, Outdated, commit
+from receiver.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    from receiver.encryption import Encryption
+    from receiver.erasure.late import Pseudonymized
+    from receiver.events.event import ClaimedDelivery, Event
+    from receiver.events.kinds import Kind
+    from receiver.json_rows import Row
+    from receiver.processing.claim import Claim
+    from receiver.records.history import Known
+
+log = structlog.stdlib.get_logger(__name__)
+
+REORDERED: Final = "an earlier attempt of it is known"
+"""Why a subject is announced whose events occurred in another order than was known."""
+_ENTRIES: Final = read_sql(__package__, "read_entries")
+
+
+def apply(connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None = None) -> list[Outcome]:
+    """Apply what is claimed, and end the claim, in one transaction; return what became of each delivery.
+
+    *encryption* is for what recognizes erased card holders. Raises ``Outdated`` when the lease ended before the commit,
+    psycopg's errors, and whatever a bad delivery may cause; nothing is written then.
+    """
+    events, rejections = parse_all(connection, claim.deliveries)
+    pseudonymized = pseudonymize(connection, events, claim.deliveries, encryption)
+    while True:
+        change, outcomes = prepare(connection, claim, pseudonymized, rejections)
+        try:
+            commit(connection, change)
+        except Outdated as outdated:
+            if outdated.lease_ended:
+                raise
+            log.info("batch.outdated", reason=str(outdated))
+        else:
+            return outcomes
+
+
+def parse_all(
+    connection: psycopg.Connection[Any], deliveries: Sequence[ClaimedDelivery]
+) -> tuple[list[Event], list[Rejection]]:
+    """Return the events in *deliveries*, in order of time, and what cannot be applied, with the reason."""
+    events, rejections = [], []
+    logged = _read_entries(connection, [each for each in deliveries if each.body is None])
+    for delivery in sorted(deliveries, key=lambda delivery: (delivery.occurred_at, delivery.id)):
+        try:
+            if delivery.body is None:
+                events.append(logged[delivery.id])
+            else:
+                events.append(parse(delivery))
+        except NotHandled as error:
+            rejections.append(Rejection(delivery, "ignored", str(error)))
+        except WrongTenant as error:
+            rejections.append(Rejection(delivery, "quarantined", str(error)))
+        except EventError as error:
+            rejections.append(Rejection(delivery, "dead", str(error)))
+        except KeyError:
+            rejections.append(Rejection(delivery, "dead", "its body was deleted before it was applied"))
+    for each in rejections:
+        say = log.info if each.status == "ignored" else log.warning
+        say(
+            "delivery.rejected",
+            delivery_id=each.delivery.id,
+            status=each.status,
+            event_name=name_of(each.delivery.event),
+        )
+    return events, rejections
+
+
+def _read_entries(connection: psycopg.Connection[Any], deliveries: Sequence[ClaimedDelivery]) -> dict[int, Event]:
+    """Return, by delivery, the events that the log has of deliveries without a body."""
+    positions = [delivery.position for delivery in deliveries if delivery.position is not None]
+    if not positions:
+        return {}
+    entries = {entry.position: entry for entry in map(LogEntry._make, connection.execute(_ENTRIES, [positions]))}
+    return {
+        delivery.id: msgspec.structs.replace(
+            parse_entry(entries[delivery.position]),
+            delivery_id=delivery.id,
+            occurred_at=delivery.occurred_at,
+            source=delivery.source,
+            position=None,
+        )
+        for delivery in deliveries
+        if delivery.position in entries
+    }
+
+
+def prepare(
+    connection: psycopg.Connection[Any],
+    claim: Claim,
+    pseudonymized: Pseudonymized,
+    rejections: Sequence[Rejection],
+) -> tuple[Change, list[Outcome]]:
+    """Return what is to be written for what arrived, and what becomes of each delivery."""
+    events = pseudonymized.events
+    arrived: dict[Subject, list[Event]] = {}
+    for event in events:
+        subject = Subject(KIND_OF[event.name], event.organization_reference_id, event.subject_id)
+        arrived.setdefault(subject, []).append(event)
+    subjects = list(arrived)
+    history = read_history(connection, subjects)
+    if not history.is_known:
+        compare_history(connection)
+    change = Change(subjects, history)
+    rows: dict[int, Row] = {}
+    for subject, known in zip(subjects, history.known, strict=True):
+        keyed = {event.delivery_id: pseudonymized.fingerprint(event) for event in known.events}
+        decided = decide(subject.kind, known, arrived[subject], keyed)
+        change.events += decided.new
+        change.dated |= decided.dated
+        if decided.dated:
+            change.announced.append((subject, decided.events[-1], REORDERED))
+        for model, folded in fold(subject.kind, decided.events).items():
+            change.rows.setdefault(model, []).extend(folded)
+        rows |= {row["delivery_id"]: row for row in decided.outcomes}
+    order = {event.delivery_id: place for place, event in enumerate(events)}
+    change.events.sort(key=lambda event: order.get(event.delivery_id, -1))
+    tried = {delivery.id: delivery for delivery in claim.deliveries}
+    for delivery_id, row in rows.items():
+        row["attempts"] = tried[delivery_id].attempts if delivery_id in tried else None
+    change.outcomes = list(rows.values())
+    change.after = note_downloads(events)
+    outcomes = [Outcome(each.delivery.id, each.delivery.event, each.status) for each in rejections]
+    outcomes += [Outcome(event.delivery_id, event.name, rows[event.delivery_id]["status"]) for event in events]
+    change.before = claim.end(outcomes) + pseudonymized.statements
+    if rejections:
+        change.before.append(reject(rejections))
+    return change, outcomes
+
+
+@dataclass(slots=True)
+class Decided:
+    """What the deliveries of a subject amount to."""
+
+    events: list[Event] = field(default_factory=list)
+    """All of them that the log has or gets, with the times at which they occurred."""
+    new: list[Event] = field(default_factory=list)
+    dated: dict[int, datetime] = field(default_factory=dict)
+    """Events of the log that occurred at another time than it says, by position."""
+    outcomes: list[Row] = field(default_factory=list)
+    """Of the deliveries that arrived, and of stored retries that turn out to be events."""
+
+
+def decide(
+    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
+) -> Decided:
+    """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
+
+    *fingerprints*: by which known events are recognized, where it is not their own; by delivery.
+    """
+    content, mentions = _mentions(kind, known, arrived, fingerprints or {})
+    own = {event.delivery_id: event for event in arrived}
+    logged = {event.position: event for event in known.events}
+    decided = Decided()
+    for run in runs(kind, mentions.values()):
+        first = run[0]
+        published = [mention for mention in run if mention.position is not None]
+        for number, mention in enumerate(published):
+            event = logged[mention.position]
+            at = mention.at if number else first.at
+            if at != event.occurred_at:
+                decided.dated[mention.position or 0] = at
+                event = msgspec.structs.replace(event, occurred_at=at)
+            decided.events.append(event)
+        if not published:
+            new = content[first.delivery_id]
+            decided.events.append(new)
+            decided.new.append(new)
+        position = published[0].position if published else None
+        for mention in run:
+            brought = mention is first if not published else mention.position is not None
+            if mention.delivery_id in own or (brought and not published):
+                event = content[mention.delivery_id]
+                decided.outcomes.append(
+                    {
+                        "delivery_id": mention.delivery_id,
+                        "status": "processed" if brought else "duplicate",
+                        "position": mention.position if brought else position,
+                        "brought_by": None if published else first.delivery_id,
+                        "fingerprint": None if brought else bytea(event.fingerprint),
+                    }
+                )
+    return decided
+
+
+def _mentions(
+    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
+) -> tuple[dict[int, Event], dict[int, Mention]]:
+    """Return, by delivery, the event in each and when each was first attempted."""
+
+    def key(event: Event) -> bytes | str:
+        return event.name if kind.in_sequence else fingerprints.get(event.delivery_id, event.fingerprint)
+
+    content = {event.delivery_id: event for event in known.events}
+    mentions = {
+        event.delivery_id: Mention(key(event), event.occurred_at, event.delivery_id, event.position)
+        for event in known.events
+    }
+    by_position = {event.position: event for event in known.events}
+    for repeat in known.repeats:
+        event = by_position[repeat.position]
+        if repeat.repeats:
+            content[repeat.delivery_id] = msgspec.structs.replace(
+                event,
+                delivery_id=repeat.delivery_id,
+                occurred_at=repeat.occurred_at,
+                source=repeat.source,
+                position=None,
+            )
+        mentions[repeat.delivery_id] = Mention(
+            key(event), repeat.occurred_at, repeat.delivery_id, None if repeat.repeats else repeat.position
+        )
+    for event in arrived:
+        before = mentions.get(event.delivery_id)
+        position = None if before is None else before.position
+        content[event.delivery_id] = event
+        mentions[event.delivery_id] = Mention(key_of(kind, event), event.occurred_at, event.delivery_id, position)
+    return content, mentions

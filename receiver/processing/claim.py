@@ -1,0 +1,228 @@
+"""Claims on deliveries: leases, so that one worker has a delivery at a time, and a worker that dies holds none for long.
+
+A lease is committed before the work begins, and counts the attempt. The transaction that writes the outcome ends it, if
+it is still this worker's; if it is not, nothing of that transaction is written. Leases that end without an outcome are
+taken back: the deliveries of a batch are tried alone from then on, and one that was tried alone has failed.
+
+What waits is a ``Backlog``, claimed from its oldest end. A consumer that takes new deliveries first keeps a new
+purchase from waiting behind a hundred thousand older ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from receiver.deliveries.models import ABANDONED
+from receiver.events.event import ClaimedDelivery
+from receiver.processing.failures import Failure, Outcome, write_failures
+from receiver.processing.retry_schedule import LONGEST_PAUSE
+from receiver.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+
+log = structlog.stdlib.get_logger(__name__)
+
+LEASE: Final = timedelta(seconds=20)
+"""How long a worker has for a batch: many times what one takes."""
+MAX_WORKER_CRASHES: Final = 3
+"""How often a delivery may crash the worker that has it alone before it is left to a person."""
+MAX_BYTES: Final = 4 * 1024**2
+"""After as many bytes of bodies a batch is full. One that is parsed takes some twenty times its size."""
+NEW: Final = timedelta(seconds=30)
+"""How long after its arrival a delivery counts as new: longer than a consumer takes to come round."""
+
+_OLDER: Final = (
+    "NOT alone AND (due_at, delivery_id) > (CAST(%(due_at)s AS timestamptz), %(id)s) "
+    "AND due_at <= now() - CAST(%(new)s AS interval)"
+)
+_CLAIM_OLDER: Final = read_sql(__package__, "claim", which=_OLDER, order="ASC")
+_CLAIM_NEW: Final = read_sql(
+    __package__, "claim", which="NOT alone AND due_at > now() - CAST(%(new)s AS interval)", order="DESC"
+)
+_CLAIM_ALONE: Final = read_sql(__package__, "claim", which="alone", order="ASC")
+_END: Final = """
+WITH ended AS (
+    DELETE FROM receiver.queue WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s RETURNING delivery_id
+)
+SELECT receiver.expect(count(*) = %(number)s, 'the lease ended') FROM ended
+"""
+_HOLD: Final = """
+SELECT receiver.expect(count(*) = %(number)s, 'the lease ended') FROM (
+    SELECT FROM receiver.queue WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s FOR UPDATE
+) AS held
+"""
+_RELEASE: Final = """
+UPDATE receiver.queue SET leased_until = NULL, alone = alone OR %(alone)s, attempts = attempts - 1
+WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s
+"""
+_END_LEASES: Final = read_sql(__package__, "end_leases")
+_CRASHED: Final = """
+SELECT delivery.id, delivery.event, coalesce(outcome.attempts_before_replay, 0), ARRAY(
+    SELECT attempt.number FROM receiver.processing_attempts AS attempt
+    WHERE attempt.delivery_id = delivery.id AND attempt.error = %(abandoned)s
+) FROM receiver.stored_deliveries AS delivery
+LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = delivery.id
+WHERE delivery.id = ANY(%(ids)s)
+"""
+# what has not failed is due from its arrival on: due in the future, it arrived before the clock was set back, and so was
+# whatever is due later than a pause can be; the seconds are for what arrives while this statement runs
+_MAKE_DUE: Final = """
+UPDATE receiver.queue SET due_at = now() WHERE delivery_id IN (
+    SELECT delivery_id FROM receiver.queue
+    WHERE NOT alone AND due_at > now() + interval '5 seconds'
+        OR alone AND due_at > now() + CAST(%(longest)s AS interval)
+    FOR UPDATE SKIP LOCKED
+)
+"""
+_BEGINNING: Final[tuple[datetime | str, int]] = ("-infinity", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Deliveries that this worker has until the lease ends."""
+
+    deliveries: list[ClaimedDelivery]
+    until: datetime
+    """The end of the lease, which identifies it."""
+    full: bool = False
+    """Whether there may be more of the same."""
+
+    @property
+    def _lease(self) -> dict[str, Any]:
+        ids = [delivery.id for delivery in self.deliveries]
+        return {"ids": ids, "until": self.until, "number": len(ids)}
+
+    def end(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the statements that end it with *outcomes*, if it is still this worker's."""
+        del outcomes  # their rows say it
+        return [(_END, self._lease)]
+
+    def hold(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the statements that keep anybody else from taking it over while a failure is noted."""
+        return [(_HOLD, self._lease)]
+
+    def end_failed(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the statements that end it where a failure was noted: that put the delivery back, or took it out."""
+        del outcomes
+        return []
+
+    def release(self, *, alone: bool) -> tuple[str, dict[str, Any]]:
+        """Return the statement that gives the deliveries back, as if they had not been claimed; *alone*: to be tried so."""
+        return _RELEASE, {**self._lease, "alone": alone}
+
+
+class Backlog:
+    """What waits, as one consumer claims it: the oldest first, with *new_first* the newest before that.
+
+    It remembers how far it has come, so that a claim does not read again what was claimed before: PostgreSQL keeps
+    entries of an index for as long as somebody's old snapshot may look for them. At the end it starts anew.
+    """
+
+    def __init__(self, *, new_first: bool = False) -> None:
+        self._new = NEW if new_first else timedelta()
+        self._reached = _BEGINNING
+
+    def claim(self, connection: psycopg.Connection[Any], limit: int) -> Claim | None:
+        """Lease up to *limit* deliveries whose time has come; ``None`` when there are none."""
+        if self._new:
+            claim, _ = _claimed(connection, _CLAIM_NEW, limit, new=self._new)
+            if claim is not None:
+                return claim
+        claim, reached = self._beyond(connection, limit)
+        if claim is None and self._reached is not _BEGINNING:
+            self._reached = _BEGINNING
+            claim, reached = self._beyond(connection, limit)
+        self._reached = reached if claim is not None and claim.full else _BEGINNING
+        return claim
+
+    def _beyond(
+        self, connection: psycopg.Connection[Any], limit: int
+    ) -> tuple[Claim | None, tuple[datetime | str, int]]:
+        due_at, delivery_id = self._reached
+        return _claimed(connection, _CLAIM_OLDER, limit, new=self._new, due_at=due_at, id=delivery_id)
+
+
+def claim_alone(connection: psycopg.Connection[Any]) -> Claim | None:
+    """Lease one delivery that is to be processed alone and whose time has come; ``None`` when there is none."""
+    return _claimed(connection, _CLAIM_ALONE, 1)[0]
+
+
+def _claimed(
+    connection: psycopg.Connection[Any], statement: str, limit: int, **parameters: object
+) -> tuple[Claim | None, tuple[datetime | str, int]]:
+    """Return what *statement* leases, and how far it has come."""
+    asked = {"limit": limit, "lease": LEASE, "bytes": MAX_BYTES, **parameters}
+    rows = connection.execute(statement, asked, binary=True).fetchall()
+    if not rows:
+        return None, _BEGINNING
+    *_, until, due_at, found = rows[-1]
+    claim = Claim([claimed_delivery(row) for row in rows], until, full=found == limit or len(rows) < found)
+    return claim, (due_at, rows[-1][0])
+
+
+def claimed_delivery(row: Sequence[Any]) -> ClaimedDelivery:
+    """Return the delivery in a row of ``claim.sql`` or ``claim_replayed.sql``."""
+    return ClaimedDelivery(
+        id=row[0],
+        organization_reference_id=row[1],
+        event=row[2],
+        version=row[3],
+        body=row[4],
+        source=row[5],
+        occurred_at=row[6],
+        attempts=row[7],
+        attempts_before_replay=row[8],
+        position=row[9],
+        test=row[10],
+    )
+
+
+def end_leases(connection: psycopg.Connection[Any]) -> list[Outcome]:
+    """Take back what workers held that died or hang; return what became of deliveries by that."""
+    with connection.transaction():
+        ended = connection.execute(_END_LEASES, {"lease": LEASE}, prepare=False).fetchall()
+        crashed = {delivery_id: attempts for delivery_id, attempts, crashed in ended if crashed}
+        if len(ended) > len(crashed):
+            log.warning("leases.ended", deliveries=len(ended) - len(crashed))
+        return note_crashes(connection, crashed)
+
+
+def note_crashes(
+    connection: psycopg.Connection[Any], attempts: Mapping[int, int], *, replayed: bool = False
+) -> list[Outcome]:
+    """Note that deliveries crashed the worker that had each alone; *attempts*: how often each was tried.
+
+    *replayed*: what was tried before this attempt does not count.
+    """
+    if not attempts:
+        return []
+    failures = []
+    for delivery_id, event, before_replay, numbers in connection.execute(
+        _CRASHED, {"ids": list(attempts), "abandoned": ABANDONED}
+    ).fetchall():
+        before = attempts[delivery_id] - 1 if replayed else before_replay
+        crashes = 1 + sum(number > before for number in numbers)
+        log.error("delivery.crashed_worker", delivery_id=delivery_id, times=crashes)
+        failures.append(
+            Failure(
+                delivery_id,
+                event,
+                attempts[delivery_id],
+                ABANDONED,
+                retryable=crashes < MAX_WORKER_CRASHES,
+                before_replay=before,
+            )
+        )
+    return write_failures(connection, failures)
+
+
+def make_due(connection: psycopg.Connection[Any]) -> None:
+    """Make due what arrived, or failed, before the clock was set back."""
+    connection.execute(_MAKE_DUE, {"longest": LONGEST_PAUSE}, prepare=False)

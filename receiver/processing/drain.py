@@ -1,0 +1,237 @@
+"""Draining what is due, batch by batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+import stamina
+import structlog
+from psycopg import DataError
+from rq.timeouts import BaseTimeoutException
+
+from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED
+from receiver.db import dedicated_connection, was_cut_off
+from receiver.processing.batch import apply
+from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
+from receiver.processing.failures import Failure, Outcome, count_outcomes, write_failures
+from receiver.processing.replays import claim_replayed, end_replay_leases, end_replays
+from receiver.records.write import Outdated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from sqlalchemy import Engine
+
+    from receiver.encryption import Encryption
+    from receiver.events.event import ClaimedDelivery
+    from receiver.processing.claim import Claim
+
+    TakeClaim: TypeAlias = Callable[[psycopg.Connection[Any]], Claim | None]
+
+log = structlog.stdlib.get_logger(__name__)
+
+BATCH_SIZE: Final = 500
+ALONE_AT_ONCE: Final = 20
+"""How many are processed alone between two batches: they shall neither wait for long nor keep the others waiting."""
+DRAIN_SECONDS: Final = 30.0
+"""How long one job goes on before it hands over to a next one, or stays for more: far below RQ's time-out."""
+RELEASE_SECONDS: Final = 20.0
+"""How long a process whose connection was lost tries to give back what it had claimed."""
+# One look into an index for each key, however the tables grow: a plan that was made while they were empty stays good.
+_SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
+
+stop_requested = threading.Event()
+"""Set when the worker was asked to end: the job finishes its batch and leaves the rest to others."""
+
+
+class Processor:
+    """Processes deliveries, over connections that it keeps from one time to the next."""
+
+    def __init__(self, engine: Engine, encryption: Encryption | None = None) -> None:
+        """*encryption* is for what recognizes erased card holders."""
+        self._engine = engine
+        self._encryption = encryption
+        self._connections: dict[str, psycopg.Connection[Any]] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._connections:
+            self._connections.popitem()[1].close()
+
+    def drain(self, *, wake_another: Callable[[], object] = lambda: None, batch_size: int = BATCH_SIZE) -> bool:
+        """Process what is due, and return whether nothing is left of it. Raises psycopg's errors.
+
+        A full batch means that there is more: it calls *wake_another*, and starts a second consumer in this process,
+        so that Python works on one batch while PostgreSQL works on the other. The second takes new deliveries before
+        older ones.
+        """
+        connection = self.connection("first")
+        make_due(connection)
+        count_outcomes(end_leases(connection))
+        count_outcomes(end_replay_leases(connection))
+        end_replays(connection)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        with ThreadPoolExecutor(1, thread_name_prefix="second-consumer") as background:
+            second: list[Future[bool]] = []
+
+            def there_is_more() -> None:
+                wake_another()
+                if not second:
+                    newest = Backlog(new_first=True)
+                    second.append(
+                        background.submit(self.consume, "second", newest, deadline, batch_size, wake_another)
+                    )
+
+            nothing_left = self.consume("first", Backlog(), deadline, batch_size, there_is_more)
+            return all(consumer.result() for consumer in second) and nothing_left
+
+    def consume(
+        self, name: str, backlog: Backlog, deadline: float, batch_size: int, there_is_more: Callable[[], object]
+    ) -> bool:
+        """Process batch by batch, and after each some alone; return whether nothing is left that is due."""
+        while time.monotonic() < deadline and not stop_requested.is_set():
+            together = self.process(name, lambda connection: backlog.claim(connection, batch_size))
+            alone = self._process_alone(name, claim_alone)
+            replayed = None if together and together.full else self._process_replayed(name, batch_size)
+            if (together and together.full) or (replayed and replayed.full):
+                there_is_more()
+            if not together and not alone and not replayed:
+                return True
+        return False
+
+    def _process_alone(self, name: str, take: TakeClaim) -> bool:
+        """Process some of the deliveries that are to be processed alone."""
+        number = 0
+        while number < ALONE_AT_ONCE and not stop_requested.is_set() and self.process(name, take):
+            number += 1
+        return bool(number)
+
+    def _process_replayed(self, name: str, batch_size: int) -> Claim | None:
+        """Process a batch of what replays selected, and some of it alone; return what was claimed."""
+        claim = self.process(name, lambda connection: claim_replayed(connection, batch_size))
+        alone: list[Claim | None] = []
+
+        def take(connection: psycopg.Connection[Any]) -> Claim | None:
+            alone.append(claim_replayed(connection, 1, alone=True))
+            return alone[-1]
+
+        self._process_alone(name, take)
+        claim = claim or alone[0]
+        if claim:
+            end_replays(self.connection(name))
+        return claim
+
+    def process(self, name: str, take: TakeClaim) -> Claim | None:
+        """Claim deliveries, apply them, and commit effect and outcome together; return what was claimed."""
+        connection = self.connection(name)
+        began = time.perf_counter()
+        claim = take(connection)
+        if claim is None:
+            return None
+        try:
+            outcomes = apply(connection, claim, self._encryption)
+        except BaseTimeoutException:
+            raise  # without an outcome: the lease ends by itself
+        except Outdated:
+            log.warning("lease.ended_before_commit", deliveries=len(claim.deliveries))
+            return claim
+        except Exception as error:
+            if isinstance(error, psycopg.Error) and was_cut_off(error):
+                self._release(name, claim)
+                raise
+            outcomes = after_failure(connection, claim, error)
+        count_outcomes(outcomes)
+        BATCH_SECONDS.observe(time.perf_counter() - began)
+        BATCH_DELIVERIES.observe(len(claim.deliveries))
+        ids = [delivery.id for delivery in claim.deliveries]
+        log.info("batch.processed", deliveries=len(ids), first_delivery_id=min(ids), last_delivery_id=max(ids))
+        return claim
+
+    def connection(self, name: str) -> psycopg.Connection[Any]:
+        """Return the connection of a consumer, a new one where it was lost."""
+        known = self._connections.get(name)
+        if known is None or known.closed or known.broken:
+            if known is not None:
+                known.close()
+            known = self._connections[name] = processing_connection(self._engine)
+        return known
+
+    def _release(self, name: str, claim: Claim) -> None:
+        """Give back what was claimed over a connection that was cut off: this process lives, and no delivery is to blame.
+
+        Raises psycopg's errors when PostgreSQL cannot be reached for long; then the lease ends by itself.
+        """
+        for attempt in stamina.retry_context(
+            on=psycopg.Error, attempts=None, timeout=RELEASE_SECONDS, wait_max=1.0
+        ):
+            with attempt:
+                self.connection(name).execute(*claim.release(alone=False))
+
+
+def processing_connection(engine: Engine) -> psycopg.Connection[Any]:
+    """Return a connection to process with; the caller closes it."""
+    connection = dedicated_connection(engine)
+    connection.execute(_SESSION)
+    connection.prepare_threshold = 2
+    return connection
+
+
+def drain(
+    engine: Engine,
+    *,
+    encryption: Encryption | None = None,
+    wake_another: Callable[[], object] = lambda: None,
+    batch_size: int = BATCH_SIZE,
+) -> bool:
+    """Process what is due, and return whether nothing is left of it; see ``Processor``."""
+    with closing(Processor(engine, encryption)) as processor:
+        return processor.drain(wake_another=wake_another, batch_size=batch_size)
+
+
+def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exception) -> list[Outcome]:
+    """Let the deliveries of a failed batch be tried alone; of a delivery that failed alone, keep the evidence."""
+    if len(claim.deliveries) > 1:
+        log.warning("batch.failed", deliveries=len(claim.deliveries), error=_words(error))
+        connection.execute(*claim.release(alone=True))
+        BATCHES_FAILED.inc()
+        return []
+    (delivery,) = claim.deliveries
+    failure = _failure(delivery, error)
+    log.error("delivery.failed", delivery_id=delivery.id, error=failure.error)
+    with connection.transaction():
+        for statement, parameters in claim.hold():
+            connection.execute(statement, parameters)
+        outcomes = write_failures(connection, [failure])
+        for statement, parameters in claim.end_failed(outcomes):
+            connection.execute(statement, parameters)
+    return outcomes
+
+
+def _failure(delivery: ClaimedDelivery, error: Exception) -> Failure:
+    """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return Failure(
+        delivery_id=delivery.id,
+        event=delivery.event,
+        number=delivery.attempts,
+        error=_words(error),
+        trace=f"Traceback (most recent call last):\n{frames}{_words(error)}",
+        retryable=not isinstance(error, DataError),
+        before_replay=delivery.attempts_before_replay,
+        body=delivery.body,
+    )
+
+
+def _words(error: Exception) -> str:
+    """Return an error in one line.
+
+    PostgreSQL puts whole rows into the later lines of its errors; the first names the constraint, which has to do.
+    """
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,0 +1,14 @@
+-- Takes back the leases that ended without an outcome: what was in a batch is tried alone from now on, and what was tried
+-- alone has crashed its worker, or was given up by one that hangs. One that began before PostgreSQL did says nothing of
+-- its worker, nor does one that ends later than a lease can, for the clock was set back.
+WITH ended AS MATERIALIZED (
+    SELECT delivery_id, alone, leased_until < now() AND leased_until - CAST(%(lease)s AS interval)
+        > pg_postmaster_start_time() AS to_blame
+    FROM receiver.queue
+    WHERE leased_until < now() OR leased_until > now() + 2 * CAST(%(lease)s AS interval)
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE receiver.queue AS queued SET leased_until = NULL, alone = ended.alone OR ended.to_blame,
+    attempts = queued.attempts - CASE WHEN ended.alone AND ended.to_blame THEN 0 ELSE 1 END
+FROM ended WHERE queued.delivery_id = ended.delivery_id
+RETURNING queued.delivery_id, queued.attempts, ended.alone AND ended.to_blame AS crashed

@@ -1,0 +1,62 @@
+"""What is true now, from what happened: one pure function for each kind of subject.
+
+Each takes the events of one subject, in order of time and without retries (``occurrences``), and returns the rows that
+they amount to. Processing, replays, late recovery, erasure, ``verify`` and ``rebuild`` all use these; there is no
+second copy of a rule, in SQL or elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from receiver.events.deduplicate import occurrences
+from receiver.records.folds.card_holders import fold_card_holder
+from receiver.records.folds.enrichments import fold_environmental_impacts, fold_line_items, fold_receipts, fold_vat
+from receiver.records.folds.organizations import fold_invoice, fold_tpa
+from receiver.records.folds.transactions import fold_transaction
+from receiver.records.models import (
+    CardHolder,
+    EnvironmentalImpact,
+    Invoice,
+    LineItem,
+    Receipt,
+    Tpa,
+    Transaction,
+    VatRate,
+    VatTotal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from receiver.db import Base
+    from receiver.events.event import Event
+    from receiver.events.kinds import Kind
+    from receiver.json_rows import Row
+
+    Rows: TypeAlias = dict[type[Base], list[Row]]
+    """Rows by table, each table's in order of its key."""
+
+_FOLDS: Final[dict[str, tuple[tuple[type[Base], ...], Callable[[Sequence[Event]], Rows]]]] = {
+    "transaction": ((Transaction,), fold_transaction),
+    "card_holder": ((CardHolder,), fold_card_holder),
+    "tpa": ((Tpa,), fold_tpa),
+    "receipt": ((Receipt,), fold_receipts),
+    "vat": ((VatRate, VatTotal), fold_vat),
+    "line_items": ((LineItem,), fold_line_items),
+    "environmental_impact": ((EnvironmentalImpact,), fold_environmental_impacts),
+    "invoice": ((Invoice,), fold_invoice),
+}
+
+
+def tables_of(kind: Kind) -> tuple[type[Base], ...]:
+    """Return the tables that hold the rows of a kind."""
+    return _FOLDS[kind.name][0]
+
+
+def fold(kind: Kind, events: Sequence[Event]) -> Rows:
+    """Return the rows that *events* of one subject, in any order and with retries, amount to; none without events."""
+    if not events:
+        return {}
+    return _FOLDS[kind.name][1](occurrences(kind, events))

@@ -1,0 +1,69 @@
+"""A transaction: the fold of its snapshots. Pure.
+
+``authorized < deleted < cleared < invoiced``: clearing is the accounting truth, so it revives what was deleted. The row
+is in the state of the highest snapshot; within one state the newest snapshot counts, whole. What is null in a state is
+taken from the next lower one that has it: an ``invoiced`` may repeat nothing but its invoice. A snapshot of a lower
+state leaves its own time (``authorized_at``, …) and, when cleared, its reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from receiver.events.content import encode
+from receiver.records.models import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from receiver.db import Base
+    from receiver.events.event import Event
+    from receiver.json_rows import Row
+
+RANKS: Final = ("authorized", "deleted", "cleared", "invoiced")
+"""States, from lowest to highest."""
+STATE_TIMES: Final = tuple(f"{state}_at" for state in RANKS)
+_STATE_OF: Final = {f"card.transaction.{state}": state for state in RANKS}
+
+
+def fold_transaction(snapshots: Sequence[Event]) -> dict[type[Base], list[Row]]:
+    """Return the row of a transaction from its *snapshots* (see ``fold``).
+
+    ``fields`` in it is JSON from which PostgreSQL reads the columns that bear the names of fields; ``None``: from the
+    snapshot itself, which has all of them.
+    """
+    newest: dict[str, Event] = {}
+    first: dict[str, Event] = {}
+    for snapshot in snapshots:
+        state = _STATE_OF[snapshot.name]
+        newest[state] = snapshot
+        first.setdefault(state, snapshot)
+    by_rank = [newest[state] for state in RANKS if state in newest]
+    current = by_rank[-1]
+    cleared = newest.get("cleared")
+    row: Row = {
+        "organization_reference_id": current.organization_reference_id,
+        "id": current.subject_id,
+        "card_holder_reference_id": current.card_holder_reference_id,
+        "state": _STATE_OF[current.name],
+        "snapshot_at": current.occurred_at,
+        "delivery_id": current.delivery_id,
+    }
+    for state, snapshot in first.items():
+        row[f"{state}_at"] = snapshot.occurred_at
+    if cleared is not None:
+        row["cleared_snapshot_at"] = cleared.occurred_at
+        row["cleared_card_issuer_reference"] = cleared.content.get("card_issuer_reference")
+    if len(by_rank) > 1:
+        fields = dict(by_rank[0].content)
+        for snapshot in by_rank[1:]:
+            fields.update((name, value) for name, value in snapshot.content.items() if value is not None)
+        unreadable = sorted({name for each in by_rank for name in each.unreadable if fields.get(name) is None})
+        row["fields"] = msgspec.Raw(encode(fields))
+    else:
+        unreadable = list(current.unreadable)
+        row["fields"] = None if current.as_sent else msgspec.Raw(encode(current.content))
+    row["unreadable"] = unreadable or None
+    return {Transaction: [row]}

@@ -1,0 +1,102 @@
+"""Reading the log: the events of some subjects, and the deliveries that repeat them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from receiver.events.kinds import KINDS
+from receiver.events.parse import LogEntry, parse_entry
+from receiver.records.epochs import HISTORY_IS_KNOWN
+from receiver.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    from receiver.events.event import Event
+    from receiver.events.kinds import Kind
+
+
+class Subject(NamedTuple):
+    """What rows are folded for."""
+
+    kind: Kind
+    organization: str
+    id: str
+
+
+class Repeat(NamedTuple):
+    """A delivery that repeats an event of the log, or that brought one which others repeat."""
+
+    delivery_id: int
+    position: int
+    repeats: bool
+    source: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a subject."""
+
+    events: list[Event] = field(default_factory=list)
+    repeats: list[Repeat] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of some subjects, and by what it is recognized that nothing was added meanwhile."""
+
+    known: list[Known]
+    """In the order of the subjects."""
+    horizon: int
+    """The log's newest position when it was read."""
+    repeats: int
+    """How many deliveries repeat the events that were read."""
+    is_known: bool
+    """Whether PostgreSQL writes the history that is stored, see ``epochs``."""
+
+    @property
+    def positions(self) -> list[int]:
+        """The positions of the events that were read."""
+        return [event.position for known in self.known for event in known.events if event.position is not None]
+
+
+_TYPES: Final = msgspec.json.encode({kind.name: list(kind.payloads) for kind in KINDS}).decode()
+_HORIZON: Final = f"""
+SELECT coalesce((SELECT max(position) FROM ems.events), 0) AS horizon, {HISTORY_IS_KNOWN} AS is_known
+"""  # noqa: S608 - a constant
+_EVENTS: Final = read_sql(__package__, "read_events")
+_REPEATS: Final = read_sql(__package__, "read_repeats")
+
+
+def read_history(connection: psycopg.Connection[Any], subjects: Sequence[Subject]) -> History:
+    """Return what is known of *subjects*. Needs an autocommitting connection of ``open_worker_connection``."""
+    asked = {
+        "kinds": [subject.kind.name for subject in subjects],
+        "organizations": [subject.organization for subject in subjects],
+        "ids": [subject.id for subject in subjects],
+        "types": _TYPES,
+    }
+    with connection.pipeline():
+        first = connection.execute(_HORIZON)
+        second = connection.execute(_EVENTS, asked)
+    horizon, is_known = first.fetchone() or (0, False)
+    known = [Known() for _ in subjects]
+    of_position: dict[int, Known] = {}
+    for number, *entry in second:
+        event = parse_entry(LogEntry(*entry))
+        known[number - 1].events.append(event)
+        of_position[entry[0]] = known[number - 1]
+    repeats = 0
+    if of_position:
+        for row in connection.execute(_REPEATS, {"positions": list(of_position)}):
+            repeat = Repeat(*row)
+            of_position[repeat.position].repeats.append(repeat)
+            repeats += repeat.repeats
+    return History(known, horizon, repeats, is_known)

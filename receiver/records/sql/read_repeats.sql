@@ -1,0 +1,19 @@
+-- The deliveries that repeat some events of the log, and of those that are repeated the delivery that brought each: when
+-- each was first attempted, as far as it is known.
+WITH repeats AS MATERIALIZED (
+    SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(%(positions)s)
+), mentions AS (
+    SELECT delivery_id, position, true AS repeats FROM repeats
+    UNION ALL
+    SELECT brought.delivery_id, brought.position, false
+    FROM (SELECT DISTINCT position FROM repeats) AS repeated
+    CROSS JOIN LATERAL (SELECT * FROM ems.events AS event WHERE event.position = repeated.position OFFSET 0) AS brought
+)
+SELECT mention.delivery_id, mention.position, mention.repeats, stored.source,
+    coalesce(
+        (SELECT occurred_at FROM receiver.confirmations WHERE delivery_id = mention.delivery_id), stored.occurred_at
+    ) AS occurred_at
+FROM mentions AS mention
+CROSS JOIN LATERAL (
+    SELECT * FROM receiver.stored_deliveries AS delivery WHERE delivery.id = mention.delivery_id OFFSET 0
+) AS stored

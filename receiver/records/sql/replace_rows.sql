@@ -1,0 +1,13 @@
+-- Makes the rows of some subjects what is given: what is not given is deleted, and what would stay as it is is left alone.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_populate_recordset(CAST(NULL AS $table), CAST(%(rows)s AS json))
+), removed AS (
+    DELETE FROM $table AS stored
+    USING unnest(CAST(%(organizations)s AS text[]), CAST(%(ids)s AS text[])) AS subject (organization, id)
+    WHERE stored.organization_reference_id = subject.organization AND stored.$subject = subject.id
+        AND NOT EXISTS (SELECT FROM given WHERE $same_key)
+)
+INSERT INTO $table AS stored ($columns)
+SELECT $values FROM given ORDER BY $key
+ON CONFLICT ($key) DO UPDATE SET $assignments
+WHERE ($stored) IS DISTINCT FROM ($excluded)

@@ -1,0 +1,170 @@
+"""How the rows of each table of ``ems`` are written from a fold: one statement for all of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.dialects import postgresql
+
+from receiver.json_rows import table_of
+from receiver.records.models import (
+    CardHolder,
+    EnvironmentalImpact,
+    Invoice,
+    LineItem,
+    Receipt,
+    Tpa,
+    Transaction,
+    VatRate,
+    VatTotal,
+)
+from receiver.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Column, Dialect, Table
+
+    from receiver.db import Base
+
+_FILE: Final = ("file_key", "file_size", "file_sha256", "downloaded_at", "download_error")
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedTable:
+    """A table of ``ems`` whose rows are folded from the events of subjects."""
+
+    model: type[Base]
+    subject: str
+    """The column that holds the id of the subject."""
+    kept: tuple[str, ...] = ()
+    """Columns that no event sets."""
+    of_url: tuple[str, ...] = ()
+    """Those of them that describe the file at ``url``: they are null once that is another."""
+
+    @property
+    def table(self) -> Table:
+        """The table itself."""
+        return table_of(self.model)
+
+    @property
+    def name(self) -> str:
+        """Its name, with the schema."""
+        return self.table.fullname
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """The primary key."""
+        return tuple(column.name for column in self.table.primary_key)
+
+    @cached_property
+    def sorted_by(self) -> tuple[str, ...]:
+        """The columns of the key by which rows are sorted; ``url`` in the place of its hash."""
+        return tuple("url" if name == "url_sha256" else name for name in self.key)
+
+    @cached_property
+    def folded(self) -> tuple[str, ...]:
+        """The columns that a fold sets, the key and when it was written apart."""
+        left_out = {*self.key, *self.kept, "updated_at"}
+        return tuple(column.name for column in self.table.columns if column.name not in left_out)
+
+    @cached_property
+    def replace(self) -> str:
+        """The statement that makes the rows of some subjects what is given."""
+        written = [name for name in (*self.key, *self.folded) if self.table.columns[name].computed is None]
+        values = [f"given.{name}" for name in written]
+        assignments = [f"{name} = excluded.{name}" for name in self.folded]
+        assignments += [
+            f"{name} = CASE WHEN excluded.url IS DISTINCT FROM stored.url THEN NULL ELSE stored.{name} END"
+            for name in self.of_url
+        ]
+        if "updated_at" in self.table.columns:
+            written.append("updated_at")
+            values.append("clock_timestamp()")
+            assignments.append("updated_at = excluded.updated_at")
+        return read_sql(
+            __package__,
+            "replace_rows",
+            table=self.name,
+            subject=self.subject,
+            same_key=" AND ".join(f"{self._given(name)} = stored.{name}" for name in self.key),
+            columns=", ".join(written),
+            values=", ".join(values),
+            key=", ".join(self.key),
+            assignments=", ".join(assignments),
+            stored=_tuple("stored", self.folded),
+            excluded=_tuple("excluded", self.folded),
+        )
+
+    def _given(self, name: str) -> str:
+        computed = self.table.columns[name].computed
+        return f"given.{name}" if computed is None else str(computed.sqltext).replace("url", "given.url")
+
+
+TRANSACTIONS: Final = FoldedTable(Transaction, "id")
+FOLDED: Final[dict[type[Base], FoldedTable]] = {
+    each.model: each
+    for each in (
+        TRANSACTIONS,
+        FoldedTable(CardHolder, "reference_id", kept=("erased_at",)),
+        FoldedTable(Tpa, "id", kept=_FILE, of_url=_FILE),
+        FoldedTable(Receipt, "transaction_id", kept=_FILE),
+        FoldedTable(VatRate, "transaction_id"),
+        FoldedTable(VatTotal, "transaction_id"),
+        FoldedTable(LineItem, "transaction_id"),
+        FoldedTable(EnvironmentalImpact, "transaction_id"),
+        FoldedTable(Invoice, "id"),
+    )
+}
+"""In the order in which they are written: all workers lock rows in one order, so that none waits in a circle."""
+
+_OWN: Final = (
+    "organization_reference_id",
+    "id",
+    "card_holder_reference_id",
+    "state",
+    "authorized_at",
+    "deleted_at",
+    "cleared_at",
+    "invoiced_at",
+    "cleared_snapshot_at",
+    "cleared_card_issuer_reference",
+    "snapshot_at",
+    "delivery_id",
+    "unreadable",
+)
+"""Columns of a transaction that its fold decides; all others are fields of the payload."""
+_DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")
+"""Columns that only describe, read by ``append.sql``: a value of another type is null, and stops nothing."""
+_FIELDS: Final = tuple(
+    column
+    for column in TRANSACTIONS.table.columns
+    if column.name not in {*_OWN, *_DERIVED, "updated_at"}
+)
+
+
+def append_statement() -> str:
+    """Return the statement that appends events, with the current rows of transactions and the outcomes."""
+    columns = [*_OWN, *(column.name for column in _FIELDS), *_DERIVED]
+    compared = [name for name in columns if name not in TRANSACTIONS.key]
+    return read_sql(
+        __package__,
+        "append",
+        own=_typed(TRANSACTIONS.table.columns[name] for name in _OWN),
+        fields=_typed(_FIELDS).replace("BIGINT", "NUMERIC"),  # a whole number may be written 45.0
+        columns=", ".join(columns),
+        assignments=", ".join(f"{name} = excluded.{name}" for name in compared),
+        stored=_tuple("stored", compared),
+        excluded=_tuple("excluded", compared),
+    )
+
+
+def _typed(columns: Iterable[Column[Any]]) -> str:
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return ", ".join(f"{column.name} {column.type.compile(dialect=dialect)}" for column in columns)
+
+
+def _tuple(row: str, columns: Iterable[str]) -> str:
+    return ", ".join(f"{row}.{column}" for column in columns)
