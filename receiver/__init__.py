@@ -18,6 +18,7 @@ Beside the road:
 ``receiver.bootstrap``             the webhooks that are wanted against those that are registered: match, plan, apply
 ``receiver.connections``           how every connection to PostgreSQL is opened: its session's settings and bounds
 ``receiver.locks``                 every advisory lock, with its key
+``receiver.partitions``            the next partitions of what only grows, made ahead
 ``receiver.reconcile``             the provider's delivery log against the stored deliveries: recover, confirm, flag
 ``receiver.files``                 receipts downloaded before their URLs expire, and kept
 ``receiver.exports``               tables of ``ems`` as CSV, JSON lines or Parquet

@@ -1,4 +1,4 @@
-"""The RQ job ``retain``: a run of retention within its time. The scheduler enqueues it every few minutes."""
+"""The RQ job ``retain``: makes partitions ahead, then runs retention within its time. Enqueued every few minutes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from receiver.db import engine_for
 from receiver.errors import OperationRefused
 from receiver.processing.drain import stop_requested
 from receiver.ops.retention.run import Pace, run_retention
+from receiver.partitions import ensure_partitions
 from receiver.settings import load_settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -22,10 +23,11 @@ WITHIN: Final = timedelta(minutes=4)
 
 
 def retain() -> None:
-    """Delete expired data, as far as the time allows. Run by RQ; one at a time does something."""
+    """Make the next partitions, and delete expired data as far as the time allows. Run by RQ; one at a time deletes."""
     settings = load_settings(os.environ)
     engine = engine_for(settings.database_url, application="retention")
     try:
+        ensure_partitions(engine)
         run_retention(engine, settings, pace=Pace(within=WITHIN, stop=stop_requested))
     except OperationRefused:
         log.debug("retention is at work elsewhere")
