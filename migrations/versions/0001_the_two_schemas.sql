@@ -1507,14 +1507,16 @@ LEFT JOIN (
     FROM receiver.reconcile_state AS checked
     JOIN receiver.webhooks AS webhook ON webhook.id = checked.webhook_id
     CROSS JOIN LATERAL (
-        SELECT date_trunc('hour', delivery.occurred_at, 'UTC') AS hour, count(*) AS stored,
+        SELECT date_trunc('hour', coalesce(confirmation.occurred_at, delivery.occurred_at), 'UTC') AS hour,
+            count(*) AS stored,
             count(*) FILTER (WHERE delivery.source = 'log') AS recovered,
             count(*) FILTER (
-                WHERE delivery.source = 'push' AND delivery.confirmed_at IS NULL
+                WHERE delivery.source = 'push' AND confirmation.confirmed_at IS NULL
                     AND delivery.received_at < checked.unconfirmed_before
             ) AS unconfirmed,
             max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
-        FROM receiver.deliveries AS delivery
+        FROM receiver.stored_deliveries AS delivery
+        LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = delivery.id
         WHERE delivery.webhook_id = webhook.id
             AND delivery.received_at >= date_trunc('hour', now(), 'UTC') - interval '8 days'
         GROUP BY 1

@@ -28,10 +28,14 @@ _NOT_FINISHED: Final = text(
 )
 _PLAIN: Final = text(
     """
-SELECT stored.id, stored.fingerprint, delivery.card_holder_reference_id AS reference, delivery.occurred_at
-FROM pg_temp.log_stored AS stored
-JOIN receiver.deliveries AS delivery ON delivery.id = stored.id
-WHERE delivery.card_holder_reference_id = ANY(:references) AND delivery.fingerprint IS NOT NULL
+SELECT named.* FROM (
+    SELECT stored.id, stored.fingerprint, stored.at AS occurred_at,
+        coalesce(outcome.card_holder_reference_id, event.card_holder_reference_id) AS reference
+    FROM pg_temp.log_stored AS stored
+    JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
+    LEFT JOIN ems.events AS event ON event.position = outcome.position
+    WHERE coalesce(outcome.fingerprint, event.fingerprint) IS NOT NULL
+) AS named WHERE named.reference = ANY(:references)
 """
 )
 _LAY_OVER: Final = text(

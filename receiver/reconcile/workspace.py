@@ -65,35 +65,55 @@ WHERE place = 1 OR (opencard_event_id IS NULL AND NOT :alike_are_one)
 """
 )
 _OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
-_STORED: Final = """
-SELECT id, event, {body}occurred_at, source = 'log', confirmed_at IS NOT NULL,
-    received_at, fingerprint
-FROM receiver.deliveries
-WHERE webhook_id = :webhook_id AND fingerprint IS {settled} NULL
-    AND (CAST(:after AS timestamptz) IS NULL
-        OR (received_at >= :after AND (source = 'push' OR occurred_at >= :after)))
+_FINGERPRINT: Final = "coalesce(outcome.fingerprint, event.fingerprint)"
+_OCCURRED_AT: Final = "coalesce(confirmation.occurred_at, stored.occurred_at)"
+_STORED: Final = f"""
+SELECT stored.id, stored.event, {{body}}{_OCCURRED_AT} AS occurred_at, stored.source = 'log',
+    confirmation.confirmed_at IS NOT NULL, stored.received_at, {_FINGERPRINT}
+FROM receiver.stored_deliveries AS stored
+LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
+LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
+LEFT JOIN ems.events AS event ON event.position = outcome.position
+"""  # noqa: S608 - constants
+_IN_THE_WINDOW: Final = f"""
+stored.webhook_id = :webhook_id AND stored.received_at >= coalesce(CAST(:after AS timestamptz), '-infinity')
+    AND (stored.source = 'push' OR {_OCCURRED_AT} >= coalesce(CAST(:after AS timestamptz), '-infinity'))
 """
-_SETTLED: Final = text(
-    f"INSERT INTO pg_temp.log_stored {_STORED.format(body='', settled='NOT')} ON CONFLICT (id) DO NOTHING"
-)
-_UNSETTLED: Final = text(_STORED.format(body="body, ", settled="") + " AND body IS NOT NULL")
-# An attempt in vain to send again what is known since before the window is no event.
-_KNOWN_BEFORE: Final = text(
-    """
-INSERT INTO pg_temp.log_stored
-SELECT delivery.id, delivery.event, delivery.occurred_at, delivery.source = 'log', delivery.confirmed_at IS NOT NULL,
-    delivery.received_at, delivery.fingerprint
-FROM (
-    SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_attempts AS attempt
-    WHERE NOT EXISTS (SELECT FROM pg_temp.log_stored AS stored WHERE stored.fingerprint = attempt.fingerprint)
-    GROUP BY fingerprint HAVING NOT bool_or(taken)
-) AS attempt
-JOIN receiver.known_events AS known ON known.fingerprint = attempt.fingerprint
-JOIN receiver.deliveries AS delivery ON delivery.id = ANY(known.delivery_ids) AND delivery.webhook_id = :webhook_id
-WHERE delivery.occurred_at BETWEEN attempt.begun - CAST(:time_window AS interval)
-    AND attempt.begun + CAST(:time_window AS interval)
+_BEFORE_THE_WINDOW: Final = f"""
+stored.webhook_id = :webhook_id AND stored.received_at >= :after - CAST(:known_within AS interval)
+    AND (stored.received_at < :after OR (stored.source = 'log' AND {_OCCURRED_AT} < :after))
+"""
+_KNOWN: Final = text(
+    f"""
+INSERT INTO pg_temp.log_stored {_STORED.format(body="")}
+WHERE {_IN_THE_WINDOW} AND {_FINGERPRINT} IS NOT NULL
 ON CONFLICT (id) DO NOTHING
 """
+)
+_NOT_KNOWN_YET: Final = text(
+    f"""
+{_STORED.format(body="body.body, ")} JOIN receiver.bodies AS body ON body.delivery_id = stored.id
+WHERE {_IN_THE_WINDOW} AND {_FINGERPRINT} IS NULL
+"""
+)
+# An attempt in vain to send again what is known since before the window is no event.
+_IN_VAIN: Final = """
+SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_attempts AS attempt
+WHERE fingerprint IS NOT NULL
+    AND NOT EXISTS (SELECT FROM pg_temp.log_stored AS stored WHERE stored.fingerprint = attempt.fingerprint)
+GROUP BY fingerprint HAVING NOT bool_or(taken)
+"""
+_ANY_IN_VAIN: Final = text(f"SELECT EXISTS ({_IN_VAIN})")
+_KNOWN_BEFORE: Final = text(
+    f"""
+INSERT INTO pg_temp.log_stored
+SELECT known.* FROM ({_STORED.format(body="")} WHERE {_BEFORE_THE_WINDOW})
+    AS known (id, event, at, from_log, confirmed, arrived, fingerprint)
+JOIN ({_IN_VAIN}) AS attempt ON attempt.fingerprint = known.fingerprint
+WHERE known.at BETWEEN attempt.begun - CAST(:known_within AS interval)
+    AND attempt.begun + CAST(:known_within AS interval)
+ON CONFLICT (id) DO NOTHING
+"""  # noqa: S608 - likewise
 )
 _ATTEMPTS: Final = text(
     """
@@ -212,19 +232,19 @@ class Workspace:
         if since is not None and not timeless:
             after = min(since, oldest or since) - slack
         asked = {"webhook_id": webhook_id, "after": after}
-        # The unsettled first: what is settled meanwhile is then seen twice, and counts once.
+        # These first: what is processed meanwhile is then seen twice, and counts once.
         in_parts = {"yield_per": BODIES_AT_ONCE}
-        with self._connection.execute(_UNSETTLED, asked, execution_options=in_parts) as unsettled:
-            for rows in unsettled.partitions():
+        with self._connection.execute(_NOT_KNOWN_YET, asked, execution_options=in_parts) as waiting:
+            for rows in waiting.partitions():
                 self._copy(
                     _STORED_COLUMNS,
                     ((*row[:2], *row[3:7], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
                 )
-        self._connection.execute(_SETTLED, asked)
+        self._connection.execute(_KNOWN, asked)
         if self._erased is not None:
             self._erased.lay_over(self._connection)
-        if after is not None:
-            self._connection.execute(_KNOWN_BEFORE, {"webhook_id": webhook_id, "time_window": known_within})
+        if after is not None and self._connection.scalar(_ANY_IN_VAIN):
+            self._connection.execute(_KNOWN_BEFORE, {**asked, "known_within": known_within})
         self._connection.execute(text("ANALYZE pg_temp.log_stored"))
 
     def compare(self) -> int:

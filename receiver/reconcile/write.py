@@ -46,37 +46,59 @@ WITH sequence AS (
         SELECT fingerprint, min(at) AS at FROM pg_temp.log_stored WHERE NOT from_log GROUP BY fingerprint
     ) AS arrived ON arrived.fingerprint = entry.fingerprint
         AND arrived.at > attempt.attempted_at AND arrived.at < attempt.attempted_at + interval '1 second'
+), recovered AS MATERIALIZED (
+    SELECT nextval('receiver.stored_deliveries_id_seq') AS id, entry.event, entry.payload,
+        coalesce(greatest(attempt.attempted_at, placed.before + interval '1 microsecond'), :started_at) AS occurred_at
+    FROM pg_temp.log_missing AS missing
+    JOIN pg_temp.log_attempts AS attempt ON attempt.number = missing.number
+    JOIN pg_temp.log_read AS entry ON entry.number = missing.number
+    JOIN placed ON placed.number = missing.number
+    ORDER BY placed.place
+), stored AS (
+    INSERT INTO receiver.stored_deliveries (id, webhook_id, event, verification, source, occurred_at)
+    SELECT id, :webhook_id, event, :verification, 'log', occurred_at FROM recovered
+), bodies AS (
+    INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, payload, '{}' FROM recovered
+), queued AS (
+    INSERT INTO receiver.queue (delivery_id) SELECT id FROM recovered
 )
-INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, occurred_at, confirmed_at)
-SELECT :webhook_id, entry.event, entry.payload, '{}', :verification, 'log',
-    coalesce(greatest(attempt.attempted_at, placed.before + interval '1 microsecond'), :started_at), clock_timestamp()
-FROM pg_temp.log_missing AS missing
-JOIN pg_temp.log_attempts AS attempt ON attempt.number = missing.number
-JOIN pg_temp.log_read AS entry ON entry.number = missing.number
-JOIN placed ON placed.number = missing.number
-ORDER BY placed.place
+INSERT INTO receiver.confirmations (delivery_id, confirmed_at) SELECT id, clock_timestamp() FROM recovered
 """
 )
 _CONFIRM: Final = text(
     """
-UPDATE receiver.deliveries SET confirmed_at = clock_timestamp()
-WHERE confirmed_at IS NULL AND id IN (SELECT id FROM pg_temp.log_confirmed)
+INSERT INTO receiver.confirmations AS known (delivery_id, confirmed_at)
+SELECT id, clock_timestamp() FROM (SELECT DISTINCT id FROM pg_temp.log_confirmed ORDER BY id) AS confirmed
+ON CONFLICT (delivery_id) DO UPDATE SET confirmed_at = excluded.confirmed_at WHERE known.confirmed_at IS NULL
 """
 )
-# What was processed is processed again, by its true time: whatever is newer wins then. Without its body that cannot
-# be, so it keeps the time by which its rows were written.
+# What a worker has at this moment keeps its time: it has read that. A run after it has ended finds the same.
+_HOLD: Final = text(
+    """
+SELECT delivery_id FROM receiver.queue
+WHERE delivery_id IN (SELECT id FROM pg_temp.log_earlier) AND coalesce(leased_until < clock_timestamp(), true)
+FOR UPDATE SKIP LOCKED
+"""
+)
+# What was processed is processed again, by its true time: whatever is newer wins then.
 _DATE: Final = text(
     """
-UPDATE receiver.deliveries AS delivery
-SET occurred_at = earlier.at,
-    status = CASE WHEN again THEN 'pending' ELSE delivery.status END,
-    next_attempt_at = CASE WHEN again THEN clock_timestamp() ELSE delivery.next_attempt_at END
-FROM (
-    SELECT log_earlier.*, stored.body IS NOT NULL AND stored.status IN ('processed', 'duplicate') AS again
-    FROM pg_temp.log_earlier JOIN receiver.deliveries AS stored USING (id)
-) AS earlier
-WHERE delivery.id = earlier.id AND delivery.occurred_at > earlier.at
-    AND (again OR delivery.status NOT IN ('processed', 'duplicate'))
+WITH earlier AS MATERIALIZED (
+    SELECT first.id, first.at, outcome.status
+    FROM (SELECT id, min(at) AS at FROM pg_temp.log_earlier GROUP BY id) AS first
+    JOIN receiver.stored_deliveries AS stored ON stored.id = first.id
+    LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = first.id
+    LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = first.id
+    WHERE coalesce(confirmation.occurred_at, stored.occurred_at) > first.at
+        AND (first.id = ANY(:held) OR NOT EXISTS (SELECT FROM receiver.queue WHERE delivery_id = first.id))
+    ORDER BY first.id
+), queued AS (
+    INSERT INTO receiver.queue (delivery_id, due_at)
+    SELECT id, clock_timestamp() FROM earlier WHERE status IN ('processed', 'duplicate')
+    ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at
+)
+INSERT INTO receiver.confirmations AS known (delivery_id, occurred_at) SELECT id, at FROM earlier
+ON CONFLICT (delivery_id) DO UPDATE SET occurred_at = least(known.occurred_at, excluded.occurred_at)
 """
 )
 # The log may spell an entry otherwise than when it was read before, with ids for one: what was read now counts.
@@ -120,10 +142,14 @@ WHERE (known.event, known.response_status, known.attempted_at, known.fingerprint
 )
 _UNCONFIRMED: Final = text(
     """
-SELECT count(*) FROM receiver.deliveries AS delivery
-WHERE webhook_id = :webhook_id AND source = 'push' AND confirmed_at IS NULL AND received_at < :before
-    AND (CAST(:after AS timestamptz) IS NULL OR received_at >= :after)
-    AND NOT EXISTS (SELECT FROM pg_temp.log_confirmed AS confirmed WHERE confirmed.id = delivery.id)
+SELECT count(*) FROM receiver.stored_deliveries AS stored
+WHERE webhook_id = :webhook_id AND source = 'push' AND received_at < :before
+    AND received_at >= coalesce(CAST(:after AS timestamptz), '-infinity')
+    AND NOT EXISTS (
+        SELECT FROM receiver.confirmations AS confirmation
+        WHERE confirmation.delivery_id = stored.id AND confirmation.confirmed_at IS NOT NULL
+    )
+    AND NOT EXISTS (SELECT FROM pg_temp.log_confirmed AS confirmed WHERE confirmed.id = stored.id)
 """
 )
 _MISSING: Final = text("SELECT count(*) FROM pg_temp.log_missing")
@@ -150,7 +176,8 @@ def write_outcome(connection: Connection, webhook_id: int, *, started_at: dateti
             _RECOVER, {**asked, "verification": VERIFICATION, "started_at": started_at, "direction": direction}
         )
     connection.execute(_CONFIRM)
-    dated = connection.execute(_DATE).rowcount
+    held = list(connection.scalars(_HOLD))
+    dated = connection.execute(_DATE, {"held": held}).rowcount
     if dated:
         log.info("reconcile.dated", webhook_id=webhook_id, deliveries=dated)
     connection.execute(_CLOSE, {**asked, "open_since": open_since})

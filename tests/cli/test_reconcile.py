@@ -18,6 +18,7 @@ from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.deliveries.applications import unreachable_redis
 from tests.ops.logs import logging_as_it_was
 from tests.reconcile.losing import lose, take_into_care
+from tests.reconcile.steps import DELIVERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def holders(world: World) -> list[str]:
 
 def whole_database(world: World) -> list[Any]:
     """Return every row that reconcile might write, with its version."""
-    tables = ("deliveries", "delivery_log", "reconcile_runs", "oauth_tokens", "known_events", "webhooks")
+    tables = (*DELIVERIES, "delivery_log", "reconcile_runs", "oauth_tokens", "webhooks")
     with world.engine.connect() as connection:
         return [
             tuple(row)
@@ -233,9 +234,11 @@ def test_a_stored_delivery_that_the_log_does_not_have_ends_with_1(run: Run, worl
     with world.engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, received_at)"
-                " SELECT id, 'card_holder.created', CAST(:body AS bytea), '{}', 'signature', now() - interval '1 hour'"
-                " FROM receiver.webhooks WHERE organization_reference_id = 'acme'"
+                "WITH stored AS (INSERT INTO receiver.stored_deliveries (webhook_id, event, verification, received_at)"
+                " SELECT id, 'card_holder.created', 'signature', now() - interval '1 hour'"
+                " FROM receiver.webhooks WHERE organization_reference_id = 'acme' RETURNING id)"
+                " INSERT INTO receiver.bodies (delivery_id, body, headers)"
+                " SELECT id, CAST(:body AS bytea), '{}' FROM stored"
             ),
             {"body": b'{"card_holder": {"reference_id": "nobody"}, "organization": {"reference_id": "acme"}}'},
         )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from receiver.sandbox.story import Story
     from tests.world import World
 
+DELIVERIES = ("stored_deliveries", "bodies", "queue", "outcomes", "confirmations")
+"""The tables that hold deliveries."""
 GRACE = timedelta(minutes=15)
 UNTIL_TAKEN = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
 THREE_TIMES = Patience(attempts=3, seconds=None, first_pause=0, longest_pause=0)
@@ -90,9 +92,12 @@ def store(world: World, event: str, payload: object, *, at: datetime) -> int:
         return int(
             connection.execute(
                 text(
-                    "INSERT INTO receiver.deliveries"
-                    " (webhook_id, event, body, headers, verification, received_at, occurred_at)"
-                    " SELECT id, :event, :body, '{}', 'signature', :at, :at FROM receiver.webhooks RETURNING id"
+                    "WITH stored AS (INSERT INTO receiver.stored_deliveries"
+                    " (webhook_id, event, verification, received_at, occurred_at)"
+                    " SELECT id, :event, 'signature', :at, :at FROM receiver.webhooks RETURNING id),"
+                    " queued AS (INSERT INTO receiver.queue (delivery_id, due_at) SELECT id, :at FROM stored)"
+                    " INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, :body, '{}' FROM stored"
+                    " RETURNING delivery_id"
                 ),
                 {"event": event, "body": body(payload), "at": at},
             ).scalar_one()
@@ -130,5 +135,5 @@ def pages_asked(world: World) -> int:
 
 def everything(world: World) -> dict[str, list[Any]]:
     """Return what the database holds but for tokens, as it was written last."""
-    tables = ("deliveries", "delivery_log", "reconcile_runs", "webhooks", "oauth_tokens", "known_events")
+    tables = (*DELIVERIES, "delivery_log", "reconcile_runs", "webhooks", "oauth_tokens")
     return {table: rows(world, f"SELECT xmin, * FROM receiver.{table} ORDER BY 2, 3") for table in tables}  # noqa: S608

@@ -46,7 +46,8 @@ def test_a_time_far_ahead_does_not_win_for_good(acme: World) -> None:
     log(acme, tried(CLEARED, snapshot("cleared"), 200, at=IMPOSSIBLE[-1]))
     mend(acme)
     corrected = snapshot("cleared", accounting_amount=Decimal("1.11"))
-    execute(acme, "UPDATE receiver.deliveries SET occurred_at = occurred_at - interval '1 second'")
+    for table in ("receiver.stored_deliveries", "ems.events"):
+        execute(acme, f"UPDATE {table} SET occurred_at = occurred_at - interval '1 second'")  # noqa: S608
     store(acme, CLEARED, corrected, at=ago(MINUTE * 0))
     mend(acme)
     assert value(acme, "SELECT accounting_amount FROM ems.ledger") == Decimal("1.11")

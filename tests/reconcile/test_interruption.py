@@ -18,7 +18,21 @@ from sqlalchemy import event
 from receiver.processing.drain import drain
 from receiver.sandbox.provider import LogStyle
 from tests.factories import card_holder, snapshot
-from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, log, reconcile, reconciler, rows, store, tried, value
+from tests.reconcile.steps import (
+    DAY,
+    DELIVERIES,
+    HOUR,
+    MINUTE,
+    ago,
+    execute,
+    log,
+    reconcile,
+    reconciler,
+    rows,
+    store,
+    tried,
+    value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +97,8 @@ def living(world: World, last: int | None) -> Iterator[Life]:
 
 def start_anew(world: World) -> None:
     """OpenCard's log has lost, stored and untold attempts; the receiver has what arrived, and a forged delivery."""
-    names = "deliveries, delivery_log, reconcile_runs, known_events, oauth_tokens"
-    execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names.split(', '))}, ems.events CASCADE")
+    names = (*DELIVERIES, "delivery_log", "reconcile_runs", "oauth_tokens")
+    execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names)}, ems.events CASCADE")
     webhook = world.registered()
     world.provider.state.log_of(webhook.id).entries.clear()  # type: ignore[attr-defined]
     for number in range(4):

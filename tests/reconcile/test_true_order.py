@@ -150,8 +150,8 @@ def test_a_delivery_is_dated_again_when_more_of_the_log_is_read(acme: World) -> 
     late_retry(acme, event, older, newer)
     execute(
         acme,
-        "UPDATE receiver.deliveries SET occurred_at = occurred_at - interval '1 second' "
-        "WHERE id = (SELECT max(id) FROM receiver.deliveries)",
+        "INSERT INTO receiver.confirmations (delivery_id, occurred_at)"
+        " SELECT id, occurred_at - interval '1 second' FROM receiver.stored_deliveries ORDER BY id DESC LIMIT 1",
     )
     mend(acme)
     assert value(acme, query) == 2
@@ -214,12 +214,29 @@ def test_a_lost_answer_dates_nothing(acme: World) -> None:
     ]
 
 
-def test_a_body_that_is_deleted_is_not_processed_again(acme: World) -> None:
-    late_retry(acme, *KINDS["receipt"][:3])
-    execute(acme, "UPDATE receiver.deliveries SET body = NULL, headers = '{}'")
+@pytest.mark.parametrize("kind", ["card.transaction.cleared", "receipt"])
+def test_a_late_retry_whose_body_is_deleted_overwrites_nothing(acme: World, kind: str) -> None:
+    event, older, newer, query = KINDS[kind]
+    late_retry(acme, event, older, newer)
+    execute(acme, "DELETE FROM receiver.bodies")
     mend(acme)
-    assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE status NOT IN ('processed', 'duplicate')") == 0
-    assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE occurred_at < received_at") == 0
+    assert value(acme, query) == 2
+    assert rows(acme, "SELECT DISTINCT status FROM receiver.deliveries") == [{"status": "processed"}]
+    assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE occurred_at < received_at") == 1
+
+
+def test_what_a_worker_has_is_dated_once_it_has_ended(acme: World) -> None:
+    at = ago(2 * MINUTE)
+    store(acme, STATES[0], snapshot("authorized"), at=at)
+    log(acme, tried(STATES[0], snapshot("authorized"), 503, at=at - 30 * SECOND))
+    log(acme, tried(STATES[0], snapshot("authorized"), 200, at=at))
+    dated = "SELECT occurred_at FROM receiver.deliveries"
+    execute(acme, "UPDATE receiver.queue SET leased_until = now() + interval '1 minute'")
+    reconcile(acme)
+    assert value(acme, dated) == at
+    execute(acme, "UPDATE receiver.queue SET leased_until = now() - interval '1 minute'")
+    reconcile(acme)
+    assert value(acme, dated) == at - 30 * SECOND
 
 
 @pytest.mark.long
