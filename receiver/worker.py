@@ -14,6 +14,7 @@ import time
 import uuid
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -32,6 +33,7 @@ from receiver.queue import (
     BOOTSTRAP_QUEUE,
     FILES_QUEUE,
     LONG_TIMEOUT,
+    PROCESS_DELIVERIES,
     QUEUE,
     RECONCILE_QUEUE,
     RETENTION_QUEUE,

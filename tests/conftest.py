@@ -128,7 +128,7 @@ def settings(environment: dict[str, str]) -> Settings:
 
 @pytest.fixture(scope="session")
 def migrated_engine(settings: Settings) -> Iterator[Engine]:
-    engine = engine_for(settings.database_url, application="tests", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(settings.database_url, application="tests")
     with engine.connect() as connection:
         upgrade(connection)
     yield engine
@@ -183,6 +183,7 @@ class Acme:
     client: FlaskClient
     engine: Engine
     registration: Registration
+    encryption: Encryption
 
     def deliver(
         self, event: str, payload: object, *, headers: dict[str, str | None] | None = None, **changes: Any
@@ -204,7 +205,7 @@ class Acme:
 
     def process(self) -> None:
         """Process everything that waits."""
-        assert drain(self.engine)
+        assert drain(self.engine, encryption=self.encryption)
 
     def tell(self, event: str, payload: object) -> None:
         """Deliver and process."""
@@ -255,7 +256,7 @@ class Organizations:
             registration = adopt_webhook(
                 connection, self.settings, organization, number=self.number, credentials=credentials
             )
-        return Acme(self.client, self.engine, registration)
+        return Acme(self.client, self.engine, registration, Encryption(self.settings.encryption_keys))
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_the_whole_way_of_a_delivery_works_with_strange_settings(
     strange_database: str, settings: Settings, environment: dict[str, str]
 ) -> None:
     given = dataclasses.replace(settings, database_url=strange_database)
-    engine = engine_for(strange_database, application="tests", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(strange_database, application="tests")
     with engine.connect() as connection:
         upgrade(connection)
         assert differences(connection) == []

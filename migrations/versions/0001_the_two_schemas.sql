@@ -796,6 +796,7 @@ CREATE TABLE receiver.webhooks (
     acknowledged_at TIMESTAMP WITH TIME ZONE,
     enabled BOOLEAN DEFAULT true NOT NULL,
     active BOOLEAN,
+    test BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     deleted_at TIMESTAMP WITH TIME ZONE,
@@ -819,28 +820,9 @@ COMMENT ON COLUMN receiver.webhooks.oauth_client_id IS 'by which OpenCard asks f
 COMMENT ON COLUMN receiver.webhooks.acknowledged_at IS 'when OpenCard took secret and credentials as they stand here; null while it may not know them';
 COMMENT ON COLUMN receiver.webhooks.enabled IS 'whether its deliveries are taken here';
 COMMENT ON COLUMN receiver.webhooks.active IS 'whether OpenCard last said that the challenge has passed';
+COMMENT ON COLUMN receiver.webhooks.test IS 'only for test deliveries: nothing that arrives at it is ever applied';
 COMMENT ON COLUMN receiver.webhooks.deleted_at IS 'since when OpenCard does not have it; it is not reconciled then';
 COMMENT ON COLUMN receiver.webhooks.registered_groups IS 'buyer parties that were registered, where OpenCard does not list them';
-
-CREATE TABLE receiver.awaited_tests (
-    id BIGINT GENERATED ALWAYS AS IDENTITY,
-    webhook_id BIGINT NOT NULL,
-    events TEXT[] NOT NULL,
-    requested_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    sent_at TIMESTAMP WITH TIME ZONE,
-    fingerprint BYTEA,
-    resolved_at TIMESTAMP WITH TIME ZONE,
-    delivery_id BIGINT,
-    CONSTRAINT pk_awaited_tests PRIMARY KEY (id),
-    CONSTRAINT fk_awaited_tests_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
-);
-CREATE INDEX ix_awaited_tests_unresolved ON receiver.awaited_tests (webhook_id) WHERE resolved_at IS NULL;
-COMMENT ON COLUMN receiver.awaited_tests.events IS 'every spelling of the event''s name';
-COMMENT ON COLUMN receiver.awaited_tests.expires_at IS 'when nobody waits for it any more';
-COMMENT ON COLUMN receiver.awaited_tests.sent_at IS 'when OpenCard said that it sends the test; null while it may not have been asked at all';
-COMMENT ON COLUMN receiver.awaited_tests.fingerprint IS 'SHA-256 of the event by value, where OpenCard told what it sends';
-COMMENT ON COLUMN receiver.awaited_tests.delivery_id IS 'which delivery it turned out to be';
 
 CREATE TABLE receiver.delivery_log (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

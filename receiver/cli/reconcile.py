@@ -50,8 +50,7 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
     engine = engine_for(
         settings.database_url,
         application="reconcile",
-        bounds=RECONCILE,
-        encryption=Encryption(settings.encryption_keys),
+        bounds=RECONCILE
     )
     try:
         chosen = _webhooks_of(engine, only)

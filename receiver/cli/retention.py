@@ -40,7 +40,7 @@ def run(dry_run: bool, as_json: bool) -> None:
     """
     settings = load_settings(os.environ)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    engine = engine_for(settings.database_url, application="retention", encryption=Encryption(settings.encryption_keys))
+    engine = engine_for(settings.database_url, application="retention")
     try:
         with progress_bar() as progress:
             outcome = run_retention(engine, settings, pace=Pace(rest=REST), write=not dry_run, progress=progress)

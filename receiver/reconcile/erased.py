@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.events.content import decode
+from receiver.db import driver_of
+from receiver.events.content import UNREADABLE, decode
 from receiver.erasure.pseudonyms import Life, Pseudonyms, lives_in, read_pseudonyms
-from receiver.events.recognize import UNREADABLE
 from receiver.erasure.redact import named_card_holder
 from receiver.json_rows import rows_parameter
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from receiver.encryption import Encryption
 
 ERASED_ITEM: Final = b'{"erased":true}'
 """What the mirror has of such an entry."""
@@ -55,10 +57,11 @@ class ErasedOf:
     lives: Mapping[str, Life]
 
     @classmethod
-    def read(cls, connection: Connection, organization: str) -> ErasedOf | None:
+    def read(cls, connection: Connection, organization: str, encryption: Encryption) -> ErasedOf | None:
         """Return them; ``None`` where nobody is erased."""
-        pseudonyms = read_pseudonyms(connection)
-        lives = {} if pseudonyms is None else lives_in(connection, organization)
+        driver = driver_of(connection)
+        pseudonyms = read_pseudonyms(driver, encryption)
+        lives = {} if pseudonyms is None else lives_in(driver, organization)
         return cls(organization, pseudonyms, lives) if pseudonyms is not None and lives else None
 
     def names(self, body: bytes, at: datetime | None) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from receiver.events.catalogue import canonical_name
 from receiver.events.content import fingerprint
-from receiver.events.recognize import UNREADABLE
+from receiver.events.content import UNREADABLE
 
 if TYPE_CHECKING:
     from receiver.opencard.delivery_log_item import LogEntry

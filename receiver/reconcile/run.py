@@ -50,6 +50,7 @@ class Reconciler:
     ) -> None:
         """*grace*: how long a stored delivery may be missing in the log. *transport*: in place of the network."""
         self._engine = engine
+        self._encryption = encryption
         self._tokens = StoredTokens(engine, encryption)
         self._access = access
         self._grace = grace
@@ -76,7 +77,7 @@ class Reconciler:
         progress.total(len(webhooks))
         progress.stage("reading the delivery log")
         tokens = self._tokens if write else BorrowedTokens(self._tokens)
-        options = Options(grace=self._grace, since=since, write=write)
+        options = Options(self._encryption, grace=self._grace, since=since, write=write)
         waiting = deque(enumerate(webhooks))
         done: dict[int, Outcome] = {}
 

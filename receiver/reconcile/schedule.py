@@ -88,8 +88,7 @@ def reconcile_due() -> None:
     engine = engine_for(
         settings.database_url,
         application="reconcile",
-        bounds=RECONCILE,
-        encryption=Encryption(settings.encryption_keys),
+        bounds=RECONCILE
     )
     reconciler = Reconciler(
         engine,

@@ -22,6 +22,7 @@ from receiver.reconcile.workspace import Workspace
 from receiver.reconcile.write import count_missing, count_unconfirmed, write_outcome
 
 if TYPE_CHECKING:
+    from receiver.encryption import Encryption
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -61,6 +62,8 @@ class Registered:
 class Options:
     """What a run shall do."""
 
+    encryption: Encryption
+    """For what recognizes erased card holders."""
     grace: timedelta
     since: datetime | None
     """How far back the log is read; ``None``: as far as is needed."""
@@ -139,7 +142,7 @@ class Session:
             if not runs.try_lock(connection, webhook.id):
                 return webhook.failed(BUSY)
             self._begun = begun = self._begin(connection, webhook)
-        workspace = Workspace(connection, webhook.organization_reference_id)
+        workspace = Workspace(connection, webhook.organization_reference_id, self._options.encryption)
         self._read(connection, webhook, workspace, begun)
         with connection.begin():
             counts = self._compare(connection, webhook, workspace, begun)

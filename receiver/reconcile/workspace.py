@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import Connection
 
+    from receiver.encryption import Encryption
     from receiver.opencard.delivery_log_item import LogEntry
     from receiver.reconcile.compare import Verdict
 
@@ -166,8 +167,9 @@ _STORED_COLUMNS: Final = "log_stored (id, event, at, from_log, confirmed, arrive
 class Workspace:
     """The temporary tables of one session."""
 
-    def __init__(self, connection: Connection, organization: str) -> None:
+    def __init__(self, connection: Connection, organization: str, encryption: Encryption) -> None:
         self._connection = connection
+        self._encryption = encryption
         self._organization = organization
         self._erased: ErasedOf | None = None
         self._number = 0
@@ -178,7 +180,7 @@ class Workspace:
             self._connection.execute(text(table))
         self.clear()
 
-        self._erased = ErasedOf.read(self._connection, self._organization)
+        self._erased = ErasedOf.read(self._connection, self._organization, self._encryption)
 
     def clear(self) -> None:
         """Empty the tables."""

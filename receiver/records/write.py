@@ -175,5 +175,5 @@ def _announcement(subject: Subject, event: Event, reason: str) -> Row:
         "occurred_at": "now",
         "source": OURS,
         "fingerprint": None,
-        "document": {"reason": reason, "tables": [FOLDED[model].table.name for model in tables_of(subject.kind)]},
+        "document": {"reason": reason, "tables": [str(FOLDED[model].table.name) for model in tables_of(subject.kind)]},
     }

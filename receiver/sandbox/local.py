@@ -68,7 +68,7 @@ def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServer
         )
         environment["FILES_URL"] = str(folder / "files")
         settings = load_settings(environment)
-        engine = engine_for(settings.database_url, application=name, encryption=Encryption(settings.encryption_keys))
+        engine = engine_for(settings.database_url, application=name)
         stack.callback(engine.dispose)
         ProcfileProcesses(environment, folder / "logs").run("release")
         yield LocalServers(environment, settings, engine, folder, postgres, valkey)

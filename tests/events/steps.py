@@ -20,27 +20,26 @@ NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
 def occurred(acme: Acme, delivery: int, moment: datetime) -> None:
     """Say when the *delivery*-th delivery (from 1) occurred, before it is processed."""
     acme.execute(
-        "UPDATE receiver.deliveries SET occurred_at = :moment "
-        "WHERE id = (SELECT id FROM receiver.deliveries ORDER BY id OFFSET :skip LIMIT 1)",
+        "UPDATE receiver.stored_deliveries SET occurred_at = :moment "
+        "WHERE id = (SELECT id FROM receiver.stored_deliveries ORDER BY id OFFSET :skip LIMIT 1)",
         moment=moment,
         skip=delivery - 1,
     )
 
 
 def feed(acme: Acme) -> list[str]:
-    return [row["type"] for row in acme.rows("SELECT type FROM ems.events ORDER BY position")]
+    """Return the types of the events that OpenCard sent, in the order of the feed."""
+    events = acme.rows("SELECT type FROM ems.events WHERE type <> 'receiver.changed' ORDER BY position")
+    return [row["type"] for row in events]
 
 
 def process_in_order(acme: Acme, order: list[int]) -> None:
     """Process the deliveries (from 1) one by one in this order, as workers side by side may come to do."""
-    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
-    acme.execute(
-        "UPDATE receiver.deliveries SET suspect = true, next_attempt_at = now() + interval '1 day' "
-        "WHERE status = 'pending'"
-    )
+    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.stored_deliveries ORDER BY id")]
+    acme.execute("UPDATE receiver.queue SET alone = true, due_at = now() + interval '1 day'")
     for number in order:
         acme.execute(
-            "UPDATE receiver.deliveries SET suspect = false, next_attempt_at = now() WHERE id = :id", id=ids[number - 1]
+            "UPDATE receiver.queue SET alone = false, due_at = now() WHERE delivery_id = :id", id=ids[number - 1]
         )
         acme.process()
 
@@ -59,3 +58,13 @@ def plans(connection: Connection, act: Callable[[], object]) -> list[str]:
         "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
         for statement, parameters in told
     ]
+
+
+def process_again(acme: Acme, status: str = "%") -> None:
+    """Have deliveries that were processed before, those with *status*, processed again, as reconcile does."""
+    acme.execute(
+        "INSERT INTO receiver.queue (delivery_id, attempts) "
+        "SELECT delivery_id, attempts FROM receiver.outcomes WHERE status LIKE :status",
+        status=status,
+    )
+    acme.process()

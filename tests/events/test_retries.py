@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from receiver.events.content import fingerprint
 from receiver.records.folds.transactions import RANKS
-from tests.events.steps import NOON, feed, occurred, process_in_order
+from tests.events.steps import NOON, feed, occurred, process_again, process_in_order
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def test_a_processed_delivery_that_is_processed_again_changes_nothing_and_stays_
     acme.process()
     before = acme.rows("SELECT * FROM ems.events"), acme.rows("SELECT * FROM ems.transaction_states")
     current = acme.row("SELECT state, authorized_at, cleared_at, accounting_amount FROM ems.transactions")
-    acme.execute("UPDATE receiver.deliveries SET status = 'pending', next_attempt_at = now()")
-    acme.process()
+    process_again(acme)
     assert acme.statuses() == ["processed"] * 3
     assert (acme.rows("SELECT * FROM ems.events"), acme.rows("SELECT * FROM ems.transaction_states")) == before
     assert acme.row("SELECT state, authorized_at, cleared_at, accounting_amount FROM ems.transactions") == current
@@ -123,7 +122,8 @@ def test_the_order_in_which_workers_process_what_is_stored_does_not_show(acme: A
         st.lists(st.tuples(st.sampled_from(RANKS), st.sampled_from([100, 110])), min_size=2, max_size=5), label="told"
     )
     acme.execute(
-        "TRUNCATE receiver.deliveries, receiver.known_events, ems.transactions, ems.transaction_states CASCADE"
+        "TRUNCATE receiver.stored_deliveries, receiver.bodies, receiver.queue, receiver.outcomes, ems.events, "
+        "ems.transactions"
     )
     for number, (state, amount) in enumerate(told, start=1):
         acme.take(f"card.transaction.{state}", snapshot(state, original_amount=amount))
@@ -169,10 +169,7 @@ def test_a_retry_that_is_processed_again_moves_no_later_event(acme: Acme) -> Non
     acme.process()
     assert acme.statuses() == ["processed", "duplicate", "processed"]
     states = acme.rows("SELECT * FROM ems.transaction_states ORDER BY id")
-    acme.execute(
-        "UPDATE receiver.deliveries SET status = 'pending', next_attempt_at = now() WHERE status = 'duplicate'"
-    )
-    acme.process()
+    process_again(acme, status="duplicate")
     assert acme.statuses() == ["processed", "duplicate", "processed"]
     assert acme.rows("SELECT * FROM ems.transaction_states ORDER BY id") == states
 
@@ -195,6 +192,5 @@ def test_the_name_of_the_event_counts() -> None:
 def test_what_was_taken_for_the_event_is_the_event_when_it_is_processed_again(acme: Acme) -> None:
     for _ in range(2):
         acme.tell("card.transaction.cleared", snapshot("cleared"))
-    acme.execute("UPDATE receiver.deliveries SET status = 'failed', next_attempt_at = now()")
-    acme.process()
+    process_again(acme)
     assert acme.statuses() == ["processed", "duplicate"]

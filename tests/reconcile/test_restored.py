@@ -44,7 +44,7 @@ def restored(
     restore(url, backup)
     for name, setting in (acme.environment(environment) | {"DATABASE_URL": url}).items():
         monkeypatch.setenv(name, setting)
-    engine = engine_for(url, application="tests", encryption=Encryption(acme.settings.encryption_keys))
+    engine = engine_for(url, application="tests")
     yield replace(acme, engine=engine)
     engine.dispose()
 

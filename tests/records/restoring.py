@@ -79,7 +79,7 @@ class Place:
 
 def place(url: str, settings: Settings) -> Place:
     """Return the place in a database that has the tables."""
-    return Place(engine_for(url, application="tests", encryption=Encryption(settings.encryption_keys)))
+    return Place(engine_for(url, application="tests"))
 
 
 def new_place(url: str, settings: Settings) -> Place:
