@@ -95,8 +95,8 @@ WEB: Final = Bounds(statement=10, lock=5, idle_in_transaction=10, transaction=30
 """Web processes, and whatever somebody waits for."""
 STORE: Final = Bounds(statement=5, lock=5, idle_in_transaction=10, transaction=10, answer=7)
 """Storing deliveries: what waits behind a hung backend is stored over the next connection, while its requests wait."""
-WORK: Final = Bounds(statement=120, lock=30, idle_in_transaction=60, transaction=170, answer=150)
-"""Jobs of deliveries; each of them is shorter than RQ's time-out, so that it is PostgreSQL's error that is seen."""
+WORK: Final = Bounds(statement=30, lock=10, idle_in_transaction=15, transaction=45, answer=50)
+"""Jobs of deliveries and downloads: small transactions, none of which may hold up the others for long."""
 LONG: Final = Bounds(lock=60, idle_in_transaction=300)
 """What may run for long: reconciling, retention, bootstrap, the commands."""
 RECONCILE: Final = Bounds(lock=60, idle_in_transaction=300, idle=900)

@@ -1,8 +1,9 @@
 """Writing to ``ems``: events appended to the log and the rows folded from it, in one transaction that nobody can hold.
 
 Positions are given out under one lock, so that whoever has read position *n* never misses a smaller one that commits
-later. The statements go to PostgreSQL together, with the end of their transaction behind them: however this process
-freezes or vanishes, PostgreSQL goes on to the commit and frees the lock by itself.
+later. What is to be written is sent first, as settings of the transaction. Only then follow the statements, all
+together, with the end of the transaction behind them: however this process freezes or vanishes, PostgreSQL has all that
+it needs to go on to the commit, and frees the lock by itself.
 
 Rows are folded from what was read without the lock. So under the lock PostgreSQL checks that nothing was added to
 these subjects since; where something was, nothing is written, and the caller folds anew.
@@ -24,7 +25,7 @@ from receiver.locks import Lock
 from receiver.records.epochs import HISTORY_IS_KNOWN
 from receiver.records.folds import tables_of
 from receiver.records.models import Transaction
-from receiver.records.tables import FOLDED, append_statement
+from receiver.records.tables import FOLDED, FoldedTable, append_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +45,15 @@ OURS: Final = "receiver"
 
 LEASE_ENDED: Final = "the lease ended"
 """What a claim's statements expect not to be so."""
+_GIVE: Final = """
+SELECT count(set_config(name, value, true))
+FROM unnest(CAST(%(names)s AS text[]), CAST(%(values)b AS text[])) AS given (name, value)
+"""
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%(key)s)"
 _EXPECT: Final = f"""
 SELECT receiver.expect(NOT EXISTS (
         SELECT FROM (SELECT * FROM ems.events WHERE position > %(horizon)s OFFSET 0) AS added
-        JOIN unnest(CAST(%(organizations)s AS text[]), CAST(%(ids)s AS text[])) AS subject (organization, id)
+        JOIN json_to_recordset(CAST(current_setting('receiver.subjects') AS json)) AS subject (organization text, id text)
             ON added.organization_reference_id = subject.organization AND added.subject_id = subject.id
     ) AND %(repeats)s = (
         SELECT count(*) FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(%(positions)s)
@@ -92,39 +97,45 @@ class Change:
     after: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Statements that go by the rows, such as noting what is to be downloaded."""
 
+    def parameters(self) -> dict[str, str]:
+        """Return what is to be written, by the setting in which it is given."""
+        rows = {
+            "events": [*map(_entry, self.events), *(_announcement(*each) for each in self.announced)],
+            "transactions": sorted(
+                self.rows.get(Transaction, []), key=lambda row: (row["organization_reference_id"], row["id"])
+            ),
+            "outcomes": self.outcomes,
+            "subjects": [{"organization": subject.organization, "id": subject.id} for subject in self.subjects],
+        }
+        for table in self._tables():
+            rows[table.setting] = sorted(
+                self.rows.get(table.model, []), key=lambda row, key=table.sorted_by: tuple(row[name] for name in key)
+            )
+        return {f"receiver.{name}": rows_parameter(given) for name, given in rows.items()}
+
     def statements(self) -> list[tuple[str, dict[str, Any], bool]]:
-        """Return the statements in their order, each with its parameters and whether it is prepared."""
-        found = [(statement, parameters, True) for statement, parameters in self.before]
-        if not self.subjects:
-            return found
-        found.append((_LOCK, {"key": int(Lock.FEED)}, True))
-        found.append((_EXPECT, self._expected(), True))
+        """Return the statements that follow, each with its parameters and whether it is prepared."""
+        found: list[tuple[str, dict[str, Any], bool]] = [
+            (_LOCK, {"key": int(Lock.FEED)}, True),
+            (_EXPECT, self._expected(), True),
+        ]
         if self.dated:
             found.append((_DATE, {"positions": list(self.dated), "times": list(self.dated.values())}, False))
-        for model, table in FOLDED.items():
-            touched = [subject for subject in self.subjects if model in tables_of(subject.kind)]
-            if model is not Transaction and touched:
-                rows = self.rows.get(model, [])
-                rows.sort(key=lambda row, key=table.sorted_by: tuple(row[name] for name in key))
-                found.append((table.replace, {"rows": rows_parameter(rows), **_keys(touched)}, False))
-        purchases = sorted(
-            self.rows.get(Transaction, []), key=lambda row: (row["organization_reference_id"], row["id"])
-        )
-        appended = {
-            "events": rows_parameter([*map(_entry, self.events), *(_announcement(*each) for each in self.announced)]),
-            "transactions": rows_parameter(purchases),
-            "outcomes": rows_parameter(self.outcomes),
-        }
-        found.append((_APPEND, appended, True))
+        found += [(table.replace, {}, False) for table in self._tables()]
+        found.append((_APPEND, {}, True))
         found += [(statement, parameters, True) for statement, parameters in self.after]
         return found
+
+    def _tables(self) -> list[FoldedTable]:
+        """Return the tables that hold rows of the subjects, but for ``transactions``, in their order."""
+        touched = {model for subject in self.subjects for model in tables_of(subject.kind)} - {Transaction}
+        return [table for model, table in FOLDED.items() if model in touched]
 
     def _expected(self) -> dict[str, Any]:
         return {
             "horizon": self.history.horizon,
             "positions": self.history.positions,
             "repeats": self.history.repeats,
-            **_keys(self.subjects),
         }
 
 
@@ -136,21 +147,19 @@ def commit(connection: psycopg.Connection[Any], change: Change) -> None:
     """
     try:
         with connection.pipeline():
-            for statement, parameters, prepared in change.statements():
-                connection.execute(statement, parameters, prepare=None if prepared else False)
+            for statement, parameters in change.before:
+                connection.execute(statement, parameters)
+            if change.subjects:
+                given = change.parameters()
+                connection.execute(_GIVE, {"names": list(given), "values": list(given.values())})
+                for statement, own, prepared in change.statements():
+                    connection.execute(statement, own, prepare=None if prepared else False)
     except errors.SerializationFailure as error:
         raise Outdated(str(error).partition("\n")[0]) from None
     except errors.LockNotAvailable:
         FEED_LOCK_TIMEOUTS.inc()
         log.warning("feed lock not free", see="receiver status names the process that holds it")
         raise
-
-
-def _keys(subjects: Sequence[Subject]) -> dict[str, list[str]]:
-    return {
-        "organizations": [subject.organization for subject in subjects],
-        "ids": [subject.id for subject in subjects],
-    }
 
 
 def _entry(event: Event) -> Row:

@@ -68,3 +68,16 @@ def process_again(acme: Acme, status: str = "%") -> None:
         status=status,
     )
     acme.process()
+
+
+def delete_bodies(acme: Acme) -> None:
+    """Delete the bodies of all deliveries, as retention does."""
+    acme.execute("DELETE FROM receiver.bodies")
+
+
+def end_leases(acme: Acme) -> None:
+    """Let the time pass that a worker has for what it claimed."""
+    for table in ("receiver.queue", "receiver.replay_deliveries"):
+        acme.execute(
+            f"UPDATE {table} SET leased_until = now() - interval '1 ms' WHERE leased_until IS NOT NULL"  # noqa: S608
+        )

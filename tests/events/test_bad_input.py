@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from receiver.errors import PayloadError
 from receiver.events.content import decode, fingerprint
-from receiver.events.understand import AMOUNT_PLACES
+from receiver.events.parse import AMOUNT_PLACES
+from tests.events.steps import process_again
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def test_an_unknown_version_is_ignored_and_an_absent_one_is_version_1(acme: Acme
 def test_what_was_ignored_is_applied_by_a_later_release(acme: Acme) -> None:
     acme.deliver(CLEARED, snapshot("cleared"), headers={"X-Version": "2"})
     acme.process()
-    acme.execute("UPDATE receiver.deliveries SET version = '1', status = 'pending', next_attempt_at = now()")
-    acme.process()
+    acme.execute("UPDATE receiver.stored_deliveries SET version = '1'")
+    process_again(acme)
     assert acme.statuses() == ["processed"]
     assert acme.value("SELECT state FROM ems.transactions") == "cleared"
 

@@ -6,23 +6,28 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.deliveries.models import ABANDONED
-from receiver.events.claim import DEATHS, Backlog
-from receiver.processing.drain import drain
+from receiver.processing.claim import MAX_WORKER_CRASHES, Backlog
+from receiver.processing.drain import Processor, drain, processing_connection
 from receiver.processing.retry_schedule import PAUSES, pause_after
+from tests.events.steps import end_leases
 from tests.factories import enrichment, sample, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import psycopg
     from sqlalchemy import Engine
+
+    from receiver.processing.claim import Claim
 
     from tests.conftest import Acme
 
@@ -39,7 +44,7 @@ def refusing_database(acme: Acme) -> Iterator[Acme]:
 
 
 def due_now(acme: Acme) -> None:
-    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'failed'")
+    acme.execute("UPDATE receiver.queue SET due_at = now()")
 
 
 # --- retries -------------------------------------------------------------------------------------------------------
@@ -137,55 +142,51 @@ def test_the_others_of_a_failing_batch_are_applied(refusing_database: Acme) -> N
 # --- claims --------------------------------------------------------------------------------------------------------
 
 
-def test_two_workers_claim_different_deliveries_in_order_of_arrival(acme: Acme, engine: Engine) -> None:
-    for number in range(6):
-        acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}"))
-    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
-    with engine.begin() as one, engine.begin() as other:
-        assert [delivery.id for delivery in Backlog().claim(one, 4)] == ids[:4]
-        assert [delivery.id for delivery in Backlog().claim(other, 4)] == ids[4:]
-
-
-def test_what_a_worker_leaves_without_an_outcome_goes_back_unchanged(acme: Acme, engine: Engine) -> None:
+def test_lease_that_ended_is_never_committed(acme: Acme, engine: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared"))
-    with engine.connect() as connection:
-        connection.begin()
-        assert len(Backlog().claim(connection, 10)) == 1
-        connection.rollback()
-    acme.process()
+    with closing(Processor(engine)) as slow, closing(Processor(engine)) as other:
+
+        def claim_and_lose(connection: psycopg.Connection[Any]) -> Claim | None:
+            claim = Backlog().claim(connection, 10)
+            end_leases(acme)
+            other.drain()
+            return claim
+
+        slow.process("one", claim_and_lose)
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
+    assert acme.value("SELECT count(*) FROM ems.events") == 1
 
 
-def test_a_finished_batch_leaves_no_note(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
-    assert acme.value("SELECT count(*) FROM receiver.processing_batches") == 0
+def test_outcome_of_a_lost_lease_is_not_written(acme: Acme, engine: Engine) -> None:
+    acme.take(CLEARED, snapshot("cleared"))
+    with closing(Processor(engine)) as slow:
 
+        def claim_and_lose(connection: psycopg.Connection[Any]) -> Claim | None:
+            claim = Backlog().claim(connection, 10)
+            acme.execute("UPDATE receiver.queue SET leased_until = leased_until + interval '1 ms'")
+            return claim
 
-def test_outcomes_wait_for_the_disk_though_notes_do_not(acme: Acme, engine: Engine) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
-    with engine.connect() as one, engine.connect() as other:
-        for connection in (one, other):
-            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+        slow.process("one", claim_and_lose)
+    assert acme.statuses() == ["pending"]
+    assert acme.value("SELECT count(*) FROM ems.events") == 0
 
 
 # --- the poison case -----------------------------------------------------------------------------------------------
 
 KILLER = """
 import os, signal, sys
-from dataclasses import replace
 from receiver.db import engine_for
-from receiver.events import registry
-from receiver.processing.drain import drain
+from receiver.processing import batch
+from receiver.processing.drain import Processor, drain, processing_connection
 
-handlers = registry.load_handlers()
-original = handlers["card.transaction.cleared"]
+original = batch.fold
 
-def die_of_poison(connection, events):
-    if any(event.payload.purchase_merchant == "poison" for event in events):
+def die_of_poison(kind, events):
+    if any(event.content.get("purchase_merchant") == "poison" for event in events):
         os.kill(os.getpid(), signal.SIGKILL)
-    original.apply(connection, events)
+    return original(kind, events)
 
-handlers["card.transaction.cleared"] = replace(original, apply=die_of_poison)
+batch.fold = die_of_poison
 drain(engine_for(sys.argv[1], application="killer"))
 """
 
@@ -205,52 +206,41 @@ def test_a_delivery_that_kills_its_worker_is_isolated_and_ends_dead_while_the_ot
         deaths += work_in_a_process_that_poison_kills(acme) == -signal.SIGKILL
         runs += 1
         assert runs < 12, acme.statuses()
+        end_leases(acme)
         due_now(acme)
-    assert deaths == 1 + DEATHS  # once with its batch, and then alone
+    assert deaths == 1 + MAX_WORKER_CRASHES  # once with its batch, and then alone
     assert acme.statuses() == ["dead" if number == 3 else "processed" for number in range(10)]
     assert acme.value("SELECT count(*) FROM ems.transactions") == 9
     attempts = acme.rows("SELECT outcome, error FROM receiver.processing_attempts ORDER BY number")
-    assert [row["outcome"] for row in attempts] == ["failed"] * (DEATHS - 1) + ["dead"]
+    assert [row["outcome"] for row in attempts] == ["failed"] * (MAX_WORKER_CRASHES - 1) + ["dead"]
     assert {row["error"] for row in attempts} == {ABANDONED}
-    assert acme.value("SELECT count(*) FROM receiver.processing_batches") == 0
+    assert acme.value("SELECT count(*) FROM receiver.queue") == 0
 
 
 def test_fresh_deliveries_are_applied_while_a_killer_waits(acme: Acme) -> None:
     acme.take(CLEARED, snapshot("cleared", transaction="killer", purchase_merchant="poison"))
     assert work_in_a_process_that_poison_kills(acme) == -signal.SIGKILL
     acme.take(CLEARED, snapshot("cleared", transaction="fresh"))
+    end_leases(acme)
     due_now(acme)
     assert work_in_a_process_that_poison_kills(acme) in {0, -signal.SIGKILL}
     assert acme.statuses()[1] == "processed"
 
 
-def test_a_restart_of_postgresql_is_not_held_against_the_deliveries(acme: Acme, engine: Engine) -> None:
+def test_lease_from_before_a_restart_of_postgresql_blames_nobody(acme: Acme, engine: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared"))
-    delivery = acme.value("SELECT id FROM receiver.deliveries")
-    acme.execute(
-        "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) VALUES (ARRAY[:id], '2026-01-01')",
-        id=delivery,
-    )
+    acme.execute("UPDATE receiver.queue SET leased_until = '2026-01-01', attempts = 1, alone = true")
     assert drain(engine)
-    assert acme.row("SELECT status, attempts, suspect FROM receiver.deliveries") == {
-        "status": "processed",
-        "attempts": 1,
-        "suspect": False,
-    }
+    assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
+    assert acme.value("SELECT count(*) FROM receiver.processing_attempts") == 0
 
 
-def test_deliveries_that_a_living_worker_holds_are_not_suspects(acme: Acme, engine: Engine) -> None:
+def test_deliveries_that_a_living_worker_has_are_left_to_it(acme: Acme, engine: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared"))
-
-    with engine.begin() as busy:
-        claimed = Backlog().claim(busy, 10)
-        acme.execute(
-            "INSERT INTO receiver.processing_batches (delivery_ids, server_started_at) "
-            "VALUES (ARRAY[:id], pg_postmaster_start_time())",
-            id=claimed[0].id,
-        )
+    with closing(processing_connection(engine)) as connection:
+        assert Backlog().claim(connection, 10) is not None
         assert drain(engine)
-        assert acme.row("SELECT status, suspect FROM receiver.deliveries") == {"status": "pending", "suspect": False}
+    assert acme.row("SELECT status, alone FROM receiver.deliveries") == {"status": "pending", "alone": False}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.events.steps import NOON, occurred
+from tests.events.steps import NOON, occurred, process_in_order
 from tests.factories import body, enrichment, sample, snapshot
 
 if TYPE_CHECKING:
@@ -77,13 +77,7 @@ def test_what_is_made_anew_from_the_history_is_read_alike(acme: Acme) -> None:
     for number, content in enumerate([odd, body(snapshot("cleared", accounting_amount=1)), odd]):
         acme.take(CLEARED, content)
         occurred(acme, number + 1, NOON.replace(minute=number))
-    ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
-    acme.execute("UPDATE receiver.deliveries SET suspect = true, next_attempt_at = now() + interval '1 day'")
-    for number in reversed(ids):
-        acme.execute(
-            "UPDATE receiver.deliveries SET suspect = false, next_attempt_at = now() WHERE id = :id", id=number
-        )
-        acme.process()
+    process_in_order(acme, [3, 2, 1])
     row = acme.row("SELECT accounting_amount, unreadable FROM ems.transactions")
     assert row == {"accounting_amount": Decimal(1), "unreadable": None}
 

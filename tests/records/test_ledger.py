@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.events.steps import process_in_order
 from tests.factories import enrichment, sample, snapshot
 
 if TYPE_CHECKING:
@@ -124,13 +125,7 @@ def test_a_newer_set_of_lines_replaces_the_older_an_empty_one_too(acme: Acme) ->
 def test_an_older_set_of_lines_does_not_come_back_after_an_empty_one(acme: Acme) -> None:
     acme.take("transaction.line.items", enrichment("transaction.line.items"))
     acme.take("transaction.line.items", enrichment("transaction.line.items", line_items=[]))
-    acme.execute(
-        "UPDATE receiver.deliveries SET suspect = true, next_attempt_at = now() + interval '1 hour' "
-        "WHERE id = (SELECT min(id) FROM receiver.deliveries)"
-    )
-    acme.process()
-    acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'pending'")
-    acme.process()
+    process_in_order(acme, [2, 1])
     assert acme.statuses() == ["processed", "processed"]
     assert acme.rows("SELECT * FROM ems.line_items") == []
 

@@ -6,7 +6,7 @@ WITH entry AS MATERIALIZED (
             WHERE body.delivery_id = given.delivery_id
         )) AS payload
     FROM ROWS FROM (
-        json_to_recordset(CAST(%(events)s AS json)) AS (
+        json_to_recordset(CAST(current_setting('receiver.events') AS json)) AS (
             type text, organization_reference_id text, card_holder_reference_id text, transaction_id text,
             subject_id text, occurred_at timestamptz, source text, delivery_id bigint, fingerprint bytea, document jsonb
         )
@@ -22,7 +22,7 @@ WITH entry AS MATERIALIZED (
     RETURNING position, delivery_id, fingerprint
 ), purchase AS (
     SELECT given.*, field.*, derived.*
-    FROM json_to_recordset(CAST(%(transactions)s AS json)) AS given (fields jsonb, $own)
+    FROM json_to_recordset(CAST(current_setting('receiver.transactions') AS json)) AS given (fields jsonb, $own)
     LEFT JOIN entry ON entry.delivery_id = given.delivery_id AND entry.fingerprint IS NOT NULL
     CROSS JOIN LATERAL (SELECT coalesce(given.fields, entry.payload) AS payload OFFSET 0) AS read
     CROSS JOIN LATERAL jsonb_to_record(read.payload) AS field ($fields)
@@ -49,7 +49,7 @@ WITH entry AS MATERIALIZED (
     SELECT given.delivery_id, given.status, coalesce(given.attempts, (
             SELECT attempts FROM receiver.outcomes AS before WHERE before.delivery_id = given.delivery_id
         ), 1), clock_timestamp(), NULL, coalesce(given.position, appended.position), given.fingerprint
-    FROM json_to_recordset(CAST(%(outcomes)s AS json)) AS given (
+    FROM json_to_recordset(CAST(current_setting('receiver.outcomes') AS json)) AS given (
         delivery_id bigint, status text, attempts integer, position bigint, brought_by bigint, fingerprint bytea
     )
     LEFT JOIN appended ON appended.delivery_id = given.brought_by AND appended.fingerprint IS NOT NULL
