@@ -91,7 +91,7 @@ WHERE outcome.delivery_id = given.id
 """
 _MARK_ERASED: Final = """
 UPDATE ems.card_holders AS holder SET erased_at = clock_timestamp(), updated_at = clock_timestamp()
-FROM unnest(CAST(%(organizations)s AS text[]), CAST(%(pseudonyms)s AS text[])) AS person (organization, pseudonym)
+FROM json_to_recordset(CAST(current_setting('receiver.erased') AS json)) AS person (organization text, pseudonym text)
 WHERE holder.organization_reference_id = person.organization AND holder.reference_id = person.pseudonym
 """
 _NOT_APPLIED: Final = f"""
@@ -155,8 +155,8 @@ def _erase(
         change = _change(connection, pseudonyms, plain, entries)
         change.before = _statements(pseudonyms, people, theirs, entries, plain)
         if query is _OF_PEOPLE:
-            keys = {"organizations": asked["organizations"], "pseudonyms": asked["pseudonyms"]}
-            change.after = [(_MARK_ERASED, keys)]
+            erased = [{"organization": person.organization, "pseudonym": person.pseudonym} for person in people]
+            change.after = [(_MARK_ERASED, "erased", erased)]
         try:
             commit(connection, change)
         except Outdated:

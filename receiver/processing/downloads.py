@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.events.payloads import ReceiptPayload, TpaPayload
-from receiver.json_rows import Row, rows_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,13 +12,14 @@ if TYPE_CHECKING:
     import psycopg
 
     from receiver.events.event import Event
+    from receiver.json_rows import Row
 
 # what was given up gets a new chance by a new event or a replay
 _RECEIPTS: Final = """
 INSERT INTO receiver.receipt_downloads AS noted (organization_reference_id, transaction_id, url, expires_at)
 SELECT receipt.organization_reference_id, receipt.transaction_id, receipt.url, receipt.expiration_time
 FROM (
-    SELECT DISTINCT * FROM json_to_recordset(CAST(%(rows)s AS json))
+    SELECT DISTINCT * FROM json_to_recordset(CAST(current_setting('receiver.receipts_to_download') AS json))
         AS given (organization_reference_id text, transaction_id text, url text)
 ) AS arrived
 CROSS JOIN LATERAL (
@@ -37,7 +37,8 @@ _TPAS: Final = """
 INSERT INTO receiver.receipt_downloads AS noted (organization_reference_id, tpa_id, url)
 SELECT tpa.organization_reference_id, tpa.id, tpa.url
 FROM (
-    SELECT DISTINCT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (organization_reference_id text, id text)
+    SELECT DISTINCT * FROM json_to_recordset(CAST(current_setting('receiver.tpas_to_download') AS json))
+        AS given (organization_reference_id text, id text)
 ) AS arrived
 CROSS JOIN LATERAL (
     SELECT * FROM ems.tpas AS stored
@@ -53,8 +54,11 @@ _DUE: Final = (
 )
 
 
-def note_downloads(events: Iterable[Event]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the statements that note the files of *events* for download, where they are not stored yet."""
+def note_downloads(events: Iterable[Event]) -> list[tuple[str, str, list[Row]]]:
+    """Return the statements that note the files of *events* for download, where they are not stored yet.
+
+    Each with the setting in which its rows are given, and these; see ``Change.after``.
+    """
     receipts: list[Row] = []
     tpas: list[Row] = []
     for event in events:
@@ -63,9 +67,8 @@ def note_downloads(events: Iterable[Event]) -> list[tuple[str, dict[str, Any]]]:
             receipts.append({**of, "transaction_id": event.subject_id, "url": event.payload.url})
         elif isinstance(event.payload, TpaPayload):
             tpas.append({**of, "id": event.subject_id})
-    return [
-        (statement, {"rows": rows_parameter(rows)}) for statement, rows in ((_RECEIPTS, receipts), (_TPAS, tpas)) if rows
-    ]
+    noted = [(_RECEIPTS, "receipts_to_download", receipts), (_TPAS, "tpas_to_download", tpas)]
+    return [each for each in noted if each[2]]
 
 
 def downloads_due(connection: psycopg.Connection[Any]) -> bool:

@@ -16,12 +16,12 @@ from psycopg import DataError
 from rq.timeouts import BaseTimeoutException
 
 from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED
-from receiver.db import dedicated_connection, was_cut_off
+from receiver.db import was_cut_off
 from receiver.processing.batch import apply
 from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
 from receiver.processing.failures import Failure, Outcome, count_outcomes, write_failures
 from receiver.processing.replays import claim_replayed, end_replay_leases, end_replays
-from receiver.records.write import Outdated
+from receiver.records.write import Outdated, writing_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,6 @@ DRAIN_SECONDS: Final = 30.0
 """How long one job goes on before it hands over to a next one, or stays for more: far below RQ's time-out."""
 RELEASE_SECONDS: Final = 20.0
 """How long a process whose connection was lost tries to give back what it had claimed."""
-# One look into an index for each key, however the tables grow: a plan that was made while they were empty stays good.
-_SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
 
 stop_requested = threading.Event()
 """Set when the worker was asked to end: the job finishes its batch and leaves the rest to others."""
@@ -160,7 +158,7 @@ class Processor:
         if known is None or known.closed or known.broken:
             if known is not None:
                 known.close()
-            known = self._connections[name] = processing_connection(self._engine)
+            known = self._connections[name] = writing_connection(self._engine)
         return known
 
     def _release(self, name: str, claim: Claim) -> None:
@@ -173,14 +171,6 @@ class Processor:
         ):
             with attempt:
                 self.connection(name).execute(*claim.release(alone=False))
-
-
-def processing_connection(engine: Engine) -> psycopg.Connection[Any]:
-    """Return a connection to process with; the caller closes it."""
-    connection = dedicated_connection(engine)
-    connection.execute(_SESSION)
-    connection.prepare_threshold = 2
-    return connection
 
 
 def drain(

@@ -13,7 +13,7 @@ import structlog
 from psycopg.errors import SerializationFailure
 
 from receiver.db import dedicated_connection
-from receiver.locks import Lock
+from receiver.records.locked import write_under_lock
 
 if TYPE_CHECKING:
     import psycopg
@@ -56,15 +56,15 @@ _COMPARE: Final = f"""
 SELECT known.epoch, {", ".join(f"coalesce(known.{name} <> present.{name}, false) AS {name}" for name in _BRANCHES)}
 FROM receiver.feed_history() AS present LEFT JOIN ({_NEWEST}) AS known ON true
 """  # noqa: S608
-_LOCK: Final = "SELECT pg_advisory_xact_lock(%(key)s)"
 _NOTE: Final = f"""
 INSERT INTO receiver.feed_epochs AS known (epoch, {_COLUMNS})
-SELECT coalesce(%(epoch)s, (SELECT epoch FROM ems.feed_horizon), 0), {_COLUMNS} FROM receiver.feed_history()
+SELECT coalesce(CAST(nullif(current_setting('receiver.epoch'), '') AS integer), (SELECT epoch FROM ems.feed_horizon), 0), {_COLUMNS} FROM receiver.feed_history()
 ON CONFLICT (epoch) DO UPDATE
 SET {", ".join(f"{name} = coalesce(excluded.{name}, known.{name})" for name in _BRANCHES)}
 """  # noqa: S608
 _STILL: Final = """
-SELECT receiver.expect((SELECT max(epoch) FROM receiver.feed_epochs) IS NOT DISTINCT FROM %(epoch)s, 'an epoch began')
+SELECT receiver.expect((SELECT max(epoch) FROM receiver.feed_epochs) IS NOT DISTINCT FROM
+    CAST(nullif(current_setting('receiver.epoch'), '') AS integer), 'an epoch began')
 """
 # the same backup may be restored twice, and both may give out positions of one epoch: each begins at a time of its own
 _BEGIN: Final = f"""
@@ -85,7 +85,7 @@ WITH next AS (
             greatest((256 * extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01Z'))::bigint, 0),
             1::bigint << {EPOCH_BITS - 1}
         )
-    ), %(reason)s, coalesce((SELECT max(id) FROM receiver.reconcile_runs), 0), {_COLUMNS}
+    ), current_setting('receiver.reason'), coalesce((SELECT max(id) FROM receiver.reconcile_runs), 0), {_COLUMNS}
     FROM next, receiver.feed_history()
     RETURNING epoch, epoch_start
 ), horizon AS (
@@ -112,7 +112,7 @@ def compare_history(connection: psycopg.Connection[Any]) -> None:
     if branches:
         begin_epoch(connection, "; ".join(branches))
     else:
-        _under_lock(connection, epoch, _NOTE, {"epoch": epoch})
+        _under_lock(connection, epoch, _NOTE)
 
 
 def begin_epoch(connection: psycopg.Connection[Any], reason: str) -> int | None:
@@ -121,23 +121,18 @@ def begin_epoch(connection: psycopg.Connection[Any], reason: str) -> int | None:
     Returns its number; ``None`` where another process began one at the same time. *connection* commits automatically.
     """
     (known,) = connection.execute(_KNOWN).fetchone() or (None,)
-    row = _under_lock(connection, known, _BEGIN, {"reason": reason})
-    if row is None:
+    if not _under_lock(connection, known, _BEGIN, reason=reason):
         return None
-    epoch = int(row[0])
+    (epoch,) = connection.execute(_KNOWN).fetchone() or (None,)
     log.warning("feed.epoch_begun", epoch=epoch, reason=reason, see="docs/operations.md, Restoring")
     return epoch
 
 
-def _under_lock(
-    connection: psycopg.Connection[Any], known: int | None, statement: str, parameters: dict[str, Any]
-) -> tuple[Any, ...] | None:
-    """Run *statement* under the feed's lock, if the newest epoch is still *known*; return its first row."""
+def _under_lock(connection: psycopg.Connection[Any], known: int | None, statement: str, *, reason: str = "") -> bool:
+    """Run *statement* under the feed's lock, if the newest epoch is still *known*; return whether it was."""
+    given = {"epoch": "" if known is None else str(known), "reason": reason}
     try:
-        with connection.pipeline():
-            connection.execute(_LOCK, {"key": int(Lock.FEED)})
-            connection.execute(_STILL, {"epoch": known})
-            done = connection.execute(statement, parameters)
+        write_under_lock(connection, given, [_STILL, statement])
     except SerializationFailure:
-        return None
-    return done.fetchone() if done.description else None
+        return False
+    return True

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.processing.claim import MAX_BYTES, NEW, Backlog
-from receiver.processing.drain import Processor, processing_connection
+from receiver.processing.drain import Processor
+from receiver.records.write import writing_connection
 from tests.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ INSERT INTO receiver.queue (delivery_id, due_at) SELECT id, due_at FROM arrived
 
 @pytest.fixture
 def connection(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
-    with closing(processing_connection(engine)) as connection:
+    with closing(writing_connection(engine)) as connection:
         yield connection
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from receiver.deliveries.models import ABANDONED
 from receiver.processing.claim import MAX_WORKER_CRASHES, Backlog
-from receiver.processing.drain import Processor, drain, processing_connection
+from receiver.processing.drain import Processor, drain
 from receiver.processing.retry_schedule import PAUSES, pause_after
+from receiver.records.write import writing_connection
 from tests.events.steps import end_leases
 from tests.factories import enrichment, sample, snapshot
 
@@ -177,7 +178,7 @@ KILLER = """
 import os, signal, sys
 from receiver.db import engine_for
 from receiver.processing import batch
-from receiver.processing.drain import Processor, drain, processing_connection
+from receiver.processing.drain import Processor, drain
 
 original = batch.fold
 
@@ -237,7 +238,7 @@ def test_lease_from_before_a_restart_of_postgresql_blames_nobody(acme: Acme, eng
 
 def test_deliveries_that_a_living_worker_has_are_left_to_it(acme: Acme, engine: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared"))
-    with closing(processing_connection(engine)) as connection:
+    with closing(writing_connection(engine)) as connection:
         assert Backlog().claim(connection, 10) is not None
         assert drain(engine)
     assert acme.row("SELECT status, alone FROM receiver.deliveries") == {"status": "pending", "alone": False}

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.db import dedicated_connection, driver_of
+from receiver.db import driver_of
 from receiver.erasure.erase import Person, erase_not_applied, erase_people, erase_slice
 from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudonyms
 from receiver.json_rows import rows_parameter
+from receiver.records.write import writing_connection
 from receiver.ops.retention.gently import gently
 from receiver.ops.retention.walk import begin_walk, begin_walk_anew, remember
 
@@ -162,7 +163,7 @@ class Erasing:
         people = self._people(connection, pseudonyms)
         asked = {"after": self._position, "last": self._last, "limit": SLICE}
         until = connection.scalar(_NEXT, asked)
-        with closing(dedicated_connection(self._engine)) as own:
+        with closing(writing_connection(self._engine)) as own:
             if until is None:
                 erase_people(own, pseudonyms, people, last=self._last)
                 self._finish(connection, people)
