@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -17,8 +16,7 @@ from receiver.events.content import as_postgresql_reads_it, encode, fingerprint_
 from receiver.events.event import Event
 from receiver.events.kinds import KIND_OF, payload_type, subject_of
 from receiver.events.payloads import (
-    ENRICHMENTS_OWN,
-    MARKS,
+    ABOUT_PURCHASES,
     OWN_FIELDS,
     CardHolderPayload,
     EnrichmentPayload,
@@ -132,24 +130,15 @@ def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
     """Refuse the payload of another kind of event.
 
     OpenCard signs the body and not ``X-Event``: who has seen a signed purchase could send it as
-    ``card_holder.deleted``, which asks for nothing that a purchase does not have. A field that no kind asks for, or
-    that only another kind has, is no reason: OpenCard may add fields at any time.
+    ``card_holder.deleted``, which asks for nothing that a purchase does not have. A field is no reason by itself:
+    OpenCard may add any to any payload.
     """
     own = OWN_FIELDS.get(payload_type)
     if own and content.keys().isdisjoint(own):
         raise PayloadError(own[0], "missing")
-    for kind, marks, field in _stricter_kinds(payload_type):
-        is_one = kind is not EnrichmentPayload or not content.keys().isdisjoint(ENRICHMENTS_OWN)
-        if marks <= content.keys() and is_one:
-            raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
-
-
-@cache
-def _stricter_kinds(payload_type: type[Payload]) -> list[tuple[type[Payload], frozenset[str], str]]:
-    """Return the kinds that require more than this one, each with its marks, and a field that this one does not."""
-    asked = {field.name for field in msgspec.structs.fields(payload_type) if field.required}
-    others = ((kind, marks) for kind, marks in MARKS.items() if not issubclass(payload_type, kind))
-    return [(kind, marks, max(marks - asked)) for kind, marks in others if asked < marks]
+    if payload_type is CardHolderPayload and any(purchase <= content.keys() for purchase in ABOUT_PURCHASES):
+        field = "transaction" if "transaction" in content else "state"
+        raise PayloadError(field, "belongs to another event than X-Event says, which no signature covers")
 
 
 def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:

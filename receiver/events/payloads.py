@@ -237,19 +237,22 @@ class InvoicePayload(Payload, frozen=True):
 
 
 OWN_FIELDS: Final[dict[type[Payload], tuple[str, ...]]] = {
+    TpaPayload: ("url", "name", "organization_number"),
     VatPayload: ("vat_rates", "totals"),
     LineItemsPayload: ("line_items",),
     EnvironmentalImpactPayload: ("carbon_emission_in_grams", "carbon_social_cost_amount"),
+    InvoicePayload: ("invoice_amount", "no_of_transactions", "due_date"),
 }
-"""One of these is there, be it null: without any, a payload is another enrichment than its event says."""
-ENRICHMENTS_OWN: Final = frozenset({"url", *(name for names in OWN_FIELDS.values() for name in names)})
+"""One of these is there, be it null: without any, a payload is of another kind than its event says."""
+ENRICHMENTS_OWN: Final = frozenset(
+    {"url", *(name for kind, names in OWN_FIELDS.items() if issubclass(kind, EnrichmentPayload) for name in names)}
+)
 """Every enrichment has one of these."""
-MARKS: Final[dict[type[Payload], frozenset[str]]] = {
-    TransactionPayload: frozenset({"id", "state", "card_holder", "organization"}),
-    EnrichmentPayload: frozenset({"transaction", "card_holder", "organization"}),
-    TpaPayload: frozenset({"id", "organization", "url"}),
-}
-"""All that a payload of the kind has: under the name of an event that asks for less, it is another's."""
+ABOUT_PURCHASES: Final = (
+    frozenset({"state", "id", "original_amount"}),
+    *(frozenset({"transaction", name}) for name in ENRICHMENTS_OWN),
+)
+"""A card holder's event needs nothing that these do not have: with all of one set, a payload is about a purchase."""
 
 
 @cache
