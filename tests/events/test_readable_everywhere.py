@@ -1,27 +1,35 @@
-"""Whatever a payload says, its values in ``ems`` can be read by psycopg and pyarrow, in every time zone."""
+"""Whatever a payload says, its values in ``ems`` can be read by psycopg, pandas and pyarrow, in every time zone."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import psycopg
 import pyarrow as pa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import NullPool, create_engine, text
 
-from receiver.migrate import target_metadata
-from tests.factories import enrichment, snapshot
+from receiver.events.catalogue import EVENT_FLAGS
+from tests.factories import enrichment, sample, snapshot
 from tests.records.roles import libpq
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
     from tests.conftest import Acme
 
 CLEARED = "card.transaction.cleared"
 ZONES = ("UTC", "Europe/Stockholm", "Pacific/Kiritimati", "America/Los_Angeles")
-TABLES = sorted(table.fullname for table in target_metadata().sorted_tables if table.schema == "ems")
-VIEWS = ["ems.ledger", "ems.pending_transactions", "ems.missing_receipts"]
+RELATIONS = (
+    "SELECT relname FROM pg_class WHERE relnamespace = 'ems'::regnamespace AND relkind IN ('r', 'p', 'v') ORDER BY 1"
+)
 
 fractions = st.from_regex(r"\A(\.[0-9]{1,12})?\Z")
 clocks = st.builds(
@@ -45,14 +53,29 @@ amounts = (
 words = st.text(max_size=20)
 
 
+@contextmanager
+def in_zone(acme: Acme, zone: str) -> Iterator[Connection]:
+    """Connect as pandas wants it, with SQLAlchemy, in a time zone."""
+    engine = create_engine(acme.engine.url, connect_args={"options": f"-c TimeZone={zone}"}, poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
 def tables(acme: Acme) -> dict[str, list[tuple[Any, ...]]]:
-    """Read all of ``ems`` as a reader does, in each time zone; return what the last one saw."""
+    """Read all of ``ems`` as its readers do, in each time zone; return what the last one saw."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     for zone in ZONES:
-        with psycopg.connect(libpq(acme.engine.url), options=f"-c TimeZone={zone}") as connection:
-            for name in (*TABLES, *VIEWS):
+        with (
+            psycopg.connect(libpq(acme.engine.url), options=f"-c TimeZone={zone}") as connection,
+            in_zone(acme, zone) as sqlalchemy_connection,
+        ):
+            for (relation,) in connection.execute(RELATIONS).fetchall():
+                name = f"ems.{relation}"
                 cursor = connection.execute(f"TABLE {name}".encode())
                 found[name] = cursor.fetchall()
+                frame = pd.read_sql(text(f"TABLE {name}"), sqlalchemy_connection)
+                assert len(frame) == len(found[name])
+                frame.to_string()
                 for column in zip(*found[name], strict=True):
                     if not any(isinstance(value, (dict, list)) for value in column):
                         pa.array(column)
@@ -82,3 +105,11 @@ def test_every_value_of_a_receipt_can_be_read(acme: Acme, expires: str, clock: s
     acme.tell("receipt.fetched", enrichment("receipt.fetched", **fields))
     assert acme.statuses()[-1] == "processed"
     assert tables(acme)["ems.receipts"]
+
+
+def test_every_value_of_every_kind_can_be_read(acme: Acme) -> None:
+    for event in EVENT_FLAGS:
+        acme.tell(event, sample(event))
+    found = tables(acme)
+    empty = {name.removeprefix("ems.") for name, rows in found.items() if not rows}
+    assert empty <= {"feed_horizon", "missing_receipts", "pending_transactions", "possible_duplicates"}
