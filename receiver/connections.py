@@ -100,7 +100,7 @@ WORK: Final = Bounds(statement=30, lock=10, idle_in_transaction=15, transaction=
 LONG: Final = Bounds(lock=60, idle_in_transaction=300)
 """What may run for long: reconciling, retention, bootstrap, the commands."""
 RECONCILE: Final = Bounds(lock=60, idle_in_transaction=300, idle=900)
-"""The same; the session holds a webhook's lock while OpenCard is asked."""
+"""The same; the session holds temporary tables while OpenCard is asked."""
 EXPORT: Final = Bounds(lock=60, idle_in_transaction=3600)
 """Reading a snapshot, as slowly as it can be written; others need none of its locks but to migrate."""
 MIGRATE: Final = Bounds(idle_in_transaction=300)

@@ -177,28 +177,41 @@ def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iter
     *seconds* after the last sign of life.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}):
-            yield False
-            return
-        bound = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
-        _set_idle_bound(connection, f"{seconds}s")
-        ended = threading.Event()
-
-        def show_life() -> None:
-            with suppress(SQLAlchemyError):  # then the session has ended, and the lock with it
-                while not ended.wait(seconds / 6):
-                    connection.execute(text("SELECT 1"))
-
-        thread = threading.Thread(target=show_life, name="held lock", daemon=True)
-        thread.start()
         try:
-            yield True
-        finally:
-            ended.set()
-            thread.join()
-            with suppress(SQLAlchemyError):
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
-                _set_idle_bound(connection, str(bound))
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}):
+                yield False
+                return
+            bound = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
+            _set_idle_bound(connection, f"{seconds}s")
+            try:
+                with _signs_of_life(connection, every=seconds / 6):
+                    yield True
+            finally:
+                with suppress(SQLAlchemyError):  # then the session has ended, and the lock with it
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
+                    _set_idle_bound(connection, str(bound))
+        except BaseException:
+            connection.invalidate()  # an interrupt may have left the lock in a session that goes back to the pool
+            raise
+
+
+@contextmanager
+def _signs_of_life(connection: Connection, *, every: float) -> Iterator[None]:
+    """Keep the session from being idle for longer than so many seconds, as long as this process is at work."""
+    ended = threading.Event()
+
+    def show_life() -> None:
+        with suppress(SQLAlchemyError):  # then the session has ended
+            while not ended.wait(every):
+                connection.execute(text("SELECT 1"))
+
+    thread = threading.Thread(target=show_life, name="held lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _set_idle_bound(connection: Connection, bound: str) -> None:

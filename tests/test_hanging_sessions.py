@@ -65,18 +65,6 @@ def test_a_process_that_hangs_in_a_transaction_loses_its_locks(
     engine.dispose()
 
 
-def test_reconciling_that_hangs_between_two_pages_loses_its_webhook(settings: Settings, other: Connection) -> None:
-    assert RECONCILE.idle, "its session holds a webhook's lock while OpenCard is asked"
-    engine = hanging(settings, replace(RECONCILE, idle=1))
-    connection = engine.connect()
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": KEY})
-    connection.commit()
-    lock = text("SELECT pg_try_advisory_lock(:key) AND pg_advisory_unlock(:key)")
-    assert eventually(lambda: bool(other.scalar(lock, {"key": KEY})), within=SECONDS)
-    connection.invalidate()
-    engine.dispose()
-
-
 HOLDER = f"""
 import signal, sys
 from receiver.db import engine_for, held_lock

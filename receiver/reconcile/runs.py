@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.locks import LockFamily, key_of
-
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
 
-CUT_OFF: Final = "it was cut off: its process ended; the next run does it all again"
+CUT_OFF: Final = "it was cut off: its process ended, or hung; the next run does it all again"
 
-_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
-_UNLOCK: Final = text("SELECT pg_advisory_unlock(:key)")
 _WATERMARK: Final = text(
     "SELECT watermark FROM receiver.reconcile_runs "
     "WHERE webhook_id = :webhook_id AND watermark IS NOT NULL ORDER BY started_at DESC LIMIT 1"
@@ -27,11 +23,12 @@ _BEGIN: Final = text(
     "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, since) "
     "VALUES (:webhook_id, :started_at, :since) RETURNING id"
 )
-# Whoever holds the lock knows that none of these runs any more.
+# Who holds the lock knows that none of these runs any more, or that it hung for so long that it lost the lock.
 _CUT_OFF: Final = text(
     "UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error "
     "WHERE webhook_id = :webhook_id AND ended_at IS NULL AND started_at > now() - interval '30 days'"
 )
+_STILL_RUNS: Final = text("SELECT 1 FROM receiver.reconcile_runs WHERE id = :id AND ended_at IS NULL FOR UPDATE")
 _FAIL: Final = text("UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error WHERE id = :id")
 _END: Final = text(
     """
@@ -63,16 +60,6 @@ class Counts:
     """How far OpenCard's clock is ahead of PostgreSQL's; ``None`` if nothing in this run told."""
 
 
-def try_lock(connection: Connection, webhook_id: int) -> bool:
-    """Let this session be the one that reconciles a webhook; return whether it is."""
-    return bool(connection.scalar(_LOCK, {"key": key_of(LockFamily.RECONCILE, webhook_id)}))
-
-
-def unlock(connection: Connection, webhook_id: int) -> None:
-    """Let others."""
-    connection.execute(_UNLOCK, {"key": key_of(LockFamily.RECONCILE, webhook_id)})
-
-
 def now(connection: Connection) -> datetime:
     """Return the time by PostgreSQL's clock, which dates the deliveries, too."""
     return connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]
@@ -88,6 +75,11 @@ def begin(connection: Connection, webhook_id: int, *, started_at: datetime, sinc
     connection.execute(_CUT_OFF, {"webhook_id": webhook_id, "error": CUT_OFF})
     begun = {"webhook_id": webhook_id, "started_at": started_at, "since": since}
     return int(connection.execute(_BEGIN, begun).scalar_one())
+
+
+def still_runs(connection: Connection, run_id: int) -> bool:
+    """Return whether no later run took this one for cut off; none does until this transaction ends."""
+    return connection.scalar(_STILL_RUNS, {"id": run_id}) is not None
 
 
 def fail(connection: Connection, run_id: int, error: str) -> None:

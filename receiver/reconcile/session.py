@@ -1,4 +1,7 @@
-"""Reconciling one webhook after another in a session of PostgreSQL, which holds the lock and the temporary tables."""
+"""Reconciling one webhook after another in a session of PostgreSQL, which holds the temporary tables.
+
+Another session holds the webhook's lock, and shows all the while that this process lives.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 import structlog
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.counters import RECONCILE_RUNS, RECONCILE_SECONDS
-from receiver.errors import ReceiverError
+from receiver.db import HELD_SECONDS, held_lock
+from receiver.errors import OperationRefused, ReceiverError
 from receiver.events.deduplicate import WINDOW
+from receiver.locks import LockFamily, key_of
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
 from receiver.reconcile.clock import last_seen_clock, see_clock, tell_in_our_time
@@ -42,6 +48,8 @@ OPEN: Final = timedelta(days=8)
 """How long what needs attention counts as open: a little longer than the week that is looked back every day."""
 EXPECTED: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
 BUSY: Final = "another run is busy with this webhook at this moment: it finds the same; wait for it, or run again"
+_BOUND: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")
+"""A run that hangs in a transaction holds its rows no longer than its lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class Session:
         self._begun = None
         try:
             with RECONCILE_SECONDS.time():
-                outcome = self._reconcile(self._connection(), webhook)
+                outcome = self._reconcile_alone(webhook)
         except Exception as error:  # one webhook's failure stops no other
             self._close()
             RECONCILE_RUNS.labels("failed").inc()
@@ -137,14 +145,18 @@ class Session:
         say("webhook reconciled", **{**asdict(outcome), "checked_until": checked_until})
         return outcome
 
+    def _reconcile_alone(self, webhook: Registered) -> Outcome:
+        with held_lock(self._engine, key_of(LockFamily.RECONCILE, webhook.id)) as held:
+            return self._reconcile(self._connection(), webhook) if held else webhook.failed(BUSY)
+
     def _reconcile(self, connection: Connection, webhook: Registered) -> Outcome:
         with connection.begin():
-            if not runs.try_lock(connection, webhook.id):
-                return webhook.failed(BUSY)
             self._begun = begun = self._begin(connection, webhook)
         workspace = Workspace(connection, webhook.organization_reference_id, self._options.encryption)
         self._read(connection, webhook, workspace, begun)
         with connection.begin():
+            if begun.run_id is not None and not runs.still_runs(connection, begun.run_id):
+                raise OperationRefused(runs.CUT_OFF)
             counts = self._compare(connection, webhook, workspace, begun)
             if begun.run_id is not None:
                 write_outcome(connection, webhook.id, started_at=begun.started_at, open_since=begun.started_at - OPEN)
@@ -155,8 +167,6 @@ class Session:
                     watermark=begun.started_at if begun.proves_all else None,
                     unconfirmed_before=begun.started_at - self._options.grace,
                 )
-        with connection.begin():
-            runs.unlock(connection, webhook.id)
         checked_until = begun.watermark if begun.run_id is None else begun.checked_until
         return Outcome(
             webhook.id,
@@ -224,7 +234,9 @@ class Session:
         if self._open is None:
             self._open = self._engine.connect()
             self._driver = self._open.connection.dbapi_connection
-            self._open.detach()  # from the pool: to close it ends lock and tables
+            self._open.detach()  # from the pool: to close it ends its tables
+            with self._open.begin():
+                self._open.execute(_BOUND)
         return self._open
 
     def _close(self) -> None:
