@@ -79,8 +79,7 @@ class Committer:
     def why_not(self, seconds: float) -> str | None:
         """Return why deliveries cannot be stored at this moment, within so many seconds; ``None`` if they can.
 
-        It has PostgreSQL carry out the statement for no delivery, and counts a delivery's failure that is not long ago:
-        a full disk shows in nothing else.
+        It has PostgreSQL carry out the statement for no delivery, and counts a delivery's failure that is not long ago.
         """
         try:
             self._wait_for(_Waiting(None), seconds)

@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 from redis import RedisError, ResponseError
 
 from receiver.migrate import head_revision
+from receiver.ops.storing import check_room
 from receiver.queue import SHORT_TIMEOUT, check_writes, connect
 
 if TYPE_CHECKING:
@@ -112,8 +113,11 @@ def _database_state(pool: ConnectionPool[Any], committer: Committer, wanted: str
     try:
         with pool.connection(timeout=POOL_SECONDS) as connection:
             row = connection.execute("SELECT version_num FROM receiver.alembic_version").fetchone()
+            check_room(connection)
     except psycopg.errors.UndefinedTable:
         return "not migrated: run receiver db upgrade"
+    except psycopg.errors.DiskFull as error:
+        return f"does not store: {type(error).__name__}"
     except (psycopg.Error, PoolTimeout):
         return "unreachable"
     found = row[0] if row else None
