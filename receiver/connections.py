@@ -31,6 +31,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # in ms; keepalive does not notice what is never acknowledged
 }
 """Parameters of libpq that hold unless ``DATABASE_URL`` has others."""
 

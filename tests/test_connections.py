@@ -16,7 +16,7 @@ from receiver.connections import LONG, WEB, WORK, Bounds, open_connection
 from receiver.counter_store import connecting
 from receiver.database_url import libpq_url
 from receiver.db import engine_for, small_engine_for
-from receiver.deliveries.store import connect, connection_pool
+from receiver.deliveries.store import SERVER_LOST, connect, connection_pool
 from receiver.encryption import Encryption
 from receiver.processing.drain import drain
 from receiver.migrate import differences, upgrade
@@ -179,6 +179,11 @@ def test_what_the_url_says_of_connections_holds(settings: Settings) -> None:
         assert shown(connection, "geqo") == "off"
         assert shown(connection, "TimeZone") == "UTC"
         assert connection.info.get_parameters()["connect_timeout"] == "7"
+
+
+def test_storing_waits_no_minute_for_a_lost_packet(settings: Settings) -> None:
+    with closing(connect(settings.database_url)) as storing:
+        assert storing.info.get_parameters()["tcp_user_timeout"] == str(SERVER_LOST)
 
 
 def test_a_connection_is_dropped_when_no_answer_comes(settings: Settings) -> None:

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import click
 from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from receiver.counter_store import Flusher, connecting
+from receiver.db import was_cut_off
 from receiver.errors import ConfigurationError, OperationRefused, ReceiverError
 from receiver.settings import read_settings
 
@@ -103,14 +104,14 @@ class LazyGroup(click.Group):
         except ReceiverError as error:
             click.echo(f"receiver: {error}", err=True)
             sys.exit(EXIT_FAILED)
-        except OperationalError as error:
-            reason = " ".join(str(error.orig).split())
-            click.echo(f"receiver: PostgreSQL (DATABASE_URL) failed: {reason}", err=True)
-            sys.exit(EXIT_FAILED)
-        except ProgrammingError as error:
-            if not isinstance(error.orig, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+        except DBAPIError as error:
+            if isinstance(error.orig, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+                said = "the database is not migrated to this release: run receiver db upgrade"
+            elif isinstance(error, OperationalError) or was_cut_off(error):
+                said = f"PostgreSQL (DATABASE_URL) failed: {' '.join(str(error.orig).split())}"
+            else:
                 raise
-            click.echo("receiver: the database is not migrated to this release: run receiver db upgrade", err=True)
+            click.echo(f"receiver: {said}", err=True)
             sys.exit(EXIT_FAILED)
         finally:
             _flush_counters()

@@ -123,4 +123,4 @@ def _columns(batch: Sequence[Arrived]) -> dict[str, list[Any]]:
 
 
 def _arguments(database_url: str) -> dict[str, Any]:
-    return {"prepare_threshold": 1, "tcp_user_timeout": SERVER_LOST, **connect_arguments(database_url, APPLICATION)}
+    return {"prepare_threshold": 1, **connect_arguments(database_url, APPLICATION), "tcp_user_timeout": SERVER_LOST}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stamina
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
@@ -243,6 +244,7 @@ def test_missing_variables_are_named_each_in_a_line() -> None:
 
 
 def test_retries_are_logged_on_standard_error_only(account: Account) -> None:
+    stamina.instrumentation.set_on_retry_hooks(None)  # those that a new process has
     account.provider.faults.add(ApiFault.answers(503, path="/oauthclients", retry_after="0"))
     result = account.run("list", "--json")
     assert json.loads(result.stdout)[0]["id"] == "ems"
