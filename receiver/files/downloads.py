@@ -114,6 +114,16 @@ SET status = 'expired', settled_at = clock_timestamp(), error = coalesce(error, 
 WHERE status = 'waiting' AND next_attempt_at <= now() AND last_attempt_at >= expires_at
 """
 )
+# in the future: from before the clock was set back; the seconds are for what is noted while this statement runs
+_PLAN_ANEW: Final = text(
+    """
+UPDATE receiver.receipt_downloads
+SET next_attempt_at = now() + coalesce(next_attempt_at - last_attempt_at, interval '0'),
+    last_attempt_at = least(last_attempt_at, now())
+WHERE status = 'waiting' AND next_attempt_at > now() + interval '5 seconds'
+    AND coalesce(last_attempt_at, next_attempt_at) > now() + interval '5 seconds'
+"""
+)
 _AGAIN: Final = text(
     """
 UPDATE receiver.receipt_downloads SET status = 'waiting', next_attempt_at = now(), attempts = 0, settled_at = NULL
@@ -209,6 +219,12 @@ def give_up_abandoned(engine: Engine) -> int:
     """Give up what was tried after its URL expired by workers that died over it; return how many."""
     with engine.begin() as connection:
         return connection.execute(_GIVE_UP).rowcount
+
+
+def plan_anew(engine: Engine) -> None:
+    """Have the pauses and leases that began before the clock was set back begin now."""
+    with engine.begin() as connection:
+        connection.execute(_PLAN_ANEW)
 
 
 def want_now(engine: Engine, *, again: bool) -> None:

@@ -15,7 +15,7 @@ from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
 from receiver.processing.drain import stop_requested
-from receiver.files.downloads import give_up_abandoned
+from receiver.files.downloads import give_up_abandoned, plan_anew
 from receiver.files.fetch import Fetcher
 from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
@@ -42,6 +42,7 @@ def fetch_due() -> None:
     _be_awake(settings.redis_url)
     engine = engine_for(settings.database_url, application="files", bounds=WORK)
     try:
+        plan_anew(engine)
         if give_up_abandoned(engine):
             log.error("files given up whose last attempts never ended")
         store = FileStore(settings.files_url)

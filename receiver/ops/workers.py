@@ -28,6 +28,8 @@ class Workers:
     """Whether Redis, which knows them, can be reached and takes writes."""
     by_queue: Mapping[str, int] = field(default_factory=dict)
     """Queue → how many serve it."""
+    ahead: int = 0
+    """How many last reported in the future, alive or not: their clock is ahead, or this machine's was set back."""
 
 
 def seen_workers(redis_url: str) -> Workers:
@@ -39,9 +41,9 @@ def seen_workers(redis_url: str) -> Workers:
         except RedisError:
             return Workers(reachable=False)
     now = datetime.now(UTC)
-    alive = [worker for worker in workers if worker.last_heartbeat and abs(now - _aware(worker.last_heartbeat)) < LOST]
-    served = (name for worker in alive for name in worker.queue_names())
-    return Workers(reachable=True, by_queue=dict(Counter(served)))
+    ages = [(worker, now - _aware(worker.last_heartbeat)) for worker in workers if worker.last_heartbeat]
+    served = (name for worker, age in ages if abs(age) < LOST for name in worker.queue_names())
+    return Workers(reachable=True, by_queue=dict(Counter(served)), ahead=sum(age <= -LOST for _, age in ages))
 
 
 def workers_in_words(workers: Workers | None) -> str:
@@ -52,7 +54,8 @@ def workers_in_words(workers: Workers | None) -> str:
         return "not known: Redis cannot be reached or refuses writes"
     others = {queue: number for queue, number in workers.by_queue.items() if queue != QUEUE}
     beside = "".join(f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items()))
-    return f"{workers.by_queue.get(QUEUE, 0)} for deliveries{beside}"
+    ahead = f"; {workers.ahead} reported in the future: check the clocks" if workers.ahead else ""
+    return f"{workers.by_queue.get(QUEUE, 0)} for deliveries{beside}{ahead}"
 
 
 def _aware(time: datetime) -> datetime:

@@ -53,7 +53,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
     assert timedelta() <= datetime.now(UTC) - waiting_since < timedelta(minutes=1)
     assert timedelta(minutes=1) <= datetime.now(UTC) - checked_until < timedelta(minutes=2)
     assert document.pop("rates_per_minute") == []
-    assert document.pop("workers") == {"reachable": True, "by_queue": {}}
+    assert document.pop("workers") == {"reachable": True, "by_queue": {}, "ahead": 0}
     receipts = document.pop("receipts")
     assert (receipts["waiting"], receipts["failing"]) == (0, 0)
     assert organization == {
