@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker, StreamServer  # type: ignore[import-untyped]
 from psycopg import waiting
 
@@ -95,6 +96,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle_request(listener_name, req, sock, addr)
         finally:
             progress.since, progress.in_request = time.monotonic(), False
+
+    def handle_error(self, req: object, client: socket.socket, addr: object, exc: BaseException) -> None:
+        """Answer what is no request; an unknown coding is the client's mistake as well, and no 501."""
+        if isinstance(exc, UnsupportedTransferCoding):
+            exc = InvalidHeader(str(exc), req)
+        super().handle_error(req, client, addr, exc)
 
     def timeout_ctx(self) -> AbstractContextManager[None]:
         """Set no timer for each request, as gunicorn does: ``notify`` ends what is late."""
