@@ -323,13 +323,24 @@ def test_a_test_delivery_follows_the_answer_unless_it_is_told_to_come_before(
     assert [item["status"] for item in log_of(party, acme, made)] == [200]
 
 
-def test_an_unknown_event_cannot_be_tested(party: OpenCard, acme: Organization) -> None:
-    made = party.register(acme, NOWHERE)
+def test_an_unknown_event_cannot_be_tested(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+    made = party.register(acme, ems.url)
     party.post(f"{webhooks_of(acme)}/{made['id']}/test/moon.landed", status=422)
 
 
-def test_a_test_delivery_that_nobody_takes_is_tried_once(party: OpenCard, acme: Organization) -> None:
+@pytest.mark.parametrize("change", ["enabled", "active"])
+def test_a_webhook_that_gets_no_deliveries_cannot_be_tested(
+    party: OpenCard, acme: Organization, ems: Receiver, change: str
+) -> None:
+    made = party.register(acme, ems.url)
+    party.provider.state.change_webhook(made["id"], **{change: False})
+    party.post(f"{webhooks_of(acme)}/{made['id']}/test/tpa.signed", status=422)
+    assert ems.arrived == []
+
+
+def test_a_test_delivery_that_nobody_takes_is_tried_once(party: OpenCard, acme: Organization, ems: Receiver) -> None:
     party.provider.behaviour.tests_before_answering = True
-    made = party.register(acme, NOWHERE)
+    made = party.register(acme, ems.url)
+    party.provider.state.change_webhook(made["id"], url=NOWHERE)
     party.post(f"{webhooks_of(acme)}/{made['id']}/test/tpa.signed", status=200)
     assert [item["status"] for item in log_of(party, acme, made)] == [None]

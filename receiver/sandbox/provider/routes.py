@@ -100,6 +100,8 @@ def _shown(call: Call, webhook: Webhook, *, secret: bool = False) -> dict[str, o
 
 @_route("POST", scopes.TEST)
 def _test_webhook(call: Call) -> Answer:
+    if not call.webhook.enabled or not call.webhook.active:
+        raise against_the_rules("The webhook is not enabled and active.")
     send_test(call.provider, call.organization, call.webhook, call.names["event"])
     return HTTPStatus.OK, {"message": "The test event is sent."}
 
