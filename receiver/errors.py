@@ -224,7 +224,7 @@ class EventError(ReceiverError):
 
 
 class NotHandled(EventError):
-    """An event or version that this release does not know; kept, and handled by a replay after an upgrade."""
+    """An event or version that this release does not know, handled by a replay after an upgrade; or a test delivery."""
 
 
 class PayloadError(EventError):

@@ -32,6 +32,8 @@ class LockFamily(StrEnum):
     """One run of a webhook at a time, by this service's id of it."""
     TOKEN = "token"  # noqa: S105 - what the lock is for
     """One process asks for a token at a time, by API, client and scopes."""
+    TEST = "test"
+    """One test of an organization's deliveries at a time, by the EMS's id of it."""
     SIGN_IN = "sign-in"
     """One try to sign in at a time, by name or address."""
 

@@ -187,6 +187,46 @@ def test_the_ledger_is_read_until_its_view_is_replaced(empty_database: str) -> N
     assert read == [(0,)]
 
 
+def test_what_is_held_for_a_test_is_quarantined_when_tests_get_webhooks(empty_database: str) -> None:
+    url = load_settings({"DATABASE_URL": empty_database}, required={"DATABASE_URL"}).database_url
+    with one_connection(url, application="tests") as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0022")
+        connection.execute(
+            text(
+                "INSERT INTO receiver.webhooks (organization_id, organization_reference_id, endpoint_key, secret)"
+                " VALUES (1, 'acme', 'key', '')"
+            )
+        )
+        for event_name, expires in (("tpa.signed", "1 minute"), ("card_holder.created", "-1 minute")):
+            connection.execute(
+                text(
+                    "INSERT INTO receiver.awaited_tests (webhook_id, events, requested_at, expires_at)"
+                    " SELECT id, ARRAY[:event], now() - interval '2 minutes', now() + CAST(:expires AS interval)"
+                    " FROM receiver.webhooks"
+                ),
+                {"event": event_name, "expires": expires},
+            )
+        for event_name in ("tpa.signed", "card_holder.created", "card_holder.deleted"):
+            connection.execute(
+                text(
+                    "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification)"
+                    " SELECT id, :event, '{}', '{}', 'signature' FROM receiver.webhooks"
+                ),
+                {"event": event_name},
+            )
+        connection.commit()
+        command.upgrade(config, "0023")
+        statuses = connection.scalars(text("SELECT status FROM receiver.deliveries ORDER BY id")).all()
+        tests = connection.scalars(text("SELECT test FROM receiver.webhooks")).all()
+        connection.commit()
+        command.downgrade(config, "0022")
+        command.upgrade(config, "0023")
+    assert (statuses, tests) == (["quarantined", "pending", "pending"], [False])
+    assert db(empty_database, "check").exit_code == 0
+
+
 def test_everything_that_the_ems_reads_is_commented(connection: Connection) -> None:
     bare = connection.execute(
         text(

@@ -66,9 +66,16 @@ class World:
         return webhook
 
     def registered(self) -> Webhook:
-        """Return the one webhook at OpenCard."""
-        (webhook,) = self.provider.state.webhooks()
+        """Return the one webhook at OpenCard, the test webhook aside."""
+        tests = {webhook.opencard_webhook_id for webhook in self.store.tests()}
+        (webhook,) = (webhook for webhook in self.provider.state.webhooks() if webhook.id not in tests)
         return webhook
+
+    def registered_test(self) -> Webhook:
+        """Return the one test webhook at OpenCard."""
+        (webhook,) = self.store.tests()
+        assert webhook.opencard_webhook_id is not None
+        return self.provider.state.webhook(webhook.opencard_webhook_id)
 
     def environment(self, settings_environment: dict[str, str]) -> dict[str, str]:
         """Return the environment of a command of this receiver."""
@@ -83,7 +90,7 @@ class World:
     def database(self) -> list[Any]:
         """Return everything that the database holds of webhooks and tokens, row versions included."""
         tables = (
-            *("webhooks", "previous_endpoint_keys", "webhook_headers", "oauth_tokens", "awaited_tests"),
+            *("webhooks", "previous_endpoint_keys", "webhook_headers", "oauth_tokens"),
             *("organizations", "applied_configuration"),
         )
         with self.engine.connect() as connection:

@@ -15,5 +15,6 @@
 - ``outcome``   what a run shall do, and what it found and did
 - ``applied``   the configuration that an operator last applied, encrypted
 - ``schedule``  the job that applies it again
+- ``test_webhook``  the webhook of an organization that is only for test deliveries
 - ``rotation``  new secrets for webhooks that are registered
 """

@@ -2,6 +2,7 @@
 
 A webhook is *ours* when this service stores its id, or when its URL is one of our endpoints. What is not ours is never
 touched. Each organization has one webhook of ours; further ones that are managed here were adopted, and are left alone.
+Test webhooks are left out before: see ``test_webhooks``.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ class Match:
 
 
 class Care:
-    """All managed webhooks, found by organization, id and endpoint key."""
+    """All managed webhooks, found by organization, id and endpoint key; *tests* are only there to be left out."""
 
-    def __init__(self, stored: Sequence[StoredWebhook]) -> None:
+    def __init__(self, stored: Sequence[StoredWebhook], tests: Sequence[StoredWebhook] = ()) -> None:
         self._stored = stored
+        self._test_ids = {row.opencard_webhook_id for row in tests}
+        self._test_keys = {key for row in tests for key in (row.endpoint_key, *row.previous_keys)}
         self.ids = {row.opencard_webhook_id: row for row in stored if row.opencard_webhook_id is not None}
         self.keys = {key: row for row in stored for key in (row.endpoint_key, *row.previous_keys)}
 
@@ -59,6 +62,11 @@ class Care:
         if by_key in rows and by_id not in rows:
             return by_key
         return by_id or by_key
+
+    def is_test(self, webhook: RegisteredWebhook) -> bool:
+        """Return whether a registered webhook is a test webhook: by its URL's endpoint key, else by its id."""
+        key = endpoint_key(webhook.url)
+        return key in self._test_keys or (webhook.id in self._test_ids and key not in self.keys)
 
     def under_other_names(self, organization: Organization) -> list[StoredWebhook]:
         """Return the managed webhooks for the same organization of OpenCard under another id of the EMS."""

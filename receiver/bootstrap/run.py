@@ -149,7 +149,7 @@ class Bootstrap:
         now = datetime.now(UTC)
         retry_before = None if not options.write else now if options.retry_rejected else now - RETRY_AFTER
         return Known(
-            care=Care(self._store.all()),
+            care=Care(self._store.all(), self._store.tests()),
             organizations=self._organizations.all(),
             billings=self._billings(tokens) if any(each.billing_id for each in chosen) else None,
             retry_before=retry_before,

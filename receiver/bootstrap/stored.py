@@ -52,6 +52,8 @@ class StoredWebhook:
     """The buyer parties as they were registered."""
     deleted: bool = False
     """Whether OpenCard does not have it any more."""
+    test: bool = False
+    """Whether it is only for test deliveries."""
 
 
 class WebhookStore:
@@ -62,9 +64,14 @@ class WebhookStore:
         self._encryption = encryption
 
     def all(self) -> list[StoredWebhook]:
-        """Return every managed webhook, oldest first."""
+        """Return every managed webhook, test webhooks aside, oldest first."""
         with self._engine.connect() as connection:
-            return self._read(connection)
+            return [webhook for webhook in self._read(connection) if not webhook.test]
+
+    def tests(self) -> list[StoredWebhook]:
+        """Return every test webhook, oldest first."""
+        with self._engine.connect() as connection:
+            return [webhook for webhook in self._read(connection) if webhook.test]
 
     def get(self, webhook_id: int) -> StoredWebhook:
         """Return the webhook with this service's id."""
@@ -80,6 +87,7 @@ class WebhookStore:
         authentication_type: AuthenticationType,
         given: Mapping[str, str],
         opencard_webhook_id: int | None = None,
+        test: bool = False,
     ) -> StoredWebhook:
         """Make a webhook with a new endpoint key, a new secret, and new credentials beside those that are *given*."""
         credentials = new_credentials(authentication_type, given)
@@ -95,6 +103,7 @@ class WebhookStore:
                     authentication_type=authentication_type.value,
                     credentials=self._encrypted(credentials),
                     oauth_client_id=credentials.oauth_client_id or None,
+                    test=test,
                 )
                 .returning(Webhook.id)
             ).scalar_one()
@@ -257,6 +266,7 @@ class WebhookStore:
             headers={key: decrypt(value) for key, value in headers.items()},
             groups=tuple(row["registered_groups"]),
             deleted=row["deleted_at"] is not None,
+            test=row["test"],
         )
 
     def _encrypted(self, credentials: Credentials) -> bytes | None:

@@ -67,8 +67,11 @@ class Known:
 
 
 def registered_webhooks(api: Webhooks, organization: Organization, known: Known) -> list[RegisteredWebhook]:
-    """Return an organization's webhooks; one that the list lacks is requested by its id before it counts as deleted."""
-    webhooks = api.of(organization.id)
+    """Return an organization's webhooks, without test webhooks.
+
+    One that the list lacks is requested by its id before it counts as deleted.
+    """
+    webhooks = [webhook for webhook in api.of(organization.id) if not known.care.is_test(webhook)]
     listed = {webhook.id for webhook in webhooks}
     for row in (*known.care.of(organization.reference_id or ""), *known.care.under_other_names(organization)):
         if row.opencard_webhook_id is not None and row.opencard_webhook_id not in listed and not row.deleted:

@@ -89,7 +89,9 @@ def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | No
     return [
         webhook["id"]
         for webhook in webhooks
-        if webhook["organization_reference_id"] in organizations and webhook["deleted_at"] is None
+        if webhook["organization_reference_id"] in organizations
+        and webhook["deleted_at"] is None
+        and not webhook["test"]
     ]
 
 

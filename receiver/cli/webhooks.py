@@ -125,6 +125,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
                 "authentication_type": "authentication",
                 "enabled": "enabled",
                 "active": "active",
+                "test": "test",
                 "url": "url",
             },
             empty="no webhooks registered: receiver bootstrap registers them, receiver webhooks adopt adds one",

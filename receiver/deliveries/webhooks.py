@@ -114,6 +114,7 @@ PUBLIC_COLUMNS: Final = (
     Webhook.authentication_type,
     Webhook.enabled,
     Webhook.active,
+    Webhook.test,
     Webhook.previous_secret_expires_at,
     Webhook.created_at,
     Webhook.updated_at,

@@ -11,6 +11,5 @@
 - ``dated_back``    what was written by a retry that came before its original
 - ``erased``        people who are erased: nothing late brings their reference back; ``redact``: what may stay, pure
 - ``settle``        what became of deliveries; ``outcomes`` counts it; ``retry_schedule``: when to try again, pure
-- ``awaited_tests`` test deliveries, told from real ones by ``recognize``; ``late_tests``: those that come late
 - ``models``        tables of its own; ``event``: what travels between these steps
 """

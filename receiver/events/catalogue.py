@@ -41,6 +41,11 @@ ALIASES: Final[dict[str, str]] = {
 """Other spellings in the provider's documentation → the name in this catalogue."""
 
 
+def spellings(event: str) -> list[str]:
+    """Return every name under which *event*, a name in this catalogue, may arrive."""
+    return [event, *(alias for alias, name in ALIASES.items() if name == event)]
+
+
 def canonical_name(event: str) -> str | None:
     """Return the catalogue's name of *event*, or ``None`` when the catalogue does not know it."""
     name = ALIASES.get(event, event)

@@ -94,7 +94,10 @@ NEEDS: Final = (
     Need("bootstrap", (routes.LIST_GROUPS, routes.CREATE_GROUP), "with groups"),
     Need("bootstrap", (routes.DELETE_GROUP,), "pruning groups"),
     Need("webhooks rotate-secret", (routes.GET_WEBHOOK, routes.UPDATE_WEBHOOK)),
-    Need("webhooks test", (routes.TEST_WEBHOOK,)),
+    Need(
+        "webhooks test",
+        (routes.LIST_WEBHOOKS, routes.GET_WEBHOOK, routes.CREATE_WEBHOOK, routes.UPDATE_WEBHOOK, routes.TEST_WEBHOOK),
+    ),
     Need("doctor", (routes.LIST_ORGANIZATIONS, routes.GET_WEBHOOK)),
     Need("reconcile", (routes.LIST_DELIVERY_LOG,)),
     Need("files fetch", (routes.DOWNLOAD_FILE,)),

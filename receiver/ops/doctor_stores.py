@@ -185,7 +185,7 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         for row in connection.execute(select(Organization.organization_id, Organization.unavailable_events))
     }
     refused = {row.webhook_id: row.attempts for row in connection.execute(_REFUSED)}
-    for row in connection.execute(select(*columns).order_by(Webhook.id)).mappings():
+    for row in connection.execute(select(*columns).where(~Webhook.test).order_by(Webhook.id)).mappings():
         yield InCare(
             **row,
             previous_keys=previous.get(row["id"], ()),

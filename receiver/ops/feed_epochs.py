@@ -16,7 +16,7 @@ SELECT epoch.epoch, epoch.epoch_start, epoch.begun_at, epoch.reason,
     (
         SELECT count(*) FROM receiver.webhooks AS webhook
         WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.deleted_at IS NULL
-            AND coalesce((
+            AND NOT webhook.test AND coalesce((
                 SELECT run.id FROM receiver.reconcile_runs AS run
                 WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL AND run.error IS NULL
                 ORDER BY run.started_at DESC LIMIT 1

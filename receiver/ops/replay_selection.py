@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import text
 
-from receiver.deliveries.models import ABANDONED
+from receiver.deliveries.models import ABANDONED, TEST
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import Filter, error_group
 from receiver.ops.deliveries.pages import matching_ids
@@ -26,7 +26,7 @@ Wanted: TypeAlias = "Filter | tuple[int, ...]"
 AT_ONCE: Final = 1000
 """How many deliveries are selected in one transaction: it locks them, which keeps nobody waiting for long."""
 
-_TEST: Final = "EXISTS (SELECT FROM receiver.awaited_tests AS awaited WHERE awaited.delivery_id = delivery.id)"
+_TEST: Final = f"(delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false))"
 _COUNT: Final = text(
     rf"""
 SELECT status, event, split_part(error, E'\n', 1) AS error, count(*) AS number, CASE

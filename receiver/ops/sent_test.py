@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import text
 
 from receiver.errors import EventError
+from receiver.events.content import UNREADABLE, decode, reference_of
 from receiver.events.event import StoredDelivery
-from receiver.events.recognize import named_organization
 from receiver.events.registry import load_handlers
 from receiver.events.parse import parse
 
@@ -26,7 +26,7 @@ _DELIVERY: Final = text(
     """
 SELECT delivery.id, delivery.event, delivery.version, delivery.verification, delivery.received_at, delivery.status,
     delivery.body, delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts_before_replay,
-    webhook.organization_reference_id
+    webhook.organization_reference_id, webhook.test
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.id = :id
 """
@@ -70,12 +70,12 @@ class Report:
     delivery: Arrived | None = None
     understood: Understood | None = None
     error: str | None = None
-    """Why the test was not recognized, or not understood."""
+    """Why no test arrived, or why it was not understood."""
     body: bytes | None = field(default=None, repr=False)
 
 
 def reported(connection: Connection, webhook: StoredWebhook, event: str, delivery_id: int) -> Report:
-    """Return the report of a test that turned out to be this delivery."""
+    """Return the report of a test that arrived as this delivery."""
     row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
     stored = StoredDelivery(**{name: row[name] for name in StoredDelivery.__slots__})
     understood, error = _understood(stored)
@@ -91,11 +91,20 @@ def reported(connection: Connection, webhook: StoredWebhook, event: str, deliver
 
 def _understood(delivery: StoredDelivery) -> tuple[Understood | None, str | None]:
     """Return what the delivery says, or why it makes no sense. An example may name whatever organization it likes."""
-    named = named_organization(delivery) or delivery.organization_reference_id
+    named = _named_organization(delivery.body) or delivery.organization_reference_id
+    real = replace(delivery, organization_reference_id=named, test=False)
     try:
-        return Understood.of(understand(replace(delivery, organization_reference_id=named), load_handlers())), None
+        return Understood.of(understand(real, load_handlers())), None
     except EventError as error:
         return None, str(error)
+
+
+def _named_organization(body: bytes) -> str | None:
+    """Return the organization that a payload names, ``None`` when it names none."""
+    try:
+        return reference_of(decode(body), "organization")
+    except UNREADABLE:
+        return None
 
 
 def as_fields(report: Report) -> dict[str, Any]:

@@ -48,7 +48,7 @@ SELECT webhook.id AS webhook_id, webhook.opencard_webhook_id, webhook.organizati
     webhook.created_at, state.checked_until, coalesce(state.recovered, 0) AS recovered,
     coalesce(state.unconfirmed, 0) AS unconfirmed, coalesce(state.unrecoverable, 0) AS unrecoverable, state.last_error
 FROM receiver.webhooks AS webhook LEFT JOIN receiver.reconcile_state AS state ON state.webhook_id = webhook.id
-WHERE webhook.enabled AND webhook.deleted_at IS NULL
+WHERE webhook.enabled AND webhook.deleted_at IS NULL AND NOT webhook.test
 ORDER BY webhook.organization_reference_id, webhook.id
 """
 
@@ -60,6 +60,7 @@ SELECT organization.organization_reference_id, organization.organization_id, org
 FROM receiver.organizations AS organization
 LEFT JOIN receiver.webhooks AS webhook
     ON webhook.organization_id = organization.organization_id AND webhook.enabled AND webhook.deleted_at IS NULL
+        AND NOT webhook.test
 WHERE organization.deleted_at IS NULL AND NOT organization.left_out
 GROUP BY organization.organization_id
 HAVING organization.error IS NOT NULL

@@ -109,13 +109,15 @@ class Reconciler:
         columns = (Webhook.id, Webhook.opencard_webhook_id, Webhook.organization_id, Webhook.organization_reference_id)
         # what a disabled one has refused is not wanted, unless somebody asks for it by its id
         chosen = Webhook.enabled if webhook_ids is None else Webhook.id.in_(webhook_ids)
-        asked = select(*columns).where(Webhook.opencard_webhook_id.is_not(None), Webhook.deleted_at.is_(None), chosen)
+        asked = select(*columns).where(
+            Webhook.opencard_webhook_id.is_not(None), Webhook.deleted_at.is_(None), ~Webhook.test, chosen
+        )
         with self._engine.connect() as connection:
             found = [Registered(**row) for row in connection.execute(asked.order_by(Webhook.id)).mappings()]
         unknown = sorted(set(webhook_ids or ()) - {webhook.id for webhook in found})
         if unknown:
             raise OperationRefused(
-                f"webhook {', '.join(map(str, unknown))}: unknown here, not registered at OpenCard yet, or deleted "
-                "there; receiver webhooks list shows those that are"
+                f"webhook {', '.join(map(str, unknown))}: unknown here, not registered at OpenCard yet, deleted "
+                "there, or a test webhook; receiver webhooks list shows those that are"
             )
         return found

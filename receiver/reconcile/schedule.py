@@ -54,6 +54,7 @@ LEFT JOIN LATERAL (
     ORDER BY run.started_at DESC LIMIT 1
 ) AS last ON true
 WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.deleted_at IS NULL
+    AND NOT webhook.test
 ORDER BY started_at NULLS FIRST, webhook.id
 """  # noqa: S608 - a query of our own
 )

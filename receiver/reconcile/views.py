@@ -37,9 +37,9 @@ LEFT JOIN LATERAL (
     WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL AND run.error IS NULL
     ORDER BY run.started_at DESC LIMIT 1
 ) AS done ON true
-WHERE webhook.opencard_webhook_id IS NOT NULL
+WHERE webhook.opencard_webhook_id IS NOT NULL AND NOT webhook.test
 """
-"""One row for each webhook that is registered: how far its log is checked, and what is open."""
+"""One row for each webhook that is registered, test webhooks aside: how far its log is checked, and what is open."""
 
 COMPLETENESS: Final = """
 CREATE OR REPLACE VIEW receiver.completeness AS

@@ -243,11 +243,7 @@ def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
         acme.tell("card_holder.created", card_holder(f"employee-{number}"))
     acme.take("card_holder.identified", card_holder())
     first, second, _, _ = ids(acme)
-    acme.execute(
-        "INSERT INTO receiver.awaited_tests (webhook_id, events, expires_at, resolved_at, delivery_id)"
-        " SELECT webhook_id, ARRAY[event], now(), now(), id FROM receiver.deliveries WHERE id = :id",
-        id=first,
-    )
+    acme.execute("UPDATE receiver.deliveries SET status = 'ignored', error = 'test delivery' WHERE id = :id", id=first)
     acme.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=second)
     result = run("--since", "1h", *REASON, "--no-wait", "--json")
     assert result.stderr.splitlines() == [

@@ -197,3 +197,11 @@ def test_secrets_are_in_no_output(run: Run, acme: Acme) -> None:
         assert output
         for secret in (SECRET, "the-password", "the-value", acme.registration.secret, "gAAAA"):
             assert secret not in output
+
+
+def test_the_list_says_which_webhook_is_for_tests(run: Run, acme: Acme) -> None:
+    assert document(run("list", "--json"))[0]["test"] is False
+    acme.execute("UPDATE receiver.webhooks SET test = true")
+    assert document(run("list", "--json"))[0]["test"] is True
+    heading, line = run("list").stdout.splitlines()
+    assert line[heading.index("test") :].split()[0] == "yes"

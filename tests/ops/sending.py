@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 from sqlalchemy import text
 
 from receiver.encryption import Encryption
+from receiver.events.process import drain
 from receiver.opencard.auth import Access
 from receiver.ops.send_test import Patience, SendTest
 from tests.factories import body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
 
     from receiver.ops.sent_test import Report
+    from receiver.sandbox.provider import Webhook
     from tests.world import World
 
 EVENT = "card.transaction.cleared"
-QUICK = Patience(timeout=20, settle=0, poll=0.01)
-BRIEF = Patience(timeout=0.2, settle=0, poll=0.01)
+QUICK = Patience(timeout=30, poll=0.01)
+BRIEF = Patience(timeout=0.2, poll=0.01)
 
 
 class Moment(httpx.BaseTransport):
@@ -45,9 +51,27 @@ class Moment(httpx.BaseTransport):
         self._network.close()
 
 
-def deliver(world: World, event: str, payload: object) -> None:
-    """Deliver a real event, as OpenCard does."""
-    registration = world.registered().registration(world.provider.state.organizations()[0])
+@contextmanager
+def processing(engine: Engine) -> Iterator[None]:
+    """Process what arrives, as a worker does."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.02):
+            drain(engine)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()
+
+
+def deliver(world: World, webhook: Webhook, event: str, payload: object) -> None:
+    """Deliver to *webhook*, as OpenCard does."""
+    registration = webhook.registration(world.provider.state.organizations()[0])
     content = body(payload)
     headers = registration.headers(event, content)
     assert httpx.post(registration.url, content=content, headers=headers, trust_env=False).status_code == 200
@@ -61,7 +85,7 @@ def send(
     happen: Callable[[Callable[[], httpx.Response]], httpx.Response] | None = None,
     public_url: str | None = None,
 ) -> Report:
-    """Send a test of *event* to the managed webhook."""
+    """Have a test of *event* sent, with a worker that processes what arrives."""
     access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
     sending = SendTest(
         world.engine,
@@ -70,7 +94,8 @@ def send(
         public_url or world.public_url,
         transport=None if happen is None else Moment(happen),
     )
-    return sending.run(world.stored(), event, patience)
+    with processing(world.engine):
+        return sending.run(world.stored(), event, patience)
 
 
 def rows(world: World, query: str) -> list[Any]:
@@ -78,8 +103,12 @@ def rows(world: World, query: str) -> list[Any]:
         return list(connection.execute(text(query)).all())
 
 
+def outcomes(world: World) -> list[tuple[str, str | None]]:
+    return [tuple(row) for row in rows(world, "SELECT status, error FROM receiver.deliveries ORDER BY id")]
+
+
 def statuses(world: World) -> list[str]:
-    return [row.status for row in rows(world, "SELECT status FROM receiver.deliveries ORDER BY id")]
+    return [status for status, _ in outcomes(world)]
 
 
 def feed(world: World) -> list[str]:

@@ -172,3 +172,13 @@ def test_many_webhooks_are_looked_at_side_by_side(patient: Patient) -> None:
     assert len(webhooks) == 22
     assert {found[check] for check in webhooks} == {("ok", "active")}
     assert webhooks == [patient.check_of(number) for number in range(22)]
+
+
+def test_a_test_webhook_is_not_checked(patient: Patient) -> None:
+    patient.register("gamma")
+    patient.provider.state.change_webhook(patient.webhooks[2], enabled=False, active=False)
+    check = patient.check_of(2)
+    assert patient.findings()[1][check][0] == "broken"
+    patient.execute("UPDATE receiver.webhooks SET test = true WHERE organization_reference_id = 'gamma'")
+    code, found = patient.findings()
+    assert (code, check in found, found["organization gamma"][0]) == (1, False, "broken")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from receiver.db import held_lock
 from receiver.errors import InvalidRequest, OperationRefused
-from receiver.processing.drain import drain
+from receiver.locks import Lock, LockFamily, key_of
 from receiver.ops.send_test import Patience
 from receiver.sandbox.provider import ApiFault
-from tests.factories import snapshot
-from tests.ops.sending import BRIEF, EVENT, deliver, feed, requests, send, statuses
+from tests.ops.sending import BRIEF, EVENT, feed, outcomes, requests, send, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import httpx
 
     from tests.world import World
+
+    Happen = Callable[[Callable[[], httpx.Response]], httpx.Response]
 
 
 @pytest.fixture(autouse=True)
@@ -30,67 +32,70 @@ def _registered(world: World) -> None:
     world.provider.requests.clear()
 
 
+def changing(world: World, **changes: Any) -> Happen:
+    """Return what changes the test webhook at OpenCard right before the test is asked for."""
+
+    def happen(ask: Callable[[], httpx.Response]) -> httpx.Response:
+        world.provider.state.change_webhook(world.registered_test().id, **changes)
+        return ask()
+
+    return happen
+
+
 def test_where_nothing_arrives_and_our_end_answers_it_says_to_look_at_opencards(world: World, nowhere: str) -> None:
-    webhook = world.registered()
-    world.provider.state.change_webhook(webhook.id, url=f"{nowhere}/")
-    report = send(world, patience=BRIEF)
+    report = send(world, patience=BRIEF, happen=changing(world, url=f"{nowhere}/"))
     assert report.error is not None
     assert "no test delivery arrived within 0.2 s" in report.error
     assert "Our own end answers its challenge through PUBLIC_URL" in report.error
-    assert "processed as a real event" in report.error
-    assert world.stored().secret not in report.error
+    assert world.store.tests()[0].secret not in report.error
+    assert not world.registered_test().enabled
 
 
-def test_where_nothing_arrives_and_our_end_fails_it_says_how(world: World, nowhere: str) -> None:
-    webhook = world.registered()
-    world.provider.state.change_webhook(webhook.id, url=f"{nowhere}/")
-    report = send(world, patience=BRIEF, public_url=nowhere)
-    assert report.error is not None
+def test_where_our_end_fails_it_says_how_before_a_test_is_asked_for(world: World, nowhere: str) -> None:
     address = rf"{nowhere}/hooks/\S+\?challenge=\w{{20}}"
-    fails = rf"Our own end fails through PUBLIC_URL: the challenge GET {address} fails: no answer \(ConnectError\)"
-    assert re.search(fails, report.error)
+    fails = rf"our own end fails: through PUBLIC_URL, the challenge GET {address} fails: no answer \(ConnectError\)"
+    with pytest.raises(OperationRefused, match=fails):
+        send(world, patience=BRIEF, public_url=nowhere)
+    assert requests(world) == 0
+
+
+def test_where_our_end_fails_meanwhile_it_says_how(world: World, nowhere: str) -> None:
+    def happen(ask: Callable[[], httpx.Response]) -> httpx.Response:
+        world.provider.state.change_webhook(world.registered_test().id, url=f"{nowhere}/")
+        with world.engine.begin() as connection:
+            connection.execute(text("UPDATE receiver.webhooks SET enabled = false WHERE test"))
+        return ask()
+
+    report = send(world, patience=BRIEF, happen=happen)
+    assert report.error is not None
+    assert re.search(r"Our own end fails through PUBLIC_URL: the challenge GET \S+ fails: it answers 404", report.error)
 
 
 def test_a_refused_delivery_leaves_nothing_and_the_log_is_named(world: World) -> None:
-    world.provider.state.change_webhook(world.registered().id, secret="another-secret")
-    report = send(world, patience=BRIEF)
+    report = send(world, patience=BRIEF, happen=changing(world, secret="another-secret"))
     assert report.error is not None
     assert "the log of the web process then names the reason" in report.error
     assert statuses(world) == []
 
 
-def test_a_real_event_after_a_test_that_never_came_is_processed(world: World) -> None:
-    world.provider.state.change_webhook(world.registered().id, secret="another-secret")
-    send(world, patience=BRIEF)
-    world.provider.state.change_webhook(world.registered().id, secret=world.stored().secret)
-    deliver(world, EVENT, snapshot("cleared"))
-    assert drain(world.engine)
-    assert (statuses(world), feed(world)) == (["processed"], [EVENT])
-
-
-@pytest.mark.parametrize(("kind", "left"), [("hang-up-after", ["quarantined"]), ("hang-up-before", [])])
-def test_in_doubt_it_is_not_asked_for_again_and_what_comes_is_for_a_person(
-    world: World, kind: Any, left: list[str]
-) -> None:
+@pytest.mark.parametrize(("kind", "arrives"), [("hang-up-after", True), ("hang-up-before", False)])
+def test_in_doubt_it_is_not_asked_for_again_and_what_comes_is_shown(world: World, kind: Any, *, arrives: bool) -> None:
     world.provider.faults.add(ApiFault(kind, path="/test/"))
-    report = send(world, patience=Patience(timeout=2 if left else 0.2, settle=0, poll=0.01))
-    assert drain(world.engine)
+    report = send(world, patience=Patience(timeout=30 if arrives else 0.2, poll=0.01))
     assert requests(world) == 1
-    assert report.error is not None
-    assert "not repeated, for it may have been carried out" in report.error
-    assert (statuses(world), feed(world)) == (left, [])
+    assert (report.delivery is not None) is arrives
+    assert (report.error is None) is arrives
+    assert arrives or "not repeated, for it may have been carried out" in str(report.error)
+    assert outcomes(world) == [("ignored", "test delivery")] * arrives
+    assert feed(world) == []
 
 
-def test_where_opencard_refuses_what_was_held_is_released(world: World) -> None:
-    def happen(ask: Callable[[], httpx.Response]) -> httpx.Response:
-        deliver(world, EVENT, snapshot("cleared"))
-        return ask()
-
+def test_where_opencard_refuses_the_test_webhook_is_disabled(world: World) -> None:
     world.provider.faults.add(ApiFault.answers(422, path="/test/"))
     with pytest.raises(InvalidRequest):
-        send(world, happen=happen)
-    assert drain(world.engine)
-    assert (statuses(world), feed(world)) == (["processed"], [EVENT])
+        send(world)
+    assert not world.registered_test().enabled
+    assert send(world).error is None
 
 
 def test_a_webhook_that_is_not_registered_is_refused_before_anything_is_asked(world: World) -> None:
@@ -99,3 +104,30 @@ def test_a_webhook_that_is_not_registered_is_refused_before_anything_is_asked(wo
     with pytest.raises(OperationRefused, match="receiver bootstrap registers it"):
         send(world)
     assert world.provider.requests.all() == []
+
+
+def test_two_tests_of_an_organization_at_once_are_refused(world: World) -> None:
+    with (
+        held_lock(world.engine, key_of(LockFamily.TEST, "acme")),
+        pytest.raises(OperationRefused, match="another test of organization acme is under way"),
+    ):
+        send(world)
+    assert world.provider.requests.all() == []
+
+
+def test_the_first_test_waits_for_no_bootstrap_and_the_next_needs_not(world: World) -> None:
+    with held_lock(world.engine, Lock.BOOTSTRAP):
+        with pytest.raises(OperationRefused, match="another command is changing webhooks"):
+            send(world)
+        assert world.store.tests() == []
+    assert send(world).error is None
+    with held_lock(world.engine, Lock.BOOTSTRAP):
+        assert send(world, EVENT).error is None
+
+
+def test_without_a_worker_what_arrived_is_shown_as_pending(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.ops.sending.drain", lambda _engine: True)
+    report = send(world, patience=Patience(timeout=3, poll=0.01))
+    assert report.delivery is not None
+    assert report.understood is not None
+    assert report.delivery.status == "pending"

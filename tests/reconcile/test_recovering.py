@@ -234,20 +234,6 @@ def test_what_arrives_while_it_is_recovered_is_one_event_and_a_duplicate(acme: W
     assert (second.recovered, second.unconfirmed) == (0, 0)
 
 
-def test_what_a_test_of_a_webhook_may_be_is_not_booked_when_the_log_brings_it_back(acme: World) -> None:
-    execute(
-        acme,
-        "INSERT INTO receiver.awaited_tests (webhook_id, events, requested_at, expires_at, resolved_at)"
-        " SELECT id, ARRAY[:event], now() - interval '9 minutes', now() - interval '8 minutes', now()"
-        " FROM receiver.webhooks",
-        event=CLEARED,
-    )
-    log(acme, tried(CLEARED, snapshot("cleared"), 401, at=ago(9 * MINUTE)))
-    assert mend(acme).recovered == 1
-    assert value(acme, "SELECT status FROM receiver.deliveries") == "quarantined"
-    assert feed(acme) == []
-
-
 @pytest.mark.parametrize(
     ("event", "payload", "status"),
     [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.deliveries.models import TEST
 from receiver.ops.deliveries.effects import ChangedRow, read_effects
 from receiver.ops.deliveries.pages import COLUMNS, DeliverySummary, summaries
 
@@ -21,9 +22,8 @@ MOST_ALIKE: Final = 100
 
 _DELIVERY: Final = text(
     f"""
-SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, suspect, EXISTS (
-        SELECT FROM receiver.awaited_tests AS awaited WHERE awaited.delivery_id = delivery.id
-    ) AS test
+SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, suspect,
+    delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false) AS test
 FROM receiver.deliveries AS delivery WHERE id = :id
 """  # noqa: S608 - a constant
 )
@@ -99,7 +99,7 @@ class DeliveryDetails:
     suspect: bool
     """Whether it is processed alone."""
     test: bool
-    """Whether it turned out to be a test delivery that an operator asked for."""
+    """Whether it is a test delivery, which is never applied."""
     attempts: tuple[Attempt, ...]
     """Those that did not succeed, oldest first."""
     duplicates: tuple[DeliverySummary, ...]

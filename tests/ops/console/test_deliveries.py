@@ -166,3 +166,14 @@ def test_others_that_failed_alike_are_one_link_away(acme: Acme, operator: Visito
     (alike,) = [link for link in links(page) if link.startswith("/ops/deliveries/?status=dead")]
     assert ids(operator.get(alike).text) == [second, first]
     assert other not in ids(operator.get(alike).text)
+
+
+def test_a_test_delivery_is_named_and_offers_no_replay(acme: Acme, operator: Visitor) -> None:
+    acme.take(EVENT, snapshot("cleared"))
+    acme.execute("UPDATE receiver.webhooks SET test = true")
+    acme.process()
+    page = operator.get(f"/ops/deliveries/{stored(acme)[0]}").text
+    assert "signature; a test delivery" in page
+    assert "It is a test, and is never applied." in page
+    assert "not compared" in page
+    assert "No webhooks registered" in operator.get("/ops/webhooks/").text

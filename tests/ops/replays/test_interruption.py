@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,13 +18,11 @@ from receiver.deliveries.models import ABANDONED
 from receiver.errors import OperationRefused
 from receiver.events import process
 from receiver.events.apply import apply
-from receiver.events.awaited_tests import await_test, note_answer, resolve
 from receiver.events.claim import Backlog, note_claim
 from receiver.processing.drain import drain, process_batch
 from receiver.events.replayed import claim_replayed, end_replays, settle_replayed
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
-from receiver.ops.replay_selection import preview
 from tests.events.steps import feed
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import counts, ids, replay, start, state
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
     from tests.conftest import Acme
 
 EVENT = "card.transaction.cleared"
-MINUTE = timedelta(minutes=1)
 DEAD = Filter(statuses=("dead",))
 
 
@@ -246,27 +242,6 @@ def test_a_body_that_goes_while_its_delivery_waits_does_not_keep_the_replay_from
     dead.execute("DELETE FROM receiver.deliveries WHERE id = :id", id=ids(dead)[1])
     dead.process()
     assert (state(dead, replay_id).state, counts(state(dead, replay_id))) == ("ended", (12, 10, 0))
-
-
-# --- beside the tests that operators send ----------------------------------------------------------------------------
-
-
-def test_the_test_that_was_sent_is_left_out_and_what_was_quarantined_for_it_is_released_by_a_person(acme: Acme) -> None:
-    webhook = acme.value("SELECT id FROM receiver.webhooks")
-    for numbers in ((1,), (2, 3)):
-        awaited_id = await_test(acme.engine, webhook, EVENT, at_most=MINUTE)
-        note_answer(acme.engine, awaited_id, sent=True, told=None, wait=MINUTE)
-        for number in numbers:
-            acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
-        resolve(acme.engine, awaited_id)
-    assert acme.statuses() == ["ignored", "quarantined", "quarantined"]
-    everything = Filter(events=(EVENT,))
-    with acme.engine.connect() as connection:
-        told = preview(connection, everything)
-    assert (told.selected, told.tests) == (2, 1)
-    assert counts(replay(acme, everything)) == (2, 2, 0)
-    assert acme.statuses() == ["ignored", "processed", "processed"]
-    assert acme.value("SELECT min(attempts) FROM receiver.deliveries") == 1
 
 
 # --- fresh traffic ---------------------------------------------------------------------------------------------------
