@@ -99,12 +99,22 @@ def test_the_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:
     assert [outcome.webhook_id for outcome in reconciler(tested).run()] == [own.id]
     with pytest.raises(OperationRefused, match=rf"webhook {test.id}: unknown here, .* or a test webhook"):
         reconciler(tested).run([test.id])
-    run_due(tested.engine, reconciler(tested), interval=timedelta(minutes=5), wake=lambda: None)
     with tested.engine.connect() as connection:
         for table in ("reconcile_runs", "reconcile_state", "completeness"):
             ids = connection.scalars(text(f"SELECT DISTINCT webhook_id FROM receiver.{table}")).all()  # noqa: S608
             assert ids == [own.id]
     assert tested.provider.requests.all(path=f"/webhooks/{test.opencard_webhook_id}/events") == []
+
+
+def test_a_test_webhook_takes_no_turn_of_another(tested: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.reconcile.schedule.AT_A_TIME", 1)
+    reconciler(tested).run()
+    with tested.engine.begin() as connection:
+        connection.execute(text("UPDATE receiver.reconcile_runs SET started_at = started_at - interval '1 hour'"))
+    run_due(tested.engine, reconciler(tested), interval=timedelta(minutes=5), wake=lambda: None)
+    with tested.engine.connect() as connection:
+        ids = connection.scalars(text("SELECT webhook_id FROM receiver.reconcile_runs")).all()
+    assert ids == 2 * [tested.stored().id]
 
 
 def test_secrets_of_test_webhooks_are_not_rotated(tested: World) -> None:
