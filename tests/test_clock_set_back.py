@@ -11,7 +11,6 @@ from rq import Worker
 from rq.utils import utcformat
 
 from receiver.cli import main
-from receiver.events.awaited_tests import await_test, note_answer
 from receiver.files.downloads import LEASE, FileKind, claim, plan_anew
 from receiver.files.schedule import fetch_due
 from receiver.ops.workers import seen_workers
@@ -35,8 +34,8 @@ HOUR = timedelta(hours=1)
 SOON = timedelta(seconds=15)
 TIMES = {
     "receipt_downloads": ("next_attempt_at", "last_attempt_at"),
-    "awaited_tests": ("requested_at", "expires_at"),
-    "deliveries": ("received_at", "occurred_at", "next_attempt_at"),
+    "stored_deliveries": ("received_at", "occurred_at"),
+    "queue": ("due_at",),
 }
 
 
@@ -93,22 +92,6 @@ def test_with_a_clock_that_is_right_nothing_is_planned_anew(receipts: Receipts) 
     before = receipts.download()
     plan_anew(receipts.acme.engine)
     assert receipts.download() == before
-
-
-# --- awaited tests ---------------------------------------------------------------------------------------------------
-
-
-def test_an_awaited_test_holds_deliveries_for_no_hour(acme: Acme) -> None:
-    webhook = acme.value("SELECT id FROM receiver.webhooks")
-    awaited = await_test(acme.engine, webhook, CLEARED, at_most=timedelta(minutes=1))
-    note_answer(acme.engine, awaited, sent=True, told=None, wait=timedelta(minutes=1))
-    acme.take(CLEARED, snapshot("cleared"))
-    acme.process()
-    assert acme.statuses() == ["pending"], "it is awaited"
-    set_the_clock_back(acme)
-    acme.process()
-    assert acme.statuses() == ["ignored"]
-    assert await_test(acme.engine, webhook, CLEARED, at_most=timedelta(minutes=1))
 
 
 # --- workers ---------------------------------------------------------------------------------------------------------

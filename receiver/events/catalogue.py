@@ -50,8 +50,3 @@ def canonical_name(event: str) -> str | None:
     """Return the catalogue's name of *event*, or ``None`` when the catalogue does not know it."""
     name = ALIASES.get(event, event)
     return name if name in EVENT_FLAGS else None
-
-
-def spellings(event: str) -> list[str]:
-    """Return every name under which *event*, a name in the catalogue, may arrive."""
-    return [event, *(alias for alias, name in ALIASES.items() if name == event)]

@@ -54,11 +54,6 @@ class FoldedTable:
         """Its name, with the schema."""
         return self.table.fullname
 
-    @property
-    def setting(self) -> str:
-        """The session's setting that its rows are given in."""
-        return f"rows_of_{self.table.name}"
-
     @cached_property
     def key(self) -> tuple[str, ...]:
         """The primary key."""
@@ -93,7 +88,7 @@ class FoldedTable:
             __package__,
             "replace_rows",
             table=self.name,
-            rows=self.setting,
+            bare_name=str(self.table.name),
             subject=self.subject,
             same_key=" AND ".join(f"{self._given(name)} = stored.{name}" for name in self.key),
             columns=", ".join(written),

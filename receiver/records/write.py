@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from psycopg.errors import SerializationFailure
+from psycopg.errors import InvalidSqlStatementName, SerializationFailure
 
 from receiver.db import dedicated_connection
 from receiver.json_rows import bytea, ids_parameter, rows_parameter
@@ -105,11 +105,13 @@ class Change:
                 self.rows.get(Transaction, []), key=lambda row: (row["organization_reference_id"], row["id"])
             ),
             "outcomes": self.outcomes,
-            "subjects": [{"organization": subject.organization, "id": subject.id} for subject in self.subjects],
+            "subjects": _keys(self.subjects),
             "dated": [{"position": position, "occurred_at": at} for position, at in self.dated.items()],
         }
         for table in self._tables():
-            rows[table.setting] = sorted(
+            touched = [subject for subject in self.subjects if table.model in tables_of(subject.kind)]
+            rows[f"subjects_of_{table.table.name}"] = _keys(touched)
+            rows[f"rows_of_{table.table.name}"] = sorted(
                 self.rows.get(table.model, []), key=lambda row, key=table.sorted_by: tuple(row[name] for name in key)
             )
         for _, setting, own in self.after:
@@ -142,10 +144,14 @@ def writing_connection(engine: Engine) -> psycopg.Connection[Any]:
     """Return a connection to read histories and commit changes with; it commits automatically, the caller closes it."""
     connection = dedicated_connection(engine)
     connection.execute(_SESSION)
-    for name, statement in _PREPARED.items():
-        connection.execute(f"PREPARE {name} AS {statement}".encode(), prepare=False)
+    _prepare(connection)
     connection.prepare_threshold = 2
     return connection
+
+
+def _prepare(connection: psycopg.Connection[Any]) -> None:
+    for name, statement in _PREPARED.items():
+        connection.execute(f"PREPARE {name} AS {statement}".encode(), prepare=False)
 
 
 def commit(connection: psycopg.Connection[Any], change: Change) -> None:
@@ -154,10 +160,19 @@ def commit(connection: psycopg.Connection[Any], change: Change) -> None:
     Raises ``Outdated`` when something was added to the subjects since their history was read, when the history of
     PostgreSQL branched, or when a lease ended; and psycopg's errors. Nothing is written then.
     """
+    given, statements = change.given(), change.statements()
     try:
-        write_under_lock(connection, change.given(), change.statements(), before=change.before)
+        try:
+            write_under_lock(connection, given, statements, before=change.before)
+        except InvalidSqlStatementName:  # psycopg deallocates all after a rollback
+            _prepare(connection)
+            write_under_lock(connection, given, statements, before=change.before)
     except SerializationFailure as error:
         raise Outdated(str(error).partition("\n")[0]) from None
+
+
+def _keys(subjects: Sequence[Subject]) -> list[Row]:
+    return [{"organization": subject.organization, "id": subject.id} for subject in subjects]
 
 
 def _entry(event: Event) -> Row:

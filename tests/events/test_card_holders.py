@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
+from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sqlalchemy.exc import OperationalError
-
-from receiver.events.card_holder_history import Mention, card_holder_times, newly_events, runs
-from receiver.events.claim import Backlog
-from receiver.events.registry import load_handlers
-from receiver.events.retries import new_by_sequence
-from receiver.events.parse import parse
+from receiver.processing.claim import Backlog
+from receiver.processing.drain import Processor
 from tests.events.steps import NOON, feed, occurred
 from tests.factories import card_holder
 
 if TYPE_CHECKING:
+    import psycopg
     from sqlalchemy import Engine
 
+    from receiver.processing.claim import Claim
     from tests.conftest import Acme, Organizations
 
 
@@ -73,56 +67,17 @@ def test_card_holders_of_two_organizations_with_one_reference_are_two_people(org
     assert acme.value("SELECT count(*) FROM ems.card_holders") == 2
 
 
-def test_a_card_holders_history_grows_one_event_at_a_time(acme: Acme, engine: Engine) -> None:
+def test_two_workers_with_events_of_one_card_holder_write_both(acme: Acme, engine: Engine) -> None:
     for name in ("card_holder.created", "card_holder.deleted"):
         acme.take(name, card_holder())
-    with engine.begin() as one, engine.begin() as other:
-        created, deleted = (understand(delivery, load_handlers()) for delivery in Backlog().claim(one, 2))
-        assert new_by_sequence(one, [created]) == ({created.delivery_id}, [])
-        other.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
-        with pytest.raises(OperationalError):
-            new_by_sequence(other, [deleted])
-        other.rollback()
-        one.rollback()
+    with closing(Processor(engine)) as one, closing(Processor(engine)) as other:
 
+        def claim_while_the_other_commits(connection: psycopg.Connection[Any]) -> Claim | None:
+            claim = Backlog().claim(connection, 1)
+            other.drain()
+            return claim
 
-mentions = st.lists(
-    st.builds(
-        Mention,
-        delivery_id=st.integers(1, 10**6),
-        name=st.sampled_from(["card_holder.created", "card_holder.deleted", "card_holder.identified"]),
-        occurred_at=st.integers(0, 30).map(lambda minutes: NOON + timedelta(minutes=minutes)),
-        counted=st.just(value=False),
-    ),
-    unique_by=lambda mention: mention.delivery_id,
-    min_size=1,
-)
-
-
-@given(mentions, st.randoms())
-def test_a_history_does_not_depend_on_the_order_in_which_it_is_read(told: list[Mention], rng: object) -> None:
-    shuffled = list(told)
-    rng.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert runs(shuffled) == runs(told)
-    assert card_holder_times(shuffled) == card_holder_times(told)
-
-
-@given(mentions)
-def test_each_run_of_equal_mentions_is_one_event_and_neighbours_differ(told: list[Mention]) -> None:
-    names = [run[0].name for run in runs(told)]
-    assert len(newly_events(told)) == len(names)
-    assert all(one != other for one, other in itertools.pairwise(names))
-
-
-@given(mentions, st.data())
-def test_counting_the_mentions_as_they_arrive_counts_each_run_once(told: list[Mention], data: st.DataObject) -> None:
-    arrived: list[Mention] = []
-    for mention in data.draw(st.permutations(told)):
-        arrived.append(mention)
-        chosen = newly_events(arrived)
-        arrived = [
-            Mention(one.delivery_id, one.name, one.occurred_at, counted=one.counted or one.delivery_id in chosen)
-            for one in arrived
-        ]
-    for run in runs(arrived):
-        assert any(mention.counted for mention in run)
+        one.process("first", claim_while_the_other_commits)
+    assert acme.statuses() == ["processed", "processed"]
+    row = acme.row("SELECT created_at IS NOT NULL AS created, deleted_at IS NOT NULL AS deleted FROM ems.card_holders")
+    assert row == {"created": True, "deleted": True}

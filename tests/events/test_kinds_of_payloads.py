@@ -12,28 +12,37 @@ from hypothesis import strategies as st
 
 from receiver.errors import PayloadError
 from receiver.events.catalogue import EVENT_FLAGS
-from receiver.events.event import StoredDelivery
-from receiver.events.registry import load_handlers
-from receiver.events.understand import understand
+from receiver.events.event import ClaimedDelivery
+from receiver.events.kinds import payload_type
+from receiver.events.parse import parse
 from tests.factories import body, sample
 
 if TYPE_CHECKING:
     from receiver.events.event import Event
 
-HANDLERS = load_handlers()
 SAMPLES = {event: sample(event) for event in EVENT_FLAGS}
 ALL_FIELDS: dict[str, Any] = {name: value for payload in SAMPLES.values() for name, value in payload.items()}
 OTHER_KINDS = [
     (signed, event)
     for signed, event in product(EVENT_FLAGS, repeat=2)
-    if HANDLERS[signed].payload_type is not HANDLERS[event].payload_type
+    if payload_type(signed) is not payload_type(event)
 ]
 ENRICHMENTS_OWN = ("url", "vat_rates", "totals", "line_items", "carbon_emission_in_grams", "carbon_social_cost_amount")
 
 
 def understood(event: str, payload: dict[str, Any]) -> Event:
-    now = datetime.now(UTC)
-    return understand(StoredDelivery(1, "acme", event, None, body(payload), "push", now, 0), HANDLERS)
+    return parse(
+        ClaimedDelivery(
+            id=1,
+            organization_reference_id="acme",
+            event=event,
+            version=None,
+            body=body(payload),
+            source="push",
+            occurred_at=datetime.now(UTC),
+            attempts=1,
+        )
+    )
 
 
 def is_a_purchase(fields: set[str]) -> bool:

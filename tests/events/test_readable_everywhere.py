@@ -103,7 +103,7 @@ def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: s
 def test_every_value_of_a_receipt_can_be_read(acme: Acme, expires: str, clock: str, day: str, amount: Any) -> None:
     fields = {"expiration_time": expires, "purchase_date": day, "purchase_time": clock, "original_amount": amount}
     acme.tell("receipt.fetched", enrichment("receipt.fetched", **fields))
-    assert acme.statuses()[-1] == "processed"
+    assert acme.statuses()[-1] in {"processed", "duplicate"}, "amounts are equal by value"
     assert tables(acme)["ems.receipts"]
 
 

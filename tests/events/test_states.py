@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.records.folds.transactions import RANKS, STATE_TIMES, merge, merge_all, record_snapshots, row_of_snapshot
+from receiver.records.folds.transactions import RANKS, STATE_TIMES
 from tests.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from tests.conftest import Acme
 
-NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
 ROW = "SELECT * FROM ems.transactions"
 
 
@@ -101,64 +97,27 @@ def test_any_order_of_the_states_ends_in_the_same_row(acme: Acme, order: tuple[s
     assert sorted(acme.statuses()) == ["duplicate"] * 4 + ["processed"] * 4
 
 
-# --- the rule itself ------------------------------------------------------------------------------------------------
+# --- what a higher state leaves out ----------------------------------------------------------------------------------
 
 
-@st.composite
-def snapshots(draw: st.DrawFn) -> dict[str, Any]:
-    """A row as one snapshot makes it; times repeat, so that ties are met."""
-    state = draw(st.sampled_from(RANKS))
-    reference = draw(st.sampled_from([None, "a", "b"]))
-    amount = draw(st.decimals(min_value=-999, max_value=999, places=2))
-    return row_of_snapshot(
-        {
-            "organization_reference_id": "acme",
-            "id": "transaction-1",
-            "card_holder_reference_id": "employee-17",
-            "document": {"card_issuer_reference": reference, "original_amount": str(amount)},
-        },
-        state=state,
-        card_issuer_reference=reference,
-        snapshot_at=NOON + timedelta(minutes=draw(st.integers(0, 5))),
-        delivery_id=draw(st.integers(1, 1000)),
-        now=NOON,
-    )
+def test_null_in_a_higher_state_does_not_erase_what_a_lower_said(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    nothing_but = ("id", "state", "card_holder", "organization", "invoice_number", "invoice_date")
+    invoiced = {name: value for name, value in snapshot("invoiced").items() if name in nothing_but}
+    acme.tell("card.transaction.invoiced", {**invoiced, "purchase_merchant": None})
+    row = acme.row(ROW)
+    assert (row["state"], row["invoice_number"]) == ("invoiced", "2026-02-88")
+    assert row["accounting_amount"] == Decimal("1249.06")
+    assert row["purchase_merchant"] == snapshot("cleared")["purchase_merchant"]
 
 
-distinct_snapshots = st.lists(snapshots(), min_size=1, max_size=7, unique_by=lambda row: row["delivery_id"])
+def test_newer_snapshot_of_one_state_counts_whole(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_city="Oslo"))
+    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_city=None, mcc_code="1"))
+    assert acme.row(ROW)["purchase_city"] is None
 
 
-@given(st.data())
-def test_merging_rows_does_not_depend_on_their_order_or_repetition(data: st.DataObject) -> None:
-    rows = data.draw(distinct_snapshots)
-    repeated = data.draw(st.permutations(rows + data.draw(st.lists(st.sampled_from(rows), max_size=5))))
-    assert merge_all(repeated) == merge_all(rows)
-
-
-@given(snapshots(), snapshots())
-def test_merging_never_goes_back_to_a_lower_state(one: dict[str, Any], other: dict[str, Any]) -> None:
-    merged = merge(one, other)
-    assert RANKS.index(merged["state"]) == max(RANKS.index(one["state"]), RANKS.index(other["state"]))
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_the_rule_in_sql_is_the_rule_in_python(engine: Engine, data: st.DataObject) -> None:
-    rows = data.draw(distinct_snapshots)
-    order = data.draw(st.permutations(rows))
-    cuts = data.draw(st.lists(st.integers(1, len(rows)), max_size=3).map(sorted))
-    batches = [order[start:end] for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
-    with engine.begin() as connection:
-        for batch in batches:
-            record_snapshots(connection, batch)
-        stored = dict(connection.exec_driver_sql(ROW).mappings().one())
-        connection.rollback()
-    (expected,) = merge_all(rows)
-    told = expected.pop("document")
-    assert {name: stored[name] for name in expected if name != "updated_at"} == {
-        name: value for name, value in expected.items() if name != "updated_at"
-    }
-    assert (stored["card_issuer_reference"], str(stored["original_amount"])) == tuple(told.values())
+# --- any order --------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -192,3 +192,12 @@ def test_of_several_receipts_the_one_with_a_file_stands_on_the_line_else_the_new
     line = acme.row(LEDGER)
     assert (line["receipt_url"], line["receipt_file_key"]) == ("https://files.opencard.invalid/2", "stored")
     assert line["receipt_content_type"] == "application/pdf"
+
+
+def test_snapshot_leaves_the_lines_of_its_purchase_alone(acme: Acme) -> None:
+    acme.tell("transaction.line.items", enrichment("transaction.line.items"))
+    before = acme.rows("SELECT * FROM ems.line_items")
+    acme.take("card.transaction.cleared", snapshot("cleared"))
+    acme.take("transaction.line.items", enrichment("transaction.line.items", transaction="transaction-2"))
+    acme.process()
+    assert acme.rows("SELECT * FROM ems.line_items WHERE transaction_id = 'transaction-1'") == before != []
