@@ -13,10 +13,10 @@ from rq import Queue
 
 from bench import ground, plain
 from bench.report import Report, Row, Target, ratio
+from receiver.json_rows import table_of
 from receiver.queue import wake_worker
 from receiver.records.epochs import CHANNEL
 from receiver.records.models import Transaction
-from receiver.json_rows import table_of
 from receiver.sandbox.local import LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses
 

@@ -20,9 +20,9 @@ from bench import ground
 from bench.load import load, pace
 from bench.report import Report, Row, Target, ratio
 from receiver.events.claim import Backlog
-from receiver.processing.drain import drain
 from receiver.ops.deliveries.filter import Filter
 from receiver.ops.deliveries.pages import list_deliveries
+from receiver.processing.drain import drain
 from receiver.sandbox.local import LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
 

@@ -17,9 +17,9 @@ import msgspec
 from bench import ground
 from bench.report import Report, Row, Target, ratio
 from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.opencard.auth import Access, request_token
 from receiver.opencard.routes import LIST_DELIVERY_LOG
+from receiver.processing.drain import drain
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.local import LocalServers, local_servers
 

@@ -15,8 +15,8 @@ from psycopg.types.json import Jsonb
 
 from bench import ground
 from receiver.cli.output import print_rows
-from receiver.processing.drain import drain
 from receiver.logs import configure_logs
+from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults, schedule
 from receiver.sandbox.local import ORGANIZATIONS, local_servers
 from receiver.sandbox.story import tell

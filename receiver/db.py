@@ -72,9 +72,7 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
     )
 
 
-def engine_for(
-    database_url: str, *, application: str, bounds: Bounds = LONG
-) -> Engine:
+def engine_for(database_url: str, *, application: str, bounds: Bounds = LONG) -> Engine:
     """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
 
     Raises ``ConfigurationError`` for a pooled connection: locks and temporary tables need a session.

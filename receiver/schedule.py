@@ -15,11 +15,11 @@ from rq.exceptions import SchedulerNotFound, StopRequested
 
 from receiver.bootstrap.schedule import bootstrap_due
 from receiver.error_reports import start_reporting
-from receiver.processing.job import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.logs import configure_logs
 from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
+from receiver.processing.job import process_deliveries
 from receiver.queue import (
     BOOTSTRAP_QUEUE,
     BOOTSTRAP_TIMEOUT,

@@ -27,8 +27,8 @@ from rq.worker_pool import WorkerPool
 from receiver.counter_store import flushing
 from receiver.counters import untold
 from receiver.error_reports import flush_reports, report, start_reporting
-from receiver.processing.drain import stop_requested
 from receiver.logs import configure_logs
+from receiver.processing.drain import stop_requested
 from receiver.queue import (
     BOOTSTRAP_QUEUE,
     FILES_QUEUE,

@@ -24,8 +24,8 @@ from sqlalchemy import Engine, make_url, text
 from receiver.app import create_app
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.migrate import target_metadata, upgrade
+from receiver.processing.drain import drain
 from receiver.queue import connect
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook

@@ -16,7 +16,6 @@ from receiver.files.schedule import fetch_due
 from receiver.ops.workers import seen_workers
 from receiver.queue import QUEUE
 from receiver.sandbox.provider import ApiFault
-from tests.factories import snapshot
 from tests.files.conftest import Receipts, receipts
 from tests.files.test_job import set_environment
 

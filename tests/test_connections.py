@@ -17,9 +17,8 @@ from receiver.counter_store import connecting
 from receiver.database_url import libpq_url
 from receiver.db import engine_for, small_engine_for
 from receiver.deliveries.store import SERVER_LOST, connect, connection_pool
-from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.migrate import differences, upgrade
+from receiver.processing.drain import drain
 from tests.conftest import Organizations
 from tests.deliveries.applications import receiver_with
 from tests.factories import card_holder, snapshot

@@ -14,8 +14,8 @@ import pytest
 import sentry_sdk
 
 from receiver.error_reports import MISSING, flush_reports, start_reporting
-from receiver.processing.drain import drain
 from receiver.logs import configure_logs
+from receiver.processing.drain import drain
 from receiver.settings import LogFormat
 from tests.deliveries.applications import receiver_with
 from tests.factories import card_holder

@@ -14,11 +14,11 @@ from sqlalchemy import event, text
 
 from receiver.bootstrap.rotation import Rotation
 from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.locks import Lock, LockFamily, key_of
 from receiver.migrate import upgrade
 from receiver.opencard.auth import Access
 from receiver.ops.retention.run import run_retention
+from receiver.processing.drain import drain
 from receiver.progress import Progress
 from tests.factories import card_holder
 from tests.test_queue import eventually

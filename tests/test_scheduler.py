@@ -14,10 +14,10 @@ import pytest
 from rq import Queue
 
 from receiver.bootstrap.schedule import bootstrap_due
-from receiver.processing.job import process_deliveries
 from receiver.files.schedule import fetch_due
 from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
+from receiver.processing.job import process_deliveries
 from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.reconcile.schedule import reconcile_due
 from receiver.schedule import (

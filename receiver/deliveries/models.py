@@ -153,7 +153,9 @@ class QueuedDelivery(Base):
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     due_at: Mapped[datetime] = _now()
-    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often processing was tried, counted at the claim")
+    attempts: Mapped[int] = mapped_column(
+        server_default="0", comment="how often processing was tried, counted at the claim"
+    )
     leased_until: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="until when a worker has it; null when none does"
     )

@@ -13,8 +13,8 @@ import msgspec
 
 from receiver.erasure.pseudonyms import lives_in
 from receiver.erasure.redact import named_card_holder, redact
-from receiver.events.content import UNREADABLE, decode, encode, fingerprint
 from receiver.events.catalogue import canonical_name
+from receiver.events.content import UNREADABLE, decode, encode, fingerprint
 from receiver.events.kinds import BY_NAME, KIND_OF, payload_type
 from receiver.events.parse import LogEntry, parse_entry
 from receiver.json_rows import bytea, rows_parameter
@@ -264,9 +264,7 @@ def erase_not_applied(connection: psycopg.Connection[Any], pseudonyms: Pseudonym
             pseudonym = _erased_pseudonym(pseudonyms, lives[organization], organization, body, occurred_at)
             if pseudonym is not None:
                 known = _identified(canonical_name(event) or event, body, organization)
-                rows.append(
-                    {"id": delivery_id, "keyed": bytea(pseudonyms.fingerprint(known)), "pseudonym": pseudonym}
-                )
+                rows.append({"id": delivery_id, "keyed": bytea(pseudonyms.fingerprint(known)), "pseudonym": pseudonym})
         if rows:
             ids = {"ids": [row["id"] for row in rows]}
             with connection.pipeline():

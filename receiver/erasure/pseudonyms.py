@@ -46,6 +46,7 @@ _LIVES_OF: Final = _LIVES.format(
 )
 _LIVES_IN: Final = _LIVES.format(which="WHERE erased.organization_reference_id = %(organization)s")
 
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """The life of a card holder that is erased, and whether another one has begun."""

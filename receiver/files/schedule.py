@@ -14,12 +14,12 @@ from receiver.connections import WORK
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
-from receiver.processing.drain import stop_requested
 from receiver.files.downloads import give_up_abandoned, plan_anew
 from receiver.files.fetch import Fetcher
 from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
 from receiver.opencard.tokens import StoredTokens
+from receiver.processing.drain import stop_requested
 from receiver.queue import FILES_WAITING, SHORT_TIMEOUT, connect
 from receiver.settings import load_settings, unset_for_api
 

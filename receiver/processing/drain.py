@@ -83,9 +83,7 @@ class Processor:
                 wake_another()
                 if not second:
                     newest = Backlog(new_first=True)
-                    second.append(
-                        background.submit(self.consume, "second", newest, deadline, batch_size, wake_another)
-                    )
+                    second.append(background.submit(self.consume, "second", newest, deadline, batch_size, wake_another))
 
             nothing_left = self.consume("first", Backlog(), deadline, batch_size, there_is_more)
             return all(consumer.result() for consumer in second) and nothing_left
@@ -166,9 +164,7 @@ class Processor:
 
         Raises psycopg's errors when PostgreSQL cannot be reached for long; then the lease ends by itself.
         """
-        for attempt in stamina.retry_context(
-            on=psycopg.Error, attempts=None, timeout=RELEASE_SECONDS, wait_max=1.0
-        ):
+        for attempt in stamina.retry_context(on=psycopg.Error, attempts=None, timeout=RELEASE_SECONDS, wait_max=1.0):
             with attempt:
                 self.connection(name).execute(*claim.release(alone=False))
 

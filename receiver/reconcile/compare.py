@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from receiver.records.folds.card_holders import TIME_COLUMNS
 from receiver.events.deduplicate import WINDOW
 from receiver.reconcile.clock import NOTICEABLE
 from receiver.reconcile.identity import event_name
+from receiver.records.folds.card_holders import TIME_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -140,9 +140,7 @@ _OWN: Final = (
 _DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")
 """Columns that only describe, read by ``append.sql``: a value of another type is null, and stops nothing."""
 _FIELDS: Final = tuple(
-    column
-    for column in TRANSACTIONS.table.columns
-    if column.name not in {*_OWN, *_DERIVED, "updated_at"}
+    column for column in TRANSACTIONS.table.columns if column.name not in {*_OWN, *_DERIVED, "updated_at"}
 )
 
 

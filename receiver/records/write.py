@@ -68,7 +68,7 @@ _PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND}
 _SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
 
 
-class Outdated(Exception):  # noqa: N818 - what happened
+class Outdated(Exception):
     """Something changed since the history was read: nothing was written, and the caller begins anew."""
 
     @property

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.processing.claim import Claim
-
     from tests.conftest import Acme
 
 CLEARED = "card.transaction.cleared"

@@ -21,8 +21,8 @@ from receiver.cli import main
 from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
 from receiver.db import engine_for
-from receiver.processing.drain import drain
 from receiver.locks import Lock
+from receiver.processing.drain import drain
 from receiver.records.epochs import compare_history
 from receiver.records.write import writing_connection
 from tests.events.steps import end_leases, feed

@@ -93,7 +93,13 @@ def recorded(acme: Acme, told: list[Told], order: list[int]) -> dict[str, list[s
     process_in_order(acme, order)
     found = {
         table: [
-            repr({name: value for name, value in row.items() if not (name in OF_ARRIVAL or (name, table) == ("id", VIEW))})
+            repr(
+                {
+                    name: value
+                    for name, value in row.items()
+                    if not (name in OF_ARRIVAL or (name, table) == ("id", VIEW))
+                }
+            )
             for row in acme.rows(f"SELECT * FROM ems.{table}")  # noqa: S608 - a constant
         ]
         for table in TABLES

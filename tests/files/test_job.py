@@ -12,9 +12,9 @@ import pytest
 from rq import Queue
 
 from receiver.errors import DownloadError
-from receiver.processing.job import process_deliveries
 from receiver.files.downloads import FileKind, claim, give_up_abandoned, settle_failed
 from receiver.files.schedule import fetch_due
+from receiver.processing.job import process_deliveries
 from receiver.queue import FILES_QUEUE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url

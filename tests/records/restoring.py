@@ -12,9 +12,8 @@ from psycopg import sql
 from sqlalchemy import Engine, make_url, text
 
 from receiver.db import engine_for
-from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.migrate import upgrade
+from receiver.processing.drain import drain
 from receiver.sandbox.embedded import postgres_program
 from receiver.sandbox.local import adopt_webhook
 from tests.factories import body, card_holder

@@ -18,9 +18,9 @@ from receiver.db import driver_of
 from receiver.erasure.erase import Person, erase_not_applied, erase_people, erase_slice
 from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudonyms
 from receiver.json_rows import rows_parameter
-from receiver.records.write import writing_connection
 from receiver.ops.retention.gently import gently
 from receiver.ops.retention.walk import begin_walk, begin_walk_anew, remember
+from receiver.records.write import writing_connection
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from receiver.db import EMS, RECEIVER, Base
 from receiver.records.models import columns as c
 
+
 class Event(Base):
     """One event, once, in the order in which it took effect here."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time
 from decimal import Decimal
+
 from sqlalchemy import ARRAY, CheckConstraint, Index, Text
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column

@@ -19,10 +19,10 @@ from receiver.errors import OperationRefused
 from receiver.events import process
 from receiver.events.apply import apply
 from receiver.events.claim import Backlog, note_claim
-from receiver.processing.drain import drain, process_batch
 from receiver.events.replayed import claim_replayed, end_replays, settle_replayed
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
+from receiver.processing.drain import drain, process_batch
 from tests.events.steps import feed
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import counts, ids, replay, start, state
