@@ -153,7 +153,9 @@ class QueuedDelivery(Base):
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     due_at: Mapped[datetime] = _now()
-    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often processing was tried, counted at the claim")
+    attempts: Mapped[int] = mapped_column(
+        server_default="0", comment="how often processing was tried, counted at the claim"
+    )
     leased_until: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="until when a worker has it; null when none does"
     )
@@ -176,6 +178,11 @@ class Outcome(Base):
         ),
         Index("ix_outcomes_repeats", "position", postgresql_where=text("status = 'duplicate'")),
         Index("ix_outcomes_transaction_id", "transaction_id", postgresql_where=text("transaction_id IS NOT NULL")),
+        Index(
+            "ix_outcomes_card_holder_reference_id",
+            "card_holder_reference_id",
+            postgresql_where=text("card_holder_reference_id IS NOT NULL"),
+        ),
         {"schema": RECEIVER},
     )
 
