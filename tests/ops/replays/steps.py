@@ -46,7 +46,8 @@ def counts(replayed: ReplayState) -> tuple[int, int, int]:
 def product(acme: Acme) -> dict[str, list[dict[str, Any]]]:
     """Return everything that the EMS can read, to the last column."""
     tables = acme.rows(
-        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'ems'::regnamespace AND relkind = 'r' ORDER BY 1"
+        "SELECT relname AS name FROM pg_class"
+        " WHERE relnamespace = 'ems'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
     )
     return {table["name"]: acme.rows(f'SELECT * FROM ems."{table["name"]}" ORDER BY 1, 2, 3') for table in tables}  # noqa: S608
 

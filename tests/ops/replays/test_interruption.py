@@ -26,6 +26,7 @@ from receiver.ops.replay import cancel_replay, start_replay
 from tests.events.steps import feed
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import counts, ids, replay, start, state
+from tests.stored import become
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 EVENT = "card.transaction.cleared"
 DEAD = Filter(statuses=("dead",))
+VERSIONS = "SELECT xmin, outcomes.* FROM receiver.outcomes ORDER BY delivery_id"
 
 
 @pytest.fixture
@@ -41,10 +43,7 @@ def dead(acme: Acme) -> Acme:
     """Twelve deliveries that are dead for a cause that is mended."""
     for number in range(12):
         acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
-    acme.execute(
-        "UPDATE receiver.deliveries SET status = 'dead', attempts = 8, error = 'RuntimeError: a disk is full',"
-        " next_attempt_at = NULL"
-    )
+    become(acme.engine, "dead", ids(acme), attempts=8, error="RuntimeError: a disk is full")
     return acme
 
 
@@ -101,14 +100,13 @@ def test_two_operators_who_replay_the_same_do_not_harm_one_another(dead: Acme) -
     dead.process()
     assert [counts(state(dead, each)) for each in both] == [(12, 12, 0)] * 2
     assert (set(dead.statuses()), len(feed(dead))) == ({"processed"}, 12)
-    assert dead.value("SELECT count(*) FROM receiver.processing_batches") == 0
 
 
 # --- cancelling ------------------------------------------------------------------------------------------------------
 
 
 def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme) -> None:
-    untouched = dead.rows("SELECT xmin, d.* FROM receiver.deliveries AS d ORDER BY id")[5:]
+    untouched = dead.rows(VERSIONS)[5:]
     replay_id = start(dead, DEAD)
     process_batch(dead.engine, lambda connection: claim_replayed(connection, 5), process.note_replayed)
     cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
@@ -117,7 +115,7 @@ def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme)
     cancelled = state(dead, replay_id)
     assert (cancelled.state, counts(cancelled), cancelled.cancelled_by) == ("cancelled", (12, 5, 0), "alex@ops")
     assert members(dead) == ["processed"] * 5 + ["cancelled"] * 7
-    assert dead.rows("SELECT xmin, d.* FROM receiver.deliveries AS d ORDER BY id")[5:] == untouched
+    assert dead.rows(VERSIONS)[5:] == untouched
     assert counts(replay(dead, DEAD)) == (7, 7, 0)
 
 
@@ -196,7 +194,7 @@ def test_a_worker_that_dies_over_a_batch_gives_it_back_to_be_processed_alone(dea
 
 
 def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_anew(dead: Acme) -> None:
-    dead.execute("UPDATE receiver.deliveries SET attempts = 3, error = :error", error=ABANDONED)
+    dead.execute("UPDATE receiver.outcomes SET attempts = 3, error = :error", error=ABANDONED)
     first = ids(dead)[0]
     dead.execute(
         "INSERT INTO receiver.processing_attempts (delivery_id, number, outcome, error)"
@@ -213,7 +211,7 @@ def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_
             "status": "failed",
             "attempts": 2 + deaths,
         }
-        dead.execute("UPDATE receiver.deliveries SET next_attempt_at = now(), suspect = false WHERE id = :id", id=first)
+        dead.execute("UPDATE receiver.queue SET due_at = now(), alone = false WHERE delivery_id = :id", id=first)
         with dead.engine.begin() as connection:
             note(dead.engine, Backlog().claim(connection, 1))
             connection.rollback()
@@ -238,8 +236,7 @@ def note(engine: Engine, claimed: list[Any]) -> None:
 
 def test_a_body_that_goes_while_its_delivery_waits_does_not_keep_the_replay_from_ending(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
-    dead.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=ids(dead)[0])
-    dead.execute("DELETE FROM receiver.deliveries WHERE id = :id", id=ids(dead)[1])
+    dead.execute("DELETE FROM receiver.bodies WHERE delivery_id = ANY(:ids)", ids=ids(dead)[:2])
     dead.process()
     assert (state(dead, replay_id).state, counts(state(dead, replay_id))) == ("ended", (12, 10, 0))
 

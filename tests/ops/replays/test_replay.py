@@ -30,7 +30,7 @@ def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, *transactions: str) -> 
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     for transaction in transactions:
         acme.take(EVENT, snapshot("cleared", transaction=transaction))
-    acme.execute("UPDATE receiver.deliveries SET attempts = 7 WHERE status = 'pending'")
+    acme.execute("UPDATE receiver.queue SET attempts = 7")
     acme.process()
     fail_with(monkeypatch, None)
 
@@ -80,7 +80,7 @@ def test_a_failure_is_tried_again_with_pauses_that_begin_anew(acme: Acme, monkey
     )
     assert row == {"status": "failed", "attempts": 9, "soon": True}
     for attempt in range(2, 9):
-        acme.execute("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'failed'")
+        acme.execute("UPDATE receiver.queue SET due_at = now()")
         acme.process()
         assert acme.statuses() == ["failed" if attempt < 8 else "dead"]
     numbers = acme.rows("SELECT number FROM receiver.processing_attempts ORDER BY id")
@@ -136,8 +136,8 @@ def test_two_equal_events_of_different_days_are_both_events_in_a_replay_as_well(
     for days in (3, 0):
         acme.take(EVENT, snapshot("cleared"))
         acme.execute(
-            "UPDATE receiver.deliveries SET occurred_at = now() - make_interval(days => :days)"
-            " WHERE status = 'pending'",
+            "UPDATE receiver.stored_deliveries SET occurred_at = now() - make_interval(days => :days)"
+            " WHERE id IN (SELECT delivery_id FROM receiver.queue)",
             days=days,
         )
         acme.process()
@@ -150,7 +150,7 @@ def test_what_killed_its_worker_is_replayed_alone_and_its_deaths_count_anew(
 ) -> None:
     let_die(acme, monkeypatch, "t1", "t2", "t3")
     acme.execute(
-        "UPDATE receiver.deliveries SET error = :abandoned WHERE id = :id", abandoned=ABANDONED, id=ids(acme)[1]
+        "UPDATE receiver.outcomes SET error = :abandoned WHERE delivery_id = :id", abandoned=ABANDONED, id=ids(acme)[1]
     )
     start(acme, DEAD)
     members = acme.rows("SELECT alone FROM receiver.replay_deliveries ORDER BY delivery_id")
@@ -191,7 +191,7 @@ def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
     for reference in ("employee-1", "employee-2"):
         acme.tell("card_holder.created", card_holder(reference))
     first, _ = ids(acme)
-    acme.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=first)
+    acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = :id", id=first)
     assert counts(replay(acme, Filter(statuses=("processed",)))) == (1, 1, 0)
     assert counts(replay(acme, (first,))) == (0, 0, 0)
 
