@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.events import process
 from receiver.ops.deliveries import DeliveryDetails, read_delivery
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 
@@ -87,7 +86,7 @@ def test_every_attempt_is_shown_with_its_error_and_trace(acme: Acme, monkeypatch
     def fail(*_: object) -> None:
         raise RuntimeError("the first line\nand more")
 
-    monkeypatch.setattr(process, "apply", fail)
+    monkeypatch.setattr("receiver.processing.drain.apply", fail)
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     details = shown(acme, 1)
     assert (details.summary.status, details.summary.error) == ("failed", "RuntimeError: the first line")

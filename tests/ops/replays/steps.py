@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import start_replay
 from receiver.ops.replay_state import ReplayState, read_replay
+from receiver.processing.batch import apply
 
 if TYPE_CHECKING:
     import pytest
@@ -53,12 +54,10 @@ def product(acme: Acme) -> dict[str, list[dict[str, Any]]]:
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
-    """Let applying events fail from now on; ``None``: no more."""
-    from receiver.events import process  # noqa: PLC0415
-    from receiver.events.apply import apply  # noqa: PLC0415
+    """Let applying deliveries fail from now on; ``None``: no more."""
 
     def fail(*_: object) -> None:
         assert error is not None
         raise error
 
-    monkeypatch.setattr(process, "apply", apply if error is None else fail)
+    monkeypatch.setattr("receiver.processing.drain.apply", apply if error is None else fail)
