@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -10,14 +10,13 @@ from sqlalchemy import text
 
 from receiver.errors import EventError
 from receiver.events.content import UNREADABLE, decode, reference_of
-from receiver.events.event import StoredDelivery
-from receiver.events.registry import load_handlers
+from receiver.events.event import ClaimedDelivery
 from receiver.events.parse import parse
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
     from receiver.bootstrap.stored import StoredWebhook
     from receiver.events.event import Event
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 _DELIVERY: Final = text(
     """
 SELECT delivery.id, delivery.event, delivery.version, delivery.verification, delivery.received_at, delivery.status,
-    delivery.body, delivery.source, delivery.occurred_at, delivery.attempts, delivery.attempts_before_replay,
-    webhook.organization_reference_id, webhook.test
+    delivery.body, delivery.source, delivery.occurred_at, delivery.attempts, webhook.organization_reference_id
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.id = :id
 """
@@ -77,24 +75,31 @@ class Report:
 def reported(connection: Connection, webhook: StoredWebhook, event: str, delivery_id: int) -> Report:
     """Return the report of a test that arrived as this delivery."""
     row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
-    stored = StoredDelivery(**{name: row[name] for name in StoredDelivery.__slots__})
-    understood, error = _understood(stored)
+    understood, error = _understood(row)
     return Report(
         webhook,
         event,
         delivery=Arrived(**{name: row[name] for name in Arrived.__slots__}),
         understood=understood,
         error=error,
-        body=stored.body,
+        body=row["body"],
     )
 
 
-def _understood(delivery: StoredDelivery) -> tuple[Understood | None, str | None]:
+def _understood(row: RowMapping) -> tuple[Understood | None, str | None]:
     """Return what the delivery says, or why it makes no sense. An example may name whatever organization it likes."""
-    named = _named_organization(delivery.body) or delivery.organization_reference_id
-    real = replace(delivery, organization_reference_id=named, test=False)
+    real = ClaimedDelivery(
+        id=row["id"],
+        organization_reference_id=_named_organization(row["body"]) or row["organization_reference_id"],
+        event=row["event"],
+        version=row["version"],
+        body=row["body"],
+        source=row["source"],
+        occurred_at=row["occurred_at"],
+        attempts=row["attempts"],
+    )
     try:
-        return Understood.of(understand(real, load_handlers())), None
+        return Understood.of(parse(real)), None
     except EventError as error:
         return None, str(error)
 

@@ -18,10 +18,10 @@ from receiver.counters import families, untold
 from receiver.db import engine_for
 from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.locks import Lock
 from receiver.opencard.auth import Access
 from receiver.ops.retention import schedule
+from receiver.processing.drain import drain
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider import ApiFault

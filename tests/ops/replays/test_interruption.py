@@ -23,8 +23,9 @@ from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.processing.batch import apply
 from receiver.processing.claim import claim_alone, end_leases
-from receiver.processing.drain import Processor, drain, processing_connection
+from receiver.processing.drain import Processor, drain
 from receiver.processing.replays import ReplayClaim, claim_replayed, end_replay_leases, end_replays
+from receiver.records.write import writing_connection
 from tests.events.steps import feed
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import counts, ids, replay, start, state
@@ -135,7 +136,7 @@ def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme)
 
 def test_what_a_worker_has_at_hand_when_it_is_cancelled_is_finished_and_counted(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
-    with closing(processing_connection(dead.engine)) as connection:
+    with closing(writing_connection(dead.engine)) as connection:
         claim = claim_replayed(connection, 5)
         assert claim
         cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
