@@ -625,6 +625,7 @@ CREATE TABLE receiver.outcomes (
     CONSTRAINT pk_outcomes PRIMARY KEY (delivery_id),
     CONSTRAINT ck_outcomes_status CHECK (status IN ('processed', 'duplicate', 'ignored', 'quarantined', 'failed', 'dead'))
 );
+CREATE INDEX ix_outcomes_card_holder_reference_id ON receiver.outcomes (card_holder_reference_id) WHERE card_holder_reference_id IS NOT NULL;
 CREATE INDEX ix_outcomes_repeats ON receiver.outcomes (position) WHERE status = 'duplicate';
 CREATE INDEX ix_outcomes_status ON receiver.outcomes (status, delivery_id) WHERE status <> 'processed';
 CREATE INDEX ix_outcomes_transaction_id ON receiver.outcomes (transaction_id) WHERE transaction_id IS NOT NULL;

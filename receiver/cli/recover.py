@@ -10,7 +10,7 @@ import click
 
 from receiver.cli.output import counted, json_option, print_json, words
 from receiver.connections import WEB
-from receiver.db import one_connection
+from receiver.db import engine_for
 from receiver.logs import configure_logs
 from receiver.ops.recover import recover as recover_feed
 from receiver.reconcile.schedule import what_is_missing
@@ -32,8 +32,11 @@ def recover(as_json: bool) -> None:
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    with one_connection(settings.database_url, application="recover", bounds=WEB) as connection:
-        done = recover_feed(connection)
+    engine = engine_for(settings.database_url, application="recover", bounds=WEB)
+    try:
+        done = recover_feed(engine)
+    finally:
+        engine.dispose()
     if as_json:
         print_json(asdict(done))
     else:

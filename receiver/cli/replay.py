@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,14 +15,14 @@ from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_json, progress_bar
 from receiver.cli.parameters import ID
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
-from receiver.db import engine_for
-from receiver.events.replayed import end_replays
+from receiver.db import dedicated_connection, engine_for
 from receiver.logs import configure_logs
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
 from receiver.ops.replay_state import list_replays, read_replay, what_failed
 from receiver.ops.replay_wait import wait_for_end
+from receiver.processing.replays import end_replays
 from receiver.queue import wake_worker_if_possible
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
@@ -165,7 +165,8 @@ def _wait(engine: Engine, replay_id: int) -> ReplayState:
 
 def _cancel(engine: Engine, settings: Settings, replay_id: int, *, as_json: bool) -> None:
     cancel_replay(engine, replay_id, cancelled_by=operator())
-    end_replays(engine)
+    with closing(dedicated_connection(engine)) as connection:
+        end_replays(connection)
     state = _read(engine, replay_id)
     if state.ended_at is None:
         wake_worker_if_possible(settings.redis_url)

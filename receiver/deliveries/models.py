@@ -178,6 +178,11 @@ class Outcome(Base):
         ),
         Index("ix_outcomes_repeats", "position", postgresql_where=text("status = 'duplicate'")),
         Index("ix_outcomes_transaction_id", "transaction_id", postgresql_where=text("transaction_id IS NOT NULL")),
+        Index(
+            "ix_outcomes_card_holder_reference_id",
+            "card_holder_reference_id",
+            postgresql_where=text("card_holder_reference_id IS NOT NULL"),
+        ),
         {"schema": RECEIVER},
     )
 

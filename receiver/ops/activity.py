@@ -62,15 +62,20 @@ FROM ({TOTALS}) AS totals, (
 # thousands of errors may differ in a number alone: those come as one line, for whose group one of them stands
 _FAILURES: Final = text(
     r"""
-SELECT found.status, found.event, min(found.line) AS error, webhook.organization_reference_id, count(*) AS number,
-    min(found.received_at) AS oldest, max(found.received_at) AS newest, max(found.id) AS example_id
+SELECT found.status, stored.event, min(found.line) AS error, webhook.organization_reference_id, count(*) AS number,
+    min(stored.received_at) AS oldest, max(stored.received_at) AS newest, max(stored.id) AS example_id
 FROM (
-    SELECT id, webhook_id, status, event, split_part(coalesce(error, ''), chr(10), 1) AS line, received_at
-    FROM receiver.deliveries
-    WHERE status IN ('failed', 'dead', 'quarantined') ORDER BY id DESC LIMIT :most
+    SELECT newest.delivery_id, newest.status, split_part(coalesce(newest.error, ''), chr(10), 1) AS line
+    FROM unnest(ARRAY['failed', 'dead', 'quarantined']) AS wrong (status)
+    CROSS JOIN LATERAL (
+        SELECT delivery_id, status, error FROM receiver.outcomes
+        WHERE status = wrong.status AND status <> 'processed' ORDER BY delivery_id DESC LIMIT :most
+    ) AS newest
+    ORDER BY newest.delivery_id DESC LIMIT :most
 ) AS found
-LEFT JOIN receiver.webhooks AS webhook ON webhook.id = found.webhook_id
-GROUP BY found.status, found.event, regexp_replace(found.line, '\y[0-9]+\y', '0', 'g'), 4
+JOIN receiver.stored_deliveries AS stored ON stored.id = found.delivery_id
+LEFT JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
+GROUP BY found.status, stored.event, regexp_replace(found.line, '\y[0-9]+\y', '0', 'g'), 4
 """
 )
 

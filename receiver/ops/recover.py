@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import text
+from psycopg.rows import dict_row
 
+from receiver.db import dedicated_connection
 from receiver.ops.feed_epochs import FeedEpoch, read_feed_epoch
-from receiver.records.epochs import BY_HAND, begin_epoch
-from receiver.records.feed import lock_feed
+from receiver.records.epochs import BY_HAND, begin_epoch, notice_branch
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    import psycopg
+    from sqlalchemy import Engine
 
-_ACKNOWLEDGE: Final = text(
-    """
+_ACKNOWLEDGE: Final = """
 UPDATE receiver.feed_epochs
 SET recovered_at = clock_timestamp(), last_run_id = coalesce((SELECT max(id) FROM receiver.reconcile_runs), 0)
-WHERE epoch = (SELECT max(epoch) FROM receiver.feed_epochs)
+WHERE epoch = %(epoch)s
 """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +38,20 @@ class Recovery:
     webhooks_to_reconcile: int
 
 
-def recover(connection: Connection) -> Recovery:
-    """Acknowledge the epoch that needs attention, or begin one by hand; every webhook is due to be reconciled."""
+def recover(engine: Engine) -> Recovery:
+    """Acknowledge the epoch that needs attention, or begin one by hand; every webhook is due to be reconciled.
 
-    def read() -> FeedEpoch | None:
-        return read_feed_epoch(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
-
-    with connection.begin():
-        lock_feed(connection)
-        present = read()
-        begun = present is None or not present.needs_attention
-        if begun:
-            begin_epoch(connection, BY_HAND)
-        connection.execute(_ACKNOWLEDGE)
-        present = read()
-    assert present is not None  # noqa: S101 - it has begun
+    Raises psycopg's errors.
+    """
+    notice_branch(engine)
+    with closing(dedicated_connection(engine)) as connection:
+        known = _read(connection)
+        begun = (known is None or not known.needs_attention) and begin_epoch(connection, BY_HAND) is not None
+        present = _read(connection)
+        assert present is not None  # noqa: S101 - it has begun, by this process or by another
+        connection.execute(_ACKNOWLEDGE, {"epoch": present.epoch})
+        present = _read(connection)
+    assert present is not None  # noqa: S101 - likewise
     return Recovery(
         present.epoch,
         present.epoch_start,
@@ -61,3 +60,8 @@ def recover(connection: Connection) -> Recovery:
         present.reason,
         present.webhooks_to_reconcile,
     )
+
+
+def _read(connection: psycopg.Connection[Any]) -> FeedEpoch | None:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return read_feed_epoch(lambda query: cursor.execute(query.encode()).fetchall())

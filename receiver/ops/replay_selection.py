@@ -24,7 +24,7 @@ Wanted: TypeAlias = "Filter | tuple[int, ...]"
 """Deliveries by what they have in common, or by their ids."""
 
 AT_ONCE: Final = 1000
-"""How many deliveries are selected in one transaction: it locks them, which keeps nobody waiting for long."""
+"""How many deliveries are selected in one transaction."""
 
 _TEST: Final = f"(delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false))"
 _COUNT: Final = text(
@@ -35,7 +35,6 @@ END AS left_out
 FROM receiver.deliveries AS delivery WHERE id = ANY(:ids) GROUP BY 1, 2, 3, 5
 """  # noqa: S608 - a constant
 )
-# the foreign key waits for whoever is at one of them; nobody waits for this
 _SELECT: Final = text(
     f"""
 INSERT INTO receiver.replay_deliveries (replay_id, delivery_id, status_before, alone)
@@ -48,7 +47,7 @@ ON CONFLICT DO NOTHING
 )
 _UNKNOWN: Final = text(
     "SELECT asked.id FROM unnest(CAST(:ids AS bigint[])) AS asked (id) "
-    "WHERE NOT EXISTS (SELECT FROM receiver.deliveries AS delivery WHERE delivery.id = asked.id) ORDER BY 1 LIMIT 1"
+    "WHERE NOT EXISTS (SELECT FROM receiver.stored_deliveries AS stored WHERE stored.id = asked.id) ORDER BY 1 LIMIT 1"
 )
 
 

@@ -38,8 +38,10 @@ _ONE: Final = text(_REPLAYS.format(which="replay.id = :id"))
 _SOME: Final = text(_REPLAYS.format(which="replay.id < :before"))
 _FAILED: Final = text(
     r"""
-SELECT member.outcome AS status, delivery.event, split_part(delivery.error, E'\n', 1) AS error, count(*) AS number
-FROM receiver.replay_deliveries AS member JOIN receiver.deliveries AS delivery ON delivery.id = member.delivery_id
+SELECT member.outcome AS status, stored.event, split_part(outcome.error, E'\n', 1) AS error, count(*) AS number
+FROM receiver.replay_deliveries AS member
+JOIN receiver.stored_deliveries AS stored ON stored.id = member.delivery_id
+LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = member.delivery_id
 WHERE member.replay_id = :id AND member.outcome IN ('failed', 'dead', 'quarantined', 'ignored')
 GROUP BY 1, 2, 3
 """

@@ -47,7 +47,7 @@ FROM receiver.webhooks AS webhook CROSS JOIN LATERAL (
     GROUP BY 1, 2, 3
 ) AS counted
 """
-"""By webhook, so that the index on webhook and time answers it."""
+"""By webhook, so that the index of the stored deliveries on webhook and time answers it."""
 
 _ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 # a process that is silent for so long has ended, or begins new rows when it speaks again

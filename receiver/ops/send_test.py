@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
 
-_LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.deliveries")
+_LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.stored_deliveries")
 _NEXT: Final = text(
-    "SELECT id, status FROM receiver.deliveries WHERE webhook_id = :webhook_id AND id > :last ORDER BY id LIMIT 1"
+    "SELECT stored.id, coalesce(outcome.status, 'pending') AS status FROM receiver.stored_deliveries AS stored "
+    "LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id "
+    "WHERE stored.webhook_id = :webhook_id AND stored.id > :last ORDER BY stored.id LIMIT 1"
 )
 
 

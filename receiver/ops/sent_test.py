@@ -16,7 +16,7 @@ from receiver.events.parse import parse
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
     from receiver.bootstrap.stored import StoredWebhook
     from receiver.events.event import Event
@@ -75,33 +75,31 @@ class Report:
 def reported(connection: Connection, webhook: StoredWebhook, event: str, delivery_id: int) -> Report:
     """Return the report of a test that arrived as this delivery."""
     row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
-    body = bytes(row["body"] or b"")
-    understood, error = _understood(
-        ClaimedDelivery(
-            id=row["id"],
-            organization_reference_id=_named_organization(body) or row["organization_reference_id"],
-            event=row["event"],
-            version=row["version"],
-            body=body,
-            source=row["source"],
-            occurred_at=row["occurred_at"],
-            attempts=row["attempts"],
-        )
-    )
+    understood, error = _understood(row)
     return Report(
         webhook,
         event,
         delivery=Arrived(**{name: row[name] for name in Arrived.__slots__}),
         understood=understood,
         error=error,
-        body=body,
+        body=row["body"],
     )
 
 
-def _understood(delivery: ClaimedDelivery) -> tuple[Understood | None, str | None]:
-    """Return what the delivery says, or why it cannot be parsed, as if it had not arrived at a test webhook."""
+def _understood(row: RowMapping) -> tuple[Understood | None, str | None]:
+    """Return what the delivery says, or why it makes no sense. An example may name whatever organization it likes."""
+    real = ClaimedDelivery(
+        id=row["id"],
+        organization_reference_id=_named_organization(row["body"]) or row["organization_reference_id"],
+        event=row["event"],
+        version=row["version"],
+        body=row["body"],
+        source=row["source"],
+        occurred_at=row["occurred_at"],
+        attempts=row["attempts"],
+    )
     try:
-        return Understood.of(parse(delivery)), None
+        return Understood.of(parse(real)), None
     except EventError as error:
         return None, str(error)
 

@@ -29,15 +29,24 @@ BACKLOG_OLD: Final = timedelta(minutes=5)
 RETENTION_STALE: Final = timedelta(days=2)
 """Retention runs every few minutes; after so long without a run that ended well, somebody has to look."""
 
-# in the words of the partial index that answers it
+# ids grow with time, nearly: the smallest is the oldest, give or take the length of a transaction
 _WAITING: Final = """
-SELECT status, count(*) AS number, min(received_at) AS oldest
-FROM receiver.deliveries WHERE status IN ('pending', 'failed') GROUP BY status
+SELECT waiting.status, waiting.number, stored.received_at AS oldest
+FROM (
+    SELECT coalesce(outcome.status, 'pending') AS status, count(*) AS number, min(queued.delivery_id) AS first
+    FROM receiver.queue AS queued
+    LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = queued.delivery_id AND outcome.status = 'failed'
+    GROUP BY 1
+) AS waiting
+LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = waiting.first
 """
-# likewise
 _SET_ASIDE: Final = """
-SELECT status, count(*) AS number, min(received_at) AS oldest
-FROM receiver.deliveries WHERE status IN ('dead', 'quarantined') GROUP BY status
+SELECT held.status, held.number, stored.received_at AS oldest
+FROM (
+    SELECT status, count(*) AS number, min(delivery_id) AS first
+    FROM receiver.outcomes WHERE status IN ('dead', 'quarantined') GROUP BY status
+) AS held
+LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = held.first
 """
 _REPLAYS: Final = """
 SELECT id AS replay_id, requested_by, created_at, selected

@@ -93,6 +93,8 @@ _BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
         "deleted_through": "3000",
         "epoch": "1",
         "epoch_start": "1100473488640",
+        "subject_id": "7c1e5d0e-5b1f",
+        "fingerprint": "\\x51c0…",
         "source": "push",
         "delivery_id": "81234",
         "payload": '{"id": "7c1e5d0e-5b1f", …}',
@@ -101,7 +103,7 @@ _BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
 _OF_ONE_TABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "transactions.id": "7c1e5d0e-5b1f",
-        "transaction_states.id": "90210",
+        "transaction_states.id": "4711",
         "tpas.id": "tpa-311",
         "tpas.url": "https://…/tpas/311.pdf",
         "invoices.id": "inv-5520",

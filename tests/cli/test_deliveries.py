@@ -66,7 +66,7 @@ def three(organizations: Organizations) -> Acme:
 )
 def test_each_option_restricts(three: Acme, run: Run, options: tuple[str, ...], numbers: list[int]) -> None:
     known = ids(three)
-    three.execute("UPDATE receiver.deliveries SET card_holder_reference_id = 'employee-17' WHERE transaction_id = 't1'")
+    three.execute("UPDATE ems.events SET card_holder_reference_id = 'employee-17' WHERE transaction_id = 't1'")
     three.execute("UPDATE ems.transactions SET card_holder_reference_id = 'employee-17'")
     assert listed(run, *options) == [known[number - 1] for number in numbers]
 

@@ -80,7 +80,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
 
 def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     acme.take("card_holder.created", card_holder())
-    acme.execute("UPDATE receiver.deliveries SET received_at = now() - interval '2 minutes 5 seconds'")
+    acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '2 minutes 5 seconds'")
     add_run(acme.engine, "acme", minutes_ago=3, recovered_in_all=12)
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
@@ -203,7 +203,7 @@ def test_it_asks_only_for_the_database(acme: Acme, environment: dict[str, str]) 
 
 def test_deliveries_that_nobody_processes_need_a_person(acme: Acme, run: Run) -> None:
     acme.take("card_holder.created", card_holder())
-    acme.execute("UPDATE receiver.deliveries SET received_at = now() - interval '6 minutes'")
+    acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '6 minutes'")
     (said,) = needs(run("--json"))
     assert said.startswith("1 pending delivery: not processed since ")
     assert said.endswith(" UTC: is a worker running?")
@@ -287,7 +287,7 @@ def test_what_keeps_deliveries_from_being_stored_is_named(
     monkeypatch.setattr("receiver.cli.status.WEB", replace(WEB, lock=1))
     add_run(acme.engine, "acme", minutes_ago=1)
     with acme.engine.begin() as connection:
-        connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+        connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
         result = run()
     assert result.exit_code == 1
     assert "does not store deliveries, OpenCard gets 503: canceling statement due to lock timeout" in result.stderr

@@ -29,7 +29,7 @@ NAMES = sorted(SOURCES)
 
 
 def table(acme: Acme, name: str) -> list[dict[str, Any]]:
-    """Return the rows as PostgreSQL has them; documents as texts, for a driver would round their numbers."""
+    """Return the rows as PostgreSQL has them; documents and bytes as texts, for a driver would round their numbers."""
     kinds = {
         row["attname"]: row["kind"]
         for row in acme.rows(
@@ -38,7 +38,7 @@ def table(acme: Acme, name: str) -> list[dict[str, Any]]:
             relation=SOURCES[name].relation,
         )
     }
-    columns = ", ".join(f"{column}::text" if kind == "jsonb" else column for column, kind in kinds.items())
+    columns = ", ".join(f"{column}::text" if kind in {"jsonb", "bytea"} else column for column, kind in kinds.items())
     return acme.rows(f"SELECT {columns} FROM {SOURCES[name].relation} ORDER BY {', '.join(SOURCES[name].order)}")  # noqa: S608
 
 

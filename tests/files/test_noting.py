@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from receiver.processing.drain import drain
 from tests.factories import enrichment
+from tests.ops.replays.steps import ids, replay
 
 if TYPE_CHECKING:
     from tests.conftest import Acme
@@ -16,7 +16,6 @@ NOTED = (
     " ORDER BY url"
 )
 GIVE_UP = "UPDATE receiver.receipt_downloads SET status = 'expired', attempts = 7, settled_at = now()"
-AGAIN = "UPDATE receiver.deliveries SET status = 'pending', next_attempt_at = now(), attempts = 0"
 
 
 def receipt(url: str = "https://files.opencard.invalid/1", **changes: Any) -> dict[str, Any]:
@@ -45,8 +44,7 @@ def test_a_new_event_of_the_same_url_gives_what_was_given_up_a_new_chance(acme: 
 def test_so_does_a_replay(acme: Acme) -> None:
     acme.tell("receipt.fetched", receipt())
     acme.execute(GIVE_UP)
-    acme.execute(AGAIN)
-    assert drain(acme.engine)
+    replay(acme, tuple(ids(acme)))
     assert acme.row(NOTED)["status"] == "waiting"
 
 

@@ -10,9 +10,9 @@ import httpx
 from sqlalchemy import text
 
 from receiver.encryption import Encryption
-from receiver.events.process import drain
 from receiver.opencard.auth import Access
 from receiver.ops.send_test import Patience, SendTest
+from receiver.processing.drain import drain
 from tests.factories import body
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from receiver.counters import ATTEMPTS, count_request, untold
 from receiver.ops.activity import deliveries_by_hour, failures_by_error, rate
 from receiver.ops.rollup import MERGED, roll_up_once
 from tests.factories import card_holder
+from tests.stored import store
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
 
 
 def received(acme: Acme, hours_ago: float, *, status: str = "processed", source: str = "push", number: int = 1) -> None:
-    acme.execute(
-        "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, status, source, received_at)"
-        " SELECT id, 'card_holder.created', '', '{}', 'signature', :status, :source,"
-        "  date_trunc('hour', now(), 'UTC') - make_interval(secs => 3600 * :hours_ago)"
-        " FROM receiver.webhooks, generate_series(1, :number) WHERE organization_reference_id = :organization",
+    this_hour = acme.value("SELECT date_trunc('hour', now(), 'UTC')")
+    store(
+        acme.engine,
         status=status,
         source=source,
-        hours_ago=hours_ago,
+        received_at=this_hour - timedelta(hours=hours_ago),
         number=number,
         organization=acme.registration.organization_reference_id,
     )
@@ -95,7 +94,7 @@ def test_one_organization_is_told_apart(organizations: Organizations) -> None:
 def test_what_becomes_of_deliveries_later_is_seen_when_their_hour_is_counted_again(acme: Acme) -> None:
     received(acme, 6, status="dead")
     roll_up_once(acme.engine)
-    acme.execute("UPDATE receiver.deliveries SET status = 'processed'")
+    acme.execute("UPDATE receiver.outcomes SET status = 'processed'")
     assert hours(acme) == {(6, "push", "dead"): 1}
     acme.execute(
         "UPDATE receiver.counted_hours SET counted_at = now() - interval '1 hour' WHERE hour = :hour",

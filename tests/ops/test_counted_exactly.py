@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg import errors
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
 from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
@@ -140,7 +140,7 @@ def test_batches_that_are_given_back_for_the_lock_of_the_feed(acme: Acme, settin
     engine = engine_for(settings.database_url, application="worker", bounds=replace(WORK, lock=1))
     with acme.engine.begin() as holder:
         holder.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(Lock.FEED)})
-        with pytest.raises(OperationalError, match="lock timeout"):
+        with pytest.raises(errors.LockNotAvailable, match="lock timeout"):
             drain(engine)
     engine.dispose()
     assert count("receiver_feed_lock_timeouts") == {"": 1}

@@ -91,8 +91,9 @@ def test_an_event_that_came_in_place_of_another_shows_though_the_numbers_agree(a
 def test_an_event_that_is_in_the_feed_twice_is_named(acme: Acme) -> None:
     take_in(acme, STORY.told)
     acme.execute(
-        "INSERT INTO ems.events (type, organization_reference_id, occurred_at, source, delivery_id, payload) "
-        "SELECT type, organization_reference_id, occurred_at, source, -1, payload FROM ems.events "
+        "INSERT INTO ems.events"
+        " (type, organization_reference_id, subject_id, occurred_at, source, delivery_id, payload) "
+        "SELECT type, organization_reference_id, subject_id, occurred_at, source, -1, payload FROM ems.events "
         "WHERE type = 'tpa.signed'"
     )
     [count, excess] = verdict(acme)

@@ -26,7 +26,7 @@ _WEBHOOKS: Final = text(
     """
 SELECT webhook.id, webhook.organization_reference_id, webhook.opencard_webhook_id, webhook.authentication_type,
     webhook.enabled, webhook.active, state.checked_until,
-    (SELECT max(received_at) FROM receiver.deliveries WHERE webhook_id = webhook.id) AS last_received_at
+    (SELECT max(received_at) FROM receiver.stored_deliveries WHERE webhook_id = webhook.id) AS last_received_at
 FROM receiver.webhooks AS webhook LEFT JOIN receiver.reconcile_state AS state ON state.webhook_id = webhook.id
 WHERE NOT webhook.test
 ORDER BY webhook.organization_reference_id, webhook.id

@@ -22,7 +22,7 @@ MOST_ALIKE: Final = 100
 
 _DELIVERY: Final = text(
     f"""
-SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, suspect,
+SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, alone, position,
     delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false) AS test
 FROM receiver.deliveries AS delivery WHERE id = :id
 """  # noqa: S608 - a constant
@@ -31,17 +31,12 @@ _ATTEMPTS: Final = text(
     "SELECT number, attempted_at, outcome, error, trace FROM receiver.processing_attempts "
     "WHERE delivery_id = :id ORDER BY id"
 )
-# Three ways to what is equal by value, each by an index: what was marked as a retry; what was taken for the event;
-# and of a card holder's events, which are equal though they are several, all.
 _ALIKE: Final = text(
-    rf"""
+    f"""
 SELECT {COLUMNS} FROM receiver.deliveries WHERE id <> :id AND id IN (
-    SELECT id FROM receiver.deliveries WHERE fingerprint = :fingerprint AND status = 'duplicate'
+    SELECT delivery_id FROM receiver.outcomes WHERE position = :position AND status = 'duplicate'
     UNION
-    SELECT unnest(delivery_ids) FROM receiver.known_events WHERE fingerprint = :fingerprint
-    UNION
-    SELECT id FROM receiver.deliveries WHERE card_holder_reference_id = :card_holder
-        AND event LIKE 'card\_holder.%' AND fingerprint = :fingerprint
+    SELECT delivery_id FROM ems.events WHERE position = :position
 ) ORDER BY id DESC LIMIT {MOST_ALIKE}
 """  # noqa: S608 - a constant
 )
@@ -96,14 +91,14 @@ class DeliveryDetails:
     fingerprint: str | None
     """SHA-256 of the event by value, in hexadecimal digits."""
     card_holder_reference_id: str | None
-    suspect: bool
+    alone: bool
     """Whether it is processed alone."""
     test: bool
     """Whether it is a test delivery, which is never applied."""
     attempts: tuple[Attempt, ...]
     """Those that did not succeed, oldest first."""
     duplicates: tuple[DeliverySummary, ...]
-    """Other deliveries of an event equal by value, newest first."""
+    """Other deliveries of the same event, newest first."""
     replays: tuple[InReplay, ...]
     changed: tuple[ChangedRow, ...]
     """The rows of ``ems`` that name it."""
@@ -123,7 +118,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
         body_size=None if row["body"] is None else len(row["body"]),
         fingerprint=None if row["fingerprint"] is None else bytes(row["fingerprint"]).hex(),
         card_holder_reference_id=row["card_holder_reference_id"],
-        suspect=row["suspect"],
+        alone=row["alone"],
         test=row["test"],
         attempts=tuple(Attempt(**each) for each in connection.execute(_ATTEMPTS, {"id": delivery_id}).mappings()),
         duplicates=_alike(connection, row),
@@ -134,6 +129,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
                 "id": delivery_id,
                 "event": row["event"],
                 "status": row["status"],
+                "position": row["position"],
                 "organization": summary.organization_reference_id,
                 "transaction_id": row["transaction_id"],
                 "card_holder": row["card_holder_reference_id"],
@@ -143,11 +139,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
 
 
 def _alike(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:
-    if row["fingerprint"] is None:
+    if row["position"] is None:
         return ()
-    asked = {
-        "id": row["id"],
-        "fingerprint": row["fingerprint"],
-        "card_holder": row["card_holder_reference_id"],
-    }
+    asked = {"id": row["id"], "position": row["position"]}
     return summaries(connection, connection.execute(_ALIKE, asked).mappings())

@@ -48,7 +48,7 @@ class ChangedRow:
 
 
 def read_effects(connection: Connection, delivery: Mapping[str, Any]) -> tuple[ChangedRow, ...]:
-    """Return the rows that name *delivery*, which has ``id``, ``event``, ``organization``, references as columns.
+    """Return the rows that name *delivery*, which has ``id``, ``event``, ``position``, references as columns.
 
     A card holder's row names none, so it is shown for every event of that card holder that was applied.
     """
@@ -66,7 +66,9 @@ def read_effects(connection: Connection, delivery: Mapping[str, Any]) -> tuple[C
 def _query(table: str, columns: list[str], *, indexed: bool) -> Any:  # noqa: ANN401 - SQL
     """Return the query by ``delivery_id``, narrowed by the table's own key where no index knows deliveries."""
     conditions = ["delivery_id = :id"]
-    if not indexed:
+    if table == "events":
+        conditions.append("position = :position")
+    elif not indexed:
         conditions.append("organization_reference_id = :organization")
         if table == "transactions":
             conditions.append("id = :transaction_id")

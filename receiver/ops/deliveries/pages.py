@@ -102,8 +102,7 @@ def _find(
 
 def _end_of_what_was_looked_at(connection: Connection, asked: Search) -> RowMapping | None:
     """Return the last delivery that was looked at, ``None`` when that was because there are no more."""
-    query = f"SELECT id, received_at FROM ({asked.looked_at()}) AS delivery ORDER BY {asked.order} OFFSET :most - 1"  # noqa: S608 - this package's own words
-    return connection.execute(text(query), asked.parameters).mappings().one_or_none()
+    return connection.execute(text(asked.last()), asked.parameters).mappings().one_or_none()
 
 
 def summaries(connection: Connection, rows: Iterable[Mapping[str, Any] | RowMapping]) -> tuple[DeliverySummary, ...]:

@@ -32,40 +32,63 @@ WITH_ERRORS: Final = ("ignored", "quarantined", "failed", "dead")
 WEBHOOKS_APART: Final = 20
 """Up to so many webhooks are read one by one, each by its index."""
 
-BY_ID: Final = "id DESC"
-BY_TIME: Final = "received_at DESC, id DESC"
+BY_ID: Final = "delivery_id DESC"
+BY_TIME: Final = "at DESC, delivery_id DESC"
 
-_ALL: Final = "SELECT * FROM receiver.deliveries WHERE id < :before"
-_OF_TRANSACTION: Final = f"{_ALL} AND transaction_id = :transaction_id"
-_OF_CARD_HOLDER: Final = rf"""
-{_ALL} AND card_holder_reference_id = :card_holder AND event LIKE 'card\_holder.%'
-UNION ALL
-SELECT delivery.* FROM ems.transactions AS purchase
-JOIN receiver.deliveries AS delivery ON delivery.transaction_id = purchase.id AND delivery.id < :before
-    AND delivery.card_holder_reference_id = :card_holder
-WHERE purchase.card_holder_reference_id = :card_holder AND purchase.organization_reference_id = ANY(
-    ARRAY(SELECT DISTINCT organization_reference_id FROM receiver.webhooks)
+_NONE: Final = "SELECT id AS delivery_id, received_at AS at FROM receiver.stored_deliveries WHERE false"
+_ALL: Final = "SELECT id AS delivery_id FROM receiver.stored_deliveries WHERE id < :before"
+_ORGANIZATIONS: Final = "ARRAY(SELECT DISTINCT organization_reference_id FROM receiver.webhooks)"
+# an event's own delivery, and those that repeat it
+_OF_EVENTS: Final = """
+SELECT event.delivery_id FROM event WHERE event.delivery_id < :before
+UNION
+SELECT outcome.delivery_id FROM event
+JOIN receiver.outcomes AS outcome ON outcome.position = event.position AND outcome.status = 'duplicate'
+WHERE outcome.delivery_id < :before
+"""
+# what was never applied has no event, but names what it is of
+_OF_TRANSACTION: Final = f"""
+WITH event AS MATERIALIZED (
+    SELECT position, delivery_id FROM ems.events
+    WHERE organization_reference_id = ANY({_ORGANIZATIONS}) AND subject_id = :transaction_id
 )
+{_OF_EVENTS}
+UNION
+SELECT delivery_id FROM receiver.outcomes WHERE transaction_id = :transaction_id AND delivery_id < :before
 """  # noqa: S608 - a constant
-_WAITING: Final = f"{_ALL} AND status IN ('pending', 'failed') AND status = 'pending'"
-_MANY_WAIT: Final = text(
-    "SELECT count(*) > :most FROM (SELECT FROM receiver.deliveries WHERE status IN ('pending', 'failed') "
-    "LIMIT :most + 1) AS waiting"
+_OF_CARD_HOLDER: Final = f"""
+WITH subject AS MATERIALIZED (
+    SELECT unnest({_ORGANIZATIONS}) AS organization_reference_id, CAST(:card_holder AS text) AS id
+    UNION
+    SELECT organization_reference_id, id FROM ems.transactions
+    WHERE card_holder_reference_id = :card_holder AND organization_reference_id = ANY({_ORGANIZATIONS})
+), event AS MATERIALIZED (
+    SELECT event.position, event.delivery_id FROM subject JOIN ems.events AS event
+        ON event.organization_reference_id = subject.organization_reference_id AND event.subject_id = subject.id
+    WHERE event.card_holder_reference_id = :card_holder
 )
-_RECEIVED_AT: Final = text("SELECT received_at FROM receiver.deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1")
+{_OF_EVENTS}
+UNION
+SELECT delivery_id FROM receiver.outcomes WHERE card_holder_reference_id = :card_holder AND delivery_id < :before
+"""  # noqa: S608 - a constant
+_WAITING: Final = "SELECT delivery_id FROM receiver.queue WHERE delivery_id < :before"
+_OF_STATUS: Final = "SELECT delivery_id FROM receiver.outcomes WHERE delivery_id < :before"
+_RECEIVED_AT: Final = text(
+    "SELECT received_at FROM receiver.stored_deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1"
+)
 _WEBHOOKS: Final = text("SELECT id FROM receiver.webhooks WHERE organization_reference_id = ANY(:references)")
 # ids grow with time, nearly: so the first of a time is found by halving, without an index of times
 _FIRST_SINCE: Final = text(
     """
 WITH RECURSIVE narrowed (low, high) AS (
-    SELECT min(id), max(id) + 1 FROM receiver.deliveries
+    SELECT min(id), max(id) + 1 FROM receiver.stored_deliveries
     UNION ALL
     SELECT CASE WHEN probe.received_at < :moment THEN probe.id + 1 ELSE low END,
         CASE WHEN probe.received_at < :moment THEN high ELSE halved.middle END
     FROM narrowed
     CROSS JOIN LATERAL (SELECT (low + high) / 2 AS middle) AS halved
     CROSS JOIN LATERAL (
-        SELECT id, received_at FROM receiver.deliveries WHERE id >= halved.middle ORDER BY id LIMIT 1
+        SELECT id, received_at FROM receiver.stored_deliveries WHERE id >= halved.middle ORDER BY id LIMIT 1
     ) AS probe
     WHERE low < high
 )
@@ -79,20 +102,28 @@ class Search:
     """How one page is found: what is looked at, in which order, and what of it is wanted."""
 
     source: str
+    """The query of what may be looked at: ``delivery_id``, and ``at`` where it is in the order of that."""
     order: str
     conditions: str
     parameters: Mapping[str, Any] = field(repr=False)
 
     def select(self, columns: str) -> str:
         """Return the query of what is wanted among what is looked at, newest first."""
+        # with OFFSET 0 each delivery is read by its id, whatever the conditions are
         return (
-            f"SELECT {columns} FROM ({self.looked_at()}) AS delivery "  # noqa: S608 - this module's own words
-            f"WHERE {self.conditions} ORDER BY {self.order} LIMIT :limit"
+            f"SELECT {columns} FROM ({self.looked_at()}) AS found CROSS JOIN LATERAL ("  # noqa: S608 - this module's own words
+            "SELECT * FROM receiver.deliveries AS one WHERE one.id = found.delivery_id OFFSET 0"
+            f") AS delivery WHERE {self.conditions} ORDER BY {self.order} LIMIT :limit"
         )
 
     def looked_at(self) -> str:
         """Return the query of what is looked at."""
         return f"SELECT * FROM ({self.source}) AS stored ORDER BY {self.order} LIMIT :most"  # noqa: S608 - likewise
+
+    def last(self) -> str:
+        """Return the query of the last delivery that is looked at, of none when there are no more."""
+        last = f"SELECT delivery_id FROM ({self.looked_at()}) AS found ORDER BY {self.order} OFFSET :most - 1"  # noqa: S608 - likewise
+        return f"SELECT id, received_at FROM receiver.stored_deliveries WHERE id = ({last})"  # noqa: S608 - likewise
 
 
 def search(connection: Connection, wanted: Filter, *, before: int | None, most: int = MOST) -> Search:
@@ -125,6 +156,7 @@ def _conditions(wanted: Filter) -> str:
         "received_at < :until": wanted.until,
         r"split_part(error, E'\n', 1) ILIKE :error": wanted.error,
         "transaction_id = :transaction_id": wanted.transaction_id,
+        "card_holder_reference_id = :card_holder": wanted.card_holder_reference_id,
     }
     return " AND ".join(condition for condition, value in conditions.items() if value) or "true"
 
@@ -137,40 +169,28 @@ def _source(
         return _OF_TRANSACTION, BY_ID
     if wanted.card_holder_reference_id is not None:
         return _OF_CARD_HOLDER, BY_ID
-    statuses = _rare_statuses(connection, wanted, parameters["most"])
-    if statuses:
-        return " UNION ALL ".join(_of_status(status) for status in statuses), BY_ID
+    statuses = wanted.statuses or (WITH_ERRORS if wanted.error else ())
+    if statuses and "processed" not in statuses:
+        # one that is to be processed again waits, and has an outcome
+        return " UNION ".join(_of_status(status) for status in statuses), BY_ID
     if webhooks is not None and len(webhooks) <= WEBHOOKS_APART:
         parameters["before_at"] = connection.scalar(_RECEIVED_AT, {"id": parameters["before"]})
-        return " UNION ALL ".join(_of_webhook(webhook, wanted) for webhook in webhooks) or f"{_ALL} AND false", BY_TIME
-    return _newest(_ALL, BY_ID), BY_ID
-
-
-def _rare_statuses(connection: Connection, wanted: Filter, most: int) -> list[str]:
-    """Return the statuses that hold everything wanted, if each has an index; otherwise none."""
-    statuses = list(wanted.statuses or (WITH_ERRORS if wanted.error else ()))
-    if "processed" in statuses:
-        return []
-    if "pending" in statuses and connection.scalar(_MANY_WAIT, {"most": most}):
-        return []  # many: then the newest of all are among the newest that wait
-    return statuses
+        return " UNION ALL ".join(_of_webhook(webhook, wanted) for webhook in webhooks) or _NONE, BY_TIME
+    return _ALL, BY_ID
 
 
 def _of_status(status: str) -> str:
     if status == "pending":
-        return _WAITING
+        return _newest(_WAITING, BY_ID)
     assert status in SET_ASIDE  # noqa: S101 - it becomes a word of the query
-    return _newest(f"{_ALL} AND status = '{status}'", BY_ID)
+    return _newest(f"{_OF_STATUS} AND status = '{status}'", BY_ID)
 
 
 def _of_webhook(webhook: int, wanted: Filter) -> str:
     since = " AND received_at >= :since" if wanted.since else ""
     until = " AND received_at < :until" if wanted.until else ""
-    return _newest(
-        f"SELECT * FROM receiver.deliveries WHERE webhook_id = {int(webhook)}{since}{until} "  # noqa: S608 - a number
-        "AND (received_at, id) < (:before_at, :before)",
-        BY_TIME,
-    )
+    mine = f"webhook_id = {int(webhook)}{since}{until} AND (received_at, id) < (:before_at, :before)"
+    return _newest(f"SELECT id AS delivery_id, received_at AS at FROM receiver.stored_deliveries WHERE {mine}", BY_TIME)  # noqa: S608 - a number
 
 
 def _newest(source: str, order: str) -> str:

@@ -21,7 +21,7 @@ def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     for each in range(number):
         acme.take(EVENT, snapshot("cleared", transaction=f"t-{each}"))
-    acme.execute("UPDATE receiver.deliveries SET attempts = 7 WHERE status = 'pending'")
+    acme.execute("UPDATE receiver.queue SET attempts = 7")
     acme.process()
     fail_with(monkeypatch, None)
     assert acme.statuses() == ["dead"] * number
@@ -100,7 +100,7 @@ def test_a_replay_says_whether_it_succeeded(
     acme.take(EVENT, WRONG)
     acme.process()
     form = "/ops/replays/new?error=*"
-    acme.execute("UPDATE receiver.deliveries SET status = 'dead', error = 'once' WHERE status = 'processed'")
+    acme.execute("UPDATE receiver.outcomes SET status = 'dead', error = 'once' WHERE status = 'processed'")
     operator.post(form, form=form, reason="both")
     acme.process()
     page = operator.get("/ops/replays/").text

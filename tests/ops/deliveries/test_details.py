@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.events import process
 from receiver.ops.deliveries import DeliveryDetails, read_delivery
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 
@@ -33,14 +32,14 @@ def test_an_applied_delivery_is_shown_with_its_verdict_and_what_it_changed(acme:
     assert details.body_size == len(body(payload))
     assert "X-Webhook-Signature" not in details.headers
     assert (details.attempts, details.duplicates, details.replays, details.test) == ((), (), (), False)
-    assert sorted(row.table for row in details.changed) == ["events", "transaction_states", "transactions"]
+    assert sorted(row.table for row in details.changed) == ["events", "transactions"]
     assert all("payload" not in row.values for row in details.changed)
 
 
 def test_what_a_newer_delivery_replaced_is_not_shown_as_changed_by_the_older(acme: Acme) -> None:
     for state in ("authorized", "cleared"):
         acme.tell(f"card.transaction.{state}", snapshot(state))
-    assert sorted(row.table for row in shown(acme, 1).changed) == ["events", "transaction_states"]
+    assert [row.table for row in shown(acme, 1).changed] == ["events"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_every_attempt_is_shown_with_its_error_and_trace(acme: Acme, monkeypatch
     def fail(*_: object) -> None:
         raise RuntimeError("the first line\nand more")
 
-    monkeypatch.setattr(process, "apply", fail)
+    monkeypatch.setattr("receiver.processing.drain.apply", fail)
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     details = shown(acme, 1)
     assert (details.summary.status, details.summary.error) == ("failed", "RuntimeError: the first line")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from receiver.ops.deliveries import DeliverySummary, Filter, list_deliveries
 from receiver.ops.deliveries.searches import first_received_since
+from tests import stored
 from tests.factories import card_holder, enrichment, snapshot
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ ERRORS = {
     "failed": "OperationalError: timeout after 30 s",
     "ignored": "unknown event 'card.frozen'",
 }
+NOTHING = "TRUNCATE receiver.stored_deliveries, receiver.bodies, receiver.queue, receiver.outcomes, ems.events"
 STATUSES = ("pending", "processed", "duplicate", "ignored", "quarantined", "failed", "dead")
 
 
@@ -42,24 +45,10 @@ def listed(acme: Acme, wanted: Filter, *, limit: int = 3, most: int = 4) -> list
             before = page.before
 
 
-def store(acme: Acme, *, organization: str, number: int, **columns: object) -> None:
-    """Store a delivery as it may have come to stand there."""
-    given = {
-        "event": "card.transaction.cleared",
-        "status": "processed",
-        "received_at": START + timedelta(minutes=number),
-        "error": None,
-        "transaction_id": None,
-        **columns,
-    }
-    names = ", ".join(given)
-    acme.execute(
-        f"INSERT INTO receiver.deliveries (webhook_id, body, headers, verification, {names})"  # noqa: S608
-        f" SELECT id, '{{}}', '{{}}', 'signature', {', '.join(f':{name}' for name in given)} FROM receiver.webhooks"
-        " WHERE organization_reference_id = :organization",
-        organization=organization,
-        **given,
-    )
+def store(acme: Acme, *, number: int, **columns: Any) -> None:
+    """Store a delivery of the *number*-th minute."""
+    given = {"event": "card.transaction.cleared", "received_at": START + timedelta(minutes=number), **columns}
+    stored.store(acme.engine, **given)
 
 
 @pytest.fixture
@@ -93,10 +82,10 @@ filters = st.builds(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deliveries, filters)
 def test_a_list_holds_just_what_is_wanted_whichever_index_answers(
-    several: Acme, stored: list[tuple[str, str, str, str | None]], wanted: Filter
+    several: Acme, kept: list[tuple[str, str, str, str | None]], wanted: Filter
 ) -> None:
-    several.execute("TRUNCATE receiver.deliveries CASCADE")
-    for number, (organization, status, event, transaction) in enumerate(stored):
+    several.execute(NOTHING)
+    for number, (organization, status, event, transaction) in enumerate(kept):
         store(
             several,
             organization=organization,
@@ -120,7 +109,7 @@ def test_a_list_holds_just_what_is_wanted_whichever_index_answers(
 
     everything = listed(several, Filter(), limit=50, most=100)
     assert [row.id for row in everything] == sorted((row.id for row in everything), reverse=True)
-    assert len(everything) == len(stored)
+    assert len(everything) == len(kept)
     if wanted.error == "TIMEOUT AFTER":
         assert all("timeout after" in (row.error or "") for row in listed(several, wanted))
     assert [row.id for row in listed(several, wanted)] == [row.id for row in everything if fits(row)]
@@ -156,10 +145,10 @@ def test_what_was_received_long_before_is_not_looked_for(several: Acme) -> None:
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(-1, 51))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_first_delivery_of_a_time_is_found_by_halving(several: Acme, minutes: list[int], asked: int) -> None:
-    several.execute("TRUNCATE receiver.deliveries CASCADE")
+    several.execute(NOTHING)
     for number in sorted(minutes):
         store(several, organization="acme", number=number)
-    several.execute("DELETE FROM receiver.deliveries WHERE id % 3 = 0")
+    several.execute("DELETE FROM receiver.stored_deliveries WHERE id % 3 = 0")
     with several.engine.connect() as connection:
         found = first_received_since(connection, START + timedelta(minutes=asked))
         rows = connection.execute(text("SELECT id, received_at FROM receiver.deliveries ORDER BY id")).all()
@@ -186,6 +175,42 @@ def test_a_card_holder_is_searched_with_the_events_of_their_transactions(acme: A
         "card.transaction.authorized",
         *(["card_holder.created"] if reference == "employee-17" else []),
     ]
+
+
+def test_a_card_holder_is_searched_with_what_was_never_applied(several: Acme) -> None:
+    for number, status in enumerate(("dead", "quarantined", "processed")):
+        store(several, number=number, status=status, card_holder_reference_id="employee-17")
+        store(several, number=number, status=status, card_holder_reference_id="employee-18")
+    rows = listed(several, Filter(card_holder_reference_id="employee-17"))
+    assert [row.status for row in rows] == ["processed", "quarantined", "dead"]
+
+
+def test_a_transaction_is_searched_with_the_deliveries_that_repeat_it(several: Acme) -> None:
+    store(several, number=1, transaction_id="t1")
+    position = several.value("SELECT position FROM ems.events")
+    store(several, number=2, status="duplicate", position=position)
+    store(several, number=3, status="duplicate", transaction_id="t2")
+    store(several, number=4, status="dead", transaction_id="t1")
+    rows = listed(several, Filter(transaction_id="t1"))
+    assert [(row.status, row.transaction_id) for row in rows] == [
+        ("dead", "t1"),
+        ("duplicate", "t1"),
+        ("processed", "t1"),
+    ]
+
+
+def test_a_transaction_of_another_card_holder_is_not_found(several: Acme) -> None:
+    store(several, number=1, transaction_id="t1", card_holder_reference_id="employee-17")
+    wanted = Filter(transaction_id="t1", card_holder_reference_id="employee-18")
+    assert listed(several, wanted) == []
+    assert len(listed(several, replace(wanted, card_holder_reference_id="employee-17"))) == 1
+
+
+def test_what_is_to_be_processed_again_is_listed_as_pending_once(several: Acme) -> None:
+    store(several, number=1, status="duplicate", transaction_id="t1")
+    stored.queue_again(several.engine, [several.value("SELECT id FROM receiver.stored_deliveries")])
+    assert [row.status for row in listed(several, Filter(statuses=("pending", "duplicate")))] == ["pending"]
+    assert listed(several, Filter(statuses=("duplicate",))) == []
 
 
 def test_many_that_wait_are_found_among_the_newest(several: Acme) -> None:

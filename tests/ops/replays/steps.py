@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import start_replay
 from receiver.ops.replay_state import ReplayState, read_replay
+from receiver.processing.batch import apply
 
 if TYPE_CHECKING:
     import pytest
@@ -46,18 +47,17 @@ def counts(replayed: ReplayState) -> tuple[int, int, int]:
 def product(acme: Acme) -> dict[str, list[dict[str, Any]]]:
     """Return everything that the EMS can read, to the last column."""
     tables = acme.rows(
-        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'ems'::regnamespace AND relkind = 'r' ORDER BY 1"
+        "SELECT relname AS name FROM pg_class"
+        " WHERE relnamespace = 'ems'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
     )
     return {table["name"]: acme.rows(f'SELECT * FROM ems."{table["name"]}" ORDER BY 1, 2, 3') for table in tables}  # noqa: S608
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
-    """Let applying events fail from now on; ``None``: no more."""
-    from receiver.events import process  # noqa: PLC0415
-    from receiver.events.apply import apply  # noqa: PLC0415
+    """Let applying deliveries fail from now on; ``None``: no more."""
 
     def fail(*_: object) -> None:
         assert error is not None
         raise error
 
-    monkeypatch.setattr(process, "apply", apply if error is None else fail)
+    monkeypatch.setattr("receiver.processing.drain.apply", apply if error is None else fail)

@@ -9,31 +9,42 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
+from receiver.db import dedicated_connection
 from receiver.deliveries.models import ABANDONED
 from receiver.errors import OperationRefused
-from receiver.events import process
-from receiver.events.apply import apply
-from receiver.events.claim import Backlog, note_claim
-from receiver.events.replayed import claim_replayed, end_replays, settle_replayed
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
-from receiver.processing.drain import drain, process_batch
+from receiver.processing.batch import apply
+from receiver.processing.claim import claim_alone, end_leases
+from receiver.processing.drain import Processor, drain
+from receiver.processing.replays import ReplayClaim, claim_replayed, end_replay_leases, end_replays
+from receiver.records.write import writing_connection
 from tests.events.steps import feed
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import counts, ids, replay, start, state
+from tests.stored import become
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from collections.abc import Callable, Iterator
 
+    import psycopg
+    from sqlalchemy import Engine
+
+    from receiver.encryption import Encryption
+    from receiver.processing.claim import Claim
+    from receiver.processing.failures import Outcome
     from tests.conftest import Acme
 
 EVENT = "card.transaction.cleared"
 DEAD = Filter(statuses=("dead",))
+VERSIONS = "SELECT xmin, outcomes.* FROM receiver.outcomes ORDER BY delivery_id"
 
 
 @pytest.fixture
@@ -41,11 +52,15 @@ def dead(acme: Acme) -> Acme:
     """Twelve deliveries that are dead for a cause that is mended."""
     for number in range(12):
         acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
-    acme.execute(
-        "UPDATE receiver.deliveries SET status = 'dead', attempts = 8, error = 'RuntimeError: a disk is full',"
-        " next_attempt_at = NULL"
-    )
+    become(acme.engine, "dead", ids(acme), attempts=8, error="RuntimeError: a disk is full")
     return acme
+
+
+def process_replayed(engine: Engine, number: int) -> None:
+    """Process so many deliveries of a replay, as a worker does."""
+    with closing(Processor(engine)) as processor:
+        assert processor.process("test", lambda connection: claim_replayed(connection, number))
+        end_replays(processor.connection("test"))
 
 
 def members(acme: Acme) -> list[str | None]:
@@ -59,14 +74,14 @@ def test_fresh_deliveries_do_not_wait_for_a_large_replay(dead: Acme, monkeypatch
     start(dead, DEAD)
     order: list[str] = []
 
-    def note_order(connection: Connection, deliveries: Any) -> None:
-        order.extend("replayed" if delivery.attempts else "fresh" for delivery in deliveries)
+    def note_order(connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None) -> list[Outcome]:
+        order.extend(["replayed" if isinstance(claim, ReplayClaim) else "fresh"] * len(claim.deliveries))
         if len(order) in {2, 6}:  # while it runs, more arrive
             for number in range(3):
                 dead.take("card_holder.created", card_holder(f"employee-{len(order)}-{number}"))
-        apply(connection, deliveries)
+        return apply(connection, claim, encryption)
 
-    monkeypatch.setattr(process, "apply", note_order)
+    monkeypatch.setattr("receiver.processing.drain.apply", note_order)
     dead.take("card_holder.created", card_holder("employee-a"))
     dead.take("card_holder.created", card_holder("employee-b"))
     assert drain(dead.engine, batch_size=4)
@@ -83,8 +98,7 @@ def test_a_small_replay_does_not_wait_until_a_large_one_has_ended(dead: Acme) ->
     small = start(dead, tuple(ids(dead)[:1]))
     batches = 0
     while state(dead, small).state == "running":
-        process_batch(dead.engine, lambda connection: claim_replayed(connection, 1), process.note_replayed)
-        end_replays(dead.engine)
+        process_replayed(dead.engine, 1)
         batches += 1
     assert batches <= 12
     dead.process()
@@ -101,36 +115,35 @@ def test_two_operators_who_replay_the_same_do_not_harm_one_another(dead: Acme) -
     dead.process()
     assert [counts(state(dead, each)) for each in both] == [(12, 12, 0)] * 2
     assert (set(dead.statuses()), len(feed(dead))) == ({"processed"}, 12)
-    assert dead.value("SELECT count(*) FROM receiver.processing_batches") == 0
 
 
 # --- cancelling ------------------------------------------------------------------------------------------------------
 
 
 def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme) -> None:
-    untouched = dead.rows("SELECT xmin, d.* FROM receiver.deliveries AS d ORDER BY id")[5:]
+    untouched = dead.rows(VERSIONS)[5:]
     replay_id = start(dead, DEAD)
-    process_batch(dead.engine, lambda connection: claim_replayed(connection, 5), process.note_replayed)
+    process_replayed(dead.engine, 5)
     cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
     assert state(dead, replay_id).state == "cancelling"
     dead.process()
     cancelled = state(dead, replay_id)
     assert (cancelled.state, counts(cancelled), cancelled.cancelled_by) == ("cancelled", (12, 5, 0), "alex@ops")
     assert members(dead) == ["processed"] * 5 + ["cancelled"] * 7
-    assert dead.rows("SELECT xmin, d.* FROM receiver.deliveries AS d ORDER BY id")[5:] == untouched
+    assert dead.rows(VERSIONS)[5:] == untouched
     assert counts(replay(dead, DEAD)) == (7, 7, 0)
 
 
 def test_what_a_worker_has_at_hand_when_it_is_cancelled_is_finished_and_counted(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
-    with dead.engine.begin() as connection:
-        claimed = claim_replayed(connection, 5)
+    with closing(writing_connection(dead.engine)) as connection:
+        claim = claim_replayed(connection, 5)
+        assert claim
         cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
-        end_replays(dead.engine)
+        end_replays(connection)
         assert state(dead, replay_id).state == "cancelling"
-        apply(connection, claimed)
-        settle_replayed(connection, {delivery.id: delivery.attempts for delivery in claimed})
-    end_replays(dead.engine)
+        apply(connection, claim)
+        end_replays(connection)
     assert counts(state(dead, replay_id)) == (12, 5, 0)
 
 
@@ -188,7 +201,7 @@ def test_who_goes_on_selecting_after_it_was_cancelled_is_told(dead: Acme, monkey
 
 def test_a_worker_that_dies_over_a_batch_gives_it_back_to_be_processed_alone(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
-    die_over(dead.engine, 4)
+    die_over_replayed(dead.engine, 4)
     dead.process()
     assert counts(state(dead, replay_id)) == (12, 12, 0)
     alone = dead.rows("SELECT alone FROM receiver.replay_deliveries ORDER BY delivery_id")
@@ -196,7 +209,7 @@ def test_a_worker_that_dies_over_a_batch_gives_it_back_to_be_processed_alone(dea
 
 
 def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_anew(dead: Acme) -> None:
-    dead.execute("UPDATE receiver.deliveries SET attempts = 3, error = :error", error=ABANDONED)
+    dead.execute("UPDATE receiver.outcomes SET attempts = 3, error = :error", error=ABANDONED)
     first = ids(dead)[0]
     dead.execute(
         "INSERT INTO receiver.processing_attempts (delivery_id, number, outcome, error)"
@@ -205,7 +218,7 @@ def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_
         error=ABANDONED,
     )
     replay_id = start(dead, (first,))
-    die_over(dead.engine, 1, alone=True)
+    die_over_replayed(dead.engine, 1, alone=True)
     drain(dead.engine)
     assert counts(state(dead, replay_id)) == (1, 0, 1)
     for deaths in (2, 3):
@@ -213,33 +226,44 @@ def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_
             "status": "failed",
             "attempts": 2 + deaths,
         }
-        dead.execute("UPDATE receiver.deliveries SET next_attempt_at = now(), suspect = false WHERE id = :id", id=first)
-        with dead.engine.begin() as connection:
-            note(dead.engine, Backlog().claim(connection, 1))
-            connection.rollback()
-        drain(dead.engine)
+        dead.execute("UPDATE receiver.queue SET due_at = now() WHERE delivery_id = :id", id=first)
+        die_over_one(dead.engine)
     assert dead.statuses()[0] == "dead"
     assert counts(replay(dead, (first,))) == (1, 1, 0)
 
 
-def die_over(engine: Engine, number: int, *, alone: bool = False) -> None:
-    """Claim as a worker does, and die."""
-    with engine.connect() as connection, connection.begin() as transaction:
-        claimed = claim_replayed(connection, number, alone=alone)
-        assert len(claimed) == number
-        note(engine, claimed)
-        transaction.rollback()
+def die_over_replayed(engine: Engine, number: int, *, alone: bool = False) -> None:
+    """Claim of a replay as a worker does, and die; its lease ends."""
+    with closing(dedicated_connection(engine)) as connection, short_leases("receiver.processing.replays"):
+        claim = claim_replayed(connection, number, alone=alone)
+        assert claim
+        assert len(claim.deliveries) == number
+        until_ended(connection, "replay_deliveries", lambda: end_replay_leases(connection))
 
 
-def note(engine: Engine, claimed: list[Any]) -> None:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as notes:
-        note_claim(notes, claimed)
+def die_over_one(engine: Engine) -> None:
+    """Claim one that waits to be processed alone as a worker does, and die; its lease ends."""
+    with closing(dedicated_connection(engine)) as connection, short_leases("receiver.processing.claim"):
+        assert claim_alone(connection)
+        until_ended(connection, "queue", lambda: end_leases(connection))
+
+
+@contextmanager
+def short_leases(module: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(f"{module}.LEASE", timedelta(milliseconds=1))
+        yield
+
+
+def until_ended(connection: psycopg.Connection[Any], table: str, end: Callable[[], object]) -> None:
+    """End leases until there is none."""
+    while connection.execute(f"SELECT 1 FROM receiver.{table} WHERE leased_until IS NOT NULL".encode()).fetchone():  # noqa: S608
+        end()
 
 
 def test_a_body_that_goes_while_its_delivery_waits_does_not_keep_the_replay_from_ending(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
-    dead.execute("UPDATE receiver.deliveries SET body = NULL WHERE id = :id", id=ids(dead)[0])
-    dead.execute("DELETE FROM receiver.deliveries WHERE id = :id", id=ids(dead)[1])
+    dead.execute("DELETE FROM receiver.bodies WHERE delivery_id = ANY(:ids)", ids=ids(dead)[:2])
     dead.process()
     assert (state(dead, replay_id).state, counts(state(dead, replay_id))) == ("ended", (12, 10, 0))
 
