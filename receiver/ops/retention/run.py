@@ -46,7 +46,6 @@ COUNT_EVERY: Final = 5.0
 """Seconds after which the run's row tells anew how much went."""
 
 _NOW: Final = text("SELECT clock_timestamp()")
-_FEED_BEGINS: Final = text("SELECT deleted_through FROM ems.feed_horizon")
 _YIELDED: Final = (refusals.LockNotAvailable, refusals.DeadlockDetected, refusals.SerializationFailure)
 
 
@@ -182,10 +181,7 @@ class _Run:
             days = kind.days(self._settings)
             if not days:
                 continue
-            if not kind.passes:
-                position = connection.scalar(_FEED_BEGINS) or 0
-            else:
-                position = (begin_walk if self._write else read_position)(connection, kind.name)
+            position = (begin_walk if self._write else read_position)(connection, kind.name)
             before = now - timedelta(days=days)
             turns.append(Walking(self._engine, kind, before=before, position=position, write=self._write))
         days = self._settings.erase_card_holders_days
