@@ -47,11 +47,7 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    engine = engine_for(
-        settings.database_url,
-        application="reconcile",
-        bounds=RECONCILE
-    )
+    engine = engine_for(settings.database_url, application="reconcile", bounds=RECONCILE)
     try:
         chosen = _webhooks_of(engine, only)
         reconciler = Reconciler(

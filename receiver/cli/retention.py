@@ -10,7 +10,6 @@ import click
 
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
 from receiver.db import engine_for
-from receiver.encryption import Encryption
 from receiver.logs import configure_logs
 from receiver.ops.retention.run import Pace, run_retention
 from receiver.settings import load_settings

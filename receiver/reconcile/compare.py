@@ -5,7 +5,7 @@ stored once. A request that was answered 2xx ends an occurrence, for OpenCard re
 were tries of the same. So there are as many as there are 2xx, and one if there is none.
 
 What failed after the last 2xx is an occurrence of its own where the receiver would take it for a new event, had it
-arrived (``events.retries``): of a card holder, or more than a day later. Else it is a duplicate that was sent in vain.
+arrived (``events.deduplicate``): of a card holder, or more than a day later. Else it is a duplicate, sent in vain.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from receiver.records.folds.card_holders import TIME_COLUMNS
 from receiver.events.deduplicate import WINDOW
 from receiver.reconcile.clock import NOTICEABLE
 from receiver.reconcile.identity import event_name
+from receiver.records.folds.card_holders import TIME_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

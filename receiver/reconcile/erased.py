@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from receiver.db import driver_of
-from receiver.events.content import UNREADABLE, decode
 from receiver.erasure.pseudonyms import Life, Pseudonyms, lives_in, read_pseudonyms
 from receiver.erasure.redact import named_card_holder
+from receiver.events.content import UNREADABLE, decode
 from receiver.json_rows import rows_parameter
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from receiver.events.catalogue import canonical_name
-from receiver.events.content import fingerprint
-from receiver.events.content import UNREADABLE
+from receiver.events.content import UNREADABLE, fingerprint
 
 if TYPE_CHECKING:
     from receiver.opencard.delivery_log_item import LogEntry

@@ -15,13 +15,12 @@ from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
-from receiver.processing.drain import stop_requested
 from receiver.opencard.auth import Access
+from receiver.processing.drain import stop_requested
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.due import LOOK_BACK, is_due, reach
 from receiver.reconcile.run import Reconciler
-from receiver.records.epochs import LAST_RUN_ID
-from receiver.records.epochs import notice_branch
+from receiver.records.epochs import LAST_RUN_ID, notice_branch
 from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
@@ -86,11 +85,7 @@ def reconcile_due() -> None:
     settings = load_settings(os.environ)
     if what_is_missing(settings):
         return  # the scheduler has other settings than this worker, and said so when it started
-    engine = engine_for(
-        settings.database_url,
-        application="reconcile",
-        bounds=RECONCILE
-    )
+    engine = engine_for(settings.database_url, application="reconcile", bounds=RECONCILE)
     reconciler = Reconciler(
         engine,
         Encryption(settings.encryption_keys),

@@ -28,7 +28,6 @@ from receiver.reconcile.workspace import Workspace
 from receiver.reconcile.write import count_missing, count_unconfirmed, write_outcome
 
 if TYPE_CHECKING:
-    from receiver.encryption import Encryption
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
+    from receiver.encryption import Encryption
     from receiver.opencard.client import OpenCard
 
 log = structlog.stdlib.get_logger(__name__)

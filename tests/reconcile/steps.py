@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from receiver.encryption import Encryption
-from receiver.processing.drain import drain
 from receiver.opencard.auth import Access
+from receiver.processing.drain import drain
 from receiver.reconcile.run import Outcome, Reconciler
 from receiver.sandbox.accounts import Attempt
 from receiver.sandbox.provider import deliver_story

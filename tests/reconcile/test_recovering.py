@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.processing.drain import drain
 from receiver.migrate import target_metadata
+from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import LogStyle
 from receiver.sandbox.provider.state import State

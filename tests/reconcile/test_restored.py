@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.db import engine_for
-from receiver.encryption import Encryption
 from receiver.processing.drain import drain
 from receiver.reconcile.schedule import reconcile_due
 from receiver.sandbox.faults import Faults

@@ -12,8 +12,8 @@ from rq import Queue
 from sqlalchemy import text
 
 from receiver.encryption import Encryption
-from receiver.processing.drain import drain, stop_requested
 from receiver.opencard.auth import Access
+from receiver.processing.drain import drain, stop_requested
 from receiver.queue import PROCESS_DELIVERIES, QUEUE
 from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import AT_A_TIME, reconcile_due, run_due

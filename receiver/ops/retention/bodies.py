@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.reconcile.identity import identify
 from receiver.json_rows import rows_parameter
+from receiver.reconcile.identity import identify
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

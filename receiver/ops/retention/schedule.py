@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from receiver.db import engine_for
 from receiver.errors import OperationRefused
-from receiver.processing.drain import stop_requested
 from receiver.ops.retention.run import Pace, run_retention
 from receiver.partitions import ensure_partitions
+from receiver.processing.drain import stop_requested
 from receiver.settings import load_settings
 
 log = structlog.stdlib.get_logger(__name__)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from receiver.events.content import fingerprint
-from receiver.processing.drain import drain
 from receiver.migrate import target_metadata
+from receiver.processing.drain import drain
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 from tests.ops.retention.killing import Killed, end_sessions, living
 from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
