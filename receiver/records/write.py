@@ -105,7 +105,14 @@ class Change:
                 self.rows.get(Transaction, []), key=lambda row: (row["organization_reference_id"], row["id"])
             ),
             "outcomes": self.outcomes,
-            "subjects": [{"organization": subject.organization, "id": subject.id} for subject in self.subjects],
+            "subjects": [
+                {
+                    "organization": subject.organization,
+                    "id": subject.id,
+                    "tables": [FOLDED[model].name for model in tables_of(subject.kind)],
+                }
+                for subject in self.subjects
+            ],
             "dated": [{"position": position, "occurred_at": at} for position, at in self.dated.items()],
         }
         for table in self._tables():

@@ -3,8 +3,11 @@ WITH given AS MATERIALIZED (
     SELECT * FROM json_populate_recordset(CAST(NULL AS $table), CAST(current_setting('receiver.$rows') AS json))
 ), removed AS (
     DELETE FROM $table AS stored
-    USING json_to_recordset(CAST(current_setting('receiver.subjects') AS json)) AS subject (organization text, id text)
-    WHERE stored.organization_reference_id = subject.organization AND stored.$subject = subject.id
+    USING json_to_recordset(CAST(current_setting('receiver.subjects') AS json)) AS subject (
+        organization text, id text, tables text[]
+    )
+    WHERE '$table' = ANY (subject.tables)
+        AND stored.organization_reference_id = subject.organization AND stored.$subject = subject.id
         AND NOT EXISTS (SELECT FROM given WHERE $same_key)
 )
 INSERT INTO $table AS stored ($columns)
