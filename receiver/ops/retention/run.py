@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
+import psycopg
 import structlog
 from psycopg import errors as refusals
 from sqlalchemy import text
@@ -219,8 +220,8 @@ class _Run:
         before = turn.removed
         try:
             arrived = turn.step()
-        except DBAPIError as error:
-            if not isinstance(error.orig, _YIELDED):
+        except (DBAPIError, psycopg.Error) as error:
+            if not isinstance(getattr(error, "orig", error), _YIELDED):
                 raise
             turn.yielded = arrived = True
         if self._write and turn.removed > before:
