@@ -110,7 +110,7 @@ def dedicated_connection(engine: Engine) -> psycopg.Connection[Any]:
 
 def driver_of(connection: Connection) -> psycopg.Connection[Any]:
     """Return psycopg's connection below *connection*: what it does belongs to the same transaction."""
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    driver: psycopg.Connection[Any] = connection.connection.dbapi_connection  # type: ignore[assignment]
     return driver
 
 

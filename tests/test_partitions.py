@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from receiver import partitions
 from receiver.cli import main
-from receiver.db import engine_for
+from receiver.db import dedicated_connection, engine_for
 from receiver.migrate import differences, upgrade
 from receiver.partitions import PARTITIONED, ensure_partitions
 from receiver.records.epochs import EPOCH_BITS, begin_epoch
@@ -127,7 +128,7 @@ def test_a_missing_partition_stops_nothing(engine: Engine) -> None:
 
 def test_an_epoch_of_the_feed_has_partitions_of_its_own(engine: Engine) -> None:
     ensure_partitions(engine)
-    with engine.begin() as connection:
+    with closing(dedicated_connection(engine)) as connection:
         epoch = begin_epoch(connection, "a test")
     first, following = ensure_partitions(engine)
     append(engine, "acme")

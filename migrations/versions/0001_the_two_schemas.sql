@@ -1444,7 +1444,7 @@ LEFT JOIN LATERAL (
     WHERE run.webhook_id = webhook.id AND run.ended_at IS NOT NULL AND run.error IS NULL
     ORDER BY run.started_at DESC LIMIT 1
 ) AS done ON true
-WHERE webhook.opencard_webhook_id IS NOT NULL;
+WHERE webhook.opencard_webhook_id IS NOT NULL AND NOT webhook.test;
 
 CREATE VIEW receiver.completeness AS
 SELECT

@@ -5,7 +5,7 @@ stored once. A request that was answered 2xx ends an occurrence, for OpenCard re
 were tries of the same. So there are as many as there are 2xx, and one if there is none.
 
 What failed after the last 2xx is an occurrence of its own where the receiver would take it for a new event, had it
-arrived (``events.retries``): of a card holder, or more than a day later. Else it is a duplicate that was sent in vain.
+arrived (``events.deduplicate``): of a card holder, or more than a day later. Else it is a duplicate, sent in vain.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import psycopg
 import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -103,8 +104,9 @@ def reconcile_due() -> None:
         )
     except ReceiverError as error:
         log.warning("webhooks are not reconciled at this tick", error=str(error))
-    except OperationalError as error:  # the next tick comes again
-        log.warning("PostgreSQL is away; nothing is reconciled meanwhile", error=str(error.orig).partition("\n")[0])
+    except (OperationalError, psycopg.OperationalError) as error:  # the next tick comes again
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        log.warning("PostgreSQL is away; nothing is reconciled meanwhile", error=reason)
     finally:
         engine.dispose()
 

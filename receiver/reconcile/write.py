@@ -72,12 +72,19 @@ SELECT id, clock_timestamp() FROM (SELECT DISTINCT id FROM pg_temp.log_confirmed
 ON CONFLICT (delivery_id) DO UPDATE SET confirmed_at = excluded.confirmed_at WHERE known.confirmed_at IS NULL
 """
 )
-# What a worker has at this moment keeps its time: it has read that. A run after it has ended finds the same.
+# What a worker has at this moment keeps its time: it has read that. A run after it has ended finds the same. The others
+# are queued anew, so that no claim that began before this run's commit, and would read the former time, finds them.
 _HOLD: Final = text(
     """
-SELECT delivery_id FROM receiver.queue
-WHERE delivery_id IN (SELECT id FROM pg_temp.log_earlier) AND coalesce(leased_until < clock_timestamp(), true)
-FOR UPDATE SKIP LOCKED
+WITH held AS (
+    DELETE FROM receiver.queue WHERE delivery_id IN (
+        SELECT delivery_id FROM receiver.queue
+        WHERE delivery_id IN (SELECT id FROM pg_temp.log_earlier) AND leased_until IS NULL
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING delivery_id, due_at, attempts, alone
+)
+INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone) SELECT * FROM held RETURNING delivery_id
 """
 )
 # What was processed is processed again, by its true time: whatever is newer wins then.

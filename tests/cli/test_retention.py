@@ -33,7 +33,7 @@ def test_it_tells_what_went_and_for_how_long_each_kind_is_kept(acme: Acme, envir
     assert planned.exit_code == 0
     lines = [line.split() for line in planned.stdout.splitlines()]
     assert ["bodies", "of", "processed", "deliveries", "1", "40", "days", "RETAIN_PROCESSED_DAYS"] in lines
-    assert ["rows", "of", "the", "change", "feed", "0", "for", "ever", "RETAIN_FEED_DAYS"] in lines
+    assert ["bodies", "of", "duplicates", "0", "30", "days", "RETAIN_DUPLICATE_DAYS"] in lines
 
     done = retention(environment, "--json", **limits)
     assert (done.exit_code, json.loads(done.stdout)["caught_up"]) == (0, True)
@@ -62,11 +62,11 @@ def test_what_others_held_is_told(acme: Acme, environment: dict[str, str]) -> No
     acme.tell("card_holder.created", card_holder())
     days_pass(acme.engine, 50)
     with acme.engine.connect() as other:
-        other.execute(text("SELECT FROM receiver.deliveries FOR UPDATE"))
-        result = retention(environment, RETAIN_FEED_DAYS="14")
+        other.execute(text("LOCK TABLE receiver.bodies"))
+        result = retention(environment, RETAIN_PROCESSED_DAYS="14")
         other.rollback()
     assert (result.exit_code, "run it again" in result.stderr) == (1, True)
-    assert retention(environment, RETAIN_FEED_DAYS="14").exit_code == 0
+    assert retention(environment, RETAIN_PROCESSED_DAYS="14").exit_code == 0
 
 
 def test_a_limit_that_reconciling_would_not_survive_is_refused(environment: dict[str, str]) -> None:

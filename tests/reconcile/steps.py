@@ -55,10 +55,15 @@ def reconcile(world: World, *, grace: timedelta = GRACE, **options: Any) -> Outc
     return outcome
 
 
+def process(world: World) -> None:
+    """Process everything that is due."""
+    assert drain(world.engine, encryption=Encryption(world.settings.encryption_keys))
+
+
 def mend(world: World) -> Outcome:
     """Reconcile, and process what came of it."""
     outcome = reconcile(world)
-    assert drain(world.engine)
+    process(world)
     return outcome
 
 
@@ -67,7 +72,7 @@ def deliver(
 ) -> Delivered:
     """Let OpenCard deliver a story to all webhooks, and process what arrived."""
     delivered = asyncio.run(deliver_story(world.provider, story, faults=faults, seed=seed, give_up_after=patience))
-    assert drain(world.engine)
+    process(world)
     return delivered
 
 

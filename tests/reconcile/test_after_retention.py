@@ -15,7 +15,21 @@ from receiver.processing.drain import drain
 from receiver.sandbox.provider import LogStyle
 from tests.factories import card_holder, enrichment, snapshot
 from tests.ops.retention.steps import SHORTEST, days_pass, ems, retain
-from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, feed, log, reconcile, rows, store, tried, value
+from tests.reconcile.steps import (
+    DAY,
+    HOUR,
+    MINUTE,
+    ago,
+    execute,
+    feed,
+    log,
+    process,
+    reconcile,
+    rows,
+    store,
+    tried,
+    value,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -56,7 +70,7 @@ def tell(world: World, event: str, payload: Any, *, before: timedelta) -> None:
 def again(world: World) -> None:
     """Process all of it again that still has its body."""
     execute(world, "INSERT INTO receiver.queue (delivery_id) SELECT delivery_id FROM receiver.bodies")
-    assert drain(world.engine)
+    process(world)
 
 
 def processed_on_arrival(world: World) -> None:
@@ -86,7 +100,7 @@ def test_after_retention_nothing_of_ems_is_lost_or_comes_back(
     anew(acme)
     for (event, payload), hours in sorted(story, key=lambda each: -each[1]):
         tell(acme, event, payload, before=LONG_AGO + hours * HOUR)
-    assert drain(acme.engine)
+    process(acme)
     processed_on_arrival(acme)
     before = ems(acme.engine)
     counts = "SELECT status, count(*) FROM receiver.deliveries GROUP BY status ORDER BY status"
@@ -97,21 +111,21 @@ def test_after_retention_nothing_of_ems_is_lost_or_comes_back(
     again(acme)
     outcome = reconcile(acme, since=ago(ALL))
     assert (outcome.recovered, outcome.unrecoverable, outcome.unconfirmed) == (0, 0, 0)
-    assert drain(acme.engine)
+    process(acme)
     assert ems(acme.engine) == before
     assert rows(acme, counts) == statuses
 
 
 def test_what_was_lost_before_all_that_is_kept_still_comes_in_and_is_told_from_what_is_known(acme: World) -> None:
     tell(acme, CLEARED, snapshot("cleared"), before=LONG_AGO)
-    assert drain(acme.engine)
+    process(acme)
     days_pass(acme.engine, 20)
     retain(acme.engine, acme.settings, **SHORTEST)
     log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(LONG_AGO - HOUR)))
     log(acme, tried(CREATED, card_holder(), 503, at=ago(LONG_AGO)))
     days_pass(acme.engine, -20)
     assert reconcile(acme, since=ago(ALL)).recovered == 2
-    assert drain(acme.engine)
+    process(acme)
     assert [row["status"] for row in rows(acme, "SELECT status FROM receiver.deliveries ORDER BY id")] == [
         "processed",
         "processed",
@@ -122,7 +136,7 @@ def test_what_was_lost_before_all_that_is_kept_still_comes_in_and_is_told_from_w
 
 def test_an_attempt_in_vain_to_repeat_what_is_old_is_no_event(acme: World) -> None:
     tell(acme, CLEARED, snapshot("cleared"), before=LONG_AGO + HOUR)
-    assert drain(acme.engine)
+    process(acme)
     processed_on_arrival(acme)
     retain(acme.engine, acme.settings, **SHORTEST)
     log(acme, tried(CLEARED, snapshot("cleared"), 503, at=ago(LONG_AGO - HOUR)))
@@ -156,7 +170,7 @@ def live(world: World, *, before: timedelta) -> None:
     tell(world, CREATED, card_holder(), before=before + HOUR)
     tell(world, CLEARED, snapshot("cleared"), before=before + 2 * MINUTE)
     tell(world, DELETED, card_holder(), before=before)
-    assert drain(world.engine)
+    process(world)
 
 
 def erase(world: World) -> None:
@@ -169,7 +183,7 @@ def test_of_an_erased_person_nothing_comes_back_from_the_log_and_the_mirror_does
     before = ems(acme.engine)
     outcome = reconcile(acme, since=ago(ALL))
     assert (outcome.matched, outcome.recovered, outcome.unconfirmed) == (3, 0, 0)
-    assert drain(acme.engine)
+    process(acme)
     assert ems(acme.engine) == before
     assert {bytes(row["item"]) for row in rows(acme, "SELECT item FROM receiver.delivery_log")} == {b'{"erased":true}'}
 
@@ -179,7 +193,7 @@ def test_what_was_lost_of_an_erased_person_comes_in_under_the_pseudonym(acme: Wo
     erase(acme)
     log(acme, tried("card.transaction.invoiced", snapshot("invoiced"), 503, at=ago(LONG_AGO - HOUR)))
     assert reconcile(acme, since=ago(ALL)).recovered == 1
-    assert drain(acme.engine)
+    process(acme)
     assert reconcile(acme, since=ago(ALL)).recovered == 0
     row = rows(acme, "SELECT state, card_holder_reference_id FROM ems.transactions")[0]
     assert (row["state"], row["card_holder_reference_id"][:7]) == ("invoiced", "erased-")
@@ -190,7 +204,7 @@ def test_while_a_person_is_being_erased_nothing_is_missing(acme: World, monkeypa
     live(acme, before=LONG_AGO)
     tell(acme, "card.transaction.invoiced", snapshot("invoiced"), before=DAY)
     tell(acme, CLEARED, {"nonsense": True, **card_holder()}, before=DAY)
-    assert drain(acme.engine)
+    process(acme)
     monkeypatch.setattr("receiver.ops.retention.erasure.SLICE", 1)
     unfinished = "SELECT count(*) FROM receiver.erased_card_holders WHERE finished_at IS NULL"
     seen = []

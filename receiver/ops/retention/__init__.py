@@ -3,8 +3,7 @@
 - ``run``       a run: what is due, kind by kind, a small transaction each, within its time
 - ``kinds``     what goes, when, and how: one entry for each kind
 - ``walk``      walking through a table from its oldest row, and remembering how far
-- ``bodies``    emptying deliveries, which stay known by their fingerprint
-- ``feed``      the oldest rows of the change feed
+- ``bodies``    deleting bodies; their deliveries stay, known by their fingerprint
 - ``erasure``   card holders who were deleted long enough ago: their references go, everywhere
 - ``erasing``   what is known of some deliveries about them, rewritten
 - ``gently``    the transactions in which all this is done

@@ -1,7 +1,7 @@
-"""Emptying deliveries: the row stays, known by its fingerprint; body and headers go.
+"""Deleting bodies: the delivery stays, known by its fingerprint; bytes and headers are deleted.
 
-Reconciling and telling retries apart go by the fingerprint, so what is emptied never looks as if it were missing. What
-could not be applied has none yet: it gets the one by which the log's copy of it is known.
+Reconciling goes by the fingerprint, so what has no body any more never looks as if it were missing. What could not be
+applied may have none yet: before its body is deleted it gets the one by which the log's copy of it is known.
 """
 
 from __future__ import annotations
@@ -21,57 +21,62 @@ if TYPE_CHECKING:
 BODIES_AT_ONCE: Final = 20
 """How many bodies are read at a time, each of which may be as large as a request may be."""
 
-# A delivery that somebody has chosen to replay keeps its body until that has ended.
+# What is to be processed keeps its body, and what somebody has chosen to replay, until that has ended.
 _KEPT_LONG_ENOUGH: Final = """
-delivery.id > :after AND delivery.id <= :until AND delivery.status = ANY(:statuses) AND delivery.body IS NOT NULL
-    AND delivery.received_at < :before AND coalesce(delivery.processed_at, delivery.received_at) < :before
+FROM receiver.bodies AS body
+JOIN receiver.stored_deliveries AS stored ON stored.id = body.delivery_id
+JOIN receiver.outcomes AS outcome ON outcome.delivery_id = body.delivery_id
+{more}
+WHERE body.delivery_id > :after AND body.delivery_id <= :until AND stored.id > :after AND stored.id <= :until
+    AND outcome.status = ANY(:statuses)
+    AND stored.received_at < :before AND coalesce(outcome.processed_at, stored.received_at) < :before
+    AND NOT EXISTS (SELECT FROM receiver.queue AS queued WHERE queued.delivery_id = body.delivery_id)
     AND NOT EXISTS (
         SELECT FROM receiver.replay_deliveries AS member
-        WHERE member.delivery_id = delivery.id AND member.outcome IS NULL
+        WHERE member.delivery_id = body.delivery_id AND member.outcome IS NULL
     )
 """
-_COUNT: Final = text(f"SELECT count(*) FROM receiver.deliveries AS delivery WHERE {_KEPT_LONG_ENOUGH}")  # noqa: S608
-_EMPTY: Final = text(
+_COUNT: Final = text(f"SELECT count(*) {_KEPT_LONG_ENOUGH.format(more='')}")
+_WITHOUT_FINGERPRINT: Final = text(
     f"""
-UPDATE receiver.deliveries SET body = NULL, headers = '{{}}'
-WHERE id IN (
-    SELECT id FROM receiver.deliveries AS delivery
-    WHERE {_KEPT_LONG_ENOUGH} AND delivery.fingerprint IS NOT NULL
-    FOR NO KEY UPDATE SKIP LOCKED
+SELECT stored.id, stored.event, body.body, webhook.organization_reference_id AS organization
+{_KEPT_LONG_ENOUGH.format(more="JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id")}
+    AND outcome.position IS NULL AND outcome.fingerprint IS NULL
+ORDER BY stored.id LIMIT {BODIES_AT_ONCE}
+FOR UPDATE OF body, outcome SKIP LOCKED
+"""
+)
+_IDENTIFY: Final = text(
+    """
+UPDATE receiver.outcomes AS outcome SET fingerprint = known.fingerprint
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS known (id bigint, fingerprint bytea)
+WHERE outcome.delivery_id = known.id
+"""
+)
+_DELETE: Final = text(
+    f"""
+DELETE FROM receiver.bodies WHERE delivery_id > :after AND delivery_id <= :until AND delivery_id IN (
+    SELECT body.delivery_id {_KEPT_LONG_ENOUGH.format(more="")}
+        AND num_nonnulls(outcome.position, outcome.fingerprint) > 0
+    FOR UPDATE OF body SKIP LOCKED
 )
 """  # noqa: S608 - constants
-)
-_UNKNOWN: Final = text(
-    f"""
-SELECT delivery.id, delivery.event, delivery.body, webhook.organization_reference_id AS organization
-FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
-WHERE {_KEPT_LONG_ENOUGH} AND delivery.fingerprint IS NULL
-ORDER BY delivery.id LIMIT {BODIES_AT_ONCE}
-FOR NO KEY UPDATE OF delivery SKIP LOCKED
-"""  # noqa: S608 - likewise
-)
-_KNOWN_BY: Final = text(
-    """
-UPDATE receiver.deliveries AS delivery SET body = NULL, headers = '{}', fingerprint = known.fingerprint
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS known (id bigint, fingerprint bytea) WHERE delivery.id = known.id
-"""
 )
 
 
 def count_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) -> int:
-    """Return how many deliveries of a span would be emptied."""
+    """Return how many bodies of a span would be deleted."""
     return connection.scalar(_COUNT, {**span.parameters(), "statuses": list(statuses)}) or 0
 
 
-def empty_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) -> tuple[int, bool]:
-    """Empty deliveries of a span; return how many, and whether the span is done with."""
+def delete_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) -> tuple[int, bool]:
+    """Delete bodies of a span; return how many, and whether the span is done with."""
     asked = {**span.parameters(), "statuses": list(statuses)}
-    emptied = connection.execute(_EMPTY, asked).rowcount
-    unknown = connection.execute(_UNKNOWN, asked).all()
+    unknown = connection.execute(_WITHOUT_FINGERPRINT, asked).all()
     if unknown:
         rows = [
             {"id": row.id, "fingerprint": "\\x" + identify(row.event, row.body, row.organization).hex()}
             for row in unknown
         ]
-        connection.execute(_KNOWN_BY, {"rows": rows_parameter(rows)})
-    return emptied + len(unknown), len(unknown) < BODIES_AT_ONCE
+        connection.execute(_IDENTIFY, {"rows": rows_parameter(rows)})
+    return connection.execute(_DELETE, asked).rowcount, len(unknown) < BODIES_AT_ONCE

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import text
 
-from receiver.ops.retention.bodies import count_bodies, empty_bodies
-from receiver.ops.retention.feed import count_events, leave_feed
+from receiver.ops.retention.bodies import count_bodies, delete_bodies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -36,11 +35,9 @@ class Kind:
     table: str
     key: str
     time: str
-    """A column that grows with the key."""
+    """What grows with the key: a column, or an expression."""
     count: Count
     remove: Remove
-    passes: bool = True
-    """Whether a walk may leave something behind, so that it begins anew now and then; the feed's never does."""
 
     def days(self, settings: Settings) -> int:
         """Return for how many days it is kept; 0 for ever."""
@@ -64,20 +61,6 @@ def _deleting(table: str, key: str, which: str) -> tuple[Count, Remove]:
     return count, remove
 
 
-# By way of the deliveries that were taken for them, for no index knows when an event was. If one of these is asked for
-# again, it is recalled from the deliveries: see receiver.events.recall.
-_KNOWN: Final = """
-FROM receiver.deliveries AS delivery JOIN receiver.known_events AS known ON known.fingerprint = delivery.fingerprint
-WHERE delivery.id > :after AND delivery.id <= :until AND delivery.status = 'processed'
-    AND delivery.received_at < :before AND NOT EXISTS (
-        SELECT FROM unnest(known.occurrences) AS occurrence (at) WHERE occurrence.at >= :before
-    )
-"""
-_COUNT_KNOWN: Final = text(f"SELECT count(*) {_KNOWN}")
-_FORGET_KNOWN: Final = text(
-    "DELETE FROM receiver.known_events WHERE fingerprint IN "  # noqa: S608 - constants
-    f"(SELECT known.fingerprint {_KNOWN} FOR UPDATE OF known SKIP LOCKED)"
-)
 _MEMBERS: Final = """
 FROM receiver.replay_deliveries AS member JOIN receiver.replays AS replay ON replay.id = member.replay_id
 WHERE replay.id > :after AND replay.id <= :until AND replay.ended_at < :before
@@ -87,14 +70,6 @@ _FORGET_MEMBERS: Final = text(
     "DELETE FROM receiver.replay_deliveries WHERE (replay_id, delivery_id) IN "  # noqa: S608 - constants
     f"(SELECT member.replay_id, member.delivery_id {_MEMBERS} LIMIT {AT_ONCE} FOR UPDATE OF member SKIP LOCKED)"
 )
-
-
-def _count_known(connection: Connection, span: Span) -> int:
-    return connection.scalar(_COUNT_KNOWN, span.parameters()) or 0
-
-
-def _forget_known(connection: Connection, span: Span) -> tuple[int, bool]:
-    return connection.execute(_FORGET_KNOWN, span.parameters()).rowcount, True
 
 
 def _count_members(connection: Connection, span: Span) -> int:
@@ -111,11 +86,11 @@ def _bodies(name: str, words: str, setting: str, *statuses: str) -> Kind:
         name,
         words,
         setting,
-        "receiver.deliveries",
-        "id",
-        "received_at",
+        "receiver.bodies",
+        "delivery_id",
+        "(SELECT received_at FROM receiver.stored_deliveries WHERE id = delivery_id)",
         lambda connection, span: count_bodies(connection, statuses, span),
-        lambda connection, span: empty_bodies(connection, statuses, span),
+        lambda connection, span: delete_bodies(connection, statuses, span),
     )
 
 
@@ -127,16 +102,13 @@ def _rows(name: str, words: str, setting: str, table: str, time: str, which: str
 KINDS: Final = (
     _bodies("processed_bodies", "bodies of processed deliveries", "RETAIN_PROCESSED_DAYS", "processed"),
     _bodies("duplicate_bodies", "bodies of duplicates", "RETAIN_DUPLICATE_DAYS", "duplicate"),
-    _bodies("failed_bodies", "bodies of what was set aside", "RETAIN_FAILED_DAYS", "dead", "quarantined", "ignored"),
-    Kind(
-        "known_events",
-        "what tells retries of an event",
-        "RETAIN_DUPLICATE_DAYS",
-        "receiver.deliveries",
-        "id",
-        "received_at",
-        _count_known,
-        _forget_known,
+    _bodies(
+        "failed_bodies",
+        "bodies of dead, quarantined and ignored deliveries",
+        "RETAIN_FAILED_DAYS",
+        "dead",
+        "quarantined",
+        "ignored",
     ),
     _rows(
         "processing_attempts",
@@ -144,8 +116,8 @@ KINDS: Final = (
         "RETAIN_TRACES_DAYS",
         "receiver.processing_attempts",
         "attempted_at",
-        "old.attempted_at < :before AND NOT EXISTS (SELECT FROM receiver.deliveries AS delivery "
-        "WHERE delivery.id = old.delivery_id AND delivery.status IN ('pending', 'failed'))",
+        "old.attempted_at < :before AND NOT EXISTS (SELECT FROM receiver.queue AS queued "
+        "WHERE queued.delivery_id = old.delivery_id)",
     ),
     Kind(
         "replay_deliveries",
@@ -185,16 +157,5 @@ KINDS: Final = (
         "started_at",
         "old.started_at < :before AND EXISTS (SELECT FROM receiver.retention_runs AS later "
         "WHERE later.started_at > old.started_at AND later.ended_at IS NOT NULL AND later.error IS NULL)",
-    ),
-    Kind(
-        "feed",
-        "rows of the change feed",
-        "RETAIN_FEED_DAYS",
-        "ems.events",
-        "position",
-        "recorded_at",
-        count_events,
-        leave_feed,
-        passes=False,
     ),
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
+import psycopg
 import structlog
 from psycopg import errors as refusals
 from sqlalchemy import text
@@ -46,7 +47,6 @@ COUNT_EVERY: Final = 5.0
 """Seconds after which the run's row tells anew how much went."""
 
 _NOW: Final = text("SELECT clock_timestamp()")
-_FEED_BEGINS: Final = text("SELECT deleted_through FROM ems.feed_horizon")
 _YIELDED: Final = (refusals.LockNotAvailable, refusals.DeadlockDetected, refusals.SerializationFailure)
 
 
@@ -182,10 +182,7 @@ class _Run:
             days = kind.days(self._settings)
             if not days:
                 continue
-            if not kind.passes:
-                position = connection.scalar(_FEED_BEGINS) or 0
-            else:
-                position = (begin_walk if self._write else read_position)(connection, kind.name)
+            position = (begin_walk if self._write else read_position)(connection, kind.name)
             before = now - timedelta(days=days)
             turns.append(Walking(self._engine, kind, before=before, position=position, write=self._write))
         days = self._settings.erase_card_holders_days
@@ -223,8 +220,8 @@ class _Run:
         before = turn.removed
         try:
             arrived = turn.step()
-        except DBAPIError as error:
-            if not isinstance(error.orig, _YIELDED):
+        except (DBAPIError, psycopg.Error) as error:
+            if not isinstance(getattr(error, "orig", error), _YIELDED):
                 raise
             turn.yielded = arrived = True
         if self._write and turn.removed > before:

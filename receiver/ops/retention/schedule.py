@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from typing import Final
 
+import psycopg
 import structlog
 from sqlalchemy.exc import OperationalError
 
@@ -31,7 +32,8 @@ def retain() -> None:
         run_retention(engine, settings, pace=Pace(within=WITHIN, stop=stop_requested))
     except OperationRefused:
         log.debug("retention is at work elsewhere")
-    except OperationalError as error:  # the next tick comes again
-        log.warning("PostgreSQL is away; nothing is deleted meanwhile", error=str(error.orig).partition("\n")[0])
+    except (OperationalError, psycopg.OperationalError) as error:  # the next tick comes again
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        log.warning("PostgreSQL is away; nothing is deleted meanwhile", error=reason)
     finally:
         engine.dispose()

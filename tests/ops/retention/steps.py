@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, DateTime, text
+from sqlalchemy import DateTime, text
 
 from receiver.migrate import target_metadata
 from receiver.ops.retention.run import Outcome, Pace, run_retention
@@ -22,7 +22,6 @@ LIMITS = (
     "retain_duplicate_days",
     "retain_traces_days",
     "retain_log_days",
-    "retain_feed_days",
 )
 SHORTEST: dict[str, Any] = dict.fromkeys(LIMITS, 14)
 NO_REST = Pace(rest=0)
@@ -49,15 +48,7 @@ def days_pass(engine: Engine, days: float) -> None:
     with engine.begin() as connection:
         for table in target_metadata().sorted_tables:
             times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
-            lists = [
-                column.name
-                for column in table.columns
-                if isinstance(column.type, ARRAY) and isinstance(column.type.item_type, DateTime)
-            ]
-            settings = [f"{name} = {name} - CAST(:span AS interval)" for name in times] + [
-                f"{name} = ARRAY(SELECT moment - CAST(:span AS interval) FROM unnest({name}) AS moment)"  # noqa: S608
-                for name in lists
-            ]
+            settings = [f"{name} = {name} - CAST(:span AS interval)" for name in times]
             if settings:
                 connection.execute(text(f"UPDATE {table.fullname} SET {', '.join(settings)}"), span)  # noqa: S608
 

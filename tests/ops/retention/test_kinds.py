@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from receiver.ops.retention.walk import PASS
 from tests.factories import card_holder, snapshot
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
     from tests.conftest import Acme
 
 AUTHORIZED = "card.transaction.authorized"
-HOLD_THE_SECOND = (
-    "SELECT FROM receiver.deliveries WHERE id = (SELECT id FROM receiver.deliveries ORDER BY id OFFSET 1 LIMIT 1)"
-    " FOR UPDATE"
+PROCESSED_ON_ARRIVAL = (
+    "UPDATE receiver.outcomes AS outcome SET processed_at = stored.received_at"
+    " FROM receiver.stored_deliveries AS stored WHERE stored.id = outcome.delivery_id"
 )
 CLEARED = "card.transaction.cleared"
 
@@ -86,7 +85,7 @@ def test_what_a_walk_left_behind_is_found_by_the_next_pass(one_of_each: Acme, se
     days_pass(one_of_each.engine, 30)
     retain(one_of_each.engine, settings, retain_processed_days=20)
     one_of_each.process()
-    one_of_each.execute("UPDATE receiver.deliveries SET processed_at = received_at")
+    one_of_each.execute(PROCESSED_ON_ARRIVAL)
     assert removed(retain(one_of_each.engine, settings, retain_processed_days=20)) == {}
     one_of_each.execute(
         "UPDATE receiver.retention_walks SET pass_began_at = pass_began_at - CAST(:span AS interval)", span=PASS
@@ -138,54 +137,42 @@ def test_which_deliveries_a_replay_was_about_goes_once_it_ended_and_its_record_s
     assert one_of_each.value("SELECT count(*) FROM receiver.replays") == 2
 
 
-def test_rows_leave_the_feed_from_its_beginning_and_positions_are_never_given_again(
-    acme: Acme, settings: Settings
-) -> None:
-    for number in range(3):
-        acme.tell("card_holder.created", card_holder(f"employee-{number}"))
-        days_pass(acme.engine, 10)
-    positions = [row["position"] for row in acme.rows("SELECT position FROM ems.events ORDER BY 1")]
-    assert removed(retain(acme.engine, settings, retain_feed_days=15)) == {"feed": 2}
-    assert acme.rows("SELECT position FROM ems.events") == [{"position": positions[2]}]
-    days_pass(acme.engine, 10)
-    assert removed(retain(acme.engine, settings, retain_feed_days=15)) == {"feed": 1}
-    acme.tell("card_holder.created", card_holder("employee-3"))
-    assert acme.value("SELECT position FROM ems.events") > positions[2]
+def test_what_is_to_be_processed_again_keeps_its_body(one_of_each: Acme, settings: Settings) -> None:
+    days_pass(one_of_each.engine, 30)
+    one_of_each.execute(
+        "INSERT INTO receiver.queue (delivery_id) SELECT id FROM receiver.deliveries WHERE fingerprint IS NOT NULL"
+        " AND event = :event ORDER BY id LIMIT 1",
+        event=CLEARED,
+    )
+    retain(one_of_each.engine, settings, **SHORTEST)
+    assert bodies(one_of_each) == [True, False, False, False, True]
 
 
-def test_the_feed_ends_before_what_is_being_processed_again(acme: Acme, settings: Settings) -> None:
-    for number in range(3):
-        acme.tell("card_holder.created", card_holder(f"employee-{number}"))
-    days_pass(acme.engine, 15)
-    with acme.engine.connect() as worker:
-        worker.execute(text(HOLD_THE_SECOND))
-        outcome = retain(acme.engine, settings, retain_feed_days=14)
-        assert (removed(outcome), outcome.caught_up) == ({"feed": 1}, False)
-        worker.rollback()
-    outcome = retain(acme.engine, settings, retain_feed_days=14)
-    assert (removed(outcome), outcome.caught_up) == ({"feed": 2}, True)
+def test_the_event_log_is_kept_for_good(acme: Acme, settings: Settings) -> None:
+    acme.tell("card_holder.created", card_holder())
+    days_pass(acme.engine, 5000)
+    retain(acme.engine, settings, **SHORTEST)
+    assert acme.value("SELECT count(*) FROM ems.events") == 1
 
 
-def test_what_is_asked_for_again_after_it_left_everywhere_changes_nothing(
-    one_of_each: Acme, settings: Settings
-) -> None:
+def test_what_is_processed_again_without_its_body_changes_nothing(one_of_each: Acme, settings: Settings) -> None:
     one_of_each.process()
     days_pass(one_of_each.engine, 30)
-    gone = removed(retain(one_of_each.engine, settings, **{**SHORTEST, "retain_processed_days": 0}))
-    assert (gone["known_events"], gone["feed"]) == (2, 2)
-    before = ems(one_of_each.engine, feed=False)
-    one_of_each.execute("UPDATE receiver.deliveries SET status = 'pending' WHERE body IS NOT NULL")
-    one_of_each.execute("UPDATE receiver.deliveries SET next_attempt_at = now()")
+    retain(one_of_each.engine, settings, **SHORTEST)
+    before, statuses = ems(one_of_each.engine), one_of_each.statuses()
+    one_of_each.execute(
+        "INSERT INTO receiver.queue (delivery_id) SELECT delivery_id FROM receiver.outcomes"
+        " WHERE status IN ('processed', 'duplicate')"
+    )
     one_of_each.process()
-    assert ems(one_of_each.engine, feed=False) == before
-    assert one_of_each.value("SELECT count(*) FROM ems.events") == 0
+    assert (ems(one_of_each.engine), one_of_each.statuses()) == (before, statuses)
 
 
 def test_a_dry_run_counts_what_a_run_deletes_and_writes_nothing(one_of_each: Acme, settings: Settings) -> None:
     days_pass(one_of_each.engine, 30)
 
     def everything() -> list[object]:
-        tables = ("deliveries", "known_events", "processing_attempts", "retention_runs", "retention_walks")
+        tables = ("bodies", "outcomes", "processing_attempts", "retention_runs", "retention_walks")
         return [one_of_each.rows(f"SELECT xmin, t.* FROM receiver.{table} AS t ORDER BY t::text") for table in tables]  # noqa: S608
 
     before = everything()
@@ -196,7 +183,5 @@ def test_a_dry_run_counts_what_a_run_deletes_and_writes_nothing(one_of_each: Acm
         "processed_bodies": 1,
         "duplicate_bodies": 1,
         "failed_bodies": 2,
-        "known_events": 1,
         "processing_attempts": 2,
-        "feed": 1,
     }

@@ -38,10 +38,10 @@ def test_a_run_tells_what_went_while_it_runs_and_when_it_ended(engine: Engine) -
     assert under_way is not None
     assert (under_way.ended_at, under_way.removed, under_way.succeeded_at) == (None, {"log": 3}, None)
     with engine.begin() as connection:
-        record.end(connection, run_id, {"log": 5, "feed": 1}, caught_up=True)
+        record.end(connection, run_id, {"log": 5, "traces": 1}, caught_up=True)
     ended = last(engine)
     assert ended is not None
-    assert (ended.removed, ended.caught_up, ended.error) == ({"log": 5, "feed": 1}, True, None)
+    assert (ended.removed, ended.caught_up, ended.error) == ({"log": 5, "traces": 1}, True, None)
     assert ended.ended_at == ended.succeeded_at
     assert ended.ended_at is not None
 
