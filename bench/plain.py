@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import closing
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -16,19 +17,18 @@ import structlog
 from flask import Flask, Response, abort, request
 from redis import Redis
 from rq import Queue, SimpleWorker, Worker
-from sqlalchemy import Engine, create_engine, make_url, select, text
+from sqlalchemy import Engine, create_engine, make_url, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db import engine_for
 from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected, authenticate
 from receiver.deliveries.headers import evidence
-from receiver.deliveries.models import Delivery, Webhook
+from receiver.deliveries.models import Body, QueuedDelivery, StoredDelivery, Webhook
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.encryption import Encryption
 from receiver.errors import NotAuthentic
-from receiver.events.apply import apply
-from receiver.events.event import StoredDelivery
-from receiver.events.registry import load_handlers
+from receiver.processing.claim import Backlog
+from receiver.processing.drain import Processor
 from receiver.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -37,15 +37,6 @@ if TYPE_CHECKING:
 QUEUE: Final = "plain"
 THREADS: Final = 16
 JOB: Final = "bench.plain.apply_delivery"
-
-_DELIVERY: Final = text(
-    """
-SELECT delivery.id, webhook.organization_reference_id, delivery.event, delivery.version, delivery.body,
-    delivery.source, delivery.occurred_at, delivery.attempts
-FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
-WHERE delivery.id = :id FOR UPDATE OF delivery
-"""
-)
 
 
 def create_app() -> Flask:
@@ -66,35 +57,35 @@ def create_app() -> Flask:
         except NotAuthentic:
             abort(401)
         with sessions() as session:
-            delivery = Delivery(
+            delivery = StoredDelivery(
                 webhook_id=webhook_id,
                 event=request.headers["X-Event"],
                 version=request.headers.get("X-Version"),
-                body=body,
-                headers=evidence(request.headers, custom_key=""),
                 verification=verification,
             )
             session.add(delivery)
+            session.flush()
+            session.add(Body(delivery_id=delivery.id, body=body, headers=evidence(request.headers, custom_key="")))
+            session.add(QueuedDelivery(delivery_id=delivery.id))
             session.commit()
-            queue.enqueue(JOB, delivery.id)
+            queue.enqueue(JOB)
         return Response("{}", mimetype="application/json")
 
     app.extensions["receiver.close"] = engine.dispose  # gunicorn's settings call it at the end
     return app
 
 
-def apply_delivery(delivery_id: int) -> None:
+def apply_delivery() -> None:
     """Apply one delivery: the RQ job."""
     settings = load_settings(os.environ)
     engine = engine_for(settings.database_url, application="plain worker")
-    _apply(engine, delivery_id)
+    _apply(engine)
     engine.dispose()
 
 
 def work() -> None:
     """Work off what is queued, and print how many seconds that took; ``--without-fork``: in this very process."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
-    load_handlers()
     kind = SimpleWorker if "--without-fork" in sys.argv else Worker
     worker = kind([QUEUE], connection=Redis.from_url(load_settings(os.environ).redis_url))
     begun = time.perf_counter()
@@ -102,10 +93,9 @@ def work() -> None:
     sys.stdout.write(f"{time.perf_counter() - begun}\n")
 
 
-def _apply(engine: Engine, delivery_id: int) -> None:
-    with engine.begin() as connection:
-        row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
-        apply(connection, [StoredDelivery(**row)])
+def _apply(engine: Engine) -> None:
+    with closing(Processor(engine)) as processor:
+        processor.process("plain", lambda connection: Backlog().claim(connection, 1))
 
 
 def _webhooks(sessions: sessionmaker[Session], settings: Settings) -> Callable[[str], tuple[int, Expected]]:

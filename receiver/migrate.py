@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MODEL_MODULES: Final = (
     "receiver.deliveries.models",
-    "receiver.events.models",
+    "receiver.erasure.models",
+    "receiver.processing.models",
     "receiver.records.models",
     "receiver.opencard.models",
     "receiver.bootstrap.models",

@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import text
 
 from receiver.db import one_connection
-from receiver.events.process import drain
 from receiver.locks import Lock
 from receiver.migrate import differences
+from receiver.processing.drain import drain
 from receiver.queue import QUEUE
 from tests.factories import card_holder, snapshot
 from tests.pools import ACCESS, RECEIVER, ROOT, SECONDS, Pool, running
@@ -103,7 +103,7 @@ import sys
 from dataclasses import replace
 from receiver.connections import WORK
 from receiver.db import engine_for
-from receiver.events.process import drain
+from receiver.processing.drain import drain
 
 drain(engine_for(sys.argv[1], application="worker", bounds=replace(WORK, answer={BOUND}, idle_in_transaction={BOUND})))
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -16,14 +16,12 @@ from receiver.events.payloads import (
     InvoicedPayload,
     InvoicePayload,
     LineItemsPayload,
+    Payload,
     ReceiptPayload,
     TpaPayload,
     TransactionPayload,
     VatPayload,
 )
-
-if TYPE_CHECKING:
-    from receiver.events.payloads import Payload
 
 
 class Kind(msgspec.Struct, frozen=True, eq=False):

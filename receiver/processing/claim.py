@@ -1,4 +1,4 @@
-"""Claims on deliveries: leases, so that one worker has a delivery at a time, and a worker that dies holds none for long.
+"""Claims on deliveries: leases, so that one worker has a delivery at a time, and one that dies holds none for long.
 
 A lease is committed before the work begins, and counts the attempt. The transaction that writes the outcome ends it, if
 it is still this worker's; if it is not, nothing of that transaction is written. Leases that end without an outcome are
@@ -71,8 +71,8 @@ SELECT delivery.id, delivery.event, coalesce(outcome.attempts_before_replay, 0),
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = delivery.id
 WHERE delivery.id = ANY(%(ids)s)
 """
-# what has not failed is due from its arrival on: due in the future, it arrived before the clock was set back, and so was
-# whatever is due later than a pause can be; the seconds are for what arrives while this statement runs
+# what has not failed is due from its arrival on: due in the future, it arrived before the clock was set back, and so
+# was whatever is due later than a pause can be; the seconds are for what arrives while this statement runs
 _MAKE_DUE: Final = """
 UPDATE receiver.queue SET due_at = now() WHERE delivery_id IN (
     SELECT delivery_id FROM receiver.queue
@@ -95,18 +95,19 @@ class Claim:
     """Whether there may be more of the same."""
 
     @property
-    def _lease(self) -> dict[str, Any]:
+    def lease(self) -> dict[str, Any]:
+        """The parameters by which statements find it."""
         ids = [delivery.id for delivery in self.deliveries]
         return {"ids": ids, "until": self.until, "number": len(ids)}
 
     def end(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
         del outcomes  # their rows say it
-        return [(_END, self._lease)]
+        return [(_END, self.lease)]
 
     def hold(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that keep anybody else from taking it over while a failure is noted."""
-        return [(_HOLD, self._lease)]
+        return [(_HOLD, self.lease)]
 
     def end_failed(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it where a failure was noted: that put the delivery back, or took it out."""
@@ -114,8 +115,8 @@ class Claim:
         return []
 
     def release(self, *, alone: bool) -> tuple[str, dict[str, Any]]:
-        """Return the statement that gives the deliveries back, as if they had not been claimed; *alone*: to be tried so."""
-        return _RELEASE, {**self._lease, "alone": alone}
+        """Return the statement that gives the deliveries back as they were before; *alone*: to be tried alone."""
+        return _RELEASE, {**self.lease, "alone": alone}
 
 
 class Backlog:

@@ -1,4 +1,4 @@
-"""Noting which files are to be downloaded, in the transaction of the receipt or TPA itself, so that none is forgotten."""
+"""Noting which files are to be downloaded, in the transaction of the receipt or TPA itself."""
 
 from __future__ import annotations
 

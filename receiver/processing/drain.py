@@ -160,7 +160,7 @@ class Processor:
         return known
 
     def _release(self, name: str, claim: Claim) -> None:
-        """Give back what was claimed over a connection that was cut off: this process lives, and no delivery is to blame.
+        """Give back what was claimed over a connection that was cut off, for no delivery is to blame.
 
         Raises psycopg's errors when PostgreSQL cannot be reached for long; then the lease ends by itself.
         """

@@ -125,25 +125,26 @@ class ReplayClaim(Claim):
     replay_id: int = 0
 
     @property
-    def _lease(self) -> dict[str, Any]:
-        return {**Claim._lease.fget(self), "replay_id": self.replay_id}  # type: ignore[attr-defined]
+    def lease(self) -> dict[str, Any]:
+        """The parameters by which statements find it."""
+        return {**super().lease, "replay_id": self.replay_id}
 
     def end(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
         rows = [{"id": outcome.delivery_id, "status": outcome.status} for outcome in outcomes]
-        return [(_END, {**self._lease, "outcomes": rows_parameter(rows)})]
+        return [(_END, {**self.lease, "outcomes": rows_parameter(rows)})]
 
     def hold(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that keep anybody else from taking it over while a failure is noted."""
-        return [(_HOLD, self._lease)]
+        return [(_HOLD, self.lease)]
 
     def end_failed(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it where a failure was noted."""
         return self.end(outcomes)
 
     def release(self, *, alone: bool) -> tuple[str, dict[str, Any]]:
-        """Return the statement that gives the deliveries back, as if they had not been claimed; *alone*: to be tried so."""
-        return _RELEASE, {**self._lease, "alone": alone}
+        """Return the statement that gives the deliveries back as they were before; *alone*: to be tried alone."""
+        return _RELEASE, {**self.lease, "alone": alone}
 
 
 def claim_replayed(connection: psycopg.Connection[Any], limit: int, *, alone: bool = False) -> ReplayClaim | None:

@@ -58,7 +58,9 @@ FROM receiver.feed_history() AS present LEFT JOIN ({_NEWEST}) AS known ON true
 """  # noqa: S608
 _NOTE: Final = f"""
 INSERT INTO receiver.feed_epochs AS known (epoch, {_COLUMNS})
-SELECT coalesce(CAST(nullif(current_setting('receiver.epoch'), '') AS integer), (SELECT epoch FROM ems.feed_horizon), 0), {_COLUMNS} FROM receiver.feed_history()
+SELECT coalesce(
+    CAST(nullif(current_setting('receiver.epoch'), '') AS integer), (SELECT epoch FROM ems.feed_horizon), 0
+), {_COLUMNS} FROM receiver.feed_history()
 ON CONFLICT (epoch) DO UPDATE
 SET {", ".join(f"{name} = coalesce(excluded.{name}, known.{name})" for name in _BRANCHES)}
 """  # noqa: S608

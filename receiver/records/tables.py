@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Dialect, Table
 
     from receiver.db import Base
+    from receiver.json_rows import Row
 
 _FILE: Final = ("file_key", "file_size", "file_sha256", "downloaded_at", "download_error")
 
@@ -63,6 +64,10 @@ class FoldedTable:
     def sorted_by(self) -> tuple[str, ...]:
         """The columns of the key by which rows are sorted; ``url`` in the place of its hash."""
         return tuple("url" if name == "url_sha256" else name for name in self.key)
+
+    def place(self, row: Row) -> tuple[Any, ...]:
+        """Return by what *row* is sorted among others."""
+        return tuple(row[name] for name in self.sorted_by)
 
     @cached_property
     def folded(self) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ SELECT receiver.expect(NOT EXISTS (
         SELECT FROM (
             SELECT * FROM ems.events WHERE position > CAST(current_setting('receiver.horizon') AS bigint) OFFSET 0
         ) AS added
-        JOIN json_to_recordset(CAST(current_setting('receiver.subjects') AS json)) AS subject (organization text, id text)
+        JOIN json_to_recordset(CAST(current_setting('receiver.subjects') AS json))
+            AS subject (organization text, id text)
             ON added.organization_reference_id = subject.organization AND added.subject_id = subject.id
     ) AND CAST(current_setting('receiver.repeats') AS bigint) = (
         SELECT count(*) FROM receiver.outcomes WHERE status = 'duplicate'
@@ -111,11 +112,8 @@ class Change:
         for table in self._tables():
             touched = [subject for subject in self.subjects if table.model in tables_of(subject.kind)]
             rows[f"subjects_of_{table.table.name}"] = _keys(touched)
-            rows[f"rows_of_{table.table.name}"] = sorted(
-                self.rows.get(table.model, []), key=lambda row, key=table.sorted_by: tuple(row[name] for name in key)
-            )
-        for _, setting, own in self.after:
-            rows[setting] = own
+            rows[f"rows_of_{table.table.name}"] = sorted(self.rows.get(table.model, []), key=table.place)
+        rows |= {setting: own for _, setting, own in self.after}
         known = {
             "horizon": str(self.history.horizon),
             "repeats": str(self.history.repeats),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,11 @@ from hypothesis import strategies as st
 from receiver.events.deduplicate import WINDOW, Mention, runs
 from receiver.events.kinds import BY_NAME
 from tests.events.steps import NOON
+
+if TYPE_CHECKING:
+    import random
+
+    from receiver.events.kinds import Kind
 
 TRANSACTION, CARD_HOLDER = BY_NAME["transaction"], BY_NAME["card_holder"]
 MENTIONS = st.lists(
@@ -32,14 +38,16 @@ def keys(found: list[list[Mention]]) -> list[list[int]]:
 
 
 @given(KINDS, MENTIONS, st.randoms())
-def test_order_in_which_deliveries_are_read_does_not_show(kind, mentions, rng) -> None:  # type: ignore[no-untyped-def]
+def test_order_in_which_deliveries_are_read_does_not_show(
+    kind: Kind, mentions: list[Mention], rng: random.Random
+) -> None:
     shuffled = list(mentions)
     rng.shuffle(shuffled)
     assert keys(runs(kind, shuffled)) == keys(runs(kind, mentions))
 
 
 @given(KINDS, MENTIONS)
-def test_one_more_delivery_never_makes_fewer_events(kind, mentions) -> None:  # type: ignore[no-untyped-def]
+def test_one_more_delivery_never_makes_fewer_events(kind: Kind, mentions: list[Mention]) -> None:
     assert len(runs(kind, mentions)) >= len(runs(kind, mentions[:-1]))
 
 

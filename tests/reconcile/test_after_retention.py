@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from receiver.migrate import target_metadata
 from receiver.ops.retention.run import Pace
-from receiver.processing.drain import drain
 from receiver.sandbox.provider import LogStyle
 from tests.factories import card_holder, enrichment, snapshot
 from tests.ops.retention.steps import SHORTEST, days_pass, ems, retain

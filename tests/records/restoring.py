@@ -18,6 +18,7 @@ from receiver.sandbox.embedded import postgres_program
 from receiver.sandbox.local import adopt_webhook
 from tests.factories import body, card_holder
 from tests.records.roles import libpq
+from tests.stored import store
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
@@ -31,15 +32,8 @@ class Place:
 
     def store(self, *references: str) -> None:
         """Have deliveries stored, each of a new card holder."""
-        with self.engine.begin() as connection:
-            for reference in references:
-                connection.execute(
-                    text(
-                        "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification)"
-                        " SELECT id, 'card_holder.created', :body, '{}', 'signature' FROM receiver.webhooks"
-                    ),
-                    {"body": body(card_holder(reference))},
-                )
+        for reference in references:
+            store(self.engine, status="pending", attempts=0, body=body(card_holder(reference)))
 
     def tell(self, *references: str) -> None:
         """Store, and process."""
@@ -76,14 +70,14 @@ class Place:
         )
 
 
-def place(url: str, settings: Settings) -> Place:
+def place(url: str) -> Place:
     """Return the place in a database that has the tables."""
     return Place(engine_for(url, application="tests"))
 
 
 def new_place(url: str, settings: Settings) -> Place:
     """Make the tables in an empty database, and adopt a webhook."""
-    made = place(url, settings)
+    made = place(url)
     with made.engine.connect() as connection:
         upgrade(connection)
     with made.engine.begin() as connection:
@@ -91,7 +85,7 @@ def new_place(url: str, settings: Settings) -> Place:
     return made
 
 
-def copied(original: Place, empty_url: str, settings: Settings) -> Place:
+def copied(original: Place, empty_url: str) -> Place:
     """Return a copy of a database, file by file, in place of an empty one."""
     original.engine.dispose()
     name, template = make_url(empty_url).database, original.engine.url.database
@@ -102,7 +96,7 @@ def copied(original: Place, empty_url: str, settings: Settings) -> Place:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
-    return place(empty_url, settings)
+    return place(empty_url)
 
 
 def dump(url: str) -> bytes:

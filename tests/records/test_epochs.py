@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,14 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
+from receiver.locks import Lock
 from receiver.ops.recover import recover
-from receiver.records.feed import append_to_feed, lock_feed, notice_branch
+from receiver.records.epochs import compare_history, notice_branch
+from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
 from tests.conftest import DATA_FOLDER
 from tests.records.restoring import Place, copied, dump, new_place, place, restore
 from tests.records.roles import connected_as, libpq, new_role
-from tests.records.test_feed import row
 from tests.test_queue import eventually
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ def original(new_database: Callable[[], str], settings: Settings) -> Iterator[Pl
 
 
 @pytest.fixture
-def copy(new_database: Callable[[], str], settings: Settings) -> Iterator[Callable[[Place], Place]]:
+def copy(new_database: Callable[[], str]) -> Iterator[Callable[[Place], Place]]:
     """Copies a database."""
     made = []
 
     def copy(original: Place) -> Place:
-        made.append(copied(original, new_database(), settings))
+        made.append(copied(original, new_database()))
         return made[-1]
 
     yield copy
@@ -172,7 +173,7 @@ def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres
     original.engine.dispose()
     server.kill()
     own_like(folder, [backup, *backup.rglob("*")])
-    restored = place(servers("backup").url("receiver"), settings)
+    restored = place(servers("backup").url("receiver"))
     restored.tell("employee-3")
     assert restored.epoch_of("employee-3") == 1
     assert restored.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1") == "started from a base backup"
@@ -182,33 +183,23 @@ def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres
 
 
 def test_two_workers_begin_one_epoch(restored: Place) -> None:
-    restored.execute("UPDATE receiver.deliveries SET left_feed = false")
-    ids = [each[0] for each in restored.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
-    restored.execute("DELETE FROM ems.events")
-
-    def second() -> None:
-        with restored.engine.begin() as connection:
-            append_to_feed(connection, [row(ids[1])])
-
-    with ThreadPoolExecutor(1) as beside, restored.engine.connect() as first:
-        with first.begin():
-            append_to_feed(first, [row(ids[0])])
-            waiting = beside.submit(second)
-            assert eventually(lambda: restored.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, within=30)
-        waiting.result(timeout=30)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+    with (
+        closing(writing_connection(restored.engine)) as one,
+        closing(writing_connection(restored.engine)) as other,
+        restored.engine.connect() as holder,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
+        both = [pool.submit(compare_history, connection) for connection in (one, other)]
+        assert eventually(lambda: restored.value(waiting) == 2, within=30)
+        holder.rollback()
+        for each in both:
+            each.result(timeout=30)
     assert restored.epochs() == [1]
+    restored.tell("employee-5", "employee-6")
     start = restored.value("SELECT epoch_start FROM ems.feed_horizon")
-    assert list(restored.positions()) == [start + 1, start + 2]
-
-
-def test_an_epoch_that_was_rolled_back_begins_again(restored: Place) -> None:
-    with restored.engine.connect() as connection:
-        connection.begin()
-        lock_feed(connection)
-        connection.rollback()
-    assert restored.epochs() == []
-    restored.tell("employee-5")
-    assert (restored.epochs(), restored.epoch_of("employee-5")) == ([1], 1)
+    assert list(restored.positions())[-2:] == [start + 1, start + 2]
 
 
 def test_a_branch_is_noticed_though_nothing_arrives(restored: Place) -> None:
@@ -242,8 +233,7 @@ def test_a_server_that_refuses_to_say_is_tolerated(original: Place) -> None:
 
 
 def test_by_hand_an_epoch_begins_where_none_is_open(original: Place) -> None:
-    with original.engine.connect() as connection:
-        done = recover(connection)
+    done = recover(original.engine)
     assert (done.epoch, done.begun, done.reason, done.webhooks_to_reconcile) == (1, True, "receiver recover", 1)
     original.tell("employee-3")
     assert original.epoch_of("employee-3") == 1
@@ -251,16 +241,14 @@ def test_by_hand_an_epoch_begins_where_none_is_open(original: Place) -> None:
 
 def test_by_hand_the_epoch_that_began_is_acknowledged(restored: Place) -> None:
     restored.tell("employee-5")
-    with restored.engine.connect() as connection:
-        assert [recover(connection).begun for _ in range(2)] == [False, True]
+    assert [recover(restored.engine).begun for _ in range(2)] == [False, True]
     assert restored.epochs() == [1, 2]
 
 
 def test_listening_readers_hear_of_an_epoch(original: Place) -> None:
     with psycopg.connect(original.url.replace("+psycopg", ""), autocommit=True) as listener:
         listener.execute("LISTEN ems_events")
-        with original.engine.connect() as connection:
-            recover(connection)
+        recover(original.engine)
         (notice,) = listener.notifies(timeout=10, stop_after=1)
     with original.engine.connect() as connection:
         assert int(notice.payload) == connection.scalar(text("SELECT epoch_start FROM ems.feed_horizon"))

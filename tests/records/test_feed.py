@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.errors import LockNotAvailable, SerializationFailure
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
-from receiver.records.feed import append_to_feed
+from receiver.locks import Lock
+from receiver.records.write import writing_connection
 from tests.factories import card_holder, sample, snapshot
+from tests.records.appending import append
+from tests.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,46 +24,22 @@ if TYPE_CHECKING:
 
     from tests.conftest import Acme
 
-NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
-
-
-def row(delivery_id: int) -> dict[str, Any]:
-    return {
-        "type": "card_holder.created",
-        "organization_reference_id": "acme",
-        "card_holder_reference_id": None,
-        "transaction_id": None,
-        "occurred_at": NOON,
-        "source": "push",
-        "delivery_id": delivery_id,
-        "payload": {},
-    }
-
 
 @pytest.fixture
 def deliveries(acme: Acme) -> list[int]:
     """Stored deliveries, each good for one event."""
-    acme.execute(
-        "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, received_at,"
-        " occurred_at, status) SELECT webhook.id, 'card_holder.created', '{}', '{}', 'signature', 'push', now(), now(),"
-        " 'processed' FROM receiver.webhooks AS webhook, generate_series(1, 480)"
-    )
-    return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    return store(acme.engine, number=480)
 
 
 def test_a_position_is_given_out_only_when_the_one_before_is_committed(engine: Engine, deliveries: list[int]) -> None:
-    with engine.connect() as slow, engine.connect() as fast:
+    with engine.connect() as slow, closing(writing_connection(engine)) as fast:
         slow.begin()
-        append_to_feed(slow, [row(deliveries[0])])
-        fast.begin()
-        fast.execute(text("SET LOCAL lock_timeout = '100ms'"))
-        with pytest.raises(OperationalError):
-            append_to_feed(fast, [row(deliveries[1])])
-        fast.rollback()
-        slow.commit()
-        fast.begin()
-        append_to_feed(fast, [row(deliveries[1])])
-        fast.commit()
+        slow.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
+        fast.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(LockNotAvailable):
+            append(fast, [deliveries[1]])
+        slow.rollback()
+        append(fast, deliveries[:2])
     with engine.connect() as connection:
         written = connection.scalars(text("SELECT delivery_id FROM ems.events ORDER BY position"))
         assert list(written) == deliveries[:2]
@@ -74,10 +53,8 @@ def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_writ
 
     def write(theirs: list[list[int]]) -> None:
         for number, batch in enumerate(theirs):
-            with engine.connect() as connection, connection.begin() as transaction:
-                append_to_feed(connection, [row(delivery_id) for delivery_id in batch])
-                if number % 7 == 0:
-                    transaction.rollback()
+            with closing(writing_connection(engine)) as connection, suppress(SerializationFailure):
+                append(connection, batch, commit=number % 7 != 0)
 
     seen: list[int] = []
     with ThreadPoolExecutor(writers) as pool, engine.connect() as reader:

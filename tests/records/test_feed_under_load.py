@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.errors import SerializationFailure
 from sqlalchemy import URL, make_url
 
 from receiver.db import engine_for
 from receiver.migrate import upgrade
-from receiver.records.feed import append_to_feed
+from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
 from tests.factories import snapshot
+from tests.records.appending import append
 from tests.records.following import as_reader, following
 from tests.records.roles import libpq, new_role
-from tests.records.test_feed import row
 from tests.records.test_readers import db
+from tests.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,24 +38,17 @@ WRITERS = 8
 BATCHES = 700
 """Of each writer: it is the number of transactions that matters."""
 AT_ONCE = 3
-STORE = """
-INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification, source, received_at, occurred_at,
-    status)
-SELECT webhook.id, 'card_holder.created', '{}', '{}', 'signature', 'push', now(), now(), 'processed'
-FROM receiver.webhooks AS webhook, generate_series(1, :number)
-"""
 
 
 def write(engine: Engine, batches: list[list[int]], chance: random.Random) -> list[int]:
     """Append each batch in a transaction of its own, roll some back; return what was committed."""
     written = []
-    for batch in batches:
-        with engine.connect() as connection, connection.begin() as transaction:
-            append_to_feed(connection, [row(delivery_id) for delivery_id in batch])
-            if chance.random() < 0.1:
-                transaction.rollback()
-            else:
-                written += batch
+    with closing(writing_connection(engine)) as connection:
+        for batch in batches:
+            commit = chance.random() >= 0.1
+            with suppress(SerializationFailure):
+                append(connection, batch, commit=commit)
+            written += batch if commit else []
     return written
 
 
@@ -82,8 +78,7 @@ def dice(seed: int) -> random.Random:
 def test_readers_that_come_and_go_see_each_event_once_in_order(
     acme: Acme, new_database: Callable[[], str], record_property: Callable[[str, object], None]
 ) -> None:
-    acme.execute(STORE, number=WRITERS * BATCHES * AT_ONCE)
-    ids = [delivery["id"] for delivery in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    ids = store(acme.engine, number=WRITERS * BATCHES * AT_ONCE)
     dice(1).shuffle(ids)
     batches = [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
     done = Event()
@@ -146,7 +141,7 @@ def book(url: URL, transaction: str) -> None:
         )
         connection.execute(
             "INSERT INTO ems.events (type, organization_reference_id, transaction_id, occurred_at, source, delivery_id,"
-            " payload) VALUES ('card.transaction.cleared', 'acme', %s, now(), 'push', %s, '{}')",
-            [transaction, hash(transaction) % 2**31],
+            " payload, subject_id) VALUES ('card.transaction.cleared', 'acme', %s, now(), 'push', %s, '{}', %s)",
+            [transaction, hash(transaction) % 2**31, transaction],
         )
         connection.execute("NOTIFY ems_events")

@@ -1,4 +1,4 @@
-"""What belongs to an organization: processing authorizations and the issuer's invoices. The newest event counts. Pure."""
+"""What belongs to an organization: processing authorizations, and the issuer's invoices. Pure."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ class Event(Base):
             "schema": EMS,
             "postgresql_partition_by": "RANGE (position)",
             "comment": "The event log: each event once, in the order in which it took effect here; the change feed and "
-            "the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries "
-            "of type receiver.changed announce a change of the tables that no event of OpenCard announces.",
+            "the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. "
+            "Entries of type receiver.changed announce a change of the tables that no event of OpenCard announces.",
         },
     )
 
