@@ -7,6 +7,6 @@ from string import Template
 
 
 def read_sql(package: str, name: str, **parts: str) -> str:
-    """Return the statement in ``sql/name.sql`` of *package*; *parts* (names from models) take the place of ``$part``."""
+    """Return the statement in ``sql/name.sql`` of *package*, with *parts*, names from models, for each ``$part``."""
     script = (files(package) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
     return Template(script).substitute(parts)

@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "recover": "receiver.cli.recover:recover",
     "deliveries": "receiver.cli.deliveries:deliveries",
     "replay": "receiver.cli.replay:replay",
+    "verify": "receiver.cli.verify:verify",
+    "rebuild": "receiver.cli.verify:rebuild",
     "status": "receiver.cli.status:status",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from receiver.erasure.pseudonyms import lives_in
 from receiver.erasure.redact import named_card_holder, redact
 from receiver.events.catalogue import canonical_name
@@ -18,9 +16,8 @@ from receiver.events.content import UNREADABLE, decode, encode, fingerprint
 from receiver.events.kinds import BY_NAME, KIND_OF, payload_type
 from receiver.events.parse import LogEntry, parse_entry
 from receiver.json_rows import bytea, rows_parameter
-from receiver.records.folds import fold
-from receiver.records.history import Subject, read_history
-from receiver.records.write import Change, Outdated, commit
+from receiver.records.rewrite import rewriting, subject_of_event
+from receiver.records.write import Outdated, commit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,14 +57,6 @@ _ENTRIES: Final = """
 SELECT position, type, organization_reference_id, card_holder_reference_id, transaction_id, subject_id, occurred_at,
     source, delivery_id, fingerprint, payload::text
 FROM ems.events WHERE position = ANY(%s)
-"""
-_REWRITE: Final = """
-UPDATE ems.events AS event SET payload = given.payload, card_holder_reference_id = given.pseudonym,
-    subject_id = given.subject_id, fingerprint = given.fingerprint
-FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (
-    position bigint, payload jsonb, pseudonym text, subject_id text, fingerprint bytea
-)
-WHERE event.position = given.position AND event.position = ANY(%(positions)s)
 """
 _DELETE_ATTEMPTS: Final = "DELETE FROM receiver.processing_attempts WHERE delivery_id = ANY(%(ids)s)"
 # one that is being tried again keeps its body until that has ended, and loses it then
@@ -152,8 +141,14 @@ def _erase(
             return 0
         plain = {position: people[person] for _, _, _, position, person, is_plain, _ in theirs if is_plain}
         entries = [LogEntry._make(row) for row in connection.execute(_ENTRIES, [list(plain)])]
-        change = _change(connection, pseudonyms, plain, entries)
-        change.before = _statements(pseudonyms, people, theirs, entries, plain)
+        logged = [parse_entry(entry) for entry in entries]
+        change = rewriting(
+            connection,
+            {event.position or 0: subject_of_event(event) for event in logged},
+            {event.position or 0: _rewritten(event, plain[event.position or 0], pseudonyms) for event in logged},
+            ERASED,
+        )
+        change.before += _statements(pseudonyms, people, theirs)
         if query is _OF_PEOPLE:
             erased = [{"organization": person.organization, "pseudonym": person.pseudonym} for person in people]
             change.after = [(_MARK_ERASED, "erased", erased)]
@@ -162,38 +157,6 @@ def _erase(
         except Outdated:
             continue
         return len(theirs)
-
-
-def _change(
-    connection: psycopg.Connection[Any],
-    pseudonyms: Pseudonyms,
-    plain: Mapping[int, Person],
-    entries: Sequence[LogEntry],
-) -> Change:
-    """Return the rows of all subjects that *entries* are about, folded without the references."""
-    subjects: dict[Subject, None] = {}
-    for entry in entries:
-        kind = KIND_OF[entry.type]
-        subjects[Subject(kind, entry.organization_reference_id, entry.subject_id)] = None
-        if kind is _CARD_HOLDER:
-            subjects[Subject(kind, entry.organization_reference_id, plain[entry.position].pseudonym)] = None
-    history = read_history(connection, list(subjects))
-    change = Change(list(subjects), history)
-    events: dict[Subject, list[Event]] = {subject: [] for subject in subjects}
-    for subject, known in zip(subjects, history.known, strict=True):
-        for event in known.events:
-            person = plain.get(event.position or 0)
-            if person is None:
-                events[subject].append(event)
-                continue
-            rewritten = _rewritten(event, person, pseudonyms)
-            events[Subject(subject.kind, rewritten.organization_reference_id, rewritten.subject_id)].append(rewritten)
-    for subject, of_subject in events.items():
-        for model, rows in fold(subject.kind, of_subject).items():
-            change.rows.setdefault(model, []).extend(rows)
-        if of_subject:
-            change.announced.append((subject, of_subject[-1], ERASED))
-    return change
 
 
 def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:
@@ -217,23 +180,9 @@ def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:
 
 
 def _statements(
-    pseudonyms: Pseudonyms,
-    people: Sequence[Person],
-    theirs: Sequence[tuple[Any, ...]],
-    entries: Sequence[LogEntry],
-    plain: Mapping[int, Person],
+    pseudonyms: Pseudonyms, people: Sequence[Person], theirs: Sequence[tuple[Any, ...]]
 ) -> list[tuple[str, dict[str, Any]]]:
-    rewritten = [_rewritten(parse_entry(entry), plain[entry.position], pseudonyms) for entry in entries]
-    rows = [
-        {
-            "position": event.position,
-            "payload": msgspec.Raw(event.document or b"{}"),
-            "pseudonym": event.card_holder_reference_id,
-            "subject_id": event.subject_id,
-            "fingerprint": bytea(event.fingerprint),
-        }
-        for event in rewritten
-    ]
+    """Return the statements that delete what else names *people*, of the deliveries *theirs*."""
     logged: list[Row] = []
     outcomes: list[Row] = []
     for delivery_id, webhook_id, own, _, person, is_plain, of_event in theirs:
@@ -244,7 +193,6 @@ def _statements(
         outcomes.append({"id": delivery_id, "keyed": keyed, "pseudonym": people[person].pseudonym})
     ids = {"ids": [row["id"] for row in outcomes]}
     return [
-        (_REWRITE, {"rows": rows_parameter(rows), "positions": [event.position for event in rewritten]}),
         (_DELETE_ATTEMPTS, ids),
         (_DELETE_BODIES, ids),
         (_DELETE_ENTRIES, {"rows": rows_parameter(logged)}),

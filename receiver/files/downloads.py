@@ -9,16 +9,22 @@ the handler of the event locks them.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from sqlalchemy import text
 
+from receiver.db import dedicated_connection
 from receiver.files.retry_schedule import next_attempt
 from receiver.opencard.files import OVERALL_SECONDS
 from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA
+from receiver.records.epochs import CHANNEL
+from receiver.records.locked import write_under_lock
+from receiver.records.write import CHANGED, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -75,18 +81,47 @@ _WHERE: Final = {
     "AND url = :url",
     FileKind.TPA: "organization_reference_id = :organization_reference_id AND id = :tpa_id AND url = :url",
 }
+_FILE: Final = """json_to_record(CAST(current_setting('receiver.file') AS json)) AS file (
+    id bigint, organization_reference_id text, transaction_id text, tpa_id text, url text, file_key text,
+    file_size bigint, file_sha256 text
+)"""
+_OF_FILE: Final = {
+    FileKind.RECEIPT: "stored.organization_reference_id = file.organization_reference_id "
+    "AND stored.transaction_id = file.transaction_id AND stored.url = file.url",
+    FileKind.TPA: "stored.organization_reference_id = file.organization_reference_id AND stored.id = file.tpa_id "
+    "AND stored.url = file.url",
+}
+_SUBJECT: Final = {
+    FileKind.RECEIPT: "stored.card_holder_reference_id, stored.transaction_id, stored.transaction_id",
+    FileKind.TPA: "NULL, NULL, stored.id",
+}
 _STORED: Final = {
-    kind: text(
-        f"""
-UPDATE {_THIS[kind]}
-SET file_key = :file_key, file_size = :file_size, file_sha256 = :file_sha256, downloaded_at = clock_timestamp(),
-    download_error = NULL, updated_at = clock_timestamp()
-WHERE {_WHERE[kind]}
+    kind: f"""
+UPDATE {_THIS[kind]} AS stored
+SET file_key = file.file_key, file_size = file.file_size, file_sha256 = file.file_sha256,
+    downloaded_at = clock_timestamp(), download_error = NULL, updated_at = clock_timestamp()
+FROM {_FILE} WHERE {_OF_FILE[kind]}
 """  # noqa: S608 - of constants
-    )
     for kind in FileKind
 }
-_DONE: Final = text("DELETE FROM receiver.receipt_downloads WHERE id = :id AND url = :url")
+_DONE: Final = f"""
+DELETE FROM receiver.receipt_downloads AS done USING {_FILE} WHERE done.id = file.id AND done.url = file.url
+"""  # noqa: S608 - of constants
+_ANNOUNCE: Final = {
+    kind: f"""
+WITH announced AS (
+    INSERT INTO ems.events (type, organization_reference_id, card_holder_reference_id, transaction_id, subject_id,
+        occurred_at, recorded_at, source, delivery_id, payload)
+    SELECT '{CHANGED}', stored.organization_reference_id, {_SUBJECT[kind]}, clock_timestamp(), clock_timestamp(),
+        '{OURS}', stored.delivery_id,
+        jsonb_build_object('reason', 'its file was stored', 'tables', ARRAY['{_THIS[kind].partition(".")[2]}'])
+    FROM {_THIS[kind]} AS stored, {_FILE} WHERE {_OF_FILE[kind]}
+    RETURNING position
+)
+SELECT pg_notify('{CHANNEL}', CAST(max(position) AS text)) FROM announced HAVING count(*) > 0
+"""  # noqa: S608 - of constants
+    for kind in FileKind
+}
 # of a TPA, another url may have been noted during the attempt
 _MY_ATTEMPT: Final = "status = 'waiting' AND id = :id AND url = :url AND last_attempt_at = :last_attempt_at"
 _FAILED_FOR_THE_EMS: Final = {
@@ -189,11 +224,11 @@ def claim(engine: Engine, kinds: Collection[FileKind]) -> Wanted | None:
 
 
 def settle_stored(engine: Engine, wanted: Wanted, stored: Stored) -> None:
-    """Write that the file is there."""
-    values = {"file_key": stored.file_key, "file_size": stored.file_size, "file_sha256": stored.file_sha256}
-    with engine.begin() as connection:
-        connection.execute(_STORED[wanted.kind], {**wanted.key, **values})
-        connection.execute(_DONE, {"id": wanted.id, "url": wanted.url})
+    """Write that the file is there, and announce it in the feed. Raises psycopg's errors."""
+    file = {"id": wanted.id, **wanted.key, **asdict(stored)}
+    statements = [_STORED[wanted.kind], _DONE, _ANNOUNCE[wanted.kind]]
+    with closing(dedicated_connection(engine)) as connection:
+        write_under_lock(connection, {"file": msgspec.json.encode(file).decode()}, statements)
 
 
 def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:

@@ -6,6 +6,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+import psycopg
 import structlog
 from redis import RedisError
 from sqlalchemy.exc import OperationalError
@@ -52,7 +53,7 @@ def fetch_due() -> None:
             log.error("files are not downloaded", kind=kind.value, error=str(hindrance))
     except ReceiverError as error:
         log.error("files are not downloaded at this tick", error=str(error))  # noqa: TRY400 - no traceback is needed
-    except OperationalError:  # the next tick comes again
+    except (OperationalError, psycopg.OperationalError):  # the next tick comes again
         log.warning("PostgreSQL is away; nothing is downloaded meanwhile")
     finally:
         engine.dispose()

@@ -75,8 +75,14 @@ _EVENTS: Final = read_sql(__package__, "read_events")
 _REPEATS: Final = read_sql(__package__, "read_repeats")
 
 
-def read_history(connection: psycopg.Connection[Any], subjects: Sequence[Subject]) -> History:
-    """Return what is known of *subjects*. Needs an autocommitting connection of ``open_worker_connection``."""
+def read_history(
+    connection: psycopg.Connection[Any], subjects: Sequence[Subject], *, all_times: bool = False
+) -> History:
+    """Return what is known of *subjects*; *connection* is a ``writing_connection``.
+
+    *all_times*: also when each event's own delivery was first attempted where nothing repeats it; then it is what the
+    log says, unless somebody changed that.
+    """
     asked = {
         "kinds": [subject.kind.name for subject in subjects],
         "organizations": [subject.organization for subject in subjects],
@@ -95,7 +101,7 @@ def read_history(connection: psycopg.Connection[Any], subjects: Sequence[Subject
         of_position[entry[0]] = known[number - 1]
     repeats = 0
     if of_position:
-        for row in connection.execute(_REPEATS, {"positions": list(of_position)}):
+        for row in connection.execute(_REPEATS, {"positions": list(of_position), "all": all_times}):
             repeat = Repeat(*row)
             of_position[repeat.position].repeats.append(repeat)
             repeats += repeat.repeats

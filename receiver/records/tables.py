@@ -95,7 +95,7 @@ class FoldedTable:
             table=self.name,
             bare_name=str(self.table.name),
             subject=self.subject,
-            same_key=" AND ".join(f"{self._given(name)} = stored.{name}" for name in self.key),
+            same_key=" AND ".join(f"{self.given(name)} = stored.{name}" for name in self.key),
             columns=", ".join(written),
             values=", ".join(values),
             key=", ".join(self.key),
@@ -104,7 +104,8 @@ class FoldedTable:
             excluded=_tuple("excluded", self.folded),
         )
 
-    def _given(self, name: str) -> str:
+    def given(self, name: str) -> str:
+        """Return the value of a column in a row that is given; what the database computes is computed here."""
         computed = self.table.columns[name].computed
         return f"given.{name}" if computed is None else str(computed.sqltext).replace("url", "given.url")
 
@@ -157,12 +158,44 @@ def append_statement() -> str:
         __package__,
         "append",
         own=_typed(TRANSACTIONS.table.columns[name] for name in _OWN),
-        fields=_typed(_FIELDS).replace("BIGINT", "NUMERIC"),  # a whole number may be written 45.0
+        read_fields=_read_fields(),
         columns=", ".join(columns),
         assignments=", ".join(f"{name} = excluded.{name}" for name in compared),
         stored=_tuple("stored", compared),
         excluded=_tuple("excluded", compared),
     )
+
+
+def compare_statement(table: FoldedTable) -> str:
+    """Return the statement that compares rows of *table* with what is given: the rows that differ, both as JSON."""
+    is_purchase = table is TRANSACTIONS
+    given = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(%(rows)s AS json)) AS given"
+    if is_purchase:
+        own = _typed(TRANSACTIONS.table.columns[name] for name in _OWN)
+        given = (
+            f"json_to_recordset(CAST(%(rows)s AS json)) AS given (fields jsonb, {own}) "
+            f"CROSS JOIN LATERAL (SELECT given.fields AS payload OFFSET 0) AS read {_read_fields()}"
+        )
+    columns = [*_OWN, *(column.name for column in _FIELDS), *_DERIVED] if is_purchase else [*table.key, *table.folded]
+    expected = [f"{table.given(name)} AS {name}" for name in columns] if not is_purchase else columns
+    return read_sql(
+        __package__,
+        "compare_rows",
+        table=table.name,
+        subject=table.subject,
+        given=given,
+        expected=", ".join(expected),
+        columns=", ".join(columns),
+        same_key=" AND ".join(f"expected.{name} = present.{name}" for name in table.key),
+        key=table.key[0],
+        present=_tuple("present", columns),
+        wanted=_tuple("expected", columns),
+    )
+
+
+def _read_fields() -> str:
+    fields = _typed(_FIELDS).replace("BIGINT", "NUMERIC")  # a whole number may be written 45.0
+    return read_sql(__package__, "transaction_fields", fields=fields)
 
 
 def _typed(columns: Iterable[Column[Any]]) -> str:

@@ -14,7 +14,7 @@ from threading import Barrier, Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy.exc import ProgrammingError
+from psycopg.errors import RaiseException
 from werkzeug.wrappers import Request, Response
 
 from receiver.errors import DownloadsImpossible
@@ -46,6 +46,16 @@ def test_a_receipt_is_kept_by_the_hash_of_its_content_and_the_ems_is_told_where(
     assert receipts.acme.rows("SELECT * FROM receiver.receipt_downloads") == []
     receipts.acme.tell("card.transaction.cleared", snapshot("cleared"))
     assert receipts.acme.value("SELECT receipt_file_key FROM ems.ledger") == key
+
+
+def test_stored_file_is_announced_in_the_feed(receipts: Receipts) -> None:
+    receipts.tell("1.pdf")
+    receipts.fetch()
+    told, announced = receipts.acme.rows("SELECT * FROM ems.events ORDER BY position")
+    assert (announced["type"], announced["source"]) == ("receiver.changed", "receiver")
+    assert announced["payload"] == {"reason": "its file was stored", "tables": ["receipts"]}
+    same = ("organization_reference_id", "card_holder_reference_id", "transaction_id", "subject_id", "delivery_id")
+    assert {name: announced[name] for name in same} == {name: told[name] for name in same}
 
 
 def test_the_token_can_do_nothing_but_read_files(receipts: Receipts) -> None:
@@ -336,7 +346,7 @@ def test_one_download_that_cannot_be_settled_leaves_the_others_alone(receipts: R
     first = receipts.acme.value("SELECT min(id) FROM receiver.receipt_downloads")
     receipts.acme.execute(BREAK_THE_FIRST.format(id=first))
     try:
-        with pytest.raises(ProgrammingError, match="this one cannot be settled"):
+        with pytest.raises(RaiseException, match="this one cannot be settled"):
             receipts.fetch()
     finally:
         receipts.acme.execute(MEND)

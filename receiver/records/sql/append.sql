@@ -25,18 +25,7 @@ WITH entry AS MATERIALIZED (
     FROM json_to_recordset(CAST(current_setting('receiver.transactions') AS json)) AS given (fields jsonb, $own)
     LEFT JOIN entry ON entry.delivery_id = given.delivery_id AND entry.fingerprint IS NOT NULL
     CROSS JOIN LATERAL (SELECT coalesce(given.fields, entry.payload) AS payload OFFSET 0) AS read
-    CROSS JOIN LATERAL jsonb_to_record(read.payload) AS field ($fields)
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE WHEN jsonb_typeof(read.payload #> '{payment_product,id}') IN ('string', 'number')
-                THEN read.payload #>> '{payment_product,id}' END AS payment_product_id,
-            CASE WHEN jsonb_typeof(read.payload #> '{payment_product,name}') = 'string'
-                THEN read.payload #>> '{payment_product,name}'
-                WHEN jsonb_typeof(read.payload -> 'payment_product') = 'string'
-                THEN read.payload ->> 'payment_product' END AS payment_product_name,
-            CASE WHEN jsonb_typeof(read.payload -> 'card_funding') = 'string'
-                THEN read.payload ->> 'card_funding' END AS card_funding
-    ) AS derived
+    $read_fields
 ), written AS (
     INSERT INTO ems.transactions AS stored ($columns, updated_at)
     SELECT $columns, clock_timestamp() FROM purchase ORDER BY organization_reference_id, id

@@ -1,12 +1,16 @@
--- The deliveries that repeat some events of the log, and of those that are repeated the delivery that brought each: when
--- each was first attempted, as far as it is known.
+-- The deliveries that repeat some events of the log, and of those that are repeated (or of all) the delivery that brought
+-- each: when each was first attempted, as far as it is known.
 WITH repeats AS MATERIALIZED (
     SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(%(positions)s)
 ), mentions AS (
     SELECT delivery_id, position, true AS repeats FROM repeats
     UNION ALL
     SELECT brought.delivery_id, brought.position, false
-    FROM (SELECT DISTINCT position FROM repeats) AS repeated
+    FROM (
+        SELECT position FROM repeats
+        UNION
+        SELECT position FROM unnest(%(positions)s) AS read (position) WHERE %(all)s
+    ) AS repeated
     CROSS JOIN LATERAL (SELECT * FROM ems.events AS event WHERE event.position = repeated.position OFFSET 0) AS brought
 )
 SELECT mention.delivery_id, mention.position, mention.repeats, stored.source,

@@ -1,0 +1,117 @@
+"""``receiver verify`` and ``receiver rebuild``: the tables of ``ems`` derived again from what they follow from."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from receiver.cli.filters import check_organizations
+from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
+from receiver.connections import LONG
+from receiver.db import engine_for
+from receiver.logs import configure_logs
+from receiver.processing import verify as verifying
+from receiver.records.write import writing_connection
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import psycopg
+
+    from receiver.processing.verify import Difference
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+MOST_SHOWN = 200
+"""How many differences are printed; ``--json`` has all."""
+
+
+def _of_organizations(command: Command) -> Command:
+    return click.option(
+        "--organization", "organizations", metavar="REF", multiple=True, help="Only this one; repeatable."
+    )(command)
+
+
+@click.command()
+@_of_organizations
+@json_option
+def verify(organizations: tuple[str, ...], as_json: bool) -> None:
+    """Derive the tables of ems again, beside the running service, and name each row that differs.
+
+    Events are derived from the deliveries that still have their bodies, rows from the events. Nothing is written. Exit
+    code 1 when anything differs: receiver rebuild writes what is expected.
+
+    Example: receiver verify --organization acme
+    """
+    with _connection(organizations) as connection, progress_bar() as progress:
+        found = list(verifying.verify(connection, organizations or None, progress))
+    _print(found, "differ", as_json=as_json)
+    if found:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@_of_organizations
+@json_option
+def rebuild(organizations: tuple[str, ...], as_json: bool) -> None:
+    """Write what verify finds: each row that differs becomes what it follows from.
+
+    Each change is announced in the feed (receiver.changed). It runs beside the service, may be interrupted, and can be
+    repeated; prints what it wrote. After an upgrade with a corrected mapping it brings stored data to that mapping.
+
+    Example: receiver rebuild --organization acme
+    """
+    with _connection(organizations) as connection, progress_bar() as progress:
+        found = list(verifying.rebuild(connection, organizations or None, progress))
+    _print(found, "rebuilt", as_json=as_json)
+
+
+@contextmanager
+def _connection(organizations: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    engine = engine_for(settings.database_url, application="verify", bounds=LONG)
+    try:
+        with engine.connect() as connection:
+            check_organizations(connection, organizations)
+        with closing(writing_connection(engine)) as own:
+            yield own
+    finally:
+        engine.dispose()
+
+
+def _print(found: Sequence[Difference], done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "table": each.table,
+                    "key": each.key,
+                    "problem": each.problem,
+                    "columns": {
+                        name: {"stored": stored, "expected": expected}
+                        for name, (stored, expected) in each.columns.items()
+                    },
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = [
+        {
+            "table": each.table,
+            "key": ", ".join(str(value) for value in each.key.values()),
+            "problem": each.problem,
+            "columns": ", ".join(each.columns),
+        }
+        for each in found[:MOST_SHOWN]
+    ]
+    columns = {"table": "Table", "key": "Key", "problem": "Problem", "columns": "Columns"}
+    print_rows(rows, columns, empty="No rows differ.")
+    if found:
+        shown = "" if len(found) <= MOST_SHOWN else f" (the first {MOST_SHOWN} are shown, --json has all)"
+        click.echo(f"{counted(len(found), 'row')} {done}{shown}")

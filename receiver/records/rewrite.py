@@ -1,0 +1,76 @@
+"""Rewriting events of the log, with the rows that are folded from them: for erasure and ``rebuild``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from receiver.events.kinds import KIND_OF
+from receiver.json_rows import bytea, rows_parameter
+from receiver.records.folds import fold
+from receiver.records.history import Subject, read_history
+from receiver.records.write import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+
+    from receiver.events.event import Event
+
+_REWRITE: Final = """
+UPDATE ems.events AS event SET type = given.type, payload = given.payload, transaction_id = given.transaction_id,
+    card_holder_reference_id = given.card_holder_reference_id, subject_id = given.subject_id,
+    fingerprint = given.fingerprint
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (
+    position bigint, type text, payload jsonb, transaction_id text, card_holder_reference_id text, subject_id text,
+    fingerprint bytea
+)
+WHERE event.position = given.position AND event.position = ANY(%(positions)s)
+"""
+
+
+def rewriting(
+    connection: psycopg.Connection[Any], before: Mapping[int, Subject], after: Mapping[int, Event], reason: str
+) -> Change:
+    """Return the change that puts events in the place of others, and folds and announces what they are about.
+
+    *before*: the subject of each event as the log has it, by position; *after*: the event that it becomes, with its
+    ``document``.
+    """
+    subjects = list(dict.fromkeys([*before.values(), *map(subject_of_event, after.values())]))
+    history = read_history(connection, subjects)
+    change = Change(subjects, history)
+    events: dict[Subject, list[Event]] = {subject: [] for subject in subjects}
+    for subject, known in zip(subjects, history.known, strict=True):
+        for event in known.events:
+            becomes = after.get(event.position or 0)
+            if becomes is None:
+                events[subject].append(event)
+            else:
+                events[subject_of_event(becomes)].append(becomes)
+    for subject, of_subject in events.items():
+        for model, rows in fold(subject.kind, of_subject).items():
+            change.rows.setdefault(model, []).extend(rows)
+        if of_subject:
+            change.announced.append((subject, of_subject[-1], reason))
+    rows = [
+        {
+            "position": position,
+            "type": event.name,
+            "payload": msgspec.Raw(event.document or b"{}"),
+            "transaction_id": event.transaction_id,
+            "card_holder_reference_id": event.card_holder_reference_id,
+            "subject_id": event.subject_id,
+            "fingerprint": bytea(event.fingerprint),
+        }
+        for position, event in after.items()
+    ]
+    change.before.append((_REWRITE, {"rows": rows_parameter(rows), "positions": list(after)}))
+    return change
+
+
+def subject_of_event(event: Event) -> Subject:
+    """Return what *event* is about."""
+    return Subject(KIND_OF[event.name], event.organization_reference_id, event.subject_id)
