@@ -7,17 +7,13 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
-from alembic import command
 from click.testing import CliRunner, Result
-from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from receiver import migrate
 from receiver.cli import main
-from receiver.database_url import libpq_url
-from receiver.db import engine_for, one_connection
+from receiver.db import engine_for
 from receiver.migrate import head_revision, upgrade
 from receiver.records.views import VIEWS
 from receiver.settings import load_settings
@@ -82,24 +78,24 @@ def test_an_empty_database_is_brought_to_this_release(empty_database: str) -> No
 def test_a_database_that_differs_from_the_models_is_told_difference_by_difference(empty_database: str) -> None:
     db(empty_database, "upgrade")
     execute(empty_database, "ALTER TABLE ems.transactions ADD COLUMN odd_one text")
-    execute(empty_database, "DROP INDEX receiver.ix_deliveries_waiting")
-    execute(empty_database, "ALTER TABLE receiver.deliveries ALTER COLUMN suspect DROP NOT NULL")
+    execute(empty_database, "DROP INDEX receiver.ix_queue_due")
+    execute(empty_database, "ALTER TABLE receiver.queue ALTER COLUMN alone DROP NOT NULL")
     execute(empty_database, "ALTER TABLE receiver.webhooks ALTER COLUMN organization_id TYPE integer")
     execute(empty_database, "ALTER TABLE receiver.webhooks DROP CONSTRAINT uq_webhooks_opencard_webhook_id")
     execute(
         empty_database, "ALTER TABLE receiver.webhook_headers DROP CONSTRAINT fk_webhook_headers_webhook_id_webhooks"
     )
-    execute(empty_database, "ALTER TABLE receiver.deliveries ALTER COLUMN source SET DEFAULT 'pull'")
+    execute(empty_database, "ALTER TABLE receiver.stored_deliveries ALTER COLUMN source SET DEFAULT 'pull'")
     execute(empty_database, "DROP TABLE receiver.oauth_tokens")
     execute(empty_database, "CREATE TABLE ems.odd (id bigint)")
     told = db(empty_database, "check")
     assert told.exit_code == 1
     assert set(told.stdout.splitlines()) == {
         "column ems.transactions.odd_one is not in the models",
-        "index ix_deliveries_waiting of receiver.deliveries is not in the database",
-        "nullable of column receiver.deliveries.suspect is True in the database, False in the models",
+        "index ix_queue_due of receiver.queue is not in the database",
+        "nullable of column receiver.queue.alone is True in the database, False in the models",
         "type of column receiver.webhooks.organization_id is INTEGER in the database, BIGINT in the models",
-        "default of column receiver.deliveries.source is 'pull'::text in the database, push in the models",
+        "default of column receiver.stored_deliveries.source is 'pull'::text in the database, push in the models",
         "constraint uq_webhooks_opencard_webhook_id of receiver.webhooks is not in the database",
         "foreign key fk_webhook_headers_webhook_id_webhooks of receiver.webhook_headers is not in the database",
         "table receiver.oauth_tokens is not in the database",
@@ -169,64 +165,6 @@ def test_the_lock_of_a_migration_is_given_back_to_whoever_waits(empty_database: 
     assert held == 0
 
 
-def test_the_ledger_is_read_until_its_view_is_replaced(empty_database: str) -> None:
-    read: list[Any] = []
-
-    def before(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if "CREATE OR REPLACE VIEW ems.ledger" in statement:
-            with psycopg.connect(libpq_url(url), options="-c lock_timeout=5s") as reader:
-                read.extend(reader.execute("SELECT count(*) FROM ems.ledger"))
-
-    url = load_settings({"DATABASE_URL": empty_database}, required={"DATABASE_URL"}).database_url
-    with one_connection(url, application="tests") as connection:
-        config = migrate._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0017")
-        event.listen(connection.engine, "before_cursor_execute", before)
-        command.upgrade(config, "0018")
-    assert read == [(0,)]
-
-
-def test_what_is_held_for_a_test_is_quarantined_when_tests_get_webhooks(empty_database: str) -> None:
-    url = load_settings({"DATABASE_URL": empty_database}, required={"DATABASE_URL"}).database_url
-    with one_connection(url, application="tests") as connection:
-        config = migrate._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0022")
-        connection.execute(
-            text(
-                "INSERT INTO receiver.webhooks (organization_id, organization_reference_id, endpoint_key, secret)"
-                " VALUES (1, 'acme', 'key', '')"
-            )
-        )
-        for event_name, expires in (("tpa.signed", "1 minute"), ("card_holder.created", "-1 minute")):
-            connection.execute(
-                text(
-                    "INSERT INTO receiver.awaited_tests (webhook_id, events, requested_at, expires_at)"
-                    " SELECT id, ARRAY[:event], now() - interval '2 minutes', now() + CAST(:expires AS interval)"
-                    " FROM receiver.webhooks"
-                ),
-                {"event": event_name, "expires": expires},
-            )
-        for event_name in ("tpa.signed", "card_holder.created", "card_holder.deleted"):
-            connection.execute(
-                text(
-                    "INSERT INTO receiver.deliveries (webhook_id, event, body, headers, verification)"
-                    " SELECT id, :event, '{}', '{}', 'signature' FROM receiver.webhooks"
-                ),
-                {"event": event_name},
-            )
-        connection.commit()
-        command.upgrade(config, "0023")
-        statuses = connection.scalars(text("SELECT status FROM receiver.deliveries ORDER BY id")).all()
-        tests = connection.scalars(text("SELECT test FROM receiver.webhooks")).all()
-        connection.commit()
-        command.downgrade(config, "0022")
-        command.upgrade(config, "0023")
-    assert (statuses, tests) == (["quarantined", "pending", "pending"], [False])
-    assert db(empty_database, "check").exit_code == 0
-
-
 def test_everything_that_the_ems_reads_is_commented(connection: Connection) -> None:
     bare = connection.execute(
         text(
@@ -274,8 +212,8 @@ def test_the_code_defines_each_view_of_the_ems(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("table", "columns", "partial"),
     [
-        ("receiver.deliveries", ["suspect", "next_attempt_at", "id"], "pending"),
-        ("receiver.deliveries", ["webhook_id", "received_at"], None),
+        ("receiver.queue", ["alone", "due_at", "delivery_id"], None),
+        ("receiver.stored_deliveries", ["webhook_id", "received_at"], None),
         ("receiver.webhooks", ["endpoint_key"], None),
         ("ems.transactions", ["organization_reference_id", "card_holder_reference_id"], None),
         ("ems.transactions", ["state", "updated_at"], None),

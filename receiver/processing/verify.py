@@ -7,6 +7,7 @@ So it may be interrupted and repeated, and it is how a release with a corrected 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -27,7 +28,7 @@ from receiver.records.write import Change, Outdated, commit
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import psycopg
 
@@ -67,7 +68,8 @@ ON CONFLICT (delivery_id) DO NOTHING
 """
 _DELETE: Final = """
 DELETE FROM {table} AS stored
-USING json_to_recordset(CAST(current_setting('receiver.unexpected_{name}') AS json)) AS gone (organization text, id text)
+USING json_to_recordset(CAST(current_setting('receiver.unexpected_{name}') AS json))
+    AS gone (organization text, id text)
 WHERE stored.organization_reference_id = gone.organization AND stored.{subject} = gone.id
 """
 _COMPARE: Final[dict[str, str]] = {table.name: compare_statement(table) for table in FOLDED.values()}
@@ -230,11 +232,16 @@ def _rewrite_events(
             )
             kind = KIND_OF.get(entry.type, KIND_OF[expected.name])
             before[entry.position] = Subject(kind, entry.organization_reference_id, entry.subject_id)
-    while after:
-        try:
-            return commit(connection, rewriting(connection, before, after, REBUILT))
-        except Outdated:
-            continue
+    if after:
+        _until_written(connection, lambda: rewriting(connection, before, after, REBUILT))
+
+
+def _until_written(connection: psycopg.Connection[Any], prepare: Callable[[], Change]) -> None:
+    """Write a change, prepared anew as often as something is added meanwhile."""
+    while True:
+        with suppress(Outdated):
+            commit(connection, prepare())
+            return
 
 
 # --- rows from events ------------------------------------------------------------------------------------------------
@@ -342,23 +349,24 @@ def _rewrite_rows(connection: psycopg.Connection[Any], organization: str, found:
         for kind in KINDS
         if EVENTS in tables or any(FOLDED[model].name in tables for model in tables_of(kind))
     ]
-    while True:
-        history = read_history(connection, subjects, all_times=True)
-        change = Change(subjects, history)
-        unexpected: list[Row] = []
-        for subject, known in zip(subjects, history.known, strict=True):
-            decided = decide(subject.kind, known, [])
-            change.dated |= decided.dated
-            for model, rows in fold(subject.kind, decided.events).items():
-                change.rows.setdefault(model, []).extend(rows)
-            if decided.events:
-                change.announced.append((subject, decided.events[-1], REBUILT))
-            elif TRANSACTIONS.model in tables_of(subject.kind):
-                unexpected.append({"organization": organization, "id": subject.id})
-        if unexpected:
-            delete = _DELETE.format(table=TRANSACTIONS.name, name=TRANSACTIONS.table.name, subject=TRANSACTIONS.subject)
-            change.after.append((delete, f"unexpected_{TRANSACTIONS.table.name}", unexpected))
-        try:
-            return commit(connection, change)
-        except Outdated:
-            continue
+    _until_written(connection, lambda: _folded(connection, organization, subjects))
+
+
+def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Sequence[Subject]) -> Change:
+    """Return the change that makes the rows of *subjects* what they follow from."""
+    history = read_history(connection, subjects, all_times=True)
+    change = Change(subjects, history)
+    unexpected: list[Row] = []
+    for subject, known in zip(subjects, history.known, strict=True):
+        decided = decide(subject.kind, known, [])
+        change.dated |= decided.dated
+        for model, rows in fold(subject.kind, decided.events).items():
+            change.rows.setdefault(model, []).extend(rows)
+        if decided.events:
+            change.announced.append((subject, decided.events[-1], REBUILT))
+        elif TRANSACTIONS.model in tables_of(subject.kind):
+            unexpected.append({"organization": organization, "id": subject.id})
+    if unexpected:
+        delete = _DELETE.format(table=TRANSACTIONS.name, name=TRANSACTIONS.table.name, subject=TRANSACTIONS.subject)
+        change.after.append((delete, f"unexpected_{TRANSACTIONS.table.name}", unexpected))
+    return change

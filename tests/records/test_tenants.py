@@ -6,19 +6,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from alembic import command
 from sqlalchemy import URL, make_url, text
 
-from receiver import migrate
 from receiver.db import one_connection
 from receiver.records.standing import Standing, refusal
 from receiver.records.tenants import protect
 from tests.factories import card_holder, enrichment, sample, snapshot
+from tests.records.later import upgrade_to_later
 from tests.records.roles import connected_as, new_role, read, relations
 from tests.records.test_readers import db, privileges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import Acme, Organizations
 
@@ -205,31 +205,15 @@ def test_every_table_and_view_of_the_release_tells_whose_its_rows_are(both: Acme
         assert both.rows(ORGANIZATIONS.format(relation)) != [], relation
 
 
-def test_migrations_separate_what_they_bring_by_themselves(new_database: Callable[[], str]) -> None:
+def test_migrations_separate_what_they_bring_by_themselves(new_database: Callable[[], str], tmp_path: Path) -> None:
     url = make_url(new_database())
-    address = url.render_as_string(hide_password=False)
+    assert db(url, "upgrade").exit_code == 0
     with new_role(url) as role:
-        with one_connection(address, application="tests") as connection:
-            config = migrate._config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0004")
         assert db(url, "grant-reader", role, "--organization", "acme").exit_code == 0
-        assert db(url, "upgrade").exit_code == 0
-        with one_connection(address, application="tests") as connection:
-            for organization in ("acme", "globex"):
-                connection.execute(
-                    text(
-                        "INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id,"
-                        " vat_amount, snapshot_at, delivery_id, updated_at)"
-                        " VALUES (:organization, 'one', 'cleared', 'employee', 1, now(), 1, now())"
-                    ),
-                    {"organization": organization},
-                )
-            connection.commit()
-        for relation in relations(url):
-            seen = read(url, role, f"SELECT * FROM {relation}")  # noqa: S608
-            assert "globex" not in str(seen), relation
-        assert read(url, role, ORGANIZATIONS.format("ems.ledger_vat")) == [("acme",)]
+        with one_connection(url.render_as_string(hide_password=False), application="tests") as connection:
+            upgrade_to_later(connection, tmp_path)
+        for relation in ("ems.later", "ems.later_still"):
+            assert read(url, role, ORGANIZATIONS.format(relation)) == [("acme",)]
 
 
 STANDING = Standing(
