@@ -20,6 +20,7 @@ from receiver.processing.retry_schedule import PAUSES
 from receiver.records.dictionary import dictionary
 from receiver.settings import variable_names
 from tests.factories import body, card_holder
+from tests.stored import store
 from tests.world import world_of
 
 if TYPE_CHECKING:
@@ -90,15 +91,8 @@ def test_the_receiver_commands_of_the_readme_run(
 def fail(engine: Engine, delivery_id: int) -> None:
     """Have a delivery be dead for a cause that is mended by now."""
     with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO receiver.deliveries (id, webhook_id, event, body, headers, verification, status, error)"
-                " OVERRIDING SYSTEM VALUE"
-                " SELECT :id, min(id), 'card_holder.created', :body, '{}', 'signature', 'dead', 'no account'"
-                " FROM receiver.webhooks WHERE organization_reference_id = 'acme'"
-            ),
-            {"id": delivery_id, "body": body(card_holder())},
-        )
+        connection.execute(text("SELECT setval('receiver.stored_deliveries_id_seq', :id, false)"), {"id": delivery_id})
+    store(engine, status="dead", error="no account", body=body(card_holder()))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ TRANSACTION = (
 )
 ENRICHMENT = "card_issuer card_holder_reference_id"
 LINE_KEY = "organization_reference_id transaction_id line_number"
+VIEWS = {"receiver.deliveries", "ems.transaction_states"}
 TABLES = {
     "receiver.webhooks": ("id", "enabled"),
     "receiver.deliveries": (
@@ -121,7 +122,7 @@ def test_each_table_has_its_key_and_its_columns(migrated_engine: Engine, table: 
         " WHERE i.indrelid = CAST(:table AS regclass) AND i.indisprimary",
         table=table,
     )
-    assert found_key == key
+    assert found_key in (key, None if table in VIEWS else key)
     assert set(columns) - set(types(migrated_engine, table)) == set()
 
 

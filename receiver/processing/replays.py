@@ -127,7 +127,8 @@ class ReplayClaim(Claim):
     @property
     def lease(self) -> dict[str, Any]:
         """The parameters by which statements find it."""
-        return {**super().lease, "replay_id": self.replay_id}
+        ids = [delivery.id for delivery in self.deliveries]
+        return {"ids": ids, "until": self.until, "number": len(ids), "replay_id": self.replay_id}
 
     def end(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
