@@ -541,6 +541,7 @@ CREATE TABLE receiver.erased_card_holders (
     late_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_erased_card_holders PRIMARY KEY (organization_reference_id, pseudonym)
 );
+CREATE INDEX ix_erased_card_holders_erased_at ON receiver.erased_card_holders (erased_at);
 CREATE INDEX ix_erased_card_holders_unfinished ON receiver.erased_card_holders (erased_at) WHERE finished_at IS NULL;
 COMMENT ON COLUMN receiver.erased_card_holders.pseudonym IS 'stands for the reference; keyed, so that nobody can find it by trying';
 COMMENT ON COLUMN receiver.erased_card_holders.erased_at IS 'from when on the reference is replaced in what is processed';

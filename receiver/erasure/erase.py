@@ -20,7 +20,7 @@ from receiver.records.rewrite import rewriting, subject_of_event
 from receiver.records.write import Outdated, commit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     import psycopg
@@ -84,12 +84,14 @@ FROM json_to_recordset(CAST(current_setting('receiver.erased') AS json)) AS pers
 WHERE holder.organization_reference_id = person.organization AND holder.reference_id = person.pseudonym
 """
 _NOT_APPLIED: Final = f"""
-SELECT stored.id, webhook.organization_reference_id, stored.event, body.body, stored.occurred_at
+SELECT stored.id, webhook.organization_reference_id, stored.event, body.body, stored.occurred_at,
+    outcome.card_holder_reference_id, outcome.fingerprint
 FROM receiver.stored_deliveries AS stored
 JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
 JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
-JOIN receiver.bodies AS body ON body.delivery_id = stored.id
+LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
 WHERE stored.id > %(after)s AND stored.id <= %(until)s AND outcome.status IN ('dead', 'quarantined', 'ignored')
+    AND (body.body IS NOT NULL OR outcome.card_holder_reference_id IS NOT NULL)
 ORDER BY stored.id LIMIT {BODIES_AT_ONCE}
 """  # noqa: S608 - a constant
 
@@ -206,13 +208,17 @@ def erase_not_applied(connection: psycopg.Connection[Any], pseudonyms: Pseudonym
     while True:
         found = connection.execute(_NOT_APPLIED, {"after": after, "until": until}, prepare=False).fetchall()
         rows = []
-        for delivery_id, organization, event, body, occurred_at in found:
+        for delivery_id, organization, event, body, occurred_at, reference, known in found:
             if organization not in lives:
                 lives[organization] = lives_in(connection, organization)
-            pseudonym = _erased_pseudonym(pseudonyms, lives[organization], organization, body, occurred_at)
-            if pseudonym is not None:
-                known = _identified(canonical_name(event) or event, body, organization)
-                rows.append({"id": delivery_id, "keyed": bytea(pseudonyms.fingerprint(known)), "pseudonym": pseudonym})
+            named = reference if body is None else _named(body)
+            pseudonym = None if named is None else pseudonyms.of(organization, named)
+            life = lives[organization].get(pseudonym or "")
+            if life is not None and life.held(occurred_at):
+                if body is not None:
+                    known = _identified(canonical_name(event) or event, body, organization)  # noqa: PLW2901
+                keyed = None if known is None else bytea(pseudonyms.fingerprint(bytes(known)))
+                rows.append({"id": delivery_id, "keyed": keyed, "pseudonym": pseudonym})
         if rows:
             ids = {"ids": [row["id"] for row in rows]}
             with connection.pipeline():
@@ -231,16 +237,9 @@ def _identified(event: str, body: bytes, organization: str) -> bytes:
         return b""
 
 
-def _erased_pseudonym(
-    pseudonyms: Pseudonyms, lives: Mapping[str, Life], organization: str, body: bytes, at: datetime
-) -> str | None:
-    """Return the pseudonym of the card holder that *body* names; ``None`` if it names nobody who is erased."""
+def _named(body: bytes) -> str | None:
+    """Return the reference of the card holder that *body* names; ``None`` if it names nobody."""
     try:
-        reference = named_card_holder(decode(body))
+        return named_card_holder(decode(body))
     except UNREADABLE:
         return None
-    if reference is None:
-        return None
-    pseudonym = pseudonyms.of(organization, reference)
-    life = lives.get(pseudonym)
-    return pseudonym if life is not None and life.held(at) else None

@@ -14,6 +14,7 @@ from receiver.events.content import decode, encode
 from receiver.events.kinds import payload_type
 from receiver.events.parse import parse
 from receiver.json_rows import rows_parameter
+from receiver.records.write import read_marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,6 +54,8 @@ class Pseudonymized:
     statements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Belong to the same transaction. The bodies are deleted, for the events have the payloads themselves."""
     pseudonyms: Pseudonyms | None = None
+    marked: str = ""
+    """When somebody was last marked as erased, before it was read who is; see ``Change.marked``."""
     unfinished: set[tuple[str, str]] = field(default_factory=set)
     """Organizations and references of those who are being erased: the log may still have both."""
 
@@ -76,13 +79,14 @@ def pseudonymize(
         for event in events
         if event.card_holder_reference_id is not None
     }
+    marked = read_marked(connection)
     pseudonyms = read_pseudonyms(connection, encryption) if named else None
     if pseudonyms is None:
-        return Pseudonymized(list(events))
+        return Pseudonymized(list(events), marked=marked)
     people = {holder: (holder[0], pseudonyms.of(*holder)) for holder in named}
     lives = lives_of(connection, people.values())
     if not lives:
-        return Pseudonymized(list(events))
+        return Pseudonymized(list(events), marked=marked)
     stored = {delivery.id: delivery for delivery in deliveries}
     statements: list[tuple[str, dict[str, Any]]] = []
     found, late = [], []
@@ -96,7 +100,7 @@ def pseudonymize(
     if late:
         statements += _note(late)
     unfinished = {holder for holder, person in people.items() if person in lives and not lives[person].finished}
-    return Pseudonymized(found, statements, pseudonyms, unfinished)
+    return Pseudonymized(found, statements, pseudonyms, marked, unfinished)
 
 
 def _is_erased(

@@ -25,6 +25,7 @@ class ErasedCardHolder(Base):
 
     __tablename__ = "erased_card_holders"
     __table_args__ = (
+        Index("ix_erased_card_holders_erased_at", "erased_at"),
         Index("ix_erased_card_holders_unfinished", "erased_at", postgresql_where=text("finished_at IS NULL")),
         {"schema": RECEIVER},
     )

@@ -54,8 +54,8 @@ def apply(connection: psycopg.Connection[Any], claim: Claim, encryption: Encrypt
     psycopg's errors, and whatever a bad delivery may cause; nothing is written then.
     """
     events, rejections = parse_all(connection, claim.deliveries)
-    pseudonymized = pseudonymize(connection, events, claim.deliveries, encryption)
     while True:
+        pseudonymized = pseudonymize(connection, events, claim.deliveries, encryption)
         change, outcomes = prepare(connection, claim, pseudonymized, rejections)
         try:
             commit(connection, change)
@@ -133,7 +133,7 @@ def prepare(
     history = read_history(connection, subjects)
     if not history.is_known:
         compare_history(connection)
-    change = Change(subjects, history)
+    change = Change(subjects, history, marked=pseudonymized.marked)
     rows: dict[int, Row] = {}
     for subject, known in zip(subjects, history.known, strict=True):
         keyed = {event.delivery_id: pseudonymized.fingerprint(event) for event in known.events}

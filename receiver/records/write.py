@@ -42,6 +42,7 @@ OURS: Final = "receiver"
 
 LEASE_ENDED: Final = "the lease ended"
 """What a claim's statements expect not to be so."""
+_MARKED: Final = "SELECT coalesce(CAST(max(erased_at) AS text), '-infinity') FROM receiver.erased_card_holders"
 _EXPECT: Final = f"""
 SELECT receiver.expect(NOT EXISTS (
         SELECT FROM (
@@ -54,7 +55,8 @@ SELECT receiver.expect(NOT EXISTS (
         SELECT count(*) FROM receiver.outcomes WHERE status = 'duplicate'
             AND position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
     ), 'something was added to these subjects'),
-    receiver.expect({HISTORY_IS_KNOWN}, 'the history of PostgreSQL branched')
+    receiver.expect({HISTORY_IS_KNOWN}, 'the history of PostgreSQL branched'),
+    receiver.expect(current_setting('receiver.marked') IN ('', ({_MARKED})), 'a card holder was marked as erased')
 """  # noqa: S608 - a constant
 _DATE: Final = """
 UPDATE ems.events AS event SET occurred_at = given.occurred_at
@@ -84,6 +86,8 @@ class Change:
 
     subjects: Sequence[Subject]
     history: History
+    marked: str = ""
+    """When somebody was last marked as erased, as ``read_marked`` found it; empty where nobody's data are added."""
     before: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Statements for which no lock is needed, such as the end of a claim."""
     events: list[Event] = field(default_factory=list)
@@ -115,6 +119,7 @@ class Change:
             rows[f"rows_of_{table.table.name}"] = sorted(self.rows.get(table.model, []), key=table.place)
         rows |= {setting: own for _, setting, own in self.after}
         known = {
+            "marked": self.marked,
             "horizon": str(self.history.horizon),
             "repeats": str(self.history.repeats),
             "positions": ids_parameter(self.history.positions),
@@ -136,6 +141,12 @@ class Change:
         """Return the tables that hold rows of the subjects, but for ``transactions``, in their order."""
         touched = {model for subject in self.subjects for model in tables_of(subject.kind)} - {Transaction}
         return [table for model, table in FOLDED.items() if model in touched]
+
+
+def read_marked(connection: psycopg.Connection[Any]) -> str:
+    """Return when somebody was last marked as erased; what is written about card holders expects nobody since."""
+    row = connection.execute(_MARKED).fetchone()
+    return str(row[0]) if row else ""
 
 
 def writing_connection(engine: Engine) -> psycopg.Connection[Any]:

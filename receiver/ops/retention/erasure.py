@@ -1,14 +1,13 @@
 """The erasure of card holders who were deleted long enough ago and not created anew.
 
-First they are *marked*: from then on whatever is processed about them goes under a pseudonym (``erasure.late``). Once
-nothing is at work any more that had not seen the mark, one walk over all deliveries rewrites what each of theirs left
-behind, wherever that is; when it has arrived, their rows in ``ems.card_holders`` bear the pseudonym, and the reference
-is gone. It may be cut off anywhere: what is rewritten does not match any more, and the walk goes on where it was.
+First they are *marked*, under the feed's lock: whatever is committed about them from then on is under a pseudonym
+(``erasure.late``). Then one walk over all deliveries rewrites what each of theirs left behind, wherever it is. When it
+has arrived, their rows in ``ems.card_holders`` have the pseudonym, and nothing knows the reference. It may be cut off
+anywhere: what is rewritten does not match any more, and the walk goes on where it was.
 """
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudo
 from receiver.json_rows import rows_parameter
 from receiver.ops.retention.gently import gently
 from receiver.ops.retention.walk import begin_walk, begin_walk_anew, remember
+from receiver.records.locked import write_under_lock
 from receiver.records.write import writing_connection
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ SETTING: Final = "ERASE_CARD_HOLDERS_DAYS"
 SLICE: Final = 2000
 """How many deliveries are looked at in one transaction."""
 
-WAIT_SECONDS: Final = 0.1
-LONGEST_WAIT: Final = 300
-"""How often it is waited for whoever is at work since before the mark, a batch of a worker above all."""
-
 _Key = tuple[str, str]
 
 _DUE: Final = text(
@@ -47,17 +43,15 @@ SELECT organization_reference_id, reference_id FROM ems.card_holders
 WHERE deleted_at IS NOT NULL AND erased_at IS NULL AND deleted_at < :before
 """
 )
-_MARK: Final = text(
-    """
+_MARK: Final = """
 INSERT INTO receiver.erased_card_holders AS erased (organization_reference_id, pseudonym, erased_at)
 SELECT organization_reference_id, pseudonym, clock_timestamp()
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS due (organization_reference_id text, pseudonym text)
+FROM json_to_recordset(CAST(current_setting('receiver.due') AS json))
+    AS due (organization_reference_id text, pseudonym text)
 ON CONFLICT (organization_reference_id, pseudonym) DO UPDATE
 SET erased_at = excluded.erased_at, finished_at = NULL, recreated_at = NULL
 WHERE erased.finished_at IS NOT NULL
-RETURNING 1
 """
-)
 _UNFINISHED: Final = text(
     "SELECT organization_reference_id, pseudonym, recreated_at FROM receiver.erased_card_holders "
     "WHERE finished_at IS NULL AND erased_at < :marked_before"
@@ -67,9 +61,6 @@ _ANYBODY: Final = text("SELECT EXISTS (SELECT FROM receiver.erased_card_holders)
 _HOLDERS: Final = text(
     "SELECT reference_id FROM ems.card_holders WHERE organization_reference_id = :organization AND erased_at IS NULL"
 )
-# The first number that no transaction has; and the smallest of those that are at work.
-_FIRST_UNBORN: Final = text("SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)")
-_OLDEST_AT_WORK: Final = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
 _LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.stored_deliveries")
 _NEXT: Final = text(
     "SELECT max(id) FROM ("
@@ -100,8 +91,6 @@ class Erasing:
         self._encryption = encryption
         self._before = before
         self._write = write
-        self._barrier: int | None = None
-        self._waited = 0
         self._marked_before: datetime | None = None
         self._references: dict[_Key, str] | None = None
         self._position = self._last = 0
@@ -111,19 +100,10 @@ class Erasing:
         if not self._write:
             self.removed = self._count_due()
             return True
-        if self._barrier is None:
+        if self._marked_before is None:
             return not self._mark()
         with gently(self._engine) as connection:
-            if connection.execute(_OLDEST_AT_WORK).scalar_one() >= self._barrier:
-                return self._walk(connection)
-        return self._wait()
-
-    def _wait(self) -> bool:
-        """Wait a moment for those at work who may not have seen the mark; in the end the next run goes on."""
-        self._waited += 1
-        self.yielded = self._waited > LONGEST_WAIT
-        time.sleep(0 if self.yielded else WAIT_SECONDS)
-        return self.yielded
+            return self._walk(connection)
 
     def _count_due(self) -> int:
         if self._before is None:
@@ -136,23 +116,21 @@ class Erasing:
 
         While others are being erased nobody is: a mark lets the walk begin anew, and it has to arrive.
         """
-        with self._engine.begin() as connection:
+        with closing(writing_connection(self._engine)) as own, self._engine.begin() as connection:
             nobody = self._before is None or connection.scalar(_AT_IT)
             due = [] if nobody else connection.execute(_DUE, {"before": self._before}).all()
-            anew = False
             if due:
-                pseudonyms = make_pseudonyms(driver_of(connection), self._encryption)
+                pseudonyms = make_pseudonyms(own, self._encryption)
                 rows = [
                     {"organization_reference_id": organization, "pseudonym": pseudonyms.of(organization, reference)}
                     for organization, reference in due
                 ]
-                anew = bool(connection.execute(_MARK, {"rows": rows_parameter(rows)}).all())
+                write_under_lock(own, {"due": rows_parameter(rows)}, [_MARK])
             if not connection.scalar(_ANYBODY):
                 return False
-            self._position = (begin_walk_anew if anew else begin_walk)(connection, NAME)
+            self._position = (begin_walk_anew if due else begin_walk)(connection, NAME)
         with self._engine.begin() as connection:
             self._marked_before = connection.execute(_NOW).scalar_one()
-            self._barrier = int(connection.execute(_FIRST_UNBORN).scalar_one())
             self._last = connection.execute(_LAST).scalar_one()
         return True
 
@@ -165,8 +143,11 @@ class Erasing:
         until = connection.scalar(_NEXT, asked)
         with closing(writing_connection(self._engine)) as own:
             if until is None:
+                with self._engine.begin() as searches:
+                    searches.execute(_FORGET_SEARCHES, {"references": [person.reference for person in people]})
                 erase_people(own, pseudonyms, people, last=self._last)
-                self._finish(connection, people)
+                self.removed += len(people)
+                connection.execute(_FINISH, {"marked_before": self._marked_before})
                 return True
             erase_slice(own, pseudonyms, people, after=self._position, until=until)
             erase_not_applied(own, pseudonyms, after=self._position, until=until)
@@ -184,11 +165,6 @@ class Erasing:
             for organization, pseudonym, recreated_at in marked
             if (organization, pseudonym) in self._references
         ]
-
-    def _finish(self, connection: Connection, people: list[Person]) -> None:
-        self.removed += len(people)
-        connection.execute(_FORGET_SEARCHES, {"references": [person.reference for person in people]})
-        connection.execute(_FINISH, {"marked_before": self._marked_before})
 
 
 def _references(connection: Connection, pseudonyms: Pseudonyms, marked: list[_Key]) -> dict[_Key, str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
+from receiver.encryption import Encryption
 from receiver.events.content import fingerprint
 from receiver.migrate import target_metadata
-from receiver.processing.drain import drain
+from receiver.ops.retention.erasure import Erasing
+from receiver.records import write as writing
 from tests.factories import body, card_holder, enrichment, sample, snapshot
 from tests.ops.retention.killing import Killed, end_sessions, living
 from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
@@ -110,6 +113,7 @@ def test_the_accounting_facts_stay(acme: Acme, settings: Settings) -> None:
     after = ems(acme.engine)
     who = pseudonym(acme)
     personal = {"card_last_four": None, "card_id": None, "card_issuer_customer_number": None}
+    after["ems.events"] = [row for row in after["ems.events"] if row["type"] != "receiver.changed"]
     for table, rows in before.items():
         assert len(after[table]) == len(rows), table
         if table == "ems.card_holders":
@@ -118,7 +122,7 @@ def test_the_accounting_facts_stay(acme: Acme, settings: Settings) -> None:
             expected = {
                 name: personal.get(name, who if name == "card_holder_reference_id" else value)
                 for name, value in row.items()
-                if name != "payload"
+                if name not in {"payload", "fingerprint", "subject_id", "expiration_time"}  # days_pass moves the last
             }
             assert expected in [{name: it[name] for name in expected} for it in after[table]], table
     (holder,) = after["ems.card_holders"]
@@ -172,7 +176,7 @@ def test_who_was_created_anew_before_is_not_erased(acme: Acme, settings: Setting
 
 def test_to_erase_again_changes_nothing(erased: Acme, settings: Settings) -> None:
     def stored() -> list[object]:
-        tables = ("deliveries", "known_events", "erased_card_holders", "erasure_key")
+        tables = ("stored_deliveries", "bodies", "outcomes", "erased_card_holders", "erasure_key")
         return [ems(erased.engine), *(erased.rows(f"SELECT xmin, t.* FROM receiver.{table} AS t") for table in tables)]  # noqa: S608
 
     before = stored()
@@ -219,8 +223,8 @@ def test_an_equal_event_of_another_day_that_has_to_wait_for_its_turn_keeps_its_b
     for hours in (30, 0):
         erased.take("transaction.true.vat", vat)
         erased.execute(
-            "UPDATE receiver.deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
-            " WHERE id = (SELECT max(id) FROM receiver.deliveries)",
+            "UPDATE receiver.stored_deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
+            " WHERE id = (SELECT max(id) FROM receiver.stored_deliveries)",
             hours=hours,
         )
     erased.process()
@@ -233,8 +237,8 @@ def test_a_late_event_that_is_dated_back_stays_concealed(erased: Acme) -> None:
         vat = enrichment("transaction.true.vat", transaction="late", purchase_country=name[:2].upper(), **PERSON)
         erased.take("transaction.true.vat", vat)
         erased.execute(
-            "UPDATE receiver.deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
-            " WHERE id = (SELECT max(id) FROM receiver.deliveries)",
+            "UPDATE receiver.stored_deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
+            " WHERE id = (SELECT max(id) FROM receiver.stored_deliveries)",
             hours=hours,
         )
         erased.process()
@@ -284,13 +288,9 @@ def test_what_is_processed_while_a_person_is_being_erased_does_not_escape(acme: 
     live(acme)
     days_pass(acme.engine, 31)
     acme.take("card.transaction.invoiced", purchase("invoiced"))
-    with acme.engine.connect() as worker, worker.begin():
-        # somebody is at work since before the mark, and so is not waited for for ever
-        worker.execute(text("SELECT pg_current_xact_id()"))
-        outcome = _without_patience(acme, settings)
-        assert (removed(outcome), outcome.caught_up) == ({}, False)
+    mark(acme, settings)
     assert set(traces(acme)) == set(TRACES)
-    assert drain(acme.engine)
+    acme.process()
     assert acme.value("SELECT card_holder_reference_id FROM ems.transactions") == pseudonym(acme)
     assert erase(acme, settings) == {"card_holders": 1}
     assert traces(acme) == []
@@ -303,9 +303,7 @@ def test_while_some_are_being_erased_nobody_else_is_marked_so_that_the_walk_arri
 ) -> None:
     live(acme)
     days_pass(acme.engine, 31)
-    with acme.engine.connect() as worker, worker.begin():
-        worker.execute(text("SELECT pg_current_xact_id()"))
-        _without_patience(acme, settings)
+    mark(acme, settings)
     acme.tell("card_holder.deleted", card_holder("another"))
     days_pass(acme.engine, 31)
     assert erase(acme, settings) == {"card_holders": 1}
@@ -314,10 +312,29 @@ def test_while_some_are_being_erased_nobody_else_is_marked_so_that_the_walk_arri
     assert acme.value("SELECT count(*) FROM ems.card_holders WHERE erased_at IS NULL") == 0
 
 
-def _without_patience(acme: Acme, settings: Settings) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("receiver.ops.retention.erasure.LONGEST_WAIT", 0)
-        return retain(acme.engine, settings, erase_card_holders_days=30)
+def mark(acme: Acme, settings: Settings) -> None:
+    """Begin an erasure that is cut off before its first slice."""
+    due = datetime.now(UTC) - timedelta(days=30)
+    Erasing(acme.engine, Encryption(settings.encryption_keys), before=due, write=True).step()
+
+
+def test_batch_that_was_prepared_before_the_mark_is_prepared_anew(
+    acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(acme)
+    days_pass(acme.engine, 31)
+    acme.take("card.transaction.invoiced", purchase("invoiced", transaction="meanwhile"))
+    commit, marks = writing.commit, [mark]
+
+    def marked_meanwhile(*arguments: Any) -> None:
+        if marks:
+            marks.pop()(acme, settings)
+        commit(*arguments)
+
+    monkeypatch.setattr("receiver.processing.batch.commit", marked_meanwhile)
+    acme.process()
+    row = acme.row("SELECT card_holder_reference_id FROM ems.transactions WHERE id = 'meanwhile'")
+    assert row["card_holder_reference_id"] == pseudonym(acme)
 
 
 def test_a_dry_run_counts_who_would_be_erased(acme: Acme, settings: Settings) -> None:
@@ -361,6 +378,7 @@ def test_an_erasure_that_is_killed_at_any_step_is_completed_by_the_next_run(acme
             end_sessions(acme.engine)
             retain(acme.engine, settings, erase_card_holders_days=30)
         after = ems(acme.engine)
+        after["ems.events"] = [row for row in after["ems.events"] if row["type"] != "receiver.changed"]
         assert traces(acme) == [], last
         assert {table: len(rows) for table, rows in after.items()} == {
             table: len(rows) for table, rows in before.items()
