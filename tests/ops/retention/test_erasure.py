@@ -128,7 +128,7 @@ def test_the_accounting_facts_stay(acme: Acme, settings: Settings) -> None:
     (holder,) = after["ems.card_holders"]
     assert holder["erased_at"] is not None
     assert {**holder, "erased_at": None, "reference_id": WHO} == before["ems.card_holders"][0]
-    (state,) = [row for row in after["ems.transaction_states"] if row["state"] == "cleared"]
+    (state,) = [row for row in acme.rows("SELECT * FROM ems.transaction_states") if row["state"] == "cleared"]
     told = purchase("cleared")
     assert state["payload"] == {
         **{name: value for name, value in state["payload"].items() if name in told},
