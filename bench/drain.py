@@ -1,4 +1,4 @@
-"""Drain: deliveries a second from stored to applied, beside one SQL statement and beside one RQ job for each."""
+"""Drain: deliveries a second from stored to applied, beside SQL alone and beside one RQ job for each."""
 
 from __future__ import annotations
 
@@ -32,10 +32,14 @@ DELIVERIES: Final = 20_000
 JOBS: Final = 100
 PATIENCE: Final = 120.0
 START_SECONDS: Final = 30.0
+RATE: Final = "deliveries per second"
+WAL: Final = "WAL for each"
+
 
 ONE: Final = "one worker"
 TWO: Final = "two workers"
 LIMIT: Final = "limit: one SQL statement for the transactions"
+BULK: Final = "limit: one SQL statement for all that a worker writes"
 PLAIN: Final = "plain way: one RQ job each"
 WITHOUT_FORK: Final = "plain way: one job each, without a fork"
 
@@ -57,25 +61,33 @@ def run(rounds: int, progress: Progress) -> Report:
         registration = ground.register(servers)
         measures: dict[str, tuple[int, Callable[[], float]]] = {
             ONE: (DELIVERIES, lambda: _workers(servers, connection, 1)),
-            LIMIT: (DELIVERIES, lambda: _one_statement(connection)),
+            LIMIT: (DELIVERIES, lambda: _one_statement(connection, _transactions())),
+            BULK: (DELIVERIES, lambda: _one_statement(connection, _everything())),
             TWO: (DELIVERIES, lambda: _workers(servers, connection, 2)),
             PLAIN: (JOBS, lambda: _one_job_each(servers)),
             WITHOUT_FORK: (JOBS, lambda: _one_job_each(servers, "--without-fork")),
         }
         rates: dict[str, list[float]] = {name: [] for name in measures}
+        logged: dict[str, list[float]] = {name: [] for name in measures}
         task = progress.add_task("drain", total=rounds * len(measures))
         for _ in range(rounds):
             for name, (number, measure) in measures.items():
                 _prepare(servers, connection, registration, number)
+                before = ground.wal_position(connection)
                 rates[name].append(number / measure())
+                logged[name].append((ground.wal_position(connection) - before) / number)
                 applied = ground.count(servers, "ems.transactions")
                 assert applied == number, f"{number} deliveries made {applied} transactions"
                 progress.advance(task)
     return Report(
         "Drain: from stored to applied",
-        [Row(name, {"deliveries per second": rates[name]}, beside="" if name == LIMIT else LIMIT) for name in rates],
+        [
+            Row(name, {RATE: rates[name], WAL: logged[name]}, beside="" if name == LIMIT else LIMIT)
+            for name in rates
+        ],
         [
             Target("one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED),
+            Target("one worker / one SQL statement for all of it", ratio(rates[ONE], rates[BULK]), 0.5),
             Target("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.5, if_missed=TWO_MISSED),
             Target("one worker / one RQ job for each delivery", ratio(rates[ONE], rates[PLAIN]), 100),
             Target("one worker / one job for each, without a fork", ratio(rates[ONE], rates[WITHOUT_FORK]), 75),
@@ -127,43 +139,91 @@ def _one_job_each(servers: LocalServers, *options: str) -> float:
     """Return the seconds that a worker takes for one job for each delivery, its own start not counted."""
     with closing(Redis.from_url(servers.valkey.url)) as redis:
         queue = Queue(plain.QUEUE, connection=redis)
-        for delivery_id in range(1, JOBS + 1):
-            queue.enqueue(plain.JOB, delivery_id)
+        for _ in range(JOBS):
+            queue.enqueue(plain.JOB)
     done = subprocess.run(
         [sys.executable, "-m", "bench.plain", *options], env=servers.environment, check=True, stdout=subprocess.PIPE
     )
     return float(done.stdout)
 
 
-def _one_statement(connection: psycopg.Connection) -> float:
+def _one_statement(connection: psycopg.Connection, statement: bytes) -> float:
     """Return the seconds that PostgreSQL takes to do it alone."""
-    statement = _statement()
     begun = time.perf_counter()
     connection.execute(statement)
     return time.perf_counter() - begun
 
 
-def _statement() -> bytes:
-    """Return the statement that fills every column that the handler fills; JSON is parsed once for each row."""
+def _transactions() -> bytes:
+    """Return the statement that writes the current rows and nothing else; JSON is parsed once for each row."""
+    return f"""
+        {_insert_transactions()}
+        FROM ({_PARSED}) AS parsed
+        {_FIELDS}
+        {_on_conflict()}
+    """.encode()
+
+
+def _everything() -> bytes:
+    """Return the statement that writes what a worker writes: events, current rows and outcomes, and empties the queue.
+
+    It decides nothing: every delivery is taken for a new event of a new transaction.
+    """
+    return f"""
+        WITH claimed AS (
+            DELETE FROM receiver.queue
+        ), parsed AS MATERIALIZED ({_PARSED}), appended AS (
+            INSERT INTO ems.events (type, organization_reference_id, card_holder_reference_id, transaction_id,
+                subject_id, occurred_at, recorded_at, source, delivery_id, fingerprint, payload)
+            SELECT event, organization_reference_id, document #>> '{{card_holder,reference_id}}', document ->> 'id',
+                document ->> 'id', occurred_at, clock_timestamp(), source, id, fingerprint, document
+            FROM parsed ORDER BY id
+            RETURNING position, delivery_id
+        ), written AS (
+            {_insert_transactions()}
+            FROM parsed
+            {_FIELDS}
+            {_on_conflict()}
+        )
+        INSERT INTO receiver.outcomes (delivery_id, status, attempts, processed_at, position)
+        SELECT delivery_id, 'processed', 1, clock_timestamp(), position FROM appended
+    """.encode()
+
+
+_PARSED: Final = """
+    SELECT stored.id, stored.event, stored.source, stored.occurred_at, webhook.organization_reference_id,
+        sha256(body.body) AS fingerprint, convert_from(body.body, 'UTF8')::jsonb AS document
+    FROM receiver.stored_deliveries AS stored
+    JOIN receiver.bodies AS body ON body.delivery_id = stored.id
+    JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
+    OFFSET 0
+"""
+_FIELDS: Final = "CROSS JOIN LATERAL jsonb_populate_record(NULL::ems.transactions, parsed.document) AS told"
+
+
+def _insert_transactions() -> str:
+    """Return the beginning of what fills every column that the fold fills."""
     ours = {
-        "organization_reference_id": "webhook.organization_reference_id",
+        "organization_reference_id": "parsed.organization_reference_id",
         "card_holder_reference_id": "parsed.document #>> '{card_holder,reference_id}'",
-        "cleared_snapshot_at": "delivery.occurred_at",
+        "cleared_snapshot_at": "parsed.occurred_at",
         "cleared_card_issuer_reference": "told.card_issuer_reference",
-        "cleared_at": "delivery.occurred_at",
-        "snapshot_at": "delivery.occurred_at",
-        "delivery_id": "delivery.id",
+        "cleared_at": "parsed.occurred_at",
+        "snapshot_at": "parsed.occurred_at",
+        "delivery_id": "parsed.id",
         "updated_at": "clock_timestamp()",
+        "payment_product_id": "parsed.document #>> '{payment_product,id}'",
+        "payment_product_name": "parsed.document #>> '{payment_product,name}'",
     }
     columns = [column.name for column in table_of(Transaction).columns]
-    keys = {column.name for column in table_of(Transaction).primary_key}
-    return f"""
-        INSERT INTO ems.transactions ({", ".join(columns)})
-        SELECT {", ".join(ours.get(column, f"told.{column}") for column in columns)}
-        FROM receiver.deliveries AS delivery
-        JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
-        CROSS JOIN LATERAL (SELECT convert_from(delivery.body, 'UTF8')::jsonb AS document OFFSET 0) AS parsed
-        CROSS JOIN LATERAL jsonb_populate_record(NULL::ems.transactions, parsed.document) AS told
-        ON CONFLICT (organization_reference_id, id) DO UPDATE
-        SET {", ".join(f"{column} = excluded.{column}" for column in columns if column not in keys)}
-    """.encode()
+    selected = ", ".join(ours.get(column, f"told.{column}") for column in columns)
+    return f"INSERT INTO ems.transactions ({', '.join(columns)}) SELECT {selected}"
+
+
+def _on_conflict() -> str:
+    table = table_of(Transaction)
+    assigned = (column.name for column in table.columns if not column.primary_key)
+    return (
+        "ON CONFLICT (organization_reference_id, id) DO UPDATE "
+        f"SET {', '.join(f'{name} = excluded.{name}' for name in assigned)}"
+    )

@@ -22,7 +22,7 @@ from receiver.sandbox.story import tell
 from receiver.sandbox.told import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from redis import Redis
 
@@ -31,6 +31,18 @@ if TYPE_CHECKING:
 EVENT: Final = "card.transaction.cleared"
 """Most deliveries are transaction snapshots, and of these every purchase has this one."""
 TEMPLATES: Final = 300
+
+_STORE: Final = """
+WITH arrived AS MATERIALIZED (
+    SELECT nextval('receiver.stored_deliveries_id_seq') AS id, sent.* FROM sent
+), stored AS (
+    INSERT INTO receiver.stored_deliveries (id, webhook_id, event, version, verification)
+    SELECT id, webhook_id, event, '1', 'signature+basic' FROM arrived
+), bodies AS (
+    INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, body, headers FROM arrived
+)
+INSERT INTO receiver.queue (delivery_id) SELECT id FROM arrived
+"""
 
 
 class Snapshot(NamedTuple):
@@ -85,17 +97,24 @@ def kept_headers(registration: Registration, body: bytes) -> dict[str, str]:
 
 def store_all(connection: psycopg.Connection, registration: Registration, stored: list[Snapshot]) -> None:
     """Store *stored* as the web process would, in one go."""
+    store_bodies(connection, registration, ((EVENT, snapshot.body) for snapshot in stored))
+
+
+def store_bodies(
+    connection: psycopg.Connection, registration: Registration, sent: Iterable[tuple[str, bytes]]
+) -> None:
+    """Store events and their bodies, in this order, as the web process would, in one go."""
     row = connection.execute("SELECT id FROM receiver.webhooks").fetchone()
     assert row is not None
+    connection.execute("CREATE TEMP TABLE sent (webhook_id bigint, event text, body bytea, headers jsonb)")
     with (
         connection.cursor() as cursor,
-        cursor.copy(
-            "COPY receiver.deliveries (webhook_id, event, version, body, headers, verification) FROM STDIN"
-        ) as copy,
+        cursor.copy("COPY sent (webhook_id, event, body, headers) FROM STDIN") as copy,
     ):
-        for snapshot in stored:
-            headers = json.dumps(kept_headers(registration, snapshot.body))
-            copy.write_row((row[0], EVENT, "1", snapshot.body, headers, "signature+basic"))
+        for event, body in sent:
+            copy.write_row((row[0], event, body, json.dumps(kept_headers(registration, body))))
+    connection.execute(_STORE)
+    connection.execute("DROP TABLE sent")
 
 
 def empty_tables(connection: psycopg.Connection) -> None:
@@ -112,6 +131,13 @@ def settle_down(connection: psycopg.Connection) -> None:
     """Get what the server would do later done now, so that no measurement pays for another one's writes."""
     connection.execute("VACUUM (ANALYZE)")
     connection.execute("CHECKPOINT")
+
+
+def wal_position(connection: psycopg.Connection) -> int:
+    """Return how many bytes PostgreSQL has written to its log so far."""
+    row = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def count(servers: LocalServers, table: str) -> int:

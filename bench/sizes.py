@@ -1,7 +1,8 @@
 """``python -m bench.sizes``: the bytes that a delivery takes, by table, and what a billion of them would.
 
 A story with the usual mix of events, duplicates among them, is stored and applied; what PostgreSQL then holds, empty
-space removed, is divided by the number of deliveries. Bytes carry over to other machines, unlike times.
+space removed, is divided by the number of deliveries, and so is what processing wrote to PostgreSQL's log (WAL). Bytes
+carry over to other machines, unlike times.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Final
 
 import click
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from bench import ground
 from receiver.cli.output import print_rows
@@ -27,9 +27,13 @@ TIB: Final = 2**40
 DUPLICATES: Final = Faults(duplicates=0.1)
 
 _SIZES: Final = """
-SELECT schemaname || '.' || relname AS name, pg_table_size(relid) AS heap, pg_indexes_size(relid) AS indexes
-FROM pg_stat_user_tables WHERE schemaname IN ('receiver', 'ems') AND n_live_tup > 0
-ORDER BY pg_total_relation_size(relid) DESC
+SELECT CAST(whole.relid AS text), CAST(sum(pg_table_size(part.relid)) AS bigint) AS heap,
+    CAST(sum(pg_indexes_size(part.relid)) AS bigint) AS indexes
+FROM pg_stat_user_tables AS part
+CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(part.relid), CAST(part.relid AS regclass)) AS relid) AS whole
+WHERE part.schemaname IN ('receiver', 'ems') AND part.n_live_tup > 0
+GROUP BY whole.relid
+ORDER BY sum(pg_total_relation_size(part.relid)) DESC
 """
 
 
@@ -41,18 +45,14 @@ def main(purchases: int) -> None:
     with local_servers("bench") as servers, closing(ground.connect(servers)) as connection:
         registration = ground.register(servers)
         sendings = schedule(tell(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).told, DUPLICATES, 1)
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                "COPY receiver.deliveries (webhook_id, event, version, body, headers, verification) FROM STDIN"
-            ) as copy,
-        ):
-            for sending in sendings:
-                told = sending.told
-                headers = Jsonb(ground.kept_headers(registration, told.payload))
-                copy.write_row((1, told.event, "1", told.payload, headers, "signature+basic"))
+        ground.store_bodies(
+            connection, registration, [(sending.told.event, sending.told.payload) for sending in sendings]
+        )
+        ground.settle_down(connection)
+        before = ground.wal_position(connection)
         while not drain(servers.engine):
             pass
+        written = ground.wal_position(connection) - before
         connection.execute("VACUUM FULL ANALYZE")
         print_rows(
             [
@@ -69,6 +69,7 @@ def main(purchases: int) -> None:
             empty="nothing",
         )
         click.echo(f"\nbytes for each of {len(sendings):,} deliveries, {purchases:,} purchases")
+        click.echo(f"processing wrote {written / len(sendings):,.0f} bytes of WAL for each")
 
 
 if __name__ == "__main__":
