@@ -36,19 +36,13 @@ ORGANIZATION: Final = "organization-07"
 
 # A month of deliveries, newest last. Of 10,000: 9,300 processed, 600 duplicates, 70 ignored, 20 dead, 9 quarantined,
 # 1 failed; one event in 100,000 is rare, and a card holder has some 400.
+# The event that a delivery brought has its number; a duplicate repeats a processed one.
 _FILL: Final = """
-INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification, source, received_at,
-    occurred_at, status, attempts, next_attempt_at, processed_at, error, confirmed_at, fingerprint, transaction_id,
-    card_holder_reference_id)
-SELECT 1 + n %% {taking}, event, '1', %(body)s, '{{"X-Event": "as above", "Content-Type": "application/json"}}',
-    'signature+basic', CASE WHEN n %% 97 = 0 THEN 'log' ELSE 'push' END, at, at, status, 1,
-    CASE WHEN status = 'failed' THEN at + interval '60 days' END, at + interval '1 second', CASE status
-        WHEN 'dead' THEN 'accounting_amount: Expected `decimal`, got `str` (delivery ' || n || ')'
-        WHEN 'quarantined' THEN 'organization.reference_id is ''other'''
-        WHEN 'failed' THEN 'OperationalError: connection ' || n || ' lost' END, at + interval '1 minute',
-    sha256(int8send(n)), 'transaction-' || n / 5, 'employee-' || n %% (1 + {total} / 400)
-FROM (
-    SELECT n, now() - interval '30 days' * (1 - n::float / {total}) AS at, CASE
+WITH made AS MATERIALIZED (
+    SELECT n, 1 + n %% {taking} AS webhook_id, 'transaction-' || n / 5 AS transaction_id,
+        'employee-' || n %% (1 + {total} / 400) AS card_holder_reference_id, sha256(int8send(n)) AS fingerprint,
+        CASE WHEN n %% 97 = 0 THEN 'log' ELSE 'push' END AS source,
+        now() - interval '30 days' * (1 - n::float / {total}) AS at, CASE
             WHEN n %% 10000 < 20 THEN 'dead' WHEN n %% 10000 < 29 THEN 'quarantined' WHEN n %% 10000 = 29 THEN 'failed'
             WHEN n %% 10000 < 100 THEN 'ignored' WHEN n %% 10000 < 700 THEN 'duplicate' ELSE 'processed'
         END AS status, CASE
@@ -57,7 +51,36 @@ FROM (
                 'transaction.line.items', 'receipt.fetched'])[1 + n %% 5]
         END AS event
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
-) AS made
+), stored AS (
+    INSERT INTO receiver.stored_deliveries
+        (id, webhook_id, event, version, verification, source, received_at, occurred_at)
+    SELECT n, webhook_id, event, '1', 'signature+basic', source, at, at FROM made
+), bodies AS (
+    INSERT INTO receiver.bodies (delivery_id, body, headers)
+    SELECT n, %(body)s, '{{"X-Event": "as above", "Content-Type": "application/json"}}' FROM made
+), queued AS (
+    INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone)
+    SELECT n, at + interval '60 days', 1, true FROM made WHERE status = 'failed'
+), confirmed AS (
+    INSERT INTO receiver.confirmations (delivery_id, confirmed_at) SELECT n, at + interval '1 minute' FROM made
+), events AS (
+    INSERT INTO ems.events (position, type, organization_reference_id, card_holder_reference_id, transaction_id,
+        subject_id, occurred_at, recorded_at, source, delivery_id, fingerprint, payload)
+    SELECT n, event, webhook.organization_reference_id, card_holder_reference_id, transaction_id, transaction_id, at,
+        at, source, n, fingerprint, '{{}}'
+    FROM made JOIN receiver.webhooks AS webhook ON webhook.id = made.webhook_id WHERE status = 'processed' ORDER BY n
+)
+INSERT INTO receiver.outcomes (delivery_id, status, attempts, processed_at, error, position, fingerprint,
+    transaction_id, card_holder_reference_id)
+SELECT n, status, 1, CASE WHEN status <> 'failed' THEN at + interval '1 second' END, CASE status
+        WHEN 'dead' THEN 'accounting_amount: Expected `decimal`, got `str` (delivery ' || n || ')'
+        WHEN 'quarantined' THEN 'organization.reference_id is ''other'''
+        WHEN 'failed' THEN 'OperationalError: connection ' || n || ' lost' END,
+    CASE status WHEN 'processed' THEN n WHEN 'duplicate' THEN n + 600 END,
+    CASE WHEN status = 'duplicate' THEN fingerprint END,
+    CASE WHEN status NOT IN ('processed', 'duplicate') THEN transaction_id END,
+    CASE WHEN status NOT IN ('processed', 'duplicate') THEN card_holder_reference_id END
+FROM made
 """
 _PAGES: Final = {
     "overview": "",
@@ -139,6 +162,7 @@ def _fill(servers: LocalServers, deliveries: int, progress: Progress) -> None:
     with closing(ground.connect(servers)) as connection:
         body = next(ground.snapshots(1)).body
         taking = WEBHOOKS - DEAD_WEBHOOKS
+        ground.make_room(servers, connection, deliveries)
         statement = _FILL.format(taking=taking, total=deliveries, rare=RARE, frequent=FREQUENT).encode()
         task = progress.add_task("filling", total=deliveries)
         for first in range(1, deliveries + 1, AT_ONCE):
@@ -154,8 +178,9 @@ def _note_attempts(connection: psycopg.Connection) -> None:
     """Leave the evidence that failures leave, and runs of reconcile of some days."""
     connection.execute(
         "INSERT INTO receiver.processing_attempts (delivery_id, number, attempted_at, outcome, error) "
-        "SELECT id, 1, received_at, status, error FROM receiver.deliveries "
-        "WHERE status IN ('dead', 'quarantined', 'failed')"
+        "SELECT delivery.id, 1, delivery.received_at, outcome.status, outcome.error FROM receiver.outcomes AS outcome "
+        "JOIN receiver.stored_deliveries AS delivery ON delivery.id = outcome.delivery_id "
+        "WHERE outcome.status IN ('dead', 'quarantined', 'failed')"
     )
     connection.execute(
         "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark, log_entries, matched) "

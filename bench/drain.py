@@ -81,10 +81,7 @@ def run(rounds: int, progress: Progress) -> Report:
                 progress.advance(task)
     return Report(
         "Drain: from stored to applied",
-        [
-            Row(name, {RATE: rates[name], WAL: logged[name]}, beside="" if name == LIMIT else LIMIT)
-            for name in rates
-        ],
+        [Row(name, {RATE: rates[name], WAL: logged[name]}, beside="" if name == LIMIT else LIMIT) for name in rates],
         [
             Target("one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED),
             Target("one worker / one SQL statement for all of it", ratio(rates[ONE], rates[BULK]), 0.5),

@@ -39,9 +39,7 @@ REST: Final = "while nothing waits"
 P50: Final = "p50, ms"
 WORST: Final = "slowest, ms"
 
-_FLOODED: Final = (
-    "EXISTS (SELECT FROM receiver.deliveries WHERE status = 'pending' AND next_attempt_at <= now() - interval '1 s')"
-)
+_FLOODED: Final = "EXISTS (SELECT FROM receiver.queue WHERE due_at <= now() - interval '1 s')"
 _VISIBLE: Final = "SELECT EXISTS (SELECT FROM ems.transactions WHERE organization_reference_id = %s AND id = %s)"
 
 

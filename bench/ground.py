@@ -16,6 +16,7 @@ from rq import Queue, Worker
 from sqlalchemy import make_url
 
 from receiver.deliveries.authentication import Credentials
+from receiver.partitions import PARTITIONED, ensure_partitions
 from receiver.queue import QUEUE
 from receiver.sandbox.local import ORGANIZATIONS, LocalServers, adopt_webhook
 from receiver.sandbox.story import tell
@@ -100,9 +101,7 @@ def store_all(connection: psycopg.Connection, registration: Registration, stored
     store_bodies(connection, registration, ((EVENT, snapshot.body) for snapshot in stored))
 
 
-def store_bodies(
-    connection: psycopg.Connection, registration: Registration, sent: Iterable[tuple[str, bytes]]
-) -> None:
+def store_bodies(connection: psycopg.Connection, registration: Registration, sent: Iterable[tuple[str, bytes]]) -> None:
     """Store events and their bodies, in this order, as the web process would, in one go."""
     row = connection.execute("SELECT id FROM receiver.webhooks").fetchone()
     assert row is not None
@@ -131,6 +130,15 @@ def settle_down(connection: psycopg.Connection) -> None:
     """Get what the server would do later done now, so that no measurement pays for another one's writes."""
     connection.execute("VACUUM (ANALYZE)")
     connection.execute("CHECKPOINT")
+
+
+def make_room(servers: LocalServers, connection: psycopg.Connection, number: int) -> None:
+    """Let the next delivery and the next event be numbered after *number*, with partitions for all before them."""
+    sizes = [table.size for table in PARTITIONED]
+    for reached in (*range(1, number, min(sizes)), number):
+        for table in PARTITIONED:
+            connection.execute("SELECT setval(%s, %s)", (table.sequence, reached))
+        ensure_partitions(servers.engine)
 
 
 def wal_position(connection: psycopg.Connection) -> int:

@@ -1,8 +1,8 @@
 """Growth: intake, drain and the questions that are asked all the time, on an empty database and on one grown large.
 
-Both stand side by side and take turns. The large one is filled by SQL: of every delivery its real body, an event, a
-snapshot and what tells retries apart; every second one makes a transaction. The payloads in ``ems`` are empty, so that
-ten millions fit on a laptop: what grows with the number of rows is the indexes, and they are all there.
+Both stand side by side and take turns. The large one is filled by SQL: of every delivery its real body, its
+event and its outcome; every second one makes a transaction. The payloads in ``ems`` are empty, so that ten millions fit
+on a laptop: what grows with the number of rows is the indexes, and they are all there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sqlalchemy import text
 from bench import ground
 from bench.load import load, pace
 from bench.report import Report, Row, Target, ratio
-from receiver.events.claim import Backlog
 from receiver.ops.deliveries.filter import Filter
 from receiver.ops.deliveries.pages import list_deliveries
+from receiver.processing.claim import Backlog
 from receiver.processing.drain import drain
 from receiver.sandbox.local import LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
@@ -56,47 +56,54 @@ GROWN: Final = "grown"
 _FILL: Final = (
     """
 CREATE TEMP TABLE told AS
-SELECT number, number AS id, md5((number / 2)::text)::uuid::text AS transaction_id,
-    sha256(number::text::bytea) AS known, now() - make_interval(secs => %(deliveries)s - number + 86400) AS at
+SELECT number, md5((number / 2)::text)::uuid::text AS transaction_id, number %% 1000 = 0 AS dead,
+    now() - make_interval(secs => %(deliveries)s - number + 86400) AS at
 FROM generate_series(1, %(deliveries)s) AS number
 """,
     """
-INSERT INTO receiver.deliveries (webhook_id, event, version, body, headers, verification, received_at, occurred_at,
-    status, attempts, next_attempt_at, processed_at, fingerprint, transaction_id)
-SELECT webhook.id, %(event)s, '1', %(body)s, '{}', 'signature', at, at,
-    CASE WHEN number %% 1000 = 0 THEN 'dead' ELSE 'processed' END, 1, NULL, at, known, transaction_id
+INSERT INTO receiver.stored_deliveries (id, webhook_id, event, version, verification, received_at, occurred_at)
+SELECT number, webhook.id, %(event)s, '1', 'signature', at, at
 FROM told CROSS JOIN receiver.webhooks AS webhook ORDER BY number
 """,
     """
-INSERT INTO receiver.known_events (fingerprint, occurrences, delivery_ids)
-SELECT known, ARRAY[at], ARRAY[id] FROM told ORDER BY known
+INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT number, %(body)s, '{}' FROM told ORDER BY number
 """,
     """
 INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, snapshot_at, delivery_id,
     updated_at, cleared_at, cleared_card_issuer_reference)
-SELECT organization_reference_id, transaction_id, 'cleared', 'employee-' || number %% 5000, at, told.id, at, at,
+SELECT organization_reference_id, transaction_id, 'cleared', 'employee-' || number %% 5000, at, number, at, at,
     'CLR-' || number
 FROM told CROSS JOIN receiver.webhooks WHERE number %% 2 = 0
 """,
     """
-INSERT INTO ems.transaction_states (organization_reference_id, transaction_id, state, payload, occurred_at, delivery_id)
-SELECT organization_reference_id, transaction_id, 'cleared', '{}', at, told.id
-FROM told CROSS JOIN receiver.webhooks ORDER BY number
+INSERT INTO receiver.outcomes (delivery_id, status, attempts, processed_at, position, transaction_id)
+SELECT number, CASE WHEN dead THEN 'dead' ELSE 'processed' END, 1, at, CASE WHEN NOT dead THEN number END,
+    CASE WHEN dead THEN transaction_id END
+FROM told ORDER BY number
 """,
     """
-INSERT INTO ems.events (type, organization_reference_id, transaction_id, occurred_at, recorded_at, source, delivery_id,
-    payload)
-SELECT %(event)s, organization_reference_id, transaction_id, at, at, 'push', told.id, '{}'
-FROM told CROSS JOIN receiver.webhooks ORDER BY number
+INSERT INTO ems.events (position, type, organization_reference_id, transaction_id, subject_id, occurred_at,
+    recorded_at, source, delivery_id, fingerprint, payload)
+SELECT number, %(event)s, organization_reference_id, transaction_id, transaction_id, at, at, 'push', number,
+    sha256(number::text::bytea), '{}'
+FROM told CROSS JOIN receiver.webhooks WHERE NOT dead ORDER BY number
 """,
     "DROP TABLE told",
 )
+_DELETE_BACKLOG: Final = """
+WITH waiting AS MATERIALIZED (
+    DELETE FROM receiver.queue RETURNING delivery_id
+), bodies AS (
+    DELETE FROM receiver.bodies WHERE delivery_id IN (SELECT delivery_id FROM waiting)
+)
+DELETE FROM receiver.stored_deliveries WHERE id IN (SELECT delivery_id FROM waiting)
+"""
 _FEED: Final = text(
     "SELECT * FROM ems.events WHERE position > (SELECT max(position) - 500 FROM ems.events) ORDER BY position LIMIT 500"
 )
 _COMPLETENESS: Final = text("SELECT * FROM receiver.completeness WHERE hour >= now() - interval '1 day'")
 QUESTIONS: Final[dict[str, Callable[[Connection], object]]] = {
-    "claim at both ends": lambda connection: Backlog(fresh_first=True).claim(connection, 500),
+    "claim": lambda connection: Backlog().claim(_psycopg(connection), 500),
     "newest deliveries": lambda connection: list_deliveries(connection, Filter()),
     "newest dead": lambda connection: list_deliveries(connection, Filter(statuses=("dead",))),
     "deliveries of a transaction": lambda connection: list_deliveries(connection, Filter(transaction_id="none")),
@@ -124,7 +131,7 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Rep
     supply = ground.snapshots(rounds * DRAINED)
     with ExitStack() as stack:
         sides = {name: _side(stack, f"bench-{name}") for name in (EMPTY, GROWN)}
-        _fill(sides[GROWN].connection, deliveries)
+        _fill(sides[GROWN], deliveries)
         task = progress.add_task("growth", total=rounds * len(sides))
         for _ in range(rounds):
             snapshots = list(islice(supply, DRAINED))
@@ -144,13 +151,12 @@ def _side(stack: ExitStack, name: str) -> Side:
     return side
 
 
-def _fill(connection: psycopg.Connection, deliveries: int) -> None:
+def _fill(side: Side, deliveries: int) -> None:
+    ground.make_room(side.servers, side.connection, deliveries)
     (snapshot,) = ground.snapshots(1)
     for statement in _FILL:
         asked = {"deliveries": deliveries, "event": ground.EVENT, "body": snapshot.body}
-        connection.cursor().execute(statement.encode(), asked if "%" in statement else None)
-    for table, column in (("receiver.deliveries", "id"), ("ems.events", "position")):
-        connection.execute(f"ALTER TABLE {table} ALTER {column} RESTART WITH {deliveries + 1}".encode())
+        side.connection.execute(statement.encode(), asked if "%" in statement else None)
 
 
 def _measure(side: Side, snapshots: list[ground.Snapshot], *, empty: bool) -> None:
@@ -171,7 +177,7 @@ def _clear(side: Side, *, empty: bool) -> None:
     if empty:
         ground.empty_tables(side.connection)
     else:
-        side.connection.execute("DELETE FROM receiver.deliveries WHERE status = 'pending'")
+        side.connection.execute(_DELETE_BACKLOG)
     ground.settle_down(side.connection)
 
 
@@ -180,6 +186,12 @@ def _intake(side: Side) -> float:
     sent = [ground.request_bytes(side.registration, each.body, port=port) for each in ground.snapshots(REQUESTS)]
     timings = load(port, sent, connections=CONNECTIONS, seconds=WARM_UP + SECONDS)
     return pace(timings, warm_up=WARM_UP, seconds=SECONDS).per_second
+
+
+def _psycopg(connection: Connection) -> psycopg.Connection:
+    """Return the connection of psycopg behind *connection*, in its transaction."""
+    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
 
 
 def _milliseconds(side: Side, question: Callable[[Connection], object]) -> float:

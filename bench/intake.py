@@ -33,7 +33,7 @@ SECONDS: Final = 4.0
 REQUESTS: Final = 300
 START_SECONDS: Final = 30
 
-LIMIT: Final = "limit: pgbench, equal row"
+LIMIT: Final = "limit: pgbench, equal rows"
 RATE_MISSED: Final = (
     "The sender shares the two cores with what it measures. gunicorn alone, reading a request and answering it, takes "
     "a third of the processor's time for a delivery; another core for the sender would tell more."
@@ -108,7 +108,7 @@ def _storing(servers: LocalServers, registration: Registration, port: int) -> Ca
 
     def measure(connections: int) -> Timings:
         timings = loading(connections)
-        stored = ground.count(servers, "receiver.deliveries")
+        stored = ground.count(servers, "receiver.stored_deliveries")
         assert stored == len(timings), f"{len(timings)} requests were answered 200, but {stored} are stored"
         return timings
 
@@ -181,7 +181,7 @@ def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
             ),
         ],
         settings=(
-            f"Two web processes; pgbench inserts equal rows into a clone of the table. Each turn lasts {SECONDS:.0f} s "
+            f"Two web processes; pgbench inserts equal rows into clones of the tables. Each turn lasts {SECONDS:.0f} s "
             f"after {WARM_UP:.0f} s of warming up."
         ),
     )

@@ -1,4 +1,4 @@
-"""What PostgreSQL alone can take: pgbench, which inserts equal rows into a clone of the table."""
+"""What PostgreSQL alone can take: pgbench, which inserts equal rows into clones of the tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -24,14 +24,28 @@ if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
 
 
+TABLES: Final = ("stored_deliveries", "bodies", "queue")
+"""Where a delivery is stored."""
+_INSERT: Final = sql.SQL("""
+WITH stored AS (
+    INSERT INTO bench.stored_deliveries (webhook_id, event, version, verification)
+    VALUES (1, {}, '1', 'signature+basic') RETURNING id
+), bodies AS (
+    INSERT INTO bench.bodies (delivery_id, body, headers) SELECT id, {}, {} FROM stored
+)
+INSERT INTO bench.queue (delivery_id) SELECT id FROM stored;
+""")
+
+
 @contextmanager
 def inserting(
     servers: LocalServers, registration: Registration, *, seconds: float
 ) -> Iterator[Callable[[int], Timings]]:
-    """Yield what runs pgbench over so many connections, on a clone of the table with all its indexes."""
+    """Yield what runs pgbench over so many connections, on clones of the tables with all their indexes."""
     with closing(ground.connect(servers)) as connection, TemporaryDirectory(prefix="bench-") as folder:
         connection.execute("CREATE SCHEMA bench")
-        connection.execute("CREATE TABLE bench.deliveries (LIKE receiver.deliveries INCLUDING ALL)")
+        for table in TABLES:
+            connection.execute(f"CREATE TABLE bench.{table} (LIKE receiver.{table} INCLUDING ALL)".encode())
         script = Path(folder) / "insert.sql"
         script.write_text(_statement(connection, registration))
 
@@ -48,7 +62,7 @@ def inserting(
                 capture_output=True,
             )
             timings = _read_logs(Path(folder), log.name)
-            stored = ground.count(servers, "bench.deliveries")
+            stored = ground.count(servers, f"bench.{TABLES[0]}")
             assert stored == len(timings), f"pgbench logged {len(timings)} inserts, but {stored} are stored"
             return timings
 
@@ -57,12 +71,8 @@ def inserting(
 
 def _statement(connection: psycopg.Connection, registration: Registration) -> str:
     (snapshot,) = ground.snapshots(1)
-    statement = sql.SQL(
-        "INSERT INTO bench.deliveries (webhook_id, event, version, body, headers, verification) "
-        "VALUES (1, {}, '1', {}, {}, 'signature+basic') RETURNING id;\n"
-    )
     headers = Jsonb(ground.kept_headers(registration, snapshot.body))
-    return statement.format(ground.EVENT, snapshot.body, headers).as_string(connection)
+    return _INSERT.format(ground.EVENT, snapshot.body, headers).as_string(connection)
 
 
 def _read_logs(folder: Path, prefix: str) -> Timings:

@@ -61,8 +61,7 @@ def run(rounds: int, progress: Progress) -> Report:
         reconciler = Reconciler(servers.engine, Encryption(servers.settings.encryption_keys), log.access, grace=GRACE)
         task = progress.add_task("reconcile", total=rounds * len(rates))
         for _ in range(rounds):
-            connection.execute("TRUNCATE receiver.delivery_log, receiver.reconcile_runs")
-            connection.execute("UPDATE receiver.deliveries SET confirmed_at = NULL")
+            connection.execute("TRUNCATE receiver.delivery_log, receiver.reconcile_runs, receiver.confirmations")
             ground.settle_down(connection)
             for name in (FIRST, AGAIN):
                 rates[name].append(_reconcile(reconciler))

@@ -201,7 +201,7 @@ def _kill(planned: Plan, stream: Stream, victims: Victims) -> None:
 def _process_all(engine: Engine, settings: Settings) -> None:
     """Have all that waits processed, what waits for its next attempt as if its time had come."""
     with engine.begin() as connection:
-        connection.execute(text("UPDATE receiver.deliveries SET next_attempt_at = now() WHERE status = 'failed'"))
+        connection.execute(text("UPDATE receiver.queue SET due_at = now() WHERE due_at > now()"))
     with closing(connect(settings.redis_url)) as redis:
         wake_worker(redis)
     wait_until_processed(engine, seconds=STILL_SECONDS)
@@ -227,7 +227,7 @@ def _reconcile(engine: Engine, settings: Settings) -> list[Outcome]:
 
 def _recovered(engine: Engine) -> int:
     with engine.connect() as connection:
-        return connection.scalar(text("SELECT count(*) FROM receiver.deliveries WHERE source = 'log'")) or 0
+        return connection.scalar(text("SELECT count(*) FROM receiver.stored_deliveries WHERE source = 'log'")) or 0
 
 
 def _statuses(connection: Connection) -> dict[str, int]:
