@@ -43,14 +43,16 @@ BULK: Final = "limit: one SQL statement for all that a worker writes"
 PLAIN: Final = "plain way: one RQ job each"
 WITHOUT_FORK: Final = "plain way: one job each, without a fork"
 
-
 LIMIT_MISSED: Final = (
-    "The statement writes one table, the worker five: the current row and the history (1.7 times the statement's "
-    "work), the feed, what became of the delivery, and what tells retries; with the claim that is some four times its "
-    "work, and Python's part, which understands every body, is two. On two cores that ends at a third. Batches of "
-    "1,000 and 2,000 were no faster than 500. It would take more cores, or a history without payloads."
+    "The statement writes one table. In processor time, all that a worker writes is 1.6 times its work; with the "
+    "claim, what is read, and rows that travel as JSON, PostgreSQL's part is 3.3; and Python's part, which parses "
+    "every body, is 2.7. On two cores that ends at a third."
 )
-TWO_MISSED: Final = "One worker keeps two cores busy with its two lanes; a second one needs cores of its own."
+BULK_MISSED: Final = (
+    "The statement decides nothing and claims nothing. In processor time, PostgreSQL's part of a worker is twice its "
+    "work, and Python's part 1.7 times. On two cores that ends at a half, where nothing else wants them."
+)
+TWO_MISSED: Final = "One worker keeps two cores busy with its two consumers; a second one needs cores of its own."
 
 
 def run(rounds: int, progress: Progress) -> Report:
@@ -84,7 +86,12 @@ def run(rounds: int, progress: Progress) -> Report:
         [Row(name, {RATE: rates[name], WAL: logged[name]}, beside="" if name == LIMIT else LIMIT) for name in rates],
         [
             Target("one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED),
-            Target("one worker / one SQL statement for all of it", ratio(rates[ONE], rates[BULK]), 0.5),
+            Target(
+                "one worker / one SQL statement for all of it",
+                ratio(rates[ONE], rates[BULK]),
+                0.5,
+                if_missed=BULK_MISSED,
+            ),
             Target("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.5, if_missed=TWO_MISSED),
             Target("one worker / one RQ job for each delivery", ratio(rates[ONE], rates[PLAIN]), 100),
             Target("one worker / one job for each, without a fork", ratio(rates[ONE], rates[WITHOUT_FORK]), 75),
