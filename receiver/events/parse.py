@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+import msgspec.inspect
 
 from receiver.deliveries.models import TEST
 from receiver.errors import NotHandled, PayloadError, WrongTenant
@@ -200,7 +202,7 @@ def _read_leniently(content: dict[str, Any], payload_type: type[Payload]) -> Rea
 def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, or any part of it
     """Refuse an amount of so many digits that readers of ``ems`` cannot hold it."""
     if isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
+        for name in _with_amounts(type(value)):
             _check_amounts(getattr(value, name), f"{path}.{name}")
     elif isinstance(value, list):
         for number, item in enumerate(value):
@@ -211,6 +213,23 @@ def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, 
             raise PayloadError(
                 path.lstrip("."), f"more than {AMOUNT_DIGITS} digits before its point or {AMOUNT_PLACES} after it"
             )
+
+
+@cache
+def _with_amounts(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the fields of *kind* that may hold an amount, or something with one."""
+    fields = msgspec.structs.fields(kind)
+    return tuple(field.name for field in fields if _may_hold_amount(msgspec.inspect.type_info(field.type)))
+
+
+def _may_hold_amount(kind: msgspec.inspect.Type) -> bool:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(map(_may_hold_amount, kind.types))
+    if isinstance(kind, msgspec.inspect.ListType):
+        return _may_hold_amount(kind.item_type)
+    if isinstance(kind, msgspec.inspect.StructType):
+        return any(_may_hold_amount(field.type) for field in kind.fields)
+    return isinstance(kind, msgspec.inspect.DecimalType)
 
 
 def _payload_error(text: str) -> PayloadError:

@@ -6,7 +6,6 @@ writes is written in one transaction, together with the end of the claim: a cras
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,10 +13,9 @@ import structlog
 
 from receiver.erasure.late import pseudonymize
 from receiver.errors import EventError, NotHandled, WrongTenant
-from receiver.events.deduplicate import Mention, key_of, runs
 from receiver.events.kinds import KIND_OF
 from receiver.events.parse import LogEntry, parse, parse_entry
-from receiver.json_rows import bytea
+from receiver.processing.decide import decide
 from receiver.processing.downloads import note_downloads
 from receiver.processing.failures import Outcome, Rejection, name_of, reject
 from receiver.records.epochs import compare_history
@@ -27,18 +25,15 @@ from receiver.records.write import Change, Outdated, commit
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
     import psycopg
 
     from receiver.encryption import Encryption
     from receiver.erasure.late import Pseudonymized
     from receiver.events.event import ClaimedDelivery, Event
-    from receiver.events.kinds import Kind
     from receiver.json_rows import Row
     from receiver.processing.claim import Claim
-    from receiver.records.history import Known
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -158,93 +153,3 @@ def prepare(
     if rejections:
         change.before.append(reject(rejections))
     return change, outcomes
-
-
-@dataclass(slots=True)
-class Decided:
-    """What the deliveries of a subject amount to."""
-
-    events: list[Event] = field(default_factory=list)
-    """All of them that the log has or gets, with the times at which they occurred."""
-    new: list[Event] = field(default_factory=list)
-    dated: dict[int, datetime] = field(default_factory=dict)
-    """Events of the log that occurred at another time than it says, by position."""
-    outcomes: list[Row] = field(default_factory=list)
-    """Of the deliveries that arrived, and of stored retries that turn out to be events."""
-
-
-def decide(
-    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
-) -> Decided:
-    """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
-
-    *fingerprints*: by which known events are recognized, where it is not their own; by delivery.
-    """
-    content, mentions = _mentions(kind, known, arrived, fingerprints or {})
-    own = {event.delivery_id: event for event in arrived}
-    logged = {event.position: event for event in known.events}
-    decided = Decided()
-    for run in runs(kind, mentions.values()):
-        first = run[0]
-        published = [mention for mention in run if mention.position is not None]
-        for number, mention in enumerate(published):
-            event = logged[mention.position]
-            at = mention.at if number else first.at
-            if at != event.occurred_at:
-                decided.dated[mention.position or 0] = at
-                event = msgspec.structs.replace(event, occurred_at=at)
-            decided.events.append(event)
-        if not published:
-            new = content[first.delivery_id]
-            decided.events.append(new)
-            decided.new.append(new)
-        position = published[0].position if published else None
-        for mention in run:
-            brought = mention is first if not published else mention.position is not None
-            if mention.delivery_id in own or (brought and not published):
-                event = content[mention.delivery_id]
-                decided.outcomes.append(
-                    {
-                        "delivery_id": mention.delivery_id,
-                        "status": "processed" if brought else "duplicate",
-                        "position": mention.position if brought else position,
-                        "brought_by": None if published else first.delivery_id,
-                        "fingerprint": None if brought else bytea(event.fingerprint),
-                    }
-                )
-    return decided
-
-
-def _mentions(
-    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
-) -> tuple[dict[int, Event], dict[int, Mention]]:
-    """Return, by delivery, the event in each and when each was first attempted."""
-
-    def key(event: Event) -> bytes | str:
-        return event.name if kind.in_sequence else fingerprints.get(event.delivery_id, event.fingerprint)
-
-    content = {event.delivery_id: event for event in known.events}
-    mentions = {
-        event.delivery_id: Mention(key(event), event.occurred_at, event.delivery_id, event.position)
-        for event in known.events
-    }
-    by_position = {event.position: event for event in known.events}
-    for repeat in known.repeats:
-        event = by_position[repeat.position]
-        if repeat.repeats:
-            content[repeat.delivery_id] = msgspec.structs.replace(
-                event,
-                delivery_id=repeat.delivery_id,
-                occurred_at=repeat.occurred_at,
-                source=repeat.source,
-                position=None,
-            )
-        mentions[repeat.delivery_id] = Mention(
-            key(event), repeat.occurred_at, repeat.delivery_id, None if repeat.repeats else repeat.position
-        )
-    for event in arrived:
-        before = mentions.get(event.delivery_id)
-        position = None if before is None else before.position
-        content[event.delivery_id] = event
-        mentions[event.delivery_id] = Mention(key_of(kind, event), event.occurred_at, event.delivery_id, position)
-    return content, mentions

@@ -19,7 +19,7 @@ from receiver.events.event import ClaimedDelivery
 from receiver.events.kinds import KIND_OF, KINDS
 from receiver.events.parse import LogEntry, parse
 from receiver.json_rows import rows_parameter
-from receiver.processing.batch import decide
+from receiver.processing.decide import decide
 from receiver.records.folds import fold, tables_of
 from receiver.records.history import Subject, read_history
 from receiver.records.rewrite import rewriting

@@ -1,0 +1,118 @@
+"""What the deliveries of a subject amount to: which are new events, which repeat one, and when each occurred. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from receiver.events.deduplicate import Mention, key_of, runs
+from receiver.json_rows import bytea
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from receiver.events.event import Event
+    from receiver.events.kinds import Kind
+    from receiver.json_rows import Row
+    from receiver.records.history import Known
+
+
+@dataclass(slots=True)
+class Decided:
+    """What the deliveries of a subject amount to."""
+
+    events: list[Event] = field(default_factory=list)
+    """All of them that the log has or gets, with the times at which they occurred."""
+    new: list[Event] = field(default_factory=list)
+    dated: dict[int, datetime] = field(default_factory=dict)
+    """Events of the log that occurred at another time than it says, by position."""
+    outcomes: list[Row] = field(default_factory=list)
+    """Of the deliveries that arrived, and of stored retries that turn out to be events."""
+
+
+def decide(
+    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
+) -> Decided:
+    """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
+
+    *fingerprints*: by which known events are recognized, where it is not their own; by delivery.
+    """
+    if not known.events and len(arrived) == 1:  # nearly every purchase, when it is first seen
+        return Decided(events=[*arrived], new=[*arrived], outcomes=[_outcome(arrived[0], None, arrived[0].delivery_id)])
+    content, mentions = _mentions(kind, known, arrived, fingerprints or {})
+    own = {event.delivery_id: event for event in arrived}
+    logged = {event.position: event for event in known.events}
+    decided = Decided()
+    for run in runs(kind, mentions.values()):
+        first = run[0]
+        published = [mention for mention in run if mention.position is not None]
+        for number, mention in enumerate(published):
+            event = logged[mention.position]
+            at = mention.at if number else first.at
+            if at != event.occurred_at:
+                decided.dated[mention.position or 0] = at
+                event = msgspec.structs.replace(event, occurred_at=at)
+            decided.events.append(event)
+        if not published:
+            new = content[first.delivery_id]
+            decided.events.append(new)
+            decided.new.append(new)
+        position = published[0].position if published else None
+        for mention in run:
+            brought = mention is first if not published else mention.position is not None
+            if mention.delivery_id in own or (brought and not published):
+                event = content[mention.delivery_id]
+                place = mention.position if brought else position
+                decided.outcomes.append(
+                    _outcome(event, place, None if published else first.delivery_id, repeats=not brought)
+                )
+    return decided
+
+
+def _outcome(event: Event, position: int | None, brought_by: int | None, *, repeats: bool = False) -> Row:
+    """Return what became of a delivery: it brought an event, or *repeats* one; that at *position*, or a new one."""
+    return {
+        "delivery_id": event.delivery_id,
+        "status": "duplicate" if repeats else "processed",
+        "position": position,
+        "brought_by": brought_by,
+        "fingerprint": bytea(event.fingerprint) if repeats else None,
+    }
+
+
+def _mentions(
+    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
+) -> tuple[dict[int, Event], dict[int, Mention]]:
+    """Return, by delivery, the event in each and when each was first attempted."""
+
+    def key(event: Event) -> bytes | str:
+        return event.name if kind.in_sequence else fingerprints.get(event.delivery_id, event.fingerprint)
+
+    content = {event.delivery_id: event for event in known.events}
+    mentions = {
+        event.delivery_id: Mention(key(event), event.occurred_at, event.delivery_id, event.position)
+        for event in known.events
+    }
+    by_position = {event.position: event for event in known.events}
+    for repeat in known.repeats:
+        event = by_position[repeat.position]
+        if repeat.repeats:
+            content[repeat.delivery_id] = msgspec.structs.replace(
+                event,
+                delivery_id=repeat.delivery_id,
+                occurred_at=repeat.occurred_at,
+                source=repeat.source,
+                position=None,
+            )
+        mentions[repeat.delivery_id] = Mention(
+            key(event), repeat.occurred_at, repeat.delivery_id, None if repeat.repeats else repeat.position
+        )
+    for event in arrived:
+        before = mentions.get(event.delivery_id)
+        position = None if before is None else before.position
+        content[event.delivery_id] = event
+        mentions[event.delivery_id] = Mention(key_of(kind, event), event.occurred_at, event.delivery_id, position)
+    return content, mentions
