@@ -6,6 +6,8 @@ writes is written in one transaction, together with the end of the claim: a cras
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
+MAX_OUTDATED: Final = 100
+"""How often a batch is prepared anew because something changed meanwhile, before it has failed."""
 REORDERED: Final = "an earlier attempt of it is known"
 """Why a subject is announced whose events occurred in another order than was known."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")
@@ -48,6 +52,7 @@ def apply(connection: psycopg.Connection[Any], claim: Claim, encryption: Encrypt
     *encryption* is for what recognizes erased card holders. Raises ``Outdated`` when the lease ended before the commit,
     psycopg's errors, and whatever a bad delivery may cause; nothing is written then.
     """
+    outdated_times = 0
     events, rejections = parse_all(connection, claim.deliveries)
     while True:
         pseudonymized = pseudonymize(connection, events, claim.deliveries, encryption)
@@ -58,6 +63,10 @@ def apply(connection: psycopg.Connection[Any], claim: Claim, encryption: Encrypt
             if outdated.lease_ended:
                 raise
             log.info("batch.outdated", reason=str(outdated))
+            outdated_times += 1
+            if outdated_times == MAX_OUTDATED:
+                raise RuntimeError(f"not committed in {MAX_OUTDATED} tries: {outdated}") from outdated
+            time.sleep(random.uniform(0, outdated_times) / 1000)  # noqa: S311 - so that two do not go on side by side
         else:
             return outcomes
 

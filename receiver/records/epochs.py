@@ -44,10 +44,9 @@ LAST_RUN_ID: Final = "SELECT last_run_id FROM receiver.feed_epochs ORDER BY epoc
 HISTORY_IS_KNOWN: Final = f"""
 EXISTS (
     SELECT FROM ({_NEWEST}) AS known, receiver.feed_history() AS present
-    WHERE ROW({", ".join(f"known.{name}" for name in _BRANCHES)})
-        IS NOT DISTINCT FROM ROW({", ".join(f"present.{name}" for name in _BRANCHES)})
+    WHERE {" AND ".join(f"coalesce(known.{name} = present.{name}, present.{name} IS NULL)" for name in _BRANCHES)}
 )
-"""  # noqa: S608 - names of our own
+"""
 """An expression of SQL: whether PostgreSQL writes the history of the newest epoch."""
 _IS_KNOWN: Final = f"SELECT {HISTORY_IS_KNOWN}"
 _KNOWN: Final = "SELECT max(epoch) FROM receiver.feed_epochs"

@@ -232,6 +232,20 @@ def test_a_server_that_refuses_to_say_is_tolerated(original: Place) -> None:
     assert [each is None for each in seen] == [True, True, True, False, False]
 
 
+def test_processing_goes_on_where_postgres_says_less_than_before(original: Place) -> None:
+    known = original.value("SELECT receiver.feed_history()::text")
+    original.execute("ALTER FUNCTION receiver.feed_history RENAME TO whole_history")
+    original.execute(
+        "CREATE FUNCTION receiver.feed_history(OUT system_identifier bigint, OUT timeline integer, "
+        "OUT backup_label bytea, OUT database_oid bigint, OUT events_oid bigint) LANGUAGE sql STABLE AS "
+        "'SELECT NULL, NULL, NULL, database_oid, events_oid FROM receiver.whole_history()'"
+    )
+    assert original.value("SELECT receiver.feed_history()::text") != known
+    original.tell("employee-3")
+    assert original.epoch_of("employee-3") == 0
+    assert original.epochs() == []
+
+
 def test_by_hand_an_epoch_begins_where_none_is_open(original: Place) -> None:
     done = recover(original.engine)
     assert (done.epoch, done.begun, done.reason, done.webhooks_to_reconcile) == (1, True, "receiver recover", 1)
