@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot dist tools lock clean
+.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot dist sbom tools lock clean
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --python-version 3.11
@@ -65,6 +65,15 @@ screenshot: $(READY) ## take the pictures of the console anew
 dist: $(READY) ## the wheel and the source archive, into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t sdist -t wheel
+
+sbom: $(READY) ## what a release consists of, as CycloneDX: dist/sbom.cdx.json
+	rm -rf dist/environment
+	$(PYTHON) -m venv --without-pip dist/environment
+	$(BIN)/python -m pip --python dist/environment/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements.lock
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file dist/sbom.cdx.json dist/environment/bin/python
+	rm -rf dist/environment
 
 tools: .tools/.ready ## programs and schemas that check what is shipped: hadolint, helm, those of Compose and Kubernetes
 

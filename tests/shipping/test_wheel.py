@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,7 +26,8 @@ from tests.shipping.locks import PRODUCTION, ROOT, pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.long
 
@@ -65,16 +69,36 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(wheel, venv)
 
 
+def needed() -> dict[str, Requirement]:
+    """Return what requirements.lock installs on this machine."""
+    return {name: pin for name, pin in pins(PRODUCTION).items() if pin.marker is None or pin.marker.evaluate()}
+
+
 def test_lock_and_wheel_are_all_there_is_and_all_it_needs(installed: Installed) -> None:
     found = {
         canonicalize_name(each["name"]): each["version"]
         for each in json.loads(installed.run("pip", "list", "--format=json"))
     }
-    locked = {name: pin for name, pin in pins(PRODUCTION).items() if pin.marker is None or pin.marker.evaluate()}
+    locked = needed()
     of_venv = {"pip", "setuptools"}
     assert set(found) - of_venv == {*locked, "opencard-receiver"}
-    assert all(pin.specifier.contains(found[name]) for name, pin in locked.items())
+    assert all(pin.specifier.contains(found[canonicalize_name(name)]) for name, pin in locked.items())
     assert "No broken requirements found." in installed.run("pip", "check")
+
+
+def test_the_list_of_components_names_every_library(installed: Installed, tmp_path: Path) -> None:
+    (line,) = re.findall(r"\$\(BIN\)/cyclonedx-py (.*?)\n\trm", (ROOT / "Makefile").read_text(), re.DOTALL)
+    arguments = shlex.split(line.replace("\\\n", " "))
+    program = str(Path(sys.executable).with_name("cyclonedx-py"))
+    places = {
+        "dist/sbom.cdx.json": str(tmp_path / "sbom"),
+        "dist/environment/bin/python": f"{installed.venv}/bin/python",
+    }
+    subprocess.run([program, *(places.get(each, each) for each in arguments)], cwd=ROOT, check=True)
+    listed = json.loads((tmp_path / "sbom").read_text())
+    found = {canonicalize_name(each["name"]): each["version"] for each in listed["components"]}
+    assert all(pin.specifier.contains(found[canonicalize_name(pin.name)]) for pin in needed().values())
+    assert listed["metadata"]["component"]["name"] == "opencard-receiver"
 
 
 def test_the_wheel_brings_all_files_and_no_tests(installed: Installed) -> None:
