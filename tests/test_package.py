@@ -54,7 +54,7 @@ def test_the_development_server_streams_until_it_is_interrupted_and_leaves_no_pr
         )
     try:
         deadline = time.monotonic() + SECONDS
-        while "batch processed" not in log.read_text():
+        while "batch.processed" not in log.read_text():
             assert dev.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
