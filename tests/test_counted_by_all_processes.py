@@ -228,7 +228,7 @@ def check_logs(running: Running) -> None:
     refused = [line for line in web if line["event"] == "delivery refused"]
     assert len({line["request_id"] for line in refused}) == len(refused) == 27
     worker = running.processes.log_of("worker").read_text()
-    assert worker.count('"delivery set aside"') == 42
+    assert worker.count('"delivery.rejected"') == 42
 
 
 def _line(line: str) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def test_a_delivery_that_fails_is_reported_by_its_id(acme: Acme, sentry: tuple[S
     with failing_statements(acme):
         drain(acme.engine)
     (event,) = server.events()
-    assert event["message"] == "delivery failed"
+    assert event["message"] == "delivery.failed"
     assert event["extra"]["delivery_id"] == acme.value("SELECT id FROM receiver.deliveries")
     assert HIDDEN not in b"".join(server.received).decode()
 

@@ -146,7 +146,7 @@ def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_en
     names = [f"employee-{number}" for number in range(20)]
     with ThreadPoolExecutor(len(names) + 1) as threads:
         with web.acme.engine.begin() as connection:
-            connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+            connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
             answers = [threads.submit(web.deliver, name) for name in names]
             eventually(lambda: _connections(web) >= len(names))
             ending = threads.submit(web.processes.stop, "web")
@@ -159,7 +159,7 @@ def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_en
 def test_while_a_delivery_waits_for_postgresql_the_process_answers_others(web: Web) -> None:
     with ThreadPoolExecutor(1) as threads:
         with web.acme.engine.begin() as connection:
-            connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+            connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
             answer = threads.submit(web.deliver, "employee")
             eventually(lambda: web.acme.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
             for path, status in (("/healthz", 200), ("/readyz", 503)):  # where it could not store another one
@@ -172,7 +172,8 @@ def test_a_backend_that_hangs_costs_a_web_process_one_batch(web: Web) -> None:
     assert web.deliver("before") == 200
     committer = web.acme.value(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'receiver web' AND query LIKE '%INSERT INTO%'"
-        " AND query LIKE '%receiver.deliveries%' AND datname = current_database() ORDER BY backend_start DESC LIMIT 1"
+        " AND query LIKE '%receiver.stored_deliveries%' AND datname = current_database()"
+        " ORDER BY backend_start DESC LIMIT 1"
     )
     with frozen(committer):
         assert web.deliver("hanging") == 503

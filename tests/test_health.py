@@ -97,7 +97,7 @@ def test_until_it_is_migrated_a_process_is_not_ready_and_says_what_to_run(
 
 def test_a_process_whose_table_is_locked_is_not_ready(acme: Acme) -> None:
     with acme.engine.begin() as connection:
-        connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+        connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
         assert readiness(acme.client) == not_ready("no answer")
         assert can_store(acme.client) == 0
     assert eventually(lambda: readiness(acme.client) == (200, READY), within=30)
@@ -112,7 +112,7 @@ def refusing(acme: Acme, code: str, *, each_row: bool) -> Iterator[None]:
         f"$$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$"
     )
     each = "FOR EACH ROW" if each_row else ""
-    acme.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON receiver.deliveries {each} EXECUTE FUNCTION refuse()")
+    acme.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON receiver.stored_deliveries {each} EXECUTE FUNCTION refuse()")
     try:
         yield
     finally:

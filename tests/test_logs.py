@@ -178,7 +178,7 @@ def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: Log, given: str |
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
 
 
-def test_a_delivery_that_is_set_aside_is_named_in_the_log(acme: Acme, log: Log) -> None:
+def test_a_rejected_delivery_is_named_in_the_log(acme: Acme, log: Log) -> None:
     acme.take("card_holder.created", card_holder("jane-doe", organization="globex"))
     acme.take("card_holder.created", b'{"card_holder": {"reference_id": 5}}')
     acme.take("an.event.of.tomorrow", card_holder("jane-doe"))
@@ -186,17 +186,17 @@ def test_a_delivery_that_is_set_aside_is_named_in_the_log(acme: Acme, log: Log) 
     acme.process()
     said = log.lines()
     ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
-    aside = sorted(
+    rejected = sorted(
         (line["delivery_id"], line["status"], line["event_name"], line["level"])
         for line in said
-        if line["event"] == "delivery set aside"
+        if line["event"] == "delivery.rejected"
     )
-    assert aside == [
+    assert rejected == [
         (ids[0], "quarantined", "card_holder.created", "warning"),
         (ids[1], "dead", "card_holder.created", "warning"),
         (ids[2], "ignored", "other", "info"),
     ]
-    (batch,) = [line for line in said if line["event"] == "batch processed"]
+    (batch,) = [line for line in said if line["event"] == "batch.processed"]
     assert (batch["first_delivery_id"], batch["last_delivery_id"]) == (ids[0], ids[2])
     assert "jane-doe" not in json.dumps(said)
 

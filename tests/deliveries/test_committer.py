@@ -85,7 +85,7 @@ class Storing:
     def _storing(self) -> bool:
         return bool(
             self.acme.value(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'receiver.deliveries'::regclass"
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'receiver.stored_deliveries'::regclass"
             )
         )
 
@@ -114,7 +114,7 @@ def storing(acme: Acme, settings: Settings) -> Iterator[Storing]:
 def deliveries_locked(acme: Acme) -> Iterator[Connection]:
     """Keep every insert waiting until the block ends."""
     with acme.engine.begin() as connection:
-        connection.execute(text("LOCK receiver.deliveries IN SHARE MODE"))
+        connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
         yield connection
 
 
@@ -131,7 +131,7 @@ def test_deliveries_that_come_during_a_commit_are_committed_together_in_their_or
         begun = storing.begin_behind_another(*(storing.arrived(acme, event) for event in events))
     assert [each.result(SECONDS) for each in begun] == [True] * 20
     assert stored(acme) == [EVENT, *events]
-    assert acme.value("SELECT count(DISTINCT xmin::text) FROM receiver.deliveries") == 2
+    assert acme.value("SELECT count(DISTINCT xmin::text) FROM receiver.stored_deliveries") == 2
 
 
 def test_a_delivery_that_cannot_be_stored_refuses_only_itself(acme: Acme, storing: Storing) -> None:
@@ -146,7 +146,7 @@ def test_a_delivery_that_cannot_be_stored_refuses_only_itself(acme: Acme, storin
 @given(bad=st.lists(st.booleans(), min_size=1, max_size=12))
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_request_learns_its_own_outcome_however_good_and_bad_are_mixed(storing: Storing, bad: list[bool]) -> None:
-    storing.acme.execute("DELETE FROM receiver.deliveries")
+    storing.acme.execute("DELETE FROM receiver.stored_deliveries")
     events = [NO_TEXT if is_bad else f"event.{number}" for number, is_bad in enumerate(bad)]
     arrived = [storing.arrived(storing.acme, event) for event in events]
     begun = [storing.threads.submit(storing.committer.store, each) for each in arrived]
@@ -261,7 +261,7 @@ def test_a_statement_holds_no_more_bytes_than_it_may(
     with deliveries_locked(acme):
         begun = storing.begin_behind_another(*(storing.arrived(acme) for _ in range(6)))
     assert [each.result(SECONDS) for each in begun] == [True] * 6
-    assert acme.value("SELECT count(DISTINCT xmin::text) FROM receiver.deliveries") == 4
+    assert acme.value("SELECT count(DISTINCT xmin::text) FROM receiver.stored_deliveries") == 4
 
 
 def test_when_the_connection_ends_all_in_the_statement_fail_and_the_next_has_another_connection(

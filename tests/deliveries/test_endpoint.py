@@ -158,7 +158,7 @@ def test_a_delivery_that_postgresql_does_not_take_in_time_is_answered_503(
     monkeypatch.setattr("receiver.deliveries.store.STORE", replace(STORE, statement=1))
     with receiver_with(settings) as app, acme.engine.begin() as other:
         acme.client = app.test_client()
-        other.exec_driver_sql("LOCK receiver.deliveries IN ACCESS EXCLUSIVE MODE")
+        other.exec_driver_sql("LOCK receiver.stored_deliveries IN ACCESS EXCLUSIVE MODE")
         response = acme.deliver(EVENT, card_holder())
     assert response.status_code == 503
     assert "Retry-After" in response.headers

@@ -58,12 +58,12 @@ def test_a_delivery_that_is_not_stored_wakes_nobody(acme: Acme, app: Flask) -> N
     woken = []
     intake: Intake = dataclasses.replace(app.extensions["receiver"], wake_worker=lambda: woken.append(True))
     headers = Headers(acme.registration.headers(EVENT, b"{}"))
-    acme.execute("ALTER TABLE receiver.deliveries RENAME TO away")
+    acme.execute("ALTER TABLE receiver.stored_deliveries RENAME TO away")
     try:
         with pytest.raises(StoreUnavailable):
             receive(intake, acme.path.removeprefix(ENDPOINT_PATH), headers, lambda: b"{}")
     finally:
-        acme.execute("ALTER TABLE receiver.away RENAME TO deliveries")
+        acme.execute("ALTER TABLE receiver.away RENAME TO stored_deliveries")
     assert woken == []
 
 

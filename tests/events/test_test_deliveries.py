@@ -11,6 +11,7 @@ from receiver.ops.replay_selection import preview
 from tests.events.steps import feed
 from tests.factories import card_holder, snapshot
 from tests.ops.replays.steps import EVERYTHING, counts, ids, product, replay, start, state
+from tests.stored import become
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
@@ -87,7 +88,7 @@ def test_a_replay_leaves_test_deliveries_out(tested: Acme) -> None:
 
 def test_a_test_delivery_that_is_replayed_all_the_same_is_ignored(tested: Acme) -> None:
     tested.tell(CLEARED, snapshot("cleared"))
-    tested.execute("UPDATE receiver.deliveries SET status = 'dead', error = 'RuntimeError: a disk is full'")
+    become(tested.engine, "dead", ids(tested), error="RuntimeError: a disk is full")
     replay_id = start(tested, EVERYTHING)
     tested.process()
     assert counts(state(tested, replay_id)) == (1, 0, 1)
