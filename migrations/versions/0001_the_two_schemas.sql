@@ -1382,7 +1382,7 @@ CREATE VIEW ems.transaction_states AS
 SELECT
     position AS id,
     organization_reference_id,
-    transaction_id,
+    subject_id AS transaction_id,
     payload ->> 'state' AS state,
     CASE WHEN jsonb_typeof(payload -> 'card_issuer_reference') IN ('string', 'number')
         THEN payload ->> 'card_issuer_reference' END AS card_issuer_reference,

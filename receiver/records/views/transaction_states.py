@@ -14,7 +14,7 @@ TRANSACTION_STATES: Final = v.View(
 SELECT
     position AS id,
     organization_reference_id,
-    transaction_id,
+    subject_id AS transaction_id,
     payload ->> 'state' AS state,
     CASE WHEN jsonb_typeof(payload -> 'card_issuer_reference') IN ('string', 'number')
         THEN payload ->> 'card_issuer_reference' END AS card_issuer_reference,
