@@ -175,13 +175,13 @@ def test_a_worker_that_is_stopped_in_the_middle_finishes_its_batch_and_gives_the
     registrations = machine.adopt(*ORGANIZATIONS)
     story = tell(seed=24, organizations=ORGANIZATIONS, purchases=200)
     tally = asyncio.run(deliver_all(schedule(story.told, FAULTS, 24), registrations, connections=8))
-    processed = text("SELECT count(*) FROM receiver.deliveries WHERE status <> 'pending'")
+    processed = text("SELECT count(*) FROM receiver.outcomes")
     machine.processes.start("worker")
     with machine.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         wait_for(lambda: bool(connection.scalar(processed)))
         assert machine.processes.stop("worker") == {"worker": 0}
-        assert connection.scalar(text("SELECT count(*) FROM receiver.processing_batches")) == 0
-        assert connection.scalar(text("SELECT count(*) FROM receiver.deliveries WHERE suspect")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM receiver.queue WHERE leased_until IS NOT NULL")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM receiver.queue WHERE alone")) == 0
     machine.processes.start("worker")
     machine.check(story, tally)
 
