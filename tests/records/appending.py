@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from psycopg.errors import InvalidSqlStatementName
+
 from receiver.json_rows import rows_parameter
 from receiver.records.locked import write_under_lock
+from receiver.records.write import _prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,4 +42,8 @@ def append(connection: psycopg.Connection[Any], delivery_ids: Sequence[int], *, 
     statements = ["EXECUTE receiver_append"]
     if not commit:
         statements.append("SELECT receiver.expect(false, 'rolled back')")
-    write_under_lock(connection, given, statements)
+    try:
+        write_under_lock(connection, given, statements)
+    except InvalidSqlStatementName:  # psycopg deallocates all after a rollback
+        _prepare(connection)
+        write_under_lock(connection, given, statements)
