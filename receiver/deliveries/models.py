@@ -19,9 +19,6 @@ ABANDONED = "processing ended without an outcome: the worker process died over t
 TEST = "test delivery"
 """The error of what arrived at a test webhook: it is ``ignored``, and no replay selects it."""
 
-TEST = "test delivery"
-"""The error of what came to a test webhook: it is ``ignored``, and no replay selects it."""
-
 
 def _now() -> Mapped[datetime]:
     return mapped_column(DateTime(timezone=True), server_default=func.now())
