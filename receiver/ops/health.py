@@ -29,6 +29,8 @@ READY_SECONDS: Final = 1.5
 """Seconds within which everything has to answer, so that who asks is answered within two."""
 POOL_SECONDS: Final = 1.0
 """Seconds of these to wait for a connection to read with."""
+ROOM_SECONDS: Final = 5.0
+"""How long it is believed that there is room on PostgreSQL's disk."""
 OK: Final = "ok"
 
 
@@ -61,7 +63,8 @@ class Readiness:
     def __init__(self, pool: ConnectionPool[Any], committer: Committer, *, redis_url: str) -> None:
         redis = connect(redis_url, timeout=SHORT_TIMEOUT)
         wanted = cache(head_revision)
-        self._database = Question(lambda: _database_state(pool, committer, wanted()))
+        room = Room()
+        self._database = Question(lambda: _database_state(pool, committer, room, wanted()))
         self._redis = Question(lambda: _redis_state(redis))
 
     def states(self) -> dict[str, str]:
@@ -109,11 +112,24 @@ def _redis_state(redis: Redis) -> str:
     return OK
 
 
-def _database_state(pool: ConnectionPool[Any], committer: Committer, wanted: str) -> str:
+class Room:
+    """Whether there is room on PostgreSQL's disk: found out by writing, so not at every question of a load balancer."""
+
+    def __init__(self) -> None:
+        self._checked_at: float | None = None
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Have PostgreSQL write, unless it did within ``ROOM_SECONDS``. Raises psycopg's errors."""
+        if self._checked_at is None or monotonic() - self._checked_at >= ROOM_SECONDS:
+            check_room(connection)
+            self._checked_at = monotonic()
+
+
+def _database_state(pool: ConnectionPool[Any], committer: Committer, room: Room, wanted: str) -> str:
     try:
         with pool.connection(timeout=POOL_SECONDS) as connection:
             row = connection.execute("SELECT version_num FROM receiver.alembic_version").fetchone()
-            check_room(connection)
+            room.check(connection)
     except psycopg.errors.UndefinedTable:
         return "not migrated: run receiver db upgrade"
     except psycopg.errors.DiskFull as error:

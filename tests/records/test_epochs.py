@@ -238,7 +238,8 @@ def test_processing_goes_on_where_postgres_says_less_than_before(original: Place
     original.execute(
         "CREATE FUNCTION receiver.feed_history(OUT system_identifier bigint, OUT timeline integer, "
         "OUT backup_label bytea, OUT database_oid bigint, OUT events_oid bigint) LANGUAGE sql STABLE AS "
-        "'SELECT CAST(NULL AS bigint), CAST(NULL AS integer), CAST(NULL AS bytea), database_oid, events_oid FROM receiver.whole_history()'"
+        "'SELECT CAST(NULL AS bigint), CAST(NULL AS integer), CAST(NULL AS bytea), database_oid, events_oid "
+        "FROM receiver.whole_history()'"
     )
     assert original.value("SELECT receiver.feed_history()::text") != known
     original.tell("employee-3")
