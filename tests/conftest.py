@@ -30,11 +30,11 @@ from receiver.queue import connect
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
-from tests.factories import body
-from tests.pools import ACCESS, SECONDS, Pool, running
-from tests.serving import served
-from tests.test_queue import eventually
-from tests.world import World, world_of
+from tests.support.factories import body
+from tests.support.pools import ACCESS, SECONDS, Pool, running
+from tests.support.serving import served
+from tests.support.waiting import eventually
+from tests.support.world import World, world_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug.wrappers import Request, Response
 
-from tests.serving import served
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,8 @@ from receiver.deliveries.store import SERVER_LOST, connect, connection_pool
 from receiver.migrate import differences, upgrade
 from receiver.processing.drain import drain
 from tests.conftest import Organizations
-from tests.deliveries.applications import receiver_with
-from tests.factories import card_holder, snapshot
+from tests.support.applications import receiver_with
+from tests.support.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,8 +24,8 @@ from receiver.sandbox.embedded import free_port
 from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.settings import load_settings
-from tests.factories import body, card_holder, sample, snapshot
-from tests.test_queue import eventually
+from tests.support.factories import body, card_holder, sample, snapshot
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from receiver.counter_store import Flusher, connecting, flushing
 from receiver.counters import SIGN_INS_FAILED, WAKE_UPS_FAILED, count_failed_sign_in, untold
-from tests.deliveries.applications import unreachable_database
+from tests.support.applications import unreachable_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,9 +19,9 @@ from receiver.processing.drain import drain
 from receiver.processing.retry_schedule import PAUSES
 from receiver.records.dictionary import dictionary
 from receiver.settings import variable_names
-from tests.factories import body, card_holder
-from tests.stored import store
-from tests.world import world_of
+from tests.support.factories import body, card_holder
+from tests.support.stored import store
+from tests.support.world import world_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ from receiver.error_reports import MISSING, flush_reports, start_reporting
 from receiver.logs import configure_logs
 from receiver.processing.drain import drain
 from receiver.settings import LogFormat
-from tests.deliveries.applications import receiver_with
-from tests.factories import card_holder
-from tests.serving import served
+from tests.support.applications import receiver_with
+from tests.support.factories import card_holder
+from tests.support.serving import served
 from tests.test_logs import _logging_as_it_was
 
 if TYPE_CHECKING:

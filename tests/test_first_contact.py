@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.sandbox.local import local_servers, running_receiver
-from tests.test_queue import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from sqlalchemy import text
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
-from tests.factories import body, card_holder
-from tests.silence import frozen
+from tests.support.factories import body, card_holder
+from tests.support.silence import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,11 +20,11 @@ from receiver.locks import Lock
 from receiver.migrate import differences
 from receiver.processing.drain import drain
 from receiver.queue import QUEUE
-from tests.factories import card_holder, snapshot
-from tests.pools import ACCESS, RECEIVER, ROOT, SECONDS, Pool, running
-from tests.silence import way_to
+from tests.support.factories import card_holder, snapshot
+from tests.support.pools import ACCESS, RECEIVER, ROOT, SECONDS, Pool, running
+from tests.support.silence import way_to
+from tests.support.waiting import eventually
 from tests.test_gunicorn_worker import running as serving
-from tests.test_queue import eventually
 from tests.test_redis_faults import processed
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ LOST = """
 import os, subprocess, sys
 import psycopg
 from receiver import connections
-from tests.silence import Way
+from tests.support.silence import Way
 
 def network(state):
     subprocess.run(["ip", "link", "set", "lo", state], check=True)

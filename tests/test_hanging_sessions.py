@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from receiver.connections import EXPORT, LONG, MIGRATE, RECONCILE, STORE, WEB, WORK
 from receiver.db import engine_for, held_lock
-from tests.test_queue import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from sqlalchemy import Engine, text
 
 from receiver.db import engine_for
 from receiver.migrate import head_revision, upgrade
-from tests.deliveries.applications import receiver_with, unreachable_database, unreachable_redis
-from tests.factories import card_holder
-from tests.silence import way_to
-from tests.test_queue import eventually
+from tests.support.applications import receiver_with, unreachable_database, unreachable_redis
+from tests.support.factories import card_holder
+from tests.support.silence import way_to
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,8 +20,8 @@ from receiver.opencard.auth import Access
 from receiver.ops.retention.run import run_retention
 from receiver.processing.drain import drain
 from receiver.progress import Progress
-from tests.factories import card_holder
-from tests.test_queue import eventually
+from tests.support.factories import card_holder
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme, Organizations
-    from tests.world import World
+    from tests.support.world import World
 
 WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 ROOT = Path(__file__).parent.parent

@@ -13,8 +13,8 @@ from receiver.deliveries.authentication import Credentials
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat, Settings
-from tests.deliveries.applications import receiver_with, unreachable_database, unreachable_redis
-from tests.factories import card_holder
+from tests.support.applications import receiver_with, unreachable_database, unreachable_redis
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

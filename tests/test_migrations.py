@@ -17,7 +17,7 @@ from receiver.db import engine_for
 from receiver.migrate import head_revision, upgrade
 from receiver.records.views import VIEWS
 from receiver.settings import load_settings
-from tests.records.roles import PASSWORD
+from tests.support.roles import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

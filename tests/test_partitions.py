@@ -16,7 +16,7 @@ from receiver.db import dedicated_connection, engine_for
 from receiver.migrate import differences, upgrade
 from receiver.partitions import PARTITIONED, ensure_partitions
 from receiver.records.epochs import EPOCH_BITS, begin_epoch
-from tests.records.roles import new_role, read
+from tests.support.roles import new_role, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,8 +29,8 @@ from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.settings import load_settings
 from tests.conftest import Organizations
-from tests.deliveries.applications import receiver_with
-from tests.factories import body, snapshot
+from tests.support.applications import receiver_with
+from tests.support.factories import body, snapshot
 from tests.test_connections import set_for_sessions
 
 if TYPE_CHECKING:

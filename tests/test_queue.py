@@ -24,11 +24,12 @@ from receiver.queue import (
     wake_worker,
     worker_is_awake,
 )
-from tests.deliveries.applications import receiver_with, unreachable_redis
-from tests.factories import card_holder
+from tests.support.applications import receiver_with, unreachable_redis
+from tests.support.factories import card_holder
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rq.job import Job
 
@@ -38,16 +39,6 @@ if TYPE_CHECKING:
 
 def jobs(redis: Redis) -> list[Job]:
     return Queue(QUEUE, connection=redis).get_jobs()
-
-
-def eventually(condition: Callable[[], bool], *, within: float = 10.0) -> bool:
-    """Return whether *condition* comes true in time; looks often, so that a test waits no longer than it must."""
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from receiver.ops.doctor_stores import REDIS, check_redis
 from receiver.ops.workers import seen_workers
 from receiver.queue import QUEUE, Outage, connect, wake_worker
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey, free_port
-from tests.deliveries.applications import receiver_with
-from tests.factories import card_holder
-from tests.long_job import STARTED, wait_without_redis
-from tests.pools import ACCESS, QUEUES, SECONDS, Process, running, scheduling
-from tests.redis_faults import Relay
-from tests.test_queue import eventually
+from tests.support.applications import receiver_with
+from tests.support.factories import card_holder
+from tests.support.long_job import STARTED, wait_without_redis
+from tests.support.pools import ACCESS, QUEUES, SECONDS, Process, running, scheduling
+from tests.support.redis_faults import Relay
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme
-from tests.pools import Pool
+from tests.support.pools import Pool
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from receiver.sandbox.processes import wait_until_ready
-from tests.factories import body, card_holder
+from tests.support.factories import body, card_holder
 from tests.test_gunicorn_worker import EVENT, SECONDS, eventually, running
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from receiver.schedule import (
     _scheduler,
 )
 from receiver.settings import load_settings
-from tests.pools import ACCESS, SECONDS
-from tests.test_queue import eventually
+from tests.support.pools import ACCESS, SECONDS
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -15,16 +15,16 @@ from rq import Queue
 from receiver.processing.drain import stop_requested
 from receiver.processing.job import _woken_again
 from receiver.queue import PROCESS_DELIVERIES, QUEUE, WAITING, connect, wake_worker, woken_again, worker_is_awake
-from tests.factories import card_holder
-from tests.long_job import RELEASED, STARTED, wait_until_released
-from tests.pools import SECONDS
-from tests.test_queue import eventually
+from tests.support.factories import card_holder
+from tests.support.long_job import RELEASED, STARTED, wait_until_released
+from tests.support.pools import SECONDS
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from tests.conftest import Acme
-    from tests.pools import Pool
+    from tests.support.pools import Pool
 
 SHORT = 0.01
 

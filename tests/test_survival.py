@@ -29,7 +29,7 @@ from receiver.sandbox.verdict import differences
 from receiver.sandbox.victims import VICTIMS, Victims
 from receiver.settings import load_settings
 from tests.conftest import DATA_FOLDER
-from tests.test_queue import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,17 +14,17 @@ from rq import Queue
 from receiver.ops.retention.schedule import retain
 from receiver.queue import QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
 from receiver.worker import ABANDON_SECONDS
-from tests.factories import card_holder
-from tests.long_job import RELEASED, STARTED, wait_until_released
-from tests.ops.retention.steps import days_pass
-from tests.pools import ACCESS, QUEUES, SECONDS, running
-from tests.test_queue import eventually
+from tests.support.factories import card_holder
+from tests.support.long_job import RELEASED, STARTED, wait_until_released
+from tests.support.pools import ACCESS, QUEUES, SECONDS, running
+from tests.support.retention_steps import days_pass
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from tests.conftest import Acme
-    from tests.pools import Pool
+    from tests.support.pools import Pool
 
 
 def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redis: Redis) -> None:

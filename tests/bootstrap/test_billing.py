@@ -17,7 +17,7 @@ from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import RECOMMENDED
 from receiver.sandbox.provider.billing import NOT_DOCUMENTED, ORDINARY, PRODUCT_OF, PRODUCTS, BillingStyle, Rejection
 from tests.bootstrap.test_rotation import rotate
-from tests.world import world_of
+from tests.support.world import world_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.bootstrap.flags import Unavailable
     from receiver.bootstrap.run import Result
     from receiver.settings import Settings
-    from tests.world import World
+    from tests.support.world import World
 
 ALL = {flag for flag in EVENT_FLAGS.values() if flag}
 FREE = {flag for flag in ALL if flag.startswith(("tpa_", "card_holder_"))}

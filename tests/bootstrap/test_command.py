@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.world import World
+    from tests.support.world import World
 
 READING = {"organizations-read", "webhooks-read"}
 BILLINGS = {"billings-read"}

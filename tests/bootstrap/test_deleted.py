@@ -17,7 +17,7 @@ from receiver.sandbox.provider import ApiFault
 
 if TYPE_CHECKING:
     from receiver.ops.status import Standing
-    from tests.world import World
+    from tests.support.world import World
 
 SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
 

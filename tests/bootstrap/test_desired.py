@@ -14,7 +14,7 @@ from receiver.bootstrap.desired import ALL_EVENTS, Wanted, read_configuration, u
 from receiver.cli import main
 from receiver.deliveries.authentication import AuthenticationType
 from receiver.errors import ConfigurationError
-from tests.world import configured
+from tests.support.world import configured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.world import World
+    from tests.support.world import World
 
 CONFIGURATION = """
 groups = ["5561234567", "5567654321"]

@@ -12,8 +12,8 @@ from receiver.bootstrap.match import FORGOTTEN
 from receiver.cli import main
 from receiver.deliveries.webhooks import endpoint_url
 from tests.bootstrap.test_deleted import reconciled
-from tests.ops.logs import logging_as_it_was
-from tests.world import world_of
+from tests.support.log_lines import logging_as_it_was
+from tests.support.world import world_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.settings import Settings
-    from tests.world import World
+    from tests.support.world import World
 
 REFERENCES = ("acme", "beta", "globex")
 

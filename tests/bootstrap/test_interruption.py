@@ -23,7 +23,7 @@ from tests.bootstrap.test_registering import FLAGS, deliver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.world import World
+    from tests.support.world import World
 
 CONFIGURATION = """
 groups = ["5561234567"]

@@ -9,7 +9,7 @@ import pytest
 from receiver.sandbox.provider import scopes
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 HEADERS_AND_GROUPS = """
 groups = ["5561234567", "5567654321"]

@@ -10,15 +10,15 @@ import pytest
 
 from receiver.sandbox.provider.billing import ORDINARY, PRODUCTS
 from tests.bootstrap.test_billing import allowed
-from tests.pools import RECEIVER, SECONDS, running
-from tests.test_queue import eventually
+from tests.support.pools import RECEIVER, SECONDS, running
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
 
-    from tests.world import World
+    from tests.support.world import World
 
 pytestmark = pytest.mark.long
 

@@ -16,10 +16,10 @@ from receiver.errors import AccessDenied, ApiUnavailable, ClientRefused, Operati
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import ApiFault, deliver_story
 from receiver.sandbox.story import tell
-from tests.factories import body, card_holder
+from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 FLAGS = {flag for flag in EVENT_FLAGS.values() if flag}
 EVERYTHING = """

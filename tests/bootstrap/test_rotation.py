@@ -19,13 +19,13 @@ from receiver.errors import OperationRefused, ScopeNotGranted
 from receiver.opencard.auth import Access
 from receiver.opencard.scopes import scopes_for
 from receiver.sandbox.provider import ApiFault
-from tests.factories import body, card_holder
+from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from receiver.sandbox.provider import Webhook
-    from tests.world import World
+    from tests.support.world import World
 
 DAY = timedelta(days=1)
 

@@ -16,12 +16,12 @@ from receiver.bootstrap.schedule import bootstrap_due
 from receiver.cli import main
 from receiver.encryption import Encryption
 from receiver.sandbox.provider import ApiFault
-from tests.world import configured
+from tests.support.world import configured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.world import World
+    from tests.support.world import World
 
 CONFIGURATION = """
 [headers]

@@ -15,11 +15,11 @@ from receiver.opencard.auth import Access
 from receiver.ops.status import read_standing, what_needs_a_person
 from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import run_due
-from tests.ops.sending import send
+from tests.support.sending import send
 
 if TYPE_CHECKING:
     from receiver.ops.status import Standing
-    from tests.world import World
+    from tests.support.world import World
 
 SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
 

@@ -20,7 +20,7 @@ from receiver.cli import main
 from receiver.opencard.scopes import FIRST_RUN, scopes_for
 from receiver.sandbox.provider import ApiFault, Client, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
-from tests.ops.logs import logging_as_it_was
+from tests.support.log_lines import logging_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from tests.factories import card_holder, sample, snapshot
-from tests.ops.replays.steps import ids
+from tests.support.factories import card_holder, sample, snapshot
+from tests.support.replay_steps import ids
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

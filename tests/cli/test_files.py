@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from receiver.cli import main
 from receiver.sandbox.provider import ApiFault
-from tests.factories import snapshot
 from tests.files.conftest import DAY, Receipts, content, receipts
-from tests.ops.logs import logging_as_it_was
+from tests.support.factories import snapshot
+from tests.support.log_lines import logging_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Callable

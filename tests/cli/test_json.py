@@ -22,10 +22,10 @@ from receiver.sandbox.processes import ProcfileProcesses, local_environment, wai
 from receiver.sandbox.provider import SCOPES, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
 from receiver.sandbox.receipt_files import signed_url
-from tests.cli.program import with_option
-from tests.factories import body, card_holder, enrichment, snapshot
-from tests.records.roles import new_role
-from tests.test_queue import eventually
+from tests.support.factories import body, card_holder, enrichment, snapshot
+from tests.support.program import with_option
+from tests.support.roles import new_role
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

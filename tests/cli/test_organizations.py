@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
-from tests.cli.program import with_option
-from tests.ops.logs import logging_as_it_was
-from tests.pools import ACCESS
+from tests.support.log_lines import logging_as_it_was
+from tests.support.pools import ACCESS
+from tests.support.program import with_option
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ import pytest
 
 from receiver.cli import COMMANDS
 from receiver.opencard.secret_file import secret_file
-from tests.factories import snapshot
 from tests.files.conftest import Receipts, receipts
+from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

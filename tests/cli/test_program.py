@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 
 from receiver.cli import COMMANDS, main
 from receiver.settings import variable_names
-from tests.deliveries.applications import unreachable_database, unreachable_redis
+from tests.support.applications import unreachable_database, unreachable_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,17 +15,17 @@ from receiver.cli import main
 from receiver.processing.drain import drain
 from receiver.queue import QUEUE
 from receiver.sandbox.provider import ApiFault, LogStyle
-from tests.deliveries.applications import unreachable_redis
-from tests.ops.logs import logging_as_it_was
-from tests.reconcile.losing import lose, take_into_care
-from tests.reconcile.steps import DELIVERIES
+from tests.support.applications import unreachable_redis
+from tests.support.log_lines import logging_as_it_was
+from tests.support.losing import lose, take_into_care
+from tests.support.reconcile_steps import DELIVERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
 
-    from tests.world import World
+    from tests.support.world import World
 
 Run = Callable[..., Result]
 FIELDS = [

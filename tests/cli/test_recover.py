@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from tests.factories import card_holder
-from tests.ops.standings import add_run
-from tests.pools import ACCESS
+from tests.support.factories import card_holder
+from tests.support.pools import ACCESS
+from tests.support.standings import add_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

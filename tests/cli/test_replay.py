@@ -17,9 +17,9 @@ from receiver.cli import main
 from receiver.cli import replay as command
 from receiver.deliveries.models import TEST
 from receiver.processing.drain import drain
-from tests.factories import card_holder, snapshot
-from tests.ops.replays.steps import fail_with, ids, product
-from tests.stored import become
+from tests.support.factories import card_holder, snapshot
+from tests.support.replay_steps import fail_with, ids, product
+from tests.support.stored import become
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from receiver.cli import main
 from receiver.locks import Lock
-from tests.factories import card_holder
-from tests.ops.logs import logging_as_it_was
-from tests.ops.retention.steps import days_pass
+from tests.support.factories import card_holder
+from tests.support.log_lines import logging_as_it_was
+from tests.support.retention_steps import days_pass
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

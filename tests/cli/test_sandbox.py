@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.sandbox.provider import Provider, serving
 from receiver.sandbox.story import tell
-from tests.sandbox.parties import ALL_FLAGS, APPLICATION, SECRET, receiver
+from tests.support.parties import ALL_FLAGS, APPLICATION, SECRET, receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,10 +17,10 @@ from receiver.connections import WEB
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import count_request, untold
 from receiver.ops.rollup import roll_up_once
-from tests.deliveries.applications import unreachable_redis
-from tests.factories import card_holder
-from tests.ops.standings import add_run, webhook_id_of
-from tests.pools import ACCESS
+from tests.support.applications import unreachable_redis
+from tests.support.factories import card_holder
+from tests.support.pools import ACCESS
+from tests.support.standings import add_run, webhook_id_of
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

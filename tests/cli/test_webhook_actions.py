@@ -14,11 +14,11 @@ from sqlalchemy import text
 from receiver.cli import main
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.provider.send_test import example
-from tests.ops.logs import logging_as_it_was
-from tests.ops.sending import processing
+from tests.support.log_lines import logging_as_it_was
+from tests.support.sending import processing
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 Run = Callable[..., Result]
 EVENT = "environmental.impact.deedster"

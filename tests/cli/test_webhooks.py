@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from receiver.cli import main
 from receiver.sandbox.registration import Registration
 from tests.conftest import PUBLIC_URL, Acme
-from tests.factories import body, card_holder
+from tests.support.factories import body, card_holder
 
 Run = Callable[..., Result]
 ACME = ("--organization", "acme", "--organization-id", "7", "--webhook-id", "42")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deliveries.token_requests import CLIENT, Tokens
+from tests.support.token_requests import CLIENT, Tokens
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

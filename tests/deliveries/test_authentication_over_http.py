@@ -7,8 +7,8 @@ import pytest
 
 from receiver.deliveries.authentication import Credentials
 from receiver.settings import Settings, SignaturePolicy
-from tests.deliveries.applications import receiver_with
-from tests.factories import card_holder
+from tests.support.applications import receiver_with
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

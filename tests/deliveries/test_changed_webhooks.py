@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.encryption import Encryption
-from tests.factories import card_holder
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

@@ -26,9 +26,9 @@ from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.encryption import Encryption
 from receiver.errors import StoreUnavailable
 from receiver.processing.drain import drain
-from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.factories import body, card_holder
-from tests.silence import frozen
+from tests.support.applications import receiver_with, unreachable_database
+from tests.support.factories import body, card_holder
+from tests.support.silence import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

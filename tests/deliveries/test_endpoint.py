@@ -8,8 +8,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.connections import STORE
 from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
-from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.factories import body, card_holder
+from tests.support.applications import receiver_with, unreachable_database
+from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from receiver.deliveries.authentication import (
 )
 from receiver.deliveries.header_rules import MAX_BYTES, RESERVED, credential_problem, name_problem, value_problem
 from receiver.settings import SignaturePolicy
-from tests.serving import served
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

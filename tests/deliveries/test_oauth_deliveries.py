@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from receiver.deliveries.authentication import Credentials
 from receiver.deliveries.oauth import issue_token
 from receiver.settings import SignaturePolicy
-from tests.deliveries.applications import receiver_with
-from tests.deliveries.token_requests import CLIENT, POST, Tokens, assert_issued
-from tests.factories import card_holder
+from tests.support.applications import receiver_with
+from tests.support.factories import card_holder
+from tests.support.token_requests import CLIENT, POST, Tokens, assert_issued
 
 if TYPE_CHECKING:
     import pytest

@@ -12,7 +12,7 @@ from receiver.deliveries import directory
 from receiver.deliveries.authentication import Credentials
 from receiver.deliveries.webhooks import ENDPOINT_PATH, encrypt_credentials
 from receiver.encryption import Encryption
-from tests.factories import card_holder
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

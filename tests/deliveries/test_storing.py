@@ -15,7 +15,7 @@ from receiver.deliveries.challenge import is_signable
 from receiver.deliveries.receive import Intake, receive
 from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.errors import StoreUnavailable
-from tests.factories import card_holder
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from flask import Flask

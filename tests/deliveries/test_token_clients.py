@@ -15,8 +15,8 @@ from receiver.deliveries.authentication import Credentials
 from receiver.deliveries.token_request import TokenRequest
 from receiver.deliveries.webhooks import TOKEN_PATH
 from receiver.encryption import Encryption
-from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.deliveries.token_requests import CLIENT, GRANT, POST, Tokens, assert_issued, assert_refused, basic
+from tests.support.applications import receiver_with, unreachable_database
+from tests.support.token_requests import CLIENT, GRANT, POST, Tokens, assert_issued, assert_refused, basic
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse

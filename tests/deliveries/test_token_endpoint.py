@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from receiver.deliveries.authentication import Credentials
 from receiver.deliveries.webhooks import TOKEN_PATH, token_url
-from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.deliveries.token_requests import GRANT, POST, Tokens, assert_issued, assert_refused, basic
+from tests.support.applications import receiver_with, unreachable_database
+from tests.support.token_requests import GRANT, POST, Tokens, assert_issued, assert_refused, basic
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

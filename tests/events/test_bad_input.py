@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from receiver.errors import PayloadError
 from receiver.events.content import decode, fingerprint
 from receiver.events.parse import AMOUNT_PLACES
-from tests.events.steps import process_again
-from tests.factories import body, card_holder, enrichment, sample, snapshot
+from tests.support.factories import body, card_holder, enrichment, sample, snapshot
+from tests.support.processing_steps import process_again
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

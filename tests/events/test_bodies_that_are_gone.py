@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tests.events.steps import NOON, delete_bodies, feed, occurred, process_again
-from tests.factories import card_holder, snapshot
+from tests.support.factories import card_holder, snapshot
+from tests.support.processing_steps import NOON, delete_bodies, feed, occurred, process_again
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

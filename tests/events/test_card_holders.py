@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from receiver.processing.claim import Backlog
 from receiver.processing.drain import Processor
-from tests.events.steps import NOON, feed, occurred
-from tests.factories import card_holder
+from tests.support.factories import card_holder
+from tests.support.processing_steps import NOON, feed, occurred
 
 if TYPE_CHECKING:
     import psycopg

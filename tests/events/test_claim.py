@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from receiver.processing.claim import MAX_BYTES, NEW, Backlog
 from receiver.processing.drain import Processor
 from receiver.records.write import writing_connection
-from tests.factories import card_holder, snapshot
+from tests.support.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from receiver.events.deduplicate import WINDOW, Mention, runs
 from receiver.events.kinds import BY_NAME
-from tests.events.steps import NOON
+from tests.support.processing_steps import NOON
 
 if TYPE_CHECKING:
     import random

@@ -19,8 +19,8 @@ from receiver.processing.claim import MAX_WORKER_CRASHES, Backlog
 from receiver.processing.drain import Processor, drain
 from receiver.processing.retry_schedule import PAUSES, pause_after
 from receiver.records.write import writing_connection
-from tests.events.steps import end_leases
-from tests.factories import enrichment, sample, snapshot
+from tests.support.factories import enrichment, sample, snapshot
+from tests.support.processing_steps import end_leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

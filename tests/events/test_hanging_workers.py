@@ -25,10 +25,10 @@ from receiver.locks import Lock
 from receiver.processing.drain import drain
 from receiver.records.epochs import compare_history
 from receiver.records.write import writing_connection
-from tests.events.steps import end_leases, feed
-from tests.factories import snapshot
-from tests.silence import way_to
-from tests.test_queue import eventually
+from tests.support.factories import snapshot
+from tests.support.processing_steps import end_leases, feed
+from tests.support.silence import way_to
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from receiver.events.catalogue import EVENT_FLAGS
 from receiver.events.event import ClaimedDelivery
 from receiver.events.kinds import payload_type
 from receiver.events.parse import parse
-from tests.factories import body, sample
+from tests.support.factories import body, sample
 
 if TYPE_CHECKING:
     from receiver.events.event import Event

@@ -13,8 +13,8 @@ from receiver.connections import WORK
 from receiver.db import engine_for, was_cut_off
 from receiver.processing.claim import MAX_WORKER_CRASHES
 from receiver.processing.drain import drain
-from tests.factories import snapshot
-from tests.test_queue import eventually
+from tests.support.factories import snapshot
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.records.folds.transactions import RANKS
-from tests.events.steps import NOON, occurred, process_in_order
-from tests.factories import card_holder, enrichment, sample, snapshot
+from tests.support.factories import card_holder, enrichment, sample, snapshot
+from tests.support.processing_steps import NOON, occurred, process_in_order
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import NullPool, create_engine, text
 
 from receiver.events.catalogue import EVENT_FLAGS
-from tests.factories import enrichment, sample, snapshot
-from tests.records.roles import libpq
+from tests.support.factories import enrichment, sample, snapshot
+from tests.support.roles import libpq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

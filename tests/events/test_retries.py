@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from receiver.events.content import fingerprint
 from receiver.records.folds.transactions import RANKS
-from tests.events.steps import NOON, feed, occurred, process_again, process_in_order
-from tests.factories import body, card_holder, enrichment, sample, snapshot
+from tests.support.factories import body, card_holder, enrichment, sample, snapshot
+from tests.support.processing_steps import NOON, feed, occurred, process_again, process_in_order
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

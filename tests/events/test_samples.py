@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS
-from tests.factories import SAMPLES, sample
+from tests.support.factories import SAMPLES, sample
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.records.folds.transactions import RANKS, STATE_TIMES
-from tests.factories import enrichment, snapshot
+from tests.support.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

@@ -8,10 +8,10 @@ import pytest
 
 from receiver.ops.deliveries import Filter, read_delivery
 from receiver.ops.replay_selection import preview
-from tests.events.steps import feed
-from tests.factories import card_holder, snapshot
-from tests.ops.replays.steps import EVERYTHING, counts, ids, product, replay, start, state
-from tests.stored import become
+from tests.support.factories import card_holder, snapshot
+from tests.support.processing_steps import feed
+from tests.support.replay_steps import EVERYTHING, counts, ids, product, replay, start, state
+from tests.support.stored import become
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

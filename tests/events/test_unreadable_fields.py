@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.events.steps import NOON, occurred, process_in_order
-from tests.factories import body, enrichment, sample, snapshot
+from tests.support.factories import body, enrichment, sample, snapshot
+from tests.support.processing_steps import NOON, occurred, process_in_order
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

@@ -19,9 +19,9 @@ from receiver.progress import Progress
 from receiver.records.folds.transactions import RANKS
 from receiver.records.tables import FOLDED
 from receiver.records.write import writing_connection
-from tests.events.steps import delete_bodies, feed
 from tests.events.test_overtaking import KINDS
-from tests.factories import card_holder, enrichment, sample, snapshot
+from tests.support.factories import card_holder, enrichment, sample, snapshot
+from tests.support.processing_steps import delete_bodies, feed
 
 if TYPE_CHECKING:
     from receiver.processing.verify import Difference

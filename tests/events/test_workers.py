@@ -14,8 +14,8 @@ from receiver.processing.drain import drain, stop_requested
 from receiver.processing.job import process_deliveries
 from receiver.queue import WAITING, connect
 from receiver.records.folds.transactions import RANKS
-from tests.events.steps import feed
-from tests.factories import card_holder, enrichment, snapshot
+from tests.support.factories import card_holder, enrichment, snapshot
+from tests.support.processing_steps import feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

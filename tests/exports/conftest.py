@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from tests.factories import enrichment, snapshot
+from tests.support.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.exports.cells import cell, line, quoted, unquoted
-from tests.test_queue import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

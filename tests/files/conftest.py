@@ -15,7 +15,7 @@ from receiver.opencard.auth import Access
 from receiver.opencard.tokens import StoredTokens
 from receiver.sandbox.provider import SCOPES, Client, Provider, environment, serving
 from receiver.sandbox.receipt_files import MEDIA_TYPES, receipt_file, signed_url
-from tests.factories import enrichment
+from tests.support.factories import enrichment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

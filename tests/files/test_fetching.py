@@ -22,9 +22,9 @@ from receiver.files.downloads import FileKind, claim
 from receiver.files.fetch import SIDE_BY_SIDE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
-from tests.factories import snapshot
 from tests.files.conftest import DAY, content
-from tests.serving import served
+from tests.support.factories import snapshot
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

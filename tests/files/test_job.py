@@ -19,10 +19,10 @@ from receiver.queue import FILES_QUEUE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
 from receiver.settings import variable_names
-from tests.factories import enrichment
 from tests.files.conftest import DAY
-from tests.pools import RECEIVER, SECONDS, Pool, running
-from tests.test_queue import eventually
+from tests.support.factories import enrichment
+from tests.support.pools import RECEIVER, SECONDS, Pool, running
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

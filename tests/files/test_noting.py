@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.factories import enrichment
-from tests.ops.replays.steps import ids, replay
+from tests.support.factories import enrichment
+from tests.support.replay_steps import ids, replay
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

@@ -13,7 +13,7 @@ from receiver.errors import DownloadRefused
 from receiver.files.downloads import FileKind, Stored, claim, settle_failed, settle_stored
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import TPA_PATH, tpa_document
-from tests.ops.logs import logging_as_it_was
+from tests.support.log_lines import logging_as_it_was
 
 if TYPE_CHECKING:
     from tests.files.conftest import Receipts

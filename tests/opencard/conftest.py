@@ -17,7 +17,7 @@ from receiver.opencard.client import OpenCard
 from receiver.opencard.routes import TOKEN_PATH
 from receiver.opencard.tokens import MemoryTokens, StoredTokens
 from receiver.sandbox.provider import Behaviour, Client, Organization, Provider, serving
-from tests.serving import served
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

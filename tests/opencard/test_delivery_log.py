@@ -20,7 +20,7 @@ from receiver.sandbox.provider.resources import LogEntry as ShownEntry
 from receiver.sandbox.story import tell
 from receiver.sandbox.told import by_value, read, write
 from tests.opencard.conftest import as_json
-from tests.sandbox.log_styles import log_styles
+from tests.support.log_styles import log_styles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from receiver.opencard.routes import TOKEN_PATH
 from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import Webhooks
 from tests.opencard.conftest import SECRET, as_json
-from tests.serving import served
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url
 from receiver.encryption import Encryption
 from receiver.sandbox.provider import Client, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
-from tests.ops.logs import logging_as_it_was
+from tests.support.log_lines import logging_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

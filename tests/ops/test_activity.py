@@ -12,8 +12,8 @@ from receiver.counter_store import Flusher, connecting
 from receiver.counters import ATTEMPTS, count_request, untold
 from receiver.ops.activity import deliveries_by_hour, failures_by_error, rate
 from receiver.ops.rollup import MERGED, roll_up_once
-from tests.factories import card_holder
-from tests.stored import store
+from tests.support.factories import card_holder
+from tests.support.stored import store
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

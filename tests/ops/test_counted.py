@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import OTHER, untold
-from tests.factories import card_holder
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -25,12 +25,12 @@ from receiver.processing.drain import drain
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider import ApiFault
-from tests.deliveries.applications import unreachable_redis
-from tests.factories import card_holder
 from tests.files.conftest import receipts
 from tests.ops.console.conftest import console_app, console_environment, console_settings
-from tests.ops.console.visitor import Visitor
-from tests.ops.retention.steps import days_pass
+from tests.support.applications import unreachable_redis
+from tests.support.factories import card_holder
+from tests.support.retention_steps import days_pass
+from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
     from tests.conftest import Acme
     from tests.files.conftest import Receipts
-    from tests.world import World
+    from tests.support.world import World
 
     Count = Callable[[str], dict[str, float]]
 

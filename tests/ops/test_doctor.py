@@ -16,9 +16,9 @@ from receiver.opencard.scopes import SCOPES
 from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
 from receiver.sandbox.accounts import Attempt
 from receiver.sandbox.provider import ApiFault
-from tests.deliveries.applications import unreachable_database, unreachable_redis
-from tests.factories import body, card_holder
 from tests.ops.conftest import Patient
+from tests.support.applications import unreachable_database, unreachable_redis
+from tests.support.factories import body, card_holder
 
 FOREIGN_KEY = Fernet.generate_key().decode()
 OPTIONAL = [f"scope {scope}" for scope in (*FILE_SCOPES, *BILLING_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)]

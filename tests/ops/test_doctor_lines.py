@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 
 from receiver.opencard.scopes import SCOPES
 from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
-from tests.deliveries.applications import unreachable_database
+from tests.support.applications import unreachable_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from receiver.database_url import libpq_url
 from receiver.db import engine_for
 from receiver.migrate import upgrade
 from tests.conftest import Organizations
-from tests.deliveries.applications import receiver_with
-from tests.factories import card_holder
+from tests.support.applications import receiver_with
+from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

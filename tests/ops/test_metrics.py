@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from receiver.ops import status
 from receiver.ops.status import read_standing
-from tests.deliveries.applications import receiver_with, unreachable_database
-from tests.factories import card_holder
-from tests.ops.standings import add_run
-from tests.stored import store
+from tests.support.applications import receiver_with, unreachable_database
+from tests.support.factories import card_holder
+from tests.support.standings import add_run
+from tests.support.stored import store
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

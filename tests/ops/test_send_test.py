@@ -10,13 +10,13 @@ import pytest
 from receiver.deliveries.authentication import AuthenticationType
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import ApiFault
-from tests.factories import body, card_holder, sample, snapshot
-from tests.ops.sending import EVENT, QUICK, deliver, feed, outcomes, rows, send, statuses
+from tests.support.factories import body, card_holder, sample, snapshot
+from tests.support.sending import EVENT, QUICK, deliver, feed, outcomes, rows, send, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.world import World
+    from tests.support.world import World
 
 TESTED = ("ignored", "test delivery")
 

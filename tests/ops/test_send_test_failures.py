@@ -13,14 +13,14 @@ from receiver.errors import InvalidRequest, OperationRefused
 from receiver.locks import Lock, LockFamily, key_of
 from receiver.ops.send_test import Patience
 from receiver.sandbox.provider import ApiFault
-from tests.ops.sending import BRIEF, EVENT, feed, outcomes, requests, send, statuses
+from tests.support.sending import BRIEF, EVENT, feed, outcomes, requests, send, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-    from tests.world import World
+    from tests.support.world import World
 
     Happen = Callable[[Callable[[], httpx.Response]], httpx.Response]
 
@@ -126,7 +126,7 @@ def test_the_first_test_waits_for_no_bootstrap_and_the_next_needs_not(world: Wor
 
 
 def test_without_a_worker_what_arrived_is_shown_as_pending(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.ops.sending.drain", lambda _engine: True)
+    monkeypatch.setattr("tests.support.sending.drain", lambda _engine: True)
     report = send(world, patience=Patience(timeout=3, poll=0.01))
     assert report.delivery is not None
     assert report.understood is not None

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from receiver.migrate import target_metadata
 from receiver.ops.retention.run import Pace
 from receiver.sandbox.provider import LogStyle
-from tests.factories import card_holder, enrichment, snapshot
-from tests.ops.retention.steps import SHORTEST, days_pass, ems, retain
-from tests.reconcile.steps import (
+from tests.support.factories import card_holder, enrichment, snapshot
+from tests.support.reconcile_steps import (
     DAY,
     HOUR,
     MINUTE,
@@ -29,11 +28,12 @@ from tests.reconcile.steps import (
     tried,
     value,
 )
+from tests.support.retention_steps import SHORTEST, days_pass, ems, retain
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from tests.world import World
+    from tests.support.world import World
 
 CREATED = "card_holder.created"
 DELETED = "card_holder.deleted"

@@ -10,11 +10,23 @@ import pytest
 from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import tell
-from tests.factories import card_holder
-from tests.reconcile.steps import MINUTE, ago, deliver, differing, feed, log, mend, reconcile, store, tried, value
+from tests.support.factories import card_holder
+from tests.support.reconcile_steps import (
+    MINUTE,
+    ago,
+    deliver,
+    differing,
+    feed,
+    log,
+    mend,
+    reconcile,
+    store,
+    tried,
+    value,
+)
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 CREATED, IDENTIFIED, DELETED = "card_holder.created", "card_holder.identified", "card_holder.deleted"
 OTHER = card_holder("employee-99")

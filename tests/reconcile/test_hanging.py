@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.reconcile.steps import reconcile, reconciler, rows, value
 from tests.reconcile.test_interruption import start_anew
-from tests.test_queue import eventually
+from tests.support.reconcile_steps import reconcile, reconciler, rows, value
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.world import World
+    from tests.support.world import World
 
 SECONDS = 40
 PROGRAM = """

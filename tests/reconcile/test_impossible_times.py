@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.factories import snapshot
-from tests.reconcile.steps import HOUR, MINUTE, ago, execute, log, mend, store, tried, value
+from tests.support.factories import snapshot
+from tests.support.reconcile_steps import HOUR, MINUTE, ago, execute, log, mend, store, tried, value
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 CLEARED = "card.transaction.cleared"
 IMPOSSIBLE = [

@@ -17,8 +17,8 @@ from sqlalchemy import event
 
 from receiver.processing.drain import drain
 from receiver.sandbox.provider import LogStyle
-from tests.factories import card_holder, snapshot
-from tests.reconcile.steps import (
+from tests.support.factories import card_holder, snapshot
+from tests.support.reconcile_steps import (
     DAY,
     DELIVERIES,
     HOUR,
@@ -37,7 +37,7 @@ from tests.reconcile.steps import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.world import World
+    from tests.support.world import World
 
 CREATED = "card_holder.created"
 CLEARED = "card.transaction.cleared"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.sandbox.accounts import Attempt
-from tests.factories import body, snapshot
-from tests.reconcile.steps import HOUR, ago, value
+from tests.support.factories import body, snapshot
+from tests.support.reconcile_steps import HOUR, ago, value
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 ENTRIES = 100_000
 MOST_MEGABYTES = 300

@@ -12,16 +12,16 @@ from sqlalchemy import text
 
 from receiver.queue import RECONCILE_QUEUE
 from receiver.sandbox.provider import ApiFault
-from tests.pools import RECEIVER, SECONDS, Pool, running
-from tests.reconcile.losing import lose
-from tests.test_queue import eventually
+from tests.support.losing import lose
+from tests.support.pools import RECEIVER, SECONDS, Pool, running
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
 
-    from tests.world import World
+    from tests.support.world import World
 
 pytestmark = pytest.mark.long
 

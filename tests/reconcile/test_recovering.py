@@ -15,8 +15,9 @@ from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import LogStyle
 from receiver.sandbox.provider.state import State
 from receiver.sandbox.story import Story, tell
-from tests.factories import body, card_holder, enrichment, snapshot
-from tests.reconcile.steps import (
+from tests.support.factories import body, card_holder, enrichment, snapshot
+from tests.support.log_styles import log_styles
+from tests.support.reconcile_steps import (
     DAY,
     DELIVERIES,
     HOUR,
@@ -35,10 +36,9 @@ from tests.reconcile.steps import (
     tried,
     value,
 )
-from tests.sandbox.log_styles import log_styles
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 EVERYTHING = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.2, bursts=0.2, lost=0.2, outage=48)
 STORY = tell(seed=5, organizations=["acme"], purchases=12)

@@ -13,14 +13,14 @@ from receiver.processing.drain import drain
 from receiver.reconcile.schedule import reconcile_due
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import tell
-from tests.factories import card_holder
-from tests.reconcile.steps import MINUTE, ago, deliver, differing, execute, mend, rows, store, value
-from tests.records.restoring import dump, restore
+from tests.support.factories import card_holder
+from tests.support.reconcile_steps import MINUTE, ago, deliver, differing, execute, mend, rows, store, value
+from tests.support.restoring import dump, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.world import World
+    from tests.support.world import World
 
 STORY = tell(seed=7, organizations=["acme"], purchases=12)
 HALF = len(STORY.told) // 2

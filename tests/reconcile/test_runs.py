@@ -14,9 +14,9 @@ from receiver.progress import Progress
 from receiver.reconcile.runs import CUT_OFF
 from receiver.reconcile.session import BUSY, OPEN
 from receiver.sandbox.provider import ApiFault, LogStyle
-from tests.factories import card_holder, snapshot
-from tests.reconcile.losing import lose, take_into_care
-from tests.reconcile.steps import (
+from tests.support.factories import card_holder, snapshot
+from tests.support.losing import lose, take_into_care
+from tests.support.reconcile_steps import (
     DAY,
     HOUR,
     MINUTE,
@@ -36,7 +36,7 @@ from tests.reconcile.steps import (
 
 if TYPE_CHECKING:
     from receiver.reconcile.run import Outcome
-    from tests.world import World
+    from tests.support.world import World
 
 CREATED = "card_holder.created"
 CLEARED = "card.transaction.cleared"

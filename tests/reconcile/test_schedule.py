@@ -18,15 +18,15 @@ from receiver.queue import PROCESS_DELIVERIES, QUEUE
 from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import AT_A_TIME, reconcile_due, run_due
 from receiver.sandbox.provider import ApiFault
-from tests.deliveries.applications import unreachable_database, unreachable_redis
-from tests.reconcile.losing import lose, take_into_care
+from tests.support.applications import unreachable_database, unreachable_redis
+from tests.support.losing import lose, take_into_care
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
 
-    from tests.world import World
+    from tests.support.world import World
 
 INTERVAL = timedelta(minutes=5)
 WEEK = timedelta(days=7)

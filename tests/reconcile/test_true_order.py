@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from receiver.processing.drain import drain
 from receiver.records.folds.transactions import RANKS
 from receiver.records.write import CHANGED
-from tests.factories import card_holder, enrichment, sample, snapshot
-from tests.reconcile.steps import MINUTE, ago, execute, feed, log, mend, reconcile, rows, store, tried, value
+from tests.support.factories import card_holder, enrichment, sample, snapshot
+from tests.support.reconcile_steps import MINUTE, ago, execute, feed, log, mend, reconcile, rows, store, tried, value
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 SECOND = timedelta(seconds=1)
 STATES = [f"card.transaction.{state}" for state in RANKS]

@@ -10,14 +10,27 @@ from sqlalchemy import text
 
 from receiver.reconcile.views import COMPLETENESS, RECONCILE_STATE
 from receiver.sandbox.provider import ApiFault, LogStyle
-from tests.factories import card_holder, snapshot
-from tests.reconcile.losing import take_into_care
-from tests.reconcile.steps import DAY, HOUR, MINUTE, ago, execute, log, mend, reconcile, reconciler, rows, store, tried
+from tests.support.factories import card_holder, snapshot
+from tests.support.losing import take_into_care
+from tests.support.reconcile_steps import (
+    DAY,
+    HOUR,
+    MINUTE,
+    ago,
+    execute,
+    log,
+    mend,
+    reconcile,
+    reconciler,
+    rows,
+    store,
+    tried,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from tests.world import World
+    from tests.support.world import World
 
 CREATED = "card_holder.created"
 CLEARED = "card.transaction.cleared"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from receiver.sandbox.provider import LogStyle
-from tests.factories import card_holder, snapshot
-from tests.reconcile.steps import HOUR, MINUTE, ago, feed, log, mend, store, tried, value
+from tests.support.factories import card_holder, snapshot
+from tests.support.reconcile_steps import HOUR, MINUTE, ago, feed, log, mend, store, tried, value
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 CLEARED, CREATED, DELETED = "card.transaction.cleared", "card_holder.created", "card_holder.deleted"
 TICK = timedelta(milliseconds=100)

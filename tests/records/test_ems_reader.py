@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from receiver.ops.recover import recover
-from tests.factories import enrichment, snapshot
-from tests.records.following import as_reader, following
-from tests.records.roles import libpq, new_role
 from tests.records.test_readers import db
+from tests.support.factories import enrichment, snapshot
+from tests.support.following import as_reader, following
+from tests.support.roles import libpq, new_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

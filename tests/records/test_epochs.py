@@ -21,9 +21,9 @@ from receiver.records.epochs import compare_history, notice_branch
 from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
 from tests.conftest import DATA_FOLDER
-from tests.records.restoring import Place, copied, dump, new_place, place, restore
-from tests.records.roles import connected_as, libpq, new_role
-from tests.test_queue import eventually
+from tests.support.restoring import Place, copied, dump, new_place, place, restore
+from tests.support.roles import connected_as, libpq, new_role
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from receiver.locks import Lock
 from receiver.records.write import writing_connection
-from tests.factories import card_holder, sample, snapshot
-from tests.records.appending import append
-from tests.stored import store
+from tests.support.appending import append
+from tests.support.factories import card_holder, sample, snapshot
+from tests.support.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,12 +18,12 @@ from receiver.migrate import upgrade
 from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
-from tests.factories import snapshot
-from tests.records.appending import append
-from tests.records.following import as_reader, following
-from tests.records.roles import libpq, new_role
 from tests.records.test_readers import db
-from tests.stored import store
+from tests.support.appending import append
+from tests.support.factories import snapshot
+from tests.support.following import as_reader, following
+from tests.support.roles import libpq, new_role
+from tests.support.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

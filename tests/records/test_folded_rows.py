@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.factories import enrichment
+from tests.support.factories import enrichment
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

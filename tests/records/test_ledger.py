@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.events.steps import process_in_order
-from tests.factories import enrichment, sample, snapshot
+from tests.support.factories import enrichment, sample, snapshot
+from tests.support.processing_steps import process_in_order
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

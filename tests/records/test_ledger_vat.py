@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import enrichment, snapshot
+from tests.support.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

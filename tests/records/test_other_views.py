@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.factories import enrichment, snapshot
+from tests.support.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.factories import snapshot
+from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

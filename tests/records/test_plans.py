@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, text
 
-from tests.records.roles import connected_as, new_role
 from tests.records.test_readers import db
+from tests.support.roles import connected_as, new_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

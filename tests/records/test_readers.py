@@ -13,9 +13,9 @@ from sqlalchemy import URL, make_url, text
 
 from receiver.cli import main
 from receiver.db import one_connection
-from tests.factories import snapshot
-from tests.records.later import upgrade_to_later
-from tests.records.roles import PASSWORD, connected_as, new_role, read, relations
+from tests.support.factories import snapshot
+from tests.support.later import upgrade_to_later
+from tests.support.roles import PASSWORD, connected_as, new_role, read, relations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.factories import enrichment, sample, snapshot
-from tests.records.roles import new_role, read
 from tests.records.test_readers import db
+from tests.support.factories import enrichment, sample, snapshot
+from tests.support.roles import new_role, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,10 @@ from sqlalchemy import URL, make_url, text
 from receiver.db import one_connection
 from receiver.records.standing import Standing, refusal
 from receiver.records.tenants import protect
-from tests.factories import card_holder, enrichment, sample, snapshot
-from tests.records.later import upgrade_to_later
-from tests.records.roles import connected_as, new_role, read, relations
 from tests.records.test_readers import db, privileges
+from tests.support.factories import card_holder, enrichment, sample, snapshot
+from tests.support.later import upgrade_to_later
+from tests.support.roles import connected_as, new_role, read, relations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,8 +21,8 @@ from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.provider.retell import retell
 from receiver.sandbox.story import tell
 from receiver.sandbox.told import read
-from tests.sandbox.log_styles import log_styles
-from tests.sandbox.parties import OpenCard, opencard, webhooks_of
+from tests.support.log_styles import log_styles
+from tests.support.parties import OpenCard, opencard, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from receiver.sandbox.provider import deliver_story
 from receiver.sandbox.sender import Patience
 from receiver.sandbox.story import Story, tell
 from receiver.sandbox.told import read
-from tests.sandbox.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from receiver.sandbox.provider.billing import ORDINARY, PRODUCTS, Rejection
-from tests.sandbox.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.run import Stream, tell_stream
 from receiver.sandbox.sender import Patience
 from receiver.sandbox.story import Story, tell
-from tests.sandbox.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.errors import OperationRefused
 from receiver.sandbox.provider import ApiFault, Provider, SeenRequest, serving
-from tests.sandbox.parties import OpenCard, opencard, webhooks_of
+from tests.support.parties import OpenCard, opencard, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

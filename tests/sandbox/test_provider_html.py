@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.sandbox.provider import ApiFault
-from tests.sandbox.parties import OpenCard, opencard
+from tests.support.parties import OpenCard, opencard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

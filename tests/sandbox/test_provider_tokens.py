@@ -10,7 +10,7 @@ import pytest
 from receiver.sandbox.provider import RECOMMENDED, SCOPES
 from receiver.sandbox.provider.routes import ROUTES
 from receiver.sandbox.provider.scopes import SCOPE_OF
-from tests.sandbox.parties import opencard
+from tests.support.parties import opencard
 
 ORGANIZATIONS = "/accounts/1/organizations"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.factories import body, snapshot
 from tests.security.conftest import MEBIBYTE, genuine, request, statuses
+from tests.support.factories import body, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

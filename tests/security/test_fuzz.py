@@ -17,7 +17,7 @@ from receiver.bootstrap.desired import understand
 from receiver.deliveries.challenge import is_signable
 from receiver.errors import ConfigurationError
 from receiver.sandbox.signing import sign
-from tests.factories import body, snapshot
+from tests.support.factories import body, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.factories import body, snapshot
+from tests.support.factories import body, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

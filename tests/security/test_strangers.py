@@ -11,7 +11,7 @@ import pytest
 from receiver.deliveries.authentication import Credentials
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.signing import sign
-from tests.factories import body, sample, snapshot
+from tests.support.factories import body, sample, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.factories import body, snapshot
 from tests.security.conftest import genuine, request, statuses
+from tests.support.factories import body, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

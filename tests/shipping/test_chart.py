@@ -15,8 +15,8 @@ import yaml
 from sqlalchemy import text
 
 from receiver.settings import variable_names
-from tests.shipping.locks import ROOT, project
-from tests.shipping.tools import FOLDER, needs, tool
+from tests.support.locks import ROOT, project
+from tests.support.tools import FOLDER, needs, tool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from receiver.settings import variable_names
-from tests.shipping.locks import ROOT
-from tests.shipping.tools import needs, tool
+from tests.support.locks import ROOT
+from tests.support.tools import needs, tool
 
 OURS = ("release", "web", "worker", "scheduler")
 OUTSIDE_OF_SETTINGS = {"POSTGRES_PASSWORD", "SITE_ADDRESS", "OPERATORS", "RECEIVER_VERSION"}

@@ -15,9 +15,9 @@ from cryptography.fernet import Fernet
 from sqlalchemy import make_url
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
-from tests.shipping.image import Image, built
-from tests.shipping.locks import ROOT
-from tests.shipping.tools import needs, tool
+from tests.support.image import Image, built
+from tests.support.locks import ROOT
+from tests.support.tools import needs, tool
 from tests.test_gunicorn_worker import eventually
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.shipping.locks import BUILD, DEVELOPMENT, PRODUCTION, names, pins, project
+from tests.support.locks import BUILD, DEVELOPMENT, PRODUCTION, names, pins, project
 
 if TYPE_CHECKING:
     from pathlib import Path

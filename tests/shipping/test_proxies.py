@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 from werkzeug.wrappers import Request, Response
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
-from tests.serving import served
-from tests.shipping.locks import ROOT
+from tests.support.locks import ROOT
+from tests.support.serving import served
 from tests.test_gunicorn_worker import eventually
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.shipping.locks import ROOT
+from tests.support.locks import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

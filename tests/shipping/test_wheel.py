@@ -23,7 +23,7 @@ from werkzeug.security import generate_password_hash
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.provider import SCOPES, Provider, environment, serving
-from tests.shipping.locks import PRODUCTION, ROOT, pins
+from tests.support.locks import PRODUCTION, ROOT, pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from werkzeug.security import generate_password_hash
 
 from receiver.app import create_app
 from receiver.settings import Settings, load_settings
-from tests.ops.console.visitor import PASSWORDS, Visitor
+from tests.support.visitor import PASSWORDS, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ from receiver.app import create_app
 from receiver.ops.console.application import FOR_EVERYBODY, OPEN
 from receiver.sandbox.embedded import free_port
 from receiver.settings import load_settings
-from tests.factories import body, snapshot
-from tests.ops.console.visitor import Visitor
+from tests.support.factories import body, snapshot
+from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from receiver.app import create_app
 from receiver.cli import main
 from receiver.settings import load_settings
-from tests.deliveries.applications import unreachable_redis
-from tests.factories import enrichment
 from tests.ops.console.test_deliveries import EVENT, WRONG
-from tests.ops.console.visitor import Visitor
-from tests.ops.standings import add_run
-from tests.pools import ACCESS
+from tests.support.applications import unreachable_redis
+from tests.support.factories import enrichment
+from tests.support.pools import ACCESS
+from tests.support.standings import add_run
+from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

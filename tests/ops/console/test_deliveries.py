@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.ops.console.deliveries import readable
-from tests.factories import card_holder, snapshot
+from tests.support.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
-    from tests.ops.console.visitor import Visitor
+    from tests.support.visitor import Visitor
 
 EVENT = "card.transaction.cleared"
 WRONG = b'{"id": "t-1", "state": "cleared", "accounting_amount": "much"}'

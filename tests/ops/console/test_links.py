@@ -9,14 +9,14 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from tests.factories import card_holder, snapshot
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
-from tests.ops.replays.steps import EVERYTHING, replay, start
-from tests.ops.standings import add_run
+from tests.support.factories import card_holder, snapshot
+from tests.support.replay_steps import EVERYTHING, replay, start
+from tests.support.standings import add_run
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
-    from tests.ops.console.visitor import Visitor
+    from tests.support.visitor import Visitor
 
 MOST_PAGES = 500
 LONG_EVENT = "card." + "x" * 600

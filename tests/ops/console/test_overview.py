@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
-from tests.ops.standings import add_run
-from tests.stored import store
+from tests.support.standings import add_run
+from tests.support.stored import store
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
-    from tests.ops.console.visitor import Visitor
+    from tests.support.visitor import Visitor
 
 
 def test_an_empty_service_is_shown_without_complaint(viewer: Visitor) -> None:

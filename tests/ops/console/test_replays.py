@@ -7,13 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
-from tests.factories import snapshot
 from tests.ops.console.test_deliveries import EVENT, WRONG, links, stored
-from tests.ops.replays.steps import fail_with
+from tests.support.factories import snapshot
+from tests.support.replay_steps import fail_with
 
 if TYPE_CHECKING:
     from tests.conftest import Acme
-    from tests.ops.console.visitor import Visitor
+    from tests.support.visitor import Visitor
 
 
 def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, number: int) -> None:

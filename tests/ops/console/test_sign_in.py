@@ -24,7 +24,7 @@ from receiver.ops.console.limits import (
 from receiver.ops.console.sign_in import safe_target
 from receiver.settings import load_settings
 from tests.ops.console.conftest import CHEAP
-from tests.ops.console.visitor import PASSWORDS, Visitor
+from tests.support.visitor import PASSWORDS, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.ops.deliveries import DeliveryDetails, read_delivery
-from tests.factories import body, card_holder, enrichment, sample, snapshot
+from tests.support.factories import body, card_holder, enrichment, sample, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

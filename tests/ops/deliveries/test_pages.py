@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from receiver.ops.deliveries import DeliverySummary, Filter, list_deliveries
 from receiver.ops.deliveries.searches import first_received_since
-from tests import stored
-from tests.factories import card_holder, enrichment, snapshot
+from tests.support import stored
+from tests.support.factories import card_holder, enrichment, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

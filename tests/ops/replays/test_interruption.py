@@ -26,10 +26,10 @@ from receiver.processing.claim import claim_alone, end_leases
 from receiver.processing.drain import Processor, drain
 from receiver.processing.replays import ReplayClaim, claim_replayed, end_replay_leases, end_replays
 from receiver.records.write import writing_connection
-from tests.events.steps import feed
-from tests.factories import card_holder, snapshot
-from tests.ops.replays.steps import counts, ids, replay, start, state
-from tests.stored import become
+from tests.support.factories import card_holder, snapshot
+from tests.support.processing_steps import feed
+from tests.support.replay_steps import counts, ids, replay, start, state
+from tests.support.stored import become
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,9 +15,9 @@ from receiver.ops.replay import cancel_replay
 from receiver.ops.replay_state import list_replays, what_failed
 from receiver.processing.batch import apply
 from receiver.processing.replays import claim_replayed
-from tests.events.steps import feed
-from tests.factories import card_holder, sample, snapshot
-from tests.ops.replays.steps import counts, fail_with, ids, replay, start, state
+from tests.support.factories import card_holder, sample, snapshot
+from tests.support.processing_steps import feed
+from tests.support.replay_steps import counts, fail_with, ids, replay, start, state
 
 if TYPE_CHECKING:
     import psycopg

@@ -15,9 +15,9 @@ from receiver.events.content import fingerprint
 from receiver.migrate import target_metadata
 from receiver.ops.retention.erasure import Erasing
 from receiver.records import write as writing
-from tests.factories import body, card_holder, enrichment, sample, snapshot
-from tests.ops.retention.killing import Killed, end_sessions, living
-from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
+from tests.support.factories import body, card_holder, enrichment, sample, snapshot
+from tests.support.killing import Killed, end_sessions, living
+from tests.support.retention_steps import SHORTEST, days_pass, ems, removed, retain
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

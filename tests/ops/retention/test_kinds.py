@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from receiver.ops.retention.walk import PASS
-from tests.factories import card_holder, snapshot
-from tests.ops.retention.steps import SHORTEST, days_pass, ems, removed, retain
+from tests.support.factories import card_holder, snapshot
+from tests.support.retention_steps import SHORTEST, days_pass, ems, removed, retain
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

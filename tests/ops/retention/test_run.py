@@ -17,10 +17,10 @@ from receiver.ops.retention.kinds import KINDS
 from receiver.ops.retention.record import CUT_OFF
 from receiver.ops.retention.run import Pace
 from receiver.ops.retention.walk import slicing
-from tests.factories import card_holder, snapshot
-from tests.ops.retention.killing import Killed, end_sessions, living
-from tests.ops.retention.steps import SHORTEST, days_pass, removed, retain
-from tests.reconcile.steps import DELIVERIES
+from tests.support.factories import card_holder, snapshot
+from tests.support.killing import Killed, end_sessions, living
+from tests.support.reconcile_steps import DELIVERIES
+from tests.support.retention_steps import SHORTEST, days_pass, removed, retain
 
 if TYPE_CHECKING:
     from receiver.ops.retention.kinds import Kind

@@ -16,9 +16,9 @@ from receiver.migrate import upgrade
 from receiver.processing.drain import drain
 from receiver.sandbox.embedded import postgres_program
 from receiver.sandbox.local import adopt_webhook
-from tests.factories import body, card_holder
-from tests.records.roles import libpq
-from tests.stored import store
+from tests.support.factories import body, card_holder
+from tests.support.roles import libpq
+from tests.support.stored import store
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

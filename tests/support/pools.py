@@ -14,8 +14,8 @@ import psutil
 from rq import Queue, Worker
 
 from receiver.queue import BOOTSTRAP_QUEUE, FILES_QUEUE, QUEUE, RECONCILE_QUEUE, RETENTION_QUEUE
-from tests.long_job import STARTED, wait_until_released
-from tests.test_queue import eventually
+from tests.support.long_job import STARTED, wait_until_released
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RECEIVER = Path(sys.executable).with_name("receiver")
 ACCESS = {
     "OPENCARD_API_URL": "http://127.0.0.1:1",

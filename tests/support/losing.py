@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from receiver.deliveries.authentication import AuthenticationType, Credentials
 from receiver.deliveries.webhooks import Adoption, adopt
 from receiver.encryption import Encryption
-from tests.factories import body, card_holder
+from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.support.world import World
 
 
 def lose(world: World, *references: str, organization: str = "acme", at: datetime | None = None) -> None:

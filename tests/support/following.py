@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.records.roles import PASSWORD, libpq
+from tests.support.roles import PASSWORD, libpq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,13 +16,13 @@ from receiver.sandbox.accounts import Attempt
 from receiver.sandbox.provider import deliver_story
 from receiver.sandbox.sender import Patience
 from receiver.sandbox.verdict import differences
-from tests.factories import body
+from tests.support.factories import body
 
 if TYPE_CHECKING:
     from receiver.sandbox.faults import Faults
     from receiver.sandbox.provider import Delivered
     from receiver.sandbox.story import Story
-    from tests.world import World
+    from tests.support.world import World
 
 DELIVERIES = ("stored_deliveries", "bodies", "queue", "outcomes", "confirmations")
 """The tables that hold deliveries."""

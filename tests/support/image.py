@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.shipping.locks import ROOT
+from tests.support.locks import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.ops.send_test import Patience, SendTest
 from receiver.processing.drain import drain
-from tests.factories import body
+from tests.support.factories import body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.sent_test import Report
     from receiver.sandbox.provider import Webhook
-    from tests.world import World
+    from tests.support.world import World
 
 EVENT = "card.transaction.cleared"
 QUICK = Patience(timeout=30, poll=0.01)
