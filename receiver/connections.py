@@ -118,7 +118,8 @@ class BoundedConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, self.answer_within if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            answered = error.sqlstate is not None
+            if answered or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self.close()  # the answer may still come, to nobody's question
             raise psycopg.OperationalError(f"PostgreSQL did not answer within {self.answer_within} s") from error

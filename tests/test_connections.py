@@ -24,7 +24,7 @@ from tests.support.applications import receiver_with
 from tests.support.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
     from receiver.settings import Settings
@@ -191,3 +191,16 @@ def test_a_connection_is_dropped_when_no_answer_comes(settings: Settings) -> Non
         with pytest.raises(psycopg.OperationalError, match=r"did not answer within 0\.2 s"):
             connection.execute("SELECT pg_sleep(60)")
         assert connection.closed
+
+
+def test_error_of_a_statement_does_not_drop_its_connection(settings: Settings) -> None:
+    def refused() -> Generator[Any, Any, Any]:
+        yield from ()
+        raise psycopg.errors.SerializationFailure
+
+    with closing(open_connection(settings.database_url, application="tests", bounds=WORK)) as connection:
+        with connection.pipeline():
+            connection.execute("SELECT 1")  # sent, and not awaited yet
+            with pytest.raises(psycopg.errors.SerializationFailure):
+                connection.wait(refused())
+        assert not connection.closed

@@ -40,6 +40,7 @@ FROM generate_series(1, :rows) AS number
 """
 PROGRAM = """
 import pathlib, re, sys
+sys.modules["pandas"] = None  # the service is installed without it; pyarrow imports it where it is
 from receiver.cli import main
 try:
     main(sys.argv[1:])

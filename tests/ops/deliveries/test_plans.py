@@ -15,6 +15,7 @@ from receiver.ops.deliveries import details as details_module
 from receiver.ops.deliveries.pages import COLUMNS
 from receiver.ops.deliveries.searches import search
 from receiver.ops.rollup import COUNT_DELIVERIES
+from receiver.partitions import ensure_partitions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -74,6 +75,7 @@ def many(organizations: Organizations, engine: Engine) -> Engine:
         organizations.adopt(f"org-{number}")
     with engine.begin() as connection:
         connection.execute(text(_FILL), {"now": NOW})
+    ensure_partitions(engine)  # the next ones, as in a service that runs
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(
             text(
@@ -133,7 +135,8 @@ def index_of(node: dict[str, Any]) -> str:
 
 
 def empty(node: dict[str, Any]) -> bool:
-    return str(node.get("Relation Name", "")).endswith("_default")
+    """Return whether a node reads a partition that has no rows: the default one, or the next one."""
+    return rows_of(node) == 0 and re.search("_(default|[1-9][0-9]*)$", str(node.get("Relation Name", ""))) is not None
 
 
 def test_each_way_in_reads_an_index_and_not_much_of_it(many: Engine) -> None:
@@ -143,9 +146,10 @@ def test_each_way_in_reads_an_index_and_not_much_of_it(many: Engine) -> None:
             read = reading(connection, asked.select(COLUMNS), {**asked.parameters, "limit": LIMIT})
         assert indexes & {index_of(node) for node in read}, way
         for node in read:
-            if "Seq Scan" in node["Node Type"]:
-                assert empty(node), (way, node)
-            elif "Bitmap Heap" not in node["Node Type"]:
+            if empty(node):
+                continue
+            assert "Seq Scan" not in node["Node Type"], (way, node)
+            if "Bitmap Heap" not in node["Node Type"]:
                 assert index_of(node) in indexes | ONE_BY_ONE, (way, node)
             assert rows_of(node) <= MOST, (way, node)
 
