@@ -39,6 +39,8 @@ from receiver.reconcile.schedule import reconcile_due, what_is_missing
 from receiver.settings import unset_for_api
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from redis import Redis
     from rq.cron import CronJob
 
@@ -65,6 +67,8 @@ KEPT_JOBS: Final = 2
 class Scheduler(CronScheduler):
     """RQ's cron scheduler, which waits while Redis fails, and lets no jobs pile up that no worker takes."""
 
+    _stop_requested = False
+
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue what is due; of a queue whose worker is busy or away, only the newest jobs are kept."""
         now = datetime.now(UTC)
@@ -81,7 +85,7 @@ class Scheduler(CronScheduler):
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
         outage = Outage()
         try:
-            while True:
+            while not self._stop_requested:
                 try:
                     self.enqueue_jobs()
                     self.heartbeat()  # registers this scheduler where Redis does not have it
@@ -94,6 +98,11 @@ class Scheduler(CronScheduler):
             pass
         finally:
             self.register_death()
+
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Stop, also where the exception is lost: one raised inside a log handler or a finalizer is not passed on."""
+        self._stop_requested = True
+        super()._request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def register_death(self, *args: object, **kwargs: object) -> None:
         """Remove this scheduler from Redis, if Redis is there and still has it."""

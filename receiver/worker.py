@@ -172,6 +172,11 @@ class DeliveryWorker(Worker):
         with suppress(RedisError):
             super().maintain_heartbeats(job, execution)
 
+    def _shutdown(self) -> None:
+        """Stop, also where the exception is lost: one raised inside a log handler or a finalizer is not passed on."""
+        self._stop_requested = True
+        super()._shutdown()  # type: ignore[no-untyped-call]
+
     def set_shutdown_requested_date(self) -> None:
         """Do not write that this worker ends: it has to end without Redis, too."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 from rq import Queue
+from rq.exceptions import StopRequested
 
 from receiver.bootstrap.schedule import bootstrap_due
 from receiver.files.schedule import fetch_due
@@ -30,10 +33,13 @@ from receiver.schedule import (
     _scheduler,
 )
 from receiver.settings import load_settings
+from receiver.worker import DeliveryWorker
 from tests.support.pools import ACCESS, SECONDS
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
     from rq.job import Job
 
@@ -130,3 +136,43 @@ def test_that_nothing_is_reconciled_or_downloaded_is_said_once(
     lines = [msgspec.json.decode(line) for line in said.splitlines() if line.startswith("{")]
     warnings = [line for line in lines if line["level"] == "warning"]
     assert [line["reason"] for line in warnings] == reasons
+
+
+@pytest.fixture
+def signal_handlers() -> Iterator[None]:
+    """Restore the handlers of this process afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_stops_though_the_exception_of_a_signal_is_lost(redis: Redis) -> None:
+    class Interrupted(Scheduler):
+        rounds = 0
+
+        def heartbeat(self) -> None:
+            assert self.rounds == 0, "the scheduler went on"
+            self.rounds += 1
+            with suppress(StopRequested):  # as logging does, and whatever runs in a finalizer
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def calculate_sleep_interval(self) -> float:
+            return 0
+
+    Interrupted(connection=redis).run()
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_idle_worker_stops_though_the_exception_is_lost(redis: Redis) -> None:
+    class Interrupted(DeliveryWorker):
+        rounds = 0
+
+        def _take_job(self) -> None:
+            assert self.rounds == 0, "the worker went on"
+            self.rounds += 1
+            with suppress(StopRequested):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    assert Interrupted([QUEUE], connection=redis, prepare_for_work=False).work()
