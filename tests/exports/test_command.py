@@ -40,7 +40,12 @@ FROM generate_series(1, :rows) AS number
 """
 PROGRAM = """
 import pathlib, re, sys
-sys.modules["pandas"] = None  # the service is installed without it; pyarrow imports it where it is
+class WithoutPandas:  # as the service is installed; pyarrow imports it where it is
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, WithoutPandas)
 from receiver.cli import main
 try:
     main(sys.argv[1:])
