@@ -89,6 +89,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "oldest_waiting_received_at": standing.oldest_waiting,
         "rates_per_minute": seen.rates,
         "failures": seen.failures,
+        "unknown_formats": standing.unknown,
         "inactive_webhooks": [
             {
                 "webhook_id": webhook.webhook_id,

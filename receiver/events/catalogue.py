@@ -39,6 +39,13 @@ ALIASES: Final[dict[str, str]] = {
     "transaction.line_items": "transaction.line.items",
 }
 """Other spellings in the provider's documentation → the name in this catalogue."""
+SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
+"""Values of ``X-Version`` that this code was written for; the header may be absent."""
+
+
+def is_supported(version: str | None) -> bool:
+    """Return whether *version*, an ``X-Version`` as received, is one that this code was written for."""
+    return version in SUPPORTED_VERSIONS or (version or "").strip() in SUPPORTED_VERSIONS
 
 
 def spellings(event: str) -> list[str]:

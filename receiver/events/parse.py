@@ -13,7 +13,7 @@ import msgspec.inspect
 
 from receiver.deliveries.models import TEST
 from receiver.errors import NotHandled, PayloadError, WrongTenant
-from receiver.events.catalogue import canonical_name
+from receiver.events.catalogue import canonical_name, is_supported
 from receiver.events.content import as_postgresql_reads_it, encode, fingerprint_of, read, reference_of
 from receiver.events.event import Event
 from receiver.events.kinds import KIND_OF, payload_type, subject_of
@@ -27,16 +27,25 @@ from receiver.events.payloads import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from receiver.events.event import ClaimedDelivery
     from receiver.events.payloads import Payload
 
-SUPPORTED_VERSIONS: Final = frozenset({None, "", "1"})
-"""Values of ``X-Version`` that this code can parse; the header may be absent."""
 AMOUNT_DIGITS: Final = 24
 AMOUNT_PLACES: Final = 50
 """How many digits an amount may have before and after its point: a sum still fits Arrow's longest decimal, 76."""
+NEEDED: Final[dict[str, tuple[str, ...]]] = {
+    "transaction": ("original_amount", "original_currency", "accounting_amount", "accounting_currency"),
+    "receipt": ("url",),
+    "vat": ("vat_rates", "totals"),
+    "line_items": ("line_items",),
+    "environmental_impact": ("carbon_emission_in_grams",),
+    "tpa": ("url",),
+    "invoice": ("invoice_amount", "invoice_currency", "no_of_transactions"),
+}
+"""What a payload of an unknown version must have by its kind: with an amount under a new name, money would be null."""
 _WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
 
@@ -44,20 +53,32 @@ _MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
 def parse(delivery: ClaimedDelivery) -> Event:
     """Return the event in *delivery*, which has its body.
 
-    Raises ``NotHandled`` for a test delivery and for an unknown event or version, ``WrongTenant`` when the payload
-    names another organization, ``PayloadError`` with the field and the reason when it cannot be parsed.
+    A payload of an unknown version is parsed as the known one, if it has all that its kind needs. Raises ``NotHandled``
+    for a test delivery, an unknown event, and an unknown version that cannot be parsed, ``WrongTenant`` when the
+    payload names another organization, ``PayloadError`` with the field and the reason when it cannot be parsed.
     """
     if delivery.test:
         raise NotHandled(TEST)
     name = canonical_name(delivery.event)
     if name is None or name not in KIND_OF:
         raise NotHandled(f"unknown event {delivery.event!r}")
-    if delivery.version not in SUPPORTED_VERSIONS and (delivery.version or "").strip() not in SUPPORTED_VERSIONS:
-        raise NotHandled(f"unknown version {delivery.version!r} of the webhook format")
+    if is_supported(delivery.version):
+        return _parsed(delivery, name)
+    try:
+        return _parsed(delivery, name, needed=NEEDED.get(KIND_OF[name].name, ()))
+    except PayloadError as error:
+        raise NotHandled(f"unknown version {delivery.version!r} of the webhook format: {error}") from None
+
+
+def _parsed(delivery: ClaimedDelivery, name: str, needed: Iterable[str] = ()) -> Event:
+    """Return the event in *delivery*, whose payload has all *needed* fields, null or not."""
     assert delivery.body is not None  # noqa: S101 - what has none comes from the log
     text, content, by_value = read(delivery.body)
     expected_type = payload_type(name)
     _check_tenant(content, delivery.organization_reference_id)
+    for field in needed:
+        if field not in content:
+            raise PayloadError(field, "missing")
     _check_kind(content, expected_type)
     readable = as_postgresql_reads_it(content, text)
     numbers = readable if by_value is content else as_postgresql_reads_it(by_value, text)

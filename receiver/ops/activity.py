@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from receiver.deliveries.models import TEST
 from receiver.ops.deliveries import error_group
 from receiver.ops.rollup import COUNT_DELIVERIES, HOUR, TOTALS
 
@@ -61,22 +62,23 @@ FROM ({TOTALS}) AS totals, (
 )
 # thousands of errors may differ in a number alone: those come as one line, for whose group one of them stands
 _FAILURES: Final = text(
-    r"""
+    rf"""
 SELECT found.status, stored.event, min(found.line) AS error, webhook.organization_reference_id, count(*) AS number,
     min(stored.received_at) AS oldest, max(stored.received_at) AS newest, max(stored.id) AS example_id
 FROM (
     SELECT newest.delivery_id, newest.status, split_part(coalesce(newest.error, ''), chr(10), 1) AS line
-    FROM unnest(ARRAY['failed', 'dead', 'quarantined']) AS wrong (status)
+    FROM unnest(ARRAY['failed', 'dead', 'quarantined', 'ignored']) AS wrong (status)
     CROSS JOIN LATERAL (
         SELECT delivery_id, status, error FROM receiver.outcomes
-        WHERE status = wrong.status AND status <> 'processed' ORDER BY delivery_id DESC LIMIT :most
+        WHERE status = wrong.status AND status <> 'processed' AND error IS DISTINCT FROM '{TEST}'
+        ORDER BY delivery_id DESC LIMIT :most
     ) AS newest
     ORDER BY newest.delivery_id DESC LIMIT :most
 ) AS found
 JOIN receiver.stored_deliveries AS stored ON stored.id = found.delivery_id
 LEFT JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
 GROUP BY found.status, stored.event, regexp_replace(found.line, '\y[0-9]+\y', '0', 'g'), 4
-"""
+"""  # noqa: S608 - a constant
 )
 
 

@@ -95,7 +95,7 @@ class Exposed(Collector):
         )
         waiting = GaugeMetricFamily(
             "receiver_deliveries_waiting",
-            "Deliveries that wait: pending and failed for a worker, dead and quarantined for a person.",
+            "Deliveries that wait: pending and failed for a worker, dead, quarantined and ignored for a person.",
             labels=["status"],
         )
         for status, each in standing.deliveries.items():
@@ -114,7 +114,11 @@ class Exposed(Collector):
             f"Age of the oldest delivery that is {' or '.join(WAITING)}; 0 if there is none.",
             value=self._age(standing.oldest_waiting),
         )
-
+        yield GaugeMetricFamily(
+            "receiver_unknown_versions",
+            "Events and versions of the last eight days that were applied though this release does not know them.",
+            value=len(standing.unknown.applied),
+        )
         lock = standing.feed_lock
         yield GaugeMetricFamily(
             "receiver_feed_lock_held_seconds",

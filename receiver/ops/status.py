@@ -5,21 +5,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from receiver.deliveries.models import TEST
 from receiver.files.standing import ReceiptStanding, read_receipts
 from receiver.ops.feed_epochs import FeedEpoch, about_feed_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, about_feed_lock, read_feed_lock
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
+from receiver.ops.unknown import UnknownFormats, about_unknown, read_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 WAITING: Final = ("pending", "failed")
 """Statuses of deliveries that wait for a worker."""
-SET_ASIDE: Final = ("dead", "quarantined")
+SET_ASIDE: Final = ("dead", "quarantined", "ignored")
 """Statuses of deliveries that wait for a person."""
 STALE_INTERVALS: Final = 3
 """After so many intervals without a run that ended well, a webhook counts as not checked."""
@@ -40,14 +42,15 @@ FROM (
 ) AS waiting
 LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = waiting.first
 """
-_SET_ASIDE: Final = """
+_SET_ASIDE: Final = f"""
 SELECT held.status, held.number, stored.received_at AS oldest
 FROM (
     SELECT status, count(*) AS number, min(delivery_id) AS first
-    FROM receiver.outcomes WHERE status IN ('dead', 'quarantined') GROUP BY status
+    FROM receiver.outcomes WHERE status IN ('dead', 'quarantined', 'ignored') AND error IS DISTINCT FROM '{TEST}'
+    GROUP BY status
 ) AS held
 LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = held.first
-"""
+"""  # noqa: S608 - a constant
 _REPLAYS: Final = """
 SELECT id AS replay_id, requested_by, created_at, selected
 FROM receiver.replays WHERE ended_at IS NULL AND cancelled_at IS NULL ORDER BY id
@@ -179,6 +182,7 @@ class Standing:
     feed_lock: FeedLock | None = None
     feed_epoch: FeedEpoch | None = None
     """``None`` as long as none has begun."""
+    unknown: UnknownFormats = field(default_factory=UnknownFormats)
 
     @property
     def without_webhook(self) -> list[UnservedOrganization]:
@@ -187,7 +191,7 @@ class Standing:
 
     @property
     def failures(self) -> int:
-        """How many deliveries are failed, dead or quarantined."""
+        """How many deliveries are failed, dead, quarantined or ignored, test deliveries left out."""
         return sum(self.deliveries[status].number for status in ("failed", *SET_ASIDE))
 
     @property
@@ -227,6 +231,7 @@ def read_standing(query: Query) -> Standing:
         next((each["error"] for each in query(_BOOTSTRAP)), None),
         read_feed_lock(query),
         read_feed_epoch(query),
+        read_unknown(query),
     )
 
 
@@ -246,6 +251,7 @@ def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> li
         )
         if standing.deliveries[status].number
     ]
+    said += about_unknown(standing.unknown)
     said += _about_backlog(standing)
     said += about_feed_lock(standing.feed_lock)
     said += about_feed_epoch(standing.feed_epoch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,8 +16,10 @@ import structlog
 
 from receiver.erasure.late import pseudonymize
 from receiver.errors import EventError, NotHandled, WrongTenant
+from receiver.events.catalogue import is_supported
 from receiver.events.kinds import KIND_OF
 from receiver.events.parse import LogEntry, parse, parse_entry
+from receiver.json_rows import rows_parameter
 from receiver.processing.decide import decide
 from receiver.processing.downloads import note_downloads
 from receiver.processing.failures import Outcome, Rejection, name_of, reject
@@ -27,7 +30,7 @@ from receiver.records.write import Change, Outdated, commit
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import psycopg
 
@@ -44,6 +47,7 @@ MAX_OUTDATED: Final = 100
 REORDERED: Final = "an earlier attempt of it is known"
 """Why a subject is announced whose events occurred in another order than was known."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")
+_NOTE_VERSIONS: Final = read_sql(__package__, "note_versions")
 
 
 def apply(connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None = None) -> list[Outcome]:
@@ -121,6 +125,19 @@ def _read_entries(connection: psycopg.Connection[Any], deliveries: Sequence[Clai
     }
 
 
+def _unknown_version(deliveries: Mapping[int, ClaimedDelivery], event: Event) -> str | None:
+    """Return the version under which *event* arrived, if this release was not written for it."""
+    delivery = deliveries.get(event.delivery_id)
+    return None if delivery is None or delivery.body is None or is_supported(delivery.version) else delivery.version
+
+
+def _versions(numbers: Mapping[tuple[str, str], int]) -> list[Row]:
+    return [
+        {"event": event, "version": version.replace("\0", "\N{REPLACEMENT CHARACTER}"), "deliveries": number}
+        for (event, version), number in sorted(numbers.items())
+    ]
+
+
 def prepare(
     connection: psycopg.Connection[Any],
     claim: Claim,
@@ -161,4 +178,7 @@ def prepare(
     change.before = claim.end(outcomes) + pseudonymized.statements
     if rejections:
         change.before.append(reject(rejections))
+    odd = Counter((event.name, version) for event in events if (version := _unknown_version(tried, event)) is not None)
+    if odd:
+        change.before.append((_NOTE_VERSIONS, {"rows": rows_parameter(_versions(odd))}))
     return change, outcomes

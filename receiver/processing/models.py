@@ -37,6 +37,19 @@ class ProcessingAttempt(Base):
     trace: Mapped[str | None] = mapped_column(Text, comment="the traceback, when there was an exception to explain")
 
 
+class UnknownVersion(Base):
+    """A version of the webhook format that this release was not written for, of which deliveries were applied."""
+
+    __tablename__ = "unknown_versions"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    event: Mapped[str] = mapped_column(Text, primary_key=True, comment="its name in the catalogue")
+    version: Mapped[str] = mapped_column(Text, primary_key=True, comment="X-Version, as received")
+    deliveries: Mapped[int] = mapped_column(BigInteger, comment="how many were applied, replays counted again")
+    first_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    last_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
 class ReceiptDownload(Base):
     """A file of a receipt or a TPA that is still to be downloaded, or cannot be; its row goes once it is stored."""
 

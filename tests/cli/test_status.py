@@ -68,7 +68,9 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "failed": 0,
         "dead": 0,
         "quarantined": 0,
+        "ignored": 0,
         "failures": [],
+        "unknown_formats": {"ignored": [], "applied": []},
         "inactive_webhooks": [],
         "organizations_without_webhook": [],
         "replays": [],
@@ -90,6 +92,7 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     assert figures == {
         "dead": "0",
         "quarantined": "0",
+        "ignored": "0",
         "webhooks": "1",
         "workers": "0 for deliveries",
         "receipts": "0 waiting for their files, 0 of them failing",

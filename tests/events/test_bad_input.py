@@ -76,18 +76,18 @@ def test_an_unknown_event_is_ignored_and_kept(acme: Acme) -> None:
     }
 
 
-def test_an_unknown_version_is_ignored_and_an_absent_one_is_version_1(acme: Acme) -> None:
+def test_an_absent_version_is_version_1(acme: Acme) -> None:
     payload = snapshot("cleared")
-    for version in ("2", None, "1"):
+    for version in (None, "1"):
         acme.deliver(CLEARED, payload, headers={"X-Version": version})
     acme.process()
-    assert acme.statuses() == ["ignored", "processed", "duplicate"]
+    assert acme.statuses() == ["processed", "duplicate"]
 
 
 def test_what_was_ignored_is_applied_by_a_later_release(acme: Acme) -> None:
-    acme.deliver(CLEARED, snapshot("cleared"), headers={"X-Version": "2"})
-    acme.process()
-    acme.execute("UPDATE receiver.stored_deliveries SET version = '1'")
+    acme.tell("card.transaction.settled", snapshot("cleared"))
+    assert acme.statuses() == ["ignored"]
+    acme.execute("UPDATE receiver.stored_deliveries SET event = :event", event=CLEARED)
     process_again(acme)
     assert acme.statuses() == ["processed"]
     assert acme.value("SELECT state FROM ems.transactions") == "cleared"

@@ -195,4 +195,5 @@ def test_what_was_processed_costs_nothing(acme: Acme) -> None:
         "failed": 0,
         "dead": 0,
         "quarantined": 1,
+        "ignored": 0,
     }

@@ -1,0 +1,79 @@
+"""Events and versions that this release does not know: what was ignored for it, and what was applied all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from receiver.deliveries.models import TEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from receiver.ops.retention.record import Query
+
+MOST: Final = 20
+"""How many events and versions are named, those with the most deliveries first."""
+LONGEST_NAME: Final = 100
+
+_IGNORED: Final = f"""
+SELECT stored.event, stored.version, count(*) AS deliveries, min(stored.received_at) AS oldest,
+    max(stored.received_at) AS newest
+FROM receiver.outcomes AS outcome JOIN receiver.stored_deliveries AS stored ON stored.id = outcome.delivery_id
+WHERE outcome.status = 'ignored' AND outcome.error IS DISTINCT FROM '{TEST}'
+GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {MOST}
+"""  # noqa: S608 - constants
+_APPLIED: Final = f"""
+SELECT event, version, deliveries, first_at AS oldest, last_at AS newest FROM receiver.unknown_versions
+WHERE last_at > now() - interval '8 days' ORDER BY deliveries DESC, event, version LIMIT {MOST}
+"""  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Deliveries of one event and version."""
+
+    event: str
+    version: str | None
+    deliveries: int
+    oldest: datetime
+    newest: datetime
+    """When they were received, or applied."""
+
+    def __str__(self) -> str:
+        version = "no version" if self.version is None else f"version {self.version[:LONGEST_NAME]!r}"
+        return f"{self.event[:LONGEST_NAME]!r}, {version}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownFormats:
+    """What this release was not written for, as far as it arrived."""
+
+    ignored: tuple[Unknown, ...] = ()
+    """Kept and not applied; test deliveries are none of it."""
+    applied: tuple[Unknown, ...] = ()
+    """Applied within eight days, for the payload has all that the known version has."""
+
+
+def read_unknown(query: Query) -> UnknownFormats:
+    """Read what arrived that this release was not written for."""
+    return UnknownFormats(
+        tuple(Unknown(**row) for row in query(_IGNORED)), tuple(Unknown(**row) for row in query(_APPLIED))
+    )
+
+
+def about_unknown(found: UnknownFormats) -> Iterable[str]:
+    """Yield what needs attention, a line each."""
+    for each in found.ignored:
+        number = "1 ignored delivery" if each.deliveries == 1 else f"{each.deliveries} ignored deliveries"
+        yield (
+            f"{number} ({each}): this release does not know the event or cannot parse the version, nothing of it is in "
+            "ems; receiver deliveries list --status ignored; upgrade, then receiver replay --status ignored"
+        )
+    for each in found.applied:
+        number = "1 delivery" if each.deliveries == 1 else f"{each.deliveries} deliveries"
+        yield (
+            f"{number} of an unknown version ({each}) applied as version 1, last at "
+            f"{each.newest:%Y-%m-%d %H:%M:%S} UTC: ask OpenCard what changed, and upgrade"
+        )
