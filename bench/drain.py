@@ -213,6 +213,7 @@ def _insert_transactions() -> str:
         "cleared_snapshot_at": "parsed.occurred_at",
         "cleared_card_issuer_reference": "told.card_issuer_reference",
         "cleared_at": "parsed.occurred_at",
+        "booked_on": "CAST(parsed.occurred_at AS date)",
         "snapshot_at": "parsed.occurred_at",
         "delivery_id": "parsed.id",
         "updated_at": "clock_timestamp()",

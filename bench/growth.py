@@ -70,9 +70,9 @@ INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT number, %(body)s
 """,
     """
 INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, snapshot_at, delivery_id,
-    updated_at, cleared_at, cleared_card_issuer_reference)
+    updated_at, cleared_at, booked_on, cleared_card_issuer_reference)
 SELECT organization_reference_id, transaction_id, 'cleared', 'employee-' || number %% 5000, at, number, at, at,
-    'CLR-' || number
+    at::date, 'CLR-' || number
 FROM told CROSS JOIN receiver.webhooks WHERE number %% 2 = 0
 """,
     """

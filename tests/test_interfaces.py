@@ -43,7 +43,7 @@ TABLES = {
         (
             f"state card_holder_reference_id {TRANSACTION} cleared_card_issuer_reference"
             " authorized_at cleared_at invoiced_at deleted_at updated_at"
-            " payment_product_id payment_product_name card_funding"
+            " payment_product_id payment_product_name card_funding booked_on unreadable"
         ),
     ),
     "ems.transaction_states": (

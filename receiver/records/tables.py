@@ -141,6 +141,7 @@ _OWN: Final = (
     "snapshot_at",
     "delivery_id",
     "unreadable",
+    "booked_on",
 )
 """Columns of a transaction that its fold decides; all others are fields of the payload."""
 _DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")

@@ -33,9 +33,10 @@ MOST_MEGABYTES = 200
 FILL = """
 INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, original_amount,
     original_currency, accounting_amount, accounting_currency, purchase_merchant, purchase_city, mcc_text,
-    purchase_date, cleared_at, snapshot_at, delivery_id, updated_at)
+    purchase_date, booked_on, cleared_at, snapshot_at, delivery_id, updated_at)
 SELECT 'acme', 'transaction-' || number, 'cleared', 'employee-17', number + 0.01, 'SEK', number + 0.99, 'EUR',
-    repeat('Merchant ', 10), 'Stockholm', repeat('Groceries ', 5), '2026-02-13', now(), now(), number, now()
+    repeat('Merchant ', 10), 'Stockholm', repeat('Groceries ', 5), '2026-02-13', '2026-02-13', now(), now(),
+    number, now()
 FROM generate_series(1, :rows) AS number
 """
 PROGRAM = """

@@ -135,8 +135,8 @@ def book(url: URL, transaction: str) -> None:
     with psycopg.connect(libpq(url)) as connection:
         connection.execute(
             "INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id,"
-            " accounting_amount, accounting_currency, snapshot_at, delivery_id, updated_at)"
-            " VALUES ('acme', %s, 'cleared', 'employee-17', %s, 'SEK', now(), 1, now())",
+            " accounting_amount, accounting_currency, booked_on, snapshot_at, delivery_id, updated_at)"
+            " VALUES ('acme', %s, 'cleared', 'employee-17', %s, 'SEK', now(), now(), 1, now())",
             [transaction, told["accounting_amount"]],
         )
         connection.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -201,3 +201,48 @@ def test_snapshot_leaves_the_lines_of_its_purchase_alone(acme: Acme) -> None:
     acme.take("transaction.line.items", enrichment("transaction.line.items", transaction="transaction-2"))
     acme.process()
     assert acme.rows("SELECT * FROM ems.line_items WHERE transaction_id = 'transaction-1'") == before != []
+
+
+# --- the day by which a purchase is booked ----------------------------------------------------------------------------
+
+BOOKED = "SELECT booked_on FROM ems.ledger"
+
+
+def test_purchase_is_booked_on_its_day(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    assert acme.value(BOOKED) == date(2026, 2, 13)
+
+
+@pytest.mark.parametrize("day", [None, "", "the 13th"])
+def test_purchase_without_a_day_is_booked_on_that_of_its_clearing(acme: Acme, day: str | None) -> None:
+    for state in ("cleared", "invoiced"):
+        acme.tell(f"card.transaction.{state}", snapshot(state, purchase_date=day))
+        same = acme.value("SELECT booked_on = (cleared_at AT TIME ZONE 'UTC')::date FROM ems.ledger")
+        assert same is True
+
+
+def test_invoiced_purchase_never_cleared_is_booked_as_invoiced(acme: Acme) -> None:
+    acme.tell("card.transaction.invoiced", snapshot("invoiced", purchase_date=None))
+    assert acme.value("SELECT booked_on = (invoiced_at AT TIME ZONE 'UTC')::date FROM ems.ledger") is True
+
+
+def test_invoice_without_a_day_leaves_the_day_of_the_clearing(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_date="2026-02-12"))
+    acme.tell("card.transaction.invoiced", snapshot("invoiced", purchase_date=None))
+    assert acme.value(BOOKED) == date(2026, 2, 12)
+
+
+@pytest.mark.parametrize("state", ["authorized", "deleted"])
+def test_what_is_not_final_is_not_booked_on_any_day(acme: Acme, state: str) -> None:
+    acme.tell(f"card.transaction.{state}", snapshot(state))
+    assert acme.value("SELECT booked_on FROM ems.transactions") is None
+
+
+def test_line_says_whether_there_is_a_receipt(acme: Acme) -> None:
+    state = "SELECT receipt_state FROM ems.ledger"
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    assert acme.value(state) == "none"
+    acme.tell("receipt.fetched", enrichment("receipt.fetched"))
+    assert acme.value(state) == "reported"
+    acme.execute("UPDATE ems.receipts SET file_key = 'stored'")
+    assert acme.value(state) == "stored"

@@ -19,6 +19,8 @@ SELECT percentage, vat_amount, taxable_amount, total_amount, vat_currency, vat_s
 FROM ems.ledger_vat ORDER BY percentage DESC NULLS LAST
 """
 
+LINE = "SELECT vat_amount AS vat, vat_currency AS currency, vat_source AS source FROM ems.ledger"
+
 
 def rates(acme: Acme) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in acme.rows(BY_RATE)]
@@ -72,27 +74,113 @@ def test_a_total_without_rates_in_its_currency_is_one_row_without_a_rate(
     assert rates(acme) == [(None, Decimal("15.57"), None, None, "EUR", "merchant")]
 
 
-MONEY = st.decimals(min_value=-999, max_value=999, places=2)
+@pytest.mark.parametrize(
+    ("lines", "total", "rows"),
+    [
+        ([rate("14.25", 19), rate(None, 7)], "15.57", [(19, "14.25"), (None, "1.32")]),
+        ([rate("14.254", 19), rate("1.318", 7)], "15.57", [(19, "14.254"), (7, "1.318"), (None, "-0.002")]),
+        ([rate("17.46", 25)], "999.00", [(25, "17.46"), (None, "981.54")]),
+        ([rate("14.25", 19), rate("1.00", None)], "15.57", [(19, "14.25"), (None, "1.32")]),
+    ],
+    ids=["a rate without an amount", "rounding", "another total", "a rate without a percentage"],
+)
+def test_difference_to_the_total_is_a_row_without_a_rate(
+    acme: Acme, lines: list[dict[str, Any]], total: str, rows: list[tuple[int | None, str]]
+) -> None:
+    tell_vat(acme, lines, [{"vat_amount": Decimal(total), "currency": "EUR"}])
+    assert [row[:2] for row in rates(acme)] == [
+        (None if percentage is None else Decimal(percentage), Decimal(vat)) for percentage, vat in rows
+    ]
+
+
+def test_a_total_of_nothing_is_a_row_too(acme: Acme) -> None:
+    tell_vat(acme, [], [{"vat_amount": Decimal(0), "currency": "EUR"}])
+    assert rates(acme) == [(None, Decimal(0), None, None, "EUR", "merchant")]
+
+
+def test_vat_without_a_currency_is_in_that_of_the_purchase(acme: Acme) -> None:
+    tell_vat(acme, [rate("2.00", 19, None)], [])
+    assert acme.row(LINE) == {"vat": Decimal("2.00"), "currency": "EUR", "source": "merchant"}
+    assert [row[1] for row in rates(acme)] == [Decimal("2.00")]
+
+
+def test_network_vat_without_a_currency_is_in_that_of_the_purchase(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", vat_currency=None))
+    assert acme.row(LINE) == {"vat": Decimal("21.88"), "currency": "EUR", "source": "network"}
+
+
+def test_vat_is_kept_where_no_currency_is_known_at_all(acme: Acme) -> None:
+    tell_vat(acme, [rate("2.00", 19, None)], [], original_currency=None)
+    assert acme.row(LINE) == {"vat": Decimal("2.00"), "currency": None, "source": "merchant"}
+    assert [row[1] for row in rates(acme)] == [Decimal("2.00")]
+
+
+def test_currency_without_vat_is_null(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", vat_amount=None))
+    assert acme.row(LINE) == {"vat": None, "currency": None, "source": None}
+
+
+def test_vat_of_a_refund_is_negative(acme: Acme) -> None:
+    lines = [rate("14.25", 19) | {"taxable_amount": Decimal("75.00"), "total_amount": Decimal("89.25")}]
+    totals = [{"vat_amount": Decimal("14.25"), "currency": "EUR"}]
+    tell_vat(acme, lines, totals, original_amount=Decimal("-89.25"))
+    assert acme.row(LINE)["vat"] == Decimal("-14.25")
+    assert [row[:4] for row in rates(acme)] == [
+        (Decimal(19), Decimal("-14.25"), Decimal("-75.00"), Decimal("-89.25")),
+    ]
+
+
+def test_negative_vat_of_a_refund_stays_negative(acme: Acme) -> None:
+    tell_vat(acme, [rate("-14.25", 19)], [], original_amount=Decimal("-89.25"))
+    assert [row[1] for row in rates(acme)] == [Decimal("-14.25")]
+
+
+def test_network_vat_of_a_refund_is_negative(acme: Acme) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", original_amount=Decimal("-109.38")))
+    assert acme.row(LINE)["vat"] == Decimal("-21.88")
+    assert [row[1] for row in rates(acme)] == [Decimal("-21.88")]
+
+
+@pytest.mark.parametrize(("country", "expected"), [("SE", "SE"), (None, "IE"), ("", "IE")])
+def test_country_is_the_receipts_where_it_names_one(acme: Acme, country: str | None, expected: str) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_country="IE"))
+    acme.tell("transaction.true.vat", enrichment("transaction.true.vat", purchase_country=country))
+    assert {row["purchase_country"] for row in acme.rows("SELECT * FROM ems.ledger_vat")} == {expected}
+
+
+MONEY = st.decimals(min_value=-999, max_value=999, places=2) | st.decimals(min_value=-9, max_value=9, places=4)
+CURRENCY = st.sampled_from([None, "EUR", "SEK", "DKK"])
+TOTALS = st.lists(st.fixed_dictionaries({"vat_amount": st.none() | MONEY, "currency": CURRENCY}), max_size=3)
 LINES = st.lists(
     st.fixed_dictionaries(
         {
             "vat_amount": st.none() | MONEY,
             "percentage": st.none() | st.sampled_from([0, 7, 19, 25]),
-            "currency": st.sampled_from([None, "EUR", "SEK", "DKK"]),
+            "currency": CURRENCY,
         }
     ),
     max_size=4,
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=LINES)
-def test_the_rates_add_up_to_the_ledgers_vat_whatever_a_receipt_tells(acme: Acme, lines: list[dict[str, Any]]) -> None:
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=LINES, totals=TOTALS, amount=st.none() | MONEY, currency=st.sampled_from([None, "EUR"]))
+def test_rows_add_up_to_the_ledger_whatever_a_receipt_says(
+    acme: Acme,
+    lines: list[dict[str, Any]],
+    totals: list[dict[str, Any]],
+    amount: Decimal | None,
+    currency: str | None,
+) -> None:
     acme.execute("TRUNCATE ems.vat_rates, ems.vat_totals, ems.transactions, ems.events")
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
-    acme.tell("transaction.true.vat", enrichment("transaction.true.vat", vat_rates=lines, totals=[]))
+    tell_vat(acme, lines, totals, original_amount=amount, original_currency=currency)
     summed = acme.row(
         "SELECT sum(vat_amount) AS vat, min(vat_currency) AS currency, min(vat_source) AS source FROM ems.ledger_vat"
     )
-    line = acme.row("SELECT vat_amount AS vat, vat_currency AS currency, vat_source AS source FROM ems.ledger")
-    assert summed == line
+    assert summed == acme.row(LINE)
+
+
+def tell_vat(acme: Acme, lines: list[dict[str, Any]], totals: list[dict[str, Any]], **purchase: Any) -> None:
+    acme.take("card.transaction.cleared", snapshot("cleared", **purchase))
+    acme.take("transaction.true.vat", enrichment("transaction.true.vat", vat_rates=lines, totals=totals))
+    acme.process()

@@ -73,6 +73,13 @@ def test_what_differs_in_any_of_these_is_another_purchase(acme: Acme, difference
     assert pairs(acme) == []
 
 
+@pytest.mark.parametrize("reference", ["", "  "])
+def test_an_empty_reference_is_none(acme: Acme, reference: str) -> None:
+    clear(acme, "one", card_issuer_reference=reference)
+    clear(acme, "other", card_issuer_reference=reference)
+    assert pairs(acme) == []
+
+
 def test_an_authorization_is_nobodys_duplicate(acme: Acme) -> None:
     clear(acme, "one")
     acme.tell("card.transaction.authorized", snapshot("authorized", transaction="other"))

@@ -22,10 +22,10 @@ FILL = (
     """
 INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, card_issuer,
     cleared_card_issuer_reference, original_amount, original_currency, accounting_amount, accounting_currency,
-    vat_amount, vat_currency, purchase_date, authorized_at, snapshot_at, delivery_id, updated_at)
+    vat_amount, vat_currency, purchase_date, booked_on, authorized_at, snapshot_at, delivery_id, updated_at)
 SELECT 'org-' || n % 50, 'transaction-' || n, (ARRAY['cleared', 'invoiced', 'authorized', 'cleared'])[1 + n % 4],
     'employee-' || n % 5000, 'bank', 'CLR-' || n, n % 997, 'SEK', n % 997, 'SEK', n % 199, 'SEK',
-    date '2026-01-01' + n % 300, now(), now(), n, now() - n * interval '1 minute'
+    date '2026-01-01' + n % 300, date '2026-01-01' + n % 300, now(), now(), n, now() - n * interval '1 minute'
 FROM generate_series(1, :number) AS n
 """,
     """
@@ -76,6 +76,11 @@ QUESTIONS = {
     "snapshots of one transaction": f"SELECT * FROM ems.transaction_states WHERE {ONE}",  # noqa: S608
     "events of one subject": "SELECT * FROM ems.events"
     " WHERE organization_reference_id = 'org-7' AND subject_id = 'transaction-4007'",
+    **{
+        f"a month of {view}": f"SELECT * FROM ems.{view} WHERE organization_reference_id = 'org-7'"  # noqa: S608
+        " AND booked_on >= '2026-02-01' AND booked_on < '2026-03-01'"
+        for view in ("ledger", "ledger_vat")
+    },
     "the feed from a position": "SELECT * FROM ems.events WHERE position > 59000 ORDER BY position LIMIT 500",
     "what changed by the feed": "SELECT * FROM ems.ledger WHERE (organization_reference_id, transaction_id) IN ("
     "SELECT * FROM unnest('{org-7,org-8}'::text[], '{transaction-4007,transaction-4008}'::text[]))",

@@ -3,12 +3,14 @@
 ``authorized < deleted < cleared < invoiced``: clearing is the accounting truth, so it revives what was deleted. The row
 is in the state of the highest snapshot; within one state the newest snapshot counts, whole. What is null in a state is
 taken from the next lower one that has it: an ``invoiced`` may repeat nothing but its invoice. A snapshot of a lower
-state leaves its own time (``authorized_at``, …) and, when cleared, its reference.
+state leaves its own time (``authorized_at``, …) and, when cleared, its reference. ``booked_on`` is the day by which
+accounting books it: that of the purchase, else that of the clearing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import UTC
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -17,13 +19,17 @@ from receiver.records.models import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from receiver.db import Base
     from receiver.events.event import Event
+    from receiver.events.payloads import TransactionPayload
     from receiver.json_rows import Row
 
 RANKS: Final = ("authorized", "deleted", "cleared", "invoiced")
 """States, from lowest to highest."""
+FINAL: Final = frozenset({"cleared", "invoiced"})
+"""States whose amounts are final: what accounting books."""
 STATE_TIMES: Final = tuple(f"{state}_at" for state in RANKS)
 _STATE_OF: Final = {f"card.transaction.{state}": state for state in RANKS}
 
@@ -66,4 +72,17 @@ def fold_transaction(snapshots: Sequence[Event]) -> dict[type[Base], list[Row]]:
         unreadable = list(current.unreadable)
         row["fields"] = None if current.as_sent else msgspec.Raw(encode(current.content))
     row["unreadable"] = unreadable or None
+    row["booked_on"] = _booked_on(row, by_rank)
     return {Transaction: [row]}
+
+
+def _booked_on(row: Row, by_rank: Sequence[Event]) -> date | None:
+    """Return the day of the purchase, else that of the clearing, else that of the invoice; none until it is final."""
+    if row["state"] not in FINAL:
+        return None
+    for snapshot in reversed(by_rank):
+        day = cast("TransactionPayload", snapshot.payload).purchase_date
+        if day is not None:
+            return day
+    first = row.get("cleared_at") or row["invoiced_at"]
+    return first.astimezone(UTC).date()  # type: ignore[no-any-return]

@@ -21,6 +21,13 @@ class Transaction(Base):
     __tablename__ = "transactions"
     __table_args__ = (
         CheckConstraint(STATES, name="state"),
+        CheckConstraint("booked_on IS NOT NULL OR state IN ('authorized', 'deleted')", name="booked_on"),
+        Index(
+            "ix_transactions_booked_on",
+            "organization_reference_id",
+            "booked_on",
+            postgresql_where=sql("booked_on IS NOT NULL"),
+        ),
         Index("ix_transactions_card_holder", "organization_reference_id", "card_holder_reference_id"),
         Index("ix_transactions_state_updated_at", "state", "updated_at"),
         Index(
@@ -124,4 +131,8 @@ class Transaction(Base):
         ARRAY(Text),
         comment="Names of columns that are null because their field of the payload could not be read; the event's "
         "payload has it as it arrived; null when all could be",
+    )
+    booked_on: Mapped[date | None] = c.day(
+        "Day by which accounting books the purchase: purchase_date, else the day (UTC) on which it was first learned "
+        "as cleared, else as invoiced; null until cleared or invoiced, never after"
     )

@@ -11,8 +11,8 @@ POSSIBLE_DUPLICATES: Final = v.View(
     comment="Purchases in the ledger that may be one, told by two feeds: two transaction ids of one organization with "
     "the same issuer, the same issuer's reference of the cleared state, the same original amount and currency, and "
     "the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each "
-    "once). Look before you act: the issuer's reference is not unique by itself, and a purchase without one is never "
-    "found here.",
+    "once). Look before you act: the issuer's reference is not unique by itself, and a purchase without one, or with "
+    "an empty one, is never found here.",
     query="""
 SELECT
     one.organization_reference_id,
@@ -38,7 +38,7 @@ JOIN ems.transactions AS other
     AND other.original_amount = one.original_amount
     AND other.original_currency = one.original_currency
     AND other.purchase_date = one.purchase_date
-WHERE one.cleared_card_issuer_reference IS NOT NULL
+WHERE btrim(one.cleared_card_issuer_reference) <> ''
     AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced')
 """,
     columns={

@@ -9,8 +9,8 @@ from receiver.records.views import view as v
 LEDGER: Final = v.View(
     name="ledger",
     comment="What accounting books: cleared and invoiced purchases only, one row each, with final amounts. VAT is the "
-    "merchant's where a receipt gave it, else the card network's (vat_source tells); its split by rate is in "
-    "ledger_vat.",
+    "merchant's where a receipt has it, else the card network's (vat_source says which); its split by rate is in "
+    "ledger_vat. booked_on is the day to ask for a month by.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -30,10 +30,17 @@ SELECT
     t.original_amount,
     t.original_currency,
     t.exchange_rate,
-    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.vat_amount ELSE t.vat_amount END AS vat_amount,
-    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.currency ELSE t.vat_currency END AS vat_currency,
     CASE
-        WHEN merchant_vat.currency IS NOT NULL THEN 'merchant'
+        WHEN coalesce(t.original_amount, t.accounting_amount) < 0
+            THEN -abs(coalesce(merchant_vat.vat_amount, t.vat_amount))
+        ELSE coalesce(merchant_vat.vat_amount, t.vat_amount)
+    END AS vat_amount,
+    CASE
+        WHEN merchant_vat.vat_amount IS NOT NULL THEN merchant_vat.currency
+        WHEN t.vat_amount IS NOT NULL THEN coalesce(t.vat_currency, t.original_currency)
+    END AS vat_currency,
+    CASE
+        WHEN merchant_vat.vat_amount IS NOT NULL THEN 'merchant'
         WHEN t.vat_amount IS NOT NULL THEN 'network'
     END AS vat_source,
     receipt.url AS receipt_url,
@@ -62,10 +69,16 @@ SELECT
     t.deleted_at,
     t.payment_product_id,
     t.payment_product_name,
-    t.card_funding
+    t.card_funding,
+    t.booked_on,
+    CASE
+        WHEN receipt.url IS NULL THEN 'none'
+        WHEN receipt.file_key IS NULL THEN 'reported'
+        ELSE 'stored'
+    END AS receipt_state
 FROM ems.transactions AS t
 LEFT JOIN LATERAL (
-    SELECT sum(line.vat_amount) AS vat_amount, line.currency
+    SELECT sum(line.vat_amount) AS vat_amount, coalesce(line.currency, t.original_currency) AS currency
     FROM (
         SELECT vat_amount, currency FROM ems.vat_totals AS total
         WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
@@ -75,13 +88,14 @@ LEFT JOIN LATERAL (
             AND NOT EXISTS (
                 SELECT FROM ems.vat_totals AS total
                 WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
-                    AND total.vat_amount IS NOT NULL AND total.currency IS NOT NULL
+                    AND total.vat_amount IS NOT NULL
             )
     ) AS line
-    WHERE line.vat_amount IS NOT NULL AND line.currency IS NOT NULL
-    GROUP BY line.currency
-    ORDER BY line.currency = t.original_currency DESC NULLS LAST,
-        line.currency = t.accounting_currency DESC NULLS LAST, line.currency
+    WHERE line.vat_amount IS NOT NULL
+    GROUP BY coalesce(line.currency, t.original_currency)
+    ORDER BY coalesce(line.currency, t.original_currency) = t.original_currency DESC NULLS LAST,
+        coalesce(line.currency, t.original_currency) = t.accounting_currency DESC NULLS LAST,
+        coalesce(line.currency, t.original_currency)
     LIMIT 1
 ) AS merchant_vat ON true
 LEFT JOIN LATERAL (
@@ -116,10 +130,12 @@ WHERE t.state IN ('cleared', 'invoiced')
         "refund; null when not told",
         "original_currency": "Currency of the purchase (ISO 4217); null when not told",
         "exchange_rate": "Rate between original and accounting amount, as told; null when not told",
-        "vat_amount": "VAT in major units of vat_currency, from vat_source; null when nobody told",
-        "vat_currency": "Currency of vat_amount (ISO 4217); where a receipt tells several, that of the purchase, else "
-        "the home currency; null when nobody told",
-        "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when nobody told",
+        "vat_amount": "VAT in major units of vat_currency, from vat_source; of a refund never positive, whatever "
+        "sign it arrived with; null when none was reported",
+        "vat_currency": "Currency of vat_amount (ISO 4217); where a receipt names several, that of the purchase, else "
+        "the home currency; where none is named, that of the purchase; null when no VAT was reported",
+        "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when no VAT was "
+        "reported",
         "receipt_url": "Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null "
         "without a receipt",
         "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
@@ -152,5 +168,8 @@ WHERE t.state IN ('cleared', 'invoiced')
         "payment_product_id": v.PAYMENT_PRODUCT_ID,
         "payment_product_name": v.PAYMENT_PRODUCT_NAME,
         "card_funding": v.CARD_FUNDING,
+        "booked_on": v.BOOKED,
+        "receipt_state": "none: no receipt has been reported; reported: one has, and no file of one is stored; "
+        "stored: a file is",
     },
 )

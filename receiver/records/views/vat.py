@@ -9,8 +9,9 @@ from receiver.records.views import view as v
 LEDGER_VAT: Final = v.View(
     name="ledger_vat",
     comment="The VAT of each row of the ledger by rate: one row for each purchase and rate, in the ledger's currency "
-    "and from the ledger's source. A purchase without VAT has none; what the merchant told in further currencies is in "
-    "vat_rates.",
+    "and from the ledger's source. The rows of a purchase add up to its vat_amount in the ledger: where a receipt's "
+    "rates do not add up to its total, the difference is in the row whose percentage is null. A purchase without VAT "
+    "has no row; what a receipt has in further currencies is in vat_rates.",
     query="""
 SELECT
     line.organization_reference_id,
@@ -23,27 +24,55 @@ SELECT
     vat.total_amount,
     line.vat_currency,
     line.purchase_date,
-    line.purchase_country,
+    coalesce(receipt.purchase_country, line.purchase_country) AS purchase_country,
     line.state,
-    line.updated_at
+    line.updated_at,
+    line.booked_on
 FROM ems.ledger AS line
+LEFT JOIN LATERAL (
+    SELECT told.purchase_country FROM (
+        SELECT purchase_country FROM ems.vat_totals AS total
+        WHERE total.organization_reference_id = line.organization_reference_id
+            AND total.transaction_id = line.transaction_id
+        UNION ALL
+        SELECT purchase_country FROM ems.vat_rates AS rate
+        WHERE rate.organization_reference_id = line.organization_reference_id
+            AND rate.transaction_id = line.transaction_id
+    ) AS told
+    WHERE told.purchase_country <> ''
+    LIMIT 1
+) AS receipt ON true
 CROSS JOIN LATERAL (
-    SELECT rate.percentage, sum(rate.vat_amount) AS vat_amount,
-        CASE WHEN count(rate.taxable_amount) = count(*) THEN sum(rate.taxable_amount) END AS taxable_amount,
-        CASE WHEN count(rate.total_amount) = count(*) THEN sum(rate.total_amount) END AS total_amount
+    SELECT count(*) AS number, sum(rate.vat_amount) AS vat_amount,
+        CASE
+            WHEN coalesce(line.original_amount, line.accounting_amount) < 0 AND sum(rate.vat_amount) > 0 THEN -1
+            ELSE 1
+        END AS sign
     FROM ems.vat_rates AS rate
     WHERE line.vat_source = 'merchant' AND rate.organization_reference_id = line.organization_reference_id
-        AND rate.transaction_id = line.transaction_id AND rate.currency = line.vat_currency
+        AND rate.transaction_id = line.transaction_id
+        AND coalesce(rate.currency, line.original_currency) IS NOT DISTINCT FROM line.vat_currency
         AND rate.vat_amount IS NOT NULL
-    GROUP BY rate.percentage
-    UNION ALL
-    SELECT CASE line.vat_source WHEN 'network' THEN line.network_vat_rate END, line.vat_amount, NULL, NULL
-    WHERE line.vat_source = 'network' OR line.vat_source = 'merchant' AND NOT EXISTS (
-        SELECT FROM ems.vat_rates AS rate
-        WHERE rate.organization_reference_id = line.organization_reference_id
-            AND rate.transaction_id = line.transaction_id AND rate.currency = line.vat_currency
+) AS rates
+CROSS JOIN LATERAL (
+    SELECT part.percentage, sum(part.vat_amount) AS vat_amount,
+        CASE WHEN count(part.taxable_amount) = count(*) THEN sum(part.taxable_amount) END AS taxable_amount,
+        CASE WHEN count(part.total_amount) = count(*) THEN sum(part.total_amount) END AS total_amount
+    FROM (
+        SELECT rate.percentage, rates.sign * rate.vat_amount AS vat_amount,
+            rates.sign * rate.taxable_amount AS taxable_amount, rates.sign * rate.total_amount AS total_amount
+        FROM ems.vat_rates AS rate
+        WHERE line.vat_source = 'merchant' AND rate.organization_reference_id = line.organization_reference_id
+            AND rate.transaction_id = line.transaction_id
+            AND coalesce(rate.currency, line.original_currency) IS NOT DISTINCT FROM line.vat_currency
             AND rate.vat_amount IS NOT NULL
-    )
+        UNION ALL
+        SELECT CASE line.vat_source WHEN 'network' THEN line.network_vat_rate END,
+            line.vat_amount - coalesce(rates.sign * rates.vat_amount, 0), NULL, NULL
+        WHERE line.vat_source IS NOT NULL
+            AND (rates.number = 0 OR line.vat_amount <> rates.sign * rates.vat_amount)
+    ) AS part
+    GROUP BY part.percentage
 ) AS vat
 """,
     columns={
@@ -51,16 +80,19 @@ CROSS JOIN LATERAL (
         "transaction_id": v.TRANSACTION,
         "card_holder_reference_id": v.CARD_HOLDER,
         "vat_source": "merchant: from the receipt; network: from the card network, often wrong",
-        "percentage": "The merchant's rate in percent (25 means 25 %), or the network's as told; null where only a "
-        "total was told",
-        "vat_amount": "VAT of this rate, in major units of vat_currency",
+        "percentage": "The merchant's rate in percent (25 means 25 %), or the network's as it arrives; null in the row "
+        "of what no rate accounts for: a receipt's total without rates, or the difference between both",
+        "vat_amount": "VAT of this rate, in major units of vat_currency; of a refund as a rule negative",
         "taxable_amount": "Amount without VAT, in major units of vat_currency; null when not told, and from the "
         "network",
         "total_amount": "Amount with VAT, in major units of vat_currency; null when not told, and from the network",
-        "vat_currency": "Currency of the amounts (ISO 4217), the ledger's; null when the network told none",
+        "vat_currency": "Currency of the amounts (ISO 4217), the ledger's; null when neither it nor that of the "
+        "purchase was reported",
         "purchase_date": v.DAY,
-        "purchase_country": "Country (ISO 3166 alpha-2); null when not told",
+        "purchase_country": "Country (ISO 3166 alpha-2) as the receipt names it, else the card network; null when "
+        "neither does",
         "state": "cleared or invoiced",
         "updated_at": v.UPDATED,
+        "booked_on": v.BOOKED,
     },
 )
