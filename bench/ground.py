@@ -15,12 +15,12 @@ from psycopg import sql
 from rq import Queue, Worker
 from sqlalchemy import make_url
 
-from receiver.deliveries.authentication import Credentials
 from receiver.partitions import PARTITIONED, ensure_partitions
 from receiver.queue import QUEUE
 from receiver.sandbox.local import ORGANIZATIONS, LocalServers, adopt_webhook
 from receiver.sandbox.story import tell
 from receiver.sandbox.told import read
+from receiver.webhooks.credentials import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

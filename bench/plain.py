@@ -21,15 +21,17 @@ from sqlalchemy import Engine, create_engine, make_url, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db import engine_for
-from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected, authenticate
+from receiver.deliveries.authentication import authenticate
 from receiver.deliveries.headers import evidence
-from receiver.deliveries.models import Body, QueuedDelivery, StoredDelivery, Webhook
-from receiver.deliveries.webhooks import ENDPOINT_PATH
+from receiver.deliveries.models import Body, QueuedDelivery, StoredDelivery
 from receiver.encryption import Encryption
 from receiver.errors import NotAuthentic
 from receiver.processing.claim import Backlog
 from receiver.processing.drain import Processor
 from receiver.settings import Settings, load_settings
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.credentials import AuthenticationType, Credentials, Expected
+from receiver.webhooks.models import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,12 @@ import psycopg
 from flask import Flask, Response, abort, request
 from sqlalchemy import make_url
 
-from receiver.deliveries.authentication import Expected, authenticate
-from receiver.deliveries.webhooks import ENDPOINT_PATH
+from receiver.deliveries.authentication import authenticate
 from receiver.encryption import Encryption
 from receiver.errors import NotAuthentic
 from receiver.settings import load_settings
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.credentials import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

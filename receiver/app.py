@@ -16,7 +16,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from receiver.counter_store import CONNECT_SECONDS, Flusher
 from receiver.counters import OTHER, count_request
 from receiver.deliveries.committer import Committer
-from receiver.deliveries.directory import WebhookDirectory
 from receiver.deliveries.endpoint import DeliveriesFirst, endpoint
 from receiver.deliveries.receive import Intake
 from receiver.deliveries.store import connect, connection_pool
@@ -31,6 +30,7 @@ from receiver.ops.health import Readiness, health
 from receiver.ops.metrics import metrics
 from receiver.queue import WakeUp
 from receiver.request_ids import RequestIds
+from receiver.webhooks.directory import WebhookDirectory
 
 if TYPE_CHECKING:
     from flask import Response

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
 
 MODEL_MODULES: Final = (
+    "receiver.webhooks.models",
     "receiver.deliveries.models",
     "receiver.erasure.models",
     "receiver.processing.models",

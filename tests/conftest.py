@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from redis import Redis
     from werkzeug.test import TestResponse
 
-    from receiver.deliveries.authentication import Credentials
     from receiver.sandbox.registration import Registration
+    from receiver.webhooks.credentials import Credentials
 
 # machines are shared: how long an example takes proves nothing
 hypothesis.settings.register_profile(

@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from receiver.db import engine_for
-from receiver.deliveries.authentication import Credentials
 from receiver.migrate import upgrade
 from receiver.ops.workers import seen_workers
 from receiver.queue import QUEUE
@@ -24,6 +23,7 @@ from receiver.sandbox.embedded import free_port
 from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.settings import load_settings
+from receiver.webhooks.credentials import Credentials
 from tests.support.factories import body, card_holder, sample, snapshot
 from tests.support.waiting import eventually
 

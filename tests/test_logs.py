@@ -9,10 +9,10 @@ import pytest
 import structlog
 from cryptography.fernet import Fernet
 
-from receiver.deliveries.authentication import Credentials
-from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat, Settings
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.credentials import Credentials
 from tests.support.applications import receiver_with, unreachable_database, unreachable_redis
 from tests.support.factories import card_holder
 

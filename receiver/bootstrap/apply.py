@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.bootstrap.endpoint import challenge_endpoint
 from receiver.bootstrap.flags import subscribe, switches
 from receiver.bootstrap.plan import Action, Change, Difference, credentials_differ
-from receiver.deliveries.authentication import AuthenticationType
-from receiver.deliveries.webhooks import endpoint_url, token_url
 from receiver.errors import OpenCardError, OperationRefused, RouteMissing
 from receiver.opencard import routes
 from receiver.opencard.webhooks import OAUTH_FIELDS
+from receiver.webhooks.addresses import endpoint_url, token_url
+from receiver.webhooks.credentials import AuthenticationType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from receiver.bootstrap.desired import Wanted
     from receiver.bootstrap.match import Match
     from receiver.bootstrap.plan import Extras
-    from receiver.bootstrap.stored import StoredWebhook, WebhookStore
     from receiver.opencard.routes import Route
     from receiver.opencard.webhooks import Header, Organization, RegisteredWebhook, Webhooks
+    from receiver.webhooks.managed import ManagedWebhook
+    from receiver.webhooks.store import WebhookStore
 
 OVERLAP: Final = timedelta(hours=24)
 """How long a replaced secret, and replaced credentials, are good after OpenCard has taken the new ones."""
@@ -47,7 +48,7 @@ ROUTES: Final[dict[Action, tuple[Route, ...]]] = {
 
 
 def registration_fields(
-    webhook: StoredWebhook, flags: Mapping[str, bool], *, public_url: str, enabled: bool = True
+    webhook: ManagedWebhook, flags: Mapping[str, bool], *, public_url: str, enabled: bool = True
 ) -> dict[str, Any]:
     """Return everything that OpenCard has to know of a webhook.
 
@@ -88,7 +89,7 @@ class Applier:
     organization: Organization
     reference_id: str
     wanted: Wanted | None
-    stored: StoredWebhook | None
+    stored: ManagedWebhook | None
     registered: RegisteredWebhook | None
     surplus: Sequence[RegisteredWebhook]
     headers: Sequence[Header] | None
@@ -185,7 +186,7 @@ class Applier:
             self.store.note_facts(self.stored, organization_id=self.organization.id, active=active)
             self._note_headers(self.stored)
 
-    def _note_headers(self, stored: StoredWebhook) -> None:
+    def _note_headers(self, stored: ManagedWebhook) -> None:
         """Remember header values that OpenCard told, and forget those of headers that are gone."""
         if self.headers is None:
             return
@@ -218,7 +219,7 @@ class Applier:
         if before.url != endpoint_url(self.public_url, stored.endpoint_key):
             self._insist_on_active()
 
-    def _register(self, stored: StoredWebhook) -> None:
+    def _register(self, stored: ManagedWebhook) -> None:
         """Create the webhook at OpenCard, or update it, with as many of the wanted flags as are allowed."""
 
         def send(flags: frozenset[str]) -> None:
@@ -234,7 +235,7 @@ class Applier:
             self.rejected |= rejected
             self.wanted = self._wanted.without(rejected)
 
-    def _prepared(self) -> StoredWebhook:
+    def _prepared(self) -> ManagedWebhook:
         """Return the stored webhook with everything that OpenCard shall hear of, committed."""
         wanted = self._wanted
         if self.stored is None:

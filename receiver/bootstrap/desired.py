@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from receiver.bootstrap.secrets import CUSTOM_KEY
-from receiver.deliveries.authentication import AuthenticationType
-from receiver.deliveries.header_rules import credential_problem, name_problem, value_problem
 from receiver.errors import ConfigurationError
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
+from receiver.webhooks.credentials import AuthenticationType
+from receiver.webhooks.generate import CUSTOM_KEY
+from receiver.webhooks.header_rules import credential_problem, name_problem, value_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -11,13 +11,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from receiver.deliveries.webhooks import ENDPOINT_PATH
+from receiver.webhooks.addresses import ENDPOINT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from receiver.bootstrap.stored import StoredWebhook
     from receiver.opencard.webhooks import Organization, RegisteredWebhook
+    from receiver.webhooks.managed import ManagedWebhook
 
 
 FORGOTTEN: Final = "OpenCard has forgotten what is registered here"
@@ -28,7 +28,7 @@ FORGOTTEN: Final = "OpenCard has forgotten what is registered here"
 class Match:
     """The one webhook of an organization, on either side, and what else of ours is registered for it."""
 
-    stored: StoredWebhook | None = None
+    stored: ManagedWebhook | None = None
     registered: RegisteredWebhook | None = None
     surplus: tuple[RegisteredWebhook, ...] = ()
     """Ours by their URL, but nobody's: left behind by a request sent twice, or by a database that was lost."""
@@ -37,22 +37,22 @@ class Match:
 class Care:
     """All managed webhooks, found by organization, id and endpoint key; *tests* are only there to be left out."""
 
-    def __init__(self, stored: Sequence[StoredWebhook], tests: Sequence[StoredWebhook] = ()) -> None:
+    def __init__(self, stored: Sequence[ManagedWebhook], tests: Sequence[ManagedWebhook] = ()) -> None:
         self._stored = stored
         self._test_ids = {row.opencard_webhook_id for row in tests}
         self._test_keys = {key for row in tests for key in (row.endpoint_key, *row.previous_keys)}
         self.ids = {row.opencard_webhook_id: row for row in stored if row.opencard_webhook_id is not None}
         self.keys = {key: row for row in stored for key in (row.endpoint_key, *row.previous_keys)}
 
-    def all(self) -> Sequence[StoredWebhook]:
+    def all(self) -> Sequence[ManagedWebhook]:
         """Return all of them, oldest first."""
         return self._stored
 
-    def of(self, reference_id: str) -> list[StoredWebhook]:
+    def of(self, reference_id: str) -> list[ManagedWebhook]:
         """Return the webhooks of an organization, oldest first."""
         return [row for row in self._stored if row.organization_reference_id == reference_id]
 
-    def owner(self, webhook: RegisteredWebhook, rows: Sequence[StoredWebhook]) -> StoredWebhook | None:
+    def owner(self, webhook: RegisteredWebhook, rows: Sequence[ManagedWebhook]) -> ManagedWebhook | None:
         """Return the stored webhook that one registered for the organization of *rows* belongs to.
 
         By id, else by its URL's endpoint key; at an OpenCard that has forgotten everything, ids begin anew, and one of
@@ -68,7 +68,7 @@ class Care:
         key = endpoint_key(webhook.url)
         return key in self._test_keys or (webhook.id in self._test_ids and key not in self.keys)
 
-    def under_other_names(self, organization: Organization) -> list[StoredWebhook]:
+    def under_other_names(self, organization: Organization) -> list[ManagedWebhook]:
         """Return the managed webhooks for the same organization of OpenCard under another id of the EMS."""
         return [
             row

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.deliveries.webhooks import endpoint_url
+from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from receiver.bootstrap.desired import Wanted
     from receiver.bootstrap.match import Match
-    from receiver.bootstrap.stored import StoredWebhook
     from receiver.opencard.webhooks import Group, Header, RegisteredWebhook
+    from receiver.webhooks.managed import ManagedWebhook
 
 MASK: Final = "***"
 MASKED: Final = re.compile(r"[*•]+.{0,4}")
@@ -98,7 +98,7 @@ def _disable(webhook: RegisteredWebhook) -> Change:
 
 
 def _webhook_changes(
-    wanted: Wanted, stored: StoredWebhook | None, registered: RegisteredWebhook | None, public_url: str
+    wanted: Wanted, stored: ManagedWebhook | None, registered: RegisteredWebhook | None, public_url: str
 ) -> Iterator[Change]:
     if registered is None:
         yield Change(Action.CREATE, tuple(_everything(wanted, stored, public_url)))
@@ -110,14 +110,14 @@ def _webhook_changes(
         yield Change(Action.CHALLENGE, (Difference("active", registered=False, desired=True),), registered.id)
 
 
-def _everything(wanted: Wanted, stored: StoredWebhook | None, public_url: str) -> Iterator[Difference]:
+def _everything(wanted: Wanted, stored: ManagedWebhook | None, public_url: str) -> Iterator[Difference]:
     yield Difference("url", None, endpoint_url(public_url, stored.endpoint_key) if stored else "new")
     yield Difference("authentication_type", None, wanted.authentication_type.value)
     yield Difference("events", None, len(wanted.flags_on))
 
 
 def _differences(
-    wanted: Wanted, stored: StoredWebhook | None, registered: RegisteredWebhook, public_url: str
+    wanted: Wanted, stored: ManagedWebhook | None, registered: RegisteredWebhook, public_url: str
 ) -> Iterator[Difference]:
     """Yield what an update mends. What an answer does not tell is taken to be right."""
     if stored is None:
@@ -145,7 +145,7 @@ def _differences(
 
 
 def _credential_differences(
-    wanted: Wanted, stored: StoredWebhook, registered: RegisteredWebhook
+    wanted: Wanted, stored: ManagedWebhook, registered: RegisteredWebhook
 ) -> Iterator[Difference]:
     told = {"basic_username": registered.basic_username, "custom_key": registered.custom_key}
     for name in ("basic_username", "basic_password", "custom_key", "custom_value"):
@@ -161,7 +161,7 @@ def _shown(name: str, kept: str, desired: str) -> tuple[str, str]:
     return (MASK, MASK) if name in {"basic_password", "custom_value"} else (kept, desired)
 
 
-def credentials_differ(wanted: Wanted, stored: StoredWebhook) -> bool:
+def credentials_differ(wanted: Wanted, stored: ManagedWebhook) -> bool:
     """Return whether what proves the webhook's deliveries has to be replaced."""
     return wanted.authentication_type is not stored.authentication_type or any(
         getattr(stored.credentials, name) != value for name, value in wanted.credentials_given.items()

@@ -19,14 +19,14 @@ from receiver.bootstrap.concurrency import one_at_a_time, side_by_side
 from receiver.bootstrap.flags import subscribe, switches
 from receiver.bootstrap.match import endpoint_key
 from receiver.bootstrap.run import SIDE_BY_SIDE
-from receiver.bootstrap.stored import WebhookStore
-from receiver.deliveries.webhooks import ENDPOINT_PATH, show_webhook
 from receiver.errors import OperationRefused
 from receiver.opencard import routes
 from receiver.opencard.client import OpenCard
 from receiver.opencard.tokens import StoredTokens
 from receiver.opencard.webhooks import Organization, Webhooks
 from receiver.progress import Progress
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.store import WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.bootstrap.concurrency import Failure
-    from receiver.bootstrap.stored import StoredWebhook
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
     from receiver.opencard.webhooks import RegisteredWebhook
+    from receiver.webhooks.managed import ManagedWebhook
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class Rotation:
             progress.stage("rotating")
             progress.total(len(webhook_ids))
 
-            def rotated(webhook: StoredWebhook) -> Rotated:
+            def rotated(webhook: ManagedWebhook) -> Rotated:
                 try:
                     return self._rotate(api, webhook, overlap)
                 finally:
@@ -127,10 +127,10 @@ class Rotation:
         client.authenticate()  # before anything is changed, and said once if it is missing
         return client
 
-    def _rotate(self, api: Webhooks, webhook: StoredWebhook, overlap: timedelta) -> Rotated:
+    def _rotate(self, api: Webhooks, webhook: ManagedWebhook, overlap: timedelta) -> Rotated:
         if webhook.opencard_webhook_id is None:
             raise OperationRefused(f"webhook {webhook.id} is not known to be registered at OpenCard: {RUN_BOOTSTRAP}")
-        pending, good_until = self._previous(webhook)
+        pending, good_until = _previous(webhook)
         if good_until is not None and overlap:
             raise OperationRefused(
                 f"the secret of webhook {webhook.id} was rotated already, and its previous one is good until "
@@ -156,31 +156,32 @@ class Rotation:
         _, rejected = subscribe(send, registered.flags_on, current=registered.flags_on)
         if rejected:
             log.warning("webhook.flags_rejected", webhook_id=webhook.id, flags=sorted(rejected))
-        self._store.acknowledge(webhook, opencard_webhook_id=registered.id, overlap=overlap)
+        acknowledged = self._store.acknowledge(webhook, opencard_webhook_id=registered.id, overlap=overlap)
         log.info("secret rotated", webhook_id=webhook.id, completed_an_earlier_run=pending)
         return Rotated(
             id=webhook.id,
             organization_reference_id=webhook.organization_reference_id,
             opencard_webhook_id=registered.id,
-            previous_secret_expires_at=self._previous_expires_at(webhook.id),
+            previous_secret_expires_at=_in_utc(acknowledged.previous_secret_expires_at),
         )
 
-    def _previous(self, webhook: StoredWebhook) -> tuple[bool, datetime | None]:
-        """Return whether a rotation that was cut off waits to be completed, and until when one that ended overlaps."""
-        expires_at = self._previous_expires_at(webhook.id)
-        if expires_at is None:
-            return webhook.rotating and not webhook.acknowledged, None
-        return False, expires_at if webhook.rotating else None
-
-    def _previous_expires_at(self, webhook_id: int) -> datetime | None:
-        with self._engine.connect() as connection:
-            expires_at: datetime | None = show_webhook(connection, webhook_id)["previous_secret_expires_at"]
-        return None if expires_at is None else expires_at.astimezone(UTC)
-
-    def _check_is_ours(self, webhook: StoredWebhook, registered: RegisteredWebhook) -> None:
+    def _check_is_ours(self, webhook: ManagedWebhook, registered: RegisteredWebhook) -> None:
         keys = (webhook.endpoint_key, *webhook.previous_keys)
         if registered.url and endpoint_key(registered.url) not in keys:
             raise OperationRefused(
                 f"webhook {webhook.id} is registered at OpenCard under a URL that is not this service's, "
                 f"{registered.url}, where nobody would know the new secret: {RUN_BOOTSTRAP} here"
             )
+
+
+def _previous(webhook: ManagedWebhook) -> tuple[bool, datetime | None]:
+    """Return whether an interrupted rotation is to be completed, and until when one that ended overlaps."""
+    is_good, expires_at = (
+        webhook.previous_secret_is_good(datetime.now(UTC)),
+        _in_utc(webhook.previous_secret_expires_at),
+    )
+    return (is_good, None) if expires_at is None else (False, expires_at if is_good else None)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)

@@ -17,7 +17,6 @@ from receiver.bootstrap.match import Care, match, objections
 from receiver.bootstrap.organizations import OrganizationStore
 from receiver.bootstrap.outcome import SIDE_BY_SIDE, Options, Result, as_fields
 from receiver.bootstrap.plan import Action, plan
-from receiver.bootstrap.stored import WebhookStore
 from receiver.bootstrap.survey import (
     Known,
     OrganizationPlan,
@@ -39,6 +38,7 @@ from receiver.opencard.scopes import READ_GROUPS, READ_HEADERS, READ_WEBHOOKS, s
 from receiver.opencard.tokens import BorrowedTokens, StoredTokens
 from receiver.opencard.webhooks import Webhooks
 from receiver.progress import Progress
+from receiver.webhooks.store import WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

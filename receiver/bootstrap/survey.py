@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from receiver.bootstrap.match import Care
     from receiver.bootstrap.outcome import Options
     from receiver.bootstrap.plan import Change
-    from receiver.bootstrap.stored import StoredWebhook
     from receiver.errors import OpenCardError
     from receiver.opencard.billings import Billing
     from receiver.opencard.webhooks import Organization, RegisteredWebhook, Webhooks
+    from receiver.webhooks.managed import ManagedWebhook
 
     T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Known:
     """``None`` where they cannot be read."""
     retry_before: datetime | None
     """Rejections before this time are not remembered; ``None`` remembers all."""
-    deleted: list[StoredWebhook] = field(default_factory=list)
+    deleted: list[ManagedWebhook] = field(default_factory=list)
     """Stored webhooks that OpenCard does not have, as far as this run has found."""
 
     @property
@@ -174,7 +174,7 @@ def is_new(failure: Failure, known: Known) -> bool:
     return failure.organization_id is not None and (before is None or before.error != failure.error)
 
 
-def deleted_webhook(webhook: StoredWebhook, listed: Sequence[Organization]) -> DeletedWebhook:
+def deleted_webhook(webhook: ManagedWebhook, listed: Sequence[Organization]) -> DeletedWebhook:
     """Return a webhook that OpenCard does not have, and whether its organization is in the account's list."""
     return DeletedWebhook(
         webhook.id,

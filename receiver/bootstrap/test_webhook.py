@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.bootstrap.stored import StoredWebhook, WebhookStore
     from receiver.opencard.webhooks import Webhooks
+    from receiver.webhooks.managed import ManagedWebhook
+    from receiver.webhooks.store import WebhookStore
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @contextmanager
 def enabled_test_webhook(
-    engine: Engine, store: WebhookStore, api: Webhooks, webhook: StoredWebhook, public_url: str
-) -> Iterator[StoredWebhook]:
+    engine: Engine, store: WebhookStore, api: Webhooks, webhook: ManagedWebhook, public_url: str
+) -> Iterator[ManagedWebhook]:
     """Have the organization of *webhook* a test webhook that is enabled and active for the length of the block.
 
     Raises ``OperationRefused`` when it does not become active, or is to be registered while another command changes
@@ -55,7 +56,7 @@ def enabled_test_webhook(
         _disable(applier)
 
 
-def _like(webhook: StoredWebhook) -> Wanted:
+def _like(webhook: ManagedWebhook) -> Wanted:
     """Return what is wanted of a test webhook: the same authentication, with credentials of its own, and no events."""
     given = {name: getattr(webhook.credentials, name) for name in ("basic_username", "custom_key")}
     return Wanted(
@@ -66,7 +67,7 @@ def _like(webhook: StoredWebhook) -> Wanted:
     )
 
 
-def _stored(engine: Engine, store: WebhookStore, webhook: StoredWebhook, wanted: Wanted) -> StoredWebhook:
+def _stored(engine: Engine, store: WebhookStore, webhook: ManagedWebhook, wanted: Wanted) -> ManagedWebhook:
     """Return the organization's test webhook as it is stored, added if it is the first time."""
     reference = webhook.organization_reference_id
     for stored in store.tests():

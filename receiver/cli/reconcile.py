@@ -15,13 +15,13 @@ from receiver.cli.output import counted, json_option, print_json, print_rows, pr
 from receiver.cli.parameters import DURATION
 from receiver.connections import RECONCILE
 from receiver.db import engine_for
-from receiver.deliveries.webhooks import list_webhooks
 from receiver.encryption import Encryption
 from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.settings import REQUIRED_FOR_API, load_settings
+from receiver.webhooks.listing import list_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

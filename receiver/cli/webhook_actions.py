@@ -13,7 +13,6 @@ import msgspec
 
 from receiver.bootstrap.desired import nearest
 from receiver.bootstrap.rotation import Rotation
-from receiver.bootstrap.stored import WebhookStore
 from receiver.cli.filters import check_organizations
 from receiver.cli.output import json_option, print_fields, print_json, print_rows, progress_bar
 from receiver.cli.parameters import DURATION, ID
@@ -26,6 +25,7 @@ from receiver.opencard.auth import Access
 from receiver.ops.send_test import Patience, SendTest
 from receiver.ops.sent_test import Report, as_fields
 from receiver.settings import REQUIRED_FOR_API, Settings, load_settings
+from receiver.webhooks.store import WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.bootstrap.stored import StoredWebhook
+    from receiver.webhooks.managed import ManagedWebhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class _Ground:
     def access(self) -> Access:
         return Access.of(self.settings)
 
-    def choose(self, ids: tuple[int, ...], organizations: tuple[str, ...], *, everything: bool) -> list[StoredWebhook]:
+    def choose(self, ids: tuple[int, ...], organizations: tuple[str, ...], *, everything: bool) -> list[ManagedWebhook]:
         """Return the webhooks that are meant, oldest first; where none is named, the only one there is."""
         stored = WebhookStore(self.engine, self.encryption).all()
         for unknown in set(ids) - {webhook.id for webhook in stored}:

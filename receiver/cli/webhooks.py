@@ -15,10 +15,12 @@ from receiver.cli.output import json_option, print_fields, print_json, print_row
 from receiver.cli.parameters import ID
 from receiver.cli.webhook_actions import rotate_secret_command, test_command
 from receiver.db import one_connection
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import ADOPTABLE, Adoption, adopt, endpoint_url, list_webhooks, show_webhook
 from receiver.encryption import Encryption
 from receiver.settings import load_settings
+from receiver.webhooks.addresses import endpoint_url
+from receiver.webhooks.adoption import ADOPTABLE, Adoption, adopt
+from receiver.webhooks.credentials import AuthenticationType, Credentials
+from receiver.webhooks.listing import list_webhooks, show_webhook
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

@@ -10,19 +10,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from receiver.deliveries.challenge import is_signable, sign
-from receiver.deliveries.oauth import verify_token
 from receiver.errors import NotAuthentic
 from receiver.settings import SignaturePolicy
+from receiver.webhooks.credentials import AuthenticationType
+from receiver.webhooks.oauth import verify_token
+
+if TYPE_CHECKING:
+    from receiver.webhooks.credentials import Authentication, Credentials, Expected
 
 SIGNATURE_HEADER = "X-Data-Signature"
-END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
-"""When every token has expired."""
 
 
 class HeaderLookup(Protocol):
@@ -30,56 +29,6 @@ class HeaderLookup(Protocol):
 
     def get(self, key: str, /) -> str | None:
         """Return the header's value, or ``None``."""
-
-
-class AuthenticationType(StrEnum):
-    """How OpenCard authenticates on a webhook beside signing."""
-
-    NONE = "none"
-    BASIC = "basic"
-    CUSTOM = "custom"
-    OAUTH = "oauth"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What OpenCard proves itself with on a webhook: of ``basic``, of ``custom`` or of ``oauth``, else empty."""
-
-    basic_username: str = ""
-    basic_password: str = field(default="", repr=False)
-    custom_key: str = ""
-    custom_value: str = field(default="", repr=False)
-    oauth_client_id: str = ""
-    oauth_client_secret: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Authentication:
-    """A type with its credentials: one way of authenticating that was agreed on with OpenCard."""
-
-    type: AuthenticationType
-    credentials: Credentials
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What proves a webhook's deliveries at the moment *now*; *secrets* are all that are good, the current one first.
-
-    *previous* is what is good beside *authentication_type* and *credentials* while OpenCard may still use it.
-    *webhook_id* and *now* matter to tokens alone; without them, none is accepted.
-    """
-
-    secrets: tuple[str, ...] = field(repr=False)
-    authentication_type: AuthenticationType = AuthenticationType.NONE
-    credentials: Credentials = field(default_factory=Credentials)
-    previous: Authentication | None = None
-    webhook_id: int = 0
-    now: datetime = END_OF_TIME
-
-    @property
-    def current(self) -> Authentication:
-        """The authentication that OpenCard uses, or will use."""
-        return Authentication(self.authentication_type, self.credentials)
 
 
 def authenticate(

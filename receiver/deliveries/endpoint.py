@@ -14,7 +14,7 @@ from werkzeug.datastructures import EnvironHeaders
 from receiver.counters import STORE_SECONDS, count_request
 from receiver.deliveries import receive as journey
 from receiver.deliveries.bodies import read_body
-from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
+from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,32 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from receiver.webhooks.header_rules import CREDENTIALS, KEPT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
-KEPT: Final = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "date",
-        "host",
-        "traceparent",
-        "transfer-encoding",
-        "user-agent",
-        "via",
-        "x-data-signature",
-        "x-event",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-request-id",
-        "x-version",
-    }
-)
-"""Headers whose values cannot be secret."""
 NOT_KEPT: Final = "(not kept)"
 
 

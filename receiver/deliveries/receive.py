@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Headers
 
     from receiver.deliveries.committer import Committer
-    from receiver.deliveries.directory import Registered, WebhookDirectory
     from receiver.settings import SignaturePolicy
+    from receiver.webhooks.directory import WebhookDirectory
+    from receiver.webhooks.managed import ManagedWebhook
 
 CANNOT_STORE = (psycopg.Error, PoolTimeout, TimeoutError, ConfigurationError)
 """PostgreSQL is away or slow, or the keys do not fit what is stored in it: the sender shall try again later."""
@@ -86,8 +87,8 @@ def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
 
 
 def _verify(
-    intake: Intake, endpoint_key: str, webhook: Registered, headers: Headers, body: bytes
-) -> tuple[Registered, str]:
+    intake: Intake, endpoint_key: str, webhook: ManagedWebhook, headers: Headers, body: bytes
+) -> tuple[ManagedWebhook, str]:
     """Return the webhook and the verdict; what was remembered of it is read anew before anything is refused."""
     now = datetime.now(UTC)
     try:
@@ -104,7 +105,7 @@ def _verify(
         raise
 
 
-def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Registered, begun: float) -> Arrived:
+def _well_formed(headers: Headers, body: bytes, verification: str, webhook: ManagedWebhook, begun: float) -> Arrived:
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")

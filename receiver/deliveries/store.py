@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from receiver.deliveries.directory import Registered
+    from receiver.webhooks.managed import ManagedWebhook
 
 POOL_TIMEOUT: Final = 5.0
 """Seconds a request waits for a connection to read with before it is answered 503."""
@@ -65,7 +65,7 @@ SELECT id, row_version FROM unchanged
 class Arrived:
     """A delivery that is proven and well-formed, ready to be stored if its webhook is still what proved it."""
 
-    webhook: Registered
+    webhook: ManagedWebhook
     event: str
     version: str | None
     body: bytes = field(repr=False)

@@ -12,20 +12,20 @@ from flask import Blueprint, Response, jsonify, request
 
 from receiver.counters import count_request
 from receiver.deliveries.bodies import read_body
-from receiver.deliveries.oauth import TOKEN_LIFETIME, issue_token
 from receiver.deliveries.receive import CANNOT_STORE
-from receiver.deliveries.token_request import (
+from receiver.errors import BodyCutOff, MalformedRequest
+from receiver.webhooks.addresses import TOKEN_PATH
+from receiver.webhooks.oauth import TOKEN_LIFETIME, issue_token
+from receiver.webhooks.token_request import (
     TokenRequest,
     TokenRequestRefused,
     invalid_client,
     matching_client,
     read_token_request,
 )
-from receiver.deliveries.webhooks import TOKEN_PATH
-from receiver.errors import BodyCutOff, MalformedRequest
 
 if TYPE_CHECKING:
-    from receiver.deliveries.directory import WebhookDirectory
+    from receiver.webhooks.directory import WebhookDirectory
 
 MAX_BODY_BYTES: Final = 4096
 """Enough for any token request."""

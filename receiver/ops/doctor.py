@@ -18,7 +18,6 @@ import httpx
 from receiver.bootstrap.desired import Configuration, read_configuration
 from receiver.bootstrap.endpoint import challenge_endpoint
 from receiver.db import engine_for
-from receiver.deliveries.webhooks import endpoint_url
 from receiver.errors import ConfigurationError
 from receiver.ops.doctor_findings import Finding, Findings, State, why_not
 from receiver.ops.doctor_opencard import GROUP_SCOPES, HEADER_SCOPES, PUBLIC_ADDRESS, OpenCardChecks
@@ -31,6 +30,7 @@ from receiver.ops.doctor_stores import (
     readable_secret,
     webhooks_in_care,
 )
+from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

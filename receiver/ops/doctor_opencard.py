@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from receiver.bootstrap.match import FORGOTTEN
-from receiver.deliveries.webhooks import endpoint_url
 from receiver.errors import AccessDenied, ClientRefused, OpenCardError, ResourceMissing, ScopeNotGranted
 from receiver.opencard import routes
 from receiver.opencard.auth import JSON_ONLY, TIMEOUT, Access, TokenAuth
@@ -22,6 +21,7 @@ from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import Webhooks
 from receiver.ops.doctor_findings import Finding, State, why_not
 from receiver.ops.doctor_stores import WEBHOOKS
+from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

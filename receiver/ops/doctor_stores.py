@@ -12,13 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from receiver.bootstrap.flags import in_words
 from receiver.bootstrap.models import Organization
 from receiver.bootstrap.organizations import read_unavailable
-from receiver.deliveries.models import PreviousEndpointKey, Webhook
 from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
 from receiver.migrate import current_revision, head_revision
 from receiver.ops.doctor_findings import why_not
 from receiver.ops.keys import survey
 from receiver.queue import check_writes, connect
+from receiver.webhooks.models import PreviousEndpointKey, Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

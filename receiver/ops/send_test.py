@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from receiver.bootstrap.endpoint import challenge_endpoint
-from receiver.bootstrap.stored import WebhookStore
 from receiver.bootstrap.test_webhook import enabled_test_webhook
 from receiver.db import held_lock
 from receiver.deliveries.models import TEST
-from receiver.deliveries.webhooks import endpoint_url
 from receiver.errors import OperationRefused, OutcomeUnknown, UnreadableAnswer
 from receiver.locks import LockFamily, key_of
 from receiver.opencard.client import OpenCard
@@ -27,6 +25,8 @@ from receiver.opencard.scopes import scopes_for
 from receiver.opencard.tokens import StoredTokens
 from receiver.opencard.webhooks import Webhooks
 from receiver.ops.sent_test import Report, reported
+from receiver.webhooks.addresses import endpoint_url
+from receiver.webhooks.store import WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Engine, Row
 
-    from receiver.bootstrap.stored import StoredWebhook
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
+    from receiver.webhooks.managed import ManagedWebhook
 
 _LAST: Final = text("SELECT coalesce(max(id), 0) FROM receiver.stored_deliveries")
 _NEXT: Final = text(
@@ -64,7 +64,7 @@ class SendTest:
     public_url: str
     transport: httpx.BaseTransport | None = None
 
-    def run(self, webhook: StoredWebhook, event: str, patience: Patience) -> Report:
+    def run(self, webhook: ManagedWebhook, event: str, patience: Patience) -> Report:
         """Ask for a test delivery of *event*, a name in the catalogue, wait for it, and return what came of it.
 
         *webhook* is the organization's own: its test webhook authenticates as it does. Raises ``OperationRefused``
@@ -93,7 +93,7 @@ class SendTest:
         return Report(test, event, error="\n".join([*doubt, self._silence(test, patience)]))
 
     @contextmanager
-    def _one_at_a_time(self, webhook: StoredWebhook) -> Iterator[None]:
+    def _one_at_a_time(self, webhook: ManagedWebhook) -> Iterator[None]:
         organization = webhook.organization_reference_id
         with held_lock(self.engine, key_of(LockFamily.TEST, organization)) as held:
             if not held:
@@ -106,7 +106,7 @@ class SendTest:
         with self.engine.connect() as connection:
             return int(connection.execute(_LAST).scalar_one())
 
-    def _wait(self, test: StoredWebhook, last: int, patience: Patience) -> Row[tuple[int, str]] | None:
+    def _wait(self, test: ManagedWebhook, last: int, patience: Patience) -> Row[tuple[int, str]] | None:
         """Return the delivery that arrived, once a worker has ended it or the time is up; ``None`` if none did."""
         deadline = time.monotonic() + patience.timeout
         while True:
@@ -116,7 +116,7 @@ class SendTest:
                 return arrived
             time.sleep(patience.poll)
 
-    def _silence(self, test: StoredWebhook, patience: Patience) -> str:
+    def _silence(self, test: ManagedWebhook, patience: Patience) -> str:
         """Return what to look at when nothing arrived."""
         wrong = challenge_endpoint(endpoint_url(self.public_url, test.endpoint_key), test.secret)
         end = (
@@ -132,7 +132,7 @@ class SendTest:
         )
 
 
-def _ask(api: Webhooks, test: StoredWebhook, event: str) -> list[str]:
+def _ask(api: Webhooks, test: ManagedWebhook, event: str) -> list[str]:
     """Ask OpenCard for a test delivery, once; return what to say where it may or may not have been asked."""
     if test.opencard_webhook_id is None:
         raise AssertionError("a test webhook is registered before it is used")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
-    from receiver.bootstrap.stored import StoredWebhook
     from receiver.events.event import Event
+    from receiver.webhooks.managed import ManagedWebhook
 
 _DELIVERY: Final = text(
     """
@@ -63,7 +63,7 @@ class Understood:
 class Report:
     """What came of a test."""
 
-    webhook: StoredWebhook
+    webhook: ManagedWebhook
     event: str
     delivery: Arrived | None = None
     understood: Understood | None = None
@@ -72,7 +72,7 @@ class Report:
     body: bytes | None = field(default=None, repr=False)
 
 
-def reported(connection: Connection, webhook: StoredWebhook, event: str, delivery_id: int) -> Report:
+def reported(connection: Connection, webhook: ManagedWebhook, event: str, delivery_id: int) -> Report:
     """Return the report of a test that arrived as this delivery."""
     row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
     understood, error = _understood(row)

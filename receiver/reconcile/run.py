@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from receiver.deliveries.models import Webhook
 from receiver.errors import OperationRefused
 from receiver.opencard.client import OpenCard
 from receiver.opencard.routes import LIST_DELIVERY_LOG
@@ -21,7 +20,8 @@ from receiver.opencard.scopes import scopes_of
 from receiver.opencard.tokens import BorrowedTokens, StoredTokens
 from receiver.progress import Progress
 from receiver.reconcile.outcome import Outcome
-from receiver.reconcile.session import Options, Registered, Session
+from receiver.reconcile.session import Options, ReconciledWebhook, Session
+from receiver.webhooks.models import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ class Reconciler:
                 waiting.clear()  # when interrupted: what is under way is finished, and the rest is not begun
         return [done[place] for place in sorted(done)]
 
-    def _webhooks(self, webhook_ids: Sequence[int] | None) -> list[Registered]:
+    def _webhooks(self, webhook_ids: Sequence[int] | None) -> list[ReconciledWebhook]:
         """Return the webhooks to reconcile, in order."""
         columns = (Webhook.id, Webhook.opencard_webhook_id, Webhook.organization_id, Webhook.organization_reference_id)
         # what a disabled one has refused is not wanted, unless somebody asks for it by its id
@@ -113,7 +113,7 @@ class Reconciler:
             Webhook.opencard_webhook_id.is_not(None), Webhook.deleted_at.is_(None), ~Webhook.test, chosen
         )
         with self._engine.connect() as connection:
-            found = [Registered(**row) for row in connection.execute(asked.order_by(Webhook.id)).mappings()]
+            found = [ReconciledWebhook(**row) for row in connection.execute(asked.order_by(Webhook.id)).mappings()]
         unknown = sorted(set(webhook_ids or ()) - {webhook.id for webhook in found})
         if unknown:
             raise OperationRefused(

@@ -53,7 +53,7 @@ _BOUND: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', 
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class ReconciledWebhook:
     """A webhook as a run needs it."""
 
     id: int
@@ -119,7 +119,7 @@ class Session:
     ) -> None:
         self._close()
 
-    def reconcile(self, webhook: Registered) -> Outcome:
+    def reconcile(self, webhook: ReconciledWebhook) -> Outcome:
         """Reconcile *webhook*; a failure becomes the outcome's ``error``, and the run's."""
         self._begun = None
         try:
@@ -145,11 +145,11 @@ class Session:
         say("webhook reconciled", **{**asdict(outcome), "checked_until": checked_until})
         return outcome
 
-    def _reconcile_alone(self, webhook: Registered) -> Outcome:
+    def _reconcile_alone(self, webhook: ReconciledWebhook) -> Outcome:
         with held_lock(self._engine, key_of(LockFamily.RECONCILE, webhook.id)) as held:
             return self._reconcile(self._connection(), webhook) if held else webhook.failed(BUSY)
 
-    def _reconcile(self, connection: Connection, webhook: Registered) -> Outcome:
+    def _reconcile(self, connection: Connection, webhook: ReconciledWebhook) -> Outcome:
         with connection.begin():
             self._begun = begun = self._begin(connection, webhook)
         workspace = Workspace(connection, webhook.organization_reference_id, self._options.encryption)
@@ -180,7 +180,7 @@ class Session:
             checked_until=checked_until,
         )
 
-    def _begin(self, connection: Connection, webhook: Registered) -> _Begun:
+    def _begin(self, connection: Connection, webhook: ReconciledWebhook) -> _Begun:
         started_at = runs.now(connection)
         watermark = runs.watermark(connection, webhook.id)
         since = self._options.since
@@ -191,7 +191,7 @@ class Session:
             run_id = runs.begin(connection, webhook.id, started_at=started_at, since=since)
         return _Begun(run_id, started_at, watermark, since)
 
-    def _read(self, connection: Connection, webhook: Registered, workspace: Workspace, begun: _Begun) -> None:
+    def _read(self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, begun: _Begun) -> None:
         """Read the log; no transaction is open while OpenCard is asked."""
         reading = DeliveryLog.of(
             self._api, organization=webhook.organization_id, webhook=webhook.opencard_webhook_id, since=begun.since
@@ -206,7 +206,9 @@ class Session:
         with connection.begin():
             workspace.tell_apart(alike_are_one=reading.alike_are_one)
 
-    def _compare(self, connection: Connection, webhook: Registered, workspace: Workspace, begun: _Begun) -> runs.Counts:
+    def _compare(
+        self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, begun: _Begun
+    ) -> runs.Counts:
         workspace.lay_beside(webhook.id, since=begun.since, slack=SLACK, known_within=WINDOW)
         seen = see_clock(connection)
         ahead = last_seen_clock(connection) if seen is None else seen

@@ -16,7 +16,6 @@ from honcho.manager import Manager
 from honcho.printer import Printer
 from sqlalchemy import make_url, text
 
-from receiver.deliveries.webhooks import endpoint_url, list_webhooks
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
 from receiver.records.readers import grant
@@ -27,6 +26,8 @@ from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
 from receiver.sandbox.onboarding import CONFIGURATION, register
 from receiver.sandbox.provider import SCOPES, Provider, environment
 from receiver.settings import load_settings
+from receiver.webhooks.addresses import endpoint_url
+from receiver.webhooks.listing import list_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

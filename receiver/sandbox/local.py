@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 from cryptography.fernet import Fernet
 
 from receiver.db import engine_for
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url
 from receiver.encryption import Encryption
 from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.processes import (
@@ -24,6 +22,9 @@ from receiver.sandbox.processes import (
 )
 from receiver.sandbox.registration import Registration
 from receiver.settings import Settings, load_settings
+from receiver.webhooks.addresses import endpoint_url
+from receiver.webhooks.adoption import Adoption, adopt
+from receiver.webhooks.credentials import AuthenticationType, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

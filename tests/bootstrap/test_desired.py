@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from receiver.bootstrap.desired import ALL_EVENTS, Wanted, read_configuration, understand
 from receiver.cli import main
-from receiver.deliveries.authentication import AuthenticationType
 from receiver.errors import ConfigurationError
+from receiver.webhooks.credentials import AuthenticationType
 from tests.support.world import configured
 
 if TYPE_CHECKING:

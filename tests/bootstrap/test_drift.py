@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from receiver.bootstrap.endpoint import challenge_endpoint
 from receiver.cli import main
-from receiver.deliveries.webhooks import endpoint_url
 from receiver.sandbox.provider import ApiFault
+from receiver.webhooks.addresses import endpoint_url
 from tests.bootstrap.test_registering import deliver
 
 if TYPE_CHECKING:

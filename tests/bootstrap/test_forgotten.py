@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from receiver.bootstrap.match import FORGOTTEN
 from receiver.cli import main
-from receiver.deliveries.webhooks import endpoint_url
+from receiver.webhooks.addresses import endpoint_url
 from tests.bootstrap.test_deleted import reconciled
 from tests.support.log_lines import logging_as_it_was
 from tests.support.world import world_of

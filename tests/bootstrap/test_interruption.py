@@ -15,9 +15,9 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
-from receiver.deliveries.webhooks import endpoint_url
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.provider.state import State
+from receiver.webhooks.addresses import endpoint_url
 from tests.bootstrap.test_registering import FLAGS, deliver
 
 if TYPE_CHECKING:

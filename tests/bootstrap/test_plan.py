@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +12,14 @@ from msgspec.structs import replace as with_fields
 from receiver.bootstrap.desired import ALL_EVENTS, Wanted
 from receiver.bootstrap.match import Care, Match, match
 from receiver.bootstrap.plan import Action, Change, Extras, credentials_differ, plan
-from receiver.bootstrap.secrets import new_credentials
-from receiver.bootstrap.stored import StoredWebhook
-from receiver.deliveries.authentication import AuthenticationType
-from receiver.deliveries.webhooks import endpoint_url
 from receiver.opencard.webhooks import Group, Header, RegisteredWebhook
+from receiver.webhooks.addresses import endpoint_url
+from receiver.webhooks.credentials import AuthenticationType
+from receiver.webhooks.generate import new_credentials
+from receiver.webhooks.managed import ManagedWebhook
 
 PUBLIC_URL = "https://hooks.example.com"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEYS = [letter * 43 for letter in "abcdef"]
 FOREIGN = ["https://elsewhere.example/", "https://elsewhere.example/hooks/opencard/" + "z" * 43]
 
@@ -57,9 +59,9 @@ def registereds(draw: st.DrawFn, webhook_id: int) -> RegisteredWebhook:
 
 
 @st.composite
-def storeds(draw: st.DrawFn) -> StoredWebhook:
+def storeds(draw: st.DrawFn) -> ManagedWebhook:
     kind = draw(kinds)
-    return StoredWebhook(
+    return ManagedWebhook(
         id=1,
         opencard_webhook_id=draw(st.sampled_from([None, 41, 42, 99])),
         organization_id=7,
@@ -68,8 +70,7 @@ def storeds(draw: st.DrawFn) -> StoredWebhook:
         secret="the-secret",
         authentication_type=kind,
         credentials=new_credentials(kind, {}),
-        acknowledged=draw(st.booleans()),
-        rotating=False,
+        acknowledged_at=draw(st.sampled_from([None, NOON])),
         active=draw(st.sampled_from([True, False, None])),
         previous_keys=draw(st.sampled_from([(), (KEYS[1],)])),
         headers=draw(st.dictionaries(names.map(str.lower), values)),
@@ -80,7 +81,7 @@ def storeds(draw: st.DrawFn) -> StoredWebhook:
 class Situation:
     """What is stored and registered for one organization."""
 
-    stored: list[StoredWebhook]
+    stored: list[ManagedWebhook]
     webhooks: list[RegisteredWebhook]
     extras: Extras
 
@@ -131,7 +132,7 @@ def carried_out(  # noqa: C901 - a model of everything that can be done
                 stored = replace(stored, authentication_type=kind, credentials=credentials)
             if change.action is Action.CHALLENGE:
                 stored = replace(stored, endpoint_key=KEYS[5])
-            stored = replace(stored, acknowledged=True, opencard_webhook_id=number, previous_keys=())
+            stored = replace(stored, acknowledged_at=NOON, opencard_webhook_id=number, previous_keys=())
             asked_again = registered is None or registered.url != endpoint_url(PUBLIC_URL, stored.endpoint_key)
             registered = webhooks[number] = RegisteredWebhook(
                 id=number,
@@ -156,9 +157,9 @@ def carried_out(  # noqa: C901 - a model of everything that can be done
     )
 
 
-def new_row(wanted: Wanted, key: str) -> StoredWebhook:
+def new_row(wanted: Wanted, key: str) -> ManagedWebhook:
     kind = wanted.authentication_type
-    return StoredWebhook(
+    return ManagedWebhook(
         id=1,
         opencard_webhook_id=None,
         organization_id=7,
@@ -167,8 +168,6 @@ def new_row(wanted: Wanted, key: str) -> StoredWebhook:
         secret="the-new-secret",
         authentication_type=kind,
         credentials=new_credentials(kind, wanted.credentials_given),
-        acknowledged=False,
-        rotating=False,
         active=None,
     )
 
@@ -234,7 +233,7 @@ def test_a_header_value_that_opencard_masks_is_known_from_what_was_registered(wa
     row = replace(
         new_row(wanted, KEYS[0]),
         opencard_webhook_id=41,
-        acknowledged=True,
+        acknowledged_at=NOON,
         headers={key.lower(): value for key, value in wanted.headers.items()},
     )
     registered = RegisteredWebhook(

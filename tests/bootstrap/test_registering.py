@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from receiver.bootstrap.concurrency import one_at_a_time
-from receiver.deliveries.webhooks import endpoint_url, token_url
 from receiver.errors import AccessDenied, ApiUnavailable, ClientRefused, OperationRefused, ScopeNotGranted
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import ApiFault, deliver_story
 from receiver.sandbox.story import tell
+from receiver.webhooks.addresses import endpoint_url, token_url
 from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:

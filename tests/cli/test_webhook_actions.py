@@ -56,7 +56,11 @@ def ids(world: World) -> dict[str, str]:
 
 
 def rotating(world: World) -> set[str]:
-    return {webhook.organization_reference_id for webhook in world.store.all() if webhook.rotating}
+    return {
+        webhook.organization_reference_id
+        for webhook in world.store.all()
+        if webhook.previous_secret_is_good(datetime.now(UTC))
+    }
 
 
 # --- rotate-secret --------------------------------------------------------------------------------------------------

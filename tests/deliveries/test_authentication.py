@@ -9,11 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected, authenticate
+from receiver.deliveries.authentication import authenticate
 from receiver.deliveries.challenge import answer_challenge, is_signable
-from receiver.deliveries.directory import Registered
 from receiver.errors import MalformedRequest, NotAuthentic
 from receiver.settings import SignaturePolicy
+from receiver.webhooks.credentials import AuthenticationType, Credentials, Expected
+from receiver.webhooks.managed import ManagedWebhook
 
 SIGNATURE = "X-Data-Signature"
 WHEN_PRESENT = SignaturePolicy.WHEN_PRESENT
@@ -150,20 +151,19 @@ def test_the_verdict_tells_by_which_secret_a_delivery_was_signed(content: bytes)
     assert by_old == "signature-by-previous-secret"
 
 
-def webhook(*, previous: str | None, expires_at: datetime | None) -> Registered:
-    return Registered(
+def webhook(*, previous: str | None, expires_at: datetime | None) -> ManagedWebhook:
+    return ManagedWebhook(
         id=1,
+        opencard_webhook_id=1,
+        organization_id=1,
         organization_reference_id="acme",
-        row_version="1",
+        endpoint_key="",
         secret="new",
         previous_secret=previous,
         previous_secret_expires_at=expires_at,
         authentication_type=AuthenticationType.NONE,
         credentials=Credentials(),
-        previous_authentication=None,
-        previous_credentials_expires_at=None,
         acknowledged_at=NOON,
-        read_at=0.0,
     )
 
 

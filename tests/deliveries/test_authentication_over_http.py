@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.deliveries.authentication import Credentials
 from receiver.settings import Settings, SignaturePolicy
+from receiver.webhooks.credentials import Credentials
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
 

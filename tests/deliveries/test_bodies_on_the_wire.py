@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from receiver.deliveries.authentication import Credentials
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from receiver.webhooks.credentials import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

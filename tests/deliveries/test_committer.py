@@ -20,12 +20,12 @@ from sqlalchemy import text
 from receiver.connections import STORE, open_connection
 from receiver.deliveries import committer as committing
 from receiver.deliveries.committer import STORE_SECONDS, Committer
-from receiver.deliveries.directory import WebhookDirectory
 from receiver.deliveries.store import Arrived, connect, connection_pool
-from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.encryption import Encryption
 from receiver.errors import StoreUnavailable
 from receiver.processing.drain import drain
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.directory import WebhookDirectory
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.factories import body, card_holder
 from tests.support.silence import frozen

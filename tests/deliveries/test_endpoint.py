@@ -7,7 +7,7 @@ import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.connections import STORE
-from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
+from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.factories import body, card_holder
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from receiver.deliveries.authentication import Credentials
-from receiver.deliveries.oauth import issue_token
 from receiver.settings import SignaturePolicy
+from receiver.webhooks.credentials import Credentials
+from receiver.webhooks.oauth import issue_token
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
 from tests.support.token_requests import CLIENT, POST, Tokens, assert_issued

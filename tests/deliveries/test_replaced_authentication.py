@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.deliveries.authentication import Authentication, AuthenticationType, Credentials, Expected, authenticate
-from receiver.deliveries.directory import Registered
-from receiver.deliveries.oauth import issue_token
+from receiver.deliveries.authentication import authenticate
 from receiver.errors import NotAuthentic
 from receiver.settings import SignaturePolicy
+from receiver.webhooks.credentials import Authentication, AuthenticationType, Credentials, Expected
+from receiver.webhooks.managed import ManagedWebhook
+from receiver.webhooks.oauth import issue_token
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WEBHOOK = 7
@@ -179,10 +180,12 @@ def test_a_webhook_whose_credentials_are_not_stored_takes_nothing_unsigned(
         assert outcome(b"{}", headers, expected, SignaturePolicy.WHEN_PRESENT) is None
 
 
-REPLACED = Registered(
+REPLACED = ManagedWebhook(
     id=WEBHOOK,
+    opencard_webhook_id=1,
+    organization_id=1,
     organization_reference_id="acme",
-    row_version="1",
+    endpoint_key="",
     secret="new",
     previous_secret="old",
     previous_secret_expires_at=NOON,
@@ -191,7 +194,6 @@ REPLACED = Registered(
     previous_authentication=basic("old"),
     previous_credentials_expires_at=NOON + timedelta(hours=1),
     acknowledged_at=NOON - timedelta(days=1),
-    read_at=0.0,
 )
 
 

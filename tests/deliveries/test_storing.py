@@ -10,11 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 
-from receiver.deliveries.authentication import Credentials
 from receiver.deliveries.challenge import is_signable
 from receiver.deliveries.receive import Intake, receive
-from receiver.deliveries.webhooks import ENDPOINT_PATH
 from receiver.errors import StoreUnavailable
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.credentials import Credentials
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:

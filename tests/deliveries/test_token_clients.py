@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from receiver.deliveries.authentication import Credentials
-from receiver.deliveries.token_request import TokenRequest
-from receiver.deliveries.webhooks import TOKEN_PATH
 from receiver.encryption import Encryption
+from receiver.webhooks.addresses import TOKEN_PATH
+from receiver.webhooks.credentials import Credentials
+from receiver.webhooks.token_request import TokenRequest
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.token_requests import CLIENT, GRANT, POST, Tokens, assert_issued, assert_refused, basic
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from receiver.deliveries.authentication import Credentials
-from receiver.deliveries.webhooks import TOKEN_PATH, token_url
+from receiver.webhooks.addresses import TOKEN_PATH, token_url
+from receiver.webhooks.credentials import Credentials
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.token_requests import GRANT, POST, Tokens, assert_issued, assert_refused, basic
 

@@ -12,11 +12,12 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from receiver.cli import main
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import Adoption, adopt, endpoint_url
 from receiver.encryption import Encryption
 from receiver.sandbox.provider import Client, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
+from receiver.webhooks.addresses import endpoint_url
+from receiver.webhooks.adoption import Adoption, adopt
+from receiver.webhooks.credentials import AuthenticationType, Credentials
 from tests.support.log_lines import logging_as_it_was
 
 if TYPE_CHECKING:

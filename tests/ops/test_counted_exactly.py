@@ -16,7 +16,6 @@ from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
 from receiver.counters import families, untold
 from receiver.db import engine_for
-from receiver.deliveries.webhooks import ENDPOINT_PATH, TOKEN_PATH
 from receiver.encryption import Encryption
 from receiver.locks import Lock
 from receiver.opencard.auth import Access
@@ -25,6 +24,7 @@ from receiver.processing.drain import drain
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider import ApiFault
+from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
 from tests.files.conftest import receipts
 from tests.ops.console.conftest import console_app, console_environment, console_settings
 from tests.support.applications import unreachable_redis

@@ -10,11 +10,11 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import LargeBinary, event, func, insert, select, text
 
-from receiver.deliveries.models import Webhook, WebhookHeader
 from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
 from receiver.opencard.models import OAuthToken
 from receiver.ops.keys import ColumnState, encrypted_tables, rotate_keys, survey
+from receiver.webhooks.models import Webhook, WebhookHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

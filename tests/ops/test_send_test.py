@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from receiver.deliveries.authentication import AuthenticationType
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import ApiFault
+from receiver.webhooks.credentials import AuthenticationType
 from tests.support.factories import body, card_holder, sample, snapshot
 from tests.support.sending import EVENT, QUICK, deliver, feed, outcomes, rows, send, statuses
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.deliveries.authentication import Credentials
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.signing import sign
+from receiver.webhooks.credentials import Credentials
 from tests.support.factories import body, sample, snapshot
 
 if TYPE_CHECKING:

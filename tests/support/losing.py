@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import Adoption, adopt
 from receiver.encryption import Encryption
+from receiver.webhooks.adoption import Adoption, adopt
+from receiver.webhooks.credentials import AuthenticationType, Credentials
 from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from receiver.deliveries.authentication import Credentials
-from receiver.deliveries.oauth import verify_token
-from receiver.deliveries.webhooks import TOKEN_PATH, encrypt_credentials
 from receiver.encryption import Encryption
+from receiver.webhooks.addresses import TOKEN_PATH
+from receiver.webhooks.credentials import Credentials, encrypt_credentials
+from receiver.webhooks.oauth import verify_token
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse

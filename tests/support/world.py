@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from receiver.bootstrap.desired import Configuration, understand
 from receiver.bootstrap.run import Bootstrap, Options, Result
-from receiver.bootstrap.stored import StoredWebhook, WebhookStore
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.sandbox.provider import SCOPES, Behaviour, Client, Provider, environment, serving
+from receiver.webhooks.store import WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.provider import Webhook
     from receiver.settings import Settings
+    from receiver.webhooks.managed import ManagedWebhook
 
 
 @dataclass
@@ -60,7 +61,7 @@ class World:
     def store(self) -> WebhookStore:
         return WebhookStore(self.engine, Encryption(self.settings.encryption_keys))
 
-    def stored(self) -> StoredWebhook:
+    def stored(self) -> ManagedWebhook:
         """Return the one managed webhook."""
         (webhook,) = self.store.all()
         return webhook

@@ -67,7 +67,7 @@ def test_a_replaced_secret_is_refused_at_once_by_a_process_that_remembers_it(
 def test_a_new_secret_is_accepted_at_once_by_a_process_that_remembers_the_old_one(
     acme: Acme, new: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.deliveries.directory.REREAD_SECONDS", 0)
+    monkeypatch.setattr("receiver.webhooks.directory.REREAD_SECONDS", 0)
     assert answer(acme) == 200
     acme.execute("UPDATE receiver.webhooks SET secret = :new", new=encrypted(settings, "a-new-secret"))
     assert answer(new) == 200
@@ -98,5 +98,5 @@ def test_a_change_that_takes_nothing_away_refuses_nobody(acme: Acme) -> None:
 
 def test_a_remembered_webhook_costs_a_delivery_one_statement(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer(acme) == 200
-    monkeypatch.setattr("receiver.deliveries.directory._BY_KEY", "SELECT no_such_column")
+    monkeypatch.setattr("receiver.webhooks.directory._BY_KEY", "SELECT no_such_column")
     assert answer(acme) == 200

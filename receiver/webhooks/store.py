@@ -1,20 +1,20 @@
 """What this service knows of its webhooks, and each change to that: one function, one transaction, one commit.
 
-The order of these commits and of the calls to OpenCard is what makes an interrupted run harmless; see ``apply``.
+The order of these commits and of the calls to OpenCard is what makes an interrupted run harmless: see
+``receiver.bootstrap.apply``.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from receiver.bootstrap.secrets import new_credentials, new_endpoint_key, new_secret
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.models import PreviousEndpointKey, Webhook, WebhookHeader
+from receiver.webhooks.credentials import encrypt_credentials
+from receiver.webhooks.generate import new_credentials, new_endpoint_key, new_secret
+from receiver.webhooks.managed import decrypt_webhook
+from receiver.webhooks.models import PreviousEndpointKey, Webhook, WebhookHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,36 +24,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
 
     from receiver.encryption import Encryption
+    from receiver.webhooks.credentials import AuthenticationType
+    from receiver.webhooks.managed import ManagedWebhook
 
     Attribute = InstrumentedAttribute[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredWebhook:
-    """A managed webhook, secrets decrypted."""
-
-    id: int
-    opencard_webhook_id: int | None
-    organization_id: int
-    organization_reference_id: str
-    endpoint_key: str
-    secret: str = field(repr=False)
-    authentication_type: AuthenticationType
-    credentials: Credentials
-    acknowledged: bool
-    """Whether OpenCard took secret and credentials as they stand here."""
-    rotating: bool
-    """Whether a previous secret is still good."""
-    active: bool | None
-    previous_keys: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The values of custom headers as they were registered, by name in lower case."""
-    groups: tuple[str, ...] = ()
-    """The buyer parties as they were registered."""
-    deleted: bool = False
-    """Whether OpenCard does not have it any more."""
-    test: bool = False
-    """Whether it is only for test deliveries."""
 
 
 class WebhookStore:
@@ -63,17 +37,17 @@ class WebhookStore:
         self._engine = engine
         self._encryption = encryption
 
-    def all(self) -> list[StoredWebhook]:
+    def all(self) -> list[ManagedWebhook]:
         """Return every managed webhook, test webhooks aside, oldest first."""
         with self._engine.connect() as connection:
             return [webhook for webhook in self._read(connection) if not webhook.test]
 
-    def tests(self) -> list[StoredWebhook]:
+    def tests(self) -> list[ManagedWebhook]:
         """Return every test webhook, oldest first."""
         with self._engine.connect() as connection:
             return [webhook for webhook in self._read(connection) if webhook.test]
 
-    def get(self, webhook_id: int) -> StoredWebhook:
+    def get(self, webhook_id: int) -> ManagedWebhook:
         """Return the webhook with this service's id."""
         with self._engine.connect() as connection:
             (webhook,) = self._read(connection, webhook_id)
@@ -88,7 +62,7 @@ class WebhookStore:
         given: Mapping[str, str],
         opencard_webhook_id: int | None = None,
         test: bool = False,
-    ) -> StoredWebhook:
+    ) -> ManagedWebhook:
         """Make a webhook with a new endpoint key, a new secret, and new credentials beside those that are *given*."""
         credentials = new_credentials(authentication_type, given)
         with self._engine.begin() as connection:
@@ -101,7 +75,7 @@ class WebhookStore:
                     endpoint_key=new_endpoint_key(),
                     secret=self._encryption.encrypt(new_secret()),
                     authentication_type=authentication_type.value,
-                    credentials=self._encrypted(credentials),
+                    credentials=encrypt_credentials(credentials, self._encryption),
                     oauth_client_id=credentials.oauth_client_id or None,
                     test=test,
                 )
@@ -110,8 +84,8 @@ class WebhookStore:
         return self.get(webhook_id)
 
     def replace_credentials(
-        self, webhook: StoredWebhook, kind: AuthenticationType, given: Mapping[str, str]
-    ) -> StoredWebhook:
+        self, webhook: ManagedWebhook, kind: AuthenticationType, given: Mapping[str, str]
+    ) -> ManagedWebhook:
         """Put new credentials beside the current ones, which stay good until OpenCard has taken the new."""
         credentials = new_credentials(kind, given)
         # where a replacement is open already, OpenCard has what that one replaced, and may not know the current ones
@@ -124,14 +98,14 @@ class WebhookStore:
             previous_credentials=case((is_open, Webhook.previous_credentials), else_=Webhook.credentials),
             previous_credentials_expires_at=None,
             authentication_type=kind.value,
-            credentials=self._encrypted(credentials),
+            credentials=encrypt_credentials(credentials, self._encryption),
             # of the previous credentials, which are good for a while, the id is still needed
             oauth_client_id=credentials.oauth_client_id or Webhook.oauth_client_id,
             acknowledged_at=None,
         )
         return self.get(webhook.id)
 
-    def replace_secret(self, webhook: StoredWebhook) -> StoredWebhook:
+    def replace_secret(self, webhook: ManagedWebhook) -> ManagedWebhook:
         """Put a new secret beside the current one, which stays good until OpenCard has taken the new, and then some."""
         self._update(
             webhook,
@@ -142,7 +116,7 @@ class WebhookStore:
         )
         return self.get(webhook.id)
 
-    def acknowledge(self, webhook: StoredWebhook, *, opencard_webhook_id: int, overlap: timedelta) -> StoredWebhook:
+    def acknowledge(self, webhook: ManagedWebhook, *, opencard_webhook_id: int, overlap: timedelta) -> ManagedWebhook:
         """Note that OpenCard has everything as it stands here; what it replaces is good for *overlap* from now on.
 
         Another webhook that had the same id at OpenCard is deleted there: ids begin anew only where all were forgotten.
@@ -166,7 +140,7 @@ class WebhookStore:
         )
         return self.get(webhook.id)
 
-    def note_facts(self, webhook: StoredWebhook, *, organization_id: int, active: bool | None) -> None:
+    def note_facts(self, webhook: ManagedWebhook, *, organization_id: int, active: bool | None) -> None:
         """Note what OpenCard says of the webhook at its current URL, unless that is known already.
 
         Once it is active there, its previous endpoint keys are good no more.
@@ -183,16 +157,16 @@ class WebhookStore:
             )
             connection.execute(delete(PreviousEndpointKey).where(PreviousEndpointKey.endpoint_key.in_(ends)))
 
-    def note_deleted(self, webhook: StoredWebhook) -> None:
+    def note_deleted(self, webhook: ManagedWebhook) -> None:
         """Note that OpenCard does not have the webhook any more."""
         self._update(webhook, deleted_at=func.now(), active=False)
 
-    def note_groups(self, webhook: StoredWebhook, groups: tuple[str, ...]) -> StoredWebhook:
+    def note_groups(self, webhook: ManagedWebhook, groups: tuple[str, ...]) -> ManagedWebhook:
         """Remember the buyer parties that are registered."""
         self._update(webhook, registered_groups=list(groups))
         return self.get(webhook.id)
 
-    def replace_endpoint_key(self, webhook: StoredWebhook) -> StoredWebhook:
+    def replace_endpoint_key(self, webhook: ManagedWebhook) -> ManagedWebhook:
         """Give the webhook a new endpoint key; the current one stays good until it is active under the new."""
         with self._engine.begin() as connection:
             connection.execute(
@@ -205,7 +179,7 @@ class WebhookStore:
             )
         return self.get(webhook.id)
 
-    def note_header(self, webhook: StoredWebhook, key: str, value: str) -> None:
+    def note_header(self, webhook: ManagedWebhook, key: str, value: str) -> None:
         """Remember the value that a custom header was registered with."""
         encrypted = self._encryption.encrypt(value)
         with self._engine.begin() as connection:
@@ -215,19 +189,19 @@ class WebhookStore:
                 .on_conflict_do_update(index_elements=["webhook_id", "key"], set_={"value": encrypted})
             )
 
-    def forget_header(self, webhook: StoredWebhook, key: str) -> None:
+    def forget_header(self, webhook: ManagedWebhook, key: str) -> None:
         """Forget a custom header that is registered no more."""
         with self._engine.begin() as connection:
             connection.execute(
                 delete(WebhookHeader).where(WebhookHeader.webhook_id == webhook.id, WebhookHeader.key == key.lower())
             )
 
-    def _update(self, webhook: StoredWebhook, **values: Any) -> None:  # noqa: ANN401 - of a row's columns
+    def _update(self, webhook: ManagedWebhook, **values: Any) -> None:  # noqa: ANN401 - of a row's columns
         with self._engine.begin() as connection:
             connection.execute(update(Webhook).where(Webhook.id == webhook.id).values(**values, updated_at=func.now()))
 
-    def _read(self, connection: Connection, webhook_id: int | None = None) -> list[StoredWebhook]:
-        webhooks = select(Webhook.__table__, _rotating().label("rotating"))
+    def _read(self, connection: Connection, webhook_id: int | None = None) -> list[ManagedWebhook]:
+        webhooks = select(Webhook.__table__)
         keys = select(PreviousEndpointKey.webhook_id, PreviousEndpointKey.endpoint_key)
         headers = select(WebhookHeader.webhook_id, WebhookHeader.key, WebhookHeader.value)
         if webhook_id is not None:
@@ -237,48 +211,16 @@ class WebhookStore:
         previous_keys = connection.execute(keys.order_by(PreviousEndpointKey.replaced_at)).all()
         registered_headers = connection.execute(headers).all()
         return [
-            self._decrypted(
+            decrypt_webhook(
                 dict(row),
-                tuple(key for owner, key in previous_keys if owner == row["id"]),
-                {key: value for owner, key, value in registered_headers if owner == row["id"]},
+                self._encryption,
+                previous_keys=tuple(key for owner, key in previous_keys if owner == row["id"]),
+                headers={key: value for owner, key, value in registered_headers if owner == row["id"]},
             )
             for row in connection.execute(webhooks.order_by(Webhook.id)).mappings()
         ]
-
-    def _decrypted(
-        self, row: Mapping[str, Any], previous_keys: tuple[str, ...], headers: Mapping[str, bytes]
-    ) -> StoredWebhook:
-        decrypt = self._encryption.decrypt
-        stored = row["credentials"]
-        return StoredWebhook(
-            id=row["id"],
-            opencard_webhook_id=row["opencard_webhook_id"],
-            organization_id=row["organization_id"],
-            organization_reference_id=row["organization_reference_id"],
-            endpoint_key=row["endpoint_key"],
-            secret=decrypt(row["secret"]),
-            authentication_type=AuthenticationType(row["authentication_type"]),
-            credentials=Credentials() if stored is None else Credentials(**msgspec.json.decode(decrypt(stored))),
-            acknowledged=row["acknowledged_at"] is not None,
-            rotating=bool(row["rotating"]),
-            active=row["active"],
-            previous_keys=previous_keys,
-            headers={key: decrypt(value) for key, value in headers.items()},
-            groups=tuple(row["registered_groups"]),
-            deleted=row["deleted_at"] is not None,
-            test=row["test"],
-        )
-
-    def _encrypted(self, credentials: Credentials) -> bytes | None:
-        given = {name: value for name, value in asdict(credentials).items() if value}
-        return self._encryption.encrypt(msgspec.json.encode(given).decode()) if given else None
 
 
 def _ends(previous: Attribute, expires_at: Attribute, until: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the end of what is *previous*, if it is open still: an earlier replacement keeps its own."""
     return case((previous.is_not(None) & expires_at.is_(None), until), else_=expires_at)
-
-
-def _rotating() -> ColumnElement[bool]:
-    expires_at = Webhook.previous_secret_expires_at
-    return Webhook.previous_secret.is_not(None) & (expires_at.is_(None) | (expires_at > func.now()))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.deliveries import directory
-from receiver.deliveries.authentication import Credentials
-from receiver.deliveries.webhooks import ENDPOINT_PATH, encrypt_credentials
 from receiver.encryption import Encryption
+from receiver.webhooks import directory
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.credentials import Credentials, encrypt_credentials
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def test_a_delivery_under_a_remembered_previous_key_costs_one_statement(
 ) -> None:
     replace_key(acme)
     assert answer(acme) == 200
-    monkeypatch.setattr("receiver.deliveries.directory._BY_KEY", "SELECT no_such_column")
+    monkeypatch.setattr("receiver.webhooks.directory._BY_KEY", "SELECT no_such_column")
     assert answer(acme) == 200
 
 

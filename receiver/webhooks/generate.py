@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import ENDPOINT_KEY_BYTES
+from receiver.webhooks.credentials import AuthenticationType, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ENDPOINT_KEY_BYTES: Final = 32
 SECRET_BYTES: Final = 45
 """60 characters, as many as OpenCard's own secrets have."""
 PASSWORD_BYTES: Final = 32

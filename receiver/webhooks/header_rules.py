@@ -9,8 +9,29 @@ import re
 import unicodedata
 from typing import Final
 
-from receiver.deliveries.headers import CREDENTIALS, KEPT
-
+CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
+KEPT: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "host",
+        "traceparent",
+        "transfer-encoding",
+        "user-agent",
+        "via",
+        "x-data-signature",
+        "x-event",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+        "x-version",
+    }
+)
+"""Headers whose values cannot be secret; they are stored with each delivery."""
 NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+", re.ASCII)
 """Names of headers that arrive: gunicorn and many proxies drop those with an underscore."""
 RESERVED: Final = (

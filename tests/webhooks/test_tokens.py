@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from receiver.deliveries.authentication import AuthenticationType, Credentials, Expected, authenticate
-from receiver.deliveries.oauth import KEY_LABEL, TOKEN_LIFETIME, issue_token, verify_token
+from receiver.deliveries.authentication import authenticate
 from receiver.errors import NotAuthentic
 from receiver.settings import SignaturePolicy
+from receiver.webhooks.credentials import AuthenticationType, Credentials, Expected
+from receiver.webhooks.oauth import KEY_LABEL, TOKEN_LIFETIME, issue_token, verify_token
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECRET = "the-client-secret"

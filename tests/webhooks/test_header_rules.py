@@ -11,14 +11,10 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from receiver.deliveries.authentication import (
-    AuthenticationType,
-    Credentials,
-    Expected,
-    authenticate,
-)
-from receiver.deliveries.header_rules import MAX_BYTES, RESERVED, credential_problem, name_problem, value_problem
+from receiver.deliveries.authentication import authenticate
 from receiver.settings import SignaturePolicy
+from receiver.webhooks.credentials import AuthenticationType, Credentials, Expected
+from receiver.webhooks.header_rules import MAX_BYTES, RESERVED, credential_problem, name_problem, value_problem
 from tests.support.serving import served
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.webhooks import ENDPOINT_PATH, Adoption
+from receiver.webhooks.addresses import ENDPOINT_PATH
+from receiver.webhooks.adoption import Adoption
+from receiver.webhooks.credentials import AuthenticationType, Credentials
 
 if TYPE_CHECKING:
     from flask import Flask

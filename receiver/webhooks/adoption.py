@@ -1,30 +1,24 @@
-"""The managed webhooks: taking one, listing them, and the addresses that OpenCard calls for them."""
+"""Adopting a webhook that was made elsewhere."""
 
 from __future__ import annotations
 
-import re
-import secrets
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert
 from sqlalchemy.exc import IntegrityError
 
-from receiver.deliveries.authentication import AuthenticationType, Credentials
-from receiver.deliveries.header_rules import credential_problem, value_problem
-from receiver.deliveries.models import Webhook
 from receiver.errors import OperationRefused
+from receiver.webhooks.credentials import AuthenticationType, Credentials, encrypt_credentials
+from receiver.webhooks.generate import new_endpoint_key
+from receiver.webhooks.header_rules import credential_problem, value_problem
+from receiver.webhooks.listing import show_webhook
+from receiver.webhooks.models import Webhook
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.encryption import Encryption
-
-ENDPOINT_PATH: Final = "/hooks/opencard/"
-TOKEN_PATH: Final = "/hooks/oauth/token"  # noqa: S105 - an address
-ENDPOINT_KEY: Final = re.compile(r"[A-Za-z0-9_-]{32,128}", re.ASCII)
-ENDPOINT_KEY_BYTES: Final = 32
 
 ADOPTABLE: Final = {
     AuthenticationType.NONE: (),
@@ -84,7 +78,7 @@ def adopt(connection: Connection, adoption: Adoption, encryption: Encryption) ->
                 opencard_webhook_id=adoption.opencard_webhook_id,
                 organization_id=adoption.organization_id,
                 organization_reference_id=adoption.organization_reference_id,
-                endpoint_key=secrets.token_urlsafe(ENDPOINT_KEY_BYTES),
+                endpoint_key=new_endpoint_key(),
                 secret=encryption.encrypt(adoption.secret),
                 authentication_type=adoption.authentication_type.value,
                 credentials=encrypt_credentials(adoption.credentials, encryption),
@@ -97,53 +91,3 @@ def adopt(connection: Connection, adoption: Adoption, encryption: Encryption) ->
             f"webhook {adoption.opencard_webhook_id} is managed already: receiver webhooks list shows it"
         ) from None
     return show_webhook(connection, webhook_id)
-
-
-def encrypt_credentials(credentials: Credentials, encryption: Encryption) -> bytes | None:
-    """Return *credentials* as they are stored in a column; ``None`` when there are none."""
-    given = {name: value for name, value in asdict(credentials).items() if value}
-    return encryption.encrypt(msgspec.json.encode(given).decode()) if given else None
-
-
-PUBLIC_COLUMNS: Final = (
-    Webhook.id,
-    Webhook.opencard_webhook_id,
-    Webhook.organization_id,
-    Webhook.organization_reference_id,
-    Webhook.endpoint_key,
-    Webhook.authentication_type,
-    Webhook.enabled,
-    Webhook.active,
-    Webhook.test,
-    Webhook.previous_secret_expires_at,
-    Webhook.created_at,
-    Webhook.updated_at,
-    Webhook.deleted_at,
-)
-"""What may be shown; secrets and credentials are not among it."""
-
-
-def list_webhooks(connection: Connection, *, organization: str | None = None) -> list[dict[str, Any]]:
-    """Return the public fields of the managed webhooks, oldest first; of one organization, if given."""
-    query = select(*PUBLIC_COLUMNS).order_by(Webhook.id)
-    if organization is not None:
-        query = query.where(Webhook.organization_reference_id == organization)
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def show_webhook(connection: Connection, webhook_id: int) -> dict[str, Any]:
-    """Return the public fields of one webhook, by this service's id. Raises ``OperationRefused`` for an unknown one."""
-    row = connection.execute(select(*PUBLIC_COLUMNS).where(Webhook.id == webhook_id)).mappings().one_or_none()
-    if row is None:
-        raise OperationRefused(f"there is no webhook {webhook_id}: receiver webhooks list shows which there are")
-    return dict(row)
-
-
-def endpoint_url(public_url: str, endpoint_key: str) -> str:
-    """Return the address that OpenCard delivers to."""
-    return f"{public_url}{ENDPOINT_PATH}{endpoint_key}"
-
-
-def token_url(public_url: str) -> str:
-    """Return the address that OpenCard gets tokens from, for ``oauth_access_token_url``."""
-    return f"{public_url}{TOKEN_PATH}"

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
-from receiver.deliveries.authentication import AuthenticationType
 from receiver.errors import DeliveryRefused
+from receiver.webhooks.credentials import AuthenticationType
 
 if TYPE_CHECKING:
-    from receiver.deliveries.authentication import Credentials, Expected
+    from receiver.webhooks.credentials import Credentials, Expected
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FIELDS: Final = 50
