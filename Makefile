@@ -53,8 +53,9 @@ bench: $(READY) ## benchmarks, each beside its limit in the same run
 chaos: $(READY) ## kill everything in the middle of a stream, for minutes; LONG=1: for long; SEED=n, SEEDS=n
 	@$(BIN)/python -m bench.chaos --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(if $(LONG),--long)
 
-docs: $(READY) ## write docs/schema.md from the migrated database
+docs: $(READY) ## write docs/schema.md from the migrated database, and docs/cli.md from the commands
 	$(BIN)/python docs/write_schema.py
+	$(BIN)/python docs/write_cli.py
 
 promises: $(READY) ## at a release: note the columns that the EMS may rely on
 	$(BIN)/python docs/write_promises.py

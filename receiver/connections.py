@@ -142,7 +142,7 @@ def set_session(connection: psycopg.Connection[Any], bounds: Bounds, *, pooled: 
     """Set the session of a new *connection*.
 
     A *pooled* one has no session that the rest could be set in, so its transactions say what they are, and the role
-    has the bounds (docs/scaling.md). Raises psycopg's errors.
+    has the bounds (docs/operate/scale.md). Raises psycopg's errors.
     """
     if isinstance(connection, BoundedConnection):
         connection.answer_within = bounds.answer

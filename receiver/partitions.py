@@ -84,7 +84,7 @@ def ensure_partitions(engine: Engine) -> list[str]:
                         made.append(name)
             except DBAPIError as error:
                 reason = str(error.orig).partition("\n")[0]
-                log.warning("partition.postponed", partition=name, reason=reason, see="docs/scaling.md, Partitions")
+                log.warning("partition.postponed", partition=name, reason=reason, see="docs/operate/scale.md")
     for name in made:
         log.info("partition.made", partition=name)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import threading
 from contextlib import contextmanager, nullcontext
@@ -48,7 +49,12 @@ def test_the_dictionary_of_the_tables_is_that_of_the_database(engine: Engine) ->
         assert (ROOT / "docs" / "schema.md").read_text() == dictionary(connection), "run make docs"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_command_reference_is_that_of_the_commands() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "write_cli.py"))
+    assert (ROOT / "docs" / "cli.md").read_text() == script["reference"](), "run make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target

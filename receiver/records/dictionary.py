@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HEAD: Final = """# The tables that the EMS reads
 
-PostgreSQL schema `ems`. How the tables belong together, recipes, and how to follow the feed: [reading.md](reading.md).
+PostgreSQL schema `ems`. How the tables belong together, recipes, and how to follow the feed: [ems/](ems/README.md).
 
 - Columns are added in later releases, never renamed or retyped, and what is never null stays so.
 - All times are `timestamptz`; the zone in which you see them is your session's. Days and times of day of a purchase are

@@ -125,7 +125,7 @@ def begin_epoch(connection: psycopg.Connection[Any], reason: str) -> int | None:
     if not _under_lock(connection, known, _BEGIN, reason=reason):
         return None
     (epoch,) = connection.execute(_KNOWN).fetchone() or (None,)
-    log.warning("feed.epoch_begun", epoch=epoch, reason=reason, see="docs/operations.md, Restoring")
+    log.warning("feed.epoch_begun", epoch=epoch, reason=reason, see="docs/operate/backup-and-restore.md")
     return epoch
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docs" / "alerts.yml"
+OPERATE = ROOT / "docs" / "operate"
 PROMTOOL = shutil.which("promtool")
 with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing: apt-get install prometheus")
 
@@ -62,11 +63,11 @@ def test_the_rules_speak_of_metrics_that_exist(acme: Acme) -> None:
 
 
 def test_every_alarm_is_explained_to_operators_and_no_other() -> None:
-    explained = re.findall(r"^\| `(Receiver\w+)` \|", (ROOT / "docs" / "operations.md").read_text(), flags=re.MULTILINE)
+    explained = re.findall(r"^\| `(Receiver\w+)` \|", (OPERATE / "alerts.md").read_text(), flags=re.MULTILINE)
     assert explained == names()
 
 
 def test_every_metric_is_documented(acme: Acme) -> None:
-    documented = (ROOT / "docs" / "operations.md").read_text()
+    documented = (OPERATE / "monitor.md").read_text()
     for name in re.findall(r"^# TYPE (\w+) ", acme.client.get("/metrics").text, flags=re.MULTILINE):
         assert f"`{name}" in documented, name

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Acme, Organizations
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "reading.md").read_text()
-RECIPES = re.findall(r"```sql\n(.*?)```", PAGE, flags=re.DOTALL)
+PAGES = sorted((Path(__file__).parents[2] / "docs" / "ems").glob("*.md"))
+RECIPES = [recipe for page in PAGES for recipe in re.findall(r"```sql\n(.*?)```", page.read_text(), flags=re.DOTALL)]
 EMPTY = {"feed_horizon"}
 """What has no row as long as nothing was deleted and no epoch began."""
 
