@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from receiver.records.promises import broken, columns
+from receiver.readers.promises import broken, columns
 from receiver.sandbox.local import local_servers
 
 PAGE = Path(__file__).with_name("promises.json")

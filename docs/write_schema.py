@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from receiver.records.dictionary import dictionary
+from receiver.readers.dictionary import dictionary
 from receiver.sandbox.local import local_servers
 
 if __name__ == "__main__":

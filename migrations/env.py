@@ -12,7 +12,7 @@ from receiver.connections import MIGRATE
 from receiver.db import RECEIVER, engine_for
 from receiver.locks import Lock
 from receiver.migrate import COMPARISON, target_metadata
-from receiver.records.tenants import protect
+from receiver.readers.row_security import protect
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from receiver.cli import COMMANDS, main
 from receiver.processing.drain import drain
 from receiver.processing.retry_schedule import PAUSES
-from receiver.records.dictionary import dictionary
+from receiver.readers.dictionary import dictionary
 from receiver.settings import variable_names
 from tests.support.factories import body, card_holder
 from tests.support.stored import store

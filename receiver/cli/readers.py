@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.db import one_connection
 from receiver.errors import OperationRefused
-from receiver.records import readers
+from receiver.readers import grants as readers
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from receiver.records.readers import Reader
+    from receiver.readers.grants import Reader
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
 

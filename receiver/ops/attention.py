@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from receiver.files.standing import what_needs_a_person as what_receipts_need
+from receiver.ops.receipts import needs_attention as receipts_need
 from receiver.ops.status import what_needs_a_person
 from receiver.settings import unset_for_api
 
@@ -33,7 +33,7 @@ def what_needs_attention(
     said = [] if refusal is None else [f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}"]
     said += what_needs_a_person(standing, interval=reconcile_interval(settings))
     if standing.receipts is not None:
-        said += what_receipts_need(standing.receipts, missing=missing)
+        said += receipts_need(standing.receipts, missing=missing)
     if missing and settings.reconcile_interval and standing.webhooks:  # one line, and not one for each webhook
         said.append(f"webhooks are not reconciled: {missing}")
     if workers is not None and not workers.reachable:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
-from receiver.files.standing import ReceiptStanding, read_receipts
 from receiver.ops.feed_epochs import FeedEpoch, about_feed_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, about_feed_lock, read_feed_lock
+from receiver.ops.receipts import ReceiptsState, read_receipts
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 from receiver.ops.unknown import UnknownFormats, about_unknown, read_unknown
 
@@ -174,7 +174,7 @@ class Standing:
     replays: tuple[ReplayStanding, ...] = ()
     """Those that are under way."""
     retention: LastRetentionRun | None = None
-    receipts: ReceiptStanding | None = None
+    receipts: ReceiptsState | None = None
     unserved: tuple[UnservedOrganization, ...] = ()
     """As far as bootstrap has found the account's organizations."""
     bootstrap_error: str | None = None

@@ -18,7 +18,7 @@ from sqlalchemy import make_url, text
 
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
-from receiver.records.readers import grant
+from receiver.readers.grants import grant
 from receiver.sandbox.breakage import MEND, break_on_purpose
 from receiver.sandbox.console_access import new_console_access
 from receiver.sandbox.embedded import free_port, postgres_program

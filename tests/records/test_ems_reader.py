@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from receiver.ops.recover import recover
-from tests.records.test_readers import db
+from tests.readers.test_grants import db
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import as_reader, following
 from tests.support.roles import libpq, new_role

@@ -18,7 +18,7 @@ from receiver.migrate import upgrade
 from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
-from tests.records.test_readers import db
+from tests.readers.test_grants import db
 from tests.support.appending import append
 from tests.support.factories import snapshot
 from tests.support.following import as_reader, following

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, text
 
-from tests.records.test_readers import db
+from tests.readers.test_grants import db
 from tests.support.roles import connected_as, new_role
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.records.test_readers import db
+from tests.readers.test_grants import db
 from tests.support.factories import enrichment, sample, snapshot
 from tests.support.roles import new_role, read
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from receiver.db import one_connection
-from receiver.records.readers import revoke
+from receiver.readers.grants import revoke
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -219,7 +219,7 @@ def test_who_does_not_own_the_schema_cannot_let_others_read_it(url: URL, reader:
 def test_a_table_that_is_in_use_too_long_is_told_and_nothing_is_half_open(
     acme: Acme, url: URL, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.records.tenants.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("receiver.readers.row_security.LOCK_TIMEOUT", "50ms")
     with acme.engine.connect() as busy:
         busy.execute(text("LOCK TABLE ems.transactions IN ROW EXCLUSIVE MODE"))
         refused = db(url, "grant-reader", role, "--organization", "acme")

@@ -1,4 +1,4 @@
-"""How the downloads stand: what waits, what fails, what was lost. For ``receiver status`` and ``GET /metrics``."""
+"""The downloads of receipts: what is still to be downloaded, fails or was lost, for ``status`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 Query: TypeAlias = Callable[[str], Iterable[Mapping[str, Any]]]
 """Runs a query without parameters and returns its rows."""
 
-# the table holds what is not done, so it is small; what was given up is told for as long as reconciling looks back
-_STANDING: Final = """
+# the table holds what is not done, so it is small; what was given up is reported for as long as reconciling looks back
+_STATE: Final = """
 SELECT count(*) FILTER (WHERE status = 'waiting') AS waiting,
     min(noted_at) FILTER (WHERE status = 'waiting') AS oldest_waiting,
     count(*) FILTER (WHERE status = 'waiting' AND error IS NOT NULL AND attempts >= 3) AS failing,
@@ -31,13 +31,13 @@ FROM receiver.receipt_downloads
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptStanding:
-    """How the downloads of receipts stand. Its fields are the columns of the query."""
+class ReceiptsState:
+    """The state of the downloads of receipts. Its fields are the columns of the query."""
 
     waiting: int
     """Files that are still to be downloaded, those that fail so far included."""
     oldest_waiting: datetime | None
-    """Since when the first of them waits."""
+    """When the first of them was noted."""
     failing: int
     """Those of them that failed three times or more."""
     first_expires_at: datetime | None
@@ -57,28 +57,28 @@ class ReceiptStanding:
         return f"{self.waiting} waiting for their files, {self.failing} of them failing"
 
 
-def read_receipts(query: Query) -> ReceiptStanding:
-    """Read how the downloads stand now."""
-    (row,) = query(_STANDING)
-    return ReceiptStanding(**row)
+def read_receipts(query: Query) -> ReceiptsState:
+    """Read the present state of the downloads."""
+    (row,) = query(_STATE)
+    return ReceiptsState(**row)
 
 
-def what_needs_a_person(standing: ReceiptStanding, *, missing: str) -> list[str]:
-    """Return what somebody has to look at, a line each; *missing*: why nothing is downloaded at all, empty if it is."""
+def needs_attention(state: ReceiptsState, *, missing: str) -> list[str]:
+    """Return what an operator has to act on, a line each; *missing*: why nothing is downloaded, empty if it is."""
     said = []
-    if missing and standing.waiting:
-        said.append(f"{_files(standing.waiting)} not downloaded, and lost when the URLs expire: {missing}")
-    elif standing.failing:
-        until = standing.first_expires_at
+    if missing and state.waiting:
+        said.append(f"{_files(state.waiting)} not downloaded, and lost when the URLs expire: {missing}")
+    elif state.failing:
+        until = state.first_expires_at
         lost = "" if until is None else f", the first is lost at {until:%Y-%m-%d %H:%M:%S} UTC"
-        said.append(f"{_files(standing.failing)} not downloaded so far{lost}: {standing.last_error}")
-    if standing.newly_expired:
+        said.append(f"{_files(state.failing)} not downloaded so far{lost}: {state.last_error}")
+    if state.newly_expired:
         said.append(
-            f"{_files(standing.newly_expired)} lost, the URLs expired before the files were here: "
+            f"{_files(state.newly_expired)} lost, the URLs expired before the files were here: "
             "receiver files list --status expired"
         )
-    if standing.newly_refused:
-        said.append(f"{_files(standing.newly_refused)} refused: receiver files list --status refused")
+    if state.newly_refused:
+        said.append(f"{_files(state.newly_refused)} refused: receiver files list --status refused")
     return said
 
 

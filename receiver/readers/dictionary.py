@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.records.examples import example
+from receiver.readers.examples import example
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping

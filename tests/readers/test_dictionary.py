@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from receiver.records.examples import example
-from receiver.records.promises import broken, columns
+from receiver.readers.examples import example
+from receiver.readers.promises import broken, columns
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

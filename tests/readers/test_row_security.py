@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import URL, make_url, text
 
 from receiver.db import one_connection
-from receiver.records.standing import Standing, refusal
-from receiver.records.tenants import protect
-from tests.records.test_readers import db, privileges
+from receiver.readers.eligibility import RoleFacts, refusal
+from receiver.readers.row_security import protect
+from tests.readers.test_grants import db, privileges
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.later import upgrade_to_later
 from tests.support.roles import connected_as, new_role, read, relations
@@ -216,7 +216,7 @@ def test_migrations_separate_what_they_bring_by_themselves(new_database: Callabl
             assert read(url, role, ORGANIZATIONS.format(relation)) == [("acme",)]
 
 
-STANDING = Standing(
+FACTS = RoleFacts(
     exists=True,
     superuser=False,
     bypasses=False,
@@ -230,8 +230,8 @@ STANDING = Standing(
 
 
 def test_postgresql_14_is_told_what_it_lacks_and_can_have_readers_of_all() -> None:
-    assert "--organization needs PostgreSQL 15" in (refusal("tenant", STANDING, ["acme"], []) or "")
-    assert refusal("reader", STANDING, [], []) is None
+    assert "--organization needs PostgreSQL 15" in (refusal("tenant", FACTS, ["acme"], []) or "")
+    assert refusal("reader", FACTS, [], []) is None
 
 
 def test_who_bypasses_row_level_security_cannot_be_restricted(url: URL) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from receiver.files.standing import ReceiptStanding, read_receipts, what_needs_a_person
+from receiver.ops.receipts import ReceiptsState, needs_attention, read_receipts
 from receiver.sandbox.provider import ApiFault
 from tests.files.conftest import DAY
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from tests.files.conftest import Receipts
 
 
-def standing(receipts: Receipts) -> ReceiptStanding:
+def state(receipts: Receipts) -> ReceiptsState:
     return read_receipts(receipts.acme.rows)
 
 
 def test_nothing_waits_and_nothing_needs_a_person(receipts: Receipts) -> None:
-    found = standing(receipts)
+    found = state(receipts)
     assert (found.waiting, found.oldest_waiting, found.failing, found.expired, found.refused) == (0, None, 0, 0, 0)
-    assert what_needs_a_person(found, missing="") == []
-    assert what_needs_a_person(found, missing="OPENCARD_CLIENT_ID is not set") == []
+    assert needs_attention(found, missing="") == []
+    assert needs_attention(found, missing="OPENCARD_CLIENT_ID is not set") == []
 
 
 def test_what_waits_needs_nobody_unless_nothing_is_downloaded_at_all(receipts: Receipts) -> None:
     receipts.tell()
-    found = standing(receipts)
+    found = state(receipts)
     assert (found.waiting, found.failing) == (1, 0)
     assert found.oldest_waiting is not None
-    assert what_needs_a_person(found, missing="") == []
-    (said,) = what_needs_a_person(found, missing="OPENCARD_CLIENT_ID is not set")
+    assert needs_attention(found, missing="") == []
+    (said,) = needs_attention(found, missing="OPENCARD_CLIENT_ID is not set")
     assert said == "1 file not downloaded, and lost when the URLs expire: OPENCARD_CLIENT_ID is not set"
 
 
@@ -37,10 +37,10 @@ def test_what_fails_again_and_again_is_told_with_its_reason_while_there_is_time(
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(403, path="/files/", times=99))
     for _ in range(3):
-        assert what_needs_a_person(standing(receipts), missing="") == []
+        assert needs_attention(state(receipts), missing="") == []
         receipts.be_due()
         receipts.fetch()
-    (said,) = what_needs_a_person(standing(receipts), missing="")
+    (said,) = needs_attention(state(receipts), missing="")
     assert said.startswith("1 file not downloaded so far, the first is lost at 20")
     assert "lacks the scope files-read" in said
 
@@ -50,10 +50,10 @@ def test_what_was_lost_or_refused_is_told_for_eight_days(receipts: Receipts) -> 
     receipts.tell("2.pdf", expires_in=-DAY)
     receipts.tell("3.pdf", url="https://elsewhere.example/3.pdf")
     receipts.fetch()
-    lost, refused = what_needs_a_person(standing(receipts), missing="")
+    lost, refused = needs_attention(state(receipts), missing="")
     assert lost.startswith("2 files lost, the URLs expired before the files were here")
     assert refused == "1 file refused: receiver files list --status refused"
     receipts.acme.execute("UPDATE receiver.receipt_downloads SET settled_at = now() - interval '9 days'")
-    found = standing(receipts)
-    assert what_needs_a_person(found, missing="") == []
+    found = state(receipts)
+    assert needs_attention(found, missing="") == []
     assert (found.expired, found.refused) == (2, 1)

@@ -19,7 +19,7 @@ from receiver.progress import Progress
 from receiver.records.folds.transactions import RANKS
 from receiver.records.tables import FOLDED
 from receiver.records.write import writing_connection
-from tests.events.test_overtaking import KINDS
+from tests.processing.test_overtaking import KINDS
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.processing_steps import delete_bodies, feed
 

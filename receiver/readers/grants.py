@@ -12,9 +12,9 @@ from psycopg import sql
 from sqlalchemy import text
 
 from receiver.errors import OperationRefused
-from receiver.records import tenants
-from receiver.records.standing import Standing, refusal, refusal_of_revoking
-from receiver.records.tenants import run
+from receiver.readers import row_security
+from receiver.readers.eligibility import RoleFacts, refusal, refusal_of_revoking
+from receiver.readers.row_security import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Reader:
     """The organizations whose rows it sees; ``None`` for all."""
 
 
-_STANDING: Final = text(
+_FACTS: Final = text(
     """
 SELECT
     role.oid IS NOT NULL AS exists,
@@ -79,23 +79,23 @@ def grant(connection: Connection, role: str, organizations: Sequence[str] = ()) 
     May be repeated; other *organizations* take the place of those before. Raises ``OperationRefused``.
     """
     with connection.begin():
-        standing = _standing(connection, role)
-        restricted_to = tenants.restrictions(connection).get(role, ())
-    reason = refusal(role, standing, organizations, restricted_to)
+        facts = _facts(connection, role)
+        restricted_to = row_security.restrictions(connection).get(role, ())
+    reason = refusal(role, facts, organizations, restricted_to)
     if reason:
         raise OperationRefused(reason)
     if organizations and not restricted_to:
         with connection.begin():  # it saw all perhaps; tables to come are let in one by one, when they are narrowed
-            _default_privileges(connection, standing.owner, "REVOKE ALL ON TABLES FROM", role)
+            _default_privileges(connection, facts.owner, "REVOKE ALL ON TABLES FROM", role)
             _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
     if organizations:
-        tenants.restrict(connection, role, organizations)
+        row_security.restrict(connection, role, organizations)
     with connection.begin():
         if not organizations:
             _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ems TO {}", role)
-            _default_privileges(connection, standing.owner, "GRANT SELECT ON TABLES TO", role)
+            _default_privileges(connection, facts.owner, "GRANT SELECT ON TABLES TO", role)
         _run(connection, "GRANT USAGE ON SCHEMA ems TO {}", role)
-        return Reader(role, tenants.restrictions(connection).get(role))
+        return Reader(role, row_security.restrictions(connection).get(role))
 
 
 def revoke(connection: Connection, role: str) -> bool:
@@ -104,30 +104,30 @@ def revoke(connection: Connection, role: str) -> bool:
     Raises ``OperationRefused`` when there is no such role.
     """
     with connection.begin():
-        standing = _standing(connection, role)
+        facts = _facts(connection, role)
         was_reader = any(reader.role == role for reader in readers(connection))
-    reason = refusal_of_revoking(role, standing)
+    reason = refusal_of_revoking(role, facts)
     if reason:
         raise OperationRefused(reason)
     with connection.begin():
         _run(connection, "REVOKE ALL ON SCHEMA ems FROM {}", role)
         _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
-        _default_privileges(connection, standing.owner, "REVOKE ALL ON TABLES FROM", role)
-    tenants.release(connection, role)
+        _default_privileges(connection, facts.owner, "REVOKE ALL ON TABLES FROM", role)
+    row_security.release(connection, role)
     return was_reader
 
 
 def readers(connection: Connection) -> list[Reader]:
     """Return every role that was given the use of schema ``ems``, by name."""
-    restricted = tenants.restrictions(connection)
+    restricted = row_security.restrictions(connection)
     return [Reader(role, restricted.get(role)) for role in connection.scalars(_READERS)]
 
 
-def _standing(connection: Connection, role: str) -> Standing:
-    row = connection.execute(_STANDING, {"role": role}).mappings().one_or_none()
+def _facts(connection: Connection, role: str) -> RoleFacts:
+    row = connection.execute(_FACTS, {"role": role}).mappings().one_or_none()
     if row is None:
         raise OperationRefused("the database is not migrated: run receiver db upgrade")
-    return Standing(**{**row, "beyond": tuple(row["beyond"])})
+    return RoleFacts(**{**row, "beyond": tuple(row["beyond"])})
 
 
 def _run(connection: Connection, statement: str, role: str) -> None:

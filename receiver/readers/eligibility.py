@@ -1,4 +1,4 @@
-"""What a role is and may before it is made a reader, and whether it can become one. Pure."""
+"""Whether a role can become a reader, from what it is and may. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from receiver.records.tenants import FIRST_VERSION
+from receiver.readers.row_security import FIRST_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RoleFacts:
     """What a role is and may before it is made a reader, and who asks."""
 
     exists: bool
@@ -31,73 +31,73 @@ class Standing:
     """PostgreSQL's major version."""
 
 
-def refusal(role: str, standing: Standing, organizations: Sequence[str], restricted_to: Sequence[str]) -> str | None:
+def refusal(role: str, facts: RoleFacts, organizations: Sequence[str], restricted_to: Sequence[str]) -> str | None:
     """Return why *role* cannot become a reader of *organizations* (none: of all), with the way out; or ``None``.
 
     *restricted_to*: the organizations that it is restricted to now.
     """
     return (
-        _of_asker(standing)
-        or _of_role(role, standing)
-        or _of_what_it_may(role, standing)
-        or _of_restriction(role, standing, organizations, restricted_to)
+        _of_asker(facts)
+        or _of_role(role, facts)
+        or _of_what_it_may(role, facts)
+        or _of_restriction(role, facts, organizations, restricted_to)
     )
 
 
-def refusal_of_revoking(role: str, standing: Standing) -> str | None:
+def refusal_of_revoking(role: str, facts: RoleFacts) -> str | None:
     """Return why nothing can be taken back from *role*, with the way out; or ``None``."""
-    return _of_asker(standing) or _of_role(role, standing)
+    return _of_asker(facts) or _of_role(role, facts)
 
 
-def _of_asker(standing: Standing) -> str | None:
-    if standing.asker_is_owner:
+def _of_asker(facts: RoleFacts) -> str | None:
+    if facts.asker_is_owner:
         return None
     return (
-        f"schema ems belongs to {standing.owner}, but DATABASE_URL connects as {standing.asker}: run this as "
-        f"{standing.owner}, who migrates"
+        f"schema ems belongs to {facts.owner}, but DATABASE_URL connects as {facts.asker}: run this as "
+        f"{facts.owner}, who migrates"
     )
 
 
-def _of_role(role: str, standing: Standing) -> str | None:
-    if not standing.exists:
+def _of_role(role: str, facts: RoleFacts) -> str | None:
+    if not facts.exists:
         return (
             f"there is no role {role!r} in this PostgreSQL: create it first, CREATE ROLE {_quoted(role)} LOGIN "
             "PASSWORD '...'; and run this again"
         )
-    if standing.superuser:
+    if facts.superuser:
         return f"{role} is a superuser, who may read and write everything anyway: create a role for the reader"
-    if standing.acts_as_owner:
+    if facts.acts_as_owner:
         return (
-            f"{role} is or may act as {standing.owner}, who owns schema ems and may write everything: create a role "
-            f"for the reader that is no member of {standing.owner}"
+            f"{role} is or may act as {facts.owner}, who owns schema ems and may write everything: create a role "
+            f"for the reader that is no member of {facts.owner}"
         )
     return None
 
 
-def _of_what_it_may(role: str, standing: Standing) -> str | None:
+def _of_what_it_may(role: str, facts: RoleFacts) -> str | None:
     if role.startswith("pg_"):
         return f"{role} is a role of PostgreSQL's own: create one for the reader"
-    if not standing.beyond:
+    if not facts.beyond:
         return None
     return (
-        f"{role} may already {', and '.join(standing.beyond)}, which a reader may not: take that back first (REVOKE), "
+        f"{role} may already {', and '.join(facts.beyond)}, which a reader may not: take that back first (REVOKE), "
         "or create a role for the reader"
     )
 
 
 def _of_restriction(
-    role: str, standing: Standing, organizations: Sequence[str], restricted_to: Sequence[str]
+    role: str, facts: RoleFacts, organizations: Sequence[str], restricted_to: Sequence[str]
 ) -> str | None:
     if restricted_to and not organizations:
         return (
             f"{role} is restricted to {', '.join(restricted_to)}: name its organizations, or run receiver db "
             f"revoke-reader {role} first if it is to see all"
         )
-    if organizations and standing.bypasses:
+    if organizations and facts.bypasses:
         return f"{role} has BYPASSRLS and cannot be restricted: ALTER ROLE {_quoted(role)} NOBYPASSRLS"
-    if organizations and standing.version < FIRST_VERSION:
+    if organizations and facts.version < FIRST_VERSION:
         return (
-            f"this is PostgreSQL {standing.version}, whose views would show {role} every organization: --organization "
+            f"this is PostgreSQL {facts.version}, whose views would show {role} every organization: --organization "
             f"needs PostgreSQL {FIRST_VERSION} or newer; without it, the reader sees all"
         )
     return None
