@@ -15,6 +15,7 @@ import click
 from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from receiver.cli.group import Group
 from receiver.counter_store import Flusher, connecting
 from receiver.db import was_cut_off
 from receiver.errors import ConfigurationError, OperationRefused, ReceiverError
@@ -38,6 +39,7 @@ COMMANDS: Final = {
     "keys": "receiver.cli.keys:keys",
     "retention": "receiver.cli.retention:retention",
     "ops": "receiver.cli.ops:ops",
+    "completion": "receiver.cli.completion:completion",
     "doctor": "receiver.cli.doctor:doctor",
     "worker": "receiver.cli.processes:worker",
     "scheduler": "receiver.cli.processes:scheduler",
@@ -54,7 +56,7 @@ UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EI
 """What the operating system answers when there is no room for what is written, or no way to write it."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command when it is needed, and turns this service's errors into words and exit codes."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - click's signature
@@ -151,5 +153,6 @@ def main() -> None:
     """Receive OpenCard's webhook deliveries and turn them into tables.
 
     Settings come from the environment; .env.example describes each variable.
+
     Exit codes: 0 done, 1 failed or drift found, 2 wrong usage or configuration.
     """

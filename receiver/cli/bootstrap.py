@@ -1,4 +1,4 @@
-"""``receiver bootstrap``: the webhooks at OpenCard, brought to what is wanted."""
+"""``receiver bootstrap``: register and update the webhooks at OpenCard."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import click
 from receiver.bootstrap.desired import read_configuration
 from receiver.bootstrap.match import FORGOTTEN
 from receiver.bootstrap.run import Bootstrap, Options, Result, as_fields
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.settings import REQUIRED_FOR_API, load_settings
 
@@ -32,12 +32,12 @@ def configuration_option(command: Any) -> Any:  # noqa: ANN401 - click's decorat
     return click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="What is wanted, as webhooks.example.toml describes.  [default: webhooks.toml, if there is one]",
+        help="The configuration, as webhooks.example.toml describes.  [default: webhooks.toml, if it exists]",
     )(command)
 
 
 def configuration_path(config: Path | None) -> Path | None:
-    """Return the file to read: the one that was named, else the default one if it is there."""
+    """Return the file to read: the named one, or the default one if it exists."""
     if config is None and DEFAULT_CONFIGURATION.exists():
         return DEFAULT_CONFIGURATION
     return config
@@ -45,15 +45,19 @@ def configuration_path(config: Path | None) -> Path | None:
 
 @click.command()
 @configuration_option
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing anywhere.")
-@click.option("--check", is_flag=True, help="The same for machines: exit 1 when something is not as wanted.")
-@click.option("--organization", "only", metavar="REF", multiple=True, help="Only this one; may be given several times.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
+@click.option("--check", is_flag=True, help="The same, with exit code 1 when something differs from the configuration.")
+@click.option("--organization", "only", metavar="REF", multiple=True, help="Only this organization; repeatable.")
 @click.option(
     "--retry-rejected",
     is_flag=True,
-    help="Ask again for events that OpenCard rejected less than a day ago.",
+    help="Request again the events that OpenCard rejected less than a day ago.",
 )
-@click.option("--prune", is_flag=True, help="Also remove what the file does not name, and disable who is left out.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Also remove what the file does not name; disable skipped organizations.",
+)
 @json_option
 def bootstrap(
     config: Path | None,
@@ -66,9 +70,9 @@ def bootstrap(
 ) -> None:
     """Register a webhook for every organization of the account.
 
-    May be run at any time: it finds what is registered, changes what is not as wanted, and says so. Without a file
-    each organization gets all events that its billing at OpenCard allows, with basic authentication under credentials
-    that are made for it.
+    Safe at any time: it compares what is registered with the configuration and changes what differs. Without a file
+    each organization gets all events that its billing at OpenCard allows, with basic authentication and generated
+    credentials.
 
     After a run over the whole account the scheduler applies the same configuration every BOOTSTRAP_INTERVAL seconds, so
     that new organizations get their webhooks.
@@ -76,7 +80,7 @@ def bootstrap(
     Example: receiver bootstrap --dry-run
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     configuration = read_configuration(configuration_path(config), os.environ)
     options = Options(write=not (dry_run or check), prune=prune, only=only, retry_rejected=retry_rejected)
     engine = engine_for(settings.database_url, application="bootstrap")
@@ -120,7 +124,7 @@ def _print(result: Result, *, planned: bool) -> None:
                 }
                 for organization, change in result.changes
             ],
-            {"organization": "organization", "at": "at OpenCard", "action": "action", "what": "what"},
+            {"organization": "organization", "at": "at OpenCard", "action": "action", "what": "difference"},
             empty="",
         )
         click.echo()
@@ -130,10 +134,10 @@ def _print(result: Result, *, planned: bool) -> None:
         what = "its organization was" if deleted.organization_deleted else "it was"
         click.echo(f"webhook {deleted.webhook_id} of {deleted.organization_reference_id}: {what} deleted at OpenCard")
     if result.forgotten:
-        then = "would be registered anew" if planned else "are registered anew"
+        then = "would be registered again" if planned else "are registered again"
         click.echo(
             f"{FORGOTTEN}: none of {counted(result.forgotten, 'webhook')} is there. Those of organizations that are "
-            f"there {then}. A sandbox that was started anew is best used with an empty database (DATABASE_URL)",
+            f"there {then}. After restarting a sandbox, use an empty database (DATABASE_URL)",
             err=True,
         )
     for note in result.notes:
@@ -157,7 +161,7 @@ def _difference(difference: Difference) -> str:
     if difference.desired is None:
         return f"{difference.field} {words(difference.registered)} → none"
     if difference.registered == difference.desired:
-        return f"{difference.field} is another"
+        return f"{difference.field} changes"
     return f"{difference.field} {words(difference.registered)} → {words(difference.desired)}"
 
 
@@ -165,12 +169,12 @@ def _summary(result: Result, *, planned: bool) -> str:
     touched = len({organization.id for organization, _ in result.changes})
     said = [counted(result.organizations, "organization")]
     if result.left_out:
-        said.append(f"{result.left_out} left out")
+        said.append(f"{result.left_out} skipped")
     if result.changes:
         verb = "to make" if planned else "made"
         said.append(f"{counted(len(result.changes), 'change')} {verb} for {counted(touched, 'organization')}")
     if result.failures:
         said.append(f"{len(result.failures)} failed")
     if not result.drift:
-        said.append("all as wanted")
+        said.append("no differences")
     return ", ".join(said)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from receiver.cli.group import Group
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused, UnreadableAnswer
-from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.opencard.client import OpenCard
 from receiver.opencard.oauth_clients import create_client, get_client, list_clients, set_scopes
@@ -27,12 +28,12 @@ from receiver.settings import REQUIRED_FOR_API, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-MAKE_ANOTHER: Final = "remove it in the dashboard, and make another"
+MAKE_ANOTHER: Final = "delete it in the dashboard and create another"
 SCOPES_WIDTH: Final = 80
 CLIENT_COLUMNS: Final = {"id": "id", "client_id": "client id", "name": "name", "scopes": "scopes"}
 
 
-@click.group()
+@click.group(cls=Group)
 def clients() -> None:
     """Manage the OAuth clients of the account at OpenCard."""
 
@@ -41,7 +42,7 @@ def clients() -> None:
 def _api_of(command: str) -> Iterator[OpenCard]:
     """Return OpenCard's API, with a token of just the scopes of *command*."""
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     engine = engine_for(settings.database_url, application="command")
     try:
         tokens = StoredTokens(engine, Encryption(settings.encryption_keys))
@@ -54,7 +55,7 @@ def _api_of(command: str) -> Iterator[OpenCard]:
 def _warned(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
     """Pass scopes on as they were typed; of those that the catalogue does not know, say so: it may be a mistake."""
     for sentence in unknown_scopes(names):
-        click.echo(f"warning: {sentence}; it is passed on to OpenCard as it is", err=True)
+        click.echo(f"warning: {sentence}; it is sent to OpenCard unchanged", err=True)
     return names
 
 
@@ -68,7 +69,9 @@ def _needed(_context: click.Context, _parameter: click.Parameter, commands: tupl
 @clients.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the OAuth clients of the account, and the scopes of each. Secrets are never shown.
+    """List the account's OAuth clients and their scopes.
+
+    Secrets are never shown.
 
     Example: receiver clients list
     """
@@ -85,21 +88,25 @@ def list_command(as_json: bool) -> None:
 
 
 @clients.command("create")
-@click.option("--name", required=True, help="What the client is called at OpenCard.")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", callback=_warned, help="A scope; may be repeated.")
-@click.option("--recommended", is_flag=True, help="The scopes for a first run: what OpenCard recommends, and the rest.")
+@click.option("--name", required=True, help="The client's name at OpenCard.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", callback=_warned, help="A scope; repeatable.")
+@click.option(
+    "--recommended",
+    is_flag=True,
+    help="OpenCard's recommended scopes, and the others that a first run needs.",
+)
 @click.option(
     "--for",
     "needed",
     multiple=True,
     metavar="COMMAND",
     callback=_needed,
-    help="All scopes that a command may need, such as bootstrap or reconcile; may be repeated.",
+    help="All scopes that a command may need, such as bootstrap or reconcile; repeatable.",
 )
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path),
-    help="A new file for the secret, which is then readable by its owner only. Without it a terminal shows the secret.",
+    help="A new file for the secret, readable by its owner only. Without it the terminal shows the secret.",
 )
 @json_option
 def create_command(
@@ -110,27 +117,29 @@ def create_command(
     secret_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make an OAuth client. OpenCard tells its secret once: keep it.
+    """Create an OAuth client.
+
+    OpenCard shows its secret once: store it.
 
     Example: receiver clients create --name receiver --for bootstrap --for reconcile --secret-file client-secret
     """
     wanted = {*scopes, *(FIRST_RUN if recommended else ()), *needed}
     if not wanted:
-        raise click.UsageError("say which scopes it gets: --scope, --recommended or --for; receiver scopes lists them")
+        raise click.UsageError("no scopes: give --scope, --recommended or --for; receiver scopes lists them")
     if secret_file is None and (as_json or not sys.stdout.isatty()):
         raise click.UsageError(
-            "--secret-file is missing: OpenCard tells the secret once; a terminal shows it, and JSON never does"
+            "--secret-file is missing: OpenCard shows the secret once, and it is printed on a terminal only"
         )
     with _api_of("clients create") as api, _kept(secret_file) as keep:
         client = create_client(api, name=name, scopes=wanted)
         if client.secret is None:
-            raise UnreadableAnswer(f"OpenCard made the client {client.id} without telling its secret; {MAKE_ANOTHER}")
+            raise UnreadableAnswer(f"OpenCard created the client {client.id} but returned no secret; {MAKE_ANOTHER}")
         try:
             keep(client.secret)
         except OSError as error:
             raise OperationRefused(
-                f"the client {client.id} was made, but {secret_file} cannot be written ({error.strerror}): its secret "
-                f"is lost; {MAKE_ANOTHER}"
+                f"the client {client.id} was created, but {secret_file} cannot be written ({error.strerror}): its "
+                f"secret is lost; {MAKE_ANOTHER}"
             ) from None
     fields = client.as_fields()
     if as_json:
@@ -150,7 +159,7 @@ def _kept(path: Path | None) -> Iterator[Callable[[str], None]]:
         try:
             keep = stack.enter_context(secret_file(path))
         except OSError as error:
-            raise click.BadParameter(f"{path} cannot be made: {error.strerror}", param_hint="--secret-file") from None
+            raise click.BadParameter(f"cannot create {path}: {error.strerror}", param_hint="--secret-file") from None
         yield keep
 
 
@@ -159,10 +168,10 @@ def _kept(path: Path | None) -> Iterator[Callable[[str], None]]:
 @click.argument("scopes", metavar="SCOPE...", nargs=-1, required=True, callback=_warned)
 @json_option
 def set_scopes_command(client_id: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Give an OAuth client these scopes in place of its own. CLIENT_ID is the id that receiver clients list shows.
+    """Replace the scopes of an OAuth client.
 
-    Scopes that the client has and that receiver scopes does not list are kept: remove them in the dashboard. Tokens
-    that were issued before keep their scopes.
+    CLIENT_ID is the id that receiver clients list shows. Scopes of the client that receiver scopes does not list are
+    kept: remove them in the dashboard. Tokens issued before keep their scopes.
 
     Example: receiver clients set-scopes 42 webhooks-read webhook-events-read
     """
@@ -170,7 +179,8 @@ def set_scopes_command(client_id: str, scopes: tuple[str, ...], as_json: bool) -
         reported = get_client(api, client_id).scope_names
         if reported is None:
             click.echo(
-                "warning: OpenCard does not report which scopes the client has, so what it loses is not known", err=True
+                "warning: OpenCard does not report which scopes the client has, so the change is unknown",
+                err=True,
             )
         before = set(reported or ())
         kept = {name for name in before - set(scopes) if name not in SCOPES}

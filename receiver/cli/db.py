@@ -1,4 +1,4 @@
-"""``receiver db``: migrations, and who may read."""
+"""``receiver db``: migrations and read access."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_json
 from receiver.cli.readers import grant_reader, list_readers, revoke_reader
 from receiver.connections import MIGRATE
@@ -15,9 +16,9 @@ from receiver.migrate import current_revision, differences, head_revision, upgra
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
-    """Migrate the database, see where it is, and say who may read it."""
+    """Migrate the database, check it, and grant read access."""
 
 
 for command in (grant_reader, revoke_reader, list_readers):
@@ -30,7 +31,7 @@ def _database_url() -> str:
 
 @db.command("upgrade")
 def upgrade_command() -> None:
-    """Run the migrations that are missing.
+    """Run the missing migrations.
 
     Safe to run while the old release is serving, and by several machines at once: one migrates, the others wait.
 
@@ -50,7 +51,7 @@ def upgrade_command() -> None:
 @db.command()
 @json_option
 def current(as_json: bool) -> None:
-    """Show the revision the database is at, and the one this release works with.
+    """Show the database's revision and this release's.
 
     Example: receiver db current --json
     """
@@ -67,9 +68,9 @@ def current(as_json: bool) -> None:
 @db.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Check that the database, the migrations and the models agree, and that there is one head.
+    """Check that database, migrations and models agree.
 
-    Exits 1 and names each difference when they do not.
+    Also that there is one head. Exit code 1, and a line for each difference, when they do not.
 
     Example: receiver db check
     """

@@ -1,4 +1,4 @@
-"""``receiver deliveries``: find stored deliveries, and see everything about one."""
+"""``receiver deliveries``: list stored deliveries, and show everything about one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import click
 
 from receiver.cli.delivery_sheet import print_delivery
 from receiver.cli.filters import check_organizations, filter_of, filter_options
+from receiver.cli.group import Group
 from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
-from receiver.cli.parameters import ID
+from receiver.cli.parameters import ID, WholeNumber
 from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import list_deliveries, read_delivery
@@ -36,19 +37,21 @@ COLUMNS: Final = {
     "transaction_id": "transaction",
     "error": "error",
 }
+OPTIONAL: Final = ("attempts", "organization_reference_id", "transaction_id")
+"""Columns that a narrow terminal does without."""
 
 
-@click.group()
+@click.group(cls=Group)
 def deliveries() -> None:
-    """Find stored deliveries, and see everything about one."""
+    """List stored deliveries, and show everything about one."""
 
 
 @deliveries.command("list")
 @filter_options
-@click.option("--transaction", "transaction_id", metavar="ID", help="Understood to be about this transaction.")
+@click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction.")
 @click.option("--card-holder", metavar="REF", help="About this card holder, or a transaction of theirs.")
-@click.option("--limit", type=click.IntRange(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
-@click.option("--before", type=ID, metavar="ID", help="Go on behind this delivery: with smaller ids only.")
+@click.option("--limit", type=WholeNumber(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
+@click.option("--before", type=ID, metavar="ID", help="Only older ones: with smaller ids than this.")
 @json_option
 def list_command(
     transaction_id: str | None,
@@ -58,9 +61,9 @@ def list_command(
     as_json: bool,
     **restrictions: Any,  # noqa: ANN401 - those of filter_options
 ) -> None:
-    """List stored deliveries, the newest first.
+    """List stored deliveries, newest first.
 
-    Without bodies and personal data. When there are more, the last line says how to go on.
+    Without bodies and personal data. When there are more, the last line says how to continue.
 
     Example: receiver deliveries list --status dead --since 24h
     """
@@ -72,7 +75,12 @@ def list_command(
     if as_json:
         print_json({"deliveries": rows, "before": before})
         return
-    print_rows([asdict(row) for row in rows], COLUMNS, empty="no such delivery")
+    print_rows(
+        [asdict(row) for row in rows],
+        COLUMNS,
+        empty="no deliveries match",
+        optional=OPTIONAL,
+    )
     if before is not None:
         click.echo(f"{counted(len(rows), 'line')}; there are more: --before {before}", err=True)
 
@@ -80,7 +88,7 @@ def list_command(
 def _find(
     connection: Connection, wanted: Filter, before: int | None, limit: int
 ) -> tuple[list[DeliverySummary], int | None]:
-    """Return the first *limit*, however far back they are, and where to go on."""
+    """Return the first *limit*, however far back they are, and where to continue."""
     rows: list[DeliverySummary] = []
     with progress_bar() as progress:
         while True:
@@ -89,7 +97,7 @@ def _find(
             before = page.before
             if before is None or len(rows) >= limit:
                 return rows, before
-            progress.stage(f"looked back to {page.looked_back_to:%Y-%m-%d %H:%M}")
+            progress.stage(f"searched back to {page.looked_back_to:%Y-%m-%d %H:%M}")
 
 
 @deliveries.command("show")
@@ -98,8 +106,8 @@ def _find(
 def show_command(delivery_id: int, as_json: bool) -> None:
     """Show everything about one delivery.
 
-    How it was proven, its headers and payload, every attempt with error and trace, deliveries of the same event,
-    replays, and the rows of ems that name it. The payload holds personal data, so that you looked is recorded.
+    How it was verified, its headers and payload, every attempt with error and trace, deliveries of the same event,
+    replays, and the rows of ems that it wrote. The payload holds personal data, so each view is recorded.
 
     Example: receiver deliveries show 4711
     """
@@ -113,7 +121,7 @@ def show_command(delivery_id: int, as_json: bool) -> None:
     finally:
         engine.dispose()
     if details is None:
-        raise OperationRefused(f"there is no delivery {delivery_id}; receiver deliveries list shows what there is")
+        raise OperationRefused(f"there is no delivery {delivery_id}; see receiver deliveries list")
     if as_json:
         print_json({**asdict(details.summary), **{k: v for k, v in asdict(details).items() if k != "summary"}})
     else:

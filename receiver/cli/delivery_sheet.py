@@ -1,4 +1,4 @@
-"""One delivery on paper: section by section, its payload coloured where a terminal shows it."""
+"""Everything about one delivery, section by section; on a terminal the payload is coloured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def print_delivery(details: DeliveryDetails) -> None:
         summary["test"] = True
     print_fields(summary)
     _heading("headers")
-    print_fields(details.headers or {"-": "none kept"})
+    print_fields(details.headers or {"-": "deleted"})
     _heading("payload")
     _print_payload(details.payload)
     _print_attempts(details)
@@ -42,7 +42,7 @@ def _heading(name: str) -> None:
 
 def _print_payload(payload: str | None) -> None:
     if payload is None:
-        click.echo("not kept any more")
+        click.echo("deleted by retention")
         return
     text = printable(_indented(payload))
     if sys.stdout.isatty():
@@ -52,7 +52,7 @@ def _print_payload(payload: str | None) -> None:
 
 
 def _indented(payload: str) -> str:
-    """Return JSON with a line for each field, its numbers digit by digit as they came; anything else as it is."""
+    """Return JSON with a line for each field, with its numbers unchanged; anything else unchanged."""
     try:
         return msgspec.json.format(payload, indent=2)
     except msgspec.DecodeError:
@@ -60,7 +60,7 @@ def _indented(payload: str) -> str:
 
 
 def _print_attempts(details: DeliveryDetails) -> None:
-    _heading("attempts that did not succeed")
+    _heading("failed attempts")
     if not details.attempts:
         click.echo("none")
     for attempt in details.attempts:
@@ -78,19 +78,19 @@ def _print_alike(details: DeliveryDetails) -> None:
         _heading("replays")
         columns = {
             "replay_id": "replay",
-            "created_at": "asked for",
+            "created_at": "requested",
             "requested_by": "by",
-            "status_before": "was",
-            "outcome": "became",
+            "status_before": "before",
+            "outcome": "after",
             "reason": "reason",
         }
         print_rows([asdict(each) for each in details.replays], columns, empty="")
 
 
 def _print_changed(details: DeliveryDetails) -> None:
-    _heading("rows of ems that name it")
+    _heading("rows of ems")
     if not details.changed:
         click.echo("none")
     for row in details.changed:
-        told = {name: value for name, value in row.values.items() if value is not None}
-        click.echo(f"{row.table}  " + "  ".join(f"{name}={words(value)}" for name, value in told.items()))
+        shown = {name: value for name, value in row.values.items() if value is not None}
+        click.echo(f"{row.table}  " + "  ".join(f"{name}={words(value)}" for name, value in shown.items()))

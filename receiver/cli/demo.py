@@ -9,6 +9,7 @@ import click
 import stamina
 
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
+from receiver.cli.parameters import WholeNumber
 from receiver.logs import configure_logs
 from receiver.sandbox.demo import DemoResult, run_demo
 from receiver.sandbox.dev import run_dev
@@ -16,16 +17,16 @@ from receiver.settings import LogFormat
 
 
 @click.command()
-@click.option("--purchases", type=click.IntRange(min=1), default=300, show_default=True, help="How many to send.")
+@click.option("--purchases", type=WholeNumber(min=1), default=300, show_default=True, help="How many to send.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
 @json_option
 def demo(purchases: int, seed: int, as_json: bool) -> None:
-    """Run the whole journey here, with faults, and check it.
+    """Run the whole journey on this machine and check the result.
 
-    On embedded servers, starting from nothing: bootstrap registers webhooks at a local OpenCard, which then sends
-    purchases through all their states, some twice, some out of order, some with the answer lost, and a tenth of them
-    never arrive. Reconciliation recovers those from the delivery log, and receipts' files are downloaded. Exits 0 when
-    the tables and files hold exactly what OpenCard meant to say, else 1 and the differences.
+    On embedded servers, with faults: bootstrap registers webhooks at a local OpenCard, which then sends purchases
+    through all their states, some twice, some out of order, some with the answer lost, and a tenth of them never
+    arrive. Reconciliation recovers those from the delivery log, and receipts' files are downloaded. Exit code 0 when
+    the tables and files hold exactly what OpenCard sent, else 1 with the differences.
 
     Example: receiver demo --purchases 1000 --seed 7
     """
@@ -40,13 +41,13 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Where the web listens.")
-@click.option("--broken", is_flag=True, help="Have the purchases of one organization fail, until you mend it.")
+@click.option("--port", type=WholeNumber(1, 65535), default=8000, show_default=True, help="The web process's port.")
+@click.option("--broken", is_flag=True, help="Start with fifty failed deliveries, to find, fix and replay.")
 def dev(port: int, broken: bool) -> None:
-    """Run everything here and stay up, until Ctrl+C.
+    """Run everything on this machine, until Ctrl+C.
 
-    On embedded servers, with a slow stream of purchases. Prints where everything is, and a user and password for the
-    console; with --broken, the line as well that mends what fails, so that there is something to find and to replay.
+    On embedded servers, with a slow stream of purchases. Prints all addresses, and a user and password for the
+    console; with --broken also the command that fixes the failures, so that there is something to find and to replay.
 
     Example: receiver dev --port 8000
     """
@@ -55,7 +56,7 @@ def dev(port: int, broken: bool) -> None:
 
 
 def _keep_quiet() -> None:
-    """Leave the terminal to the command: its own processes log for themselves."""
+    """Log warnings only: the processes that it starts have logs of their own."""
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
     stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
 
@@ -116,7 +117,7 @@ def _print(result: DemoResult) -> None:
             "unconfirmed": "unconfirmed",
             "unrecoverable": "unrecoverable",
         },
-        empty="nothing was reconciled",
+        empty="no webhooks reconciled",
     )
     click.echo()
     print_rows(
@@ -131,10 +132,10 @@ def _print(result: DemoResult) -> None:
                 "meant": result.expected_rows["receipts"],
             }
         ],
-        {"table": "table", "rows": "rows", "meant": "as told"},
+        {"table": "table", "rows": "rows", "meant": "expected"},
         empty="",
     )
-    click.echo("\nthree lines of ems.ledger")
+    click.echo("\nthree rows of ems.ledger")
     print_rows(
         [
             {
@@ -151,14 +152,15 @@ def _print(result: DemoResult) -> None:
         ],
         {name: name for name in ("date", "merchant", "city", "paid", "booked", "vat", "items", "state")},
         empty="(empty)",
+        optional=("items", "city", "date"),
     )
     click.echo()
     for difference in result.differences:
         click.echo(f"different: {difference}")
-    verdict = "complete; nothing is missing, nothing is doubled" if not result.differences else "NOT as it should be"
+    verdict = "complete: nothing is missing, nothing is duplicated" if not result.differences else "NOT complete"
     recovered = sum(outcome.recovered for outcome in result.reconciled)
     click.echo(
-        f"{result.told} events told, {result.lost} lost on the way, {recovered} recovered from the delivery log, "
+        f"{result.told} events sent, {result.lost} lost on the way, {recovered} recovered from the delivery log, "
         f"{result.recorded} recorded:"
     )
     click.echo(f"{verdict}  (seed {result.seed})")

@@ -1,4 +1,4 @@
-"""``receiver doctor``: is everything as it should be, and if not, what is to be done."""
+"""``receiver doctor``: checks of the whole installation, each with what to do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from receiver.cli.bootstrap import configuration_option, configuration_path
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_json, print_rows
-from receiver.logs import configure_logs
 from receiver.ops.doctor import examine, exit_code
 from receiver.settings import REQUIRED_FOR_API, read_settings
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 @configuration_option
 @json_option
 def doctor(config: Path | None, as_json: bool) -> None:
-    """Check everything, and say what to do about what is broken.
+    """Check settings, connections and webhooks, and say what to fix.
 
-    Settings, database, migrations, encryption keys, Redis, OpenCard's API, the OAuth client and each of its scopes, the
-    way from PUBLIC_URL to a web process, and every webhook at OpenCard. Changes nothing.
+    Checks settings, database, migrations, encryption keys, Redis, OpenCard's API, the OAuth client and each of its
+    scopes, the route from PUBLIC_URL to a web process, and every webhook at OpenCard. Changes nothing.
 
-    Exits 0 when all is well (notes are no fault), 1 when something is broken, 2 when settings are missing or wrong.
+    Exit codes: 0 all is well (notes are not failures), 1 something is broken, 2 settings are missing or wrong.
 
     Example: receiver doctor
     """
     settings, problems = read_settings(os.environ, required=REQUIRED_FOR_API)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     found = examine(settings, problems, configuration=configuration_path(config), environ=os.environ)
     rows = [{"check": each.check, "state": each.state.value, "detail": each.detail} for each in found]
     if as_json:

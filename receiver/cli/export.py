@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from receiver.cli.filters import check_organizations
+from receiver.cli.group import Group
 from receiver.cli.output import counted, progress_bar
 from receiver.cli.parameters import MOMENT
 from receiver.connections import EXPORT
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 FORMATS = [each.value for each in Format]
 
 
-@click.group()
+@click.group(cls=Group)
 def export() -> None:
-    """Write a table of schema ems to a file, exactly as it stands at one moment.
+    """Export a table of schema ems to a file.
 
-    Amounts keep their digits and times are in UTC. In CSV a text that a spreadsheet would take for a formula has a
-    quote in front; jsonl and parquet have texts as they are.
+    All rows are of one moment. Amounts keep their digits and times are in UTC. In CSV a text that a spreadsheet would
+    read as a formula begins with a quote; jsonl and parquet hold texts unchanged.
     """
 
 
@@ -42,7 +43,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--format", "how", type=click.Choice([each.value for each in Format]), default="csv", show_default=True
         ),
         click.option(
-            "--organization", "organizations", metavar="REF", multiple=True, help="Only this one; repeatable."
+            "--organization", "organizations", metavar="REF", multiple=True, help="Only this organization; repeatable."
         ),
         click.option("--until", type=MOMENT, metavar="TIME", help="Before this time."),
         click.option("--since", type=MOMENT, metavar="TIME", help="From this time on: 2026-02-13, or 24h ago."),
@@ -56,7 +57,9 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def transactions(
     since: datetime | None, until: datetime | None, organizations: tuple[str, ...], how: str, output: Path | None
 ) -> None:
-    """Export the purchases as they stand, by when their rows last changed (updated_at).
+    """Export the current purchases.
+
+    Selected by when their rows last changed (updated_at).
 
     Example: receiver export transactions --since 2026-02-01 --until 2026-03-01 --output february.csv
     """
@@ -68,7 +71,9 @@ def transactions(
 def ledger(
     since: datetime | None, until: datetime | None, organizations: tuple[str, ...], how: str, output: Path | None
 ) -> None:
-    """Export what accounting books, by when the purchases' rows last changed (updated_at).
+    """Export the purchases that accounting books.
+
+    Selected by when their rows last changed (updated_at).
 
     Example: receiver export ledger --organization acme --since 30d --format jsonl
     """
@@ -80,7 +85,9 @@ def ledger(
 def events(
     since: datetime | None, until: datetime | None, organizations: tuple[str, ...], how: str, output: Path | None
 ) -> None:
-    """Export the change feed in its order, by when events took effect (recorded_at).
+    """Export the change feed in its order.
+
+    Selected by when events were recorded (recorded_at).
 
     Example: receiver export events --since 24h --format parquet --output events.parquet
     """

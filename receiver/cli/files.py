@@ -13,8 +13,9 @@ import click
 from sqlalchemy import text
 
 from receiver.cli.filters import check_organizations
+from receiver.cli.group import Group
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, progress_bar
-from receiver.cli.parameters import MOMENT
+from receiver.cli.parameters import MOMENT, WholeNumber
 from receiver.connections import EXPORT
 from receiver.db import engine_for, one_connection
 from receiver.files.copies import copy_receipts
@@ -29,22 +30,23 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 organizations_option = click.option(
-    "--organization", "organizations", metavar="REF", multiple=True, help="Only this one; may be given several times."
+    "--organization", "organizations", metavar="REF", multiple=True, help="Only this organization; repeatable."
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def files() -> None:
-    """Find, fetch and copy the files of receipts and signed TPAs."""
+    """Find, download and copy the files of receipts and TPAs."""
 
 
 @files.command("path")
 @click.argument("wanted", metavar="TRANSACTION|TPA|SHA")
 @json_option
 def path(wanted: str, as_json: bool) -> None:
-    """Print where the files of a purchase's receipts are, or a signed TPA's, or those with a SHA-256.
+    """Print where a purchase's receipts are stored.
 
-    A line each: a path, or a URL where FILES_URL is no folder. Exit code 1 when there is none; it says why.
+    Or a signed TPA, or the file with a SHA-256. One line for each file: a path, or a URL where FILES_URL is one. Exit
+    code 1, with the reason, when there is none.
 
     Example: receiver files path 7c1e5d0e-5b1f-4e0a-9d8e-3a9f6a1b2c3d
     """
@@ -62,21 +64,21 @@ def path(wanted: str, as_json: bool) -> None:
     if any(row["path"] for row in rows):
         return
     for each in found:
-        click.echo(f"receiver: the file is not downloaded: {each.download_error or 'its turn comes'}", err=True)
+        click.echo(f"receiver: the file is not downloaded: {each.download_error or 'it is queued'}", err=True)
     if not found:
-        click.echo(
-            f"receiver: no transaction or TPA {wanted!r} is known that has a file, nor a file with that hash", err=True
-        )
+        click.echo(f"receiver: no transaction, TPA or file hash {wanted!r} with a file", err=True)
     sys.exit(1)
 
 
 @files.command("list")
-@click.option("--status", type=click.Choice(["waiting", "expired", "refused"]), help="Only those.")
+@click.option("--status", type=click.Choice(["waiting", "expired", "refused"]), help="Only files with this status.")
 @organizations_option
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@click.option("--limit", type=WholeNumber(min=1), default=100, show_default=True, help="How many at most.")
 @json_option
 def list_files(status: str | None, organizations: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List receipts and TPAs whose files are not here: waiting to be downloaded, expired, or refused.
+    """List receipts and TPAs without a stored file.
+
+    They are waiting for the download, expired, or refused.
 
     Example: receiver files list --status expired
     """
@@ -97,17 +99,19 @@ def list_files(status: str | None, organizations: tuple[str, ...], limit: int, a
         "next_attempt_at": "next attempt",
         "error": "error",
     }
-    print_rows(rows, headings, empty="every file is here")
+    print_rows(
+        rows, headings, empty="all files are stored", optional=("next_attempt_at", "attempts", "expires_at", "tpa_id")
+    )
 
 
 @files.command("fetch")
-@click.option("--again", is_flag=True, help="Try what was given up or refused as well.")
+@click.option("--again", is_flag=True, help="Also retry files that were given up or refused.")
 @json_option
 def fetch(again: bool, as_json: bool) -> None:
-    """Download now what waits, without regard to pauses.
+    """Download the waiting files now.
 
-    The worker does so by itself; this is for after a cause was mended. Safe beside running workers. Exit code 1 when a
-    file could not be downloaded; receiver files list says why.
+    The worker downloads by itself, with pauses after a failure; use this once the cause is fixed. Safe while workers
+    run. Exit code 1 when a file could not be downloaded; receiver files list shows why.
 
     Example: receiver files fetch --again
     """
@@ -139,14 +143,14 @@ def fetch(again: bool, as_json: bool) -> None:
 @files.command("export")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @organizations_option
-@click.option("--since", type=MOMENT, metavar="TIME", help="Only what was downloaded since: 2026-02-13, or 24h ago.")
+@click.option("--since", type=MOMENT, metavar="TIME", help="Only files downloaded since: 2026-02-13, or 24h.")
 @json_option
 def export_files(directory: Path, organizations: tuple[str, ...], since: datetime | None, as_json: bool) -> None:
-    """Copy the files of receipts and signed TPAs into DIRECTORY, under names that people can read.
+    """Copy stored files into DIRECTORY, under readable names.
 
     ORGANIZATION/date_merchant_transaction_mark.pdf; the mark distinguishes the receipts of one purchase. A TPA has TPA
-    in place of the merchant, and its id in place of the transaction's. What is there
-    already is left alone, so that it may be run again. Exit code 1 when a file is missing where it should be.
+    in place of the merchant, and its own id in place of the transaction's. Existing files are left alone, so it can be
+    run again. Exit code 1 when a stored file is missing.
 
     Example: receiver files export --organization acme --since 30d receipts
     """

@@ -20,22 +20,20 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-AGAIN = "may be given several times"
+AGAIN = "repeatable"
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that restrict deliveries by status, event, organization, time and error."""
     for option in (
-        click.option("--error", metavar="TEXT", help="Stands in the error's first line; * stands for anything."),
-        click.option("--until", type=MOMENT, metavar="TIME", help="Received before; likewise."),
+        click.option("--error", metavar="TEXT", help="Text in the error's first line; * matches anything."),
+        click.option("--until", type=MOMENT, metavar="TIME", help="Received before this time."),
         click.option(
             "--since", type=MOMENT, metavar="TIME", help="Received since: 24h, 7d, or 2026-02-13T09:30 (UTC)."
         ),
-        click.option("--organization", "organizations", multiple=True, metavar="REF", help=f"Of this one; {AGAIN}."),
-        click.option("--event", "events", multiple=True, metavar="NAME", help=f"With this event; {AGAIN}."),
-        click.option(
-            "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help=f"With this status; {AGAIN}."
-        ),
+        click.option("--organization", "organizations", multiple=True, metavar="REF", help=f"Organization; {AGAIN}."),
+        click.option("--event", "events", multiple=True, metavar="NAME", help=f"Event; {AGAIN}."),
+        click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help=f"Status; {AGAIN}."),
     ):
         command = option(command)
     return command
@@ -50,7 +48,7 @@ def filter_of(
     until: datetime | None,
     error: str | None,
 ) -> Filter:
-    """Return what the options say. An event is meant in every spelling of its name."""
+    """Return what the options say; an event matches in every spelling of its name."""
     return Filter(
         statuses=tuple(dict.fromkeys(statuses)),
         events=tuple(dict.fromkeys(name for event in events for name in spellings(event))),
@@ -70,5 +68,5 @@ def check_organizations(connection: Connection, organizations: Sequence[str]) ->
     ).all()
     for name in organizations:
         if name not in known:
-            near = nearest(name, known) if known else "there is none at all"
-            raise OperationRefused(f"no webhook of organization {name!r} is managed; {near}")
+            near = nearest(name, known) if known else "no webhooks are registered"
+            raise OperationRefused(f"organization {name!r} has no webhook; {near}")

@@ -1,4 +1,4 @@
-"""``receiver keys``: the keys that secrets are stored under."""
+"""``receiver keys``: the encryption keys of stored secrets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.db import engine_for
 from receiver.encryption import Encryption
@@ -14,20 +15,22 @@ from receiver.ops.keys import rotate_keys
 from receiver.settings import REQUIRED_FOR_KEYS, load_settings
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
-    """Renew the encryption of what is stored."""
+    """Rotate the keys that stored secrets are encrypted with."""
 
 
 @keys.command("rotate")
 @json_option
 def rotate(as_json: bool) -> None:
-    """Encrypt everything anew that is not under the newest key, the first in ENCRYPTION_KEYS.
+    """Encrypt stored secrets with the newest key.
 
-    Put the new key in front of the others for every process, and restart them; then run this. When it exits 0, the
-    older keys may go. It is safe beside running processes, and may be interrupted and run again.
+    That is the first in ENCRYPTION_KEYS; values that use it already are left alone.
 
-    A value that no key decrypts stays as it is; its column is named, and the exit code is 1.
+    First put the new key in front of the others for every process, and restart them; then run this. When it exits 0,
+    the older keys can be removed. Safe while the service runs; may be interrupted and run again.
+
+    A value that no key decrypts is left unchanged; its column is named, and the exit code is 1.
 
     Example: receiver keys rotate
     """
@@ -50,13 +53,13 @@ def rotate(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        headings = {"renewed": "renewed", "newest": "under the newest before", "unreadable": "unreadable"}
+        headings = {"renewed": "re-encrypted", "newest": "newest before", "unreadable": "unreadable"}
         print_rows(rows, {"table": "table", "column": "column", **headings}, empty="nothing is encrypted")
     unreadable = [state for state in found if state.unreadable]
     for state in unreadable:
         click.echo(
-            f"receiver: {state.name}: no key in ENCRYPTION_KEYS decrypts {state.unreadable} of its values, which stay "
-            "as they are: add the key that was in use before, at the end, and run receiver keys rotate again",
+            f"receiver: {state.name}: no key in ENCRYPTION_KEYS decrypts {state.unreadable} of its values; they are "
+            "unchanged: append the key that was in use before, and run receiver keys rotate again",
             err=True,
         )
     sys.exit(1 if unreadable else 0)

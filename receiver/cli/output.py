@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -20,10 +21,27 @@ from rich.text import Text
 from receiver.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 WIDE: Final = 10_000
 """Columns of an output that is no terminal: lines are not broken there."""
+
+GAP: Final = 2
+"""Spaces between two columns of a table."""
+NARROWEST: Final = 20
+"""A column is not wrapped into less than that."""
+STYLES: Final = {
+    "dead": "red",
+    "broken": "red",
+    "failed": "red",
+    "partly failed": "red",
+    "refused": "red",
+    "expired": "red",
+    "quarantined": "yellow",
+    "note": "yellow",
+    "ok": "green",
+}
+"""Colours of states on a terminal."""
 
 TURNING: Final = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 """Kinds of characters that change the direction of those that follow."""
@@ -45,18 +63,67 @@ def console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=False)
 
 
-def print_rows(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, empty: str) -> None:
-    """Print *rows* as a table; *columns*: field → heading. *empty* is said when there are none."""
+def print_rows(
+    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, empty: str, optional: Sequence[str] = ()
+) -> None:
+    """Print *rows* as a table; *columns*: field → heading. *empty* is printed when there are none.
+
+    On a terminal that is too narrow, *optional* fields are left out in their order. If that is not enough the widest
+    column is wrapped; where nothing is left for it, each row is printed as a block of lines.
+    """
     if not rows:
         click.echo(empty)
         return
+    cells = {field: [words(row[field]) for row in rows] for field in columns}
+    widths = {field: max(map(_width, (heading, *cells[field]))) for field, heading in columns.items()}
+    screen = console()
+    left_out = _left_out(widths, optional, screen.width)
+    shown = {field: heading for field, heading in columns.items() if field not in left_out}
+    widest = max(shown, key=lambda field: widths[field])
+    rest = screen.width - _total(widths[field] for field in shown if field != widest) - GAP
+    if rest < min(NARROWEST, widths[widest]):
+        _print_blocks(cells, columns, len(rows))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for field, heading in columns.items():
+    for field, heading in shown.items():
         numeric = all(isinstance(row[field], int) and not isinstance(row[field], bool) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(words(row[field])) for field in columns))  # Text: a name is no markup
-    console().print(table)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=field != widest)
+    for number in range(len(rows)):
+        table.add_row(*(Text(cells[field][number], _style(field, cells[field][number])) for field in shown))
+    screen.print(table)
+    if left_out:
+        names = ", ".join(columns[field] for field in left_out)
+        click.echo(f"(not shown for lack of width: {names})", err=True)
+
+
+def _left_out(widths: Mapping[str, int], optional: Sequence[str], width: int) -> list[str]:
+    """Return the first of the *optional* fields, as few as needed so that the others fit into *width*."""
+    for number in range(len(optional)):
+        if _total(widths[field] for field in widths if field not in optional[:number]) <= width:
+            return list(optional[:number])
+    return list(optional)
+
+
+def _total(widths: Iterable[int]) -> int:
+    each = list(widths)
+    return sum(each) + GAP * (len(each) - 1)
+
+
+def _width(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
+
+
+def _style(field: str, value: str) -> str:
+    return STYLES.get(value, "") if field in {"status", "state", "outcome", "failed"} else ""
+
+
+def _print_blocks(cells: Mapping[str, Sequence[str]], columns: Mapping[str, str], number_of_rows: int) -> None:
+    width = max(map(len, columns.values()))
+    for number in range(number_of_rows):
+        if number:
+            click.echo()
+        for field, heading in columns.items():
+            click.echo(f"{heading:<{width}}  {cells[field][number]}")
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
@@ -107,7 +174,7 @@ def words(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return *text* without what would command a terminal, or turn lines around: it may come from outside."""
+    """Return *text* without control characters: it may come from outside."""
     return "".join("\N{REPLACEMENT CHARACTER}" if _commands(letter) else letter for letter in text)
 
 

@@ -33,6 +33,29 @@ class Id(_IdType):
 
 ID = Id()
 
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, which help and errors describe in words."""
+
+    name = "number"
+
+    def _describe_range(self) -> str:
+        return _between(self.min, self.max)
+
+
+class Number(click.FloatRange):
+    """A number within bounds, likewise."""
+
+    name = "number"
+
+    def _describe_range(self) -> str:
+        return f"more than {self.min:g}" if self.min_open and self.max is None else _between(self.min, self.max)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+
+
 UNITS: Final = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -59,7 +82,7 @@ class DurationType(_Type):
             return timedelta()
         if not _DURATION.fullmatch(text):
             unit = " with its unit" if text.isdecimal() else ""
-            self.fail(f"{value!r} is no length of time{unit}: give one such as 90s, 30m, 24h or 7d, or 0", param, ctx)
+            self.fail(f"{value!r} is not a duration{unit}: give one such as 90s, 30m, 24h or 7d, or 0", param, ctx)
         length = sum((int(number) * UNITS[unit] for number, unit in _PART.findall(text)), timedelta())
         if length > LONGEST:
             self.fail(f"{value!r} is longer than {LONGEST.days} days", param, ctx)
@@ -70,7 +93,7 @@ DURATION: Final = DurationType()
 
 
 class MomentType(_MomentType):
-    """A point in time: ``2026-02-13``, ``2026-02-13T08:00:00Z`` (UTC without a zone), or ``24h``: so long ago."""
+    """A point in time: ``2026-02-13``, ``2026-02-13T08:00:00Z`` (UTC without a zone), or ``24h``: that long ago."""
 
     name = "time"
 

@@ -6,19 +6,20 @@ import os
 
 import click
 
+from receiver.cli.parameters import WholeNumber
 from receiver.schedule import run_scheduler
 from receiver.settings import load_settings
 from receiver.worker import run_worker_pool
 
 
 @click.command()
-@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Workers side by side.")
+@click.option("--processes", type=WholeNumber(min=1), default=1, show_default=True, help="Number of workers.")
 def worker(processes: int) -> None:
-    """Process deliveries as they come: RQ workers, until SIGTERM.
+    """Process deliveries, until SIGTERM.
 
-    Any number may run, on any number of machines. One more process beside them reconciles with OpenCard's delivery
-    log, unless RECONCILE_INTERVAL is 0, and one downloads the files of receipts; neither where OPENCARD_ACCOUNT_ID,
-    OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset.
+    A pool of RQ workers; any number may run, on any number of machines. One more process reconciles with OpenCard's
+    delivery log, unless RECONCILE_INTERVAL is 0, and one downloads the files of receipts; neither runs where
+    OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset.
 
     Example: receiver worker --processes 2
     """
@@ -27,10 +28,10 @@ def worker(processes: int) -> None:
 
 @click.command()
 def scheduler() -> None:
-    """Sweep for what waits and is due, until SIGTERM.
+    """Start due work, until SIGTERM.
 
-    Deliveries, their retries, webhooks that are to be reconciled, receipts that are to be downloaded. One is enough;
-    more do no harm.
+    Deliveries that wait, retries, reconciliation, downloads of receipts, retention. One is enough; more than one does
+    no harm.
 
     Example: receiver scheduler
     """

@@ -1,4 +1,4 @@
-"""``receiver db grant-reader`` and its kin: who may read schema ``ems``."""
+"""``receiver db grant-reader``, ``revoke-reader`` and ``readers``: read access to schema ``ems``."""
 
 from __future__ import annotations
 
@@ -33,16 +33,15 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
     "organizations",
     metavar="REF",
     multiple=True,
-    help="The EMS's own id of an organization: show the reader this one and no other. May be repeated.",
+    help="The EMS's own id of an organization: the reader sees only this one. Repeatable.",
 )
 @json_option
 def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> None:
     """Let a role read schema ems, and nothing else.
 
-    It may read every table and view, those of later releases included, and wait with LISTEN ems_events; it may write
-    nothing, and not see schema receiver. The role has to exist. With --organization it sees the rows of these
-    organizations only, in every table and view; this needs PostgreSQL 15 or newer. May be repeated: other organizations
-    take the place of those before.
+    The role must exist. It may read every table and view, those of later releases included, and use LISTEN ems_events;
+    it can write nothing and cannot see schema receiver. With --organization it sees only the rows of these
+    organizations, in every table and view; this needs PostgreSQL 15 or newer. Run it again to change the organizations.
 
     Example: receiver db grant-reader ems_reader
     """
@@ -50,7 +49,7 @@ def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> No
         reader = readers.grant(connection, role, organizations)
         unknown = _unknown(connection, organizations)
     for organization in unknown:
-        click.echo(f"note: no webhook of an organization {organization!r} is managed; is it spelled right?", err=True)
+        click.echo(f"note: organization {organization!r} has no webhook; check the spelling", err=True)
     if as_json:
         print_json(_fields(reader))
     else:
@@ -61,9 +60,9 @@ def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> No
 @click.argument("role")
 @json_option
 def revoke_reader(role: str, as_json: bool) -> None:
-    """Take back from a role everything that it may in schema ems.
+    """Revoke a role's access to schema ems.
 
-    The role itself stays. May be repeated.
+    The role itself is kept. Running it again changes nothing.
 
     Example: receiver db revoke-reader ems_reader
     """
@@ -72,13 +71,15 @@ def revoke_reader(role: str, as_json: bool) -> None:
     if as_json:
         print_json({"role": role, "revoked": revoked})
     else:
-        click.echo(f"{role} reads schema ems no more" if revoked else f"{role} was no reader; nothing is left of it")
+        click.echo(f"{role} can no longer read schema ems" if revoked else f"{role} had no access to schema ems")
 
 
 @click.command("readers")
 @json_option
 def list_readers(as_json: bool) -> None:
-    """List the roles that may read schema ems, and which organizations they see.
+    """List the roles that may read schema ems.
+
+    With the organizations that each of them sees.
 
     Example: receiver db readers
     """
@@ -91,7 +92,7 @@ def list_readers(as_json: bool) -> None:
         print_rows(
             rows,
             {"role": "role", "organizations": "organizations"},
-            empty="nobody but the owner reads schema ems; receiver db grant-reader ROLE lets a role",
+            empty="only the owner reads schema ems; to grant access: receiver db grant-reader ROLE",
         )
 
 
@@ -105,7 +106,7 @@ def _connection() -> Iterator[Connection]:
             if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
                 raise
             raise OperationRefused(
-                "a table of schema ems was in use for too long; what was done so far holds: run this again"
+                "a table of schema ems was locked for too long; what was done so far is kept: run this again"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""``receiver reconcile``: what OpenCard says it delivered, compared with what is stored here."""
+"""``receiver reconcile``: OpenCard's delivery log compared with the stored deliveries."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from receiver.cli.filters import check_organizations
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.cli.parameters import DURATION
 from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--organization", "only", metavar="REF", multiple=True, help="Only this one; may be given several times.")
-@click.option("--since", type=DURATION, metavar="AGE", help="Read the log from so long ago: 24h, 30m, 7d.")
-@click.option("--dry-run", is_flag=True, help="Print what would be found, and write nothing anywhere.")
+@click.option("--organization", "only", metavar="REF", multiple=True, help="Only this organization; repeatable.")
+@click.option("--since", type=DURATION, metavar="AGE", help="How far back to read the log: 24h, 30m, 7d.")
+@click.option("--dry-run", is_flag=True, help="Print what would be found; write nothing.")
 @json_option
 def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_json: bool) -> None:
-    """Compare OpenCard's delivery log with what is stored, and recover what is missing.
+    """Compare with OpenCard's delivery log and recover missing events.
 
-    Without --since each webhook's log is read from where its last run ended. May be run at any time, beside the
-    scheduler's runs, too. Exit code 1 when a run failed or something needs attention: a stored delivery that the log
-    does not confirm, or a lost event whose payload the log does not have.
+    Without --since each webhook's log is read from where its last run ended. Safe at any time, also while the scheduler
+    reconciles. Exit code 1 when a run failed or something needs attention: a stored delivery that the log does not
+    confirm, or a lost event whose payload the log does not have.
 
     Example: receiver reconcile --organization acme --since 24h
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     engine = engine_for(settings.database_url, application="reconcile", bounds=RECONCILE)
     try:
         chosen = _webhooks_of(engine, only)
@@ -67,12 +67,12 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
         engine.dispose()
     recovered = not dry_run and any(outcome.recovered for outcome in outcomes)
     if recovered and not wake_worker_if_possible(settings.redis_url):
-        click.echo("Redis is away, so no worker was woken; what was recovered is processed once it is back", err=True)
+        click.echo("Redis cannot be reached: recovered events are processed once it is back", err=True)
     if as_json:
         print_json(outcomes)
     else:
         _print(outcomes, planned=dry_run)
-    sys.exit(1 if any(map(_needs_a_person, outcomes)) else 0)
+    sys.exit(1 if any(map(_needs_attention, outcomes)) else 0)
 
 
 def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | None:
@@ -91,7 +91,7 @@ def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | No
     ]
 
 
-def _needs_a_person(outcome: Outcome) -> bool:
+def _needs_attention(outcome: Outcome) -> bool:
     return bool(outcome.error or outcome.unconfirmed or outcome.unrecoverable)
 
 
@@ -102,7 +102,7 @@ def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
         {
             "webhook_id": "webhook",
             "organization_reference_id": "organization",
-            "log_entries": "attempts read",
+            "log_entries": "attempts",
             "matched": "matched",
             "recovered": "to recover" if planned else "recovered",
             "unconfirmed": "unconfirmed",
@@ -110,6 +110,7 @@ def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
             "checked_until": "checked up to",
         },
         empty="no webhooks registered: receiver bootstrap registers them",
+        optional=("log_entries", "matched", "webhook_id"),
     )
     for outcome in outcomes:
         if outcome.error:
@@ -119,7 +120,7 @@ def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
 
 
 def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
-    """Return one line: what was read, and what is to be known of it."""
+    """Return one line: what was read and what was found."""
     recovered = sum(outcome.recovered for outcome in outcomes)
     said = [f"{counted(len(outcomes), 'webhook')} compared with the log"]
     if recovered:
@@ -132,6 +133,6 @@ def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
     if failed:
         said.append(f"{failed} failed")
     checked = [outcome.checked_until for outcome in outcomes if outcome.checked_until is not None]
-    if not planned and not any(map(_needs_a_person, outcomes)) and len(checked) == len(outcomes):
+    if not planned and not any(map(_needs_attention, outcomes)) and len(checked) == len(outcomes):
         said.append(f"complete up to {words(min(checked))}")
     return ", ".join(said)

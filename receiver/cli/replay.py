@@ -1,4 +1,4 @@
-"""``receiver replay``: have stored deliveries processed again, and see what came of it."""
+"""``receiver replay``: process stored deliveries again, and show the result."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from receiver.cli.filters import check_organizations, filter_of, filter_options
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_json, progress_bar
 from receiver.cli.parameters import ID
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
 from receiver.db import dedicated_connection, engine_for
-from receiver.logs import configure_logs
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
@@ -43,11 +43,17 @@ REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
 @filter_options
-@click.option("--reason", metavar="TEXT", help="Why, for whoever looks back. Required.")
-@click.option("--dry-run", is_flag=True, help="Print what would be processed, and change nothing.")
-@click.option("--no-wait", is_flag=True, help="Return as soon as all are selected.")
+@click.option("--reason", metavar="TEXT", help="Why, for the record. Required.")
+@click.option("--dry-run", is_flag=True, help="Print what would be processed; change nothing.")
+@click.option("--no-wait", is_flag=True, help="Return once the deliveries are selected.")
 @click.option("--list", "listing", is_flag=True, help="List the replays, the newest first.")
-@click.option("--cancel", "cancelled", type=ID, metavar="REPLAY", help="Have nothing more of this replay processed.")
+@click.option(
+    "--cancel",
+    "cancelled",
+    type=ID,
+    metavar="REPLAY",
+    help="Cancel this replay: process nothing more of it.",
+)
 @json_option
 def replay(
     ids: tuple[int, ...],
@@ -59,18 +65,18 @@ def replay(
     as_json: bool,
     **restrictions: Any,  # noqa: ANN401 - those of filter_options
 ) -> None:
-    """Have stored deliveries processed again, by their ids or by what they have in common.
+    """Process stored deliveries again, selected by id or by a filter.
 
-    Workers do it, when nothing fresh waits; the command waits for them. It is safe to repeat: what is applied already
-    changes nothing. Test deliveries, what waits anyway, and what has no body any more are left out. Exit code 1 when
-    something failed again, or the replay has not ended.
+    Workers process them once there are no new deliveries; the command waits for the end. Safe to repeat: a delivery
+    that was applied before changes nothing. Test deliveries, deliveries that are queued anyway, and deliveries whose
+    body was deleted are left out. Exit code 1 when something failed again or the replay has not ended.
 
-    Example: receiver replay --status dead --error "OperationalError*" --reason "the disk has room again"
+    Example: receiver replay --status dead --error "OperationalError*" --reason "disk was full"
     """
     wanted: Wanted = ids or filter_of(**restrictions)
     _check_usage(wanted, any(restrictions.values()), listing=listing, cancelled=cancelled)
     settings = load_settings(os.environ, required=REQUIRED)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     with _engine(settings) as engine:
         if listing:
             _list(engine, as_json=as_json)
@@ -80,7 +86,7 @@ def replay(
             _print_preview(_preview(engine, wanted), as_json=as_json)
         else:
             if not (reason or "").strip():
-                raise click.UsageError("--reason is missing: whoever looks back wants to know why it was done")
+                raise click.UsageError("--reason is missing: it is recorded with the replay")
             _replay(engine, settings, wanted, str(reason), wait=not no_wait, as_json=as_json)
 
 
@@ -90,10 +96,10 @@ def _check_usage(wanted: Wanted, filtered: bool, *, listing: bool, cancelled: in
         raise click.UsageError("give ids or a filter, not both")
     asked = by_ids + filtered + listing + (cancelled is not None)
     if asked > 1:
-        raise click.UsageError("--list and --cancel stand alone")
+        raise click.UsageError("--list and --cancel cannot be combined with anything else")
     if not asked:
         raise click.UsageError(
-            "which deliveries? Give their ids, or at least one of --status, --event, --organization, --since, --until "
+            "which deliveries? Give ids or at least one of --status, --event, --organization, --since, --until "
             "and --error: refusing to replay everything"
         )
 
@@ -109,36 +115,47 @@ def _engine(settings: Settings) -> Iterator[Engine]:
 
 def _preview(engine: Engine, wanted: Wanted) -> Preview:
     with engine.connect() as connection, progress_bar() as progress:
-        progress.stage("looking")
+        progress.stage("counting")
         if isinstance(wanted, Filter):
             check_organizations(connection, wanted.organizations)
         return preview(connection, wanted)
 
 
-def _print_preview(told: Preview, *, as_json: bool) -> None:
+def _print_preview(seen: Preview, *, as_json: bool) -> None:
     if as_json:
-        print_json({"replay_id": None, "processed": 0, "failed": 0, **asdict(told)})
+        _print_nothing(seen, as_json=True)
         return
-    print_groups(told.groups, empty="nothing to replay")
-    print_left_out(told)
-    click.echo(f"{told.selected} would be replayed; nothing was changed")
+    print_groups(seen.groups, empty="nothing to replay")
+    print_left_out(seen)
+    click.echo(f"{seen.selected} would be replayed; nothing was changed")
+
+
+def _print_nothing(seen: Preview, *, as_json: bool) -> None:
+    """Print that no replay was started."""
+    if as_json:
+        print_json({"replay_id": None, "processed": 0, "failed": 0, **asdict(seen)})
+    else:
+        click.echo("nothing to replay")
 
 
 def _replay(engine: Engine, settings: Settings, wanted: Wanted, reason: str, *, wait: bool, as_json: bool) -> None:
-    told = _preview(engine, wanted)
-    print_left_out(told)
+    seen = _preview(engine, wanted)
+    print_left_out(seen)
     try:
         with progress_bar() as progress:
-            progress.total(told.selected)
+            progress.total(seen.selected)
             replay_id = start_replay(engine, wanted, requested_by=operator(), reason=reason, progress=progress)
     except KeyboardInterrupt:
-        click.echo("interrupted while selecting: nothing was processed, and the replay is cancelled", err=True)
+        click.echo("interrupted while selecting: nothing was processed; the replay is cancelled", err=True)
         sys.exit(1)
+    if replay_id is None:
+        _print_nothing(seen, as_json=as_json)
+        return
     if not wake_worker_if_possible(settings.redis_url):
-        click.echo("Redis is away, so no worker was woken; the replay begins once it is back", err=True)
+        click.echo("Redis cannot be reached: the replay begins once it is back", err=True)
     state = _wait(engine, replay_id) if wait else _read(engine, replay_id)
     if as_json:
-        print_json(_document(state, told))
+        print_json(_document(state, seen))
     else:
         with engine.connect() as connection:
             print_outcome(state, what_failed(connection, replay_id), waited=wait)
@@ -146,18 +163,18 @@ def _replay(engine: Engine, settings: Settings, wanted: Wanted, reason: str, *, 
 
 
 def _wait(engine: Engine, replay_id: int) -> ReplayState:
-    """Wait until it has ended; when nobody takes it, or the operator has waited enough, say how it goes on."""
+    """Wait until it has ended; when no worker takes it, or the operator interrupts, say how it continues."""
     ways = f"watch it with receiver replay --list, stop it with receiver replay --cancel {replay_id}"
     try:
         with progress_bar() as progress:
             state = wait_for_end(engine, replay_id, patience=PATIENCE, progress=progress)
     except KeyboardInterrupt:
-        click.echo(f"replay {replay_id} goes on without this command: {ways}", err=True)
+        click.echo(f"replay {replay_id} continues without this command: {ways}", err=True)
         sys.exit(1)
     if state.ended_at is None:
         click.echo(
             f"no worker has processed anything of replay {replay_id} for {PATIENCE:.0f} s: is receiver worker running, "
-            f"or is it busy with what is fresh? The replay goes on when one has time: {ways}",
+            f"or busy with new deliveries? The replay continues once one is free: {ways}",
             err=True,
         )
     return state
@@ -190,6 +207,6 @@ def _read(engine: Engine, replay_id: int) -> ReplayState:
         return read_replay(connection, replay_id)
 
 
-def _document(state: ReplayState, told: Preview | None = None) -> dict[str, object]:
-    left_out = {} if told is None else {name: getattr(told, name) for name in ("tests", "waiting", "without_body")}
+def _document(state: ReplayState, seen: Preview | None = None) -> dict[str, object]:
+    left_out = {} if seen is None else {name: getattr(seen, name) for name in ("tests", "waiting", "without_body")}
     return {**asdict(state), **left_out}

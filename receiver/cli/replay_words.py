@@ -1,4 +1,4 @@
-"""What ``receiver replay`` says to people."""
+"""What ``receiver replay`` prints for people."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def print_groups(groups: Sequence[Group], *, empty: str) -> None:
     print_rows([{**asdict(group), "error": group.error or None} for group in groups], columns, empty=empty)
 
 
-def print_left_out(told: Preview) -> None:
+def print_left_out(seen: Preview) -> None:
     """Say what a replay leaves out, on standard error."""
     for number, words in (
-        (told.tests, "a test delivery, which never reaches the EMS"),
-        (told.waiting, "waiting to be processed anyway"),
-        (told.without_body, "without its body, which is not kept any more: it cannot be processed"),
+        (seen.tests, "test deliveries, which never reach the EMS"),
+        (seen.waiting, "queued to be processed anyway"),
+        (seen.without_body, "without a body, which retention deleted: they cannot be processed"),
     ):
         if number:
             click.echo(f"{number} left out: {words}", err=True)
 
 
 def print_outcome(state: ReplayState, failed: Sequence[Group], *, waited: bool) -> None:
-    """Say how a replay stands, and by their causes which failed again."""
+    """Print the state of a replay, and what failed again by cause."""
     if failed:
         print_groups(failed, empty="")
     line = f"replay {state.replay_id}: {state.selected} selected, {state.processed} processed, {state.failed} failed"
     rest = state.selected - state.done
     if state.state == "cancelled" and rest:
-        line += f"; cancelled, and {rest} keep the status they had"
+        line += f"; cancelled; {rest} keep their status"
     elif state.state == "cancelling":
-        line += "; cancelled, and ends once a worker has finished what it has at hand"
+        line += "; cancelled; it ends once a worker has finished its current batch"
     elif state.state == "ended" and rest:
-        line += f"; {rest} were gone, or had lost their body, before their turn came"
+        line += f"; {rest} were deleted, or their body was, before they could be processed"
     elif state.state == "running" and not waited:
-        line += "; workers are at it: receiver replay --list shows how far they are"
+        line += "; in progress: see receiver replay --list"
     click.echo(line)
 
 
@@ -58,13 +58,13 @@ def print_replays(replays: Sequence[ReplayState]) -> None:
     ]
     columns = {
         "replay_id": "replay",
-        "created_at": "asked for",
+        "created_at": "requested",
         "requested_by": "by",
         "state": "state",
         "selected": "selected",
         "processed": "processed",
         "failed": "failed",
-        "filter": "which",
+        "filter": "selection",
         "reason": "reason",
     }
-    print_rows(rows, columns, empty="no replay yet")
+    print_rows(rows, columns, empty="no replays", optional=("filter", "requested_by", "created_at"))

@@ -1,4 +1,4 @@
-"""``receiver retention``: what was kept long enough goes."""
+"""``receiver retention``: delete expired data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from receiver.cli.group import Group
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
 from receiver.db import engine_for
-from receiver.logs import configure_logs
 from receiver.ops.retention.run import Pace, run_retention
 from receiver.settings import load_settings
 
@@ -18,27 +19,31 @@ if TYPE_CHECKING:
     from receiver.ops.retention.run import Outcome
 
 REST: Final = 0.25
-"""How long a run by hand rests after a step, in parts of what it took: somebody waits for it."""
+"""How long a run by hand pauses after a step, as a share of the step's length: an operator waits for it."""
 
 
-@click.group()
+@click.group(cls=Group)
 def retention() -> None:
-    """Delete expired data: RETAIN_…_DAYS and ERASE_CARD_HOLDERS_DAYS say what that is."""
+    """Delete expired data.
+
+    RETAIN_…_DAYS and ERASE_CARD_HOLDERS_DAYS say when data expires.
+    """
 
 
 @retention.command("run")
-@click.option("--dry-run", is_flag=True, help="Print what would go, and write nothing anywhere.")
+@click.option("--dry-run", is_flag=True, help="Print what would be deleted; write nothing.")
 @json_option
 def run(dry_run: bool, as_json: bool) -> None:
-    """Delete what was kept long enough, in small steps beside all other work, until nothing of it is left.
+    """Delete expired data now.
 
-    The scheduler has it done every five minutes; by hand it is for whoever does not want to wait, or wants to see
-    first what would go. It may be interrupted and run again. Exit code 1 when something is left that others held.
+    In small steps, so that it does not slow down other work. The scheduler does the same every five
+    minutes; run it by hand to see first what would be deleted. May be interrupted and run again. Exit code 1 when rows
+    that were locked by others are left.
 
     Example: receiver retention run --dry-run
     """
     settings = load_settings(os.environ)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     engine = engine_for(settings.database_url, application="retention")
     try:
         with progress_bar() as progress:
@@ -50,7 +55,7 @@ def run(dry_run: bool, as_json: bool) -> None:
     else:
         _print(outcome, planned=dry_run)
     if not outcome.caught_up:
-        click.echo("receiver: something is left that others held at this moment: run it again", err=True)
+        click.echo("receiver: some rows were locked by others: run it again", err=True)
         raise click.exceptions.Exit(1)
 
 
@@ -59,10 +64,10 @@ def _print(outcome: Outcome, *, planned: bool) -> None:
         {
             "words": kept.words,
             "removed": kept.removed,
-            "days": f"{kept.days} days" if kept.days else "for ever",
+            "days": f"{kept.days} days" if kept.days else "permanently",
             "setting": kept.setting,
         }
         for kept in outcome.kinds
     ]
-    columns = {"words": "what", "removed": "would go" if planned else "gone", "days": "kept", "setting": "setting"}
-    print_rows(rows, columns, empty="nothing")
+    columns = {"words": "what", "removed": "to delete" if planned else "deleted", "days": "kept", "setting": "setting"}
+    print_rows(rows, columns, empty="nothing", optional=("setting",))

@@ -13,6 +13,7 @@ import msgspec
 import stamina
 
 from receiver.cli.output import json_option, print_json, print_rows
+from receiver.cli.parameters import Number, WholeNumber
 from receiver.sandbox.accounts import Tally
 from receiver.sandbox.faults import LONGEST_OUTAGE, Faults, schedule
 from receiver.sandbox.provider import RECOMMENDED, SCOPES, Behaviour, Provider, environment
@@ -37,7 +38,7 @@ PARTS: Final = {
     "billings": frozenset({routes.BILLINGS}),
 }
 """Part of the API → its routes."""
-SHARE = click.FloatRange(0, 1)
+SHARE = Number(0, 1)
 
 
 @click.command()
@@ -47,7 +48,7 @@ SHARE = click.FloatRange(0, 1)
     "references",
     metavar="REF",
     multiple=True,
-    help="The EMS's own id of the organization; of each there is, where the API is served.",
+    help="The EMS's own id of the organization; with the API: repeatable, of each organization.",
 )
 @click.option("--secret", help="Its secret; deliveries are signed with it.")
 @click.option("--authentication-type", type=click.Choice(["none", "basic", "custom"]), default="none")
@@ -61,11 +62,9 @@ SHARE = click.FloatRange(0, 1)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A JSON list of webhooks with these fields, in place of the options above.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="Where the API listens.")
-@click.option("--organizations", type=click.IntRange(min=0), help="How many there are: org-001, ...  [default: 3]")
-@click.option(
-    "--per-page", type=click.IntRange(min=1), default=15, show_default=True, help="Items on a page of a list."
-)
+@click.option("--port", type=WholeNumber(0, 65535), default=8400, show_default=True, help="Where the API listens.")
+@click.option("--organizations", type=WholeNumber(min=0), help="How many organizations: org-001, ...  [default: 3]")
+@click.option("--per-page", type=WholeNumber(min=1), default=15, show_default=True, help="Items on a page of a list.")
 @click.option("--honours-per-page", is_flag=True, help="Give as many items on a page as are asked for, up to 100.")
 @click.option(
     "--billing",
@@ -80,23 +79,23 @@ SHARE = click.FloatRange(0, 1)
     type=click.Choice(get_args(Rejection)),
     default="errors",
     show_default=True,
-    help="How a webhook is refused that asks for more.",
+    help="How a webhook that asks for more is rejected.",
 )
 @click.option(
     "--html-errors",
     type=click.Choice(get_args(HtmlErrors)),
     default="redirect",
     show_default=True,
-    help="What an error is to a request that does not accept JSON: a redirect to a login page, or that page.",
+    help="How an error is answered to a request that does not accept JSON: a redirect to a login page, or that page.",
 )
 @click.option("--echoes-secrets", is_flag=True, help="Show secrets and credentials of webhooks on GET.")
 @click.option(
     "--without",
     multiple=True,
     type=click.Choice(list(PARTS)),
-    help="A part of the API that is not there; may be given several times.",
+    help="A part of the API to leave out; repeatable.",
 )
-@click.option("--account-id", type=click.IntRange(min=1), default=1, show_default=True, help="The partner account.")
+@click.option("--account-id", type=WholeNumber(min=1), default=1, show_default=True, help="The partner account.")
 @click.option("--client-id", default="sandbox", show_default=True, help="The OAuth client.")
 @click.option("--client-secret", help="Its secret; generated unless given.")
 @click.option(
@@ -106,29 +105,29 @@ SHARE = click.FloatRange(0, 1)
 )
 @click.option(
     "--purchases",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=100,
     show_default=True,
-    help="How many to tell of; with 0 the API is only served.",
+    help="How many to send; with 0 the API is only served.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
-@click.option("--repeat", is_flag=True, help="Go on with the next seed, until Ctrl+C.")
+@click.option("--repeat", is_flag=True, help="Continue with the next seed, until Ctrl+C.")
 @click.option(
     "--compression",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Virtual seconds in a real one; as fast as possible unless given.",
 )
-@click.option("--connections", type=click.IntRange(min=1), default=8, show_default=True, help="Requests at once.")
+@click.option("--connections", type=WholeNumber(min=1), default=8, show_default=True, help="Requests at once.")
 @click.option("--duplicates", type=SHARE, default=0.0, help="Share of events that are sent twice.")
 @click.option("--disorder", type=SHARE, default=0.0, help="Share of events that change places.")
 @click.option("--lost-answers", type=SHARE, default=0.0, help="Share of sendings whose answer is lost.")
-@click.option("--bursts", type=SHARE, default=0.0, help="Share of sendings that are held back and let go together.")
-@click.option("--lost", type=SHARE, default=0.0, help="Share of events that never get through and are given up.")
+@click.option("--bursts", type=SHARE, default=0.0, help="Share of sendings that are held back and sent together.")
+@click.option("--lost", type=SHARE, default=0.0, help="Share of events that never arrive and are given up.")
 @click.option(
     "--outage",
-    type=click.FloatRange(0, LONGEST_OUTAGE),
+    type=Number(0, LONGEST_OUTAGE),
     default=0.0,
-    help="Virtual hours in which each attempt is answered 503 by a gateway, and what is due is given up.",
+    help="Virtual hours in which a gateway answers each attempt with 503; events due then are given up.",
 )
 @json_option
 def sandbox(
@@ -167,14 +166,14 @@ def sandbox(
     outage: float,
     as_json: bool,
 ) -> None:
-    """Run a local OpenCard simulator: serve its API, and deliver a stream of events.
+    """Run a local OpenCard simulator.
 
-    Until Ctrl+C, the API answers on this machine, and webhooks that are registered there are told of card holders,
-    purchases through all their states, receipts, VAT, items and CO2, over compressed time and with the faults that
-    are asked for. What to tell the receiver is printed first.
+    It serves OpenCard's API and delivers a stream of events. Until Ctrl+C, the API answers on this machine, and
+    registered webhooks get events of card holders, purchases through all their states, receipts, VAT, items and CO2,
+    over compressed time and with the requested faults. The variables that the receiver needs are printed first.
 
     With --url or --webhooks there is no API: the stream goes there, each event signed and sent until it is answered
-    200, and what came of it is printed in the end. Exits 1 when one was given up that was not meant to be lost.
+    200; the result is printed at the end. Exit code 1 when an event was given up that was not lost on purpose.
 
     Example: receiver sandbox --organizations 20 --repeat --compression 7200
 
@@ -231,7 +230,7 @@ def sandbox(
             raise click.UsageError(str(error)) from None
         _deliver([webhook], stream, as_json=as_json)
     else:
-        raise click.UsageError("give --url, --secret and one --organization, or --webhooks FILE, or none of them")
+        raise click.UsageError("give --url, --secret and one --organization; or --webhooks FILE; or none of them")
 
 
 def _serve(provider: Provider, client: Client, stream: Stream, *, port: int, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""``receiver scopes``: what an OAuth client of OpenCard can be allowed."""
+"""``receiver scopes``: the scopes of OpenCard's OAuth clients."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from receiver.opencard.scopes import FIRST_RUN, RECOMMENDED, SCOPES, commands_ne
 @click.command()
 @json_option
 def scopes(as_json: bool) -> None:
-    """List OpenCard's scopes, and which command needs which.
+    """List OpenCard's OAuth scopes and the commands that need them.
 
-    With what each opens, whether it is in the set that OpenCard recommends to start an EMS with, and whether a client
-    needs it for a first run of this service.
+    With what each scope allows, whether OpenCard recommends it for an EMS, and whether a first run of this service
+    needs it.
 
     Example: receiver scopes
     """
@@ -36,4 +36,5 @@ def scopes(as_json: bool) -> None:
         [{**row, "needed_by": ", ".join(commands_needing(str(row["scope"])))} for row in rows],
         {name: name.replace("_", " ") for name in columns},
         empty="",
+        optional=("needed_by", "opens"),
     )

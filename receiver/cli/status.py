@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 LENGTHS: Final = (SHORT, timedelta(hours=1))
-"""Over which times the rates are told."""
+"""Lengths of time that rates are shown for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class Seen:
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show what waits, how fast it goes, what fails, and up to when each organization's deliveries are complete.
+    """Show backlog, rates, failures and completeness.
 
-    Exit code 1 when something needs attention; each such thing is named.
+    Exit code 1 when something needs attention; each issue is listed.
 
     Example: receiver status
     """

@@ -1,4 +1,4 @@
-"""How ``receiver status`` looks to people: one screen, what needs somebody first."""
+"""How ``receiver status`` prints one screen for people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def print_screen(seen: Seen) -> None:
     for line in seen.attention[:MOST_LINES]:
         click.echo(line, err=True)
     if len(seen.attention) > MOST_LINES:
-        click.echo(f"and {len(seen.attention) - MOST_LINES} more: receiver status --json has them all", err=True)
+        click.echo(f"and {len(seen.attention) - MOST_LINES} more: see receiver status --json", err=True)
     click.echo(f"Issues: {len(seen.attention)}" if seen.attention else "Issues: none")
 
 
@@ -46,11 +46,11 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     standing = seen.standing
     waiting = ", ".join(f"{standing.deliveries[name].number} {name}" for name in WAITING)
     oldest = standing.oldest_waiting
-    yield "waiting", waiting if oldest is None else f"{waiting}; the oldest for {_age(standing.at - oldest)}"
+    yield "backlog", waiting if oldest is None else f"{waiting}; the oldest for {_age(standing.at - oldest)}"
     for name, each in standing.deliveries.items():
         if name not in WAITING:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
-    yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known yet: the scheduler notes it every minute"
+    yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known yet: the scheduler records it every minute"
     inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
     without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"
     yield "webhooks", f"{len(standing.webhooks)}{inactive}{without if standing.without_webhook else ''}"
@@ -102,6 +102,7 @@ def _print_failures(failures: tuple[FailureGroup, ...], in_all: int) -> None:
             "example_id": "example",
         },
         empty="",
+        optional=("newest", "whose", "event"),
     )
     rest = failures[MOST_FAILURES:]
     if rest:
@@ -141,6 +142,7 @@ def _print_organizations(seen: Seen) -> None:
             "failed": "last run failed",
         },
         empty="no webhooks registered: receiver bootstrap registers them",
+        optional=("failed",),
     )
     rest = those_first[MOST_ORGANIZATIONS:]
     if rest:

@@ -1,4 +1,4 @@
-"""``receiver verify`` and ``receiver rebuild``: the tables of ``ems`` derived again from what they follow from."""
+"""``receiver verify`` and ``receiver rebuild``: the tables of ``ems`` derived again from events and deliveries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from receiver.cli.filters import check_organizations
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
 from receiver.connections import LONG
 from receiver.db import engine_for
-from receiver.logs import configure_logs
 from receiver.processing import verify as verifying
 from receiver.records.write import writing_connection
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
@@ -32,7 +32,7 @@ MOST_SHOWN = 200
 
 def _of_organizations(command: Command) -> Command:
     return click.option(
-        "--organization", "organizations", metavar="REF", multiple=True, help="Only this one; repeatable."
+        "--organization", "organizations", metavar="REF", multiple=True, help="Only this organization; repeatable."
     )(command)
 
 
@@ -40,10 +40,10 @@ def _of_organizations(command: Command) -> Command:
 @_of_organizations
 @json_option
 def verify(organizations: tuple[str, ...], as_json: bool) -> None:
-    """Derive the tables of ems again, beside the running service, and name each row that differs.
+    """Derive the tables of ems again and show the rows that differ.
 
-    Events are derived from the deliveries that still have their bodies, rows from the events. Nothing is written. Exit
-    code 1 when anything differs: receiver rebuild writes what is expected.
+    Events are derived from the deliveries that still have their bodies, rows from the events. Nothing is written; safe
+    while the service runs. Exit code 1 when anything differs: receiver rebuild corrects it.
 
     Example: receiver verify --organization acme
     """
@@ -58,10 +58,11 @@ def verify(organizations: tuple[str, ...], as_json: bool) -> None:
 @_of_organizations
 @json_option
 def rebuild(organizations: tuple[str, ...], as_json: bool) -> None:
-    """Write what verify finds: each row that differs becomes what it follows from.
+    """Correct the rows of ems that verify finds.
 
-    Each change is announced in the feed (receiver.changed). It runs beside the service, may be interrupted, and can be
-    repeated; prints what it wrote. After an upgrade with a corrected mapping it brings stored data to that mapping.
+    Each row that differs is written as derived from its events, and announced in the feed (receiver.changed). Safe
+    while the service runs; may be interrupted and repeated. Prints what it wrote. After an upgrade with a corrected
+    mapping it applies that mapping to stored data.
 
     Example: receiver rebuild --organization acme
     """
@@ -73,7 +74,7 @@ def rebuild(organizations: tuple[str, ...], as_json: bool) -> None:
 @contextmanager
 def _connection(organizations: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     engine = engine_for(settings.database_url, application="verify", bounds=LONG)
     try:
         with engine.connect() as connection:

@@ -14,13 +14,13 @@ import msgspec
 from receiver.bootstrap.desired import nearest
 from receiver.bootstrap.rotation import Rotation
 from receiver.cli.filters import check_organizations
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_fields, print_json, print_rows, progress_bar
-from receiver.cli.parameters import DURATION, ID
+from receiver.cli.parameters import DURATION, ID, Number
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS, canonical_name
-from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.ops.send_test import Patience, SendTest
 from receiver.ops.sent_test import Report, as_fields
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ground:
-    """What both commands stand on."""
+class _Context:
+    """What both commands work with."""
 
     settings: Settings
     engine: Engine
@@ -49,10 +49,10 @@ class _Ground:
         return Access.of(self.settings)
 
     def choose(self, ids: tuple[int, ...], organizations: tuple[str, ...], *, everything: bool) -> list[ManagedWebhook]:
-        """Return the webhooks that are meant, oldest first; where none is named, the only one there is."""
+        """Return the chosen webhooks, oldest first; where none is named, the only one that exists."""
         stored = WebhookStore(self.engine, self.encryption).all()
         for unknown in set(ids) - {webhook.id for webhook in stored}:
-            raise OperationRefused(f"there is no webhook {unknown}: receiver webhooks list shows which there are")
+            raise OperationRefused(f"there is no webhook {unknown}; see receiver webhooks list")
         with self.engine.connect() as connection:
             check_organizations(connection, organizations)
         if not ids and not organizations and not everything and len(stored) == 1:
@@ -65,45 +65,51 @@ class _Ground:
 
 
 @contextmanager
-def _ground() -> Iterator[_Ground]:
+def _context_of_command() -> Iterator[_Context]:
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    configure_command_logs(settings)
     engine = engine_for(settings.database_url, application="command")
     try:
-        yield _Ground(settings, engine, Encryption(settings.encryption_keys))
+        yield _Context(settings, engine, Encryption(settings.encryption_keys))
     finally:
         engine.dispose()
 
 
 @click.command("rotate-secret")
 @click.argument("webhook_ids", metavar="[WEBHOOK_ID]...", nargs=-1, type=ID)
-@click.option("--organization", "organizations", metavar="REF", multiple=True, help="Those of this organization.")
+@click.option(
+    "--organization",
+    "organizations",
+    metavar="REF",
+    multiple=True,
+    help="Of this organization; repeatable.",
+)
 @click.option("--all", "everything", is_flag=True, help="Every managed webhook.")
 @click.option(
     "--overlap",
     type=DURATION,
     default="24h",
     show_default=True,
-    help="How long the old secret stays good: 24h, 30m, 7d; 0 ends it at once, in an emergency.",
+    help="How long the old secret stays valid: 24h, 30m, 7d; 0 (emergency) ends it at once.",
 )
 @json_option
 def rotate_secret_command(
     webhook_ids: tuple[int, ...], organizations: tuple[str, ...], everything: bool, overlap: timedelta, as_json: bool
 ) -> None:
-    """Give webhooks a new secret, here and at OpenCard. WEBHOOK_ID is this service's id.
+    """Give webhooks a new secret, here and at OpenCard.
 
-    Deliveries that are signed with either secret are taken until the overlap ends. A run that was cut off does no
-    harm: the next one completes it. Secrets are never shown.
+    WEBHOOK_ID is this service's id. Until the overlap ends, deliveries signed with either secret are accepted. An
+    interrupted run does no harm: the next one completes it. Secrets are never shown.
 
     Example: receiver webhooks rotate-secret --organization acme --overlap 12h
     """
     if everything and (webhook_ids or organizations):
-        raise click.UsageError("give --all, or the webhooks that are meant, not both")
-    with _ground() as ground:
-        chosen = ground.choose(webhook_ids, organizations, everything=everything)
+        raise click.UsageError("give --all or single webhooks, not both")
+    with _context_of_command() as context:
+        chosen = context.choose(webhook_ids, organizations, everything=everything)
         if not chosen and not everything:
-            raise click.UsageError("say which: give WEBHOOK_ID, --organization REF, or --all")
-        rotation = Rotation(ground.engine, ground.encryption, ground.access, ground.settings.public_url)
+            raise click.UsageError("which webhooks? Give WEBHOOK_ID, --organization REF, or --all")
+        rotation = Rotation(context.engine, context.encryption, context.access, context.settings.public_url)
         with progress_bar() as progress:
             result = rotation.run([webhook.id for webhook in chosen], overlap=overlap, progress=progress)
     if as_json:
@@ -114,7 +120,7 @@ def rotate_secret_command(
             {
                 "id": "webhook id",
                 "organization_reference_id": "organization",
-                "previous_secret_expires_at": "previous secret good until",
+                "previous_secret_expires_at": "previous secret valid until",
             },
             empty="no webhooks registered: receiver bootstrap registers them",
         )
@@ -137,7 +143,7 @@ def _event(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option("--webhook", "webhook_id", type=ID, help="This service's id of the organization's own webhook.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True, max=3600),
+    type=Number(min=0, min_open=True, max=3600),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -147,9 +153,9 @@ def _event(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 def test_command(event: str, organization: str | None, webhook_id: int | None, timeout: float, as_json: bool) -> None:
     """Have OpenCard send a test delivery, and show it.
 
-    It is sent to a test webhook of the organization, which is registered at the first test, enabled for the length of
-    each, and authenticates as the organization's own webhook does. What arrives there is kept as ignored and never
-    reaches the tables of the EMS.
+    It is sent to a test webhook of the organization, which is registered at the first test, enabled during each test,
+    and authenticates like the organization's own webhook. Test deliveries are stored as ignored and never reach the
+    tables of the EMS.
 
     Example: receiver webhooks test environmental.impact.deedster --organization acme
     """
@@ -157,16 +163,16 @@ def test_command(event: str, organization: str | None, webhook_id: int | None, t
         raise click.UsageError("give --organization or --webhook, not both")
     ids = () if webhook_id is None else (webhook_id,)
     organizations = () if organization is None else (organization,)
-    with _ground() as ground:
-        chosen = ground.choose(ids, organizations, everything=False)
+    with _context_of_command() as context:
+        chosen = context.choose(ids, organizations, everything=False)
         if len(chosen) != 1:
             several = ", ".join(str(webhook.id) for webhook in chosen)
             raise click.UsageError(
                 f"organization {organization} has several webhooks: give --webhook with one of {several}"
                 if several
-                else "say which webhook: give --organization REF or --webhook ID"
+                else "which webhook? Give --organization REF or --webhook ID"
             )
-        sending = SendTest(ground.engine, ground.encryption, ground.access, ground.settings.public_url)
+        sending = SendTest(context.engine, context.encryption, context.access, context.settings.public_url)
         report = sending.run(chosen[0], event, Patience(timeout))
     if as_json:
         print_json(as_fields(report))
@@ -195,5 +201,5 @@ def _print(report: Report) -> None:
         body = as_fields(report)["payload"]
         click.echo(body if isinstance(body, str) else msgspec.json.format(bytes(body), indent=2).decode())
     if report.error is not None:
-        what = "" if report.delivery is None else "not understood: "
+        what = "" if report.delivery is None else "not parsed: "
         click.echo(f"{what}{report.error}", err=True)

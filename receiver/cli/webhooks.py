@@ -1,9 +1,8 @@
-"""``receiver webhooks``: the managed webhooks."""
+"""``receiver webhooks``: the registered webhooks."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +10,10 @@ import click
 from receiver.bootstrap.flags import by_reason, in_words
 from receiver.bootstrap.organizations import unavailable_events
 from receiver.cli.filters import check_organizations
+from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.cli.parameters import ID
+from receiver.cli.secret_values import secret_option
 from receiver.cli.webhook_actions import rotate_secret_command, test_command
 from receiver.db import one_connection
 from receiver.encryption import Encryption
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def webhooks() -> None:
-    """See, adopt and test webhooks, and rotate their secrets."""
+    """List, adopt and test webhooks, and rotate their secrets."""
 
 
 webhooks.add_command(rotate_secret_command)
@@ -39,14 +40,14 @@ def _authentication_type(_context: click.Context, _parameter: click.Parameter, v
     try:
         return AuthenticationType(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is none of {', '.join(ADOPTABLE)}") from None
+        raise click.BadParameter(f"{value!r} is not one of {', '.join(ADOPTABLE)}") from None
 
 
 @webhooks.command("adopt")
 @click.option("--organization", required=True, metavar="REF", help="The EMS's own id of the organization.")
 @click.option("--organization-id", required=True, type=ID, help="OpenCard's id of it.")
 @click.option("--webhook-id", required=True, type=ID, help="OpenCard's id of the webhook.")
-@click.option("--secret", required=True, help="The webhook's secret; - reads it from standard input.")
+@secret_option("--secret", "The webhook's secret", required=True)
 @click.option(
     "--authentication-type",
     default="none",
@@ -56,9 +57,9 @@ def _authentication_type(_context: click.Context, _parameter: click.Parameter, v
     help="How OpenCard authenticates beside signing.",
 )
 @click.option("--basic-username", default="", help="For basic.")
-@click.option("--basic-password", default="", help="For basic.")
+@secret_option("--basic-password", "For basic")
 @click.option("--custom-key", default="", help="For custom: the header's name.")
-@click.option("--custom-value", default="", help="For custom: the header's value.")
+@secret_option("--custom-value", "For custom: the header's value")
 @json_option
 def adopt_command(
     organization: str,
@@ -74,14 +75,14 @@ def adopt_command(
 ) -> None:
     """Manage a webhook that was made elsewhere.
 
-    Without calling OpenCard's API.
+    Does not call OpenCard's API. Prints the endpoint's key and URL; set that URL on the webhook.
 
-    Prints the endpoint's key and URL; set that URL on the webhook.
+    A secret in the arguments can be seen by other users of the machine. So --secret, --basic-password and
+    --custom-value also read a line of standard input (-) or a file (@FILE); @@ begins a secret that begins with @.
+    With - for several, each reads a line, in the order of the options.
 
     Example: receiver webhooks adopt --organization acme --organization-id 7 --webhook-id 42 --secret -
     """
-    if secret == "-":  # noqa: S105 - a dash is no secret
-        secret = sys.stdin.readline().rstrip("\r\n")
     adoption = Adoption(
         organization_reference_id=organization,
         organization_id=organization_id,
@@ -107,7 +108,7 @@ def adopt_command(
 @click.option("--organization", metavar="REF", help="Only of this organization.")
 @json_option
 def list_command(organization: str | None, as_json: bool) -> None:
-    """List the managed webhooks, oldest first.
+    """List the registered webhooks, oldest first.
 
     Example: receiver webhooks list --organization acme
     """
@@ -131,6 +132,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
                 "url": "url",
             },
             empty="no webhooks registered: receiver bootstrap registers them, receiver webhooks adopt adds one",
+            optional=("url", "test", "enabled", "authentication_type", "opencard_webhook_id"),
         )
 
 
@@ -138,7 +140,9 @@ def list_command(organization: str | None, as_json: bool) -> None:
 @click.argument("webhook_id", type=ID)
 @json_option
 def show_command(webhook_id: int, as_json: bool) -> None:
-    """Show one webhook, by this service's id. Secrets are never shown.
+    """Show one webhook, by this service's id.
+
+    Secrets are never shown.
 
     Example: receiver webhooks show 1
     """

@@ -33,11 +33,10 @@ _COUNT_IN: Final = text(
     "UPDATE receiver.replays SET selected = selected + :number, selecting_at = clock_timestamp() "
     "WHERE id = :id AND cancelled_at IS NULL RETURNING selected"
 )
-# where nothing was selected nobody has to come and end it
 _SELECTED: Final = text(
-    "UPDATE receiver.replays SET selected_at = clock_timestamp(), "
-    "ended_at = CASE WHEN selected = 0 THEN clock_timestamp() END WHERE id = :id AND cancelled_at IS NULL"
+    "UPDATE receiver.replays SET selected_at = clock_timestamp() WHERE id = :id AND cancelled_at IS NULL"
 )
+_DISCARD: Final = text("DELETE FROM receiver.replays WHERE id = :id AND selected = 0 AND cancelled_at IS NULL")
 _CANCEL: Final = text(
     "UPDATE receiver.replays SET cancelled_at = clock_timestamp(), cancelled_by = :cancelled_by "
     "WHERE id = :id AND cancelled_at IS NULL AND ended_at IS NULL"
@@ -45,14 +44,16 @@ _CANCEL: Final = text(
 _STANDS: Final = text("SELECT cancelled_at, ended_at FROM receiver.replays WHERE id = :id")
 
 
-def start_replay(engine: Engine, wanted: Wanted, *, requested_by: str, reason: str, progress: Progress = SILENT) -> int:
+def start_replay(
+    engine: Engine, wanted: Wanted, *, requested_by: str, reason: str, progress: Progress = SILENT
+) -> int | None:
     """Select what is *wanted*, hand it to the workers, and return the replay's id. The caller wakes a worker.
 
-    Cut off anywhere, nothing of it is processed, and the replay shows that. Raises ``OperationRefused`` without a
-    reason, and for an id that is none.
+    ``None``, without a record, when nothing was selected. Interrupted anywhere, nothing of it is processed, and the
+    replay shows that. Raises ``OperationRefused`` without a reason, and for an id of no delivery.
     """
     if not reason.strip():
-        raise OperationRefused("a replay needs a reason: whoever looks back wants to know why it was done")
+        raise OperationRefused("a replay needs a reason: it is recorded with it")
     if isinstance(wanted, Filter) and not wanted.restricts:
         raise OperationRefused("a replay needs ids or a filter: refusing to replay everything")
     with engine.begin() as connection:
@@ -61,12 +62,12 @@ def start_replay(engine: Engine, wanted: Wanted, *, requested_by: str, reason: s
         asked = {"requested_by": _text(requested_by), "reason": _text(reason.strip()), "filter": described(wanted)}
         replay_id = int(connection.execute(_CREATE, asked).scalar_one())
     try:
-        _select(engine, replay_id, wanted, progress)
+        selected = _select(engine, replay_id, wanted, progress)
     except BaseException:
         with engine.begin() as connection:
             connection.execute(_CANCEL, {"id": replay_id, "cancelled_by": _text(requested_by)})
         raise
-    return replay_id
+    return replay_id if selected else None
 
 
 def cancel_replay(engine: Engine, replay_id: int, *, cancelled_by: str) -> None:
@@ -93,7 +94,8 @@ def described(wanted: Wanted) -> str:
     return _text(msgspec.json.encode(fields).decode().replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
 
 
-def _select(engine: Engine, replay_id: int, wanted: Wanted, progress: Progress) -> None:
+def _select(engine: Engine, replay_id: int, wanted: Wanted, progress: Progress) -> bool:
+    """Return whether anything was selected; if not, the replay is deleted."""
     progress.stage("selecting")
     with engine.connect() as reading:
         for ids in batches(reading, wanted):
@@ -105,8 +107,11 @@ def _select(engine: Engine, replay_id: int, wanted: Wanted, progress: Progress) 
             for _ in range(number):
                 progress.advance()
     with engine.begin() as connection:
+        if connection.execute(_DISCARD, {"id": replay_id}).rowcount:
+            return False
         if not connection.execute(_SELECTED, {"id": replay_id}).rowcount:
             raise OperationRefused(f"replay {replay_id} was cancelled while it was being selected")
+    return True
 
 
 def _text(words: str) -> str:

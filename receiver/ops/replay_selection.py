@@ -128,7 +128,7 @@ def check_ids(connection: Connection, ids: Sequence[int]) -> None:
     """Raise ``OperationRefused`` when there is no delivery of one of *ids*."""
     unknown = connection.scalar(_UNKNOWN, {"ids": list(ids)})
     if unknown is not None:
-        raise OperationRefused(f"there is no delivery {unknown}; receiver deliveries list shows what there is")
+        raise OperationRefused(f"there is no delivery {unknown}; see receiver deliveries list")
 
 
 def select_batch(connection: Connection, replay_id: int, ids: list[int]) -> int:

@@ -176,8 +176,8 @@ def test_people_get_a_table_and_one_line_that_sums_it_up(run: Callable[..., Resu
     assert lines[1].split(maxsplit=3)[:3] == ["acme", "-", "create"]
     assert lines[2].split() == ["acme", "-", "add-header", "headers.X-Token", "***"]
     assert lines[-1] == "1 organization, 2 changes to make for 1 organization"
-    assert run().stdout.splitlines()[-1] == "1 organization, 2 changes made for 1 organization, all as wanted"
-    assert run().stdout == "1 organization, all as wanted\n"
+    assert run().stdout.splitlines()[-1] == "1 organization, 2 changes made for 1 organization, no differences"
+    assert run().stdout == "1 organization, no differences\n"
 
 
 def test_failures_stand_on_standard_error_with_their_organization(world: World, run: Callable[..., Result]) -> None:

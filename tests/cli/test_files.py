@@ -54,9 +54,9 @@ def test_the_path_of_a_receipt_is_found_by_its_purchase_and_by_its_content(
 def test_why_there_is_no_path_is_said(receipts: Receipts, run: Callable[..., Result]) -> None:
     unknown = run("path", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert "no transaction or TPA 'nobody' is known" in unknown.stderr
+    assert "no transaction, TPA or file hash 'nobody'" in unknown.stderr
     receipts.tell()
-    assert "the file is not downloaded: its turn comes" in run("path", TRANSACTION).stderr
+    assert "the file is not downloaded: it is queued" in run("path", TRANSACTION).stderr
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
     receipts.fetch()
     failed = run("path", TRANSACTION)
@@ -69,7 +69,7 @@ def test_why_there_is_no_path_is_said(receipts: Receipts, run: Callable[..., Res
 def test_what_is_not_here_is_listed_with_its_reason(
     receipts: Receipts, run: Callable[..., Result], organizations: Organizations
 ) -> None:
-    assert run("list").stdout == "every file is here\n"
+    assert run("list").stdout == "all files are stored\n"
     receipts.tell("1.pdf", expires_in=-DAY)
     receipts.tell("2.pdf", url="https://elsewhere.example/2.pdf?signature=1")
     receipts.fetch()

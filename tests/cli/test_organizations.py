@@ -45,7 +45,7 @@ def test_an_unknown_organization_is_refused(
     with logging_as_it_was():
         result = CliRunner(env={**environment, **ACCESS}).invoke(main, arguments)
     assert (result.exit_code, result.stdout) == (1, ""), result.output
-    assert result.stderr == "receiver: no webhook of organization 'glibex' is managed; the nearest is globex\n"
+    assert result.stderr == "receiver: organization 'glibex' has no webhook; the nearest is globex\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -43,7 +43,7 @@ def test_a_command_says_which_option_is_wrong() -> None:
 
     result = CliRunner().invoke(command, ["--since", "24"])
     assert result.exit_code == 2
-    assert "Invalid value for '--since': '24' is no length of time with its unit" in result.stderr
+    assert "Invalid value for '--since': '24' is not a duration with its unit" in result.stderr
 
 
 @pytest.mark.parametrize(

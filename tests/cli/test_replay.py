@@ -127,6 +127,13 @@ def test_a_dry_run_changes_nothing(dead: Acme, run: Run) -> None:
     assert dead.value("SELECT count(*) FROM receiver.replays") == 0
 
 
+def test_a_replay_of_nothing_leaves_no_record(dead: Acme, run: Run) -> None:
+    result = run("--event", "invoice.created", *REASON)
+    assert (result.exit_code, result.stdout) == (0, "nothing to replay\n")
+    assert document(run("--event", "invoice.created", *REASON, "--json"))["replay_id"] is None
+    assert dead.value("SELECT count(*) FROM receiver.replays") == 0
+
+
 def test_without_waiting_it_returns_at_once(dead: Acme, run: Run) -> None:
     told = document(run(*map(str, ids(dead)), *REASON, "--no-wait", "--json"))
     assert (told["selected"], told["processed"], told["failed"], told["state"]) == (3, 0, 0, "running")
@@ -162,7 +169,7 @@ def test_interrupted_it_says_that_the_replay_goes_on(dead: Acme, run: Run, monke
     monkeypatch.undo()
     number = dead.value("SELECT id FROM receiver.replays")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"replay {number} goes on without this command" in result.stderr
+    assert f"replay {number} continues without this command" in result.stderr
     dead.process()
     assert dead.value("SELECT processed FROM receiver.replays") == 2
 
@@ -199,7 +206,7 @@ def test_cancelled_it_says_how_many_keep_their_status(dead: Acme, run: Run) -> N
     run("--status", "dead", *REASON, "--no-wait")
     number = dead.value("SELECT id FROM receiver.replays")
     result = run("--cancel", str(number))
-    said = f"replay {number}: 3 selected, 0 processed, 0 failed; cancelled, and 3 keep the status they had\n"
+    said = f"replay {number}: 3 selected, 0 processed, 0 failed; cancelled; 3 keep their status\n"
     assert (result.exit_code, result.stdout) == (0, said)
     dead.process()
     assert dead.statuses() == ["dead"] * 3
@@ -226,8 +233,8 @@ def test_a_replay_that_has_ended_cannot_be_cancelled(dead: Acme, run: Run) -> No
         (("--status", "dead"), "--reason is missing"),
         (("--status", "dead", "--reason", " "), "--reason is missing"),
         (("17", "--status", "dead", *REASON), "ids or a filter, not both"),
-        (("17", "--list"), "stand alone"),
-        (("--list", "--cancel", "1"), "stand alone"),
+        (("17", "--list"), "cannot be combined"),
+        (("--list", "--cancel", "1"), "cannot be combined"),
         (("0", *REASON), "'0' is not an id: give a whole number"),
         (("--status", "pendingg", *REASON), "is not one of"),
     ],
@@ -242,7 +249,7 @@ def test_an_id_that_is_none_is_named(acme: Acme, run: Run) -> None:
     result = run("4711", *REASON)
     assert (result.exit_code, result.stderr) == (
         1,
-        "receiver: there is no delivery 4711; receiver deliveries list shows what there is\n",
+        "receiver: there is no delivery 4711; see receiver deliveries list\n",
     )
     del acme
 
@@ -256,9 +263,9 @@ def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
     acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = :id", id=second)
     result = run("--since", "1h", *REASON, "--no-wait", "--json")
     assert result.stderr.splitlines() == [
-        "1 left out: a test delivery, which never reaches the EMS",
-        "1 left out: waiting to be processed anyway",
-        "1 left out: without its body, which is not kept any more: it cannot be processed",
+        "1 left out: test deliveries, which never reach the EMS",
+        "1 left out: queued to be processed anyway",
+        "1 left out: without a body, which retention deleted: they cannot be processed",
     ]
     told = document(result)
     assert (told["selected"], told["tests"], told["waiting"], told["without_body"]) == (1, 1, 1, 1)
@@ -267,5 +274,5 @@ def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
 def test_where_redis_is_away_that_is_said(dead: Acme, run: Run) -> None:
     result = run("--status", "dead", *REASON, "--no-wait", REDIS_URL="redis://127.0.0.1:1/0")
     assert result.exit_code == 0
-    assert "Redis is away" in result.stderr
+    assert "Redis cannot be reached" in result.stderr
     assert dead.value("SELECT selected FROM receiver.replays") == 3

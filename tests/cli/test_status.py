@@ -88,7 +88,7 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     figures = dict(line.split(maxsplit=1) for line in lines[: lines.index("")] if not line.startswith("per minute"))
-    assert figures.pop("waiting").startswith("1 pending, 0 failed; the oldest for 2 min ")
+    assert figures.pop("backlog").startswith("1 pending, 0 failed; the oldest for 2 min ")
     assert figures == {
         "dead": "0",
         "quarantined": "0",
@@ -254,7 +254,7 @@ def test_of_many_organizations_those_that_need_somebody_come_first(organizations
     acme.execute("UPDATE receiver.webhooks SET active = false")
     result = run()
     assert "and 15 more, 15 of them with issues" in result.stdout
-    assert result.stderr.splitlines()[-1] == "and 10 more: receiver status --json has them all"
+    assert result.stderr.splitlines()[-1] == "and 10 more: see receiver status --json"
 
 
 def test_replays_and_retention_are_told(acme: Acme, run: Run) -> None:

@@ -110,9 +110,9 @@ def test_those_that_are_named_are_rotated(run: Run, world: World, arguments: tup
     [
         ((), 2, "give WEBHOOK_ID, --organization REF, or --all"),
         (("--all", "--organization", "acme"), 2, "not both"),
-        (("--all", "--overlap", "24"), 2, "no length of time with its unit"),
+        (("--all", "--overlap", "24"), 2, "not a duration with its unit"),
         (("acme",), 2, "WEBHOOK_ID"),
-        (("--organization", "glober"), 1, "no webhook of organization 'glober' is managed; the nearest is globex"),
+        (("--organization", "glober"), 1, "organization 'glober' has no webhook; the nearest is globex"),
         (("999999999",), 1, "there is no webhook 999999999"),
     ],
 )

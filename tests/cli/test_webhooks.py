@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,6 +11,9 @@ from receiver.cli import main
 from receiver.sandbox.registration import Registration
 from tests.conftest import PUBLIC_URL, Acme
 from tests.support.factories import body, card_holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Run = Callable[..., Result]
 ACME = ("--organization", "acme", "--organization-id", "7", "--webhook-id", "42")
@@ -66,12 +69,37 @@ def test_an_adopted_webhooks_deliveries_are_taken_at_the_printed_url(
     assert acme.value("SELECT webhook_id FROM receiver.deliveries") == adopted["id"]
 
 
-def test_the_secret_can_come_from_standard_input(run: Run, acme: Acme) -> None:
-    adopted = document(run("adopt", *ACME, "--secret", "-", "--json", stdin=f"{SECRET}\n"))
-    registration = Registration(url=adopted["url"], secret=SECRET, organization_reference_id="acme")
+def test_secrets_are_read_from_files_and_standard_input(run: Run, acme: Acme, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("the-password\n")
+    adopted = document(run("adopt", *ACME, "--secret", "-", *BASIC[:-1], f"@{password}", "--json", stdin=f"{SECRET}\n"))
+    registration = Registration(
+        url=adopted["url"],
+        secret=SECRET,
+        organization_reference_id="acme",
+        authentication_type="basic",
+        basic_username="opencard",
+        basic_password="the-password",
+    )
     headers = registration.headers("card_holder.created", b"{}")
     path = adopted["url"].removeprefix(PUBLIC_URL)
     assert acme.client.post(path, data=b"{}", headers=headers).status_code == 200
+
+
+def test_a_secret_may_begin_with_the_mark_of_a_file(run: Run, acme: Acme) -> None:
+    adopted = document(run("adopt", *ACME, "--secret", f"@@{SECRET}", "--json"))
+    registration = Registration(url=adopted["url"], secret=f"@{SECRET}", organization_reference_id="acme")
+    headers = registration.headers("card_holder.created", b"{}")
+    path = adopted["url"].removeprefix(PUBLIC_URL)
+    assert acme.client.post(path, data=b"{}", headers=headers).status_code == 200
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(run: Run, acme: Acme) -> None:
+    before = count(acme)
+    result = run("adopt", *ACME, "--secret", "@/nowhere/secret")
+    assert result.exit_code == 2
+    assert "cannot read /nowhere/secret: No such file or directory" in result.stderr
+    assert count(acme) == before
 
 
 def test_people_get_the_key_and_the_url(run: Run, acme: Acme) -> None:
@@ -94,7 +122,7 @@ def test_each_webhook_gets_a_key_of_its_own(run: Run, acme: Acme) -> None:
     ("options", "said"),
     [
         (("--authentication-type", "oauth"), "receiver bootstrap registers such webhooks"),
-        (("--authentication-type", "digest"), "none of none, basic, custom"),
+        (("--authentication-type", "digest"), "not one of none, basic, custom"),
         (BASIC[:4], "--basic-password is missing"),
         (("--authentication-type", "basic", "--basic-password", "the-password"), "--basic-username is missing"),
         (CUSTOM[:4], "--custom-value is missing"),

@@ -23,7 +23,9 @@ def ids(acme: Acme) -> list[int]:
 
 
 def start(acme: Acme, wanted: Wanted, *, by: str = "kim@ops", reason: str = "the cause is fixed") -> int:
-    return start_replay(acme.engine, wanted, requested_by=by, reason=reason)
+    replay_id = start_replay(acme.engine, wanted, requested_by=by, reason=reason)
+    assert replay_id is not None, "nothing was selected"
+    return replay_id
 
 
 def state(acme: Acme, replay_id: int) -> ReplayState:

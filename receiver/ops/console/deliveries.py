@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from flask import Blueprint, abort, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask_wtf import FlaskForm
 from wtforms import StringField, SubmitField
 from wtforms.validators import DataRequired, Length
@@ -70,6 +70,9 @@ def replay(delivery_id: int) -> Response | tuple[str, int]:
     if not form.validate():
         return _delivery(delivery_id, form), 400
     replay_id = start_replay(console().engine, (delivery_id,), requested_by=g.me.name, reason=form.reason.data)
+    if replay_id is None:
+        flash("Nothing to replay: the delivery is queued already, is a test, or its body was deleted.", "warning")
+        return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
     console().wake_worker()
     return redirect(url_for("replays.replay", replay_id=replay_id))
 

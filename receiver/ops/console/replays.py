@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 
@@ -65,6 +66,9 @@ def new() -> Response | str | tuple[str, int]:
     form = ReasonForm()
     if request.method == "POST" and seen.complete and form.validate():
         replay_id = start_replay(console().engine, asked.wanted(), requested_by=g.me.name, reason=form.reason.data)
+        if replay_id is None:
+            flash("Nothing to replay: no deliveries match.", "warning")
+            return redirect(f"{url_for('deliveries.listing')}?{urlencode(filled_in(request.args))}")
         console().wake_worker()
         return redirect(url_for("replays.replay", replay_id=replay_id))
     page = render_template("replay_new.html", form=form, preview=seen, arguments=filled_in(request.args))

@@ -11,7 +11,7 @@ from receiver.db import dedicated_connection
 from receiver.deliveries.models import ABANDONED
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import Filter, read_delivery
-from receiver.ops.replay import cancel_replay
+from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_state import list_replays, what_failed
 from receiver.processing.batch import apply
 from receiver.processing.replays import claim_replayed
@@ -184,8 +184,9 @@ def test_a_replay_without_a_reason_is_refused(acme: Acme, reason: str) -> None:
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0
 
 
-def test_a_replay_of_nothing_ends_at_once(acme: Acme) -> None:
-    assert state(acme, start(acme, DEAD)).state == "ended"
+def test_a_replay_of_nothing_leaves_no_record(acme: Acme) -> None:
+    assert start_replay(acme.engine, DEAD, requested_by="kim@ops", reason="the cause is fixed") is None
+    assert acme.value("SELECT count(*) FROM receiver.replays") == 0
 
 
 def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
@@ -194,7 +195,7 @@ def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
     first, _ = ids(acme)
     acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = :id", id=first)
     assert counts(replay(acme, Filter(statuses=("processed",)))) == (1, 1, 0)
-    assert counts(replay(acme, (first,))) == (0, 0, 0)
+    assert start_replay(acme.engine, (first,), requested_by="kim@ops", reason="the cause is fixed") is None
 
 
 def test_once_a_replay_is_cancelled_no_worker_takes_more_of_it(acme: Acme) -> None:
