@@ -108,10 +108,26 @@ MIGRATE: Final = Bounds(idle_in_transaction=300)
 """Migrations wait for one another, and bound their waiting for tables themselves."""
 
 
+class EndedWithItsConnection(psycopg.ServerCursor[Any]):
+    """A cursor on the server that needs no closing once its connection is closed.
+
+    SQLAlchemy drops the cursor of a statement that lost its connection, or was interrupted, without closing it.
+    """
+
+    def __del__(self, *arguments: Any) -> None:  # noqa: ANN401 - psycopg's
+        """Warn of a cursor that is still open on the server, as psycopg does."""
+        if not self.connection.closed:
+            super().__del__(*arguments)
+
+
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is dropped when PostgreSQL does not answer within a bound."""
 
     answer_within: float | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - psycopg's
+        super().__init__(*arguments, **options)
+        self.server_cursor_factory = EndedWithItsConnection
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait as psycopg does, for so long at most."""

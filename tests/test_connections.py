@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg import sql
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from receiver.cli import main
 from receiver.connections import LONG, WEB, WORK, Bounds, open_connection
@@ -19,6 +22,7 @@ from receiver.db import engine_for, small_engine_for
 from receiver.deliveries.store import SERVER_LOST, connect, connection_pool
 from receiver.migrate import differences, upgrade
 from receiver.processing.drain import drain
+from receiver.records.write import writing_connection
 from tests.conftest import Organizations
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder, snapshot
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from receiver.settings import Settings
+    from tests.conftest import Acme
 
     Show = Callable[[str], str]
 
@@ -204,3 +209,24 @@ def test_error_of_a_statement_does_not_drop_its_connection(settings: Settings) -
             with pytest.raises(psycopg.errors.SerializationFailure):
                 connection.wait(refused())
         assert not connection.closed
+
+
+def test_cursor_that_lost_its_connection_is_not_left_open(settings: Settings) -> None:
+    engine = engine_for(settings.database_url, application="tests", bounds=LONG)
+    with engine.connect() as connection, engine.connect() as other:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        with pytest.raises(OperationalError):
+            connection.execute(text("SELECT 1"), execution_options={"yield_per": 1})
+    engine.dispose()
+    gc.collect()  # a warning of a cursor that is open fails the test
+
+
+def test_writing_connection_that_cannot_prepare_is_closed(acme: Acme, settings: Settings) -> None:
+    engine = engine_for(settings.database_url, application="blocked", bounds=dataclasses.replace(WORK, lock=1))
+    with acme.engine.begin() as other:
+        other.execute(text("LOCK TABLE receiver.bodies"))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            writing_connection(engine)
+        gc.collect()  # a warning of a connection that is open fails the test
+    engine.dispose()

@@ -152,8 +152,12 @@ def read_marked(connection: psycopg.Connection[Any]) -> str:
 def writing_connection(engine: Engine) -> psycopg.Connection[Any]:
     """Return a connection to read histories and commit changes with; it commits automatically, the caller closes it."""
     connection = dedicated_connection(engine)
-    connection.execute(_SESSION)
-    _prepare(connection)
+    try:
+        connection.execute(_SESSION)
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
     connection.prepare_threshold = 2
     return connection
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.db import driver_of
+from receiver.db import dedicated_connection, driver_of
 from receiver.erasure.erase import Person, erase_not_applied, erase_people, erase_slice
 from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudonyms
 from receiver.json_rows import rows_parameter
@@ -116,16 +116,17 @@ class Erasing:
 
         While others are being erased nobody is: a mark lets the walk begin anew, and it has to arrive.
         """
-        with closing(writing_connection(self._engine)) as own, self._engine.begin() as connection:
+        with self._engine.begin() as connection:
             nobody = self._before is None or connection.scalar(_AT_IT)
             due = [] if nobody else connection.execute(_DUE, {"before": self._before}).all()
             if due:
-                pseudonyms = make_pseudonyms(own, self._encryption)
-                rows = [
-                    {"organization_reference_id": organization, "pseudonym": pseudonyms.of(organization, reference)}
-                    for organization, reference in due
-                ]
-                write_under_lock(own, {"due": rows_parameter(rows)}, [_MARK])
+                with closing(dedicated_connection(self._engine)) as own:
+                    pseudonyms = make_pseudonyms(own, self._encryption)
+                    rows = [
+                        {"organization_reference_id": organization, "pseudonym": pseudonyms.of(organization, reference)}
+                        for organization, reference in due
+                    ]
+                    write_under_lock(own, {"due": rows_parameter(rows)}, [_MARK])
             if not connection.scalar(_ANYBODY):
                 return False
             self._position = (begin_walk_anew if due else begin_walk)(connection, NAME)
