@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.ops.activity import FailureGroup, Rate
+    from receiver.ops.findings import Finding
     from receiver.ops.status import Standing
     from receiver.ops.workers import Workers
     from receiver.settings import Settings
@@ -46,7 +47,7 @@ class Seen:
     """``None`` when nobody said where Redis is."""
     interval: timedelta | None
     """That of the runs of reconcile; ``None`` if there are none."""
-    attention: tuple[str, ...]
+    attention: tuple[Finding, ...]
 
 
 @click.command()
@@ -72,13 +73,15 @@ def look(connection: Connection, settings: Settings) -> Seen:
     """Return how the service stands."""
     standing = read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
+    failures = failures_by_error(connection)
+    refusal = why_nothing_is_stored(connection)
     return Seen(
         standing,
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
-        tuple(failures_by_error(connection)),
+        tuple(failures),
         workers,
         reconcile_interval(settings),
-        tuple(what_needs_attention(standing, settings, refusal=why_nothing_is_stored(connection), workers=workers)),
+        tuple(what_needs_attention(standing, settings, failures=failures, refusal=refusal, workers=workers)),
     )
 
 
@@ -112,5 +115,5 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "retention": standing.retention,
         "feed_epoch": standing.feed_epoch,
         "workers": None if seen.workers is None else asdict(seen.workers),
-        "needs_a_person": seen.attention,
+        "needs_a_person": [each.text for each in seen.attention],
     }

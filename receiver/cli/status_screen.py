@@ -9,7 +9,7 @@ import click
 
 from receiver.cli.output import counted, print_fields, print_rows, words
 from receiver.ops.activity import MOST_FAILURES as MOST_COUNTED
-from receiver.ops.status import WAITING, complaints_of
+from receiver.ops.status import WAITING, find_in_webhook
 from receiver.ops.workers import workers_in_words
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def print_screen(seen: Seen) -> None:
     _print_organizations(seen)
     click.echo()
     for line in seen.attention[:MOST_LINES]:
-        click.echo(line, err=True)
+        click.echo(line.text, err=True)
     if len(seen.attention) > MOST_LINES:
         click.echo(f"and {len(seen.attention) - MOST_LINES} more: see receiver status --json", err=True)
     click.echo(f"Issues: {len(seen.attention)}" if seen.attention else "Issues: none")
@@ -121,7 +121,7 @@ def _print_organizations(seen: Seen) -> None:
     complained = {
         webhook.organization_reference_id
         for webhook in standing.webhooks
-        if any(complaints_of(webhook, standing.at, seen.interval))
+        if any(find_in_webhook(webhook, standing.at, seen.interval))
     }
     those_first = sorted(standing.organizations, key=lambda each: each.organization_reference_id not in complained)
     print_rows(

@@ -1,18 +1,25 @@
-"""What needs attention: one list for ``receiver status`` and for the console."""
+"""What needs attention: one list for ``receiver status``, the console and the issues."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from receiver.ops.receipts import needs_attention as receipts_need
-from receiver.ops.status import what_needs_a_person
+from receiver.ops.findings import Finding, Kind
+from receiver.ops.receipts import find_in_receipts
+from receiver.ops.status import find
 from receiver.settings import unset_for_api
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from receiver.ops.activity import FailureGroup
     from receiver.ops.status import Standing
     from receiver.ops.workers import Workers
     from receiver.settings import Settings
+
+MOST_CAUSES: Final = 50
+"""How many causes of dead deliveries are findings of their own, the largest; more are one finding together."""
 
 
 def reconcile_interval(settings: Settings) -> timedelta | None:
@@ -23,19 +30,47 @@ def reconcile_interval(settings: Settings) -> timedelta | None:
 
 
 def what_needs_attention(
-    standing: Standing, settings: Settings, *, refusal: str | None, workers: Workers | None
-) -> list[str]:
-    """Return what needs attention, a line each.
+    standing: Standing,
+    settings: Settings,
+    *,
+    failures: Sequence[FailureGroup],
+    refusal: str | None,
+    workers: Workers | None,
+) -> list[Finding]:
+    """Return what needs attention, the worst first.
 
-    *refusal*: see ``why_nothing_is_stored``; *workers*: ``None`` where Redis is not configured.
+    *failures*: see ``failures_by_error``; *refusal*: see ``why_nothing_is_stored``; *workers*: ``None`` where Redis is
+    not configured.
     """
     missing = unset_for_api(settings)
-    said = [] if refusal is None else [f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}"]
-    said += what_needs_a_person(standing, interval=reconcile_interval(settings))
-    if standing.receipts is not None:
-        said += receipts_need(standing.receipts, missing=missing)
-    if missing and settings.reconcile_interval and standing.webhooks:  # one line, and not one for each webhook
-        said.append(f"webhooks are not reconciled: {missing}")
+    found = [*_find_in_failures(failures), *find(standing, interval=reconcile_interval(settings))]
+    if refusal is not None:
+        found.append(Finding(Kind.STORAGE, f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}"))
     if workers is not None and not workers.reachable:
-        said.append("Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but not processed")
-    return said
+        text = "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but not processed"
+        found.append(Finding(Kind.REDIS, text))
+    if standing.receipts is not None:
+        found += find_in_receipts(standing.receipts, missing=missing)
+    if missing and settings.reconcile_interval and standing.webhooks:  # one finding, and not one for each webhook
+        found.append(Finding(Kind.NOT_RECONCILED, f"webhooks are not reconciled: {missing}"))
+    return sorted(found, key=lambda each: -each.severity)
+
+
+def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
+    for kind, status in ((Kind.DEAD, "dead"), (Kind.QUARANTINED, "quarantined")):
+        listed = f"receiver deliveries list --status {status}"
+        groups = [group for group in failures if group.status == status]
+        for group in groups[:MOST_CAUSES]:
+            several = "delivery" if group.number == 1 else "deliveries"
+            yield Finding(
+                kind,
+                f"{group.number} {status} {several} of {group.event}: {group.error}; {listed}",
+                f"{group.event}: {group.error}",
+                group.organizations[0] if group.number_of_organizations == 1 else None,
+                group.number,
+            )
+        rest = groups[MOST_CAUSES:]
+        if rest:
+            number = sum(group.number for group in rest)
+            text = f"{number} {status} deliveries for {len(rest)} other reasons; {listed}"
+            yield Finding(kind, text, "other reasons", count=number)

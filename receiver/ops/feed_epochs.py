@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from receiver.ops.findings import Finding, Kind
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from receiver.ops.retention.record import Query
@@ -45,11 +48,12 @@ def read_feed_epoch(query: Query) -> FeedEpoch | None:
     return next((FeedEpoch(**each) for each in query(_EPOCH)), None)
 
 
-def about_feed_epoch(epoch: FeedEpoch | None) -> list[str]:
-    """Return what an operator has to know about it, a line or none."""
+def find_new_epoch(epoch: FeedEpoch | None) -> Iterable[Finding]:
+    """Yield that an epoch began which nobody has acknowledged, if so."""
     if epoch is None or not epoch.needs_attention:
-        return []
+        return
     began = f"epoch {epoch.epoch} began at {epoch.begun_at:%Y-%m-%d %H:%M:%S} UTC ({epoch.reason})"
     left = epoch.webhooks_to_reconcile
     still = f"; {left} {'webhook is' if left == 1 else 'webhooks are'} still to be reconciled" if left else ""
-    return [f"feed: {began}, and readers read the tables again{still}. receiver recover acknowledges it"]
+    text = f"feed: {began}, and readers read the tables again{still}. receiver recover acknowledges it"
+    yield Finding(Kind.EPOCH, text, f"epoch {epoch.epoch}")

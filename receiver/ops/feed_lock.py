@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.locks import Lock
+from receiver.ops.findings import Finding, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from receiver.ops.retention.record import Query
 
 HELD_SECONDS: Final = 15
@@ -50,12 +53,12 @@ def read_feed_lock(query: Query) -> FeedLock | None:
     return next((FeedLock(**each) for each in query(_HOLDER)), None)
 
 
-def about_feed_lock(lock: FeedLock | None) -> list[str]:
-    """Return what an operator has to know about it, a line or none."""
+def find_held_lock(lock: FeedLock | None) -> Iterable[Finding]:
+    """Yield that a process hangs, if one does."""
     if lock is None or lock.seconds < HELD_SECONDS:
-        return []
+        return
     where = f" at {lock.address}" if lock.address else ""
     who = f"{lock.application or 'a session'}{where}"
     held = f"has held the feed's lock for {lock.seconds:.0f} s, and {lock.waiting} wait for it: nothing is processed"
     end = f"PostgreSQL ends it after a minute without a statement; SELECT pg_terminate_backend({lock.pid}) does at once"
-    return [f"feed: {who} {held}. {end}"]
+    yield Finding(Kind.FEED_LOCK, f"feed: {who} {held}. {end}")

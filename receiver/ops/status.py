@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
-from receiver.ops.feed_epochs import FeedEpoch, about_feed_epoch, read_feed_epoch
-from receiver.ops.feed_lock import FeedLock, about_feed_lock, read_feed_lock
+from receiver.ops.feed_epochs import FeedEpoch, find_new_epoch, read_feed_epoch
+from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
+from receiver.ops.findings import Finding, Kind
 from receiver.ops.receipts import ReceiptsState, read_receipts
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
-from receiver.ops.unknown import UnknownFormats, about_unknown, read_unknown
+from receiver.ops.unknown import UnknownFormats, find_unknown, read_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -235,86 +236,81 @@ def read_standing(query: Query) -> Standing:
     )
 
 
-def what_needs_a_person(standing: Standing, *, interval: timedelta | None) -> list[str]:
-    """Return what somebody has to look at, a line each; *interval* is that of the runs, ``None`` if none are wanted."""
-    said = [
-        f"{_count(standing.deliveries[status].number, f'{status} delivery', f'{status} deliveries')}: {words}"
-        for status, words in (
-            ("dead", "could not be processed; receiver deliveries list --status dead"),
-            (
-                "quarantined",
-                (
-                    "not applied, because its organization could not be verified; "
-                    "receiver deliveries list --status quarantined"
-                ),
-            ),
-        )
-        if standing.deliveries[status].number
-    ]
-    said += about_unknown(standing.unknown)
-    said += _about_backlog(standing)
-    said += about_feed_lock(standing.feed_lock)
-    said += about_feed_epoch(standing.feed_epoch)
-    said += [f"retention: {words}" for words in _about_retention(standing)]
-    said += _about_organizations(standing)
+def find(standing: Standing, *, interval: timedelta | None) -> Iterable[Finding]:
+    """Yield what needs attention; *interval* is that of the runs of reconcile, ``None`` if none are wanted."""
+    yield from find_unknown(standing.unknown)
+    yield from _find_backlog(standing)
+    yield from find_held_lock(standing.feed_lock)
+    yield from find_new_epoch(standing.feed_epoch)
+    yield from _find_in_retention(standing)
+    yield from _find_in_organizations(standing)
     for webhook in standing.webhooks:
-        said += [f"{_name(webhook)}: {words}" for words in complaints_of(webhook, standing.at, interval)]
-    return said
+        yield from find_in_webhook(webhook, standing.at, interval)
 
 
-def _about_backlog(standing: Standing) -> Iterable[str]:
+def _find_backlog(standing: Standing) -> Iterable[Finding]:
     pending = standing.deliveries["pending"]
     if pending.oldest is not None and pending.oldest < standing.at - BACKLOG_OLD:
         waiting = _count(pending.number, "pending delivery", "pending deliveries")
-        yield f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
+        text = f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
+        yield Finding(Kind.BACKLOG, text, count=pending.number)
 
 
-def _about_organizations(standing: Standing) -> Iterable[str]:
+def _find_in_organizations(standing: Standing) -> Iterable[Finding]:
     if standing.bootstrap_error is not None:
-        yield f"bootstrap: the scheduler's last run failed: {standing.bootstrap_error}"
+        text = f"bootstrap: the scheduler's last run failed: {standing.bootstrap_error}"
+        yield Finding(Kind.BOOTSTRAP, text)
     for each in standing.unserved:
         name = each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
+        about = (f"organization {name}", each.organization_reference_id)
         if not each.has_webhook:
             why = each.error or "receiver bootstrap registers it"
-            yield f"organization {name} has no webhook, and OpenCard sends nothing about it: {why}"
+            text = f"organization {name} has no webhook, and OpenCard sends nothing about it: {why}"
+            yield Finding(Kind.WITHOUT_WEBHOOK, text, *about)
         elif each.error is not None:
-            yield f"organization {name}: {each.error}"
+            yield Finding(Kind.BOOTSTRAP, f"organization {name}: {each.error}", *about)
 
 
-def _about_retention(standing: Standing) -> Iterable[str]:
+def _find_in_retention(standing: Standing) -> Iterable[Finding]:
     last = standing.retention
     if last is None:
         return
     well = last.succeeded_at or last.started_at
     if last.error is not None:
-        yield f"the last run failed: {last.error}"
+        yield Finding(Kind.RETENTION, f"retention: the last run failed: {last.error}")
     elif well < standing.at - RETENTION_STALE:
-        yield f"no run ended well since {well:%Y-%m-%d %H:%M:%S} UTC: is the scheduler running?"
+        since = f"no run ended well since {well:%Y-%m-%d %H:%M:%S} UTC"
+        yield Finding(Kind.RETENTION, f"retention: {since}: is the scheduler running?")
 
 
-def complaints_of(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[str]:
-    """Yield what somebody has to look at with one webhook, by what is known of it at a time."""
+def find_in_webhook(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[Finding]:
+    """Yield what needs attention with one webhook, by what is known of it at a time."""
+
+    def finding(kind: Kind, text: str, count: int = 1) -> Finding:
+        organization = webhook.organization_reference_id
+        subject = f"webhook {webhook.webhook_id}"
+        return Finding(kind, f"{subject} ({organization}): {text}", subject, organization, count)
+
     if webhook.opencard_webhook_id is None:
-        yield "not registered at OpenCard: receiver bootstrap completes it"
+        yield finding(Kind.WEBHOOK_INACTIVE, "not registered at OpenCard: receiver bootstrap completes it")
     elif webhook.active is False:
-        yield "not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge"
+        text = "not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge"
+        yield finding(Kind.WEBHOOK_INACTIVE, text)
     if webhook.unrecoverable:
         events = _count(webhook.unrecoverable, "lost event")
-        yield f"{events} cannot be recovered, for the log has no payload: get the data from OpenCard in another way"
+        text = f"{events} cannot be recovered, for the log has no payload: get the data from OpenCard in another way"
+        yield finding(Kind.UNRECOVERABLE, text, webhook.unrecoverable)
     if webhook.unconfirmed:
         stored = _count(webhook.unconfirmed, "stored delivery", "stored deliveries")
-        yield f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
+        text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
+        yield finding(Kind.UNCONFIRMED, text, webhook.unconfirmed)
     if webhook.last_error is not None:
-        yield f"the last run failed: {webhook.last_error}"
+        yield finding(Kind.RECONCILE, f"the last run failed: {webhook.last_error}")
     if interval is not None:
         since = webhook.checked_until or webhook.created_at
         if since < at - max(STALE_INTERVALS * interval, STALE_AT_LEAST):
             done = f"not checked since {since:%Y-%m-%d %H:%M:%S} UTC" if webhook.checked_until else "never checked"
-            yield f"{done}: are the scheduler and a worker running?"
-
-
-def _name(webhook: WebhookStanding) -> str:
-    return f"webhook {webhook.webhook_id} ({webhook.organization_reference_id})"
+            yield finding(Kind.NOT_RECONCILED, f"{done}: are the scheduler and a worker running?")
 
 
 def _count(number: int, one: str, several: str | None = None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
+from receiver.ops.findings import Finding, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,17 +64,19 @@ def read_unknown(query: Query) -> UnknownFormats:
     )
 
 
-def about_unknown(found: UnknownFormats) -> Iterable[str]:
-    """Yield what needs attention, a line each."""
+def find_unknown(found: UnknownFormats) -> Iterable[Finding]:
+    """Yield what needs attention."""
     for each in found.ignored:
         number = "1 ignored delivery" if each.deliveries == 1 else f"{each.deliveries} ignored deliveries"
-        yield (
+        text = (
             f"{number} ({each}): this release does not know the event or cannot parse the version, nothing of it is in "
             "ems; receiver deliveries list --status ignored; upgrade, then receiver replay --status ignored"
         )
+        yield Finding(Kind.UNKNOWN_FORMAT, text, str(each), count=each.deliveries)
     for each in found.applied:
         number = "1 delivery" if each.deliveries == 1 else f"{each.deliveries} deliveries"
-        yield (
+        text = (
             f"{number} of an unknown version ({each}) applied as version 1, last at "
             f"{each.newest:%Y-%m-%d %H:%M:%S} UTC: ask OpenCard what changed, and upgrade"
         )
+        yield Finding(Kind.UNKNOWN_VERSION, text, str(each), count=each.deliveries)

@@ -12,7 +12,7 @@ from receiver.bootstrap.rotation import Rotation
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
-from receiver.ops.status import read_standing, what_needs_a_person
+from receiver.ops.status import find, read_standing
 from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import run_due
 from tests.support.sending import send
@@ -91,7 +91,7 @@ def test_status_says_nothing_of_test_webhooks_and_their_deliveries(tested: World
     with tested.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET active = false WHERE test"))
     assert [webhook.webhook_id for webhook in standing(tested).webhooks] == [tested.stored().id]
-    assert what_needs_a_person(standing(tested), interval=timedelta(minutes=5)) == []
+    assert list(find(standing(tested), interval=timedelta(minutes=5))) == []
 
 
 def test_the_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:

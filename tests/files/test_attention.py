@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from receiver.ops.receipts import ReceiptsState, needs_attention, read_receipts
+from receiver.ops.receipts import ReceiptsState, find_in_receipts, read_receipts
 from receiver.sandbox.provider import ApiFault
 from tests.files.conftest import DAY
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 def state(receipts: Receipts) -> ReceiptsState:
     return read_receipts(receipts.acme.rows)
+
+
+def needs_attention(state: ReceiptsState, *, missing: str) -> list[str]:
+    return [found.text for found in find_in_receipts(state, missing=missing)]
 
 
 def test_nothing_waits_and_nothing_needs_a_person(receipts: Receipts) -> None:

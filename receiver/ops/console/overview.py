@@ -40,7 +40,9 @@ def overview() -> str:
     return render_template(
         "overview.html",
         standing=standing,
-        attention=what_needs_attention(standing, console().settings, refusal=refusal, workers=workers),
+        attention=what_needs_attention(
+            standing, console().settings, failures=failures, refusal=refusal, workers=workers
+        ),
         workers=workers_in_words(workers),
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,

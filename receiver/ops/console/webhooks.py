@@ -9,7 +9,7 @@ from flask import Blueprint, render_template
 from sqlalchemy import text
 
 from receiver.ops.console.parts import console, query_of, reading
-from receiver.ops.status import complaints_of, read_standing
+from receiver.ops.status import find_in_webhook, read_standing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -75,5 +75,5 @@ def _line(row: Row[Any], standing: Standing) -> WebhookLine:
         state=state_of(enabled=row.enabled, active=row.active),
         last_received_at=row.last_received_at,
         checked_until=row.checked_until,
-        complaints=tuple(line for webhook in mine for line in complaints_of(webhook, standing.at, interval)),
+        complaints=tuple(each.text for webhook in mine for each in find_in_webhook(webhook, standing.at, interval)),
     )

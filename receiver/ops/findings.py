@@ -1,0 +1,77 @@
+"""What needs attention at one moment. ``receiver.ops.issues`` gives each finding a history and an owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Severity(IntEnum):
+    """How bad a finding is, the mildest first."""
+
+    WARNING = 1
+    """Somebody has to look at it, during working hours."""
+    CRITICAL = 2
+    """Purchases are missing or late until somebody acts."""
+
+
+class Kind(StrEnum):
+    """The causes that are told apart. A finding is one kind of trouble with one subject."""
+
+    STORAGE = "storage-failing"
+    BACKLOG = "backlog-old"
+    FEED_LOCK = "feed-lock-held"
+    EPOCH = "epoch-changed"
+    REDIS = "redis-unreachable"
+    DEAD = "deliveries-dead"
+    QUARANTINED = "deliveries-quarantined"
+    UNKNOWN_FORMAT = "deliveries-ignored"
+    UNKNOWN_VERSION = "version-unknown"
+    WEBHOOK_INACTIVE = "webhook-inactive"
+    WITHOUT_WEBHOOK = "organization-without-webhook"
+    BOOTSTRAP = "bootstrap-failing"
+    RECONCILE = "reconcile-failing"
+    NOT_RECONCILED = "not-reconciled"
+    UNRECOVERABLE = "events-unrecoverable"
+    UNCONFIRMED = "deliveries-unconfirmed"
+    RECEIPTS_LATE = "receipts-not-downloaded"
+    RECEIPTS_LOST = "receipts-lost"
+    RECEIPTS_REFUSED = "receipts-refused"
+    RETENTION = "retention-failing"
+
+
+WARNINGS = frozenset(
+    {
+        Kind.EPOCH,
+        Kind.BOOTSTRAP,
+        Kind.UNCONFIRMED,
+        Kind.UNKNOWN_VERSION,
+        Kind.RECEIPTS_LATE,
+        Kind.RECEIPTS_REFUSED,
+        Kind.RETENTION,
+    }
+)
+"""The kinds that are not critical."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that needs attention."""
+
+    kind: Kind
+    text: str
+    """A sentence for people, with what to do about it. No personal data."""
+    subject: str = ""
+    """What has the trouble, such as ``webhook 12``; empty for the service. Kind and subject identify the cause."""
+    organization_reference_id: str | None = None
+    count: int = 1
+    """How many deliveries, events or files are affected."""
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is, which its kind decides."""
+        return Severity.WARNING if self.kind in WARNINGS else Severity.CRITICAL
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.text
