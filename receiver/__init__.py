@@ -19,7 +19,7 @@ Beside the road:
 ``receiver.connections``           how every connection to PostgreSQL is opened: its session's settings and bounds
 ``receiver.locks``                 every advisory lock, with its key
 ``receiver.partitions``            the next partitions of what only grows, made ahead
-``receiver.processing.verify``     each layer derived from the one above it again: ``verify`` and ``rebuild``
+``receiver.verify``                each layer derived from the one above it again: ``verify`` and ``rebuild``
 ``receiver.erasure``               card holders who are erased
 ``receiver.reconcile``             the provider's delivery log against the stored deliveries: recover, confirm, flag
 ``receiver.files``                 receipts downloaded before their URLs expire, and kept

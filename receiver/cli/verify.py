@@ -13,16 +13,16 @@ from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
 from receiver.connections import LONG
 from receiver.db import engine_for
-from receiver.processing import verify as verifying
 from receiver.records.write import writing_connection
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+from receiver.verify import run as verifying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import psycopg
 
-    from receiver.processing.verify import Difference
+    from receiver.verify.difference import Difference
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 

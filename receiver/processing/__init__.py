@@ -6,6 +6,5 @@
 - ``decide``    which deliveries are new events, which repeat one: pure
 - ``claim``     leases: one worker has a delivery at a time, and none has it for long
 - ``replays``   leases on what operators selected to be processed again
-- ``verify``    each layer derived from the one above it again
 - ``failures``  what became of deliveries that could not be applied
 """

@@ -100,8 +100,8 @@ class FoldedTable:
             values=", ".join(values),
             key=", ".join(self.key),
             assignments=", ".join(assignments),
-            stored=_tuple("stored", self.folded),
-            excluded=_tuple("excluded", self.folded),
+            stored=qualified("stored", self.folded),
+            excluded=qualified("excluded", self.folded),
         )
 
     def given(self, name: str) -> str:
@@ -127,7 +127,7 @@ FOLDED: Final[dict[type[Base], FoldedTable]] = {
 }
 """In the order in which they are written: all workers lock rows in one order, so that none waits in a circle."""
 
-_OWN: Final = (
+OWN: Final = (
     "organization_reference_id",
     "id",
     "card_holder_reference_id",
@@ -144,65 +144,41 @@ _OWN: Final = (
     "booked_on",
 )
 """Columns of a transaction that its fold decides; all others are fields of the payload."""
-_DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")
+DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")
 """Columns that only describe, read by ``append.sql``: a value of another type is null, and stops nothing."""
-_FIELDS: Final = tuple(
-    column for column in TRANSACTIONS.table.columns if column.name not in {*_OWN, *_DERIVED, "updated_at"}
+FIELDS: Final = tuple(
+    column for column in TRANSACTIONS.table.columns if column.name not in {*OWN, *DERIVED, "updated_at"}
 )
+TRANSACTION_COLUMNS: Final = (*OWN, *(column.name for column in FIELDS), *DERIVED)
 
 
 def append_statement() -> str:
     """Return the statement that appends events, with the current rows of transactions and the outcomes."""
-    columns = [*_OWN, *(column.name for column in _FIELDS), *_DERIVED]
-    compared = [name for name in columns if name not in TRANSACTIONS.key]
+    compared = [name for name in TRANSACTION_COLUMNS if name not in TRANSACTIONS.key]
     return read_sql(
         __package__,
         "append",
-        own=_typed(TRANSACTIONS.table.columns[name] for name in _OWN),
-        read_fields=_read_fields(),
-        columns=", ".join(columns),
+        own=typed(TRANSACTIONS.table.columns[name] for name in OWN),
+        read_fields=read_fields(),
+        columns=", ".join(TRANSACTION_COLUMNS),
         assignments=", ".join(f"{name} = excluded.{name}" for name in compared),
-        stored=_tuple("stored", compared),
-        excluded=_tuple("excluded", compared),
+        stored=qualified("stored", compared),
+        excluded=qualified("excluded", compared),
     )
 
 
-def compare_statement(table: FoldedTable) -> str:
-    """Return the statement that compares rows of *table* with what is given: the rows that differ, both as JSON."""
-    is_purchase = table is TRANSACTIONS
-    given = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(%(rows)s AS json)) AS given"
-    if is_purchase:
-        own = _typed(TRANSACTIONS.table.columns[name] for name in _OWN)
-        given = (
-            f"json_to_recordset(CAST(%(rows)s AS json)) AS given (fields jsonb, {own}) "
-            f"CROSS JOIN LATERAL (SELECT given.fields AS payload OFFSET 0) AS read {_read_fields()}"
-        )
-    columns = [*_OWN, *(column.name for column in _FIELDS), *_DERIVED] if is_purchase else [*table.key, *table.folded]
-    expected = [f"{table.given(name)} AS {name}" for name in columns] if not is_purchase else columns
-    return read_sql(
-        __package__,
-        "compare_rows",
-        table=table.name,
-        subject=table.subject,
-        given=given,
-        expected=", ".join(expected),
-        columns=", ".join(columns),
-        same_key=" AND ".join(f"expected.{name} = present.{name}" for name in table.key),
-        key=table.key[0],
-        present=_tuple("present", columns),
-        wanted=_tuple("expected", columns),
-    )
-
-
-def _read_fields() -> str:
-    fields = _typed(_FIELDS).replace("BIGINT", "NUMERIC")  # a whole number may be written 45.0
+def read_fields() -> str:
+    """Return the clause that reads the columns of a transaction from its ``payload``."""
+    fields = typed(FIELDS).replace("BIGINT", "NUMERIC")  # a whole number may be written 45.0
     return read_sql(__package__, "transaction_fields", fields=fields)
 
 
-def _typed(columns: Iterable[Column[Any]]) -> str:
+def typed(columns: Iterable[Column[Any]]) -> str:
+    """Return *columns* with their types, as ``json_to_recordset`` takes them."""
     dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     return ", ".join(f"{column.name} {column.type.compile(dialect=dialect)}" for column in columns)
 
 
-def _tuple(row: str, columns: Iterable[str]) -> str:
+def qualified(row: str, columns: Iterable[str]) -> str:
+    """Return *columns* of *row*, separated by commas."""
     return ", ".join(f"{row}.{column}" for column in columns)

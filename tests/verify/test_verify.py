@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.cli import main
-from receiver.processing.verify import rebuild, verify
 from receiver.progress import Progress
 from receiver.records.folds.transactions import RANKS
 from receiver.records.tables import FOLDED
 from receiver.records.write import writing_connection
+from receiver.verify.run import rebuild, verify
 from tests.processing.test_overtaking import KINDS
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.processing_steps import delete_bodies, feed
 
 if TYPE_CHECKING:
-    from receiver.processing.verify import Difference
+    from receiver.verify.difference import Difference
     from tests.conftest import Acme
 
 TABLES = [table.name for table in FOLDED.values()]

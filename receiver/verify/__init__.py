@@ -1,0 +1,7 @@
+"""Each layer derived from the one above it again, beside the running service: ``verify`` and ``rebuild``.
+
+- ``run``         the two, of all organizations or of some
+- ``events``      events of the log from the deliveries that still have their bodies
+- ``rows``        rows from the events of their subject
+- ``difference``  what is found
+"""

@@ -1,0 +1,42 @@
+"""What is found, and writing what is expected in its place."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from receiver.records.write import Outdated, commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    from receiver.records.write import Change
+
+REBUILT: Final = "rebuilt"
+"""Why a subject is announced."""
+EVENTS: Final = "ems.events"
+
+
+class Difference(NamedTuple):
+    """A row of ``ems`` that is not what it follows from."""
+
+    table: str
+    key: dict[str, Any]
+    problem: str
+    """``differs``, ``missing`` or ``unexpected``."""
+    columns: dict[str, tuple[Any, Any]]
+    """Column → what is stored, and what is expected; of a row that differs."""
+    subject: tuple[str, str]
+    """Organization and id of what the row is about."""
+    position: int | None = None
+    delivery_id: int | None = None
+
+
+def until_written(connection: psycopg.Connection[Any], prepare: Callable[[], Change]) -> None:
+    """Write a change, prepared anew as often as something is added meanwhile."""
+    while True:
+        with suppress(Outdated):
+            commit(connection, prepare())
+            return

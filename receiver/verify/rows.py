@@ -1,0 +1,198 @@
+"""Rows of ``ems``, derived from the events of their subjects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.events.content import decode
+from receiver.events.kinds import KIND_OF, KINDS
+from receiver.json_rows import rows_parameter
+from receiver.processing.decide import decide
+from receiver.records.folds import fold, tables_of
+from receiver.records.history import Subject, read_history
+from receiver.records.tables import FOLDED, OWN, TRANSACTION_COLUMNS, TRANSACTIONS, qualified, read_fields, typed
+from receiver.records.write import Change
+from receiver.sql import read_sql
+from receiver.verify.difference import EVENTS, REBUILT, Difference, until_written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import psycopg
+
+    from receiver.events.event import Event
+    from receiver.json_rows import Row
+    from receiver.progress import Progress
+    from receiver.records.history import History
+    from receiver.records.tables import FoldedTable
+
+SUBJECTS_AT_ONCE: Final = 200
+TRIES: Final = 3
+"""How often what differs is looked at before it counts: processing may have been at it."""
+
+_ORGANIZATIONS: Final = " UNION ".join(
+    f"SELECT organization_reference_id FROM {table}"  # noqa: S608 - names of the models
+    for table in ("receiver.webhooks", *(table.name for table in FOLDED.values()))
+)
+_SUBJECTS: Final = """
+SELECT subject_id, array_agg(DISTINCT type) FROM (
+    SELECT subject_id, type FROM ems.events
+    WHERE organization_reference_id = %(organization)s AND subject_id > %(after)s AND type <> 'receiver.changed'
+    ORDER BY subject_id
+) AS logged GROUP BY subject_id ORDER BY subject_id LIMIT %(limit)s
+"""
+_DELETE: Final = """
+DELETE FROM {table} AS stored
+USING json_to_recordset(CAST(current_setting('receiver.unexpected_{name}') AS json))
+    AS gone (organization text, id text)
+WHERE stored.organization_reference_id = gone.organization AND stored.{subject} = gone.id
+"""
+
+
+def _compare_statement(table: FoldedTable) -> str:
+    """Return the statement that compares rows of *table* with what is given: the rows that differ, both as JSON."""
+    if table is TRANSACTIONS:
+        columns = expected = TRANSACTION_COLUMNS
+        own = typed(TRANSACTIONS.table.columns[name] for name in OWN)
+        given = (
+            f"json_to_recordset(CAST(%(rows)s AS json)) AS given (fields jsonb, {own}) "
+            f"CROSS JOIN LATERAL (SELECT given.fields AS payload OFFSET 0) AS read {read_fields()}"
+        )
+    else:
+        columns = (*table.key, *table.folded)
+        expected = tuple(f"{table.given(name)} AS {name}" for name in columns)
+        given = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(%(rows)s AS json)) AS given"
+    return read_sql(
+        __package__,
+        "compare_rows",
+        table=table.name,
+        subject=table.subject,
+        given=given,
+        expected=", ".join(expected),
+        columns=", ".join(columns),
+        same_key=" AND ".join(f"expected.{name} = present.{name}" for name in table.key),
+        key=table.key[0],
+        present=qualified("present", columns),
+        wanted=qualified("expected", columns),
+    )
+
+
+_COMPARE: Final[dict[str, str]] = {table.name: _compare_statement(table) for table in FOLDED.values()}
+
+
+def all_organizations(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return every organization that has a webhook or rows."""
+    return [organization for (organization,) in connection.execute(_ORGANIZATIONS).fetchall()]
+
+
+def ranges(
+    connection: psycopg.Connection[Any], organization: str, progress: Progress
+) -> Iterator[tuple[str, str | None, list[Subject]]]:
+    """Yield the subjects of an organization in ranges of their ids: after which, up to which, and those in it."""
+    progress.stage(f"rows of {organization}")
+    after = ""
+    while True:
+        asked = {"organization": organization, "after": after, "limit": SUBJECTS_AT_ONCE}
+        rows = connection.execute(_SUBJECTS, asked).fetchall()
+        until = rows[-1][0] if len(rows) == SUBJECTS_AT_ONCE else None
+        kinds = {id_: {KIND_OF[type_].name for type_ in types if type_ in KIND_OF} for id_, types in rows}
+        yield (
+            after,
+            until,
+            [Subject(kind, organization, id_) for id_, names in kinds.items() for kind in KINDS if kind.name in names],
+        )
+        if until is None:
+            return
+        after = until
+
+
+def compare_rows(
+    connection: psycopg.Connection[Any], organization: str, after: str, until: str | None, subjects: Sequence[Subject]
+) -> list[Difference]:
+    """Return what differs, as often as it is looked at: what is being processed meanwhile does not count."""
+    found: list[Difference] = []
+    for number in range(TRIES):
+        seen = list(_compare_rows(connection, organization, after, until, subjects))
+        found = seen if not number else [each for each in seen if each in found]
+        if not found:
+            break
+    return found
+
+
+def _compare_rows(
+    connection: psycopg.Connection[Any], organization: str, after: str, until: str | None, subjects: Sequence[Subject]
+) -> Iterator[Difference]:
+    history = read_history(connection, subjects, all_times=True)
+    rows: dict[str, list[Row]] = {table.name: [] for table in FOLDED.values()}
+    for subject, events, dated in _decided(subjects, history):
+        for position, (stored, expected) in dated.items():
+            yield Difference(
+                EVENTS,
+                {"position": position},
+                "differs",
+                {"occurred_at": (stored, expected)},
+                (organization, subject.id),
+                position,
+            )
+        for model, folded in fold(subject.kind, events).items():
+            rows[FOLDED[model].name] += folded
+    range_ = {"organization": organization, "after": after, "until": until}
+    for table in FOLDED.values():
+        given = {**range_, "rows": rows_parameter(rows[table.name])}
+        for present, expected in connection.execute(_COMPARE[table.name], given, prepare=False):
+            yield _row_difference(table, present, expected)
+
+
+def _decided(
+    subjects: Sequence[Subject], history: History
+) -> Iterator[tuple[Subject, list[Event], dict[int, tuple[Any, Any]]]]:
+    """Yield each subject with its events as they are to be dated, and those that are dated otherwise."""
+    for subject, known in zip(subjects, history.known, strict=True):
+        decided = decide(subject.kind, known, [])
+        stored = {event.position: event.occurred_at for event in known.events}
+        yield subject, decided.events, {at: (stored[at], moment) for at, moment in decided.dated.items()}
+
+
+def _row_difference(table: FoldedTable, present: str | None, expected: str | None) -> Difference:
+    stored = {} if present is None else decode(present.encode())
+    wanted = {} if expected is None else decode(expected.encode())
+    row = stored or wanted
+    columns = {}
+    if stored and wanted:
+        columns = {name: (stored[name], wanted[name]) for name in wanted if stored[name] != wanted[name]}
+    problem = "missing" if not stored else "unexpected" if not wanted else "differs"
+    key = {name: row[name] for name in table.key}
+    return Difference(table.name, key, problem, columns, (row["organization_reference_id"], row[table.subject]))
+
+
+def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: Sequence[Difference]) -> None:
+    """Fold the subjects of what differs anew and write their rows; those without events lose them."""
+    ids = {each.subject[1] for each in found}
+    tables = {each.table for each in found}
+    subjects = [
+        Subject(kind, organization, id_)
+        for id_ in sorted(ids)
+        for kind in KINDS
+        if EVENTS in tables or any(FOLDED[model].name in tables for model in tables_of(kind))
+    ]
+    until_written(connection, lambda: _folded(connection, organization, subjects))
+
+
+def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Sequence[Subject]) -> Change:
+    """Return the change that makes the rows of *subjects* what they follow from."""
+    history = read_history(connection, subjects, all_times=True)
+    change = Change(subjects, history)
+    unexpected: list[Row] = []
+    for subject, known in zip(subjects, history.known, strict=True):
+        decided = decide(subject.kind, known, [])
+        change.dated |= decided.dated
+        for model, rows in fold(subject.kind, decided.events).items():
+            change.rows.setdefault(model, []).extend(rows)
+        if decided.events:
+            change.announced.append((subject, decided.events[-1], REBUILT))
+        elif TRANSACTIONS.model in tables_of(subject.kind):
+            unexpected.append({"organization": organization, "id": subject.id})
+    if unexpected:
+        delete = _DELETE.format(table=TRANSACTIONS.name, name=TRANSACTIONS.table.name, subject=TRANSACTIONS.subject)
+        change.after.append((delete, f"unexpected_{TRANSACTIONS.table.name}", unexpected))
+    return change
