@@ -35,7 +35,7 @@ from receiver.queue import (
     Outage,
     connect,
 )
-from receiver.reconcile.schedule import reconcile_due, what_is_missing
+from receiver.reconcile.schedule import reconcile_due, unset_for_reconcile
 from receiver.settings import unset_for_api
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run_scheduler(settings: Settings) -> None:
     start_reporting(settings.sentry_dsn, process="scheduler")
     redis = connect(settings.redis_url)
     log.info("scheduler started")
-    missing = what_is_missing(settings)
+    missing = unset_for_reconcile(settings)
     if missing:
         log.warning("webhooks are not reconciled: lost deliveries stay unnoticed", reason=missing)
     no_files = unset_for_api(settings)
@@ -147,7 +147,7 @@ def _scheduler(redis: Redis, settings: Settings) -> Scheduler:
         failure_ttl=FAILURE_TTL,
         ttl=ROLL_UP_SECONDS,
     )
-    if not what_is_missing(settings):
+    if not unset_for_reconcile(settings):
         scheduler.register(
             reconcile_due,
             RECONCILE_QUEUE,

@@ -40,7 +40,7 @@ from receiver.queue import (
     Outage,
     connect,
 )
-from receiver.reconcile.schedule import what_is_missing
+from receiver.reconcile.schedule import unset_for_reconcile
 from receiver.settings import load_settings, unset_for_api
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     start_reporting(settings.sentry_dsn, process="worker")
     import_module(PROCESS_DELIVERIES.rpartition(".")[0])  # before the forks
     redis = connect(settings.redis_url)
-    reconcile, files = not what_is_missing(settings), not unset_for_api(settings)
+    reconcile, files = not unset_for_reconcile(settings), not unset_for_api(settings)
     beside = [
         queue
         for queue, wanted in (

@@ -179,7 +179,7 @@ def test_everything_that_the_ems_reads_is_commented(connection: Connection) -> N
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_a_view_is_the_one_that_the_code_defines(connection: Connection, view: View) -> None:
+def test_view_in_the_database_is_the_one_in_the_code(connection: Connection, view: View) -> None:
     connection.execute(text(view.definition("copy_of_the_view")))
     migrated, defined = connection.execute(
         text("SELECT pg_get_viewdef(CAST(:view AS regclass)), pg_get_viewdef('ems.copy_of_the_view'::regclass)"),

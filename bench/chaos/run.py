@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from bench.chaos.plan import Kill, Plan
     from receiver.progress import Progress
-    from receiver.reconcile.run import Outcome
+    from receiver.reconcile.run import ReconcileOutcome
     from receiver.sandbox.provider import Delivered
     from receiver.sandbox.story import Story
     from receiver.settings import Settings
@@ -207,7 +207,7 @@ def _process_all(engine: Engine, settings: Settings) -> None:
     wait_until_processed(engine, seconds=STILL_SECONDS)
 
 
-def _reconcile(engine: Engine, settings: Settings) -> list[Outcome]:
+def _reconcile(engine: Engine, settings: Settings) -> list[ReconcileOutcome]:
     """Reconcile every webhook once; one that the scheduler's run is busy with is asked for again."""
     reconciler = Reconciler(
         engine,
@@ -216,7 +216,7 @@ def _reconcile(engine: Engine, settings: Settings) -> list[Outcome]:
         grace=timedelta(seconds=settings.reconcile_grace),
     )
     deadline = time.monotonic() + STILL_SECONDS
-    done: dict[int, Outcome] = {}
+    done: dict[int, ReconcileOutcome] = {}
     while True:
         for outcome in reconciler.run():
             if outcome.webhook_id not in done or done[outcome.webhook_id].error is not None:
@@ -235,7 +235,7 @@ def _statuses(connection: Connection) -> dict[str, int]:
     return {str(status): int(number) for status, number in rows}
 
 
-def _of_reconciling(outcomes: Sequence[Outcome]) -> list[str]:
+def _of_reconciling(outcomes: Sequence[ReconcileOutcome]) -> list[str]:
     failed = [f"reconciling {each.organization_reference_id} failed: {each.error}" for each in outcomes if each.error]
     return failed + [
         f"{each.organization_reference_id}: {each.unconfirmed} unconfirmed, {each.unrecoverable} unrecoverable"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.reconcile.run import Outcome
+    from receiver.reconcile.run import ReconcileOutcome
 
 
 @click.command()
@@ -91,11 +91,11 @@ def _webhooks_of(engine: Engine, organizations: Sequence[str]) -> list[int] | No
     ]
 
 
-def _needs_attention(outcome: Outcome) -> bool:
+def _needs_attention(outcome: ReconcileOutcome) -> bool:
     return bool(outcome.error or outcome.unconfirmed or outcome.unrecoverable)
 
 
-def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
+def _print(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> None:
     rows = [asdict(outcome) for outcome in outcomes]
     print_rows(
         rows,
@@ -119,7 +119,7 @@ def _print(outcomes: Sequence[Outcome], *, planned: bool) -> None:
         click.echo(_summary(outcomes, planned=planned))
 
 
-def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
+def _summary(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> str:
     """Return one line: what was read and what was found."""
     recovered = sum(outcome.recovered for outcome in outcomes)
     said = [f"{counted(len(outcomes), 'webhook')} compared with the log"]

@@ -13,7 +13,7 @@ from receiver.cli.output import counted, json_option, print_json, words
 from receiver.connections import WEB
 from receiver.db import engine_for
 from receiver.ops.recover import recover as recover_feed
-from receiver.reconcile.schedule import what_is_missing
+from receiver.reconcile.schedule import unset_for_reconcile
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 
@@ -43,7 +43,7 @@ def recover(as_json: bool) -> None:
         since = f"began at {words(done.begun_at)} ({done.reason}) and is acknowledged; run it again to begin another"
         click.echo(f"epoch {done.epoch} of the feed {'begins' if done.begun else since}")
         click.echo(f"{counted(done.webhooks_to_reconcile, 'webhook')} to reconcile")
-    missing = what_is_missing(settings)
+    missing = unset_for_reconcile(settings)
     if missing and done.webhooks_to_reconcile:
         click.echo(f"receiver: the scheduler does not reconcile: {missing}; run receiver reconcile", err=True)
         sys.exit(1)

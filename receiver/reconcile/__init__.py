@@ -1,17 +1,17 @@
 """Reconcile: the provider's delivery log against the stored deliveries, so that "nothing is missing" can be proven.
 
-- ``run``        ``Reconciler``: all webhooks, or some, side by side
+- ``run``        ``Reconciler``: all webhooks, or some, in parallel
 - ``session``    one webhook after another: lock, read, compare, write
 - ``compare``    what is missing, confirmed, unrecoverable: pure
-- ``identity``   when a delivery and an attempt tell of the same, by value
-- ``erased``     entries about card holders who are erased: compared, and mirrored without what they say
-- ``workspace``  where log and deliveries lie side by side
-- ``clock``      how far OpenCard's clock is ahead, so that what is recovered takes its place among what arrived
-- ``write``      what comes of it, in one transaction
-- ``runs``       the rows that say what was proven
+- ``identity``   when a delivery and an attempt describe the same event, by value
+- ``erased``     entries about erased card holders: compared, and mirrored without their content
+- ``workspace``  the temporary tables that hold the log and the deliveries of a run
+- ``clock``      how far OpenCard's clock is ahead, so that recovered events are ordered among those that arrived
+- ``write``      the result, in one transaction
+- ``runs``       the rows of ``reconcile_runs``
 - ``outcome``    what a run found and did
-- ``due``        when each webhook's turn is: pure
-- ``schedule``   the job that runs what is due
+- ``due``        when each webhook is due: pure
+- ``schedule``   the job that reconciles the webhooks that are due
 - ``models``     the mirror of the log, and the runs
 - ``views``      how complete the deliveries are, for one query
 """

@@ -1,7 +1,7 @@
-"""OpenCard's clock beside ours: how far it is ahead, from what both sides saw; what is recovered is dated by ours.
+"""The offset of OpenCard's clock from PostgreSQL's, measured by events that both the log and a delivery have.
 
-Card-holder events carry no time and are valued in order. One that is recovered stands among those that arrived, so
-its time in the log has to be told in the time in which those are dated, PostgreSQL's.
+Card-holder events carry no time of their own; their order decides. A recovered one is ordered among those that arrived,
+so its time in the log is converted to the clock that dates those, PostgreSQL's.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-NOTICEABLE: Final = timedelta(seconds=2)
-"""Less than this is the way of a request and a log that tells whole seconds, and no clock that is wrong."""
+CLOCK_TOLERANCE: Final = timedelta(seconds=2)
+"""Smaller offsets are explained by network latency and by a log in whole seconds."""
 
-# Only what can be nothing else is a pair: one attempt, taken, and one delivery. What arrived the fastest shows the
-# clock best, for a long way looks like a clock that is behind; a few may be odd, so it is not the very fastest.
-_AHEAD: Final = text(
+# Only an unambiguous pair counts: one accepted attempt, one delivery. The fastest deliveries measure the clock best,
+# because latency looks like a clock that is behind; the 90th percentile leaves out a few outliers.
+_OFFSET: Final = text(
     """
-SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY told.at - arrived.at)
+SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY logged.at - arrived.at)
 FROM (
     SELECT fingerprint, min(attempted_at) AS at FROM pg_temp.log_attempts
-    WHERE fingerprint IS NOT NULL GROUP BY fingerprint HAVING count(*) = 1 AND bool_and(taken)
-) AS told
+    WHERE fingerprint IS NOT NULL GROUP BY fingerprint HAVING count(*) = 1 AND bool_and(accepted)
+) AS logged
 JOIN (
     SELECT fingerprint, min(at) AS at FROM pg_temp.log_stored
     GROUP BY fingerprint HAVING count(*) = 1 AND NOT bool_or(from_log)
-) AS arrived ON arrived.fingerprint = told.fingerprint
+) AS arrived ON arrived.fingerprint = logged.fingerprint
 """
 )
-# It is one clock, whichever webhook showed it.
-_LAST_SEEN: Final = text(
+# OpenCard has one clock: a measurement by any webhook counts.
+_LAST_OFFSET: Final = text(
     "SELECT clock_ahead FROM receiver.reconcile_runs "
     "WHERE clock_ahead IS NOT NULL AND started_at > now() - interval '1 day' ORDER BY started_at DESC LIMIT 1"
 )
-_IN_OUR_TIME: Final = text(
+_CORRECT_TIMES: Final = text(
     "UPDATE pg_temp.log_attempts SET attempted_at = attempted_at - CAST(:ahead AS interval) "
     "WHERE attempted_at IS NOT NULL"
 )
 
 
-def see_clock(connection: Connection) -> timedelta | None:
-    """Return how far OpenCard's clock is ahead, by what this run has laid side by side; ``None`` if nothing tells."""
-    ahead: timedelta | None = connection.scalar(_AHEAD)
-    return ahead
+def measure_clock_offset(connection: Connection) -> timedelta | None:
+    """Return how far OpenCard's clock is ahead, by this run's entries; ``None`` if no entry has a counterpart."""
+    offset: timedelta | None = connection.scalar(_OFFSET)
+    return offset
 
 
-def last_seen_clock(connection: Connection) -> timedelta:
-    """Return what the last run of the last day saw that saw anything; nothing if none did."""
-    return connection.scalar(_LAST_SEEN) or timedelta()
+def last_clock_offset(connection: Connection) -> timedelta:
+    """Return the offset that was last measured within a day; zero if there is none."""
+    return connection.scalar(_LAST_OFFSET) or timedelta()
 
 
-def tell_in_our_time(connection: Connection, ahead: timedelta) -> None:
-    """Let the attempts be dated by our clock from now on, if the difference is noticeable."""
-    if abs(ahead) >= NOTICEABLE:
-        connection.execute(_IN_OUR_TIME, {"ahead": ahead})
+def correct_attempt_times(connection: Connection, offset: timedelta) -> None:
+    """Convert the times of the attempts to PostgreSQL's clock, if the offset exceeds the tolerance."""
+    if abs(offset) >= CLOCK_TOLERANCE:
+        connection.execute(_CORRECT_TIMES, {"ahead": offset})

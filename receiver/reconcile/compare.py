@@ -1,11 +1,11 @@
-"""What of the delivery log is missing here, what of ours the log confirms, what cannot be brought back. Pure.
+"""Compare the delivery log with the stored deliveries: what is missing, confirmed, unrecoverable. Pure.
 
-By fingerprint, one at a time: the attempts that the log has are told apart into *occurrences*, each of which is to be
-stored once. A request that was answered 2xx ends an occurrence, for OpenCard retries no more; what failed before it
-were tries of the same. So there are as many as there are 2xx, and one if there is none.
+By fingerprint, one at a time: the attempts in the log are grouped into *occurrences*, each of which has to be stored
+once. A 2xx ends an occurrence, because OpenCard does not retry after it; the failures before it are tries of the same
+occurrence. So there are as many occurrences as 2xx answers, or one if there is none.
 
-What failed after the last 2xx is an occurrence of its own where the receiver would take it for a new event, had it
-arrived (``events.deduplicate``): of a card holder, or more than a day later. Else it is a duplicate, sent in vain.
+Failures after the last 2xx are an occurrence of their own where the receiver would have treated the delivery as a new
+event (``events.deduplicate``): a card-holder event, or more than a day later. Otherwise they are a duplicate.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.events.deduplicate import WINDOW
-from receiver.reconcile.clock import NOTICEABLE
+from receiver.reconcile.clock import CLOCK_TOLERANCE
 from receiver.reconcile.identity import event_name
 from receiver.records.folds.card_holders import TIME_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-TOLERANCE: Final = timedelta(minutes=5)
-"""By how much an attempt without a payload and the delivery that it may have brought may be apart."""
+MATCH_TOLERANCE: Final = timedelta(minutes=5)
+"""The longest time between an attempt without a payload and the delivery that is matched with it."""
 _UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt in the log."""
+class LogAttempt:
+    """An entry of the delivery log, reduced to what is compared."""
 
     number: int
-    """By which it is found again."""
+    """Its key in the workspace."""
     at: datetime | None
-    taken: bool
+    accepted: bool
     """Answered 2xx."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One stored delivery."""
+class ComparedDelivery:
+    """A stored delivery, reduced to what is compared."""
 
     id: int
     at: datetime
-    """When it occurred, as far as is known: when it arrived, or its first attempt was."""
+    """When it occurred, as far as is known: its first attempt, or else its arrival."""
     from_log: bool = False
     confirmed: bool = False
     arrived: datetime | None = None
@@ -53,124 +53,125 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What comes of comparing."""
+class Comparison:
+    """The result for one fingerprint, or for one event name without payloads."""
 
     matched: int = 0
     """Occurrences that are stored."""
-    missing: list[Attempt] = field(default_factory=list)
-    """The first attempt of each occurrence that is not: to be recovered."""
+    missing: list[LogAttempt] = field(default_factory=list)
+    """The first attempt of each occurrence to recover."""
     confirmed: list[int] = field(default_factory=list)
-    """Deliveries that are proven to be in the log now, and were not before."""
-    unrecoverable: list[Attempt] = field(default_factory=list)
+    """Deliveries that the log confirms for the first time."""
+    unrecoverable: list[LogAttempt] = field(default_factory=list)
     """An attempt of each occurrence that is missing and cannot be recovered."""
-    earlier: list[tuple[int, datetime]] = field(default_factory=list)
-    """Deliveries that arrived by a retry, and when their first attempt was, by our clock."""
+    backdated: list[tuple[int, datetime]] = field(default_factory=list)
+    """Deliveries that arrived by a retry, with the time of their first attempt by our clock."""
 
 
-def compare(event: str, attempts: Sequence[Attempt], stored: Sequence[Stored]) -> Verdict:
+def compare(event: str, attempts: Sequence[LogAttempt], stored: Sequence[ComparedDelivery]) -> Comparison:
     """Compare the *attempts* and the *stored* deliveries of one fingerprint; the order of either does not matter."""
-    in_time = all(attempt.at is not None for attempt in attempts)
-    by_sequence = in_time and event_name(event) in TIME_COLUMNS
-    occurrences = _occurrences(attempts, in_time=in_time, by_sequence=by_sequence)
-    brought, elsewhere = _brought(occurrences, stored)
-    missing = [each for each, deliveries in zip(occurrences, brought, strict=True) if not deliveries][elsewhere:]
-    if not by_sequence:
-        # Equal ones within a day are one event: it does not matter which are stored, but how many.
+    timed = all(attempt.at is not None for attempt in attempts)
+    order_matters = timed and event_name(event) in TIME_COLUMNS
+    occurrences = _occurrences(attempts, timed=timed, order_matters=order_matters)
+    delivered, unplaced = _assign_deliveries(occurrences, stored)
+    missing = [each for each, deliveries in zip(occurrences, delivered, strict=True) if not deliveries][unplaced:]
+    if not order_matters:
+        # Equal ones within a day are one event: only their number matters, not which of them are stored.
         unknown = [each for each in missing if all(abs(_time(each[0]) - one.at) > WINDOW for one in stored)]
         others = [each for each in missing if each not in unknown]
         others += [each for each in occurrences if each not in missing]
         missing = [*unknown, *others[: max(0, len(occurrences) - len(stored) - len(unknown))]]
-    return Verdict(
+    return Comparison(
         matched=len(occurrences) - len(missing),
         missing=[occurrence[0] for occurrence in missing],
         confirmed=_confirmed(len(attempts), stored),
-        earlier=list(_earlier(occurrences, brought)) if in_time else [],
+        backdated=list(_backdated(occurrences, delivered)) if timed else [],
     )
 
 
-def _occurrences(attempts: Iterable[Attempt], *, in_time: bool, by_sequence: bool) -> list[list[Attempt]]:
-    """Return the attempts by occurrence, both in order of time."""
-    # Of simultaneous ones (a log may tell whole seconds) the one that was taken is the last.
-    in_order = sorted(attempts, key=lambda each: (_time(each), each.taken, each.number))
-    if not in_time:
-        in_order.sort(key=lambda each: each.taken)
-    occurrences: list[list[Attempt]] = [[]]
+def _occurrences(attempts: Iterable[LogAttempt], *, timed: bool, order_matters: bool) -> list[list[LogAttempt]]:
+    """Group the attempts by occurrence, both in order of time."""
+    # Of simultaneous ones (a log may have whole seconds) the accepted one is the last.
+    in_order = sorted(attempts, key=lambda each: (_time(each), each.accepted, each.number))
+    if not timed:
+        in_order.sort(key=lambda each: each.accepted)
+    occurrences: list[list[LogAttempt]] = [[]]
     for attempt in in_order:
         occurrences[-1].append(attempt)
-        if attempt.taken:
+        if attempt.accepted:
             occurrences.append([])
     after = occurrences.pop()
     if not after:
         return occurrences
-    if not occurrences or by_sequence or _time(after[0]) - _time(occurrences[-1][-1]) > WINDOW:
+    if not occurrences or order_matters or _time(after[0]) - _time(occurrences[-1][-1]) > WINDOW:
         return [*occurrences, after]
     occurrences[-1] += after
     return occurrences
 
 
-def _brought(occurrences: Sequence[list[Attempt]], stored: Iterable[Stored]) -> tuple[list[list[Stored]], int]:
-    """Return the deliveries of each occurrence, and the number of those that fit none: they may be of any.
+def _assign_deliveries(
+    occurrences: Sequence[list[LogAttempt]], stored: Iterable[ComparedDelivery]
+) -> tuple[list[list[ComparedDelivery]], int]:
+    """Return the deliveries of each occurrence, and the number of those that belong to none in particular.
 
-    A delivery belongs to the last occurrence that had begun when it arrived, as long as that had as many attempts (an
-    answer may be lost, so that two tries of one occurrence arrive).
+    A delivery belongs to the last occurrence that had begun when it arrived, up to the number of that occurrence's
+    attempts (if an answer is lost, two tries of one occurrence arrive).
     """
-    begun = [_time(occurrence[0]) for occurrence in occurrences]
-    brought: list[list[Stored]] = [[] for _ in occurrences]
-    elsewhere = 0
+    begins = [_time(occurrence[0]) for occurrence in occurrences]
+    delivered: list[list[ComparedDelivery]] = [[] for _ in occurrences]
+    unplaced = 0
     for delivery in stored:
-        place = max(0, bisect_right(begun, delivery.at) - 1)
-        if len(brought[place]) < len(occurrences[place]):
-            brought[place].append(delivery)
+        place = max(0, bisect_right(begins, delivery.at) - 1)
+        if len(delivered[place]) < len(occurrences[place]):
+            delivered[place].append(delivery)
         else:
-            elsewhere += 1
-    return brought, elsewhere
+            unplaced += 1
+    return delivered, unplaced
 
 
-def _earlier(
-    occurrences: Iterable[Sequence[Attempt]], brought: Iterable[Sequence[Stored]]
+def _backdated(
+    occurrences: Iterable[Sequence[LogAttempt]], delivered: Iterable[Sequence[ComparedDelivery]]
 ) -> Iterator[tuple[int, datetime]]:
-    """Yield the deliveries that a retry brought, with the time of the first attempt.
+    """Yield the deliveries that arrived by a retry, with the time of the first attempt.
 
-    What happened first was attempted first, though its retry arrived after something newer. How long before the
-    arrival that was is measured by the log's own clock. A single delivery came by the attempt that was answered 2xx,
-    unless it was here before that; of several, the first came by the attempt that is nearest. Attempts that are as
-    close as clocks may differ tell nothing.
+    The first attempt shows the order of events, even if the retry arrived after a newer event. The delay is measured by
+    the log's own clock. A single delivery came by the accepted attempt, unless it arrived before that; of several, the
+    first came by the nearest attempt. Attempts that are closer than clocks may differ are left out.
     """
-    for attempts, deliveries in zip(occurrences, brought, strict=True):
+    for attempts, deliveries in zip(occurrences, delivered, strict=True):
         pushed = [(each.arrived or each.at, each) for each in deliveries if not each.from_log]
         if len(pushed) < len(deliveries) or not pushed:
             continue
         arrived, first = min(pushed, key=lambda each: (each[0], each[1].id))
         by = attempts[-1]
-        if len(deliveries) > 1 or not by.taken or arrived < _time(by) - NOTICEABLE:
+        if len(deliveries) > 1 or not by.accepted or arrived < _time(by) - CLOCK_TOLERANCE:
             by = min(attempts, key=lambda each: abs(_time(each) - arrived))
-            if any(abs(_time(each) - _time(by)) <= 2 * NOTICEABLE for each in attempts if each is not by):
-                continue  # they are so close that nothing tells which it was
+            if any(abs(_time(each) - _time(by)) <= 2 * CLOCK_TOLERANCE for each in attempts if each is not by):
+                continue  # too close to decide which one it was
         late = _time(by) - _time(attempts[0])
-        if late > NOTICEABLE and arrived - late < first.at:
+        if late > CLOCK_TOLERANCE and arrived - late < first.at:
             yield first.id, arrived - late
 
 
-def _confirmed(attempts: int, stored: Iterable[Stored]) -> list[int]:
-    """Return the pushed deliveries that *attempts* prove, the oldest first; more of them may be replayed requests."""
+def _confirmed(attempts: int, stored: Iterable[ComparedDelivery]) -> list[int]:
+    """Return the pushed deliveries that *attempts* confirm, the oldest first; any beyond may be forged replays."""
     pushed = sorted((each for each in stored if not each.from_log), key=lambda each: (each.at, each.id))
     left = attempts - sum(each.confirmed for each in pushed)
     return [each.id for each in pushed if not each.confirmed][: max(0, left)]
 
 
-def compare_without_payload(attempts: Sequence[Attempt], stored: Iterable[Stored]) -> Verdict:
-    """Compare the *attempts* of one event of which the log tells no payload with deliveries that nothing else explains.
+def compare_without_payload(attempts: Sequence[LogAttempt], stored: Iterable[ComparedDelivery]) -> Comparison:
+    """Compare the *attempts* without payload of one event name with the deliveries that no other attempt explains.
 
-    Each is matched with the nearest such delivery, a few minutes away at most. A 2xx that is left over is
-    unrecoverable. Of attempts that failed, those before a 2xx or a match may have been tries of the same; of all others
-    nothing tells how many events they were, so that they count as one.
+    Each is matched with the nearest such delivery, at most ``MATCH_TOLERANCE`` away. An unmatched 2xx is unrecoverable.
+    Failed attempts before a 2xx or a match may have been tries of the same event; all later ones count as one event,
+    because their number is unknown.
     """
     left = sorted(stored, key=lambda each: (each.at, each.id))
-    matched: list[Attempt] = []
-    unmatched: list[Attempt] = []
+    matched: list[LogAttempt] = []
+    unmatched: list[LogAttempt] = []
     confirmed: list[int] = []
-    for attempt in sorted(attempts, key=lambda each: (not each.taken, _time(each), each.number)):
+    for attempt in sorted(attempts, key=lambda each: (not each.accepted, _time(each), each.number)):
         place = _nearest(left, attempt.at)
         if place is None:
             unmatched.append(attempt)
@@ -179,25 +180,25 @@ def compare_without_payload(attempts: Sequence[Attempt], stored: Iterable[Stored
         matched.append(attempt)
         if not (delivery.from_log or delivery.confirmed):
             confirmed.append(delivery.id)
-    ends = [_time(attempt) for attempt in attempts if attempt.taken] + [_time(attempt) for attempt in matched]
-    closed = max(ends, default=None)
-    open_ones = [each for each in unmatched if not each.taken and (closed is None or _time(each) > closed)]
-    return Verdict(
+    ends = [_time(attempt) for attempt in attempts if attempt.accepted] + [_time(attempt) for attempt in matched]
+    closed_at = max(ends, default=None)
+    open_ones = [each for each in unmatched if not each.accepted and (closed_at is None or _time(each) > closed_at)]
+    return Comparison(
         matched=len(matched),
         confirmed=confirmed,
-        unrecoverable=[*(each for each in unmatched if each.taken), *open_ones[:1]],
+        unrecoverable=[*(each for each in unmatched if each.accepted), *open_ones[:1]],
     )
 
 
-def _nearest(stored: Sequence[Stored], at: datetime | None) -> int | None:
-    """Return the place of the delivery that arrived nearest to *at*; where the log tells no time, the oldest."""
+def _nearest(stored: Sequence[ComparedDelivery], at: datetime | None) -> int | None:
+    """Return the index of the delivery that arrived nearest to *at*; without a time, of the oldest."""
     if at is None:
         return 0 if stored else None
     after = bisect_right(stored, at, key=lambda each: each.at)
     near = [place for place in (after - 1, after) if 0 <= place < len(stored)]
     place = min(near, key=lambda place: abs(stored[place].at - at), default=None)
-    return place if place is not None and abs(stored[place].at - at) <= TOLERANCE else None
+    return place if place is not None and abs(stored[place].at - at) <= MATCH_TOLERANCE else None
 
 
-def _time(attempt: Attempt) -> datetime:
+def _time(attempt: LogAttempt) -> datetime:
     return attempt.at or _UNKNOWN

@@ -1,4 +1,4 @@
-"""Entries of the log about erased card holders: compared like all others, and mirrored without what they say."""
+"""Log entries about erased card holders: compared like all others, and mirrored without their content."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from receiver.encryption import Encryption
 
 ERASED_ITEM: Final = b'{"erased":true}'
-"""What the mirror has of such an entry."""
+"""The content of such an entry in the mirror."""
 
-_NOT_FINISHED: Final = text(
+_ERASURE_PENDING: Final = text(
     "SELECT reference_id FROM ems.card_holders "
     "WHERE organization_reference_id = :organization AND deleted_at IS NOT NULL AND erased_at IS NULL"
 )
-_PLAIN: Final = text(
+_UNERASED: Final = text(
     """
 SELECT named.* FROM (
     SELECT stored.id, stored.fingerprint, stored.at AS occurred_at,
@@ -40,7 +40,7 @@ SELECT named.* FROM (
 ) AS named WHERE named.reference = ANY(:references)
 """
 )
-_LAY_OVER: Final = text(
+_APPLY_PSEUDONYMS: Final = text(
     """
 UPDATE pg_temp.log_stored AS stored SET fingerprint = keyed.fingerprint
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS keyed (id bigint, fingerprint bytea) WHERE stored.id = keyed.id
@@ -49,7 +49,7 @@ FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS keyed (id bigint, fingerprint b
 
 
 @dataclass(frozen=True, slots=True)
-class ErasedOf:
+class ErasedCardHolders:
     """The erased card holders of one organization."""
 
     organization: str
@@ -57,15 +57,15 @@ class ErasedOf:
     lives: Mapping[str, Life]
 
     @classmethod
-    def read(cls, connection: Connection, organization: str, encryption: Encryption) -> ErasedOf | None:
-        """Return them; ``None`` where nobody is erased."""
+    def read(cls, connection: Connection, organization: str, encryption: Encryption) -> ErasedCardHolders | None:
+        """Return ``None`` where no card holder is erased."""
         driver = driver_of(connection)
         pseudonyms = read_pseudonyms(driver, encryption)
         lives = {} if pseudonyms is None else lives_in(driver, organization)
         return cls(organization, pseudonyms, lives) if pseudonyms is not None and lives else None
 
-    def names(self, body: bytes, at: datetime | None) -> bool:
-        """Return whether *body*, of what occurred *at* that time, is about one of them."""
+    def is_about(self, body: bytes, at: datetime | None) -> bool:
+        """Whether *body*, of an event that occurred *at* that time, is about one of them."""
         try:
             reference = named_card_holder(decode(body))
         except UNREADABLE:
@@ -74,21 +74,21 @@ class ErasedOf:
         return life is not None and life.held(at)
 
     def fingerprint(self, plain: bytes) -> bytes:
-        """Return what stands for the fingerprint of a payload that names one of them."""
+        """Return the keyed fingerprint that replaces *plain*, that of a payload that names one of them."""
         return self.pseudonyms.fingerprint(plain)
 
-    def lay_over(self, connection: Connection) -> None:
-        """Let deliveries about those whose erasure is under way be compared as if it had come to them already."""
+    def apply_pseudonyms(self, connection: Connection) -> None:
+        """Replace the fingerprints of deliveries whose card holder's erasure is not finished, as it will do."""
         if all(life.finished for life in self.lives.values()):
             return
         lives = {
             reference: self.lives.get(self.pseudonyms.of(self.organization, reference))
-            for reference in connection.scalars(_NOT_FINISHED, {"organization": self.organization})
+            for reference in connection.scalars(_ERASURE_PENDING, {"organization": self.organization})
         }
         rows = [
             {"id": row.id, "fingerprint": "\\x" + self.fingerprint(bytes(row.fingerprint)).hex()}
-            for row in connection.execute(_PLAIN, {"references": list(lives)}).all()
+            for row in connection.execute(_UNERASED, {"references": list(lives)}).all()
             if (life := lives[row.reference]) is not None and life.held(row.occurred_at)
         ]
         if rows:
-            connection.execute(_LAY_OVER, {"rows": rows_parameter(rows)})
+            connection.execute(_APPLY_PSEUDONYMS, {"rows": rows_parameter(rows)})

@@ -1,4 +1,4 @@
-"""When two tell of the same: a delivery and an attempt, or two sights of one entry of the log. Pure."""
+"""What makes a delivery and an attempt the same event, and two readings of the log the same entry. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from receiver.opencard.delivery_log_item import LogEntry
 
 CHALLENGE: Final = "challenge"
-"""OpenCard names this in X-Event when it asks whether an endpoint is ours; an attempt of it delivers nothing."""
+"""The X-Event of a challenge; an attempt of it delivers nothing."""
 
 
 def event_name(event: str) -> str:
@@ -22,10 +22,10 @@ def event_name(event: str) -> str:
     return canonical_name(event) or event
 
 
-def identify(event: str, body: bytes, organization: str) -> bytes:
-    """Return the fingerprint of an event as it came: by value, or of a body that is no JSON, by its bytes.
+def event_fingerprint(event: str, body: bytes, organization: str) -> bytes:
+    """Return the fingerprint of a delivery: by value, or if the body is not JSON, by its bytes.
 
-    *organization* is whose webhook it came by.
+    *organization* is the one whose webhook received it.
     """
     name = event_name(event)
     try:
@@ -34,12 +34,12 @@ def identify(event: str, body: bytes, organization: str) -> bytes:
         return hashlib.sha256(b"bytes\0" + name.encode() + b"\0" + body).digest()
 
 
-def likeness(entry: LogEntry, fingerprint: bytes | None) -> bytes:
-    """Return what is equal in two sights of one entry: its id, or without one what it says, whatever the spelling."""
+def entry_key(entry: LogEntry, fingerprint: bytes | None) -> bytes:
+    """Return the hash that identifies a log entry: of its id, or without one of its content in any spelling."""
     if entry.id is not None:
-        said: tuple[object, ...] = ("id", entry.id)
+        identity_fields: tuple[object, ...] = ("id", entry.id)
     elif entry.event:
-        said = ("entry", entry.event, entry.response_status, entry.attempted_at, (fingerprint or b"").hex())
+        identity_fields = ("entry", entry.event, entry.response_status, entry.attempted_at, (fingerprint or b"").hex())
     else:
-        said = ("item", entry.item.hex())
-    return hashlib.sha256(msgspec.json.encode(said)).digest()
+        identity_fields = ("item", entry.item.hex())
+    return hashlib.sha256(msgspec.json.encode(identity_fields)).digest()

@@ -1,4 +1,4 @@
-"""Tables of reconciling: the mirror of the provider's delivery log, and the runs."""
+"""The mirror of the provider's delivery log, and the runs of reconcile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from receiver.db import RECEIVER, Base
 
 
 class DeliveryLogEntry(Base):
-    """One delivery attempt as the provider's log tells it."""
+    """One delivery attempt of the provider's log."""
 
     __tablename__ = "delivery_log"
     __table_args__ = (

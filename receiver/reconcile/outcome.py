@@ -1,4 +1,4 @@
-"""What one run of one webhook found and did."""
+"""The result of one run for one webhook."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run of one webhook found and did. ``log_entries`` are attempts, the other numbers count events."""
+class ReconcileOutcome:
+    """``log_entries`` counts attempts, the other numbers count events."""
 
     webhook_id: int
     opencard_webhook_id: int | None
     organization_reference_id: str
     log_entries: int = 0
     matched: int = 0
-    """How often the log and the stored deliveries tell of the same event."""
+    """Events that the log and the stored deliveries have."""
     recovered: int = 0
-    """Deliveries that were missing and are stored now, waiting for a worker; in a dry run, those that would be."""
+    """Deliveries that were missing and are stored and pending now; in a dry run, those that would be."""
     unconfirmed: int = 0
     """Deliveries of the window, and of the last eight days, that are not in the log though the grace has passed."""
     unrecoverable: int = 0
-    """Events that are missing and of which the log does not tell the payload, likewise."""
+    """Events that are missing here and have no payload in the log, likewise."""
     checked_until: datetime | None = None
     """Up to when the log has been checked from its beginning, after this run."""
     error: str | None = None
-    """Why the run did not end; nothing is changed then."""
+    """Why the run failed; it has changed nothing then."""

@@ -1,8 +1,8 @@
-"""Reconciling webhooks: each one's log read, compared with what is stored, what is missing brought in.
+"""Reconcile webhooks: read the delivery log of each, compare it with the stored deliveries, recover what is missing.
 
-The road of one webhook (``session``): lock → read the log → lay the stored deliveries beside it → compare → write.
-Reading changes nothing; all that follows from it is written in one transaction, the watermark with it. So a run may be
-cut off at any moment, and the next one does it all again.
+The steps for one webhook (``session``): lock → read the log → load the stored deliveries → compare → write. Reading
+changes nothing; the result and the watermark are written in one transaction. So a run may be interrupted at any moment,
+and the next one does it all again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from receiver.opencard.routes import LIST_DELIVERY_LOG
 from receiver.opencard.scopes import scopes_of
 from receiver.opencard.tokens import BorrowedTokens, StoredTokens
 from receiver.progress import Progress
-from receiver.reconcile.outcome import Outcome
-from receiver.reconcile.session import Options, ReconciledWebhook, Session
+from receiver.reconcile.outcome import ReconcileOutcome
+from receiver.reconcile.session import ReconciledWebhook, ReconcileSession, RunOptions
 from receiver.webhooks.models import Webhook
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
 
-__all__ = ["Outcome", "Reconciler"]
+__all__ = ["ReconcileOutcome", "Reconciler"]
 
 
 class Reconciler:
@@ -62,58 +62,58 @@ class Reconciler:
         *,
         since: datetime | None = None,
         write: bool = True,
-        side_by_side: int = 4,
+        parallelism: int = 4,
         progress: Progress = Progress(),  # noqa: B008
-    ) -> list[Outcome]:
+    ) -> list[ReconcileOutcome]:
         """Reconcile all registered and managed webhooks that are enabled, or these; one's failure stops no other.
 
         *since* (aware) is how far back the log is read; without it, from the last run's start with some overlap, or
-        whole if there was none. With ``write=False`` nothing is written anywhere. A webhook that another run is busy
-        with has an ``error`` that says so. What is recovered waits for a worker: waking one is the caller's business.
+        from the beginning if there was none. With ``write=False`` nothing is written anywhere. A webhook that another
+        run holds has an ``error`` that says so. Recovered deliveries are pending: the caller wakes a worker.
 
-        Raises ``OperationRefused`` for an id that is no registered and managed webhook.
+        Raises ``OperationRefused`` for an id that is not a registered and managed webhook.
         """
         webhooks = self._webhooks(webhook_ids)
         progress.total(len(webhooks))
         progress.stage("reading the delivery log")
         tokens = self._tokens if write else BorrowedTokens(self._tokens)
-        options = Options(self._encryption, grace=self._grace, since=since, write=write)
+        options = RunOptions(self._encryption, grace=self._grace, since=since, write=write)
         waiting = deque(enumerate(webhooks))
-        done: dict[int, Outcome] = {}
+        done: dict[int, ReconcileOutcome] = {}
 
-        def lane(api: OpenCard) -> None:
-            with Session(self._engine, api, options) as session:
+        def work(api: OpenCard) -> None:
+            with ReconcileSession(self._engine, api, options) as session:
                 while waiting:
                     try:
                         place, webhook = waiting.popleft()
-                    except IndexError:  # another lane took the last one
+                    except IndexError:  # another thread took the last one
                         return
                     done[place] = session.reconcile(webhook)
                     progress.advance()
 
-        lanes = max(1, min(side_by_side, len(webhooks)))
+        workers = max(1, min(parallelism, len(webhooks)))
         scopes = scopes_of([LIST_DELIVERY_LOG])
         with (
             OpenCard(self._access, scopes, tokens, transport=self._transport) as api,
-            ThreadPoolExecutor(lanes, thread_name_prefix="reconcile") as executor,
+            ThreadPoolExecutor(workers, thread_name_prefix="reconcile") as executor,
         ):
             try:
-                for future in [executor.submit(lane, api) for _ in range(lanes)]:
+                for future in [executor.submit(work, api) for _ in range(workers)]:
                     future.result()
             finally:
-                waiting.clear()  # when interrupted: what is under way is finished, and the rest is not begun
+                waiting.clear()  # when interrupted: finish what has started, and start nothing else
         return [done[place] for place in sorted(done)]
 
     def _webhooks(self, webhook_ids: Sequence[int] | None) -> list[ReconciledWebhook]:
-        """Return the webhooks to reconcile, in order."""
+        """Return the webhooks to reconcile, ordered by id."""
         columns = (Webhook.id, Webhook.opencard_webhook_id, Webhook.organization_id, Webhook.organization_reference_id)
-        # what a disabled one has refused is not wanted, unless somebody asks for it by its id
+        # what a disabled one refused is not recovered, unless the caller names its id
         chosen = Webhook.enabled if webhook_ids is None else Webhook.id.in_(webhook_ids)
-        asked = select(*columns).where(
+        query = select(*columns).where(
             Webhook.opencard_webhook_id.is_not(None), Webhook.deleted_at.is_(None), ~Webhook.test, chosen
         )
         with self._engine.connect() as connection:
-            found = [ReconciledWebhook(**row) for row in connection.execute(asked.order_by(Webhook.id)).mappings()]
+            found = [ReconciledWebhook(**row) for row in connection.execute(query.order_by(Webhook.id)).mappings()]
         unknown = sorted(set(webhook_ids or ()) - {webhook.id for webhook in found})
         if unknown:
             raise OperationRefused(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-CUT_OFF: Final = "it was cut off: its process ended, or hung; the next run does it all again"
+INTERRUPTED: Final = "it was cut off: its process ended, or hung; the next run does it all again"
 
 _WATERMARK: Final = text(
     "SELECT watermark FROM receiver.reconcile_runs "
@@ -23,13 +23,15 @@ _BEGIN: Final = text(
     "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, since) "
     "VALUES (:webhook_id, :started_at, :since) RETURNING id"
 )
-# Who holds the lock knows that none of these runs any more, or that it hung for so long that it lost the lock.
-_CUT_OFF: Final = text(
+# The holder of the lock knows that none of these still runs, or that it hung for so long that it lost the lock.
+_MARK_INTERRUPTED: Final = text(
     "UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error "
     "WHERE webhook_id = :webhook_id AND ended_at IS NULL AND started_at > now() - interval '30 days'"
 )
 _STILL_RUNS: Final = text("SELECT 1 FROM receiver.reconcile_runs WHERE id = :id AND ended_at IS NULL FOR UPDATE")
-_FAIL: Final = text("UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error WHERE id = :id")
+_RECORD_ERROR: Final = text(
+    "UPDATE receiver.reconcile_runs SET ended_at = clock_timestamp(), error = :error WHERE id = :id"
+)
 _END: Final = text(
     """
 UPDATE receiver.reconcile_runs AS run
@@ -57,11 +59,11 @@ class Counts:
     unconfirmed: int
     unrecoverable: int
     clock_ahead: timedelta | None
-    """How far OpenCard's clock is ahead of PostgreSQL's; ``None`` if nothing in this run told."""
+    """How far OpenCard's clock is ahead of PostgreSQL's; ``None`` if this run could not measure it."""
 
 
 def now(connection: Connection) -> datetime:
-    """Return the time by PostgreSQL's clock, which dates the deliveries, too."""
+    """Return the time by PostgreSQL's clock, which also dates the deliveries."""
     return connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]
 
 
@@ -71,20 +73,20 @@ def watermark(connection: Connection, webhook_id: int) -> datetime | None:
 
 
 def begin(connection: Connection, webhook_id: int, *, started_at: datetime, since: datetime | None) -> int:
-    """Write that a run has begun, and of those that were cut off that they were; return its id."""
-    connection.execute(_CUT_OFF, {"webhook_id": webhook_id, "error": CUT_OFF})
-    begun = {"webhook_id": webhook_id, "started_at": started_at, "since": since}
-    return int(connection.execute(_BEGIN, begun).scalar_one())
+    """Insert a run and return its id; mark earlier runs that never ended as interrupted."""
+    connection.execute(_MARK_INTERRUPTED, {"webhook_id": webhook_id, "error": INTERRUPTED})
+    values = {"webhook_id": webhook_id, "started_at": started_at, "since": since}
+    return int(connection.execute(_BEGIN, values).scalar_one())
 
 
 def still_runs(connection: Connection, run_id: int) -> bool:
-    """Return whether no later run took this one for cut off; none does until this transaction ends."""
+    """Whether no later run has marked this one as interrupted; none can until this transaction ends."""
     return connection.scalar(_STILL_RUNS, {"id": run_id}) is not None
 
 
 def fail(connection: Connection, run_id: int, error: str) -> None:
-    """Write why a run did not end well."""
-    connection.execute(_FAIL, {"id": run_id, "error": error.replace("\0", "")})
+    """End a run with *error*."""
+    connection.execute(_RECORD_ERROR, {"id": run_id, "error": error.replace("\0", "")})
 
 
 def end(
@@ -95,7 +97,7 @@ def end(
     watermark: datetime | None,
     unconfirmed_before: datetime,
 ) -> None:
-    """Write what a run found, and up to when it proves that nothing is missing."""
+    """Write a run's counts, and up to when nothing is missing."""
     connection.execute(
         _END,
         {

@@ -1,4 +1,4 @@
-"""The RQ job ``reconcile_due``: runs the webhooks whose time has come. The scheduler enqueues it every few seconds."""
+"""The RQ job ``reconcile_due``: reconcile the webhooks that are due. The scheduler enqueues it every few seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from receiver.errors import ReceiverError
 from receiver.opencard.auth import Access
 from receiver.processing.drain import stop_requested
 from receiver.queue import wake_worker_if_possible
-from receiver.reconcile.due import LOOK_BACK, is_due, reach
+from receiver.reconcile.due import LOOK_BACK, is_due, read_since
 from receiver.reconcile.run import Reconciler
 from receiver.records.epochs import LAST_RUN_ID, notice_branch
 from receiver.settings import load_settings, unset_for_api
@@ -33,16 +33,14 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-SIDE_BY_SIDE: Final = 4
-"""How many webhooks are run at once: most of the time is spent waiting for OpenCard."""
-AT_A_TIME: Final = 4 * SIDE_BY_SIDE
-"""How many are begun before the job looks again what is due, and whether it is asked to stop."""
+PARALLEL_RUNS: Final = 4
+"""How many webhooks are reconciled in parallel: most of the time is spent waiting for OpenCard."""
+BATCH_SIZE: Final = 4 * PARALLEL_RUNS
+"""How many are started before the job checks again which are due, and whether it should stop."""
+LOOK_BACK_TOLERANCE: Final = timedelta(hours=1)
+"""By how much a look-back may fall short of ``LOOK_BACK`` and still count: mostly the delay of its start."""
 
-
-TOLERANCE: Final = timedelta(hours=1)
-"""By how much a look-back may fall short and be one: the time from its being due to its start, above all."""
-
-# a run from before the feed's epoch does not count: what it had found may be lost
+# a run from before the feed's epoch does not count: what it found may be lost
 _LAST_STARTS: Final = text(
     f"""
 SELECT webhook.id, now() AS now, CASE WHEN last.id > epoch.last_run_id THEN last.started_at END AS started_at
@@ -58,7 +56,7 @@ WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.de
 ORDER BY started_at NULLS FIRST, webhook.id
 """  # noqa: S608 - a query of our own
 )
-# within a day, for who has not looked back in that time is to do so in any case
+# limited to a day: without a look-back in that time, one is due in any case
 _CHECKED: Final = text(
     f"""
 SELECT state.webhook_id, state.checked_until, (
@@ -74,18 +72,18 @@ WHERE state.webhook_id = ANY(:webhook_ids)
 )
 
 
-def what_is_missing(settings: Settings) -> str:
-    """Return why the scheduler reconciles nothing; an empty text when it does."""
+def unset_for_reconcile(settings: Settings) -> str:
+    """Return which settings keep the scheduler from reconciling; an empty string if none does."""
     if settings.reconcile_interval == 0:
         return "RECONCILE_INTERVAL is 0"
     return unset_for_api(settings)
 
 
 def reconcile_due() -> None:
-    """Run every webhook that is due, then return. Run by RQ; any number may run at once."""
+    """Reconcile every webhook that is due. Run by RQ; any number may run at once."""
     settings = load_settings(os.environ)
-    if what_is_missing(settings):
-        return  # the scheduler has other settings than this worker, and said so when it started
+    if unset_for_reconcile(settings):
+        return  # the scheduler's settings differ from this worker's; it logs its own when it starts
     engine = engine_for(settings.database_url, application="reconcile", bounds=RECONCILE)
     reconciler = Reconciler(
         engine,
@@ -119,37 +117,37 @@ def run_due(
     wake: Callable[[], object],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run what is due, each webhook at most once, the longest waiting first; *wake* is called when events came in."""
-    begun: set[int] = set()
+    """Reconcile each due webhook once, the longest waiting first; call *wake* when deliveries were recovered."""
+    started: set[int] = set()
     while not stop():
         with engine.connect() as connection:
-            batch = _next(connection, interval, begun)
+            batch = _next_batch(connection, interval, started)
         if not batch:
             return
-        begun |= batch.keys()
-        by_reach: dict[datetime | None, list[int]] = defaultdict(list)
+        started |= batch.keys()
+        by_since: dict[datetime | None, list[int]] = defaultdict(list)
         for webhook_id, since in batch.items():
-            by_reach[since].append(webhook_id)
-        for since, webhook_ids in by_reach.items():
-            outcomes = reconciler.run(webhook_ids, since=since, side_by_side=SIDE_BY_SIDE)
+            by_since[since].append(webhook_id)
+        for since, webhook_ids in by_since.items():
+            outcomes = reconciler.run(webhook_ids, since=since, parallelism=PARALLEL_RUNS)
             if any(outcome.recovered for outcome in outcomes):
                 wake()
 
 
-def _next(connection: Connection, interval: timedelta, begun: Collection[int]) -> dict[int, datetime | None]:
-    """Return some webhooks that are due, each with how far back to read; ``None`` for since its last run."""
+def _next_batch(connection: Connection, interval: timedelta, started: Collection[int]) -> dict[int, datetime | None]:
+    """Return some due webhooks, each with how far back to read; ``None`` for since its last run."""
     rows = connection.execute(_LAST_STARTS).all()
     due = [
         row.id
         for row in rows
-        if row.id not in begun and is_due(row.id, now=row.now, last_start=row.started_at, interval=interval)
-    ][:AT_A_TIME]
+        if row.id not in started and is_due(row.id, now=row.now, last_start=row.started_at, interval=interval)
+    ][:BATCH_SIZE]
     if not due:
         return {}
     now = rows[0].now
-    checked = connection.execute(_CHECKED, {"webhook_ids": due, "reach": LOOK_BACK - TOLERANCE})
+    checked = connection.execute(_CHECKED, {"webhook_ids": due, "reach": LOOK_BACK - LOOK_BACK_TOLERANCE})
     return {
-        row.webhook_id: reach(
+        row.webhook_id: read_since(
             row.webhook_id, now=now, checked_until=row.checked_until, last_look_back=row.looked_back_at
         )
         for row in checked

@@ -1,6 +1,6 @@
-"""Reconciling one webhook after another in a session of PostgreSQL, which holds the temporary tables.
+"""Reconcile one webhook after another on one PostgreSQL connection, which owns the temporary tables.
 
-Another session holds the webhook's lock, and shows all the while that this process lives.
+Another connection holds the webhook's lock for as long as this process is alive.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from receiver.events.deduplicate import WINDOW
 from receiver.locks import LockFamily, key_of
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
-from receiver.reconcile.clock import last_seen_clock, see_clock, tell_in_our_time
-from receiver.reconcile.outcome import Outcome
+from receiver.reconcile.clock import correct_attempt_times, last_clock_offset, measure_clock_offset
+from receiver.reconcile.outcome import ReconcileOutcome
 from receiver.reconcile.workspace import Workspace
-from receiver.reconcile.write import count_missing, count_unconfirmed, write_outcome
+from receiver.reconcile.write import count_missing, count_unconfirmed, write_comparison
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,37 +41,37 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 OVERLAP: Final = timedelta(minutes=10)
-"""By how much runs overlap, beside the grace: OpenCard's clock may differ, and an entry may appear a little late."""
-SLACK: Final = timedelta(minutes=15)
-"""How much older than the attempts stored deliveries may be to be among them: clocks differ."""
-OPEN: Final = timedelta(days=8)
-"""How long what needs attention counts as open: a little longer than the week that is looked back every day."""
-EXPECTED: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
+"""By how much runs overlap, in addition to the grace: clocks differ, and an entry may appear a little late."""
+CLOCK_SLACK: Final = timedelta(minutes=15)
+"""How much older than the oldest attempt a compared delivery may be: clocks differ."""
+OPEN_PERIOD: Final = timedelta(days=8)
+"""How long an issue counts as open: a little longer than the daily look-back of a week."""
+EXPECTED_ERRORS: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
 BUSY: Final = "another run is busy with this webhook at this moment: it finds the same; wait for it, or run again"
-_BOUND: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")
-"""A run that hangs in a transaction holds its rows no longer than its lock."""
+_SET_TIMEOUT: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")
+"""A run that hangs in a transaction keeps its row locks no longer than its advisory lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciledWebhook:
-    """A webhook as a run needs it."""
+    """The columns of a webhook that a run needs."""
 
     id: int
     opencard_webhook_id: int
     organization_id: int
     organization_reference_id: str
 
-    def failed(self, error: str) -> Outcome:
-        """Return the outcome of a run that did not end well."""
-        return Outcome(self.id, self.opencard_webhook_id, self.organization_reference_id, error=error)
+    def failed(self, error: str) -> ReconcileOutcome:
+        """Return an outcome without counts, with *error*."""
+        return ReconcileOutcome(self.id, self.opencard_webhook_id, self.organization_reference_id, error=error)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a run shall do."""
+class RunOptions:
+    """The same for all webhooks of one call of ``Reconciler.run``."""
 
     encryption: Encryption
-    """For what recognizes erased card holders."""
+    """Decrypts the key of the pseudonyms, by which erased card holders are recognized."""
     grace: timedelta
     since: datetime | None
     """How far back the log is read; ``None``: as far as is needed."""
@@ -79,37 +79,35 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A run that has begun."""
-
+class _StartedRun:
     run_id: int | None
     """``None`` in a dry run."""
     started_at: datetime
     watermark: datetime | None
-    """That of the runs before."""
+    """That of the earlier runs."""
     since: datetime | None
     """How far back the log is read; ``None``: to its beginning."""
 
     @property
-    def proves_all(self) -> bool:
-        """Whether everything from the beginning up to its start is checked when it ends."""
+    def covers_all(self) -> bool:
+        """Whether everything from the log's beginning to this run's start is checked when it ends."""
         return self.since is None or (self.watermark is not None and self.since <= self.watermark)
 
     @property
     def checked_until(self) -> datetime | None:
-        return self.started_at if self.proves_all else self.watermark
+        return self.started_at if self.covers_all else self.watermark
 
 
-class Session:
-    """One session, made anew after a failure; not for several threads at once."""
+class ReconcileSession:
+    """Owns one connection, which is replaced after a failure; not thread-safe."""
 
-    def __init__(self, engine: Engine, api: OpenCard, options: Options) -> None:
+    def __init__(self, engine: Engine, api: OpenCard, options: RunOptions) -> None:
         self._engine = engine
         self._api = api
         self._options = options
         self._open: Connection | None = None
-        self._driver: DBAPIConnection | None = None
-        self._begun: _Begun | None = None
+        self._dbapi_connection: DBAPIConnection | None = None
+        self._run: _StartedRun | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -119,56 +117,58 @@ class Session:
     ) -> None:
         self._close()
 
-    def reconcile(self, webhook: ReconciledWebhook) -> Outcome:
-        """Reconcile *webhook*; a failure becomes the outcome's ``error``, and the run's."""
-        self._begun = None
+    def reconcile(self, webhook: ReconciledWebhook) -> ReconcileOutcome:
+        """Reconcile *webhook*; a failure becomes the ``error`` of the outcome and of the run."""
+        self._run = None
         try:
             with RECONCILE_SECONDS.time():
                 outcome = self._reconcile_alone(webhook)
         except Exception as error:  # one webhook's failure stops no other
             self._close()
             RECONCILE_RUNS.labels("failed").inc()
-            words = _words(error)
-            if not isinstance(error, EXPECTED):
+            message = _error_message(error)
+            if not isinstance(error, EXPECTED_ERRORS):
                 log.exception("webhook could not be reconciled")
             else:
-                log.warning("webhook could not be reconciled", webhook_id=webhook.id, error=words)
-            self._note_failure(words)
-            return webhook.failed(words)
+                log.warning("webhook could not be reconciled", webhook_id=webhook.id, error=message)
+            self._record_failure(message)
+            return webhook.failed(message)
         except BaseException:
             self._close()
             raise
         RECONCILE_RUNS.labels("busy" if outcome.error == BUSY else "ended").inc()
-        news = outcome.recovered or outcome.unconfirmed or outcome.unrecoverable
-        say = log.info if news else log.debug  # hundreds of quiet webhooks every few minutes say nothing
+        has_findings = outcome.recovered or outcome.unconfirmed or outcome.unrecoverable
+        write_log = log.info if has_findings else log.debug  # hundreds of webhooks without findings, every few minutes
         checked_until = outcome.checked_until and outcome.checked_until.isoformat()
-        say("webhook reconciled", **{**asdict(outcome), "checked_until": checked_until})
+        write_log("webhook reconciled", **{**asdict(outcome), "checked_until": checked_until})
         return outcome
 
-    def _reconcile_alone(self, webhook: ReconciledWebhook) -> Outcome:
-        with held_lock(self._engine, key_of(LockFamily.RECONCILE, webhook.id)) as held:
-            return self._reconcile(self._connection(), webhook) if held else webhook.failed(BUSY)
+    def _reconcile_alone(self, webhook: ReconciledWebhook) -> ReconcileOutcome:
+        with held_lock(self._engine, key_of(LockFamily.RECONCILE, webhook.id)) as acquired:
+            return self._reconcile(self._connection(), webhook) if acquired else webhook.failed(BUSY)
 
-    def _reconcile(self, connection: Connection, webhook: ReconciledWebhook) -> Outcome:
+    def _reconcile(self, connection: Connection, webhook: ReconciledWebhook) -> ReconcileOutcome:
         with connection.begin():
-            self._begun = begun = self._begin(connection, webhook)
+            self._run = run = self._begin(connection, webhook)
         workspace = Workspace(connection, webhook.organization_reference_id, self._options.encryption)
-        self._read(connection, webhook, workspace, begun)
+        self._read(connection, webhook, workspace, run)
         with connection.begin():
-            if begun.run_id is not None and not runs.still_runs(connection, begun.run_id):
-                raise OperationRefused(runs.CUT_OFF)
-            counts = self._compare(connection, webhook, workspace, begun)
-            if begun.run_id is not None:
-                write_outcome(connection, webhook.id, started_at=begun.started_at, open_since=begun.started_at - OPEN)
+            if run.run_id is not None and not runs.still_runs(connection, run.run_id):
+                raise OperationRefused(runs.INTERRUPTED)
+            counts = self._compare(connection, webhook, workspace, run)
+            if run.run_id is not None:
+                write_comparison(
+                    connection, webhook.id, started_at=run.started_at, open_since=run.started_at - OPEN_PERIOD
+                )
                 runs.end(
                     connection,
-                    begun.run_id,
+                    run.run_id,
                     counts,
-                    watermark=begun.started_at if begun.proves_all else None,
-                    unconfirmed_before=begun.started_at - self._options.grace,
+                    watermark=run.started_at if run.covers_all else None,
+                    unconfirmed_before=run.started_at - self._options.grace,
                 )
-        checked_until = begun.watermark if begun.run_id is None else begun.checked_until
-        return Outcome(
+        checked_until = run.watermark if run.run_id is None else run.checked_until
+        return ReconcileOutcome(
             webhook.id,
             webhook.opencard_webhook_id,
             webhook.organization_reference_id,
@@ -180,7 +180,7 @@ class Session:
             checked_until=checked_until,
         )
 
-    def _begin(self, connection: Connection, webhook: ReconciledWebhook) -> _Begun:
+    def _begin(self, connection: Connection, webhook: ReconciledWebhook) -> _StartedRun:
         started_at = runs.now(connection)
         watermark = runs.watermark(connection, webhook.id)
         since = self._options.since
@@ -189,44 +189,44 @@ class Session:
         run_id = None
         if self._options.write:
             run_id = runs.begin(connection, webhook.id, started_at=started_at, since=since)
-        return _Begun(run_id, started_at, watermark, since)
+        return _StartedRun(run_id, started_at, watermark, since)
 
-    def _read(self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, begun: _Begun) -> None:
-        """Read the log; no transaction is open while OpenCard is asked."""
-        reading = DeliveryLog.of(
-            self._api, organization=webhook.organization_id, webhook=webhook.opencard_webhook_id, since=begun.since
+    def _read(self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, run: _StartedRun) -> None:
+        """Read the log; no transaction is open during a request to OpenCard."""
+        delivery_log = DeliveryLog.of(
+            self._api, organization=webhook.organization_id, webhook=webhook.opencard_webhook_id, since=run.since
         )
         with connection.begin():
             workspace.prepare()
-        for page in reading.pages():
+        for page in delivery_log.pages():
             with connection.begin():
                 if page.starts_over:
                     workspace.clear()
                 workspace.add(page.entries)
         with connection.begin():
-            workspace.tell_apart(alike_are_one=reading.alike_are_one)
+            workspace.deduplicate(alike_are_one=delivery_log.alike_are_one)
 
     def _compare(
-        self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, begun: _Begun
+        self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, run: _StartedRun
     ) -> runs.Counts:
-        workspace.lay_beside(webhook.id, since=begun.since, slack=SLACK, known_within=WINDOW)
-        seen = see_clock(connection)
-        ahead = last_seen_clock(connection) if seen is None else seen
-        tell_in_our_time(connection, ahead)
+        workspace.load_deliveries(webhook.id, since=run.since, slack=CLOCK_SLACK, window=WINDOW)
+        seen = measure_clock_offset(connection)
+        offset = last_clock_offset(connection) if seen is None else seen
+        correct_attempt_times(connection, offset)
         matched = workspace.compare()
-        open_since = begun.started_at - OPEN
+        open_since = run.started_at - OPEN_PERIOD
         also_matched, unrecoverable = workspace.compare_without_payload(
-            webhook.id, open_since=open_since, clock_ahead=ahead
+            webhook.id, open_since=open_since, clock_ahead=offset
         )
-        after = begun.since
+        after = run.since
         if after is not None:
-            after = min(after, open_since) if begun.proves_all else after + SLACK
+            after = min(after, open_since) if run.covers_all else after + CLOCK_SLACK
         return runs.Counts(
             log_entries=workspace.count_attempts(),
             matched=matched + also_matched,
             recovered=count_missing(connection),
             unconfirmed=count_unconfirmed(
-                connection, webhook.id, after=after, before=begun.started_at - self._options.grace
+                connection, webhook.id, after=after, before=run.started_at - self._options.grace
             ),
             unrecoverable=unrecoverable,
             clock_ahead=seen,
@@ -235,10 +235,10 @@ class Session:
     def _connection(self) -> Connection:
         if self._open is None:
             self._open = self._engine.connect()
-            self._driver = self._open.connection.dbapi_connection
-            self._open.detach()  # from the pool: to close it ends its tables
+            self._dbapi_connection = self._open.connection.dbapi_connection
+            self._open.detach()  # from the pool: closing it drops its temporary tables
             with self._open.begin():
-                self._open.execute(_BOUND)
+                self._open.execute(_SET_TIMEOUT)
         return self._open
 
     def _close(self) -> None:
@@ -246,21 +246,21 @@ class Session:
             return
         with suppress(SQLAlchemyError, psycopg.Error):
             self._open.close()
-        if self._driver is not None:
-            self._driver.close()  # SQLAlchemy forgets a detached connection, open as it is, after an interrupt
-        self._open = self._driver = None
+        if self._dbapi_connection is not None:
+            self._dbapi_connection.close()  # after an interrupt SQLAlchemy drops a detached connection without closing
+        self._open = self._dbapi_connection = None
 
-    def _note_failure(self, words: str) -> None:
-        if self._begun is None or self._begun.run_id is None:
+    def _record_failure(self, message: str) -> None:
+        if self._run is None or self._run.run_id is None:
             return
-        with suppress(SQLAlchemyError), self._engine.begin() as connection:  # else the next run says it was cut off
-            runs.fail(connection, self._begun.run_id, words)
+        with suppress(SQLAlchemyError), self._engine.begin() as connection:  # else the next run marks it
+            runs.fail(connection, self._run.run_id, message)
 
 
-def _words(error: Exception) -> str:
-    """Return what went wrong in one line."""
+def _error_message(error: Exception) -> str:
+    """Return the error in one line."""
     if isinstance(error, ReceiverError):
         return str(error)
-    if isinstance(error, EXPECTED):
+    if isinstance(error, EXPECTED_ERRORS):
         return "PostgreSQL (DATABASE_URL): " + str(getattr(error, "orig", None) or error).partition("\n")[0]
     return f"{type(error).__name__}: the service's log has the details"

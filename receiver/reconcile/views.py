@@ -1,6 +1,6 @@
-"""The views that say how complete the deliveries are. Migrations keep copies of their own; a test checks both agree.
+"""The views that show how complete the deliveries are. Migrations keep their own copies; a test compares both.
 
-Both are bounded by time and walk indexes webhook by webhook, so that they stay cheap beside millions of deliveries.
+Both are limited in time and read indexes webhook by webhook, so that they stay cheap with millions of deliveries.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEFT JOIN LATERAL (
 ) AS done ON true
 WHERE webhook.opencard_webhook_id IS NOT NULL AND NOT webhook.test
 """
-"""One row for each webhook that is registered, test webhooks aside: how far its log is checked, and what is open."""
+"""One row for each registered webhook except test webhooks: how far its log is checked, and what is open."""
 
 COMPLETENESS: Final = """
 CREATE OR REPLACE VIEW receiver.completeness AS
@@ -104,6 +104,6 @@ LEFT JOIN (
 """
 """One row for each registered webhook and hour of the last eight days. Is anything undelivered? WHERE NOT complete.
 
-``complete``: checked against the log to the hour's end (in the hour at hand: to its latest delivery), and nothing of it
-is missing. What was found missing and recovered is not missing any more.
+``complete``: checked against the log to the hour's end (in the current hour: to its latest delivery), and nothing is
+missing. A recovered delivery is not missing any more.
 """

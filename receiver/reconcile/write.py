@@ -1,4 +1,4 @@
-"""Writing what came of comparing: deliveries that were missing, proofs, the mirror of the log. One transaction."""
+"""Write the result of a comparison in one transaction: recovered deliveries, confirmations, the mirror of the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 VERIFICATION: Final = "delivery-log"
-"""What proves a delivery that was taken from the log: OpenCard's API reported it."""
+"""How a recovered delivery is verified: OpenCard's API reported it."""
 
 # In which direction the log was read: 1 if times grow, -1 if they fall, 0 if it has no order.
 _DIRECTION: Final = text(
@@ -27,9 +27,9 @@ FROM (
 ) AS steps
 """
 )
-# Ids grow in order of time, so that workers, who claim in order of arrival, take the oldest first. A log may have whole
-# seconds: in one of them its own order counts, or else its ids, and what it has behind a delivery that arrived in that
-# second occurred after it.
+# Ids grow in order of time, so that workers, who claim in order of arrival, claim the oldest first. A log may have
+# whole seconds: within a second its own order counts, or else its ids, and an entry that follows a delivery that
+# arrived in that second occurred after it.
 _RECOVER: Final = text(
     """
 WITH sequence AS (
@@ -72,55 +72,55 @@ SELECT id, clock_timestamp() FROM (SELECT DISTINCT id FROM pg_temp.log_confirmed
 ON CONFLICT (delivery_id) DO UPDATE SET confirmed_at = excluded.confirmed_at WHERE known.confirmed_at IS NULL
 """
 )
-# What a worker has at this moment keeps its time: it has read that. A run after it has ended finds the same. The others
-# are queued anew, so that no claim that began before this run's commit, and would read the former time, finds them.
-_HOLD: Final = text(
+# A delivery that a worker holds keeps its time, which the worker has read; the next run corrects it. The others are
+# queued again as new rows, so that a claim that began before this run's commit, with the old time, does not find them.
+_REQUEUE: Final = text(
     """
-WITH held AS (
+WITH requeued AS (
     DELETE FROM receiver.queue WHERE delivery_id IN (
         SELECT delivery_id FROM receiver.queue
-        WHERE delivery_id IN (SELECT id FROM pg_temp.log_earlier) AND leased_until IS NULL
+        WHERE delivery_id IN (SELECT id FROM pg_temp.log_backdated) AND leased_until IS NULL
         FOR UPDATE SKIP LOCKED
     )
     RETURNING delivery_id, due_at, attempts, alone
 )
-INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone) SELECT * FROM held RETURNING delivery_id
+INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone) SELECT * FROM requeued RETURNING delivery_id
 """
 )
-# What was processed is processed again, by its true time: whatever is newer wins then.
-_DATE: Final = text(
+# A processed delivery is processed again with the corrected time, so that newer events win.
+_BACKDATE: Final = text(
     """
-WITH earlier AS MATERIALIZED (
+WITH backdated AS MATERIALIZED (
     SELECT first.id, first.at, outcome.status
-    FROM (SELECT id, min(at) AS at FROM pg_temp.log_earlier GROUP BY id) AS first
+    FROM (SELECT id, min(at) AS at FROM pg_temp.log_backdated GROUP BY id) AS first
     JOIN receiver.stored_deliveries AS stored ON stored.id = first.id
     LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = first.id
     LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = first.id
     WHERE coalesce(confirmation.occurred_at, stored.occurred_at) > first.at
-        AND (first.id = ANY(:held) OR NOT EXISTS (SELECT FROM receiver.queue WHERE delivery_id = first.id))
+        AND (first.id = ANY(:requeued) OR NOT EXISTS (SELECT FROM receiver.queue WHERE delivery_id = first.id))
     ORDER BY first.id
 ), queued AS (
     INSERT INTO receiver.queue (delivery_id, due_at)
-    SELECT id, clock_timestamp() FROM earlier WHERE status IN ('processed', 'duplicate')
+    SELECT id, clock_timestamp() FROM backdated WHERE status IN ('processed', 'duplicate')
     ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at
 )
-INSERT INTO receiver.confirmations AS known (delivery_id, occurred_at) SELECT id, at FROM earlier
+INSERT INTO receiver.confirmations AS known (delivery_id, occurred_at) SELECT id, at FROM backdated
 ON CONFLICT (delivery_id) DO UPDATE SET occurred_at = least(known.occurred_at, excluded.occurred_at)
 """
 )
-# The log may spell an entry otherwise than when it was read before, with ids for one: what was read now counts.
-_FORGET_OTHER_SPELLINGS: Final = text(
+# The log may spell an entry differently than in an earlier run, for example with ids: the newest reading counts.
+_DELETE_OTHER_SPELLINGS: Final = text(
     """
 DELETE FROM receiver.delivery_log AS known USING pg_temp.log_attempts AS attempt
-JOIN pg_temp.log_read AS told ON told.number = attempt.number
+JOIN pg_temp.log_read AS entry ON entry.number = attempt.number
 WHERE known.webhook_id = :webhook_id
-    AND known.event = told.event AND known.fingerprint IS NOT DISTINCT FROM told.fingerprint
-    AND date_trunc('second', known.attempted_at) IS NOT DISTINCT FROM date_trunc('second', told.attempted_at)
+    AND known.event = entry.event AND known.fingerprint IS NOT DISTINCT FROM entry.fingerprint
+    AND date_trunc('second', known.attempted_at) IS NOT DISTINCT FROM date_trunc('second', entry.attempted_at)
     AND (known.attempted_at >= :oldest OR known.attempted_at IS NULL)
     AND NOT EXISTS (SELECT FROM pg_temp.log_attempts AS same WHERE same.identity = known.identity)
 """
 )
-_CLOSE: Final = text(
+_CLOSE_UNRECOVERABLE: Final = text(
     """
 UPDATE receiver.delivery_log AS entry SET unrecoverable = false
 WHERE webhook_id = :webhook_id AND unrecoverable AND (attempted_at IS NULL OR attempted_at >= :open_since)
@@ -132,12 +132,12 @@ _MIRROR: Final = text(
 INSERT INTO receiver.delivery_log AS known (
     webhook_id, identity, opencard_event_id, event, response_status, attempted_at, fingerprint, item, unrecoverable
 )
-SELECT :webhook_id, attempt.identity, told.opencard_event_id, told.event, told.response_status, told.attempted_at,
-    told.fingerprint, told.item, EXISTS (
+SELECT :webhook_id, attempt.identity, entry.opencard_event_id, entry.event, entry.response_status, entry.attempted_at,
+    entry.fingerprint, entry.item, EXISTS (
         SELECT FROM pg_temp.log_unrecoverable AS unrecoverable WHERE unrecoverable.number = attempt.number
     )
-FROM pg_temp.log_attempts AS attempt JOIN pg_temp.log_read AS told ON told.number = attempt.number
-ORDER BY told.attempted_at NULLS FIRST, told.number
+FROM pg_temp.log_attempts AS attempt JOIN pg_temp.log_read AS entry ON entry.number = attempt.number
+ORDER BY entry.attempted_at NULLS FIRST, entry.number
 ON CONFLICT (webhook_id, identity) DO UPDATE
 SET event = excluded.event, response_status = excluded.response_status, attempted_at = excluded.attempted_at,
     fingerprint = excluded.fingerprint, item = excluded.item, unrecoverable = excluded.unrecoverable
@@ -164,29 +164,29 @@ _OLDEST: Final = text("SELECT min(attempted_at) FROM pg_temp.log_read")
 
 
 def count_missing(connection: Connection) -> int:
-    """Return how many deliveries are to be recovered."""
+    """Count the deliveries to recover."""
     return connection.scalar(_MISSING) or 0
 
 
 def count_unconfirmed(connection: Connection, webhook_id: int, *, after: datetime | None, before: datetime) -> int:
-    """Return how many deliveries that were received between the two the log does not have."""
-    asked = {"webhook_id": webhook_id, "after": after, "before": before}
-    return connection.scalar(_UNCONFIRMED, asked) or 0
+    """Count the deliveries received between *after* and *before* that the log does not have."""
+    parameters = {"webhook_id": webhook_id, "after": after, "before": before}
+    return connection.scalar(_UNCONFIRMED, parameters) or 0
 
 
-def write_outcome(connection: Connection, webhook_id: int, *, started_at: datetime, open_since: datetime) -> None:
-    """Make deliveries of what is missing, confirm what is proven, and merge what was read into the mirror."""
-    asked = {"webhook_id": webhook_id}
+def write_comparison(connection: Connection, webhook_id: int, *, started_at: datetime, open_since: datetime) -> None:
+    """Recover what is missing, confirm what the log has, correct times, and merge the entries into the mirror."""
+    parameters = {"webhook_id": webhook_id}
     if count_missing(connection):
         direction = connection.scalar(_DIRECTION)
         connection.execute(
-            _RECOVER, {**asked, "verification": VERIFICATION, "started_at": started_at, "direction": direction}
+            _RECOVER, {**parameters, "verification": VERIFICATION, "started_at": started_at, "direction": direction}
         )
     connection.execute(_CONFIRM)
-    held = list(connection.scalars(_HOLD))
-    dated = connection.execute(_DATE, {"held": held}).rowcount
-    if dated:
-        log.info("reconcile.dated", webhook_id=webhook_id, deliveries=dated)
-    connection.execute(_CLOSE, {**asked, "open_since": open_since})
-    connection.execute(_FORGET_OTHER_SPELLINGS, {**asked, "oldest": connection.scalar(_OLDEST)})
-    connection.execute(_MIRROR, asked)
+    requeued = list(connection.scalars(_REQUEUE))
+    backdated = connection.execute(_BACKDATE, {"requeued": requeued}).rowcount
+    if backdated:
+        log.info("reconcile.dated", webhook_id=webhook_id, deliveries=backdated)
+    connection.execute(_CLOSE_UNRECOVERABLE, {**parameters, "open_since": open_since})
+    connection.execute(_DELETE_OTHER_SPELLINGS, {**parameters, "oldest": connection.scalar(_OLDEST)})
+    connection.execute(_MIRROR, parameters)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.progress import Progress
-    from receiver.reconcile.run import Outcome
+    from receiver.reconcile.run import ReconcileOutcome
     from receiver.sandbox.accounts import Tally
     from receiver.sandbox.local import LocalServers
     from receiver.settings import Settings
@@ -57,7 +57,7 @@ class DemoResult:
     lost: int
     """Events that no attempt brought to the receiver: what only the delivery log knows of."""
     recorded: int
-    reconciled: list[Outcome]
+    reconciled: list[ReconcileOutcome]
     tally: Tally
     statuses: dict[str, int]
     rows: dict[str, int]
@@ -139,7 +139,7 @@ def wait_until_processed(engine: Engine, *, seconds: float = PROCESSING_SECONDS)
         time.sleep(POLL_SECONDS)
 
 
-def _reconcile(servers: LocalServers, settings: Settings) -> list[Outcome]:
+def _reconcile(servers: LocalServers, settings: Settings) -> list[ReconcileOutcome]:
     """Compare with the delivery log, and have what was missing processed."""
     reconciler = Reconciler(
         servers.engine,
@@ -153,7 +153,7 @@ def _reconcile(servers: LocalServers, settings: Settings) -> list[Outcome]:
     return outcomes
 
 
-def _accounts(tally: Tally, outcomes: Sequence[Outcome], statuses: dict[str, int]) -> list[str]:
+def _accounts(tally: Tally, outcomes: Sequence[ReconcileOutcome], statuses: dict[str, int]) -> list[str]:
     """Return what does not add up between what was answered 200, what was recovered, and what is stored."""
     taken = tally.accepted + tally.lost_answers
     recovered = sum(outcome.recovered for outcome in outcomes)

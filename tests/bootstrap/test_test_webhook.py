@@ -107,7 +107,7 @@ def test_the_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:
 
 
 def test_a_test_webhook_takes_no_turn_of_another(tested: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.reconcile.schedule.AT_A_TIME", 1)
+    monkeypatch.setattr("receiver.reconcile.schedule.BATCH_SIZE", 1)
     reconciler(tested).run()
     with tested.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.reconcile_runs SET started_at = started_at - interval '1 hour'"))

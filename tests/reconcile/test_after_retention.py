@@ -18,14 +18,14 @@ from tests.support.reconcile_steps import (
     HOUR,
     MINUTE,
     ago,
+    append_log,
+    attempts,
     execute,
-    feed,
-    log,
+    feed_types,
     process,
     reconcile,
     rows,
-    store,
-    tried,
+    store_delivery,
     value,
 )
 from tests.support.retention_steps import SHORTEST, days_pass, ems, retain
@@ -60,13 +60,13 @@ told = st.sampled_from(
 stories = st.lists(st.tuples(told, st.integers(0, 50)), min_size=1, max_size=12)
 
 
-def tell(world: World, event: str, payload: Any, *, before: timedelta) -> None:
+def log_deliveries(world: World, event: str, payload: Any, *, before: timedelta) -> None:
     """Let OpenCard deliver: its log has it, and so has the receiver."""
-    log(world, tried(event, payload, 200, at=ago(before)))
-    store(world, event, payload, at=ago(before))
+    append_log(world, attempts(event, payload, 200, at=ago(before)))
+    store_delivery(world, event, payload, at=ago(before))
 
 
-def again(world: World) -> None:
+def replay_all(world: World) -> None:
     """Process all of it again that still has its body."""
     execute(world, "INSERT INTO receiver.queue (delivery_id) SELECT delivery_id FROM receiver.bodies")
     process(world)
@@ -80,7 +80,7 @@ def processed_on_arrival(world: World) -> None:
     )
 
 
-def anew(world: World) -> None:
+def reset(world: World) -> None:
     execute(world, f"TRUNCATE {TABLES} CASCADE")
     world.provider.state.log_of(world.registered().id).entries.clear()  # type: ignore[attr-defined]
 
@@ -93,12 +93,12 @@ def anew(world: World) -> None:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_after_retention_nothing_of_ems_is_lost_or_comes_back(
+def test_retention_neither_loses_nor_restores_ems_rows(
     acme: World, story: list[tuple[tuple[str, Any], int]], kept: str | None
 ) -> None:
-    anew(acme)
+    reset(acme)
     for (event, payload), hours in sorted(story, key=lambda each: -each[1]):
-        tell(acme, event, payload, before=LONG_AGO + hours * HOUR)
+        log_deliveries(acme, event, payload, before=LONG_AGO + hours * HOUR)
     process(acme)
     processed_on_arrival(acme)
     before = ems(acme.engine)
@@ -107,7 +107,7 @@ def test_after_retention_nothing_of_ems_is_lost_or_comes_back(
     limits = {**SHORTEST, **({} if kept is None else {kept: 0})}
     assert retain(acme.engine, acme.settings, **limits).caught_up
     assert ems(acme.engine) == before
-    again(acme)
+    replay_all(acme)
     outcome = reconcile(acme, since=ago(ALL))
     assert (outcome.recovered, outcome.unrecoverable, outcome.unconfirmed) == (0, 0, 0)
     process(acme)
@@ -115,13 +115,13 @@ def test_after_retention_nothing_of_ems_is_lost_or_comes_back(
     assert rows(acme, counts) == statuses
 
 
-def test_what_was_lost_before_all_that_is_kept_still_comes_in_and_is_told_from_what_is_known(acme: World) -> None:
-    tell(acme, CLEARED, snapshot("cleared"), before=LONG_AGO)
+def test_losses_older_than_kept_deliveries_are_recovered(acme: World) -> None:
+    log_deliveries(acme, CLEARED, snapshot("cleared"), before=LONG_AGO)
     process(acme)
     days_pass(acme.engine, 20)
     retain(acme.engine, acme.settings, **SHORTEST)
-    log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(LONG_AGO - HOUR)))
-    log(acme, tried(CREATED, card_holder(), 503, at=ago(LONG_AGO)))
+    append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(LONG_AGO - HOUR)))
+    append_log(acme, attempts(CREATED, card_holder(), 503, at=ago(LONG_AGO)))
     days_pass(acme.engine, -20)
     assert reconcile(acme, since=ago(ALL)).recovered == 2
     process(acme)
@@ -130,20 +130,20 @@ def test_what_was_lost_before_all_that_is_kept_still_comes_in_and_is_told_from_w
         "processed",
         "duplicate",
     ]
-    assert feed(acme) == [CLEARED, CREATED]
+    assert feed_types(acme) == [CLEARED, CREATED]
 
 
-def test_an_attempt_in_vain_to_repeat_what_is_old_is_no_event(acme: World) -> None:
-    tell(acme, CLEARED, snapshot("cleared"), before=LONG_AGO + HOUR)
+def test_failed_retry_of_an_old_event_is_not_an_event(acme: World) -> None:
+    log_deliveries(acme, CLEARED, snapshot("cleared"), before=LONG_AGO + HOUR)
     process(acme)
     processed_on_arrival(acme)
     retain(acme.engine, acme.settings, **SHORTEST)
-    log(acme, tried(CLEARED, snapshot("cleared"), 503, at=ago(LONG_AGO - HOUR)))
+    append_log(acme, attempts(CLEARED, snapshot("cleared"), 503, at=ago(LONG_AGO - HOUR)))
     assert reconcile(acme, since=ago(LONG_AGO)).recovered == 0
 
 
-def test_the_state_of_reconciling_is_the_same_after_its_runs_went(acme: World) -> None:
-    tell(acme, CREATED, card_holder(), before=MINUTE)
+def test_reconcile_state_survives_deletion_of_runs(acme: World) -> None:
+    log_deliveries(acme, CREATED, card_holder(), before=MINUTE)
     for _ in range(3):
         reconcile(acme)
     days_pass(acme.engine, 40)
@@ -154,8 +154,8 @@ def test_the_state_of_reconciling_is_the_same_after_its_runs_went(acme: World) -
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 0
 
 
-def test_what_needs_a_person_though_it_has_no_time_stays_in_the_mirror(acme: World) -> None:
-    untold = log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+def test_unrecoverable_entry_without_time_stays_in_mirror(acme: World) -> None:
+    untold = append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(untold))
     assert reconcile(acme).unrecoverable == 1
     execute(acme, "UPDATE receiver.delivery_log SET attempted_at = NULL")
@@ -164,11 +164,11 @@ def test_what_needs_a_person_though_it_has_no_time_stays_in_the_mirror(acme: Wor
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log WHERE unrecoverable") == 1
 
 
-def live(world: World, *, before: timedelta) -> None:
+def create_and_delete_card_holder(world: World, *, before: timedelta) -> None:
     """Let a person live and be deleted, and OpenCard's log tell it."""
-    tell(world, CREATED, card_holder(), before=before + HOUR)
-    tell(world, CLEARED, snapshot("cleared"), before=before + 2 * MINUTE)
-    tell(world, DELETED, card_holder(), before=before)
+    log_deliveries(world, CREATED, card_holder(), before=before + HOUR)
+    log_deliveries(world, CLEARED, snapshot("cleared"), before=before + 2 * MINUTE)
+    log_deliveries(world, DELETED, card_holder(), before=before)
     process(world)
 
 
@@ -176,8 +176,8 @@ def erase(world: World) -> None:
     assert retain(world.engine, world.settings, erase_card_holders_days=30).caught_up
 
 
-def test_of_an_erased_person_nothing_comes_back_from_the_log_and_the_mirror_does_not_tell(acme: World) -> None:
-    live(acme, before=LONG_AGO)
+def test_reconcile_restores_nothing_of_an_erased_card_holder(acme: World) -> None:
+    create_and_delete_card_holder(acme, before=LONG_AGO)
     erase(acme)
     before = ems(acme.engine)
     outcome = reconcile(acme, since=ago(ALL))
@@ -187,10 +187,10 @@ def test_of_an_erased_person_nothing_comes_back_from_the_log_and_the_mirror_does
     assert {bytes(row["item"]) for row in rows(acme, "SELECT item FROM receiver.delivery_log")} == {b'{"erased":true}'}
 
 
-def test_what_was_lost_of_an_erased_person_comes_in_under_the_pseudonym(acme: World) -> None:
-    live(acme, before=LONG_AGO)
+def test_lost_event_of_erased_card_holder_gets_the_pseudonym(acme: World) -> None:
+    create_and_delete_card_holder(acme, before=LONG_AGO)
     erase(acme)
-    log(acme, tried("card.transaction.invoiced", snapshot("invoiced"), 503, at=ago(LONG_AGO - HOUR)))
+    append_log(acme, attempts("card.transaction.invoiced", snapshot("invoiced"), 503, at=ago(LONG_AGO - HOUR)))
     assert reconcile(acme, since=ago(ALL)).recovered == 1
     process(acme)
     assert reconcile(acme, since=ago(ALL)).recovered == 0
@@ -199,10 +199,10 @@ def test_what_was_lost_of_an_erased_person_comes_in_under_the_pseudonym(acme: Wo
     assert value(acme, "SELECT count(body) FROM receiver.deliveries") == 0
 
 
-def test_while_a_person_is_being_erased_nothing_is_missing(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    live(acme, before=LONG_AGO)
-    tell(acme, "card.transaction.invoiced", snapshot("invoiced"), before=DAY)
-    tell(acme, CLEARED, {"nonsense": True, **card_holder()}, before=DAY)
+def test_unfinished_erasure_leaves_nothing_missing(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_and_delete_card_holder(acme, before=LONG_AGO)
+    log_deliveries(acme, "card.transaction.invoiced", snapshot("invoiced"), before=DAY)
+    log_deliveries(acme, CLEARED, {"nonsense": True, **card_holder()}, before=DAY)
     process(acme)
     monkeypatch.setattr("receiver.ops.retention.erasure.SLICE", 1)
     unfinished = "SELECT count(*) FROM receiver.erased_card_holders WHERE finished_at IS NULL"

@@ -10,7 +10,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.reconcile.due import DAY, LOOK_BACK, is_due, latest_moment, reach
+from receiver.reconcile.due import DAY, LOOK_BACK, is_due, latest_slot, read_since
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TICK = timedelta(seconds=5)
@@ -34,7 +34,7 @@ class Webhook:
         if not is_due(self.id, now=now, last_start=last, interval=self.interval):
             return
         looked_back = self.looks_back[-1] if self.looks_back else None
-        since = reach(self.id, now=now, checked_until=last, last_look_back=looked_back)
+        since = read_since(self.id, now=now, checked_until=last, last_look_back=looked_back)
         self.runs.append(now)
         if last is None or since is not None:
             assert since in {None, now - LOOK_BACK}
@@ -71,7 +71,7 @@ def test_each_webhook_looks_back_once_a_day(webhook_id: int, start: datetime, mi
 
 @given(st.integers(1, 2**62), moments, st.integers(60, 600))
 @settings(deadline=None, max_examples=10)
-def test_no_moment_has_a_large_share_of_the_webhooks(first: int, start: datetime, seconds: int) -> None:
+def test_runs_are_spread_over_the_interval(first: int, start: datetime, seconds: int) -> None:
     interval, number = timedelta(seconds=seconds), 200
     webhooks = [Webhook(first + place, interval) for place in range(number)]
     for webhook in webhooks:
@@ -83,13 +83,13 @@ def test_no_moment_has_a_large_share_of_the_webhooks(first: int, start: datetime
 
 @given(st.integers(1, 2**62), moments)
 @settings(deadline=None, max_examples=20)
-def test_no_part_of_the_day_has_a_large_share_of_the_look_backs(first: int, now: datetime) -> None:
-    parts = Counter((now - latest_moment(first + place, DAY, now)) // timedelta(minutes=15) for place in range(200))
+def test_look_backs_are_spread_over_the_day(first: int, now: datetime) -> None:
+    parts = Counter((now - latest_slot(first + place, DAY, now)) // timedelta(minutes=15) for place in range(200))
     assert max(parts.values()) <= 2 * 200 / 96 + 4
 
 
 @given(ids, moments, intervals, st.integers(0, 10**7))
-def test_what_was_missed_in_an_outage_is_due_at_once(
+def test_webhook_missed_in_an_outage_is_due_at_once(
     webhook_id: int, now: datetime, interval: timedelta, seconds: int
 ) -> None:
     before = now - interval - timedelta(seconds=seconds, microseconds=1)
@@ -97,37 +97,37 @@ def test_what_was_missed_in_an_outage_is_due_at_once(
 
 
 @given(ids, moments, intervals)
-def test_a_webhook_that_was_never_run_is_due_at_once(webhook_id: int, now: datetime, interval: timedelta) -> None:
+def test_webhook_without_runs_is_due_at_once(webhook_id: int, now: datetime, interval: timedelta) -> None:
     assert is_due(webhook_id, now=now, last_start=None, interval=interval)
 
 
 @given(ids, moments, intervals)
-def test_what_has_just_run_is_not_due(webhook_id: int, now: datetime, interval: timedelta) -> None:
+def test_webhook_that_has_just_run_is_not_due(webhook_id: int, now: datetime, interval: timedelta) -> None:
     assert not is_due(webhook_id, now=now, last_start=now, interval=interval)
 
 
 @given(ids, moments, st.none() | st.timedeltas(timedelta(), timedelta(days=30)), st.none() | st.timedeltas(timedelta()))
-def test_a_run_reads_from_where_the_log_is_checked_or_from_before_it(
+def test_run_reads_from_the_checked_time_or_earlier(
     webhook_id: int, now: datetime, unchecked: timedelta | None, since_look_back: timedelta | None
 ) -> None:
     checked_until = None if unchecked is None else now - unchecked
     last = None if since_look_back is None or since_look_back > 20 * 365 * DAY else now - since_look_back
-    since = reach(webhook_id, now=now, checked_until=checked_until, last_look_back=last)
+    since = read_since(webhook_id, now=now, checked_until=checked_until, last_look_back=last)
     assert since is None or (checked_until is not None and since == now - LOOK_BACK < checked_until)
 
 
 @given(ids, moments, intervals, st.integers(0, 2**40))
-def test_a_moment_of_its_own_comes_once_in_every_period(
+def test_each_period_has_one_slot_for_a_webhook(
     webhook_id: int, now: datetime, period: timedelta, microseconds: int
 ) -> None:
-    moment = latest_moment(webhook_id, period, now)
+    moment = latest_slot(webhook_id, period, now)
     assert timedelta() <= now - moment < period
     assert (
-        latest_moment(webhook_id, period, now + timedelta(microseconds=microseconds)) - moment
+        latest_slot(webhook_id, period, now + timedelta(microseconds=microseconds)) - moment
     ) % period == timedelta()
 
 
-def test_after_an_outage_all_are_due_once_and_then_spread_again() -> None:
+def test_runs_are_spread_again_after_an_outage() -> None:
     interval = timedelta(minutes=5)
     webhooks = [Webhook(number, interval) for number in range(1, 201)]
     for webhook in webhooks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.reconcile.test_interruption import start_anew
+from tests.reconcile.test_interruption import reset_with_a_log
 from tests.support.reconcile_steps import reconcile, reconciler, rows, value
 from tests.support.waiting import eventually
 
@@ -75,10 +75,10 @@ def hanging(world: World, environment: dict[str, str], folder: Path, where: str)
 
 
 @pytest.mark.parametrize("where", ["reading", "writing"])
-def test_a_run_that_hangs_leaves_its_webhook_to_the_next(
+def test_hanging_run_loses_its_webhook_to_the_next_run(
     acme: World, environment: dict[str, str], tmp_path: Path, where: str
 ) -> None:
-    start_anew(acme)
+    reset_with_a_log(acme)
     with hanging(acme, environment, tmp_path, where) as process:
         (busy,) = reconciler(acme).run()
         assert busy.error is not None
@@ -91,8 +91,8 @@ def test_a_run_that_hangs_leaves_its_webhook_to_the_next(
     assert value(acme, "SELECT error FROM receiver.reconcile_runs ORDER BY id LIMIT 1")
 
 
-def test_a_run_that_lives_keeps_its_webhook(acme: World, environment: dict[str, str], tmp_path: Path) -> None:
-    start_anew(acme)
+def test_live_run_keeps_its_webhook(acme: World, environment: dict[str, str], tmp_path: Path) -> None:
+    reset_with_a_log(acme)
     with hanging(acme, environment, tmp_path, "reading") as process:
         (tmp_path / "go on").unlink()
         process.send_signal(signal.SIGCONT)

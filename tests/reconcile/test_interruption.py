@@ -24,13 +24,13 @@ from tests.support.reconcile_steps import (
     HOUR,
     MINUTE,
     ago,
+    append_log,
+    attempts,
     execute,
-    log,
     reconcile,
     reconciler,
     rows,
-    store,
-    tried,
+    store_delivery,
     value,
 )
 
@@ -43,11 +43,11 @@ CREATED = "card_holder.created"
 CLEARED = "card.transaction.cleared"
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
-class Life(httpx.BaseTransport):
+class KillableProcess(httpx.BaseTransport):
     """A process that ends at its *last* step; each statement, each commit and each call of the API is one."""
 
     def __init__(self, last: int | None) -> None:
@@ -60,7 +60,7 @@ class Life(httpx.BaseTransport):
         self.steps += 1
         self.ended = self.ended or self.steps == self.last
         if self.ended:
-            raise Killed
+            raise ProcessKilled
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.step()
@@ -74,9 +74,9 @@ class Life(httpx.BaseTransport):
 
 
 @contextmanager
-def living(world: World, last: int | None) -> Iterator[Life]:
+def killable_process(world: World, last: int | None) -> Iterator[KillableProcess]:
     """Let what follows run in a process that ends at its *last* step."""
-    life = Life(last)
+    life = KillableProcess(last)
 
     def before_statement(*_: object) -> None:
         life.step()
@@ -95,7 +95,7 @@ def living(world: World, last: int | None) -> Iterator[Life]:
         event.remove(world.engine, "commit", before_commit)
 
 
-def start_anew(world: World) -> None:
+def reset_with_a_log(world: World) -> None:
     """OpenCard's log has lost, stored and untold attempts; the receiver has what arrived, and a forged delivery."""
     names = (*DELIVERIES, "delivery_log", "reconcile_runs", "oauth_tokens")
     execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names)}, ems.events CASCADE")
@@ -103,12 +103,12 @@ def start_anew(world: World) -> None:
     world.provider.state.log_of(webhook.id).entries.clear()  # type: ignore[attr-defined]
     for number in range(4):
         payload = card_holder(f"employee-{number}")
-        log(world, tried(CREATED, payload, 503, 200, at=ago(HOUR - number * MINUTE)))
+        append_log(world, attempts(CREATED, payload, 503, 200, at=ago(HOUR - number * MINUTE)))
         if number % 2:
-            store(world, CREATED, payload, at=ago(HOUR - number * MINUTE))
-    untold = log(world, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+            store_delivery(world, CREATED, payload, at=ago(HOUR - number * MINUTE))
+    untold = append_log(world, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
     world.provider.behaviour.log_style = LogStyle(without_payload=frozenset(untold))
-    store(world, CREATED, card_holder("forged"), at=ago(HOUR))
+    store_delivery(world, CREATED, card_holder("forged"), at=ago(HOUR))
 
 
 def wait_until_gone(world: World, application: str = "receiver tests") -> None:
@@ -145,16 +145,16 @@ def result(world: World) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
-def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next_one(acme: World) -> None:
-    start_anew(acme)
-    with living(acme, None) as undisturbed:
+def test_next_run_completes_one_killed_at_any_step(acme: World) -> None:
+    reset_with_a_log(acme)
+    with killable_process(acme, None) as undisturbed:
         reconcile(acme)
     meant = result(acme)
     assert (meant["run"][0]["recovered"], meant["run"][0]["unrecoverable"], meant["run"][0]["unconfirmed"]) == (2, 1, 1)
     assert undisturbed.steps > 40
     for last in range(1, undisturbed.steps + 1):
-        start_anew(acme)
-        with living(acme, last) as life, pytest.raises(Killed):
+        reset_with_a_log(acme)
+        with killable_process(acme, last) as life, pytest.raises(ProcessKilled):
             reconciler(acme).run()
         wait_until_gone(acme)
         assert life.ended
@@ -167,10 +167,10 @@ def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next_one(acme: Wor
         assert reconcile(acme, since=ago(DAY)).recovered == 0
 
 
-def test_a_process_that_is_killed_while_it_reads_leaves_nothing_but_its_trace(
+def test_process_killed_while_reading_leaves_only_its_run_row(
     acme: World, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    start_anew(acme)
+    reset_with_a_log(acme)
     reading = tmp_path / "reading"
     program = (
         "import os, pathlib, sys, time\n"

@@ -43,9 +43,7 @@ print(outcome.log_entries, outcome.recovered, peak)
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-def test_a_hundred_thousand_entries_are_reconciled_within_300_megabytes(
-    acme: World, environment: dict[str, str]
-) -> None:
+def test_100000_entries_are_reconciled_in_300_megabytes(acme: World, environment: dict[str, str]) -> None:
     acme.provider.behaviour.per_page = 500
     begun = ago(100 * HOUR)
     attempts = [

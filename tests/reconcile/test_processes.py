@@ -51,7 +51,7 @@ def recorded(world: World) -> list[str]:
     return column(world, "SELECT reference_id FROM ems.card_holders ORDER BY 1")
 
 
-def test_what_was_lost_reaches_the_ems_by_itself(world: World, processes: Pool) -> None:
+def test_scheduler_recovers_lost_deliveries_into_ems(world: World, processes: Pool) -> None:
     del processes  # asked for so that they run
     lose(world, "employee-1")
     assert eventually(lambda: recorded(world) == ["employee-1"], within=SECONDS)
@@ -59,7 +59,7 @@ def test_what_was_lost_reaches_the_ems_by_itself(world: World, processes: Pool) 
     assert eventually(lambda: recorded(world) == ["employee-1", "employee-2"], within=SECONDS)
 
 
-def test_a_reconcile_whose_process_is_killed_is_done_again_by_the_next(world: World, processes: Pool) -> None:
+def test_killed_reconcile_is_repeated_by_the_next(world: World, processes: Pool) -> None:
     assert eventually(lambda: bool(column(world, "SELECT 1 FROM receiver.reconcile_runs")), within=SECONDS)
     world.provider.faults.add(ApiFault("slow", path="/events", seconds=20))
     lose(world, "employee-1")

@@ -22,18 +22,18 @@ from tests.support.reconcile_steps import (
     DELIVERIES,
     HOUR,
     MINUTE,
-    THREE_TIMES,
+    THREE_ATTEMPTS,
     ago,
+    append_log,
+    attempts,
     deliver,
-    differing,
     execute,
-    feed,
-    log,
-    mend,
+    feed_types,
+    ledger_differences,
     reconcile,
+    reconcile_and_process,
     rows,
-    store,
-    tried,
+    store_delivery,
     value,
 )
 
@@ -48,7 +48,7 @@ DELETED = "card_holder.deleted"
 CLEARED = "card.transaction.cleared"
 
 
-def anew(world: World) -> None:
+def reset(world: World) -> None:
     """Empty the receiver and OpenCard, and register again."""
     execute(world, f"TRUNCATE {', '.join(table.fullname for table in TABLES)} CASCADE")
     world.provider.state = State()
@@ -59,45 +59,43 @@ def anew(world: World) -> None:
 @pytest.mark.long
 @given(style=log_styles, seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_after_one_reconcile_ems_holds_what_opencard_meant_to_say_in_every_spelling_of_its_log(
-    acme: World, style: LogStyle, seed: int
-) -> None:
-    anew(acme)
+def test_one_reconcile_completes_ems_in_every_log_format(acme: World, style: LogStyle, seed: int) -> None:
+    reset(acme)
     # within a second, whole seconds do not tell what came first, of a card holder's events
     acme.provider.behaviour.log_style = replace(style, microseconds=True)
     delivered = deliver(acme, STORY, EVERYTHING, seed=seed)
     (missed,) = delivered.missed.values()
-    first = mend(acme)
+    first = reconcile_and_process(acme)
     assert first.recovered >= len(missed)
-    assert (differing(acme, STORY), first.unrecoverable, first.unconfirmed) == ([], 0, 0)
-    second = mend(acme)
+    assert (ledger_differences(acme, STORY), first.unrecoverable, first.unconfirmed) == ([], 0, 0)
+    second = reconcile_and_process(acme)
     assert (second.recovered, second.log_entries) == (0, first.log_entries)
     assert second.matched == first.matched + first.recovered
-    assert differing(acme, STORY) == []
+    assert ledger_differences(acme, STORY) == []
     # and once more though the log is spelled otherwise now
     acme.provider.behaviour.log_style = LogStyle(id_name="uuid" if style.id_name == "id" else "id", microseconds=True)
-    assert mend(acme).recovered == 0
+    assert reconcile_and_process(acme).recovered == 0
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == first.log_entries
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_after_one_reconcile_nothing_is_missing_whatever_the_seed(acme: World, seed: int) -> None:
+def test_one_reconcile_leaves_nothing_missing_for_any_seed(acme: World, seed: int) -> None:
     delivered = deliver(acme, STORY, EVERYTHING, seed=seed)
-    assert differing(acme, STORY)
+    assert ledger_differences(acme, STORY)
     (missed,) = delivered.missed.values()
-    outcome = mend(acme)
-    assert (differing(acme, STORY), outcome.recovered >= len(missed) > 0) == ([], True)
+    outcome = reconcile_and_process(acme)
+    assert (ledger_differences(acme, STORY), outcome.recovered >= len(missed) > 0) == ([], True)
     assert outcome.log_entries == delivered.tally.sent
-    assert mend(acme).recovered == 0
+    assert reconcile_and_process(acme).recovered == 0
     assert (
         rows(acme, "SELECT * FROM receiver.completeness WHERE hour > now() - interval '2 hours' AND NOT complete") == []
     )
 
 
-def test_a_recovered_delivery_says_that_it_came_from_the_log(acme: World) -> None:
+def test_recovered_delivery_has_the_log_as_its_source(acme: World) -> None:
     at = ago(HOUR)
-    log(acme, tried(CLEARED, snapshot("cleared"), None, 503, 503, at=at))
-    outcome = mend(acme)
+    append_log(acme, attempts(CLEARED, snapshot("cleared"), None, 503, 503, at=at))
+    outcome = reconcile_and_process(acme)
     assert (outcome.log_entries, outcome.matched, outcome.recovered) == (3, 0, 1)
     (delivery,) = rows(acme, "SELECT * FROM receiver.deliveries")
     assert (delivery["source"], delivery["verification"], delivery["version"]) == ("log", "delivery-log", None)
@@ -107,9 +105,9 @@ def test_a_recovered_delivery_says_that_it_came_from_the_log(acme: World) -> Non
     assert value(acme, "SELECT source FROM ems.events") == "log"
 
 
-def test_the_oldest_of_what_is_missing_is_processed_first(acme: World) -> None:
+def test_oldest_missing_delivery_is_processed_first(acme: World) -> None:
     for minutes in (3, 9, 1, 6, 2, 8, 5, 4, 7):
-        log(acme, tried(CREATED, card_holder(f"employee-{minutes}"), 503, at=ago(minutes * MINUTE)))
+        append_log(acme, attempts(CREATED, card_holder(f"employee-{minutes}"), 503, at=ago(minutes * MINUTE)))
     reconcile(acme)
     times = [row["occurred_at"] for row in rows(acme, "SELECT occurred_at FROM receiver.deliveries ORDER BY id")]
     assert times == sorted(times)  # which is the order in which they are claimed, batch after batch
@@ -118,70 +116,70 @@ def test_the_oldest_of_what_is_missing_is_processed_first(acme: World) -> None:
     assert [row["who"] for row in told] == [f"employee-{minutes}" for minutes in range(9, 0, -1)]
 
 
-def test_bytes_that_postgresql_refuses_as_text_come_back_as_they_are(acme: World) -> None:
+def test_bytes_invalid_as_text_are_recovered_unchanged(acme: World) -> None:
     content = body(card_holder("employee\0seventeen"))
     assert b"\\u0000" in content
-    log(acme, tried(CREATED, content, 503, at=ago(HOUR)))
-    mend(acme)
+    append_log(acme, attempts(CREATED, content, 503, at=ago(HOUR)))
+    reconcile_and_process(acme)
     assert bytes(value(acme, "SELECT body FROM receiver.deliveries")) == content
     assert value(acme, "SELECT reference_id FROM ems.card_holders") == "employee\N{REPLACEMENT CHARACTER}seventeen"
 
 
-def test_a_state_that_is_recovered_late_downgrades_nothing(acme: World) -> None:
+def test_late_recovered_state_does_not_downgrade(acme: World) -> None:
     deliver_one(acme, "card.transaction.invoiced", snapshot("invoiced"))
-    log(acme, tried(CLEARED, snapshot("cleared", card_issuer_reference="of-the-clearing"), 503, at=ago(HOUR)))
-    mend(acme)
+    append_log(acme, attempts(CLEARED, snapshot("cleared", card_issuer_reference="of-the-clearing"), 503, at=ago(HOUR)))
+    reconcile_and_process(acme)
     (row,) = rows(acme, "SELECT state, cleared_card_issuer_reference, cleared_at FROM ems.transactions")
     assert (row["state"], row["cleared_card_issuer_reference"]) == ("invoiced", "of-the-clearing")
     assert row["cleared_at"] < ago(30 * MINUTE)
-    assert feed(acme) == ["card.transaction.invoiced", CLEARED]
+    assert feed_types(acme) == ["card.transaction.invoiced", CLEARED]
 
 
-def test_an_older_set_of_lines_that_is_recovered_late_replaces_no_newer_one(acme: World) -> None:
+def test_late_recovered_lines_do_not_replace_newer_ones(acme: World) -> None:
     event = "transaction.line.items"
     newer = enrichment(event, line_items=[{"description": "new", "amount": 1}])
     older = enrichment(event, line_items=[{"description": "old", "amount": 2}, {"description": "older", "amount": 3}])
     deliver_one(acme, event, newer)
-    log(acme, tried(event, older, 503, at=ago(HOUR)))
-    mend(acme)
+    append_log(acme, attempts(event, older, 503, at=ago(HOUR)))
+    reconcile_and_process(acme)
     assert [row["description"] for row in rows(acme, "SELECT description FROM ems.line_items")] == ["new"]
 
 
-def test_an_event_that_was_lost_between_two_equal_ones_makes_the_later_one_an_event(acme: World) -> None:
+def test_event_lost_between_equal_ones_makes_the_later_one_count(acme: World) -> None:
     for minutes in (9, 3):
-        store(acme, CREATED, card_holder(), at=ago(minutes * MINUTE))
-        log(acme, tried(CREATED, card_holder(), 200, at=ago(minutes * MINUTE)))
+        store_delivery(acme, CREATED, card_holder(), at=ago(minutes * MINUTE))
+        append_log(acme, attempts(CREATED, card_holder(), 200, at=ago(minutes * MINUTE)))
     assert drain(acme.engine)
-    assert feed(acme) == [CREATED]
-    log(acme, tried(DELETED, card_holder(), 503, 503, at=ago(6 * MINUTE)))
-    assert mend(acme).recovered == 1
-    assert sorted(feed(acme)) == [CREATED, CREATED, DELETED]
+    assert feed_types(acme) == [CREATED]
+    append_log(acme, attempts(DELETED, card_holder(), 503, 503, at=ago(6 * MINUTE)))
+    assert reconcile_and_process(acme).recovered == 1
+    assert sorted(feed_types(acme)) == [CREATED, CREATED, DELETED]
     assert value(acme, "SELECT deleted_at FROM ems.card_holders") is None
 
 
-def test_a_card_holder_who_is_created_again_in_vain_is_there_after_reconciling(acme: World) -> None:
+def test_lost_recreation_of_a_card_holder_is_recovered(acme: World) -> None:
     for event, minutes in ((CREATED, 9), (DELETED, 6)):
-        store(acme, event, card_holder(), at=ago(minutes * MINUTE))
-        log(acme, tried(event, card_holder(), 200, at=ago(minutes * MINUTE)))
-    log(acme, tried(CREATED, card_holder(), 503, None, at=ago(3 * MINUTE)))
+        store_delivery(acme, event, card_holder(), at=ago(minutes * MINUTE))
+        append_log(acme, attempts(event, card_holder(), 200, at=ago(minutes * MINUTE)))
+    append_log(acme, attempts(CREATED, card_holder(), 503, None, at=ago(3 * MINUTE)))
     assert drain(acme.engine)
     assert value(acme, "SELECT deleted_at FROM ems.card_holders") is not None
-    assert mend(acme).recovered == 1
+    assert reconcile_and_process(acme).recovered == 1
     assert value(acme, "SELECT deleted_at FROM ems.card_holders") is None
-    assert feed(acme) == [CREATED, DELETED, CREATED]
-    assert mend(acme).recovered == 0
+    assert feed_types(acme) == [CREATED, DELETED, CREATED]
+    assert reconcile_and_process(acme).recovered == 0
 
 
-def test_what_a_restored_backup_lacks_comes_back(acme: World) -> None:
+def test_deliveries_missing_from_a_restored_backup_are_recovered(acme: World) -> None:
     half = len(STORY.told) // 2
     deliver(acme, Story(STORY.told[:half]), Faults(duplicates=0.2))
-    assert mend(acme).recovered == 0
+    assert reconcile_and_process(acme).recovered == 0
     execute(acme, "CREATE SCHEMA backup")
     for table in TABLES:
         execute(acme, f"CREATE TABLE backup.{table.name} AS TABLE {table.fullname}")
     deliver(acme, Story(STORY.told[half:]), Faults(duplicates=0.2))
     everything = value(acme, "SELECT count(*) FROM receiver.deliveries")
-    assert (differing(acme, STORY), mend(acme).recovered) == ([], 0)
+    assert (ledger_differences(acme, STORY), reconcile_and_process(acme).recovered) == ([], 0)
     restore = [f"TRUNCATE {', '.join(table.fullname for table in TABLES)} CASCADE"]
     for table in TABLES:
         columns = ", ".join(column.name for column in table.columns if column.computed is None)
@@ -189,48 +187,51 @@ def test_what_a_restored_backup_lacks_comes_back(acme: World) -> None:
         restore.append(f"INSERT INTO {table.fullname} ({columns}) OVERRIDING SYSTEM VALUE {kept}")
     execute(acme, "; ".join([*restore, "DROP SCHEMA backup CASCADE"]))  # the web process is counting beside it
     lost = everything - value(acme, "SELECT count(*) FROM receiver.deliveries")
-    assert differing(acme, STORY)
-    assert mend(acme).recovered == lost > 0
-    assert (differing(acme, STORY), mend(acme).recovered) == ([], 0)
+    assert ledger_differences(acme, STORY)
+    assert reconcile_and_process(acme).recovered == lost > 0
+    assert (ledger_differences(acme, STORY), reconcile_and_process(acme).recovered) == ([], 0)
 
 
-def test_deliveries_that_somebody_deleted_come_back(acme: World) -> None:
+def test_deleted_deliveries_are_recovered(acme: World) -> None:
     deliver(acme, STORY, Faults(duplicates=0.2))
     before = value(acme, "SELECT count(*) FROM receiver.deliveries")
-    assert mend(acme).recovered == 0
+    assert reconcile_and_process(acme).recovered == 0
     for table in DELIVERIES:
         key = "id" if table == "stored_deliveries" else "delivery_id"
         execute(acme, f"DELETE FROM receiver.{table} WHERE {key} % 3 = 0")  # noqa: S608 - names of ours
     lost = before - value(acme, "SELECT count(*) FROM receiver.deliveries")
-    assert mend(acme).recovered == lost > 0
-    assert (value(acme, "SELECT count(*) FROM receiver.deliveries"), mend(acme).recovered) == (before, 0)
+    assert reconcile_and_process(acme).recovered == lost > 0
+    assert (value(acme, "SELECT count(*) FROM receiver.deliveries"), reconcile_and_process(acme).recovered) == (
+        before,
+        0,
+    )
 
 
-def test_refused_deliveries_come_back_when_the_cause_is_mended(acme: World) -> None:
+def test_refused_deliveries_are_recovered_after_the_fix(acme: World) -> None:
     webhook = acme.registered()
     acme.provider.state.change_webhook(webhook.id, secret="a-wrong-one", basic_password="and-a-wrong-password")
-    deliver(acme, STORY, Faults(), patience=THREE_TIMES)
+    deliver(acme, STORY, Faults(), patience=THREE_ATTEMPTS)
     assert rows(acme, "SELECT id FROM receiver.deliveries") == []
     acme.provider.state.change_webhook(webhook.id, secret=webhook.secret, basic_password=webhook.basic_password)
-    outcome = mend(acme)
+    outcome = reconcile_and_process(acme)
     assert outcome.recovered == value(acme, "SELECT count(*) FROM receiver.deliveries") > 0
     statuses = {row["response_status"] for row in rows(acme, "SELECT response_status FROM receiver.delivery_log")}
     assert statuses == {401}
     told = {told.event for told in STORY.told if not told.card_holder}
-    assert told <= set(feed(acme))
+    assert told <= set(feed_types(acme))
 
 
-def test_what_arrives_while_it_is_recovered_is_one_event_and_a_duplicate(acme: World) -> None:
+def test_delivery_that_arrives_during_recovery_counts_once(acme: World) -> None:
     payload = snapshot("cleared")
-    log(acme, tried(CLEARED, payload, 503, at=ago(MINUTE)))
+    append_log(acme, attempts(CLEARED, payload, 503, at=ago(MINUTE)))
     assert reconcile(acme).recovered == 1
     deliver_one(acme, CLEARED, payload)  # OpenCard tries once more, before a worker came
     assert sorted(row["status"] for row in rows(acme, "SELECT status FROM receiver.deliveries")) == [
         "duplicate",
         "processed",
     ]
-    assert feed(acme) == [CLEARED]
-    second = mend(acme)
+    assert feed_types(acme) == [CLEARED]
+    second = reconcile_and_process(acme)
     assert (second.recovered, second.unconfirmed) == (0, 0)
 
 
@@ -242,67 +243,67 @@ def test_what_arrives_while_it_is_recovered_is_one_event_and_a_duplicate(acme: W
         (CREATED, {"organization": {"reference_id": "acme"}}, "dead"),
     ],
 )
-def test_what_cannot_be_applied_is_recovered_once_all_the_same(
+def test_delivery_that_cannot_be_applied_is_recovered_once(
     acme: World, event: str, payload: object, status: str
 ) -> None:
-    log(acme, tried(event, payload, 503, 503, at=ago(HOUR)))
-    assert mend(acme).recovered == 1
+    append_log(acme, attempts(event, payload, 503, 503, at=ago(HOUR)))
+    assert reconcile_and_process(acme).recovered == 1
     assert value(acme, "SELECT status FROM receiver.deliveries") == status
-    second = mend(acme)
+    second = reconcile_and_process(acme)
     assert (second.matched, second.recovered) == (1, 0)
 
 
-def test_what_waits_or_is_no_json_is_stored_whatever_became_of_it(acme: World) -> None:
+def test_pending_and_unreadable_deliveries_count_as_stored(acme: World) -> None:
     acme.provider.behaviour.log_style = LogStyle(payload_form="text")
     at = ago(HOUR)
     waiting, broken = body(card_holder()), b"{broken"
     for content in (waiting, broken):
-        store(acme, CREATED, content, at=at)
+        store_delivery(acme, CREATED, content, at=at)
     acme.provider.behaviour.log_style = LogStyle(payload_form="text")
-    log(acme, tried(CREATED, waiting, 200, at=at), tried(CREATED, broken, 200, at=at + MINUTE))
+    append_log(acme, attempts(CREATED, waiting, 200, at=at), attempts(CREATED, broken, 200, at=at + MINUTE))
     outcome = reconcile(acme)
     assert (outcome.matched, outcome.recovered, outcome.unconfirmed) == (2, 0, 0)
 
 
-def test_the_same_event_under_its_other_name_is_the_same(acme: World) -> None:
+def test_alias_of_an_event_name_is_the_same_event(acme: World) -> None:
     payload = enrichment("environmental.impact.deedster")
-    store(acme, "environmental_impact.deedster", payload, at=ago(HOUR))
-    log(acme, tried("environmental.impact.deedster", payload, 200, at=ago(HOUR)))
+    store_delivery(acme, "environmental_impact.deedster", payload, at=ago(HOUR))
+    append_log(acme, attempts("environmental.impact.deedster", payload, 200, at=ago(HOUR)))
     assert reconcile(acme).recovered == 0
     assert drain(acme.engine)
     assert reconcile(acme).recovered == 0
 
 
-def test_a_duplicate_that_is_sent_in_vain_hours_later_is_no_event(acme: World) -> None:
+def test_failed_duplicate_hours_later_is_not_an_event(acme: World) -> None:
     payload = snapshot("cleared")
-    store(acme, CLEARED, payload, at=ago(5 * HOUR))
-    log(acme, tried(CLEARED, payload, 200, at=ago(5 * HOUR)))
-    log(acme, *(tried("challenge", {}, 200, at=ago(3 * HOUR - number * MINUTE)) for number in range(20)))
-    log(acme, tried(CLEARED, payload, 503, at=ago(HOUR)))
+    store_delivery(acme, CLEARED, payload, at=ago(5 * HOUR))
+    append_log(acme, attempts(CLEARED, payload, 200, at=ago(5 * HOUR)))
+    append_log(acme, *(attempts("challenge", {}, 200, at=ago(3 * HOUR - number * MINUTE)) for number in range(20)))
+    append_log(acme, attempts(CLEARED, payload, 503, at=ago(HOUR)))
     assert drain(acme.engine)
     assert reconcile(acme, since=ago(2 * HOUR)).recovered == 0, "it is known since before what is read"
-    log(acme, tried(CLEARED, snapshot("cleared", transaction="other"), 503, at=ago(HOUR)))
+    append_log(acme, attempts(CLEARED, snapshot("cleared", transaction="other"), 503, at=ago(HOUR)))
     assert reconcile(acme, since=ago(2 * HOUR)).recovered == 1
 
 
-def test_the_same_again_after_a_day_is_an_event_that_is_recovered(acme: World) -> None:
+def test_equal_event_after_a_day_is_recovered(acme: World) -> None:
     event, payload = "receipt.fetched", enrichment("receipt.fetched")
-    store(acme, event, payload, at=ago(3 * DAY))
-    log(acme, tried(event, payload, 200, at=ago(3 * DAY)), tried(event, payload, 503, at=ago(HOUR)))
+    store_delivery(acme, event, payload, at=ago(3 * DAY))
+    append_log(acme, attempts(event, payload, 200, at=ago(3 * DAY)), attempts(event, payload, 503, at=ago(HOUR)))
     assert drain(acme.engine)
-    assert (mend(acme).recovered, feed(acme)) == (1, [event, event])
-    assert mend(acme).recovered == 0
+    assert (reconcile_and_process(acme).recovered, feed_types(acme)) == (1, [event, event])
+    assert reconcile_and_process(acme).recovered == 0
 
 
-def test_a_challenge_in_the_log_is_no_delivery(acme: World) -> None:
-    log(acme, tried("challenge", {}, 200, 503, at=ago(HOUR)))
-    outcome = mend(acme)
+def test_challenge_in_the_log_is_not_a_delivery(acme: World) -> None:
+    append_log(acme, attempts("challenge", {}, 200, 503, at=ago(HOUR)))
+    outcome = reconcile_and_process(acme)
     assert (outcome.log_entries, outcome.recovered, outcome.unrecoverable) == (2, 0, 0)
 
 
 def deliver_one(world: World, event: str, payload: object) -> None:
     """Let OpenCard deliver something that is taken, and process it."""
     at = ago(0 * MINUTE)
-    store(world, event, payload, at=at)
-    log(world, tried(event, payload, 200, at=at))
+    store_delivery(world, event, payload, at=at)
+    append_log(world, attempts(event, payload, 200, at=at))
     assert drain(world.engine)

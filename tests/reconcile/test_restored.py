@@ -14,7 +14,17 @@ from receiver.reconcile.schedule import reconcile_due
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import tell
 from tests.support.factories import card_holder
-from tests.support.reconcile_steps import MINUTE, ago, deliver, differing, execute, mend, rows, store, value
+from tests.support.reconcile_steps import (
+    MINUTE,
+    ago,
+    deliver,
+    execute,
+    ledger_differences,
+    reconcile_and_process,
+    rows,
+    store_delivery,
+    value,
+)
 from tests.support.restoring import dump, restore
 
 if TYPE_CHECKING:
@@ -36,7 +46,7 @@ def restored(
 ) -> Iterator[World]:
     """The receiver of acme, restored from a backup of when it had the first half of the story; *acme* has it all."""
     deliver(acme, replace(STORY, told=STORY.told[:HALF]), ALL_WELL)
-    mend(acme)
+    reconcile_and_process(acme)
     backup = dump(environment["DATABASE_URL"])
     deliver(acme, replace(STORY, told=STORY.told[HALF:]), ALL_WELL)
     url = new_database()
@@ -55,15 +65,15 @@ def feed_after(world: World, position: int) -> dict[int, str]:
     return {row["position"]: row["type"] + json.dumps(row["payload"], sort_keys=True, default=str) for row in found}
 
 
-def test_what_a_restore_lost_is_recovered_at_once(acme: World, restored: World) -> None:
+def test_deliveries_lost_by_a_restore_are_recovered_at_once(acme: World, restored: World) -> None:
     backed_up = feed_after(restored, 0)
-    store(restored, "card_holder.created", card_holder("arrived-after-the-restore"), at=ago(MINUTE))
+    store_delivery(restored, "card_holder.created", card_holder("arrived-after-the-restore"), at=ago(MINUTE))
     assert drain(restored.engine)
     reconcile_due()
     assert value(restored, "SELECT count(*) FROM receiver.reconcile_runs WHERE recovered > 0") == 1
     assert drain(restored.engine)
     execute(restored, "DELETE FROM ems.card_holders WHERE reference_id = 'arrived-after-the-restore'")
-    assert [line for line in differing(restored, STORY) if not line.startswith("ems.events")] == []
+    assert [line for line in ledger_differences(restored, STORY) if not line.startswith("ems.events")] == []
 
     lost, present = feed_after(acme, 0), feed_after(restored, 0)
     assert backed_up.items() == {(number, lost[number]) for number in lost.keys() & present.keys()}
@@ -74,7 +84,7 @@ def test_what_a_restore_lost_is_recovered_at_once(acme: World, restored: World) 
     assert set(lost.values()) <= set(present.values())
 
 
-def test_webhooks_are_reconciled_once_for_an_epoch(restored: World) -> None:
+def test_webhooks_are_reconciled_once_for_each_epoch(restored: World) -> None:
     runs = value(restored, "SELECT count(*) FROM receiver.reconcile_runs")
     reconcile_due()
     assert value(restored, "SELECT count(*) FROM receiver.reconcile_runs") == runs + 1

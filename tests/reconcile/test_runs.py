@@ -11,8 +11,8 @@ import pytest
 from receiver.errors import OperationRefused
 from receiver.processing.drain import drain
 from receiver.progress import Progress
-from receiver.reconcile.runs import CUT_OFF
-from receiver.reconcile.session import BUSY, OPEN
+from receiver.reconcile.runs import INTERRUPTED
+from receiver.reconcile.session import BUSY, OPEN_PERIOD
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.factories import card_holder, snapshot
 from tests.support.losing import lose, take_into_care
@@ -21,21 +21,21 @@ from tests.support.reconcile_steps import (
     HOUR,
     MINUTE,
     ago,
-    everything,
+    append_log,
+    attempts,
+    count_log_requests,
+    database_content,
     execute,
-    log,
-    mend,
-    pages_asked,
     reconcile,
+    reconcile_and_process,
     reconciler,
     rows,
-    store,
-    tried,
+    store_delivery,
     value,
 )
 
 if TYPE_CHECKING:
-    from receiver.reconcile.run import Outcome
+    from receiver.reconcile.run import ReconcileOutcome
     from tests.support.world import World
 
 CREATED = "card_holder.created"
@@ -51,17 +51,17 @@ def fill(
     for count in range(number):
         when = latest - (number - 1 - count) * apart
         payload = card_holder(f"employee-{count}")
-        log(world, tried(CREATED, payload, status, at=when))
-        store(world, CREATED, payload, at=when)
+        append_log(world, attempts(CREATED, payload, status, at=when))
+        store_delivery(world, CREATED, payload, at=when)
 
 
 def latest_run(world: World) -> dict[str, Any]:
     return rows(world, "SELECT * FROM receiver.reconcile_runs ORDER BY id DESC LIMIT 1")[0]
 
 
-def test_a_run_asks_for_one_scope_and_leaves_a_row(acme: World) -> None:
+def test_run_asks_for_one_scope_and_stores_a_row(acme: World) -> None:
     before = datetime.now(UTC)
-    log(acme, tried(CREATED, card_holder(), 503, at=ago(MINUTE)))
+    append_log(acme, attempts(CREATED, card_holder(), 503, at=ago(MINUTE)))
     outcome = reconcile(acme)
     assert acme.provider.requests.scopes_asked() == {SCOPE}
     assert acme.provider.requests.scopes_used() == {SCOPE}
@@ -74,15 +74,15 @@ def test_a_run_asks_for_one_scope_and_leaves_a_row(acme: World) -> None:
 
 
 @pytest.mark.parametrize("order", ["newest-first", "oldest-first"])
-def test_the_next_run_reads_only_the_new_end_of_the_log(acme: World, order: Any) -> None:
+def test_next_run_reads_only_the_new_end_of_the_log(acme: World, order: Any) -> None:
     acme.provider.behaviour.log_style = LogStyle(order=order)
     fill(acme, 150, apart=3 * MINUTE, at=ago(2 * HOUR))
     first = reconcile(acme)
     assert (first.log_entries, first.matched) == (150, 150)
     acme.provider.requests.clear()
-    log(acme, tried(CREATED, card_holder("new"), 503, at=ago(MINUTE)))
+    append_log(acme, attempts(CREATED, card_holder("new"), 503, at=ago(MINUTE)))
     second = reconcile(acme)
-    assert (second.recovered, pages_asked(acme) <= 5) == (1, True)
+    assert (second.recovered, count_log_requests(acme) <= 5) == (1, True)
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 151
     assert second.checked_until == latest_run(acme)["started_at"] > (first.checked_until or ago(DAY))
 
@@ -94,18 +94,21 @@ def test_runs_overlap_by_more_than_the_grace(acme: World) -> None:
     assert first["watermark"] - second["since"] > 20 * MINUTE + 5 * MINUTE
 
 
-def test_an_entry_that_appears_late_is_found_by_looking_back(acme: World) -> None:
+def test_look_back_finds_entries_that_appear_late(acme: World) -> None:
     fill(acme, 40, apart=HOUR)
     reconcile(acme)
     late = acme.provider.state.log_of(acme.registered().id)  # into the middle of the log, by its time
-    log(acme, tried(CREATED, card_holder("late"), 503, at=ago(20 * HOUR)))
+    append_log(acme, attempts(CREATED, card_holder("late"), 503, at=ago(20 * HOUR)))
     assert len(late) == 40
     assert reconcile(acme, since=ago(7 * DAY)).recovered == 1
 
 
-def test_a_window_that_leaves_a_part_out_does_not_move_the_watermark(acme: World) -> None:
-    log(acme, tried(CREATED, card_holder("old"), 503, at=ago(30 * DAY)))
-    log(acme, *(tried(CREATED, card_holder(f"employee-{n}"), 503, at=ago(60 * MINUTE - n * MINUTE)) for n in range(40)))
+def test_window_with_a_gap_does_not_move_the_watermark(acme: World) -> None:
+    append_log(acme, attempts(CREATED, card_holder("old"), 503, at=ago(30 * DAY)))
+    append_log(
+        acme,
+        *(attempts(CREATED, card_holder(f"employee-{n}"), 503, at=ago(60 * MINUTE - n * MINUTE)) for n in range(40)),
+    )
     outcome = reconcile(acme, since=ago(2 * HOUR))
     assert (outcome.recovered >= 40, outcome.checked_until, latest_run(acme)["watermark"]) == (True, None, None)
     whole = reconcile(acme)
@@ -117,15 +120,15 @@ def test_a_window_that_leaves_a_part_out_does_not_move_the_watermark(acme: World
     assert wide.checked_until == latest_run(acme)["watermark"] > whole.checked_until
 
 
-def test_a_dry_run_says_what_is_missing_and_writes_nothing_anywhere(acme: World) -> None:
+def test_dry_run_counts_missing_and_writes_nothing(acme: World) -> None:
     fill(acme, 3)
-    log(acme, tried(CREATED, card_holder("lost"), 503, at=ago(MINUTE)))
-    ids = log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    append_log(acme, attempts(CREATED, card_holder("lost"), 503, at=ago(MINUTE)))
+    ids = append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
-    store(acme, CREATED, card_holder("forged"), at=ago(2 * HOUR))
-    before = everything(acme)
+    store_delivery(acme, CREATED, card_holder("forged"), at=ago(2 * HOUR))
+    before = database_content(acme)
     told = reconcile(acme, write=False)
-    assert everything(acme) == before
+    assert database_content(acme) == before
     done = reconcile(acme)
     for name in ("log_entries", "matched", "recovered", "unconfirmed", "unrecoverable"):
         assert getattr(told, name) == getattr(done, name) > 0
@@ -133,63 +136,63 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing_anywhere(acme: World)
     assert reconcile(acme, write=False).checked_until == done.checked_until
 
 
-def test_a_delivery_that_the_log_lacks_is_unconfirmed_once_the_grace_has_passed(acme: World) -> None:
+def test_delivery_not_in_the_log_is_unconfirmed_after_the_grace(acme: World) -> None:
     fill(acme, 5)
     shown = acme.provider.state.log_of(acme.registered().id)
     acme.provider.behaviour.log_style = LogStyle(gaps=frozenset({shown[1].id}))
-    new = store(acme, CREATED, card_holder("new"), at=ago(MINUTE))
+    new = store_delivery(acme, CREATED, card_holder("new"), at=ago(MINUTE))
     outcome = reconcile(acme)
     assert (outcome.matched, outcome.recovered, outcome.unconfirmed) == (4, 0, 1)
     assert reconcile(acme, grace=timedelta(seconds=30)).unconfirmed == 2
     assert reconcile(acme).unconfirmed == 1  # and is still open in the next run
     acme.provider.behaviour.log_style = LogStyle()
-    log(acme, tried(CREATED, card_holder("new"), 200, at=ago(MINUTE)))
+    append_log(acme, attempts(CREATED, card_holder("new"), 200, at=ago(MINUTE)))
     assert reconcile(acme, grace=timedelta(seconds=30), since=ago(DAY)).unconfirmed == 0
     assert value(acme, "SELECT confirmed_at FROM receiver.deliveries WHERE id = :id", id=new) is not None
     assert value(acme, "SELECT count(*) FROM receiver.deliveries") == 6
 
 
-def test_a_replayed_request_is_unconfirmed_and_what_is_confirmed_stays_so(acme: World) -> None:
+def test_forged_replay_is_unconfirmed_and_original_confirmed(acme: World) -> None:
     fill(acme, 1)
     assert reconcile(acme).unconfirmed == 0
-    store(acme, CREATED, card_holder("employee-0"), at=ago(20 * MINUTE))
+    store_delivery(acme, CREATED, card_holder("employee-0"), at=ago(20 * MINUTE))
     assert reconcile(acme, since=ago(DAY)).unconfirmed == 1
     confirmed = rows(acme, "SELECT confirmed_at IS NOT NULL AS is_so FROM receiver.deliveries ORDER BY id")
     assert [row["is_so"] for row in confirmed] == [True, False]
 
 
-def test_what_is_open_is_told_for_some_days(acme: World) -> None:
+def test_open_issues_are_counted_for_eight_days(acme: World) -> None:
     reconcile(acme)
-    store(acme, CREATED, card_holder("forged"), at=ago(OPEN - HOUR))
-    store(acme, CREATED, card_holder("long ago"), at=ago(OPEN + HOUR))
+    store_delivery(acme, CREATED, card_holder("forged"), at=ago(OPEN_PERIOD - HOUR))
+    store_delivery(acme, CREATED, card_holder("long ago"), at=ago(OPEN_PERIOD + HOUR))
     assert reconcile(acme).unconfirmed == 1
 
 
-def test_what_is_missing_without_a_payload_is_counted_and_nothing_is_invented(acme: World) -> None:
-    lost = log(acme, tried(CLEARED, snapshot("cleared"), None, 503, 503, at=ago(HOUR)))
+def test_missing_event_without_payload_is_only_counted(acme: World) -> None:
+    lost = append_log(acme, attempts(CLEARED, snapshot("cleared"), None, 503, 503, at=ago(HOUR)))
     fill(acme, 3, at=ago(MINUTE))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(lost))
-    outcome = mend(acme)
+    outcome = reconcile_and_process(acme)
     assert (outcome.log_entries, outcome.matched, outcome.recovered, outcome.unrecoverable) == (6, 3, 0, 1)
     assert value(acme, "SELECT count(*) FROM receiver.deliveries") == 3
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log WHERE unrecoverable") == 1
     assert reconcile(acme).unrecoverable == 1  # a later window does not reach it, and it is open still
 
 
-def test_a_retry_that_gets_through_closes_what_had_no_payload(acme: World) -> None:
-    ids = log(acme, tried(CLEARED, snapshot("cleared"), 503, at=ago(HOUR)))
+def test_successful_retry_closes_an_event_without_payload(acme: World) -> None:
+    ids = append_log(acme, attempts(CLEARED, snapshot("cleared"), 503, at=ago(HOUR)))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
     assert reconcile(acme).unrecoverable == 1
-    ids += log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
-    store(acme, CLEARED, snapshot("cleared"), at=ago(MINUTE))
+    ids += append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    store_delivery(acme, CLEARED, snapshot("cleared"), at=ago(MINUTE))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
     outcome = reconcile(acme)
     assert (outcome.matched, outcome.unrecoverable) == (1, 0)
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log WHERE unrecoverable") == 0
 
 
-def test_a_payload_that_the_log_tells_later_is_recovered(acme: World) -> None:
-    ids = log(acme, tried(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+def test_payload_that_appears_later_is_recovered(acme: World) -> None:
+    ids = append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
     assert reconcile(acme).unrecoverable == 1
     acme.provider.behaviour.log_style = LogStyle()
@@ -197,7 +200,7 @@ def test_a_payload_that_the_log_tells_later_is_recovered(acme: World) -> None:
     assert (outcome.recovered, outcome.unrecoverable) == (1, 0)
 
 
-def test_a_log_without_any_payload_confirms_what_it_can(acme: World) -> None:
+def test_log_without_payloads_confirms_what_it_can(acme: World) -> None:
     fill(acme, 5)
     shown = acme.provider.state.log_of(acme.registered().id)
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(each.id for each in shown))
@@ -209,8 +212,8 @@ def test_a_log_without_any_payload_confirms_what_it_can(acme: World) -> None:
     )
 
 
-def test_the_mirror_has_each_attempt_once_as_it_came_and_follows_what_changes(acme: World) -> None:
-    ids = log(acme, tried(CREATED, card_holder(), None, 503, at=ago(HOUR)))
+def test_mirror_has_each_attempt_once_and_follows_changes(acme: World) -> None:
+    ids = append_log(acme, attempts(CREATED, card_holder(), None, 503, at=ago(HOUR)))
     for _ in range(3):
         reconcile(acme, since=ago(DAY))
     entries = rows(acme, "SELECT * FROM receiver.delivery_log ORDER BY attempted_at")
@@ -220,11 +223,11 @@ def test_the_mirror_has_each_attempt_once_as_it_came_and_follows_what_changes(ac
 
 
 @pytest.mark.parametrize("id_name", ["id", None])
-def test_entries_that_are_alike_are_counted_each(acme: World, id_name: Any) -> None:
+def test_equal_entries_are_counted_each(acme: World, id_name: Any) -> None:
     acme.provider.behaviour.log_style = LogStyle(id_name=id_name, microseconds=False)
     at = ago(HOUR).replace(microsecond=0)
     for number in range(3):
-        log(acme, tried(CREATED, card_holder(), 200, at=at + timedelta(milliseconds=number)))
+        append_log(acme, attempts(CREATED, card_holder(), 200, at=at + timedelta(milliseconds=number)))
     outcome = reconcile(acme)
     assert (outcome.log_entries, outcome.recovered) == (3, 3)
     again = reconcile(acme, since=ago(DAY))
@@ -234,20 +237,18 @@ def test_entries_that_are_alike_are_counted_each(acme: World, id_name: Any) -> N
 
 @pytest.mark.parametrize("order", ["newest-first", "oldest-first", "any"])
 @pytest.mark.parametrize("id_name", ["id", None])
-def test_attempts_that_are_logged_while_the_log_is_read_hide_none_and_count_once(
-    acme: World, order: Any, id_name: Any
-) -> None:
+def test_attempts_logged_during_the_reading_count_once(acme: World, order: Any, id_name: Any) -> None:
     acme.provider.behaviour.log_style = LogStyle(order=order, id_name=id_name, seed=4)
     acme.provider.behaviour.per_page = 3
     for number in range(20):
-        log(acme, tried(CREATED, card_holder(f"employee-{number}"), 200, at=ago(HOUR - number * MINUTE)))
+        append_log(acme, attempts(CREATED, card_holder(f"employee-{number}"), 200, at=ago(HOUR - number * MINUTE)))
     added = 0
 
     def one_more(path: str, page: int) -> None:
         nonlocal added
         if path.endswith("/events") and page > 1 and added < 3:
             added += 1
-            log(acme, tried(CREATED, card_holder(f"new-{added}"), 200, at=ago(timedelta())))
+            append_log(acme, attempts(CREATED, card_holder(f"new-{added}"), 200, at=ago(timedelta())))
 
     acme.provider.behaviour.before_page = one_more
     outcome = reconcile(acme)
@@ -269,7 +270,7 @@ def others(world: World, *references: str) -> list[int]:
     ("status", "words"),
     [(403, "lacks the scope"), (404, "there is none, or this client may not see it"), (400, "answers 400")],
 )
-def test_a_webhook_that_cannot_be_read_is_named_and_stops_no_other(acme: World, status: int, words: str) -> None:
+def test_unreadable_log_is_reported_and_stops_no_other_webhook(acme: World, status: int, words: str) -> None:
     ids = others(acme, "globex", "initech")
     lose(acme, "a", organization="acme")
     lose(acme, "b", organization="initech")
@@ -287,7 +288,7 @@ def test_a_webhook_that_cannot_be_read_is_named_and_stops_no_other(acme: World, 
     assert failed["ended_at"] is not None
 
 
-def test_a_scope_that_the_client_lacks_is_named_for_each_webhook(acme: World) -> None:
+def test_missing_scope_is_named_for_each_webhook(acme: World) -> None:
     others(acme, "globex")
     acme.provider.clients.set_scopes(acme.client.id, tuple(s for s in acme.client.scopes if s != SCOPE))
     outcomes = reconciler(acme).run()
@@ -295,17 +296,19 @@ def test_a_scope_that_the_client_lacks_is_named_for_each_webhook(acme: World) ->
     assert len(rows(acme, "SELECT id FROM receiver.reconcile_runs WHERE error IS NOT NULL")) == 2
 
 
-def test_what_is_refused_for_a_moment_is_asked_again(acme: World) -> None:
-    log(acme, tried(CREATED, card_holder(), 503, at=ago(MINUTE)))
+def test_temporary_refusal_is_retried(acme: World) -> None:
+    append_log(acme, attempts(CREATED, card_holder(), 503, at=ago(MINUTE)))
     for status in (503, 429):
         acme.provider.faults.add(ApiFault.answers(status, path="/events$"))
     assert reconcile(acme).recovered == 1
 
 
-def test_a_run_that_fails_half_way_changes_nothing_and_the_next_one_completes_it(acme: World) -> None:
+def test_failed_run_changes_nothing_and_the_next_completes_it(acme: World) -> None:
     first = reconcile(acme)
     for number in range(30):
-        log(acme, tried(CREATED, card_holder(f"employee-{number}"), 503, at=ago(timedelta(seconds=30 - number))))
+        append_log(
+            acme, attempts(CREATED, card_holder(f"employee-{number}"), 503, at=ago(timedelta(seconds=30 - number)))
+        )
 
     def break_down(path: str, page: int) -> None:
         if path.endswith("/events") and page == 3:
@@ -321,7 +324,7 @@ def test_a_run_that_fails_half_way_changes_nothing_and_the_next_one_completes_it
     assert second.recovered == 30
 
 
-def test_one_webhook_is_reconciled_by_one_run_at_a_time(acme: World) -> None:
+def test_one_run_at_a_time_reconciles_a_webhook(acme: World) -> None:
     ids = others(acme, "globex")
     lose(acme, "a", organization="acme")
     reading, go_on = threading.Event(), threading.Event()
@@ -333,7 +336,7 @@ def test_one_webhook_is_reconciled_by_one_run_at_a_time(acme: World) -> None:
             assert go_on.wait(20)
 
     acme.provider.behaviour.before_page = wait
-    found: list[Outcome] = []
+    found: list[ReconcileOutcome] = []
     slow = threading.Thread(target=lambda: found.extend(reconciler(acme).run([ids[0]])))
     slow.start()
     assert reading.wait(20)
@@ -359,11 +362,11 @@ def test_two_runs_at_once_recover_everything_once(acme: World) -> None:
     assert rows(acme, "SELECT 1 FROM receiver.reconcile_runs WHERE ended_at IS NULL") == []
 
 
-def test_a_run_whose_process_ended_is_told_as_cut_off_by_the_next_one(acme: World) -> None:
+def test_next_run_marks_an_interrupted_run(acme: World) -> None:
     execute(acme, "INSERT INTO receiver.reconcile_runs (webhook_id) SELECT id FROM receiver.webhooks")
     reconcile(acme)
     (before, after) = rows(acme, "SELECT * FROM receiver.reconcile_runs ORDER BY id")
-    assert (before["error"], before["ended_at"] is not None) == (CUT_OFF, True)
+    assert (before["error"], before["ended_at"] is not None) == (INTERRUPTED, True)
     assert after["error"] is None
 
 
@@ -387,7 +390,7 @@ def test_tenants_stay_apart(acme: World) -> None:
     assert all(f'"{row["name"]}"' in row["body"] for row in stored)
 
 
-def test_only_the_webhooks_that_are_asked_for_are_reconciled(acme: World) -> None:
+def test_only_the_given_webhooks_are_reconciled(acme: World) -> None:
     ids = others(acme, "globex", "initech")
     assert [outcome.webhook_id for outcome in reconciler(acme).run(ids[1:2])] == ids[1:2]
     assert len({each.path for each in acme.provider.requests.all(path="/events")}) == 1
@@ -396,20 +399,20 @@ def test_only_the_webhooks_that_are_asked_for_are_reconciled(acme: World) -> Non
     assert reconciler(acme).run([]) == []
 
 
-def test_a_webhook_that_is_not_registered_yet_is_left_out(acme: World) -> None:
+def test_webhook_not_registered_yet_is_skipped(acme: World) -> None:
     ids = others(acme, "globex")
     execute(acme, "UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE id = :id", id=ids[0])
     assert [outcome.webhook_id for outcome in reconciler(acme).run()] == ids[1:]
 
 
-def test_a_webhook_that_is_disabled_here_is_reconciled_only_when_it_is_asked_for(acme: World) -> None:
+def test_disabled_webhook_is_reconciled_only_by_its_id(acme: World) -> None:
     execute(acme, "UPDATE receiver.webhooks SET enabled = false")
     assert reconciler(acme).run() == []
     (outcome,) = reconciler(acme).run([acme.stored().id])
     assert outcome.error is None
 
 
-def test_progress_is_told_webhook_by_webhook(acme: World) -> None:
+def test_progress_advances_with_each_webhook(acme: World) -> None:
     others(acme, "globex", "initech")
     told: list[object] = []
     reconciler(acme).run(
@@ -419,10 +422,10 @@ def test_progress_is_told_webhook_by_webhook(acme: World) -> None:
     assert told[2:] == ["one more"] * 3
 
 
-def test_nothing_of_a_run_is_left_in_the_session_of_the_next_webhook(acme: World) -> None:
+def test_session_keeps_nothing_of_the_previous_webhook(acme: World) -> None:
     ids = others(acme, "globex")
     lose(acme, "a", "b", organization="acme")
-    outcomes = reconciler(acme).run(side_by_side=1)
+    outcomes = reconciler(acme).run(parallelism=1)
     assert [(outcome.webhook_id, outcome.log_entries) for outcome in outcomes] == [(ids[0], 2), (ids[1], 0)]
     held = (
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"

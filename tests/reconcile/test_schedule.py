@@ -16,7 +16,7 @@ from receiver.opencard.auth import Access
 from receiver.processing.drain import drain, stop_requested
 from receiver.queue import PROCESS_DELIVERIES, QUEUE
 from receiver.reconcile.run import Reconciler
-from receiver.reconcile.schedule import AT_A_TIME, reconcile_due, run_due
+from receiver.reconcile.schedule import BATCH_SIZE, reconcile_due, run_due
 from receiver.sandbox.provider import ApiFault
 from tests.support.applications import unreachable_database, unreachable_redis
 from tests.support.losing import lose, take_into_care
@@ -83,7 +83,7 @@ def woken(redis: Redis) -> bool:
     return PROCESS_DELIVERIES in {job.func_name for job in Queue(QUEUE, connection=redis).get_jobs()}
 
 
-def test_what_was_lost_is_recovered_and_a_worker_is_woken_for_it(job: Job, world: World, redis: Redis) -> None:
+def test_recovery_wakes_a_worker(job: Job, world: World, redis: Redis) -> None:
     lose(world, "employee-1", "employee-2")
     redis.flushdb()
     job()
@@ -93,14 +93,14 @@ def test_what_was_lost_is_recovered_and_a_worker_is_woken_for_it(job: Job, world
     assert [run["recovered"] for run in runs(world)] == [2]
 
 
-def test_nobody_is_woken_for_nothing(job: Job, world: World, redis: Redis) -> None:
+def test_run_without_recovery_wakes_no_worker(job: Job, world: World, redis: Redis) -> None:
     redis.flushdb()
     job()
     assert len(runs(world)) == 1
     assert not woken(redis)
 
 
-def test_a_webhook_is_run_again_when_its_interval_has_passed_and_not_before(job: Job, world: World) -> None:
+def test_webhook_is_run_again_only_after_its_interval(job: Job, world: World) -> None:
     job()
     asked = logs_asked_for(world)
     assert asked > 0
@@ -133,7 +133,7 @@ def test_once_a_day_a_run_looks_back_a_week(job: Job, world: World) -> None:
     assert sum(looks_back[:3]) <= 1, "the day may have had its moment meanwhile"
 
 
-def test_a_look_back_that_failed_is_made_up_for_at_the_next_run(job: Job, world: World) -> None:
+def test_failed_look_back_is_repeated_at_the_next_run(job: Job, world: World) -> None:
     job()
     pass_time(world, timedelta(days=1))
     world.provider.faults.add(ApiFault.answers(403, path="/events", times=100))
@@ -147,7 +147,7 @@ def test_a_look_back_that_failed_is_made_up_for_at_the_next_run(job: Job, world:
     assert succeeded["started_at"] - succeeded["since"] >= WEEK - timedelta(minutes=1)
 
 
-def test_after_an_outage_longer_than_a_week_nothing_is_left_out(job: Job, world: World) -> None:
+def test_outage_longer_than_a_week_leaves_no_gap(job: Job, world: World) -> None:
     job()
     pass_time(world, timedelta(days=30))
     lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=20))
@@ -156,7 +156,7 @@ def test_after_an_outage_longer_than_a_week_nothing_is_left_out(job: Job, world:
     assert datetime.now(UTC) - runs(world)[-1]["watermark"] < timedelta(minutes=1)
 
 
-def test_a_webhook_that_fails_stops_no_other_and_is_tried_again_after_its_interval(job: Job, world: World) -> None:
+def test_failed_webhook_stops_no_other_and_waits_its_interval(job: Job, world: World) -> None:
     take_into_care(world, "globex", "initech")
     globex = world.store.all()[1]
     world.provider.faults.add(ApiFault.answers(404, path=f"/{globex.opencard_webhook_id}/events", times=100))
@@ -177,7 +177,7 @@ def test_a_webhook_that_fails_stops_no_other_and_is_tried_again_after_its_interv
 
 
 @pytest.mark.parametrize("change", ["enabled = false", "opencard_webhook_id = NULL"])
-def test_a_webhook_that_takes_no_deliveries_is_left_alone(job: Job, world: World, change: str) -> None:
+def test_disabled_webhook_is_not_scheduled(job: Job, world: World, change: str) -> None:
     with world.engine.begin() as connection:
         connection.execute(text(f"UPDATE receiver.webhooks SET {change}"))  # noqa: S608
     job()
@@ -186,7 +186,7 @@ def test_a_webhook_that_takes_no_deliveries_is_left_alone(job: Job, world: World
 
 
 @pytest.mark.parametrize(("variable", "value"), [("OPENCARD_CLIENT_SECRET", ""), ("RECONCILE_INTERVAL", "0")])
-def test_where_nothing_is_reconciled_nothing_is_asked(
+def test_nothing_is_requested_when_reconcile_is_off(
     job: Job, world: World, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -195,14 +195,12 @@ def test_where_nothing_is_reconciled_nothing_is_asked(
     assert runs(world) == []
 
 
-def test_a_job_without_a_database_ends_and_leaves_it_to_the_next(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_without_a_database_ends_quietly(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", unreachable_database())
     job()
 
 
-def test_with_redis_away_what_was_lost_is_recovered_all_the_same(
-    job: Job, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recovery_works_without_redis(job: Job, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lose(world, "employee-1")
     monkeypatch.setenv("REDIS_URL", unreachable_redis())
     job()
@@ -210,7 +208,7 @@ def test_with_redis_away_what_was_lost_is_recovered_all_the_same(
     assert recorded(world) == ["employee-1"]
 
 
-def test_where_no_token_is_to_be_had_the_job_ends_and_does_not_ask_at_every_tick(job: Job, world: World) -> None:
+def test_job_without_a_token_ends_and_waits_for_its_interval(job: Job, world: World) -> None:
     world.provider.faults.add(ApiFault.answers(401, path="/oauth/token", times=1000))
     job()
     asked = len(world.provider.requests.all())
@@ -238,9 +236,9 @@ def reconciler(world: World) -> Reconciler:
     return Reconciler(world.engine, Encryption(world.settings.encryption_keys), access, grace=timedelta(minutes=15))
 
 
-def test_a_job_that_is_asked_to_stop_begins_nothing_more(job: Job, world: World) -> None:
+def test_stopped_job_starts_no_further_webhook(job: Job, world: World) -> None:
     del job  # asked for so that acme is registered
-    take_into_care(world, *(f"organization-{number}" for number in range(3 * AT_A_TIME)))
+    take_into_care(world, *(f"organization-{number}" for number in range(3 * BATCH_SIZE)))
     run_due(
         world.engine,
         reconciler(world),
@@ -248,7 +246,7 @@ def test_a_job_that_is_asked_to_stop_begins_nothing_more(job: Job, world: World)
         wake=lambda: None,
         stop=lambda: logs_asked_for(world) > 0,
     )
-    assert len(runs(world)) == AT_A_TIME
+    assert len(runs(world)) == BATCH_SIZE
 
 
 @pytest.mark.long

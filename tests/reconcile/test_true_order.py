@@ -14,7 +14,19 @@ from receiver.processing.drain import drain
 from receiver.records.folds.transactions import RANKS
 from receiver.records.write import CHANGED
 from tests.support.factories import card_holder, enrichment, sample, snapshot
-from tests.support.reconcile_steps import MINUTE, ago, execute, feed, log, mend, reconcile, rows, store, tried, value
+from tests.support.reconcile_steps import (
+    MINUTE,
+    ago,
+    append_log,
+    attempts,
+    execute,
+    feed_types,
+    reconcile,
+    reconcile_and_process,
+    rows,
+    store_delivery,
+    value,
+)
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -36,11 +48,11 @@ def late_retry(
 ) -> None:
     """Let *older* fail so many times, *newer* arrive, and a retry of *older* arrive; all of it is processed."""
     at = ago(before + late)
-    store(world, event, newer, at=at + late / 2)
-    store(world, event, older, at=at + late)
-    log(world, tried(event, older, *[503] * fails, at=at))
-    log(world, tried(event, newer, 200, at=at + late / 2))
-    log(world, tried(event, older, 200, at=at + late))
+    store_delivery(world, event, newer, at=at + late / 2)
+    store_delivery(world, event, older, at=at + late)
+    append_log(world, attempts(event, older, *[503] * fails, at=at))
+    append_log(world, attempts(event, newer, 200, at=at + late / 2))
+    append_log(world, attempts(event, older, 200, at=at + late))
     assert drain(world.engine)
 
 
@@ -94,29 +106,29 @@ KINDS: dict[str, tuple[str, Any, Any, str]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fails", [1, 3])
-def test_a_late_retry_overwrites_nothing_newer(acme: World, kind: str, fails: int) -> None:
+def test_late_retry_overwrites_nothing_newer(acme: World, kind: str, fails: int) -> None:
     event, older, newer, query = KINDS[kind]
     late_retry(acme, event, older, newer, fails=fails)
     assert value(acme, query) == 1, "by arrival, the retry is the newer one"
-    before = feed(acme)
-    assert mend(acme).recovered == 0
+    before = feed_types(acme)
+    assert reconcile_and_process(acme).recovered == 0
     assert value(acme, query) == 2
-    assert feed(acme) == [*before, CHANGED], "no event of OpenCard announces it"
-    assert mend(acme).recovered == 0
+    assert feed_types(acme) == [*before, CHANGED], "no event of OpenCard announces it"
+    assert reconcile_and_process(acme).recovered == 0
     assert value(acme, query) == 2
-    assert feed(acme) == [*before, CHANGED]
+    assert feed_types(acme) == [*before, CHANGED]
 
 
 @pytest.mark.parametrize("kind", ["card.transaction.cleared", "line items"])
-def test_a_retry_that_is_more_than_a_day_late_overwrites_nothing(acme: World, kind: str) -> None:
+def test_retry_more_than_a_day_late_overwrites_nothing(acme: World, kind: str) -> None:
     event, older, newer, query = KINDS[kind]
     late_retry(acme, event, older, newer, late=timedelta(hours=30))
     reconciled(acme)
     assert value(acme, query) == 2
-    assert feed(acme) == [event, event, CHANGED]
+    assert feed_types(acme) == [event, event, CHANGED]
 
 
-def test_of_two_equal_events_each_is_dated_by_its_first_attempt(acme: World) -> None:
+def test_each_of_two_equal_events_gets_its_first_attempts_time(acme: World) -> None:
     """Both are retried late, two days apart, with something newer in between."""
     event, older, newer, query = KINDS["card.transaction.cleared"]
     other = snapshot("cleared", accounting_amount=Decimal(3))
@@ -126,28 +138,30 @@ def test_of_two_equal_events_each_is_dated_by_its_first_attempt(acme: World) -> 
     assert value(acme, query) == 2
 
 
-def test_what_was_dated_is_recovered_by_no_later_run(acme: World) -> None:
+def test_later_run_does_not_recover_a_corrected_delivery(acme: World) -> None:
     """Its first attempt is far behind what a later run reads of the log."""
     at = ago(90 * MINUTE)
-    store(acme, CREATED, card_holder(), at=at)
-    log(acme, tried(CREATED, card_holder(), 200, at=at), tried(DELETED, card_holder(), 503, at=at + MINUTE))
-    store(acme, CREATED, card_holder(), at=at + 20 * MINUTE)
-    log(acme, tried(CREATED, card_holder(), 200, at=at + 20 * MINUTE))
+    store_delivery(acme, CREATED, card_holder(), at=at)
+    append_log(
+        acme, attempts(CREATED, card_holder(), 200, at=at), attempts(DELETED, card_holder(), 503, at=at + MINUTE)
+    )
+    store_delivery(acme, CREATED, card_holder(), at=at + 20 * MINUTE)
+    append_log(acme, attempts(CREATED, card_holder(), 200, at=at + 20 * MINUTE))
     for number in range(60):
         other = snapshot("authorized", transaction=f"other-{number}")
-        log(acme, tried(STATES[0], other, 503, at=at + 30 * MINUTE + number * SECOND))
-    store(acme, DELETED, card_holder(), at=at + 88 * MINUTE)
-    log(acme, tried(DELETED, card_holder(), 200, at=at + 88 * MINUTE))
+        append_log(acme, attempts(STATES[0], other, 503, at=at + 30 * MINUTE + number * SECOND))
+    store_delivery(acme, DELETED, card_holder(), at=at + 88 * MINUTE)
+    append_log(acme, attempts(DELETED, card_holder(), 200, at=at + 88 * MINUTE))
     assert drain(acme.engine)
-    mend(acme)
-    before = feed(acme)
+    reconcile_and_process(acme)
+    before = feed_types(acme)
     for _ in range(2):
-        assert mend(acme).recovered == 0
-    assert feed(acme) == before
+        assert reconcile_and_process(acme).recovered == 0
+    assert feed_types(acme) == before
     assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders WHERE reference_id = 'employee-17'")
 
 
-def test_a_delivery_is_dated_again_when_more_of_the_log_is_read(acme: World) -> None:
+def test_reading_more_of_the_log_corrects_the_time_again(acme: World) -> None:
     event, older, newer, query = KINDS["card.transaction.cleared"]
     late_retry(acme, event, older, newer)
     execute(
@@ -155,7 +169,7 @@ def test_a_delivery_is_dated_again_when_more_of_the_log_is_read(acme: World) -> 
         "INSERT INTO receiver.confirmations (delivery_id, occurred_at)"
         " SELECT id, occurred_at - interval '1 second' FROM receiver.stored_deliveries ORDER BY id DESC LIMIT 1",
     )
-    mend(acme)
+    reconcile_and_process(acme)
     assert value(acme, query) == 2
 
 
@@ -166,72 +180,78 @@ def reconciled(world: World) -> None:
         assert drain(world.engine)
 
 
-def test_a_late_retry_deletes_no_card_holder_who_was_created_anew(acme: World) -> None:
+def test_late_retry_does_not_delete_a_recreated_card_holder(acme: World) -> None:
     at = ago(3 * MINUTE)
-    first = tried(CREATED, card_holder(), 200, at=at)
-    store(acme, CREATED, card_holder(), at=at)
-    log(acme, first, tried(DELETED, card_holder(), 503, at=at + 10 * SECOND))
-    store(acme, CREATED, card_holder(), at=at + 20 * SECOND)
-    log(acme, tried(CREATED, card_holder(), 200, at=at + 20 * SECOND))
-    store(acme, DELETED, card_holder(), at=at + 40 * SECOND)
-    log(acme, tried(DELETED, card_holder(), 200, at=at + 40 * SECOND))
+    first = attempts(CREATED, card_holder(), 200, at=at)
+    store_delivery(acme, CREATED, card_holder(), at=at)
+    append_log(acme, first, attempts(DELETED, card_holder(), 503, at=at + 10 * SECOND))
+    store_delivery(acme, CREATED, card_holder(), at=at + 20 * SECOND)
+    append_log(acme, attempts(CREATED, card_holder(), 200, at=at + 20 * SECOND))
+    store_delivery(acme, DELETED, card_holder(), at=at + 40 * SECOND)
+    append_log(acme, attempts(DELETED, card_holder(), 200, at=at + 40 * SECOND))
     assert drain(acme.engine)
     assert value(acme, "SELECT deleted_at IS NOT NULL FROM ems.card_holders")
-    mend(acme)
+    reconcile_and_process(acme)
     assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders")
-    assert sorted(feed(acme)) == [CREATED, CREATED, DELETED, CHANGED], "created anew after all"
+    assert sorted(feed_types(acme)) == [CREATED, CREATED, DELETED, CHANGED], "created anew after all"
 
 
-def test_a_retry_is_dated_by_the_logs_own_clock(acme: World) -> None:
+def test_delay_of_a_retry_is_measured_by_the_logs_clock(acme: World) -> None:
     at = ago(2 * MINUTE)
-    store(acme, STATES[0], snapshot("authorized"), at=at)
-    log(acme, tried(STATES[0], snapshot("authorized"), 503, at=at + 7 * SECOND / 10 - 30 * SECOND))
-    log(acme, tried(STATES[0], snapshot("authorized"), 200, at=at + 7 * SECOND / 10))
-    mend(acme)
+    store_delivery(acme, STATES[0], snapshot("authorized"), at=at)
+    append_log(acme, attempts(STATES[0], snapshot("authorized"), 503, at=at + 7 * SECOND / 10 - 30 * SECOND))
+    append_log(acme, attempts(STATES[0], snapshot("authorized"), 200, at=at + 7 * SECOND / 10))
+    reconcile_and_process(acme)
     assert value(acme, "SELECT occurred_at FROM receiver.deliveries") == at - 30 * SECOND
     assert value(acme, "SELECT authorized_at FROM ems.transactions") == at - 30 * SECOND
     assert value(acme, "SELECT received_at FROM receiver.deliveries") == at
 
 
-def test_what_waits_is_dated_before_it_is_processed(acme: World) -> None:
+def test_pending_delivery_is_corrected_before_processing(acme: World) -> None:
     at = ago(2 * MINUTE)
     for kind in range(2):
-        store(acme, STATES[0], snapshot("authorized", accounting_amount=Decimal(2 - kind)), at=at + kind * 20 * SECOND)
-    log(acme, tried(STATES[0], snapshot("authorized", accounting_amount=Decimal(1)), 503, at=at - 20 * SECOND))
-    log(acme, tried(STATES[0], snapshot("authorized", accounting_amount=Decimal(2)), 200, at=at))
-    log(acme, tried(STATES[0], snapshot("authorized", accounting_amount=Decimal(1)), 200, at=at + 20 * SECOND))
-    mend(acme)
+        store_delivery(
+            acme, STATES[0], snapshot("authorized", accounting_amount=Decimal(2 - kind)), at=at + kind * 20 * SECOND
+        )
+    append_log(
+        acme, attempts(STATES[0], snapshot("authorized", accounting_amount=Decimal(1)), 503, at=at - 20 * SECOND)
+    )
+    append_log(acme, attempts(STATES[0], snapshot("authorized", accounting_amount=Decimal(2)), 200, at=at))
+    append_log(
+        acme, attempts(STATES[0], snapshot("authorized", accounting_amount=Decimal(1)), 200, at=at + 20 * SECOND)
+    )
+    reconcile_and_process(acme)
     assert value(acme, "SELECT accounting_amount FROM ems.transactions") == 2
 
 
-def test_a_lost_answer_dates_nothing(acme: World) -> None:
+def test_lost_answer_changes_no_time(acme: World) -> None:
     at = ago(2 * MINUTE)
     for number in range(2):
-        store(acme, STATES[0], snapshot("authorized"), at=at + number * 20 * SECOND)
-    log(acme, tried(STATES[0], snapshot("authorized"), None, at=at - SECOND / 10))
-    log(acme, tried(STATES[0], snapshot("authorized"), 200, at=at + 20 * SECOND - SECOND / 10))
-    mend(acme)
+        store_delivery(acme, STATES[0], snapshot("authorized"), at=at + number * 20 * SECOND)
+    append_log(acme, attempts(STATES[0], snapshot("authorized"), None, at=at - SECOND / 10))
+    append_log(acme, attempts(STATES[0], snapshot("authorized"), 200, at=at + 20 * SECOND - SECOND / 10))
+    reconcile_and_process(acme)
     assert rows(acme, "SELECT DISTINCT received_at - occurred_at AS dated FROM receiver.deliveries") == [
         {"dated": timedelta()}
     ]
 
 
 @pytest.mark.parametrize("kind", ["card.transaction.cleared", "receipt"])
-def test_a_late_retry_whose_body_is_deleted_overwrites_nothing(acme: World, kind: str) -> None:
+def test_late_retry_with_deleted_body_overwrites_nothing(acme: World, kind: str) -> None:
     event, older, newer, query = KINDS[kind]
     late_retry(acme, event, older, newer)
     execute(acme, "DELETE FROM receiver.bodies")
-    mend(acme)
+    reconcile_and_process(acme)
     assert value(acme, query) == 2
     assert rows(acme, "SELECT DISTINCT status FROM receiver.deliveries") == [{"status": "processed"}]
     assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE occurred_at < received_at") == 1
 
 
-def test_what_a_worker_has_is_dated_once_it_has_ended(acme: World) -> None:
+def test_claimed_delivery_is_corrected_after_the_claim_ends(acme: World) -> None:
     at = ago(2 * MINUTE)
-    store(acme, STATES[0], snapshot("authorized"), at=at)
-    log(acme, tried(STATES[0], snapshot("authorized"), 503, at=at - 30 * SECOND))
-    log(acme, tried(STATES[0], snapshot("authorized"), 200, at=at))
+    store_delivery(acme, STATES[0], snapshot("authorized"), at=at)
+    append_log(acme, attempts(STATES[0], snapshot("authorized"), 503, at=at - 30 * SECOND))
+    append_log(acme, attempts(STATES[0], snapshot("authorized"), 200, at=at))
     dated = "SELECT occurred_at FROM receiver.deliveries"
     execute(acme, "UPDATE receiver.queue SET leased_until = now() + interval '1 minute'")
     reconcile(acme)
@@ -246,7 +266,7 @@ def test_what_a_worker_has_is_dated_once_it_has_ended(acme: World) -> None:
     order=st.lists(st.tuples(st.sampled_from(range(4)), st.integers(0, 3), st.integers(0, 400)), min_size=2, max_size=8)
 )
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_late_retries_end_as_if_each_had_arrived_at_once(acme: World, order: list[tuple[int, int, int]]) -> None:
+def test_late_retries_end_as_if_all_arrived_at_once(acme: World, order: list[tuple[int, int, int]]) -> None:
     """*order*: of each event, in true order, its rank, how many attempts fail, and by how many tenths it is late."""
     transaction = str(value(acme, "SELECT count(*) FROM receiver.deliveries"))
     begun = ago(5 * MINUTE)
@@ -257,13 +277,13 @@ def test_any_late_retries_end_as_if_each_had_arrived_at_once(acme: World, order:
         amount = Decimal(number)
         content = snapshot(RANKS[rank], transaction=transaction, accounting_amount=amount)
         arrives = at + late * SECOND / 10 if fails else at
-        log(acme, tried(STATES[rank], content, *[503] * fails, at=at))
-        log(acme, tried(STATES[rank], content, 200, at=arrives))
+        append_log(acme, attempts(STATES[rank], content, *[503] * fails, at=at))
+        append_log(acme, attempts(STATES[rank], content, 200, at=arrives))
         arrivals.append((arrives, STATES[rank], content))
         expected[transaction] = max(expected.get(transaction, (-1, amount, at)), (rank, amount, at))
     for arrival in sorted(arrivals, key=lambda each: each[0]):
-        store(acme, *arrival[1:], at=arrival[0])
+        store_delivery(acme, *arrival[1:], at=arrival[0])
         assert drain(acme.engine)
-    assert mend(acme).recovered == 0
+    assert reconcile_and_process(acme).recovered == 0
     (row,) = rows(acme, "SELECT state, accounting_amount FROM ems.transactions WHERE id = :id", id=transaction)
     assert (RANKS.index(row["state"]), row["accounting_amount"]) == expected[transaction][:2]

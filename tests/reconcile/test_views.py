@@ -17,14 +17,14 @@ from tests.support.reconcile_steps import (
     HOUR,
     MINUTE,
     ago,
+    append_log,
+    attempts,
     execute,
-    log,
-    mend,
     reconcile,
+    reconcile_and_process,
     reconciler,
     rows,
-    store,
-    tried,
+    store_delivery,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def hour_of(world: World, span: timedelta) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("view", [RECONCILE_STATE, COMPLETENESS], ids=["reconcile_state", "completeness"])
-def test_a_view_is_the_one_that_the_code_defines(engine: Engine, view: str) -> None:
+def test_view_in_the_database_is_the_one_in_the_code(engine: Engine, view: str) -> None:
     name = view.split("VIEW receiver.")[1].split(maxsplit=1)[0]
     with engine.connect() as connection:
         connection.execute(text(view.replace(f"VIEW receiver.{name}", f"VIEW receiver.copy_of_{name}")))
@@ -63,18 +63,18 @@ def test_a_view_is_the_one_that_the_code_defines(engine: Engine, view: str) -> N
     assert migrated == defined
 
 
-def test_what_was_never_checked_is_not_complete(acme: World) -> None:
+def test_unchecked_hour_is_not_complete(acme: World) -> None:
     incomplete = rows(acme, INCOMPLETE)
     assert len(incomplete) == 8 * 24 + 1
     assert {row["checked_until"] for row in incomplete} == {None}
     assert (state(acme)["checked_until"], state(acme)["last_error"]) == (None, None)
 
 
-def test_after_a_run_every_hour_is_complete(acme: World) -> None:
-    store(acme, CREATED, card_holder("stored"), at=ago(3 * HOUR))
-    log(acme, tried(CREATED, card_holder("stored"), 503, 200, at=ago(3 * HOUR)))
-    log(acme, tried(CREATED, card_holder("lost"), 503, at=ago(3 * HOUR)))
-    outcome = mend(acme)
+def test_every_hour_is_complete_after_a_run(acme: World) -> None:
+    store_delivery(acme, CREATED, card_holder("stored"), at=ago(3 * HOUR))
+    append_log(acme, attempts(CREATED, card_holder("stored"), 503, 200, at=ago(3 * HOUR)))
+    append_log(acme, attempts(CREATED, card_holder("lost"), 503, at=ago(3 * HOUR)))
+    outcome = reconcile_and_process(acme)
     assert rows(acme, INCOMPLETE) == []
     hour = hour_of(acme, 3 * HOUR)
     assert (hour["organization_reference_id"], hour["opencard_webhook_id"]) == ("acme", outcome.opencard_webhook_id)
@@ -83,13 +83,15 @@ def test_after_a_run_every_hour_is_complete(acme: World) -> None:
     assert hour["checked_until"] == hour["hour"] + HOUR
 
 
-def test_a_run_that_does_not_reach_back_completes_nothing(acme: World) -> None:
-    log(acme, *(tried(CREATED, card_holder(f"employee-{n}"), 503, at=ago(2 * DAY - n * HOUR)) for n in range(40)))
+def test_run_that_leaves_a_gap_completes_no_hour(acme: World) -> None:
+    append_log(
+        acme, *(attempts(CREATED, card_holder(f"employee-{n}"), 503, at=ago(2 * DAY - n * HOUR)) for n in range(40))
+    )
     reconcile(acme, since=ago(DAY))
     assert len(rows(acme, INCOMPLETE)) == 8 * 24 + 1
 
 
-def test_what_arrives_after_the_check_is_not_complete_until_the_next(acme: World) -> None:
+def test_later_delivery_makes_the_hour_incomplete_again(acme: World) -> None:
     reconcile(acme)
     assert rows(acme, INCOMPLETE) == []
     execute(acme, "UPDATE receiver.reconcile_runs SET watermark = now() - interval '3 hours'")
@@ -99,8 +101,8 @@ def test_what_arrives_after_the_check_is_not_complete_until_the_next(acme: World
     assert rows(acme, INCOMPLETE) == []
 
 
-def test_an_hour_of_which_something_cannot_be_recovered_is_not_complete(acme: World) -> None:
-    ids = log(acme, tried(CLEARED, snapshot("cleared"), 503, 503, at=ago(5 * HOUR)))
+def test_hour_with_unrecoverable_events_is_not_complete(acme: World) -> None:
+    ids = append_log(acme, attempts(CLEARED, snapshot("cleared"), 503, 503, at=ago(5 * HOUR)))
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
     reconcile(acme)
     (incomplete,) = rows(acme, INCOMPLETE)
@@ -109,17 +111,17 @@ def test_an_hour_of_which_something_cannot_be_recovered_is_not_complete(acme: Wo
     assert state(acme)["unrecoverable"] == 1
 
 
-def test_what_the_log_lacks_is_told_by_hour_and_webhook(acme: World) -> None:
-    store(acme, CREATED, card_holder("forged"), at=ago(5 * HOUR))
-    store(acme, CREATED, card_holder("new"), at=ago(MINUTE))
+def test_unconfirmed_is_counted_by_hour_and_webhook(acme: World) -> None:
+    store_delivery(acme, CREATED, card_holder("forged"), at=ago(5 * HOUR))
+    store_delivery(acme, CREATED, card_holder("new"), at=ago(MINUTE))
     reconcile(acme)
     assert (hour_of(acme, 5 * HOUR)["unconfirmed"], hour_of(acme, timedelta())["unconfirmed"]) == (1, 0)
     assert state(acme)["unconfirmed"] == 1
 
 
-def test_the_state_of_a_webhook_adds_up_what_was_recovered_and_tells_the_last_error(acme: World) -> None:
+def test_state_sums_recovered_and_has_the_last_error(acme: World) -> None:
     for number in range(3):
-        log(acme, tried(CREATED, card_holder(f"employee-{number}"), 503, at=ago(HOUR)))
+        append_log(acme, attempts(CREATED, card_holder(f"employee-{number}"), 503, at=ago(HOUR)))
         reconcile(acme, since=ago(DAY))
         reconcile(acme)
     sound = state(acme)
@@ -136,7 +138,7 @@ def test_the_state_of_a_webhook_adds_up_what_was_recovered_and_tells_the_last_er
     assert state(acme)["last_error"] is None
 
 
-def test_each_webhook_has_rows_of_its_own(acme: World) -> None:
+def test_each_webhook_has_its_own_rows(acme: World) -> None:
     take_into_care(acme, "globex")
     ids = [row["id"] for row in rows(acme, "SELECT id FROM receiver.webhooks ORDER BY id")]
     reconciler(acme).run(ids[1:])

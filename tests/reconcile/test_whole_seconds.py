@@ -11,7 +11,17 @@ import pytest
 
 from receiver.sandbox.provider import LogStyle
 from tests.support.factories import card_holder, snapshot
-from tests.support.reconcile_steps import HOUR, MINUTE, ago, feed, log, mend, store, tried, value
+from tests.support.reconcile_steps import (
+    HOUR,
+    MINUTE,
+    ago,
+    append_log,
+    attempts,
+    feed_types,
+    reconcile_and_process,
+    store_delivery,
+    value,
+)
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -33,7 +43,7 @@ def whole_seconds(acme: World, request: pytest.FixtureRequest) -> World:
     acme.provider.behaviour.log_style = replace(LogStyle(), microseconds=False, **request.param)
     for number in range(5):
         other = snapshot("authorized", transaction=f"other-{number}")
-        log(acme, tried("card.transaction.authorized", other, 503, at=ago(HOUR) + number * MINUTE))
+        append_log(acme, attempts("card.transaction.authorized", other, 503, at=ago(HOUR) + number * MINUTE))
     return acme
 
 
@@ -41,47 +51,47 @@ def cleared(amount: int) -> dict[str, Any]:
     return snapshot("cleared", accounting_amount=Decimal(amount))
 
 
-def test_of_two_in_one_second_the_newer_wins(whole_seconds: World) -> None:
+def test_newer_of_two_events_in_one_second_wins(whole_seconds: World) -> None:
     second = ago(10 * MINUTE).replace(microsecond=0)
     for number in range(9):  # over two pages
-        log(whole_seconds, tried(CLEARED, cleared(number), 503, at=second + number * TICK))
-    mend(whole_seconds)
+        append_log(whole_seconds, attempts(CLEARED, cleared(number), 503, at=second + number * TICK))
+    reconcile_and_process(whole_seconds)
     assert value(whole_seconds, AMOUNT) == 8
 
 
-def test_card_holders_events_in_one_second_keep_their_order(whole_seconds: World) -> None:
+def test_card_holder_events_in_one_second_keep_their_order(whole_seconds: World) -> None:
     second = ago(10 * MINUTE).replace(microsecond=0)
     for number, event in enumerate([CREATED, "card_holder.identified", DELETED]):
-        log(whole_seconds, tried(event, card_holder(), 503, at=second + number * TICK))
-    mend(whole_seconds)
-    told = [event for event in feed(whole_seconds) if event.startswith("card_holder.")]
+        append_log(whole_seconds, attempts(event, card_holder(), 503, at=second + number * TICK))
+    reconcile_and_process(whole_seconds)
+    told = [event for event in feed_types(whole_seconds) if event.startswith("card_holder.")]
     assert told == [CREATED, "card_holder.identified", DELETED]
     assert value(whole_seconds, "SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
-def test_what_failed_after_an_arrival_in_that_second_is_newer(whole_seconds: World) -> None:
+def test_failure_after_an_arrival_in_that_second_is_newer(whole_seconds: World) -> None:
     second = ago(10 * MINUTE).replace(microsecond=0)
-    store(whole_seconds, CLEARED, cleared(1), at=second + 7 * TICK)
-    log(whole_seconds, tried(CLEARED, cleared(1), 200, at=second + 7 * TICK))
-    log(whole_seconds, tried(CLEARED, cleared(2), 503, at=second + 9 * TICK))
-    mend(whole_seconds)
+    store_delivery(whole_seconds, CLEARED, cleared(1), at=second + 7 * TICK)
+    append_log(whole_seconds, attempts(CLEARED, cleared(1), 200, at=second + 7 * TICK))
+    append_log(whole_seconds, attempts(CLEARED, cleared(2), 503, at=second + 9 * TICK))
+    reconcile_and_process(whole_seconds)
     assert value(whole_seconds, AMOUNT) == 2
 
 
-def test_what_failed_before_an_arrival_in_that_second_is_older(whole_seconds: World) -> None:
+def test_failure_before_an_arrival_in_that_second_is_older(whole_seconds: World) -> None:
     second = ago(10 * MINUTE).replace(microsecond=0)
-    log(whole_seconds, tried(CLEARED, cleared(2), 503, at=second + 5 * TICK))
-    store(whole_seconds, CLEARED, cleared(1), at=second + 7 * TICK)
-    log(whole_seconds, tried(CLEARED, cleared(1), 200, at=second + 7 * TICK))
-    mend(whole_seconds)
+    append_log(whole_seconds, attempts(CLEARED, cleared(2), 503, at=second + 5 * TICK))
+    store_delivery(whole_seconds, CLEARED, cleared(1), at=second + 7 * TICK)
+    append_log(whole_seconds, attempts(CLEARED, cleared(1), 200, at=second + 7 * TICK))
+    reconcile_and_process(whole_seconds)
     assert value(whole_seconds, AMOUNT) == 1
 
 
 @pytest.mark.parametrize("order", ["newest-first", "oldest-first"])
-def test_where_nothing_shows_the_order_ids_do(acme: World, order: Any) -> None:
+def test_ids_give_the_order_when_the_log_has_none(acme: World, order: Any) -> None:
     acme.provider.behaviour.log_style = LogStyle(microseconds=False, order=order)
     second = ago(10 * MINUTE).replace(microsecond=0)
     for number in range(3):
-        log(acme, tried(CLEARED, cleared(number), 503, at=second + number * TICK))
-    assert mend(acme).recovered == 3
+        append_log(acme, attempts(CLEARED, cleared(number), 503, at=second + number * TICK))
+    assert reconcile_and_process(acme).recovered == 3
     assert value(acme, AMOUNT) == 2

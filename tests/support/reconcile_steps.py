@@ -11,7 +11,7 @@ from sqlalchemy import text
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.processing.drain import drain
-from receiver.reconcile.run import Outcome, Reconciler
+from receiver.reconcile.run import ReconcileOutcome, Reconciler
 from receiver.sandbox.accounts import Attempt
 from receiver.sandbox.provider import deliver_story
 from receiver.sandbox.sender import Patience
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 DELIVERIES = ("stored_deliveries", "bodies", "queue", "outcomes", "confirmations")
 """The tables that hold deliveries."""
 GRACE = timedelta(minutes=15)
-UNTIL_TAKEN = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
-THREE_TIMES = Patience(attempts=3, seconds=None, first_pause=0, longest_pause=0)
+RETRY_UNTIL_ACCEPTED = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+THREE_ATTEMPTS = Patience(attempts=3, seconds=None, first_pause=0, longest_pause=0)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -48,7 +48,7 @@ def reconciler(world: World, grace: timedelta = GRACE) -> Reconciler:
     )
 
 
-def reconcile(world: World, *, grace: timedelta = GRACE, **options: Any) -> Outcome:
+def reconcile(world: World, *, grace: timedelta = GRACE, **options: Any) -> ReconcileOutcome:
     """Reconcile the one webhook, and insist that it ends well."""
     (outcome,) = reconciler(world, grace).run(**options)
     assert outcome.error is None
@@ -60,7 +60,7 @@ def process(world: World) -> None:
     assert drain(world.engine, encryption=Encryption(world.settings.encryption_keys))
 
 
-def mend(world: World) -> Outcome:
+def reconcile_and_process(world: World) -> ReconcileOutcome:
     """Reconcile, and process what came of it."""
     outcome = reconcile(world)
     process(world)
@@ -68,7 +68,7 @@ def mend(world: World) -> Outcome:
 
 
 def deliver(
-    world: World, story: Story, faults: Faults, *, seed: int = 1, patience: Patience = UNTIL_TAKEN
+    world: World, story: Story, faults: Faults, *, seed: int = 1, patience: Patience = RETRY_UNTIL_ACCEPTED
 ) -> Delivered:
     """Let OpenCard deliver a story to all webhooks, and process what arrived."""
     delivered = asyncio.run(deliver_story(world.provider, story, faults=faults, seed=seed, give_up_after=patience))
@@ -76,7 +76,7 @@ def deliver(
     return delivered
 
 
-def tried(event: str, payload: object, *statuses: int | None, at: datetime) -> list[Attempt]:
+def attempts(event: str, payload: object, *statuses: int | None, at: datetime) -> list[Attempt]:
     """Return attempts of one event, a second apart."""
     content = body(payload)
     return [
@@ -85,13 +85,13 @@ def tried(event: str, payload: object, *statuses: int | None, at: datetime) -> l
     ]
 
 
-def log(world: World, *attempts: list[Attempt]) -> list[int]:
+def append_log(world: World, *attempts: list[Attempt]) -> list[int]:
     """Write attempts into OpenCard's log of the one webhook, without any delivery; return their ids in it."""
     together = [each for some in attempts for each in some]
     return world.provider.state.log_attempts(world.registered().id, together)
 
 
-def store(world: World, event: str, payload: object, *, at: datetime) -> int:
+def store_delivery(world: World, event: str, payload: object, *, at: datetime) -> int:
     """Have a delivery stored that arrived some time ago; return its id."""
     with world.engine.begin() as connection:
         return int(
@@ -125,20 +125,20 @@ def execute(world: World, statement: str, **parameters: object) -> None:
         connection.execute(text(statement), parameters)
 
 
-def differing(world: World, story: Story) -> list[str]:
+def ledger_differences(world: World, story: Story) -> list[str]:
     with world.engine.connect() as connection:
         return differences(connection, story)
 
 
-def feed(world: World) -> list[str]:
+def feed_types(world: World) -> list[str]:
     return [row["type"] for row in rows(world, "SELECT type FROM ems.events ORDER BY position")]
 
 
-def pages_asked(world: World) -> int:
+def count_log_requests(world: World) -> int:
     return len(world.provider.requests.all(method="GET", path="/events"))
 
 
-def everything(world: World) -> dict[str, list[Any]]:
+def database_content(world: World) -> dict[str, list[Any]]:
     """Return what the database holds but for tokens, as it was written last."""
     tables = (*DELIVERIES, "delivery_log", "reconcile_runs", "webhooks", "oauth_tokens")
     return {table: rows(world, f"SELECT xmin, * FROM receiver.{table} ORDER BY 2, 3") for table in tables}  # noqa: S608

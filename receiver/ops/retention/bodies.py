@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from receiver.json_rows import rows_parameter
-from receiver.reconcile.identity import identify
+from receiver.reconcile.identity import event_fingerprint
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -75,7 +75,7 @@ def delete_bodies(connection: Connection, statuses: tuple[str, ...], span: Span)
     unknown = connection.execute(_WITHOUT_FINGERPRINT, asked).all()
     if unknown:
         rows = [
-            {"id": row.id, "fingerprint": "\\x" + identify(row.event, row.body, row.organization).hex()}
+            {"id": row.id, "fingerprint": "\\x" + event_fingerprint(row.event, row.body, row.organization).hex()}
             for row in unknown
         ]
         connection.execute(_IDENTIFY, {"rows": rows_parameter(rows)})

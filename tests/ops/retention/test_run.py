@@ -53,7 +53,7 @@ def forget(acme: Acme) -> None:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
-def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next_one(acme: Acme, settings: Settings) -> None:
+def test_next_run_completes_one_killed_at_any_step(acme: Acme, settings: Settings) -> None:
     tell_some(acme)
     with living(acme.engine, None) as undisturbed:
         retain(acme.engine, settings, **SHORTEST)
