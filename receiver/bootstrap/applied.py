@@ -1,4 +1,4 @@
-"""The configuration that an operator last applied to the whole account, kept so that the scheduler applies it again."""
+"""The configuration that an operator last applied to the whole account, stored for the scheduler to apply again."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DUE: Final = text(
     """
 UPDATE receiver.applied_configuration SET started_at = clock_timestamp()
 WHERE started_at <= clock_timestamp() - CAST(:interval AS interval)
-    OR started_at > clock_timestamp() -- the clock was set back
+    OR started_at > clock_timestamp() -- the clock was changed
 """
 )
 
 
 class AppliedConfigurations:
-    """The one row of ``receiver.applied_configuration``, encrypted, for it may hold credentials."""
+    """The one row of ``receiver.applied_configuration``, encrypted because it may hold credentials."""
 
     def __init__(self, engine: Engine, encryption: Encryption) -> None:
         self._engine = engine
@@ -54,13 +54,13 @@ class AppliedConfigurations:
             stored = connection.scalar(select(AppliedConfiguration.configuration))
         return None if stored is None else self._decrypted(stored)
 
-    def take_due(self, interval: timedelta) -> bool:
-        """Return whether the configuration is to be applied again: for one process at most in each *interval*."""
+    def claim_due(self, interval: timedelta) -> bool:
+        """Whether this process is to apply the configuration again: true for at most one in each *interval*."""
         with self._engine.begin() as connection:
             return connection.execute(_DUE, {"interval": interval}).rowcount == 1
 
-    def note_end(self, error: str | None) -> bool:
-        """Store the end of a run with its *error*; return whether the error differs from that of the run before."""
+    def record_end(self, error: str | None) -> bool:
+        """Store the end of a run with its *error*; return whether the error differs from the previous run's."""
         with self._engine.begin() as connection:
             before = connection.scalar(select(AppliedConfiguration.error))
             connection.execute(update(AppliedConfiguration).values(ended_at=func.now(), error=error))

@@ -1,4 +1,4 @@
-"""How a run is carried out: one at a time, its organizations side by side, one's failure not stopping the others."""
+"""One run at a time, its organizations in parallel; a failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """An organization for which something could not be done."""
+class OrganizationFailure:
+    """What could not be done for an organization, and why."""
 
     organization_reference_id: str | None
     organization_id: int | None
@@ -35,43 +35,43 @@ class Failure:
 
 @contextmanager
 def one_at_a_time(engine: Engine) -> Iterator[None]:
-    """Hold the lock under which webhooks are changed. Raises ``OperationRefused`` when somebody else holds it."""
+    """Hold the lock for changing webhooks. Raises ``OperationRefused`` when another process holds it."""
     with held_lock(engine, Lock.BOOTSTRAP) as held:
         if not held:
             raise OperationRefused("another command is changing webhooks at this moment: wait for it, then run again")
         yield
 
 
-def side_by_side(
+def in_parallel(
     work: Callable[[T], R],
     items: Sequence[T],
-    number: int,
+    parallelism: int,
     *,
     organization: Callable[[T], Organization] = lambda item: item,  # type: ignore[assignment,return-value]
-) -> tuple[list[tuple[T, R]], list[Failure]]:
-    """Do *work* on *items*, *number* at a time; return results in the order of *items*, and the failures.
+) -> tuple[list[tuple[T, R]], list[OrganizationFailure]]:
+    """Do *work* on *items*, *parallelism* at a time; return results in the order of *items*, and the failures.
 
-    When it is interrupted, what is under way is finished and the rest is not begun.
+    When it is interrupted, running work is finished and the rest is not started.
     """
     done: dict[int, R] = {}
-    failures: dict[int, Failure] = {}
-    executor = ThreadPoolExecutor(number, thread_name_prefix="bootstrap")
+    failures: dict[int, OrganizationFailure] = {}
+    executor = ThreadPoolExecutor(parallelism, thread_name_prefix="bootstrap")
     try:
-        running = {executor.submit(work, item): place for place, item in enumerate(items)}
+        running = {executor.submit(work, item): index for index, item in enumerate(items)}
         for future in as_completed(running):
-            place = running[future]
+            index = running[future]
             try:
-                done[place] = future.result()
+                done[index] = future.result()
             except ReceiverError as error:
-                failures[place] = failed(organization(items[place]), str(error))
+                failures[index] = failure_of(organization(items[index]), str(error))
             except SQLAlchemyError as error:
-                words = str(getattr(error, "orig", None) or error).partition("\n")[0]
-                failures[place] = failed(organization(items[place]), f"PostgreSQL (DATABASE_URL): {words}")
+                message = str(getattr(error, "orig", None) or error).partition("\n")[0]
+                failures[index] = failure_of(organization(items[index]), f"PostgreSQL (DATABASE_URL): {message}")
     finally:
         executor.shutdown(cancel_futures=True)
-    return [(items[place], done[place]) for place in sorted(done)], [failures[place] for place in sorted(failures)]
+    return [(items[index], done[index]) for index in sorted(done)], [failures[index] for index in sorted(failures)]
 
 
-def failed(organization: Organization, error: str) -> Failure:
-    """Return the failure of an organization."""
-    return Failure(organization.reference_id, organization.id, error)
+def failure_of(organization: Organization, error: str) -> OrganizationFailure:
+    """Make the failure of *organization* with *error*."""
+    return OrganizationFailure(organization.reference_id, organization.id, error)

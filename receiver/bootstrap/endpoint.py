@@ -1,4 +1,4 @@
-"""Challenges our own endpoint through ``PUBLIC_URL`` as OpenCard would, to tell which of the two ends fails."""
+"""Challenge our own endpoint through ``PUBLIC_URL`` as OpenCard would, to find out which of the two ends fails."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ TIMEOUT: Final = httpx.Timeout(10, connect=5)
 
 
 def challenge_endpoint(url: str, secret: str, *, transport: httpx.BaseTransport | None = None) -> str | None:
-    """Ask the endpoint at *url* whether it knows *secret*; return what is wrong with its answer, ``None`` when nothing.
+    """Check that the endpoint at *url* knows *secret*; return the problem with its answer, or ``None``.
 
-    The words name the address with its challenge, so that it can be tried by hand; they never hold the secret.
+    The problem names the URL with its challenge, so that it can be tried by hand; it never contains the secret.
     """
     challenge = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(CHALLENGE_LENGTH))
-    wrong = _wrong_with(url, challenge, secret, transport)
-    return None if wrong is None else f"the challenge GET {url}?challenge={challenge} fails: {wrong}"
+    problem = _problem_with(url, challenge, secret, transport)
+    return None if problem is None else f"the challenge GET {url}?challenge={challenge} fails: {problem}"
 
 
-def _wrong_with(url: str, challenge: str, secret: str, transport: httpx.BaseTransport | None) -> str | None:
+def _problem_with(url: str, challenge: str, secret: str, transport: httpx.BaseTransport | None) -> str | None:
     try:
         with httpx.Client(timeout=TIMEOUT, transport=transport) as http:
             answer = http.get(url, params={"challenge": challenge}, headers={"X-Event": "challenge"})

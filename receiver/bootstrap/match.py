@@ -1,8 +1,8 @@
-"""Which registered webhook is which stored one? Pure.
+"""Match the registered webhooks with the stored ones. Pure.
 
-A webhook is *ours* when this service stores its id, or when its URL is one of our endpoints. What is not ours is never
-touched. Each organization has one webhook of ours; further ones that are managed here were adopted, and are left alone.
-Test webhooks are left out before: see ``test_webhooks``.
+A webhook is *ours* when this service stores its id, or when its URL is one of our endpoints. Other webhooks are never
+changed. Each organization has one webhook of ours; further managed ones were adopted, and are not changed. Test
+webhooks are filtered out by the caller (``ManagedWebhooks.is_test``).
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from receiver.webhooks.managed import ManagedWebhook
 
 
-FORGOTTEN: Final = "OpenCard has forgotten what is registered here"
-"""What happens to a sandbox that is started anew beside a kept database."""
+ALL_DELETED: Final = "OpenCard has forgotten what is registered here"
+"""As when a sandbox is started again with the old database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The one webhook of an organization, on either side, and what else of ours is registered for it."""
+    """The one webhook of an organization, stored and registered, and surplus ones."""
 
     stored: ManagedWebhook | None = None
     registered: RegisteredWebhook | None = None
     surplus: tuple[RegisteredWebhook, ...] = ()
-    """Ours by their URL, but nobody's: left behind by a request sent twice, or by a database that was lost."""
+    """Ours by their URL, but not stored: from a request that was sent twice, or from a lost database."""
 
 
-class Care:
-    """All managed webhooks, found by organization, id and endpoint key; *tests* are only there to be left out."""
+class ManagedWebhooks:
+    """All managed webhooks by organization, id and endpoint key; *tests* are only used to exclude test webhooks."""
 
     def __init__(self, stored: Sequence[ManagedWebhook], tests: Sequence[ManagedWebhook] = ()) -> None:
         self._stored = stored
@@ -45,7 +45,7 @@ class Care:
         self.keys = {key: row for row in stored for key in (row.endpoint_key, *row.previous_keys)}
 
     def all(self) -> Sequence[ManagedWebhook]:
-        """Return all of them, oldest first."""
+        """Return every one, oldest first."""
         return self._stored
 
     def of(self, reference_id: str) -> list[ManagedWebhook]:
@@ -55,8 +55,8 @@ class Care:
     def owner(self, webhook: RegisteredWebhook, rows: Sequence[ManagedWebhook]) -> ManagedWebhook | None:
         """Return the stored webhook that one registered for the organization of *rows* belongs to.
 
-        By id, else by its URL's endpoint key; at an OpenCard that has forgotten everything, ids begin anew, and one of
-        another organization's webhook proves nothing beside the key.
+        By id, else by its URL's endpoint key. After OpenCard has lost everything, ids start again from 1: then the key
+        counts more than an id that belonged to another organization's webhook.
         """
         by_id, by_key = self.ids.get(webhook.id), self.keys.get(endpoint_key(webhook.url))
         if by_key in rows and by_id not in rows:
@@ -64,12 +64,12 @@ class Care:
         return by_id or by_key
 
     def is_test(self, webhook: RegisteredWebhook) -> bool:
-        """Return whether a registered webhook is a test webhook: by its URL's endpoint key, else by its id."""
+        """Whether a registered webhook is a test webhook: by its URL's endpoint key, else by its id."""
         key = endpoint_key(webhook.url)
         return key in self._test_keys or (webhook.id in self._test_ids and key not in self.keys)
 
-    def under_other_names(self, organization: Organization) -> list[ManagedWebhook]:
-        """Return the managed webhooks for the same organization of OpenCard under another id of the EMS."""
+    def under_other_reference_ids(self, organization: Organization) -> list[ManagedWebhook]:
+        """Return the managed webhooks for the same organization under another reference id."""
         return [
             row
             for row in self._stored
@@ -78,15 +78,17 @@ class Care:
 
 
 def endpoint_key(url: str) -> str:
-    """Return the endpoint key in a URL of ours, whatever ``PUBLIC_URL`` was when it was registered; else nothing."""
+    """Return the endpoint key in a URL of ours, under any ``PUBLIC_URL``; else an empty string."""
     return url.rpartition(ENDPOINT_PATH)[2] if ENDPOINT_PATH in url else ""
 
 
-def match(care: Care, reference_id: str, registered: Sequence[RegisteredWebhook], *, public_url: str) -> Match:
-    """Find the webhook of an organization in what is in *care* and *registered* for it."""
-    rows = care.of(reference_id)
+def match(
+    managed: ManagedWebhooks, reference_id: str, registered: Sequence[RegisteredWebhook], *, public_url: str
+) -> Match:
+    """Find the webhook of an organization among the *managed* and the *registered* ones."""
+    rows = managed.of(reference_id)
     candidates = sorted(registered, key=_preference)
-    pairs = [(row, webhook) for webhook in candidates for row in rows if care.owner(webhook, rows) is row]
+    pairs = [(row, webhook) for webhook in candidates for row in rows if managed.owner(webhook, rows) is row]
     by_id = {webhook.id for row, webhook in pairs if row.opencard_webhook_id == webhook.id}
     best = min(
         pairs, key=lambda pair: pair[1].id not in by_id, default=None
@@ -95,7 +97,10 @@ def match(care: Care, reference_id: str, registered: Sequence[RegisteredWebhook]
         webhook
         for webhook in candidates
         if webhook.id not in by_id
-        and (care.owner(webhook, rows) in rows or (care.owner(webhook, rows) is None and _is_ours(webhook, public_url)))
+        and (
+            managed.owner(webhook, rows) in rows
+            or (managed.owner(webhook, rows) is None and _is_ours(webhook, public_url))
+        )
     ]
     if best is not None:
         return Match(*best, tuple(webhook for webhook in ours if webhook is not best[1]))
@@ -109,25 +114,27 @@ def _is_ours(webhook: RegisteredWebhook, public_url: str) -> bool:
 
 
 def _preference(webhook: RegisteredWebhook) -> tuple[bool, bool, int]:
-    """Sort first what delivers: enabled, active, the oldest."""
+    """Sort the ones that deliver first: enabled, active, the oldest."""
     return (webhook.enabled is False, webhook.active is not True, webhook.id)
 
 
-def objections(
-    organizations: Sequence[Organization], care: Care, registered: Mapping[int, Sequence[RegisteredWebhook]]
+def find_conflicts(
+    organizations: Sequence[Organization],
+    managed: ManagedWebhooks,
+    registered: Mapping[int, Sequence[RegisteredWebhook]],
 ) -> dict[int, str]:
-    """Return why nothing can be done for an organization until a person has looked, by OpenCard's id of it."""
+    """Return by OpenCard's id the organizations that an operator has to clarify first, each with the reason."""
     names = Counter(str(each.reference_id) for each in organizations if each.reference_id is not None)
     found = {}
     for organization in organizations:
-        why = _objection(organization, names, care, registered.get(organization.id, ()))
+        why = _conflict(organization, names, managed, registered.get(organization.id, ()))
         if why is not None:
             found[organization.id] = why
     return found
 
 
-def _objection(
-    organization: Organization, names: Counter[str], care: Care, registered: Sequence[RegisteredWebhook]
+def _conflict(
+    organization: Organization, names: Counter[str], managed: ManagedWebhooks, registered: Sequence[RegisteredWebhook]
 ) -> str | None:
     reference = organization.reference_id
     if reference is None:
@@ -137,12 +144,12 @@ def _objection(
         )
     if names[reference] > 1:
         return f"{names[reference]} organizations have the reference_id {reference!r}: give each its own at OpenCard"
-    renamed = care.under_other_names(organization)
+    renamed = managed.under_other_reference_ids(organization)
     if renamed:
         before = renamed[0].organization_reference_id
         if renamed[0].opencard_webhook_id not in {webhook.id for webhook in registered}:
             return (
-                f"{FORGOTTEN}: webhook {renamed[0].id} is managed for {before!r}, but the organization is called "
+                f"{ALL_DELETED}: webhook {renamed[0].id} is managed for {before!r}, but the organization is called "
                 f"{reference!r} now, without that webhook. A sandbox that was started anew gets an empty database "
                 f"(DATABASE_URL), or the organizations of before (--organization {before}); if only the name was "
                 "changed, change it back"
@@ -152,7 +159,7 @@ def _objection(
             "what it brought: give it its reference_id back at OpenCard, or move its data in ems first"
         )
     for webhook in registered:
-        owner = care.owner(webhook, care.of(reference))
+        owner = managed.owner(webhook, managed.of(reference))
         if owner is not None and owner.organization_reference_id != reference:
             return (
                 f"OpenCard's webhook {webhook.id} is registered for it, but managed for "

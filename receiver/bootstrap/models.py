@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from receiver.db import RECEIVER, Base, encrypted
 
 
-class Organization(Base):
+class AccountOrganization(Base):
     """An organization of the account, as bootstrap last found it."""
 
     __tablename__ = "organizations"

@@ -1,4 +1,4 @@
-"""What is remembered of the account's organizations from one run to the next."""
+"""The state of the account's organizations, kept from one run to the next."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from receiver.bootstrap.flags import Unavailable
-from receiver.bootstrap.models import Organization
+from receiver.bootstrap.flags import UnavailableFlag
+from receiver.bootstrap.models import AccountOrganization
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _COLUMNS: Final = (
-    Organization.organization_id,
-    Organization.organization_reference_id,
-    Organization.left_out,
-    Organization.unavailable_events,
-    Organization.error,
-    Organization.deleted_at,
+    AccountOrganization.organization_id,
+    AccountOrganization.organization_reference_id,
+    AccountOrganization.left_out,
+    AccountOrganization.unavailable_events,
+    AccountOrganization.error,
+    AccountOrganization.deleted_at,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class KnownOrganization:
-    """An organization as a run found it."""
+class OrganizationRecord:
+    """The state of an organization after a run."""
 
     organization_id: int
     """OpenCard's id."""
     organization_reference_id: str | None
     left_out: bool = False
-    unavailable: Mapping[str, Unavailable] = field(default_factory=dict)
-    """Flags of wanted events that it cannot have."""
+    unavailable: Mapping[str, UnavailableFlag] = field(default_factory=dict)
+    """Flags of desired events that the organization cannot have."""
     error: str | None = None
     deleted: bool = False
 
@@ -47,17 +47,17 @@ class OrganizationStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def all(self) -> dict[int, KnownOrganization]:
+    def all(self) -> dict[int, OrganizationRecord]:
         """Return every organization that any run found, by OpenCard's id."""
         with self._engine.connect() as connection:
             return {row["organization_id"]: _read(row) for row in connection.execute(select(*_COLUMNS)).mappings()}
 
-    def save(self, found: Iterable[KnownOrganization], known: Mapping[int, KnownOrganization]) -> None:
-        """Write those that differ from what is *known*."""
+    def save(self, found: Iterable[OrganizationRecord], known: Mapping[int, OrganizationRecord]) -> None:
+        """Write those that differ from the *known* ones."""
         rows = [_written(each) for each in found if known.get(each.organization_id) != each]
         if not rows:
             return
-        statement = insert(Organization)
+        statement = insert(AccountOrganization)
         columns = ("organization_reference_id", "left_out", "unavailable_events", "error")
         changed = {name: statement.excluded[name] for name in columns}
         with self._engine.begin() as connection:
@@ -69,24 +69,27 @@ class OrganizationStore:
             )
 
     def note_deleted(self, organization_ids: Collection[int]) -> None:
-        """Note that the account does not have these any more."""
+        """Mark organizations that the account does not have any more."""
         if organization_ids:
             with self._engine.begin() as connection:
                 connection.execute(
-                    update(Organization)
-                    .where(Organization.organization_id.in_(organization_ids), Organization.deleted_at.is_(None))
+                    update(AccountOrganization)
+                    .where(
+                        AccountOrganization.organization_id.in_(organization_ids),
+                        AccountOrganization.deleted_at.is_(None),
+                    )
                     .values(deleted_at=func.now())
                 )
 
 
-def unavailable_events(connection: Connection, organization_id: int) -> dict[str, Unavailable]:
-    """Return the flags that an organization cannot have, as the last run found; OpenCard's id of it."""
-    asked = select(Organization.unavailable_events).where(Organization.organization_id == organization_id)
+def unavailable_events(connection: Connection, organization_id: int) -> dict[str, UnavailableFlag]:
+    """Return the unavailable flags of an organization, by OpenCard's id, as of the last run."""
+    asked = select(AccountOrganization.unavailable_events).where(AccountOrganization.organization_id == organization_id)
     return read_unavailable(connection.scalar(asked) or {})
 
 
-def _read(row: Mapping[Any, Any]) -> KnownOrganization:
-    return KnownOrganization(
+def _read(row: Mapping[Any, Any]) -> OrganizationRecord:
+    return OrganizationRecord(
         organization_id=row["organization_id"],
         organization_reference_id=row["organization_reference_id"],
         left_out=row["left_out"],
@@ -96,12 +99,12 @@ def _read(row: Mapping[Any, Any]) -> KnownOrganization:
     )
 
 
-def read_unavailable(stored: Mapping[str, Any]) -> dict[str, Unavailable]:
-    """Return what is stored in ``unavailable_events``."""
-    return {flag: msgspec.convert(why, Unavailable) for flag, why in stored.items()}
+def read_unavailable(stored: Mapping[str, Any]) -> dict[str, UnavailableFlag]:
+    """Parse the column ``unavailable_events``."""
+    return {flag: msgspec.convert(why, UnavailableFlag) for flag, why in stored.items()}
 
 
-def _written(each: KnownOrganization) -> dict[str, Any]:
+def _written(each: OrganizationRecord) -> dict[str, Any]:
     return {
         "organization_id": each.organization_id,
         "organization_reference_id": each.organization_reference_id,

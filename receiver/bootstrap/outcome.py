@@ -1,52 +1,52 @@
-"""What a run of bootstrap shall do, and what it found and did."""
+"""The options and the result of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from receiver.bootstrap.flags import EVENT_OF, words_of
+from receiver.bootstrap.flags import EVENT_OF, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from receiver.bootstrap.concurrency import Failure
-    from receiver.bootstrap.plan import Change
+    from receiver.bootstrap.concurrency import OrganizationFailure
+    from receiver.bootstrap.plan import WebhookChange
     from receiver.opencard.webhooks import Organization
 
-SIDE_BY_SIDE: Final = 8
-"""How many organizations are worked on at once: most of the time is spent waiting for OpenCard."""
+PARALLEL_ORGANIZATIONS: Final = 8
+"""How many organizations are processed in parallel: most of the time is spent waiting for OpenCard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a run shall do."""
+class BootstrapOptions:
+    """The defaults are those of the scheduler's runs."""
 
     write: bool = True
-    """Carry the changes out; else nothing is written anywhere, neither here nor at OpenCard."""
+    """Apply the changes; else nothing is written, neither here nor at OpenCard."""
     prune: bool = False
     only: tuple[str, ...] = ()
-    """The EMS's ids of the organizations to look at; all, if there are none."""
+    """Reference ids of the organizations to process; all, if empty."""
     retry_rejected: bool = False
-    """Ask again for events that OpenCard rejected less than a day ago."""
-    side_by_side: int = SIDE_BY_SIDE
+    """Request flags again that OpenCard rejected less than a day ago."""
+    parallelism: int = PARALLEL_ORGANIZATIONS
 
 
 @dataclass(frozen=True, slots=True)
 class UnavailableEvents:
-    """Events that are wanted for an organization and that it cannot have, for one reason."""
+    """Desired events that an organization cannot have, for one reason."""
 
     organization_reference_id: str | None
     organization_id: int
     flags: tuple[str, ...]
     reason: str
 
-    def in_words(self) -> str:
-        """Return which events, and why not."""
-        return f"{', '.join(words_of(self.flags))}: {self.reason}"
+    def describe(self) -> str:
+        """Return the events and the reason in one line."""
+        return f"{', '.join(labels_of(self.flags))}: {self.reason}"
 
     def as_fields(self) -> Mapping[str, object]:
-        """Return it as machines read it, the events by their names."""
+        """Return it for JSON, with event names instead of flags."""
         return {
             "organization_reference_id": self.organization_reference_id,
             "organization_id": self.organization_id,
@@ -57,7 +57,7 @@ class UnavailableEvents:
 
 @dataclass(frozen=True, slots=True)
 class DeletedWebhook:
-    """A webhook that OpenCard does not have any more, found by this run."""
+    """A webhook that this run found deleted at OpenCard."""
 
     webhook_id: int
     opencard_webhook_id: int | None
@@ -67,29 +67,29 @@ class DeletedWebhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a run found and did."""
+class BootstrapResult:
+    """The changes and failures of a run over all organizations."""
 
     organizations: int
     left_out: int
-    changes: list[tuple[Organization, Change]]
-    """What was done, or with ``write=False`` what would be."""
-    failures: list[Failure]
+    changes: list[tuple[Organization, WebhookChange]]
+    """The changes that were made, or with ``write=False`` would be."""
+    failures: list[OrganizationFailure]
     drift: bool
-    """Whether something is not as wanted now that the run has ended."""
+    """Whether something still differs from the configuration after the run."""
     unavailable: list[UnavailableEvents] = field(default_factory=list)
-    """What organizations do not have because they cannot: no drift where all events are wanted."""
+    """Events that organizations cannot have: no drift where all events are desired."""
     deleted: list[DeletedWebhook] = field(default_factory=list)
-    new_failures: list[Failure] = field(default_factory=list)
-    """The failures that the run before did not have."""
-    notes: list[Failure] = field(default_factory=list)
-    """What should be known, and is no failure."""
-    forgotten: int = 0
-    """How many webhooks OpenCard has deleted, if that is all there were."""
+    new_failures: list[OrganizationFailure] = field(default_factory=list)
+    """The failures that the previous run did not have."""
+    notes: list[OrganizationFailure] = field(default_factory=list)
+    """Warnings that are not failures."""
+    all_deleted: int = 0
+    """How many webhooks OpenCard has deleted, if it has deleted all of them; else 0."""
 
 
-def as_fields(organization: Organization, change: Change) -> Mapping[str, object]:
-    """Return a change as machines read it."""
+def as_fields(organization: Organization, change: WebhookChange) -> Mapping[str, object]:
+    """Return a change for JSON."""
     return {
         "action": change.action.value,
         "organization_reference_id": organization.reference_id,

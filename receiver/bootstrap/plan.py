@@ -12,14 +12,14 @@ from receiver.webhooks.addresses import endpoint_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from receiver.bootstrap.desired import Wanted
+    from receiver.bootstrap.desired import DesiredWebhook
     from receiver.bootstrap.match import Match
     from receiver.opencard.webhooks import Group, Header, RegisteredWebhook
     from receiver.webhooks.managed import ManagedWebhook
 
 MASK: Final = "***"
 MASKED: Final = re.compile(r"[*•]+.{0,4}")
-"""How a value looks that an API tells only to those who know it already."""
+"""The form of a masked value in an answer."""
 
 
 class Action(StrEnum):
@@ -28,7 +28,7 @@ class Action(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     CHALLENGE = "challenge"
-    """It is inactive: give it a new URL, so that OpenCard asks again."""
+    """It is inactive: give it a new URL, which triggers a new challenge."""
     DISABLE = "disable"
     ADD_HEADER = "add-header"
     REPLACE_HEADER = "replace-header"
@@ -38,8 +38,8 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as it should be; secret values are masked."""
+class FieldDifference:
+    """One field that differs; secret values are masked."""
 
     field: str
     registered: Any
@@ -47,11 +47,11 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WebhookChange:
     """One call to OpenCard, or two that belong together."""
 
     action: Action
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[FieldDifference, ...] = ()
     opencard_webhook_id: int | None = None
     subject: str = ""
     """The header's name or the buyer party that is added, replaced or removed."""
@@ -61,129 +61,138 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What is registered on a webhook beside it; ``None`` where it was not asked for."""
+    """The headers and groups of a registered webhook; ``None`` if they were not read."""
 
     headers: tuple[Header, ...] | None = None
     groups: tuple[Group, ...] | None = None
     unlisted: frozenset[str] = frozenset()
     """``headers``, ``groups``, or both, where OpenCard has no route that lists them.
 
-    What was registered by this service is there instead, without ids: it can be added to, not replaced or removed.
+    Those that this service registered are listed instead, without ids: others can be added, but none replaced or
+    removed.
     """
 
 
-def plan(wanted: Wanted | None, matched: Match, extras: Extras, *, public_url: str, prune: bool) -> list[Change]:
-    """Return what has to be done for one organization, in the order in which to do it; empty when all is as wanted.
+def plan(
+    desired: DesiredWebhook | None, matched: Match, extras: Extras, *, public_url: str, prune: bool
+) -> list[WebhookChange]:
+    """Return the changes for one organization, in the order in which to apply them.
 
-    *wanted* is ``None`` for an organization that is left out: with *prune* its webhook is disabled. *prune* also
-    removes headers and groups that are not wanted.
+    *desired* is ``None`` for an organization that is left out: with *prune* its webhook is disabled. *prune* also
+    removes headers and groups that are not desired.
     """
     surplus = [_disable(webhook) for webhook in matched.surplus if webhook.enabled is not False]
-    if wanted is None:
+    if desired is None:
         webhook = matched.registered
         own = [_disable(webhook)] if webhook is not None and webhook.enabled is not False else []
         return [*own, *surplus] if prune else []
-    headers = _header_changes(wanted, matched, extras.headers or (), prune=prune and "headers" not in extras.unlisted)
-    groups = _group_changes(wanted, matched, extras.groups or (), prune=prune and "groups" not in extras.unlisted)
+    headers = _header_changes(desired, matched, extras.headers or (), prune=prune and "headers" not in extras.unlisted)
+    groups = _group_changes(desired, matched, extras.groups or (), prune=prune and "groups" not in extras.unlisted)
     return [
-        *_webhook_changes(wanted, matched.stored, matched.registered, public_url),
+        *_webhook_changes(desired, matched.stored, matched.registered, public_url),
         *headers,
         *groups,
         *surplus,
     ]
 
 
-def _disable(webhook: RegisteredWebhook) -> Change:
-    return Change(Action.DISABLE, (Difference("enabled", registered=webhook.enabled, desired=False),), webhook.id)
-
-
-def _webhook_changes(
-    wanted: Wanted, stored: ManagedWebhook | None, registered: RegisteredWebhook | None, public_url: str
-) -> Iterator[Change]:
-    if registered is None:
-        yield Change(Action.CREATE, tuple(_everything(wanted, stored, public_url)))
-        return
-    differences = tuple(_differences(wanted, stored, registered, public_url))
-    if differences:
-        yield Change(Action.UPDATE, differences, registered.id)
-    if registered.active is False and "url" not in {difference.field for difference in differences}:
-        yield Change(Action.CHALLENGE, (Difference("active", registered=False, desired=True),), registered.id)
-
-
-def _everything(wanted: Wanted, stored: ManagedWebhook | None, public_url: str) -> Iterator[Difference]:
-    yield Difference("url", None, endpoint_url(public_url, stored.endpoint_key) if stored else "new")
-    yield Difference("authentication_type", None, wanted.authentication_type.value)
-    yield Difference("events", None, len(wanted.flags_on))
-
-
-def _differences(
-    wanted: Wanted, stored: ManagedWebhook | None, registered: RegisteredWebhook, public_url: str
-) -> Iterator[Difference]:
-    """Yield what an update mends. What an answer does not tell is taken to be right."""
-    if stored is None:
-        yield Difference("url", registered.url, "new")
-        yield Difference("secret", "not stored", "new")
-    else:
-        url = endpoint_url(public_url, stored.endpoint_key)
-        if registered.url != url:
-            yield Difference("url", registered.url, url)
-        if not stored.acknowledged or stored.opencard_webhook_id != registered.id:
-            yield Difference("secret", "unknown", "as stored")
-    if registered.enabled is False:
-        yield Difference("enabled", registered=False, desired=True)
-    kinds = [registered.authentication_type or wanted.authentication_type.value]
-    if stored is not None:
-        kinds.append(stored.authentication_type.value)
-    other = next((kind for kind in kinds if kind != wanted.authentication_type.value), None)
-    if other is not None:
-        yield Difference("authentication_type", other, wanted.authentication_type.value)
-    elif stored is not None:
-        yield from _credential_differences(wanted, stored, registered)
-    for flag, on in wanted.flags.items():
-        if flag not in wanted.unavailable and registered.flags.get(flag, on) != on:
-            yield Difference(flag, registered.flags[flag], on)
-
-
-def _credential_differences(
-    wanted: Wanted, stored: ManagedWebhook, registered: RegisteredWebhook
-) -> Iterator[Difference]:
-    told = {"basic_username": registered.basic_username, "custom_key": registered.custom_key}
-    for name in ("basic_username", "basic_password", "custom_key", "custom_value"):
-        kept = getattr(stored.credentials, name)
-        desired = wanted.credentials_given.get(name, kept)
-        if kept != desired:
-            yield Difference(name, *_shown(name, kept, desired))
-        elif kept and told.get(name) not in (None, kept):
-            yield Difference(name, told[name], kept)
-
-
-def _shown(name: str, kept: str, desired: str) -> tuple[str, str]:
-    return (MASK, MASK) if name in {"basic_password", "custom_value"} else (kept, desired)
-
-
-def credentials_differ(wanted: Wanted, stored: ManagedWebhook) -> bool:
-    """Return whether what proves the webhook's deliveries has to be replaced."""
-    return wanted.authentication_type is not stored.authentication_type or any(
-        getattr(stored.credentials, name) != value for name, value in wanted.credentials_given.items()
+def _disable(webhook: RegisteredWebhook) -> WebhookChange:
+    return WebhookChange(
+        Action.DISABLE, (FieldDifference("enabled", registered=webhook.enabled, desired=False),), webhook.id
     )
 
 
-def _header_changes(wanted: Wanted, matched: Match, registered: Iterable[Header], *, prune: bool) -> Iterator[Change]:
+def _webhook_changes(
+    desired: DesiredWebhook, stored: ManagedWebhook | None, registered: RegisteredWebhook | None, public_url: str
+) -> Iterator[WebhookChange]:
+    if registered is None:
+        yield WebhookChange(Action.CREATE, tuple(_everything(desired, stored, public_url)))
+        return
+    differences = tuple(_differences(desired, stored, registered, public_url))
+    if differences:
+        yield WebhookChange(Action.UPDATE, differences, registered.id)
+    if registered.active is False and "url" not in {difference.field for difference in differences}:
+        yield WebhookChange(
+            Action.CHALLENGE, (FieldDifference("active", registered=False, desired=True),), registered.id
+        )
+
+
+def _everything(desired: DesiredWebhook, stored: ManagedWebhook | None, public_url: str) -> Iterator[FieldDifference]:
+    yield FieldDifference("url", None, endpoint_url(public_url, stored.endpoint_key) if stored else "new")
+    yield FieldDifference("authentication_type", None, desired.authentication_type.value)
+    yield FieldDifference("events", None, len(desired.flags_on))
+
+
+def _differences(
+    desired: DesiredWebhook, stored: ManagedWebhook | None, registered: RegisteredWebhook, public_url: str
+) -> Iterator[FieldDifference]:
+    """Yield what an update corrects. A field that the answer lacks counts as correct."""
+    if stored is None:
+        yield FieldDifference("url", registered.url, "new")
+        yield FieldDifference("secret", "not stored", "new")
+    else:
+        url = endpoint_url(public_url, stored.endpoint_key)
+        if registered.url != url:
+            yield FieldDifference("url", registered.url, url)
+        if not stored.acknowledged or stored.opencard_webhook_id != registered.id:
+            yield FieldDifference("secret", "unknown", "as stored")
+    if registered.enabled is False:
+        yield FieldDifference("enabled", registered=False, desired=True)
+    kinds = [registered.authentication_type or desired.authentication_type.value]
+    if stored is not None:
+        kinds.append(stored.authentication_type.value)
+    other = next((kind for kind in kinds if kind != desired.authentication_type.value), None)
+    if other is not None:
+        yield FieldDifference("authentication_type", other, desired.authentication_type.value)
+    elif stored is not None:
+        yield from _credential_differences(desired, stored, registered)
+    for flag, on in desired.flags.items():
+        if flag not in desired.unavailable and registered.flags.get(flag, on) != on:
+            yield FieldDifference(flag, registered.flags[flag], on)
+
+
+def _credential_differences(
+    desired: DesiredWebhook, stored: ManagedWebhook, registered: RegisteredWebhook
+) -> Iterator[FieldDifference]:
+    reported = {"basic_username": registered.basic_username, "custom_key": registered.custom_key}
+    for name in ("basic_username", "basic_password", "custom_key", "custom_value"):
+        stored_value = getattr(stored.credentials, name)
+        expected = desired.given_credentials.get(name, stored_value)
+        if stored_value != expected:
+            yield FieldDifference(name, *_shown(name, stored_value, expected))
+        elif stored_value and reported.get(name) not in (None, stored_value):
+            yield FieldDifference(name, reported[name], stored_value)
+
+
+def _shown(name: str, stored_value: str, expected: str) -> tuple[str, str]:
+    return (MASK, MASK) if name in {"basic_password", "custom_value"} else (stored_value, expected)
+
+
+def credentials_differ(desired: DesiredWebhook, stored: ManagedWebhook) -> bool:
+    """Whether the credentials of the webhook's deliveries have to be replaced."""
+    return desired.authentication_type is not stored.authentication_type or any(
+        getattr(stored.credentials, name) != value for name, value in desired.given_credentials.items()
+    )
+
+
+def _header_changes(
+    desired: DesiredWebhook, matched: Match, registered: Iterable[Header], *, prune: bool
+) -> Iterator[WebhookChange]:
     webhook_id = matched.registered.id if matched.registered else None
     known = {header.key.lower(): header for header in registered}
     remembered = {} if matched.stored is None else matched.stored.headers
-    for key, value in wanted.headers.items():
+    for key, value in desired.headers.items():
         header = known.pop(key.lower(), None)
         if header is None:
-            yield Change(Action.ADD_HEADER, (Difference(f"headers.{key}", None, MASK),), webhook_id, key)
+            yield WebhookChange(Action.ADD_HEADER, (FieldDifference(f"headers.{key}", None, MASK),), webhook_id, key)
         elif _value_of(header, remembered) != value:
-            differences = (Difference(f"headers.{key}", MASK, MASK),)
-            yield Change(Action.REPLACE_HEADER, differences, webhook_id, key, header.id or None)
+            differences = (FieldDifference(f"headers.{key}", MASK, MASK),)
+            yield WebhookChange(Action.REPLACE_HEADER, differences, webhook_id, key, header.id or None)
     if prune:
         for header in known.values():
-            yield Change(
+            yield WebhookChange(
                 Action.REMOVE_HEADER,
-                (Difference(f"headers.{header.key}", MASK, None),),
+                (FieldDifference(f"headers.{header.key}", MASK, None),),
                 webhook_id,
                 header.key,
                 header.id,
@@ -191,18 +200,22 @@ def _header_changes(wanted: Wanted, matched: Match, registered: Iterable[Header]
 
 
 def _value_of(header: Header, remembered: Mapping[str, str]) -> str | None:
-    """Return a registered header's value: as OpenCard tells it, else as this service registered it."""
+    """Return a registered header's value: as OpenCard reports it, else as this service registered it."""
     if header.value is None or MASKED.fullmatch(header.value):
         return remembered.get(header.key.lower(), header.value)
     return header.value
 
 
-def _group_changes(wanted: Wanted, matched: Match, registered: Iterable[Group], *, prune: bool) -> Iterator[Change]:
+def _group_changes(
+    desired: DesiredWebhook, matched: Match, registered: Iterable[Group], *, prune: bool
+) -> Iterator[WebhookChange]:
     webhook_id = matched.registered.id if matched.registered else None
     known = {str(group.buyer_party): group for group in registered}
-    for party in wanted.groups:
+    for party in desired.groups:
         if known.pop(party, None) is None:
-            yield Change(Action.ADD_GROUP, (Difference("groups", None, party),), webhook_id, party)
+            yield WebhookChange(Action.ADD_GROUP, (FieldDifference("groups", None, party),), webhook_id, party)
     if prune:
         for party, group in known.items():
-            yield Change(Action.REMOVE_GROUP, (Difference("groups", party, None),), webhook_id, party, group.id)
+            yield WebhookChange(
+                Action.REMOVE_GROUP, (FieldDifference("groups", party, None),), webhook_id, party, group.id
+            )

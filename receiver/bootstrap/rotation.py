@@ -1,8 +1,8 @@
-"""Rotating the secrets of webhooks, each step safe to be interrupted.
+"""Rotate the secrets of webhooks, each step safe to be interrupted.
 
-The new secret is committed beside the old one before OpenCard hears of it, and both are good from then on; the old one
-gets its end when OpenCard has taken the new. Whatever is cut off between the two is completed by the next run, with the
-secret that was made already, or by bootstrap.
+The new secret is committed next to the old one before it is sent to OpenCard, and both are valid from then on; the old
+one gets an expiry when OpenCard has accepted the new one. An interrupted rotation is completed by the next run, with
+the secret that was already generated, or by bootstrap.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from receiver.bootstrap.apply import registration_fields
-from receiver.bootstrap.concurrency import one_at_a_time, side_by_side
-from receiver.bootstrap.flags import subscribe, switches
+from receiver.bootstrap.concurrency import in_parallel, one_at_a_time
+from receiver.bootstrap.flags import flag_fields, subscribe
 from receiver.bootstrap.match import endpoint_key
-from receiver.bootstrap.run import SIDE_BY_SIDE
+from receiver.bootstrap.run import PARALLEL_ORGANIZATIONS
 from receiver.errors import OperationRefused
 from receiver.opencard import routes
 from receiver.opencard.client import OpenCard
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Engine
 
-    from receiver.bootstrap.concurrency import Failure
+    from receiver.bootstrap.concurrency import OrganizationFailure
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
     from receiver.opencard.webhooks import RegisteredWebhook
@@ -47,26 +47,26 @@ RUN_BOOTSTRAP: Final = "receiver bootstrap registers it"
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated:
+class RotatedWebhook:
     """A webhook with a new secret."""
 
     id: int
     organization_reference_id: str
     opencard_webhook_id: int | None
     previous_secret_expires_at: datetime | None
-    """Until when deliveries that are signed with the old one are taken, too (aware)."""
+    """Until when deliveries signed with the old one are accepted, too (aware)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a run did, in the order of the webhooks."""
+class RotationResult:
+    """Both lists are in the order of the webhooks."""
 
-    rotated: list[Rotated]
-    failures: list[Failure]
+    rotated: list[RotatedWebhook]
+    failures: list[OrganizationFailure]
 
 
 class Rotation:
-    """Gives webhooks new secrets, here and at OpenCard."""
+    """Replaces the secrets of webhooks, here and at OpenCard."""
 
     def __init__(
         self,
@@ -90,12 +90,12 @@ class Rotation:
         *,
         overlap: timedelta,
         progress: Progress = Progress(),  # noqa: B008 - it is frozen
-    ) -> Result:
+    ) -> RotationResult:
         """Rotate the secrets of these webhooks, by this service's ids; one's failure stops no other.
 
-        The old secret is good for *overlap* after OpenCard has taken the new one; with no overlap it ends at once, and
-        so does one that an earlier rotation left. Raises ``OperationRefused`` when webhooks are being changed by
-        another command, and an ``OpenCardError`` when there is no token.
+        The old secret stays valid for *overlap* after OpenCard has accepted the new one; without overlap it ends at
+        once, and so does one of an earlier rotation. Raises ``OperationRefused`` when another command is changing
+        webhooks, and an ``OpenCardError`` when there is no token.
         """
         with ExitStack() as stack:
             stack.enter_context(one_at_a_time(self._engine))
@@ -106,28 +106,28 @@ class Rotation:
             progress.stage("rotating")
             progress.total(len(webhook_ids))
 
-            def rotated(webhook: ManagedWebhook) -> Rotated:
+            def rotated(webhook: ManagedWebhook) -> RotatedWebhook:
                 try:
                     return self._rotate(api, webhook, overlap)
                 finally:
                     progress.advance()
 
-            done, failures = side_by_side(
+            done, failures = in_parallel(
                 rotated,
                 [self._store.get(webhook_id) for webhook_id in dict.fromkeys(webhook_ids)],
-                SIDE_BY_SIDE,
+                PARALLEL_ORGANIZATIONS,
                 organization=lambda webhook: Organization(
                     webhook.organization_id, reference_id=webhook.organization_reference_id
                 ),
             )
-            return Result([result for _, result in done], failures)
+            return RotationResult([result for _, result in done], failures)
 
     def _client(self, scope: str) -> OpenCard:
         client = OpenCard(self._access, [scope], self._tokens, transport=self._transport)
-        client.authenticate()  # before anything is changed, and said once if it is missing
+        client.authenticate()  # before anything is changed, so that a missing scope is reported once
         return client
 
-    def _rotate(self, api: Webhooks, webhook: ManagedWebhook, overlap: timedelta) -> Rotated:
+    def _rotate(self, api: Webhooks, webhook: ManagedWebhook, overlap: timedelta) -> RotatedWebhook:
         if webhook.opencard_webhook_id is None:
             raise OperationRefused(f"webhook {webhook.id} is not known to be registered at OpenCard: {RUN_BOOTSTRAP}")
         pending, good_until = _previous(webhook)
@@ -145,7 +145,7 @@ class Rotation:
         def send(flags: frozenset[str]) -> None:
             fields = registration_fields(
                 with_secret,
-                switches(flags, registered.flags),
+                flag_fields(flags, registered.flags),
                 public_url=registered.url.partition(ENDPOINT_PATH)[0] or self._public_url,
                 enabled=registered.enabled is not False,
             )
@@ -158,7 +158,7 @@ class Rotation:
             log.warning("webhook.flags_rejected", webhook_id=webhook.id, flags=sorted(rejected))
         acknowledged = self._store.acknowledge(webhook, opencard_webhook_id=registered.id, overlap=overlap)
         log.info("secret rotated", webhook_id=webhook.id, completed_an_earlier_run=pending)
-        return Rotated(
+        return RotatedWebhook(
             id=webhook.id,
             organization_reference_id=webhook.organization_reference_id,
             opencard_webhook_id=registered.id,
@@ -175,7 +175,7 @@ class Rotation:
 
 
 def _previous(webhook: ManagedWebhook) -> tuple[bool, datetime | None]:
-    """Return whether an interrupted rotation is to be completed, and until when one that ended overlaps."""
+    """Return whether an interrupted rotation has to be completed, and until when a completed one overlaps."""
     is_good, expires_at = (
         webhook.previous_secret_is_good(datetime.now(UTC)),
         _in_utc(webhook.previous_secret_expires_at),

@@ -1,4 +1,4 @@
-"""One run of bootstrap over the organizations of the account: read, plan, apply, remember."""
+"""One run of bootstrap over the organizations of the account: read, plan, apply, save."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import structlog
 
 from receiver.bootstrap.applied import AppliedConfigurations
 from receiver.bootstrap.apply import ROUTES, Applier
-from receiver.bootstrap.concurrency import Failure, failed, one_at_a_time, side_by_side
+from receiver.bootstrap.concurrency import OrganizationFailure, failure_of, in_parallel, one_at_a_time
 from receiver.bootstrap.desired import nearest
 from receiver.bootstrap.flags import RETRY_AFTER
-from receiver.bootstrap.match import Care, match, objections
+from receiver.bootstrap.match import ManagedWebhooks, find_conflicts, match
 from receiver.bootstrap.organizations import OrganizationStore
-from receiver.bootstrap.outcome import SIDE_BY_SIDE, Options, Result, as_fields
+from receiver.bootstrap.outcome import PARALLEL_ORGANIZATIONS, BootstrapOptions, BootstrapResult, as_fields
 from receiver.bootstrap.plan import Action, plan
 from receiver.bootstrap.survey import (
-    Known,
+    AccountState,
     OrganizationPlan,
     deleted_webhook,
-    denied,
+    exclude_unavailable,
     is_new,
-    leave_out_unavailable,
+    organization_record,
     read_extras,
     registered_webhooks,
     rejections,
-    remembered,
+    unavailable_failures,
     unavailable_of,
 )
 from receiver.errors import OpenCardError, OperationRefused, ResourceMissing, ScopeNotGranted
@@ -53,13 +53,13 @@ if TYPE_CHECKING:
     from receiver.opencard.tokens import TokenStore
     from receiver.opencard.webhooks import Organization, RegisteredWebhook
 
-__all__ = ["SIDE_BY_SIDE", "Bootstrap", "Options", "Result", "as_fields"]
+__all__ = ["PARALLEL_ORGANIZATIONS", "Bootstrap", "BootstrapOptions", "BootstrapResult", "as_fields"]
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Bootstrap:
-    """Brings the webhooks at OpenCard to what the configuration wants."""
+    """Makes the webhooks at OpenCard match the configuration."""
 
     def __init__(
         self,
@@ -82,13 +82,13 @@ class Bootstrap:
     def run(
         self,
         configuration: Configuration | None,
-        options: Options,
+        options: BootstrapOptions,
         progress: Progress = Progress(),  # noqa: B008
-    ) -> Result:
-        """Compare, and with ``options.write`` carry out what differs; one organization's failure stops no other.
+    ) -> BootstrapResult:
+        """Compare, and with ``options.write`` apply the differences; one organization's failure stops no other.
 
         The *configuration* of a writing run over the whole account is stored; ``None`` applies the stored one again.
-        Raises ``OperationRefused`` when another run is under way, an organization is not there or no configuration is
+        Raises ``OperationRefused`` when another run is active, an organization does not exist or no configuration is
         stored, and an ``OpenCardError`` when there is no token or the organizations cannot be listed.
         """
         given = configuration
@@ -104,12 +104,12 @@ class Bootstrap:
             api = Webhooks(reading)
             progress.stage("listing the organizations")
             organizations = api.organizations()
-            failures = _unknown(configuration, organizations)
-            chosen = _chosen(organizations, options.only)
-            progress.total(len(chosen) * (2 if options.write else 1))
+            failures = _unknown_organizations(configuration, organizations)
+            selected = _selected(organizations, options.only)
+            progress.total(len(selected) * (2 if options.write else 1))
             progress.stage("reading")
-            known = self._known(tokens, options, chosen)
-            plans, unread = self._read(api, chosen, configuration, options, known, progress)
+            account = self._account_state(tokens, options, selected)
+            plans, unread = self._read(api, selected, configuration, options, account, progress)
             failures += unread
             if options.write:
                 needed = scopes_of(
@@ -118,45 +118,47 @@ class Bootstrap:
                 if needed:
                     api = Webhooks(reading, stack.enter_context(self._client(needed, tokens)))
                 progress.stage("registering")
-                failures += self._apply(api, plans, options, known, progress)
+                failures += self._apply(api, plans, options, account, progress)
             if not options.only:
-                self._find_lost_organizations(Webhooks(reading), organizations, known)
-            failures += [failed(each.organization, problem) for each in plans for problem in each.problems]
-            failures += [failure for each in plans for failure in denied(each)]
+                self._find_deleted_organizations(Webhooks(reading), organizations, account)
+            failures += [failure_of(each.organization, problem) for each in plans for problem in each.problems]
+            failures += [failure for each in plans for failure in unavailable_failures(each)]
             changes = [(each.organization, change) for each in plans for change in each.changes]
-            result = Result(
-                organizations=len(chosen),
-                left_out=sum(each.wanted is None for each in plans),
+            result = BootstrapResult(
+                organizations=len(selected),
+                left_out=sum(each.desired is None for each in plans),
                 changes=changes,
                 failures=failures,
                 drift=bool(failures) or (bool(changes) and not options.write),
                 unavailable=[found for each in plans for found in unavailable_of(each)],
-                deleted=[deleted_webhook(webhook, organizations) for webhook in known.deleted],
-                new_failures=[failure for failure in failures if is_new(failure, known)],
-                notes=[failed(each.organization, note) for each in plans for note in each.notes],
-                forgotten=known.forgotten,
+                deleted=[deleted_webhook(webhook, organizations) for webhook in account.deleted],
+                new_failures=[failure for failure in failures if is_new(failure, account)],
+                notes=[failure_of(each.organization, note) for each in plans for note in each.notes],
+                all_deleted=account.all_deleted,
             )
             if options.write:
-                self._remember(given, options, organizations, chosen, plans, result, known)
+                self._save_state(given, options, organizations, selected, plans, result, account)
             return result
 
     def _client(self, scopes: Iterable[str], tokens: TokenStore) -> OpenCard:
         client = OpenCard(self._access, scopes, tokens, transport=self._transport)
-        client.authenticate()  # a scope that is missing is said once, not for each organization
+        client.authenticate()  # a missing scope is reported once, not for each organization
         return client
 
-    def _known(self, tokens: TokenStore, options: Options, chosen: Sequence[Organization]) -> Known:
+    def _account_state(
+        self, tokens: TokenStore, options: BootstrapOptions, selected: Sequence[Organization]
+    ) -> AccountState:
         now = datetime.now(UTC)
         retry_before = None if not options.write else now if options.retry_rejected else now - RETRY_AFTER
-        return Known(
-            care=Care(self._store.all(), self._store.tests()),
+        return AccountState(
+            managed=ManagedWebhooks(self._store.all(), self._store.tests()),
             organizations=self._organizations.all(),
-            billings=self._billings(tokens) if any(each.billing_id for each in chosen) else None,
+            billings=self._billings(tokens) if any(each.billing_id for each in selected) else None,
             retry_before=retry_before,
         )
 
     def _billings(self, tokens: TokenStore) -> Mapping[str, Billing] | None:
-        """Return the billing profiles; ``None`` when this client cannot read them, which stops nothing."""
+        """Return the billing profiles; ``None`` when this client cannot read them: the run goes on without."""
         with OpenCard(self._access, [LIST_BILLINGS.scope], tokens, transport=self._transport) as api:
             try:
                 return list_billings(api)
@@ -169,84 +171,91 @@ class Bootstrap:
     def _read(
         self,
         api: Webhooks,
-        chosen: Sequence[Organization],
+        selected: Sequence[Organization],
         configuration: Configuration,
-        options: Options,
-        known: Known,
+        options: BootstrapOptions,
+        account: AccountState,
         progress: Progress,
-    ) -> tuple[list[OrganizationPlan], list[Failure]]:
-        """Return the plan of each organization, and the failures of those for which there is none."""
+    ) -> tuple[list[OrganizationPlan], list[OrganizationFailure]]:
+        """Return the plan of each organization, and the failures of those without one."""
 
         def registered(organization: Organization) -> list[RegisteredWebhook]:
             try:
-                return registered_webhooks(api, organization, known)
+                return registered_webhooks(api, organization, account)
             finally:
                 progress.advance()
 
-        found, failures = side_by_side(registered, chosen, options.side_by_side)
-        objected = objections(chosen, known.care, {organization.id: webhooks for organization, webhooks in found})
-        failures += [failed(each, objected[each.id]) for each in chosen if each.id in objected]
+        found, failures = in_parallel(registered, selected, options.parallelism)
+        conflicts = find_conflicts(
+            selected, account.managed, {organization.id: webhooks for organization, webhooks in found}
+        )
+        failures += [failure_of(each, conflicts[each.id]) for each in selected if each.id in conflicts]
 
         def planned(read: tuple[Organization, list[RegisteredWebhook]]) -> OrganizationPlan:
             organization, webhooks = read
             reference = organization.reference_id or ""
-            made = OrganizationPlan(organization, configuration.wanted(reference))
-            made.matched = match(known.care, reference, webhooks, public_url=self._public_url)
-            leave_out_unavailable(made, known)
-            read_extras(api, made, options)
-            made.changes = plan(
-                made.wanted, made.matched, made.extras, public_url=self._public_url, prune=options.prune
+            draft = OrganizationPlan(organization, configuration.desired(reference))
+            draft.matched = match(account.managed, reference, webhooks, public_url=self._public_url)
+            exclude_unavailable(draft, account)
+            read_extras(api, draft, options)
+            draft.changes = plan(
+                draft.desired, draft.matched, draft.extras, public_url=self._public_url, prune=options.prune
             )
-            return made
+            return draft
 
-        sound = [(organization, webhooks) for organization, webhooks in found if organization.id not in objected]
-        plans, unread = side_by_side(planned, sound, options.side_by_side, organization=lambda read: read[0])
-        return [made for _, made in plans], failures + unread
+        sound = [(organization, webhooks) for organization, webhooks in found if organization.id not in conflicts]
+        plans, unread = in_parallel(planned, sound, options.parallelism, organization=lambda read: read[0])
+        return [draft for _, draft in plans], failures + unread
 
     def _apply(
-        self, api: Webhooks, plans: Sequence[OrganizationPlan], options: Options, known: Known, progress: Progress
-    ) -> list[Failure]:
-        """Carry out each plan; afterwards its changes are those that were made."""
+        self,
+        api: Webhooks,
+        plans: Sequence[OrganizationPlan],
+        options: BootstrapOptions,
+        account: AccountState,
+        progress: Progress,
+    ) -> list[OrganizationFailure]:
+        """Apply each plan; afterwards its changes are those that were made."""
 
-        def carry_out(made: OrganizationPlan) -> None:
+        def carry_out(draft: OrganizationPlan) -> None:
             applier = Applier.of(
-                api, self._store, self._public_url, made.organization, made.wanted, made.matched, made.extras
+                api, self._store, self._public_url, draft.organization, draft.desired, draft.matched, draft.extras
             )
             try:
-                applier.apply(made.changes)
-                log.debug("registered", organization=made.organization.reference_id, changes=len(made.changes))
+                applier.apply(draft.changes)
+                log.debug("registered", organization=draft.organization.reference_id, changes=len(draft.changes))
             finally:
-                made.changes, made.problems = applier.done, applier.problems
-                made.unavailable |= rejections(applier.rejected, made.organization, known)
+                draft.changes, draft.problems = applier.done, applier.problems
+                draft.unavailable |= rejections(applier.rejected, draft.organization, account)
                 applier.note_facts()
                 progress.advance()
 
-        _, failures = side_by_side(carry_out, plans, options.side_by_side, organization=lambda made: made.organization)
+        _, failures = in_parallel(carry_out, plans, options.parallelism, organization=lambda draft: draft.organization)
         return failures
 
-    def _find_lost_organizations(self, api: Webhooks, listed: Sequence[Organization], known: Known) -> None:
-        """Find the webhooks of organizations that the account's list does not have; each is asked for to be sure."""
+    def _find_deleted_organizations(self, api: Webhooks, listed: Sequence[Organization], account: AccountState) -> None:
+        """Find the webhooks of organizations that the account's list lacks; each is requested to be sure."""
         there = {organization.id for organization in listed}
-        for webhook in known.care.all():
+        for webhook in account.managed.all():
             if webhook.organization_id not in there and webhook.opencard_webhook_id is not None and not webhook.deleted:
                 try:
                     api.get(webhook.organization_id, webhook.opencard_webhook_id)
                 except ResourceMissing:
-                    known.deleted.append(webhook)
+                    account.deleted.append(webhook)
                 except OpenCardError as error:
                     log.warning("webhook.unlisted", webhook_id=webhook.id, error=str(error))
 
-    def _remember(
+    def _save_state(
         self,
         given: Configuration | None,
-        options: Options,
+        options: BootstrapOptions,
         listed: Sequence[Organization],
-        chosen: Sequence[Organization],
+        selected: Sequence[Organization],
         plans: Sequence[OrganizationPlan],
-        result: Result,
-        known: Known,
+        result: BootstrapResult,
+        account: AccountState,
     ) -> None:
-        """Write what the next run, ``status`` and ``doctor`` have to know."""
+        """Write what the next run, ``status`` and ``doctor`` read."""
         still_there = {row.id: row.opencard_webhook_id for row in self._store.all() if not row.deleted}
         made_anew = {
             each.matched.stored.id
@@ -254,39 +263,44 @@ class Bootstrap:
             for change in each.changes
             if each.matched.stored is not None and change.action is Action.CREATE
         }
-        for webhook in known.deleted:
-            # one that was registered anew meanwhile has another id, unless ids began anew
+        for webhook in account.deleted:
+            # one that was registered again meanwhile has another id, unless OpenCard's ids start from 1 again
             if still_there.get(webhook.id) == webhook.opencard_webhook_id and webhook.id not in made_anew:
                 self._store.note_deleted(webhook)
                 log.warning("webhook.deleted", webhook_id=webhook.id, opencard_webhook_id=webhook.opencard_webhook_id)
         errors: dict[int | None, str] = {failure.organization_id: failure.error for failure in result.failures}
         by_id = {each.organization.id: each for each in plans}
         self._organizations.save(
-            [remembered(organization, by_id.get(organization.id), errors, known) for organization in chosen],
-            known.organizations,
+            [
+                organization_record(organization, by_id.get(organization.id), errors, account)
+                for organization in selected
+            ],
+            account.organizations,
         )
         if not options.only:
-            self._organizations.note_deleted(known.organizations.keys() - {each.id for each in listed})
+            self._organizations.note_deleted(account.organizations.keys() - {each.id for each in listed})
             if given is not None:
                 self._applied.save(given)
 
 
-def _reading_scopes(configuration: Configuration, options: Options) -> frozenset[str]:
-    """Return the scopes to read with: those of headers and groups only if such are wanted, or to be pruned."""
-    wanted = configuration.all(options.only)
+def _reading_scopes(configuration: Configuration, options: BootstrapOptions) -> frozenset[str]:
+    """Return the scopes for reading: those of headers and groups only if these are desired, or to be pruned."""
+    desired = configuration.all(options.only)
     needs = [READ_WEBHOOKS]
-    if options.prune or any(each.headers for each in wanted):
+    if options.prune or any(each.headers for each in desired):
         needs.append(READ_HEADERS)
-    if options.prune or any(each.groups for each in wanted):
+    if options.prune or any(each.groups for each in desired):
         needs.append(READ_GROUPS)
     return frozenset[str]().union(*(need.scopes for need in needs))
 
 
-def _unknown(configuration: Configuration, organizations: Sequence[Organization]) -> list[Failure]:
-    """Return a failure for each organization of the configuration that the account does not have."""
+def _unknown_organizations(
+    configuration: Configuration, organizations: Sequence[Organization]
+) -> list[OrganizationFailure]:
+    """Return a failure for each configured organization that the account does not have."""
     known = [each.reference_id for each in organizations if each.reference_id is not None]
     return [
-        Failure(
+        OrganizationFailure(
             name, None, f"the configuration names it, but the account has no such organization; {nearest(name, known)}"
         )
         for name in configuration.organizations
@@ -294,7 +308,7 @@ def _unknown(configuration: Configuration, organizations: Sequence[Organization]
     ]
 
 
-def _chosen(organizations: Sequence[Organization], only: Sequence[str]) -> list[Organization]:
+def _selected(organizations: Sequence[Organization], only: Sequence[str]) -> list[Organization]:
     known = [each.reference_id for each in organizations if each.reference_id is not None]
     for name in only:
         if name not in known:

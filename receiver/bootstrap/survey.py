@@ -1,4 +1,4 @@
-"""What is read of each organization before anything is changed, and what is remembered of it afterwards."""
+"""What is read of each organization before anything is changed, and what is stored of it afterwards."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from receiver.bootstrap.concurrency import Failure, failed
-from receiver.bootstrap.flags import Unavailable, basis_of, flags_by_reason, in_words, unavailable_flags
+from receiver.bootstrap.concurrency import OrganizationFailure, failure_of
+from receiver.bootstrap.flags import UnavailableFlag, basis_of, describe_unavailable, flags_by_reason, unavailable_flags
 from receiver.bootstrap.match import Match
-from receiver.bootstrap.organizations import KnownOrganization
+from receiver.bootstrap.organizations import OrganizationRecord
 from receiver.bootstrap.outcome import DeletedWebhook, UnavailableEvents
 from receiver.bootstrap.plan import Extras
 from receiver.errors import ResourceMissing, RouteMissing
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
-    from receiver.bootstrap.desired import Wanted
-    from receiver.bootstrap.match import Care
-    from receiver.bootstrap.outcome import Options
-    from receiver.bootstrap.plan import Change
+    from receiver.bootstrap.desired import DesiredWebhook
+    from receiver.bootstrap.match import ManagedWebhooks
+    from receiver.bootstrap.outcome import BootstrapOptions
+    from receiver.bootstrap.plan import WebhookChange
     from receiver.errors import OpenCardError
     from receiver.opencard.billings import Billing
     from receiver.opencard.webhooks import Organization, RegisteredWebhook, Webhooks
@@ -33,59 +33,62 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class OrganizationPlan:
-    """What was read of an organization, and what follows from it."""
+    """An organization with what was read of it, and the changes that follow."""
 
     organization: Organization
-    wanted: Wanted | None
-    unavailable: dict[str, Unavailable] = field(default_factory=dict)
+    desired: DesiredWebhook | None
+    unavailable: dict[str, UnavailableFlag] = field(default_factory=dict)
     """Wanted flags that it cannot have."""
     matched: Match = field(default_factory=Match)
     extras: Extras = field(default_factory=Extras)
     notes: list[str] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[WebhookChange] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Known:
-    """What is known before the organizations are read one by one."""
+class AccountState:
+    """What is read before the organizations, one by one."""
 
-    care: Care
-    organizations: Mapping[int, KnownOrganization]
+    managed: ManagedWebhooks
+    organizations: Mapping[int, OrganizationRecord]
     billings: Mapping[str, Billing] | None
     """``None`` where they cannot be read."""
     retry_before: datetime | None
-    """Rejections before this time are not remembered; ``None`` remembers all."""
+    """Flags that were rejected before this time are requested again; with ``None``, none is."""
     deleted: list[ManagedWebhook] = field(default_factory=list)
     """Stored webhooks that OpenCard does not have, as far as this run has found."""
 
     @property
-    def forgotten(self) -> int:
-        """How many webhooks OpenCard has deleted, if that is all there were; otherwise 0."""
-        there = [row for row in self.care.all() if row.opencard_webhook_id is not None and not row.deleted]
+    def all_deleted(self) -> int:
+        """How many webhooks OpenCard has deleted, if it has deleted all of them; otherwise 0."""
+        there = [row for row in self.managed.all() if row.opencard_webhook_id is not None and not row.deleted]
         return len(there) if len(there) == len({row.id for row in self.deleted}) else 0
 
 
-def registered_webhooks(api: Webhooks, organization: Organization, known: Known) -> list[RegisteredWebhook]:
+def registered_webhooks(api: Webhooks, organization: Organization, account: AccountState) -> list[RegisteredWebhook]:
     """Return an organization's webhooks, without test webhooks.
 
     One that the list lacks is requested by its id before it counts as deleted.
     """
-    webhooks = [webhook for webhook in api.of(organization.id) if not known.care.is_test(webhook)]
+    webhooks = [webhook for webhook in api.of(organization.id) if not account.managed.is_test(webhook)]
     listed = {webhook.id for webhook in webhooks}
-    for row in (*known.care.of(organization.reference_id or ""), *known.care.under_other_names(organization)):
+    for row in (
+        *account.managed.of(organization.reference_id or ""),
+        *account.managed.under_other_reference_ids(organization),
+    ):
         if row.opencard_webhook_id is not None and row.opencard_webhook_id not in listed and not row.deleted:
             try:
                 webhooks.append(api.get(organization.id, row.opencard_webhook_id))
             except ResourceMissing:
-                known.deleted.append(row)
+                account.deleted.append(row)
     return webhooks
 
 
-def read_extras(api: Webhooks, made: OrganizationPlan, options: Options) -> None:
-    """Read headers and groups where they are wanted; a route that OpenCard lacks is noted, and stops nothing."""
-    webhook, wanted, stored = made.matched.registered, made.wanted, made.matched.stored
-    if webhook is None or wanted is None:
+def read_extras(api: Webhooks, draft: OrganizationPlan, options: BootstrapOptions) -> None:
+    """Read headers and groups where they are desired; a route that OpenCard lacks becomes a note."""
+    webhook, desired, stored = draft.matched.registered, draft.desired, draft.matched.stored
+    if webhook is None or desired is None:
         return
     unlisted: set[str] = set()
 
@@ -94,41 +97,44 @@ def read_extras(api: Webhooks, made: OrganizationPlan, options: Options) -> None
             return tuple(read())
         except (ResourceMissing, RouteMissing) as error:
             unlisted.add(what)
-            made.notes.append(f"{what} cannot be listed, so only what was never registered is added: {error}")
+            draft.notes.append(f"{what} cannot be listed, so only what was never registered is added: {error}")
             return tuple(known)
 
-    ids = made.organization.id, webhook.id
+    ids = draft.organization.id, webhook.id
     headers = groups = None
-    if options.prune or wanted.headers:
+    if options.prune or desired.headers:
         values = [Header(id=0, key=key, value=value) for key, value in (stored.headers if stored else {}).items()]
         headers = listed("headers", lambda: api.headers(*ids), values)
-    if options.prune or wanted.groups:
+    if options.prune or desired.groups:
         parties = [Group(id=0, buyer_party=party) for party in (stored.groups if stored else ())]
         groups = listed("groups", lambda: api.groups(*ids), parties)
-    made.extras = Extras(headers, groups, frozenset(unlisted))
+    draft.extras = Extras(headers, groups, frozenset(unlisted))
 
 
-def leave_out_unavailable(made: OrganizationPlan, known: Known) -> None:
-    """Find what the organization cannot have, and want the rest. What is on already is what it may have."""
-    if made.wanted is None:
+def exclude_unavailable(draft: OrganizationPlan, account: AccountState) -> None:
+    """Remove the flags that the organization cannot have from its desired webhook. It may have those already on."""
+    if draft.desired is None:
         return
-    on = made.matched.registered.flags_on if made.matched.registered else frozenset()
-    before = known.organizations.get(made.organization.id)
+    on = draft.matched.registered.flags_on if draft.matched.registered else frozenset()
+    previous = account.organizations.get(draft.organization.id)
     found = unavailable_flags(
-        made.organization, known.billings, before.unavailable if before else {}, retry_before=known.retry_before
+        draft.organization,
+        account.billings,
+        previous.unavailable if previous else {},
+        retry_before=account.retry_before,
     )
-    wanted = made.wanted.flags_on
-    made.unavailable = {flag: why for flag, why in found.items() if flag in wanted and flag not in on}
-    made.wanted = made.wanted.without(made.unavailable)
+    desired = draft.desired.flags_on
+    draft.unavailable = {flag: why for flag, why in found.items() if flag in desired and flag not in on}
+    draft.desired = draft.desired.without(draft.unavailable)
 
 
 def rejections(
-    rejected: Mapping[str, OpenCardError], organization: Organization, known: Known
-) -> dict[str, Unavailable]:
-    """Return what is remembered of flags that OpenCard rejected just now."""
-    now, basis = datetime.now(UTC), basis_of(organization, known.billings)
+    rejected: Mapping[str, OpenCardError], organization: Organization, account: AccountState
+) -> dict[str, UnavailableFlag]:
+    """Return the flags that OpenCard rejected in this run, as they are stored."""
+    now, basis = datetime.now(UTC), basis_of(organization, account.billings)
     return {
-        flag: Unavailable(
+        flag: UnavailableFlag(
             f"not in this client's billing, for OpenCard rejects them ({error.words or 'without saying why'}): they "
             "are asked for again after a day, or with --retry-rejected",
             now,
@@ -138,44 +144,44 @@ def rejections(
     }
 
 
-def remembered(
-    organization: Organization, made: OrganizationPlan | None, errors: Mapping[int | None, str], known: Known
-) -> KnownOrganization:
-    """Return what is remembered of an organization after a run; *errors*: by OpenCard's id, what could not be done."""
-    before = known.organizations.get(organization.id)
-    unavailable = made.unavailable if made else before.unavailable if before else {}
-    return KnownOrganization(
+def organization_record(
+    organization: Organization, draft: OrganizationPlan | None, errors: Mapping[int | None, str], account: AccountState
+) -> OrganizationRecord:
+    """Return the state of an organization after a run; *errors* by OpenCard's id."""
+    previous = account.organizations.get(organization.id)
+    unavailable = draft.unavailable if draft else previous.unavailable if previous else {}
+    return OrganizationRecord(
         organization.id,
         organization.reference_id,
-        left_out=made.wanted is None if made else before is not None and before.left_out,
+        left_out=draft.desired is None if draft else previous is not None and previous.left_out,
         unavailable=unavailable,
         error=errors.get(organization.id),
     )
 
 
-def unavailable_of(made: OrganizationPlan) -> list[UnavailableEvents]:
-    """Return the wanted events that an organization cannot have, by reason."""
+def unavailable_of(draft: OrganizationPlan) -> list[UnavailableEvents]:
+    """Return the unavailable events of an organization, by reason."""
     return [
-        UnavailableEvents(made.organization.reference_id, made.organization.id, tuple(flags), reason)
-        for reason, flags in flags_by_reason(made.unavailable).items()
+        UnavailableEvents(draft.organization.reference_id, draft.organization.id, tuple(flags), reason)
+        for reason, flags in flags_by_reason(draft.unavailable).items()
     ]
 
 
-def denied(made: OrganizationPlan) -> list[Failure]:
-    """Return a failure for each reason why events cannot be had that the configuration names one by one."""
-    if made.wanted is None or made.wanted.all_events:
+def unavailable_failures(draft: OrganizationPlan) -> list[OrganizationFailure]:
+    """Return a failure for each reason why explicitly configured events are unavailable."""
+    if draft.desired is None or draft.desired.all_events:
         return []
-    return [failed(made.organization, line) for line in in_words(made.unavailable)]
+    return [failure_of(draft.organization, line) for line in describe_unavailable(draft.unavailable)]
 
 
-def is_new(failure: Failure, known: Known) -> bool:
-    """Return whether an organization's failure is another than that of the run before."""
-    before = known.organizations.get(failure.organization_id or 0)
-    return failure.organization_id is not None and (before is None or before.error != failure.error)
+def is_new(failure: OrganizationFailure, account: AccountState) -> bool:
+    """Whether an organization's failure differs from the previous run's."""
+    previous = account.organizations.get(failure.organization_id or 0)
+    return failure.organization_id is not None and (previous is None or previous.error != failure.error)
 
 
 def deleted_webhook(webhook: ManagedWebhook, listed: Sequence[Organization]) -> DeletedWebhook:
-    """Return a webhook that OpenCard does not have, and whether its organization is in the account's list."""
+    """Describe a deleted webhook; *listed* are the organizations that the account still has."""
     return DeletedWebhook(
         webhook.id,
         webhook.opencard_webhook_id,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from receiver.bootstrap.desired import read_configuration
-from receiver.bootstrap.match import FORGOTTEN
-from receiver.bootstrap.run import Bootstrap, Options, Result, as_fields
+from receiver.bootstrap.match import ALL_DELETED
+from receiver.bootstrap.run import Bootstrap, BootstrapOptions, BootstrapResult, as_fields
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.db import engine_for
@@ -20,9 +20,9 @@ from receiver.opencard.auth import Access
 from receiver.settings import REQUIRED_FOR_API, load_settings
 
 if TYPE_CHECKING:
-    from receiver.bootstrap.concurrency import Failure
+    from receiver.bootstrap.concurrency import OrganizationFailure
     from receiver.bootstrap.outcome import UnavailableEvents
-    from receiver.bootstrap.plan import Change, Difference
+    from receiver.bootstrap.plan import FieldDifference, WebhookChange
 
 DEFAULT_CONFIGURATION: Final = Path("webhooks.toml")
 
@@ -82,7 +82,7 @@ def bootstrap(
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
     configure_command_logs(settings)
     configuration = read_configuration(configuration_path(config), os.environ)
-    options = Options(write=not (dry_run or check), prune=prune, only=only, retry_rejected=retry_rejected)
+    options = BootstrapOptions(write=not (dry_run or check), prune=prune, only=only, retry_rejected=retry_rejected)
     engine = engine_for(settings.database_url, application="bootstrap")
     try:
         with progress_bar() as progress:
@@ -98,7 +98,7 @@ def bootstrap(
     sys.exit(1 if result.failures or (check and result.drift) else 0)
 
 
-def _as_document(result: Result) -> dict[str, object]:
+def _as_document(result: BootstrapResult) -> dict[str, object]:
     return {
         "organizations": result.organizations,
         "left_out": result.left_out,
@@ -108,11 +108,11 @@ def _as_document(result: Result) -> dict[str, object]:
         "unavailable_events": [each.as_fields() for each in result.unavailable],
         "deleted": result.deleted,
         "notes": result.notes,
-        "forgotten": result.forgotten,
+        "forgotten": result.all_deleted,
     }
 
 
-def _print(result: Result, *, planned: bool) -> None:
+def _print(result: BootstrapResult, *, planned: bool) -> None:
     if result.changes:
         print_rows(
             [
@@ -129,15 +129,15 @@ def _print(result: Result, *, planned: bool) -> None:
         )
         click.echo()
     for each in result.unavailable:
-        click.echo(f"organization {_name(each)}: {each.in_words()}")
+        click.echo(f"organization {_name(each)}: {each.describe()}")
     for deleted in result.deleted:
         what = "its organization was" if deleted.organization_deleted else "it was"
         click.echo(f"webhook {deleted.webhook_id} of {deleted.organization_reference_id}: {what} deleted at OpenCard")
-    if result.forgotten:
+    if result.all_deleted:
         then = "would be registered again" if planned else "are registered again"
         click.echo(
-            f"{FORGOTTEN}: none of {counted(result.forgotten, 'webhook')} is there. Those of organizations that are "
-            f"there {then}. After restarting a sandbox, use an empty database (DATABASE_URL)",
+            f"{ALL_DELETED}: none of {counted(result.all_deleted, 'webhook')} is there. Those of organizations that "
+            f"are there {then}. After restarting a sandbox, use an empty database (DATABASE_URL)",
             err=True,
         )
     for note in result.notes:
@@ -147,15 +147,15 @@ def _print(result: Result, *, planned: bool) -> None:
     click.echo(_summary(result, planned=planned))
 
 
-def _name(each: Failure | UnavailableEvents) -> str:
+def _name(each: OrganizationFailure | UnavailableEvents) -> str:
     return each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
 
 
-def _in_words(change: Change) -> str:
+def _in_words(change: WebhookChange) -> str:
     return "; ".join(map(_difference, change.differences))
 
 
-def _difference(difference: Difference) -> str:
+def _difference(difference: FieldDifference) -> str:
     if difference.registered is None:
         return f"{difference.field} {words(difference.desired)}"
     if difference.desired is None:
@@ -165,7 +165,7 @@ def _difference(difference: Difference) -> str:
     return f"{difference.field} {words(difference.registered)} → {words(difference.desired)}"
 
 
-def _summary(result: Result, *, planned: bool) -> str:
+def _summary(result: BootstrapResult, *, planned: bool) -> str:
     touched = len({organization.id for organization, _ in result.changes})
     said = [counted(result.organizations, "organization")]
     if result.left_out:

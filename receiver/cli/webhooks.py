@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from receiver.bootstrap.flags import by_reason, in_words
+from receiver.bootstrap.flags import by_reason, describe_unavailable
 from receiver.bootstrap.organizations import unavailable_events
 from receiver.cli.filters import check_organizations
 from receiver.cli.group import Group
@@ -153,7 +153,7 @@ def show_command(webhook_id: int, as_json: bool) -> None:
     if as_json:
         print_json({**shown, "unavailable_events": by_reason(unavailable)})
     else:
-        print_fields({**shown, "unavailable_events": "; ".join(in_words(unavailable)) or None})
+        print_fields({**shown, "unavailable_events": "; ".join(describe_unavailable(unavailable)) or None})
 
 
 def _with_url(row: dict[str, Any], settings: Settings) -> dict[str, Any]:

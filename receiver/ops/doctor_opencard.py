@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from receiver.bootstrap.match import FORGOTTEN
+from receiver.bootstrap.match import ALL_DELETED
 from receiver.errors import AccessDenied, ClientRefused, OpenCardError, ResourceMissing, ScopeNotGranted
 from receiver.opencard import routes
 from receiver.opencard.auth import JSON_ONLY, TIMEOUT, Access, TokenAuth
@@ -207,8 +207,8 @@ class OpenCardChecks:
             if asked and len(self._deleted) == len(asked):
                 self.findings.broken(
                     WEBHOOKS,
-                    f"{FORGOTTEN}: none of {len(asked)} is there. Run receiver bootstrap, which registers them anew; a "
-                    "sandbox that was started anew is best used with an empty database (DATABASE_URL)",
+                    f"{ALL_DELETED}: none of {len(asked)} is there. Run receiver bootstrap, which registers them anew; "
+                    "a sandbox that was started anew is best used with an empty database (DATABASE_URL)",
                 )
 
     def check_each_has_a_webhook(self, webhooks: Sequence[InCare], configuration: Configuration) -> None:
@@ -216,7 +216,7 @@ class OpenCardChecks:
         known = {webhook.organization_id for webhook in webhooks if not webhook.deleted}
         for organization in self._organizations if webhooks else ():
             reference = organization.reference_id or ""
-            if organization.id not in known and configuration.wanted(reference) is not None:
+            if organization.id not in known and configuration.desired(reference) is not None:
                 self.findings.broken(
                     f"organization {reference or organization.id}",
                     "no webhook: OpenCard sends nothing about it, and its card holders cannot give consent; run "

@@ -9,8 +9,8 @@ from redis import RedisError
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver.bootstrap.flags import in_words
-from receiver.bootstrap.models import Organization
+from receiver.bootstrap.flags import describe_unavailable
+from receiver.bootstrap.models import AccountOrganization
 from receiver.bootstrap.organizations import read_unavailable
 from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
@@ -181,8 +181,10 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         Webhook.deleted_at.is_not(None).label("deleted"),
     )
     organizations = {
-        row.organization_id: tuple(in_words(read_unavailable(row.unavailable_events)))
-        for row in connection.execute(select(Organization.organization_id, Organization.unavailable_events))
+        row.organization_id: tuple(describe_unavailable(read_unavailable(row.unavailable_events)))
+        for row in connection.execute(
+            select(AccountOrganization.organization_id, AccountOrganization.unavailable_events)
+        )
     }
     refused = {row.webhook_id: row.attempts for row in connection.execute(_REFUSED)}
     for row in connection.execute(select(*columns).where(~Webhook.test).order_by(Webhook.id)).mappings():

@@ -5,15 +5,15 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Final
 
-from receiver.bootstrap.desired import understand
-from receiver.bootstrap.run import Bootstrap, Options
+from receiver.bootstrap.desired import parse_configuration
+from receiver.bootstrap.run import Bootstrap, BootstrapOptions
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
 from receiver.progress import Progress
 
 if TYPE_CHECKING:
-    from receiver.bootstrap.run import Result
+    from receiver.bootstrap.run import BootstrapResult
     from receiver.sandbox.local import LocalServers
     from receiver.settings import Settings
 
@@ -36,14 +36,14 @@ authentication_type = "oauth"
 """
 
 
-def register(servers: LocalServers, settings: Settings, progress: Progress = SILENT) -> Result:
+def register(servers: LocalServers, settings: Settings, progress: Progress = SILENT) -> BootstrapResult:
     """Register the webhooks that ``CONFIGURATION`` wants at the OpenCard that *settings* name.
 
     Raises ``OperationRefused`` when one of them is not registered and active in the end.
     """
     command = Bootstrap(servers.engine, Encryption(settings.encryption_keys), Access.of(settings), settings.public_url)
-    wanted = understand(tomllib.loads(CONFIGURATION), {}, name="the demo's configuration")
-    result = command.run(wanted, Options(), progress)
+    wanted = parse_configuration(tomllib.loads(CONFIGURATION), {}, name="the demo's configuration")
+    result = command.run(wanted, BootstrapOptions(), progress)
     if result.failures:
         raise OperationRefused(
             "; ".join(f"{failure.organization_reference_id}: {failure.error}" for failure in result.failures)

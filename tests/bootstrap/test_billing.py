@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.bootstrap.flags import Unavailable
-    from receiver.bootstrap.run import Result
+    from receiver.bootstrap.flags import UnavailableFlag
+    from receiver.bootstrap.run import BootstrapResult
     from receiver.settings import Settings
     from tests.support.world import World
 
@@ -59,7 +59,7 @@ def age_rejections(world: World, days: float) -> None:
     store.save(aged, known)
 
 
-def _aged(why: Unavailable, days: float) -> Unavailable:
+def _aged(why: UnavailableFlag, days: float) -> UnavailableFlag:
     if why.rejected_at is None:
         return why
     return msgspec.structs.replace(why, rejected_at=why.rejected_at - timedelta(days=days))
@@ -84,7 +84,7 @@ def check_each(world: World, undocumented: dict[str, str] | None = None) -> None
         assert webhook.flags == allowed(products_of(world, organization.id), undocumented), organization.reference_id
 
 
-def check_quiet(world: World) -> Result:
+def check_quiet(world: World) -> BootstrapResult:
     """Insist on a run that writes nothing at OpenCard."""
     world.provider.requests.clear()
     result = world.bootstrap()
@@ -111,7 +111,7 @@ def test_fifty_organizations_get_what_each_may_have(
 
 @pytest.mark.parametrize("rejection", get_args(Rejection))
 @pytest.mark.parametrize("products", [ORDINARY, frozenset(), None], ids=["ordinary", "no product", "no billing"])
-def test_every_form_of_rejection_is_understood(
+def test_every_form_of_rejection_is_parsed(
     engine: Engine, settings: Settings, public_url: str, rejection: Rejection, products: frozenset[str] | None
 ) -> None:
     with account(engine, settings, public_url, scopes=RECOMMENDED, rejection=rejection) as world:
@@ -122,7 +122,7 @@ def test_every_form_of_rejection_is_understood(
 
 
 @pytest.mark.parametrize("style", get_args(BillingStyle))
-def test_a_billing_is_read_in_every_style_and_nothing_is_rejected(
+def test_billing_is_parsed_in_every_style(
     engine: Engine, settings: Settings, public_url: str, style: BillingStyle
 ) -> None:
     with account(engine, settings, public_url, billing_style=style) as world:
@@ -131,12 +131,10 @@ def test_a_billing_is_read_in_every_style_and_nothing_is_rejected(
         check_each(world)
         assert {each.status for each in world.provider.requests.all(method="POST", path="/api/")} == {201}
         [found] = [each for each in result.unavailable if "receipt_fetched" in each.flags]
-        assert found.in_words().startswith("receipts, VAT: not in this client's billing")
+        assert found.describe().startswith("receipts, VAT: not in this client's billing")
 
 
-def test_a_product_that_is_switched_on_is_subscribed_by_the_next_run(
-    engine: Engine, settings: Settings, public_url: str
-) -> None:
+def test_next_run_subscribes_to_a_product_switched_on(engine: Engine, settings: Settings, public_url: str) -> None:
     with account(engine, settings, public_url) as world:
         world.provider.state.add_organizations(["acme"], [ORDINARY])
         world.bootstrap()
@@ -150,9 +148,7 @@ def test_a_product_that_is_switched_on_is_subscribed_by_the_next_run(
         assert result.unavailable == []
 
 
-def test_a_product_that_is_switched_off_later_switches_nothing_off(
-    engine: Engine, settings: Settings, public_url: str
-) -> None:
+def test_product_switched_off_later_keeps_its_flags(engine: Engine, settings: Settings, public_url: str) -> None:
     with account(engine, settings, public_url) as world:
         world.provider.state.add_organizations(["acme"], [frozenset(PRODUCTS)])
         world.bootstrap()
@@ -165,9 +161,7 @@ def test_a_product_that_is_switched_off_later_switches_nothing_off(
         check_each(world)
 
 
-def test_a_rejection_is_remembered_for_a_day_or_until_asked_otherwise(
-    engine: Engine, settings: Settings, public_url: str
-) -> None:
+def test_rejected_flag_is_not_requested_again_for_a_day(engine: Engine, settings: Settings, public_url: str) -> None:
     with account(engine, settings, public_url, scopes=RECOMMENDED) as world:
         world.provider.state.add_organizations(["acme"], [ORDINARY])
         world.bootstrap()
@@ -180,7 +174,7 @@ def test_a_rejection_is_remembered_for_a_day_or_until_asked_otherwise(
         check_each(world)
 
 
-def test_what_is_rejected_is_asked_for_again_after_a_day(engine: Engine, settings: Settings, public_url: str) -> None:
+def test_rejected_flag_is_requested_again_after_a_day(engine: Engine, settings: Settings, public_url: str) -> None:
     with account(engine, settings, public_url, scopes=RECOMMENDED) as world:
         world.provider.state.add_organizations(["acme"], [ORDINARY])
         world.bootstrap()
@@ -198,7 +192,7 @@ def test_what_is_rejected_is_asked_for_again_after_a_day(engine: Engine, setting
         check_each(world)
 
 
-def test_another_billing_is_tried_at_once(engine: Engine, settings: Settings, public_url: str) -> None:
+def test_changed_billing_is_tried_at_once(engine: Engine, settings: Settings, public_url: str) -> None:
     with account(engine, settings, public_url, scopes=RECOMMENDED) as world:
         world.provider.state.add_organizations(["acme"], [ORDINARY])
         world.bootstrap()
@@ -210,15 +204,13 @@ def test_another_billing_is_tried_at_once(engine: Engine, settings: Settings, pu
         check_each(world)
 
 
-def test_an_explicit_list_that_cannot_be_had_fails_with_its_reason(
-    engine: Engine, settings: Settings, public_url: str
-) -> None:
-    wanted = 'events = ["card.transaction.cleared", "receipt.fetched"]'
+def test_explicit_unavailable_events_fail_with_the_reason(engine: Engine, settings: Settings, public_url: str) -> None:
+    desired = 'events = ["card.transaction.cleared", "receipt.fetched"]'
     for scopes in (None, RECOMMENDED):
         with account(engine, settings, public_url, scopes=scopes) as world:
             world.provider.state.add_organizations(["acme"], [ORDINARY])
             for _ in range(2):
-                result = world.bootstrap(wanted)
+                result = world.bootstrap(desired)
                 [failure] = result.failures
                 assert failure.organization_reference_id == "acme"
                 assert failure.error.startswith("receipts: ")
@@ -231,16 +223,16 @@ def test_an_explicit_list_that_cannot_be_had_fails_with_its_reason(
             )
 
 
-def test_without_a_billing_a_line_says_what_to_do(engine: Engine, settings: Settings, public_url: str) -> None:
+def test_missing_billing_is_reported_with_the_remedy(engine: Engine, settings: Settings, public_url: str) -> None:
     with account(engine, settings, public_url) as world:
         world.provider.state.add_organizations(["acme"], [None])
         [found] = world.bootstrap().unavailable
-        assert "assign one at OpenCard" in found.in_words()
+        assert "assign one at OpenCard" in found.describe()
         assert set(found.flags) == ALL - FREE
         assert set(NOT_DOCUMENTED) <= set(found.flags)
 
 
-def test_where_no_billing_id_is_reported_everything_is_tried(
+def test_unknown_billing_id_tries_every_flag(
     engine: Engine, settings: Settings, public_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = "receiver.sandbox.provider.routes.organization_fields"
@@ -253,9 +245,7 @@ def test_where_no_billing_id_is_reported_everything_is_tried(
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_billings_that_cannot_be_read_stop_nothing(
-    engine: Engine, settings: Settings, public_url: str, status: int
-) -> None:
+def test_unreadable_billings_stop_nothing(engine: Engine, settings: Settings, public_url: str, status: int) -> None:
     routes = frozenset(["/accounts/<int:account>/billings"])
     with account(engine, settings, public_url, routes_off=routes, route_off_status=status) as world:
         world.provider.state.add_organizations(["acme", "globex"], [ORDINARY, frozenset(PRODUCTS)])
@@ -263,7 +253,7 @@ def test_billings_that_cannot_be_read_stop_nothing(
         check_each(world)
 
 
-def test_rotating_and_pruning_go_on_after_a_product_was_switched_off(
+def test_rotation_and_prune_work_with_a_product_switched_off(
     engine: Engine, settings: Settings, public_url: str
 ) -> None:
     with account(engine, settings, public_url) as world:

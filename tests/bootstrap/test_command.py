@@ -70,7 +70,7 @@ def document(result: Result) -> Any:
     ],
     ids=["plain", "dry run", "check", "check headers", "dry run groups", "headers", "groups", "prune"],
 )
-def test_each_run_asks_for_exactly_the_scopes_of_its_routes(
+def test_run_requests_exactly_the_scopes_of_its_routes(
     world: World,
     run: Callable[..., Result],
     configuration: str,
@@ -97,7 +97,7 @@ def test_each_run_asks_for_exactly_the_scopes_of_its_routes(
         ("flag", {"webhooks-write"}),
     ],
 )
-def test_mending_asks_for_the_scopes_of_what_is_mended_alone(
+def test_repair_requests_only_the_scopes_of_its_changes(
     world: World, run: Callable[..., Result], spoil: str, scopes: set[str]
 ) -> None:
     run(configuration=HEADERS)
@@ -125,9 +125,7 @@ def test_a_second_process_uses_the_tokens_of_the_first(world: World, run: Callab
     assert world.provider.requests.all(path="/oauth/token") == []
 
 
-def test_two_hundred_organizations_are_registered_and_a_second_run_writes_nothing(
-    world: World, run: Callable[..., Result]
-) -> None:
+def test_200_organizations_need_no_second_run(world: World, run: Callable[..., Result]) -> None:
     world.add_organizations(*(f"org-{number:03}" for number in range(199)))
     first = document(run("--json"))
     assert (first["organizations"], first["failures"], first["drift"]) == (200, [], False)
@@ -147,7 +145,7 @@ def test_two_hundred_organizations_are_registered_and_a_second_run_writes_nothin
     assert "receipt_fetched no → yes" in checked.stdout
 
 
-def test_the_list_of_webhooks_says_which_are_active(
+def test_webhook_list_shows_which_are_active(
     world: World, run: Callable[..., Result], environment: dict[str, str]
 ) -> None:
     def listed() -> list[Any]:
@@ -162,14 +160,14 @@ def test_the_list_of_webhooks_says_which_are_active(
     assert listed() == [False]
 
 
-def test_lists_that_change_their_order_on_every_page_lose_nobody(world: World, run: Callable[..., Result]) -> None:
+def test_unstable_page_order_loses_no_organization(world: World, run: Callable[..., Result]) -> None:
     world.add_organizations(*(f"org-{number:02}" for number in range(11)))
     world.provider.behaviour.before_page = lambda _path, page: world.provider.state.shuffle(page)
     assert document(run("--json"))["organizations"] == 12
     assert len(world.provider.state.webhooks()) == 12
 
 
-def test_people_get_a_table_and_one_line_that_sums_it_up(run: Callable[..., Result]) -> None:
+def test_output_is_a_table_and_a_summary_line(run: Callable[..., Result]) -> None:
     planned = run("--dry-run", configuration=HEADERS)
     lines = planned.stdout.splitlines()
     assert lines[0].split() == ["organization", "at", "OpenCard", "action", "what"]
@@ -180,7 +178,7 @@ def test_people_get_a_table_and_one_line_that_sums_it_up(run: Callable[..., Resu
     assert run().stdout == "1 organization, no differences\n"
 
 
-def test_failures_stand_on_standard_error_with_their_organization(world: World, run: Callable[..., Result]) -> None:
+def test_failures_are_on_stderr_with_their_organization(world: World, run: Callable[..., Result]) -> None:
     world.add_organizations("globex")
     world.provider.faults.add(ApiFault.answers(422, method="POST", path="/organizations/1001/webhooks$", times=9))
     ended = run("--json")
@@ -196,7 +194,7 @@ def test_failures_stand_on_standard_error_with_their_organization(world: World, 
 
 
 @pytest.mark.parametrize("echoes_secrets", [False, True], ids=["secrets are hidden", "secrets are echoed"])
-def test_secrets_are_in_no_output_log_line_or_plain_column(
+def test_secrets_are_in_no_output_log_or_plain_column(
     world: World, run: Callable[..., Result], caplog: pytest.LogCaptureFixture, *, echoes_secrets: bool
 ) -> None:
     world.provider.behaviour.echoes_secrets = echoes_secrets
@@ -230,7 +228,7 @@ def _tokens(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("missing", ["OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"])
-def test_without_an_account_or_a_client_it_names_the_variable(run: Callable[..., Result], missing: str) -> None:
+def test_missing_account_or_client_names_the_variable(run: Callable[..., Result], missing: str) -> None:
     ended = run(**{missing: ""})
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr == f"{missing} is missing: set it as .env.example describes\n"

@@ -63,7 +63,7 @@ def test_deleted_webhook_is_created_again(world: World) -> None:
     assert reconciled(world) == ["acme"]
 
 
-def test_where_it_is_left_out_it_is_reported_once_and_not_reconciled(world: World) -> None:
+def test_deleted_left_out_organization_is_reported_once(world: World) -> None:
     world.bootstrap()
     world.provider.state.remove_webhook(world.registered().id)
     assert [each.organization_deleted for each in world.bootstrap(SKIP).deleted] == [False]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.bootstrap.desired import ALL_EVENTS, Wanted, read_configuration, understand
+from receiver.bootstrap.desired import ALL_EVENTS, DesiredWebhook, parse_configuration, read_configuration
 from receiver.cli import main
 from receiver.errors import ConfigurationError
 from receiver.webhooks.credentials import AuthenticationType
@@ -29,19 +29,19 @@ def problems(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
     return wrong.value.problems
 
 
-def test_without_a_file_everybody_gets_all_events_with_generated_basic_credentials() -> None:
-    wanted = read_configuration(None, {}).wanted("anybody")
-    assert wanted == Wanted(ALL_EVENTS, AuthenticationType.BASIC, {}, {}, ())
+def test_default_is_all_events_with_generated_basic_auth() -> None:
+    desired = read_configuration(None, {}).desired("anybody")
+    assert desired == DesiredWebhook(ALL_EVENTS, AuthenticationType.BASIC, {}, {}, ())
     assert len(ALL_EVENTS) == 16
-    assert all(wanted.flags.values())
+    assert all(desired.flags.values())
 
 
 def test_events_are_named_in_any_spelling_of_the_documentation() -> None:
-    wanted = configured('events = ["card.transaction.cleared", "environmental_impact.deedster"]').defaults
-    assert {flag for flag, on in wanted.flags.items() if on} == {"card_transaction_cleared", "deedster"}
+    desired = configured('events = ["card.transaction.cleared", "environmental_impact.deedster"]').defaults
+    assert {flag for flag, on in desired.flags.items() if on} == {"card_transaction_cleared", "deedster"}
 
 
-def test_an_organizations_settings_take_the_place_of_the_defaults_and_its_headers_join_them() -> None:
+def test_organization_overrides_defaults_and_adds_headers() -> None:
     configuration = configured(
         """
         events = ["tpa.signed"]
@@ -62,16 +62,16 @@ def test_an_organizations_settings_take_the_place_of_the_defaults_and_its_header
     """,
         {"PROOF": "the-proof"},
     )
-    acme = configuration.wanted("acme")
+    acme = configuration.desired("acme")
     assert acme is not None
     assert acme.events == {"tpa.signed"}
     assert acme.groups == ()
-    assert acme.credentials_given == {"custom_value": "the-proof"}
+    assert acme.given_credentials == {"custom_value": "the-proof"}
     assert acme.headers == {"X-A": "1", "x-b": "2"}
-    assert configuration.wanted("globex") is None
-    anybody = configuration.wanted("initech")
+    assert configuration.desired("globex") is None
+    anybody = configuration.desired("initech")
     assert anybody is not None
-    assert anybody.credentials_given == {"basic_username": "everybody"}
+    assert anybody.given_credentials == {"basic_username": "everybody"}
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,17 @@ def test_an_organizations_settings_take_the_place_of_the_defaults_and_its_header
         ('basic_username = "a:b"', "basic_username: a user name of basic authentication has no colon"),
     ],
 )
-def test_a_mistake_is_one_line_with_the_key_and_the_nearest_right_one(text: str, line: str) -> None:
+def test_mistake_is_one_line_with_key_and_suggestion(text: str, line: str) -> None:
     (problem,) = problems(text)
     assert problem.startswith("webhooks.toml: ")
     assert line in problem
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     assert len(problems('event = "all"\ngroups = 1\nheaders = { X_A = "1" }')) == 3
 
 
-def test_values_never_stand_in_a_mistake() -> None:
+def test_mistakes_never_contain_values() -> None:
     told = problems(
         'basic_password = "the-password\\u0007"\nheaders = { X-A = { env = "TOKEN" } }', {"TOKEN": "the-token\x07"}
     )
@@ -167,9 +167,9 @@ def test_values_never_stand_in_a_mistake() -> None:
         ),
     )
 )
-def test_whatever_stands_in_it_is_understood_or_told(document: dict[str, object]) -> None:
+def test_any_content_is_parsed_or_reported(document: dict[str, object]) -> None:
     try:
-        configuration = understand(document, {}, name="webhooks.toml")
+        configuration = parse_configuration(document, {}, name="webhooks.toml")
     except ConfigurationError as wrong:
         said = wrong.problems
     else:
@@ -178,7 +178,7 @@ def test_whatever_stands_in_it_is_understood_or_told(document: dict[str, object]
     assert all(said)
 
 
-def test_a_file_that_is_named_but_not_there_or_no_toml_is_told(tmp_path: Path) -> None:
+def test_missing_or_invalid_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere.toml: there is no such file; webhooks.example.toml shows"):
         read_configuration(tmp_path / "nowhere.toml", {})
     broken = tmp_path / "broken.toml"
@@ -187,9 +187,7 @@ def test_a_file_that_is_named_but_not_there_or_no_toml_is_told(tmp_path: Path) -
         read_configuration(broken, {})
 
 
-def test_a_mistake_ends_the_command_with_2_before_anything_is_asked(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_mistake_exits_with_2_before_any_request(tmp_path: Path, environment: dict[str, str]) -> None:
     file = tmp_path / "webhooks.toml"
     file.write_text('event = "all"\n')
     api = {"OPENCARD_ACCOUNT_ID": "1", "OPENCARD_CLIENT_ID": "a", "OPENCARD_CLIENT_SECRET": "b"}
@@ -198,7 +196,7 @@ def test_a_mistake_ends_the_command_with_2_before_anything_is_asked(
     assert ended.stderr == f"{file}: event: there is no such key; the nearest is events\n"
 
 
-def test_the_example_is_understood_and_shows_every_key() -> None:
+def test_example_file_is_valid_and_shows_every_key() -> None:
     example = ROOT / "webhooks.example.toml"
     environ = {"GATEWAY_TOKEN": "t", "ACME_PASSWORD": "p"}
     configuration = read_configuration(example, environ)
@@ -210,6 +208,6 @@ def test_the_example_is_understood_and_shows_every_key() -> None:
         assert key in text
 
 
-def test_what_is_wanted_hides_its_secrets() -> None:
-    wanted = configured('basic_password = "the-password"\nheaders = { X-A = "the-value" }').defaults
-    assert "the-" not in repr(wanted)
+def test_desired_webhook_hides_its_secrets() -> None:
+    desired = configured('basic_password = "the-password"\nheaders = { X-A = "the-value" }').defaults
+    assert "the-" not in repr(desired)

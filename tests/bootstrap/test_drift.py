@@ -85,7 +85,7 @@ def run(world: World, environment: dict[str, str], folder: Path) -> Callable[...
 
 
 @pytest.mark.parametrize(("make", "action", "field"), DRIFTS.values(), ids=DRIFTS.keys())
-def test_each_kind_of_drift_is_named_by_a_check_and_mended_by_a_run(
+def test_check_reports_each_kind_of_drift_and_run_corrects_it(
     world: World, run: Callable[..., Result], make: Callable[[World], object], action: str, field: str
 ) -> None:
     assert run().exit_code == 0
@@ -119,7 +119,7 @@ def test_each_kind_of_drift_is_named_by_a_check_and_mended_by_a_run(
     assert deliver(world) == 200
 
 
-def test_what_the_file_does_not_name_is_removed_only_when_pruning(world: World, run: Callable[..., Result]) -> None:
+def test_extra_headers_and_groups_are_removed_only_by_prune(world: World, run: Callable[..., Result]) -> None:
     run()
     webhook = world.registered()
     world.provider.state.add_header(webhook.id, "X-Odd", "1")
@@ -134,7 +134,7 @@ def test_what_the_file_does_not_name_is_removed_only_when_pruning(world: World, 
     assert run("--check", "--prune").exit_code == 0
 
 
-def test_the_webhook_of_an_organization_that_is_left_out_is_disabled_only_when_pruning(
+def test_left_out_organization_is_disabled_only_by_prune(
     world: World, run: Callable[..., Result], folder: Path
 ) -> None:
     run()
@@ -146,9 +146,7 @@ def test_the_webhook_of_an_organization_that_is_left_out_is_disabled_only_when_p
     assert json.loads(run("--prune", "--json").stdout)["changes"] == []
 
 
-def test_header_values_that_opencard_does_not_tell_again_are_known_from_what_was_registered(
-    world: World, run: Callable[..., Result], folder: Path
-) -> None:
+def test_unreported_header_values_are_those_registered(world: World, run: Callable[..., Result], folder: Path) -> None:
     world.provider.behaviour.hides_header_values = True
     run()
     assert run("--check").exit_code == 0
@@ -160,9 +158,7 @@ def test_header_values_that_opencard_does_not_tell_again_are_known_from_what_was
     assert run("--check").exit_code == 0
 
 
-def test_given_credentials_that_change_are_registered_and_the_old_ones_stay_good_for_a_while(
-    world: World, run: Callable[..., Result], folder: Path
-) -> None:
+def test_changed_credentials_overlap_with_the_old_ones(world: World, run: Callable[..., Result], folder: Path) -> None:
     run()
     before = world.registered()
     (folder / "webhooks.toml").write_text('basic_username = "acme"\nbasic_password = "the-new-password"\n')
@@ -183,7 +179,7 @@ def test_given_credentials_that_change_are_registered_and_the_old_ones_stay_good
     assert deliver(world) == 200  # what was under way when they were replaced
 
 
-def test_an_inactive_webhook_gets_a_new_url_and_the_old_one_is_good_until_it_is_active(world: World) -> None:
+def test_inactive_webhook_gets_a_new_url_and_keeps_the_old(world: World) -> None:
     world.bootstrap()
     old = world.stored()
     world.provider.state.change_webhook(world.registered().id, active=False)
@@ -206,7 +202,7 @@ def test_an_inactive_webhook_gets_a_new_url_and_the_old_one_is_good_until_it_is_
     assert "404" in refused
 
 
-def test_when_our_own_end_fails_the_challenge_it_says_so(world: World) -> None:
+def test_challenge_failing_at_our_endpoint_is_reported(world: World) -> None:
     real, world.public_url = world.public_url, "http://127.0.0.1:1"
     (failure,) = world.bootstrap().failures
     assert "is not active, and our own end fails: through PUBLIC_URL, the challenge GET http://127" in failure.error
@@ -222,9 +218,7 @@ def test_when_our_own_end_fails_the_challenge_it_says_so(world: World) -> None:
     assert deliver(world) == 200
 
 
-def test_when_only_opencards_end_fails_it_says_so_and_a_later_run_asks_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_challenge_failing_only_at_opencard_is_repeated_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
     (failure,) = world.bootstrap().failures
     assert "though our own end answers its challenge" in failure.error
@@ -237,7 +231,7 @@ def test_when_only_opencards_end_fails_it_says_so_and_a_later_run_asks_again(
     assert deliver(world) == 200
 
 
-def test_a_url_that_is_mended_but_whose_challenge_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrected_url_with_failing_challenge_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.bootstrap()
     world.provider.state.change_webhook(world.registered().id, url="https://elsewhere.example/")
     monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
@@ -249,7 +243,7 @@ def test_a_url_that_is_mended_but_whose_challenge_fails_is_told(world: World, mo
     assert deliver(world) == 200
 
 
-def test_a_new_public_url_is_registered_on_the_same_webhooks(world: World, public_url: str) -> None:
+def test_new_public_url_is_registered_on_the_same_webhooks(world: World, public_url: str) -> None:
     world.bootstrap()
     before = world.registered()
     world.public_url = public_url.replace("127.0.0.1", "localhost")

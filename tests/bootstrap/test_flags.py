@@ -14,10 +14,10 @@ from receiver.bootstrap.flags import (
     GROUPS,
     NEED_NO_BILLING,
     TRANSACTIONS,
-    Unavailable,
+    UnavailableFlag,
     basis_of,
     by_reason,
-    in_words,
+    describe_unavailable,
     subscribe,
     unavailable_flags,
 )
@@ -78,7 +78,7 @@ def test_named_flags_are_left_out(words: Callable[[frozenset[str]], str], kind: 
     assert rejected.keys() == ALL - allowed
 
 
-def test_without_names_each_group_is_tried() -> None:
+def test_rejection_without_names_tries_each_group() -> None:
     allowed = NEED_NO_BILLING | TRANSACTIONS | {"aland_index"}
     opencard = OpenCard(allowed)
     _, rejected = subscribe(opencard, ALL)
@@ -87,7 +87,7 @@ def test_without_names_each_group_is_tried() -> None:
     assert len(opencard.asked) <= 2 + len(GROUPS)
 
 
-def test_an_answer_that_repeats_all_flags_names_none() -> None:
+def test_rejection_that_repeats_all_flags_names_none() -> None:
     opencard = OpenCard(NEED_NO_BILLING | TRANSACTIONS, lambda _: " ".join(ALL))
     subscribe(opencard, ALL)
     assert opencard.registered[-1] == NEED_NO_BILLING | TRANSACTIONS
@@ -95,41 +95,41 @@ def test_an_answer_that_repeats_all_flags_names_none() -> None:
 
 @given(
     allowed_groups=st.sets(st.sampled_from(GROUPS)),
-    wanted=st.frozensets(st.sampled_from(sorted(ALL))),
+    desired=st.frozensets(st.sampled_from(sorted(ALL))),
     current=st.frozensets(st.sampled_from(sorted(ALL))),
     words=st.sampled_from([lambda _: "", *NAMING.values()]),
 )
-def test_an_organization_ends_with_all_it_may_have(
+def test_organization_gets_every_flag_it_may_have(
     allowed_groups: set[frozenset[str]],
-    wanted: frozenset[str],
+    desired: frozenset[str],
     current: frozenset[str],
     words: Callable[[frozenset[str]], str],
 ) -> None:
     allowed = NEED_NO_BILLING.union(*allowed_groups)
     opencard = OpenCard(allowed, words)
-    result, rejected = subscribe(opencard, wanted, current=current & wanted)
-    assert opencard.registered[-1] == wanted & allowed
-    assert rejected.keys() == wanted - allowed
+    result, rejected = subscribe(opencard, desired, current=current & desired)
+    assert opencard.registered[-1] == desired & allowed
+    assert rejected.keys() == desired - allowed
     assert result == len(opencard.registered)
     for flags in opencard.registered:
-        assert flags >= current & wanted & allowed or not (current & wanted) <= allowed
+        assert flags >= current & desired & allowed or not (current & desired) <= allowed
 
 
-def test_flags_that_are_on_are_never_switched_off_on_the_way() -> None:
+def test_flags_already_on_are_never_switched_off() -> None:
     current = NEED_NO_BILLING | TRANSACTIONS | {"aland_index"}
     opencard = OpenCard(current)
     subscribe(opencard, ALL, current=current)
     assert [flags for flags in opencard.asked if not flags >= current] == []
 
 
-def test_a_rejection_for_another_reason_is_raised() -> None:
+def test_rejection_for_another_reason_is_raised() -> None:
     opencard = OpenCard([], lambda _: "The url must be reachable.")
     with pytest.raises(InvalidRequest, match="rejected"):
         subscribe(opencard, ALL)
     assert len(opencard.asked) == 3
 
 
-def test_another_error_ends_it_at_once() -> None:
+def test_other_error_is_raised_at_once() -> None:
     opencard = OpenCard([], kind=ApiUnavailable)
     with pytest.raises(ApiUnavailable):
         subscribe(opencard, ALL)
@@ -140,31 +140,31 @@ def organization(**fields: object) -> Organization:
     return Organization.read({"id": 7, "reference_id": "acme", **fields})
 
 
-def test_the_billing_says_what_is_unavailable() -> None:
+def test_billing_decides_which_flags_are_unavailable() -> None:
     billings = {"12": Billing("12", {"product_transaction": True, "product_digital_receipt": False})}
     found = unavailable_flags(organization(billing_id=12), billings, {}, retry_before=NOW)
     assert found.keys() == {"receipt_fetched", "transaction_true_vat"}
-    assert in_words(found) == [
+    assert describe_unavailable(found) == [
         "receipts, VAT: not in this client's billing (product_digital_receipt is off in billing 12)"
     ]
     assert by_reason(found)[0]["events"] == ["receipt.fetched", "transaction.true.vat"]
 
 
-def test_without_a_billing_only_flags_that_need_none_are_left() -> None:
+def test_missing_billing_leaves_flags_that_need_none() -> None:
     found = unavailable_flags(organization(billing_id=None), UNREADABLE, {}, retry_before=NOW)
     assert found.keys() == ALL - NEED_NO_BILLING
-    assert "assign one at OpenCard" in in_words(found)[0]
+    assert "assign one at OpenCard" in describe_unavailable(found)[0]
 
 
-def test_where_nothing_is_known_everything_is_asked_for() -> None:
+def test_unknown_billing_requests_every_flag() -> None:
     for one in (organization(), organization(billing_id="x")):
         assert unavailable_flags(one, UNREADABLE, {}, retry_before=NOW) == {}
         assert unavailable_flags(one, {}, {}, retry_before=NOW) == {}
 
 
-def test_a_rejection_is_remembered_until_it_is_retried() -> None:
+def test_rejection_is_kept_until_it_is_retried() -> None:
     acme = organization(billing_id=12)
-    before = {"deedster": Unavailable("no", NOW, basis_of(acme, UNREADABLE))}
+    before = {"deedster": UnavailableFlag("no", NOW, basis_of(acme, UNREADABLE))}
     assert unavailable_flags(acme, UNREADABLE, before, retry_before=NOW - timedelta(seconds=1)) == before
     assert unavailable_flags(acme, UNREADABLE, before, retry_before=None) == before
     assert unavailable_flags(acme, UNREADABLE, before, retry_before=NOW) == {}
@@ -179,9 +179,7 @@ def test_a_rejection_is_remembered_until_it_is_retried() -> None:
     ],
     ids=["another billing", "the billing can be read", "no billing is reported"],
 )
-def test_a_rejection_ends_with_what_it_was_based_on(
-    changed: dict[str, object], billings: dict[str, Billing] | None
-) -> None:
-    before = {"deedster": Unavailable("no", NOW, basis_of(organization(billing_id=12), UNREADABLE))}
+def test_rejection_ends_when_its_basis_changes(changed: dict[str, object], billings: dict[str, Billing] | None) -> None:
+    before = {"deedster": UnavailableFlag("no", NOW, basis_of(organization(billing_id=12), UNREADABLE))}
     found = unavailable_flags(organization(**changed), billings, before, retry_before=NOW - timedelta(days=1))
     assert "deedster" not in found

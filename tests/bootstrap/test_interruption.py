@@ -39,11 +39,11 @@ X-Token = "a-new-token"
 """
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
-class Life(httpx.BaseTransport):
+class KillableProcess(httpx.BaseTransport):
     """A process that ends at its *last* step, by number or by name; each commit is one, and each end of a call."""
 
     def __init__(self, last: int | str | None) -> None:
@@ -56,7 +56,7 @@ class Life(httpx.BaseTransport):
         self.steps.append(name)
         self.ended = self.ended or self.last in (len(self.steps), name)
         if self.ended:
-            raise Killed
+            raise ProcessKilled
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         writes = request.method != "GET" and "/oauth/" not in request.url.path
@@ -73,9 +73,9 @@ class Life(httpx.BaseTransport):
 
 
 @contextmanager
-def living(world: World, last: int | str | None) -> Iterator[Life]:
+def killable_process(world: World, last: int | str | None) -> Iterator[KillableProcess]:
     """Let what follows run in a process that ends at its *last* step."""
-    life = Life(last)
+    life = KillableProcess(last)
 
     def before_commit(_connection: object) -> None:
         life.step("commit")
@@ -89,7 +89,7 @@ def living(world: World, last: int | str | None) -> Iterator[Life]:
         event.remove(world.engine, "commit", before_commit)
 
 
-def start_anew(world: World) -> None:
+def reset(world: World) -> None:
     """Nothing is registered, nothing is stored."""
     world.provider.state = State()
     world.add_organizations("acme")
@@ -155,20 +155,18 @@ def check_end(world: World, *, prune: bool) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS.keys())
-def test_cut_off_at_any_step_the_next_run_ends_as_an_undisturbed_one(
-    world: World, begin: Callable[[World], None]
-) -> None:
+def test_run_after_interruption_at_any_step_is_complete(world: World, begin: Callable[[World], None]) -> None:
     options: dict[str, Any] = {"side_by_side": 1, "prune": True}
     begin(world)
-    with living(world, last=None) as undisturbed:
+    with killable_process(world, last=None) as undisturbed:
         assert world.bootstrap(CONFIGURATION, **options).failures == []
     check_end(world, prune=True)
     assert len(undisturbed.steps) > 3
 
     for last in range(1, len(undisturbed.steps) + 1):
-        start_anew(world)
+        reset(world)
         begin(world)
-        with living(world, last=last), pytest.raises(Killed):
+        with killable_process(world, last=last), pytest.raises(ProcessKilled):
             world.bootstrap(CONFIGURATION, **options)
         assert world.bootstrap(CONFIGURATION, **options).failures == []
         check_end(world, prune=True)
@@ -177,7 +175,7 @@ def test_cut_off_at_any_step_the_next_run_ends_as_an_undisturbed_one(
 
 @pytest.mark.parametrize("kind", ["hang-up-after", "hang-up-before"])
 @pytest.mark.parametrize("path", ["/webhooks$", "/headers$", "/groups$"])
-def test_without_an_answer_it_looks_before_it_sends_again(world: World, path: str, kind: Any) -> None:
+def test_lost_answer_is_checked_before_sending_again(world: World, path: str, kind: Any) -> None:
     world.provider.faults.add(ApiFault(kind, path=path, method="POST"))
     assert world.bootstrap(CONFIGURATION).failures == []
     check_end(world, prune=False)
@@ -187,7 +185,7 @@ def test_without_an_answer_it_looks_before_it_sends_again(world: World, path: st
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_an_api_that_stumbles_is_asked_again(world: World, status: int) -> None:
+def test_temporary_api_errors_are_retried(world: World, status: int) -> None:
     world.provider.faults.add(ApiFault.answers(status, times=3, path="/webhooks"))
     world.provider.faults.add(ApiFault.answers(status, path="/headers"))
     world.provider.faults.add(ApiFault.answers(status, path="/oauth/token"))
@@ -195,31 +193,31 @@ def test_an_api_that_stumbles_is_asked_again(world: World, status: int) -> None:
     check_end(world, prune=False)
 
 
-def test_an_expired_token_is_replaced_in_the_middle_of_a_run(world: World) -> None:
+def test_expired_token_is_replaced_during_a_run(world: World) -> None:
     world.provider.faults.add(ApiFault("expire-token", path="/webhooks$", method="POST"))
     world.provider.faults.add(ApiFault("expire-token", path="/webhooks$", method="GET"))
     assert world.bootstrap(CONFIGURATION).failures == []
     check_end(world, prune=False)
 
 
-def test_secrets_are_committed_before_opencard_hears_of_them(world: World) -> None:
+def test_secrets_are_committed_before_the_request(world: World) -> None:
     """Killed between the call and its answer: the webhook exists, and its deliveries are taken."""
-    with living(world, last="after POST"), pytest.raises(Killed):
-        world.bootstrap(side_by_side=1)
+    with killable_process(world, last="after POST"), pytest.raises(ProcessKilled):
+        world.bootstrap(parallelism=1)
     assert world.registered().active
     assert world.stored().opencard_webhook_id is None
     assert deliver(world) == 200
 
 
-def test_between_old_and_new_credentials_both_are_taken(world: World) -> None:
+def test_old_and_new_credentials_are_accepted_during_change(world: World) -> None:
     world.bootstrap()
     old = world.registered()
-    with living(world, last="before PUT"), pytest.raises(Killed):
-        world.bootstrap('authentication_type = "custom"', side_by_side=1)
+    with killable_process(world, last="before PUT"), pytest.raises(ProcessKilled):
+        world.bootstrap('authentication_type = "custom"', parallelism=1)
     assert world.registered() == old
     assert deliver(world) == 200
-    with living(world, last="after PUT"), pytest.raises(Killed):
-        world.bootstrap('authentication_type = "custom"', side_by_side=1)
+    with killable_process(world, last="after PUT"), pytest.raises(ProcessKilled):
+        world.bootstrap('authentication_type = "custom"', parallelism=1)
     assert world.registered().authentication_type == "custom"
     assert deliver(world) == 200
     world.provider.state.change_webhook(old.id, authentication_type="basic")  # what is under way still
@@ -227,14 +225,14 @@ def test_between_old_and_new_credentials_both_are_taken(world: World) -> None:
     assert world.bootstrap('authentication_type = "custom"').failures == []
 
 
-def test_credentials_that_are_replaced_twice_in_a_row_keep_what_opencard_uses(world: World) -> None:
+def test_credentials_replaced_twice_keep_those_opencard_uses(world: World) -> None:
     """Cut off before OpenCard heard of the first replacement, or in the middle of a new secret."""
     world.bootstrap()
     old = world.registered()
     world.store.replace_secret(world.stored())  # a rotation that was cut off
     for kind in ("custom", "oauth"):
-        with living(world, last="before PUT"), pytest.raises(Killed):
-            world.bootstrap(f'authentication_type = "{kind}"', side_by_side=1)
+        with killable_process(world, last="before PUT"), pytest.raises(ProcessKilled):
+            world.bootstrap(f'authentication_type = "{kind}"', parallelism=1)
         assert world.registered() == old
         assert deliver(world) == 200
     assert world.bootstrap('authentication_type = "custom"').failures == []
@@ -242,7 +240,7 @@ def test_credentials_that_are_replaced_twice_in_a_row_keep_what_opencard_uses(wo
 
 
 @pytest.mark.parametrize("registered_before", [1, 8, 15])
-def test_a_killed_process_leaves_nothing_that_a_second_run_does_not_complete(
+def test_second_run_completes_a_killed_one(
     world: World, environment: dict[str, str], folder: Path, registered_before: int
 ) -> None:
     world.add_organizations(*(f"org-{number:02}" for number in range(19)))
@@ -266,9 +264,7 @@ def test_a_killed_process_leaves_nothing_that_a_second_run_does_not_complete(
 
 
 @pytest.mark.usefixtures("sigint")
-def test_a_run_that_is_interrupted_finishes_what_is_under_way_and_begins_nothing_more(
-    world: World, environment: dict[str, str], folder: Path
-) -> None:
+def test_interrupted_run_finishes_only_started_work(world: World, environment: dict[str, str], folder: Path) -> None:
     world.add_organizations(*(f"org-{number:02}" for number in range(39)))
     command = [str(Path(sys.executable).with_name("receiver")), "bootstrap"]
     environment = {**os.environ, **world.environment(environment)}

@@ -30,7 +30,7 @@ def registered(world: World) -> tuple[list[str], list[str]]:
     return [header.key for header in webhook.headers], [group.buyer_party for group in webhook.groups]
 
 
-def test_without_these_routes_the_webhook_is_made_all_the_same(world: World) -> None:
+def test_missing_routes_do_not_prevent_the_webhook(world: World) -> None:
     world.provider.behaviour.routes_off = LISTS
     result = world.bootstrap(HEADERS_AND_GROUPS)
     assert world.registered().active
@@ -39,7 +39,7 @@ def test_without_these_routes_the_webhook_is_made_all_the_same(world: World) -> 
     assert parts == ["headers", "groups", "groups"]
 
 
-def test_what_cannot_be_listed_is_added_once_and_noted(world: World) -> None:
+def test_unlisted_extras_are_added_once_and_noted(world: World) -> None:
     world.provider.behaviour.routes_off = frozenset(f"GET {path}" for path in LISTS)
     assert world.bootstrap(HEADERS_AND_GROUPS).failures == []
     assert registered(world) == (["X-Token"], ["5561234567", "5567654321"])
@@ -51,7 +51,7 @@ def test_what_cannot_be_listed_is_added_once_and_noted(world: World) -> None:
     assert registered(world)[1] == ["5561234567", "5567654321", "5560000000"]
 
 
-def test_a_header_that_cannot_be_replaced_is_a_failure_of_its_own(world: World) -> None:
+def test_header_that_cannot_be_replaced_is_a_separate_failure(world: World) -> None:
     world.bootstrap(HEADERS_AND_GROUPS)
     world.provider.behaviour.routes_off = frozenset({scopes.HEADERS})
     changed = HEADERS_AND_GROUPS.replace("the-token", "another").replace('"5567654321"', '"5567654321", "5560000000"')
@@ -61,7 +61,7 @@ def test_a_header_that_cannot_be_replaced_is_a_failure_of_its_own(world: World) 
     assert registered(world)[1] == ["5561234567", "5567654321", "5560000000"]
 
 
-def test_without_the_route_of_one_webhook_its_list_will_do(world: World) -> None:
+def test_missing_webhook_route_falls_back_to_the_list(world: World) -> None:
     world.bootstrap()
     webhook = world.registered()
     world.provider.state.change_webhook(webhook.id, url="https://elsewhere.example.com/hook")

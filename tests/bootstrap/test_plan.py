@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as with_fields
 
-from receiver.bootstrap.desired import ALL_EVENTS, Wanted
-from receiver.bootstrap.match import Care, Match, match
-from receiver.bootstrap.plan import Action, Change, Extras, credentials_differ, plan
+from receiver.bootstrap.desired import ALL_EVENTS, DesiredWebhook
+from receiver.bootstrap.match import ManagedWebhooks, Match, match
+from receiver.bootstrap.plan import Action, Extras, WebhookChange, credentials_differ, plan
 from receiver.opencard.webhooks import Group, Header, RegisteredWebhook
 from receiver.webhooks.addresses import endpoint_url
 from receiver.webhooks.credentials import AuthenticationType
@@ -30,13 +30,13 @@ parties = st.sampled_from(["5561234567", "5567654321", "5500000000"])
 
 
 @st.composite
-def wanteds(draw: st.DrawFn) -> Wanted:
+def desired_webhooks(draw: st.DrawFn) -> DesiredWebhook:
     kind = draw(kinds)
     given_names = {"basic": ["basic_username", "basic_password"], "custom": ["custom_key", "custom_value"]}
     possible = given_names.get(kind.value, [])
     credentials = draw(st.dictionaries(st.sampled_from(possible), values)) if possible else {}
     headers = draw(st.dictionaries(names, values))
-    return Wanted(
+    return DesiredWebhook(
         events=frozenset(draw(st.sets(st.sampled_from(sorted(ALL_EVENTS))))),
         authentication_type=kind,
         credentials=credentials,
@@ -46,7 +46,7 @@ def wanteds(draw: st.DrawFn) -> Wanted:
 
 
 @st.composite
-def registereds(draw: st.DrawFn, webhook_id: int) -> RegisteredWebhook:
+def registered_webhooks(draw: st.DrawFn, webhook_id: int) -> RegisteredWebhook:
     urls = [endpoint_url(PUBLIC_URL, key) for key in KEYS[:3]]
     return RegisteredWebhook(
         id=webhook_id,
@@ -54,12 +54,12 @@ def registereds(draw: st.DrawFn, webhook_id: int) -> RegisteredWebhook:
         enabled=draw(st.sampled_from([True, False, None])),
         active=draw(st.sampled_from([True, False, None])),
         authentication_type=draw(st.sampled_from([*(kind.value for kind in AuthenticationType), None])),
-        flags={flag: draw(st.booleans()) for flag in draw(st.sets(st.sampled_from(sorted(Wanted().flags))))},
+        flags={flag: draw(st.booleans()) for flag in draw(st.sets(st.sampled_from(sorted(DesiredWebhook().flags))))},
     )
 
 
 @st.composite
-def storeds(draw: st.DrawFn) -> ManagedWebhook:
+def stored_webhooks(draw: st.DrawFn) -> ManagedWebhook:
     kind = draw(kinds)
     return ManagedWebhook(
         id=1,
@@ -86,19 +86,19 @@ class Situation:
     extras: Extras
 
     def matched(self) -> Match:
-        return match(Care(self.stored), "acme", self.webhooks, public_url=PUBLIC_URL)
+        return match(ManagedWebhooks(self.stored), "acme", self.webhooks, public_url=PUBLIC_URL)
 
-    def plan(self, wanted: Wanted | None, *, prune: bool) -> list[Change]:
-        return plan(wanted, self.matched(), self.extras, public_url=PUBLIC_URL, prune=prune)
+    def plan(self, desired: DesiredWebhook | None, *, prune: bool) -> list[WebhookChange]:
+        return plan(desired, self.matched(), self.extras, public_url=PUBLIC_URL, prune=prune)
 
 
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
     numbers = draw(st.sets(st.sampled_from([41, 42, 43])))
-    webhooks = [draw(registereds(number)) for number in sorted(numbers)]
+    webhooks = [draw(registered_webhooks(number)) for number in sorted(numbers)]
     headers = draw(st.lists(st.tuples(names, st.none() | values | st.just("****")), unique_by=lambda h: h[0].lower()))
     return Situation(
-        stored=draw(st.lists(storeds(), max_size=1)),
+        stored=draw(st.lists(stored_webhooks(), max_size=1)),
         webhooks=webhooks,
         extras=Extras(
             headers=tuple(Header(id=n, key=key, value=value) for n, (key, value) in enumerate(headers)),
@@ -108,7 +108,7 @@ def situations(draw: st.DrawFn) -> Situation:
 
 
 def carried_out(  # noqa: C901 - a model of everything that can be done
-    situation: Situation, wanted: Wanted | None, changes: list[Change]
+    situation: Situation, desired: DesiredWebhook | None, changes: list[WebhookChange]
 ) -> Situation:
     """Return what is when *changes* were made, by a model of OpenCard and of the database."""
     matched = situation.matched()
@@ -121,14 +121,14 @@ def carried_out(  # noqa: C901 - a model of everything that can be done
             assert change.opencard_webhook_id is not None
             webhooks[change.opencard_webhook_id] = with_fields(webhooks[change.opencard_webhook_id], enabled=False)
             continue
-        assert wanted is not None
+        assert desired is not None
         if change.action in {Action.CREATE, Action.UPDATE, Action.CHALLENGE}:
             number = registered.id if registered else 77
             if stored is None:
-                stored = new_row(wanted, KEYS[4])
-            elif credentials_differ(wanted, stored):
-                kind = wanted.authentication_type
-                credentials = new_credentials(kind, wanted.credentials_given)
+                stored = new_row(desired, KEYS[4])
+            elif credentials_differ(desired, stored):
+                kind = desired.authentication_type
+                credentials = new_credentials(kind, desired.given_credentials)
                 stored = replace(stored, authentication_type=kind, credentials=credentials)
             if change.action is Action.CHALLENGE:
                 stored = replace(stored, endpoint_key=KEYS[5])
@@ -139,11 +139,11 @@ def carried_out(  # noqa: C901 - a model of everything that can be done
                 url=endpoint_url(PUBLIC_URL, stored.endpoint_key),
                 enabled=True,
                 active=True if asked_again or registered is None else registered.active,
-                authentication_type=wanted.authentication_type.value,
-                flags=wanted.flags,
+                authentication_type=desired.authentication_type.value,
+                flags=desired.flags,
             )
         elif change.action in {Action.ADD_HEADER, Action.REPLACE_HEADER}:
-            headers[change.subject.lower()] = Header(50, change.subject, wanted.headers[change.subject])
+            headers[change.subject.lower()] = Header(50, change.subject, desired.headers[change.subject])
         elif change.action is Action.REMOVE_HEADER:
             del headers[change.subject.lower()]
         elif change.action is Action.ADD_GROUP:
@@ -157,8 +157,8 @@ def carried_out(  # noqa: C901 - a model of everything that can be done
     )
 
 
-def new_row(wanted: Wanted, key: str) -> ManagedWebhook:
-    kind = wanted.authentication_type
+def new_row(desired: DesiredWebhook, key: str) -> ManagedWebhook:
+    kind = desired.authentication_type
     return ManagedWebhook(
         id=1,
         opencard_webhook_id=None,
@@ -167,48 +167,48 @@ def new_row(wanted: Wanted, key: str) -> ManagedWebhook:
         endpoint_key=key,
         secret="the-new-secret",
         authentication_type=kind,
-        credentials=new_credentials(kind, wanted.credentials_given),
+        credentials=new_credentials(kind, desired.given_credentials),
         active=None,
     )
 
 
-@given(situation=situations(), wanted=wanteds(), prune=st.booleans())
-def test_a_plan_that_is_carried_out_leaves_nothing_to_do(situation: Situation, wanted: Wanted, *, prune: bool) -> None:
-    changes = situation.plan(wanted, prune=prune)
-    assert carried_out(situation, wanted, changes).plan(wanted, prune=prune) == []
+@given(situation=situations(), desired=desired_webhooks(), prune=st.booleans())
+def test_applied_plan_leaves_no_changes(situation: Situation, desired: DesiredWebhook, *, prune: bool) -> None:
+    changes = situation.plan(desired, prune=prune)
+    assert carried_out(situation, desired, changes).plan(desired, prune=prune) == []
 
 
-@given(situation=situations(), wanted=wanteds(), prune=st.booleans())
-def test_in_the_end_there_is_one_enabled_webhook_of_ours_with_just_the_wanted_events(
-    situation: Situation, wanted: Wanted, *, prune: bool
+@given(situation=situations(), desired=desired_webhooks(), prune=st.booleans())
+def test_plan_ends_with_one_enabled_webhook_of_ours(
+    situation: Situation, desired: DesiredWebhook, *, prune: bool
 ) -> None:
-    after = carried_out(situation, wanted, situation.plan(wanted, prune=prune))
+    after = carried_out(situation, desired, situation.plan(desired, prune=prune))
     ours = [webhook for webhook in after.webhooks if webhook.url.startswith(PUBLIC_URL)]
     (webhook,) = (webhook for webhook in ours if webhook.enabled is not False)
     (row,) = after.stored
     assert webhook.url == endpoint_url(PUBLIC_URL, row.endpoint_key)
     assert webhook.id == row.opencard_webhook_id
-    assert all(webhook.flags.get(flag, on) == on for flag, on in wanted.flags.items())
+    assert all(webhook.flags.get(flag, on) == on for flag, on in desired.flags.items())
     assert webhook.active is not False
     kept = {header.key.lower(): header.value for header in after.extras.headers or ()}
-    assert {key.lower() for key in wanted.headers} <= set(kept)
-    assert set(wanted.groups) <= {str(group.buyer_party) for group in after.extras.groups or ()}
+    assert {key.lower() for key in desired.headers} <= set(kept)
+    assert set(desired.groups) <= {str(group.buyer_party) for group in after.extras.groups or ()}
     if prune:
-        assert set(kept) == {key.lower() for key in wanted.headers}
-        assert set(wanted.groups) == {str(group.buyer_party) for group in after.extras.groups or ()}
+        assert set(kept) == {key.lower() for key in desired.headers}
+        assert set(desired.groups) == {str(group.buyer_party) for group in after.extras.groups or ()}
 
 
-@given(situation=situations(), wanted=st.none() | wanteds(), prune=st.booleans())
-def test_what_is_not_ours_is_in_no_plan(situation: Situation, wanted: Wanted | None, *, prune: bool) -> None:
+@given(situation=situations(), desired=st.none() | desired_webhooks(), prune=st.booleans())
+def test_plan_never_changes_webhooks_of_others(
+    situation: Situation, desired: DesiredWebhook | None, *, prune: bool
+) -> None:
     stored_ids = {row.opencard_webhook_id for row in situation.stored}
     foreign = {webhook.id for webhook in situation.webhooks if webhook.url in FOREIGN} - stored_ids
-    assert not foreign & {change.opencard_webhook_id for change in situation.plan(wanted, prune=prune)}
+    assert not foreign & {change.opencard_webhook_id for change in situation.plan(desired, prune=prune)}
 
 
 @given(situation=situations(), prune=st.booleans())
-def test_for_an_organization_that_is_left_out_ours_are_disabled_only_when_pruning(
-    situation: Situation, *, prune: bool
-) -> None:
+def test_plan_disables_left_out_webhooks_only_with_prune(situation: Situation, *, prune: bool) -> None:
     changes = situation.plan(None, prune=prune)
     assert {change.action for change in changes} <= {Action.DISABLE}
     if not prune:
@@ -217,10 +217,10 @@ def test_for_an_organization_that_is_left_out_ours_are_disabled_only_when_prunin
     assert after.plan(None, prune=prune) == []
 
 
-@given(situation=situations(), wanted=wanteds())
-def test_a_plan_shows_no_secret_value(situation: Situation, wanted: Wanted) -> None:
-    shown = repr(situation.plan(wanted, prune=True))
-    given_names = {wanted.credentials_given.get("basic_username"), wanted.credentials_given.get("custom_key")}
+@given(situation=situations(), desired=desired_webhooks())
+def test_plan_shows_no_secret_value(situation: Situation, desired: DesiredWebhook) -> None:
+    shown = repr(situation.plan(desired, prune=True))
+    given_names = {desired.given_credentials.get("basic_username"), desired.given_credentials.get("custom_key")}
     if "hidden-value" not in given_names:
         assert "hidden-value" not in shown
     for row in situation.stored:
@@ -228,26 +228,26 @@ def test_a_plan_shows_no_secret_value(situation: Situation, wanted: Wanted) -> N
             assert not made or made not in shown
 
 
-@given(wanted=wanteds(), told=st.sampled_from([None, "****", "••••last"]))
-def test_a_header_value_that_opencard_masks_is_known_from_what_was_registered(wanted: Wanted, told: str | None) -> None:
+@given(desired=desired_webhooks(), told=st.sampled_from([None, "****", "••••last"]))
+def test_masked_header_value_is_compared_as_registered(desired: DesiredWebhook, told: str | None) -> None:
     row = replace(
-        new_row(wanted, KEYS[0]),
+        new_row(desired, KEYS[0]),
         opencard_webhook_id=41,
         acknowledged_at=NOON,
-        headers={key.lower(): value for key, value in wanted.headers.items()},
+        headers={key.lower(): value for key, value in desired.headers.items()},
     )
     registered = RegisteredWebhook(
         id=41,
         url=endpoint_url(PUBLIC_URL, KEYS[0]),
         enabled=True,
         active=True,
-        authentication_type=wanted.authentication_type.value,
-        flags=wanted.flags,
+        authentication_type=desired.authentication_type.value,
+        flags=desired.flags,
     )
-    headers = tuple(Header(id=n, key=key, value=told) for n, key in enumerate(wanted.headers))
-    groups = tuple(Group(id=n, buyer_party=party) for n, party in enumerate(wanted.groups))
+    headers = tuple(Header(id=n, key=key, value=told) for n, key in enumerate(desired.headers))
+    groups = tuple(Group(id=n, buyer_party=party) for n, party in enumerate(desired.groups))
     situation = Situation([row], [registered], Extras(headers, groups))
-    assert situation.plan(wanted, prune=True) == []
-    others = {key: f"{value}-changed" for key, value in wanted.headers.items()}
-    changed = situation.plan(replace(wanted, headers=others), prune=True)
+    assert situation.plan(desired, prune=True) == []
+    others = {key: f"{value}-changed" for key, value in desired.headers.items()}
+    changed = situation.plan(replace(desired, headers=others), prune=True)
     assert [change.action for change in changed] == [Action.REPLACE_HEADER] * len(others)

@@ -38,7 +38,7 @@ def by_itself(world: World, environment: dict[str, str], redis: Redis) -> Iterat
             pool.stop()
 
 
-def test_a_new_organization_and_a_new_product_need_no_person(by_itself: World) -> None:
+def test_new_organization_and_product_need_no_operator(by_itself: World) -> None:
     state = by_itself.provider.state
     billing = state.add_billing(ORDINARY)
     globex = state.add_organization("globex", billing_id=billing.id)

@@ -38,7 +38,7 @@ def deliver(world: World) -> int:
     return httpx.post(webhook.url, content=content, headers=headers, trust_env=False).status_code
 
 
-def test_each_organization_gets_one_active_webhook_with_all_events_and_basic_authentication(world: World) -> None:
+def test_each_organization_gets_one_active_basic_webhook(world: World) -> None:
     world.add_organizations("globex", "initech", "umbrella", "hooli")
     result = world.bootstrap()
     assert (result.organizations, result.failures, result.drift) == (5, [], False)
@@ -54,7 +54,7 @@ def test_each_organization_gets_one_active_webhook_with_all_events_and_basic_aut
     assert len({webhook.secret for webhook in webhooks}) == 5
 
 
-def test_what_is_stored_is_what_is_registered_with_the_organizations_id_and_reference(world: World) -> None:
+def test_stored_webhook_equals_the_registered_one(world: World) -> None:
     world.bootstrap()
     stored, registered = world.stored(), world.registered()
     organization = world.provider.state.organization(registered.organization_id)
@@ -66,7 +66,7 @@ def test_what_is_stored_is_what_is_registered_with_the_organizations_id_and_refe
 
 
 @pytest.mark.parametrize("kind", ["none", "basic", "custom", "oauth"])
-def test_a_registered_webhooks_deliveries_are_taken_whatever_their_authentication(world: World, kind: str) -> None:
+def test_deliveries_are_accepted_with_any_authentication(world: World, kind: str) -> None:
     result = world.bootstrap(f'authentication_type = "{kind}"')
     assert result.failures == []
     webhook = world.registered()
@@ -76,7 +76,7 @@ def test_a_registered_webhooks_deliveries_are_taken_whatever_their_authenticatio
     assert tally.accepted == tally.sent > 0
 
 
-def test_a_second_run_writes_nothing_anywhere(world: World) -> None:
+def test_second_run_writes_nothing(world: World) -> None:
     world.bootstrap(EVERYTHING)
     world.provider.requests.clear()
     before = world.database()
@@ -87,7 +87,7 @@ def test_a_second_run_writes_nothing_anywhere(world: World) -> None:
 
 
 @pytest.mark.parametrize("prune", [False, True])
-def test_a_dry_run_tells_the_changes_and_writes_nothing_anywhere(world: World, *, prune: bool) -> None:
+def test_dry_run_lists_the_changes_and_writes_nothing(world: World, *, prune: bool) -> None:
     before = world.database()
     result = world.bootstrap(EVERYTHING, write=False, prune=prune)
     assert [change.action for _, change in result.changes] == ["create", "add-header", "add-group"]
@@ -95,7 +95,7 @@ def test_a_dry_run_tells_the_changes_and_writes_nothing_anywhere(world: World, *
     assert (world.writes(), world.database()) == ([], before)
 
 
-def test_headers_and_groups_are_registered_and_values_may_come_from_the_environment(world: World) -> None:
+def test_headers_and_groups_may_come_from_the_environment(world: World) -> None:
     result = world.bootstrap(
         'groups = ["5561234567", "5567654321"]\n[headers]\nX-Token = { env = "GATEWAY_TOKEN" }\nX-Plain = "a b"',
         {"GATEWAY_TOKEN": "the-gateway-token"},
@@ -110,7 +110,7 @@ def test_headers_and_groups_are_registered_and_values_may_come_from_the_environm
     assert dict(world.stored().headers) == {"x-token": "the-gateway-token", "x-plain": "a b"}
 
 
-def test_an_organization_can_differ_from_the_defaults_or_be_left_out(world: World) -> None:
+def test_organization_can_override_defaults_or_be_left_out(world: World) -> None:
     world.add_organizations("globex", "initech")
     result = world.bootstrap("""
         events = ["card.transaction.cleared"]
@@ -140,14 +140,14 @@ def test_an_organization_can_differ_from_the_defaults_or_be_left_out(world: Worl
     assert {header.key: header.value for header in by_owner["globex"].headers} == {"X-Shared": "yes", "x-who": "globex"}
 
 
-def test_only_the_named_organizations_are_looked_at(world: World) -> None:
+def test_only_the_given_organizations_are_processed(world: World) -> None:
     world.add_organizations("globex", "initech")
     result = world.bootstrap(only=("globex",))
     assert result.organizations == 1
     assert world.stored().organization_reference_id == "globex"
 
 
-def test_an_organization_that_is_not_there_is_named_with_the_nearest(world: World) -> None:
+def test_unknown_organization_is_reported_with_suggestion(world: World) -> None:
     with pytest.raises(OperationRefused, match="no organization 'acmee'; the nearest is acme"):
         world.bootstrap(only=("acmee",))
     result = world.bootstrap('[[organizations]]\nreference_id = "acmee"\nskip = true')
@@ -156,7 +156,7 @@ def test_an_organization_that_is_not_there_is_named_with_the_nearest(world: Worl
     assert world.registered().active  # the others are registered all the same
 
 
-def test_webhooks_of_other_people_are_never_touched(world: World) -> None:
+def test_webhooks_of_others_are_never_changed(world: World) -> None:
     (organization,) = world.provider.state.organizations()
     theirs = world.provider.state.add_webhook(organization.id, "https://other.example/hooks/opencard/" + "k" * 43)
     world.provider.state.add_header(theirs.id, "X-Theirs", "1")
@@ -168,7 +168,7 @@ def test_webhooks_of_other_people_are_never_touched(world: World) -> None:
     assert [path for path in world.writes() if str(theirs.id) in path] == []
 
 
-def test_a_webhook_of_ours_whose_secret_is_not_stored_gets_a_new_one(world: World) -> None:
+def test_our_webhook_without_a_stored_secret_gets_a_new_one(world: World) -> None:
     world.bootstrap()
     lost = world.registered()
     with world.engine.begin() as connection:
@@ -182,7 +182,7 @@ def test_a_webhook_of_ours_whose_secret_is_not_stored_gets_a_new_one(world: Worl
     assert deliver(world) == 200
 
 
-def test_a_webhook_that_is_gone_at_opencard_is_made_again_under_its_secret(world: World) -> None:
+def test_deleted_webhook_is_created_with_its_old_secret(world: World) -> None:
     world.bootstrap()
     before = world.stored()
     world.provider.state.remove_webhook(world.registered().id)
@@ -214,7 +214,7 @@ def test_webhook_missing_in_a_list_is_requested_by_its_id(world: World) -> None:
     assert len(world.provider.state.webhooks()) == 1
 
 
-def test_a_webhook_twice_under_one_url_is_left_once(world: World) -> None:
+def test_duplicate_webhook_under_one_url_is_disabled(world: World) -> None:
     world.bootstrap()
     first = world.registered()
     second = world.provider.state.add_webhook(
@@ -227,7 +227,7 @@ def test_a_webhook_twice_under_one_url_is_left_once(world: World) -> None:
     assert world.bootstrap().changes == []
 
 
-def test_of_two_webhooks_under_one_url_the_one_that_is_known_is_kept_even_if_it_was_disabled(world: World) -> None:
+def test_known_webhook_wins_over_duplicate_even_if_disabled(world: World) -> None:
     world.bootstrap()
     known = world.registered()
     world.provider.state.change_webhook(known.id, enabled=False)
@@ -241,7 +241,7 @@ def test_of_two_webhooks_under_one_url_the_one_that_is_known_is_kept_even_if_it_
     assert world.bootstrap().changes == []
 
 
-def test_of_our_webhooks_that_nobody_knows_the_one_that_delivers_is_taken_over(world: World) -> None:
+def test_unstored_webhook_that_delivers_is_adopted(world: World) -> None:
     (organization,) = world.provider.state.organizations()
     url = f"{world.public_url}/hooks/opencard/"
     off = world.provider.state.add_webhook(organization.id, url + "a" * 43, active=True, enabled=False)
@@ -253,7 +253,7 @@ def test_of_our_webhooks_that_nobody_knows_the_one_that_delivers_is_taken_over(w
     assert enabled == {off.id: False, inactive.id: False, delivers.id: True}
 
 
-def test_a_webhook_that_somebody_made_anew_under_our_url_gets_our_secret(world: World) -> None:
+def test_webhook_recreated_under_our_url_gets_our_secret(world: World) -> None:
     world.bootstrap()
     known = world.registered()
     world.provider.state.remove_webhook(known.id)
@@ -272,7 +272,7 @@ def test_a_webhook_that_somebody_made_anew_under_our_url_gets_our_secret(world: 
     assert deliver(world) == 200
 
 
-def test_further_webhooks_of_an_organization_were_adopted_and_are_left_alone(world: World) -> None:
+def test_adopted_webhooks_are_not_changed(world: World) -> None:
     world.bootstrap()
     first = world.stored()
     second = world.store.add(
@@ -289,7 +289,7 @@ def test_further_webhooks_of_an_organization_were_adopted_and_are_left_alone(wor
     assert world.provider.state.webhook(adopted.id) == adopted
 
 
-def test_a_failure_of_one_organization_does_not_stop_the_others(world: World) -> None:
+def test_failure_of_one_organization_stops_no_other(world: World) -> None:
     world.add_organizations("globex", "initech")
     (globex,) = (each for each in world.provider.state.organizations() if each.reference_id == "globex")
     world.provider.faults.add(
@@ -306,7 +306,7 @@ def test_a_failure_of_one_organization_does_not_stop_the_others(world: World) ->
     assert (again.failures, len(world.provider.state.webhooks())) == ([], 3)
 
 
-def test_organizations_that_nobody_could_tell_apart_are_left_to_a_person(world: World) -> None:
+def test_ambiguous_organizations_are_conflicts(world: World) -> None:
     world.add_organizations("globex", "globex")
     result = world.bootstrap()
     assert [failure.organization_reference_id for failure in result.failures] == ["globex", "globex"]
@@ -314,7 +314,7 @@ def test_organizations_that_nobody_could_tell_apart_are_left_to_a_person(world: 
     assert world.stored().organization_reference_id == "acme"
 
 
-def test_an_organization_that_was_renamed_is_left_to_a_person(world: World) -> None:
+def test_renamed_organization_is_a_conflict(world: World) -> None:
     world.bootstrap()
     (organization,) = world.provider.state.organizations()
     world.provider.state.remove_organization(organization.id)
@@ -327,7 +327,7 @@ def test_an_organization_that_was_renamed_is_left_to_a_person(world: World) -> N
 
 
 @pytest.mark.parametrize("missing", ["organizations-read", "webhooks-read", "webhooks-write", "webhook-headers-write"])
-def test_a_scope_that_is_missing_is_named_once_and_before_anything_is_written(world: World, missing: str) -> None:
+def test_missing_scope_is_reported_once_before_any_write(world: World, missing: str) -> None:
     scopes = tuple(scope for scope in world.client.scopes if scope != missing)
     world.provider.clients.set_scopes(world.client.id, scopes)
     with pytest.raises(ScopeNotGranted, match=rf"does not have the scope {missing}, which .*bootstrap.* needs"):
@@ -335,7 +335,7 @@ def test_a_scope_that_is_missing_is_named_once_and_before_anything_is_written(wo
     assert world.writes() == []
 
 
-def test_a_scope_that_is_missing_unsaid_is_named_after_the_call(world: World) -> None:
+def test_missing_scope_is_named_after_a_refused_call(world: World) -> None:
     world.provider.behaviour.grants_silently = True
     scopes = tuple(scope for scope in world.client.scopes if scope != "webhooks-write")
     world.provider.clients.set_scopes(world.client.id, scopes)
@@ -343,7 +343,7 @@ def test_a_scope_that_is_missing_unsaid_is_named_after_the_call(world: World) ->
     assert "scope webhooks-write" in failure.error
 
 
-def test_a_wrong_account_is_named(world: World) -> None:
+def test_wrong_account_is_named(world: World) -> None:
     world.client = type(world.client)(
         id=world.client.id, account_id=99, name="", scopes=world.client.scopes, secret=world.client.secret
     )
@@ -351,7 +351,7 @@ def test_a_wrong_account_is_named(world: World) -> None:
         world.bootstrap()
 
 
-def test_a_wrong_client_secret_is_told_without_it(world: World) -> None:
+def test_wrong_client_secret_is_reported_without_its_value(world: World) -> None:
     world.client = type(world.client)(
         id=world.client.id, account_id=1, name="", scopes=world.client.scopes, secret="not-the-secret"
     )
@@ -360,13 +360,13 @@ def test_a_wrong_client_secret_is_told_without_it(world: World) -> None:
     assert "not-the-secret" not in str(refused.value)
 
 
-def test_an_api_that_is_away_is_told_in_one_error(world: World) -> None:
+def test_unreachable_api_is_one_error(world: World) -> None:
     world.api_url = "http://127.0.0.1:1"
     with pytest.raises(ApiUnavailable, match="check OPENCARD_API_URL"):
         world.bootstrap()
 
 
-def test_two_runs_at_once_are_one(world: World) -> None:
+def test_concurrent_runs_register_once(world: World) -> None:
     with (
         one_at_a_time(world.engine),
         pytest.raises(OperationRefused, match="another command is changing webhooks"),

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.bootstrap.concurrency import one_at_a_time
-from receiver.bootstrap.rotation import Result, Rotation
+from receiver.bootstrap.rotation import Rotation, RotationResult
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused, ScopeNotGranted
 from receiver.opencard.auth import Access
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 
 
-def rotate(world: World, *webhook_ids: int, overlap: timedelta = DAY) -> Result:
+def rotate(world: World, *webhook_ids: int, overlap: timedelta = DAY) -> RotationResult:
     """Rotate the secrets of these webhooks, or of all."""
     access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
     rotation = Rotation(
@@ -56,17 +56,17 @@ def end_overlaps(world: World) -> None:
     execute(world, "UPDATE receiver.webhooks SET previous_secret_expires_at = now() - interval '1 second'")
 
 
-def failure(result: Result) -> str:
+def failure(result: RotationResult) -> str:
     assert result.rotated == []
     (failed,) = result.failures
     return failed.error
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
-class CutOff(httpx.BaseTransport):
+class InterruptingTransport(httpx.BaseTransport):
     """The network of a process that ends before or after OpenCard carries out what is asked with *method*."""
 
     def __init__(self, moment: str, method: str) -> None:
@@ -76,11 +76,11 @@ class CutOff(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         meant = request.method == self.method and "/webhooks/" in request.url.path
         if meant and self.moment == "before":
-            raise Killed
+            raise ProcessKilled
         response = self._network.handle_request(request)
         if meant:
             response.read()
-            raise Killed
+            raise ProcessKilled
         return response
 
     def close(self) -> None:
@@ -89,9 +89,9 @@ class CutOff(httpx.BaseTransport):
 
 @contextmanager
 def cut_off(world: World, moment: str, method: str) -> Iterator[None]:
-    world.transport = CutOff(moment, method)
+    world.transport = InterruptingTransport(moment, method)
     try:
-        with pytest.raises(Killed):
+        with pytest.raises(ProcessKilled):
             yield
     finally:
         world.transport = None
@@ -105,7 +105,7 @@ def old(world: World) -> Webhook:
     return world.registered()
 
 
-def test_old_and_new_secret_are_good_during_the_overlap_and_only_the_new_one_after(world: World, old: Webhook) -> None:
+def test_old_secret_is_valid_only_during_the_overlap(world: World, old: Webhook) -> None:
     before = datetime.now(UTC)
     (rotated,) = rotate(world).rotated
     new = world.registered()
@@ -118,21 +118,21 @@ def test_old_and_new_secret_are_good_during_the_overlap_and_only_the_new_one_aft
     assert (answer(world, old), answer(world, new)) == (401, 200)
 
 
-def test_nothing_but_the_secret_changes(world: World, old: Webhook) -> None:
+def test_rotation_changes_only_the_secret(world: World, old: Webhook) -> None:
     flags = frozenset({"card_transaction_cleared"})
     changed = world.provider.state.change_webhook(old.id, enabled=False, flags=flags)
     assert rotate(world).failures == []
     assert world.registered() == dataclasses.replace(changed, secret=world.stored().secret)
 
 
-def test_a_webhook_that_is_registered_under_another_public_url_keeps_its_url(world: World, old: Webhook) -> None:
+def test_rotation_keeps_the_url_of_another_public_url(world: World, old: Webhook) -> None:
     elsewhere = old.url.replace("127.0.0.1", "localhost")
     world.provider.state.change_webhook(old.id, url=elsewhere)
     assert rotate(world).failures == []
     assert (world.registered().url, world.registered().active) == (elsewhere, True)
 
 
-def test_the_tokens_bear_exactly_the_scope_of_what_they_are_for(world: World, old: Webhook) -> None:
+def test_rotation_tokens_have_exactly_their_scope(world: World, old: Webhook) -> None:
     rotate(world)
     asked = [
         (each.method, each.path.rpartition("/")[2], each.scopes) for each in world.provider.requests.all(path="/api/")
@@ -145,7 +145,7 @@ def test_the_tokens_bear_exactly_the_scope_of_what_they_are_for(world: World, ol
 
 
 @pytest.mark.parametrize("missing", ["webhooks-read", "webhooks-write"])
-def test_without_a_scope_nothing_is_changed_and_the_scope_is_named(world: World, old: Webhook, missing: str) -> None:
+def test_missing_scope_is_named_and_nothing_is_rotated(world: World, old: Webhook, missing: str) -> None:
     execute(world, "DELETE FROM receiver.oauth_tokens")
     world.provider.clients.set_scopes(world.client.id, {"webhooks-read", "webhooks-write"} - {missing})
     with pytest.raises(ScopeNotGranted, match=missing):
@@ -159,7 +159,7 @@ STEPS = [("before", "GET"), ("after", "GET"), ("before", "PUT"), ("after", "PUT"
 
 @pytest.mark.parametrize(("moment", "method"), STEPS, ids=str)
 @pytest.mark.parametrize("completed_by", ["rotation", "bootstrap"])
-def test_cut_off_at_any_step_deliveries_are_taken_and_the_next_run_completes_it(
+def test_interrupted_rotation_accepts_deliveries_and_completes(
     world: World, old: Webhook, moment: str, method: str, completed_by: str
 ) -> None:
     with cut_off(world, moment, method):
@@ -184,13 +184,13 @@ def test_cut_off_at_any_step_deliveries_are_taken_and_the_next_run_completes_it(
     assert answer(world, old) == (200 if new.secret == old.secret else 401)
 
 
-def test_an_answer_that_is_lost_is_asked_for_again(world: World, old: Webhook) -> None:
+def test_lost_answer_is_requested_again(world: World, old: Webhook) -> None:
     world.provider.faults.add(ApiFault("hang-up-after", path="/webhooks/", method="PUT"))
     assert rotate(world).failures == []
     assert world.registered().secret == world.stored().secret != old.secret
 
 
-def test_a_refused_change_leaves_both_secrets_good_and_is_completed_by_the_next_run(world: World, old: Webhook) -> None:
+def test_refused_rotation_keeps_both_secrets_valid(world: World, old: Webhook) -> None:
     world.provider.faults.add(ApiFault.answers(422, path="/webhooks/", method="PUT", times=9))
     assert "OpenCard answers 422" in failure(rotate(world))
     pending = world.stored().secret
@@ -200,7 +200,7 @@ def test_a_refused_change_leaves_both_secrets_good_and_is_completed_by_the_next_
     assert world.registered().secret == pending
 
 
-def test_while_the_previous_secret_is_good_it_is_not_rotated_again(world: World, old: Webhook) -> None:
+def test_no_second_rotation_during_the_overlap(world: World, old: Webhook) -> None:
     (first,) = rotate(world).rotated
     new = world.registered()
     world.provider.requests.clear()
@@ -214,30 +214,28 @@ def test_while_the_previous_secret_is_good_it_is_not_rotated_again(world: World,
     assert (answer(world, new), answer(world, world.registered())) == (200, 200)
 
 
-def test_in_an_emergency_all_previous_secrets_end_at_once(world: World, old: Webhook) -> None:
+def test_zero_overlap_ends_all_previous_secrets(world: World, old: Webhook) -> None:
     rotate(world)
     leaked = world.registered()
     assert rotate(world, overlap=timedelta()).failures == []
     assert (answer(world, old), answer(world, leaked), answer(world, world.registered())) == (401, 401, 200)
 
 
-def test_an_emergency_completes_a_rotation_that_was_cut_off_and_ends_the_old_secret(world: World, old: Webhook) -> None:
+def test_zero_overlap_completes_an_interrupted_rotation(world: World, old: Webhook) -> None:
     with cut_off(world, "after", "PUT"):
         rotate(world)
     assert rotate(world, overlap=timedelta()).failures == []
     assert (answer(world, old), answer(world, world.registered())) == (401, 200)
 
 
-def test_credentials_that_opencard_has_not_acknowledged_do_not_stand_in_for_a_pending_secret(
-    world: World, old: Webhook
-) -> None:
+def test_unacknowledged_credentials_are_not_a_pending_secret(world: World, old: Webhook) -> None:
     execute(world, "UPDATE receiver.webhooks SET acknowledged_at = NULL")
     assert rotate(world).failures == []
     assert world.registered().secret == world.stored().secret != old.secret
     assert answer(world, old) == 200
 
 
-def test_one_failure_does_not_stop_the_others(world: World) -> None:
+def test_one_failed_rotation_stops_no_other(world: World) -> None:
     world.add_organizations("globex", "initech", "umbrella")
     assert world.bootstrap().failures == []
     owner = {each.id: each.reference_id for each in world.provider.state.organizations()}
@@ -255,15 +253,13 @@ def test_one_failure_does_not_stop_the_others(world: World) -> None:
         assert webhook.acknowledged, "nothing is left pending by what was known before"
 
 
-def test_a_webhook_whose_url_is_not_ours_is_left_alone(world: World, old: Webhook) -> None:
+def test_webhook_with_a_foreign_url_is_not_rotated(world: World, old: Webhook) -> None:
     world.provider.state.change_webhook(old.id, url="https://other.example.com/hooks/opencard/" + "x" * 43)
     assert "not this service's" in failure(rotate(world))
     assert world.registered().secret == world.stored().secret == old.secret
 
 
-def test_of_two_rotations_at_once_one_is_refused_and_the_secret_is_the_one_that_opencard_has(
-    world: World, old: Webhook
-) -> None:
+def test_concurrent_rotation_is_refused(world: World, old: Webhook) -> None:
     world.provider.faults.add(ApiFault("slow", path="/webhooks/", method="PUT", seconds=0.3))
 
     def attempt(_number: int) -> Any:
@@ -279,15 +275,13 @@ def test_of_two_rotations_at_once_one_is_refused_and_the_secret_is_the_one_that_
     assert answer(world, old) == 200
 
 
-def test_it_waits_for_no_other_command_that_changes_webhooks(world: World, old: Webhook) -> None:
+def test_rotation_is_refused_during_another_command(world: World, old: Webhook) -> None:
     with one_at_a_time(world.engine), pytest.raises(OperationRefused, match="another command"):
         rotate(world)
     assert world.stored().secret == old.secret
 
 
-def test_no_secret_is_in_what_is_returned_or_logged(
-    world: World, old: Webhook, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_secret_is_returned_or_logged(world: World, old: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
     world.provider.faults.add(ApiFault.answers(400, path="/webhooks/", method="PUT"))
     described = [repr(rotate(world)), repr(rotate(world))]
     output = capfd.readouterr()

@@ -55,7 +55,7 @@ def organizations_served(world: World) -> set[str]:
     return {state.organization(webhook.organization_id).reference_id for webhook in state.webhooks() if webhook.active}
 
 
-def test_a_new_organization_gets_its_webhook_with_the_configuration(world: World, due: Callable[[], None]) -> None:
+def test_new_organization_gets_the_configured_webhook(world: World, due: Callable[[], None]) -> None:
     world.bootstrap(CONFIGURATION, {"TOKEN": "the-token"})
     world.add_organizations("globex", "initech")
     due()
@@ -66,26 +66,26 @@ def test_a_new_organization_gets_its_webhook_with_the_configuration(world: World
     ]
 
 
-def test_configuration_is_due_once_in_an_interval(world: World) -> None:
+def test_configuration_is_due_once_per_interval(world: World) -> None:
     world.bootstrap()
     hour = timedelta(hours=1)
-    assert not applied(world).take_due(hour)
+    assert not applied(world).claim_due(hour)
     for moment in ("now() - interval '1 hour'", "now() + interval '1 hour'"):  # the latter: the clock was set back
         with world.engine.begin() as connection:
             connection.execute(text(f"UPDATE receiver.applied_configuration SET started_at = {moment}"))  # noqa: S608
-        assert applied(world).take_due(hour)
-        assert not applied(world).take_due(hour)
+        assert applied(world).claim_due(hour)
+        assert not applied(world).claim_due(hour)
 
 
-def test_scheduler_applies_what_is_stored_when_its_run_begins(
+def test_scheduler_applies_the_configuration_stored_at_its_start(
     world: World, due: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.bootstrap()
     world.add_organizations("globex")
-    take_due = AppliedConfigurations.take_due
+    claim_due = AppliedConfigurations.claim_due
 
     def overtaken(self: AppliedConfigurations, interval: timedelta) -> bool:
-        taken = take_due(self, interval)
+        taken = claim_due(self, interval)
         self.save(configured('[[organizations]]\nreference_id = "globex"\nskip = true'))
         return taken
 
@@ -94,7 +94,7 @@ def test_scheduler_applies_what_is_stored_when_its_run_begins(
     assert organizations_served(world) == {"acme"}
 
 
-def test_a_run_of_the_scheduler_is_not_an_operators(world: World, due: Callable[[], None]) -> None:
+def test_scheduler_run_does_not_store_a_configuration(world: World, due: Callable[[], None]) -> None:
     def applied_at() -> object:
         with world.engine.connect() as connection:
             return connection.scalar(text("SELECT applied_at FROM receiver.applied_configuration"))
@@ -107,18 +107,18 @@ def test_a_run_of_the_scheduler_is_not_an_operators(world: World, due: Callable[
     assert applied_at() == before
 
 
-def test_before_an_operators_run_it_does_nothing(world: World, due: Callable[[], None]) -> None:
+def test_scheduler_waits_for_the_first_run_of_an_operator(world: World, due: Callable[[], None]) -> None:
     due()
     assert world.provider.requests.all() == []
 
 
 @pytest.mark.parametrize("options", [{"write": False}, {"only": ("acme",)}], ids=["a dry run", "some organizations"])
-def test_only_a_whole_run_that_writes_is_applied_again(world: World, options: dict[str, Any]) -> None:
+def test_only_a_writing_run_over_all_is_applied_again(world: World, options: dict[str, Any]) -> None:
     world.bootstrap(**options)
     assert applied(world).load() is None
 
 
-def test_it_is_applied_once_in_an_interval_whoever_asks(world: World, due: Callable[[], None]) -> None:
+def test_configuration_is_applied_once_per_interval(world: World, due: Callable[[], None]) -> None:
     world.bootstrap()
     world.add_organizations("globex")
     bootstrap_due()
@@ -130,14 +130,16 @@ def test_it_is_applied_once_in_an_interval_whoever_asks(world: World, due: Calla
     assert world.provider.requests.all() == []
 
 
-def test_it_never_prunes(world: World, due: Callable[[], None]) -> None:
+def test_scheduler_never_prunes(world: World, due: Callable[[], None]) -> None:
     world.bootstrap(prune=True)
     world.provider.state.add_header(world.registered().id, "X-Odd", "1")
     due()
     assert len(world.registered().headers) == 1
 
 
-def test_an_interval_of_0_turns_it_off(world: World, due: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interval_of_0_turns_the_scheduler_off(
+    world: World, due: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.bootstrap()
     world.add_organizations("globex")
     monkeypatch.setenv("BOOTSTRAP_INTERVAL", "0")
@@ -145,7 +147,7 @@ def test_an_interval_of_0_turns_it_off(world: World, due: Callable[[], None], mo
     assert organizations_served(world) == {"acme"}
 
 
-def test_while_a_command_changes_webhooks_it_waits(world: World, due: Callable[[], None]) -> None:
+def test_scheduler_waits_for_a_running_command(world: World, due: Callable[[], None]) -> None:
     world.bootstrap()
     world.add_organizations("globex")
     with one_at_a_time(world.engine):
@@ -155,7 +157,7 @@ def test_while_a_command_changes_webhooks_it_waits(world: World, due: Callable[[
     assert organizations_served(world) == {"acme", "globex"}
 
 
-def test_a_failure_is_logged_once_and_shown_by_status(
+def test_failure_is_logged_once_and_shown_by_status(
     world: World, due: Callable[[], None], environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.bootstrap()
@@ -172,7 +174,7 @@ def test_a_failure_is_logged_once_and_shown_by_status(
     assert "bootstrap:" not in runner.invoke(main, ["status"]).stderr
 
 
-def test_an_organizations_failure_is_logged_once(
+def test_failure_of_an_organization_is_logged_once(
     world: World, due: Callable[[], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.bootstrap()
@@ -184,7 +186,7 @@ def test_an_organizations_failure_is_logged_once(
     assert capsys.readouterr().err.count("bootstrap.failed") == 1
 
 
-def test_a_configuration_is_kept_encrypted_and_whole(world: World) -> None:
+def test_configuration_is_stored_encrypted_and_complete(world: World) -> None:
     configuration = configured(
         'events = ["card.transaction.cleared"]\n[headers]\nX-Token = "the-token"\n'
         '[[organizations]]\nreference_id = "acme"\nauthentication_type = "custom"\ncustom_value = "the-value"\n'
@@ -197,14 +199,14 @@ def test_a_configuration_is_kept_encrypted_and_whole(world: World) -> None:
     assert b"the-token" not in stored
 
 
-def test_all_events_are_all_that_a_release_knows() -> None:
+def test_all_events_means_all_of_the_current_release() -> None:
     older = Configuration().as_json().replace('"invoice.created",', "")
     fewer = older.replace('"receipt.fetched",', "").replace(',"receipt.fetched"', "")
     assert "receipt.fetched" not in fewer
     assert Configuration.from_json(fewer).defaults.events == ALL_EVENTS
 
 
-def test_take_due_is_for_one_process_alone(world: World) -> None:
+def test_only_one_process_claims_a_due_run(world: World) -> None:
     world.bootstrap()
-    assert applied(world).take_due(timedelta(seconds=0))
-    assert not applied(world).take_due(timedelta(hours=1))
+    assert applied(world).claim_due(timedelta(seconds=0))
+    assert not applied(world).claim_due(timedelta(hours=1))

@@ -49,7 +49,7 @@ def reconciler(world: World) -> Reconciler:
 
 @pytest.mark.parametrize("change", [{}, {"enabled": True}, {"active": False, "url": "https://elsewhere.example/"}])
 @pytest.mark.parametrize("prune", [False, True])
-def test_a_test_webhook_is_no_drift_and_no_stranger(tested: World, change: dict[str, object], *, prune: bool) -> None:
+def test_test_webhook_is_neither_drift_nor_surplus(tested: World, change: dict[str, object], *, prune: bool) -> None:
     tested.provider.state.change_webhook(tested.registered_test().id, **change)
     before = tested.registered_test()
     for write in (False, True):
@@ -59,7 +59,7 @@ def test_a_test_webhook_is_no_drift_and_no_stranger(tested: World, change: dict[
     assert tested.writes() == []
 
 
-def test_a_test_webhook_is_not_taken_for_the_organizations_own(tested: World) -> None:
+def test_test_webhook_is_not_matched_as_the_main_one(tested: World) -> None:
     tested.provider.state.change_webhook(tested.registered_test().id, enabled=True)
     before, own = tested.registered_test(), tested.registered()
     tested.provider.state.remove_webhook(own.id)
@@ -68,18 +68,18 @@ def test_a_test_webhook_is_not_taken_for_the_organizations_own(tested: World) ->
     assert tested.registered().id not in (own.id, before.id)
 
 
-def test_an_organization_that_is_left_out_loses_its_own_webhook_alone(tested: World) -> None:
+def test_prune_keeps_the_test_webhook(tested: World) -> None:
     [(_, change)] = tested.bootstrap(SKIP, prune=True).changes
     assert (change.action.value, change.opencard_webhook_id) == ("disable", tested.registered().id)
 
 
-def test_a_deleted_organization_is_reported_without_its_test_webhook(tested: World) -> None:
+def test_deleted_organization_report_omits_the_test_webhook(tested: World) -> None:
     [organization] = tested.provider.state.organizations()
     tested.provider.state.remove_organization(organization.id)
     assert [each.webhook_id for each in tested.bootstrap().deleted] == [tested.stored().id]
 
 
-def test_an_organization_with_a_test_webhook_alone_has_no_webhook(tested: World) -> None:
+def test_test_webhook_alone_counts_as_no_webhook(tested: World) -> None:
     assert standing(tested).unserved == ()
     with tested.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET deleted_at = now() WHERE NOT test"))
@@ -87,14 +87,14 @@ def test_an_organization_with_a_test_webhook_alone_has_no_webhook(tested: World)
     assert (unserved.organization_reference_id, unserved.has_webhook) == ("acme", False)
 
 
-def test_status_says_nothing_of_test_webhooks_and_their_deliveries(tested: World) -> None:
+def test_status_omits_test_webhooks_and_their_deliveries(tested: World) -> None:
     with tested.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET active = false WHERE test"))
     assert [webhook.webhook_id for webhook in standing(tested).webhooks] == [tested.stored().id]
     assert list(find(standing(tested), interval=timedelta(minutes=5))) == []
 
 
-def test_the_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:
+def test_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:
     own, (test,) = tested.stored(), tested.store.tests()
     assert [outcome.webhook_id for outcome in reconciler(tested).run()] == [own.id]
     with pytest.raises(OperationRefused, match=rf"webhook {test.id}: unknown here, .* or a test webhook"):
@@ -106,7 +106,7 @@ def test_the_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:
     assert tested.provider.requests.all(path=f"/webhooks/{test.opencard_webhook_id}/events") == []
 
 
-def test_a_test_webhook_takes_no_turn_of_another(tested: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_webhook_does_not_delay_the_schedule(tested: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.reconcile.schedule.BATCH_SIZE", 1)
     reconciler(tested).run()
     with tested.engine.begin() as connection:

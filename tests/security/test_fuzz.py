@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from receiver.bootstrap.desired import understand
+from receiver.bootstrap.desired import parse_configuration
 from receiver.deliveries.challenge import is_signable
 from receiver.errors import ConfigurationError
 from receiver.sandbox.signing import sign
@@ -94,4 +94,4 @@ def test_no_text_makes_the_configuration_fail_in_another_way_than_by_naming_what
     except (tomllib.TOMLDecodeError, RecursionError):
         return
     with suppress(ConfigurationError):  # its text is for a person; that it names the key is tested with the parser
-        understand(document, {}, name="webhooks.toml")
+        parse_configuration(document, {}, name="webhooks.toml")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from receiver.bootstrap.desired import Configuration, understand
-from receiver.bootstrap.run import Bootstrap, Options, Result
+from receiver.bootstrap.desired import Configuration, parse_configuration
+from receiver.bootstrap.run import Bootstrap, BootstrapOptions, BootstrapResult
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.sandbox.provider import SCOPES, Behaviour, Client, Provider, environment, serving
@@ -44,9 +44,11 @@ class World:
         for reference in references:
             self.provider.state.add_organization(reference)
 
-    def bootstrap(self, configuration: str = "", environ: dict[str, str] | None = None, **options: Any) -> Result:
+    def bootstrap(
+        self, configuration: str = "", environ: dict[str, str] | None = None, **options: Any
+    ) -> BootstrapResult:
         """Run bootstrap with a configuration file's text."""
-        return self.command().run(configured(configuration, environ), Options(**options))
+        return self.command().run(configured(configuration, environ), BootstrapOptions(**options))
 
     def command(self) -> Bootstrap:
         return Bootstrap(
@@ -104,7 +106,7 @@ class World:
 
 def configured(configuration: str, environ: dict[str, str] | None = None) -> Configuration:
     """Return what a configuration file's text says."""
-    return understand(tomllib.loads(configuration), environ or {}, name="webhooks.toml")
+    return parse_configuration(tomllib.loads(configuration), environ or {}, name="webhooks.toml")
 
 
 @contextmanager
