@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> Flask:
 def _refuse(refused: DeliveryRefused) -> tuple[Response, int, dict[str, str]]:
     _count(refused.status, refused.reason)
     if refused.status != HTTPStatus.UNAUTHORIZED:  # which was told where it was found
-        log.debug("request refused", status=int(refused.status), reason=refused.reason)
+        log.debug("request.refused", status=int(refused.status), reason=refused.reason)
     headers = {"Retry-After": str(RETRY_AFTER)} if refused.retryable else {}
     return jsonify(error=str(refused)), refused.status, headers
 
@@ -119,7 +119,7 @@ def _http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
 
 def _unexpected(error: Exception) -> tuple[Response, int]:
     """Tell the operator everything and the caller nothing."""
-    log.error("unexpected error", exc_info=error)
+    log.error("request.failed", exc_info=error)
     _count(500, "internal-error")
     return jsonify(error="internal error"), 500
 

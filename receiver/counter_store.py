@@ -104,7 +104,7 @@ class Flusher:
             with self._connect() as connection, in_transaction(connection):
                 connection.execute(_FLUSH, parameters)
         except UNREACHABLE as error:
-            log.debug("counts wait in memory", error=type(error).__name__)
+            log.debug("counters.postponed", error=type(error).__name__)
             return False
         self._unanswered = None
         return True

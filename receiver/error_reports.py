@@ -43,7 +43,7 @@ def start_reporting(dsn: str, *, process: str) -> None:
         import sentry_sdk  # noqa: PLC0415 - an extra that few installations have
         from sentry_sdk.integrations import dedupe, excepthook, threading  # noqa: PLC0415
     except ImportError:
-        log.warning("SENTRY_DSN is set, but errors are not reported", reason=MISSING)
+        log.warning("error_reports.unavailable", reason=MISSING)
         return
     sentry_sdk.init(
         dsn,  # without send_default_pii, which newer releases do not want to be named: it is false

@@ -88,7 +88,7 @@ class Outage:
     def wait(self, error: RedisError) -> None:
         """Wait before the next try."""
         if self._pause == FIRST_PAUSE:
-            log.warning("waiting for Redis", error=type(error).__name__, reason=str(error))
+            log.warning("redis.waiting", error=type(error).__name__, reason=str(error))
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
@@ -124,7 +124,7 @@ def wake_worker_if_possible(redis_url: str) -> bool:
             wake_worker(redis)
         except RedisError as error:
             WAKE_UPS_FAILED.inc()
-            log.warning("worker not woken; the sweep will", error=type(error).__name__)
+            log.warning("worker.not_woken", error=type(error).__name__)
             return False
     return True
 
@@ -201,7 +201,7 @@ class WakeUp:
             except RedisError as error:
                 pause = self._pause_after_failure
                 WAKE_UPS_FAILED.inc()
-                log.warning("worker not woken; the sweep will", error=type(error).__name__)
+                log.warning("worker.not_woken", error=type(error).__name__)
                 last = self._closing.is_set()
             if last:
                 return

@@ -115,15 +115,15 @@ def run_scheduler(settings: Settings) -> None:
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     start_reporting(settings.sentry_dsn, process="scheduler")
     redis = connect(settings.redis_url)
-    log.info("scheduler started")
+    log.info("scheduler.started")
     missing = unset_for_reconcile(settings)
     if missing:
-        log.warning("webhooks are not reconciled: lost deliveries stay unnoticed", reason=missing)
+        log.warning("reconcile.unavailable", reason=missing)
     no_files = unset_for_api(settings)
     if no_files:
-        log.warning("receipts are not downloaded: their files are lost when their URLs expire", reason=no_files)
+        log.warning("files.unavailable", reason=no_files)
     _scheduler(redis, settings).run()
-    log.info("scheduler stopped")
+    log.info("scheduler.stopped")
 
 
 def _scheduler(redis: Redis, settings: Settings) -> Scheduler:

@@ -81,10 +81,10 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
         if wanted
     ]
     pool = Pool(redis, processes=processes, beside=beside)
-    log.info("worker started", processes=processes, reconcile=reconcile, files=files)
+    log.info("worker.started", processes=processes, reconcile=reconcile, files=files)
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     pool.start(logging_level="WARNING")
-    log.info("worker stopped")
+    log.info("worker.stopped")
 
 
 class Pool(WorkerPool):
@@ -151,7 +151,7 @@ class DeliveryWorker(Worker):
         except StopRequested:
             pass
         except Exception:
-            log.exception("worker failed; the pool replaces it")
+            log.exception("worker.failed")
         finally:
             self.teardown()
         return True

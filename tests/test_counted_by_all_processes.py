@@ -225,7 +225,7 @@ def check_logs(running: Running) -> None:
     ):  # fmt: skip
         assert secret not in everything
     web = [_line(line) for line in running.processes.log_of("web").read_text().splitlines()]
-    refused = [line for line in web if line["event"] == "delivery refused"]
+    refused = [line for line in web if line["event"] == "delivery.refused"]
     assert len({line["request_id"] for line in refused}) == len(refused) == 27
     worker = running.processes.log_of("worker").read_text()
     assert worker.count('"delivery.rejected"') == 42

@@ -139,4 +139,4 @@ app.extensions["receiver.close"]()
         check=True,
     ).stderr
     line = json.loads(told.splitlines()[0])
-    assert (line["event"], line["reason"]) == ("SENTRY_DSN is set, but errors are not reported", MISSING)
+    assert (line["event"], line["reason"]) == ("error_reports.unavailable", MISSING)

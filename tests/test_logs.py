@@ -135,7 +135,7 @@ def test_a_delivery_that_is_not_stored_is_logged_without_its_content(
         acme.client = app.test_client()
         assert acme.deliver("card_holder.created", b'{"name": "jane-doe"}').status_code == 503
     said = capsys.readouterr().err
-    assert "delivery not stored" in said
+    assert "delivery.not_stored" in said
     assert "jane-doe" not in said
     assert "database-password" not in said
 
@@ -159,7 +159,7 @@ def test_every_line_of_a_request_bears_the_id_that_the_proxy_gave_it(acme: Acme,
     acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4711-abc"})
     acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4712-abc", "X-Data-Signature": "f" * 64})
     said = log.lines()
-    stored = [line for line in said if line["event"] == "delivery stored"]
+    stored = [line for line in said if line["event"] == "delivery.stored"]
     assert [line["request_id"] for line in stored] == ["edge-4711-abc"]
     assert acme.value("SELECT headers ->> 'X-Request-Id' FROM receiver.deliveries") == "edge-4711-abc"
     assert {line["request_id"] for line in said if "refused" in line["event"]} == {"edge-4712-abc"}
@@ -173,7 +173,7 @@ def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: Log, given: str |
     headers: dict[str, str | None] = {"X-Data-Signature": "f" * 64, "X-Request-ID": given}
     for _ in range(2):
         acme.deliver("card_holder.created", b"{}", headers=headers)
-    ids = [line["request_id"] for line in log.lines() if line["event"] == "delivery refused"]
+    ids = [line["request_id"] for line in log.lines() if line["event"] == "delivery.refused"]
     assert len(set(ids)) == 2
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
 

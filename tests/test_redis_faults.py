@@ -176,7 +176,7 @@ def lines(process: Process) -> list[dict[str, Any]]:
 
 
 def waiting(process: Process) -> int:
-    return sum(line["event"] == "waiting for Redis" for line in lines(process))
+    return sum(line["event"] == "redis.waiting" for line in lines(process))
 
 
 def tries(redis: Redis) -> int:

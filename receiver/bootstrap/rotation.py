@@ -157,7 +157,7 @@ class Rotation:
         if rejected:
             log.warning("webhook.flags_rejected", webhook_id=webhook.id, flags=sorted(rejected))
         acknowledged = self._store.acknowledge(webhook, opencard_webhook_id=registered.id, overlap=overlap)
-        log.info("secret rotated", webhook_id=webhook.id, completed_an_earlier_run=pending)
+        log.info("webhook.secret_rotated", webhook_id=webhook.id, completed_an_earlier_run=pending)
         return RotatedWebhook(
             id=webhook.id,
             organization_reference_id=webhook.organization_reference_id,

@@ -223,7 +223,9 @@ class Bootstrap:
             )
             try:
                 applier.apply(draft.changes)
-                log.debug("registered", organization=draft.organization.reference_id, changes=len(draft.changes))
+                log.debug(
+                    "webhook.registered", organization=draft.organization.reference_id, changes=len(draft.changes)
+                )
             finally:
                 draft.changes, draft.problems = applier.done, applier.problems
                 draft.unavailable |= rejections(applier.rejected, draft.organization, account)

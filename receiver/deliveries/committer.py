@@ -158,7 +158,7 @@ class Committer:
             if len(batch) == 1:
                 _fail(batch, error)
             else:
-                log.warning("deliveries stored one by one", number=len(batch), error=type(error).__name__)
+                log.warning("delivery.batch_split", number=len(batch), error=type(error).__name__)
                 self._commit_one_by_one(batch)
         else:
             if arrived:

@@ -64,11 +64,11 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
             if intake.committer.store(arrived):
                 intake.wake_worker()
                 if log.isEnabledFor(DEBUG):  # asking costs a third of calling
-                    log.debug("delivery stored", webhook_id=webhook.id, bytes=len(body))
+                    log.debug("delivery.stored", webhook_id=webhook.id, bytes=len(body))
                 return
             webhook = intake.webhooks.read(endpoint_key)  # it has changed meanwhile: judge by what it is now
     except CANNOT_STORE as error:
-        log.warning("delivery not stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
+        log.warning("delivery.not_stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
     raise StoreUnavailable
 
@@ -81,7 +81,7 @@ def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
     try:
         webhook = intake.webhooks.read(endpoint_key)
     except CANNOT_STORE as error:
-        log.warning("challenge not answered", error=type(error).__name__, reason=str(error).partition("\n")[0])
+        log.warning("challenge.not_answered", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
     return answer_challenge(asked, webhook.secret)
 
@@ -96,12 +96,12 @@ def _verify(
     except NotAuthentic as refused:
         current = intake.webhooks.reread(webhook, endpoint_key)
         if current is None:
-            log.info("delivery refused", reason=refused.reason, webhook_id=webhook.id)
+            log.info("delivery.refused", reason=refused.reason, webhook_id=webhook.id)
             raise
     try:
         return current, authenticate(body, headers, current.expected(now), intake.signature_policy)
     except NotAuthentic as refused:
-        log.info("delivery refused", reason=refused.reason, webhook_id=current.id)
+        log.info("delivery.refused", reason=refused.reason, webhook_id=current.id)
         raise
 
 

@@ -53,7 +53,7 @@ def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint
 
     @blueprint.errorhandler(TokenRequestRefused)
     def refuse(refused: TokenRequestRefused) -> tuple[Response, HTTPStatus]:
-        log.info("token refused", reason=refused.reason)
+        log.info("token.refused", reason=refused.reason)
         count_request("token", refused.status, refused.reason)
         return jsonify(error=refused.reason, error_description=str(refused)), refused.status
 
@@ -78,14 +78,14 @@ def grant(webhooks: WebhookDirectory, asked: TokenRequest, now: datetime) -> str
     try:
         webhook = webhooks.read_by_client(client_id)
     except CANNOT_STORE as error:
-        log.warning("token not issued", error=type(error).__name__, reason=str(error).partition("\n")[0])
+        log.warning("token.not_issued", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise TokenRequestRefused(
             "temporarily_unavailable", "please ask again", status=HTTPStatus.SERVICE_UNAVAILABLE
         ) from error
     client = matching_client(asked, webhook.expected(now))
     if client is None:
         raise invalid_client()
-    log.info("token issued", webhook_id=webhook.id)
+    log.info("token.issued", webhook_id=webhook.id)
     return issue_token(
         webhook_id=webhook.id, client_id=client.oauth_client_id, client_secret=client.oauth_client_secret, now=now
     )

@@ -113,12 +113,12 @@ class Fetcher:
         except DownloadError as error:
             await self._failed(wanted, error, tally)
         except Exception as error:
-            log.exception("file not downloaded, for no reason that is known", download_id=wanted.id)
+            log.exception("file.failed", download_id=wanted.id)
             await self._failed(wanted, DownloadError(f"unexpected: {type(error).__name__}"), tally)
         else:
             await asyncio.to_thread(settle_stored, self._engine, wanted, stored)
             tally.stored += 1
-            log.info("file stored", download_id=wanted.id, kind=wanted.kind.value, bytes=stored.file_size)
+            log.info("file.stored", download_id=wanted.id, kind=wanted.kind.value, bytes=stored.file_size)
 
     async def _store_file(self, files: Files, wanted: Wanted) -> Stored:
         with SpooledTemporaryFile(IN_MEMORY) as spooled:
@@ -142,7 +142,7 @@ class Fetcher:
         fields = {"download_id": wanted.id, "kind": wanted.kind.value, "attempts": wanted.attempts, "error": str(error)}
         if status == "waiting":
             tally.failed += 1
-            log.warning("file not downloaded; it is tried again", **fields)
+            log.warning("file.retried", **fields)
         else:
             tally.given_up += 1
-            log.error("file given up", status=status, **fields)
+            log.error("file.given_up", status=status, **fields)

@@ -45,16 +45,16 @@ def fetch_due() -> None:
     try:
         plan_anew(engine)
         if give_up_abandoned(engine):
-            log.error("files given up whose last attempts never ended")
+            log.error("files.abandoned")
         store = FileStore(settings.files_url)
         store.sweep()
         tally = fetcher(engine, settings, store).run(seconds=RUN_SECONDS, stop=stop_requested.is_set)
         for kind, hindrance in tally.hindrances.items():
-            log.error("files are not downloaded", kind=kind.value, error=str(hindrance))
+            log.error("files.blocked", kind=kind.value, error=str(hindrance))
     except ReceiverError as error:
-        log.error("files are not downloaded at this tick", error=str(error))  # noqa: TRY400 - no traceback is needed
+        log.error("files.run_failed", error=str(error))  # noqa: TRY400 - no traceback is needed
     except (OperationalError, psycopg.OperationalError):  # the next tick comes again
-        log.warning("PostgreSQL is away; nothing is downloaded meanwhile")
+        log.warning("files.postponed")
     finally:
         engine.dispose()
 
@@ -71,4 +71,4 @@ def _be_awake(redis_url: str) -> None:
         try:
             redis.delete(FILES_WAITING)
         except RedisError as error:
-            log.warning("Redis is away; the next tick will do", error=type(error).__name__)
+            log.warning("files.not_enqueued", error=type(error).__name__)

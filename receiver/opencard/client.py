@@ -162,7 +162,7 @@ class OpenCard:
             count_opencard_request(question.method, question.route, None)
             raise question.failed(kind, f"no answer ({type(error).__name__})") from None
         count_opencard_request(question.method, question.route, response.status_code)
-        log.debug("OpenCard answers", method=question.method, path=question.path, status=response.status_code)
+        log.debug("opencard.answered", method=question.method, path=question.path, status=response.status_code)
         if is_html_refusal(response):
             raise question.failed(HtmlAnswer, html_refusal(response))
         if response.is_success:

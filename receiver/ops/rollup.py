@@ -120,7 +120,7 @@ def roll_up() -> None:
     try:
         roll_up_once(engine)
     except OperationalError as error:  # the next one does it
-        log.warning("PostgreSQL is away; nothing is rolled up", error=str(error.orig).partition("\n")[0])
+        log.warning("roll_up.postponed", error=str(error.orig).partition("\n")[0])
     finally:
         engine.dispose()
 

@@ -127,7 +127,7 @@ class SendTest:
         )
         return (
             f"no test delivery arrived within {patience.timeout:g} s. {end} A delivery that was refused leaves nothing "
-            "stored: the log of the web process then names the reason (delivery refused). A test that arrives later is "
+            "stored: the log of the web process then names the reason (delivery.refused). A test that arrives later is "
             f'ignored as well: receiver deliveries list --error "{TEST}" shows it.'
         )
 

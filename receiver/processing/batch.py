@@ -6,6 +6,7 @@ writes is written in one transaction, together with the end of the claim: a cras
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections import Counter
@@ -96,8 +97,8 @@ def parse_all(
         except KeyError:
             rejections.append(Rejection(delivery, "dead", "its body was deleted before it was applied"))
     for each in rejections:
-        say = log.info if each.status == "ignored" else log.warning
-        say(
+        log.log(
+            logging.INFO if each.status == "ignored" else logging.WARNING,
             "delivery.rejected",
             delivery_id=each.delivery.id,
             status=each.status,

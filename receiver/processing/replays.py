@@ -193,4 +193,4 @@ def end_replay(connection: psycopg.Connection[Any], replay_id: int, *, cancelled
     ended = connection.execute(_END_REPLAY, {"replay_id": replay_id}).fetchone()
     if ended is not None:
         selected, processed, failed = ended
-        log.info("replay ended", replay_id=replay_id, selected=selected, processed=processed, failed=failed)
+        log.info("replay.ended", replay_id=replay_id, selected=selected, processed=processed, failed=failed)

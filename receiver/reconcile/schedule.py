@@ -101,10 +101,10 @@ def reconcile_due() -> None:
             stop=stop_requested.is_set,
         )
     except ReceiverError as error:
-        log.warning("webhooks are not reconciled at this tick", error=str(error))
+        log.warning("reconcile.run_failed", error=str(error))
     except (OperationalError, psycopg.OperationalError) as error:  # the next tick comes again
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
-        log.warning("PostgreSQL is away; nothing is reconciled meanwhile", error=reason)
+        log.warning("reconcile.postponed", error=reason)
     finally:
         engine.dispose()
 

@@ -128,9 +128,9 @@ class ReconcileSession:
             RECONCILE_RUNS.labels("failed").inc()
             message = _error_message(error)
             if not isinstance(error, EXPECTED_ERRORS):
-                log.exception("webhook could not be reconciled")
+                log.exception("reconcile.webhook_failed")
             else:
-                log.warning("webhook could not be reconciled", webhook_id=webhook.id, error=message)
+                log.warning("reconcile.webhook_failed", webhook_id=webhook.id, error=message)
             self._record_failure(message)
             return webhook.failed(message)
         except BaseException:

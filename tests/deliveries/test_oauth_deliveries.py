@@ -131,7 +131,7 @@ def test_a_token_is_not_kept_with_the_delivery_and_not_logged(
         assert deliver(tokens.acme, right, {"Authorization": f"{right['Authorization']}A"}) == [200, 401]
     said = capsys.readouterr().err
     kept = tokens.acme.value("SELECT to_jsonb(deliveries)::text FROM receiver.deliveries")
-    assert "delivery refused" in said
+    assert "delivery.refused" in said
     token = str(right["Authorization"]).removeprefix("Bearer ")
     for place in (said, kept):
         for secret in (token, token.rpartition(".")[2], "authorization"):

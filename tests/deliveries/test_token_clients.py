@@ -183,7 +183,7 @@ def test_no_log_line_of_the_token_endpoint_holds_a_secret_or_a_token(
             ):
                 issued += [response.json["access_token"]] if response.status_code == 200 and response.json else []
     said = capsys.readouterr().err
-    assert {"token issued", "token refused", "token not issued"} <= {
+    assert {"token.issued", "token.refused", "token.not_issued"} <= {
         json.loads(line)["event"] for line in said.splitlines()
     }
     assert len(issued) == 2

@@ -135,6 +135,6 @@ def test_nothing_secret_is_logged_and_nothing_at_all_on_standard_output(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "retry_scheduled" in captured.err
-    assert "OpenCard answers" in captured.err
+    assert "opencard.answered" in captured.err
     for secret in (SECRET, api._auth.token().value, "the-webhook-secret", "the-basic-password"):
         assert secret not in captured.err

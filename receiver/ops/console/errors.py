@@ -86,7 +86,7 @@ def _database_away(error: DBAPIError) -> Answer:
             headers=RETRY_AFTER,
             again=request.url,
         )
-    log.warning("console without its database", error=type(error.orig).__name__)
+    log.warning("console.database_unreachable", error=type(error.orig).__name__)
     return _page(
         503,
         "The database is away",
@@ -107,5 +107,5 @@ def _busy(_error: NoConnectionFree) -> Answer:
 
 
 def _unexpected(error: Exception) -> Answer:
-    log.error("unexpected error in the console", exc_info=error)
+    log.error("console.failed", exc_info=error)
     return _page(500, "That went wrong", "The log of the web process says why.")

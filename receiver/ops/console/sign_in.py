@@ -69,7 +69,7 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
         return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
     if user is None:
         count_failed_sign_in()
-        log.warning("sign-in failed", user=name if console().passwords.knows(name) else "(unknown)", address=address)
+        log.warning("sign_in.failed", user=name if console().passwords.knows(name) else "(unknown)", address=address)
         form.password.errors = ["Name or password is wrong."]
         return render_template("sign_in.html", form=form), 401, {}
     with engine.begin() as connection:
@@ -105,7 +105,7 @@ def _begin(user: OpsUser, address: str) -> None:
         signed_in = begin_session(connection, user, address)
     session.clear()  # nothing of whoever sat here before
     login_user(signed_in)
-    log.info("signed in", user=user.name, address=address)
+    log.info("sign_in.succeeded", user=user.name, address=address)
 
 
 def _not_now(form: SignInForm, wait: timedelta) -> tuple[str, int, dict[str, str]]:

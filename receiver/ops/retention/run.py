@@ -237,7 +237,9 @@ class _Run:
             with self._engine.begin() as connection:
                 record.end(connection, run_id, removed, caught_up=caught_up, error=error)
         if any(removed.values()):
-            log.info("retention", caught_up=caught_up, **{kind: number for kind, number in removed.items() if number})
+            log.info(
+                "retention.ended", caught_up=caught_up, **{kind: number for kind, number in removed.items() if number}
+            )
 
 
 @contextmanager

@@ -31,9 +31,9 @@ def retain() -> None:
         ensure_partitions(engine)
         run_retention(engine, settings, pace=Pace(within=WITHIN, stop=stop_requested))
     except OperationRefused:
-        log.debug("retention is at work elsewhere")
+        log.debug("retention.skipped")
     except (OperationalError, psycopg.OperationalError) as error:  # the next tick comes again
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
-        log.warning("PostgreSQL is away; nothing is deleted meanwhile", error=reason)
+        log.warning("retention.postponed", error=reason)
     finally:
         engine.dispose()
