@@ -70,6 +70,13 @@ TABLES = {
         f"vat_amount taxable_amount total_amount percentage currency purchase_country {ENRICHMENT}",
     ),
     "ems.vat_totals": (LINE_KEY, f"vat_amount taxable_amount total_amount currency purchase_country {ENRICHMENT}"),
+    "ems.ledger_journal": (
+        "position line",
+        (
+            "organization_reference_id transaction_id kind booked_on card_holder_reference_id original_amount"
+            " original_currency accounting_amount accounting_currency vat_amount vat_currency receipt_state recorded_at"
+        ),
+    ),
     "ems.line_items": (LINE_KEY, f"description amount total_amount quantity currency {ENRICHMENT}"),
     "ems.environmental_impacts": (
         "organization_reference_id transaction_id provider",

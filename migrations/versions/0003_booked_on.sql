@@ -1,5 +1,5 @@
 ALTER TABLE ems.transactions ADD COLUMN booked_on DATE;
-COMMENT ON COLUMN ems.transactions.booked_on IS 'Day by which accounting books the purchase: purchase_date, else the day (UTC) on which it was first learned as cleared, else as invoiced; null until cleared or invoiced, never after';
+COMMENT ON COLUMN ems.transactions.booked_on IS 'Day by which accounting books the purchase: purchase_date, in its own zone, else the day (UTC) on which it was first learned as cleared, else as invoiced; null until cleared or invoiced, never after';
 
 UPDATE ems.transactions
 SET booked_on = coalesce(purchase_date, CAST(coalesce(cleared_at, invoiced_at) AT TIME ZONE 'UTC' AS date))
@@ -156,7 +156,7 @@ COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first learned as deleted, in UT
 COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
 COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when not reported';
 COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as it arrives; null when not reported';
-COMMENT ON COLUMN ems.ledger.booked_on IS 'Day of the purchase, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger.booked_on IS 'Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null';
 COMMENT ON COLUMN ems.ledger.receipt_state IS 'none: no receipt has been reported; reported: one has, and no file of one is stored; stored: a file is';
 
 CREATE OR REPLACE VIEW ems.ledger_vat AS
@@ -236,7 +236,7 @@ COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zo
 COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2) as the receipt names it, else the card network; null when neither does';
 COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
 COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
-COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Day of the purchase, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null';
 
 CREATE OR REPLACE VIEW ems.possible_duplicates AS
 SELECT

@@ -16,6 +16,7 @@ from receiver.events.content import UNREADABLE, decode, encode, fingerprint
 from receiver.events.kinds import BY_NAME, KIND_OF, payload_type
 from receiver.events.parse import LogEntry, parse_entry
 from receiver.json_rows import bytea, rows_parameter
+from receiver.records.models import Transaction
 from receiver.records.rewrite import rewriting, subject_of_event
 from receiver.records.write import Outdated, commit
 
@@ -77,6 +78,15 @@ UPDATE receiver.outcomes AS outcome SET fingerprint = coalesce(given.keyed, outc
     error = CASE WHEN outcome.error IS NOT NULL THEN %(erased)s END
 FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (id bigint, keyed bytea, pseudonym text)
 WHERE outcome.delivery_id = given.id
+"""
+# not a line whose purchase still names them: what the log has of that is rewritten in a later slice, and the line then
+_JOURNAL: Final = """
+UPDATE ems.ledger_journal AS line SET card_holder_reference_id = person.pseudonym
+FROM json_to_recordset(CAST(%(purchases)s AS json)) AS purchase (organization text, id text, holder text)
+JOIN json_to_recordset(CAST(%(people)s AS json)) AS person (organization text, reference text, pseudonym text)
+    ON person.organization = purchase.organization AND person.reference <> purchase.holder
+WHERE line.organization_reference_id = purchase.organization AND line.transaction_id = purchase.id
+    AND line.card_holder_reference_id = person.reference
 """
 _MARK_ERASED: Final = """
 UPDATE ems.card_holders AS holder SET erased_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -151,6 +161,7 @@ def _erase(
             ERASED,
         )
         change.before += _statements(pseudonyms, people, theirs)
+        change.before.append(_rewrite_journal(people, change.rows.get(Transaction, [])))
         if query is _OF_PEOPLE:
             erased = [{"organization": person.organization, "pseudonym": person.pseudonym} for person in people]
             change.after = [(_MARK_ERASED, "erased", erased)]
@@ -159,6 +170,19 @@ def _erase(
         except Outdated:
             continue
         return len(theirs)
+
+
+def _rewrite_journal(people: Sequence[Person], purchases: Sequence[Row]) -> tuple[str, dict[str, Any]]:
+    """Return the statement that replaces references in the lines of the journal of *purchases*, rows as folded anew."""
+    named = [
+        {"organization": row["organization_reference_id"], "id": row["id"], "holder": row["card_holder_reference_id"]}
+        for row in purchases
+    ]
+    known = [
+        {"organization": person.organization, "reference": person.reference, "pseudonym": person.pseudonym}
+        for person in people
+    ]
+    return _JOURNAL, {"purchases": rows_parameter(named), "people": rows_parameter(known)}
 
 
 def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:

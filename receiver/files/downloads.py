@@ -20,9 +20,11 @@ from sqlalchemy import text
 
 from receiver.db import dedicated_connection
 from receiver.files.retry_schedule import next_attempt
+from receiver.json_rows import rows_parameter
 from receiver.opencard.files import OVERALL_SECONDS
 from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA
 from receiver.records.epochs import CHANNEL
+from receiver.records.journal import BOOK_CHANGES
 from receiver.records.locked import write_under_lock
 from receiver.records.write import CHANGED, OURS
 
@@ -227,8 +229,13 @@ def settle_stored(engine: Engine, wanted: Wanted, stored: Stored) -> None:
     """Write that the file is there, and announce it in the feed. Raises psycopg's errors."""
     file = {"id": wanted.id, **wanted.key, **asdict(stored)}
     statements = [_STORED[wanted.kind], _DONE, _ANNOUNCE[wanted.kind]]
+    purchases = []
+    if wanted.kind is FileKind.RECEIPT:
+        statements.append(BOOK_CHANGES)
+        purchases.append({"organization": wanted.organization_reference_id, "id": wanted.transaction_id})
+    given = {"file": msgspec.json.encode(file).decode(), "purchases": rows_parameter(purchases)}
     with closing(dedicated_connection(engine)) as connection:
-        write_under_lock(connection, {"file": msgspec.json.encode(file).decode()}, statements)
+        write_under_lock(connection, given, statements)
 
 
 def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:

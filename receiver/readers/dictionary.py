@@ -44,8 +44,19 @@ ORDER BY is_view, relation.relname, attribute.attnum
 )
 
 
+_FUNCTIONS: Final = text(
+    """
+SELECT function.proname AS name, pg_get_function_arguments(function.oid) AS arguments,
+    obj_description(function.oid, 'pg_proc') AS meaning
+FROM pg_proc AS function
+WHERE function.pronamespace = 'ems'::regnamespace AND function.prokind = 'f'
+ORDER BY function.proname
+"""
+)
+
+
 def dictionary(connection: Connection) -> str:
-    """Return every table and view of schema ``ems`` with its columns as Markdown."""
+    """Return every table, view and function of schema ``ems`` with its columns as Markdown."""
     parts = [HEAD]
     rows = connection.execute(_COLUMNS).mappings().all()
     for relation, group in groupby(rows, key=lambda row: str(row["relation"])):
@@ -55,6 +66,9 @@ def dictionary(connection: Connection) -> str:
         lines = ["| column | type | null | meaning | example |", "|---|---|---|---|---|"]
         lines += [_line(column) for column in columns]
         parts.append("\n".join(lines) + "\n")
+    for function in connection.execute(_FUNCTIONS):
+        called = f"{function.name}({function.arguments})"
+        parts.append(f"## function ems.{called}\n\n{function.meaning}\n")
     return "\n".join(parts)
 
 

@@ -19,8 +19,9 @@ from receiver.db import dedicated_connection
 from receiver.json_rows import bytea, ids_parameter, rows_parameter
 from receiver.records.epochs import HISTORY_IS_KNOWN
 from receiver.records.folds import tables_of
+from receiver.records.journal import BOOK_CHANGES
 from receiver.records.locked import write_under_lock
-from receiver.records.models import Transaction
+from receiver.records.models import Receipt, Transaction, VatTotal
 from receiver.records.tables import FOLDED, FoldedTable, append_statement
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ FROM json_to_recordset(CAST(current_setting('receiver.dated') AS json)) AS given
 WHERE event.position = given.position AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """
 _APPEND: Final = append_statement()
-_PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND}
+_PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND, "receiver_journal": BOOK_CHANGES}
+_OF_THE_LEDGER: Final = frozenset({Transaction, Receipt, VatTotal})
+"""Tables that a line of the journal is made of, one for each kind of subject."""
 # One look into an index for each key, however the tables grow: a plan that was made while they were empty stays good.
 _SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
 
@@ -111,6 +114,7 @@ class Change:
             ),
             "outcomes": self.outcomes,
             "subjects": _keys(self.subjects),
+            "purchases": _keys(self._purchases()),
             "dated": [{"position": position, "occurred_at": at} for position, at in self.dated.items()],
         }
         for table in self._tables():
@@ -135,7 +139,18 @@ class Change:
             statements.append(_DATE)
         statements += [table.replace for table in self._tables()]
         statements.append("EXECUTE receiver_append")
-        return statements + [statement for statement, _, _ in self.after]
+        statements += [statement for statement, _, _ in self.after]
+        if self._purchases():
+            statements.append("EXECUTE receiver_journal")
+        return statements
+
+    def _purchases(self) -> list[Subject]:
+        """Return one subject for each purchase whose line in the ledger may change."""
+        return list(
+            {
+                subject[1:]: subject for subject in self.subjects if _OF_THE_LEDGER & set(tables_of(subject.kind))
+            }.values()
+        )
 
     def _tables(self) -> list[FoldedTable]:
         """Return the tables that hold rows of the subjects, but for ``transactions``, in their order."""

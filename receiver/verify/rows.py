@@ -10,10 +10,12 @@ from receiver.json_rows import rows_parameter
 from receiver.processing.decide import decide
 from receiver.records.folds import fold, tables_of
 from receiver.records.history import Subject, read_history
+from receiver.records.journal import JOURNAL
 from receiver.records.tables import FOLDED, OWN, TRANSACTION_COLUMNS, TRANSACTIONS, qualified, read_fields, typed
 from receiver.records.write import Change
 from receiver.sql import read_sql
 from receiver.verify.difference import EVENTS, REBUILT, Difference, until_written
+from receiver.verify.journal import compare_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,10 +139,16 @@ def _compare_rows(
         for model, folded in fold(subject.kind, events).items():
             rows[FOLDED[model].name] += folded
     range_ = {"organization": organization, "after": after, "until": until}
+    wrong: set[tuple[str, str]] = set()
     for table in FOLDED.values():
         given = {**range_, "rows": rows_parameter(rows[table.name])}
         for present, expected in connection.execute(_COMPARE[table.name], given, prepare=False):
-            yield _row_difference(table, present, expected)
+            difference = _row_difference(table, present, expected)
+            wrong.add(difference.subject)
+            yield difference
+    for difference in compare_journal(connection, organization, after, until):
+        if difference.subject not in wrong:  # else it is the ledger that is wrong
+            yield difference
 
 
 def _decided(
@@ -173,7 +181,9 @@ def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: 
         Subject(kind, organization, id_)
         for id_ in sorted(ids)
         for kind in KINDS
-        if EVENTS in tables or any(FOLDED[model].name in tables for model in tables_of(kind))
+        if EVENTS in tables
+        or (JOURNAL in tables and TRANSACTIONS.model in tables_of(kind))
+        or any(FOLDED[model].name in tables for model in tables_of(kind))
     ]
     until_written(connection, lambda: _folded(connection, organization, subjects))
 

@@ -58,6 +58,21 @@ def test_stored_file_is_announced_in_the_feed(receipts: Receipts) -> None:
     assert {name: announced[name] for name in same} == {name: told[name] for name in same}
 
 
+def test_stored_file_is_booked_in_the_journal(receipts: Receipts) -> None:
+    receipts.acme.tell("card.transaction.cleared", snapshot("cleared"))
+    receipts.tell("1.pdf")
+    receipts.fetch()
+    lines = receipts.acme.rows("SELECT kind, receipt_state, position FROM ems.ledger_journal ORDER BY position, line")
+    assert [(line["kind"], line["receipt_state"]) for line in lines] == [
+        ("booking", "none"),
+        ("reversal", "none"),
+        ("correction", "reported"),
+        ("reversal", "reported"),
+        ("correction", "stored"),
+    ]
+    assert lines[-1]["position"] == receipts.acme.value("SELECT max(position) FROM ems.events")
+
+
 def test_the_token_can_do_nothing_but_read_files(receipts: Receipts) -> None:
     receipts.tell()
     receipts.fetch()

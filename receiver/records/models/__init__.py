@@ -9,6 +9,7 @@ from receiver.records.models.enrichments import (
     VatTotal,
 )
 from receiver.records.models.feed import Event, FeedEpoch, FeedHorizon
+from receiver.records.models.ledger import JournalLine
 from receiver.records.models.people import CardHolder, Tpa
 from receiver.records.models.transactions import Transaction
 
@@ -19,6 +20,7 @@ __all__ = [
     "FeedEpoch",
     "FeedHorizon",
     "Invoice",
+    "JournalLine",
     "LineItem",
     "Receipt",
     "Tpa",

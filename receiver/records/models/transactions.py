@@ -133,6 +133,6 @@ class Transaction(Base):
         "payload has it as it arrived; null when all could be",
     )
     booked_on: Mapped[date | None] = c.day(
-        "Day by which accounting books the purchase: purchase_date, else the day (UTC) on which it was first learned "
-        "as cleared, else as invoiced; null until cleared or invoiced, never after"
+        "Day by which accounting books the purchase: purchase_date, in its own zone, else the day (UTC) on which it "
+        "was first learned as cleared, else as invoiced; null until cleared or invoiced, never after"
     )

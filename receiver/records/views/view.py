@@ -15,7 +15,8 @@ TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
 CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
 DAY: Final = "Day of the purchase in the zone purchase_timezone; null when not told"
 BOOKED: Final = (
-    "Day of the purchase, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null"
+    "Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as "
+    "invoiced; never null"
 )
 CLOCK: Final = "Time of day in the zone purchase_timezone; null when not told"
 MERCHANT: Final = "Merchant's normalized name, else the card network's; null when neither was told"

@@ -1,0 +1,21 @@
+"""The ledger's journal, in ``0004_ledger_journal.sql``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    script = Path(__file__).with_suffix(".sql").read_text()
+    op.get_bind().exec_driver_sql(script, execution_options={"no_parameters": True})
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore the backup that was taken before the upgrade")
