@@ -19,6 +19,7 @@ HEAD: Final = """# Command line
 ```sh
 receiver --version
 receiver --help
+receiver completion bash
 ```
 
 Every command of the program `receiver`, as its `--help` prints it. `--json` prints one JSON document on standard
@@ -28,13 +29,11 @@ the shell.
 
 ## Completion
 
-Add the line for your shell to its start-up file:
-
-| shell | file | line |
-|---|---|---|
-| bash | `~/.bashrc` | `eval "$(_RECEIVER_COMPLETE=bash_source receiver)"` |
-| zsh | `~/.zshrc` | `eval "$(_RECEIVER_COMPLETE=zsh_source receiver)"` |
-| fish | `~/.config/fish/completions/receiver.fish` | `_RECEIVER_COMPLETE=fish_source receiver \\| source` |
+| shell | what to do |
+|---|---|
+| bash | add to `~/.bashrc`: `eval "$(receiver completion bash)"` |
+| zsh | add to `~/.zshrc`: `eval "$(receiver completion zsh)"` |
+| fish | run once: `receiver completion fish >~/.config/fish/completions/receiver.fish` |
 """
 
 
