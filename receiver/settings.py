@@ -1,6 +1,6 @@
 """One frozen ``Settings``, read from the environment and validated at start.
 
-Every problem is found in one go and told in one line that names the variable. Secrets are masked in ``repr``.
+All problems are found at once, each in one line that names the variable. Secrets are masked in ``repr``.
 """
 
 from __future__ import annotations
@@ -163,8 +163,13 @@ def unset_for_api(settings: Settings) -> str:
     return f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
 
 
+def _unquoted(text: str) -> str:
+    """Return *text* without quotes around it: not every reader of ``.env`` removes them."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
 class _Reader:
-    """Reads one variable after the other and collects what is wrong, so that all of it is told at once."""
+    """Reads one variable after the other and collects what is wrong, so that all of it is reported at once."""
 
     def __init__(self, environ: Mapping[str, str], required: Collection[str]) -> None:
         self._environ = environ
@@ -172,7 +177,7 @@ class _Reader:
         self.problems: dict[str, str] = {}
 
     def read(self, name: str, parse: Callable[[str], T], *, default: T) -> T:
-        text = self._environ.get(name, "").strip()
+        text = _unquoted(self._environ.get(name, "").strip())
         if not text:
             if name in self._required:
                 self.problems[name] = f"{name} is missing: set it as .env.example describes"

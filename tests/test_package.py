@@ -48,6 +48,7 @@ def test_the_development_server_streams_until_it_is_interrupted_and_leaves_no_pr
         dev = subprocess.Popen(
             [RECEIVER, "dev", "--port", str(free_port())],
             cwd=tmp_path,
+            env={**os.environ, "LOG_LEVEL": "INFO"},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -282,3 +282,13 @@ def test_no_secret_shows_in_the_settings(secret: str) -> None:
     assert secret not in shown
     assert KEY not in shown
     assert "https://hooks.example.com" in shown
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_value_are_removed(quote: str) -> None:
+    settings = load_settings({name: f"{quote}{value}{quote}" for name, value in MINIMAL.items()})
+    assert settings == load_settings(MINIMAL)
+
+
+def test_a_single_quote_is_a_value_like_any_other() -> None:
+    assert load_settings({**MINIMAL, "METRICS_TOKEN": "'"}).metrics_token == "'"

@@ -110,6 +110,13 @@ SHARE = Number(0, 1)
     show_default=True,
     help="How many to send; with 0 the API is only served.",
 )
+@click.option(
+    "--cleared-first",
+    type=WholeNumber(min=0),
+    default=0,
+    show_default=True,
+    help="Cleared purchases of the first organization to deliver at once, before the others.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
 @click.option("--repeat", is_flag=True, help="Continue with the next seed, until Ctrl+C.")
 @click.option(
@@ -154,6 +161,7 @@ def sandbox(
     client_secret: str | None,
     scopes: str | None,
     purchases: int,
+    cleared_first: int,
     seed: int,
     repeat: bool,
     compression: float | None,
@@ -194,6 +202,7 @@ def sandbox(
         ),
         compression=compression,
         connections=connections,
+        cleared_first=cleared_first,
     )
     if webhooks_file is not None:
         _deliver(_read_registrations(webhooks_file), stream, as_json=as_json)

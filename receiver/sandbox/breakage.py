@@ -1,4 +1,4 @@
-"""Failures on purpose, with a cause that an operator can find, understand and mend: accounting lacks an account.
+"""Failures on purpose, with a cause that an operator can find and fix: accounting lacks an account.
 
 A trigger refuses the cleared purchases of one organization, as a constraint of the EMS's own might. It does so in the
 words of an error for which trying again is no help, so the deliveries are ``dead`` until the trigger is dropped and
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EVENT: Final = "card.transaction.cleared"
 MEND: Final = "DROP TRIGGER IF EXISTS no_account ON ems.transactions"
-"""What mends the cause."""
+"""Fixes the cause."""
 _SEED: Final = 2026
 
 _FUNCTION: Final = text(
@@ -48,7 +48,7 @@ def break_on_purpose(connection: Connection, organization: str) -> None:
 
 
 def mend(connection: Connection) -> None:
-    """Take the cause away."""
+    """Fix the cause."""
     connection.execute(text(MEND))
 
 

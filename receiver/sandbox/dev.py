@@ -41,6 +41,8 @@ COMPRESSION: Final = 7200
 INTERRUPTED: Final = (130, 143)
 """What honcho ends with after Ctrl+C and SIGTERM: the wanted end."""
 READY_SECONDS: Final = 60
+BROKEN: Final = 50
+"""How many deliveries fail at once with ``--broken``."""
 READER: Final = "ems_reader"
 """The role of an EMS."""
 
@@ -48,7 +50,8 @@ READER: Final = "ems_reader"
 def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> int:
     """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process.
 
-    With *broken*, cleared purchases of one organization fail until somebody mends the cause.
+    Only warnings and errors are logged, unless ``LOG_LEVEL`` is set. With *broken*, cleared purchases of one
+    organization fail until the cause is fixed.
     """
     with local_servers("dev", port=port) as servers:
         opencard_port = free_port()
@@ -64,12 +67,14 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
         if broken:
             with servers.engine.begin() as connection:
                 break_on_purpose(connection, ORGANIZATIONS[0])
-            rows.append((f"to mend {ORGANIZATIONS[0]}", psql(servers, MEND)))
-        width = max(len(name) for name, _ in rows)
-        for name, address in rows:
-            say(f"{name:<{width}}  {address}")
+            rows.insert(-1, ("to fix the failures", psql(servers, MEND)))
         manager = Manager(Printer(sys.stdout))
-        coloured = {**variables, "LOG_FORMAT": "console", "PYTHONUNBUFFERED": "1"}
+        coloured = {
+            "LOG_LEVEL": "WARNING",
+            **variables,
+            "LOG_FORMAT": "console",
+            "PYTHONUNBUFFERED": "1",
+        }
         commands = parse_procfile(project_file("Procfile").read_text()).processes
         for name in PROCESSES:
             manager.add_process(name, f"exec {commands[name]}", env=coloured)
@@ -78,7 +83,8 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
             "opencard",
             f"exec receiver sandbox --port {opencard_port} {organizations} --client-id {client.id} "
             f"--client-secret {shlex.quote(client.secret)} --billing all --repeat --compression {COMPRESSION} "
-            "--duplicates 0.1 --disorder 0.1 --lost-answers 0.05 --bursts 0.1",
+            f"--duplicates 0.1 --disorder 0.1 --lost-answers 0.05 --bursts 0.1 "
+            f"--cleared-first {BROKEN if broken else 0}",
             env=coloured,
             quiet=True,
         )
@@ -95,6 +101,9 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
                 for webhook in list_webhooks(connection):
                     url = endpoint_url(settings.public_url, webhook["endpoint_key"])
                     say(f"registered  {webhook['organization_reference_id']}  {url}")
+            width = max(len(name) for name, _ in rows)
+            for name, address in rows:
+                say(f"{name:<{width}}  {address}")
 
         threading.Thread(target=go_aboard, name="bootstrap", daemon=True).start()
         manager.loop()
@@ -112,9 +121,8 @@ def wait_for(*urls: str) -> None:
 
 
 def addresses(servers: LocalServers, opencard: Mapping[str, str], access: ConsoleAccess) -> list[tuple[str, str]]:
-    """Return where everything is."""
+    """Return where everything is; the console, with its password, comes last."""
     return [
-        ("console", f"{servers.settings.public_url}/ops/  user {access.name}, password {access.password}"),
         ("web", f"{servers.settings.public_url}/readyz"),
         ("OpenCard", opencard["OPENCARD_API_URL"]),
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
@@ -123,6 +131,7 @@ def addresses(servers: LocalServers, opencard: Mapping[str, str], access: Consol
         ("as the EMS", f"{postgres_program('psql')} '{reader_address(servers)}'"),
         ("the feed", following(servers)),
         ("commands", f"cd {servers.folder}; . ./environment; receiver doctor"),
+        ("console", f"{servers.settings.public_url}/ops/  user {access.name}, password {access.password}"),
     ]
 
 

@@ -33,7 +33,7 @@ class ReasonForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
     reason = StringField(
         "Reason",
-        [DataRequired("Give the reason: whoever looks back wants to know."), Length(max=500)],
+        [DataRequired("Give the reason: it is recorded."), Length(max=500)],
         render_kw={"placeholder": "what was wrong, and what was done about it", "autocomplete": "off"},
     )
     submit = SubmitField("Replay")

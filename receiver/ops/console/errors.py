@@ -22,9 +22,9 @@ log = structlog.stdlib.get_logger(__name__)
 Answer = tuple[str, int, dict[str, str]]
 
 SAID: Final = {
-    404: ("There is no such page", "It may have been deleted, or the address is mistyped."),
-    405: ("This cannot be done that way", "Go back and use the button of the page."),
-    413: ("That is too much", "The form is larger than any of the console's."),
+    404: ("Page not found", "It may have been deleted, or the address is mistyped."),
+    405: ("Wrong method", "Go back and use the button of the page."),
+    413: ("Form too large", "The form is larger than the console accepts."),
 }
 BACK: Final = {
     "sign_in.sign_out": "overview.overview",
@@ -57,8 +57,8 @@ def _form_expired(_error: CSRFError) -> Answer:
     form = BACK.get(request.endpoint or "")
     return _page(
         400,
-        "The form had expired",
-        "Nothing was done. Open the form again and send it once more; you may have to sign in before.",
+        "The form has expired",
+        "Nothing was done. Open the form again and submit it; you may have to sign in first.",
         back=url_for(form, **(request.view_args or {})) if form else request.url,
     )
 
@@ -74,23 +74,23 @@ def _refused(refused: OperationRefused) -> Answer:
     said = str(refused)
     if request.method == "GET":
         return _page(404, *SAID[404])
-    return _page(409, "That cannot be done", said[:1].upper() + said[1:] + ".")
+    return _page(409, "Not possible", said[:1].upper() + said[1:] + ".")
 
 
 def _database_away(error: DBAPIError) -> Answer:
     if isinstance(error.orig, QueryCanceled):
         return _page(
             503,
-            "That took too long",
-            "Ask for less: a shorter time, or another filter.",
+            "Time-out",
+            "Narrow the request: a shorter period or another filter.",
             headers=RETRY_AFTER,
             again=request.url,
         )
     log.warning("console.database_unreachable", error=type(error.orig).__name__)
     return _page(
         503,
-        "The database is away",
-        "Deliveries are answered 503 meanwhile, and OpenCard sends them again. Try again in some seconds.",
+        "Database unreachable",
+        "Deliveries are answered with 503, and OpenCard sends them again. Try again in a few seconds.",
         headers=RETRY_AFTER,
         again=request.url,
     )
@@ -100,7 +100,7 @@ def _busy(_error: NoConnectionFree) -> Answer:
     return _page(
         503,
         "The console is busy",
-        "Others are looking, too. Try again in some seconds.",
+        "Other users are loading pages. Try again in a few seconds.",
         headers=RETRY_AFTER,
         again=request.url,
     )
@@ -108,4 +108,4 @@ def _busy(_error: NoConnectionFree) -> Answer:
 
 def _unexpected(error: Exception) -> Answer:
     log.error("console.failed", exc_info=error)
-    return _page(500, "That went wrong", "The log of the web process says why.")
+    return _page(500, "Internal error", "The log of the web process has the cause.")

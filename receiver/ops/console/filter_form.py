@@ -37,16 +37,16 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     status = SelectField(
         "Status",
         default="",  # an address without it means any status
-        choices=[SelectChoice("", "any"), SelectChoice(NOT_RIGHT, "anything wrong"), *map(SelectChoice, STATUSES)],
+        choices=[SelectChoice("", "any"), SelectChoice(NOT_RIGHT, "needs attention"), *map(SelectChoice, STATUSES)],
     )
     event = StringField("Event", render_kw={"placeholder": "card.transaction.cleared"})
     organization = SelectField("Organization", validate_choice=False)
     since = DateTimeLocalField("Received since (UTC)", [Optional()], format=FORMATS)
     until = DateTimeLocalField("Received before (UTC)", [Optional()], format=FORMATS)
-    error = StringField("Error", [Length(max=LONGEST)], description="A part of its first line; * is anything.")
+    error = StringField("Error", [Length(max=LONGEST)], description="Part of the first line; * matches anything.")
     transaction = StringField("Transaction", [Length(max=LONGEST)], render_kw={"placeholder": "full transaction ID"})
     card_holder = StringField(
-        "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "reference, whole", "autocomplete": "off"}
+        "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "full reference", "autocomplete": "off"}
     )
 
     @classmethod

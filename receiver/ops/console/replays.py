@@ -51,7 +51,7 @@ def cancel(replay_id: int) -> Response:
     """Have nothing more of it processed."""
     cancel_replay(console().engine, replay_id, cancelled_by=g.me.name)
     console().wake_worker()
-    flash("Cancelled: what was not processed yet keeps the status that it has.", "success")
+    flash("Cancelled: deliveries that were not processed yet keep their status.", "success")
     return redirect(url_for("replays.replay", replay_id=replay_id))
 
 
@@ -61,7 +61,7 @@ def new() -> Response | str | tuple[str, int]:
     with reading() as connection:
         asked = FilterForm.of(request.args, organizations(connection))
         if not asked.validate() or not asked.wanted().restricts:
-            abort(400, "Say which deliveries: filter them first, then replay what is shown.")
+            abort(400, "No filter: filter the deliveries first, then replay what is shown.")
         seen = preview(connection, asked.wanted(), seconds=PATIENCE)
     form = ReasonForm()
     if request.method == "POST" and seen.complete and form.validate():

@@ -65,7 +65,7 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
     except Busy:
         with engine.begin() as connection:
             give_back(connection, subjects)
-        form.password.errors = ["Too many are signing in at this moment. Try again in some seconds."]
+        form.password.errors = ["Too many users are signing in. Try again in a few seconds."]
         return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
     if user is None:
         count_failed_sign_in()
@@ -110,5 +110,5 @@ def _begin(user: OpsUser, address: str) -> None:
 
 def _not_now(form: SignInForm, wait: timedelta) -> tuple[str, int, dict[str, str]]:
     seconds = math.ceil(wait.total_seconds())
-    form.password.errors = [f"Too many failed: try again in {seconds} second{'' if seconds == 1 else 's'}."]
+    form.password.errors = [f"Too many failed attempts: try again in {seconds} second{'' if seconds == 1 else 's'}."]
     return render_template("sign_in.html", form=form), 429, {"Retry-After": str(seconds)}

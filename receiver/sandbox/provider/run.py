@@ -9,11 +9,12 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from receiver.sandbox.breakage import that_would_break
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider.delivery import deliver_story, ready_webhooks, reference_ids
 from receiver.sandbox.provider.server import serving
 from receiver.sandbox.receipt_files import FilesAt
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import Story, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,8 @@ class Stream:
     compression: float | None = None
     """Virtual seconds in a real one; ``None`` is as fast as possible."""
     connections: int = 8
+    cleared_first: int = 0
+    """How many cleared purchases of the first organization are delivered at once, before the stream."""
 
 
 def numbered(organizations: int) -> list[str]:
@@ -78,6 +81,8 @@ async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: Ta
     """
     if not stream.purchases:
         return
+    if stream.cleared_first:
+        await _deliver_cleared(provider, stream.cleared_first, tally)
     told: set[int] = set()
     for seed in count(stream.seed):
         webhooks = await _ready(provider, but=set() if stream.repeat else told)
@@ -96,6 +101,15 @@ async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: Ta
             tally=tally,
         )
         told |= {webhook.id for webhook in webhooks}
+
+
+async def _deliver_cleared(provider: Provider, number: int, tally: Tally) -> None:
+    """Deliver cleared purchases to the first organization, once it has a webhook."""
+    organization = provider.state.organizations()[0].reference_id
+    seen: set[int] = set()
+    while organization not in reference_ids(provider, webhooks := await _ready(provider, but=seen)):
+        seen |= {webhook.id for webhook in webhooks}
+    await deliver_story(provider, Story(tuple(that_would_break(organization, number))), tally=tally)
 
 
 async def _ready(provider: Provider, *, but: set[int]) -> list[Webhook]:

@@ -47,6 +47,11 @@ def test_every_page_needs_a_sign_in(console: Flask, stranger: Visitor) -> None:
         assert (answer.status_code, answer.location.partition("?")[0]) == (302, "/ops/sign-in"), rule
 
 
+def test_the_root_leads_to_the_console(stranger: Visitor) -> None:
+    answer = stranger.get("/")
+    assert (answer.status_code, answer.location) == (302, "/ops/")
+
+
 def test_every_form_needs_a_token_of_its_session(
     console: Flask, operator: Visitor, viewer: Visitor, stranger: Visitor
 ) -> None:
@@ -115,7 +120,7 @@ def test_no_page_has_a_script_or_a_style_of_its_own(console: Flask, operator: Vi
 def test_what_goes_wrong_is_a_page_here_and_json_elsewhere(operator: Visitor) -> None:
     missing = operator.get("/ops/nowhere")
     assert (missing.status_code, missing.mimetype) == (404, "text/html")
-    assert "There is no such page" in missing.text
+    assert "Page not found" in missing.text
     assert operator.client.put("/ops/").status_code == 405
     elsewhere = operator.get("/nowhere")
     assert (elsewhere.status_code, elsewhere.get_json()) == (404, {"error": "not found"})
@@ -130,7 +135,7 @@ def test_without_the_database_the_console_says_so(operator: Visitor, console_env
     visitor.client.set_cookie("receiver_console", cookie.value, path="/ops")
     for answer in (visitor.get("/ops/"), visitor.sign_in("olga")):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert "The database is away" in answer.text
+        assert "Database unreachable" in answer.text
     app.extensions["receiver.close"]()
 
 

@@ -30,7 +30,7 @@ ATTENTION = re.compile(r'<h2 class="h5" id="attention">.*?</section>', re.DOTALL
 
 @pytest.fixture
 def overview(console_environment: dict[str, str]) -> Iterator[Callable[[dict[str, str]], str]]:
-    """Shows what the overview says below "What needs attention", in an environment with changes."""
+    """Shows what the overview says below "Needs attention", in an environment with changes."""
     apps = []
 
     def show(changes: dict[str, str]) -> str:

@@ -154,7 +154,7 @@ def test_an_operator_finds_understands_and_replays_what_failed_in_five_clicks(
         assert operator.sees(f"{BROKEN} dead deliveries")
         operator.click("link", re.compile("accounting has no account"))  # what failed: the whole group
         operator.click("link", re.compile(r"^\d+$"))  # one of them: what went wrong, the trace, the payload
-        assert operator.sees("What went wrong")
+        assert operator.sees("Failed attempts")
         assert operator.sees("accounting has no account for the purchases of acme")
         morning.mend()
         operator.click("link", "Replay all of them …")  # how many there are, and by which causes

@@ -174,6 +174,6 @@ def test_a_test_delivery_is_named_and_offers_no_replay(acme: Acme, operator: Vis
     acme.process()
     page = operator.get(f"/ops/deliveries/{stored(acme)[0]}").text
     assert "signature; a test delivery" in page
-    assert "It is a test, and is never applied." in page
+    assert "It is a test delivery and is never applied." in page
     assert "not compared" in page
     assert "No webhooks registered" in operator.get("/ops/webhooks/").text

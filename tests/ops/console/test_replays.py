@@ -165,6 +165,6 @@ def test_more_than_a_page_can_look_through_is_left_to_the_command_line(
     let_die(acme, monkeypatch, 1)
     monkeypatch.setattr("receiver.ops.console.replays.PATIENCE", -1.0)
     form = "/ops/replays/new?status=dead"
-    assert "More than a page can look through" in operator.get(form).text
+    assert "Too many for a page" in operator.get(form).text
     assert operator.post(form, form=form, reason="all of it").status_code == 400
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0
