@@ -93,6 +93,8 @@ _BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
         "deleted_through": "3000",
         "epoch": "1",
         "epoch_start": "1100473488640",
+        "open_gaps": "0",
+        "acknowledged_gaps": "0",
         "line": "1",
         "kind": "correction",
         "sign": "1",

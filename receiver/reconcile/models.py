@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, Interval, LargeBinary, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Interval,
+    LargeBinary,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
@@ -79,3 +91,33 @@ class ReconcileRun(Base):
         Interval, comment="how far OpenCard's clock is ahead of PostgreSQL's; null where nothing told"
     )
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class AcknowledgedGap(Base):
+    """An event that is missing in ``ems`` for good, as an operator has acknowledged."""
+
+    __tablename__ = "acknowledged_gaps"
+    __table_args__ = (
+        CheckConstraint("kind IN ('delivery', 'log_entry')", name="kind"),
+        {"schema": RECEIVER},
+    )
+
+    kind: Mapped[str] = mapped_column(
+        Text,
+        primary_key=True,
+        comment="what is missing in ems: a delivery that was not applied, or an event of which the delivery log has no "
+        "payload",
+    )
+    id: Mapped[int] = mapped_column(
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="of the delivery, or of the entry in receiver.delivery_log",
+    )
+    organization_reference_id: Mapped[str] = mapped_column(Text)
+    occurred_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when the event was first attempted; null where the log has no time"
+    )
+    acknowledged_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    acknowledged_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)

@@ -129,14 +129,15 @@ KINDS: Final = (
         _count_members,
         _forget_members,
     ),
-    # what has no time and cannot be recovered needs attention for as long as the log shows it
+    # what cannot be recovered keeps its organization from being complete until an operator acknowledges it
     _rows(
         "delivery_log",
         "entries of the delivery log",
         "RETAIN_LOG_DAYS",
         "receiver.delivery_log",
         "read_at",
-        "old.read_at < :before AND coalesce(old.attempted_at < :before, NOT old.unrecoverable)",
+        "old.read_at < :before AND coalesce(old.attempted_at < :before, true) AND (NOT old.unrecoverable OR EXISTS ("
+        "SELECT FROM receiver.acknowledged_gaps AS known WHERE known.kind = 'log_entry' AND known.id = old.id))",
     ),
     # the last run that proved something is what the views tell, whenever that was
     _rows(

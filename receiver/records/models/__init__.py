@@ -10,6 +10,7 @@ from receiver.records.models.enrichments import (
 )
 from receiver.records.models.feed import Event, FeedEpoch, FeedHorizon
 from receiver.records.models.ledger import JournalLine
+from receiver.records.models.organizations import Organization
 from receiver.records.models.people import CardHolder, Tpa
 from receiver.records.models.transactions import Transaction
 
@@ -22,6 +23,7 @@ __all__ = [
     "Invoice",
     "JournalLine",
     "LineItem",
+    "Organization",
     "Receipt",
     "Tpa",
     "Transaction",

@@ -6,6 +6,7 @@
 - ``duplicates``  purchases that two feeds may have told
 - ``transaction_states``  every snapshot of a purchase, from the event log
 - ``missing_receipts``  purchases that should have a receipt and have none
+- ``completeness``  up to when everything is here and applied
 - ``view``        a view with the meaning of its columns
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from receiver.records.views.completeness import COMPLETENESS
 from receiver.records.views.duplicates import POSSIBLE_DUPLICATES
 from receiver.records.views.ledger import LEDGER
 from receiver.records.views.missing_receipts import MISSING_RECEIPTS
@@ -27,6 +29,7 @@ VIEWS: Final = (
     POSSIBLE_DUPLICATES,
     MISSING_RECEIPTS,
     TRANSACTION_STATES,
+    COMPLETENESS,
 )
 """Each view of schema ``ems``, one that another reads before that one."""
 

@@ -1,0 +1,25 @@
+"""The organizations whose deliveries are received."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy.orm import Mapped
+
+from receiver.db import EMS, Base
+from receiver.records.models import columns as c
+
+
+class Organization(Base):
+    """An organization that has or had a webhook here; written by a trigger of ``receiver.webhooks``."""
+
+    __tablename__ = "organizations"
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "The organizations whose deliveries are received: each that has or had a webhook here.",
+        },
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    added_at: Mapped[datetime] = c.required_moment("When its first webhook was made here, in UTC")
