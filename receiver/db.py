@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, Engine, LargeBinary, MetaData, create_engine, event, text
+from sqlalchemy import URL, DateTime, Engine, LargeBinary, MetaData, Numeric, Text, create_engine, event, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
@@ -63,6 +66,13 @@ class Base(DeclarativeBase):
     """Base of every model; all share one ``MetaData``, so that migrations see both schemas."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        Decimal: Numeric,
+        bytes: LargeBinary,
+        dict[str, Any]: JSONB,
+    }
 
 
 def encrypted(comment: str = "") -> MappedColumn[Any]:

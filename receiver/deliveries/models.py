@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, LargeBinary, Text, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
@@ -21,7 +20,7 @@ TEST = "test delivery"
 
 
 def _now() -> Mapped[datetime]:
-    return mapped_column(DateTime(timezone=True), server_default=func.now())
+    return mapped_column(server_default=func.now())
 
 
 class StoredDelivery(Base):
@@ -40,15 +39,13 @@ class StoredDelivery(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger)
-    event: Mapped[str] = mapped_column(Text, comment="X-Event, as received")
-    version: Mapped[str | None] = mapped_column(Text, comment="X-Version, as received")
-    verification: Mapped[str] = mapped_column(Text, comment="what proved that it is authentic")
-    source: Mapped[str] = mapped_column(Text, server_default="push", comment="push, or log: recovered by reconcile")
+    event: Mapped[str] = mapped_column(comment="X-Event, as received")
+    version: Mapped[str | None] = mapped_column(comment="X-Version, as received")
+    verification: Mapped[str] = mapped_column(comment="what proved that it is authentic")
+    source: Mapped[str] = mapped_column(server_default="push", comment="push, or log: recovered by reconcile")
     received_at: Mapped[datetime] = _now()
     occurred_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True),
-        server_default=func.now(),
-        comment="push: when it was received; log: the first attempt's time",
+        server_default=func.now(), comment="push: when it was received; log: the first attempt's time"
     )
 
 
@@ -59,8 +56,8 @@ class Body(Base):
     __table_args__ = ({"schema": RECEIVER, "postgresql_partition_by": "RANGE (delivery_id)"},)
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    body: Mapped[bytes] = mapped_column(LargeBinary, comment="raw bytes")
-    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="without credentials")
+    body: Mapped[bytes] = mapped_column(comment="raw bytes")
+    headers: Mapped[dict[str, Any]] = mapped_column(comment="without credentials")
 
 
 class QueuedDelivery(Base):
@@ -81,9 +78,7 @@ class QueuedDelivery(Base):
     attempts: Mapped[int] = mapped_column(
         server_default="0", comment="how often processing was tried, counted at the claim"
     )
-    leased_until: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="until when a worker has it; null when none does"
-    )
+    leased_until: Mapped[datetime | None] = mapped_column(comment="until when a worker has it; null when none does")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="processed in a batch of its own: it failed, or was in a batch that did"
     )
@@ -112,22 +107,22 @@ class Outcome(Base):
     )
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    status: Mapped[str] = mapped_column(Text)
+    status: Mapped[str]
     attempts: Mapped[int] = mapped_column(comment="how often processing was tried")
     attempts_before_replay: Mapped[int] = mapped_column(
         server_default="0",
         comment="how many of them were before its last replay failed to apply it: they do not count for pauses",
     )
-    processed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="null while it is failed")
-    error: Mapped[str | None] = mapped_column(Text, comment="of the last attempt")
+    processed_at: Mapped[datetime | None] = mapped_column(comment="null while it is failed")
+    error: Mapped[str | None] = mapped_column(comment="of the last attempt")
     position: Mapped[int | None] = mapped_column(
         BigInteger, comment="in ems.events: the event that it brought (processed) or repeats (duplicate)"
     )
     fingerprint: Mapped[bytes | None] = mapped_column(
-        LargeBinary, comment="SHA-256 of the event by value, where that is not the event's at position"
+        comment="SHA-256 of the event by value, where that is not the event's at position"
     )
-    transaction_id: Mapped[str | None] = mapped_column(Text, comment="that it names, where there is no position")
-    card_holder_reference_id: Mapped[str | None] = mapped_column(Text, comment="likewise")
+    transaction_id: Mapped[str | None] = mapped_column(comment="that it names, where there is no position")
+    card_holder_reference_id: Mapped[str | None] = mapped_column(comment="likewise")
 
 
 class Confirmation(Base):
@@ -137,9 +132,7 @@ class Confirmation(Base):
     __table_args__ = ({"schema": RECEIVER},)
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    confirmed_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="when reconcile found it in the log"
-    )
+    confirmed_at: Mapped[datetime | None] = mapped_column(comment="when reconcile found it in the log")
     occurred_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="time of the first attempt, where the log shows one before it arrived"
+        comment="time of the first attempt, where the log shows one before it arrived"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, DateTime, Index, SmallInteger, Text, func, text
+from sqlalchemy import CheckConstraint, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base, encrypted
@@ -30,22 +30,20 @@ class ErasedCardHolder(Base):
         {"schema": RECEIVER},
     )
 
-    organization_reference_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    organization_reference_id: Mapped[str] = mapped_column(primary_key=True)
     pseudonym: Mapped[str] = mapped_column(
-        Text, primary_key=True, comment="stands for the reference; keyed, so that nobody can find it by trying"
+        primary_key=True, comment="stands for the reference; keyed, so that nobody can find it by trying"
     )
     erased_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True),
-        server_default=func.now(),
-        comment="from when on the reference is replaced in what is processed",
+        server_default=func.now(), comment="from when on the reference is replaced in what is processed"
     )
     finished_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="when it was replaced in all that was stored before; null while that goes on"
+        comment="when it was replaced in all that was stored before; null while that goes on"
     )
     recreated_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="since when the reference is in use again: the card holder was created anew"
+        comment="since when the reference is in use again: the card holder was created anew"
     )
     late_deliveries: Mapped[int] = mapped_column(
         server_default="0", comment="deliveries that were processed under the pseudonym since"
     )
-    late_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="when the last of them was")
+    late_at: Mapped[datetime | None] = mapped_column(comment="when the last of them was")

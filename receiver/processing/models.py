@@ -8,11 +8,8 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Computed,
-    DateTime,
     Identity,
     Index,
-    LargeBinary,
-    Text,
     func,
     text,
 )
@@ -31,10 +28,10 @@ class ProcessingAttempt(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     delivery_id: Mapped[int] = mapped_column(BigInteger, index=True)
     number: Mapped[int] = mapped_column(comment="1 for the first try of this delivery")
-    attempted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    outcome: Mapped[str] = mapped_column(Text, comment="the status that the delivery got by it")
-    error: Mapped[str] = mapped_column(Text, comment="one line for a person")
-    trace: Mapped[str | None] = mapped_column(Text, comment="the traceback, when there was an exception to explain")
+    attempted_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    outcome: Mapped[str] = mapped_column(comment="the status that the delivery got by it")
+    error: Mapped[str] = mapped_column(comment="one line for a person")
+    trace: Mapped[str | None] = mapped_column(comment="the traceback, when there was an exception to explain")
 
 
 class UnknownVersion(Base):
@@ -43,11 +40,11 @@ class UnknownVersion(Base):
     __tablename__ = "unknown_versions"
     __table_args__ = ({"schema": RECEIVER},)
 
-    event: Mapped[str] = mapped_column(Text, primary_key=True, comment="its name in the catalogue")
-    version: Mapped[str] = mapped_column(Text, primary_key=True, comment="X-Version, as received")
+    event: Mapped[str] = mapped_column(primary_key=True, comment="its name in the catalogue")
+    version: Mapped[str] = mapped_column(primary_key=True, comment="X-Version, as received")
     deliveries: Mapped[int] = mapped_column(BigInteger, comment="how many were applied, replays counted again")
-    first_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    last_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    first_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ReceiptDownload(Base):
@@ -78,26 +75,21 @@ class ReceiptDownload(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    organization_reference_id: Mapped[str] = mapped_column(Text)
-    transaction_id: Mapped[str | None] = mapped_column(Text, comment="of a receipt; null for a TPA")
-    tpa_id: Mapped[str | None] = mapped_column(Text, comment="of a signed TPA; null for a receipt")
-    url: Mapped[str] = mapped_column(Text, comment="as in ems.receipts or ems.tpas; its query may be a secret")
-    url_sha256: Mapped[bytes] = mapped_column(LargeBinary, Computed(URL_HASH, persisted=True))
-    expires_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="until when the URL works; null when not told"
-    )
+    organization_reference_id: Mapped[str]
+    transaction_id: Mapped[str | None] = mapped_column(comment="of a receipt; null for a TPA")
+    tpa_id: Mapped[str | None] = mapped_column(comment="of a signed TPA; null for a receipt")
+    url: Mapped[str] = mapped_column(comment="as in ems.receipts or ems.tpas; its query may be a secret")
+    url_sha256: Mapped[bytes] = mapped_column(Computed(URL_HASH, persisted=True))
+    expires_at: Mapped[datetime | None] = mapped_column(comment="until when the URL works; null when not told")
     status: Mapped[str] = mapped_column(
-        Text,
         server_default=text("'waiting'"),
         comment="waiting: for a worker; expired: the URL works no more; refused: it must not be stored",
     )
     attempts: Mapped[int] = mapped_column(server_default="0", comment="how often it was begun")
     next_attempt_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now(), comment="while one is under way: when it counts as dead"
+        server_default=func.now(), comment="while one is under way: when it counts as dead"
     )
-    last_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="when it was begun last")
-    error: Mapped[str | None] = mapped_column(Text, comment="why the last attempt failed, in one line for a person")
-    noted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    settled_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="when it was given up; null while it waits"
-    )
+    last_attempt_at: Mapped[datetime | None] = mapped_column(comment="when it was begun last")
+    error: Mapped[str | None] = mapped_column(comment="why the last attempt failed, in one line for a person")
+    noted_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    settled_at: Mapped[datetime | None] = mapped_column(comment="when it was given up; null while it waits")

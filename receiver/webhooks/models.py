@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,7 +12,7 @@ from receiver.db import RECEIVER, Base, encrypted
 
 
 def _now() -> Mapped[datetime]:
-    return mapped_column(DateTime(timezone=True), server_default=func.now())
+    return mapped_column(server_default=func.now())
 
 
 class Webhook(Base):
@@ -31,22 +31,21 @@ class Webhook(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     opencard_webhook_id: Mapped[int | None] = mapped_column(BigInteger, unique=True, comment="the provider's id")
     organization_id: Mapped[int] = mapped_column(BigInteger, comment="the provider's id of the organization")
-    organization_reference_id: Mapped[str] = mapped_column(Text, index=True, comment="the EMS's id of the organization")
-    endpoint_key: Mapped[str] = mapped_column(Text, unique=True, comment="unguessable last part of the endpoint's path")
+    organization_reference_id: Mapped[str] = mapped_column(index=True, comment="the EMS's id of the organization")
+    endpoint_key: Mapped[str] = mapped_column(unique=True, comment="unguessable last part of the endpoint's path")
     secret: Mapped[bytes] = encrypted()
     previous_secret: Mapped[bytes | None] = encrypted("good while one is rotated")
-    previous_secret_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    authentication_type: Mapped[str] = mapped_column(Text, server_default="none")
+    previous_secret_expires_at: Mapped[datetime | None]
+    authentication_type: Mapped[str] = mapped_column(server_default="none")
     credentials: Mapped[bytes | None] = encrypted("a JSON object")
-    previous_authentication_type: Mapped[str | None] = mapped_column(Text)
+    previous_authentication_type: Mapped[str | None]
     previous_credentials: Mapped[bytes | None] = encrypted("a JSON object; good while they are replaced")
-    previous_credentials_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    previous_credentials_expires_at: Mapped[datetime | None]
     oauth_client_id: Mapped[str | None] = mapped_column(
-        Text, unique=True, comment="by which OpenCard asks for tokens, with authentication_type oauth"
+        unique=True, comment="by which OpenCard asks for tokens, with authentication_type oauth"
     )
     acknowledged_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True),
-        comment="when OpenCard took secret and credentials as they stand here; null while it may not know them",
+        comment="when OpenCard took secret and credentials as they stand here; null while it may not know them"
     )
     enabled: Mapped[bool] = mapped_column(server_default=text("true"), comment="whether its deliveries are taken here")
     active: Mapped[bool | None] = mapped_column(comment="whether OpenCard last said that the challenge has passed")
@@ -56,7 +55,7 @@ class Webhook(Base):
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
     deleted_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="since when OpenCard does not have it; it is not reconciled then"
+        comment="since when OpenCard does not have it; it is not reconciled then"
     )
     registered_groups: Mapped[list[str]] = mapped_column(
         JSONB,
@@ -71,7 +70,7 @@ class PreviousEndpointKey(Base):
     __tablename__ = "previous_endpoint_keys"
     __table_args__ = ({"schema": RECEIVER},)
 
-    endpoint_key: Mapped[str] = mapped_column(Text, primary_key=True)
+    endpoint_key: Mapped[str] = mapped_column(primary_key=True)
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"), index=True)
     replaced_at: Mapped[datetime] = _now()
 
@@ -83,5 +82,5 @@ class WebhookHeader(Base):
     __table_args__ = ({"schema": RECEIVER},)
 
     webhook_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{RECEIVER}.webhooks.id"), primary_key=True)
-    key: Mapped[str] = mapped_column(Text, primary_key=True, comment="the header's name, in lower case")
+    key: Mapped[str] = mapped_column(primary_key=True, comment="the header's name, in lower case")
     value: Mapped[bytes] = encrypted()

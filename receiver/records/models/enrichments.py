@@ -22,7 +22,17 @@ def _line_number() -> Mapped[int]:
     return mapped_column(Integer, primary_key=True, autoincrement=False, comment=LINE)
 
 
-class Receipt(Base):
+class _OfPurchase:
+    """What every row about a purchase has: whose it is, and which delivery it comes from."""
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION, place=-2)
+    transaction_id: Mapped[str] = c.key(c.TRANSACTION, place=-1)
+    card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
+    card_issuer: Mapped[str | None] = c.column(ISSUER)
+    delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
+
+
+class Receipt(_OfPurchase, Base):
     """A digital receipt matched to a purchase."""
 
     __tablename__ = "receipts"
@@ -34,34 +44,29 @@ class Receipt(Base):
         },
     )
 
-    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
-    url: Mapped[str] = c.required_text("Address of the file at OpenCard; expires (source: url)")
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    card_issuer: Mapped[str | None] = c.text(ISSUER)
-    content_type: Mapped[str | None] = c.text("Media type of the file; null when not told")
-    expiration_time: Mapped[datetime | None] = c.moment(
+    url: Mapped[str] = c.column("Address of the file at OpenCard; expires (source: url)")
+    content_type: Mapped[str | None] = c.column("Media type of the file; null when not told")
+    expiration_time: Mapped[datetime | None] = c.column(
         "Until when url works, in UTC (OpenCard tells no zone; taken as UTC); null when not told"
     )
-    purchase_merchant: Mapped[str | None] = c.text("Merchant on the receipt; null when not told")
-    original_amount: Mapped[Decimal | None] = c.amount("Amount on the receipt, in major units; null when not told")
-    original_currency: Mapped[str | None] = c.text("Currency of original_amount (ISO 4217); null when not told")
-    purchase_date: Mapped[date | None] = c.day("Day on the receipt, in the zone of the shop; null when not told")
-    purchase_time: Mapped[time | None] = c.clock(
+    purchase_merchant: Mapped[str | None] = c.column("Merchant on the receipt; null when not told")
+    original_amount: Mapped[Decimal | None] = c.column("Amount on the receipt, in major units; null when not told")
+    original_currency: Mapped[str | None] = c.column("Currency of original_amount (ISO 4217); null when not told")
+    purchase_date: Mapped[date | None] = c.column("Day on the receipt, in the zone of the shop; null when not told")
+    purchase_time: Mapped[time | None] = c.column(
         "Time of day on the receipt, in the zone of the shop; null when not told"
     )
-    fetched_at: Mapped[datetime] = c.required_moment("When the receipt's event was learned, in UTC")
-    file_key: Mapped[str | None] = c.text("Name of the stored file; null until downloaded")
+    fetched_at: Mapped[datetime] = c.column("When the receipt's event was learned, in UTC")
+    file_key: Mapped[str | None] = c.column("Name of the stored file; null until downloaded")
     file_size: Mapped[int | None] = c.whole_number("Size of the stored file in bytes; null until downloaded")
-    file_sha256: Mapped[str | None] = c.text("SHA-256 of the stored file, hexadecimal; null until downloaded")
-    downloaded_at: Mapped[datetime | None] = c.moment("When the file was stored, in UTC; null until downloaded")
-    download_error: Mapped[str | None] = c.text("Why the last download failed; null when none failed")
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
-    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    file_sha256: Mapped[str | None] = c.column("SHA-256 of the stored file, hexadecimal; null until downloaded")
+    downloaded_at: Mapped[datetime | None] = c.column("When the file was stored, in UTC; null until downloaded")
+    download_error: Mapped[str | None] = c.column("Why the last download failed; null when none failed")
+    updated_at: Mapped[datetime] = c.column(c.UPDATED)
     url_sha256: Mapped[bytes] = c.url_hash("SHA-256 of url (UTF-8), which may be longer than a key can be")
 
 
-class VatRate(Base):
+class VatRate(_OfPurchase, Base):
     """VAT of one rate on the merchant's receipt."""
 
     __tablename__ = "vat_rates"
@@ -73,26 +78,21 @@ class VatRate(Base):
         },
     )
 
-    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
-    vat_amount: Mapped[Decimal | None] = c.amount(
+    vat_amount: Mapped[Decimal | None] = c.column(
         "VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not told"
     )
-    taxable_amount: Mapped[Decimal | None] = c.amount(
+    taxable_amount: Mapped[Decimal | None] = c.column(
         "Amount without VAT, in major units of currency; null when not told"
     )
-    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units of currency; null when not told")
-    percentage: Mapped[Decimal | None] = c.amount("The rate in percent (25 means 25 %); null when not told")
-    currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
-    purchase_country: Mapped[str | None] = c.text("Country of the purchase (ISO 3166 alpha-2); null when not told")
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    card_issuer: Mapped[str | None] = c.text(ISSUER)
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    total_amount: Mapped[Decimal | None] = c.column("Amount with VAT, in major units of currency; null when not told")
+    percentage: Mapped[Decimal | None] = c.column("The rate in percent (25 means 25 %); null when not told")
+    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not told")
+    purchase_country: Mapped[str | None] = c.column("Country of the purchase (ISO 3166 alpha-2); null when not told")
+    occurred_at: Mapped[datetime] = c.column(c.LEARNED)
 
 
-class VatTotal(Base):
+class VatTotal(_OfPurchase, Base):
     """VAT in total on the merchant's receipt."""
 
     __tablename__ = "vat_totals"
@@ -104,25 +104,20 @@ class VatTotal(Base):
         },
     )
 
-    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
-    vat_amount: Mapped[Decimal | None] = c.amount(
+    vat_amount: Mapped[Decimal | None] = c.column(
         "VAT in total, in major units of currency (source: totals[].vat_amount); null when not told"
     )
-    taxable_amount: Mapped[Decimal | None] = c.amount(
+    taxable_amount: Mapped[Decimal | None] = c.column(
         "Amount without VAT, in major units of currency; null when not told"
     )
-    total_amount: Mapped[Decimal | None] = c.amount("Amount with VAT, in major units of currency; null when not told")
-    currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
-    purchase_country: Mapped[str | None] = c.text("Country of the purchase (ISO 3166 alpha-2); null when not told")
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    card_issuer: Mapped[str | None] = c.text(ISSUER)
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    total_amount: Mapped[Decimal | None] = c.column("Amount with VAT, in major units of currency; null when not told")
+    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not told")
+    purchase_country: Mapped[str | None] = c.column("Country of the purchase (ISO 3166 alpha-2); null when not told")
+    occurred_at: Mapped[datetime] = c.column(c.LEARNED)
 
 
-class LineItem(Base):
+class LineItem(_OfPurchase, Base):
     """An item bought."""
 
     __tablename__ = "line_items"
@@ -133,44 +128,34 @@ class LineItem(Base):
         },
     )
 
-    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     line_number: Mapped[int] = _line_number()
-    description: Mapped[str | None] = c.text("What was bought; null when not told")
-    amount: Mapped[Decimal | None] = c.amount(
+    description: Mapped[str | None] = c.column("What was bought; null when not told")
+    amount: Mapped[Decimal | None] = c.column(
         "Price of one in major units of currency, or of the whole line: of weighed goods it equals total_amount; null "
         "when not reported"
     )
-    total_amount: Mapped[Decimal | None] = c.amount("Price of the line, in major units of currency; null when not told")
-    quantity: Mapped[Decimal | None] = c.amount(
+    total_amount: Mapped[Decimal | None] = c.column("Price of the line, in major units of currency; null when not told")
+    quantity: Mapped[Decimal | None] = c.column(
         "How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported"
     )
-    currency: Mapped[str | None] = c.text("Currency of the amounts (ISO 4217); null when not told")
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    card_issuer: Mapped[str | None] = c.text(ISSUER)
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
+    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not told")
+    occurred_at: Mapped[datetime] = c.column(c.LEARNED)
 
 
-class EnvironmentalImpact(Base):
+class EnvironmentalImpact(_OfPurchase, Base):
     """The CO2 of a purchase as one provider reckons it."""
 
     __tablename__ = "environmental_impacts"
     __table_args__ = ({"schema": EMS, "comment": "CO2 of purchases, one row for each provider of the figure."},)
 
-    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.key(c.TRANSACTION)
     provider: Mapped[str] = c.key("aland_index, deedster, or unspecified where the event names none")
-    carbon_emission_in_grams: Mapped[Decimal | None] = c.amount("Emission in grams of CO2; null when not told")
-    carbon_social_cost_amount: Mapped[Decimal | None] = c.amount(
+    carbon_emission_in_grams: Mapped[Decimal | None] = c.column("Emission in grams of CO2; null when not told")
+    carbon_social_cost_amount: Mapped[Decimal | None] = c.column(
         "Social cost of the emission, in major units of carbon_social_cost_currency; null when not told"
     )
-    carbon_social_cost_currency: Mapped[str | None] = c.text("Currency of the cost (ISO 4217); null when not told")
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    card_issuer: Mapped[str | None] = c.text(ISSUER)
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
-    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    carbon_social_cost_currency: Mapped[str | None] = c.column("Currency of the cost (ISO 4217); null when not told")
+    occurred_at: Mapped[datetime] = c.column(c.LEARNED)
+    updated_at: Mapped[datetime] = c.column(c.UPDATED)
 
 
 class Invoice(Base):
@@ -183,15 +168,15 @@ class Invoice(Base):
         "The EMS's own id of the organization (source: the webhook that brought it)"
     )
     id: Mapped[str] = c.key("OpenCard's id of the invoice")
-    organization_number: Mapped[str | None] = c.text("Company registration number; null when not told")
-    invoice_number: Mapped[str | None] = c.text("Number of the invoice; null when not told")
+    organization_number: Mapped[str | None] = c.column("Company registration number; null when not told")
+    invoice_number: Mapped[str | None] = c.column("Number of the invoice; null when not told")
     no_of_transactions: Mapped[int | None] = c.whole_number("How many transactions it bills; null when not told")
-    invoice_amount: Mapped[Decimal | None] = c.amount(
+    invoice_amount: Mapped[Decimal | None] = c.column(
         "Amount of the invoice, in major units of invoice_currency; null when not told"
     )
-    invoice_currency: Mapped[str | None] = c.text("Currency of the invoice (ISO 4217); null when not told")
-    invoice_date: Mapped[date | None] = c.day("Date of the invoice, a day without a zone; null when not told")
-    due_date: Mapped[date | None] = c.day("Date by which it is to be paid, a day without a zone; null when not told")
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
-    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    invoice_currency: Mapped[str | None] = c.column("Currency of the invoice (ISO 4217); null when not told")
+    invoice_date: Mapped[date | None] = c.column("Date of the invoice, a day without a zone; null when not told")
+    due_date: Mapped[date | None] = c.column("Date by which it is to be paid, a day without a zone; null when not told")
+    occurred_at: Mapped[datetime] = c.column(c.LEARNED)
+    delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.column(c.UPDATED)

@@ -8,11 +8,8 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    DateTime,
     Index,
-    LargeBinary,
     SmallInteger,
-    Text,
     func,
     text,
 )
@@ -45,33 +42,31 @@ class Event(Base):
         comment="Grows in commit order: what commits later has a higher position. Numbers may be left out; none is "
         "given twice. Its high bits are the feed's epoch (position >> 40), see feed_horizon",
     )
-    type: Mapped[str] = c.required_text(
+    type: Mapped[str] = c.column(
         "Name of the event in OpenCard's catalogue, for example card.transaction.cleared; or receiver.changed"
     )
-    organization_reference_id: Mapped[str] = c.required_text(c.ORGANIZATION)
-    card_holder_reference_id: Mapped[str | None] = c.text(
+    organization_reference_id: Mapped[str] = c.column(c.ORGANIZATION)
+    card_holder_reference_id: Mapped[str | None] = c.column(
         "The EMS's own id of the card holder; null for events of an organization"
     )
-    transaction_id: Mapped[str | None] = c.text("OpenCard's id of the transaction; null for events of no transaction")
-    occurred_at: Mapped[datetime] = c.required_moment(
+    transaction_id: Mapped[str | None] = c.column("OpenCard's id of the transaction; null for events of no transaction")
+    occurred_at: Mapped[datetime] = c.column(
         "When the event reached us, or OpenCard's first attempt, in UTC; need not grow with position"
     )
-    recorded_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now(), comment="When it took effect here, in UTC"
-    )
-    source: Mapped[str] = c.required_text("push: delivered to us; log: recovered from OpenCard's delivery log")
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When it took effect here, in UTC")
+    source: Mapped[str] = c.column("push: delivered to us; log: recovered from OpenCard's delivery log")
     delivery_id: Mapped[int] = mapped_column(
         BigInteger, comment="Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)"
     )
-    payload: Mapped[dict[str, Any]] = c.document(
+    payload: Mapped[dict[str, Any]] = c.column(
         "The event's whole payload, unknown fields included; amounts in major units, digits as sent. Of a "
         "receiver.changed: the reason, and the tables whose rows may have changed"
     )
-    subject_id: Mapped[str] = c.required_text(
+    subject_id: Mapped[str] = c.column(
         "What the event is about: the id of its transaction, card holder, TPA or invoice"
     )
     fingerprint: Mapped[bytes | None] = mapped_column(
-        LargeBinary, comment="SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"
+        comment="SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"
     )
 
 
@@ -94,7 +89,7 @@ class FeedHorizon(Base):
     deleted_through: Mapped[int] = mapped_column(
         BigInteger, comment="Highest position in ems.events that was deleted, 0 if none; what is above is all there"
     )
-    deleted_at: Mapped[datetime] = c.required_moment(
+    deleted_at: Mapped[datetime] = c.column(
         "When events were last deleted, in UTC; if none were, when the first epoch began"
     )
     epoch: Mapped[int] = mapped_column(
@@ -122,22 +117,21 @@ class FeedEpoch(Base):
     epoch_start: Mapped[int] = mapped_column(
         BigInteger, server_default=text("0"), comment="positions of the epoch are higher"
     )
-    begun_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("clock_timestamp()"))
-    reason: Mapped[str | None] = mapped_column(Text, comment="why it began; null for the first")
+    begun_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    reason: Mapped[str | None] = mapped_column(comment="why it began; null for the first")
     last_run_id: Mapped[int] = mapped_column(
         BigInteger, server_default=text("0"), comment="runs of reconcile up to this one do not count any more"
     )
     recovered_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="when an operator acknowledged it by receiver recover"
+        comment="when an operator acknowledged it by receiver recover"
     )
     system_identifier: Mapped[int | None] = mapped_column(
         BigInteger, comment="of the cluster; null where PostgreSQL does not say"
     )
     timeline: Mapped[int | None] = mapped_column(comment="of the WAL; null where PostgreSQL does not say")
     backup_label: Mapped[bytes | None] = mapped_column(
-        LargeBinary,
         comment="SHA-256 of the label of the base backup that the server was started from; empty without one, null "
-        "where PostgreSQL does not say",
+        "where PostgreSQL does not say"
     )
     database_oid: Mapped[int | None] = mapped_column(BigInteger)
     events_oid: Mapped[int | None] = mapped_column(BigInteger, comment="of ems.events")

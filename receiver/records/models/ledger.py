@@ -40,9 +40,9 @@ class JournalLine(Base):
     line: Mapped[int] = mapped_column(
         Integer, primary_key=True, autoincrement=False, comment="Number of the line at its position, from 1"
     )
-    organization_reference_id: Mapped[str] = c.required_text(c.ORGANIZATION)
-    transaction_id: Mapped[str] = c.required_text("OpenCard's id of the transaction (ems.transactions.id)")
-    kind: Mapped[str] = c.required_text(
+    organization_reference_id: Mapped[str] = c.column(c.ORGANIZATION)
+    transaction_id: Mapped[str] = c.column("OpenCard's id of the transaction (ems.transactions.id)")
+    kind: Mapped[str] = c.column(
         "booking: the first line of a purchase; reversal: takes the line before back; correction: takes its place, "
         "for example when a clearing turned negative"
     )
@@ -57,19 +57,21 @@ class JournalLine(Base):
     booked_on: Mapped[date] = mapped_column(
         comment="The line's booked_on in the ledger, a day without a zone; of a reversal, that of the line"
     )
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    original_amount: Mapped[Decimal | None] = c.amount(
+    card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
+    original_amount: Mapped[Decimal | None] = c.column(
         "The line's original_amount in the ledger, in major units, negated in a reversal; null when not reported"
     )
-    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not reported")
-    accounting_amount: Mapped[Decimal | None] = c.amount(
+    original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not reported")
+    accounting_amount: Mapped[Decimal | None] = c.column(
         "The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported"
     )
-    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217); null when not reported")
-    vat_amount: Mapped[Decimal | None] = c.amount(
+    accounting_currency: Mapped[str | None] = c.column(
+        "The customer's home currency (ISO 4217); null when not reported"
+    )
+    vat_amount: Mapped[Decimal | None] = c.column(
         "The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"
     )
-    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217); null when no VAT was reported")
-    vat_source: Mapped[str | None] = c.text("merchant or network, as in the ledger; null when no VAT was reported")
-    receipt_state: Mapped[str] = c.required_text("none, reported or stored, as in the ledger")
-    recorded_at: Mapped[datetime] = c.required_moment("When the line was written, in UTC")
+    vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when no VAT was reported")
+    vat_source: Mapped[str | None] = c.column("merchant or network, as in the ledger; null when no VAT was reported")
+    receipt_state: Mapped[str] = c.column("none, reported or stored, as in the ledger")
+    recorded_at: Mapped[datetime] = c.column("When the line was written, in UTC")

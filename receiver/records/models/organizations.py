@@ -22,4 +22,4 @@ class Organization(Base):
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    added_at: Mapped[datetime] = c.required_moment("When its first webhook was made here, in UTC")
+    added_at: Mapped[datetime] = c.column("When its first webhook was made here, in UTC")

@@ -31,22 +31,22 @@ class CardHolder(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     reference_id: Mapped[str] = c.key(c.CARD_HOLDER)
-    created_at: Mapped[datetime | None] = c.moment("When created through the API, in UTC; null when never told")
-    identified_at: Mapped[datetime | None] = c.moment(
+    created_at: Mapped[datetime | None] = c.column("When created through the API, in UTC; null when never told")
+    identified_at: Mapped[datetime | None] = c.column(
         "When the identity was linked, in UTC: transactions follow; null when never told"
     )
-    signed_pdpc_at: Mapped[datetime | None] = c.moment(
+    signed_pdpc_at: Mapped[datetime | None] = c.column(
         "When the consent (PDPC) was signed, in UTC; null when never told"
     )
-    email_delivered_at: Mapped[datetime | None] = c.moment(
+    email_delivered_at: Mapped[datetime | None] = c.column(
         "When the consent e-mail was delivered, in UTC; null when never told"
     )
-    email_failed_at: Mapped[datetime | None] = c.moment("When the consent e-mail bounced, in UTC; null when never told")
-    deleted_at: Mapped[datetime | None] = c.moment("When deleted, in UTC; null again once created anew")
-    erased_at: Mapped[datetime | None] = c.moment(
+    email_failed_at: Mapped[datetime | None] = c.column("When the consent e-mail bounced, in UTC; null when never told")
+    deleted_at: Mapped[datetime | None] = c.column("When deleted, in UTC; null again once created anew")
+    erased_at: Mapped[datetime | None] = c.column(
         "When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"
     )
-    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
+    updated_at: Mapped[datetime] = c.column(c.UPDATED)
 
 
 class Tpa(Base):
@@ -59,15 +59,15 @@ class Tpa(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     id: Mapped[str] = c.key("OpenCard's id of the TPA")
-    name: Mapped[str | None] = c.text("Name of the organization on the TPA; null when not told")
-    organization_number: Mapped[str | None] = c.text("Company registration number; null when not told")
-    url: Mapped[str | None] = c.text("Address of the signed PDF at OpenCard; null when not told")
-    signed_at: Mapped[datetime] = c.required_moment("When first learned as signed, in UTC")
-    occurred_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
-    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
-    file_key: Mapped[str | None] = c.text("Name of the stored document; null until downloaded")
+    name: Mapped[str | None] = c.column("Name of the organization on the TPA; null when not told")
+    organization_number: Mapped[str | None] = c.column("Company registration number; null when not told")
+    url: Mapped[str | None] = c.column("Address of the signed PDF at OpenCard; null when not told")
+    signed_at: Mapped[datetime] = c.column("When first learned as signed, in UTC")
+    occurred_at: Mapped[datetime] = c.column(c.LEARNED)
+    delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.column(c.UPDATED)
+    file_key: Mapped[str | None] = c.column("Name of the stored document; null until downloaded")
     file_size: Mapped[int | None] = c.whole_number("Size of the stored document in bytes; null until downloaded")
-    file_sha256: Mapped[str | None] = c.text("SHA-256 of the stored document, hexadecimal; null until downloaded")
-    downloaded_at: Mapped[datetime | None] = c.moment("When the document was stored, in UTC; null until downloaded")
-    download_error: Mapped[str | None] = c.text("Why the last download failed; null when none failed")
+    file_sha256: Mapped[str | None] = c.column("SHA-256 of the stored document, hexadecimal; null until downloaded")
+    downloaded_at: Mapped[datetime | None] = c.column("When the document was stored, in UTC; null until downloaded")
+    download_error: Mapped[str | None] = c.column("Why the last download failed; null when none failed")

@@ -45,94 +45,100 @@ class Transaction(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     id: Mapped[str] = c.key("OpenCard's id of the transaction, the same through all its states")
-    state: Mapped[str] = c.required_text("authorized, deleted, cleared or invoiced: what holds now")
-    card_holder_reference_id: Mapped[str] = c.required_text(c.CARD_HOLDER)
-    receiptable: Mapped[bool | None] = c.yes_or_no(
+    state: Mapped[str] = c.column("authorized, deleted, cleared or invoiced: what holds now")
+    card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
+    receiptable: Mapped[bool | None] = c.column(
         "Whether a digital receipt exists at a partner of OpenCard's (older pages say: may come); null when not "
         "reported"
     )
-    card_issuer: Mapped[str | None] = c.text("Issuer of the card; null when not told")
-    card_issuer_reference: Mapped[str | None] = c.text(
+    card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not told")
+    card_issuer_reference: Mapped[str | None] = c.column(
         "The issuer's reference of the current state; differs per state, not unique; null when not told"
     )
-    card_issuer_customer_number: Mapped[str | None] = c.text("The issuer's number of the customer; null when not told")
-    type: Mapped[str | None] = c.text(
+    card_issuer_customer_number: Mapped[str | None] = c.column(
+        "The issuer's number of the customer; null when not told"
+    )
+    type: Mapped[str | None] = c.column(
         "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have "
         "been seen, and the list is open; null when not reported"
     )
-    invoice_number: Mapped[str | None] = c.text("Number of the issuer's invoice; null until invoiced")
-    invoice_date: Mapped[date | None] = c.day("Date of the issuer's invoice, a day without a zone; null until invoiced")
-    original_amount: Mapped[Decimal | None] = c.amount(
+    invoice_number: Mapped[str | None] = c.column("Number of the issuer's invoice; null until invoiced")
+    invoice_date: Mapped[date | None] = c.column(
+        "Date of the issuer's invoice, a day without a zone; null until invoiced"
+    )
+    original_amount: Mapped[Decimal | None] = c.column(
         "Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until "
         "cleared; null when not told"
     )
-    original_currency: Mapped[str | None] = c.text("Currency of the purchase (ISO 4217); null when not told")
-    vat_rate: Mapped[Decimal | None] = c.amount(
+    original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not told")
+    vat_rate: Mapped[Decimal | None] = c.column(
         "VAT rate from the card network, as it arrives, often wrong; whether it is percent (25) or a fraction (0.25) "
         "is not documented; the ledger prefers the merchant's VAT; null when not reported"
     )
-    vat_amount: Mapped[Decimal | None] = c.amount(
+    vat_amount: Mapped[Decimal | None] = c.column(
         "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not told"
     )
-    vat_currency: Mapped[str | None] = c.text("Currency of vat_amount (ISO 4217); null when not told")
-    accounting_amount: Mapped[Decimal | None] = c.amount(
+    vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when not told")
+    accounting_amount: Mapped[Decimal | None] = c.column(
         "Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once "
         "cleared; null when not told"
     )
-    accounting_currency: Mapped[str | None] = c.text("The customer's home currency (ISO 4217); null when not told")
-    exchange_rate: Mapped[Decimal | None] = c.amount(
+    accounting_currency: Mapped[str | None] = c.column("The customer's home currency (ISO 4217); null when not told")
+    exchange_rate: Mapped[Decimal | None] = c.column(
         "Rate between original and accounting amount, as told; null when not told"
     )
-    purchase_merchant: Mapped[str | None] = c.text("Merchant as the card network names it; null when not told")
-    purchase_merchant_common: Mapped[str | None] = c.text("Merchant's normalized name; null when not told")
-    purchase_date: Mapped[date | None] = c.day("Day of the purchase in the zone purchase_timezone; null when not told")
-    purchase_time: Mapped[time | None] = c.clock("Time of day in the zone purchase_timezone; null when not told")
-    purchase_timezone: Mapped[str | None] = c.text(
+    purchase_merchant: Mapped[str | None] = c.column("Merchant as the card network names it; null when not told")
+    purchase_merchant_common: Mapped[str | None] = c.column("Merchant's normalized name; null when not told")
+    purchase_date: Mapped[date | None] = c.column(
+        "Day of the purchase in the zone purchase_timezone; null when not told"
+    )
+    purchase_time: Mapped[time | None] = c.column("Time of day in the zone purchase_timezone; null when not told")
+    purchase_timezone: Mapped[str | None] = c.column(
         "Time zone of purchase_date and purchase_time (IANA name as a rule); null when not told"
     )
-    purchase_country: Mapped[str | None] = c.text("Country (ISO 3166 alpha-2); null when not told")
-    purchase_city: Mapped[str | None] = c.text("City; null when not told")
+    purchase_country: Mapped[str | None] = c.column("Country (ISO 3166 alpha-2); null when not told")
+    purchase_city: Mapped[str | None] = c.column("City; null when not told")
     card_id: Mapped[int | None] = c.whole_number("OpenCard's id of the card; null when not told")
-    card_product: Mapped[str | None] = c.text("Product name of the card; null when not told")
-    card_type: Mapped[str | None] = c.text("private, corporate or corporate_with_private_invoice; null when not told")
-    card_last_four: Mapped[str | None] = c.text("Last four digits of the card number (personal); null when not told")
-    mcc_code: Mapped[str | None] = c.text("Merchant category code (ISO 18245); null when not told")
-    mcc_text: Mapped[str | None] = c.text("Name of the merchant category; null when not told")
-    mcc_top_level: Mapped[str | None] = c.text("Top level of the merchant category; null when not told")
-    branch_code: Mapped[str | None] = c.text("Code of the merchant's line of business; null when not told")
-    branch_text: Mapped[str | None] = c.text("Name of the merchant's line of business; null when not told")
-    category_text: Mapped[str | None] = c.text("OpenCard's spending category; null when not told")
-    cleared_card_issuer_reference: Mapped[str | None] = c.text(
+    card_product: Mapped[str | None] = c.column("Product name of the card; null when not told")
+    card_type: Mapped[str | None] = c.column("private, corporate or corporate_with_private_invoice; null when not told")
+    card_last_four: Mapped[str | None] = c.column("Last four digits of the card number (personal); null when not told")
+    mcc_code: Mapped[str | None] = c.column("Merchant category code (ISO 18245); null when not told")
+    mcc_text: Mapped[str | None] = c.column("Name of the merchant category; null when not told")
+    mcc_top_level: Mapped[str | None] = c.column("Top level of the merchant category; null when not told")
+    branch_code: Mapped[str | None] = c.column("Code of the merchant's line of business; null when not told")
+    branch_text: Mapped[str | None] = c.column("Name of the merchant's line of business; null when not told")
+    category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not told")
+    cleared_card_issuer_reference: Mapped[str | None] = c.column(
         "The issuer's reference of the cleared state, kept through later states: matches purchases of another feed, "
         "cleared against cleared; null until cleared"
     )
-    cleared_snapshot_at: Mapped[datetime | None] = c.moment(
+    cleared_snapshot_at: Mapped[datetime | None] = c.column(
         "When the snapshot of cleared_card_issuer_reference was learned, in UTC; null until cleared"
     )
-    authorized_at: Mapped[datetime | None] = c.moment("When first learned as authorized, in UTC; null when never told")
-    cleared_at: Mapped[datetime | None] = c.moment("When first learned as cleared, in UTC; null when never told")
-    invoiced_at: Mapped[datetime | None] = c.moment("When first learned as invoiced, in UTC; null when never told")
-    deleted_at: Mapped[datetime | None] = c.moment(
+    authorized_at: Mapped[datetime | None] = c.column("When first learned as authorized, in UTC; null when never told")
+    cleared_at: Mapped[datetime | None] = c.column("When first learned as cleared, in UTC; null when never told")
+    invoiced_at: Mapped[datetime | None] = c.column("When first learned as invoiced, in UTC; null when never told")
+    deleted_at: Mapped[datetime | None] = c.column(
         "When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase; null when "
         "never told"
     )
-    snapshot_at: Mapped[datetime] = c.required_moment(c.LEARNED)
-    delivery_id: Mapped[int] = c.reference(c.DELIVERY)
-    updated_at: Mapped[datetime] = c.required_moment(c.UPDATED)
-    payment_product_id: Mapped[str | None] = c.text(
+    snapshot_at: Mapped[datetime] = c.column(c.LEARNED)
+    delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
+    updated_at: Mapped[datetime] = c.column(c.UPDATED)
+    payment_product_id: Mapped[str | None] = c.column(
         "OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not "
         "reported"
     )
-    payment_product_name: Mapped[str | None] = c.text(
+    payment_product_name: Mapped[str | None] = c.column(
         "Name of the payment product (source: payment_product.name); null when not reported"
     )
-    card_funding: Mapped[str | None] = c.text("debit or credit, as it arrives; null when not reported")
+    card_funding: Mapped[str | None] = c.column("debit or credit, as it arrives; null when not reported")
     unreadable: Mapped[list[str] | None] = mapped_column(
         ARRAY(Text),
         comment="Names of columns that are null because their field of the payload could not be read; the event's "
         "payload has it as it arrived; null when all could be",
     )
-    booked_on: Mapped[date | None] = c.day(
+    booked_on: Mapped[date | None] = c.column(
         "Day by which accounting books the purchase: purchase_date, in its own zone, else the day (UTC) on which it "
         "was first learned as cleared, else as invoiced; null until cleared or invoiced, never after"
     )
