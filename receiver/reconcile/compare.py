@@ -74,24 +74,46 @@ def compare(event: str, attempts: Sequence[LogAttempt], stored: Sequence[Compare
     order_matters = timed and event_name(event) in TIME_COLUMNS
     occurrences = _occurrences(attempts, timed=timed, order_matters=order_matters)
     delivered, unplaced = _assign_deliveries(occurrences, stored)
+    backdated = dict(_backdated(occurrences, delivered)) if timed else {}
     missing = [each for each, deliveries in zip(occurrences, delivered, strict=True) if not deliveries][unplaced:]
     if not order_matters:
-        # Equal ones within a day are one event: only their number matters, not which of them are stored.
-        unknown = [each for each in missing if all(abs(_time(each[0]) - one.at) > WINDOW for one in stored)]
-        others = [each for each in missing if each not in unknown]
+        # Equal ones within a day are one event: it does not matter which are stored, but how many, and the first.
+        needed = _needed(missing, [backdated.get(one.id, one.at) for one in stored])
+        others = [each for each in missing if each not in needed]
         others += [each for each in occurrences if each not in missing]
-        missing = [*unknown, *others[: max(0, len(occurrences) - len(stored) - len(unknown))]]
+        missing = [*needed, *others[: max(0, len(occurrences) - len(stored) - len(needed))]]
     return Comparison(
         matched=len(occurrences) - len(missing),
         missing=[occurrence[0] for occurrence in missing],
         confirmed=_confirmed(len(attempts), stored),
-        backdated=list(_backdated(occurrences, delivered)) if timed else [],
+        backdated=list(backdated.items()),
     )
 
 
+def _needed(missing: Iterable[list[LogAttempt]], known: list[datetime]) -> list[list[LogAttempt]]:
+    """Return the occurrences without which an event would be missing, or late, of those that are *known*."""
+    needed = []
+    for occurrence in missing:
+        first = _time(occurrence[0])
+        begins = _beginnings([*known, first])
+        if begins != _beginnings(known):
+            needed.append(occurrence)
+            known = begins
+    return needed
+
+
+def _beginnings(times: Iterable[datetime]) -> list[datetime]:
+    """Return when each event began of which equal deliveries have these *times* (see ``events.deduplicate``)."""
+    found: list[datetime] = []
+    for at in sorted(times):
+        if not found or at - found[-1] > WINDOW:
+            found.append(at)
+    return found
+
+
 def _occurrences(attempts: Iterable[LogAttempt], *, timed: bool, order_matters: bool) -> list[list[LogAttempt]]:
-    """Group the attempts by occurrence, both in order of time."""
-    # Of simultaneous ones (a log may have whole seconds) the accepted one is the last.
+    """Return the attempts by occurrence, both in order of time."""
+    # Of simultaneous ones (a log may tell whole seconds) the one that was accepted is the last.
     in_order = sorted(attempts, key=lambda each: (_time(each), each.accepted, each.number))
     if not timed:
         in_order.sort(key=lambda each: each.accepted)
@@ -103,7 +125,8 @@ def _occurrences(attempts: Iterable[LogAttempt], *, timed: bool, order_matters: 
     after = occurrences.pop()
     if not after:
         return occurrences
-    if not occurrences or order_matters or _time(after[0]) - _time(occurrences[-1][-1]) > WINDOW:
+    begun = [_time(occurrence[0]) for occurrence in occurrences]
+    if order_matters or _time(after[0]) in _beginnings([*begun, _time(after[0])]):
         return [*occurrences, after]
     occurrences[-1] += after
     return occurrences
@@ -114,14 +137,14 @@ def _assign_deliveries(
 ) -> tuple[list[list[ComparedDelivery]], int]:
     """Return the deliveries of each occurrence, and the number of those that belong to none in particular.
 
-    A delivery belongs to the last occurrence that had begun when it arrived, up to the number of that occurrence's
-    attempts (if an answer is lost, two tries of one occurrence arrive).
+    A delivery belongs to the last occurrence that had begun when it arrived, as far as clocks tell, as long as that had
+    as many attempts (an answer may be lost, so that two tries of one occurrence arrive).
     """
     begins = [_time(occurrence[0]) for occurrence in occurrences]
     delivered: list[list[ComparedDelivery]] = [[] for _ in occurrences]
     unplaced = 0
     for delivery in stored:
-        place = max(0, bisect_right(begins, delivery.at) - 1)
+        place = max(0, bisect_right(begins, delivery.at + CLOCK_TOLERANCE) - 1)
         if len(delivered[place]) < len(occurrences[place]):
             delivered[place].append(delivery)
         else:
@@ -134,23 +157,34 @@ def _backdated(
 ) -> Iterator[tuple[int, datetime]]:
     """Yield the deliveries that arrived by a retry, with the time of the first attempt.
 
-    The first attempt shows the order of events, even if the retry arrived after a newer event. The delay is measured by
-    the log's own clock. A single delivery came by the accepted attempt, unless it arrived before that; of several, the
-    first came by the nearest attempt. Attempts that are closer than clocks may differ are left out.
+    What happened first was attempted first, though its retry arrived after something newer. All deliveries of an
+    occurrence have one time, the earliest that is known of it.
     """
     for attempts, deliveries in zip(occurrences, delivered, strict=True):
-        pushed = [(each.arrived or each.at, each) for each in deliveries if not each.from_log]
-        if len(pushed) < len(deliveries) or not pushed:
-            continue
-        arrived, first = min(pushed, key=lambda each: (each[0], each[1].id))
-        by = attempts[-1]
-        if len(deliveries) > 1 or not by.accepted or arrived < _time(by) - CLOCK_TOLERANCE:
-            by = min(attempts, key=lambda each: abs(_time(each) - arrived))
-            if any(abs(_time(each) - _time(by)) <= 2 * CLOCK_TOLERANCE for each in attempts if each is not by):
-                continue  # too close to decide which one it was
-        late = _time(by) - _time(attempts[0])
-        if late > CLOCK_TOLERANCE and arrived - late < first.at:
-            yield first.id, arrived - late
+        if deliveries:
+            first = _first_attempt(attempts, deliveries)
+            yield from ((each.id, first) for each in deliveries if not each.from_log and first < each.at)
+
+
+def _first_attempt(attempts: Sequence[LogAttempt], deliveries: Sequence[ComparedDelivery]) -> datetime:
+    """Return when an occurrence was first attempted, by our clock.
+
+    How long before the first arrival that was is measured by the log's own clock. A single delivery came by the attempt
+    that was answered 2xx, unless it was here before that; of several, the first came by the attempt that is nearest.
+    Attempts that are as close as clocks may differ tell nothing. What was recovered has the time that the log has.
+    """
+    known = min(each.at for each in deliveries)
+    arrivals = [each.arrived or each.at for each in deliveries if not each.from_log]
+    if len(arrivals) < len(deliveries):
+        return known
+    arrived = min(arrivals)
+    by = attempts[-1]
+    if len(deliveries) > 1 or not by.accepted or arrived < _time(by) - CLOCK_TOLERANCE:
+        by = min(attempts, key=lambda each: abs(_time(each) - arrived))
+        if any(abs(_time(each) - _time(by)) <= 2 * CLOCK_TOLERANCE for each in attempts if each is not by):
+            return known  # they are so close that nothing tells which it was
+    late = _time(by) - _time(attempts[0])
+    return min(known, arrived - late) if late > CLOCK_TOLERANCE else known
 
 
 def _confirmed(attempts: int, stored: Iterable[ComparedDelivery]) -> list[int]:

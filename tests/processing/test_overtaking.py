@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.records.folds.transactions import RANKS
-from tests.support.factories import card_holder, enrichment, sample, snapshot
+from tests.support.factories import enrichment
 from tests.support.processing_steps import NOON, occurred, process_in_order
+from tests.support.stories import SENT, Sent
 
 if TYPE_CHECKING:
     from tests.conftest import Acme
-
-Told = tuple[str, dict[str, Any]]
-
-SNAPSHOTS = st.builds(
-    lambda state, amount: (f"card.transaction.{state}", snapshot(state, original_amount=amount)),
-    st.sampled_from(RANKS),
-    st.sampled_from([100, 110]),
-)
-CARD_HOLDERS = st.builds(
-    lambda happened: (f"card_holder.{happened}", card_holder()), st.sampled_from(["created", "identified", "deleted"])
-)
-LINE_ITEMS = st.builds(
-    lambda words: (
-        "transaction.line.items",
-        enrichment("transaction.line.items", line_items=[{"description": word} for word in words]),
-    ),
-    st.sampled_from([[], ["old"], ["new", "newer"]]),
-)
-VAT = st.builds(
-    lambda country: ("transaction.true.vat", enrichment("transaction.true.vat", purchase_country=country)),
-    st.sampled_from(["SE", "NO"]),
-)
-RECEIPTS = st.builds(
-    lambda merchant: ("receipt.fetched", enrichment("receipt.fetched", purchase_merchant=merchant)),
-    st.sampled_from(["one", "other"]),
-)
-IMPACTS = st.builds(
-    lambda event, grams: (event, enrichment("environmental.impact.deedster", carbon_emission_in_grams=grams)),
-    st.sampled_from(["environmental.impact.deedster", "environmental_impact.deedster"]),
-    st.sampled_from([1, 2]),
-)
-TPAS = st.builds(lambda name: ("tpa.signed", sample("tpa.signed", name=name)), st.sampled_from(["one", "other"]))
-INVOICES = st.builds(
-    lambda number: ("invoice.created", {**sample("invoice.created"), "invoice_number": number}),
-    st.sampled_from(["1", "2"]),
-)
-KINDS = {
-    "snapshots": SNAPSHOTS,
-    "people": CARD_HOLDERS,
-    "line items": LINE_ITEMS,
-    "vat": VAT,
-    "receipts": RECEIPTS,
-    "co2": IMPACTS,
-    "tpas": TPAS,
-    "invoices": INVOICES,
-}
 
 TABLES = (
     "transactions",
@@ -84,7 +38,7 @@ def emptied(acme: Acme) -> None:
     acme.execute(f"TRUNCATE ems.events, {', '.join(f'ems.{table}' for table in TABLES if table != VIEW)}")
 
 
-def recorded(acme: Acme, told: list[Told], order: list[int]) -> dict[str, list[str]]:
+def recorded(acme: Acme, told: list[Sent], order: list[int]) -> dict[str, list[str]]:
     """Return what is recorded of deliveries that came one a minute, processed in *order* (numbers from 1)."""
     emptied(acme)
     for number, (event, payload) in enumerate(told, start=1):
@@ -109,11 +63,11 @@ def recorded(acme: Acme, told: list[Told], order: list[int]) -> dict[str, list[s
     return {name: sorted(rows) for name, rows in found.items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SENT)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_order_of_processing_does_not_show(acme: Acme, kind: str, data: st.DataObject) -> None:
-    told = data.draw(st.lists(KINDS[kind], min_size=2, max_size=5), label="told")
+    told = data.draw(st.lists(SENT[kind], min_size=2, max_size=5), label="told")
     in_order = list(range(1, len(told) + 1))
     order = data.draw(st.permutations(in_order), label="order")
     assert recorded(acme, told, order) == recorded(acme, told, in_order)
@@ -121,7 +75,7 @@ def test_the_order_of_processing_does_not_show(acme: Acme, kind: str, data: st.D
 
 def test_a_retry_of_an_old_set_that_overtakes_its_original_and_the_newer_set_undoes_nothing(acme: Acme) -> None:
     old, new = (
-        ("transaction.line.items", enrichment("transaction.line.items", line_items=[{"description": words}]))
+        Sent("transaction.line.items", enrichment("transaction.line.items", line_items=[{"description": words}]))
         for words in ("old", "new")
     )
     recorded(acme, [old, new, old], [3, 2, 1])

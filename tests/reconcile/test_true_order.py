@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from receiver.processing.drain import drain
 from receiver.records.folds.transactions import RANKS
@@ -224,15 +222,22 @@ def test_pending_delivery_is_corrected_before_processing(acme: World) -> None:
     assert value(acme, "SELECT accounting_amount FROM ems.transactions") == 2
 
 
-def test_lost_answer_changes_no_time(acme: World) -> None:
+def test_a_repeat_is_dated_by_the_delivery_before_it(acme: World) -> None:
+    """The answer to the first was lost, something newer arrived, and then the retry."""
     at = ago(2 * MINUTE)
-    for number in range(2):
-        store_delivery(acme, STATES[0], snapshot("authorized"), at=at + number * 20 * SECOND)
-    append_log(acme, attempts(STATES[0], snapshot("authorized"), None, at=at - SECOND / 10))
-    append_log(acme, attempts(STATES[0], snapshot("authorized"), 200, at=at + 20 * SECOND - SECOND / 10))
+    for number, event in enumerate((DELETED, CREATED, DELETED)):
+        store_delivery(acme, event, card_holder(), at=at + number * 20 * SECOND)
+    append_log(acme, attempts(DELETED, card_holder(), None, at=at))
+    append_log(acme, attempts(CREATED, card_holder(), 200, at=at + 20 * SECOND))
+    append_log(acme, attempts(DELETED, card_holder(), 200, at=at + 40 * SECOND))
+    assert drain(acme.engine)
+    assert value(acme, "SELECT deleted_at IS NOT NULL FROM ems.card_holders"), "by arrival"
     reconcile_and_process(acme)
-    assert rows(acme, "SELECT DISTINCT received_at - occurred_at AS dated FROM receiver.deliveries") == [
-        {"dated": timedelta()}
+    assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders")
+    assert rows(acme, "SELECT received_at - occurred_at AS late FROM receiver.deliveries ORDER BY id") == [
+        {"late": timedelta()},
+        {"late": timedelta()},
+        {"late": 40 * SECOND},
     ]
 
 
@@ -259,31 +264,3 @@ def test_claimed_delivery_is_corrected_after_the_claim_ends(acme: World) -> None
     execute(acme, "UPDATE receiver.queue SET leased_until = NULL")
     reconcile(acme)
     assert value(acme, dated) == at - 30 * SECOND
-
-
-@pytest.mark.long
-@given(
-    order=st.lists(st.tuples(st.sampled_from(range(4)), st.integers(0, 3), st.integers(0, 400)), min_size=2, max_size=8)
-)
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_late_retries_end_as_if_all_arrived_at_once(acme: World, order: list[tuple[int, int, int]]) -> None:
-    """*order*: of each event, in true order, its rank, how many attempts fail, and by how many tenths it is late."""
-    transaction = str(value(acme, "SELECT count(*) FROM receiver.deliveries"))
-    begun = ago(5 * MINUTE)
-    expected: dict[str, tuple[int, Decimal, datetime]] = {}
-    arrivals: list[tuple[datetime, str, object]] = []
-    for number, (rank, fails, late) in enumerate(order):
-        at = begun + number * 5 * SECOND
-        amount = Decimal(number)
-        content = snapshot(RANKS[rank], transaction=transaction, accounting_amount=amount)
-        arrives = at + late * SECOND / 10 if fails else at
-        append_log(acme, attempts(STATES[rank], content, *[503] * fails, at=at))
-        append_log(acme, attempts(STATES[rank], content, 200, at=arrives))
-        arrivals.append((arrives, STATES[rank], content))
-        expected[transaction] = max(expected.get(transaction, (-1, amount, at)), (rank, amount, at))
-    for arrival in sorted(arrivals, key=lambda each: each[0]):
-        store_delivery(acme, *arrival[1:], at=arrival[0])
-        assert drain(acme.engine)
-    assert reconcile_and_process(acme).recovered == 0
-    (row,) = rows(acme, "SELECT state, accounting_amount FROM ems.transactions WHERE id = :id", id=transaction)
-    assert (RANKS.index(row["state"]), row["accounting_amount"]) == expected[transaction][:2]

@@ -19,9 +19,9 @@ from receiver.records.folds.transactions import RANKS
 from receiver.records.tables import FOLDED
 from receiver.records.write import writing_connection
 from receiver.verify.run import rebuild, verify
-from tests.processing.test_overtaking import KINDS
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.processing_steps import delete_bodies, feed
+from tests.support.stories import SENT
 
 if TYPE_CHECKING:
     from receiver.verify.difference import Difference
@@ -184,11 +184,11 @@ def test_other_organizations_are_left_alone(stocked: Acme, environment: dict[str
     assert (clean.exit_code, clean.stdout) == (0, "No rows differ.\n")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SENT)
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_nothing_differs_after_any_story(acme: Acme, kind: str, data: st.DataObject) -> None:
-    events = data.draw(st.lists(KINDS[kind], min_size=1, max_size=5), label="events")
+    events = data.draw(st.lists(SENT[kind], min_size=1, max_size=5), label="events")
     for number, (event, payload) in enumerate(events):
         acme.take(event, payload)
         if data.draw(st.booleans(), label="process") or number == len(events) - 1:
