@@ -30,9 +30,9 @@ BAR_HEIGHT: Final = 40
 HEAD: Final = """# Benchmarks
 
 Written by `make bench`: each thing beside its limit, or beside another way of doing it, in turns in one run. A figure
-is the ratio of the medians of the rounds; ± is how far the farthest round of the row itself is from its median. How
-fast the machine was is not told: only ratios carry over to another one. What a benchmark measures stands at the top of
-its module in [bench/](__init__.py).
+is the ratio of the medians of the rounds; ± is the distance of the row's farthest round from its median. Only
+ratios are shown, because times do not carry over to another machine. What a benchmark measures is described at the top
+of its module; see [README.md](README.md).
 """
 
 

@@ -35,8 +35,8 @@ AGAIN: Final = "next run: what the overlap covers"
 LIMIT: Final = "limit: fetch and parse the same pages"
 GRACE: Final = timedelta(hours=1)
 MISSED: Final = (
-    "Fetching and parsing is all that the limit does. A run also knows each entry by value, lays it beside what is "
-    "stored, and writes the mirror of the log and what is confirmed."
+    "Fetching and parsing is all that the limit does. A run also computes the fingerprint of each entry, compares "
+    "it with the stored deliveries, and writes the mirror of the log and the confirmations."
 )
 
 
