@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 SIGNS_OF_LIFE: Final = frozenset({"card_holder.created", "card_holder.identified", "card_holder.signed.pdpc"})
-"""Events that only somebody has who was created anew."""
+"""Events that only somebody has who was created again."""
 
 _RECREATED: Final = """
 UPDATE receiver.erased_card_holders SET recreated_at = least(recreated_at, %(at)s)

@@ -32,16 +32,16 @@ class ErasedCardHolder(Base):
 
     organization_reference_id: Mapped[str] = mapped_column(primary_key=True)
     pseudonym: Mapped[str] = mapped_column(
-        primary_key=True, comment="stands for the reference; keyed, so that nobody can find it by trying"
+        primary_key=True, comment="replaces the reference; keyed, so that it cannot be guessed"
     )
     erased_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="from when on the reference is replaced in what is processed"
     )
     finished_at: Mapped[datetime | None] = mapped_column(
-        comment="when it was replaced in all that was stored before; null while that goes on"
+        comment="when it was replaced in all that was stored before; null while that is in progress"
     )
     recreated_at: Mapped[datetime | None] = mapped_column(
-        comment="since when the reference is in use again: the card holder was created anew"
+        comment="since when the reference is in use again: the card holder was created again"
     )
     late_deliveries: Mapped[int] = mapped_column(
         server_default="0", comment="deliveries that were processed under the pseudonym since"

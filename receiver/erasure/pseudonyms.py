@@ -5,7 +5,7 @@ encrypted: who has the reference and the key can tell that they belong together,
 trying every number that an employee may have. The same holds for fingerprints of payloads that named the person.
 
 A delivery about such a person, a purchase that is invoiced late for one, is applied under the pseudonym, and its body
-is not kept. Once the person was created anew, the reference is in use again for what occurs from then on.
+is not kept. Once the person was created again, the reference is in use again for what occurs from then on.
 """
 
 from __future__ import annotations

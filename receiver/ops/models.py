@@ -24,7 +24,7 @@ class Replay(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     requested_by: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
-    filter: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="which deliveries were asked for")
+    filter: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="which deliveries were requested")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     selecting_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True),
@@ -42,7 +42,7 @@ class Replay(Base):
         server_default="0", comment="once it ended: how many of them became processed or duplicate"
     )
     failed: Mapped[int] = mapped_column(
-        server_default="0", comment="once it ended: how many of them failed, or were set aside again"
+        server_default="0", comment="once it ended: how many of them failed, or were held again"
     )
 
 

@@ -63,7 +63,7 @@ class ReplayState:
     processed: int
     """How many became ``processed`` or ``duplicate``."""
     failed: int
-    """How many failed, or were set aside again."""
+    """How many failed, or were held again."""
     selected_at: datetime | None
     cancelled_at: datetime | None
     cancelled_by: str | None

@@ -80,7 +80,7 @@ class ReceiptDownload(Base):
     tpa_id: Mapped[str | None] = mapped_column(comment="of a signed TPA; null for a receipt")
     url: Mapped[str] = mapped_column(comment="as in ems.receipts or ems.tpas; its query may be a secret")
     url_sha256: Mapped[bytes] = mapped_column(Computed(URL_HASH, persisted=True))
-    expires_at: Mapped[datetime | None] = mapped_column(comment="until when the URL works; null when not told")
+    expires_at: Mapped[datetime | None] = mapped_column(comment="until when the URL works; null when not sent")
     status: Mapped[str] = mapped_column(
         server_default=text("'waiting'"),
         comment="waiting: for a worker; expired: the URL works no more; refused: it must not be stored",

@@ -19,8 +19,8 @@ PostgreSQL schema `ems`. How the tables belong together, recipes, and how to fol
 - Columns are added in later releases, never renamed or retyped, and what is never null stays so.
 - All times are `timestamptz`; the zone in which you see them is your session's. Days and times of day of a purchase are
   those of its own zone, `purchase_timezone`.
-- All amounts are exact (`numeric`), in major units (109.38 is 109 euros and 38 cents), digits as told, unrounded.
-- "Not told" means that OpenCard's payload had no such field, or null.
+- All amounts are exact (`numeric`), in major units (109.38 is 109 euros and 38 cents), digits as sent, unrounded.
+- "Not sent" means that OpenCard's payload had no such field, or null.
 - `\\d+ ems.transactions` in `psql` shows the same words.
 
 This page is written by `make docs` from the comments in the database.

@@ -88,7 +88,7 @@ class ReconcileRun(Base):
         BigInteger, server_default="0", comment="by this run and those before it"
     )
     clock_ahead: Mapped[timedelta | None] = mapped_column(
-        Interval, comment="how far OpenCard's clock is ahead of PostgreSQL's; null where nothing told"
+        Interval, comment="how far OpenCard's clock is ahead of PostgreSQL's; null where nothing showed it"
     )
     error: Mapped[str | None] = mapped_column(Text)
 

@@ -151,7 +151,7 @@ def _transactions(connection: Connection, story: Story) -> Iterator[str]:
             if stored[key][name] != value:
                 yield f"transaction {key}: {name} is {stored[key][name]!r}, {value!r} expected"
     for key in stored.keys() - expected.keys():
-        yield f"transaction {key}: never told"
+        yield f"transaction {key}: never reported"
 
 
 def _card_holders(connection: Connection, story: Story) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _card_holders(connection: Connection, story: Story) -> Iterator[str]:
             if (stored[key][name] is not None) != is_known:
                 yield f"card holder {key}: {name} is {stored[key][name]}, {'a time' if is_known else 'null'} expected"
     for key in stored.keys() - expected.keys():
-        yield f"card holder {key}: never told"
+        yield f"card holder {key}: never reported"
 
 
 def _rows(connection: Connection, table: str, key: str, columns: Sequence[str]) -> dict[_Key, dict[str, Any]]:

@@ -117,7 +117,7 @@ def test_amounts_are_compared_exactly(acme: Acme) -> None:
         ("created_at = NULL WHERE created_at IS NOT NULL", "created_at is None, a time expected"),
         ("deleted_at = NULL WHERE deleted_at IS NOT NULL", "deleted_at is None, a time expected"),
         ("deleted_at = now() WHERE deleted_at IS NULL", "null expected"),
-        ("reference_id = 'nobody' WHERE deleted_at IS NOT NULL", "nobody'): never told"),
+        ("reference_id = 'nobody' WHERE deleted_at IS NOT NULL", "nobody'): never reported"),
     ],
 )
 def test_a_card_holder_in_another_state_than_told_is_named(acme: Acme, change: str, words: str) -> None:

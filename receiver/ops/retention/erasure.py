@@ -1,4 +1,4 @@
-"""The erasure of card holders who were deleted long enough ago and not created anew.
+"""The erasure of card holders who were deleted long enough ago and not created again.
 
 First they are *marked*, under the feed's lock: whatever is committed about them from then on is under a pseudonym
 (``erasure.late``). Then one walk over all deliveries rewrites what each of theirs left behind, wherever it is. When it
@@ -157,7 +157,7 @@ class Erasing:
         return False
 
     def _people(self, connection: Connection, pseudonyms: Pseudonyms) -> list[Person]:
-        """Return those who are being erased, as of now: one may have been created anew meanwhile."""
+        """Return those who are being erased, as of now: one may have been created again meanwhile."""
         marked = connection.execute(_UNFINISHED, {"marked_before": self._marked_before}).all()
         if self._references is None:
             self._references = _references(connection, pseudonyms, [(row[0], row[1]) for row in marked])

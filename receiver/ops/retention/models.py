@@ -24,7 +24,7 @@ class RetentionRun(Base):
         JSONB, server_default=text("'{}'"), comment="how much of each kind went"
     )
     caught_up: Mapped[bool | None] = mapped_column(
-        comment="whether all went that was kept long enough; false: the next run goes on"
+        comment="whether all expired data was deleted; false: the next run continues"
     )
     error: Mapped[str | None] = mapped_column(Text)
 

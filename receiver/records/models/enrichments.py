@@ -14,8 +14,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from receiver.db import EMS, Base
 from receiver.records.models import columns as c
 
-ISSUER = "Issuer of the card (source: transaction.card_issuer); null when not told"
-LINE = "Position in the merchant's list, from 1; the order as told"
+ISSUER = "Issuer of the card (source: transaction.card_issuer); null when not sent"
+LINE = "Position in the merchant's list, from 1; the order as sent"
 
 
 def _line_number() -> Mapped[int]:
@@ -45,16 +45,16 @@ class Receipt(_OfPurchase, Base):
     )
 
     url: Mapped[str] = c.column("Address of the file at OpenCard; expires (source: url)")
-    content_type: Mapped[str | None] = c.column("Media type of the file; null when not told")
+    content_type: Mapped[str | None] = c.column("Media type of the file; null when not sent")
     expiration_time: Mapped[datetime | None] = c.column(
-        "Until when url works, in UTC (OpenCard tells no zone; taken as UTC); null when not told"
+        "Until when url works, in UTC (OpenCard sends no zone; read as UTC); null when not sent"
     )
-    purchase_merchant: Mapped[str | None] = c.column("Merchant on the receipt; null when not told")
-    original_amount: Mapped[Decimal | None] = c.column("Amount on the receipt, in major units; null when not told")
-    original_currency: Mapped[str | None] = c.column("Currency of original_amount (ISO 4217); null when not told")
-    purchase_date: Mapped[date | None] = c.column("Day on the receipt, in the zone of the shop; null when not told")
+    purchase_merchant: Mapped[str | None] = c.column("Merchant on the receipt; null when not sent")
+    original_amount: Mapped[Decimal | None] = c.column("Amount on the receipt, in major units; null when not sent")
+    original_currency: Mapped[str | None] = c.column("Currency of original_amount (ISO 4217); null when not sent")
+    purchase_date: Mapped[date | None] = c.column("Day on the receipt, in the zone of the shop; null when not sent")
     purchase_time: Mapped[time | None] = c.column(
-        "Time of day on the receipt, in the zone of the shop; null when not told"
+        "Time of day on the receipt, in the zone of the shop; null when not sent"
     )
     fetched_at: Mapped[datetime] = c.column("When the receipt's event was learned, in UTC")
     file_key: Mapped[str | None] = c.column("Name of the stored file; null until downloaded")
@@ -80,15 +80,15 @@ class VatRate(_OfPurchase, Base):
 
     line_number: Mapped[int] = _line_number()
     vat_amount: Mapped[Decimal | None] = c.column(
-        "VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not told"
+        "VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not sent"
     )
     taxable_amount: Mapped[Decimal | None] = c.column(
-        "Amount without VAT, in major units of currency; null when not told"
+        "Amount without VAT, in major units of currency; null when not sent"
     )
-    total_amount: Mapped[Decimal | None] = c.column("Amount with VAT, in major units of currency; null when not told")
-    percentage: Mapped[Decimal | None] = c.column("The rate in percent (25 means 25 %); null when not told")
-    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not told")
-    purchase_country: Mapped[str | None] = c.column("Country of the purchase (ISO 3166 alpha-2); null when not told")
+    total_amount: Mapped[Decimal | None] = c.column("Amount with VAT, in major units of currency; null when not sent")
+    percentage: Mapped[Decimal | None] = c.column("The rate in percent (25 means 25 %); null when not sent")
+    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not sent")
+    purchase_country: Mapped[str | None] = c.column("Country of the purchase (ISO 3166 alpha-2); null when not sent")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
 
 
@@ -106,14 +106,14 @@ class VatTotal(_OfPurchase, Base):
 
     line_number: Mapped[int] = _line_number()
     vat_amount: Mapped[Decimal | None] = c.column(
-        "VAT in total, in major units of currency (source: totals[].vat_amount); null when not told"
+        "VAT in total, in major units of currency (source: totals[].vat_amount); null when not sent"
     )
     taxable_amount: Mapped[Decimal | None] = c.column(
-        "Amount without VAT, in major units of currency; null when not told"
+        "Amount without VAT, in major units of currency; null when not sent"
     )
-    total_amount: Mapped[Decimal | None] = c.column("Amount with VAT, in major units of currency; null when not told")
-    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not told")
-    purchase_country: Mapped[str | None] = c.column("Country of the purchase (ISO 3166 alpha-2); null when not told")
+    total_amount: Mapped[Decimal | None] = c.column("Amount with VAT, in major units of currency; null when not sent")
+    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not sent")
+    purchase_country: Mapped[str | None] = c.column("Country of the purchase (ISO 3166 alpha-2); null when not sent")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
 
 
@@ -129,16 +129,16 @@ class LineItem(_OfPurchase, Base):
     )
 
     line_number: Mapped[int] = _line_number()
-    description: Mapped[str | None] = c.column("What was bought; null when not told")
+    description: Mapped[str | None] = c.column("What was bought; null when not sent")
     amount: Mapped[Decimal | None] = c.column(
         "Price of one in major units of currency, or of the whole line: of weighed goods it equals total_amount; null "
         "when not reported"
     )
-    total_amount: Mapped[Decimal | None] = c.column("Price of the line, in major units of currency; null when not told")
+    total_amount: Mapped[Decimal | None] = c.column("Price of the line, in major units of currency; null when not sent")
     quantity: Mapped[Decimal | None] = c.column(
         "How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported"
     )
-    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not told")
+    currency: Mapped[str | None] = c.column("Currency of the amounts (ISO 4217); null when not sent")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
 
 
@@ -149,11 +149,11 @@ class EnvironmentalImpact(_OfPurchase, Base):
     __table_args__ = ({"schema": EMS, "comment": "CO2 of purchases, one row for each provider of the figure."},)
 
     provider: Mapped[str] = c.key("aland_index, deedster, or unspecified where the event names none")
-    carbon_emission_in_grams: Mapped[Decimal | None] = c.column("Emission in grams of CO2; null when not told")
+    carbon_emission_in_grams: Mapped[Decimal | None] = c.column("Emission in grams of CO2; null when not sent")
     carbon_social_cost_amount: Mapped[Decimal | None] = c.column(
-        "Social cost of the emission, in major units of carbon_social_cost_currency; null when not told"
+        "Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent"
     )
-    carbon_social_cost_currency: Mapped[str | None] = c.column("Currency of the cost (ISO 4217); null when not told")
+    carbon_social_cost_currency: Mapped[str | None] = c.column("Currency of the cost (ISO 4217); null when not sent")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
     updated_at: Mapped[datetime] = c.column(c.UPDATED)
 
@@ -168,15 +168,15 @@ class Invoice(Base):
         "The EMS's own id of the organization (source: the webhook that brought it)"
     )
     id: Mapped[str] = c.key("OpenCard's id of the invoice")
-    organization_number: Mapped[str | None] = c.column("Company registration number; null when not told")
-    invoice_number: Mapped[str | None] = c.column("Number of the invoice; null when not told")
-    no_of_transactions: Mapped[int | None] = c.whole_number("How many transactions it bills; null when not told")
+    organization_number: Mapped[str | None] = c.column("Company registration number; null when not sent")
+    invoice_number: Mapped[str | None] = c.column("Number of the invoice; null when not sent")
+    no_of_transactions: Mapped[int | None] = c.whole_number("How many transactions it bills; null when not sent")
     invoice_amount: Mapped[Decimal | None] = c.column(
-        "Amount of the invoice, in major units of invoice_currency; null when not told"
+        "Amount of the invoice, in major units of invoice_currency; null when not sent"
     )
-    invoice_currency: Mapped[str | None] = c.column("Currency of the invoice (ISO 4217); null when not told")
-    invoice_date: Mapped[date | None] = c.column("Date of the invoice, a day without a zone; null when not told")
-    due_date: Mapped[date | None] = c.column("Date by which it is to be paid, a day without a zone; null when not told")
+    invoice_currency: Mapped[str | None] = c.column("Currency of the invoice (ISO 4217); null when not sent")
+    invoice_date: Mapped[date | None] = c.column("Date of the invoice, a day without a zone; null when not sent")
+    due_date: Mapped[date | None] = c.column("Date by which it is to be paid, a day without a zone; null when not sent")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
     updated_at: Mapped[datetime] = c.column(c.UPDATED)

@@ -31,18 +31,20 @@ class CardHolder(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     reference_id: Mapped[str] = c.key(c.CARD_HOLDER)
-    created_at: Mapped[datetime | None] = c.column("When created through the API, in UTC; null when never told")
+    created_at: Mapped[datetime | None] = c.column("When created through the API, in UTC; null when never reported")
     identified_at: Mapped[datetime | None] = c.column(
-        "When the identity was linked, in UTC: transactions follow; null when never told"
+        "When the identity was linked, in UTC: transactions follow; null when never reported"
     )
     signed_pdpc_at: Mapped[datetime | None] = c.column(
-        "When the consent (PDPC) was signed, in UTC; null when never told"
+        "When the consent (PDPC) was signed, in UTC; null when never reported"
     )
     email_delivered_at: Mapped[datetime | None] = c.column(
-        "When the consent e-mail was delivered, in UTC; null when never told"
+        "When the consent e-mail was delivered, in UTC; null when never reported"
     )
-    email_failed_at: Mapped[datetime | None] = c.column("When the consent e-mail bounced, in UTC; null when never told")
-    deleted_at: Mapped[datetime | None] = c.column("When deleted, in UTC; null again once created anew")
+    email_failed_at: Mapped[datetime | None] = c.column(
+        "When the consent e-mail bounced, in UTC; null when never reported"
+    )
+    deleted_at: Mapped[datetime | None] = c.column("When deleted, in UTC; null after it is created again")
     erased_at: Mapped[datetime | None] = c.column(
         "When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"
     )
@@ -59,9 +61,9 @@ class Tpa(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     id: Mapped[str] = c.key("OpenCard's id of the TPA")
-    name: Mapped[str | None] = c.column("Name of the organization on the TPA; null when not told")
-    organization_number: Mapped[str | None] = c.column("Company registration number; null when not told")
-    url: Mapped[str | None] = c.column("Address of the signed PDF at OpenCard; null when not told")
+    name: Mapped[str | None] = c.column("Name of the organization on the TPA; null when not sent")
+    organization_number: Mapped[str | None] = c.column("Company registration number; null when not sent")
+    url: Mapped[str | None] = c.column("Address of the signed PDF at OpenCard; null when not sent")
     signed_at: Mapped[datetime] = c.column("When first learned as signed, in UTC")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)

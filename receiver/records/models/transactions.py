@@ -51,12 +51,12 @@ class Transaction(Base):
         "Whether a digital receipt exists at a partner of OpenCard's (older pages say: may come); null when not "
         "reported"
     )
-    card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not told")
+    card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not sent")
     card_issuer_reference: Mapped[str | None] = c.column(
-        "The issuer's reference of the current state; differs per state, not unique; null when not told"
+        "The issuer's reference of the current state; differs per state, not unique; null when not sent"
     )
     card_issuer_customer_number: Mapped[str | None] = c.column(
-        "The issuer's number of the customer; null when not told"
+        "The issuer's number of the customer; null when not sent"
     )
     type: Mapped[str | None] = c.column(
         "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have "
@@ -68,46 +68,46 @@ class Transaction(Base):
     )
     original_amount: Mapped[Decimal | None] = c.column(
         "Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until "
-        "cleared; null when not told"
+        "cleared; null when not sent"
     )
-    original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not told")
+    original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not sent")
     vat_rate: Mapped[Decimal | None] = c.column(
         "VAT rate from the card network, as it arrives, often wrong; whether it is percent (25) or a fraction (0.25) "
         "is not documented; the ledger prefers the merchant's VAT; null when not reported"
     )
     vat_amount: Mapped[Decimal | None] = c.column(
-        "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not told"
+        "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not sent"
     )
-    vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when not told")
+    vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when not sent")
     accounting_amount: Mapped[Decimal | None] = c.column(
         "Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once "
-        "cleared; null when not told"
+        "cleared; null when not sent"
     )
-    accounting_currency: Mapped[str | None] = c.column("The customer's home currency (ISO 4217); null when not told")
+    accounting_currency: Mapped[str | None] = c.column("The customer's home currency (ISO 4217); null when not sent")
     exchange_rate: Mapped[Decimal | None] = c.column(
-        "Rate between original and accounting amount, as told; null when not told"
+        "Rate between original and accounting amount, as sent; null when not sent"
     )
-    purchase_merchant: Mapped[str | None] = c.column("Merchant as the card network names it; null when not told")
-    purchase_merchant_common: Mapped[str | None] = c.column("Merchant's normalized name; null when not told")
+    purchase_merchant: Mapped[str | None] = c.column("Merchant as the card network names it; null when not sent")
+    purchase_merchant_common: Mapped[str | None] = c.column("Merchant's normalized name; null when not sent")
     purchase_date: Mapped[date | None] = c.column(
-        "Day of the purchase in the zone purchase_timezone; null when not told"
+        "Day of the purchase in the zone purchase_timezone; null when not sent"
     )
-    purchase_time: Mapped[time | None] = c.column("Time of day in the zone purchase_timezone; null when not told")
+    purchase_time: Mapped[time | None] = c.column("Time of day in the zone purchase_timezone; null when not sent")
     purchase_timezone: Mapped[str | None] = c.column(
-        "Time zone of purchase_date and purchase_time (IANA name as a rule); null when not told"
+        "Time zone of purchase_date and purchase_time (IANA name as a rule); null when not sent"
     )
-    purchase_country: Mapped[str | None] = c.column("Country (ISO 3166 alpha-2); null when not told")
-    purchase_city: Mapped[str | None] = c.column("City; null when not told")
-    card_id: Mapped[int | None] = c.whole_number("OpenCard's id of the card; null when not told")
-    card_product: Mapped[str | None] = c.column("Product name of the card; null when not told")
-    card_type: Mapped[str | None] = c.column("private, corporate or corporate_with_private_invoice; null when not told")
-    card_last_four: Mapped[str | None] = c.column("Last four digits of the card number (personal); null when not told")
-    mcc_code: Mapped[str | None] = c.column("Merchant category code (ISO 18245); null when not told")
-    mcc_text: Mapped[str | None] = c.column("Name of the merchant category; null when not told")
-    mcc_top_level: Mapped[str | None] = c.column("Top level of the merchant category; null when not told")
-    branch_code: Mapped[str | None] = c.column("Code of the merchant's line of business; null when not told")
-    branch_text: Mapped[str | None] = c.column("Name of the merchant's line of business; null when not told")
-    category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not told")
+    purchase_country: Mapped[str | None] = c.column("Country (ISO 3166 alpha-2); null when not sent")
+    purchase_city: Mapped[str | None] = c.column("City; null when not sent")
+    card_id: Mapped[int | None] = c.whole_number("OpenCard's id of the card; null when not sent")
+    card_product: Mapped[str | None] = c.column("Product name of the card; null when not sent")
+    card_type: Mapped[str | None] = c.column("private, corporate or corporate_with_private_invoice; null when not sent")
+    card_last_four: Mapped[str | None] = c.column("Last four digits of the card number (personal); null when not sent")
+    mcc_code: Mapped[str | None] = c.column("Merchant category code (ISO 18245); null when not sent")
+    mcc_text: Mapped[str | None] = c.column("Name of the merchant category; null when not sent")
+    mcc_top_level: Mapped[str | None] = c.column("Top level of the merchant category; null when not sent")
+    branch_code: Mapped[str | None] = c.column("Code of the merchant's line of business; null when not sent")
+    branch_text: Mapped[str | None] = c.column("Name of the merchant's line of business; null when not sent")
+    category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not sent")
     cleared_card_issuer_reference: Mapped[str | None] = c.column(
         "The issuer's reference of the cleared state, kept through later states: matches purchases of another feed, "
         "cleared against cleared; null until cleared"
@@ -115,12 +115,14 @@ class Transaction(Base):
     cleared_snapshot_at: Mapped[datetime | None] = c.column(
         "When the snapshot of cleared_card_issuer_reference was learned, in UTC; null until cleared"
     )
-    authorized_at: Mapped[datetime | None] = c.column("When first learned as authorized, in UTC; null when never told")
-    cleared_at: Mapped[datetime | None] = c.column("When first learned as cleared, in UTC; null when never told")
-    invoiced_at: Mapped[datetime | None] = c.column("When first learned as invoiced, in UTC; null when never told")
+    authorized_at: Mapped[datetime | None] = c.column(
+        "When first learned as authorized, in UTC; null when never reported"
+    )
+    cleared_at: Mapped[datetime | None] = c.column("When first learned as cleared, in UTC; null when never reported")
+    invoiced_at: Mapped[datetime | None] = c.column("When first learned as invoiced, in UTC; null when never reported")
     deleted_at: Mapped[datetime | None] = c.column(
         "When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase; null when "
-        "never told"
+        "never reported"
     )
     snapshot_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)

@@ -8,7 +8,7 @@ from receiver.records.views import view as v
 
 POSSIBLE_DUPLICATES: Final = v.View(
     name="possible_duplicates",
-    comment="Purchases in the ledger that may be one, told by two feeds: two transaction ids of one organization with "
+    comment="Purchases in the ledger that may be one, sent by two feeds: two transaction ids of one organization with "
     "the same issuer, the same issuer's reference of the cleared state, the same original amount and currency, and "
     "the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each "
     "once). Look before you act: the issuer's reference is not unique by itself, and a purchase without one, or with "
@@ -51,7 +51,7 @@ WHERE btrim(one.cleared_card_issuer_reference) <> ''
         "original_amount": "Final amount of both in the currency of the purchase, in major units",
         "original_currency": "Currency of both (ISO 4217)",
         "merchant": v.MERCHANT,
-        "other_merchant": "The same of the other transaction; null when neither was told",
+        "other_merchant": "The same of the other transaction; null when neither was sent",
         "card_holder_reference_id": v.CARD_HOLDER,
         "other_card_holder_reference_id": "The EMS's own id of the other transaction's card holder",
         "cleared_at": "When first learned as cleared, in UTC",

@@ -83,9 +83,9 @@ CROSS JOIN LATERAL (
         "percentage": "The merchant's rate in percent (25 means 25 %), or the network's as it arrives; null in the row "
         "of what no rate accounts for: a receipt's total without rates, or the difference between both",
         "vat_amount": "VAT of this rate, in major units of vat_currency; of a refund as a rule negative",
-        "taxable_amount": "Amount without VAT, in major units of vat_currency; null when not told, and from the "
+        "taxable_amount": "Amount without VAT, in major units of vat_currency; null when not sent, and from the "
         "network",
-        "total_amount": "Amount with VAT, in major units of vat_currency; null when not told, and from the network",
+        "total_amount": "Amount with VAT, in major units of vat_currency; null when not sent, and from the network",
         "vat_currency": "Currency of the amounts (ISO 4217), the ledger's; null when neither it nor that of the "
         "purchase was reported",
         "purchase_date": v.DAY,

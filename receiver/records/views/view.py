@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 ORGANIZATION: Final = "The EMS's own id of the organization (source: organization.reference_id)"
 TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
 CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
-DAY: Final = "Day of the purchase in the zone purchase_timezone; null when not told"
+DAY: Final = "Day of the purchase in the zone purchase_timezone; null when not sent"
 BOOKED: Final = (
     "Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as "
     "invoiced; never null"
 )
-CLOCK: Final = "Time of day in the zone purchase_timezone; null when not told"
-MERCHANT: Final = "Merchant's normalized name, else the card network's; null when neither was told"
+CLOCK: Final = "Time of day in the zone purchase_timezone; null when not sent"
+MERCHANT: Final = "Merchant's normalized name, else the card network's; null when neither was sent"
 UPDATED: Final = (
     "When the purchase's row last changed here, in UTC; VAT, receipts and items that come later do not show"
 )
