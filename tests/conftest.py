@@ -285,7 +285,7 @@ def world(
     """An account with the organization ``acme``, nothing registered yet; lists have pages of two."""
     del redis  # asked for so that it is empty
     monkeypatch.setattr("receiver.opencard.client.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("receiver.opencard.client.LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("receiver.opencard.client.MAX_PAUSE", 0.02)
     with world_of(engine, settings, public_url) as world:
         world.add_organizations("acme")
         yield world

@@ -126,7 +126,7 @@ class Fetcher:
                 fetched = await files.fetch(
                     wanted.url,
                     spooled,
-                    most=self._most,
+                    max_bytes=self._most,
                     announced=wanted.content_type,
                     route=wanted.kind.route,
                 )

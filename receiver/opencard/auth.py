@@ -1,4 +1,4 @@
-"""The token flow: client credentials, exactly the scopes of the command at hand, one renewal after a refusal.
+"""The token flow: client credentials, exactly the scopes of the current command, one renewal after a refusal.
 
 Contract, section 2.
 """
@@ -39,15 +39,15 @@ TIMEOUT: Final = httpx.Timeout(30, connect=5)
 """Seconds: for a connection, and then for each read, write, and wait for a free connection."""
 JSON_ONLY: Final = {"Accept": "application/json"}
 """Header of every request: without it OpenCard answers an error as an HTML page (contract, section 2)."""
-LONGEST_LIFE: Final = 10_000_000_000
-"""Seconds; a token that is said to live longer is not understood."""
-SURELY_NEW: Final = timedelta(minutes=1)
-"""How long after it was asked for a token certainly bears the scopes that its client has."""
+MAX_TOKEN_LIFETIME: Final = 10_000_000_000
+"""Seconds; a longer ``expires_in`` counts as an unreadable answer."""
+NEW_TOKEN_PERIOD: Final = timedelta(minutes=1)
+"""How long after its request a token certainly has all scopes of its client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Which API, which account, and the client that asks."""
+    """The API, the account, and the OAuth client."""
 
     api_url: str
     account_id: str
@@ -56,7 +56,7 @@ class Access:
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
-        """Return what the settings say."""
+        """Read the ``OPENCARD_*`` settings."""
         return cls(
             api_url=settings.opencard_api_url,
             account_id=settings.opencard_account_id,
@@ -66,7 +66,7 @@ class Access:
 
     @property
     def application_url(self) -> str:
-        """Base address of the application API."""
+        """Base URL of the application API."""
         return self.api_url + API_PATH
 
 
@@ -74,16 +74,16 @@ class TokenResponse(msgspec.Struct):
     """The token endpoint's answer; *expires_in* is in seconds."""
 
     access_token: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]+\Z")]
-    expires_in: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_LIFE)]
+    expires_in: Annotated[float, msgspec.Meta(gt=0, le=MAX_TOKEN_LIFETIME)]
     scope: str | None = None
-    """Which scopes were granted, where the answer says so."""
+    """The granted scopes; ``None`` where the answer has none."""
 
 
 class TokenAuth(httpx.Auth):
-    """Puts a token on each request; when it is refused, it gets a new one and tries again, once.
+    """Adds a token to each request; when it is refused, gets a new one and tries once more.
 
-    Refused is 401, an HTML page instead of JSON, and 403 for a token that is not new: the client may have got the scope
-    since the token was issued.
+    A refusal is 401, an HTML page instead of JSON, or 403 for a token that is not new: the client may have received the
+    scope after the token was issued.
     """
 
     def __init__(
@@ -96,16 +96,16 @@ class TokenAuth(httpx.Auth):
         self._store = store
         self._http = httpx.Client(timeout=TIMEOUT, transport=transport)
         self._token: Token | None = None
-        self._asked_at: dict[str, datetime] = {}
+        self._requested_at: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
     @property
     def secrets(self) -> list[str]:
-        """What must not stand in an error."""
+        """Values that errors must not contain."""
         return [self._access.client_secret, *([self._token.value] if self._token else [])]
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send *request* with the token. Raises an ``OpenCardError`` when there is none to be had."""
+        """Send *request* with the token. Raises an ``OpenCardError`` when no token can be obtained."""
         token = self.token()
         request.headers["Authorization"] = f"Bearer {token.value}"
         response = yield request
@@ -115,7 +115,7 @@ class TokenAuth(httpx.Auth):
             yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Do the same where others must not be kept waiting for the token."""
+        """Do the same without blocking the event loop while a token is requested."""
         token = await asyncio.to_thread(self.token)
         request.headers["Authorization"] = f"Bearer {token.value}"
         response = yield request
@@ -126,14 +126,14 @@ class TokenAuth(httpx.Auth):
             yield request
 
     def token(self) -> Token:
-        """Return a token with exactly the scopes asked for. Raises an ``OpenCardError``."""
+        """Return a token with exactly the requested scopes. Raises an ``OpenCardError``."""
         with self._lock:
             if self._token is None or self._token.use_until <= datetime.now(UTC):
-                self._token = self._store.obtain(self._key, self._ask)
+                self._token = self._store.obtain(self._key, self._request_token)
             return self._token
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections to the token endpoint."""
         self._http.close()
 
     def _may_be_refused(self, token: Token, response: httpx.Response) -> bool:
@@ -151,19 +151,19 @@ class TokenAuth(httpx.Auth):
         return self.token()
 
     def _is_new(self, token: Token) -> bool:
-        asked_at = self._asked_at.get(token.value)
-        return asked_at is not None and datetime.now(UTC) < asked_at + SURELY_NEW
+        requested_at = self._requested_at.get(token.value)
+        return requested_at is not None and datetime.now(UTC) < requested_at + NEW_TOKEN_PERIOD
 
-    def _ask(self) -> Token:
+    def _request_token(self) -> Token:
         try:
             token = request_token(self._http, self._access, self._key.scopes)
         except ScopeNotGranted:
             if len(self._key.scopes) == 1:
                 raise
         else:
-            self._asked_at = {token.value: datetime.now(UTC)}
+            self._requested_at = {token.value: datetime.now(UTC)}
             return token
-        raise not_granted(self._access, missing_scopes(self._http, self._access, self._key.scopes))
+        raise scope_error(self._access, missing_scopes(self._http, self._access, self._key.scopes))
 
 
 def _count_refused(request: httpx.Request, response: httpx.Response) -> None:
@@ -172,9 +172,9 @@ def _count_refused(request: httpx.Request, response: httpx.Response) -> None:
 
 
 def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> Token:
-    """Ask the token endpoint for a token with *scopes*. Raises an ``OpenCardError``."""
-    wanted = frozenset(scopes)
-    asked_at = datetime.now(UTC)
+    """Request a token with *scopes* from the token endpoint. Raises an ``OpenCardError``."""
+    requested = frozenset(scopes)
+    requested_at = datetime.now(UTC)
     try:
         response = http.post(
             access.api_url + TOKEN_PATH,
@@ -183,7 +183,7 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
                 "grant_type": "client_credentials",
                 "client_id": access.client_id,
                 "client_secret": access.client_secret,
-                "scope": " ".join(sorted(wanted)),
+                "scope": " ".join(sorted(requested)),
             },
         )
     except httpx.HTTPError as error:
@@ -198,7 +198,7 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
             f"POST {TOKEN_PATH} (client {access.client_id}): {html_refusal(response)}; {HINTS[HtmlAnswer]}"
         )
     if response.status_code != HTTPStatus.OK:
-        raise _refusal(access, wanted, response)
+        raise _refusal(access, requested, response)
     try:
         answer = msgspec.json.decode(response.content, type=TokenResponse, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -206,28 +206,28 @@ def request_token(http: httpx.Client, access: Access, scopes: Iterable[str]) -> 
             f"POST {TOKEN_PATH}: the answer holds no access_token with the seconds that it expires_in; "
             f"{HINTS[UnreadableAnswer]}"
         ) from None
-    if answer.scope is not None and not wanted <= set(answer.scope.split()):
-        raise not_granted(access, wanted - set(answer.scope.split()))
-    return Token.issued(answer.access_token, expires_in=answer.expires_in, now=asked_at)
+    if answer.scope is not None and not requested <= set(answer.scope.split()):
+        raise scope_error(access, requested - set(answer.scope.split()))
+    return Token.issued(answer.access_token, expires_in=answer.expires_in, now=requested_at)
 
 
 def missing_scopes(http: httpx.Client, access: Access, scopes: Iterable[str]) -> frozenset[str]:
-    """Return which of *scopes* the client is not given, by asking for one at a time.
+    """Return which of *scopes* the client does not have, by requesting one at a time.
 
-    All of them, when it is given each but not all together. Raises an ``OpenCardError`` when there is no answer.
+    All of them, if each is granted but not all together. Raises an ``OpenCardError`` when there is no answer.
     """
-    wanted = frozenset(scopes)
+    requested = frozenset(scopes)
     missing = set()
-    for scope in sorted(wanted):
+    for scope in sorted(requested):
         try:
             request_token(http, access, [scope])
         except ScopeNotGranted:
             missing.add(scope)
-    return frozenset(missing) or wanted
+    return frozenset(missing) or requested
 
 
-def not_granted(access: Access, scopes: Iterable[str]) -> ScopeNotGranted:
-    """Return the error that names the scopes that are missing, what needs them, and the way to get them."""
+def scope_error(access: Access, scopes: Iterable[str]) -> ScopeNotGranted:
+    """Return the error that names the missing scopes, the commands that need them, and the remedy."""
     names = sorted(scopes)
     needed = sorted({command for name in names for command in commands_needing(name)})
     return ScopeNotGranted(
@@ -239,11 +239,13 @@ def not_granted(access: Access, scopes: Iterable[str]) -> ScopeNotGranted:
 
 def _refusal(access: Access, scopes: frozenset[str], response: httpx.Response) -> OpenCardError:
     status = response.status_code
-    said = reason(response, secrets=[access.client_secret])
+    reason_text = reason(response, secrets=[access.client_secret])
     refused = status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-    if refused and "scope" in said.lower():
-        return not_granted(access, scopes)
-    what = f"POST {TOKEN_PATH} (client {access.client_id}): OpenCard answers {status}" + (f" ({said})" if said else "")
+    if refused and "scope" in reason_text.lower():
+        return scope_error(access, scopes)
+    what = f"POST {TOKEN_PATH} (client {access.client_id}): OpenCard answers {status}" + (
+        f" ({reason_text})" if reason_text else ""
+    )
     if refused:
         return ClientRefused(
             f"{what}; check OPENCARD_CLIENT_ID and OPENCARD_CLIENT_SECRET, and that they are of the environment "

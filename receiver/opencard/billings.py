@@ -1,9 +1,8 @@
 """Billing profiles: which products an organization has, and so which flags its webhook may have.
 
-Contract, section 3. How the answer looks is open: it is read tolerantly, and guessed here and nowhere else. A profile
-has an ``id``, and somewhere in it its switches, whose names begin with ``product_``: as yes or no, as 0 or 1, as an
-object that says ``enabled``, or as a list of those that are on. A switch that an answer does not have is unknown, which
-is neither on nor off.
+Contract, section 3. The form of the answer is undocumented: it is read tolerantly, and only here. A profile has an
+``id``, and somewhere in it switches whose names begin with ``product_``: true or false, 0 or 1, an object with
+``enabled``, or a list of those that are on. A switch that an answer lacks is unknown, neither on nor off.
 """
 
 from __future__ import annotations
@@ -33,29 +32,29 @@ PRODUCT_FLAGS: Final[dict[str, frozenset[str]]] = {
     "product_digital_receipt": frozenset({"receipt_fetched", "transaction_true_vat"}),
     "product_aland_index": frozenset({"aland_index"}),
 }
-"""Product → the webhook flags that it unlocks. What unlocks the other events is not documented, or nothing."""
+"""Product → the webhook flags that it unlocks. For other flags no product is documented."""
 PRODUCT_OF: Final = {flag: product for product, flags in PRODUCT_FLAGS.items() for flag in flags}
 PREFIX: Final = "product_"
 YES: Final = frozenset({"1", "true", "yes", "on", "enabled", "active"})
 NO: Final = frozenset({"0", "false", "no", "off", "disabled", "inactive"})
 STATES: Final = ("enabled", "active", "value")
-"""Where a switch that is an object says whether it is on."""
+"""The fields in which a switch that is an object has its state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """A billing profile: its id as text, and each of its switches that the answer has."""
+    """A billing profile: its id as a string, and the switches that the answer has."""
 
     id: str
     products: Mapping[str, bool]
 
     def __str__(self) -> str:
-        """Return the id and the products that are on: what a rejection is remembered with."""
+        """Return the id and the products that are on: the basis of a stored rejection."""
         return f"{self.id}:{','.join(sorted(name for name, on in self.products.items() if on))}"
 
 
 class _Item(Answer, frozen=True):
-    """One item of the list, as it came."""
+    """One unparsed item of the list."""
 
     fields: dict[str, Any]
 
@@ -76,7 +75,7 @@ def list_billings(api: OpenCard) -> dict[str, Billing]:
 
 
 def _switches(value: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401 - any JSON value
-    """Yield each switch in a JSON value, wherever it is; in a list of names, those that are missing are off."""
+    """Yield each switch in a JSON value, at any depth; those missing in a list of names are off."""
     if isinstance(value, dict):
         for name, inner in value.items():
             on = _is_on(inner) if name.startswith(PREFIX) else None
@@ -94,7 +93,7 @@ def _switches(value: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401 - any J
 
 
 def _is_on(value: Any) -> bool | None:  # noqa: ANN401 - any JSON value
-    """Return whether a switch with this value is on; ``None`` when that is not clear."""
+    """Whether a switch with this value is on; ``None`` when that is not clear."""
     if isinstance(value, dict):
         return next((_is_on(value[name]) for name in STATES if name in value), None)
     if isinstance(value, bool):

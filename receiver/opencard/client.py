@@ -16,14 +16,14 @@ from receiver.errors import ApiUnavailable, HtmlAnswer, OpenCardError, OutcomeUn
 from receiver.json_text import repaired
 from receiver.opencard.auth import JSON_ONLY, TIMEOUT, TokenAuth
 from receiver.opencard.failures import (
-    Question,
+    ApiRequest,
     failure,
     html_refusal,
     is_html_refusal,
     retry_after,
     sensitive_values,
 )
-from receiver.opencard.lists import ListKeepsChanging, Page, read_whole
+from receiver.opencard.lists import ListKeepsChanging, ListPage, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,30 +42,29 @@ A = TypeVar("A", bound="Answer")
 log = structlog.stdlib.get_logger(__name__)
 
 ATTEMPTS: Final = 6
-SECONDS: Final = 120.0
+RETRY_SECONDS: Final = 120.0
 FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 10.0
-LONGEST_WISH: Final = 60.0
-"""How many seconds of a ``Retry-After`` are waited for; a longer one is an error for a person."""
+MAX_PAUSE: Final = 10.0
+MAX_RETRY_AFTER: Final = 60.0
+"""The longest ``Retry-After`` in seconds that is waited for; a longer one is an error."""
 PER_PAGE: Final = 100
-"""Items of a list that are asked for at a time. Whether OpenCard complies is open: whatever arrives counts."""
+"""The requested page size. Whether OpenCard respects it is undocumented: any size is read."""
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Base of the types of answers. Unknown fields are no error, and numbers may come as texts."""
+    """Base of the types of answers. Unknown fields are ignored, and numbers may be strings."""
 
     @classmethod
     def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
-        """Return what *item* says. Raises ``msgspec.ValidationError``."""
+        """Convert a decoded *item*. Raises ``msgspec.ValidationError``."""
         return msgspec.convert(item, cls, strict=False)
 
 
 class OpenCard:
     """The API with a token of exactly *scopes*; safe for threads.
 
-    Each call raises an ``OpenCardError`` when OpenCard does not do what it is asked. *transport* takes the place of
-    the network in tests.
+    Each call raises an ``OpenCardError`` when the request fails. *transport* replaces the network in tests.
     """
 
     def __init__(
@@ -106,74 +105,74 @@ class OpenCard:
 
         Repeats what is safe to repeat. A POST that may have been carried out is not: it raises ``OutcomeUnknown``.
         """
-        question = self._question(route, ids)
-        content = self._ask(question, fields).content
-        return self._read(question, content, lambda answer: kind.read(_without_envelope(msgspec.json.decode(answer))))
+        request = self._request(route, ids)
+        content = self._send(request, fields).content
+        return self._read(request, content, lambda answer: kind.read(_without_envelope(msgspec.json.decode(answer))))
 
     def send(self, route: Route, *, fields: Fields | None = None, **ids: object) -> bytes:
-        """Like ``call``, for routes whose answer need not be understood; return it as it came."""
-        return self._ask(self._question(route, ids), fields).content
+        """Like ``call``, but return the answer's bytes without parsing them."""
+        return self._send(self._request(route, ids), fields).content
 
     def delete(self, route: Route, **ids: object) -> None:
-        """Delete a resource; one that is gone already counts as deleted."""
+        """Delete a resource; one that does not exist counts as deleted."""
         with suppress(ResourceMissing):
-            self._ask(self._question(route, ids))
+            self._send(self._request(route, ids))
 
     def list(self, route: Route, kind: type[A], **ids: object) -> list[A]:
-        """Return every item of a paginated list as *kind*, though it shifts while it is read."""
-        question = self._question(route, ids)
+        """Return every item of a paginated list as *kind*, even if it changes while it is read."""
+        request = self._request(route, ids)
 
         try:
-            items = read_whole(lambda number: self.page(route, number, Page.read, **ids))
+            items = read_whole(lambda number: self.page(route, number, ListPage.read, **ids))
         except ListKeepsChanging:
-            raise question.failed(
+            raise request.failed(
                 UnreadableAnswer, "however often it is read, its pages do not hold as many items as it says it has"
             ) from None
-        with _documented(question):
+        with _documented(request):
             return [kind.read(item) for item in items]
 
     def page(self, route: Route, number: int, read: Callable[[bytes], T], **ids: object) -> T:
-        """Return what *read* makes of one page of a paginated list, its bytes as they came.
+        """Pass the bytes of one page of a paginated list to *read*, and return the result.
 
-        *read* may raise msgspec's errors; the answer is not what is documented then.
+        *read* may raise msgspec's errors: they become ``UnreadableAnswer``.
         """
-        question = self._question(route, ids)
-        content = self._ask(question, page=number).content
-        return self._read(question, content, read)
+        request = self._request(route, ids)
+        content = self._send(request, page=number).content
+        return self._read(request, content, read)
 
-    def _ask(self, question: Question, fields: Fields | None = None, page: int | None = None) -> httpx.Response:
+    def _send(self, request: ApiRequest, fields: Fields | None = None, page: int | None = None) -> httpx.Response:
         for attempt in _attempts(ApiUnavailable):
             with attempt:
-                return self._ask_once(question, fields, page)
+                return self._send_once(request, fields, page)
         raise AssertionError("the attempts end with an answer or an error")
 
-    def _ask_once(self, question: Question, fields: Fields | None, page: int | None) -> httpx.Response:
+    def _send_once(self, request: ApiRequest, fields: Fields | None, page: int | None) -> httpx.Response:
         try:
             response = self._http.request(
-                question.method,
-                question.path,
+                request.method,
+                request.path,
                 json=fields,
                 params=None if page is None else {"page": page, "per_page": PER_PAGE},
-                extensions={"route": question.route},  # for what counts requests
+                extensions={"route": request.route},  # for the counters
             )
         except httpx.HTTPError as error:
             never_sent = isinstance(error, NEVER_SENT)
-            kind = ApiUnavailable if never_sent or question.method != "POST" else OutcomeUnknown
-            count_opencard_request(question.method, question.route, None)
-            raise question.failed(kind, f"no answer ({type(error).__name__})") from None
-        count_opencard_request(question.method, question.route, response.status_code)
-        log.debug("opencard.answered", method=question.method, path=question.path, status=response.status_code)
+            kind = ApiUnavailable if never_sent or request.method != "POST" else OutcomeUnknown
+            count_opencard_request(request.method, request.route, None)
+            raise request.failed(kind, f"no answer ({type(error).__name__})") from None
+        count_opencard_request(request.method, request.route, response.status_code)
+        log.debug("opencard.answered", method=request.method, path=request.path, status=response.status_code)
         if is_html_refusal(response):
-            raise question.failed(HtmlAnswer, html_refusal(response))
+            raise request.failed(HtmlAnswer, html_refusal(response))
         if response.is_success:
             return response
-        failed = failure(question, response, secrets=[*self._auth.secrets, *sensitive_values(fields)])
+        failed = failure(request, response, secrets=[*self._auth.secrets, *sensitive_values(fields)])
         failed.retry_after = retry_after(response)
         raise failed
 
-    def _question(self, route: Route, ids: Mapping[str, object]) -> Question:
+    def _request(self, route: Route, ids: Mapping[str, object]) -> ApiRequest:
         organization = ids.get("organization")
-        return Question(
+        return ApiRequest(
             method=route.method,
             route=route.path,
             path=route.path.format(account=self._account, **{name: quote(str(part), "") for name, part in ids.items()}),
@@ -182,26 +181,26 @@ class OpenCard:
             organization=None if organization is None else str(organization),
         )
 
-    def _read(self, question: Question, content: bytes, read: Callable[[bytes], T]) -> T:
+    def _read(self, request: ApiRequest, content: bytes, read: Callable[[bytes], T]) -> T:
         try:
             return read(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            with _documented(question):
+            with _documented(request):
                 return read(repaired(content))
 
 
 @contextmanager
-def _documented(question: Question) -> Iterator[None]:
+def _documented(request: ApiRequest) -> Iterator[None]:
     try:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise question.failed(UnreadableAnswer, f"the answer is not what is documented ({error})") from None
+        raise request.failed(UnreadableAnswer, f"the answer is not what is documented ({error})") from None
 
 
-def once(send: Callable[[], T], look: Callable[[], T | None]) -> T:
-    """Let *send* be carried out once: when it may have been, *look* for its result before it is sent again.
+def send_once(send: Callable[[], T], look: Callable[[], T | None]) -> T:
+    """Call *send* until it took effect once: after an unknown outcome, *look* for its result before sending again.
 
-    Raises what *send* raises; ``OutcomeUnknown`` when nothing is found, however often it is sent.
+    Raises what *send* raises; ``OutcomeUnknown`` when the last attempt has no result either.
     """
     for attempt in _attempts(OutcomeUnknown):
         with attempt:
@@ -211,27 +210,27 @@ def once(send: Callable[[], T], look: Callable[[], T | None]) -> T:
 
 
 def _attempts(on: type[OpenCardError]) -> Iterable[stamina.Attempt]:
-    """Yield attempts until one raises no error of the kind *on*, with pauses that grow or that OpenCard asks for."""
+    """Yield attempts until one raises no error of type *on*, with growing pauses or those of ``Retry-After``."""
 
     def pause(error: Exception) -> bool | float:
         if not isinstance(error, on):
             return False
         if error.retry_after is None:
             return True
-        return error.retry_after if error.retry_after <= LONGEST_WISH else False
+        return error.retry_after if error.retry_after <= MAX_RETRY_AFTER else False
 
     return stamina.retry_context(
         on=pause,
         attempts=ATTEMPTS,
-        timeout=SECONDS,
+        timeout=RETRY_SECONDS,
         wait_initial=FIRST_PAUSE,
-        wait_max=LONGEST_PAUSE,
+        wait_max=MAX_PAUSE,
         wait_jitter=FIRST_PAUSE,
     )
 
 
 def _without_envelope(document: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the resource in an answer, which some APIs wrap into ``data``."""
+    """Unwrap a resource that some APIs wrap in ``data``."""
     if isinstance(document, dict) and "id" not in document and isinstance(document.get("data"), dict):
         return document["data"]
     return document

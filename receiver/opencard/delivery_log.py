@@ -1,6 +1,6 @@
-"""OpenCard's log of the attempts to deliver to a webhook (contract, section 7): in any order, however long.
+"""OpenCard's log of the attempts to deliver to a webhook (contract, section 7): in any order, of any length.
 
-How an item is spelled is the business of ``delivery_log_item``.
+``delivery_log_item`` parses the items.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from receiver.opencard.delivery_log_item import LogEntry, read_item
+from receiver.opencard.delivery_log_item import LogItem, read_item
 from receiver.opencard.routes import LIST_DELIVERY_LOG
 
 if TYPE_CHECKING:
@@ -19,59 +19,59 @@ if TYPE_CHECKING:
 
     from receiver.opencard.client import OpenCard
 
-MARGIN: Final = timedelta(minutes=5)
+ORDER_TOLERANCE: Final = timedelta(minutes=5)
 """By how much entries may be out of order before the list counts as unordered."""
 JITTER: Final = timedelta(seconds=5)
-"""Entries that are closer to each other say nothing about the order: attempts are logged when they end."""
-STEPS: Final = 8
-"""How many steps in order it takes to believe that a list has one."""
-PASSES: Final = 4
-"""How often a log that changes in a way that may hide something is read from its beginning."""
+"""Entries that are closer do not show the order: attempts are logged when they end."""
+MIN_STEPS: Final = 8
+"""How many steps in order it takes to treat a list as ordered."""
+MAX_PASSES: Final = 4
+"""How often a log is read from its beginning while it changes in a way that may hide entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Some entries of the log, in one direction of its order through all pages."""
+    """Some entries of the log, in one direction through all pages."""
 
-    entries: list[LogEntry]
+    entries: list[LogItem]
     starts_over: bool = False
-    """The log is read anew from here on: what came before counts no more."""
+    """The log is read again from here on: discard the pages before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """One page as it was answered: entries, the number of the last page, and how many entries the log has, if told."""
+class FetchedLogPage:
+    """One page of an answer: entries, the number of the last page, and the log's total, if known."""
 
-    entries: list[LogEntry]
+    entries: list[LogItem]
     last_page: int = 1
     total: int | None = None
 
     @classmethod
-    def read(cls, content: bytes, *, now: datetime) -> Fetched:
-        """Return the page in an answer that came *now*; a bare list is a whole one. Raises msgspec's errors."""
-        envelope = _Envelope(_LIST.decode(content)) if content.lstrip()[:1] == b"[" else _ENVELOPE.decode(content)
+    def read(cls, content: bytes, *, now: datetime) -> FetchedLogPage:
+        """Parse an answer that arrived *now*; a bare list is the only page. Raises msgspec's errors."""
+        envelope = _LogEnvelope(_LIST.decode(content)) if content.lstrip()[:1] == b"[" else _ENVELOPE.decode(content)
         return cls([read_item(bytes(item), now=now) for item in envelope.data], envelope.last_page, envelope.total)
 
 
 class DeliveryLog:
-    """The log of one webhook, to be read once; *fetch* returns a page by its number, from 1."""
+    """The log of one webhook, for one reading; *fetch* returns a page by its number, from 1."""
 
-    def __init__(self, fetch: Callable[[int], Fetched], *, since: datetime | None = None) -> None:
+    def __init__(self, fetch: Callable[[int], FetchedLogPage], *, since: datetime | None = None) -> None:
         self._fetch_page = fetch
         self._since = since
         self._total: int | None = None
         self._fetches = 0
         self._grew = self._shrank = False
         self._has_ids = True
-        self.alike_are_one = False
-        """After reading: whether entries without an id that are alike have to count as one seen twice."""
+        self.merge_equal = False
+        """After reading: whether equal entries without an id may be one that was read twice."""
 
     @classmethod
     def of(cls, api: OpenCard, *, organization: int, webhook: int, since: datetime | None = None) -> DeliveryLog:
-        """Return the log of a webhook, both ids OpenCard's; *since* is how far back it has to be read."""
+        """Make a reader for a webhook, by OpenCard's ids; *since* is how far back it has to be read."""
 
-        def read(content: bytes) -> Fetched:
-            return Fetched.read(content, now=datetime.now(UTC))
+        def read(content: bytes) -> FetchedLogPage:
+            return FetchedLogPage.read(content, now=datetime.now(UTC))
 
         return cls(
             lambda number: api.page(LIST_DELIVERY_LOG, number, read, organization=organization, webhook=webhook),
@@ -79,23 +79,23 @@ class DeliveryLog:
         )
 
     def pages(self) -> Iterator[LogPage]:
-        """Yield every entry that is there when reading begins and is not older than ``since``; older ones, too.
+        """Yield every entry that exists when reading begins and is not older than ``since``; some older ones, too.
 
-        Entries that appear meanwhile shift the pages: then some come twice. Those with an id can be told; without, the
-        log is read again, a few times, until it stands still. Where it has an order (the times tell) only as much is
-        read as is needed. Raises an ``OpenCardError``.
+        New entries shift the pages, so that some are read twice. Ids identify them; without ids the log is read again,
+        a few times, until it does not change. If the times show an order, only the needed part is read. Raises an
+        ``OpenCardError``.
         """
-        for number in range(PASSES):
+        for number in range(MAX_PASSES):
             self._fetches = 0
             self._grew = self._shrank = False
             try:
-                yield from _begin_anew(self._one_pass(), anew=number > 0)
+                yield from _mark_restart(self._one_pass(), restarted=number > 0)
             except _OutOfOrder:
-                yield from _begin_anew(self._forward(self._fetch(1), None), anew=True)
-            if not self._may_mislead():
-                self.alike_are_one = self._total is None and self._fetches > 1
+                yield from _mark_restart(self._forward(self._fetch(1), None), restarted=True)
+            if not self._is_unreliable():
+                self.merge_equal = self._total is None and self._fetches > 1
                 return
-        self.alike_are_one = True
+        self.merge_equal = True
 
     def _one_pass(self) -> Iterator[LogPage]:
         first = self._fetch(1)
@@ -110,8 +110,8 @@ class DeliveryLog:
         else:
             yield from self._forward(first, None if rising else falling)
 
-    def _forward(self, page: Fetched, trend: _Trend | None) -> Iterator[LogPage]:
-        """Yield *page*, the first, and those after it: what is new comes before them or between, and shifts them on."""
+    def _forward(self, page: FetchedLogPage, trend: _Trend | None) -> Iterator[LogPage]:
+        """Yield *page*, the first, and the following: new entries appear before or between them and shift the rest."""
         number = 1
         old = 0
         while True:
@@ -122,10 +122,10 @@ class DeliveryLog:
             number += 1
             page = self._fetch(number)
             if trend is not None:
-                trend.see(page.entries)
+                trend.observe(page.entries)
 
-    def _backward(self, page: Fetched, number: int, trend: _Trend) -> Iterator[LogPage]:
-        """Yield *page*, the last, and those before it: what is new comes after them. Raises ``_OutOfOrder``."""
+    def _backward(self, page: FetchedLogPage, number: int, trend: _Trend) -> Iterator[LogPage]:
+        """Yield *page*, the last, and those before it: new entries appear after them. Raises ``_OutOfOrder``."""
         old = 0
         while True:
             yield LogPage(page.entries[::-1])
@@ -134,11 +134,11 @@ class DeliveryLog:
                 return
             number -= 1
             page = self._fetch(number)
-            trend.see(page.entries[::-1])
+            trend.observe(page.entries[::-1])
             if trend.broken:
                 raise _OutOfOrder
 
-    def _fetch(self, number: int) -> Fetched:
+    def _fetch(self, number: int) -> FetchedLogPage:
         page = self._fetch_page(number)
         if self._fetches and page.total is not None and self._total is not None:
             self._grew = self._grew or page.total > self._total
@@ -148,25 +148,25 @@ class DeliveryLog:
         self._has_ids = self._has_ids and all(entry.id is not None for entry in page.entries)
         return page
 
-    def _is_old(self, page: Fetched) -> bool:
-        """Return whether a whole page is older than what is asked for."""
+    def _is_old(self, page: FetchedLogPage) -> bool:
+        """Whether every entry of a page is older than ``since``."""
         if self._since is None or not page.entries:
             return False
-        limit = self._since - MARGIN
+        limit = self._since - ORDER_TOLERANCE
         return all(entry.attempted_at is not None and entry.attempted_at < limit for entry in page.entries)
 
-    def _may_mislead(self) -> bool:
-        """Return whether this pass may have missed an entry, or counted one twice that has no id to tell by."""
+    def _is_unreliable(self) -> bool:
+        """Whether this pass may have missed an entry, or read one without an id twice."""
         return self._shrank or (self._grew and not self._has_ids)
 
 
 class _OutOfOrder(Exception):
-    """The log has no order after all."""
+    """A log that seemed ordered is not."""
 
 
 @dataclass(slots=True)
 class _Trend:
-    """Whether entries come newest first, as far as they were seen in the direction of reading."""
+    """Whether the entries are newest first in the direction of reading, as far as they were read."""
 
     lowest: datetime | None = None
     anchor: datetime | None = None
@@ -175,25 +175,25 @@ class _Trend:
     broken: bool = False
 
     @classmethod
-    def of(cls, near: Iterable[LogEntry], far: Iterable[LogEntry]) -> _Trend | None:
-        """Return the trend of a log that is read from *near* to *far*; ``None`` if it has another or none."""
+    def of(cls, near: Iterable[LogItem], far: Iterable[LogItem]) -> _Trend | None:
+        """Return the trend of a log from *near* to *far*; ``None`` if it is not newest first."""
         trend = cls()
-        trend.see(near)
-        reached = trend.lowest
-        trend.see(far)
-        trend.lowest = trend.anchor = reached
-        return None if trend.broken or reached is None else trend
+        trend.observe(near)
+        lowest_near = trend.lowest
+        trend.observe(far)
+        trend.lowest = trend.anchor = lowest_near
+        return None if trend.broken or lowest_near is None else trend
 
     @property
     def is_sure(self) -> bool:
-        """Whether enough was seen to believe in it: a list without any order looks like one, too, for a while."""
-        return not self.broken and self.steps >= STEPS and 4 * self.in_order >= 3 * self.steps
+        """Whether enough entries were read: an unordered list can look ordered at first."""
+        return not self.broken and self.steps >= MIN_STEPS and 4 * self.in_order >= 3 * self.steps
 
-    def see(self, entries: Iterable[LogEntry]) -> None:
-        """Look at the next entries."""
+    def observe(self, entries: Iterable[LogItem]) -> None:
+        """Update the trend with the next entries."""
         for entry in entries:
             at = entry.attempted_at
-            if at is None or (self.lowest is not None and at > self.lowest + MARGIN):
+            if at is None or (self.lowest is not None and at > self.lowest + ORDER_TOLERANCE):
                 self.broken = True
                 return
             self.lowest = at if self.lowest is None else min(at, self.lowest)
@@ -204,17 +204,17 @@ class _Trend:
                 self.anchor = at
 
 
-def _begin_anew(pages: Iterator[LogPage], *, anew: bool) -> Iterator[LogPage]:
+def _mark_restart(pages: Iterator[LogPage], *, restarted: bool) -> Iterator[LogPage]:
     for page in pages:
-        yield LogPage(page.entries, starts_over=anew)
-        anew = False
+        yield LogPage(page.entries, starts_over=restarted)
+        restarted = False
 
 
-class _Envelope(msgspec.Struct):
+class _LogEnvelope(msgspec.Struct):
     data: list[msgspec.Raw]
     last_page: int = 1
     total: int | None = None
 
 
-_ENVELOPE: Final = msgspec.json.Decoder(_Envelope, strict=False)
+_ENVELOPE: Final = msgspec.json.Decoder(_LogEnvelope, strict=False)
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])

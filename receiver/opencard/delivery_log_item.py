@@ -1,7 +1,7 @@
-"""One item of OpenCard's delivery log, in whatever spelling (contract, section 7).
+"""Parse one item of OpenCard's delivery log, in any spelling (contract, section 7).
 
-What the contract leaves open about an item is guessed here and nowhere else. The item is kept as it came, byte for
-byte, so that a better guess can be made later.
+The undocumented parts of an item are interpreted only here. The item is stored byte for byte, so that the
+interpretation can be improved later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 ID_FIELDS: Final = ("id", "uuid")
 TIME_FIELDS: Final = ("attempted_at", "sent_at", "timestamp", "created_at")
-"""Where several are told, the one that says most surely when the request was made comes first."""
+"""In the order in which they are tried: the most exact time of the request first."""
 STATUS_FIELDS: Final = ("response_status", "status_code", "status")
 PAYLOAD_FIELDS: Final = ("payload", "data", "body")
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
@@ -29,7 +29,7 @@ EARLIEST_MILLISECONDS: Final = 10**11
 """A time as a number of this size or more counts milliseconds, not seconds."""
 EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
 LATEST: Final = timedelta(days=1)
-"""How far ahead of our clock a time may be. What is further, or before ``EARLIEST``, is a mistake and no time."""
+"""How far ahead of our clock a time may be. A later time, or one before ``EARLIEST``, is ignored."""
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, ArithmeticError)
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -37,8 +37,8 @@ _VALUE: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One attempt as the log tells it; what it does not tell, or in no way that makes sense, is ``None``."""
+class LogItem:
+    """One attempt of the log; fields that are missing or unreadable are ``None``."""
 
     id: str | None
     event: str
@@ -47,21 +47,21 @@ class LogEntry:
     attempted_at: datetime | None
     """In UTC."""
     payload: bytes | None = field(repr=False)
-    """The very bytes of the object; of a string, its content."""
+    """The unchanged bytes of the object; of a string, its content."""
     item: bytes = field(repr=False)
-    """The whole item, as it came."""
+    """The unchanged bytes of the whole item."""
 
 
-def read_item(item: bytes, *, now: datetime) -> LogEntry:
-    """Return what an item says, in whatever spelling; one that makes no sense is an entry without anything.
+def read_item(item: bytes, *, now: datetime) -> LogItem:
+    """Parse an item in any spelling; an unreadable one becomes an entry without fields.
 
-    A time that cannot be, measured by *now* (aware), is none.
+    A time that is impossible at *now* (aware) is ignored.
     """
     try:
         fields = _FIELDS.decode(item)
     except UNREADABLE:
         fields = {}
-    return LogEntry(
+    return LogItem(
         id=_first(fields, ID_FIELDS, _id),
         event=_first(fields, ("event",), _text) or "",
         response_status=_first(fields, STATUS_FIELDS, _status),
@@ -108,7 +108,7 @@ def _status(raw: bytes) -> int | None:
 
 
 def _time(raw: bytes) -> datetime | None:
-    """Return a time in UTC: ISO 8601, where no zone is told UTC; or seconds or milliseconds since 1970."""
+    """Parse a time into UTC: ISO 8601, without a zone as UTC; or seconds or milliseconds since 1970."""
     value = _value(raw)
     if isinstance(value, bool):
         return None

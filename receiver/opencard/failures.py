@@ -1,4 +1,4 @@
-"""From an answer, or none, to a typed error whose text says what was asked, with which scope, and what to do."""
+"""Turn a failed answer into a typed error whose text names the request, its scope, and the remedy."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 SENSITIVE: Final = frozenset(
     {"secret", "basic_password", "custom_value", "value", "oauth_client_secret", "client_secret", "access_token"}
 )
-"""Fields whose values never stand in an error, though the other end repeats them."""
+"""Fields whose values are masked in errors, even if OpenCard's answer repeats them."""
 HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 LOGIN: Final = frozenset({"login", "log-in", "signin", "sign-in"})
 """The last part of the path of a login page."""
 MASK: Final = "***"
 LONGEST_REASON: Final = 300
 LONGEST_ANSWER: Final = 65_536
-"""Characters of a refusal's body that are kept to see what it names."""
+"""Characters of a refusal's body that are kept to find the flags that it names."""
 HINTS: Final[dict[type[OpenCardError], str]] = {
     InvalidRequest: "mend what it names and run the command again",
     TokenRefused: "OPENCARD_API_URL and OPENCARD_CLIENT_ID may be of different environments",
@@ -62,8 +62,8 @@ HINTS: Final[dict[type[OpenCardError], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked, in the words that an error uses."""
+class ApiRequest:
+    """A request as errors describe it."""
 
     method: str
     route: str
@@ -81,28 +81,30 @@ class Question:
         return f"{self.method} {self.path} (scope {self.scope}, {whose})"
 
     def failed(self, kind: type[OpenCardError], what: str) -> OpenCardError:
-        """Return an error: what was asked, *what* came of it, and what to do."""
+        """Make an error with the request, *what* happened, and the remedy."""
         return kind(f"{self}: {what}; {HINTS[kind]}")
 
 
-def failure(question: Question, response: httpx.Response, *, secrets: Iterable[str]) -> OpenCardError:
-    """Return the error behind an answer that is no success (contract, section 2). *secrets* are masked in its words.
+def failure(request: ApiRequest, response: httpx.Response, *, secrets: Iterable[str]) -> OpenCardError:
+    """Return the error for an answer that is not a success (contract, section 2). *secrets* are masked in its text.
 
-    A 5xx after a POST leaves open whether it was carried out.
+    A 5xx after a POST may have taken effect: ``OutcomeUnknown``.
     """
     status = response.status_code
-    kind = _kind(question.method, status)
-    said = reason(response, secrets=secrets)
-    failed = question.failed(kind, f"OpenCard answers {status} {_phrase(status)}" + (f" ({said})" if said else ""))
-    failed.answer, failed.words = response.text[:LONGEST_ANSWER], said
+    kind = _kind(request.method, status)
+    reason_text = reason(response, secrets=secrets)
+    failed = request.failed(
+        kind, f"OpenCard answers {status} {_phrase(status)}" + (f" ({reason_text})" if reason_text else "")
+    )
+    failed.answer, failed.words = response.text[:LONGEST_ANSWER], reason_text
     return failed
 
 
 def is_html_refusal(response: httpx.Response) -> bool:
-    """Return whether a request was answered with an HTML page, or a redirect to one, though it did not accept HTML.
+    """Whether the answer is an HTML page, or a redirect to one, though the request did not accept HTML.
 
-    That is how OpenCard may refuse a request (contract, section 2). Where any type is accepted, as for a file, a
-    redirect counts only if it leads to a login page.
+    OpenCard may refuse a request that way (contract, section 2). Where any type is accepted, as for a file, a redirect
+    counts only if it leads to a login page.
     """
     accepted = response.request.headers.get("Accept", "")
     if response.has_redirect_location:
@@ -113,7 +115,7 @@ def is_html_refusal(response: httpx.Response) -> bool:
 
 
 def html_refusal(response: httpx.Response) -> str:
-    """Return what such an answer is, for an error: its status, and the page that it leads to without its query."""
+    """Describe such an answer for an error: its status, and the target of the redirect without its query."""
     if response.has_redirect_location:
         return f"OpenCard answers {response.status_code}, a redirect to {_location(response)}, instead of JSON"
     return f"OpenCard answers {response.status_code} with an HTML page instead of JSON"
@@ -125,7 +127,7 @@ def media_type(content_type: str | None) -> str:
 
 
 def _location(response: httpx.Response) -> str:
-    """Return where a redirect leads to, without its query, which may hold a secret."""
+    """Return the target of a redirect without its query, which may contain a secret."""
     return response.headers["Location"].partition("?")[0].partition("#")[0].rstrip("/")[:LONGEST_REASON]
 
 
@@ -155,7 +157,7 @@ def _phrase(status: int) -> str:
 
 
 def reason(response: httpx.Response, *, secrets: Iterable[str]) -> str:
-    """Return OpenCard's own words for a refusal, in one short line and with *secrets* masked; empty without any."""
+    """Return the error text of an answer in one short line, with *secrets* masked; empty if it has none."""
     try:
         content = msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -163,12 +165,12 @@ def reason(response: httpx.Response, *, secrets: Iterable[str]) -> str:
     if not isinstance(content, dict):
         return ""
     words = [content.get(name) for name in ("error", "error_description", "message")]
-    said = ": ".join(word for word in words if isinstance(word, str) and word)
-    return " ".join(masked(said, secrets).split())[:LONGEST_REASON]
+    reason_text = ": ".join(word for word in words if isinstance(word, str) and word)
+    return " ".join(mask_secrets(reason_text, secrets).split())[:LONGEST_REASON]
 
 
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return *text* without *secrets*, as they are or as they are written in JSON and in forms."""
+def mask_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Replace *secrets* in *text*, also as they are encoded in JSON and in forms."""
     spellings = {
         spelling
         for secret in secrets
@@ -181,14 +183,14 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def sensitive_values(fields: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield what of *fields* must not stand in an error."""
+    """Yield the values of *fields* that errors must not contain."""
     for name, value in (fields or {}).items():
         if name in SENSITIVE and isinstance(value, str) and value:
             yield value
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, whether it gives seconds or a date; ``None`` without one."""
+    """Return ``Retry-After`` in seconds, from seconds or a date; ``None`` without one."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)

@@ -1,8 +1,8 @@
-"""Files that an event tells the URL of, receipts for one: downloaded from OpenCard's own host, and from nowhere else.
+"""Download files whose URLs events contain, such as receipts, only from OpenCard's own host.
 
-**Open** in the contract: whether such a URL wants the bearer token or is signed itself, and on which host it is. The
-guess is all here: it is on the API's host and wants the token; one with a query that is refused with the token may be
-signed, and is asked once more without. A URL on another host is not asked at all, and a redirect to one not followed.
+**Undocumented**: whether such a URL needs the bearer token or is signed itself, and on which host it is. Assumed here:
+it is on the API's host and needs the token; a URL with a query that is refused with the token may be signed, and is
+requested once more without. A URL on another host is not requested, and a redirect to one is not followed.
 """
 
 from __future__ import annotations
@@ -31,43 +31,43 @@ if TYPE_CHECKING:
     from receiver.opencard.tokens import TokenStore
 
 OVERALL_SECONDS: Final = 60.0
-"""How long one file may take from the request to its last byte; a server may be slow in many small ways."""
+"""How long one file may take from the request to its last byte, however slowly the server sends it."""
 TIMEOUT: Final = httpx.Timeout(10, connect=5, pool=OVERALL_SECONDS)
-MOST_REDIRECTS: Final = 3
+MAX_REDIRECTS: Final = 3
 REFUSED_WITH_TOKEN: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-"""How a signed URL may be answered that is asked with a token, too."""
+"""How a signed URL that is requested with a token may be refused."""
 ANY_FILE: Final = "application/json, */*"
-"""What is accepted: any file, and JSON first, so that an error is not answered as an HTML page."""
+"""JSON first, so that an error is not an HTML page."""
 ANY_FILE_OR_HTML: Final = "application/json, text/html, */*"
-"""The same for a file that the event announced as HTML: an HTML page is not a refusal then."""
+"""For a file that the event announced as HTML: then an HTML page is not a refusal."""
 HEADERS: Final = {"Accept-Encoding": "identity"}
-"""Files come as they are: what is unpacked while it is read has no size that could be trusted."""
+"""No compression: the size of compressed content is not known before it is read."""
 HEAD_BYTES: Final = 64 * 1024
-"""How much of a file's beginning is kept to see what it is."""
+"""How much of a file's beginning is kept to detect its type."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What is known of a file once it is here."""
+class FetchedFile:
+    """A downloaded file, without its content."""
 
     size: int
     sha256: str
     head: bytes
     """Its first bytes."""
     content_type: str
-    """As the answer says; empty when it does not."""
+    """That of the answer; empty if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
-    """How a file is asked for."""
+class _FileRequest:
+    """The route and the accepted types of a download."""
 
     route: Route
     accepted: str
 
 
 class Files:
-    """Downloads files, many at a time, each with a token of just the scope of its route."""
+    """Downloads files concurrently, each with a token of just the scope of its route."""
 
     def __init__(self, access: Access, store: TokenStore) -> None:
         self._access = access
@@ -90,11 +90,11 @@ class Files:
         url: str,
         into: IO[bytes],
         *,
-        most: int,
+        max_bytes: int,
         announced: str | None = None,
         route: Route = DOWNLOAD_FILE,
-    ) -> Fetched:
-        """Write the file at *url* into *into*, *most* bytes of it. Raises ``DownloadError``.
+    ) -> FetchedFile:
+        """Write the file at *url* into *into*, *max_bytes* bytes of it. Raises ``DownloadError``.
 
         *announced* is the type of content that the event announced: only an HTML file may arrive as one. *route* says
         with which scope.
@@ -102,7 +102,7 @@ class Files:
         accepted = ANY_FILE_OR_HTML if media_type(announced) in HTML else ANY_FILE
         try:
             async with asyncio.timeout(OVERALL_SECONDS):
-                return await self._fetch(self._own_address(url), _Ask(route, accepted), into, most)
+                return await self._fetch(self._check_host(url), _FileRequest(route, accepted), into, max_bytes)
         except TimeoutError:
             raise DownloadError(f"not here as a whole within {OVERALL_SECONDS:.0f} s") from None
         except OpenCardError as error:
@@ -110,23 +110,23 @@ class Files:
         except httpx.HTTPError as error:
             raise DownloadError(f"the connection failed ({type(error).__name__})") from None
 
-    async def _fetch(self, address: httpx.URL, ask: _Ask, into: IO[bytes], most: int) -> Fetched:
-        for _ in range(1 + MOST_REDIRECTS):
-            async with self._answer(address, ask) as response:
+    async def _fetch(self, address: httpx.URL, request: _FileRequest, into: IO[bytes], max_bytes: int) -> FetchedFile:
+        for _ in range(1 + MAX_REDIRECTS):
+            async with self._answer(address, request) as response:
                 if is_html_refusal(response):
                     raise DownloadError(f"{html_refusal(response)} or a file: it refuses the download")
                 if response.has_redirect_location:
                     address = self._redirected(response)
                     continue
-                self._insist_on_a_file(response, ask.route)
-                return await _read(response, into, most)
-        raise DownloadError(f"redirected more than {MOST_REDIRECTS} times")
+                self._check_status(response, request.route)
+                return await _read(response, into, max_bytes)
+        raise DownloadError(f"redirected more than {MAX_REDIRECTS} times")
 
     @asynccontextmanager
-    async def _answer(self, address: httpx.URL, ask: _Ask) -> AsyncIterator[httpx.Response]:
-        response = await self._send(address, ask, self._auths[ask.route])
+    async def _answer(self, address: httpx.URL, request: _FileRequest) -> AsyncIterator[httpx.Response]:
+        response = await self._send(address, request, self._auths[request.route])
         if (response.status_code in REFUSED_WITH_TOKEN or is_html_refusal(response)) and address.query:
-            unsigned = await self._send(address, ask, None)
+            unsigned = await self._send(address, request, None)
             if unsigned.status_code == HTTPStatus.OK:
                 await response.aclose()
                 response = unsigned
@@ -137,10 +137,10 @@ class Files:
         finally:
             await response.aclose()
 
-    async def _send(self, address: httpx.URL, ask: _Ask, auth: TokenAuth | None) -> httpx.Response:
+    async def _send(self, address: httpx.URL, file: _FileRequest, auth: TokenAuth | None) -> httpx.Response:
         """Return the answer to one request, its body still to be read; each request is counted once."""
         request = self._http.build_request(
-            "GET", address, headers={"Accept": ask.accepted}, extensions={"route": DOWNLOAD_FILE.path}
+            "GET", address, headers={"Accept": file.accepted}, extensions={"route": DOWNLOAD_FILE.path}
         )
         try:
             response = await self._http.send(request, auth=auth, stream=True)
@@ -150,14 +150,14 @@ class Files:
         _count(response.status_code)
         return response
 
-    def _own_address(self, url: str) -> httpx.URL:
-        """Return *url* if it is on OpenCard's own host, and so over HTTPS unless that is this machine."""
+    def _check_host(self, url: str) -> httpx.URL:
+        """Parse *url*. Raises ``DownloadRefused`` unless scheme, host and port are those of OpenCard's API."""
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL:
             raise DownloadRefused("its url is no address") from None
         if _origin(address) != self._own:
-            raise DownloadRefused(f"its url is at {_named(address)}, not at OpenCard's {_named(self._own_url())}")
+            raise DownloadRefused(f"its url is at {_host_of(address)}, not at OpenCard's {_host_of(self._own_url())}")
         return address.copy_with(fragment=None)
 
     def _own_url(self) -> httpx.URL:
@@ -169,10 +169,10 @@ class Files:
         except httpx.InvalidURL:
             raise DownloadError("redirected to what is no address") from None
         if _origin(address) != self._own:
-            raise DownloadError(f"redirected to {_named(address)}, which is not followed: it is not OpenCard's host")
+            raise DownloadError(f"redirected to {_host_of(address)}, which is not followed: it is not OpenCard's host")
         return address
 
-    def _insist_on_a_file(self, response: httpx.Response, route: Route) -> None:
+    def _check_status(self, response: httpx.Response, route: Route) -> None:
         status = response.status_code
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise DownloadError(
@@ -189,37 +189,37 @@ class Files:
             raise DownloadError("it comes packed, though it was asked for as it is")
 
 
-async def _read(response: httpx.Response, into: IO[bytes], most: int) -> Fetched:
-    """Read a body of any length up to the limit; what it says of its length counts only against it."""
-    told = response.headers.get("Content-Length", "")
-    if told.isdecimal() and int(told) > most:
-        raise _too_large(most)
+async def _read(response: httpx.Response, into: IO[bytes], max_bytes: int) -> FetchedFile:
+    """Read a body up to the limit; a larger declared length is refused at once, a smaller one is not trusted."""
+    declared = response.headers.get("Content-Length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
     digest, size, head = hashlib.sha256(), 0, b""
     async for part in response.aiter_raw():
         size += len(part)
-        if size > most:
-            raise _too_large(most)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
         digest.update(part)
         into.write(part)
         head = head if len(head) == HEAD_BYTES else (head + part)[:HEAD_BYTES]
-    return Fetched(size, digest.hexdigest(), head, response.headers.get("Content-Type", ""))
+    return FetchedFile(size, digest.hexdigest(), head, response.headers.get("Content-Type", ""))
 
 
 def _count(status: int | None) -> None:
     count_opencard_request(DOWNLOAD_FILE.method, DOWNLOAD_FILE.path, status)
 
 
-def _too_large(most: int) -> DownloadRefused:
+def _too_large(max_bytes: int) -> DownloadRefused:
     return DownloadRefused(
-        f"larger than {most} bytes: raise FILES_MAX_BYTES and run receiver files fetch --again if it is wanted"
+        f"larger than {max_bytes} bytes: raise FILES_MAX_BYTES and run receiver files fetch --again if it is wanted"
     )
 
 
 def _origin(address: httpx.URL) -> tuple[str, str, int | None]:
-    """Return what tells one end from another; the port only where it is not the usual one."""
+    """Return scheme, host and port; the port is ``None`` if it is the default."""
     return address.scheme, address.host, address.port
 
 
-def _named(address: httpx.URL) -> str:
-    """Return the part of an address that is no secret."""
+def _host_of(address: httpx.URL) -> str:
+    """Return scheme and host of a URL, without credentials, path and query."""
     return f"{address.scheme}://{address.netloc.decode('ascii', 'replace').rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""Reading lists that shift while they are read (contract, section 3: their order is open)."""
+"""Read lists that change while they are read (contract, section 3: their order is undocumented)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 Item: TypeAlias = dict[str, Any]
 
-PASSES: Final = 60
+MAX_PASSES: Final = 60
 """How often a list is read from its beginning before it counts as unreadable."""
 
 
 class ListKeepsChanging(Exception):
-    """In many passes there was no moment at which everything in the list is known."""
+    """The list changed during every pass, so that it is never known as a whole."""
 
 
 class _Envelope(msgspec.Struct):
@@ -28,16 +28,16 @@ class _Envelope(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One page: its items, the number of the last page, and how many items the list has, where that is told."""
+class ListPage:
+    """One page: its items, the number of the last page, and the list's total, if known."""
 
     items: list[Item]
     last_page: int
     total: int | None
 
     @classmethod
-    def read(cls, content: bytes) -> Page:
-        """Return the page in an answer; a bare list is a whole one. Raises ``msgspec.ValidationError``."""
+    def read(cls, content: bytes) -> ListPage:
+        """Parse an answer; a bare list is the only page. Raises ``msgspec.ValidationError``."""
         document = msgspec.json.decode(content)
         if isinstance(document, list):
             document = {"data": document}
@@ -45,18 +45,18 @@ class Page:
         return cls(msgspec.convert(envelope.data, list[Item]), envelope.last_page, envelope.total)
 
 
-def read_whole(fetch: Callable[[int], Page]) -> list[Item]:
-    """Return every item that is in a list all the while it is read, each once; *fetch* returns a page, from 1.
+def read_whole(fetch: Callable[[int], ListPage]) -> list[Item]:
+    """Return every item that is in a list during the whole reading, each once; *fetch* returns a page, from 1.
 
-    What moves between pages while they are read is missed or seen twice. So a list of several pages is read again until
-    there was a moment (a fetch) at which everything in it is known: as many items as it then had were seen by then, and
-    again from then on. No id is given twice, so these were there at that moment, and nothing else was. Where no total
-    is told, two passes that saw the same have to do. An item seen twice is returned as seen last; one that was gone at
-    that moment is not. Raises ``ListKeepsChanging``.
+    An item that moves between pages while they are read is missed or read twice. So a list of several pages is read
+    again until there is a moment (a fetch) at which the whole list is known: as many items as it then had were read
+    before it, and again after it. Ids are never reused, so exactly these items were in the list at that moment. Without
+    a total, two passes with the same items are enough. An item read twice is returned as read last; one that was
+    removed by that moment is left out. Raises ``ListKeepsChanging``.
     """
     reading = _Reading()
     before: set[Hashable] | None = None
-    for _ in range(PASSES):
+    for _ in range(MAX_PASSES):
         pages = reading.one_pass(fetch)
         if reading.is_one_page:
             return reading.items_since(reading.fetches - 1)
@@ -72,8 +72,8 @@ def read_whole(fetch: Callable[[int], Page]) -> list[Item]:
 
 
 @dataclass(slots=True)
-class _Sight:
-    """An item as seen last, and by which fetches it was seen first and last."""
+class _Sighting:
+    """The newest version of an item, and the numbers of the first and last fetch that returned it."""
 
     item: Item
     first: int
@@ -82,9 +82,9 @@ class _Sight:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is known of a list so far. Fetches are counted from 0."""
+    """All passes over a list so far. Fetches are counted from 0."""
 
-    sights: dict[Hashable, _Sight] = field(default_factory=dict)
+    sights: dict[Hashable, _Sighting] = field(default_factory=dict)
     totals: list[int | None] = field(default_factory=list)
     is_one_page: bool = False
 
@@ -92,8 +92,8 @@ class _Reading:
     def fetches(self) -> int:
         return len(self.totals)
 
-    def one_pass(self, fetch: Callable[[int], Page]) -> int:
-        """Fetch the pages in their order; return how many there were."""
+    def one_pass(self, fetch: Callable[[int], ListPage]) -> int:
+        """Fetch all pages in order; return how many there were."""
         alike: Counter[bytes] = Counter()
         number = 0
         while True:
@@ -107,7 +107,7 @@ class _Reading:
                 return number
 
     def moment_of_completeness(self) -> int | None:
-        """Return the last fetch at which as many items are known to have been there as the list then had."""
+        """Return the last fetch at which as many items are known as the list then had."""
         change = Counter(sight.first for sight in self.sights.values())
         change.subtract(Counter(sight.last + 1 for sight in self.sights.values()))
         known, found = 0, None
@@ -118,17 +118,17 @@ class _Reading:
         return found
 
     def items_since(self, moment: int) -> list[Item]:
-        """Return the items that were seen at a fetch or later."""
+        """Return the items that were returned by fetch *moment* or a later one."""
         return [sight.item for sight in self.sights.values() if sight.last >= moment]
 
     def _see(self, key: Hashable, item: Item) -> None:
         now = self.fetches
-        sight = self.sights.setdefault(key, _Sight(item, now, now))
+        sight = self.sights.setdefault(key, _Sighting(item, now, now))
         sight.item, sight.last = item, now
 
 
 def _identity(item: Item, alike: Counter[bytes]) -> Hashable:
-    """Return the item's id; of one without, the whole item, and its number among equal ones in this pass."""
+    """Return the item's id; without one, its content and its number among equal ones in this pass."""
     identity = item.get("id")
     if identity is not None:
         return str(identity)

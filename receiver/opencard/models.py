@@ -1,4 +1,4 @@
-"""Table of the tokens that OpenCard's API has given out to this service."""
+"""The tokens for OpenCard's API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from receiver.db import RECEIVER, Base, encrypted
 
 
 class OAuthToken(Base):
-    """A token and until when it is used: one for each client and set of scopes, for all processes to find."""
+    """A token, shared by all processes: one for each client and set of scopes."""
 
     __tablename__ = "oauth_tokens"
     __table_args__ = ({"schema": RECEIVER},)

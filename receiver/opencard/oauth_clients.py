@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class OAuthClient(Answer, frozen=True):
-    """An OAuth client; *secret* comes once, with the answer that made it."""
+    """An OAuth client; *secret* is only in the answer that created it."""
 
     id: str | int
     name: str | None = None
     client_id: str | int | None = None
-    """What goes to the token endpoint, where it is another than *id*."""
+    """The id for the token endpoint, if it differs from *id*."""
     scopes: list[str] | str | None = None
     secret: str | None = None
 
@@ -31,7 +31,7 @@ class OAuthClient(Answer, frozen=True):
 
     @property
     def scope_names(self) -> list[str] | None:
-        """The scopes, sorted, whether they arrived as a list or as one text; ``None`` where they are not reported."""
+        """The scopes, sorted, from a list or a string; ``None`` where they are not reported."""
         if self.scopes is None:
             return None
         return sorted(self.scopes.split() if isinstance(self.scopes, str) else self.scopes)
@@ -57,7 +57,7 @@ def get_client(api: OpenCard, client: str) -> OAuthClient:
 
 
 def create_client(api: OpenCard, *, name: str, scopes: Iterable[str]) -> OAuthClient:
-    """Make an OAuth client; its secret is in the answer and comes never again. Never repeated when in doubt."""
+    """Create an OAuth client; only this answer has its secret. Not retried after an unknown outcome."""
     try:
         return api.call(routes.CREATE_CLIENT, OAuthClient, fields={"name": name, "scopes": sorted(set(scopes))})
     except OutcomeUnknown as unknown:
@@ -68,5 +68,5 @@ def create_client(api: OpenCard, *, name: str, scopes: Iterable[str]) -> OAuthCl
 
 
 def set_scopes(api: OpenCard, client: str, scopes: Iterable[str]) -> None:
-    """Give an OAuth client exactly *scopes*."""
+    """Replace the scopes of an OAuth client."""
     api.send(routes.UPDATE_CLIENT, fields={"scopes": sorted(set(scopes))}, client=client)

@@ -1,4 +1,4 @@
-"""Every route of OpenCard's API that this service asks, each with the scope it needs (contract, section 3)."""
+"""Every route of OpenCard's API that this service uses, each with the scope it needs (contract, section 3)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 API_PATH: Final = "/api/v1/application"
-"""Where the application API stands below the environment's base address."""
+"""The application API's path below the environment's base URL."""
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One thing to ask: *path* below the application API, its parts in braces filled in by the call."""
+    """A method and a *path* below the application API; the call fills in the parts in braces."""
 
     method: str
     path: str
@@ -51,4 +51,4 @@ UPDATE_CLIENT: Final = Route("PUT", _CLIENT, "oauth-clients-write")
 DOWNLOAD_FILE: Final = Route("GET", "/{file}", "files-read")
 """Files have no route of their own: each is at the URL in its event; see ``files``."""
 DOWNLOAD_TPA: Final = Route("GET", "/{file}", "account-tpas-read")
-"""The same for the document of a signed TPA. That this scope opens it is a guess."""
+"""The document of a signed TPA, likewise. That this scope allows it is an assumption."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from receiver.opencard.routes import Route
 
 
-def _each(prefix: str, verbs: str, words: str) -> dict[str, str]:
-    return {f"{prefix}-{verb}": words for verb in verbs.split()}
+def _each(prefix: str, verbs: str, description: str) -> dict[str, str]:
+    return {f"{prefix}-{verb}": description for verb in verbs.split()}
 
 
 SCOPES: Final[dict[str, str]] = {
@@ -43,7 +43,7 @@ SCOPES: Final[dict[str, str]] = {
     **_each("account-users", "read write delete", "users of the account"),
     **_each("account-statistics", "read", "statistics"),
 }
-"""Every scope → what it opens, in the provider's order."""
+"""Every scope → what it allows access to, in the provider's order."""
 
 RECOMMENDED: Final = frozenset(
     {
@@ -54,14 +54,14 @@ RECOMMENDED: Final = frozenset(
         *("billings-write", "receipts-write"),
     }
 )
-"""What the provider recommends to start an EMS with. Custom headers and buyer-party groups need more."""
+"""The provider's recommendation for a new EMS. Custom headers and buyer-party groups need more."""
 FIRST_RUN: Final = RECOMMENDED | {routes.LIST_BILLINGS.scope, routes.DOWNLOAD_FILE.scope}
-"""What a client needs for a first run of this service, receipts included: the provider's set, and what that lacks."""
+"""What a client needs for a first run of this service, receipts included: the recommended scopes and two more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Routes that a command asks, always or only *when* something is wanted of it."""
+    """Routes that a command uses, always or only under the condition *when*."""
 
     command: str
     routes: tuple[Route, ...]
@@ -106,12 +106,12 @@ NEEDS: Final = (
     Need("clients create", (routes.CREATE_CLIENT,)),
     Need("clients set-scopes", (routes.GET_CLIENT, routes.UPDATE_CLIENT)),
 )
-"""Which command asks which routes; the conditional ones only ask for their scopes when the condition holds."""
+"""Which command uses which routes; scopes of conditional ones are only requested when the condition holds."""
 
 
-def scopes_of(asked: Iterable[Route]) -> frozenset[str]:
-    """Return the scopes that *asked* need together."""
-    return frozenset(route.scope for route in asked)
+def scopes_of(routes_used: Iterable[Route]) -> frozenset[str]:
+    """Return the scopes of all *routes_used*."""
+    return frozenset(route.scope for route in routes_used)
 
 
 def commands_needing(scope: str) -> list[str]:
@@ -125,27 +125,27 @@ def commands() -> list[str]:
 
 
 def scopes_for(command: str) -> frozenset[str]:
-    """Return every scope that *command* may need, whatever is wanted of it.
+    """Return every scope that *command* may need, with any options.
 
-    Raises ``OperationRefused`` for a command that needs none, with the nearest ones that do.
+    Raises ``OperationRefused`` for a command that needs none, with the most similar ones that do.
     """
     if command not in commands():
         near = difflib.get_close_matches(command, commands(), n=3)
-        said = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(commands())}"
-        raise OperationRefused(f"{command!r} is no command that needs scopes: {said}")
+        suggestion = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(commands())}"
+        raise OperationRefused(f"{command!r} is no command that needs scopes: {suggestion}")
     return frozenset().union(*(need.scopes for need in NEEDS if need.command == command))
 
 
 def unknown_scopes(names: Iterable[str]) -> list[str]:
-    """Return a sentence for each scope that is not in the catalogue, with the nearest ones that are.
+    """Return a sentence for each scope that is not in the catalogue, with the most similar ones.
 
-    The provider's catalogue grows, so such a scope is no error when a person types it or a client has it.
+    The provider's catalogue grows, so an unknown scope that a user types or a client has is not an error.
     """
     return [_unknown(name) for name in names if name not in SCOPES]
 
 
 def check_known(names: Iterable[str]) -> None:
-    """Raise ``OperationRefused`` when a scope that this service asks for by itself is not in the catalogue."""
+    """Raise ``OperationRefused`` when a scope that this service itself requests is not in the catalogue."""
     unknown = unknown_scopes(names)
     if unknown:
         raise OperationRefused("; ".join(unknown))

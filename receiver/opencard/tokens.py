@@ -1,6 +1,6 @@
-"""Where tokens are kept: in PostgreSQL, encrypted, so that every process and every work-horse finds them.
+"""Tokens stored in PostgreSQL, encrypted, so that every process and every RQ work-horse shares them.
 
-One process asks for a token while the others wait for it, under an advisory lock of that client and set of scopes.
+One process requests a token while the others wait, under an advisory lock for that client and set of scopes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from receiver.encryption import Encryption
 
-LONGEST_MARGIN: Final = timedelta(minutes=1)
+MAX_MARGIN: Final = timedelta(minutes=1)
 SHARE_OF_LIFE: Final = 10
 """A token is not used in the last minute, or the last tenth, of its life, whichever is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """Whose token it is, and for what."""
+    """A client of an API, and a set of scopes."""
 
     api_url: str
     client_id: str
@@ -52,34 +52,34 @@ class Token:
 
     @classmethod
     def issued(cls, value: str, *, expires_in: float, now: datetime) -> Token:
-        """Return a token that expires *expires_in* seconds after *now*, not to be used until the very end."""
+        """Make a token that expires *expires_in* seconds after *now*; it is used until shortly before."""
         life = timedelta(seconds=expires_in)
-        return cls(value, now + life - min(LONGEST_MARGIN, life / SHARE_OF_LIFE))
+        return cls(value, now + life - min(MAX_MARGIN, life / SHARE_OF_LIFE))
 
 
 class TokenStore(Protocol):
-    """Keeps tokens."""
+    """Where ``TokenAuth`` finds and stores tokens."""
 
-    def obtain(self, key: TokenKey, ask: Callable[[], Token]) -> Token:
-        """Return the token of *key* that is good now; *ask* for one if there is none."""
+    def obtain(self, key: TokenKey, request: Callable[[], Token]) -> Token:
+        """Return the token of *key* that is good now; *request* for one if there is none."""
 
     def drop(self, key: TokenKey, refused: str) -> None:
         """Forget the token of *key* if it is still the *refused* one."""
 
 
 class MemoryTokens:
-    """Keeps tokens for as long as the process lives, and writes nothing anywhere."""
+    """Keeps tokens in this process only."""
 
     def __init__(self) -> None:
         self._tokens: dict[TokenKey, Token] = {}
         self._lock = threading.Lock()
 
-    def obtain(self, key: TokenKey, ask: Callable[[], Token]) -> Token:
-        """Return the token of *key* that is good now; *ask* for one if there is none."""
+    def obtain(self, key: TokenKey, request: Callable[[], Token]) -> Token:
+        """Return the token of *key* that is good now; *request* for one if there is none."""
         with self._lock:
             token = self._tokens.get(key)
             if token is None or token.use_until <= datetime.now(UTC):
-                token = self._tokens[key] = ask()
+                token = self._tokens[key] = request()
             return token
 
     def drop(self, key: TokenKey, refused: str) -> None:
@@ -96,8 +96,8 @@ class StoredTokens:
         self._engine = engine
         self._encryption = encryption
 
-    def obtain(self, key: TokenKey, ask: Callable[[], Token]) -> Token:
-        """Return the token of *key* that is good now; *ask* for one if there is none, one process at a time."""
+    def obtain(self, key: TokenKey, request: Callable[[], Token]) -> Token:
+        """Return the token of *key* that is good now; *request* for one if there is none, one process at a time."""
         token = self.find(key)
         if token is not None:
             return token
@@ -105,17 +105,17 @@ class StoredTokens:
             _lock(connection, key)
             token = self._found(connection, key)
             if token is None:
-                token = ask()
+                token = request()
                 self._store(connection, key, token)
             return token
 
     def find(self, key: TokenKey) -> Token | None:
-        """Return the token of *key* if there is one that is good now."""
+        """Return the stored token of *key* if it is valid now."""
         with self._engine.connect() as connection:
             return self._found(connection, key)
 
     def drop(self, key: TokenKey, refused: str) -> None:
-        """Forget the token of *key* if it is still the *refused* one: another process may have got a new one."""
+        """Delete the token of *key* if it is still the *refused* one: another process may have got a new one."""
         with self._engine.begin() as connection:
             _lock(connection, key)
             token = self._found(connection, key)
@@ -123,13 +123,13 @@ class StoredTokens:
                 connection.execute(delete(OAuthToken).where(*_is(key)))
 
     def _found(self, connection: Connection, key: TokenKey) -> Token | None:
-        asked = select(OAuthToken.token, OAuthToken.expires_at).where(*_is(key))
-        row = connection.execute(asked).one_or_none()
+        query = select(OAuthToken.token, OAuthToken.expires_at).where(*_is(key))
+        row = connection.execute(query).one_or_none()
         if row is None or row.expires_at <= datetime.now(UTC):
             return None
         try:
             return Token(self._encryption.decrypt(row.token), row.expires_at)
-        except ConfigurationError:  # its key is gone; unlike a secret, a token can be asked for again
+        except ConfigurationError:  # the key was removed; unlike a secret, a token can be requested again
             return None
 
     def _store(self, connection: Connection, key: TokenKey, token: Token) -> None:
@@ -142,22 +142,22 @@ class StoredTokens:
 
 
 class BorrowedTokens:
-    """Uses the tokens that are stored and keeps new ones to itself: for commands that write nothing anywhere."""
+    """Uses stored tokens and keeps new ones in this process: for commands that write nothing."""
 
     def __init__(self, stored: StoredTokens) -> None:
         self._stored = stored
         self._own = MemoryTokens()
         self._refused: set[str] = set()
 
-    def obtain(self, key: TokenKey, ask: Callable[[], Token]) -> Token:
-        """Return the token of *key* that is good now; *ask* for one if there is none."""
+    def obtain(self, key: TokenKey, request: Callable[[], Token]) -> Token:
+        """Return the token of *key* that is good now; *request* for one if there is none."""
         token = self._stored.find(key)
         if token is not None and token.value not in self._refused:
             return token
-        return self._own.obtain(key, ask)
+        return self._own.obtain(key, request)
 
     def drop(self, key: TokenKey, refused: str) -> None:
-        """Do not use the *refused* token again; whoever may write forgets it."""
+        """Do not use the *refused* token again; a process that may write deletes it."""
         self._refused.add(refused)
         self._own.drop(key, refused)
 

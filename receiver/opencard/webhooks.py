@@ -1,6 +1,6 @@
-"""Organizations, their webhooks, custom headers and buyer-party groups, typed where they come in (contract, section 3).
+"""Organizations, their webhooks, custom headers and buyer-party groups (contract, section 3).
 
-What is not documented is read tolerantly: a field that an answer does not tell is ``None``, an unknown one no error.
+Undocumented parts are read tolerantly: a field that an answer lacks is ``None``, an unknown one is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from receiver.errors import ResourceMissing, RouteMissing
 from receiver.opencard import routes
-from receiver.opencard.client import Answer, once
+from receiver.opencard.client import Answer, send_once
 
 if TYPE_CHECKING:
     from typing import Self
@@ -29,30 +29,30 @@ OAUTH_FIELDS: Final = {
 """What OpenCard needs for OAuth-authenticated deliveries → its webhook fields.
 
 Only ``oauth_access_token_url`` is documented. The two others are named like the credentials of the other types
-(``basic_username``, ``custom_key``); a better reading is mended here and nowhere else.
+(``basic_username``, ``custom_key``): an assumption that is made only here.
 """
 NO_FLAGS: Final = frozenset({"enabled", "active"})
 
 
 class Organization(Answer, frozen=True):
-    """A client organization of the account; *reference_id* is the EMS's own id of it."""
+    """A client organization of the account; *reference_id* is the EMS's id of it."""
 
     id: int
     reference_id: str | None = None
     name: str | None = None
     billing_id: int | str | msgspec.UnsetType | None = msgspec.UNSET
-    """Its billing profile; ``None`` where it has none, unset where the answer does not say."""
+    """Its billing profile; ``None`` where it has none, unset where the answer lacks the field."""
 
     @classmethod
     def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
-        """Return the organization in an answer; a number as its reference is a text, too."""
+        """Parse an organization; a numeric reference becomes a string."""
         if isinstance(item, dict) and isinstance(item.get("reference_id"), int):
             item = {**item, "reference_id": str(item["reference_id"])}
         return msgspec.convert(item, cls, strict=False)
 
 
 class RegisteredWebhook(Answer, frozen=True):
-    """A webhook as OpenCard tells it; secrets and credentials do not come back."""
+    """A webhook as OpenCard reports it, without secrets and credentials."""
 
     id: int
     url: str = ""
@@ -63,7 +63,7 @@ class RegisteredWebhook(Answer, frozen=True):
     basic_username: str | None = None
     custom_key: str | None = None
     flags: Mapping[str, bool] = {}
-    """Every field that says yes or no but the two above: which events are switched on."""
+    """Every other boolean field: which events are switched on."""
 
     @property
     def flags_on(self) -> frozenset[str]:
@@ -72,14 +72,14 @@ class RegisteredWebhook(Answer, frozen=True):
 
     @classmethod
     def read(cls, item: Any) -> Self:  # noqa: ANN401 - any JSON value
-        """Return the webhook in an answer, its flags gathered. Raises ``msgspec.ValidationError``."""
+        """Parse a webhook and collect its flags. Raises ``msgspec.ValidationError``."""
         fields = msgspec.convert(item, dict[str, Any])
         flags = {name: bool(value) for name, value in fields.items() if value in (0, 1) and name not in NO_FLAGS}
         return msgspec.convert({**fields, "flags": flags}, cls, strict=False)
 
 
-class Header(Answer, frozen=True):
-    """A custom header of a webhook; *value* is ``None`` where OpenCard does not tell it again."""
+class WebhookHeader(Answer, frozen=True):
+    """A custom header of a webhook; *value* is ``None`` where OpenCard does not report it."""
 
     id: int | str
     key: str
@@ -90,8 +90,8 @@ class Header(Answer, frozen=True):
         return f"Header(id={self.id!r}, key={self.key!r})"
 
 
-class Group(Answer, frozen=True):
-    """A buyer party whose transactions hit the webhook; where there are groups, no other's do."""
+class WebhookGroup(Answer, frozen=True):
+    """A buyer party whose transactions are sent to the webhook; if there are groups, only theirs are."""
 
     id: int | str
     buyer_party: str | int
@@ -133,7 +133,7 @@ class Webhooks:
             ) from None
 
     def create(self, organization_id: int, fields: Mapping[str, Any]) -> RegisteredWebhook:
-        """Create a webhook, once: its ``url``, which no other has, tells whether it exists."""
+        """Create a webhook, once: its unique ``url`` shows whether it already exists."""
 
         def send() -> RegisteredWebhook:
             return self._writing.call(
@@ -143,15 +143,15 @@ class Webhooks:
         def look() -> RegisteredWebhook | None:
             return next((webhook for webhook in self.of(organization_id) if webhook.url == fields["url"]), None)
 
-        return once(send, look)
+        return send_once(send, look)
 
     def update(self, organization_id: int, webhook_id: int, fields: Mapping[str, Any]) -> None:
         """Set *fields* of a webhook; a changed ``url`` makes OpenCard run the challenge again."""
         self._writing.send(routes.UPDATE_WEBHOOK, fields=fields, organization=organization_id, webhook=webhook_id)
 
-    def headers(self, organization_id: int, webhook_id: int) -> list[Header]:
+    def headers(self, organization_id: int, webhook_id: int) -> list[WebhookHeader]:
         """Return the custom headers of a webhook."""
-        return self._reading.list(routes.LIST_HEADERS, Header, organization=organization_id, webhook=webhook_id)
+        return self._reading.list(routes.LIST_HEADERS, WebhookHeader, organization=organization_id, webhook=webhook_id)
 
     def add_header(self, organization_id: int, webhook_id: int, *, key: str, value: str) -> None:
         """Add a custom header, once."""
@@ -163,15 +163,15 @@ class Webhooks:
         def look() -> bool | None:
             return any(header.key == key for header in self.headers(organization_id, webhook_id)) or None
 
-        once(send, look)
+        send_once(send, look)
 
     def remove_header(self, organization_id: int, webhook_id: int, header_id: int | str) -> None:
-        """Remove a custom header; one that is gone counts as removed."""
+        """Remove a custom header; one that does not exist counts as removed."""
         self._writing.delete(routes.DELETE_HEADER, organization=organization_id, webhook=webhook_id, header=header_id)
 
-    def groups(self, organization_id: int, webhook_id: int) -> list[Group]:
+    def groups(self, organization_id: int, webhook_id: int) -> list[WebhookGroup]:
         """Return the buyer-party groups of a webhook."""
-        return self._reading.list(routes.LIST_GROUPS, Group, organization=organization_id, webhook=webhook_id)
+        return self._reading.list(routes.LIST_GROUPS, WebhookGroup, organization=organization_id, webhook=webhook_id)
 
     def add_group(self, organization_id: int, webhook_id: int, *, buyer_party: str) -> None:
         """Add a buyer party, once."""
@@ -184,14 +184,14 @@ class Webhooks:
             parties = {str(group.buyer_party) for group in self.groups(organization_id, webhook_id)}
             return buyer_party in parties or None
 
-        once(send, look)
+        send_once(send, look)
 
     def remove_group(self, organization_id: int, webhook_id: int, group_id: int | str) -> None:
-        """Remove a buyer party; one that is gone counts as removed."""
+        """Remove a buyer party; one that does not exist counts as removed."""
         self._writing.delete(routes.DELETE_GROUP, organization=organization_id, webhook=webhook_id, group=group_id)
 
     def send_test(self, organization_id: int, webhook_id: int, event: str) -> bytes:
-        """Make OpenCard send a test delivery of *event*, and return its answer. Never repeated when in doubt."""
+        """Make OpenCard send a test delivery of *event*, and return its answer. Never retried."""
         return self._writing.send(routes.TEST_WEBHOOK, organization=organization_id, webhook=webhook_id, event=event)
 
     def _send(self, route: Route, fields: Mapping[str, Any], organization_id: int, webhook_id: int) -> None:

@@ -11,7 +11,7 @@ from receiver.events.catalogue import canonical_name
 from receiver.events.content import UNREADABLE, fingerprint
 
 if TYPE_CHECKING:
-    from receiver.opencard.delivery_log_item import LogEntry
+    from receiver.opencard.delivery_log_item import LogItem
 
 CHALLENGE: Final = "challenge"
 """The X-Event of a challenge; an attempt of it delivers nothing."""
@@ -34,7 +34,7 @@ def event_fingerprint(event: str, body: bytes, organization: str) -> bytes:
         return hashlib.sha256(b"bytes\0" + name.encode() + b"\0" + body).digest()
 
 
-def entry_key(entry: LogEntry, fingerprint: bytes | None) -> bytes:
+def entry_key(entry: LogItem, fingerprint: bytes | None) -> bytes:
     """Return the hash that identifies a log entry: of its id, or without one of its content in any spelling."""
     if entry.id is not None:
         identity_fields: tuple[object, ...] = ("id", entry.id)

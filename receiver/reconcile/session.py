@@ -204,7 +204,7 @@ class ReconcileSession:
                     workspace.clear()
                 workspace.add(page.entries)
         with connection.begin():
-            workspace.deduplicate(alike_are_one=delivery_log.alike_are_one)
+            workspace.deduplicate(merge_equal=delivery_log.merge_equal)
 
     def _compare(
         self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, run: _StartedRun

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.encryption import Encryption
-    from receiver.opencard.delivery_log_item import LogEntry
+    from receiver.opencard.delivery_log_item import LogItem
     from receiver.reconcile.compare import Comparison
 
 FINGERPRINTS_PER_BATCH: Final = 1000
@@ -60,7 +60,7 @@ SELECT number, CASE WHEN rank = 1 THEN entry_key ELSE sha256(entry_key || int8se
 FROM (
     SELECT *, row_number() OVER (PARTITION BY entry_key ORDER BY number DESC) AS rank FROM pg_temp.log_read
 ) AS entry
-WHERE rank = 1 OR (opencard_event_id IS NULL AND NOT :alike_are_one)
+WHERE rank = 1 OR (opencard_event_id IS NULL AND NOT :merge_equal)
 """
 )
 _OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
@@ -183,11 +183,11 @@ class Workspace:
         """Truncate all tables."""
         self._connection.execute(_CLEAR)
 
-    def add(self, entries: Iterable[LogEntry]) -> None:
+    def add(self, entries: Iterable[LogItem]) -> None:
         """Copy *entries* into ``log_read`` with their fingerprints."""
         self._copy(_READ_COLUMNS, (self._row(entry) for entry in entries))
 
-    def _row(self, entry: LogEntry) -> tuple[Any, ...]:
+    def _row(self, entry: LogItem) -> tuple[Any, ...]:
         self._number += 1
         fingerprint, erased = None, False
         if entry.payload is not None and entry.event:
@@ -211,9 +211,9 @@ class Workspace:
             return self._erased.fingerprint(fingerprint), True
         return fingerprint, False
 
-    def deduplicate(self, *, alike_are_one: bool) -> None:
+    def deduplicate(self, *, merge_equal: bool) -> None:
         """Copy the entries that were read into ``log_attempts``, each once."""
-        self._connection.execute(_DEDUPLICATE, {"alike_are_one": alike_are_one})
+        self._connection.execute(_DEDUPLICATE, {"merge_equal": merge_equal})
         for table in ("read", "attempts"):
             self._connection.execute(text(f"ANALYZE pg_temp.log_{table}"))
 

@@ -25,7 +25,7 @@ def test_a_login_page_is_no_receipt(receipts: Receipts, name: str, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["login-page", "login-redirect"])
-def test_a_token_that_is_refused_so_is_renewed_once(receipts: Receipts, kind: str) -> None:
+def test_token_refused_with_html_is_renewed_once(receipts: Receipts, kind: str) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault(kind, path="/files/"))  # type: ignore[arg-type]
     assert receipts.fetch().stored == 1

@@ -14,7 +14,7 @@ from receiver.opencard.client import OpenCard
 from receiver.opencard.oauth_clients import get_client, list_clients
 from receiver.opencard.scopes import SCOPES
 from receiver.opencard.tokens import MemoryTokens
-from receiver.opencard.webhooks import Header, Webhooks
+from receiver.opencard.webhooks import WebhookHeader, Webhooks
 from receiver.sandbox.provider import ApiFault
 from receiver.settings import LogFormat
 from tests.opencard.conftest import SECRET, World, as_json
@@ -46,7 +46,7 @@ WEBHOOK = {"id": 7, "url": "https://hooks.example.com/1", "enabled": True, "acti
     ],
     ids=["unknown fields", "a number as a text", "wrapped", "numbers for yes and no"],
 )
-def test_what_is_not_documented_is_no_error(answering: Answering, answer: object) -> None:
+def test_undocumented_fields_are_no_error(answering: Answering, answer: object) -> None:
     with answered(answering, answer) as api:
         webhook = Webhooks(api).get(1, 7)
     assert (webhook.id, webhook.url, webhook.enabled, webhook.active) == (7, WEBHOOK["url"], True, False)
@@ -65,7 +65,7 @@ def test_what_is_not_documented_is_no_error(answering: Answering, answer: object
         None,
     ],
 )
-def test_a_wrong_type_is_an_unreadable_answer_that_names_route_and_field(answering: Answering, answer: object) -> None:
+def test_wrong_type_is_unreadable_and_names_route_and_field(answering: Answering, answer: object) -> None:
     with (
         answered(answering, answer) as api,
         pytest.raises(UnreadableAnswer, match=r"^GET .*/webhooks/7 .*not what is documented \(.+\); check that OPENC"),
@@ -76,12 +76,12 @@ def test_a_wrong_type_is_an_unreadable_answer_that_names_route_and_field(answeri
 @pytest.mark.parametrize(
     "answer", [{"data": {}}, {"data": [1]}, {"items": []}, {"data": [], "last_page": "x"}, {"data": [{"id": "x"}]}, 7]
 )
-def test_a_list_that_is_none_is_an_unreadable_answer(answering: Answering, answer: object) -> None:
+def test_invalid_list_is_an_unreadable_answer(answering: Answering, answer: object) -> None:
     with answered(answering, answer) as api, pytest.raises(UnreadableAnswer, match="not what is documented"):
         Webhooks(api).organizations()
 
 
-def test_lists_of_several_pages_are_read_whole_while_they_shift(world: World) -> None:
+def test_lists_that_shift_between_pages_are_read_completely(world: World) -> None:
     wanted = {world.organization.id} | {world.provider.state.add_organization(f"o{n}").id for n in range(10)}
     seeds = list(range(6))
 
@@ -95,7 +95,7 @@ def test_lists_of_several_pages_are_read_whole_while_they_shift(world: World) ->
     assert len(found) == len(wanted)
 
 
-def test_the_clients_of_an_account_are_listed_without_secrets(world: World) -> None:
+def test_clients_are_listed_without_secrets(world: World) -> None:
     for number in range(4):
         world.provider.clients.add(f"client-{number}", name="another", scopes=["webhooks-read"])
     api = world.api("oauth-clients-read")
@@ -105,15 +105,15 @@ def test_the_clients_of_an_account_are_listed_without_secrets(world: World) -> N
     assert all(client.secret is None for client in found)
 
 
-def test_a_headers_value_does_not_show(world: World) -> None:
+def test_repr_hides_a_header_value(world: World) -> None:
     webhook = world.add_webhook()
     world.provider.state.add_header(webhook, "X-Key", "the-header-value")
     (header,) = Webhooks(world.api("webhook-headers-read")).headers(world.organization.id, webhook)
-    assert header == Header(header.id, "X-Key", "the-header-value")
+    assert header == WebhookHeader(header.id, "X-Key", "the-header-value")
     assert "the-header-value" not in repr(header)
 
 
-def test_nothing_secret_is_logged_and_nothing_at_all_on_standard_output(
+def test_no_secret_is_logged_and_stdout_stays_empty(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = logging.getLogger()

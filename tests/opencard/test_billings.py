@@ -50,13 +50,13 @@ def test_switches_are_found_in_any_form(answering: Answering, fields: dict[str, 
     assert str(found["12"]) == "12:product_transaction"
 
 
-def test_a_switch_that_is_not_clear_is_unknown(answering: Answering) -> None:
+def test_unclear_switch_is_unknown(answering: Answering) -> None:
     found = billings(answering, [{"id": "b-1", "product_transaction": None, "product_digital_receipt": "perhaps"}])
     assert found == {"b-1": Billing("b-1", {})}
 
 
 @pytest.mark.parametrize("answer", [{"message": "no"}, {"data": [{"product_transaction": True}]}, {"data": [7]}])
-def test_what_is_no_list_of_billings_is_unreadable(answering: Answering, answer: object) -> None:
+def test_invalid_billing_list_is_unreadable(answering: Answering, answer: object) -> None:
     with pytest.raises(UnreadableAnswer):
         billings(answering, answer)
 
@@ -70,5 +70,5 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_no_value_makes_it_fail(value: object) -> None:
+def test_switches_of_any_value_are_read_without_error(value: object) -> None:
     assert all(isinstance(on, bool) for _, on in _switches(value))

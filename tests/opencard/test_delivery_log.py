@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.errors import AccessDenied, ResourceMissing, UnreadableAnswer
-from receiver.opencard.delivery_log import PASSES, DeliveryLog, Fetched
-from receiver.opencard.delivery_log_item import LogEntry, read_item
+from receiver.opencard.delivery_log import MAX_PASSES, DeliveryLog, FetchedLogPage
+from receiver.opencard.delivery_log_item import LogItem, read_item
 from receiver.sandbox.provider.log_item import log_item
-from receiver.sandbox.provider.resources import LogEntry as ShownEntry
+from receiver.sandbox.provider.resources import LogItem as ShownEntry
 from receiver.sandbox.story import tell
 from receiver.sandbox.told import by_value, read, write
 from tests.opencard.conftest import as_json
@@ -38,13 +38,13 @@ MINUTE = timedelta(minutes=1)
 SCOPE = "webhook-events-read"
 
 
-def item(**fields: object) -> LogEntry:
+def item(**fields: object) -> LogItem:
     return read_item(json.dumps({"event": "card_holder.created", **fields}).encode(), now=NOW)
 
 
 @given(style=log_styles, number=st.integers(0, len(STORY) - 1), status=st.sampled_from([None, 200, 503]))
 @settings(deadline=None)
-def test_every_spelling_says_the_same(style: LogStyle, number: int, status: int | None) -> None:
+def test_every_spelling_parses_to_the_same_entry(style: LogStyle, number: int, status: int | None) -> None:
     told = STORY[number]
     shown = ShownEntry(17, 7, told.event, status, BEGUN, told.payload)
     raw = write(log_item(shown, style))
@@ -57,14 +57,14 @@ def test_every_spelling_says_the_same(style: LogStyle, number: int, status: int 
     assert entry.item == raw
 
 
-def test_an_items_and_a_payloads_bytes_are_kept_as_they_came() -> None:
+def test_bytes_of_item_and_payload_are_kept_unchanged() -> None:
     payload = b'{ "b": 45.0,"a": "\\u0000\\u00e5/",  "c":1e2 }'
     raw = b'{"event":"card_holder.created", "payload": ' + payload + b', "other": 1.10}'
     entry = read_item(raw, now=NOW)
     assert (entry.payload, entry.item) == (payload, raw)
 
 
-def test_a_payload_that_is_a_text_is_the_texts_bytes() -> None:
+def test_string_payload_is_its_bytes() -> None:
     inside = '{"amount": 109.30, "name": "\\u0000å"}'
     assert item(body=inside).payload == inside.encode()
 
@@ -82,7 +82,7 @@ def test_a_payload_that_is_a_text_is_the_texts_bytes() -> None:
         ({}, None),
     ],
 )
-def test_the_payload_is_looked_for_under_each_name(fields: dict[str, object], payload: bytes | None) -> None:
+def test_payload_is_found_under_each_name(fields: dict[str, object], payload: bytes | None) -> None:
     assert item(**fields).payload == payload
 
 
@@ -91,11 +91,11 @@ def test_the_payload_is_looked_for_under_each_name(fields: dict[str, object], pa
     [(200, 200), ("200", 200), (200.0, 200), (None, None), ("", None), ("ok", None), (True, None), (0, None),
      (10**30, None), ([], None)],
 )  # fmt: skip
-def test_a_status_is_a_number_in_any_form_or_unknown(status: object, understood: int | None) -> None:
+def test_status_is_a_number_in_any_form_or_unknown(status: object, understood: int | None) -> None:
     assert item(status=status).response_status == understood
 
 
-def test_where_one_field_makes_no_sense_another_does() -> None:
+def test_invalid_field_falls_back_to_the_next_one() -> None:
     entry = item(
         status="failed", status_code=503, attempted_at="soon", created_at="2026-01-12T08:00:00Z", id=None, uuid="u"
     )
@@ -121,7 +121,7 @@ def test_where_one_field_makes_no_sense_another_does() -> None:
         ({}, None),
     ],
 )
-def test_a_time_is_read_in_utc_or_unknown(time: object, understood: datetime | None) -> None:
+def test_time_is_parsed_in_utc_or_unknown(time: object, understood: datetime | None) -> None:
     assert item(timestamp=time).attempted_at == understood
 
 
@@ -140,17 +140,17 @@ def test_a_time_is_read_in_utc_or_unknown(time: object, understood: datetime | N
         b'{"event": "cut',
     ],
 )
-def test_an_item_that_makes_no_sense_is_an_entry_without_an_event(raw: bytes) -> None:
-    assert read_item(raw, now=NOW) == LogEntry(None, "", None, None, None, raw)
+def test_unreadable_item_is_an_entry_without_an_event(raw: bytes) -> None:
+    assert read_item(raw, now=NOW) == LogItem(None, "", None, None, None, raw)
 
 
-def test_texts_hold_no_nul() -> None:
+def test_nul_characters_are_replaced() -> None:
     entry = read_item(b'{"event": "a\\u0000b", "id": "c\\u0000d"}', now=NOW)
     assert (entry.event, entry.id) == ("a\N{REPLACEMENT CHARACTER}b", "c\N{REPLACEMENT CHARACTER}d")
 
 
 @given(st.binary(max_size=40))
-def test_no_bytes_make_it_fail(raw: bytes) -> None:
+def test_any_bytes_are_parsed_without_error(raw: bytes) -> None:
     assert read_item(raw, now=NOW).item == raw
     assert read_item(b'{"event": "e", "payload": "' + raw + b'"}', now=NOW).item
 
@@ -171,12 +171,12 @@ class Log:
     extra: list[int] = field(default_factory=list)
     gone: int = 0
 
-    def shown(self) -> list[LogEntry]:
+    def shown(self) -> list[LogItem]:
         rng = Random(1)  # noqa: S311 - to be the same again
         numbers = [*range(self.gone, self.number), *self.extra]
         drawn = {number: rng.random() for number in range(10_000)}
         entries = [
-            LogEntry(
+            LogItem(
                 id=str(number) if self.with_ids else None,
                 event="card_holder.created",
                 response_status=200,
@@ -192,12 +192,12 @@ class Log:
             entries.sort(key=lambda entry: drawn[int(entry.item)])
         return entries
 
-    def fetch(self, page: int) -> Fetched:
+    def fetch(self, page: int) -> FetchedLogPage:
         self.before_page(self, page)
         self.asked.append(page)
         entries = self.shown()
         last_page = max(1, -(-len(entries) // self.per_page))
-        return Fetched(
+        return FetchedLogPage(
             entries[(page - 1) * self.per_page : page * self.per_page],
             last_page,
             len(entries) if self.tells_total else None,
@@ -223,51 +223,53 @@ ORDERS = pytest.mark.parametrize("order", ["newest-first", "oldest-first", "any"
 @ORDERS
 @pytest.mark.parametrize("with_times", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 10, 11, 95])
-def test_a_log_is_read_whole_each_entry_once(order: str, with_times: bool, number: int) -> None:  # noqa: FBT001
+def test_log_is_read_completely_with_each_entry_once(order: str, with_times: bool, number: int) -> None:  # noqa: FBT001
     log = Log(number, order, with_times=with_times)
     assert sorted(seen(log.reading())) == list(range(number))
 
 
 @pytest.mark.parametrize("order", ["newest-first", "oldest-first"])
 @pytest.mark.parametrize("jitter", [timedelta(), timedelta(seconds=90)])
-def test_only_the_new_end_of_a_log_in_order_is_read(order: str, jitter: timedelta) -> None:
+def test_only_the_new_end_of_an_ordered_log_is_read(order: str, jitter: timedelta) -> None:
     log = Log(2000, order, jitter=jitter)
     assert set(seen(log.reading(since=1980))) >= set(range(1980, 2000))
     assert len(log.asked) <= 8
 
 
 @pytest.mark.parametrize(("order", "with_times"), [("any", True), ("newest-first", False), ("oldest-first", False)])
-def test_a_log_without_order_or_times_is_read_whole(order: str, with_times: bool) -> None:  # noqa: FBT001
+def test_log_without_order_or_times_is_read_completely(order: str, with_times: bool) -> None:  # noqa: FBT001
     log = Log(300, order, with_times=with_times)
     assert sorted(seen(log.reading(since=290))) == list(range(300))
 
 
 @given(seed=st.integers(), per_page=st.integers(1, 4), since=st.integers(0, 60))
 @settings(deadline=None)
-def test_small_pages_do_not_make_disorder_look_like_order(seed: int, per_page: int, since: int) -> None:
+def test_small_pages_do_not_make_disorder_look_ordered(seed: int, per_page: int, since: int) -> None:
     entries = Log(60).shown()
     Random(seed).shuffle(entries)  # noqa: S311 - to be the same again
 
-    def fetch(page: int) -> Fetched:
-        return Fetched(entries[(page - 1) * per_page : page * per_page], -(-len(entries) // per_page), len(entries))
+    def fetch(page: int) -> FetchedLogPage:
+        return FetchedLogPage(
+            entries[(page - 1) * per_page : page * per_page], -(-len(entries) // per_page), len(entries)
+        )
 
     found = set(seen(DeliveryLog(fetch, since=BEGUN + since * MINUTE)))
     assert found >= set(range(since, 60))
 
 
-def test_a_log_that_is_in_order_only_at_its_end_is_read_whole() -> None:
+def test_log_ordered_only_at_its_end_is_read_completely() -> None:
     entries = Log(400, "oldest-first").shown()
     entries[355], entries[5] = entries[5], entries[355]  # the fifth page from the end holds an old one
 
-    def fetch(page: int) -> Fetched:
-        return Fetched(entries[(page - 1) * 10 : page * 10], 40, 400)
+    def fetch(page: int) -> FetchedLogPage:
+        return FetchedLogPage(entries[(page - 1) * 10 : page * 10], 40, 400)
 
     assert sorted(seen(DeliveryLog(fetch, since=BEGUN + 340 * MINUTE))) == list(range(400))
 
 
 @ORDERS
 @pytest.mark.parametrize("with_ids", [True, False])
-def test_none_that_was_there_is_missed_when_entries_appear_while_it_is_read(order: str, with_ids: bool) -> None:  # noqa: FBT001
+def test_entries_that_appear_during_reading_hide_none(order: str, with_ids: bool) -> None:  # noqa: FBT001
     def one_more(log: Log, page: int) -> None:
         if page > 1 and log.number < 60:
             log.number += 1
@@ -277,10 +279,10 @@ def test_none_that_was_there_is_missed_when_entries_appear_while_it_is_read(orde
     found = seen(reading)
     assert set(found) >= set(range(50))
     if not with_ids:
-        assert reading.alike_are_one or len(set(found)) == len(found)
+        assert reading.merge_equal or len(set(found)) == len(found)
 
 
-def test_without_ids_a_log_that_grew_is_read_again_and_each_entry_counts_once() -> None:
+def test_growing_log_without_ids_is_read_again() -> None:
     def once(log: Log, page: int) -> None:
         if page == 3 and log.number == 50:
             log.number = 51
@@ -288,22 +290,22 @@ def test_without_ids_a_log_that_grew_is_read_again_and_each_entry_counts_once() 
     log = Log(50, with_ids=False, before_page=once)
     reading = log.reading()
     assert sorted(seen(reading)) == list(range(51))
-    assert not reading.alike_are_one
+    assert not reading.merge_equal
     assert log.asked.count(1) == 2
 
 
-def test_without_ids_a_log_that_never_stands_still_is_read_a_few_times_and_alike_entries_are_one() -> None:
+def test_ever_growing_log_without_ids_merges_equal_entries() -> None:
     def always(log: Log, _page: int) -> None:
         log.number += 1
 
     log = Log(50, with_ids=False, before_page=always)
     reading = log.reading()
     assert set(seen(reading)) >= set(range(50))
-    assert reading.alike_are_one
-    assert log.asked.count(1) == PASSES
+    assert reading.merge_equal
+    assert log.asked.count(1) == MAX_PASSES
 
 
-def test_a_log_that_is_cut_at_its_beginning_while_it_is_read_is_read_again() -> None:
+def test_log_cut_at_its_beginning_is_read_again() -> None:
     def once(log: Log, page: int) -> None:
         if page == 3:
             log.gone = 7
@@ -312,19 +314,19 @@ def test_a_log_that_is_cut_at_its_beginning_while_it_is_read_is_read_again() -> 
     assert sorted(seen(log.reading())) == list(range(7, 50))
 
 
-def test_where_no_total_is_told_alike_entries_of_several_pages_are_one() -> None:
+def test_log_without_total_merges_equal_entries() -> None:
     reading = Log(50, with_ids=False, tells_total=False).reading()
     assert sorted(seen(reading)) == list(range(50))
-    assert reading.alike_are_one
+    assert reading.merge_equal
 
 
-def read_over_http(world: World, webhook: int, since: datetime | None = None) -> list[LogEntry]:
+def read_over_http(world: World, webhook: int, since: datetime | None = None) -> list[LogItem]:
     api = world.api(SCOPE)
     reading = DeliveryLog.of(api, organization=world.organization.id, webhook=webhook, since=since)
     return [entry for page in reading.pages() for entry in page.entries]
 
 
-def test_a_log_is_read_over_http_with_one_scope_and_pages_as_they_come(world: World) -> None:
+def test_log_is_read_over_http_with_one_scope(world: World) -> None:
     webhook = world.add_webhook()
     for number, told in enumerate(STORY):
         world.provider.state.log_attempt(webhook, told.event, 200, BEGUN + number * MINUTE, told.payload)
@@ -336,7 +338,7 @@ def test_a_log_is_read_over_http_with_one_scope_and_pages_as_they_come(world: Wo
     assert world.provider.requests.scopes_used() == {SCOPE}
 
 
-def test_what_refuses_the_log_is_named(world: World) -> None:
+def test_refusal_of_the_log_is_named(world: World) -> None:
     webhook = world.add_webhook()
     with pytest.raises(ResourceMissing, match=rf"/webhooks/{webhook + 1}/events \(scope {SCOPE}"):
         read_over_http(world, webhook + 1)
@@ -347,7 +349,7 @@ def test_what_refuses_the_log_is_named(world: World) -> None:
 
 
 @pytest.mark.parametrize("answer", [{"items": []}, {"data": {}}, {"data": [], "last_page": "many"}, 5])
-def test_an_answer_that_is_no_list_is_named(
+def test_answer_that_is_not_a_list_is_named(
     answering: Callable[[Callable[[Request], Response]], Access], world: World, answer: Any
 ) -> None:
     access = answering(lambda _request: as_json(answer))
@@ -356,12 +358,12 @@ def test_an_answer_that_is_no_list_is_named(
         list(reading.pages())
 
 
-def test_a_bare_list_and_numbers_as_texts_are_understood() -> None:
-    assert len(Fetched.read(b' [{"event": "a"}, 5]', now=NOW).entries) == 2
-    fetched = Fetched.read(b'{"data": [{"event": "a"}], "last_page": "3", "total": "7", "per_page": 1}', now=NOW)
+def test_bare_list_and_numbers_as_strings_are_parsed() -> None:
+    assert len(FetchedLogPage.read(b' [{"event": "a"}, 5]', now=NOW).entries) == 2
+    fetched = FetchedLogPage.read(b'{"data": [{"event": "a"}], "last_page": "3", "total": "7", "per_page": 1}', now=NOW)
     assert (fetched.last_page, fetched.total, fetched.entries[0].event) == (3, 7, "a")
 
 
-def test_a_status_of_a_million_digits_is_none() -> None:
+def test_status_of_a_million_digits_is_none() -> None:
     entry = read_item(b'{"event": "e", "status": 1e999999, "created_at": 1e999999}', now=NOW)
     assert (entry.response_status, entry.attempted_at) == (None, None)

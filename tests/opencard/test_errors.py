@@ -25,7 +25,7 @@ from receiver.errors import (
 from receiver.opencard import routes
 from receiver.opencard.auth import Access
 from receiver.opencard.client import OpenCard
-from receiver.opencard.failures import MASK, masked
+from receiver.opencard.failures import MASK, mask_secrets
 from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import RegisteredWebhook, Webhooks
 from receiver.sandbox.provider import ApiFault
@@ -54,7 +54,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("status", "kind", "way_out"), ROWS)
-def test_each_status_is_an_error_that_names_route_scope_account_and_organization_and_the_way_out(
+def test_each_status_is_an_error_with_request_and_remedy(
     world: World, status: int, kind: type[OpenCardError], way_out: str
 ) -> None:
     world.provider.faults.add(ApiFault.answers(status, path="/api/", times=99))
@@ -70,27 +70,25 @@ def test_each_status_is_an_error_that_names_route_scope_account_and_organization
     assert "\n" not in text
 
 
-def test_what_opencard_says_is_in_the_error(world: World) -> None:
+def test_error_contains_the_text_of_the_answer(world: World) -> None:
     with pytest.raises(InvalidRequest, match=r"422 .*\(The url must be HTTPS and reachable\.\)"):
         Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": "http://hooks.example.com"})
 
 
-def test_an_account_that_is_not_the_clients_own_is_named(world: World) -> None:
+def test_foreign_account_is_named(world: World) -> None:
     other = Access(world.url, "2", world.client.id, SECRET)
     with pytest.raises(AccessDenied, match=r"account 2\).*403.*the account \(OPENCARD_ACCOUNT_ID\)"):
         Webhooks(world.api("organizations-read", access=other)).organizations()
 
 
-def test_an_organization_of_another_account_is_named(world: World) -> None:
+def test_organization_of_another_account_is_named(world: World) -> None:
     foreign = world.provider.state.add_organization("foreign", account_id=2)
     with pytest.raises(AccessDenied, match=rf"account 1, organization {foreign.id}\).*403"):
         Webhooks(world.api("webhooks-read")).of(foreign.id)
 
 
 @pytest.mark.parametrize("wrong", ["secret", "client"])
-def test_a_client_that_is_not_known_or_whose_secret_is_wrong_is_told_which_variables_to_look_at(
-    world: World, wrong: str
-) -> None:
+def test_wrong_client_or_secret_names_the_variables(world: World, wrong: str) -> None:
     access = Access(
         world.url,
         "1",
@@ -104,7 +102,7 @@ def test_a_client_that_is_not_known_or_whose_secret_is_wrong_is_told_which_varia
     assert world.asked() == 0
 
 
-def test_a_missing_scope_is_named_exactly_with_what_needs_it(world: World) -> None:
+def test_missing_scope_is_named_with_the_commands(world: World) -> None:
     world.provider.clients.set_scopes("ems", ["organizations-read", "webhooks-read"])
     scopes = ("organizations-read", "webhooks-read", "webhooks-write", "webhook-headers-delete")
     with pytest.raises(ScopeNotGranted) as refused:
@@ -115,7 +113,7 @@ def test_a_missing_scope_is_named_exactly_with_what_needs_it(world: World) -> No
     assert world.asked() == 0
 
 
-def test_a_scope_that_is_left_out_silently_is_named_by_the_first_call_that_needs_it(world: World) -> None:
+def test_silently_missing_scope_is_named_by_the_first_call(world: World) -> None:
     world.provider.behaviour.grants_silently = True
     world.provider.clients.set_scopes("ems", ["organizations-read"])
     webhooks = Webhooks(world.api("organizations-read", "webhooks-read"))
@@ -124,7 +122,7 @@ def test_a_scope_that_is_left_out_silently_is_named_by_the_first_call_that_needs
         webhooks.of(world.organization.id)
 
 
-def test_a_token_that_says_that_it_has_fewer_scopes_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_with_fewer_scopes_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = '{"access_token": "t", "expires_in": 60, "scope": "organizations-read"}'
     monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
     with pytest.raises(ScopeNotGranted, match="does not have the scope webhooks-read,"):
@@ -141,7 +139,7 @@ SENT = {
 }
 
 
-def test_secrets_that_opencard_repeats_stand_in_no_error(answering: Answering) -> None:
+def test_secrets_repeated_by_opencard_are_masked_in_errors(answering: Answering) -> None:
     def repeat(request: Request) -> Response:
         said = request.get_data(as_text=True) + request.headers["Authorization"] + SENT["secret"] + SECRET
         return as_json({"error": said, "message": str(request.get_json())}, 422)
@@ -160,9 +158,7 @@ def test_secrets_that_opencard_repeats_stand_in_no_error(answering: Answering) -
         assert "the-header-value" not in str(refused.value)
 
 
-def test_the_client_secret_that_the_token_endpoint_repeats_stands_in_no_error(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_secret_repeated_by_opencard_is_masked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "receiver.sandbox.provider.api.write",
         lambda fields: f'{{"error": "invalid_client", "message": "{SECRET} is wrong {fields}"}}'.encode(),
@@ -175,8 +171,8 @@ def test_the_client_secret_that_the_token_endpoint_repeats_stands_in_no_error(
 
 
 @given(secret=st.text(min_size=4), before=st.text(max_size=5), after=st.text(max_size=5))
-def test_no_secret_is_left_in_masked_words(secret: str, before: str, after: str) -> None:
-    said = masked(f"{before}{secret}{after}", [secret])
+def test_masked_text_contains_no_secret(secret: str, before: str, after: str) -> None:
+    said = mask_secrets(f"{before}{secret}{after}", [secret])
     assert MASK in said
     assert said.count(secret) <= f"{before}{MASK}{after}".count(secret)
 
@@ -185,20 +181,20 @@ def test_no_secret_is_left_in_masked_words(secret: str, before: str, after: str)
     "content",
     [b"", b"<html>Bad gateway</html>", b"[1]", b'{"error": {"code": 7}}', b"\xff\xfe", b'{"error": "' + b"x" * 9999],
 )
-def test_an_error_without_words_is_told_all_the_same_and_stays_short(answering: Answering, content: bytes) -> None:
+def test_error_without_a_text_is_reported_and_short(answering: Answering, content: bytes) -> None:
     with OpenCard(answering(lambda _: Response(content, 404)), ["webhooks-read"], MemoryTokens()) as api:
         with pytest.raises(ResourceMissing, match="OpenCard answers 404 Not Found") as missing:
             Webhooks(api).get(7, 8)
         assert len(str(missing.value)) < 500
 
 
-def test_a_post_that_may_have_been_carried_out_says_so(world: World) -> None:
+def test_post_with_unknown_outcome_is_reported_as_such(world: World) -> None:
     world.provider.faults.add(ApiFault.answers(500, path="/test/"))
     with pytest.raises(OutcomeUnknown, match=r"POST .*/test/tpa.signed.*it may have been carried out"):
         Webhooks(world.api("webhooks-write")).send_test(world.organization.id, world.add_webhook(), "tpa.signed")
 
 
-def test_ids_cannot_leave_their_place_in_the_path(world: World) -> None:
+def test_ids_are_escaped_in_the_path(world: World) -> None:
     with pytest.raises(ResourceMissing):
         world.api("webhooks-read").call(
             routes.GET_WEBHOOK, RegisteredWebhook, organization=world.organization.id, webhook="../../../x?page=1"

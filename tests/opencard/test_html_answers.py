@@ -40,9 +40,7 @@ def login_redirect(_request: Request) -> Response:
     [(login_page, "200 with an HTML page"), (login_redirect, "302, a redirect to /login,")],
     ids=["page", "redirect"],
 )
-def test_an_html_answer_is_one_typed_error(
-    answering: Answering, answer: Callable[[Request], Response], what: str
-) -> None:
+def test_html_answer_is_one_typed_error(answering: Answering, answer: Callable[[Request], Response], what: str) -> None:
     api = OpenCard(answering(answer), ["organizations-read"], MemoryTokens())
     with api, pytest.raises(HtmlAnswer) as raised:
         Webhooks(api).organizations()
@@ -54,7 +52,7 @@ def test_an_html_answer_is_one_typed_error(
 
 
 @pytest.mark.parametrize("answer", [login_page, login_redirect], ids=["page", "redirect"])
-def test_a_token_that_is_refused_so_is_renewed_once(answer: Callable[[Request], Response]) -> None:
+def test_token_refused_with_html_is_renewed_once(answer: Callable[[Request], Response]) -> None:
     tokens: list[str] = []
     refused: list[str] = []
 
@@ -74,7 +72,7 @@ def test_a_token_that_is_refused_so_is_renewed_once(answer: Callable[[Request], 
     assert (len(tokens), len(refused)) == (2, 1)
 
 
-def test_the_token_endpoint_may_answer_with_a_page_as_well() -> None:
+def test_html_answer_of_the_token_endpoint_is_an_error() -> None:
     with served(Request.application(login_page)) as url:
         api = OpenCard(_access(url), ["organizations-read"], MemoryTokens())
         with pytest.raises(HtmlAnswer) as raised:
@@ -105,7 +103,7 @@ def test_every_request_accepts_json_first() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
-def test_a_page_with_an_error_status_is_that_error(answering: Answering, status: int, pauses: list[float]) -> None:
+def test_html_page_with_an_error_status_is_that_error(answering: Answering, status: int, pauses: list[float]) -> None:
     def answer(_request: Request) -> Response:
         return Response(PAGE, status, content_type="text/html")
 
@@ -118,7 +116,7 @@ def test_a_page_with_an_error_status_is_that_error(answering: Answering, status:
     assert len(pauses) == (0 if status == 404 else 5)
 
 
-def test_a_hundred_items_are_asked_for_at_a_time(world: World) -> None:
+def test_pages_of_a_hundred_items_are_requested(world: World) -> None:
     Webhooks(world.api("organizations-read")).organizations()
     (asked,) = world.provider.requests.all(path="/api/")
     assert asked.query == {"page": "1", "per_page": "100"}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.opencard.lists import PASSES, ListKeepsChanging, Page, read_whole
+from receiver.opencard.lists import MAX_PASSES, ListKeepsChanging, ListPage, read_whole
 
 PER_PAGE = 3
 
@@ -29,14 +29,14 @@ class ShiftingList:
         self.stayed = set(self.ids)
         self._next_id = len(self.ids)
 
-    def fetch(self, number: int) -> Page:
+    def fetch(self, number: int) -> ListPage:
         if self.moves:
             self._move(*self.moves.pop())
         self.fetches += 1
         first = (number - 1) * PER_PAGE
         items = [{"id": each, "fetch": self.fetches} for each in self.ids[first : first + PER_PAGE]]
         total = len(self.ids)
-        return Page(items, max(1, -(-total // PER_PAGE)), total if self.tells_total else None)
+        return ListPage(items, max(1, -(-total // PER_PAGE)), total if self.tells_total else None)
 
     def _move(self, kind: str, number: int) -> None:
         rng = Random(number)  # noqa: S311 - an order, not a secret
@@ -63,9 +63,7 @@ moves = st.lists(st.tuples(st.sampled_from(["keep", "shuffle", "swap", "insert",
 
 
 @given(length=st.integers(0, 14), moves=moves)
-def test_what_is_there_all_the_time_is_returned_exactly_once_however_the_list_shifts(
-    length: int, moves: list[tuple[str, int]]
-) -> None:
+def test_items_of_a_shifting_list_are_returned_once(length: int, moves: list[tuple[str, int]]) -> None:
     shifting = ShiftingList(list(range(length)), moves)
     found = ids(read_whole(shifting.fetch))
     assert shifting.stayed <= set(found)
@@ -73,13 +71,13 @@ def test_what_is_there_all_the_time_is_returned_exactly_once_however_the_list_sh
 
 
 @given(length=st.integers(1, 14), seed=st.integers())
-def test_a_list_in_a_new_order_for_every_page_is_read_whole(length: int, seed: int) -> None:
+def test_list_in_a_new_order_per_page_is_read_completely(length: int, seed: int) -> None:
     rng = Random(seed)  # noqa: S311 - an order, not a secret
     shifting = ShiftingList(list(range(length)), [("shuffle", rng.randrange(10**9)) for _ in range(40 * length)])
     assert sorted(ids(read_whole(shifting.fetch))) == list(range(length))
 
 
-def test_one_that_took_the_place_of_another_does_not_hide_a_third() -> None:
+def test_item_that_replaces_another_does_not_hide_a_third() -> None:
     """Two pages with as many items as the total says, none of them twice, and yet one is missing: 5 fell between."""
 
     def pages() -> Any:
@@ -91,11 +89,11 @@ def test_one_that_took_the_place_of_another_does_not_hide_a_third() -> None:
             yield [2, 3, 4]
 
     told = pages()
-    found = read_whole(lambda _number: Page([{"id": each} for each in next(told)], last_page=2, total=6))
+    found = read_whole(lambda _number: ListPage([{"id": each} for each in next(told)], last_page=2, total=6))
     assert sorted(ids(found)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_list_that_keeps_still_is_read_twice_and_one_of_one_page_once() -> None:
+def test_stable_list_is_read_twice_and_a_single_page_once() -> None:
     several = ShiftingList(list(range(7)))
     assert ids(read_whole(several.fetch)) == list(range(7))
     assert several.fetches == 6
@@ -104,10 +102,10 @@ def test_a_list_that_keeps_still_is_read_twice_and_one_of_one_page_once() -> Non
     assert one.fetches == 1
 
 
-def test_a_log_that_grows_in_front_while_it_is_read_is_read_whole_in_two_passes() -> None:
+def test_log_that_grows_in_front_takes_two_passes() -> None:
     growing = ShiftingList(list(range(9)))
 
-    def fetch(number: int) -> Page:
+    def fetch(number: int) -> ListPage:
         if growing.fetches % 3 == 0:
             growing.ids.insert(0, 100 + growing.fetches)
         return growing.fetch(number)
@@ -116,60 +114,60 @@ def test_a_log_that_grows_in_front_while_it_is_read_is_read_whole_in_two_passes(
     assert growing.fetches <= 8
 
 
-def test_an_item_that_was_seen_twice_is_returned_as_seen_last() -> None:
+def test_item_read_twice_is_returned_as_read_last() -> None:
     shifting = ShiftingList(list(range(5)))
     assert [item["fetch"] for item in read_whole(shifting.fetch)] == [3, 3, 3, 4, 4]
 
 
-def test_what_was_removed_meanwhile_is_not_returned() -> None:
+def test_item_removed_during_reading_is_not_returned() -> None:
     shifting = ShiftingList(list(range(6)), [("remove", 1), ("keep", 0)])  # the last move is done first
     found = ids(read_whole(shifting.fetch))
     assert len(found) == 5
     assert set(found) == shifting.stayed
 
 
-def test_a_list_that_never_keeps_still_is_an_error_and_ends() -> None:
+def test_list_that_always_changes_is_an_error() -> None:
     fetches = 0
 
-    def fetch(_number: int) -> Page:
+    def fetch(_number: int) -> ListPage:
         nonlocal fetches
         fetches += 1
-        return Page([{"id": f"{fetches}"}], last_page=2, total=2)
+        return ListPage([{"id": f"{fetches}"}], last_page=2, total=2)
 
     with pytest.raises(ListKeepsChanging):
         read_whole(fetch)
-    assert fetches == 2 * PASSES
+    assert fetches == 2 * MAX_PASSES
 
 
-def test_a_list_that_tells_fewer_items_than_it_says_it_has_is_an_error() -> None:
+def test_list_with_fewer_items_than_its_total_is_an_error() -> None:
     with pytest.raises(ListKeepsChanging):
-        read_whole(lambda _number: Page([{"id": 1}], last_page=1, total=2))
+        read_whole(lambda _number: ListPage([{"id": 1}], last_page=1, total=2))
 
 
-def test_without_a_total_two_passes_that_saw_the_same_have_to_do() -> None:
+def test_list_without_total_needs_two_equal_passes() -> None:
     untold = ShiftingList(list(range(8)), [("insert", 4)], tells_total=False)
     assert sorted(ids(read_whole(untold.fetch))) == list(range(9))
 
 
-def test_items_without_an_id_are_told_apart_by_their_content_and_number() -> None:
+def test_items_without_id_differ_by_content_and_number() -> None:
     log = [{"event": "card.transaction.authorized", "status": 200}] * 4 + [{"event": "tpa.signed", "status": None}]
 
-    def fetch(number: int) -> Page:
-        return Page(log[(number - 1) * 2 : number * 2], last_page=3, total=5)
+    def fetch(number: int) -> ListPage:
+        return ListPage(log[(number - 1) * 2 : number * 2], last_page=3, total=5)
 
     assert read_whole(fetch) == log
 
 
-def test_numbers_may_come_as_texts_and_a_bare_list_is_a_whole_one() -> None:
+def test_page_may_be_a_bare_list_with_numbers_as_strings() -> None:
     content = b'{"current_page": "1", "data": [{"id": 1}], "per_page": "15", "total": "31", "last_page": "3"}'
-    assert Page.read(content) == Page([{"id": 1}], last_page=3, total=31)
-    assert Page.read(b'[{"id": 1}]') == Page([{"id": 1}], last_page=1, total=None)
+    assert ListPage.read(content) == ListPage([{"id": 1}], last_page=3, total=31)
+    assert ListPage.read(b'[{"id": 1}]') == ListPage([{"id": 1}], last_page=1, total=None)
 
 
 @pytest.mark.parametrize(
     "content",
     [b'{"data": {"id": 1}}', b'{"items": []}', b'{"data": [1]}', b'{"data": [], "last_page": "many"}', b'"list"', b""],
 )
-def test_what_is_no_page_is_not_understood(content: bytes) -> None:
+def test_invalid_page_is_an_error(content: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
-        Page.read(content)
+        ListPage.read(content)

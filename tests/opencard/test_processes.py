@@ -82,7 +82,7 @@ def wait_until_one_waits(engine: Engine) -> None:
             time.sleep(0.01)
 
 
-def test_two_processes_that_need_a_token_at_once_ask_for_one(
+def test_two_processes_request_one_token(
     world: World, environment: dict[str, str], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issue = world.provider.clients.issue
@@ -98,18 +98,14 @@ def test_two_processes_that_need_a_token_at_once_ask_for_one(
     assert world.asked() == 2
 
 
-def test_a_forked_child_finds_the_token_of_its_parent(
-    world: World, environment: dict[str, str], engine: Engine
-) -> None:
+def test_forked_child_uses_the_token_of_its_parent(world: World, environment: dict[str, str], engine: Engine) -> None:
     del engine  # asked for so that the table is there, and empty afterwards
     assert output(start(world, environment, FORK)) == "1\n1\n"
     assert len(world.token_requests()) == 1
     assert world.asked() == 2
 
 
-def test_a_process_that_starts_later_finds_the_token(
-    world: World, environment: dict[str, str], stored: StoredTokens
-) -> None:
+def test_later_process_uses_the_stored_token(world: World, environment: dict[str, str], stored: StoredTokens) -> None:
     Webhooks(world.api("organizations-read", store=stored)).organizations()
     assert output(start(world, environment, ASK)) == "1\n"
     assert len(world.token_requests()) == 1

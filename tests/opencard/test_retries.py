@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from receiver.errors import ApiUnavailable, OpenCardError, OutcomeUnknown
 from receiver.opencard import auth, client
-from receiver.opencard.client import ATTEMPTS, LONGEST_PAUSE, LONGEST_WISH
+from receiver.opencard.client import ATTEMPTS, MAX_PAUSE, MAX_RETRY_AFTER
 from receiver.opencard.failures import retry_after
 from receiver.opencard.oauth_clients import create_client
 from receiver.opencard.webhooks import Webhooks
@@ -40,7 +40,7 @@ def fault(world: World, like: ApiFault, *, method: str, times: int) -> None:
 
 @pytest.mark.parametrize("passing", PASSING, ids=IDS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_what_is_safe_to_repeat_is_repeated_until_it_succeeds(
+def test_safe_request_is_retried_until_it_succeeds(
     world: World, pauses: list[float], method: str, passing: ApiFault
 ) -> None:
     webhook = world.add_webhook()
@@ -67,10 +67,10 @@ def test_pauses_grow_and_the_attempts_end(world: World, pauses: list[float]) -> 
     assert world.asked() == ATTEMPTS
     assert len(pauses) == ATTEMPTS - 1
     assert pauses[-1] > pauses[0]
-    assert max(pauses) <= LONGEST_PAUSE
+    assert max(pauses) <= MAX_PAUSE
 
 
-def test_nobody_listening_is_tried_again_and_then_named(world: World, pauses: list[float]) -> None:
+def test_refused_connection_is_retried_and_then_named(world: World, pauses: list[float]) -> None:
     webhooks = Webhooks(world.api("organizations-read"))
     webhooks.organizations()  # the token is there
     fault(world, ApiFault("hang-up-before"), method="GET", times=99)
@@ -79,7 +79,7 @@ def test_nobody_listening_is_tried_again_and_then_named(world: World, pauses: li
     assert len(pauses) == ATTEMPTS - 1
 
 
-def test_without_the_token_endpoint_a_post_is_never_sent_and_tried_again(pauses: list[float], world: World) -> None:
+def test_post_without_a_token_is_not_sent_and_retried(pauses: list[float], world: World) -> None:
     world.provider.faults.add(ApiFault.answers(503, path="/oauth/token", times=2))
     created = Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": url_of(world)})
     assert world.asked("POST") == 1
@@ -87,7 +87,7 @@ def test_without_the_token_endpoint_a_post_is_never_sent_and_tried_again(pauses:
     assert [webhook.id for webhook in world.provider.state.webhooks()] == [created.id]
 
 
-def test_an_address_where_nobody_listens_is_named(world: World, pauses: list[float], nowhere: str) -> None:
+def test_address_without_a_server_is_named(world: World, pauses: list[float], nowhere: str) -> None:
     access = type(world.access)(nowhere, "1", "ems", SECRET)
     with pytest.raises(ApiUnavailable, match=rf"no answer \(ConnectError\) from {nowhere}; check OPENCARD_API_URL"):
         Webhooks(world.api("organizations-read", access=access)).organizations()
@@ -109,23 +109,23 @@ def test_retry_after_as_a_date_is_waited_for(world: World, pauses: list[float]) 
     assert 20 < pause <= 30
 
 
-def test_a_post_is_tried_again_when_opencard_asks_to_wait(world: World, pauses: list[float]) -> None:
+def test_post_is_retried_after_retry_after(world: World, pauses: list[float]) -> None:
     fault(world, ApiFault.answers(429, retry_after="3"), method="POST", times=1)
     Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": url_of(world)})
     assert pauses == [3]
     assert len(world.provider.state.webhooks()) == 1
 
 
-def test_a_wish_too_long_to_wait_for_is_an_error_at_once(world: World, pauses: list[float]) -> None:
-    fault(world, ApiFault.answers(429, retry_after=str(int(LONGEST_WISH) + 1)), method="GET", times=1)
+def test_too_long_retry_after_is_an_error_at_once(world: World, pauses: list[float]) -> None:
+    fault(world, ApiFault.answers(429, retry_after=str(int(MAX_RETRY_AFTER) + 1)), method="GET", times=1)
     with pytest.raises(ApiUnavailable) as unavailable:
         Webhooks(world.api("organizations-read")).organizations()
-    assert unavailable.value.retry_after == LONGEST_WISH + 1
+    assert unavailable.value.retry_after == MAX_RETRY_AFTER + 1
     assert (world.asked(), pauses) == (1, [])
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
-def test_a_refusal_is_not_tried_again(world: World, pauses: list[float], status: int) -> None:
+def test_refusal_is_not_retried(world: World, pauses: list[float], status: int) -> None:
     fault(world, ApiFault.answers(status), method="PUT", times=99)
     with pytest.raises(OpenCardError):
         Webhooks(world.api("webhooks-write")).update(world.organization.id, 7, {"enabled": False})
@@ -133,7 +133,7 @@ def test_a_refusal_is_not_tried_again(world: World, pauses: list[float], status:
 
 
 @pytest.mark.parametrize("kind", ["hang-up-after", "hang-up-before", "answer"])
-def test_a_webhook_is_created_once_whatever_becomes_of_the_answer(world: World, pauses: list[float], kind: str) -> None:
+def test_webhook_is_created_once_even_if_answers_are_lost(world: World, pauses: list[float], kind: str) -> None:
     for number in range(1, 5):
         world.provider.state.add_webhook(world.organization.id, url_of(world, 100 + number))
     world.provider.faults.add(ApiFault(kind, r"/webhooks$", "POST"))  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_a_webhook_is_created_once_whatever_becomes_of_the_answer(world: World, 
     assert len(pauses) == 1
 
 
-def test_a_header_and_a_group_are_added_once_whatever_becomes_of_the_answer(world: World) -> None:
+def test_header_and_group_are_added_once_if_answers_are_lost(world: World) -> None:
     webhook = world.add_webhook()
     world.provider.faults.add(ApiFault("hang-up-after", r"/(headers|groups)$", "POST", times=2))
     webhooks = Webhooks(
@@ -160,7 +160,7 @@ def test_a_header_and_a_group_are_added_once_whatever_becomes_of_the_answer(worl
     assert world.asked("POST") == 2
 
 
-def test_what_cannot_be_looked_for_is_not_repeated(world: World, pauses: list[float]) -> None:
+def test_request_without_a_lookup_is_not_repeated(world: World, pauses: list[float]) -> None:
     world.provider.faults.add(ApiFault("hang-up-after", r"/oauthclients$", "POST"))
     with pytest.raises(OutcomeUnknown, match=r"receiver clients list shows whether it was made.*its secret is lost"):
         create_client(world.api("oauth-clients-write"), name="another", scopes=["webhooks-read"])
@@ -168,7 +168,7 @@ def test_what_cannot_be_looked_for_is_not_repeated(world: World, pauses: list[fl
     assert pauses == []
 
 
-def test_a_resource_that_the_first_try_deleted_counts_as_deleted(world: World) -> None:
+def test_resource_deleted_by_a_lost_try_counts_as_deleted(world: World) -> None:
     webhook = world.add_webhook()
     header = world.provider.state.add_header(webhook, "X-Key", "value").id
     world.provider.faults.add(ApiFault("hang-up-after", method="DELETE"))
@@ -177,7 +177,7 @@ def test_a_resource_that_the_first_try_deleted_counts_as_deleted(world: World) -
 
 
 @pytest.mark.parametrize(("method", "kind"), [("GET", ApiUnavailable), ("POST", OutcomeUnknown)])
-def test_an_answer_that_does_not_come_in_time_ends_the_wait(
+def test_late_answer_ends_the_wait(
     world: World, monkeypatch: pytest.MonkeyPatch, method: str, kind: type[Exception]
 ) -> None:
     monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(5, read=0.05))
@@ -193,7 +193,7 @@ def test_an_answer_that_does_not_come_in_time_ends_the_wait(
         asks[method]()
 
 
-def test_the_token_endpoint_is_waited_for_as_it_asks_and_no_longer_than_the_time_out(
+def test_token_endpoint_retry_after_is_bounded_by_the_time_out(
     world: World, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     monkeypatch.setattr(auth, "TIMEOUT", httpx.Timeout(5, read=0.05))
@@ -219,6 +219,6 @@ dates = st.builds(
 
 
 @given(text=st.text(st.characters(max_codepoint=255)) | dates)
-def test_whatever_retry_after_says_is_a_number_of_seconds_or_nothing(text: str) -> None:
+def test_any_retry_after_is_seconds_or_none(text: str) -> None:
     seconds = retry_after(httpx.Response(429, headers=[(b"Retry-After", text.encode("latin-1"))]))
     assert seconds is None or seconds >= 0

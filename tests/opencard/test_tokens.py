@@ -43,19 +43,19 @@ def rows(engine: Engine) -> Sequence[Any]:
         return connection.execute(select(OAuthToken.__table__)).all()
 
 
-def test_exactly_the_scopes_that_are_needed_are_asked_for(world: World) -> None:
+def test_exactly_the_needed_scopes_are_requested(world: World) -> None:
     ask(world, READ, "webhooks-read")
     assert world.token_requests() == [{READ, "webhooks-read"}]
     assert world.provider.requests.scopes_used() == {READ, "webhooks-read"}
 
 
-def test_a_scope_that_the_catalogue_does_not_know_is_refused_before_anything_is_asked(world: World) -> None:
+def test_unknown_scope_is_refused_before_any_request(world: World) -> None:
     with pytest.raises(OperationRefused, match="no scope 'webhook-read': the nearest are webhooks-read"):
         world.api("webhook-read")
     assert world.token_requests() == []
 
 
-def test_a_token_is_kept_for_all_that_come_later_and_encrypted(
+def test_token_is_stored_encrypted_and_reused(
     world: World, stored: StoredTokens, engine: Engine, settings: Settings
 ) -> None:
     ask(world, store=stored)
@@ -68,14 +68,14 @@ def test_a_token_is_kept_for_all_that_come_later_and_encrypted(
     assert token.encode() not in row.token
 
 
-def test_each_set_of_scopes_has_a_token_of_its_own_whatever_their_order(world: World, stored: StoredTokens) -> None:
+def test_each_set_of_scopes_has_its_own_token(world: World, stored: StoredTokens) -> None:
     ask(world, READ, "webhooks-read", store=stored)
     ask(world, "webhooks-read", READ, store=stored)
     ask(world, READ, store=stored)
     assert world.token_requests() == [{READ, "webhooks-read"}, {READ}]
 
 
-def test_tokens_of_other_clients_and_environments_stay_apart(stored: StoredTokens) -> None:
+def test_tokens_are_separate_per_client_and_environment(stored: StoredTokens) -> None:
     mine = TokenKey("https://api.opencard.io", "ems", frozenset([READ]))
     until = datetime.now(UTC) + timedelta(hours=1)
     stored.obtain(mine, lambda: Token("mine", until))
@@ -85,14 +85,14 @@ def test_tokens_of_other_clients_and_environments_stay_apart(stored: StoredToken
 
 
 @pytest.mark.parametrize(("expires_in", "unused"), [(31_536_000, 60), (3600, 60), (100, 10), (10, 1)])
-def test_a_token_is_not_used_until_the_very_end_of_its_life(expires_in: float, unused: float) -> None:
+def test_token_is_not_used_until_its_very_end(expires_in: float, unused: float) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     token = Token.issued("t", expires_in=expires_in, now=now)
     assert token.use_until == now + timedelta(seconds=expires_in - unused)
 
 
 @pytest.mark.parametrize("kind", ["stored", "memory"])
-def test_a_token_is_renewed_shortly_before_it_expires(world: World, stored: StoredTokens, kind: str) -> None:
+def test_token_is_renewed_shortly_before_it_expires(world: World, stored: StoredTokens, kind: str) -> None:
     store = stored if kind == "stored" else MemoryTokens()
     key = TokenKey(world.url, "ems", frozenset([READ]))
     store.obtain(key, lambda: Token("nearly over", datetime.now(UTC) - timedelta(microseconds=1)))
@@ -101,7 +101,7 @@ def test_a_token_is_renewed_shortly_before_it_expires(world: World, stored: Stor
     assert store.obtain(key, lambda: Token("not asked for", datetime.now(UTC))).value != "nearly over"
 
 
-def test_a_process_that_runs_for_long_renews_its_token(world: World) -> None:
+def test_long_running_process_renews_its_token(world: World) -> None:
     store = MemoryTokens()
     api = world.api(READ, store=store)
     Webhooks(api).organizations()
@@ -112,9 +112,7 @@ def test_a_process_that_runs_for_long_renews_its_token(world: World) -> None:
     assert [each.status for each in world.provider.requests.all(path="/api/")] == [200, 200]
 
 
-def test_a_refused_token_is_dropped_and_another_is_asked_for(
-    world: World, stored: StoredTokens, engine: Engine
-) -> None:
+def test_refused_token_is_dropped_and_replaced(world: World, stored: StoredTokens, engine: Engine) -> None:
     ask(world, store=stored)
     before = rows(engine)
     world.provider.clients.revoke_tokens()
@@ -127,7 +125,7 @@ def test_a_refused_token_is_dropped_and_another_is_asked_for(
     assert len(world.token_requests()) == 2
 
 
-def test_another_is_asked_for_once_and_no_more(world: World, stored: StoredTokens, pauses: list[float]) -> None:
+def test_refused_token_is_replaced_only_once(world: World, stored: StoredTokens, pauses: list[float]) -> None:
     world.provider.faults.add(ApiFault("expire-token", "/api/", times=99))
     with pytest.raises(TokenRefused, match="different environments"):
         ask(world, store=stored)
@@ -136,7 +134,7 @@ def test_another_is_asked_for_once_and_no_more(world: World, stored: StoredToken
     assert pauses == []
 
 
-def test_a_newer_token_of_another_process_is_not_dropped(world: World, stored: StoredTokens, engine: Engine) -> None:
+def test_newer_token_of_another_process_is_not_dropped(world: World, stored: StoredTokens, engine: Engine) -> None:
     mine = world.api(READ, store=stored)
     Webhooks(mine).organizations()
     world.provider.clients.revoke_tokens()
@@ -147,7 +145,7 @@ def test_a_newer_token_of_another_process_is_not_dropped(world: World, stored: S
     assert len(world.token_requests()) == 2
 
 
-def test_a_token_from_before_the_client_got_a_scope_is_replaced(world: World, stored: StoredTokens) -> None:
+def test_token_older_than_a_granted_scope_is_replaced(world: World, stored: StoredTokens) -> None:
     world.provider.behaviour.grants_silently = True
     world.provider.clients.set_scopes("ems", [])
     with pytest.raises(AccessDenied):
@@ -158,7 +156,7 @@ def test_a_token_from_before_the_client_got_a_scope_is_replaced(world: World, st
     assert len(world.token_requests()) == 2
 
 
-def test_threads_that_are_refused_at_once_ask_for_one_new_token(world: World, stored: StoredTokens) -> None:
+def test_refused_threads_request_one_new_token(world: World, stored: StoredTokens) -> None:
     api = world.api(READ, store=stored)
     Webhooks(api).organizations()
     world.provider.clients.revoke_tokens()
@@ -194,9 +192,7 @@ def test_borrowed_tokens_use_what_is_stored_and_write_nothing(
     assert rows(engine) == before
 
 
-def test_a_token_under_a_key_that_is_gone_is_asked_for_again(
-    world: World, stored: StoredTokens, engine: Engine
-) -> None:
+def test_token_under_a_removed_key_is_requested_again(world: World, stored: StoredTokens, engine: Engine) -> None:
     ask(world, store=stored)
     with engine.begin() as connection:
         gone = Encryption([Fernet.generate_key().decode()])
@@ -206,9 +202,7 @@ def test_a_token_under_a_key_that_is_gone_is_asked_for_again(
     assert len(world.token_requests()) == 2
 
 
-def test_a_failed_request_leaves_no_token_and_no_lock_behind(
-    world: World, stored: StoredTokens, engine: Engine
-) -> None:
+def test_failed_request_leaves_no_token_and_no_lock(world: World, stored: StoredTokens, engine: Engine) -> None:
     world.provider.faults.add(ApiFault.answers(403, path="/oauth/token"))
     with pytest.raises(Exception, match="OPENCARD_CLIENT_SECRET"):
         ask(world, store=stored)
@@ -237,7 +231,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_an_answer_without_a_usable_token_is_unreadable(
+def test_answer_without_a_usable_token_is_unreadable(
     world: World, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
@@ -245,9 +239,7 @@ def test_an_answer_without_a_usable_token_is_unreadable(
         ask(world)
 
 
-def test_numbers_may_come_as_texts_and_unknown_fields_are_no_error(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_token_numbers_may_be_strings_with_unknown_fields(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = b'{"access_token": "t", "expires_in": "60", "refresh": {"x": 1}, "scope": "organizations-read other"}'
     monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer)
     auth = TokenAuth(world.access, [READ], MemoryTokens())
@@ -255,7 +247,7 @@ def test_numbers_may_come_as_texts_and_unknown_fields_are_no_error(
     auth.close()
 
 
-def test_no_secret_shows_in_any_representation(world: World) -> None:
+def test_repr_contains_no_secret(world: World) -> None:
     api = world.api(READ)
     token = api._auth.token()
     for thing in (world.access, token, api, api._auth, api._auth._key, api._http):
