@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from bench import ground
-from receiver.sandbox.accounts import Attempt
+from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.local import ORGANIZATIONS
 from receiver.sandbox.provider import Behaviour, Provider, environment, serving
 
@@ -42,12 +42,12 @@ def main(entries: int) -> None:
         sys.stdin.read()
 
 
-def attempts(number: int) -> Iterator[Attempt]:
+def attempts(number: int) -> Iterator[DeliveryAttempt]:
     """Yield the attempts that brought ``ground.snapshots``, a millisecond apart."""
     first = datetime.now(UTC) - timedelta(milliseconds=number)
     for place, snapshot in zip(count(), ground.snapshots(number)):
         at = first + timedelta(milliseconds=place)
-        yield Attempt(ORGANIZATIONS[0], ground.EVENT, OK, at, snapshot.body)
+        yield DeliveryAttempt(ORGANIZATIONS[0], ground.EVENT, OK, at, snapshot.body)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from receiver.partitions import PARTITIONED, ensure_partitions
 from receiver.queue import QUEUE
 from receiver.sandbox.local import ORGANIZATIONS, LocalServers, adopt_webhook
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.told import read
 from receiver.webhooks.credentials import Credentials
 
@@ -73,7 +73,7 @@ def register(servers: LocalServers) -> Registration:
 
 def snapshots(number: int) -> Iterator[Snapshot]:
     """Yield snapshots of *number* distinct transactions; the same ones in every run."""
-    story = tell(seed=1, organizations=ORGANIZATIONS[:1], purchases=TEMPLATES)
+    story = make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=TEMPLATES)
     templates = [told.payload for told in story.told if told.event == EVENT]
     split = [template.partition(read(template)["id"].encode()) for template in templates]
     for count in range(number):

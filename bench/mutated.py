@@ -22,13 +22,13 @@ from receiver.cli.output import counted, print_rows, progress_bar
 from receiver.progress import Progress
 from receiver.sandbox.local import ORGANIZATIONS, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.sandbox.registration import Registration
-    from receiver.sandbox.told import Told
+    from receiver.sandbox.told import StoryEvent
 
 CONNECTIONS: Final = 16
 SECONDS: Final = 30.0
@@ -83,7 +83,7 @@ class Found:
     """The requests that were answered 5xx, or hung."""
 
 
-def mutated(told: Sequence[Told], registration: Registration, seed: int, number: int) -> bytes:
+def mutated(told: Sequence[StoryEvent], registration: Registration, seed: int, number: int) -> bytes:
     """Return a request: in half of them the body is mutated before it is signed, in half the whole request after."""
     rng = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
     one = rng.choice(told)
@@ -153,7 +153,7 @@ def send_all(
     port: int, registration: Registration, *, number: int, seed: int, progress: Progress = NO_PROGRESS
 ) -> Found:
     """Send so many mutated requests to the web process on *port*."""
-    told = tell(seed=seed, organizations=ORGANIZATIONS[:1], purchases=100).told
+    told = make_story(seed=seed, organizations=ORGANIZATIONS[:1], purchases=100).told
     progress.total(number)
     found = Found()
 

@@ -19,7 +19,7 @@ from receiver.logs import configure_logs
 from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults, schedule
 from receiver.sandbox.local import ORGANIZATIONS, local_servers
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.settings import LogFormat
 
 BILLION: Final = 1_000_000_000
@@ -44,7 +44,9 @@ def main(purchases: int) -> None:
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
     with local_servers("bench") as servers, closing(ground.connect(servers)) as connection:
         registration = ground.register(servers)
-        sendings = schedule(tell(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).told, DUPLICATES, 1)
+        sendings = schedule(
+            make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).told, DUPLICATES, 1
+        )
         ground.store_bodies(
             connection, registration, [(sending.told.event, sending.told.payload) for sending in sendings]
         )

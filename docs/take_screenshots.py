@@ -27,13 +27,13 @@ from receiver.logs import configure_logs
 from receiver.opencard.auth import Access
 from receiver.ops.rollup import HOUR, count_hour
 from receiver.reconcile.run import Reconciler
-from receiver.sandbox.breakage import break_on_purpose, that_would_break
+from receiver.sandbox.breakage import break_on_purpose, purchases_to_break
 from receiver.sandbox.console_access import new_console_access
 from receiver.sandbox.demo import FAULTS, wait_until_processed
 from receiver.sandbox.local import ORGANIZATIONS, local_servers, running_receiver
 from receiver.sandbox.onboarding import register
 from receiver.sandbox.provider import SCOPES, Provider, deliver_story, environment, serving
-from receiver.sandbox.story import Story, tell
+from receiver.sandbox.story import Story, make_story
 from receiver.settings import LogFormat, load_settings
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _receiver(access: ConsoleAccess) -> Iterator[str]:
 
 
 def _deliver(provider: Provider, servers: LocalServers) -> None:
-    story = tell(seed=1, organizations=ORGANIZATIONS, purchases=PURCHASES)
+    story = make_story(seed=1, organizations=ORGANIZATIONS, purchases=PURCHASES)
     _run(deliver_story(provider, story, faults=FAULTS, seed=1, compression=1_500_000))
     wait_until_processed(servers.engine)
     settings = servers.settings
@@ -116,7 +116,7 @@ def _deliver(provider: Provider, servers: LocalServers) -> None:
     wait_until_processed(servers.engine)
     with servers.engine.begin() as connection:
         break_on_purpose(connection, ORGANIZATIONS[0])
-    _run(deliver_story(provider, Story(tuple(that_would_break(ORGANIZATIONS[0], BROKEN)))))
+    _run(deliver_story(provider, Story(tuple(purchases_to_break(ORGANIZATIONS[0], BROKEN)))))
     wait_until_processed(servers.engine)
     _spread(servers.engine)
 

@@ -63,7 +63,7 @@ def test_a_file_that_was_noted_before_is_downloaded_at_once(
     assert receipts.row()["file_key"] is not None
 
 
-def test_a_download_that_failed_before_waits_its_pause_and_no_hour(receipts: Receipts) -> None:
+def test_failed_download_waits_only_its_pause(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(404, path="/files/"))
     receipts.fetch()

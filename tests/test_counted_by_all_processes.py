@@ -181,7 +181,7 @@ def settled(running: Running, rounds: int) -> bool:
     )
 
 
-def test_the_sums_are_what_was_sent_though_every_process_is_restarted(running: Running) -> None:
+def test_sums_survive_a_restart_of_every_process(running: Running) -> None:
     sent: Counter[tuple[str, str, str]] = Counter()
     rounds = (("worker",), ("web", "worker"), ("scheduler", "web"))
     for number, restarted in enumerate(rounds, 1):
@@ -240,7 +240,7 @@ def _line(line: str) -> dict[str, Any]:
     return found
 
 
-def test_a_worker_that_is_killed_takes_a_second_of_counts_along_at_most(running: Running) -> None:
+def test_killed_worker_loses_at_most_a_second_of_counts(running: Running) -> None:
     for _ in range(5):
         running.post("card_holder.created", body(card_holder(uuid.uuid4().hex)))
     processed = "receiver_processing_attempts_total{card_holder.created,processed}"

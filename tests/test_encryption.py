@@ -20,7 +20,7 @@ def test_what_was_encrypted_comes_back(text: str) -> None:
 
 
 @given(text=texts)
-def test_the_newest_key_encrypts_and_the_older_ones_still_decrypt(text: str) -> None:
+def test_newest_key_encrypts_and_older_keys_decrypt(text: str) -> None:
     rotating = Encryption([NEW, OLD])
     assert rotating.decrypt(Encryption([OLD]).encrypt(text)) == text
     assert Encryption([NEW]).decrypt(rotating.encrypt(text)) == text

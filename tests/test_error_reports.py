@@ -76,7 +76,7 @@ def failing_statements(acme: Acme) -> Iterator[None]:
         acme.execute("DROP FUNCTION receiver.fail() CASCADE")
 
 
-def test_an_unexpected_error_of_the_web_process_is_reported_without_the_request(
+def test_web_error_report_omits_the_request(
     acme: Acme, settings: Settings, sentry: tuple[Sentry, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, dsn = sentry

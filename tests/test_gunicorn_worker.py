@@ -121,7 +121,7 @@ class SlowClients:
                         continue  # it was ended
 
 
-def test_genuine_deliveries_get_through_while_slow_clients_could_take_all_connections(
+def test_slow_clients_do_not_block_deliveries(
     web: Web,
 ) -> None:
     with ExitStack() as stack:
@@ -142,7 +142,7 @@ def test_a_connection_that_nothing_comes_over_is_ended(acme: Acme, environment: 
                 assert client.recv(65536) == b""
 
 
-def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_end(web: Web) -> None:
+def test_pending_commits_are_answered_during_shutdown(web: Web) -> None:
     names = [f"employee-{number}" for number in range(20)]
     with ThreadPoolExecutor(len(names) + 1) as threads:
         with web.acme.engine.begin() as connection:
@@ -156,7 +156,7 @@ def test_what_waits_to_be_committed_is_answered_though_the_process_is_told_to_en
     assert web.stored() == set(names)
 
 
-def test_while_a_delivery_waits_for_postgresql_the_process_answers_others(web: Web) -> None:
+def test_waiting_for_postgresql_does_not_block_other_requests(web: Web) -> None:
     with ThreadPoolExecutor(1) as threads:
         with web.acme.engine.begin() as connection:
             connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
@@ -181,9 +181,7 @@ def test_a_backend_that_hangs_costs_a_web_process_one_batch(web: Web) -> None:
     assert {"before", "after"} <= web.stored()
 
 
-def test_a_redis_that_takes_connections_and_says_nothing_keeps_nobody_waiting(
-    acme: Acme, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_silent_redis_does_not_delay_answers(acme: Acme, environment: dict[str, str], tmp_path: Path) -> None:
     with closing(socket.create_server((LOOPBACK, 0))) as silent:
         silent_url = f"redis://{LOOPBACK}:{silent.getsockname()[1]}/0"
         with running(acme, {**environment, "REDIS_URL": silent_url}, tmp_path) as web:
@@ -193,7 +191,7 @@ def test_a_redis_that_takes_connections_and_says_nothing_keeps_nobody_waiting(
             assert web.stored() == set(names)
 
 
-def test_clients_that_may_send_another_request_do_not_keep_the_process_from_ending(web: Web) -> None:
+def test_idle_connections_do_not_delay_shutdown(web: Web) -> None:
     with httpx.Client(base_url=f"http://{LOOPBACK}:{web.port}", timeout=SECONDS) as client:
         assert client.get("/healthz").status_code == 200
         eventually(lambda: _connections(web) == 1)
@@ -201,7 +199,7 @@ def test_clients_that_may_send_another_request_do_not_keep_the_process_from_endi
     assert "Worker exiting" in web.processes.log_of("web").read_text(), "it was killed after the time to end in order"
 
 
-def test_what_was_answered_200_is_stored_though_the_process_is_killed_in_the_middle(web: Web) -> None:
+def test_200_is_stored_even_if_the_process_is_killed(web: Web) -> None:
     answered = []
 
     def deliver_until_it_is_gone(sender: int) -> None:

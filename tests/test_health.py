@@ -71,7 +71,7 @@ def test_without_its_database_a_process_is_up_and_not_ready(settings: Settings) 
     assert "database-password" not in str(said)
 
 
-def test_until_it_is_migrated_a_process_is_not_ready_and_says_what_to_run(
+def test_process_is_not_ready_before_the_migration(
     settings: Settings, empty_database: str, empty_engine: Engine
 ) -> None:
     with receiver_with(settings, database_url=empty_database) as app:

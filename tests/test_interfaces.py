@@ -172,7 +172,7 @@ def python(code: str, environment: dict[str, str]) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_the_web_process_imports_neither_handlers_nor_tables_of_the_ems(environment: dict[str, str]) -> None:
+def test_web_process_imports_no_handlers_and_no_ems_tables(environment: dict[str, str]) -> None:
     code = """
 import json, sys
 import receiver.wsgi
@@ -186,7 +186,7 @@ print(json.dumps([name for name in sys.modules if name.startswith("receiver.")])
     ] == []
 
 
-def test_an_import_reads_no_setting_opens_nothing_and_starts_nothing() -> None:
+def test_importing_has_no_side_effects() -> None:
     code = """
 import importlib, json, os, pkgutil, socket, threading
 from receiver.settings import variable_names

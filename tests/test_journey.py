@@ -18,7 +18,7 @@ from receiver.sandbox.faults import Faults, schedule
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.sender import challenge, deliver_all
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
 from receiver.settings import load_settings
 
@@ -80,7 +80,7 @@ def test_what_opencard_means_to_say_is_what_the_ems_reads(local: dict[str, str],
         registrations = [adopt(local, organization, number) for number, organization in enumerate(ORGANIZATIONS, 1)]
         assert asyncio.run(challenge_each(registrations)) == [True, True]
 
-        story = tell(seed=11, organizations=ORGANIZATIONS, purchases=80)
+        story = make_story(seed=11, organizations=ORGANIZATIONS, purchases=80)
         tally = asyncio.run(deliver_all(schedule(story.told, FAULTS, seed=11), registrations))
         assert (tally.refused, tally.unanswered, tally.given_up) == (0, 0, 0)
 

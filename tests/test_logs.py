@@ -52,7 +52,7 @@ def log(capsys: pytest.CaptureFixture[str]) -> Log:
     return Log(capsys)
 
 
-def test_a_log_line_is_one_json_object_on_standard_error_with_its_time_in_utc(log: Log) -> None:
+def test_log_line_is_one_json_object_on_stderr(log: Log) -> None:
     log.start()
     structlog.stdlib.get_logger("receiver.somewhere").warning("something happened", number=7)
     (line,) = log.lines()
@@ -97,9 +97,7 @@ def test_people_get_lines_without_json(capsys: pytest.CaptureFixture[str]) -> No
     assert not said.startswith("{")
 
 
-def test_a_refused_delivery_is_logged_with_its_reason_and_nothing_of_its_content(
-    organizations: Organizations, log: Log
-) -> None:
+def test_refused_delivery_is_logged_without_its_content(organizations: Organizations, log: Log) -> None:
     log.start()
     acme = organizations.adopt("acme", Credentials(basic_username="opencard", basic_password="the-password"))
     content = b'{"card_holder": {"reference_id": "jane-doe"}}'
@@ -123,7 +121,7 @@ def test_a_refused_delivery_is_logged_with_its_reason_and_nothing_of_its_content
         assert hidden not in everything
 
 
-def test_a_delivery_that_is_not_stored_is_logged_without_its_content(
+def test_unstored_delivery_is_logged_without_its_content(
     organizations: Organizations,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,7 +152,7 @@ def test_the_operator_learns_what_the_caller_does_not(
     assert "jane-doe" not in said
 
 
-def test_every_line_of_a_request_bears_the_id_that_the_proxy_gave_it(acme: Acme, log: Log) -> None:
+def test_log_lines_of_a_request_have_the_proxys_request_id(acme: Acme, log: Log) -> None:
     log.start()
     acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4711-abc"})
     acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4712-abc", "X-Data-Signature": "f" * 64})

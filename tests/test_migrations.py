@@ -75,7 +75,7 @@ def test_an_empty_database_is_brought_to_this_release(empty_database: str) -> No
     assert (again.exit_code, again.stdout) == (0, f"already at {head}\n")
 
 
-def test_a_database_that_differs_from_the_models_is_told_difference_by_difference(empty_database: str) -> None:
+def test_check_lists_each_difference_from_the_models(empty_database: str) -> None:
     db(empty_database, "upgrade")
     execute(empty_database, "ALTER TABLE ems.transactions ADD COLUMN odd_one text")
     execute(empty_database, "DROP INDEX receiver.ix_queue_due")
@@ -221,7 +221,7 @@ def test_the_code_defines_each_view_of_the_ems(connection: Connection) -> None:
     ],
     ids=["what waits", "by webhook and time", "by endpoint key", "by card holder", "by state", "by issuer's reference"],
 )
-def test_an_index_serves_each_question_that_is_asked_all_the_time(
+def test_frequent_queries_use_an_index(
     connection: Connection, table: str, columns: list[str], partial: str | None
 ) -> None:
     indexes = connection.execute(

@@ -42,7 +42,7 @@ def test_the_demo_ends_with_equal_counts_and_one_json_document(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("sigint")
-def test_the_development_server_streams_until_it_is_interrupted_and_leaves_no_process(tmp_path: Path) -> None:
+def test_dev_server_leaves_no_process_when_interrupted(tmp_path: Path) -> None:
     log = tmp_path / "dev.log"
     with log.open("wb") as output:
         dev = subprocess.Popen(

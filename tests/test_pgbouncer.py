@@ -136,12 +136,12 @@ def test_another_value_of_the_option_is_refused() -> None:
         load_settings({"DATABASE_URL": "postgresql://u@h/d?pgbouncer=1"}, required=())
 
 
-def test_what_needs_a_session_says_that_it_cannot_do_with_a_pooled_connection() -> None:
+def test_pooled_connection_is_refused_where_a_session_is_needed() -> None:
     with pytest.raises(ConfigurationError, match="only web can do with it"):
         engine_for("postgresql+psycopg://u@h/d?pgbouncer=true", application="worker")
 
 
-def test_strange_settings_of_the_database_change_nothing_through_it(
+def test_unusual_database_settings_change_nothing(
     new_database: Callable[[], str], settings: Settings, tmp_path: Path
 ) -> None:
     url = new_database()
@@ -166,7 +166,7 @@ def test_strange_settings_of_the_database_change_nothing_through_it(
 
 
 @pytest.mark.long
-def test_deliveries_are_taken_through_it_and_none_of_another_process_is_mixed_up(
+def test_pooled_deliveries_of_processes_are_not_mixed_up(
     pooled_url: str, environment: dict[str, str], settings: Settings, engine: Engine, tmp_path: Path
 ) -> None:
     with engine.begin() as connection:

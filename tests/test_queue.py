@@ -64,7 +64,7 @@ def test_many_deliveries_are_one_job_while_it_waits(redis: Redis) -> None:
     assert len(jobs(redis)) == 1
 
 
-def test_once_a_worker_is_awake_the_next_delivery_enqueues_a_job_again(redis: Redis) -> None:
+def test_delivery_after_the_job_started_enqueues_another(redis: Redis) -> None:
     wake_worker(redis)
     worker_is_awake(redis)
     assert wake_worker(redis)
@@ -108,7 +108,7 @@ def test_a_delivery_wakes_a_worker(acme: Acme, redis: Redis) -> None:
     assert eventually(lambda: len(jobs(redis)) == 1)
 
 
-def test_a_flood_of_deliveries_is_one_job_while_no_worker_takes_it(acme: Acme, redis: Redis) -> None:
+def test_many_deliveries_enqueue_one_job(acme: Acme, redis: Redis) -> None:
     for number in range(30):
         acme.take("card_holder.created", card_holder(f"employee-{number}"))
     assert eventually(lambda: bool(jobs(redis)))

@@ -12,7 +12,7 @@ import pytest
 from redis import RedisError
 from rq import Queue
 
-from receiver.ops.doctor_findings import Findings
+from receiver.ops.doctor_findings import CheckResults
 from receiver.ops.doctor_stores import REDIS, check_redis
 from receiver.ops.workers import seen_workers
 from receiver.queue import QUEUE, Outage, connect, wake_worker
@@ -102,7 +102,7 @@ def test_a_scheduler_goes_on_after_a_failover_to_an_empty_redis(redis: Redis, re
 
 
 @pytest.mark.usefixtures("pool")
-def test_workers_are_registered_again_after_redis_lost_everything(redis: Redis, valkey: EmbeddedValkey) -> None:
+def test_workers_register_again_after_redis_lost_its_data(redis: Redis, valkey: EmbeddedValkey) -> None:
     everyone = dict.fromkeys(QUEUES, 1)
     assert seen_workers(valkey.url).by_queue == everyone
     redis.flushall()
@@ -110,9 +110,7 @@ def test_workers_are_registered_again_after_redis_lost_everything(redis: Redis, 
 
 
 @pytest.mark.long
-def test_a_worker_takes_jobs_again_though_its_connections_went_mute(
-    acme: Acme, redis: Redis, relay: Relay, pool: Pool
-) -> None:
+def test_worker_recovers_from_silent_connections(acme: Acme, redis: Redis, relay: Relay, pool: Pool) -> None:
     relay.mute()
     acme.take("card_holder.created", card_holder())
     assert processed(acme, redis)
@@ -129,7 +127,7 @@ def test_a_worker_ends_in_order_though_its_connections_are_mute(
     assert pool.stop() == 0
 
 
-def test_a_scheduler_ends_in_order_though_its_connections_are_mute(relay: Relay, scheduler: Process) -> None:
+def test_scheduler_stops_despite_silent_connections(relay: Relay, scheduler: Process) -> None:
     relay.mute()
     assert scheduler.stop() == 0
 
@@ -218,7 +216,7 @@ def test_what_reports_on_redis_says_that_it_refuses_writes(
     with receiver_with(settings, redis_url=valkey.url) as app, refusing(redis):
         answer = app.test_client().get("/readyz")
         assert not seen_workers(valkey.url).reachable
-        findings = Findings()
+        findings = CheckResults()
         check_redis(replace(settings, redis_url=valkey.url), {}, findings)
     assert (answer.status_code, answer.get_json()["redis"]) == (200, "refuses writes")
     assert findings.is_broken(REDIS)

@@ -83,7 +83,7 @@ def test_what_has_connected_is_answered_though_the_process_ends(acme: Acme, web:
         assert [connection.getresponse().status for connection in connections] == [200] * 20
 
 
-def test_a_request_that_is_on_its_way_is_answered_though_the_process_ends(acme: Acme, web: Web) -> None:
+def test_running_request_is_answered_during_shutdown(acme: Acme, web: Web) -> None:
     with closing(HTTPConnection(LOOPBACK, web.port, timeout=SECONDS)) as kept:
         for reference_id in ("first", "second"):
             post(kept, acme, reference_id)

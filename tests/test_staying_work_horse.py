@@ -36,7 +36,7 @@ def blocking(redis: Redis, redis_url: str) -> Redis:
     return connect(redis_url)
 
 
-def test_a_wake_up_is_taken_from_the_queue_and_nothing_of_it_is_left(blocking: Redis) -> None:
+def test_wake_up_is_removed_from_the_queue(blocking: Redis) -> None:
     with closing(blocking) as redis:
         assert not woken_again(redis, within=SHORT)
         wake_worker(redis)
@@ -45,7 +45,7 @@ def test_a_wake_up_is_taken_from_the_queue_and_nothing_of_it_is_left(blocking: R
         assert [key for key in redis.keys("*") if key != b"rq:queues"] == []
 
 
-def test_a_job_of_another_kind_is_left_to_the_worker_at_its_place(blocking: Redis) -> None:
+def test_job_of_another_kind_keeps_its_place(blocking: Redis) -> None:
     with closing(blocking) as redis:
         other = Queue(QUEUE, connection=redis).enqueue(wait_until_released)
         wake_worker(redis)
@@ -88,7 +88,7 @@ def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: Pool
     assert None not in horses
 
 
-def test_a_process_that_is_killed_while_it_stays_takes_no_wake_up_along(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_killed_work_horse_loses_no_wake_up(acme: Acme, pool: Pool, redis: Redis) -> None:
     assert processed(acme, redis, 1)
     first = horse(pool)
     assert first is not None
@@ -98,7 +98,7 @@ def test_a_process_that_is_killed_while_it_stays_takes_no_wake_up_along(acme: Ac
     assert horse(pool) != first
 
 
-def test_another_job_of_the_queue_does_not_wait_for_one_that_stays(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_other_job_does_not_wait_for_a_staying_work_horse(acme: Acme, pool: Pool, redis: Redis) -> None:
     assert processed(acme, redis, 1)
     staying = horse(pool)
     Queue(QUEUE, connection=redis).enqueue(wait_until_released, result_ttl=0)

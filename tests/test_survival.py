@@ -24,7 +24,7 @@ from receiver.sandbox.faults import Faults, schedule
 from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.sender import deliver_all
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
 from receiver.sandbox.victims import VICTIMS, Victims
 from receiver.settings import load_settings
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.sandbox.accounts import Tally
+    from receiver.sandbox.accounts import DeliveryTally
     from receiver.sandbox.registration import Registration
     from receiver.sandbox.story import Story
 
@@ -56,7 +56,7 @@ class Stream:
         self._registrations = registrations
         self._settled = 0
         self._moved = threading.Condition()
-        self.tally: Tally | None = None
+        self.tally: DeliveryTally | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -76,7 +76,7 @@ class Stream:
         with self._moved:
             assert self._moved.wait_for(lambda: self._settled >= wanted, timeout=SECONDS), "the stream does not move"
 
-    def finish(self) -> Tally:
+    def finish(self) -> DeliveryTally:
         self._thread.join(timeout=SECONDS)
         assert self.tally is not None
         return self.tally
@@ -113,7 +113,7 @@ class Machine:
         victims.kill(victim)
         victims.start(victim)
 
-    def check(self, story: Story, tally: Tally) -> None:
+    def check(self, story: Story, tally: DeliveryTally) -> None:
         """Insist that everything told is recorded once."""
         assert tally.given_up == 0
         wait_until_processed(self.engine, seconds=SECONDS)
@@ -136,13 +136,13 @@ def machine() -> Iterator[Machine]:
 def stream(machine: Machine, seed: int, act: Callable[[Stream], None], purchases: int = 150) -> None:
     """Send a story while *act* does its worst, and check."""
     registrations = machine.adopt(*ORGANIZATIONS)
-    story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
+    story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
     running = Stream(story, registrations, seed)
     act(running)
     machine.check(story, running.finish())
 
 
-def test_killing_each_process_in_the_middle_of_a_stream_loses_and_doubles_nothing(machine: Machine) -> None:
+def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> None:
     def kill_one_after_the_other(running: Stream) -> None:
         for number in range(2 * len(VICTIMS)):
             running.wait_for((number + 1) / (2 * len(VICTIMS) + 1))
@@ -151,7 +151,7 @@ def test_killing_each_process_in_the_middle_of_a_stream_loses_and_doubles_nothin
     stream(machine, seed=21, act=kill_one_after_the_other)
 
 
-def test_with_valkey_down_deliveries_are_taken_and_processed_once_it_is_back(machine: Machine) -> None:
+def test_deliveries_wait_while_valkey_is_down(machine: Machine) -> None:
     def take_valkey_away(running: Stream) -> None:
         running.wait_for(0.2)
         machine.valkey.kill()
@@ -161,7 +161,7 @@ def test_with_valkey_down_deliveries_are_taken_and_processed_once_it_is_back(mac
     stream(machine, seed=22, act=take_valkey_away, purchases=40)
 
 
-def test_with_no_worker_deliveries_wait_and_a_worker_that_comes_processes_them(machine: Machine) -> None:
+def test_deliveries_wait_for_the_next_worker(machine: Machine) -> None:
     def take_the_worker_away(running: Stream) -> None:
         machine.processes.stop("worker")
         running.wait_for(1)
@@ -170,10 +170,10 @@ def test_with_no_worker_deliveries_wait_and_a_worker_that_comes_processes_them(m
     stream(machine, seed=23, act=take_the_worker_away, purchases=40)
 
 
-def test_a_worker_that_is_stopped_in_the_middle_finishes_its_batch_and_gives_the_rest_back(machine: Machine) -> None:
+def test_stopped_worker_finishes_its_batch(machine: Machine) -> None:
     machine.processes.stop("worker")
     registrations = machine.adopt(*ORGANIZATIONS)
-    story = tell(seed=24, organizations=ORGANIZATIONS, purchases=200)
+    story = make_story(seed=24, organizations=ORGANIZATIONS, purchases=200)
     tally = asyncio.run(deliver_all(schedule(story.told, FAULTS, 24), registrations, connections=8))
     processed = text("SELECT count(*) FROM receiver.outcomes")
     machine.processes.start("worker")
@@ -218,6 +218,6 @@ os._exit(0)
 """
 
 
-def test_a_worker_ends_though_its_pool_was_killed_while_it_started() -> None:
+def test_worker_ends_if_its_pool_was_killed_at_startup() -> None:
     ran = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=90, check=True)
     assert (ran.stdout, ran.stderr) == ("", "")  # the output ends when the last process that has it ends

@@ -67,9 +67,7 @@ def test_what_was_kept_long_enough_goes_in_a_process_of_its_own(acme: Acme, pool
     assert pool.stop() == 0
 
 
-def test_where_nothing_is_reconciled_or_downloaded_no_process_waits_for_it(
-    redis: Redis, environment: dict[str, str]
-) -> None:
+def test_unused_queues_have_no_worker(redis: Redis, environment: dict[str, str]) -> None:
     without = [
         ({}, False),
         ({**ACCESS, "OPENCARD_CLIENT_SECRET": ""}, False),
@@ -87,7 +85,7 @@ def test_where_nothing_is_reconciled_or_downloaded_no_process_waits_for_it(
 
 
 @pytest.mark.long
-def test_a_worker_that_is_stopped_does_not_wait_for_a_log_to_be_read(pool: Pool) -> None:
+def test_stopped_worker_does_not_wait_for_reconcile(pool: Pool) -> None:
     pool.begin_a_long_job()
     family = psutil.Process(pool.process.pid).children(recursive=True)
     began = time.monotonic()

@@ -25,10 +25,10 @@ from receiver.sandbox.demo import wait_until_processed
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
 from receiver.sandbox.onboarding import register
-from receiver.sandbox.patience import Patience
+from receiver.sandbox.patience import RetryLimits
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
 from receiver.sandbox.provider import SCOPES, Behaviour, Provider, deliver_story, environment, serving
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
 from receiver.sandbox.victims import Victims
 from receiver.settings import load_settings
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 FAULTS: Final = Faults(duplicates=0.10, disorder=0.20, lost_answers=0.05, bursts=0.20, lost=0.05)
 CONNECTIONS: Final = 16
-NEVER: Final = Patience(seconds=None)
+NEVER: Final = RetryLimits(seconds=None)
 RECONCILE_INTERVAL: Final = 15
 """Seconds: reconciling is under way most of the time, and so in the middle of being killed."""
 STILL_SECONDS: Final = 300
@@ -143,7 +143,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         database_url = (
             make_url(settings.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         )
-        story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
+        story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
 
         before = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
         follower = Follower(database_url)

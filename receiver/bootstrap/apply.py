@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.bootstrap.match import Match
     from receiver.bootstrap.plan import Extras
     from receiver.opencard.routes import Route
-    from receiver.opencard.webhooks import Organization, RegisteredWebhook, WebhookHeader, Webhooks
+    from receiver.opencard.webhooks import Organization, RegisteredHeader, RegisteredWebhook, Webhooks
     from receiver.webhooks.managed import ManagedWebhook
     from receiver.webhooks.store import WebhookStore
 
@@ -92,7 +92,7 @@ class Applier:
     stored: ManagedWebhook | None
     registered: RegisteredWebhook | None
     surplus: Sequence[RegisteredWebhook]
-    headers: Sequence[WebhookHeader] | None
+    headers: Sequence[RegisteredHeader] | None
     """The custom headers that were registered when the changes were planned; ``None`` if they were not read."""
     done: list[WebhookChange] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from receiver.bootstrap.desired import DesiredWebhook
     from receiver.bootstrap.match import Match
-    from receiver.opencard.webhooks import RegisteredWebhook, WebhookGroup, WebhookHeader
+    from receiver.opencard.webhooks import RegisteredGroup, RegisteredHeader, RegisteredWebhook
     from receiver.webhooks.managed import ManagedWebhook
 
 MASK: Final = "***"
@@ -63,8 +63,8 @@ class WebhookChange:
 class Extras:
     """The headers and groups of a registered webhook; ``None`` if they were not read."""
 
-    headers: tuple[WebhookHeader, ...] | None = None
-    groups: tuple[WebhookGroup, ...] | None = None
+    headers: tuple[RegisteredHeader, ...] | None = None
+    groups: tuple[RegisteredGroup, ...] | None = None
     unlisted: frozenset[str] = frozenset()
     """``headers``, ``groups``, or both, where OpenCard has no route that lists them.
 
@@ -176,7 +176,7 @@ def credentials_differ(desired: DesiredWebhook, stored: ManagedWebhook) -> bool:
 
 
 def _header_changes(
-    desired: DesiredWebhook, matched: Match, registered: Iterable[WebhookHeader], *, prune: bool
+    desired: DesiredWebhook, matched: Match, registered: Iterable[RegisteredHeader], *, prune: bool
 ) -> Iterator[WebhookChange]:
     webhook_id = matched.registered.id if matched.registered else None
     known = {header.key.lower(): header for header in registered}
@@ -199,7 +199,7 @@ def _header_changes(
             )
 
 
-def _value_of(header: WebhookHeader, remembered: Mapping[str, str]) -> str | None:
+def _value_of(header: RegisteredHeader, remembered: Mapping[str, str]) -> str | None:
     """Return a registered header's value: as OpenCard reports it, else as this service registered it."""
     if header.value is None or MASKED.fullmatch(header.value):
         return remembered.get(header.key.lower(), header.value)
@@ -207,7 +207,7 @@ def _value_of(header: WebhookHeader, remembered: Mapping[str, str]) -> str | Non
 
 
 def _group_changes(
-    desired: DesiredWebhook, matched: Match, registered: Iterable[WebhookGroup], *, prune: bool
+    desired: DesiredWebhook, matched: Match, registered: Iterable[RegisteredGroup], *, prune: bool
 ) -> Iterator[WebhookChange]:
     webhook_id = matched.registered.id if matched.registered else None
     known = {str(group.buyer_party): group for group in registered}

@@ -13,7 +13,7 @@ from receiver.bootstrap.organizations import OrganizationRecord
 from receiver.bootstrap.outcome import DeletedWebhook, UnavailableEvents
 from receiver.bootstrap.plan import Extras
 from receiver.errors import ResourceMissing, RouteMissing
-from receiver.opencard.webhooks import WebhookGroup, WebhookHeader
+from receiver.opencard.webhooks import RegisteredGroup, RegisteredHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -104,11 +104,11 @@ def read_extras(api: Webhooks, draft: OrganizationPlan, options: BootstrapOption
     headers = groups = None
     if options.prune or desired.headers:
         values = [
-            WebhookHeader(id=0, key=key, value=value) for key, value in (stored.headers if stored else {}).items()
+            RegisteredHeader(id=0, key=key, value=value) for key, value in (stored.headers if stored else {}).items()
         ]
         headers = listed("headers", lambda: api.headers(*ids), values)
     if options.prune or desired.groups:
-        parties = [WebhookGroup(id=0, buyer_party=party) for party in (stored.groups if stored else ())]
+        parties = [RegisteredGroup(id=0, buyer_party=party) for party in (stored.groups if stored else ())]
         groups = listed("groups", lambda: api.groups(*ids), parties)
     draft.extras = Extras(headers, groups, frozenset(unlisted))
 

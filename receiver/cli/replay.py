@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.ops.replay_selection import Preview, Wanted
+    from receiver.ops.replay_selection import Preview, Selection
     from receiver.ops.replay_state import ReplayState
     from receiver.settings import Settings
 
@@ -73,7 +73,7 @@ def replay(
 
     Example: receiver replay --status dead --error "OperationalError*" --reason "disk was full"
     """
-    wanted: Wanted = ids or filter_of(**restrictions)
+    wanted: Selection = ids or filter_of(**restrictions)
     _check_usage(wanted, any(restrictions.values()), listing=listing, cancelled=cancelled)
     settings = load_settings(os.environ, required=REQUIRED)
     configure_command_logs(settings)
@@ -90,7 +90,7 @@ def replay(
             _replay(engine, settings, wanted, str(reason), wait=not no_wait, as_json=as_json)
 
 
-def _check_usage(wanted: Wanted, filtered: bool, *, listing: bool, cancelled: int | None) -> None:
+def _check_usage(wanted: Selection, filtered: bool, *, listing: bool, cancelled: int | None) -> None:
     by_ids = not isinstance(wanted, Filter)
     if by_ids and filtered:
         raise click.UsageError("give ids or a filter, not both")
@@ -113,7 +113,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _preview(engine: Engine, wanted: Wanted) -> Preview:
+def _preview(engine: Engine, wanted: Selection) -> Preview:
     with engine.connect() as connection, progress_bar() as progress:
         progress.stage("counting")
         if isinstance(wanted, Filter):
@@ -138,7 +138,7 @@ def _print_nothing(seen: Preview, *, as_json: bool) -> None:
         click.echo("nothing to replay")
 
 
-def _replay(engine: Engine, settings: Settings, wanted: Wanted, reason: str, *, wait: bool, as_json: bool) -> None:
+def _replay(engine: Engine, settings: Settings, wanted: Selection, reason: str, *, wait: bool, as_json: bool) -> None:
     seen = _preview(engine, wanted)
     print_left_out(seen)
     try:

@@ -13,11 +13,11 @@ from receiver.cli.output import print_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.ops.replay_selection import Group, Preview
+    from receiver.ops.replay_selection import Preview, SelectionGroup
     from receiver.ops.replay_state import ReplayState
 
 
-def print_groups(groups: Sequence[Group], *, empty: str) -> None:
+def print_groups(groups: Sequence[SelectionGroup], *, empty: str) -> None:
     """Print deliveries by status, event and cause."""
     columns = {"number": "number", "status": "status", "event": "event", "error": "error"}
     print_rows([{**asdict(group), "error": group.error or None} for group in groups], columns, empty=empty)
@@ -34,7 +34,7 @@ def print_left_out(seen: Preview) -> None:
             click.echo(f"{number} left out: {words}", err=True)
 
 
-def print_outcome(state: ReplayState, failed: Sequence[Group], *, waited: bool) -> None:
+def print_outcome(state: ReplayState, failed: Sequence[SelectionGroup], *, waited: bool) -> None:
     """Print the state of a replay, and what failed again by cause."""
     if failed:
         print_groups(failed, empty="")

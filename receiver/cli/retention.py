@@ -16,7 +16,7 @@ from receiver.ops.retention.run import Pace, run_retention
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
-    from receiver.ops.retention.run import Outcome
+    from receiver.ops.retention.run import RetentionOutcome
 
 REST: Final = 0.25
 """How long a run by hand pauses after a step, as a share of the step's length: an operator waits for it."""
@@ -59,7 +59,7 @@ def run(dry_run: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _print(outcome: Outcome, *, planned: bool) -> None:
+def _print(outcome: RetentionOutcome, *, planned: bool) -> None:
     rows = [
         {
             "words": kept.words,

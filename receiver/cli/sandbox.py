@@ -14,7 +14,7 @@ import stamina
 
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.cli.parameters import Number, WholeNumber
-from receiver.sandbox.accounts import Tally
+from receiver.sandbox.accounts import DeliveryTally
 from receiver.sandbox.faults import LONGEST_OUTAGE, Faults, schedule
 from receiver.sandbox.provider import RECOMMENDED, SCOPES, Behaviour, Provider, environment
 from receiver.sandbox.provider import scopes as routes
@@ -23,7 +23,7 @@ from receiver.sandbox.provider.html import HtmlErrors
 from receiver.sandbox.provider.run import Stream, numbered, serve_until_stopped
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.sender import deliver_all
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,7 +251,7 @@ def _serve(provider: Provider, client: Client, stream: Stream, *, port: int, as_
             for name, value in variables.items():
                 click.echo(f"export {name}={shlex.quote(value)}")
 
-    tally = Tally()
+    tally = DeliveryTally()
     asyncio.run(serve_until_stopped(provider, stream, port=port, started=started, tally=tally))
     if stream.purchases and not as_json:
         click.echo()
@@ -269,7 +269,7 @@ def _scopes(given: str | None) -> tuple[str, ...]:
 
 
 def _deliver(webhooks: Sequence[Registration], stream: Stream, *, as_json: bool) -> None:
-    tally = Tally()
+    tally = DeliveryTally()
     try:
         for seed in count(stream.seed) if stream.repeat else (stream.seed,):
             _deliver_story(webhooks, stream, seed, tally)
@@ -280,9 +280,9 @@ def _deliver(webhooks: Sequence[Registration], stream: Stream, *, as_json: bool)
         raise click.exceptions.Exit(1)
 
 
-def _deliver_story(webhooks: Sequence[Registration], stream: Stream, seed: int, tally: Tally) -> None:
+def _deliver_story(webhooks: Sequence[Registration], stream: Stream, seed: int, tally: DeliveryTally) -> None:
     organizations = [webhook.organization_reference_id for webhook in webhooks]
-    story = tell(seed=seed, organizations=organizations, purchases=stream.purchases)
+    story = make_story(seed=seed, organizations=organizations, purchases=stream.purchases)
     asyncio.run(
         deliver_all(
             schedule(story.told, stream.faults, seed),
@@ -301,7 +301,7 @@ def _read_registrations(path: Path) -> list[Registration]:
         raise click.UsageError(f"{path}: {error}") from None
 
 
-def _print(tally: Tally, *, as_json: bool) -> None:
+def _print(tally: DeliveryTally, *, as_json: bool) -> None:
     fields = ("sent", "accepted", "lost_answers", "refused", "unanswered")
     rows = [
         {"event": event, **{name: getattr(counts, name) for name in fields}}

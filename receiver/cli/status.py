@@ -17,8 +17,8 @@ from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.ops.activity import SHORT, failures_by_error, rate
 from receiver.ops.attention import reconcile_interval, what_needs_attention
-from receiver.ops.status import read_standing
-from receiver.ops.storing import why_nothing_is_stored
+from receiver.ops.status import read_status
+from receiver.ops.storing import storage_error
 from receiver.ops.workers import seen_workers
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.activity import FailureGroup, Rate
     from receiver.ops.findings import Finding
-    from receiver.ops.status import Standing
+    from receiver.ops.status import ServiceStatus
     from receiver.ops.workers import Workers
     from receiver.settings import Settings
 
@@ -39,7 +39,7 @@ LENGTHS: Final = (SHORT, timedelta(hours=1))
 class Seen:
     """All that the command shows."""
 
-    standing: Standing
+    standing: ServiceStatus
     rates: tuple[Rate, ...]
     """Over the last minutes and the last hour, as far as something was noted then."""
     failures: tuple[FailureGroup, ...]
@@ -71,10 +71,10 @@ def status(as_json: bool) -> None:
 
 def look(connection: Connection, settings: Settings) -> Seen:
     """Return how the service stands."""
-    standing = read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+    standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
     failures = failures_by_error(connection)
-    refusal = why_nothing_is_stored(connection)
+    refusal = storage_error(connection)
     return Seen(
         standing,
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),

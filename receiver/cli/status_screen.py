@@ -10,7 +10,7 @@ import click
 from receiver.cli.output import counted, print_fields, print_rows, words
 from receiver.ops.activity import MOST_FAILURES as MOST_COUNTED
 from receiver.ops.status import WAITING, find_in_webhook
-from receiver.ops.workers import workers_in_words
+from receiver.ops.workers import describe_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from receiver.cli.status import Seen
     from receiver.ops.activity import FailureGroup, Rate
-    from receiver.ops.status import Standing
+    from receiver.ops.status import ServiceStatus
 
 MOST_ORGANIZATIONS: Final = 15
 MOST_FAILURES: Final = 8
@@ -54,7 +54,7 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
     without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"
     yield "webhooks", f"{len(standing.webhooks)}{inactive}{without if standing.without_webhook else ''}"
-    yield "workers", workers_in_words(seen.workers)
+    yield "workers", describe_workers(seen.workers)
     if standing.replays:
         yield (
             "replays",
@@ -78,7 +78,7 @@ def _rate(each: Rate) -> str:
     )
 
 
-def _retention(standing: Standing) -> str:
+def _retention(standing: ServiceStatus) -> str:
     last = standing.retention
     if last is None:
         return "never run"

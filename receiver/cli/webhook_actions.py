@@ -22,7 +22,7 @@ from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS, canonical_name
 from receiver.opencard.auth import Access
-from receiver.ops.send_test import Patience, SendTest
+from receiver.ops.send_test import SendTest, SendTestTimeouts
 from receiver.ops.sent_test import Report, as_fields
 from receiver.settings import REQUIRED_FOR_API, Settings, load_settings
 from receiver.webhooks.store import WebhookStore
@@ -173,7 +173,7 @@ def test_command(event: str, organization: str | None, webhook_id: int | None, t
                 else "which webhook? Give --organization REF or --webhook ID"
             )
         sending = SendTest(context.engine, context.encryption, context.access, context.settings.public_url)
-        report = sending.run(chosen[0], event, Patience(timeout))
+        report = sending.run(chosen[0], event, SendTestTimeouts(timeout))
     if as_json:
         print_json(as_fields(report))
     else:

@@ -78,7 +78,7 @@ class RegisteredWebhook(Answer, frozen=True):
         return msgspec.convert({**fields, "flags": flags}, cls, strict=False)
 
 
-class WebhookHeader(Answer, frozen=True):
+class RegisteredHeader(Answer, frozen=True):
     """A custom header of a webhook; *value* is ``None`` where OpenCard does not report it."""
 
     id: int | str
@@ -90,7 +90,7 @@ class WebhookHeader(Answer, frozen=True):
         return f"Header(id={self.id!r}, key={self.key!r})"
 
 
-class WebhookGroup(Answer, frozen=True):
+class RegisteredGroup(Answer, frozen=True):
     """A buyer party whose transactions are sent to the webhook; if there are groups, only theirs are."""
 
     id: int | str
@@ -149,9 +149,11 @@ class Webhooks:
         """Set *fields* of a webhook; a changed ``url`` makes OpenCard run the challenge again."""
         self._writing.send(routes.UPDATE_WEBHOOK, fields=fields, organization=organization_id, webhook=webhook_id)
 
-    def headers(self, organization_id: int, webhook_id: int) -> list[WebhookHeader]:
+    def headers(self, organization_id: int, webhook_id: int) -> list[RegisteredHeader]:
         """Return the custom headers of a webhook."""
-        return self._reading.list(routes.LIST_HEADERS, WebhookHeader, organization=organization_id, webhook=webhook_id)
+        return self._reading.list(
+            routes.LIST_HEADERS, RegisteredHeader, organization=organization_id, webhook=webhook_id
+        )
 
     def add_header(self, organization_id: int, webhook_id: int, *, key: str, value: str) -> None:
         """Add a custom header, once."""
@@ -169,9 +171,9 @@ class Webhooks:
         """Remove a custom header; one that does not exist counts as removed."""
         self._writing.delete(routes.DELETE_HEADER, organization=organization_id, webhook=webhook_id, header=header_id)
 
-    def groups(self, organization_id: int, webhook_id: int) -> list[WebhookGroup]:
+    def groups(self, organization_id: int, webhook_id: int) -> list[RegisteredGroup]:
         """Return the buyer-party groups of a webhook."""
-        return self._reading.list(routes.LIST_GROUPS, WebhookGroup, organization=organization_id, webhook=webhook_id)
+        return self._reading.list(routes.LIST_GROUPS, RegisteredGroup, organization=organization_id, webhook=webhook_id)
 
     def add_group(self, organization_id: int, webhook_id: int, *, buyer_party: str) -> None:
         """Add a buyer party, once."""

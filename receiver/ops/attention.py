@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from receiver.ops.findings import Finding, Kind
+from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.receipts import find_in_receipts
 from receiver.ops.status import find
 from receiver.settings import unset_for_api
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from receiver.ops.activity import FailureGroup
-    from receiver.ops.status import Standing
+    from receiver.ops.status import ServiceStatus
     from receiver.ops.workers import Workers
     from receiver.settings import Settings
 
@@ -30,7 +30,7 @@ def reconcile_interval(settings: Settings) -> timedelta | None:
 
 
 def what_needs_attention(
-    standing: Standing,
+    standing: ServiceStatus,
     settings: Settings,
     *,
     failures: Sequence[FailureGroup],
@@ -39,25 +39,27 @@ def what_needs_attention(
 ) -> list[Finding]:
     """Return what needs attention, the worst first.
 
-    *failures*: see ``failures_by_error``; *refusal*: see ``why_nothing_is_stored``; *workers*: ``None`` where Redis is
+    *failures*: see ``failures_by_error``; *refusal*: see ``storage_error``; *workers*: ``None`` where Redis is
     not configured.
     """
     missing = unset_for_api(settings)
     found = [*_find_in_failures(failures), *find(standing, interval=reconcile_interval(settings))]
     if refusal is not None:
-        found.append(Finding(Kind.STORAGE, f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}"))
+        found.append(
+            Finding(FindingKind.STORAGE, f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}")
+        )
     if workers is not None and not workers.reachable:
         text = "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but not processed"
-        found.append(Finding(Kind.REDIS, text))
+        found.append(Finding(FindingKind.REDIS, text))
     if standing.receipts is not None:
         found += find_in_receipts(standing.receipts, missing=missing)
     if missing and settings.reconcile_interval and standing.webhooks:  # one finding, and not one for each webhook
-        found.append(Finding(Kind.NOT_RECONCILED, f"webhooks are not reconciled: {missing}"))
+        found.append(Finding(FindingKind.NOT_RECONCILED, f"webhooks are not reconciled: {missing}"))
     return sorted(found, key=lambda each: -each.severity)
 
 
 def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
-    for kind, status in ((Kind.DEAD, "dead"), (Kind.QUARANTINED, "quarantined")):
+    for kind, status in ((FindingKind.DEAD, "dead"), (FindingKind.QUARANTINED, "quarantined")):
         listed = f"receiver deliveries list --status {status}"
         groups = [group for group in failures if group.status == status]
         for group in groups[:MOST_CAUSES]:

@@ -19,7 +19,7 @@ from receiver.bootstrap.desired import Configuration, read_configuration
 from receiver.bootstrap.endpoint import challenge_endpoint
 from receiver.db import engine_for
 from receiver.errors import ConfigurationError
-from receiver.ops.doctor_findings import Finding, Findings, State, why_not
+from receiver.ops.doctor_findings import CheckResult, CheckResults, CheckState, why_not
 from receiver.ops.doctor_opencard import GROUP_SCOPES, HEADER_SCOPES, PUBLIC_ADDRESS, OpenCardChecks
 from receiver.ops.doctor_stores import (
     KEYS,
@@ -27,8 +27,8 @@ from receiver.ops.doctor_stores import (
     check_database,
     check_keys,
     check_redis,
+    managed_webhooks,
     readable_secret,
-    webhooks_in_care,
 )
 from receiver.webhooks.addresses import endpoint_url
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from receiver.ops.doctor_stores import InCare
+    from receiver.ops.doctor_stores import CheckedWebhook
     from receiver.settings import Settings
 
 SETTINGS: Final = "settings"
@@ -46,9 +46,9 @@ TIMEOUT: Final = httpx.Timeout(10, connect=5)
 
 def examine(
     settings: Settings, problems: dict[str, str], *, configuration: Path | None, environ: Mapping[str, str]
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Return what is found. *settings* and *problems* come from ``read_settings``; *configuration* is bootstrap's."""
-    findings = Findings()
+    findings = CheckResults()
     for problem in problems.values():
         findings.broken(SETTINGS, problem)
     if not problems:
@@ -58,7 +58,7 @@ def examine(
     try:
         check_database(engine, problems, findings)
         check_keys(engine, settings, problems, findings)
-        webhooks = webhooks_in_care(engine, findings)
+        webhooks = managed_webhooks(engine, findings)
     finally:
         if engine is not None:
             engine.dispose()
@@ -74,16 +74,16 @@ def examine(
     return findings.lines
 
 
-def exit_code(findings: Sequence[Finding]) -> int:
+def exit_code(findings: Sequence[CheckResult]) -> int:
     """Return 0 when all is well, notes included; 2 when settings are missing or wrong; else 1."""
-    broken = [finding.check for finding in findings if finding.state is State.BROKEN]
+    broken = [finding.check for finding in findings if finding.state is CheckState.BROKEN]
     if SETTINGS in broken:
         return 2
     return 1 if broken else 0
 
 
 def _configuration(
-    path: Path | None, environ: Mapping[str, str], findings: Findings
+    path: Path | None, environ: Mapping[str, str], findings: CheckResults
 ) -> tuple[Configuration, str | None]:
     """Return the configuration, the defaults if it is broken, and why what it wants is not known."""
     try:
@@ -104,7 +104,7 @@ def _wanted_scopes(configuration: Configuration) -> frozenset[str]:
 
 
 def _check_public_address(
-    webhooks: Sequence[InCare] | None, settings: Settings, problems: dict[str, str], findings: Findings
+    webhooks: Sequence[CheckedWebhook] | None, settings: Settings, problems: dict[str, str], findings: CheckResults
 ) -> None:
     """Challenge an endpoint of ours through ``PUBLIC_URL``, as OpenCard does."""
     reason = why_not(problems, "PUBLIC_URL") or why_not(problems, "ENCRYPTION_KEYS")
@@ -127,7 +127,7 @@ def _check_public_address(
     findings.not_checked(PUBLIC_ADDRESS, str(findings.why_not(KEYS)))
 
 
-def _check_health(public_url: str, findings: Findings) -> None:
+def _check_health(public_url: str, findings: CheckResults) -> None:
     """Without a webhook to challenge, see whether a web process of this service answers at all."""
     try:
         answer = httpx.get(f"{public_url}/healthz", timeout=TIMEOUT)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """What came of a check."""
 
     OK = "ok"
@@ -18,45 +18,45 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line; *detail* says what is, or what to do."""
 
     check: str
-    state: State
+    state: CheckState
     detail: str
 
 
 @dataclass(slots=True)
-class Findings:
+class CheckResults:
     """The lines so far, in the order of the checks."""
 
-    lines: list[Finding] = field(default_factory=list)
+    lines: list[CheckResult] = field(default_factory=list)
 
     def ok(self, check: str, detail: str) -> None:
         """Say that something is as it should be."""
-        self.lines.append(Finding(check, State.OK, detail))
+        self.lines.append(CheckResult(check, CheckState.OK, detail))
 
     def note(self, check: str, detail: str) -> None:
         """Say something that breaks nothing."""
-        self.lines.append(Finding(check, State.NOTE, detail))
+        self.lines.append(CheckResult(check, CheckState.NOTE, detail))
 
     def broken(self, check: str, detail: str) -> None:
         """Say what is broken, and what to do."""
-        self.lines.append(Finding(check, State.BROKEN, detail))
+        self.lines.append(CheckResult(check, CheckState.BROKEN, detail))
 
     def not_checked(self, check: str, reason: str) -> None:
         """Say why something could not be checked."""
-        self.lines.append(Finding(check, State.NOT_CHECKED, reason))
+        self.lines.append(CheckResult(check, CheckState.NOT_CHECKED, reason))
 
     def is_broken(self, check: str) -> bool:
         """Return whether a check found something broken."""
-        return any(line.check == check and line.state is State.BROKEN for line in self.lines)
+        return any(line.check == check and line.state is CheckState.BROKEN for line in self.lines)
 
     def why_not(self, *checks: str) -> str | None:
         """Return why something that needs these *checks* cannot be checked; ``None`` when all of them passed."""
         for line in self.lines:
-            if line.check in checks and line.state in {State.BROKEN, State.NOT_CHECKED}:
-                return line.detail if line.state is State.NOT_CHECKED else f"{line.check} is broken"
+            if line.check in checks and line.state in {CheckState.BROKEN, CheckState.NOT_CHECKED}:
+                return line.detail if line.state is CheckState.NOT_CHECKED else f"{line.check} is broken"
         return None
 
 

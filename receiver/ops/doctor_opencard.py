@@ -19,7 +19,7 @@ from receiver.opencard.client import OpenCard
 from receiver.opencard.failures import html_refusal, is_html_refusal
 from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import Webhooks
-from receiver.ops.doctor_findings import Finding, State, why_not
+from receiver.ops.doctor_findings import CheckResult, CheckState, why_not
 from receiver.ops.doctor_stores import WEBHOOKS
 from receiver.webhooks.addresses import endpoint_url
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from receiver.bootstrap.desired import Configuration
     from receiver.opencard.webhooks import Organization, RegisteredWebhook
-    from receiver.ops.doctor_findings import Findings
-    from receiver.ops.doctor_stores import InCare
+    from receiver.ops.doctor_findings import CheckResults
+    from receiver.ops.doctor_stores import CheckedWebhook
     from receiver.settings import Settings
 
 API: Final = "OpenCard's API"
@@ -52,7 +52,7 @@ BILLING_SCOPES: Final = (routes.LIST_BILLINGS.scope,)
 GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
 ASKING: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
 """How an API answers that misses the token."""
-SIDE_BY_SIDE: Final = 8
+PARALLEL_REQUESTS: Final = 8
 """Webhooks that are looked at at a time."""
 
 
@@ -67,12 +67,12 @@ class OpenCardChecks:
 
     settings: Settings
     problems: dict[str, str]
-    findings: Findings
+    findings: CheckResults
     _access: Access = field(init=False)
     _tokens: MemoryTokens = field(default_factory=MemoryTokens)
     _organizations: list[Organization] = field(default_factory=list)
     """Those of the account, once they were listed."""
-    _deleted: list[InCare] = field(default_factory=list)
+    _deleted: list[CheckedWebhook] = field(default_factory=list)
     """Those that OpenCard does not have."""
 
     def __post_init__(self) -> None:
@@ -190,7 +190,7 @@ class OpenCardChecks:
         else:
             self.findings.note(ORGANIZATIONS, f"none in account {self._access.account_id} yet")
 
-    def check_webhooks(self, webhooks: Sequence[InCare]) -> None:
+    def check_webhooks(self, webhooks: Sequence[CheckedWebhook]) -> None:
         """Check that each managed webhook is registered, switched on and active, and calls this service."""
         scope = routes.GET_WEBHOOK.scope
         reason = why_not(self.problems, "OPENCARD_ACCOUNT_ID") or self.findings.why_not(API, TOKEN, scope_check(scope))
@@ -199,7 +199,7 @@ class OpenCardChecks:
         elif reason:
             self.findings.not_checked(WEBHOOKS, reason)
         else:
-            with OpenCard(self._access, [scope], self._tokens) as api, ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+            with OpenCard(self._access, [scope], self._tokens) as api, ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
                 registered = Webhooks(api)
                 found = [*threads.map(lambda webhook: self._look_at(webhook, registered), webhooks)]
             self.findings.lines += found
@@ -211,7 +211,7 @@ class OpenCardChecks:
                     "a sandbox that was started anew is best used with an empty database (DATABASE_URL)",
                 )
 
-    def check_each_has_a_webhook(self, webhooks: Sequence[InCare], configuration: Configuration) -> None:
+    def check_each_has_a_webhook(self, webhooks: Sequence[CheckedWebhook], configuration: Configuration) -> None:
         """Name the organizations of the account that lack a webhook; before the first bootstrap that is no fault."""
         known = {webhook.organization_id for webhook in webhooks if not webhook.deleted}
         for organization in self._organizations if webhooks else ():
@@ -223,25 +223,25 @@ class OpenCardChecks:
                     "receiver bootstrap",
                 )
 
-    def _look_at(self, webhook: InCare, registered: Webhooks) -> Finding:
+    def _look_at(self, webhook: CheckedWebhook, registered: Webhooks) -> CheckResult:
         idle = _why_idle(webhook)
         if idle is not None or webhook.opencard_webhook_id is None:
-            return Finding(webhook.check, State.NOTE, str(idle))
+            return CheckResult(webhook.check, CheckState.NOTE, str(idle))
         try:
             found = registered.get(webhook.organization_id, webhook.opencard_webhook_id)
         except (AccessDenied, ResourceMissing) as error:
             if self.findings.is_broken(ORGANIZATIONS):
-                return Finding(webhook.check, State.NOT_CHECKED, f"{ORGANIZATIONS} is broken")
+                return CheckResult(webhook.check, CheckState.NOT_CHECKED, f"{ORGANIZATIONS} is broken")
             if not isinstance(error, ResourceMissing):
-                return Finding(webhook.check, State.BROKEN, str(error))
+                return CheckResult(webhook.check, CheckState.BROKEN, str(error))
             self._deleted.append(webhook)
             said = f"{webhook.opencard_webhook_id} is gone at OpenCard: run receiver bootstrap"
-            return Finding(webhook.check, State.BROKEN, said)
+            return CheckResult(webhook.check, CheckState.BROKEN, said)
         except OpenCardError as error:
-            return Finding(webhook.check, State.BROKEN, str(error))
+            return CheckResult(webhook.check, CheckState.BROKEN, str(error))
         return self._judge(webhook, found)
 
-    def _judge(self, webhook: InCare, found: RegisteredWebhook) -> Finding:
+    def _judge(self, webhook: CheckedWebhook, found: RegisteredWebhook) -> CheckResult:
         wrong = []
         if found.active is False:
             wrong.append(
@@ -259,14 +259,16 @@ class OpenCardChecks:
         if address and not self.findings.is_broken(PUBLIC_ADDRESS):
             wrong.append(address)
         if wrong:
-            return Finding(webhook.check, State.BROKEN, "; ".join(wrong))
+            return CheckResult(webhook.check, CheckState.BROKEN, "; ".join(wrong))
         if address:
-            return Finding(webhook.check, State.NOTE, f"registered and active; {PUBLIC_ADDRESS} is broken: {address}")
+            return CheckResult(
+                webhook.check, CheckState.NOTE, f"registered and active; {PUBLIC_ADDRESS} is broken: {address}"
+            )
         said = "active" if found.active else "registered; OpenCard does not tell whether it is active"
         said = "; ".join((said, *webhook.unavailable))
-        return Finding(webhook.check, State.OK if found.active else State.NOTE, said)
+        return CheckResult(webhook.check, CheckState.OK if found.active else CheckState.NOTE, said)
 
-    def _wrong_address(self, webhook: InCare, url: str) -> str | None:
+    def _wrong_address(self, webhook: CheckedWebhook, url: str) -> str | None:
         keys = (webhook.endpoint_key, *webhook.previous_keys)
         if not url or url in {endpoint_url(self.settings.public_url, key) for key in keys}:
             return None
@@ -275,7 +277,7 @@ class OpenCardChecks:
         return f"OpenCard calls {urlsplit(url).hostname}, not PUBLIC_URL: run receiver bootstrap"
 
 
-def _why_idle(webhook: InCare) -> str | None:
+def _why_idle(webhook: CheckedWebhook) -> str | None:
     """Return why nothing is expected of a webhook; ``None`` when deliveries are."""
     if not webhook.enabled:
         return "switched off here: its deliveries are refused"

@@ -16,7 +16,7 @@ from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
 from receiver.migrate import current_revision, head_revision
 from receiver.ops.doctor_findings import why_not
-from receiver.ops.keys import survey
+from receiver.ops.keys import count_by_key
 from receiver.queue import check_writes, connect
 from receiver.webhooks.models import PreviousEndpointKey, Webhook
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from receiver.ops.doctor_findings import Findings
+    from receiver.ops.doctor_findings import CheckResults
     from receiver.settings import Settings
 
 DATABASE: Final = "database"
@@ -51,7 +51,7 @@ GROUP BY webhook_id
 
 
 @dataclass(frozen=True, slots=True)
-class InCare:
+class CheckedWebhook:
     """A managed webhook, as far as the doctor has to know it."""
 
     id: int
@@ -76,7 +76,7 @@ class InCare:
         return f"webhook {self.id} ({self.organization_reference_id})"
 
 
-def check_database(engine: Engine | None, problems: dict[str, str], findings: Findings) -> None:
+def check_database(engine: Engine | None, problems: dict[str, str], findings: CheckResults) -> None:
     """Check that PostgreSQL answers, and is migrated to this release. *engine*: ``None`` without a right URL."""
     if engine is None:
         findings.not_checked(DATABASE, str(why_not(problems, "DATABASE_URL")))
@@ -89,7 +89,7 @@ def check_database(engine: Engine | None, problems: dict[str, str], findings: Fi
         _ask(engine, MIGRATIONS, findings, _revision)
 
 
-def _ask(engine: Engine, check: str, findings: Findings, ask: Callable[[Connection, Findings], None]) -> None:
+def _ask(engine: Engine, check: str, findings: CheckResults, ask: Callable[[Connection, CheckResults], None]) -> None:
     try:
         with engine.connect() as connection:
             ask(connection, findings)
@@ -98,11 +98,11 @@ def _ask(engine: Engine, check: str, findings: Findings, ask: Callable[[Connecti
         findings.broken(check, f"PostgreSQL (DATABASE_URL) failed: {reason}")
 
 
-def _version(connection: Connection, findings: Findings) -> None:
+def _version(connection: Connection, findings: CheckResults) -> None:
     findings.ok(DATABASE, f"PostgreSQL {connection.execute(text('SHOW server_version')).scalar_one()}")
 
 
-def _revision(connection: Connection, findings: Findings) -> None:
+def _revision(connection: Connection, findings: CheckResults) -> None:
     current, head = current_revision(connection), head_revision()
     if current == head:
         findings.ok(MIGRATIONS, f"at {head}")
@@ -112,15 +112,15 @@ def _revision(connection: Connection, findings: Findings) -> None:
         findings.note(MIGRATIONS, f"at {current}, newer than this release's {head}: a newer release migrated already")
 
 
-def check_keys(engine: Engine | None, settings: Settings, problems: dict[str, str], findings: Findings) -> None:
+def check_keys(engine: Engine | None, settings: Settings, problems: dict[str, str], findings: CheckResults) -> None:
     """Decrypt everything that is stored; note what is not under the newest key."""
     reason = why_not(problems, "ENCRYPTION_KEYS") or findings.why_not(DATABASE, MIGRATIONS)
     if reason or engine is None:
         findings.not_checked(KEYS, str(reason))
         return
 
-    def ask(connection: Connection, findings: Findings) -> None:
-        states = survey(connection, Encryption(settings.encryption_keys))
+    def ask(connection: Connection, findings: CheckResults) -> None:
+        states = count_by_key(connection, Encryption(settings.encryption_keys))
         unreadable = [f"{state.unreadable} of {state.name}" for state in states if state.unreadable]
         older = sum(state.older for state in states)
         if unreadable:
@@ -137,7 +137,7 @@ def check_keys(engine: Engine | None, settings: Settings, problems: dict[str, st
     _ask(engine, KEYS, findings, ask)
 
 
-def check_redis(settings: Settings, problems: dict[str, str], findings: Findings) -> None:
+def check_redis(settings: Settings, problems: dict[str, str], findings: CheckResults) -> None:
     """Check that Redis takes writes."""
     reason = why_not(problems, "REDIS_URL")
     if reason:
@@ -155,18 +155,18 @@ def check_redis(settings: Settings, problems: dict[str, str], findings: Findings
         client.close()
 
 
-def webhooks_in_care(engine: Engine | None, findings: Findings) -> Sequence[InCare] | None:
+def managed_webhooks(engine: Engine | None, findings: CheckResults) -> Sequence[CheckedWebhook] | None:
     """Return the managed webhooks, oldest first; ``None`` when they cannot be read, which the findings then say."""
     reason = findings.why_not(DATABASE, MIGRATIONS)
     if reason or engine is None:
         findings.not_checked(WEBHOOKS, str(reason))
         return None
-    found: list[InCare] = []
+    found: list[CheckedWebhook] = []
     _ask(engine, WEBHOOKS, findings, lambda connection, _findings: found.extend(_in_care(connection)))
     return None if findings.is_broken(WEBHOOKS) else found
 
 
-def _in_care(connection: Connection) -> Iterator[InCare]:
+def _in_care(connection: Connection) -> Iterator[CheckedWebhook]:
     previous: dict[int, tuple[str, ...]] = {}
     for key in connection.execute(select(PreviousEndpointKey.webhook_id, PreviousEndpointKey.endpoint_key)):
         previous[key.webhook_id] = (*previous.get(key.webhook_id, ()), key.endpoint_key)
@@ -188,7 +188,7 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
     }
     refused = {row.webhook_id: row.attempts for row in connection.execute(_REFUSED)}
     for row in connection.execute(select(*columns).where(~Webhook.test).order_by(Webhook.id)).mappings():
-        yield InCare(
+        yield CheckedWebhook(
             **row,
             previous_keys=previous.get(row["id"], ()),
             unavailable=organizations.get(row["organization_id"], ()),
@@ -196,7 +196,7 @@ def _in_care(connection: Connection) -> Iterator[InCare]:
         )
 
 
-def readable_secret(webhook: InCare, settings: Settings) -> str | None:
+def readable_secret(webhook: CheckedWebhook, settings: Settings) -> str | None:
     """Return the webhook's secret, or ``None`` when no key decrypts it."""
     try:
         return Encryption(settings.encryption_keys).decrypt(webhook.secret)

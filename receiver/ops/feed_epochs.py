@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from receiver.ops.findings import Finding, Kind
+from receiver.ops.findings import Finding, FindingKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ FROM receiver.feed_epochs AS epoch WHERE epoch.reason IS NOT NULL ORDER BY epoch
 
 
 @dataclass(frozen=True, slots=True)
-class FeedEpoch:
+class EpochState:
     """The feed's present epoch, which began when PostgreSQL's history branched, or by hand."""
 
     epoch: int
@@ -43,12 +43,12 @@ class FeedEpoch:
     """How many were not reconciled since it began."""
 
 
-def read_feed_epoch(query: Query) -> FeedEpoch | None:
+def read_feed_epoch(query: Query) -> EpochState | None:
     """Return the present epoch; ``None`` as long as none has begun."""
-    return next((FeedEpoch(**each) for each in query(_EPOCH)), None)
+    return next((EpochState(**each) for each in query(_EPOCH)), None)
 
 
-def find_new_epoch(epoch: FeedEpoch | None) -> Iterable[Finding]:
+def find_new_epoch(epoch: EpochState | None) -> Iterable[Finding]:
     """Yield that an epoch began which nobody has acknowledged, if so."""
     if epoch is None or not epoch.needs_attention:
         return
@@ -56,4 +56,4 @@ def find_new_epoch(epoch: FeedEpoch | None) -> Iterable[Finding]:
     left = epoch.webhooks_to_reconcile
     still = f"; {left} {'webhook is' if left == 1 else 'webhooks are'} still to be reconciled" if left else ""
     text = f"feed: {began}, and readers read the tables again{still}. receiver recover acknowledges it"
-    yield Finding(Kind.EPOCH, text, f"epoch {epoch.epoch}")
+    yield Finding(FindingKind.EPOCH, text, f"epoch {epoch.epoch}")

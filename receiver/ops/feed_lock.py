@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.locks import Lock
-from receiver.ops.findings import Finding, Kind
+from receiver.ops.findings import Finding, FindingKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,4 +61,4 @@ def find_held_lock(lock: FeedLock | None) -> Iterable[Finding]:
     who = f"{lock.application or 'a session'}{where}"
     held = f"has held the feed's lock for {lock.seconds:.0f} s, and {lock.waiting} wait for it: nothing is processed"
     end = f"PostgreSQL ends it after a minute without a statement; SELECT pg_terminate_backend({lock.pid}) does at once"
-    yield Finding(Kind.FEED_LOCK, f"feed: {who} {held}. {end}")
+    yield Finding(FindingKind.FEED_LOCK, f"feed: {who} {held}. {end}")

@@ -15,7 +15,7 @@ class Severity(IntEnum):
     """Purchases are missing or late until somebody acts."""
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """The causes that are told apart. A finding is one kind of trouble with one subject."""
 
     STORAGE = "storage-failing"
@@ -42,13 +42,13 @@ class Kind(StrEnum):
 
 WARNINGS = frozenset(
     {
-        Kind.EPOCH,
-        Kind.BOOTSTRAP,
-        Kind.UNCONFIRMED,
-        Kind.UNKNOWN_VERSION,
-        Kind.RECEIPTS_LATE,
-        Kind.RECEIPTS_REFUSED,
-        Kind.RETENTION,
+        FindingKind.EPOCH,
+        FindingKind.BOOTSTRAP,
+        FindingKind.UNCONFIRMED,
+        FindingKind.UNKNOWN_VERSION,
+        FindingKind.RECEIPTS_LATE,
+        FindingKind.RECEIPTS_REFUSED,
+        FindingKind.RETENTION,
     }
 )
 """The kinds that are not critical."""
@@ -58,7 +58,7 @@ WARNINGS = frozenset(
 class Finding:
     """One thing that needs attention."""
 
-    kind: Kind
+    kind: FindingKind
     text: str
     """A sentence for people, with what to do about it. No personal data."""
     subject: str = ""

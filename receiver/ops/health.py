@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 from redis import RedisError, ResponseError
 
 from receiver.migrate import head_revision
-from receiver.ops.storing import check_room
+from receiver.ops.storing import check_disk_space
 from receiver.queue import SHORT_TIMEOUT, check_writes, connect
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ROOM_SECONDS: Final = 5.0
 OK: Final = "ok"
 
 
-class Question:
+class HealthProbe:
     """A question that is asked in a thread of its own, once at a time: who asks meanwhile waits for the same answer."""
 
     def __init__(self, ask: Callable[[], str]) -> None:
@@ -63,9 +63,9 @@ class Readiness:
     def __init__(self, pool: ConnectionPool[Any], committer: Committer, *, redis_url: str) -> None:
         redis = connect(redis_url, timeout=SHORT_TIMEOUT)
         wanted = cache(head_revision)
-        room = Room()
-        self._database = Question(lambda: _database_state(pool, committer, room, wanted()))
-        self._redis = Question(lambda: _redis_state(redis))
+        room = DiskSpaceCheck()
+        self._database = HealthProbe(lambda: _database_state(pool, committer, room, wanted()))
+        self._redis = HealthProbe(lambda: _redis_state(redis))
 
     def states(self) -> dict[str, str]:
         """Return the state of the database and of Redis, each ``ok`` or in words."""
@@ -112,7 +112,7 @@ def _redis_state(redis: Redis) -> str:
     return OK
 
 
-class Room:
+class DiskSpaceCheck:
     """Whether there is room on PostgreSQL's disk: found out by writing, so not at every question of a load balancer."""
 
     def __init__(self) -> None:
@@ -121,11 +121,11 @@ class Room:
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Have PostgreSQL write, unless it did within ``ROOM_SECONDS``. Raises psycopg's errors."""
         if self._checked_at is None or monotonic() - self._checked_at >= ROOM_SECONDS:
-            check_room(connection)
+            check_disk_space(connection)
             self._checked_at = monotonic()
 
 
-def _database_state(pool: ConnectionPool[Any], committer: Committer, room: Room, wanted: str) -> str:
+def _database_state(pool: ConnectionPool[Any], committer: Committer, room: DiskSpaceCheck, wanted: str) -> str:
     try:
         with pool.connection(timeout=POOL_SECONDS) as connection:
             row = connection.execute("SELECT version_num FROM receiver.alembic_version").fetchone()

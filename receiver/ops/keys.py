@@ -27,7 +27,7 @@ BATCH: Final = 200
 """Rows that are locked at a time."""
 
 
-class _Under(Enum):
+class _KeyState(Enum):
     """Under which key a value is."""
 
     NEWEST = auto()
@@ -61,11 +61,11 @@ def encrypted_tables() -> Iterator[tuple[Table, list[Column[Any]]]]:
             yield table, columns
 
 
-def survey(connection: Connection, encryption: Encryption) -> list[ColumnState]:
+def count_by_key(connection: Connection, encryption: Encryption) -> list[ColumnState]:
     """Return under which key everything is stored, column by column; changes nothing."""
     found = []
     for table, columns in encrypted_tables():
-        counts = {column.name: Counter[_Under]() for column in columns}
+        counts = {column.name: Counter[_KeyState]() for column in columns}
         with connection.execute(select(*columns).execution_options(yield_per=BATCH)) as rows:
             for row in rows:
                 for column in columns:
@@ -82,7 +82,7 @@ def rotate_keys(engine: Engine, encryption: Encryption, *, batch: int = BATCH) -
     """
     found = []
     for table, columns in encrypted_tables():
-        counts = {column.name: Counter[_Under]() for column in columns}
+        counts = {column.name: Counter[_KeyState]() for column in columns}
         last: Sequence[Any] | None = None
         while True:
             with engine.begin() as connection:
@@ -111,14 +111,14 @@ def _renew(
     table: Table,
     row: Row[Any],
     columns: list[Column[Any]],
-    counts: dict[str, Counter[_Under]],
+    counts: dict[str, Counter[_KeyState]],
     encryption: Encryption,
 ) -> None:
     values = row._mapping  # noqa: SLF001 - likewise
     renewed = {
         column.name: encryption.renew(values[column])
         for column in columns
-        if _count(counts, column, values[column], encryption) is _Under.OLDER
+        if _count(counts, column, values[column], encryption) is _KeyState.OLDER
     }
     if renewed:
         this = [column == values[column] for column in table.primary_key.columns]
@@ -126,8 +126,8 @@ def _renew(
 
 
 def _count(
-    counts: dict[str, Counter[_Under]], column: Column[Any], stored: bytes | None, encryption: Encryption
-) -> _Under | None:
+    counts: dict[str, Counter[_KeyState]], column: Column[Any], stored: bytes | None, encryption: Encryption
+) -> _KeyState | None:
     if stored is None:
         return None
     under = _under(stored, encryption)
@@ -135,24 +135,24 @@ def _count(
     return under
 
 
-def _under(stored: bytes, encryption: Encryption) -> _Under:
+def _under(stored: bytes, encryption: Encryption) -> _KeyState:
     if encryption.is_newest(stored):
-        return _Under.NEWEST
+        return _KeyState.NEWEST
     try:
         encryption.decrypt(stored)
     except ConfigurationError:
-        return _Under.UNKNOWN
-    return _Under.OLDER
+        return _KeyState.UNKNOWN
+    return _KeyState.OLDER
 
 
-def _states(table: Table, counts: dict[str, Counter[_Under]]) -> list[ColumnState]:
+def _states(table: Table, counts: dict[str, Counter[_KeyState]]) -> list[ColumnState]:
     return [
         ColumnState(
             table=table.fullname,
             column=name,
-            older=counted[_Under.OLDER],
-            newest=counted[_Under.NEWEST],
-            unreadable=counted[_Under.UNKNOWN],
+            older=counted[_KeyState.OLDER],
+            newest=counted[_KeyState.NEWEST],
+            unreadable=counted[_KeyState.UNKNOWN],
         )
         for name, counted in counts.items()
     ]

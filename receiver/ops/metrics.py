@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from receiver.ops.counted import COUNTED, counted, counted_families
-from receiver.ops.status import WAITING, Standing, WebhookStanding, read_standing
+from receiver.ops.status import WAITING, ServiceStatus, WebhookStatus, read_status
 from receiver.queue import SHORT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bo
             return jsonify(error="the database cannot be read"), 503
         stores = can_store()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(Exposed(standing, counts, can_store=stores)), content_type=content_type)
+        return Response(encode(MetricsCollector(standing, counts, can_store=stores)), content_type=content_type)
 
     return blueprint
 
@@ -61,19 +61,19 @@ def _bears(token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
 
-def _read(pool: ConnectionPool[Any]) -> tuple[Standing, dict[Sample, float]]:
+def _read(pool: ConnectionPool[Any]) -> tuple[ServiceStatus, dict[Sample, float]]:
     with (
         pool.connection(timeout=SECONDS_FOR_A_CONNECTION) as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
-        standing = read_standing(lambda query: cursor.execute(query.encode()).fetchall())
+        standing = read_status(lambda query: cursor.execute(query.encode()).fetchall())
         return standing, counted(cursor.execute(COUNTED).fetchall())
 
 
-class Exposed(Collector):
+class MetricsCollector(Collector):
     """Shows how the service stands and what was counted, in Prometheus' words."""
 
-    def __init__(self, standing: Standing, counts: Mapping[Sample, float], *, can_store: bool) -> None:
+    def __init__(self, standing: ServiceStatus, counts: Mapping[Sample, float], *, can_store: bool) -> None:
         self._standing = standing
         self._counts = counts
         self._can_store = can_store
@@ -212,7 +212,7 @@ class Exposed(Collector):
         )
 
 
-def _state(webhook: WebhookStanding) -> str:
+def _state(webhook: WebhookStatus) -> str:
     if webhook.opencard_webhook_id is None:
         return "unregistered"
     return {True: "active", False: "inactive", None: "unknown"}[webhook.active]

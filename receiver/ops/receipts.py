@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from receiver.ops.findings import Finding, Kind
+from receiver.ops.findings import Finding, FindingKind
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,21 +69,21 @@ def find_in_receipts(state: ReceiptsState, *, missing: str) -> Iterable[Finding]
     """Yield what needs attention with the downloads; *missing*: why nothing is downloaded at all, empty if it is."""
     if missing and state.waiting:
         text = f"{_files(state.waiting)} not downloaded, and lost when the URLs expire: {missing}"
-        yield Finding(Kind.RECEIPTS_LATE, text, count=state.waiting)
+        yield Finding(FindingKind.RECEIPTS_LATE, text, count=state.waiting)
     elif state.failing:
         until = state.first_expires_at
         lost = "" if until is None else f", the first is lost at {until:%Y-%m-%d %H:%M:%S} UTC"
         text = f"{_files(state.failing)} not downloaded so far{lost}: {state.last_error}"
-        yield Finding(Kind.RECEIPTS_LATE, text, count=state.failing)
+        yield Finding(FindingKind.RECEIPTS_LATE, text, count=state.failing)
     if state.newly_expired:
         text = (
             f"{_files(state.newly_expired)} lost, the URLs expired before the files were here: "
             "receiver files list --status expired"
         )
-        yield Finding(Kind.RECEIPTS_LOST, text, count=state.newly_expired)
+        yield Finding(FindingKind.RECEIPTS_LOST, text, count=state.newly_expired)
     if state.newly_refused:
         text = f"{_files(state.newly_refused)} refused: receiver files list --status refused"
-        yield Finding(Kind.RECEIPTS_REFUSED, text, count=state.newly_refused)
+        yield Finding(FindingKind.RECEIPTS_REFUSED, text, count=state.newly_refused)
 
 
 def _files(number: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.rows import dict_row
 
 from receiver.db import dedicated_connection
-from receiver.ops.feed_epochs import FeedEpoch, read_feed_epoch
+from receiver.ops.feed_epochs import EpochState, read_feed_epoch
 from receiver.records.epochs import BY_HAND, begin_epoch, notice_branch
 
 if TYPE_CHECKING:
@@ -62,6 +62,6 @@ def recover(engine: Engine) -> Recovery:
     )
 
 
-def _read(connection: psycopg.Connection[Any]) -> FeedEpoch | None:
+def _read(connection: psycopg.Connection[Any]) -> EpochState | None:
     with connection.cursor(row_factory=dict_row) as cursor:
         return read_feed_epoch(lambda query: cursor.execute(query.encode()).fetchall())

@@ -21,7 +21,7 @@ from receiver.progress import Progress
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from receiver.ops.replay_selection import Wanted
+    from receiver.ops.replay_selection import Selection
 
 SILENT: Final = Progress()
 
@@ -45,7 +45,7 @@ _STANDS: Final = text("SELECT cancelled_at, ended_at FROM receiver.replays WHERE
 
 
 def start_replay(
-    engine: Engine, wanted: Wanted, *, requested_by: str, reason: str, progress: Progress = SILENT
+    engine: Engine, wanted: Selection, *, requested_by: str, reason: str, progress: Progress = SILENT
 ) -> int | None:
     """Select what is *wanted*, hand it to the workers, and return the replay's id. The caller wakes a worker.
 
@@ -59,7 +59,11 @@ def start_replay(
     with engine.begin() as connection:
         if not isinstance(wanted, Filter):
             check_ids(connection, wanted)
-        asked = {"requested_by": _text(requested_by), "reason": _text(reason.strip()), "filter": described(wanted)}
+        asked = {
+            "requested_by": _text(requested_by),
+            "reason": _text(reason.strip()),
+            "filter": selection_as_json(wanted),
+        }
         replay_id = int(connection.execute(_CREATE, asked).scalar_one())
     try:
         selected = _select(engine, replay_id, wanted, progress)
@@ -85,7 +89,7 @@ def cancel_replay(engine: Engine, replay_id: int, *, cancelled_by: str) -> None:
         raise OperationRefused(f"replay {replay_id} has ended already, at {stands.ended_at:%Y-%m-%d %H:%M:%S %Z}")
 
 
-def described(wanted: Wanted) -> str:
+def selection_as_json(wanted: Selection) -> str:
     """Return what is *wanted* as JSON: ``ids``, or the fields of the filter that restrict."""
     if not isinstance(wanted, Filter):
         fields: dict[str, Any] = {"ids": sorted(set(wanted))}
@@ -94,7 +98,7 @@ def described(wanted: Wanted) -> str:
     return _text(msgspec.json.encode(fields).decode().replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
 
 
-def _select(engine: Engine, replay_id: int, wanted: Wanted, progress: Progress) -> bool:
+def _select(engine: Engine, replay_id: int, wanted: Selection, progress: Progress) -> bool:
     """Return whether anything was selected; if not, the replay is deleted."""
     progress.stage("selecting")
     with engine.connect() as reading:

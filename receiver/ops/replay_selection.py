@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-Wanted: TypeAlias = "Filter | tuple[int, ...]"
+Selection: TypeAlias = "Filter | tuple[int, ...]"
 """Deliveries by what they have in common, or by their ids."""
 
 AT_ONCE: Final = 1000
@@ -52,7 +52,7 @@ _UNKNOWN: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SelectionGroup:
     """Deliveries that have status, event and cause in common."""
 
     status: str
@@ -67,7 +67,7 @@ class Preview:
     """What a replay would process, and what it would leave out."""
 
     selected: int
-    groups: tuple[Group, ...]
+    groups: tuple[SelectionGroup, ...]
     """The largest first."""
     tests: int
     """Left out: test deliveries, which never reach the EMS."""
@@ -79,7 +79,7 @@ class Preview:
     """Whether everything was looked at that may be meant."""
 
 
-def preview(connection: Connection, wanted: Wanted, *, seconds: float = math.inf) -> Preview:
+def preview(connection: Connection, wanted: Selection, *, seconds: float = math.inf) -> Preview:
     """Return what a replay of *wanted* would process now. Changes nothing. Stops looking after so many *seconds*."""
     numbers: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
@@ -96,7 +96,8 @@ def preview(connection: Connection, wanted: Wanted, *, seconds: float = math.inf
     return Preview(
         selected=numbers.total(),
         groups=tuple(
-            Group(*key, number) for key, number in sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
+            SelectionGroup(*key, number)
+            for key, number in sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
         ),
         tests=left_out["test"],
         waiting=left_out["waiting"],
@@ -105,7 +106,7 @@ def preview(connection: Connection, wanted: Wanted, *, seconds: float = math.inf
     )
 
 
-def batches(connection: Connection, wanted: Wanted) -> Iterator[list[int]]:
+def batches(connection: Connection, wanted: Selection) -> Iterator[list[int]]:
     """Yield the ids of what is *wanted*, tests and the like included, so many at a time as are selected at once.
 
     Newest first, so that what arrives meanwhile is none of it. Where much is looked at and little of it is wanted some

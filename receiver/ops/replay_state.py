@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import error_group
-from receiver.ops.replay_selection import Group
+from receiver.ops.replay_selection import SelectionGroup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,12 +96,14 @@ def list_replays(connection: Connection, *, before: int | None = None, limit: in
     return [_replay(row) for row in connection.execute(_SOME, asked).mappings()]
 
 
-def what_failed(connection: Connection, replay_id: int) -> list[Group]:
+def what_failed(connection: Connection, replay_id: int) -> list[SelectionGroup]:
     """Return what failed in a replay, by status, event and cause; the largest group first."""
     numbers: Counter[tuple[str, str, str]] = Counter()
     for row in connection.execute(_FAILED, {"id": replay_id}):
         numbers[row.status, row.event, error_group(row.error)] += row.number
-    return [Group(*key, number) for key, number in sorted(numbers.items(), key=lambda each: (-each[1], each[0]))]
+    return [
+        SelectionGroup(*key, number) for key, number in sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
+    ]
 
 
 def _replay(row: RowMapping) -> ReplayState:

@@ -47,7 +47,7 @@ _NEXT: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class SendTestTimeouts:
     """How long a test is waited for, in seconds."""
 
     timeout: float
@@ -64,7 +64,7 @@ class SendTest:
     public_url: str
     transport: httpx.BaseTransport | None = None
 
-    def run(self, webhook: ManagedWebhook, event: str, patience: Patience) -> Report:
+    def run(self, webhook: ManagedWebhook, event: str, patience: SendTestTimeouts) -> Report:
         """Ask for a test delivery of *event*, a name in the catalogue, wait for it, and return what came of it.
 
         *webhook* is the organization's own: its test webhook authenticates as it does. Raises ``OperationRefused``
@@ -106,7 +106,7 @@ class SendTest:
         with self.engine.connect() as connection:
             return int(connection.execute(_LAST).scalar_one())
 
-    def _wait(self, test: ManagedWebhook, last: int, patience: Patience) -> Row[tuple[int, str]] | None:
+    def _wait(self, test: ManagedWebhook, last: int, patience: SendTestTimeouts) -> Row[tuple[int, str]] | None:
         """Return the delivery that arrived, once a worker has ended it or the time is up; ``None`` if none did."""
         deadline = time.monotonic() + patience.timeout
         while True:
@@ -116,7 +116,7 @@ class SendTest:
                 return arrived
             time.sleep(patience.poll)
 
-    def _silence(self, test: ManagedWebhook, patience: Patience) -> str:
+    def _silence(self, test: ManagedWebhook, patience: SendTestTimeouts) -> str:
         """Return what to look at when nothing arrived."""
         wrong = challenge_endpoint(endpoint_url(self.public_url, test.endpoint_key), test.secret)
         end = (

@@ -32,7 +32,7 @@ WHERE delivery.id = :id
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class ReceivedTest:
     """The test delivery, as it is stored."""
 
     id: int
@@ -44,7 +44,7 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Understood:
+class ParsedEvent:
     """The event in the test delivery."""
 
     event: str
@@ -54,7 +54,7 @@ class Understood:
     transaction_id: str | None
 
     @classmethod
-    def of(cls, event: Event) -> Understood:
+    def of(cls, event: Event) -> ParsedEvent:
         """Return what *event* says."""
         return cls(event.name, event.organization_reference_id, event.card_holder_reference_id, event.transaction_id)
 
@@ -65,8 +65,8 @@ class Report:
 
     webhook: ManagedWebhook
     event: str
-    delivery: Arrived | None = None
-    understood: Understood | None = None
+    delivery: ReceivedTest | None = None
+    understood: ParsedEvent | None = None
     error: str | None = None
     """Why no test arrived, or why it was not understood."""
     body: bytes | None = field(default=None, repr=False)
@@ -79,14 +79,14 @@ def reported(connection: Connection, webhook: ManagedWebhook, event: str, delive
     return Report(
         webhook,
         event,
-        delivery=Arrived(**{name: row[name] for name in Arrived.__slots__}),
+        delivery=ReceivedTest(**{name: row[name] for name in ReceivedTest.__slots__}),
         understood=understood,
         error=error,
         body=row["body"],
     )
 
 
-def _understood(row: RowMapping) -> tuple[Understood | None, str | None]:
+def _understood(row: RowMapping) -> tuple[ParsedEvent | None, str | None]:
     """Return what the delivery says, or why it makes no sense. An example may name whatever organization it likes."""
     real = ClaimedDelivery(
         id=row["id"],
@@ -99,7 +99,7 @@ def _understood(row: RowMapping) -> tuple[Understood | None, str | None]:
         attempts=row["attempts"],
     )
     try:
-        return Understood.of(parse(real)), None
+        return ParsedEvent.of(parse(real)), None
     except EventError as error:
         return None, str(error)
 

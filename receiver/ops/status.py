@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
-from receiver.ops.feed_epochs import FeedEpoch, find_new_epoch, read_feed_epoch
+from receiver.ops.feed_epochs import EpochState, find_new_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
-from receiver.ops.findings import Finding, Kind
+from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.receipts import ReceiptsState, read_receipts
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 from receiver.ops.unknown import UnknownFormats, find_unknown, read_unknown
@@ -99,7 +99,7 @@ class UnservedOrganization:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingDeliveries:
     """Deliveries of one status, and when the oldest of them was received."""
 
     number: int = 0
@@ -107,7 +107,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayStanding:
+class ActiveReplay:
     """A replay that is under way."""
 
     replay_id: int
@@ -118,7 +118,7 @@ class ReplayStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookStanding:
+class WebhookStatus:
     """What is known of one webhook and of its log."""
 
     webhook_id: int
@@ -137,7 +137,7 @@ class WebhookStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class OrganizationStanding:
+class OrganizationStatus:
     """The same of all webhooks of an organization together: it is checked as far as the least of them."""
 
     organization_reference_id: str
@@ -148,7 +148,7 @@ class OrganizationStanding:
     last_error: str | None
 
     @classmethod
-    def of(cls, reference: str, webhooks: Iterable[WebhookStanding]) -> OrganizationStanding:
+    def of(cls, reference: str, webhooks: Iterable[WebhookStatus]) -> OrganizationStatus:
         """Return what holds of them together."""
         each = list(webhooks)
         checked = [webhook.checked_until for webhook in each if webhook.checked_until is not None]
@@ -164,15 +164,15 @@ class OrganizationStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ServiceStatus:
     """How the service stood *at* a time, by the database's clock."""
 
     at: datetime
-    deliveries: Mapping[str, Waiting]
+    deliveries: Mapping[str, PendingDeliveries]
     """By status: those that wait for a worker, and those that wait for a person."""
-    webhooks: tuple[WebhookStanding, ...]
+    webhooks: tuple[WebhookStatus, ...]
     """Those whose deliveries are taken here."""
-    replays: tuple[ReplayStanding, ...] = ()
+    replays: tuple[ActiveReplay, ...] = ()
     """Those that are under way."""
     retention: LastRetentionRun | None = None
     receipts: ReceiptsState | None = None
@@ -181,7 +181,7 @@ class Standing:
     bootstrap_error: str | None = None
     """Why the scheduler's last bootstrap ended early; ``None`` when it did not."""
     feed_lock: FeedLock | None = None
-    feed_epoch: FeedEpoch | None = None
+    feed_epoch: EpochState | None = None
     """``None`` as long as none has begun."""
     unknown: UnknownFormats = field(default_factory=UnknownFormats)
 
@@ -202,30 +202,30 @@ class Standing:
         return min(times) if times else None
 
     @property
-    def inactive(self) -> list[WebhookStanding]:
+    def inactive(self) -> list[WebhookStatus]:
         """Those to which OpenCard said it delivers nothing."""
         return [webhook for webhook in self.webhooks if webhook.active is False]
 
     @property
-    def organizations(self) -> list[OrganizationStanding]:
+    def organizations(self) -> list[OrganizationStatus]:
         """Each organization, in order of its name."""
-        by_name: dict[str, list[WebhookStanding]] = {}
+        by_name: dict[str, list[WebhookStatus]] = {}
         for webhook in self.webhooks:
             by_name.setdefault(webhook.organization_reference_id, []).append(webhook)
-        return [OrganizationStanding.of(name, webhooks) for name, webhooks in by_name.items()]
+        return [OrganizationStatus.of(name, webhooks) for name, webhooks in by_name.items()]
 
 
-def read_standing(query: Query) -> Standing:
+def read_status(query: Query) -> ServiceStatus:
     """Read how the service stands now."""
     (row,) = query("SELECT clock_timestamp() AS at")
-    deliveries = dict.fromkeys((*WAITING, *SET_ASIDE), Waiting())
+    deliveries = dict.fromkeys((*WAITING, *SET_ASIDE), PendingDeliveries())
     for counting in (_WAITING, _SET_ASIDE):
-        deliveries |= {each["status"]: Waiting(each["number"], each["oldest"]) for each in query(counting)}
-    return Standing(
+        deliveries |= {each["status"]: PendingDeliveries(each["number"], each["oldest"]) for each in query(counting)}
+    return ServiceStatus(
         row["at"],
         deliveries,
-        tuple(WebhookStanding(**each) for each in query(_WEBHOOKS)),
-        tuple(ReplayStanding(**each) for each in query(_REPLAYS)),
+        tuple(WebhookStatus(**each) for each in query(_WEBHOOKS)),
+        tuple(ActiveReplay(**each) for each in query(_REPLAYS)),
         last_retention_run(query),
         read_receipts(query),
         tuple(UnservedOrganization(**each) for each in query(_ORGANIZATIONS)),
@@ -236,7 +236,7 @@ def read_standing(query: Query) -> Standing:
     )
 
 
-def find(standing: Standing, *, interval: timedelta | None) -> Iterable[Finding]:
+def find(standing: ServiceStatus, *, interval: timedelta | None) -> Iterable[Finding]:
     """Yield what needs attention; *interval* is that of the runs of reconcile, ``None`` if none are wanted."""
     yield from find_unknown(standing.unknown)
     yield from _find_backlog(standing)
@@ -248,69 +248,69 @@ def find(standing: Standing, *, interval: timedelta | None) -> Iterable[Finding]
         yield from find_in_webhook(webhook, standing.at, interval)
 
 
-def _find_backlog(standing: Standing) -> Iterable[Finding]:
+def _find_backlog(standing: ServiceStatus) -> Iterable[Finding]:
     pending = standing.deliveries["pending"]
     if pending.oldest is not None and pending.oldest < standing.at - BACKLOG_OLD:
         waiting = _count(pending.number, "pending delivery", "pending deliveries")
         text = f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
-        yield Finding(Kind.BACKLOG, text, count=pending.number)
+        yield Finding(FindingKind.BACKLOG, text, count=pending.number)
 
 
-def _find_in_organizations(standing: Standing) -> Iterable[Finding]:
+def _find_in_organizations(standing: ServiceStatus) -> Iterable[Finding]:
     if standing.bootstrap_error is not None:
         text = f"bootstrap: the scheduler's last run failed: {standing.bootstrap_error}"
-        yield Finding(Kind.BOOTSTRAP, text)
+        yield Finding(FindingKind.BOOTSTRAP, text)
     for each in standing.unserved:
         name = each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
         about = (f"organization {name}", each.organization_reference_id)
         if not each.has_webhook:
             why = each.error or "receiver bootstrap registers it"
             text = f"organization {name} has no webhook, and OpenCard sends nothing about it: {why}"
-            yield Finding(Kind.WITHOUT_WEBHOOK, text, *about)
+            yield Finding(FindingKind.WITHOUT_WEBHOOK, text, *about)
         elif each.error is not None:
-            yield Finding(Kind.BOOTSTRAP, f"organization {name}: {each.error}", *about)
+            yield Finding(FindingKind.BOOTSTRAP, f"organization {name}: {each.error}", *about)
 
 
-def _find_in_retention(standing: Standing) -> Iterable[Finding]:
+def _find_in_retention(standing: ServiceStatus) -> Iterable[Finding]:
     last = standing.retention
     if last is None:
         return
     well = last.succeeded_at or last.started_at
     if last.error is not None:
-        yield Finding(Kind.RETENTION, f"retention: the last run failed: {last.error}")
+        yield Finding(FindingKind.RETENTION, f"retention: the last run failed: {last.error}")
     elif well < standing.at - RETENTION_STALE:
         since = f"no run ended well since {well:%Y-%m-%d %H:%M:%S} UTC"
-        yield Finding(Kind.RETENTION, f"retention: {since}: is the scheduler running?")
+        yield Finding(FindingKind.RETENTION, f"retention: {since}: is the scheduler running?")
 
 
-def find_in_webhook(webhook: WebhookStanding, at: datetime, interval: timedelta | None) -> Iterable[Finding]:
+def find_in_webhook(webhook: WebhookStatus, at: datetime, interval: timedelta | None) -> Iterable[Finding]:
     """Yield what needs attention with one webhook, by what is known of it at a time."""
 
-    def finding(kind: Kind, text: str, count: int = 1) -> Finding:
+    def finding(kind: FindingKind, text: str, count: int = 1) -> Finding:
         organization = webhook.organization_reference_id
         subject = f"webhook {webhook.webhook_id}"
         return Finding(kind, f"{subject} ({organization}): {text}", subject, organization, count)
 
     if webhook.opencard_webhook_id is None:
-        yield finding(Kind.WEBHOOK_INACTIVE, "not registered at OpenCard: receiver bootstrap completes it")
+        yield finding(FindingKind.WEBHOOK_INACTIVE, "not registered at OpenCard: receiver bootstrap completes it")
     elif webhook.active is False:
         text = "not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge"
-        yield finding(Kind.WEBHOOK_INACTIVE, text)
+        yield finding(FindingKind.WEBHOOK_INACTIVE, text)
     if webhook.unrecoverable:
         events = _count(webhook.unrecoverable, "lost event")
         text = f"{events} cannot be recovered, for the log has no payload: get the data from OpenCard in another way"
-        yield finding(Kind.UNRECOVERABLE, text, webhook.unrecoverable)
+        yield finding(FindingKind.UNRECOVERABLE, text, webhook.unrecoverable)
     if webhook.unconfirmed:
         stored = _count(webhook.unconfirmed, "stored delivery", "stored deliveries")
         text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
-        yield finding(Kind.UNCONFIRMED, text, webhook.unconfirmed)
+        yield finding(FindingKind.UNCONFIRMED, text, webhook.unconfirmed)
     if webhook.last_error is not None:
-        yield finding(Kind.RECONCILE, f"the last run failed: {webhook.last_error}")
+        yield finding(FindingKind.RECONCILE, f"the last run failed: {webhook.last_error}")
     if interval is not None:
         since = webhook.checked_until or webhook.created_at
         if since < at - max(STALE_INTERVALS * interval, STALE_AT_LEAST):
             done = f"not checked since {since:%Y-%m-%d %H:%M:%S} UTC" if webhook.checked_until else "never checked"
-            yield finding(Kind.NOT_RECONCILED, f"{done}: are the scheduler and a worker running?")
+            yield finding(FindingKind.NOT_RECONCILED, f"{done}: are the scheduler and a worker running?")
 
 
 def _count(number: int, one: str, several: str | None = None) -> str:

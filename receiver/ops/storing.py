@@ -17,7 +17,7 @@ _ON_DISK: Final = b"SELECT set_config('temp_tablespaces', '', true), set_config(
 _SOME_BLOCKS: Final = b"SELECT count(*) FROM generate_series(1, 20000)"
 
 
-def check_room(connection: psycopg.Connection[Any]) -> None:
+def check_disk_space(connection: psycopg.Connection[Any]) -> None:
     """Have PostgreSQL write some blocks to the database's disk and remove them. Raises psycopg's errors.
 
     On a full disk a table takes rows as long as one of its pages has room, and then none.
@@ -27,7 +27,7 @@ def check_room(connection: psycopg.Connection[Any]) -> None:
         connection.execute(_SOME_BLOCKS, prepare=False)
 
 
-def why_nothing_is_stored(connection: Connection) -> str | None:
+def storage_error(connection: Connection) -> str | None:
     """Return why PostgreSQL refuses to store deliveries, in its words; ``None`` if it does not.
 
     It is asked to store none: that tells of a server that is read-only, of a lock on the table, of missing privileges;
@@ -38,7 +38,7 @@ def why_nothing_is_stored(connection: Connection) -> str | None:
     try:
         with connection.begin_nested():
             insert(driver, [])
-            check_room(driver)
+            check_disk_space(driver)
     except (psycopg.Error, DBAPIError) as error:
         return str(getattr(error, "orig", error)).partition("\n")[0]
     return None

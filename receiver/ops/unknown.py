@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
-from receiver.ops.findings import Finding, Kind
+from receiver.ops.findings import Finding, FindingKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ WHERE last_at > now() - interval '8 days' ORDER BY deliveries DESC, event, versi
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownFormat:
     """Deliveries of one event and version."""
 
     event: str
@@ -51,16 +51,16 @@ class Unknown:
 class UnknownFormats:
     """What this release was not written for, as far as it arrived."""
 
-    ignored: tuple[Unknown, ...] = ()
+    ignored: tuple[UnknownFormat, ...] = ()
     """Kept and not applied; test deliveries are none of it."""
-    applied: tuple[Unknown, ...] = ()
+    applied: tuple[UnknownFormat, ...] = ()
     """Applied within eight days, for the payload has all that the known version has."""
 
 
 def read_unknown(query: Query) -> UnknownFormats:
     """Read what arrived that this release was not written for."""
     return UnknownFormats(
-        tuple(Unknown(**row) for row in query(_IGNORED)), tuple(Unknown(**row) for row in query(_APPLIED))
+        tuple(UnknownFormat(**row) for row in query(_IGNORED)), tuple(UnknownFormat(**row) for row in query(_APPLIED))
     )
 
 
@@ -72,11 +72,11 @@ def find_unknown(found: UnknownFormats) -> Iterable[Finding]:
             f"{number} ({each}): this release does not know the event or cannot parse the version, nothing of it is in "
             "ems; receiver deliveries list --status ignored; upgrade, then receiver replay --status ignored"
         )
-        yield Finding(Kind.UNKNOWN_FORMAT, text, str(each), count=each.deliveries)
+        yield Finding(FindingKind.UNKNOWN_FORMAT, text, str(each), count=each.deliveries)
     for each in found.applied:
         number = "1 delivery" if each.deliveries == 1 else f"{each.deliveries} deliveries"
         text = (
             f"{number} of an unknown version ({each}) applied as version 1, last at "
             f"{each.newest:%Y-%m-%d %H:%M:%S} UTC: ask OpenCard what changed, and upgrade"
         )
-        yield Finding(Kind.UNKNOWN_VERSION, text, str(each), count=each.deliveries)
+        yield Finding(FindingKind.UNKNOWN_VERSION, text, str(each), count=each.deliveries)

@@ -35,6 +35,6 @@ def list_views(connection: Connection, delivery_id: int) -> list[Row[tuple[str, 
     return list(connection.execute(query))
 
 
-def forget_old_views(connection: Connection) -> Any:  # noqa: ANN401 - SQLAlchemy's result
+def delete_old_views(connection: Connection) -> Any:  # noqa: ANN401 - SQLAlchemy's result
     """Delete what is older than ``KEPT_DAYS``."""
     return connection.execute(_FORGET, {"days": KEPT_DAYS})

@@ -46,7 +46,7 @@ def seen_workers(redis_url: str) -> Workers:
     return Workers(reachable=True, by_queue=dict(Counter(served)), ahead=sum(age <= -LOST for _, age in ages))
 
 
-def workers_in_words(workers: Workers | None) -> str:
+def describe_workers(workers: Workers | None) -> str:
     """Return how many workers serve which queue; *workers*: ``None`` where Redis is not configured."""
     if workers is None:
         return "not known: REDIS_URL is not set"

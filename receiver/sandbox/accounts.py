@@ -17,7 +17,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """One request as OpenCard saw it: what its delivery log would hold."""
 
     organization_reference_id: str
@@ -29,7 +29,7 @@ class Attempt:
     body: bytes = field(repr=False)
 
 
-class Moments:
+class MonotonicClock:
     """The time, in UTC, each moment later than the one before: what began later can be told from what began earlier."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Moments:
 
 
 @dataclass(slots=True)
-class Counts:
+class AttemptCounts:
     """Attempts by outcome: ``sent`` is the sum of the others."""
 
     sent: int = 0
@@ -62,7 +62,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Tally(Counts):
+class DeliveryTally(AttemptCounts):
     """The attempts of a whole run, in all and by event."""
 
     given_up: int = 0
@@ -71,7 +71,7 @@ class Tally(Counts):
     """Of those given up, the ones that were to be lost: no attempt reached the receiver."""
     in_outage: int = 0
     """Of those given up, the ones that fell into the outage."""
-    by_event: defaultdict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
+    by_event: defaultdict[str, AttemptCounts] = field(default_factory=lambda: defaultdict(AttemptCounts))
 
     def count_event(self, event: str, outcome: Outcome) -> None:
         """Add one attempt to deliver *event*."""

@@ -30,7 +30,7 @@ class _Bearer:
     """Fetched because the one before was refused: when it is refused, too, a third would not help."""
 
 
-class Bearers:
+class BearerTokens:
     """Fetched tokens, kept until they expire; one for each token endpoint and client."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from receiver.sandbox.told import Told
+    from receiver.sandbox.told import StoryEvent
 
 EVENT: Final = "card.transaction.cleared"
 MEND: Final = "DROP TRIGGER IF EXISTS no_account ON ems.transactions"
@@ -47,12 +47,12 @@ def break_on_purpose(connection: Connection, organization: str) -> None:
     connection.execute(text(_TRIGGER.format(organization=name)))
 
 
-def mend(connection: Connection) -> None:
+def repair(connection: Connection) -> None:
     """Fix the cause."""
     connection.execute(text(MEND))
 
 
-def that_would_break(organization: str, number: int) -> list[Told]:
+def purchases_to_break(organization: str, number: int) -> list[StoryEvent]:
     """Return so many cleared purchases of *organization*, the same ones each time."""
-    story = tell(seed=_SEED, organizations=[organization], purchases=2 * number + 10)
+    story = make_story(seed=_SEED, organizations=[organization], purchases=2 * number + 10)
     return [told for told in story.told if told.event == EVENT][:number]

@@ -24,7 +24,7 @@ from receiver.sandbox.provider import SCOPES, Provider, deliver_story, environme
 from receiver.sandbox.provider.run import RECEIPTS_LIVE
 from receiver.sandbox.receipt_files import FilesAt
 from receiver.sandbox.stored_files import file_differences, wait_until_downloaded
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import count_rows, differences
 from receiver.settings import load_settings
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from receiver.progress import Progress
     from receiver.reconcile.run import ReconcileOutcome
-    from receiver.sandbox.accounts import Tally
+    from receiver.sandbox.accounts import DeliveryTally
     from receiver.sandbox.local import LocalServers
     from receiver.settings import Settings
 
@@ -58,7 +58,7 @@ class DemoResult:
     """Events that no attempt brought to the receiver: what only the delivery log knows of."""
     recorded: int
     reconciled: list[ReconcileOutcome]
-    tally: Tally
+    tally: DeliveryTally
     statuses: dict[str, int]
     rows: dict[str, int]
     expected_rows: dict[str, int]
@@ -85,7 +85,7 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             settings = load_settings({**servers.environment, **variables})
             register(servers, settings)
             files = FilesAt(api_url, provider.now() + RECEIPTS_LIVE)
-            story = tell(seed=seed, organizations=ORGANIZATIONS, purchases=purchases, files=files)
+            story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases, files=files)
             progress.stage("sending")
             progress.total(len(story.told))
             delivered = asyncio.run(
@@ -153,7 +153,7 @@ def _reconcile(servers: LocalServers, settings: Settings) -> list[ReconcileOutco
     return outcomes
 
 
-def _accounts(tally: Tally, outcomes: Sequence[ReconcileOutcome], statuses: dict[str, int]) -> list[str]:
+def _accounts(tally: DeliveryTally, outcomes: Sequence[ReconcileOutcome], statuses: dict[str, int]) -> list[str]:
     """Return what does not add up between what was answered 200, what was recovered, and what is stored."""
     taken = tally.accepted + tally.lost_answers
     recovered = sum(outcome.recovered for outcome in outcomes)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from receiver.sandbox.places import smallest
-from receiver.sandbox.told import BEGINNING, Told, hours, new_id, seconds, write
+from receiver.sandbox.told import BEGINNING, StoryEvent, hours, new_id, seconds, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ _URL_LIVES: Final = timedelta(days=7)
 _Fields: TypeAlias = dict[str, object]
 
 
-def tell_enrichments(rng: Random, purchase: Purchase, files: FilesAt | None = None) -> Iterator[Told]:
+def enrichment_events(rng: Random, purchase: Purchase, files: FilesAt | None = None) -> Iterator[StoryEvent]:
     """Tell what is learned of *purchase*: each kind at most once, at any time around its first snapshot.
 
     *files*: where its receipt can be downloaded; without, nobody can.
@@ -42,7 +42,7 @@ def tell_enrichments(rng: Random, purchase: Purchase, files: FilesAt | None = No
             payload = _common(purchase) | fields(rng, purchase, at)
             if files is not None and event == "receipt.fetched":
                 payload |= files.told(str(payload["url"]))
-            yield Told(purchase.holder.organization.reference_id, event, write(payload), at)
+            yield StoryEvent(purchase.holder.organization.reference_id, event, write(payload), at)
 
 
 def _moment(rng: Random, purchase: Purchase) -> timedelta:

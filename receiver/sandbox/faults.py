@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from receiver.sandbox.told import Told
+    from receiver.sandbox.told import StoryEvent
 
 _SHORTEST_BURST: Final = 5
 _LONGEST_BURST: Final = 40
@@ -51,7 +51,7 @@ class Faults:
 class Sending:
     """One event to be sent until it is taken."""
 
-    told: Told
+    told: StoryEvent
     at: timedelta
     """When it is due, in virtual time; never before the sending in front of it."""
     duplicate: bool = False
@@ -63,7 +63,7 @@ class Sending:
     """Why it is given up, the receiver being untouched; ``None`` when it gets through."""
 
 
-def schedule(story_events: Sequence[Told], faults: Faults, seed: int) -> list[Sending]:
+def schedule(story_events: Sequence[StoryEvent], faults: Faults, seed: int) -> list[Sending]:
     """Return the sendings of *story_events* (in true order) in the order in which they are to go out.
 
     Each event is sent at least once. The events of one card holder keep their order, duplicates included, for they
@@ -86,7 +86,9 @@ def schedule(story_events: Sequence[Told], faults: Faults, seed: int) -> list[Se
     return list(_doom(held_back, story_events, faults, seed))
 
 
-def _places(story_events: Sequence[Told], faults: Faults, rng: Random) -> Iterator[tuple[float, Told, bool]]:
+def _places(
+    story_events: Sequence[StoryEvent], faults: Faults, rng: Random
+) -> Iterator[tuple[float, StoryEvent, bool]]:
     """Yield each event, and its duplicate, with the place in the story that it is to take; halves lie between two."""
     reached: dict[tuple[str, str], float] = {}
     for index, told in enumerate(story_events):
@@ -123,7 +125,9 @@ def _hold_back(sendings: Sequence[Sending], share: float, rng: Random) -> Iterat
             index += 1
 
 
-def _doom(sendings: Sequence[Sending], story_events: Iterable[Told], faults: Faults, seed: int) -> Iterator[Sending]:
+def _doom(
+    sendings: Sequence[Sending], story_events: Iterable[StoryEvent], faults: Faults, seed: int
+) -> Iterator[Sending]:
     """Yield each sending with its fate. What is lost is lost with its duplicate; the outage takes what is due in it."""
     rng = Random(f"fates of {seed}")  # noqa: S311 - as above; apart from it, so that the rest stays as it is without
     lost = {told for told in story_events if rng.random() < faults.lost}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryLimits:
     """How long a sending is tried; whichever of *attempts* and *seconds* is reached first ends it (``None``: never).
 
     The pauses double from *first_pause* to *longest_pause*, each with up to *first_pause* of jitter; all in seconds.
@@ -35,6 +35,6 @@ class Patience:
         )
 
 
-PATIENT: Final = Patience()
-IMPATIENT: Final = Patience(attempts=3, seconds=None, first_pause=0, longest_pause=0)
+PATIENT: Final = RetryLimits()
+IMPATIENT: Final = RetryLimits(attempts=3, seconds=None, first_pause=0, longest_pause=0)
 """What is spent on a sending that cannot get through."""

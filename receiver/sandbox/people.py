@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.sandbox.places import HOMES, Country
-from receiver.sandbox.told import Told, hours, new_id, seconds, write
+from receiver.sandbox.told import StoryEvent, hours, new_id, seconds, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ _CARDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Organization:
+class StoryOrganization:
     """A client organization of the EMS."""
 
     reference_id: str
@@ -36,10 +36,10 @@ class Organization:
 
 
 @dataclass(frozen=True, slots=True)
-class CardHolder:
+class StoryCardHolder:
     """A card holder with the one card they use."""
 
-    organization: Organization
+    organization: StoryOrganization
     reference_id: str
     late: bool
     """Identified only after many purchases, which then come in one batch."""
@@ -66,9 +66,9 @@ class CardHolder:
         return {"id": name.lower().replace(" ", "-"), "name": name.title()}
 
 
-def found(rng: Random, reference_id: str, number: int) -> Organization:
+def found(rng: Random, reference_id: str, number: int) -> StoryOrganization:
     """Return the *number*-th organization of a story; *reference_id* is the EMS's own id of it."""
-    return Organization(
+    return StoryOrganization(
         reference_id=reference_id,
         name=_NAMES[number % len(_NAMES)],
         organization_number=f"55{rng.randrange(10**8):08}",
@@ -78,14 +78,14 @@ def found(rng: Random, reference_id: str, number: int) -> Organization:
     )
 
 
-def employ(rng: Random, organization: Organization, number: int, reference_id: str) -> CardHolder:
+def employ(rng: Random, organization: StoryOrganization, number: int, reference_id: str) -> StoryCardHolder:
     """Return the *number*-th card holder of *organization*.
 
     Who bounces, leaves or links their identity late goes by number and not by chance, so that any story has them all.
     """
     late = number % 3 == 2  # noqa: PLR2004 - every third
     product, kind = rng.choice(_CARDS)
-    return CardHolder(
+    return StoryCardHolder(
         organization=organization,
         reference_id=reference_id,
         late=late,
@@ -99,7 +99,7 @@ def employ(rng: Random, organization: Organization, number: int, reference_id: s
     )
 
 
-def sign_tpa(rng: Random, organization: Organization, files: FilesAt | None = None) -> Told:
+def sign_tpa(rng: Random, organization: StoryOrganization, files: FilesAt | None = None) -> StoryEvent:
     """Tell that the organization's TPA is signed, before anything else of it; *files*: where its document is."""
     tpa_id = new_id(rng)
     payload: dict[str, object] = {
@@ -109,10 +109,10 @@ def sign_tpa(rng: Random, organization: Organization, files: FilesAt | None = No
         "url": files.tpa_url(tpa_id) if files else f"https://files.opencard.invalid/tpas/{tpa_id}.pdf",
         "organization": {"reference_id": organization.reference_id},
     }
-    return Told(organization.reference_id, "tpa.signed", write(payload), seconds(rng, 0, 600))
+    return StoryEvent(organization.reference_id, "tpa.signed", write(payload), seconds(rng, 0, 600))
 
 
-def join(rng: Random, holder: CardHolder) -> Iterator[Told]:
+def join(rng: Random, holder: StoryCardHolder) -> Iterator[StoryEvent]:
     """Tell how *holder* comes aboard: created, e-mailed (perhaps in vain at first), consenting, identified."""
     created = hours(rng, 1, 5)
     mailed = created + seconds(rng, 5, 900)
@@ -125,15 +125,15 @@ def join(rng: Random, holder: CardHolder) -> Iterator[Told]:
     yield _tell(holder, "identified", holder.identified_at)
 
 
-def leave(rng: Random, holder: CardHolder, *, after: timedelta) -> Told:
+def leave(rng: Random, holder: StoryCardHolder, *, after: timedelta) -> StoryEvent:
     """Tell that *holder* was deleted, some days *after* the last that was told of them."""
     return _tell(holder, "deleted", after + hours(rng, 24, 72))
 
 
-def _tell(holder: CardHolder, what: str, at: timedelta) -> Told:
+def _tell(holder: StoryCardHolder, what: str, at: timedelta) -> StoryEvent:
     organization = holder.organization.reference_id
     payload: dict[str, object] = {
         "card_holder": {"reference_id": holder.reference_id},
         "organization": {"reference_id": organization},
     }
-    return Told(organization, f"card_holder.{what}", write(payload), at)
+    return StoryEvent(organization, f"card_holder.{what}", write(payload), at)

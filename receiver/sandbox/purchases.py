@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
 from receiver.sandbox.places import COUNTRIES, PER_EURO, Country, Merchant, smallest
-from receiver.sandbox.told import BEGINNING, Told, hours, new_id, seconds, write
+from receiver.sandbox.told import BEGINNING, StoryEvent, hours, new_id, seconds, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-    from receiver.sandbox.people import CardHolder
+    from receiver.sandbox.people import StoryCardHolder
 
 State = Literal["authorized", "deleted", "cleared", "invoiced"]
 
@@ -49,7 +49,7 @@ class Purchase:
     """What happened at the counter, before anybody tells of it."""
 
     id: str
-    holder: CardHolder
+    holder: StoryCardHolder
     country: Country
     city: str
     merchant: Merchant
@@ -73,7 +73,7 @@ class Purchase:
         return max(happened, self.holder.identified_at + _BATCH_DELAY)
 
 
-def buy(rng: Random, holder: CardHolder) -> Purchase:
+def buy(rng: Random, holder: StoryCardHolder) -> Purchase:
     """Return a purchase of *holder*."""
     home = holder.organization.home
     country = rng.choice(COUNTRIES) if rng.random() < _ABROAD else home
@@ -101,7 +101,7 @@ def buy(rng: Random, holder: CardHolder) -> Purchase:
     )
 
 
-def tell_states(rng: Random, purchase: Purchase) -> Iterator[Told]:
+def state_events(rng: Random, purchase: Purchase) -> Iterator[StoryEvent]:
     """Tell the states of *purchase* in true order, one snapshot each."""
     unchanging = _unchanging_fields(rng, purchase)
     happened = purchase.bought_at
@@ -109,7 +109,7 @@ def tell_states(rng: Random, purchase: Purchase) -> Iterator[Told]:
         happened = _next_moment(rng, state, happened)
         payload = unchanging | _changing_fields(rng, purchase, state, happened)
         organization = purchase.holder.organization.reference_id
-        yield Told(organization, f"card.transaction.{state}", write(payload), purchase.told_at(happened))
+        yield StoryEvent(organization, f"card.transaction.{state}", write(payload), purchase.told_at(happened))
 
 
 def _next_moment(rng: Random, state: State, before: timedelta) -> timedelta:

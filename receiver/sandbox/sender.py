@@ -15,19 +15,28 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from receiver.sandbox.accounts import Attempt, Counts, End, Moments, Outcome, Tally
-from receiver.sandbox.bearers import Bearers
+from receiver.sandbox.accounts import AttemptCounts, DeliveryAttempt, DeliveryTally, End, MonotonicClock, Outcome
+from receiver.sandbox.bearers import BearerTokens
 from receiver.sandbox.challenge import HEADERS, Challenge
-from receiver.sandbox.patience import IMPATIENT, PATIENT, Patience
+from receiver.sandbox.patience import IMPATIENT, PATIENT, RetryLimits
 from receiver.sandbox.registration import Registration
-from receiver.sandbox.tls import trusted
+from receiver.sandbox.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from receiver.sandbox.faults import Sending
 
-__all__ = ["Attempt", "Counts", "Patience", "Registration", "Tally", "challenge", "deliver_all", "due_after"]
+__all__ = [
+    "AttemptCounts",
+    "DeliveryAttempt",
+    "DeliveryTally",
+    "Registration",
+    "RetryLimits",
+    "challenge",
+    "deliver_all",
+    "due_after",
+]
 
 
 async def deliver_all(
@@ -36,16 +45,16 @@ async def deliver_all(
     *,
     connections: int = 8,
     compression: float | None = None,
-    give_up_after: Patience = PATIENT,
+    give_up_after: RetryLimits = PATIENT,
     timeout: float = 10,  # noqa: ASYNC109 - of one request, enforced by httpx
-    record: Callable[[Attempt], None] = lambda _: None,
+    record: Callable[[DeliveryAttempt], None] = lambda _: None,
     on_taken: Callable[[Sending], None] = lambda _: None,
     on_settled: Callable[[Sending], None] = lambda _: None,
     current: Callable[[Registration], Registration | None] = lambda registration: registration,
-    bearers: Bearers | None = None,
+    bearers: BearerTokens | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-    tally: Tally | None = None,
-) -> Tally:
+    tally: DeliveryTally | None = None,
+) -> DeliveryTally:
     """Deliver *sendings* to the webhook of each one's organization and return what came of it.
 
     *connections* requests are under way at once at most. *compression* is virtual seconds for each real one; ``None``
@@ -57,7 +66,7 @@ async def deliver_all(
     before it is raised here.
 
     Raises ``ValueError``, before anything is sent, when an organization has no registration or two, or when
-    *connections* or *compression* is not positive. A failed delivery raises nothing: see ``Tally.given_up``.
+    *connections* or *compression* is not positive. A failed delivery raises nothing: see ``DeliveryTally.given_up``.
     """
     webhooks = _by_organization(registrations, sendings)
     if connections < 1:
@@ -67,12 +76,12 @@ async def deliver_all(
 
     async with httpx.AsyncClient(
         transport=transport,
-        verify=trusted(),
+        verify=tls_context(),
         timeout=timeout,
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         trust_env=False,  # no proxy between neighbours, and no credentials from ~/.netrc
     ) as client:
-        run = _Run(
+        run = _DeliveryRun(
             client=client,
             webhooks=webhooks,
             slots=asyncio.Semaphore(connections),
@@ -81,8 +90,8 @@ async def deliver_all(
             on_taken=on_taken,
             on_settled=on_settled,
             current=current,
-            bearers=Bearers() if bearers is None else bearers,
-            tally=Tally() if tally is None else tally,
+            bearers=BearerTokens() if bearers is None else bearers,
+            tally=DeliveryTally() if tally is None else tally,
         )
         await run.play(sendings, compression)
         return run.tally
@@ -110,25 +119,25 @@ class _NotAccepted(Exception):
     """The attempt did not end with a 200 that OpenCard saw; its text is the outcome, and no more reaches a log."""
 
 
-class _Unwanted(Exception):
+class _WebhookUnavailable(Exception):
     """There is no such webhook any more, or it takes nothing now."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _DeliveryRun:
     client: httpx.AsyncClient
     webhooks: Mapping[str, Registration]
     slots: asyncio.Semaphore
-    give_up_after: Patience
-    record: Callable[[Attempt], None]
+    give_up_after: RetryLimits
+    record: Callable[[DeliveryAttempt], None]
     on_taken: Callable[[Sending], None]
     on_settled: Callable[[Sending], None]
     current: Callable[[Registration], Registration | None]
-    bearers: Bearers
-    tally: Tally
+    bearers: BearerTokens
+    tally: DeliveryTally
     newest: dict[tuple[str, str], asyncio.Task[bool]] = field(default_factory=dict)
     """The newest sending of each card holder: the next one waits for it."""
-    moments: Moments = field(default_factory=Moments)
+    moments: MonotonicClock = field(default_factory=MonotonicClock)
 
     async def play(self, sendings: Sequence[Sending], compression: float | None) -> None:
         loop = asyncio.get_running_loop()
@@ -163,7 +172,7 @@ class _Run:
                     _insist_on_acceptance(outcome)
         except _NotAccepted:
             return sending.fate or "given_up"
-        except _Unwanted:
+        except _WebhookUnavailable:
             return "given_up"
         return "accepted"
 
@@ -172,13 +181,13 @@ class _Run:
         async with self.slots:
             webhook = self.current(self.webhooks[told.organization_reference_id])
             if webhook is None:
-                raise _Unwanted
+                raise _WebhookUnavailable
             at = self.moments.next()
             status = await self._answer_to(sending, webhook)
         outcome = _outcome(status, lose_answer=lose_answer)
         seen = None if outcome == "lost_answers" else status
         self.tally.count_event(told.event, outcome)
-        self.record(Attempt(told.organization_reference_id, told.event, seen, at, told.payload))
+        self.record(DeliveryAttempt(told.organization_reference_id, told.event, seen, at, told.payload))
         if status == HTTPStatus.OK:
             self.on_taken(sending)
         return outcome

@@ -1,8 +1,8 @@
-"""A story: everything OpenCard means to say of some organizations, and what must come of it.
+"""A story: the events that OpenCard will send about some organizations, and the expected result in ``ems``.
 
-``tell`` makes it from a seed. Sent in any order and any number of times (see ``faults``), a correct receiver ends with
-``expected_transactions``, ``expected_card_holders`` and ``expected_rows``; they are read off what was told, by the
-rules of the contract alone.
+``make_story`` generates it from a seed. Whatever the order and repetition in which it is sent (see ``faults``), a
+correct receiver ends with ``expected_transactions``, ``expected_card_holders`` and ``expected_rows``; they follow from
+the story by the rules of the contract alone.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from receiver.sandbox.enrichments import tell_enrichments
-from receiver.sandbox.people import CardHolder, employ, found, join, leave, sign_tpa
-from receiver.sandbox.purchases import Purchase, buy, tell_states
-from receiver.sandbox.told import Told, read
+from receiver.sandbox.enrichments import enrichment_events
+from receiver.sandbox.people import StoryCardHolder, employ, found, join, leave, sign_tpa
+from receiver.sandbox.purchases import Purchase, buy, state_events
+from receiver.sandbox.told import StoryEvent, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from receiver.sandbox.receipt_files import FilesAt
 
-__all__ = ["ExpectedTransaction", "Story", "Told", "tell"]
+__all__ = ["ExpectedTransaction", "Story", "StoryEvent", "make_story"]
 
 RANK: Final = ("authorized", "deleted", "cleared", "invoiced")
 """States from the lowest to the highest."""
@@ -51,7 +51,7 @@ class ExpectedTransaction(TypedDict):
 class Story:
     """What OpenCard means to say: each event exactly once, in true order."""
 
-    told: tuple[Told, ...]
+    told: tuple[StoryEvent, ...]
 
     def expected_transactions(self) -> dict[tuple[str, str], ExpectedTransaction]:
         """Return what must hold in the end, by organization and transaction id.
@@ -128,7 +128,7 @@ _ROWS_OF_LISTS: Final = (
 _LISTS: Final = {event for event, _, _ in _ROWS_OF_LISTS}
 
 
-def tell(*, seed: int, organizations: Sequence[str], purchases: int, files: FilesAt | None = None) -> Story:
+def make_story(*, seed: int, organizations: Sequence[str], purchases: int, files: FilesAt | None = None) -> Story:
     """Return the story of *organizations* (the EMS's own ids) and *purchases* in all, spread evenly over them.
 
     *files*: where receipts and signed TPAs can be downloaded, if anywhere.
@@ -143,7 +143,7 @@ def tell(*, seed: int, organizations: Sequence[str], purchases: int, files: File
         raise ValueError(f"purchases: zero or more, not {purchases}")
 
     rng = Random(seed)  # noqa: S311 - a story has to be the same again, not unguessable
-    told: list[Told] = []
+    told: list[StoryEvent] = []
     # The EMS numbers people by client, so two clients have the same numbers: a receiver must not mix them up.
     first_number = rng.randrange(10**6)
     for number, reference_id in enumerate(organizations):
@@ -154,7 +154,7 @@ def tell(*, seed: int, organizations: Sequence[str], purchases: int, files: File
 
 def _tell_organization(
     rng: Random, reference_id: str, number: int, purchases: int, first_number: int, files: FilesAt | None
-) -> Iterator[Told]:
+) -> Iterator[StoryEvent]:
     organization = found(rng, reference_id, number)
     yield sign_tpa(rng, organization, files)
     holders = [
@@ -170,21 +170,21 @@ def _tell_organization(
 
 
 def _tell_card_holder(
-    rng: Random, holder: CardHolder, purchases: Sequence[Purchase], files: FilesAt | None
-) -> Iterator[Told]:
+    rng: Random, holder: StoryCardHolder, purchases: Sequence[Purchase], files: FilesAt | None
+) -> Iterator[StoryEvent]:
     last = holder.identified_at
     yield from join(rng, holder)
     for purchase in purchases:
-        for told in (*tell_states(rng, purchase), *tell_enrichments(rng, purchase, files)):
+        for told in (*state_events(rng, purchase), *enrichment_events(rng, purchase, files)):
             last = max(last, told.at)
             yield told
     if holder.leaves:
         yield leave(rng, holder, after=last)
 
 
-def _is_snapshot(told: Told) -> bool:
+def _is_snapshot(told: StoryEvent) -> bool:
     return told.event.startswith("card.transaction.")
 
 
-def _rank(told: Told) -> int:
+def _rank(told: StoryEvent) -> int:
     return RANK.index(told.event.rpartition(".")[2])

@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 @cache
-def trusted() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return the context of all clients; loading it takes longer than most that they are made for."""
     return httpx.create_ssl_context(trust_env=False)

@@ -22,7 +22,7 @@ _read: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StoryEvent:
     """Something that OpenCard means to say once."""
 
     organization_reference_id: str
@@ -51,16 +51,16 @@ def read(payload: bytes) -> dict[str, Any]:
     return fields
 
 
-def by_value(value: object) -> Hashable:
+def comparable(value: object) -> Hashable:
     """Return what equals that of another JSON value when the two are equal: whatever the order of keys, ``45`` as 45.0.
 
     True is not 1, and a text is not a number. *value* is as ``read`` returns it.
     """
     match value:
         case dict():
-            return "object", frozenset((name, by_value(item)) for name, item in value.items())
+            return "object", frozenset((name, comparable(item)) for name, item in value.items())
         case list():
-            return "list", tuple(by_value(item) for item in value)
+            return "list", tuple(comparable(item) for item in value)
         case bool():
             return "truth", value
         case int() | Decimal():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import text
 
-from receiver.sandbox.told import by_value, read
+from receiver.sandbox.told import comparable, read
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -95,7 +95,7 @@ def _events(connection: Connection, story: Story) -> tuple[list[str], list[str]]
 
     def identity(kind: str, organization: str, payload: bytes) -> _Identity:
         fields = read(payload)
-        identity = (kind, organization, by_value(fields))
+        identity = (kind, organization, comparable(fields))
         names.setdefault(identity, f"{kind} of organization {organization}{_subject(fields)}")
         bodies.setdefault(identity, fields)
         return identity

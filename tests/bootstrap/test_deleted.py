@@ -11,20 +11,20 @@ from sqlalchemy import text
 from receiver.cli import main
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
-from receiver.ops.status import read_standing
+from receiver.ops.status import read_status
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider import ApiFault
 
 if TYPE_CHECKING:
-    from receiver.ops.status import Standing
+    from receiver.ops.status import ServiceStatus
     from tests.support.world import World
 
 SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
 
 
-def standing(world: World) -> Standing:
+def standing(world: World) -> ServiceStatus:
     with world.engine.connect() as connection:
-        return read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+        return read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
 
 
 def reconciled(world: World) -> list[str]:

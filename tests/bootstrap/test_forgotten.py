@@ -48,7 +48,7 @@ def ids(world: World) -> dict[str, int | None]:
     return {webhook.organization_reference_id: webhook.opencard_webhook_id for webhook in world.store.all()}
 
 
-@pytest.mark.parametrize("side_by_side", [1, 8])
+@pytest.mark.parametrize("parallelism", [1, 8])
 def test_everything_is_registered_again(fresh_opencard: World, parallelism: int) -> None:
     before = ids(fresh_opencard)
     fresh_opencard.add_organizations(*REFERENCES)

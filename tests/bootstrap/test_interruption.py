@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event, text
 
 from receiver.sandbox.provider import ApiFault
-from receiver.sandbox.provider.state import State
+from receiver.sandbox.provider.state import ProviderState
 from receiver.webhooks.addresses import endpoint_url
 from tests.bootstrap.test_registering import FLAGS, deliver
 
@@ -91,7 +91,7 @@ def killable_process(world: World, last: int | str | None) -> Iterator[KillableP
 
 def reset(world: World) -> None:
     """Nothing is registered, nothing is stored."""
-    world.provider.state = State()
+    world.provider.state = ProviderState()
     world.add_organizations("acme")
     with world.engine.begin() as connection:
         connection.execute(text("TRUNCATE receiver.webhooks, receiver.oauth_tokens CASCADE"))

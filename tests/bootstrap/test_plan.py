@@ -12,7 +12,7 @@ from msgspec.structs import replace as with_fields
 from receiver.bootstrap.desired import ALL_EVENTS, DesiredWebhook
 from receiver.bootstrap.match import ManagedWebhooks, Match, match
 from receiver.bootstrap.plan import Action, Extras, WebhookChange, credentials_differ, plan
-from receiver.opencard.webhooks import RegisteredWebhook, WebhookGroup, WebhookHeader
+from receiver.opencard.webhooks import RegisteredGroup, RegisteredHeader, RegisteredWebhook
 from receiver.webhooks.addresses import endpoint_url
 from receiver.webhooks.credentials import AuthenticationType
 from receiver.webhooks.generate import new_credentials
@@ -101,8 +101,10 @@ def situations(draw: st.DrawFn) -> Situation:
         stored=draw(st.lists(stored_webhooks(), max_size=1)),
         webhooks=webhooks,
         extras=Extras(
-            headers=tuple(WebhookHeader(id=n, key=key, value=value) for n, (key, value) in enumerate(headers)),
-            groups=tuple(WebhookGroup(id=n, buyer_party=p) for n, p in enumerate(draw(st.lists(parties, unique=True)))),
+            headers=tuple(RegisteredHeader(id=n, key=key, value=value) for n, (key, value) in enumerate(headers)),
+            groups=tuple(
+                RegisteredGroup(id=n, buyer_party=p) for n, p in enumerate(draw(st.lists(parties, unique=True)))
+            ),
         ),
     )
 
@@ -143,11 +145,11 @@ def carried_out(  # noqa: C901 - a model of everything that can be done
                 flags=desired.flags,
             )
         elif change.action in {Action.ADD_HEADER, Action.REPLACE_HEADER}:
-            headers[change.subject.lower()] = WebhookHeader(50, change.subject, desired.headers[change.subject])
+            headers[change.subject.lower()] = RegisteredHeader(50, change.subject, desired.headers[change.subject])
         elif change.action is Action.REMOVE_HEADER:
             del headers[change.subject.lower()]
         elif change.action is Action.ADD_GROUP:
-            groups[change.subject] = WebhookGroup(51, change.subject)
+            groups[change.subject] = RegisteredGroup(51, change.subject)
         elif change.action is Action.REMOVE_GROUP:
             del groups[change.subject]
     return Situation(
@@ -244,8 +246,8 @@ def test_masked_header_value_is_compared_as_registered(desired: DesiredWebhook, 
         authentication_type=desired.authentication_type.value,
         flags=desired.flags,
     )
-    headers = tuple(WebhookHeader(id=n, key=key, value=told) for n, key in enumerate(desired.headers))
-    groups = tuple(WebhookGroup(id=n, buyer_party=party) for n, party in enumerate(desired.groups))
+    headers = tuple(RegisteredHeader(id=n, key=key, value=told) for n, key in enumerate(desired.headers))
+    groups = tuple(RegisteredGroup(id=n, buyer_party=party) for n, party in enumerate(desired.groups))
     situation = Situation([row], [registered], Extras(headers, groups))
     assert situation.plan(desired, prune=True) == []
     others = {key: f"{value}-changed" for key, value in desired.headers.items()}

@@ -14,7 +14,7 @@ from receiver.bootstrap.concurrency import one_at_a_time
 from receiver.errors import AccessDenied, ApiUnavailable, ClientRefused, OperationRefused, ScopeNotGranted
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import ApiFault, deliver_story
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.webhooks.addresses import endpoint_url, token_url
 from tests.support.factories import body, card_holder
 
@@ -72,7 +72,7 @@ def test_deliveries_are_accepted_with_any_authentication(world: World, kind: str
     webhook = world.registered()
     assert webhook.authentication_type == kind
     assert webhook.oauth_access_token_url == (token_url(world.public_url) if kind == "oauth" else None)
-    tally = asyncio.run(deliver_story(world.provider, tell(seed=1, organizations=["acme"], purchases=3))).tally
+    tally = asyncio.run(deliver_story(world.provider, make_story(seed=1, organizations=["acme"], purchases=3))).tally
     assert tally.accepted == tally.sent > 0
 
 

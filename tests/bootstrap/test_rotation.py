@@ -24,7 +24,7 @@ from tests.support.factories import body, card_holder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from receiver.sandbox.provider import Webhook
+    from receiver.sandbox.provider import ProviderWebhook
     from tests.support.world import World
 
 DAY = timedelta(days=1)
@@ -39,7 +39,7 @@ def rotate(world: World, *webhook_ids: int, overlap: timedelta = DAY) -> Rotatio
     return rotation.run(webhook_ids or [webhook.id for webhook in world.store.all()], overlap=overlap)
 
 
-def answer(world: World, webhook: Webhook) -> int:
+def answer(world: World, webhook: ProviderWebhook) -> int:
     """Deliver as OpenCard does that knows *webhook* so, its custom headers aside; return the answer's status."""
     registration = webhook.registration(world.provider.state.organization(webhook.organization_id))
     content = body(card_holder(organization=registration.organization_reference_id))
@@ -98,14 +98,14 @@ def cut_off(world: World, moment: str, method: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def old(world: World) -> Webhook:
+def old(world: World) -> ProviderWebhook:
     """The webhook as OpenCard knew it before anything was rotated."""
     assert world.bootstrap().failures == []
     world.provider.requests.clear()
     return world.registered()
 
 
-def test_old_secret_is_valid_only_during_the_overlap(world: World, old: Webhook) -> None:
+def test_old_secret_is_valid_only_during_the_overlap(world: World, old: ProviderWebhook) -> None:
     before = datetime.now(UTC)
     (rotated,) = rotate(world).rotated
     new = world.registered()
@@ -118,21 +118,21 @@ def test_old_secret_is_valid_only_during_the_overlap(world: World, old: Webhook)
     assert (answer(world, old), answer(world, new)) == (401, 200)
 
 
-def test_rotation_changes_only_the_secret(world: World, old: Webhook) -> None:
+def test_rotation_changes_only_the_secret(world: World, old: ProviderWebhook) -> None:
     flags = frozenset({"card_transaction_cleared"})
     changed = world.provider.state.change_webhook(old.id, enabled=False, flags=flags)
     assert rotate(world).failures == []
     assert world.registered() == dataclasses.replace(changed, secret=world.stored().secret)
 
 
-def test_rotation_keeps_the_url_of_another_public_url(world: World, old: Webhook) -> None:
+def test_rotation_keeps_the_url_of_another_public_url(world: World, old: ProviderWebhook) -> None:
     elsewhere = old.url.replace("127.0.0.1", "localhost")
     world.provider.state.change_webhook(old.id, url=elsewhere)
     assert rotate(world).failures == []
     assert (world.registered().url, world.registered().active) == (elsewhere, True)
 
 
-def test_rotation_tokens_have_exactly_their_scope(world: World, old: Webhook) -> None:
+def test_rotation_tokens_have_exactly_their_scope(world: World, old: ProviderWebhook) -> None:
     rotate(world)
     asked = [
         (each.method, each.path.rpartition("/")[2], each.scopes) for each in world.provider.requests.all(path="/api/")
@@ -145,7 +145,7 @@ def test_rotation_tokens_have_exactly_their_scope(world: World, old: Webhook) ->
 
 
 @pytest.mark.parametrize("missing", ["webhooks-read", "webhooks-write"])
-def test_missing_scope_is_named_and_nothing_is_rotated(world: World, old: Webhook, missing: str) -> None:
+def test_missing_scope_is_named_and_nothing_is_rotated(world: World, old: ProviderWebhook, missing: str) -> None:
     execute(world, "DELETE FROM receiver.oauth_tokens")
     world.provider.clients.set_scopes(world.client.id, {"webhooks-read", "webhooks-write"} - {missing})
     with pytest.raises(ScopeNotGranted, match=missing):
@@ -160,7 +160,7 @@ STEPS = [("before", "GET"), ("after", "GET"), ("before", "PUT"), ("after", "PUT"
 @pytest.mark.parametrize(("moment", "method"), STEPS, ids=str)
 @pytest.mark.parametrize("completed_by", ["rotation", "bootstrap"])
 def test_interrupted_rotation_accepts_deliveries_and_completes(
-    world: World, old: Webhook, moment: str, method: str, completed_by: str
+    world: World, old: ProviderWebhook, moment: str, method: str, completed_by: str
 ) -> None:
     with cut_off(world, moment, method):
         rotate(world)
@@ -184,13 +184,13 @@ def test_interrupted_rotation_accepts_deliveries_and_completes(
     assert answer(world, old) == (200 if new.secret == old.secret else 401)
 
 
-def test_lost_answer_is_requested_again(world: World, old: Webhook) -> None:
+def test_lost_answer_is_requested_again(world: World, old: ProviderWebhook) -> None:
     world.provider.faults.add(ApiFault("hang-up-after", path="/webhooks/", method="PUT"))
     assert rotate(world).failures == []
     assert world.registered().secret == world.stored().secret != old.secret
 
 
-def test_refused_rotation_keeps_both_secrets_valid(world: World, old: Webhook) -> None:
+def test_refused_rotation_keeps_both_secrets_valid(world: World, old: ProviderWebhook) -> None:
     world.provider.faults.add(ApiFault.answers(422, path="/webhooks/", method="PUT", times=9))
     assert "OpenCard answers 422" in failure(rotate(world))
     pending = world.stored().secret
@@ -200,7 +200,7 @@ def test_refused_rotation_keeps_both_secrets_valid(world: World, old: Webhook) -
     assert world.registered().secret == pending
 
 
-def test_no_second_rotation_during_the_overlap(world: World, old: Webhook) -> None:
+def test_no_second_rotation_during_the_overlap(world: World, old: ProviderWebhook) -> None:
     (first,) = rotate(world).rotated
     new = world.registered()
     world.provider.requests.clear()
@@ -214,21 +214,21 @@ def test_no_second_rotation_during_the_overlap(world: World, old: Webhook) -> No
     assert (answer(world, new), answer(world, world.registered())) == (200, 200)
 
 
-def test_zero_overlap_ends_all_previous_secrets(world: World, old: Webhook) -> None:
+def test_zero_overlap_ends_all_previous_secrets(world: World, old: ProviderWebhook) -> None:
     rotate(world)
     leaked = world.registered()
     assert rotate(world, overlap=timedelta()).failures == []
     assert (answer(world, old), answer(world, leaked), answer(world, world.registered())) == (401, 401, 200)
 
 
-def test_zero_overlap_completes_an_interrupted_rotation(world: World, old: Webhook) -> None:
+def test_zero_overlap_completes_an_interrupted_rotation(world: World, old: ProviderWebhook) -> None:
     with cut_off(world, "after", "PUT"):
         rotate(world)
     assert rotate(world, overlap=timedelta()).failures == []
     assert (answer(world, old), answer(world, world.registered())) == (401, 200)
 
 
-def test_unacknowledged_credentials_are_not_a_pending_secret(world: World, old: Webhook) -> None:
+def test_unacknowledged_credentials_are_not_a_pending_secret(world: World, old: ProviderWebhook) -> None:
     execute(world, "UPDATE receiver.webhooks SET acknowledged_at = NULL")
     assert rotate(world).failures == []
     assert world.registered().secret == world.stored().secret != old.secret
@@ -253,13 +253,13 @@ def test_one_failed_rotation_stops_no_other(world: World) -> None:
         assert webhook.acknowledged, "nothing is left pending by what was known before"
 
 
-def test_webhook_with_a_foreign_url_is_not_rotated(world: World, old: Webhook) -> None:
+def test_webhook_with_a_foreign_url_is_not_rotated(world: World, old: ProviderWebhook) -> None:
     world.provider.state.change_webhook(old.id, url="https://other.example.com/hooks/opencard/" + "x" * 43)
     assert "not this service's" in failure(rotate(world))
     assert world.registered().secret == world.stored().secret == old.secret
 
 
-def test_concurrent_rotation_is_refused(world: World, old: Webhook) -> None:
+def test_concurrent_rotation_is_refused(world: World, old: ProviderWebhook) -> None:
     world.provider.faults.add(ApiFault("slow", path="/webhooks/", method="PUT", seconds=0.3))
 
     def attempt(_number: int) -> Any:
@@ -275,13 +275,13 @@ def test_concurrent_rotation_is_refused(world: World, old: Webhook) -> None:
     assert answer(world, old) == 200
 
 
-def test_rotation_is_refused_during_another_command(world: World, old: Webhook) -> None:
+def test_rotation_is_refused_during_another_command(world: World, old: ProviderWebhook) -> None:
     with one_at_a_time(world.engine), pytest.raises(OperationRefused, match="another command"):
         rotate(world)
     assert world.stored().secret == old.secret
 
 
-def test_no_secret_is_returned_or_logged(world: World, old: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_is_returned_or_logged(world: World, old: ProviderWebhook, capfd: pytest.CaptureFixture[str]) -> None:
     world.provider.faults.add(ApiFault.answers(400, path="/webhooks/", method="PUT"))
     described = [repr(rotate(world)), repr(rotate(world))]
     output = capfd.readouterr()

@@ -12,13 +12,13 @@ from receiver.bootstrap.rotation import Rotation
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
-from receiver.ops.status import find, read_standing
+from receiver.ops.status import find, read_status
 from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import run_due
 from tests.support.sending import send
 
 if TYPE_CHECKING:
-    from receiver.ops.status import Standing
+    from receiver.ops.status import ServiceStatus
     from tests.support.world import World
 
 SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
@@ -37,9 +37,9 @@ def access(world: World) -> Access:
     return Access(world.api_url, "1", world.client.id, world.client.secret)
 
 
-def standing(world: World) -> Standing:
+def standing(world: World) -> ServiceStatus:
     with world.engine.connect() as connection:
-        return read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+        return read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
 
 
 def reconciler(world: World) -> Reconciler:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.sandbox.provider import Provider, serving
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from tests.support.parties import ALL_FLAGS, APPLICATION, SECRET, receiver
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_what_is_registered_while_the_sandbox_runs_is_told_of_purchases() -> Non
 
 def wait_for_the_whole_story(variables: dict[str, str], organization: Any, *, seed: int) -> None:
     """Return when the delivery log holds an attempt for every event of the story."""
-    story = tell(seed=seed, organizations=[organization["reference_id"]], purchases=3)
+    story = make_story(seed=seed, organizations=[organization["reference_id"]], purchases=3)
     with signed_in(variables, "webhooks-read", "webhook-events-read") as http:
         path = f"/organizations/{organization['id']}/webhooks"
         [webhook] = http.get(path).json()["data"]

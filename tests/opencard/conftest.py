@@ -16,7 +16,7 @@ from receiver.opencard.auth import Access
 from receiver.opencard.client import OpenCard
 from receiver.opencard.routes import TOKEN_PATH
 from receiver.opencard.tokens import MemoryTokens, StoredTokens
-from receiver.sandbox.provider import Behaviour, Client, Organization, Provider, serving
+from receiver.sandbox.provider import Behaviour, Client, Provider, ProviderOrganization, serving
 from tests.support.serving import served
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class World:
 
     provider: Provider
     client: Client
-    organization: Organization
+    organization: ProviderOrganization
     url: str
     _stack: ExitStack = field(default_factory=ExitStack)
 

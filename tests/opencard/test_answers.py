@@ -14,7 +14,7 @@ from receiver.opencard.client import OpenCard
 from receiver.opencard.oauth_clients import get_client, list_clients
 from receiver.opencard.scopes import SCOPES
 from receiver.opencard.tokens import MemoryTokens
-from receiver.opencard.webhooks import WebhookHeader, Webhooks
+from receiver.opencard.webhooks import RegisteredHeader, Webhooks
 from receiver.sandbox.provider import ApiFault
 from receiver.settings import LogFormat
 from tests.opencard.conftest import SECRET, World, as_json
@@ -109,7 +109,7 @@ def test_repr_hides_a_header_value(world: World) -> None:
     webhook = world.add_webhook()
     world.provider.state.add_header(webhook, "X-Key", "the-header-value")
     (header,) = Webhooks(world.api("webhook-headers-read")).headers(world.organization.id, webhook)
-    assert header == WebhookHeader(header.id, "X-Key", "the-header-value")
+    assert header == RegisteredHeader(header.id, "X-Key", "the-header-value")
     assert "the-header-value" not in repr(header)
 
 

@@ -16,9 +16,9 @@ from receiver.errors import AccessDenied, ResourceMissing, UnreadableAnswer
 from receiver.opencard.delivery_log import MAX_PASSES, DeliveryLog, FetchedLogPage
 from receiver.opencard.delivery_log_item import LogItem, read_item
 from receiver.sandbox.provider.log_item import log_item
-from receiver.sandbox.provider.resources import LogItem as ShownEntry
-from receiver.sandbox.story import tell
-from receiver.sandbox.told import by_value, read, write
+from receiver.sandbox.provider.resources import ProviderLogEntry as ShownEntry
+from receiver.sandbox.story import make_story
+from receiver.sandbox.told import comparable, read, write
 from tests.opencard.conftest import as_json
 from tests.support.log_styles import log_styles
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 13, tzinfo=UTC)
 BEGUN = datetime(2026, 1, 12, 8, 0, 0, 123456, tzinfo=UTC)
-STORY = tell(seed=3, organizations=["acme"], purchases=4).told
+STORY = make_story(seed=3, organizations=["acme"], purchases=4).told
 MINUTE = timedelta(minutes=1)
 SCOPE = "webhook-events-read"
 
@@ -52,7 +52,7 @@ def test_every_spelling_parses_to_the_same_entry(style: LogStyle, number: int, s
     assert (entry.event, entry.response_status) == (told.event, status)
     assert entry.attempted_at == (BEGUN if style.microseconds else BEGUN.replace(microsecond=0))
     assert entry.payload is not None
-    assert by_value(read(entry.payload)) == by_value(read(told.payload))
+    assert comparable(read(entry.payload)) == comparable(read(told.payload))
     assert (entry.id is None) == (style.id_name is None)
     assert entry.item == raw
 
@@ -332,8 +332,8 @@ def test_log_is_read_over_http_with_one_scope(world: World) -> None:
         world.provider.state.log_attempt(webhook, told.event, 200, BEGUN + number * MINUTE, told.payload)
     entries = read_over_http(world, webhook)
     assert [entry.event for entry in entries] == [told.event for told in reversed(STORY)]
-    assert [by_value(read(entry.payload or b"")) for entry in entries] == [
-        by_value(read(told.payload)) for told in reversed(STORY)
+    assert [comparable(read(entry.payload or b"")) for entry in entries] == [
+        comparable(read(told.payload)) for told in reversed(STORY)
     ]
     assert world.provider.requests.scopes_used() == {SCOPE}
 

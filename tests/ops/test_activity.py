@@ -63,7 +63,7 @@ def test_deliveries_are_told_by_hour_source_and_status(acme: Acme) -> None:
     assert hours(acme, hours=48)[30, "push", "processed"] == 1
 
 
-def test_the_hour_at_hand_is_counted_once_a_minute_and_not_for_everybody_who_looks(acme: Acme) -> None:
+def test_current_hour_is_counted_once_a_minute(acme: Acme) -> None:
     received(acme, 0)
     roll_up_once(acme.engine)
     received(acme, 0)
@@ -91,7 +91,7 @@ def test_one_organization_is_told_apart(organizations: Organizations) -> None:
     assert hours(acme) == {(0, "push", "processed"): 3, (6, "push", "processed"): 3}
 
 
-def test_what_becomes_of_deliveries_later_is_seen_when_their_hour_is_counted_again(acme: Acme) -> None:
+def test_recounting_an_hour_shows_later_outcomes(acme: Acme) -> None:
     received(acme, 6, status="dead")
     roll_up_once(acme.engine)
     acme.execute("UPDATE receiver.outcomes SET status = 'processed'")
@@ -128,7 +128,7 @@ def test_rates_are_what_was_counted_since_a_minute_of_before(acme: Acme, setting
     assert (found.received, found.processed, found.failed) == pytest.approx((2, 1, 0.5), rel=0.1)
 
 
-def test_counts_of_processes_that_have_ended_are_merged_and_nothing_is_lost(acme: Acme, settings: Settings) -> None:
+def test_counts_of_ended_processes_are_merged_without_loss(acme: Acme, settings: Settings) -> None:
     untold.take()
     flushers = [Flusher(connecting(settings.database_url)) for _ in range(3)]
     for flusher in flushers:

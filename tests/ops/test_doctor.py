@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from receiver.cli import main
 from receiver.opencard.scopes import SCOPES
 from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
-from receiver.sandbox.accounts import Attempt
+from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.provider import ApiFault
 from tests.ops.conftest import Patient
 from tests.support.applications import unreachable_database, unreachable_redis
@@ -213,7 +213,7 @@ def test_all_is_well(patient: Patient) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_one_broken_thing_is_named_and_everything_else_is_still_checked(patient: Patient, case: Case) -> None:
+def test_one_broken_check_does_not_stop_the_others(patient: Patient, case: Case) -> None:
     case.breaks(patient)
     patient.secrets += [FOREIGN_KEY, "another-secret"]
     code, found = patient.findings()
@@ -270,13 +270,13 @@ def test_without_billings_read_a_note_says_what_that_means(patient: Patient) -> 
     assert (code, found["scope billings-read"][0]) == (0, "note")
 
 
-def test_a_secret_that_is_not_opencards_is_named_with_the_way_out(patient: Patient) -> None:
+def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> None:
     def happened(*statuses: int) -> None:
         """Let OpenCard try to deliver in vain, as after a restore behind a rotation, and reconcile."""
         content = body(card_holder(organization=reference))
         begun = datetime.now(UTC) - timedelta(minutes=30)
         attempts = [
-            Attempt(reference, "card_holder.created", status, begun + timedelta(seconds=number), content)
+            DeliveryAttempt(reference, "card_holder.created", status, begun + timedelta(seconds=number), content)
             for number, status in enumerate(statuses)
         ]
         patient.provider.state.log_attempts(patient.webhooks[1], attempts)

@@ -63,9 +63,7 @@ def test_values_under_an_older_key_are_a_note(patient: Patient) -> None:
 
 
 @pytest.mark.parametrize("scope", [*HEADER_SCOPES, *GROUP_SCOPES])
-def test_scopes_for_headers_and_groups_are_needed_only_when_the_configuration_wants_them(
-    patient: Patient, scope: str
-) -> None:
+def test_header_and_group_scopes_depend_on_the_configuration(patient: Patient, scope: str) -> None:
     without_scope(patient, scope)
     code, found = patient.findings()
     assert (code, found[f"scope {scope}"][0]) == (0, "ok")
@@ -79,7 +77,7 @@ def test_scopes_for_headers_and_groups_are_needed_only_when_the_configuration_wa
     assert (code, found[f"scope {scope}"][0]) == (0, "ok")
 
 
-def test_a_configuration_of_one_organization_counts_and_may_stand_elsewhere(patient: Patient, tmp_path: Path) -> None:
+def test_configuration_of_one_organization_in_another_file(patient: Patient, tmp_path: Path) -> None:
     without_scope(patient, "webhook-groups-read")
     file = tmp_path / "other.toml"
     file.write_text('[[organizations]]\nreference_id = "acme"\ngroups = ["5561234567"]\n')
@@ -88,7 +86,7 @@ def test_a_configuration_of_one_organization_counts_and_may_stand_elsewhere(pati
     assert found["configuration"] == ("ok", str(file))
 
 
-def test_whether_headers_are_wanted_is_not_known_when_the_configuration_is_wrong(patient: Patient) -> None:
+def test_invalid_configuration_leaves_header_scopes_unchecked(patient: Patient) -> None:
     without_scope(patient, "webhook-headers-read")
     patient.configure("nonsense")
     _, found = patient.findings()
@@ -97,7 +95,7 @@ def test_whether_headers_are_wanted_is_not_known_when_the_configuration_is_wrong
     assert found["scope webhook-events-read"][0] == "ok"
 
 
-def test_each_scope_is_asked_for_singly_and_anew_and_nothing_is_written(patient: Patient) -> None:
+def test_each_scope_is_requested_alone_and_nothing_is_stored(patient: Patient) -> None:
     patient.findings()
     first = patient.provider.requests.all(path="/oauth/token")
     asked = [scope for each in first for scope in each.scopes_asked or ()]
@@ -110,7 +108,7 @@ def test_each_scope_is_asked_for_singly_and_anew_and_nothing_is_written(patient:
         assert connection.exec_driver_sql("SELECT count(*) FROM receiver.oauth_tokens").scalar_one() == 0
 
 
-def test_a_webhook_that_is_switched_off_here_or_not_registered_yet_is_a_note(patient: Patient) -> None:
+def test_disabled_or_unregistered_webhook_is_a_note(patient: Patient) -> None:
     patient.execute("UPDATE receiver.webhooks SET enabled = false WHERE organization_reference_id = 'acme'")
     patient.execute("UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE organization_reference_id = 'beta'")
     code, found = patient.findings()
@@ -132,7 +130,7 @@ def test_a_webhook_under_its_previous_endpoint_key_is_ok(patient: Patient) -> No
     assert (code, found[patient.check_of(1)]) == (0, ("ok", "active"))
 
 
-def test_before_there_is_a_webhook_the_public_address_is_asked_for_its_health(patient: Patient) -> None:
+def test_without_webhooks_the_public_url_health_is_checked(patient: Patient) -> None:
     patient.execute("DELETE FROM receiver.webhooks")
     code, found = patient.findings()
     assert (code, found["public address"][0]) == (0, "ok")
@@ -164,7 +162,7 @@ def test_people_get_aligned_lines(patient: Patient) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_many_webhooks_are_looked_at_side_by_side(patient: Patient) -> None:
+def test_many_webhooks_are_checked_in_parallel(patient: Patient) -> None:
     for number in range(20):
         patient.register(f"organization-{number:02}")
     _, found = patient.findings()

@@ -13,7 +13,7 @@ from sqlalchemy import LargeBinary, event, func, insert, select, text
 from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
 from receiver.opencard.models import OAuthToken
-from receiver.ops.keys import ColumnState, encrypted_tables, rotate_keys, survey
+from receiver.ops.keys import ColumnState, count_by_key, encrypted_tables, rotate_keys
 from receiver.webhooks.models import Webhook, WebhookHeader
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_every_column_that_is_marked_is_found_whatever_its_model() -> None:
     }
 
 
-def test_no_column_says_that_it_is_encrypted_without_being_marked(engine: Engine) -> None:
+def test_every_column_described_as_encrypted_is_marked(engine: Engine) -> None:
     with engine.connect() as connection:
         said = connection.execute(
             text(
@@ -139,7 +139,7 @@ def test_only_what_is_encrypted_changes(engine: Engine) -> None:
         assert connection.execute(select(Webhook.previous_secret)).scalar_one() is None
 
 
-def test_what_no_key_decrypts_is_kept_and_named_and_the_rest_is_renewed(engine: Engine) -> None:
+def test_undecryptable_values_are_kept_and_reported(engine: Engine) -> None:
     lost = LOST.encrypt("lost")
     add_webhook(engine, 1)
     add_webhook(engine, 2, secret=lost)
@@ -157,7 +157,7 @@ def test_what_no_key_decrypts_is_kept_and_named_and_the_rest_is_renewed(engine: 
     assert by_name(rotate_keys(engine, with_the_lost_key))["receiver.webhooks.secret"] == (1, 2, 0)
 
 
-def test_an_interruption_leaves_whole_batches_and_the_next_run_does_the_rest(engine: Engine) -> None:
+def test_interrupted_rotation_is_completed_by_the_next_run(engine: Engine) -> None:
     for number in range(1, 7):
         add_webhook(engine, number)
 
@@ -211,7 +211,7 @@ def test_a_survey_counts_and_changes_nothing(engine: Engine) -> None:
     add_webhook(engine, 3, secret=LOST.encrypt("lost"))
     before = stored(engine)
     with engine.connect() as connection:
-        assert by_name(survey(connection, AFTER))["receiver.webhooks.secret"] == (1, 1, 1)
+        assert by_name(count_by_key(connection, AFTER))["receiver.webhooks.secret"] == (1, 1, 1)
         assert connection.execute(select(func.count()).select_from(Webhook)).scalar_one() == 3
     assert stored(engine) == before
     with pytest.raises(ConfigurationError):

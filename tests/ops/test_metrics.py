@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from receiver.ops import status
-from receiver.ops.status import read_standing
+from receiver.ops.status import read_status
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.factories import card_holder
 from tests.support.standings import add_run
@@ -79,7 +79,7 @@ def test_each_organization_is_told_by_its_own_id(organizations: Organizations) -
     }
 
 
-def test_an_organization_with_several_webhooks_adds_up_and_is_checked_as_far_as_the_least(
+def test_organization_metrics_sum_and_use_the_oldest_check(
     organizations: Organizations,
 ) -> None:
     acme = organizations.adopt("acme")
@@ -166,7 +166,7 @@ def rows_read(connection: Connection, query: str, table: str) -> int:
     )
 
 
-def test_two_hundred_webhooks_with_days_of_runs_cost_a_few_rows_each(organizations: Organizations) -> None:
+def test_200_webhooks_cost_a_few_rows_each(organizations: Organizations) -> None:
     for number in range(200):
         acme = organizations.adopt(f"organization-{number}")
     acme.execute(
@@ -189,7 +189,7 @@ def test_what_was_processed_costs_nothing(acme: Acme) -> None:
         for query in (status._WAITING, status._SET_ASIDE):
             for table in ("stored_deliveries_0", "outcomes", "queue"):
                 assert rows_read(connection, query, table) <= 2
-        standing = read_standing(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+        standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     assert {name: each.number for name, each in standing.deliveries.items()} == {
         "pending": 1,
         "failed": 0,

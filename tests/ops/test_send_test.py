@@ -195,7 +195,7 @@ def test_a_test_webhook_that_is_not_active_is_challenged_again(world: World) -> 
     assert world.registered_test().url != before.url
 
 
-def test_a_test_webhook_that_was_deleted_at_opencard_is_made_anew(world: World) -> None:
+def test_deleted_test_webhook_is_created_again(world: World) -> None:
     send(world)
     before = world.registered_test()
     world.provider.state.remove_webhook(before.id)

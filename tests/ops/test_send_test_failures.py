@@ -11,7 +11,7 @@ from sqlalchemy import text
 from receiver.db import held_lock
 from receiver.errors import InvalidRequest, OperationRefused
 from receiver.locks import Lock, LockFamily, key_of
-from receiver.ops.send_test import Patience
+from receiver.ops.send_test import SendTestTimeouts
 from receiver.sandbox.provider import ApiFault
 from tests.support.sending import BRIEF, EVENT, feed, outcomes, requests, send, statuses
 
@@ -42,7 +42,7 @@ def changing(world: World, **changes: Any) -> Happen:
     return happen
 
 
-def test_where_nothing_arrives_and_our_end_answers_it_says_to_look_at_opencards(world: World, nowhere: str) -> None:
+def test_missing_test_delivery_points_to_opencards_end(world: World, nowhere: str) -> None:
     report = send(world, patience=BRIEF, happen=changing(world, url=f"{nowhere}/"))
     assert report.error is not None
     assert "no test delivery arrived within 0.2 s" in report.error
@@ -51,7 +51,7 @@ def test_where_nothing_arrives_and_our_end_answers_it_says_to_look_at_opencards(
     assert not world.registered_test().enabled
 
 
-def test_where_our_end_fails_it_says_how_before_a_test_is_asked_for(world: World, nowhere: str) -> None:
+def test_failure_of_our_endpoint_is_reported_before_the_test(world: World, nowhere: str) -> None:
     address = rf"{nowhere}/hooks/\S+\?challenge=\w{{20}}"
     fails = rf"our own end fails: through PUBLIC_URL, the challenge GET {address} fails: no answer \(ConnectError\)"
     with pytest.raises(OperationRefused, match=fails):
@@ -79,9 +79,9 @@ def test_a_refused_delivery_leaves_nothing_and_the_log_is_named(world: World) ->
 
 
 @pytest.mark.parametrize(("kind", "arrives"), [("hang-up-after", True), ("hang-up-before", False)])
-def test_in_doubt_it_is_not_asked_for_again_and_what_comes_is_shown(world: World, kind: Any, *, arrives: bool) -> None:
+def test_unknown_outcome_is_not_repeated_and_arrival_is_shown(world: World, kind: Any, *, arrives: bool) -> None:
     world.provider.faults.add(ApiFault(kind, path="/test/"))
-    report = send(world, patience=Patience(timeout=30 if arrives else 0.2, poll=0.01))
+    report = send(world, patience=SendTestTimeouts(timeout=30 if arrives else 0.2, poll=0.01))
     assert requests(world) == 1
     assert (report.delivery is not None) is arrives
     assert (report.error is None) is arrives
@@ -98,7 +98,7 @@ def test_where_opencard_refuses_the_test_webhook_is_disabled(world: World) -> No
     assert send(world).error is None
 
 
-def test_a_webhook_that_is_not_registered_is_refused_before_anything_is_asked(world: World) -> None:
+def test_unregistered_webhook_is_refused_before_any_request(world: World) -> None:
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET opencard_webhook_id = NULL"))
     with pytest.raises(OperationRefused, match="receiver bootstrap registers it"):
@@ -115,7 +115,7 @@ def test_two_tests_of_an_organization_at_once_are_refused(world: World) -> None:
     assert world.provider.requests.all() == []
 
 
-def test_the_first_test_waits_for_no_bootstrap_and_the_next_needs_not(world: World) -> None:
+def test_first_test_is_refused_during_bootstrap_later_ones_not(world: World) -> None:
     with held_lock(world.engine, Lock.BOOTSTRAP):
         with pytest.raises(OperationRefused, match="another command is changing webhooks"):
             send(world)
@@ -127,7 +127,7 @@ def test_the_first_test_waits_for_no_bootstrap_and_the_next_needs_not(world: Wor
 
 def test_without_a_worker_what_arrived_is_shown_as_pending(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.sending.drain", lambda _engine: True)
-    report = send(world, patience=Patience(timeout=3, poll=0.01))
+    report = send(world, patience=SendTestTimeouts(timeout=3, poll=0.01))
     assert report.delivery is not None
     assert report.understood is not None
     assert report.delivery.status == "pending"

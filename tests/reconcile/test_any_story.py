@@ -21,7 +21,7 @@ from receiver.processing.drain import drain
 from receiver.progress import Progress
 from receiver.reconcile import compare
 from receiver.records.write import writing_connection
-from receiver.sandbox.accounts import Attempt
+from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.verify.run import verify
 from tests.support.factories import body
 from tests.support.processing_steps import NOON
@@ -62,7 +62,10 @@ def happen(world: World, story: Story, began: datetime, after: timedelta, until:
     made = [(attempt, sent) for attempt, sent in story.attempts() if after < attempt.at <= until]
     world.provider.state.log_attempts(
         world.registered().id,
-        [Attempt("acme", sent.event, attempt.status, began + attempt.at, body(sent.payload)) for attempt, sent in made],
+        [
+            DeliveryAttempt("acme", sent.event, attempt.status, began + attempt.at, body(sent.payload))
+            for attempt, sent in made
+        ],
     )
     arrived = [store_delivery(world, *sent, at=began + attempt.at) for attempt, sent in made if attempt.arrives]
     execute(world, "UPDATE receiver.queue SET alone = true, due_at = now() + interval '1 day'")

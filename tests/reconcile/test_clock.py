@@ -9,7 +9,7 @@ import pytest
 
 from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from tests.support.factories import card_holder
 from tests.support.reconcile_steps import (
     MINUTE,
@@ -101,7 +101,7 @@ def test_log_in_whole_seconds_does_not_look_like_a_wrong_clock(acme: World) -> N
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_wrong_clock_and_all_faults_leave_nothing_missing(acme: World, ahead: timedelta) -> None:
     acme.provider.behaviour.clock_ahead = ahead
-    story = tell(seed=11, organizations=["acme"], purchases=20)
+    story = make_story(seed=11, organizations=["acme"], purchases=20)
     deliver(acme, story, Faults(duplicates=0.2, disorder=0.2, lost_answers=0.2, bursts=0.2, lost=0.2))
     reconcile_and_process(acme)
     assert ledger_differences(acme, story) == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.sandbox.accounts import Attempt
+from receiver.sandbox.accounts import DeliveryAttempt
 from tests.support.factories import body, snapshot
 from tests.support.reconcile_steps import HOUR, ago, value
 
@@ -47,7 +47,7 @@ def test_100000_entries_are_reconciled_in_300_megabytes(acme: World, environment
     acme.provider.behaviour.per_page = 500
     begun = ago(100 * HOUR)
     attempts = [
-        Attempt(
+        DeliveryAttempt(
             "acme",
             "card.transaction.cleared",
             200 if number % 3 == 2 else 503,

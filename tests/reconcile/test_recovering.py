@@ -13,8 +13,8 @@ from receiver.migrate import target_metadata
 from receiver.processing.drain import drain
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import LogStyle
-from receiver.sandbox.provider.state import State
-from receiver.sandbox.story import Story, tell
+from receiver.sandbox.provider.state import ProviderState
+from receiver.sandbox.story import Story, make_story
 from tests.support.factories import body, card_holder, enrichment, snapshot
 from tests.support.log_styles import log_styles
 from tests.support.reconcile_steps import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 EVERYTHING = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.2, bursts=0.2, lost=0.2, outage=48)
-STORY = tell(seed=5, organizations=["acme"], purchases=12)
+STORY = make_story(seed=5, organizations=["acme"], purchases=12)
 TABLES = target_metadata().sorted_tables
 CREATED = "card_holder.created"
 DELETED = "card_holder.deleted"
@@ -51,7 +51,7 @@ CLEARED = "card.transaction.cleared"
 def reset(world: World) -> None:
     """Empty the receiver and OpenCard, and register again."""
     execute(world, f"TRUNCATE {', '.join(table.fullname for table in TABLES)} CASCADE")
-    world.provider.state = State()
+    world.provider.state = ProviderState()
     world.add_organizations("acme")
     assert world.bootstrap().failures == []
 

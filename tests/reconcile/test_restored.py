@@ -12,7 +12,7 @@ from receiver.db import engine_for
 from receiver.processing.drain import drain
 from receiver.reconcile.schedule import reconcile_due
 from receiver.sandbox.faults import Faults
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from tests.support.factories import card_holder
 from tests.support.reconcile_steps import (
     MINUTE,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tests.support.world import World
 
-STORY = tell(seed=7, organizations=["acme"], purchases=12)
+STORY = make_story(seed=7, organizations=["acme"], purchases=12)
 HALF = len(STORY.told) // 2
 ALL_WELL = Faults()
 

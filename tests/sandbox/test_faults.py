@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.sandbox.faults import Faults, Sending, schedule
-from receiver.sandbox.story import Story, Told, tell
+from receiver.sandbox.story import Story, StoryEvent, make_story
 
-STORY = tell(seed=7, organizations=["org-1", "org-2"], purchases=60)
+STORY = make_story(seed=7, organizations=["org-1", "org-2"], purchases=60)
 
 shares = st.floats(min_value=0, max_value=1)
 hours = st.floats(min_value=0, max_value=2000)
@@ -35,7 +35,7 @@ def events_of_card_holders(sendings: list[Sending]) -> dict[tuple[str, str], lis
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
-def test_every_event_is_sent_and_nothing_is_sent_that_was_not_told(faults: Faults, seed: int) -> None:
+def test_schedule_has_exactly_the_events_of_the_story(faults: Faults, seed: int) -> None:
     sendings = schedule(STORY.told, faults, seed)
     first = Counter(sending.told for sending in sendings if not sending.duplicate)
     assert first == Counter(STORY.told)
@@ -44,9 +44,7 @@ def test_every_event_is_sent_and_nothing_is_sent_that_was_not_told(faults: Fault
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
-def test_a_card_holders_events_keep_their_order_and_a_duplicate_comes_before_the_next(
-    faults: Faults, seed: int
-) -> None:
+def test_card_holder_events_and_duplicates_keep_their_order(faults: Faults, seed: int) -> None:
     assert events_of_card_holders(schedule(STORY.told, faults, seed)) == events_of_card_holders(
         schedule(STORY.told, Faults(), 0)
     )
@@ -62,7 +60,7 @@ def test_a_sending_is_never_due_before_the_one_in_front_of_it(faults: Faults, se
 @given(any_faults, st.integers())
 @settings(deadline=None)
 def test_faults_do_not_change_what_must_come_of_a_story(faults: Faults, seed: int) -> None:
-    taken: dict[Told, None] = dict.fromkeys(sending.told for sending in schedule(STORY.told, faults, seed))
+    taken: dict[StoryEvent, None] = dict.fromkeys(sending.told for sending in schedule(STORY.told, faults, seed))
     assert Story(tuple(taken)).expected_transactions() == STORY.expected_transactions()
     assert Story(tuple(taken)).expected_rows() == STORY.expected_rows()
 
@@ -113,7 +111,7 @@ def test_losses_and_an_outage_change_nothing_but_fates(faults: Faults, seed: int
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
-def test_about_the_share_of_events_that_was_asked_for_is_lost_each_with_its_duplicate(share: float) -> None:
+def test_lost_share_includes_duplicates(share: float) -> None:
     lost = 0
     for seed in range(20):
         sendings = schedule(STORY.told, Faults(lost=share, duplicates=0.5), seed)
@@ -125,7 +123,7 @@ def test_about_the_share_of_events_that_was_asked_for_is_lost_each_with_its_dupl
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
-def test_an_outage_takes_all_that_is_due_in_one_stretch_and_nothing_else(faults: Faults, seed: int) -> None:
+def test_outage_affects_one_continuous_period(faults: Faults, seed: int) -> None:
     sendings = schedule(STORY.told, faults, seed)
     due = [sending.at for sending in sendings if sending.fate == "outage"]
     if not due:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.sandbox.accounts import Attempt
-from receiver.sandbox.provider import LogEntry, LogStyle
-from receiver.sandbox.provider.log import DeliveryLog
+from receiver.sandbox.accounts import DeliveryAttempt
+from receiver.sandbox.provider import LogStyle, ProviderLogEntry
+from receiver.sandbox.provider.log import ProviderLog
 from receiver.sandbox.provider.log_item import log_item
 from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.provider.retell import retell
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.told import read
 from tests.support.log_styles import log_styles
 from tests.support.parties import OpenCard, opencard, webhooks_of
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import httpx
 
 BEGUN = datetime(2026, 1, 12, 8, 0, 0, 123456, tzinfo=UTC)
-STORY = tell(seed=3, organizations=["acme"], purchases=4)
+STORY = make_story(seed=3, organizations=["acme"], purchases=4)
 STATUSES = (None, 503, 200)
 ATTEMPTS = [
-    Attempt("acme", told.event, STATUSES[number % 3], BEGUN + timedelta(seconds=number), told.payload)
+    DeliveryAttempt("acme", told.event, STATUSES[number % 3], BEGUN + timedelta(seconds=number), told.payload)
     for number, told in enumerate(STORY.told)
 ]
 ENTRIES = [
-    LogEntry(number, 7, attempt.event, attempt.status, attempt.at, attempt.body)
+    ProviderLogEntry(number, 7, attempt.event, attempt.status, attempt.at, attempt.body)
     for number, attempt in enumerate(ATTEMPTS, start=1)
 ]
 
@@ -126,7 +126,7 @@ def test_every_attempt_can_be_read_back_in_every_spelling(party: OpenCard, log_p
     assert len(set(ids)) == len(ids)
 
 
-def test_unless_told_otherwise_the_log_is_spelled_like_the_published_example(party: OpenCard, log_path: str) -> None:
+def test_default_log_style_is_the_published_example(party: OpenCard, log_path: str) -> None:
     [newest, *_] = log_in(party, log_path, LogStyle())
     assert newest.items() > {"event": ATTEMPTS[-1].event, "status": ATTEMPTS[-1].status}.items()
     assert newest["created_at"] == f"{ATTEMPTS[-1].at:%Y-%m-%dT%H:%M:%S.%f}Z"
@@ -150,7 +150,7 @@ def test_a_time_is_written_in_each_form(form: Any, microseconds: bool, written: 
     assert log_item(ENTRIES[0], style)["created_at"] == written
 
 
-def test_a_payload_can_be_missing_and_the_rest_of_the_attempt_is_told(party: OpenCard, log_path: str) -> None:
+def test_attempt_can_lack_its_payload(party: OpenCard, log_path: str) -> None:
     shown = log_in(party, log_path, LogStyle())
     without = {item["id"] for item in shown[:5]}
     items = log_in(party, log_path, LogStyle(payload_name="body", without_payload=frozenset(without)))
@@ -160,18 +160,16 @@ def test_a_payload_can_be_missing_and_the_rest_of_the_attempt_is_told(party: Ope
 
 @given(style=log_styles, gaps=st.sets(st.integers(min_value=0, max_value=len(ENTRIES) + 1)))
 @settings(deadline=None)
-def test_a_gap_leaves_out_what_it_names_and_keeps_the_order_of_the_rest(style: LogStyle, gaps: set[int]) -> None:
-    log = DeliveryLog(list(ENTRIES))
+def test_gap_removes_its_attempts_and_keeps_the_order(style: LogStyle, gaps: set[int]) -> None:
+    log = ProviderLog(list(ENTRIES))
     whole = list(log.view(style))
     assert list(log.view(replace(style, gaps=frozenset(gaps)))) == [entry for entry in whole if entry.id not in gaps]
 
 
 @given(style=log_styles, shown=st.integers(min_value=0, max_value=len(ENTRIES)))
 @settings(deadline=None)
-def test_new_attempts_come_in_between_and_change_neither_the_order_nor_what_was_looked_at_before(
-    style: LogStyle, shown: int
-) -> None:
-    log = DeliveryLog(ENTRIES[:shown])
+def test_new_attempts_change_no_earlier_view_of_the_log(style: LogStyle, shown: int) -> None:
+    log = ProviderLog(ENTRIES[:shown])
     view = log.view(style)
     before = list(view)
     log.entries.extend(ENTRIES[shown:])
@@ -181,7 +179,7 @@ def test_new_attempts_come_in_between_and_change_neither_the_order_nor_what_was_
     assert [entry for entry in after if entry in before] == before
 
 
-def test_an_attempt_that_is_written_down_while_the_log_is_read_shifts_its_pages() -> None:
+def test_attempt_logged_during_reading_shifts_the_pages() -> None:
     with opencard(per_page=2) as party:
         state = party.provider.state
         acme = state.add_organization("acme")
@@ -199,19 +197,19 @@ def test_an_attempt_that_is_written_down_while_the_log_is_read_shifts_its_pages(
 
 
 def test_a_page_of_a_long_log_reads_only_its_own_entries() -> None:
-    class Counting(list[LogEntry]):
+    class Counting(list[ProviderLogEntry]):
         read = 0
 
         def __getitem__(self, index: Any) -> Any:
             self.read += 1
             return super().__getitem__(index)
 
-        def __iter__(self) -> Iterator[LogEntry]:
+        def __iter__(self) -> Iterator[ProviderLogEntry]:
             self.read += len(self)
             return super().__iter__()
 
     entries = Counting(ENTRIES[:1] * 100_000)
-    log = DeliveryLog(entries)
+    log = ProviderLog(entries)
     for first in (0, 50_000, 99_985):
         assert len(log.view(LogStyle())[first : first + 15]) == 15
     assert entries.read == 45
@@ -224,7 +222,7 @@ def test_what_is_retold_equals_by_value(value: dict[str, Any], seed: int) -> Non
     assert retold == value
 
 
-def test_what_is_retold_differs_by_bytes_in_order_spacing_and_numbers() -> None:
+def test_retold_payload_differs_only_in_its_bytes() -> None:
     told = '{"a":45,"b":45.0,"c":109.30,"d":"å/b"}'
     hands = {hand(read(told.encode()), seed) for seed in range(200)}
     assert len(hands) > 100
@@ -233,7 +231,7 @@ def test_what_is_retold_differs_by_bytes_in_order_spacing_and_numbers() -> None:
     assert any(hand.index('"d"') < hand.index('"a"') for hand in hands)
 
 
-def test_the_same_event_in_three_attempts_is_retold_in_different_hands_and_each_always_in_the_same() -> None:
+def test_each_attempt_keeps_its_own_spelling() -> None:
     style = LogStyle(payload_form="text", reserialized=True, seed=1)
     entries = [replace(ENTRIES[-1], id=number) for number in range(20)]
     written = [log_item(entry, style)["payload"] for entry in entries]
@@ -241,6 +239,6 @@ def test_the_same_event_in_three_attempts_is_retold_in_different_hands_and_each_
     assert [log_item(entry, style)["payload"] for entry in entries] == written
 
 
-def test_of_a_webhook_that_is_gone_no_attempt_can_be_written_down() -> None:
+def test_removed_webhook_cannot_log_attempts() -> None:
     with opencard() as party, pytest.raises(Refused):
         party.provider.state.log_attempts(1, ATTEMPTS)

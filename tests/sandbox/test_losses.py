@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from receiver.sandbox.accounts import Moments
+from receiver.sandbox.accounts import MonotonicClock
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import deliver_story
-from receiver.sandbox.sender import Patience
-from receiver.sandbox.story import Story, tell
+from receiver.sandbox.sender import RetryLimits
+from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.told import read
 from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from receiver.sandbox.provider import Delivered
-    from receiver.sandbox.told import Told
+    from receiver.sandbox.told import StoryEvent
 
-UNTIL_TAKEN = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
-STORY = tell(seed=5, organizations=["acme"], purchases=30)
+UNTIL_TAKEN = RetryLimits(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+STORY = make_story(seed=5, organizations=["acme"], purchases=30)
 EVERYTHING = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.2, bursts=0.2, lost=0.2, outage=48)
 
 
@@ -55,7 +55,7 @@ def log(party: OpenCard) -> list[Any]:
     return party.all_pages(f"{webhooks_of(acme)}/{webhook.id}/events")[::-1]
 
 
-def missed(delivered: Delivered) -> tuple[Told, ...]:
+def missed(delivered: Delivered) -> tuple[StoryEvent, ...]:
     [missed] = delivered.missed.values()
     return missed
 
@@ -64,13 +64,11 @@ def identity(event: str, payload: object) -> tuple[str, str]:
     return event, json.dumps(payload, sort_keys=True, default=str)
 
 
-def as_told(told: Told) -> tuple[str, str]:
+def as_told(told: StoryEvent) -> tuple[str, str]:
     return identity(told.event, json.loads(told.payload))
 
 
-def test_a_lost_event_is_tried_three_times_without_an_answer_and_never_reaches_the_receiver(
-    party: OpenCard, ems: Receiver
-) -> None:
+def test_lost_event_is_tried_three_times_and_never_arrives(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.2))
     lost = Counter(map(as_told, missed(delivered)))
     assert 0 < lost.total() < len(STORY.told) / 2
@@ -82,7 +80,7 @@ def test_a_lost_event_is_tried_three_times_without_an_answer_and_never_reaches_t
     assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.told) - lost.total())
 
 
-def test_in_an_outage_a_gateway_answers_503_and_what_is_due_is_given_up(party: OpenCard, ems: Receiver) -> None:
+def test_outage_answers_503_and_gives_up_due_events(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(outage=72))
     fallen = missed(delivered)
     assert fallen
@@ -95,7 +93,7 @@ def test_in_an_outage_a_gateway_answers_503_and_what_is_due_is_given_up(party: O
     assert (tally.in_outage, tally.given_up, tally.refused) == (len(fallen), len(fallen), 3 * len(fallen))
 
 
-def test_what_is_missed_is_what_no_attempt_brought_whatever_goes_wrong(party: OpenCard, ems: Receiver) -> None:
+def test_missed_events_are_those_without_accepted_attempt(party: OpenCard, ems: Receiver) -> None:
     taken: list[tuple[str, str]] = []
 
     def answer(one: Any) -> int:
@@ -116,9 +114,7 @@ def test_what_is_missed_is_what_no_attempt_brought_whatever_goes_wrong(party: Op
     assert delivered.tally.given_up == delivered.tally.lost + delivered.tally.in_outage
 
 
-def test_the_log_tells_the_true_order_of_a_card_holders_events_lost_ones_included(
-    party: OpenCard, ems: Receiver
-) -> None:
+def test_log_has_the_true_order_including_lost_events(party: OpenCard, ems: Receiver) -> None:
     deliver(party, ems, EVERYTHING)
     items = sorted(log(party), key=lambda item: datetime.fromisoformat(item["created_at"]))
     in_the_log: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -142,11 +138,11 @@ def test_no_two_attempts_of_a_webhook_begin_at_the_same_moment(party: OpenCard, 
 
 
 def test_moments_grow_even_when_the_clock_stands() -> None:
-    moments = Moments()
+    moments = MonotonicClock()
     assert all(earlier < later for earlier, later in pairwise(moments.next() for _ in range(10_000)))
 
 
-def test_a_card_holders_later_events_are_not_held_back_by_a_lost_one(party: OpenCard, ems: Receiver) -> None:
+def test_lost_event_does_not_delay_later_ones(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.5), seed=3)
     lost = {told.card_holder for told in missed(delivered) if told.event == "card_holder.created"}
     assert lost
@@ -162,7 +158,7 @@ def test_the_same_seed_misses_the_same_events_over_http(party: OpenCard, ems: Re
         assert missed(deliver(another, elsewhere, EVERYTHING, seed=2)) != first
 
 
-def test_when_all_is_lost_the_receiver_hears_nothing_and_the_log_has_it_all(party: OpenCard, ems: Receiver) -> None:
+def test_log_has_everything_when_all_events_are_lost(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=1))
     assert ems.arrived == []
     assert missed(delivered) == STORY.told

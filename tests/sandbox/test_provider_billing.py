@@ -12,7 +12,7 @@ from tests.support.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from receiver.sandbox.provider import Organization
+    from receiver.sandbox.provider import ProviderOrganization
 
 FREE = {flag: True for flag in ALL_FLAGS if flag.startswith(("tpa_", "card_holder_"))}
 TRANSACTIONS = {flag: True for flag in ALL_FLAGS if flag.startswith("card_transaction_")}
@@ -30,7 +30,7 @@ def ems() -> Iterator[Receiver]:
         yield ems
 
 
-def ordinary(party: OpenCard) -> Organization:
+def ordinary(party: OpenCard) -> ProviderOrganization:
     billing = party.provider.state.add_billing(ORDINARY)
     return party.provider.state.add_organization("acme", billing_id=billing.id)
 

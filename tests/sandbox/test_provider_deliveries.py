@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from receiver.sandbox.accounts import Tally
+from receiver.sandbox.accounts import DeliveryTally
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import deliver_story, meant_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.run import Stream, tell_stream
-from receiver.sandbox.sender import Patience
-from receiver.sandbox.story import Story, tell
+from receiver.sandbox.sender import RetryLimits
+from receiver.sandbox.story import Story, make_story
 from tests.support.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from receiver.sandbox.provider import Delivered, Organization
+    from receiver.sandbox.provider import Delivered, ProviderOrganization
 
 NOWHERE = "http://127.0.0.1:1/hook"
-AT_ONCE = Patience(attempts=5, seconds=None, first_pause=0, longest_pause=0)
+AT_ONCE = RetryLimits(attempts=5, seconds=None, first_pause=0, longest_pause=0)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def party() -> Iterator[OpenCard]:
 
 
 @pytest.fixture
-def acme(party: OpenCard) -> Organization:
+def acme(party: OpenCard) -> ProviderOrganization:
     return party.provider.state.add_organization("acme", buyer_party="5561234567")
 
 
@@ -50,7 +50,7 @@ def ems() -> Iterator[Receiver]:
 
 def story_of(party: OpenCard, *, purchases: int = 5, seed: int = 1) -> Story:
     references = reference_ids(party.provider, ready_webhooks(party.provider))
-    return tell(seed=seed, organizations=references, purchases=purchases)
+    return make_story(seed=seed, organizations=references, purchases=purchases)
 
 
 def deliver(party: OpenCard, story: Story | None = None, **options: Any) -> Delivered:
@@ -58,12 +58,12 @@ def deliver(party: OpenCard, story: Story | None = None, **options: Any) -> Deli
     return asyncio.run(deliver_story(party.provider, story, **{"give_up_after": AT_ONCE, **options}))
 
 
-def log_of(party: OpenCard, organization: Organization, webhook: dict[str, Any]) -> list[Any]:
+def log_of(party: OpenCard, organization: ProviderOrganization, webhook: dict[str, Any]) -> list[Any]:
     return party.all_pages(f"{webhooks_of(organization)}/{webhook['id']}/events")
 
 
-def test_a_webhook_that_wants_all_events_is_told_the_whole_story_signed(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_webhook_with_all_flags_gets_the_whole_signed_story(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.register(acme, ems.url)
     story = story_of(party)
@@ -75,7 +75,7 @@ def test_a_webhook_that_wants_all_events_is_told_the_whole_story_signed(
         assert one.headers["X-Data-Signature"] == hmac.new(SECRET.encode(), one.body, hashlib.sha256).hexdigest()
 
 
-def test_only_flagged_events_are_delivered(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_only_flagged_events_are_delivered(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url, card_transaction_authorized=False, aland_index=False)
     story = story_of(party, purchases=40)
     delivered = deliver(party, story)
@@ -86,9 +86,7 @@ def test_only_flagged_events_are_delivered(party: OpenCard, acme: Organization, 
     assert list(delivered.meant[made["id"]]) == expected
 
 
-def test_groups_let_only_the_transactions_of_their_buyer_parties_through(
-    party: OpenCard, acme: Organization, ems: Receiver
-) -> None:
+def test_groups_filter_transactions_by_buyer_party(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
     [group] = [party.post(f"{webhooks_of(acme)}/{made['id']}/groups", {"buyer_party": "5569999999"})]
     deliver(party)
@@ -102,8 +100,8 @@ def test_groups_let_only_the_transactions_of_their_buyer_parties_through(
 
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"active": False}])
-def test_nothing_is_delivered_to_a_webhook_that_is_not_active_and_enabled(
-    party: OpenCard, acme: Organization, ems: Receiver, change: dict[str, bool]
+def test_inactive_or_disabled_webhook_gets_nothing(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver, change: dict[str, bool]
 ) -> None:
     made = party.register(acme, ems.url)
     story = story_of(party)
@@ -113,9 +111,7 @@ def test_nothing_is_delivered_to_a_webhook_that_is_not_active_and_enabled(
     assert ems.arrived == []
 
 
-def test_a_webhook_that_is_removed_on_the_way_is_sent_nothing_more(
-    party: OpenCard, acme: Organization, ems: Receiver
-) -> None:
+def test_removed_webhook_gets_nothing_more(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
 
     def remove(_: object) -> int:
@@ -129,8 +125,8 @@ def test_a_webhook_that_is_removed_on_the_way_is_sent_nothing_more(
     assert delivered.tally.given_up == len(delivered.meant[made["id"]]) - 3
 
 
-def test_a_secret_that_is_changed_on_the_way_signs_what_comes_after(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_changed_secret_signs_the_following_deliveries(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.register(acme, ems.url)
 
@@ -147,9 +143,7 @@ def test_a_secret_that_is_changed_on_the_way_signs_what_comes_after(
             assert one.headers["X-Data-Signature"] == hmac.new(secret.encode(), one.body, hashlib.sha256).hexdigest()
 
 
-def test_several_webhooks_and_organizations_are_told_each_what_it_wants(
-    party: OpenCard, acme: Organization, ems: Receiver
-) -> None:
+def test_each_webhook_gets_its_own_events(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     globex = party.provider.state.add_organization("globex")
     with receiver() as second, receiver() as third:
         party.register(acme, ems.url)
@@ -165,9 +159,7 @@ def test_several_webhooks_and_organizations_are_told_each_what_it_wants(
         assert delivered.story() == story
 
 
-def test_a_stream_waits_for_webhooks_and_looks_for_new_ones_between_stories(
-    party: OpenCard, acme: Organization, ems: Receiver
-) -> None:
+def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     globex = party.provider.state.add_organization("globex")
 
     async def scenario(second: Receiver) -> None:
@@ -185,7 +177,7 @@ def test_a_stream_waits_for_webhooks_and_looks_for_new_ones_between_stories(
 
         ems.answer, second.answer = register_the_other, end
         stream = asyncio.create_task(
-            tell_stream(party.provider, Stream(purchases=1, repeat=True), url=NOWHERE, tally=Tally())
+            tell_stream(party.provider, Stream(purchases=1, repeat=True), url=NOWHERE, tally=DeliveryTally())
         )
         await asyncio.to_thread(party.register, acme, ems.url)
         await told.wait()
@@ -197,15 +189,15 @@ def test_a_stream_waits_for_webhooks_and_looks_for_new_ones_between_stories(
     assert Counter(ems.events())["tpa.signed"] >= 1
 
 
-def test_what_was_meant_can_be_known_without_delivering(party: OpenCard, acme: Organization) -> None:
+def test_what_was_meant_can_be_known_without_delivering(party: OpenCard, acme: ProviderOrganization) -> None:
     webhook = party.provider.state.add_webhook(acme.id, NOWHERE, flags=frozenset({"tpa_signed"}))
-    story = tell(seed=1, organizations=["acme", "globex"], purchases=5)
+    story = make_story(seed=1, organizations=["acme", "globex"], purchases=5)
     [told] = meant_for(party.provider, webhook, story.told)
     assert (told.event, told.organization_reference_id) == ("tpa.signed", "acme")
 
 
-def test_custom_headers_are_sent_with_each_delivery_and_replace_none_of_the_contract(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_custom_headers_are_added_to_contract_headers(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.register(acme, ems.url, authentication_type="basic", basic_username="u", basic_password="p")
     for key, value in (("X-Route", "blue"), ("authorization", "stolen"), ("x-event", "other")):
@@ -230,8 +222,8 @@ def bearers(ems: Receiver) -> list[str]:
     return [one.headers["Authorization"] for one in ems.arrived]
 
 
-def test_with_oauth_a_token_is_fetched_once_and_sent_with_every_delivery_of_all_stories(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_oauth_token_is_fetched_once_for_all_deliveries(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     party.register(acme, ems.url, **oauth(ems))
     deliver(party)
@@ -240,14 +232,16 @@ def test_with_oauth_a_token_is_fetched_once_and_sent_with_every_delivery_of_all_
     assert ems.tokens_asked == [{"grant_type": "client_credentials", "client_id": "opencard", "client_secret": "o-s"}]
 
 
-def test_an_expired_oauth_token_is_fetched_again(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_an_expired_oauth_token_is_fetched_again(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     ems.token_life = 0
     party.register(acme, ems.url, **oauth(ems))
     deliver(party, connections=1)
     assert len(set(bearers(ems))) == len(ems.arrived)
 
 
-def test_after_401_the_retry_carries_a_new_oauth_token(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_after_401_the_retry_carries_a_new_oauth_token(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+) -> None:
     ems.answer = lambda one: 401 if one.headers["Authorization"] == "Bearer token-1" else 200
     made = party.register(acme, ems.url, **oauth(ems))
     delivered = deliver(party, connections=1)
@@ -257,8 +251,8 @@ def test_after_401_the_retry_carries_a_new_oauth_token(party: OpenCard, acme: Or
     assert log_of(party, acme, made)[-1]["status"] == 401
 
 
-def test_a_receiver_that_refuses_every_oauth_token_is_not_asked_for_more_than_two(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_refused_oauth_token_is_fetched_at_most_twice(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     ems.answer = lambda _: 401
     party.register(acme, ems.url, **oauth(ems))
@@ -267,20 +261,20 @@ def test_a_receiver_that_refuses_every_oauth_token_is_not_asked_for_more_than_tw
     assert len(ems.tokens_asked) == 2
 
 
-def test_without_an_oauth_token_nothing_is_sent_and_the_log_says_no_answer(
-    party: OpenCard, acme: Organization, ems: Receiver
-) -> None:
+def test_missing_oauth_token_is_logged_as_no_answer(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url, **{**oauth(ems), "oauth_access_token_url": NOWHERE})
     deliver(party)
     assert ems.arrived == []
     assert {item["status"] for item in log_of(party, acme, made)} == {None}
 
 
-def test_the_log_holds_every_attempt_the_newest_first(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_the_log_holds_every_attempt_the_newest_first(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+) -> None:
     ems.answer = lambda _: 503 if len(ems.arrived) % 3 == 0 else 200
     made = party.register(acme, ems.url)
     story = story_of(party)
-    patience = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+    patience = RetryLimits(attempts=None, seconds=None, first_pause=0, longest_pause=0)
     delivered = deliver(party, story, faults=Faults(duplicates=0.2, lost_answers=0.2), seed=1, give_up_after=patience)
     items = log_of(party, acme, made)
     assert len(items) == delivered.tally.sent == len(ems.arrived)
@@ -296,8 +290,8 @@ def test_the_log_holds_every_attempt_the_newest_first(party: OpenCard, acme: Org
 
 
 @pytest.mark.parametrize("event", FLAG_OF)
-def test_a_test_delivery_of_any_event_is_plausible_and_stands_in_the_log(
-    party: OpenCard, acme: Organization, ems: Receiver, event: str
+def test_test_delivery_of_any_event_is_valid_and_logged(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver, event: str
 ) -> None:
     party.provider.behaviour.tests_before_answering = True
     made = party.register(acme, ems.url)
@@ -310,8 +304,8 @@ def test_a_test_delivery_of_any_event_is_plausible_and_stands_in_the_log(
     assert (item["event"], item["status"], item["payload"]) == (event, 200, one.fields)
 
 
-def test_a_test_delivery_follows_the_answer_unless_it_is_told_to_come_before(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_test_delivery_follows_the_answer_by_default(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     may_answer = threading.Event()
     made = party.register(acme, ems.url)
@@ -323,14 +317,14 @@ def test_a_test_delivery_follows_the_answer_unless_it_is_told_to_come_before(
     assert [item["status"] for item in log_of(party, acme, made)] == [200]
 
 
-def test_an_unknown_event_cannot_be_tested(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_an_unknown_event_cannot_be_tested(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
     party.post(f"{webhooks_of(acme)}/{made['id']}/test/moon.landed", status=422)
 
 
 @pytest.mark.parametrize("change", ["enabled", "active"])
 def test_a_webhook_that_gets_no_deliveries_cannot_be_tested(
-    party: OpenCard, acme: Organization, ems: Receiver, change: str
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver, change: str
 ) -> None:
     made = party.register(acme, ems.url)
     party.provider.state.change_webhook(made["id"], **{change: False})
@@ -338,7 +332,9 @@ def test_a_webhook_that_gets_no_deliveries_cannot_be_tested(
     assert ems.arrived == []
 
 
-def test_a_test_delivery_that_nobody_takes_is_tried_once(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_a_test_delivery_that_nobody_takes_is_tried_once(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+) -> None:
     party.provider.behaviour.tests_before_answering = True
     made = party.register(acme, ems.url)
     party.provider.state.change_webhook(made["id"], url=NOWHERE)

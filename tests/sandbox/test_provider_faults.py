@@ -27,9 +27,7 @@ def party() -> Iterator[OpenCard]:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_the_next_requests_that_match_are_answered_with_an_error_and_then_all_is_well(
-    party: OpenCard, status: int
-) -> None:
+def test_fault_applies_to_the_next_matching_requests(party: OpenCard, status: int) -> None:
     party.provider.faults.add(ApiFault.answers(status, path="/organizations$", times=2, retry_after="7"))
     assert party.call("GET", "/accounts/1/oauthclients").status_code == 200
     answers = [party.call("GET", ORGANIZATIONS) for _ in range(3)]
@@ -38,7 +36,7 @@ def test_the_next_requests_that_match_are_answered_with_an_error_and_then_all_is
     assert answers[0].json()["error"]
 
 
-def test_a_fault_waits_for_its_method_and_path_and_the_oldest_happens_first(party: OpenCard) -> None:
+def test_faults_match_method_and_path_oldest_first(party: OpenCard) -> None:
     acme = party.provider.state.add_organization("acme")
     date = "Mon, 12 Jan 2026 08:00:00 GMT"
     party.provider.faults.add(ApiFault.answers(503, method="POST", path="/webhooks$", retry_after=date))
@@ -55,7 +53,7 @@ def test_the_token_endpoint_can_fail_too(party: OpenCard) -> None:
     assert [party.ask_for_token().status_code for _ in range(2)] == [500, 200]
 
 
-def test_a_slow_request_is_answered_in_the_end_unless_its_caller_gives_up(party: OpenCard) -> None:
+def test_slow_request_is_answered_unless_the_caller_gives_up(party: OpenCard) -> None:
     party.provider.faults.add(ApiFault("slow", seconds=60))
     with pytest.raises(httpx.ReadTimeout):
         party.call("GET", ORGANIZATIONS, timeout=0.05)
@@ -81,7 +79,7 @@ def test_a_connection_can_break_before_anything_is_done(party: OpenCard) -> None
     assert (request.status, request.answered) == (None, False)
 
 
-def test_a_connection_can_break_after_all_is_done_and_before_it_is_answered(party: OpenCard) -> None:
+def test_connection_can_break_after_the_effect(party: OpenCard) -> None:
     acme = party.provider.state.add_organization("acme")
     party.provider.faults.add(ApiFault("hang-up-after", method="POST"))
     with pytest.raises(httpx.TransportError):
@@ -92,7 +90,7 @@ def test_a_connection_can_break_after_all_is_done_and_before_it_is_answered(part
     assert (request.status, request.answered) == (201, False)
 
 
-def test_faults_and_requests_are_reached_over_http_without_a_token(party: OpenCard) -> None:
+def test_control_routes_need_no_token(party: OpenCard) -> None:
     del party.http.headers["Authorization"]
     fault = {"kind": "answer", "status": 429, "retry_after": "1", "path": "/organizations$", "times": 2}
     assert party.http.post("/sandbox/faults", json=fault).status_code == 201
@@ -111,7 +109,7 @@ def test_a_fault_that_does_not_exist_is_refused(party: OpenCard, fault: bytes) -
     assert answer.json()["error"]
 
 
-def test_requests_are_written_down_with_the_scopes_that_were_asked_for_and_used() -> None:
+def test_requests_are_recorded_with_their_scopes() -> None:
     with opencard(scopes=["organizations-read", "webhooks-read"]) as party:
         party.provider.requests.clear()
         token = party.token("organizations-read")
@@ -158,7 +156,7 @@ def test_a_taken_port_is_told_in_one_line(party: OpenCard) -> None:
         raise AssertionError
 
 
-def test_a_request_that_is_still_slow_when_the_server_ends_does_nothing() -> None:
+def test_slow_request_has_no_effect_after_shutdown() -> None:
     with opencard() as party:
         acme = party.provider.state.add_organization("acme")
         party.provider.faults.add(ApiFault("slow", method="POST", path="/webhooks$", seconds=60))

@@ -10,7 +10,7 @@ import pytest
 
 from receiver.sandbox.provider import Provider, serving
 from receiver.sandbox.receipt_files import FilesAt, receipt_file, signed_url
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 from receiver.sandbox.told import read
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def token(provider: Provider, url: str, scope: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "media_type"), [("1.pdf", "application/pdf"), ("1.png", "image/png"), ("1.html", "text/html")]
 )
-def test_whoever_may_read_files_gets_each_as_the_kind_that_was_told(
-    provider: Provider, url: str, name: str, media_type: str
-) -> None:
+def test_files_have_the_announced_type(provider: Provider, url: str, name: str, media_type: str) -> None:
     answer = httpx.get(signed_url(url, name, TOMORROW), headers=token(provider, url, "files-read"))
     assert (answer.status_code, answer.content) == (200, receipt_file(name))
     assert answer.headers["Content-Type"].startswith(media_type)
@@ -72,8 +70,8 @@ def test_where_urls_are_signed_the_signature_is_what_counts(provider: Provider, 
 
 
 def test_a_story_can_tell_where_its_receipts_are(provider: Provider, url: str) -> None:
-    at_opencard = tell(seed=1, organizations=["acme"], purchases=20, files=FilesAt(url, TOMORROW))
-    nowhere = tell(seed=1, organizations=["acme"], purchases=20)
+    at_opencard = make_story(seed=1, organizations=["acme"], purchases=20, files=FilesAt(url, TOMORROW))
+    nowhere = make_story(seed=1, organizations=["acme"], purchases=20)
     assert [told.at for told in at_opencard.told] == [told.at for told in nowhere.told]
     headers = token(provider, url, "files-read")
     addresses = [read(told.payload)["url"] for told in at_opencard.told if told.event == "receipt.fetched"]

@@ -35,7 +35,7 @@ def test_the_size_of_pages_can_be_set_at_the_server() -> None:
         assert party.get(ORGANIZATIONS)["last_page"] == 1
 
 
-def test_an_empty_list_has_one_page_and_a_page_beyond_the_last_is_empty() -> None:
+def test_empty_list_has_one_page() -> None:
     with opencard() as party:
         assert (party.get(ORGANIZATIONS)["last_page"], party.get(ORGANIZATIONS)["data"]) == (1, [])
         assert party.get(ORGANIZATIONS, page=7)["data"] == []
@@ -47,7 +47,7 @@ def test_a_page_that_is_none_is_malformed(page: str) -> None:
         assert party.call("GET", ORGANIZATIONS, params={"page": page}).status_code == 400
 
 
-def test_an_organization_shows_the_fields_of_the_contract_and_more() -> None:
+def test_organization_has_contract_and_undocumented_fields() -> None:
     with opencard() as party:
         made = party.provider.state.add_organization("acme", name="Acme AB", buyer_party="5561234567")
         [shown] = party.get(ORGANIZATIONS)["data"]
@@ -80,7 +80,7 @@ def test_a_list_can_change_its_order_between_pages() -> None:
     assert set(before) == set(after)
 
 
-def test_an_organization_that_is_removed_takes_its_webhooks_with_it() -> None:
+def test_removed_organization_removes_its_webhooks() -> None:
     with opencard() as party:
         state = party.provider.state
         acme = state.add_organization("acme")

@@ -11,7 +11,7 @@ from tests.support.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from receiver.sandbox.provider import Organization
+    from receiver.sandbox.provider import ProviderOrganization
 
 NOWHERE = "http://127.0.0.1:1/hook"
 
@@ -23,7 +23,7 @@ def party() -> Iterator[OpenCard]:
 
 
 @pytest.fixture
-def acme(party: OpenCard) -> Organization:
+def acme(party: OpenCard) -> ProviderOrganization:
     return party.provider.state.add_organization("acme")
 
 
@@ -33,8 +33,8 @@ def ems() -> Iterator[Receiver]:
         yield ems
 
 
-def test_a_new_webhook_is_challenged_before_its_answer_and_active_when_it_knows_the_secret(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_new_webhook_is_challenged_before_the_answer(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.post(webhooks_of(acme), {"url": f"{ems.url}?key=1", "secret": SECRET, "tpa_signed": True})
     assert made["active"] is True
@@ -45,7 +45,7 @@ def test_a_new_webhook_is_challenged_before_its_answer_and_active_when_it_knows_
 
 
 def test_a_webhook_stands_in_the_list_while_it_is_challenged(
-    party: OpenCard, acme: Organization, ems: Receiver
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     listed: list[Any] = []
     ems.on_question = lambda: listed.extend(party.provider.state.webhooks_of(acme.id))
@@ -54,23 +54,21 @@ def test_a_webhook_stands_in_the_list_while_it_is_challenged(
     assert webhook.active is False
 
 
-def test_a_webhook_that_does_not_know_its_secret_or_does_not_answer_stays_inactive(
-    party: OpenCard, acme: Organization, ems: Receiver
+def test_failed_challenge_leaves_the_webhook_inactive(
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     assert party.register(acme, ems.url, secret="another")["active"] is False
     assert party.register(acme, NOWHERE)["active"] is False
 
 
-def test_a_generated_secret_has_sixty_characters_and_is_told_once(party: OpenCard, acme: Organization) -> None:
+def test_generated_secret_has_60_characters_and_is_shown_once(party: OpenCard, acme: ProviderOrganization) -> None:
     made = party.post(webhooks_of(acme), {"url": NOWHERE})
     assert len(made["secret"]) == 60
     assert "secret" not in party.get(f"{webhooks_of(acme)}/{made['id']}")
     assert "secret" not in party.get(webhooks_of(acme))["data"][0]
 
 
-def test_secrets_and_credentials_do_not_come_back_unless_the_provider_is_told_to(
-    party: OpenCard, acme: Organization
-) -> None:
+def test_secrets_and_credentials_are_hidden_by_default(party: OpenCard, acme: ProviderOrganization) -> None:
     hidden = {"secret": SECRET, "basic_password": "p-w"}
     made = party.register(acme, NOWHERE, authentication_type="basic", basic_username="u", **hidden)
     path = f"{webhooks_of(acme)}/{made['id']}"
@@ -80,9 +78,7 @@ def test_secrets_and_credentials_do_not_come_back_unless_the_provider_is_told_to
     assert party.get(path).items() > hidden.items()
 
 
-def test_a_webhook_shows_a_flag_for_every_event_and_fields_that_nobody_knows(
-    party: OpenCard, acme: Organization
-) -> None:
+def test_webhook_has_all_flags_and_undocumented_fields(party: OpenCard, acme: ProviderOrganization) -> None:
     made = party.post(webhooks_of(acme), {"url": NOWHERE, "receipt_fetched": True, "id": 1, "active": True})
     assert {flag for flag in ALL_FLAGS if made[flag] is True} == {"receipt_fetched"}
     assert (made["enabled"], made["authentication_type"], made["active"]) == (True, "none", False)
@@ -91,7 +87,7 @@ def test_a_webhook_shows_a_flag_for_every_event_and_fields_that_nobody_knows(
     assert "api_version" in made
 
 
-def test_an_update_changes_the_given_fields_only(party: OpenCard, acme: Organization, ems: Receiver) -> None:
+def test_an_update_changes_the_given_fields_only(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
     path = f"{webhooks_of(acme)}/{made['id']}"
     changed = party.put(path, {"enabled": False, "tpa_signed": False})
@@ -99,9 +95,7 @@ def test_an_update_changes_the_given_fields_only(party: OpenCard, acme: Organiza
     assert len(ems.questions) == 1  # the same URL is not challenged again
 
 
-def test_a_changed_url_is_challenged_again_and_decides_whether_the_webhook_is_active(
-    party: OpenCard, acme: Organization, ems: Receiver
-) -> None:
+def test_changed_url_triggers_a_new_challenge(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
     path = f"{webhooks_of(acme)}/{made['id']}"
     assert party.put(path, {"url": NOWHERE})["active"] is False
@@ -125,12 +119,12 @@ def test_a_changed_url_is_challenged_again_and_decides_whether_the_webhook_is_ac
         None,
     ],
 )
-def test_a_wrong_type_is_malformed(party: OpenCard, acme: Organization, fields: object) -> None:
+def test_a_wrong_type_is_malformed(party: OpenCard, acme: ProviderOrganization, fields: object) -> None:
     assert party.post(webhooks_of(acme), fields, status=400)["error"]
     assert party.provider.state.webhooks() == []
 
 
-def test_broken_json_is_malformed(party: OpenCard, acme: Organization) -> None:
+def test_broken_json_is_malformed(party: OpenCard, acme: ProviderOrganization) -> None:
     assert party.call("POST", webhooks_of(acme), content=b'{"url": ').status_code == 400
 
 
@@ -150,12 +144,12 @@ def test_broken_json_is_malformed(party: OpenCard, acme: Organization) -> None:
         {"url": NOWHERE, "authentication_type": "oauth"},
     ],
 )
-def test_business_rules_are_answered_422(party: OpenCard, acme: Organization, fields: dict[str, Any]) -> None:
+def test_business_rules_are_answered_422(party: OpenCard, acme: ProviderOrganization, fields: dict[str, Any]) -> None:
     assert party.post(webhooks_of(acme), fields, status=422)["error"]
     assert party.provider.state.webhooks() == []
 
 
-def test_an_update_is_checked_together_with_what_stands(party: OpenCard, acme: Organization) -> None:
+def test_an_update_is_checked_together_with_what_stands(party: OpenCard, acme: ProviderOrganization) -> None:
     made = party.register(acme, NOWHERE)
     path = f"{webhooks_of(acme)}/{made['id']}"
     party.put(path, {"authentication_type": "basic"}, status=422)
@@ -164,7 +158,7 @@ def test_an_update_is_checked_together_with_what_stands(party: OpenCard, acme: O
     party.put(path, {"basic_password": None}, status=422)
 
 
-def test_the_dashboard_changes_what_the_api_shows(party: OpenCard, acme: Organization) -> None:
+def test_the_dashboard_changes_what_the_api_shows(party: OpenCard, acme: ProviderOrganization) -> None:
     made = party.register(acme, NOWHERE)
     path = f"{webhooks_of(acme)}/{made['id']}"
     state = party.provider.state
@@ -185,7 +179,7 @@ def test_a_flag_that_does_not_exist_is_told_to_the_dashboard() -> None:
             party.provider.state.switch_event(webhook.id, "invoice.created", on=True)
 
 
-def test_nothing_secret_stands_in_the_repr_of_anything(party: OpenCard, acme: Organization) -> None:
+def test_nothing_secret_stands_in_the_repr_of_anything(party: OpenCard, acme: ProviderOrganization) -> None:
     party.register(
         acme,
         NOWHERE,

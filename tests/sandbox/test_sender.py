@@ -16,14 +16,23 @@ import httpx
 import pytest
 
 from receiver.sandbox.faults import Faults, Sending, schedule
-from receiver.sandbox.sender import Attempt, Counts, Patience, Registration, Tally, challenge, deliver_all, due_after
+from receiver.sandbox.sender import (
+    AttemptCounts,
+    DeliveryAttempt,
+    DeliveryTally,
+    Registration,
+    RetryLimits,
+    challenge,
+    deliver_all,
+    due_after,
+)
 from receiver.sandbox.signing import sign
-from receiver.sandbox.story import Told, tell
+from receiver.sandbox.story import StoryEvent, make_story
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-AT_ONCE = Patience(attempts=5, seconds=None, first_pause=0, longest_pause=0)
+AT_ONCE = RetryLimits(attempts=5, seconds=None, first_pause=0, longest_pause=0)
 SECRET = "s3cret-å"
 LATER = timedelta(seconds=1)
 
@@ -91,19 +100,19 @@ def webhook(
 
 def snapshot(number: int, *, lose_answer: bool = False) -> Sending:
     body = b'{"id": "%d"}' % number
-    return Sending(Told("org-1", "card.transaction.cleared", body, LATER), LATER, lose_answer=lose_answer)
+    return Sending(StoryEvent("org-1", "card.transaction.cleared", body, LATER), LATER, lose_answer=lose_answer)
 
 
 def of_holder(event: str, holder: str = "emp-1") -> Sending:
     body = b'{"card_holder":{"reference_id":"%s"}}' % holder.encode()
-    return Sending(Told("org-1", f"card_holder.{event}", body, LATER), LATER)
+    return Sending(StoryEvent("org-1", f"card_holder.{event}", body, LATER), LATER)
 
 
 def send(
     sendings: list[Sending],
     *registrations: Registration,
     **more: Any,
-) -> Tally:
+) -> DeliveryTally:
     more.setdefault("give_up_after", AT_ONCE)
     return asyncio.run(deliver_all(sendings, registrations or [webhook()], **more))
 
@@ -121,7 +130,7 @@ def answering(*statuses: int | None) -> httpx.MockTransport:
     return httpx.MockTransport(handle)
 
 
-def adds_up(counts: Counts) -> bool:
+def adds_up(counts: AttemptCounts) -> bool:
     return counts.sent == counts.accepted + counts.refused + counts.unanswered + counts.lost_answers
 
 
@@ -131,8 +140,8 @@ def test_the_signature_is_hmac_sha256_in_hexadecimal() -> None:
     assert sign("Jefe", b"what do ya want for nothing?") == expected
 
 
-def test_a_delivery_carries_the_headers_of_the_contract_and_a_signature_over_its_very_bytes() -> None:
-    story = tell(seed=1, organizations=["org-1"], purchases=3)
+def test_delivery_has_contract_headers_and_a_valid_signature() -> None:
+    story = make_story(seed=1, organizations=["org-1"], purchases=3)
     with serve() as server:
         send(schedule(story.told, Faults(), 0), webhook(server.url))
     assert Counter(one.body for one in server.received) == Counter(told.payload for told in story.told)
@@ -165,8 +174,8 @@ def test_authentication_without_its_credentials_is_refused(kind: str) -> None:
         webhook(authentication_type=kind)
 
 
-def test_a_refused_delivery_is_sent_again_byte_for_byte_until_it_is_taken() -> None:
-    attempts: list[Attempt] = []
+def test_refused_delivery_is_resent_unchanged_until_accepted() -> None:
+    attempts: list[DeliveryAttempt] = []
     with serve(lambda number: (503, 302, 201, 200)[number - 1]) as server:
         tally = send([snapshot(1)], webhook(server.url), record=attempts.append)
     assert len({one.body for one in server.received}) == 1
@@ -177,14 +186,14 @@ def test_a_refused_delivery_is_sent_again_byte_for_byte_until_it_is_taken() -> N
 
 
 def test_a_broken_connection_is_tried_again() -> None:
-    attempts: list[Attempt] = []
+    attempts: list[DeliveryAttempt] = []
     tally = send([snapshot(1)], transport=answering(None, None), record=attempts.append)
     assert [attempt.status for attempt in attempts] == [None, None, 200]
     assert (tally.sent, tally.unanswered, tally.accepted) == (3, 2, 1)
 
 
-def test_a_lost_answer_leads_to_a_second_sending_of_the_same_bytes() -> None:
-    attempts: list[Attempt] = []
+def test_lost_answer_causes_a_second_identical_delivery() -> None:
+    attempts: list[DeliveryAttempt] = []
     with serve() as server:
         tally = send([snapshot(1, lose_answer=True)], webhook(server.url), record=attempts.append)
     assert [one.body for one in server.received] == [snapshot(1).told.payload] * 2
@@ -197,7 +206,7 @@ def test_only_an_answer_that_came_can_be_lost() -> None:
     assert (tally.sent, tally.refused, tally.lost_answers, tally.accepted) == (3, 1, 1, 1)
 
 
-def test_a_sending_is_given_up_after_so_many_attempts_and_the_others_go_on() -> None:
+def test_sending_given_up_does_not_stop_the_others() -> None:
     settled: list[Sending] = []
     sendings = [snapshot(1), snapshot(2)]
 
@@ -209,14 +218,14 @@ def test_a_sending_is_given_up_after_so_many_attempts_and_the_others_go_on() -> 
     assert sorted(settled, key=sendings.index) == sendings
 
 
-def test_the_tally_adds_up_in_all_and_by_event_whatever_goes_wrong() -> None:
-    story = tell(seed=2, organizations=["org-1", "org-2"], purchases=30)
+def test_tally_adds_up_in_total_and_by_event() -> None:
+    story = make_story(seed=2, organizations=["org-1", "org-2"], purchases=30)
     sendings = schedule(story.told, Faults(duplicates=0.2, disorder=0.3, lost_answers=0.3, bursts=0.5), 2)
-    attempts: list[Attempt] = []
+    attempts: list[DeliveryAttempt] = []
     settled: list[Sending] = []
     with serve(lambda number: 503 if number % 7 == 0 else 200) as server:
         registrations = [webhook(server.url, "org-1"), webhook(server.url, "org-2")]
-        patience = Patience(attempts=None, seconds=None, first_pause=0)
+        patience = RetryLimits(attempts=None, seconds=None, first_pause=0)
         tally = send(
             sendings, *registrations, give_up_after=patience, record=attempts.append, on_settled=settled.append
         )
@@ -231,12 +240,12 @@ def test_the_tally_adds_up_in_all_and_by_event_whatever_goes_wrong() -> None:
     assert {told.payload for told in story.told} == {one.body for one in server.received}
 
 
-def test_a_card_holders_event_waits_until_the_one_before_was_accepted() -> None:
-    story = tell(seed=3, organizations=["org-1"], purchases=20)
+def test_card_holder_event_waits_for_the_previous_one() -> None:
+    story = make_story(seed=3, organizations=["org-1"], purchases=20)
     sendings = schedule(story.told, Faults(duplicates=0.5, disorder=0.5, lost_answers=0.5), 3)
-    attempts: list[Attempt] = []
+    attempts: list[DeliveryAttempt] = []
     with serve(lambda number: 500 if number % 3 == 0 else 200) as server:
-        patience = Patience(attempts=None, seconds=None, first_pause=0)
+        patience = RetryLimits(attempts=None, seconds=None, first_pause=0)
         send(sendings, webhook(server.url), give_up_after=patience, record=attempts.append, connections=16)
 
     arrived: dict[bytes, list[str]] = defaultdict(list)
@@ -250,7 +259,7 @@ def test_a_card_holders_event_waits_until_the_one_before_was_accepted() -> None:
     assert arrived == meant
 
 
-def test_after_a_card_holders_event_was_given_up_the_next_is_not_sent() -> None:
+def test_card_holder_event_after_a_given_up_one_is_not_sent() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200 if b"emp-2" in request.content else 500)
 
@@ -262,7 +271,7 @@ def test_after_a_card_holders_event_was_given_up_the_next_is_not_sent() -> None:
     assert len(settled) == 3
 
 
-def test_as_many_requests_are_under_way_as_connections_and_never_more() -> None:
+def test_concurrent_requests_never_exceed_the_connections() -> None:
     under_way = 0
     most = 0
     all_there = asyncio.Event()
@@ -283,8 +292,8 @@ def test_as_many_requests_are_under_way_as_connections_and_never_more() -> None:
     assert tally.accepted == 20
 
 
-def test_a_run_that_is_cancelled_stops_everything_and_its_accounts_can_be_read() -> None:
-    async def scenario() -> tuple[Tally, int]:
+def test_cancelled_run_stops_and_its_tally_is_readable() -> None:
+    async def scenario() -> tuple[DeliveryTally, int]:
         stuck = asyncio.Event()
 
         async def handle(request: httpx.Request) -> httpx.Response:
@@ -294,7 +303,7 @@ def test_a_run_that_is_cancelled_stops_everything_and_its_accounts_can_be_read()
             await asyncio.Event().wait()
             raise AssertionError
 
-        tally = Tally()
+        tally = DeliveryTally()
         sendings = [
             snapshot(1),
             *(snapshot(0) for _ in range(5)),
@@ -323,7 +332,7 @@ def test_virtual_time_passes_as_fast_as_asked(compression: float | None, seconds
 
 def test_a_sending_is_not_sent_before_it_is_due() -> None:
     async def scenario(compression: float | None) -> int:
-        tally = Tally()
+        tally = DeliveryTally()
         first, later = (Sending(snapshot(1).told, timedelta(hours=hours)) for hours in (1, 2))
         run = asyncio.create_task(
             deliver_all([first, later], [webhook()], transport=answering(), compression=compression, tally=tally)
@@ -338,7 +347,7 @@ def test_a_sending_is_not_sent_before_it_is_due() -> None:
     assert asyncio.run(scenario(compression=1)) == 1
 
 
-def test_an_organization_without_a_webhook_or_with_two_is_told_before_anything_is_sent() -> None:
+def test_missing_or_second_webhook_is_an_error_before_sending() -> None:
     with pytest.raises(ValueError, match="org-1"):
         send([snapshot(1)], webhook(organization="org-2"))
     with pytest.raises(ValueError, match="two"):
@@ -352,7 +361,7 @@ def test_an_impossible_pace_is_refused_by_name(name: str, number: float) -> None
 
 
 @pytest.mark.parametrize(("secret", "passes"), [(SECRET, True), ("another", False)])
-def test_a_challenge_passes_only_when_the_receiver_knows_the_secret(secret: str, passes: bool) -> None:  # noqa: FBT001
+def test_challenge_passes_only_with_the_right_secret(secret: str, passes: bool) -> None:  # noqa: FBT001
     async def ask(registration: Registration) -> bool:
         async with httpx.AsyncClient() as client:
             return await challenge(client, registration)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.mutated import mutated, send_all
 from receiver.sandbox.local import ORGANIZATIONS
-from receiver.sandbox.story import tell
+from receiver.sandbox.story import make_story
 
 if TYPE_CHECKING:
     from tests.conftest import Acme
@@ -29,7 +29,7 @@ def test_no_mutated_request_is_answered_5xx(web: Web, acme: Acme) -> None:
 
 
 def test_the_seed_and_the_number_decide_a_request(acme: Acme) -> None:
-    told = tell(seed=SEED, organizations=ORGANIZATIONS[:1], purchases=3).told
+    told = make_story(seed=SEED, organizations=ORGANIZATIONS[:1], purchases=3).told
     requests = [mutated(told, acme.registration, SEED, number) for number in range(50)]
     assert [mutated(told, acme.registration, SEED, number) for number in range(50)] == requests
     assert len(set(requests)) == 50

@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from receiver.sandbox.provider import SCOPES, Behaviour, Provider, serving
-from receiver.sandbox.tls import trusted
+from receiver.sandbox.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from receiver.sandbox.provider import Client, Organization
+    from receiver.sandbox.provider import Client, ProviderOrganization
 
 SECRET = "s" * 60
 APPLICATION = "/api/v1/application"
@@ -93,13 +93,13 @@ class OpenCard:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def register(self, organization: Organization, url: str, **fields: Any) -> Any:
+    def register(self, organization: ProviderOrganization, url: str, **fields: Any) -> Any:
         """Create a webhook that wants everything, and return it as answered."""
         wanted = dict.fromkeys(ALL_FLAGS, True) | {"url": url, "secret": SECRET} | fields
         return self.post(webhooks_of(organization), wanted)
 
 
-def webhooks_of(organization: Organization) -> str:
+def webhooks_of(organization: ProviderOrganization) -> str:
     return f"/accounts/{organization.account_id}/organizations/{organization.id}/webhooks"
 
 
@@ -108,7 +108,7 @@ def opencard(*, scopes: Iterable[str] = SCOPES, now: Any = None, **behaviour: An
     """Serve a provider and speak to it."""
     provider = Provider(Behaviour(**behaviour), **({"now": now} if now else {}))
     client = provider.clients.add("ems", scopes=scopes)
-    with serving(provider) as url, httpx.Client(base_url=url, trust_env=False, verify=trusted()) as http:
+    with serving(provider) as url, httpx.Client(base_url=url, trust_env=False, verify=tls_context()) as http:
         party = OpenCard(provider, url, client, http)
         http.headers["Accept"] = "application/json"
         http.headers["Authorization"] = f"Bearer {party.token(*scopes)}"

@@ -12,9 +12,9 @@ from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.processing.drain import drain
 from receiver.reconcile.run import ReconcileOutcome, Reconciler
-from receiver.sandbox.accounts import Attempt
+from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.provider import deliver_story
-from receiver.sandbox.sender import Patience
+from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.verdict import differences
 from tests.support.factories import body
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 DELIVERIES = ("stored_deliveries", "bodies", "queue", "outcomes", "confirmations")
 """The tables that hold deliveries."""
 GRACE = timedelta(minutes=15)
-RETRY_UNTIL_ACCEPTED = Patience(attempts=None, seconds=None, first_pause=0, longest_pause=0)
-THREE_ATTEMPTS = Patience(attempts=3, seconds=None, first_pause=0, longest_pause=0)
+RETRY_UNTIL_ACCEPTED = RetryLimits(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+THREE_ATTEMPTS = RetryLimits(attempts=3, seconds=None, first_pause=0, longest_pause=0)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -68,7 +68,7 @@ def reconcile_and_process(world: World) -> ReconcileOutcome:
 
 
 def deliver(
-    world: World, story: Story, faults: Faults, *, seed: int = 1, patience: Patience = RETRY_UNTIL_ACCEPTED
+    world: World, story: Story, faults: Faults, *, seed: int = 1, patience: RetryLimits = RETRY_UNTIL_ACCEPTED
 ) -> Delivered:
     """Let OpenCard deliver a story to all webhooks, and process what arrived."""
     delivered = asyncio.run(deliver_story(world.provider, story, faults=faults, seed=seed, give_up_after=patience))
@@ -76,16 +76,16 @@ def deliver(
     return delivered
 
 
-def attempts(event: str, payload: object, *statuses: int | None, at: datetime) -> list[Attempt]:
+def attempts(event: str, payload: object, *statuses: int | None, at: datetime) -> list[DeliveryAttempt]:
     """Return attempts of one event, a second apart."""
     content = body(payload)
     return [
-        Attempt("acme", event, status, at + timedelta(seconds=number), content)
+        DeliveryAttempt("acme", event, status, at + timedelta(seconds=number), content)
         for number, status in enumerate(statuses)
     ]
 
 
-def append_log(world: World, *attempts: list[Attempt]) -> list[int]:
+def append_log(world: World, *attempts: list[DeliveryAttempt]) -> list[int]:
     """Write attempts into OpenCard's log of the one webhook, without any delivery; return their ids in it."""
     together = [each for some in attempts for each in some]
     return world.provider.state.log_attempts(world.registered().id, together)

@@ -12,7 +12,7 @@ from receiver.processing.batch import apply
 if TYPE_CHECKING:
     import pytest
 
-    from receiver.ops.replay_selection import Wanted
+    from receiver.ops.replay_selection import Selection
     from tests.conftest import Acme
 
 EVERYTHING = Filter(statuses=("processed", "duplicate", "ignored", "quarantined", "failed", "dead"))
@@ -22,7 +22,7 @@ def ids(acme: Acme) -> list[int]:
     return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
 
 
-def start(acme: Acme, wanted: Wanted, *, by: str = "kim@ops", reason: str = "the cause is fixed") -> int:
+def start(acme: Acme, wanted: Selection, *, by: str = "kim@ops", reason: str = "the cause is fixed") -> int:
     replay_id = start_replay(acme.engine, wanted, requested_by=by, reason=reason)
     assert replay_id is not None, "nothing was selected"
     return replay_id
@@ -33,7 +33,7 @@ def state(acme: Acme, replay_id: int) -> ReplayState:
         return read_replay(connection, replay_id)
 
 
-def replay(acme: Acme, wanted: Wanted) -> ReplayState:
+def replay(acme: Acme, wanted: Selection) -> ReplayState:
     """Replay, have a worker process it, and return how it ended."""
     replay_id = start(acme, wanted)
     acme.process()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import DateTime, text
 
 from receiver.migrate import target_metadata
-from receiver.ops.retention.run import Outcome, Pace, run_retention
+from receiver.ops.retention.run import Pace, RetentionOutcome, run_retention
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -33,11 +33,13 @@ def kept(settings: Settings, **days: int) -> Settings:
     return replace(settings, **asked)
 
 
-def retain(engine: Engine, settings: Settings, *, pace: Pace = NO_REST, write: bool = True, **days: int) -> Outcome:
+def retain(
+    engine: Engine, settings: Settings, *, pace: Pace = NO_REST, write: bool = True, **days: int
+) -> RetentionOutcome:
     return run_retention(engine, kept(settings, **days), pace=pace, write=write)
 
 
-def removed(outcome: Outcome) -> dict[str, int]:
+def removed(outcome: RetentionOutcome) -> dict[str, int]:
     """Return what went, kind by kind, without those of which nothing went."""
     return {kind.kind: kind.removed for kind in outcome.kinds if kind.removed}
 

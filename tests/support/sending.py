@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
-from receiver.ops.send_test import Patience, SendTest
+from receiver.ops.send_test import SendTest, SendTestTimeouts
 from receiver.processing.drain import drain
 from tests.support.factories import body
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.ops.sent_test import Report
-    from receiver.sandbox.provider import Webhook
+    from receiver.sandbox.provider import ProviderWebhook
     from tests.support.world import World
 
 EVENT = "card.transaction.cleared"
-QUICK = Patience(timeout=30, poll=0.01)
-BRIEF = Patience(timeout=0.2, poll=0.01)
+QUICK = SendTestTimeouts(timeout=30, poll=0.01)
+BRIEF = SendTestTimeouts(timeout=0.2, poll=0.01)
 
 
 class Moment(httpx.BaseTransport):
@@ -69,7 +69,7 @@ def processing(engine: Engine) -> Iterator[None]:
         worker.join()
 
 
-def deliver(world: World, webhook: Webhook, event: str, payload: object) -> None:
+def deliver(world: World, webhook: ProviderWebhook, event: str, payload: object) -> None:
     """Deliver to *webhook*, as OpenCard does."""
     registration = webhook.registration(world.provider.state.organizations()[0])
     content = body(payload)
@@ -80,7 +80,7 @@ def deliver(world: World, webhook: Webhook, event: str, payload: object) -> None
 def send(
     world: World,
     event: str = EVENT,
-    patience: Patience = QUICK,
+    patience: SendTestTimeouts = QUICK,
     *,
     happen: Callable[[Callable[[], httpx.Response]], httpx.Response] | None = None,
     public_url: str | None = None,

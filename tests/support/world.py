@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Engine
 
-    from receiver.sandbox.provider import Webhook
+    from receiver.sandbox.provider import ProviderWebhook
     from receiver.settings import Settings
     from receiver.webhooks.managed import ManagedWebhook
 
@@ -68,13 +68,13 @@ class World:
         (webhook,) = self.store.all()
         return webhook
 
-    def registered(self) -> Webhook:
+    def registered(self) -> ProviderWebhook:
         """Return the one webhook at OpenCard, the test webhook aside."""
         tests = {webhook.opencard_webhook_id for webhook in self.store.tests()}
         (webhook,) = (webhook for webhook in self.provider.state.webhooks() if webhook.id not in tests)
         return webhook
 
-    def registered_test(self) -> Webhook:
+    def registered_test(self) -> ProviderWebhook:
         """Return the one test webhook at OpenCard."""
         (webhook,) = self.store.tests()
         assert webhook.opencard_webhook_id is not None

@@ -10,12 +10,12 @@ from receiver.ops.activity import MOST_FAILURES, deliveries_by_hour, failures_by
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of
 from receiver.ops.console.parts import console, query_of, reading
-from receiver.ops.status import read_standing
-from receiver.ops.storing import why_nothing_is_stored
-from receiver.ops.workers import seen_workers, workers_in_words
+from receiver.ops.status import read_status
+from receiver.ops.storing import storage_error
+from receiver.ops.workers import describe_workers, seen_workers
 
 if TYPE_CHECKING:
-    from receiver.ops.status import OrganizationStanding
+    from receiver.ops.status import OrganizationStatus
 
 blueprint = Blueprint("overview", __name__)
 
@@ -28,12 +28,12 @@ MOST_ORGANIZATIONS: Final = 20
 def overview() -> str:
     """Show how the service stands."""
     with reading() as connection:
-        standing = read_standing(query_of(connection))
+        standing = read_status(query_of(connection))
         hours = deliveries_by_hour(connection, hours=HOURS)
         failures = failures_by_error(connection)
         pace = rate(connection)
     with console().engine.connect() as connection:  # one that may write
-        refusal = why_nothing_is_stored(connection)
+        refusal = storage_error(connection)
     workers = seen_workers(console().settings.redis_url)
     organizations = sorted(standing.organizations, key=_nothing_open)
     this_hour = standing.at.replace(minute=0, second=0, microsecond=0)
@@ -43,7 +43,7 @@ def overview() -> str:
         attention=what_needs_attention(
             standing, console().settings, failures=failures, refusal=refusal, workers=workers
         ),
-        workers=workers_in_words(workers),
+        workers=describe_workers(workers),
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,
         failures=failures[:MOST_GROUPS],
@@ -55,6 +55,6 @@ def overview() -> str:
     )
 
 
-def _nothing_open(organization: OrganizationStanding) -> bool:
+def _nothing_open(organization: OrganizationStatus) -> bool:
     """Return whether nobody has to look at the organization; those to look at come first."""
     return not (organization.unconfirmed or organization.unrecoverable or organization.last_error)

@@ -40,7 +40,7 @@ def reading() -> Iterator[Connection]:
 
 
 def query_of(connection: Connection) -> Query:
-    """Return how ``read_standing`` asks on *connection*."""
+    """Return how ``read_status`` asks on *connection*."""
     return lambda query: [dict(row) for row in connection.execute(text(query)).mappings()]
 
 

@@ -9,7 +9,7 @@ from flask import Blueprint, render_template
 from sqlalchemy import text
 
 from receiver.ops.console.parts import console, query_of, reading
-from receiver.ops.status import find_in_webhook, read_standing
+from receiver.ops.status import find_in_webhook, read_status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from receiver.ops.status import Standing
+    from receiver.ops.status import ServiceStatus
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
@@ -51,7 +51,7 @@ class WebhookLine:
 def listing() -> str:
     """Show every managed webhook."""
     with reading() as connection:
-        standing = read_standing(query_of(connection))
+        standing = read_status(query_of(connection))
         rows = [_line(row, standing) for row in connection.execute(_WEBHOOKS)]
     return render_template("webhooks.html", rows=rows)
 
@@ -65,7 +65,7 @@ def state_of(*, enabled: bool, active: bool | None) -> str:
     return "active" if active else "not active"
 
 
-def _line(row: Row[Any], standing: Standing) -> WebhookLine:
+def _line(row: Row[Any], standing: ServiceStatus) -> WebhookLine:
     mine = [webhook for webhook in standing.webhooks if webhook.webhook_id == row.id]
     interval = console().interval
     return WebhookLine(

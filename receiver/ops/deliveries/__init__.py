@@ -7,19 +7,19 @@
 - ``effects``   what it changed in the schema ``ems``
 """
 
-from receiver.ops.deliveries.details import Attempt, DeliveryDetails, InReplay, read_delivery
+from receiver.ops.deliveries.details import DeliveryDetails, InReplay, ProcessingAttempt, read_delivery
 from receiver.ops.deliveries.effects import ChangedRow
 from receiver.ops.deliveries.filter import Filter, error_group
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
 
 __all__ = [
-    "Attempt",
     "ChangedRow",
     "DeliveryDetails",
     "DeliverySummary",
     "Filter",
     "InReplay",
     "Page",
+    "ProcessingAttempt",
     "error_group",
     "list_deliveries",
     "read_delivery",

@@ -25,7 +25,7 @@ AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RetentionKind:
     """Something that is not kept for ever."""
 
     name: str
@@ -81,8 +81,8 @@ def _forget_members(connection: Connection, span: Span) -> tuple[int, bool]:
     return gone, gone < AT_ONCE
 
 
-def _bodies(name: str, words: str, setting: str, *statuses: str) -> Kind:
-    return Kind(
+def _bodies(name: str, words: str, setting: str, *statuses: str) -> RetentionKind:
+    return RetentionKind(
         name,
         words,
         setting,
@@ -94,9 +94,9 @@ def _bodies(name: str, words: str, setting: str, *statuses: str) -> Kind:
     )
 
 
-def _rows(name: str, words: str, setting: str, table: str, time: str, which: str) -> Kind:
+def _rows(name: str, words: str, setting: str, table: str, time: str, which: str) -> RetentionKind:
     count, remove = _deleting(table, "id", which)
-    return Kind(name, words, setting, table, "id", time, count, remove)
+    return RetentionKind(name, words, setting, table, "id", time, count, remove)
 
 
 KINDS: Final = (
@@ -119,7 +119,7 @@ KINDS: Final = (
         "old.attempted_at < :before AND NOT EXISTS (SELECT FROM receiver.queue AS queued "
         "WHERE queued.delivery_id = old.delivery_id)",
     ),
-    Kind(
+    RetentionKind(
         "replay_deliveries",
         "which deliveries a replay was about",
         "RETAIN_TRACES_DAYS",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Query: TypeAlias = Callable[[str], Iterable[Mapping[str, Any]]]
 """Runs a query without parameters and returns its rows."""
 
-CUT_OFF: Final = "it was cut off: its process ended; the next run goes on where it was"
+INTERRUPTED: Final = "it was cut off: its process ended; the next run goes on where it was"
 
 _LAST: Final = """
 SELECT run.started_at, run.ended_at, run.removed, run.caught_up, run.error, (
@@ -65,7 +65,7 @@ def last_retention_run(query: Query) -> LastRetentionRun | None:
 
 def begin(connection: Connection) -> int:
     """Write that a run has begun, and of those that were cut off that they were; return its id."""
-    connection.execute(_CUT_OFF, {"error": CUT_OFF})
+    connection.execute(_CUT_OFF, {"error": INTERRUPTED})
     return int(connection.execute(_BEGIN).scalar_one())
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from receiver.ops.retention.kinds import Kind
+    from receiver.ops.retention.kinds import RetentionKind
     from receiver.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -63,7 +63,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RetentionOutcome:
     """What came of a run."""
 
     kinds: tuple[Kept, ...]
@@ -103,7 +103,7 @@ class Turn(Protocol):
 class Walking:
     """One kind's walk."""
 
-    def __init__(self, engine: Engine, kind: Kind, *, before: datetime, position: int, write: bool) -> None:
+    def __init__(self, engine: Engine, kind: RetentionKind, *, before: datetime, position: int, write: bool) -> None:
         self.name = kind.name
         self.words = kind.words
         self.removed = 0
@@ -141,16 +141,16 @@ def run_retention(
     pace: Pace = Pace(),
     write: bool = True,
     progress: Progress = Progress(),  # noqa: B008
-) -> Outcome:
+) -> RetentionOutcome:
     """Delete expired data; with ``write=False`` only count it.
 
     Raises ``OperationRefused`` while another run is at work.
     """
     with _alone(engine) if write else nullcontext():
-        return _Run(engine, settings, pace, write=write, progress=progress).to_its_end()
+        return _RetentionRun(engine, settings, pace, write=write, progress=progress).to_its_end()
 
 
-class _Run:
+class _RetentionRun:
     def __init__(self, engine: Engine, settings: Settings, pace: Pace, *, write: bool, progress: Progress) -> None:
         self._engine = engine
         self._settings = settings
@@ -159,7 +159,7 @@ class _Run:
         self._progress = progress
         self._turns: list[Turn] = []
 
-    def to_its_end(self) -> Outcome:
+    def to_its_end(self) -> RetentionOutcome:
         with self._engine.begin() as connection:
             run_id = record.begin(connection) if self._write else None
             self._turns = self._begin(connection)
@@ -173,7 +173,7 @@ class _Run:
         removed = self._removed()
         kinds = [(kind.name, kind.words, kind.setting, kind.days(self._settings)) for kind in KINDS]
         kinds.append((erasure.NAME, erasure.WORDS, erasure.SETTING, self._settings.erase_card_holders_days))
-        return Outcome(tuple(Kept(*kind, removed.get(kind[0], 0)) for kind in kinds), caught_up)
+        return RetentionOutcome(tuple(Kept(*kind, removed.get(kind[0], 0)) for kind in kinds), caught_up)
 
     def _begin(self, connection: Connection) -> list[Turn]:
         now: datetime = connection.execute(_NOW).scalar_one()

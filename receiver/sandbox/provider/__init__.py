@@ -43,7 +43,15 @@ from receiver.sandbox.provider.faults import ApiFault
 from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.provider import Behaviour, Provider, environment
 from receiver.sandbox.provider.requests import SeenRequest
-from receiver.sandbox.provider.resources import Client, Group, Header, LogEntry, Organization, Token, Webhook
+from receiver.sandbox.provider.resources import (
+    Client,
+    IssuedToken,
+    ProviderGroup,
+    ProviderHeader,
+    ProviderLogEntry,
+    ProviderOrganization,
+    ProviderWebhook,
+)
 from receiver.sandbox.provider.scopes import RECOMMENDED, SCOPES
 from receiver.sandbox.provider.server import serving
 
@@ -54,15 +62,15 @@ __all__ = [
     "Behaviour",
     "Client",
     "Delivered",
-    "Group",
-    "Header",
-    "LogEntry",
+    "IssuedToken",
     "LogStyle",
-    "Organization",
     "Provider",
+    "ProviderGroup",
+    "ProviderHeader",
+    "ProviderLogEntry",
+    "ProviderOrganization",
+    "ProviderWebhook",
     "SeenRequest",
-    "Token",
-    "Webhook",
     "deliver_story",
     "environment",
     "meant_for",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.provider.faults import ApiFault
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Token
+    from receiver.sandbox.provider.resources import IssuedToken
     from receiver.sandbox.provider.routes import Route
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
@@ -40,11 +40,11 @@ _INTERNAL: Final = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @dataclass(slots=True)
-class _Seen:
+class _RequestContext:
     """What is known so far of the request under way."""
 
     fault: ApiFault | None = None
-    token: Token | None = None
+    token: IssuedToken | None = None
     answered: bool = True
 
 
@@ -95,7 +95,7 @@ def _token_view(provider: Provider) -> Callable[[], Response]:
 
 
 def _file_view(
-    provider: Provider, answer: Callable[[Provider, str, Token | None, ApiFault | None], Response]
+    provider: Provider, answer: Callable[[Provider, str, IssuedToken | None, ApiFault | None], Response]
 ) -> Callable[[str], Response]:
     def view(name: str) -> Response:
         seen().token = token = provider.clients.token(_bearer())
@@ -133,11 +133,11 @@ def _bearer() -> str:
     return value.strip() if kind.lower() == "bearer" else ""
 
 
-def seen() -> _Seen:
+def seen() -> _RequestContext:
     """Return what is known so far of the request under way."""
     if "seen" not in g:
-        g.seen = _Seen()
-    found: _Seen = g.seen
+        g.seen = _RequestContext()
+    found: _RequestContext = g.seen
     return found
 
 

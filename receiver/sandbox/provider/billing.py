@@ -14,7 +14,7 @@ from receiver.sandbox.provider.refusals import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from receiver.sandbox.provider.resources import Billing
+    from receiver.sandbox.provider.resources import ProviderBilling
 
 PRODUCTS: Final = ("product_transaction", "product_digital_receipt", "product_aland_index")
 ORDINARY: Final = frozenset({"product_transaction"})
@@ -60,7 +60,7 @@ Rejection: TypeAlias = Literal[
 
 
 def rejected_flags(
-    wanted: Collection[str], billing: Billing | None, *, undocumented_need: Mapping[str, str]
+    wanted: Collection[str], billing: ProviderBilling | None, *, undocumented_need: Mapping[str, str]
 ) -> list[str]:
     """Return which of the *wanted* flags an organization with this *billing* may not have."""
     product_of = {**PRODUCT_OF, **undocumented_need}
@@ -76,7 +76,7 @@ def reject(flags: list[str], style: Rejection, asked: Mapping[str, object]) -> R
     return _STYLES[style](flags, asked)
 
 
-def billing_fields(billing: Billing, style: BillingStyle) -> dict[str, object]:
+def billing_fields(billing: ProviderBilling, style: BillingStyle) -> dict[str, object]:
     """Return a profile as its list shows it, with a field that the contract does not know."""
     switches: dict[str, object] = {product: product in billing.products for product in PRODUCTS}
     shown: dict[BillingStyle, dict[str, object]] = {

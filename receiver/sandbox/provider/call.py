@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Organization, Webhook
-    from receiver.sandbox.provider.state import State
+    from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
+    from receiver.sandbox.provider.state import ProviderState
 
     T = TypeVar("T")
 
@@ -31,25 +31,25 @@ class Call:
 
     provider: Provider
     account_id: int
-    owner: Organization | None
+    owner: ProviderOrganization | None
     """The organization of the path, if it names one."""
     webhook_id: int | None
     names: Mapping[str, Any]
     """The other variables of the path."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> ProviderState:
         """Organizations and webhooks."""
         return self.provider.state
 
     @property
-    def organization(self) -> Organization:
+    def organization(self) -> ProviderOrganization:
         """The organization of the path."""
         assert self.owner is not None  # noqa: S101 - only routes that name one ask
         return self.owner
 
     @property
-    def webhook(self) -> Webhook:
+    def webhook(self) -> ProviderWebhook:
         """The webhook of the path."""
         assert self.webhook_id is not None  # noqa: S101 - likewise
         return self.state.webhook(self.webhook_id)

@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from receiver.sandbox.provider.refusals import Refused, malformed, not_found
-from receiver.sandbox.provider.resources import Client, Token
+from receiver.sandbox.provider.resources import Client, IssuedToken
 from receiver.sandbox.provider.scopes import SCOPES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Clients:
         self._now = now
         self._lock = RLock()
         self._clients: dict[str, Client] = {}
-        self._tokens: dict[str, Token] = {}
+        self._tokens: dict[str, IssuedToken] = {}
 
     def add(
         self,
@@ -77,7 +77,7 @@ class Clients:
             self._clients[client_id] = replace(self.get(client_id), **changes)  # type: ignore[arg-type]
             return self._clients[client_id]
 
-    def token(self, value: str) -> Token | None:
+    def token(self, value: str) -> IssuedToken | None:
         """Return the token, or ``None`` when it is unknown, revoked or expired."""
         with self._lock:
             token = self._tokens.get(value)
@@ -97,7 +97,7 @@ class Clients:
                 if client_id is not None and token.client_id != client_id
             }
 
-    def issue(self, form: Mapping[str, str], *, expires_in: int, grants_silently: bool) -> Token:
+    def issue(self, form: Mapping[str, str], *, expires_in: int, grants_silently: bool) -> IssuedToken:
         """Return a new token for the fields of a request to the token endpoint.
 
         *expires_in* is in seconds. *grants_silently* leaves scopes out that the client lacks, instead of refusing.
@@ -113,7 +113,7 @@ class Clients:
         asked = frozenset(form.get("scope", "").split())
         if asked - set(client.scopes) and not grants_silently:
             raise malformed("invalid_scope")
-        token = Token(
+        token = IssuedToken(
             value=secrets.token_urlsafe(SECRET_BYTES),
             client_id=client.id,
             account_id=client.account_id,

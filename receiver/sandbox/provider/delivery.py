@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.sandbox.accounts import Attempt, Tally
+from receiver.sandbox.accounts import DeliveryAttempt, DeliveryTally
 from receiver.sandbox.faults import Faults, Sending, schedule
 from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.sender import deliver_all
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Organization, Webhook
+    from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
     from receiver.sandbox.registration import Registration
-    from receiver.sandbox.told import Told
+    from receiver.sandbox.told import StoryEvent
 
 NO_FAULTS: Final = Faults()
 
@@ -27,10 +27,10 @@ NO_FAULTS: Final = Faults()
 class Delivered:
     """What was meant, and what came of it."""
 
-    tally: Tally
-    meant: Mapping[int, tuple[Told, ...]]
+    tally: DeliveryTally
+    meant: Mapping[int, tuple[StoryEvent, ...]]
     """Webhook id → the events that were for it, in true order, each once."""
-    missed: Mapping[int, tuple[Told, ...]]
+    missed: Mapping[int, tuple[StoryEvent, ...]]
     """Webhook id → those of them that no attempt brought to the receiver: only the log can tell it of them."""
 
     def story(self) -> Story:
@@ -39,17 +39,17 @@ class Delivered:
         return Story(tuple(sorted(told, key=lambda event: event.at)))
 
 
-def ready_webhooks(provider: Provider) -> list[Webhook]:
+def ready_webhooks(provider: Provider) -> list[ProviderWebhook]:
     """Return the webhooks that take deliveries now: active and enabled."""
     return [webhook for webhook in provider.state.webhooks() if _is_ready(webhook)]
 
 
-def reference_ids(provider: Provider, webhooks: Iterable[Webhook]) -> list[str]:
+def reference_ids(provider: Provider, webhooks: Iterable[ProviderWebhook]) -> list[str]:
     """Return the EMS's ids of the organizations of *webhooks*, each once: whom to tell a story of."""
     return list(dict.fromkeys(_owner(provider, webhook).reference_id for webhook in webhooks))
 
 
-def meant_for(provider: Provider, webhook: Webhook, told: Iterable[Told]) -> tuple[Told, ...]:
+def meant_for(provider: Provider, webhook: ProviderWebhook, told: Iterable[StoryEvent]) -> tuple[StoryEvent, ...]:
     """Return those of *told* that are for *webhook*: of its organization, flagged, and of its groups."""
     owner = _owner(provider, webhook)
     return tuple(
@@ -63,10 +63,10 @@ async def deliver_story(
     provider: Provider,
     story: Story,
     *,
-    webhooks: Sequence[Webhook] | None = None,
+    webhooks: Sequence[ProviderWebhook] | None = None,
     faults: Faults = NO_FAULTS,
     seed: int = 0,
-    tally: Tally | None = None,
+    tally: DeliveryTally | None = None,
     **options: Any,  # noqa: ANN401 - those of deliver_all
 ) -> Delivered:
     """Deliver *story* to *webhooks* (to all that are ready, unless given), with *faults* by *seed*.
@@ -76,8 +76,8 @@ async def deliver_story(
     """
     chosen = ready_webhooks(provider) if webhooks is None else webhooks
     meant = {webhook.id: meant_for(provider, webhook, story.told) for webhook in chosen}
-    taken: dict[int, set[Told]] = {webhook.id: set() for webhook in chosen}
-    tally = Tally() if tally is None else tally
+    taken: dict[int, set[StoryEvent]] = {webhook.id: set() for webhook in chosen}
+    tally = DeliveryTally() if tally is None else tally
     async with asyncio.TaskGroup() as tasks:
         for side_by_side in _one_of_each_organization(provider, chosen):
             ids = {organization: webhook.id for organization, webhook in side_by_side.items()}
@@ -99,19 +99,21 @@ async def deliver_story(
     return Delivered(tally, meant, missed)
 
 
-def _is_ready(webhook: Webhook) -> bool:
+def _is_ready(webhook: ProviderWebhook) -> bool:
     return webhook.active and webhook.enabled
 
 
-def _owner(provider: Provider, webhook: Webhook) -> Organization:
+def _owner(provider: Provider, webhook: ProviderWebhook) -> ProviderOrganization:
     return provider.state.organization(webhook.organization_id)
 
 
-def _one_of_each_organization(provider: Provider, webhooks: Iterable[Webhook]) -> Iterator[dict[str, Webhook]]:
+def _one_of_each_organization(
+    provider: Provider, webhooks: Iterable[ProviderWebhook]
+) -> Iterator[dict[str, ProviderWebhook]]:
     """Yield the webhooks in dictionaries by organization, for an organization may have several."""
     left = list(webhooks)
     while left:
-        firsts: dict[str, Webhook] = {}
+        firsts: dict[str, ProviderWebhook] = {}
         for webhook in left:
             firsts.setdefault(_owner(provider, webhook).reference_id, webhook)
         taken = {webhook.id for webhook in firsts.values()}
@@ -130,8 +132,8 @@ def _current(provider: Provider, ids: Mapping[str, int]) -> Callable[[Registrati
     return current
 
 
-def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[Attempt], None]:
-    def record(attempt: Attempt) -> None:
+def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[DeliveryAttempt], None]:
+    def record(attempt: DeliveryAttempt) -> None:
         number = ids[attempt.organization_reference_id]
         at = attempt.at + provider.behaviour.clock_ahead
         provider.state.log_attempt(number, attempt.event, attempt.status, at, attempt.body)
@@ -139,7 +141,7 @@ def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[Attem
     return record
 
 
-def _into(taken: Mapping[int, set[Told]], ids: Mapping[str, int]) -> Callable[[Sending], None]:
+def _into(taken: Mapping[int, set[StoryEvent]], ids: Mapping[str, int]) -> Callable[[Sending], None]:
     def note(sending: Sending) -> None:
         taken[ids[sending.told.organization_reference_id]].add(sending.told)
 

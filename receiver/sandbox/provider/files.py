@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.provider.faults import ApiFault
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Token
+    from receiver.sandbox.provider.resources import IssuedToken
 
 SCOPE: Final = "files-read"
 TPA_SCOPE: Final = "account-tpas-read"
@@ -30,13 +30,13 @@ PART: Final = 64 * 1024
 ERROR_PAGE: Final = b"<!doctype html><html><body><h1>Something went wrong</h1></body></html>"
 
 
-def answer_file(provider: Provider, name: str, token: Token | None, fault: ApiFault | None) -> Response:
+def answer_file(provider: Provider, name: str, token: IssuedToken | None, fault: ApiFault | None) -> Response:
     """Return the receipt *name*, or what *fault* makes of it. Raises ``Refused``."""
     _let_in(provider, name, token)
     return _answer(provider, name, receipt_file, fault)
 
 
-def answer_tpa_document(provider: Provider, name: str, token: Token | None, fault: ApiFault | None) -> Response:
+def answer_tpa_document(provider: Provider, name: str, token: IssuedToken | None, fault: ApiFault | None) -> Response:
     """Return the signed document *name*, or what *fault* makes of it. Raises ``Refused``."""
     _insist_on_scope(token, TPA_SCOPE)
     return _answer(provider, name, tpa_document, fault)
@@ -62,7 +62,7 @@ def _answer(provider: Provider, name: str, made: Callable[[str], bytes], fault: 
     return Response(content, content_type=content_type)
 
 
-def _let_in(provider: Provider, name: str, token: Token | None) -> None:
+def _let_in(provider: Provider, name: str, token: IssuedToken | None) -> None:
     expires = request.args.get("expires", "")
     signed = hmac.compare_digest(request.args.get("signature", ""), signature(name, expires))
     if provider.behaviour.files_are_signed:
@@ -76,7 +76,7 @@ def _let_in(provider: Provider, name: str, token: Token | None) -> None:
         raise Refused(HTTPStatus(provider.behaviour.expired_status), "The link has expired.")
 
 
-def _insist_on_scope(token: Token | None, scope: str) -> None:
+def _insist_on_scope(token: IssuedToken | None, scope: str) -> None:
     if token is None:
         raise unauthenticated()
     if scope not in token.scopes:

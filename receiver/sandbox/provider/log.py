@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 
 if TYPE_CHECKING:
     from receiver.sandbox.provider.log_style import LogStyle, Order
-    from receiver.sandbox.provider.resources import LogEntry
+    from receiver.sandbox.provider.resources import ProviderLogEntry
 
 _Arrangement: TypeAlias = "tuple[int, Order, int, frozenset[int]]"
 """What the places depend on: how many attempts there are, and the style's order, seed and gaps."""
 
 
 @dataclass(slots=True)
-class DeliveryLog:
+class ProviderLog:
     """Attempts in the order in which they were written down; only ever added to."""
 
-    entries: list[LogEntry] = field(default_factory=list)
+    entries: list[ProviderLogEntry] = field(default_factory=list)
     _arranged: tuple[_Arrangement, list[int]] | None = None
 
     def view(self, style: LogStyle) -> LogView:
@@ -53,10 +53,10 @@ class DeliveryLog:
 
 
 @dataclass(frozen=True, slots=True)
-class LogView(Sequence["LogEntry"]):
+class LogView(Sequence["ProviderLogEntry"]):
     """The attempts of a moment: those that are added later do not show."""
 
-    entries: Sequence[LogEntry]
+    entries: Sequence[ProviderLogEntry]
     places: Sequence[int]
     """Which entries there are, in which order."""
 
@@ -64,10 +64,10 @@ class LogView(Sequence["LogEntry"]):
         return len(self.places)
 
     @overload
-    def __getitem__(self, index: int) -> LogEntry: ...
+    def __getitem__(self, index: int) -> ProviderLogEntry: ...
     @overload
-    def __getitem__(self, index: slice) -> list[LogEntry]: ...
-    def __getitem__(self, index: int | slice) -> LogEntry | list[LogEntry]:
+    def __getitem__(self, index: slice) -> list[ProviderLogEntry]: ...
+    def __getitem__(self, index: int | slice) -> ProviderLogEntry | list[ProviderLogEntry]:
         if isinstance(index, slice):
             return [self.entries[place] for place in self.places[index]]
         return self.entries[self.places[index]]

@@ -14,13 +14,13 @@ from receiver.sandbox.told import read
 
 if TYPE_CHECKING:
     from receiver.sandbox.provider.log_style import LogStyle
-    from receiver.sandbox.provider.resources import LogEntry
+    from receiver.sandbox.provider.resources import ProviderLogEntry
 
 ELSEWHERE: Final = timezone(timedelta(hours=5, minutes=30))
 """The zone of times with an offset: one whose minutes count, too."""
 
 
-def log_item(entry: LogEntry, style: LogStyle) -> dict[str, object]:
+def log_item(entry: ProviderLogEntry, style: LogStyle) -> dict[str, object]:
     """Return an attempt as the log has it (contract, section 7); the payload equals by value, not by bytes."""
     item: dict[str, object] = {}
     if style.id_name is not None:
@@ -39,11 +39,11 @@ def log_item(entry: LogEntry, style: LogStyle) -> dict[str, object]:
     return item
 
 
-def _status(entry: LogEntry, style: LogStyle) -> int | str | None:
+def _status(entry: ProviderLogEntry, style: LogStyle) -> int | str | None:
     return str(entry.status) if style.status_form == "text" and entry.status is not None else entry.status
 
 
-def _payload(entry: LogEntry, style: LogStyle) -> object:
+def _payload(entry: ProviderLogEntry, style: LogStyle) -> object:
     if not style.reserialized:
         return read(entry.body) if style.payload_form == "object" else entry.body.decode()
     # by attempt: the same event sent three times stands there in three hands
@@ -52,7 +52,7 @@ def _payload(entry: LogEntry, style: LogStyle) -> object:
     return msgspec.Raw(written.encode()) if style.payload_form == "object" else written
 
 
-def _time(entry: LogEntry, style: LogStyle) -> str:
+def _time(entry: ProviderLogEntry, style: LogStyle) -> str:
     at = entry.at.astimezone(ELSEWHERE if style.time_form == "offset" else UTC)
     precision = "microseconds" if style.microseconds else "seconds"
     match style.time_form:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from receiver.sandbox.bearers import Bearers
+from receiver.sandbox.bearers import BearerTokens
 from receiver.sandbox.challenge import HEADERS, Challenge
 from receiver.sandbox.provider.clients import Clients
 from receiver.sandbox.provider.faults import ApiFaults
 from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.requests import SeenRequests
-from receiver.sandbox.provider.state import State
-from receiver.sandbox.tls import trusted
+from receiver.sandbox.provider.state import ProviderState
+from receiver.sandbox.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,10 +86,10 @@ class Provider:
     behaviour: Behaviour = field(default_factory=Behaviour)
     now: Callable[[], datetime] = utc_now
     """The provider's clock: what tokens expire by."""
-    state: State = field(default_factory=State)
+    state: ProviderState = field(default_factory=ProviderState)
     faults: ApiFaults = field(default_factory=ApiFaults)
     requests: SeenRequests = field(default_factory=SeenRequests)
-    bearers: Bearers = field(default_factory=Bearers)
+    bearers: BearerTokens = field(default_factory=BearerTokens)
     """Tokens that deliveries with ``oauth`` are sent with."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Files that are others than their names say."""
@@ -102,7 +102,7 @@ class Provider:
     def __post_init__(self) -> None:
         self.clients = Clients(self.now)
         self._http = httpx.Client(
-            verify=trusted(),
+            verify=tls_context(),
             timeout=CHALLENGE_SECONDS,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,  # no proxy between neighbours, and no credentials from ~/.netrc

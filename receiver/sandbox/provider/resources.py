@@ -15,7 +15,7 @@ AuthenticationType: TypeAlias = Literal["none", "basic", "oauth", "custom"]
 
 
 @dataclass(frozen=True, slots=True)
-class Organization:
+class ProviderOrganization:
     """A client organization of the EMS."""
 
     id: int
@@ -31,7 +31,7 @@ class Organization:
 
 
 @dataclass(frozen=True, slots=True)
-class Billing:
+class ProviderBilling:
     """A billing profile; it may serve several organizations."""
 
     id: int
@@ -53,7 +53,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class IssuedToken:
     """A bearer token."""
 
     value: str = field(repr=False)
@@ -64,7 +64,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ProviderHeader:
     """A custom header of a webhook."""
 
     id: int
@@ -73,7 +73,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ProviderGroup:
     """A buyer party whose transactions a webhook gets."""
 
     id: int
@@ -81,7 +81,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
+class ProviderWebhook:
     """A webhook as it is registered; secrets stay out of ``repr``."""
 
     id: int
@@ -101,10 +101,10 @@ class Webhook:
     oauth_client_id: str | None = None
     oauth_client_secret: str | None = field(default=None, repr=False)
     flags: frozenset[str] = frozenset()
-    headers: tuple[Header, ...] = ()
-    groups: tuple[Group, ...] = ()
+    headers: tuple[ProviderHeader, ...] = ()
+    groups: tuple[ProviderGroup, ...] = ()
 
-    def wants(self, event: str, organization: Organization) -> bool:
+    def wants(self, event: str, organization: ProviderOrganization) -> bool:
         """Return whether *event* of its *organization* is delivered to it: flagged, and of a buyer party it is for."""
         if FLAG_OF.get(event) not in self.flags:
             return False
@@ -112,7 +112,7 @@ class Webhook:
             return True
         return organization.buyer_party in {group.buyer_party for group in self.groups}
 
-    def registration(self, organization: Organization) -> Registration:
+    def registration(self, organization: ProviderOrganization) -> Registration:
         """Return what the sender has to know of it."""
         return Registration(
             url=self.url,
@@ -131,7 +131,7 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
-class LogEntry:
+class ProviderLogEntry:
     """One attempt to deliver, as the delivery log has it."""
 
     id: int

@@ -21,7 +21,7 @@ from receiver.sandbox.provider.state import generated_secret
 
 if TYPE_CHECKING:
     from receiver.sandbox.provider.log_style import LogStyle
-    from receiver.sandbox.provider.resources import Client, Webhook
+    from receiver.sandbox.provider.resources import Client, ProviderWebhook
 
 Route: TypeAlias = Callable[[Call], Answer]
 
@@ -94,7 +94,7 @@ def _change_webhook(call: Call) -> Answer:
     return HTTPStatus.OK, _shown(call, call.state.change_webhook(before.id, **changes))
 
 
-def _shown(call: Call, webhook: Webhook, *, secret: bool = False) -> dict[str, object]:
+def _shown(call: Call, webhook: ProviderWebhook, *, secret: bool = False) -> dict[str, object]:
     return webhook_fields.shown(webhook, secrets=call.provider.behaviour.echoes_secrets, secret=secret)
 
 

@@ -9,19 +9,19 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from receiver.sandbox.breakage import that_would_break
+from receiver.sandbox.breakage import purchases_to_break
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider.delivery import deliver_story, ready_webhooks, reference_ids
 from receiver.sandbox.provider.server import serving
 from receiver.sandbox.receipt_files import FilesAt
-from receiver.sandbox.story import Story, tell
+from receiver.sandbox.story import Story, make_story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from receiver.sandbox.accounts import Tally
+    from receiver.sandbox.accounts import DeliveryTally
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Webhook
+    from receiver.sandbox.provider.resources import ProviderWebhook
 
 RECEIPTS_LIVE: Final = timedelta(days=7)
 """How long the URLs of receipts work, by the clock."""
@@ -52,7 +52,7 @@ def numbered(organizations: int) -> list[str]:
 
 
 async def serve_until_stopped(
-    provider: Provider, stream: Stream, *, port: int, started: Callable[[str], None], tally: Tally
+    provider: Provider, stream: Stream, *, port: int, started: Callable[[str], None], tally: DeliveryTally
 ) -> None:
     """Serve *provider* on *port* and deliver *stream*, until Ctrl+C or SIGTERM.
 
@@ -73,11 +73,11 @@ async def serve_until_stopped(
             raise failure
 
 
-async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: Tally) -> None:
+async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: DeliveryTally) -> None:
     """Deliver story after story to the webhooks that are ready when it begins; waits while there are none.
 
     Receipts can be downloaded at *url*, where the provider is served. Only cancelling ends it, unless there is nothing
-    to tell.
+    to make_story.
     """
     if not stream.purchases:
         return
@@ -87,7 +87,7 @@ async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: Ta
     for seed in count(stream.seed):
         webhooks = await _ready(provider, but=set() if stream.repeat else told)
         files = FilesAt(url, provider.now() + RECEIPTS_LIVE)
-        story = tell(
+        story = make_story(
             seed=seed, organizations=reference_ids(provider, webhooks), purchases=stream.purchases, files=files
         )
         await deliver_story(
@@ -103,16 +103,16 @@ async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: Ta
         told |= {webhook.id for webhook in webhooks}
 
 
-async def _deliver_cleared(provider: Provider, number: int, tally: Tally) -> None:
+async def _deliver_cleared(provider: Provider, number: int, tally: DeliveryTally) -> None:
     """Deliver cleared purchases to the first organization, once it has a webhook."""
     organization = provider.state.organizations()[0].reference_id
     seen: set[int] = set()
     while organization not in reference_ids(provider, webhooks := await _ready(provider, but=seen)):
         seen |= {webhook.id for webhook in webhooks}
-    await deliver_story(provider, Story(tuple(that_would_break(organization, number))), tally=tally)
+    await deliver_story(provider, Story(tuple(purchases_to_break(organization, number))), tally=tally)
 
 
-async def _ready(provider: Provider, *, but: set[int]) -> list[Webhook]:
+async def _ready(provider: Provider, *, but: set[int]) -> list[ProviderWebhook]:
     while True:
         webhooks = [webhook for webhook in ready_webhooks(provider) if webhook.id not in but]
         if webhooks:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final
 from receiver.sandbox.faults import Sending
 from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.refusals import against_the_rules
-from receiver.sandbox.sender import Patience, deliver_all
-from receiver.sandbox.story import tell
-from receiver.sandbox.told import Told, read, write
+from receiver.sandbox.sender import RetryLimits, deliver_all
+from receiver.sandbox.story import make_story
+from receiver.sandbox.told import StoryEvent, read, write
 
 if TYPE_CHECKING:
-    from receiver.sandbox.accounts import Attempt
+    from receiver.sandbox.accounts import DeliveryAttempt
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Organization, Webhook
+    from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
 
-ONCE: Final = Patience(attempts=1, seconds=None)
+ONCE: Final = RetryLimits(attempts=1, seconds=None)
 PURCHASES: Final = 20
 
 
-def send_test(provider: Provider, organization: Organization, webhook: Webhook, event: str) -> None:
+def send_test(provider: Provider, organization: ProviderOrganization, webhook: ProviderWebhook, event: str) -> None:
     """Send a test payload of *event* to *webhook*, whatever its flags: in the background, or before this returns.
 
     It is one attempt, written into the delivery log. Raises ``Refused`` (422) for an unknown event.
@@ -42,8 +42,10 @@ def send_test(provider: Provider, organization: Organization, webhook: Webhook, 
         provider.in_background(send)
 
 
-async def _send(provider: Provider, organization: Organization, webhook: Webhook, told: Told) -> None:
-    def record(attempt: Attempt) -> None:
+async def _send(
+    provider: Provider, organization: ProviderOrganization, webhook: ProviderWebhook, told: StoryEvent
+) -> None:
+    def record(attempt: DeliveryAttempt) -> None:
         provider.state.log_attempt(webhook.id, attempt.event, attempt.status, attempt.at, attempt.body)
 
     await deliver_all(
@@ -55,22 +57,22 @@ async def _send(provider: Provider, organization: Organization, webhook: Webhook
     )
 
 
-def example(event: str, organization: Organization, *, seed: int) -> Told:
+def example(event: str, organization: ProviderOrganization, *, seed: int) -> StoryEvent:
     """Return *event* as a story of *organization* tells it. Raises ``KeyError`` when *event* is unknown."""
     if event == "invoice.created":
-        return Told(organization.reference_id, event, _invoice(organization, seed), timedelta())
+        return StoryEvent(organization.reference_id, event, _invoice(organization, seed), timedelta())
     source = {"card.transaction.environmental_impact": "environmental.impact.aland_index"}.get(event, event)
     if source not in FLAG_OF:
         raise KeyError(event)
     for number in count(seed):
-        story = tell(seed=number, organizations=[organization.reference_id], purchases=PURCHASES)
+        story = make_story(seed=number, organizations=[organization.reference_id], purchases=PURCHASES)
         for told in story.told:
             if told.event == source:
                 return replace(told, event=event, payload=_of(organization, told))
     raise AssertionError  # count has no end
 
 
-def _of(organization: Organization, told: Told) -> bytes:
+def _of(organization: ProviderOrganization, told: StoryEvent) -> bytes:
     """Return the payload with the organization number that the provider knows, where it has one."""
     fields = read(told.payload)
     return write(
@@ -78,7 +80,7 @@ def _of(organization: Organization, told: Told) -> bytes:
     )
 
 
-def _invoice(organization: Organization, seed: int) -> bytes:
+def _invoice(organization: ProviderOrganization, seed: int) -> bytes:
     return write(
         {
             "id": f"invoice-{organization.id}-{seed}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from receiver.sandbox.provider.resources import Client, Group, Header, Organization
+    from receiver.sandbox.provider.resources import Client, ProviderGroup, ProviderHeader, ProviderOrganization
 
 
-def organization_fields(organization: Organization) -> dict[str, object]:
+def organization_fields(organization: ProviderOrganization) -> dict[str, object]:
     """Return an organization as its list has it."""
     return {
         "id": organization.id,
@@ -36,12 +36,12 @@ def client_fields(client: Client, *, with_scopes: bool = True) -> dict[str, obje
     }
 
 
-def header_fields(header: Header, *, with_value: bool) -> dict[str, object]:
+def header_fields(header: ProviderHeader, *, with_value: bool) -> dict[str, object]:
     """Return a custom header."""
     value: dict[str, object] = {"value": header.value} if with_value else {}
     return {"id": header.id, "key": header.key, **value, "position": 0}
 
 
-def group_fields(group: Group) -> dict[str, object]:
+def group_fields(group: ProviderGroup) -> dict[str, object]:
     """Return a buyer-party filter."""
     return {"id": group.id, "buyer_party": group.buyer_party, "kind": "buyer_party"}

@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from receiver.sandbox.provider.billing import PRODUCTS
 from receiver.sandbox.provider.events import FLAG_OF, FLAGS
-from receiver.sandbox.provider.log import DeliveryLog, LogView
+from receiver.sandbox.provider.log import LogView, ProviderLog
 from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.refusals import duplicate, not_found
-from receiver.sandbox.provider.resources import Billing, Group, Header, LogEntry, Organization, Webhook
+from receiver.sandbox.provider.resources import (
+    ProviderBilling,
+    ProviderGroup,
+    ProviderHeader,
+    ProviderLogEntry,
+    ProviderOrganization,
+    ProviderWebhook,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
     from types import EllipsisType
 
-    from receiver.sandbox.accounts import Attempt
+    from receiver.sandbox.accounts import DeliveryAttempt
 
 T = TypeVar("T")
 SECRET_LENGTH: Final = 60
@@ -34,7 +41,7 @@ def generated_secret() -> str:
     return "".join(choice(string.ascii_letters + string.digits) for _ in range(SECRET_LENGTH))
 
 
-class State:
+class ProviderState:
     """Organizations, webhooks and the log of all accounts; safe for threads.
 
     Ids are given in order and never twice. Methods raise ``Refused`` (404) for an id that is not there.
@@ -44,34 +51,34 @@ class State:
         self._lock = RLock()
         self._ids = count(1)
         self._billing_ids = count(301)
-        self._organizations: dict[int, Organization] = {}
-        self._webhooks: dict[int, Webhook] = {}
-        self._logs: dict[int, DeliveryLog] = {}
-        self._billings: dict[int, Billing] = {}
+        self._organizations: dict[int, ProviderOrganization] = {}
+        self._webhooks: dict[int, ProviderWebhook] = {}
+        self._logs: dict[int, ProviderLog] = {}
+        self._billings: dict[int, ProviderBilling] = {}
         self._shared_billings: dict[int, int] = {}
 
     def add_billing(
         self, products: Iterable[str] = PRODUCTS, *, account_id: int = 1, name: str = "Standard"
-    ) -> Billing:
+    ) -> ProviderBilling:
         """Make a billing profile with these products switched on."""
         with self._lock:
-            billing = Billing(
+            billing = ProviderBilling(
                 id=next(self._billing_ids), account_id=account_id, name=name, products=frozenset(products)
             )
             self._billings[billing.id] = billing
             return billing
 
-    def change_billing(self, billing_id: int, products: Iterable[str]) -> Billing:
+    def change_billing(self, billing_id: int, products: Iterable[str]) -> ProviderBilling:
         """Switch exactly these products on; what is registered already stays as it is."""
         with self._lock:
             self._billings[billing_id] = replace(self.billing(billing_id), products=frozenset(products))
             return self._billings[billing_id]
 
-    def billing(self, billing_id: int) -> Billing:
+    def billing(self, billing_id: int) -> ProviderBilling:
         """Return a billing profile."""
         return _found(self._billings, billing_id)
 
-    def billings(self, account_id: int = 1) -> list[Billing]:
+    def billings(self, account_id: int = 1) -> list[ProviderBilling]:
         """Return the billing profiles of an account."""
         with self._lock:
             return [each for each in self._billings.values() if each.account_id == account_id]
@@ -90,14 +97,14 @@ class State:
         buyer_party: str | None = None,
         account_id: int = 1,
         billing_id: int | EllipsisType | None = ...,
-    ) -> Organization:
+    ) -> ProviderOrganization:
         """Make an organization; its name and organization number follow from its id unless they are given.
 
         Unless *billing_id* is given it has a profile with all products, shared by such organizations; ``None``: none.
         """
         with self._lock:
             number = 1000 + next(self._ids)
-            organization = Organization(
+            organization = ProviderOrganization(
                 id=number,
                 account_id=account_id,
                 reference_id=reference_id,
@@ -118,7 +125,7 @@ class State:
             for reference, billing_id in zip(references, cycle(ids), strict=False):
                 self.add_organization(reference, account_id=account_id, billing_id=billing_id)
 
-    def change_organization(self, organization_id: int, **changes: Any) -> Organization:  # noqa: ANN401 - its fields
+    def change_organization(self, organization_id: int, **changes: Any) -> ProviderOrganization:  # noqa: ANN401 - its fields
         """Replace fields of an organization: its billing, or its reference."""
         with self._lock:
             self._organizations[organization_id] = replace(self.organization(organization_id), **changes)
@@ -139,32 +146,32 @@ class State:
                 self.remove_webhook(webhook.id)
             del self._organizations[organization_id]
 
-    def organization(self, organization_id: int) -> Organization:
+    def organization(self, organization_id: int) -> ProviderOrganization:
         """Return an organization."""
         return _found(self._organizations, organization_id)
 
-    def organizations(self, account_id: int = 1) -> list[Organization]:
+    def organizations(self, account_id: int = 1) -> list[ProviderOrganization]:
         """Return the organizations of an account, in the order of its list."""
         with self._lock:
             return [each for each in self._organizations.values() if each.account_id == account_id]
 
-    def add_webhook(self, organization_id: int, url: str, **fields: Any) -> Webhook:  # noqa: ANN401 - Webhook's fields
+    def add_webhook(self, organization_id: int, url: str, **fields: Any) -> ProviderWebhook:  # noqa: ANN401 - Webhook's fields
         """Register a webhook without any check or challenge; its secret is generated unless it is given."""
         with self._lock:
             self.organization(organization_id)
             fields = {"secret": generated_secret(), **fields}
-            webhook = Webhook(id=5000 + next(self._ids), organization_id=organization_id, url=url, **fields)
+            webhook = ProviderWebhook(id=5000 + next(self._ids), organization_id=organization_id, url=url, **fields)
             self._webhooks[webhook.id] = webhook
-            self._logs[webhook.id] = DeliveryLog()
+            self._logs[webhook.id] = ProviderLog()
             return webhook
 
-    def change_webhook(self, webhook_id: int, **changes: Any) -> Webhook:  # noqa: ANN401 - Webhook's fields
+    def change_webhook(self, webhook_id: int, **changes: Any) -> ProviderWebhook:  # noqa: ANN401 - Webhook's fields
         """Replace fields of a webhook (url, enabled, active, ...) without any check or challenge."""
         with self._lock:
             self._webhooks[webhook_id] = replace(self.webhook(webhook_id), **changes)
             return self._webhooks[webhook_id]
 
-    def switch_event(self, webhook_id: int, event: str, *, on: bool) -> Webhook:
+    def switch_event(self, webhook_id: int, event: str, *, on: bool) -> ProviderWebhook:
         """Set the flag of *event*. Raises ``ValueError`` for an event without one."""
         flag = FLAG_OF.get(event)
         if flag is None:
@@ -179,27 +186,27 @@ class State:
             self.webhook(webhook_id)
             del self._webhooks[webhook_id], self._logs[webhook_id]
 
-    def webhook(self, webhook_id: int) -> Webhook:
+    def webhook(self, webhook_id: int) -> ProviderWebhook:
         """Return a webhook."""
         return _found(self._webhooks, webhook_id)
 
-    def webhooks_of(self, organization_id: int) -> list[Webhook]:
+    def webhooks_of(self, organization_id: int) -> list[ProviderWebhook]:
         """Return the webhooks of an organization, in the order of its list."""
         with self._lock:
             return [each for each in self._webhooks.values() if each.organization_id == organization_id]
 
-    def webhooks(self) -> list[Webhook]:
+    def webhooks(self) -> list[ProviderWebhook]:
         """Return the webhooks of all organizations."""
         with self._lock:
             return list(self._webhooks.values())
 
-    def add_header(self, webhook_id: int, key: str, value: str) -> Header:
+    def add_header(self, webhook_id: int, key: str, value: str) -> ProviderHeader:
         """Register a custom header. Raises ``Refused`` (409) when there is one of that name, in whatever case."""
         with self._lock:
             headers = self.webhook(webhook_id).headers
             if key.lower() in {header.key.lower() for header in headers}:
                 raise duplicate(f"The header {key} exists.")
-            header = Header(next(self._ids), key, value)
+            header = ProviderHeader(next(self._ids), key, value)
             self.change_webhook(webhook_id, headers=(*headers, header))
             return header
 
@@ -211,13 +218,13 @@ class State:
             del left[header_id]
             self.change_webhook(webhook_id, headers=tuple(left.values()))
 
-    def add_group(self, webhook_id: int, buyer_party: str) -> Group:
+    def add_group(self, webhook_id: int, buyer_party: str) -> ProviderGroup:
         """Register a buyer party. Raises ``Refused`` (409) when the webhook has it."""
         with self._lock:
             groups = self.webhook(webhook_id).groups
             if buyer_party in {group.buyer_party for group in groups}:
                 raise duplicate(f"The group {buyer_party} exists.")
-            group = Group(next(self._ids), buyer_party)
+            group = ProviderGroup(next(self._ids), buyer_party)
             self.change_webhook(webhook_id, groups=(*groups, group))
             return group
 
@@ -233,16 +240,18 @@ class State:
         """Write an attempt into the log of a webhook; of one that is gone, nothing is kept."""
         with self._lock:
             if webhook_id in self._logs:
-                self._logs[webhook_id].entries.append(LogEntry(next(self._ids), webhook_id, event, status, at, body))
+                self._logs[webhook_id].entries.append(
+                    ProviderLogEntry(next(self._ids), webhook_id, event, status, at, body)
+                )
 
-    def log_attempts(self, webhook_id: int, attempts: Iterable[Attempt]) -> list[int]:
+    def log_attempts(self, webhook_id: int, attempts: Iterable[DeliveryAttempt]) -> list[int]:
         """Write *attempts* into the log of a webhook as they are, without delivering anything; return their ids.
 
         All stand there at once, and quickly: a hundred thousand in a moment.
         """
         with self._lock:
             entries = [
-                LogEntry(next(self._ids), webhook_id, attempt.event, attempt.status, attempt.at, attempt.body)
+                ProviderLogEntry(next(self._ids), webhook_id, attempt.event, attempt.status, attempt.at, attempt.body)
                 for attempt in attempts
             ]
             _found(self._logs, webhook_id).entries.extend(entries)

@@ -14,7 +14,7 @@ from receiver.sandbox.provider.refusals import against_the_rules, malformed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from receiver.sandbox.provider.resources import Webhook
+    from receiver.sandbox.provider.resources import ProviderWebhook
 
 AUTHENTICATION_TYPES: Final = ("none", "basic", "oauth", "custom")
 
@@ -86,12 +86,12 @@ def check(fields_set: Mapping[str, Any]) -> None:
             raise against_the_rules(f"The {name} is required when authentication_type is {kind}.")
 
 
-def all_fields(webhook: Webhook) -> dict[str, Any]:
+def all_fields(webhook: ProviderWebhook) -> dict[str, Any]:
     """Return every field of *webhook*, by name."""
     return {field.name: getattr(webhook, field.name) for field in fields(webhook)}
 
 
-def shown(webhook: Webhook, *, secrets: bool, secret: bool = False) -> dict[str, object]:
+def shown(webhook: ProviderWebhook, *, secrets: bool, secret: bool = False) -> dict[str, object]:
     """Return *webhook* as the API shows it: without secrets, unless *secrets*, or for the one time *secret*."""
     told = {name for name in _SECRET if secrets or (secret and name == "secret")}
     return {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from receiver.sandbox.breakage import break_on_purpose, mend, that_would_break
+from receiver.sandbox.breakage import break_on_purpose, purchases_to_break, repair
 from receiver.sandbox.demo import wait_until_processed
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.faults import Faults, schedule
@@ -109,9 +109,9 @@ class Morning:
             found = connection.execute(text("SELECT status, count(*) FROM receiver.deliveries GROUP BY 1"))
             return {str(row[0]): int(row[1]) for row in found}
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         with self.engine.begin() as connection:
-            mend(connection)
+            repair(connection)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def morning(engine: Engine, redis: Redis, console_environment: dict[str, str], t
         with engine.begin() as connection:
             webhook = adopt_webhook(connection, settings, ORGANIZATION, number=1)
             break_on_purpose(connection, ORGANIZATION)
-        sendings = schedule(that_would_break(ORGANIZATION, BROKEN), Faults(), 0)
+        sendings = schedule(purchases_to_break(ORGANIZATION, BROKEN), Faults(), 0)
         with ThreadPoolExecutor(1) as apart:  # playwright runs a loop of its own in this thread
             apart.submit(lambda: asyncio.run(deliver_all(sendings, [webhook]))).result()
         wait_until_processed(engine, seconds=SECONDS)
@@ -142,7 +142,7 @@ def morning(engine: Engine, redis: Redis, console_environment: dict[str, str], t
         try:
             yield morning
         finally:
-            morning.mend()
+            morning.repair()
 
 
 def test_an_operator_finds_understands_and_replays_what_failed_in_five_clicks(
@@ -156,7 +156,7 @@ def test_an_operator_finds_understands_and_replays_what_failed_in_five_clicks(
         operator.click("link", re.compile(r"^\d+$"))  # one of them: what went wrong, the trace, the payload
         assert operator.sees("Failed attempts")
         assert operator.sees("accounting has no account for the purchases of acme")
-        morning.mend()
+        morning.repair()
         operator.click("link", "Replay all of them …")  # how many there are, and by which causes
         operator.page.get_by_label("Reason").fill("the account is there now")
         operator.click("button", f"Replay {BROKEN} deliveries")

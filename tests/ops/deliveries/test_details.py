@@ -22,7 +22,7 @@ def shown(acme: Acme, number: int) -> DeliveryDetails:
     return details
 
 
-def test_an_applied_delivery_is_shown_with_its_verdict_and_what_it_changed(acme: Acme) -> None:
+def test_applied_delivery_is_shown_with_outcome_and_changes(acme: Acme) -> None:
     payload = snapshot("cleared", transaction="t1")
     acme.tell("card.transaction.cleared", payload)
     details = shown(acme, 1)
@@ -36,7 +36,7 @@ def test_an_applied_delivery_is_shown_with_its_verdict_and_what_it_changed(acme:
     assert all("payload" not in row.values for row in details.changed)
 
 
-def test_what_a_newer_delivery_replaced_is_not_shown_as_changed_by_the_older(acme: Acme) -> None:
+def test_replaced_values_are_not_shown_as_changes_of_the_older(acme: Acme) -> None:
     for state in ("authorized", "cleared"):
         acme.tell(f"card.transaction.{state}", snapshot(state))
     assert [row.table for row in shown(acme, 1).changed] == ["events"]

@@ -81,7 +81,7 @@ filters = st.builds(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deliveries, filters)
-def test_a_list_holds_just_what_is_wanted_whichever_index_answers(
+def test_list_has_exactly_the_filtered_rows_by_any_index(
     several: Acme, kept: list[tuple[str, str, str, str | None]], wanted: Filter
 ) -> None:
     several.execute(NOTHING)
@@ -161,7 +161,7 @@ def test_the_first_delivery_of_a_time_is_found_by_halving(several: Acme, minutes
     ]
 
 
-def test_a_card_holder_is_searched_with_the_events_of_their_transactions(acme: Acme) -> None:
+def test_card_holder_search_includes_their_transactions(acme: Acme) -> None:
     acme.tell("card_holder.created", card_holder("employee-17"))
     acme.tell("card_holder.created", card_holder("employee-18"))
     acme.tell("card.transaction.authorized", snapshot("authorized", transaction="t1"))
@@ -185,7 +185,7 @@ def test_a_card_holder_is_searched_with_what_was_never_applied(several: Acme) ->
     assert [row.status for row in rows] == ["processed", "quarantined", "dead"]
 
 
-def test_a_transaction_is_searched_with_the_deliveries_that_repeat_it(several: Acme) -> None:
+def test_transaction_search_includes_duplicates(several: Acme) -> None:
     store(several, number=1, transaction_id="t1")
     position = several.value("SELECT position FROM ems.events")
     store(several, number=2, status="duplicate", position=position)

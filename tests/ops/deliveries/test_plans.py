@@ -154,7 +154,7 @@ def test_each_way_in_reads_an_index_and_not_much_of_it(many: Engine) -> None:
             assert rows_of(node) <= MOST, (way, node)
 
 
-def test_deliveries_of_the_same_event_are_found_without_reading_the_table(many: Engine) -> None:
+def test_deliveries_of_one_event_are_found_by_index(many: Engine) -> None:
     with many.connect() as connection:
         row = connection.execute(
             text("SELECT delivery_id AS id, position FROM receiver.outcomes WHERE status = 'duplicate' LIMIT 1")
@@ -166,7 +166,7 @@ def test_deliveries_of_the_same_event_are_found_without_reading_the_table(many: 
         assert rows_of(node) <= 2, node
 
 
-def test_what_failed_is_counted_by_cause_without_reading_the_table(many: Engine) -> None:
+def test_failures_are_counted_by_cause_by_index(many: Engine) -> None:
     with many.connect() as connection:
         read = reading(connection, _FAILURES.text, {"most": 20})
     assert {"ix_outcomes_status"} <= {index_of(node) for node in read}
@@ -188,7 +188,7 @@ def test_an_hour_is_counted_by_the_index_on_webhook_and_time(many: Engine) -> No
         assert rows_of(node) <= 60, node
 
 
-def test_completeness_reads_no_more_than_the_days_that_it_tells_of(many: Engine) -> None:
+def test_completeness_reads_only_the_days_it_shows(many: Engine) -> None:
     with many.connect() as connection:
         read = reading(connection, "SELECT * FROM receiver.completeness", {})
     stored = [node for node in read if table_of(node) == "stored_deliveries" and not empty(node)]

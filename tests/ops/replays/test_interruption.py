@@ -93,7 +93,7 @@ def test_fresh_deliveries_do_not_wait_for_a_large_replay(dead: Acme, monkeypatch
     assert set(dead.statuses()) == {"processed"}
 
 
-def test_a_small_replay_does_not_wait_until_a_large_one_has_ended(dead: Acme) -> None:
+def test_small_replay_does_not_wait_for_a_large_one(dead: Acme) -> None:
     large = start(dead, tuple(ids(dead)[1:]))
     small = start(dead, tuple(ids(dead)[:1]))
     batches = 0
@@ -108,7 +108,7 @@ def test_a_small_replay_does_not_wait_until_a_large_one_has_ended(dead: Acme) ->
 # --- two at once -----------------------------------------------------------------------------------------------------
 
 
-def test_two_operators_who_replay_the_same_do_not_harm_one_another(dead: Acme) -> None:
+def test_concurrent_replays_of_the_same_do_no_harm(dead: Acme) -> None:
     with ThreadPoolExecutor(4) as pool:
         both = list(pool.map(lambda by: start(dead, DEAD, by=by), ("kim@ops", "alex@ops")))
         assert all(pool.map(lambda _: drain(dead.engine, batch_size=3), range(4)))
@@ -120,7 +120,7 @@ def test_two_operators_who_replay_the_same_do_not_harm_one_another(dead: Acme) -
 # --- cancelling ------------------------------------------------------------------------------------------------------
 
 
-def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme) -> None:
+def test_cancelled_replay_leaves_the_unprocessed_unchanged(dead: Acme) -> None:
     untouched = dead.rows(VERSIONS)[5:]
     replay_id = start(dead, DEAD)
     process_replayed(dead.engine, 5)
@@ -134,7 +134,7 @@ def test_cancelled_while_it_runs_what_was_not_processed_is_as_it_was(dead: Acme)
     assert counts(replay(dead, DEAD)) == (7, 7, 0)
 
 
-def test_what_a_worker_has_at_hand_when_it_is_cancelled_is_finished_and_counted(dead: Acme) -> None:
+def test_cancelled_replay_counts_the_claimed_batch(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
     with closing(writing_connection(dead.engine)) as connection:
         claim = claim_replayed(connection, 5)
@@ -150,9 +150,7 @@ def test_what_a_worker_has_at_hand_when_it_is_cancelled_is_finished_and_counted(
 # --- deaths ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_command_that_is_killed_while_it_selects_leaves_nothing_processed(
-    dead: Acme, environment: dict[str, str]
-) -> None:
+def test_command_killed_during_selection_processes_nothing(dead: Acme, environment: dict[str, str]) -> None:
     script = (
         "import os, signal\n"
         "from receiver.ops import replay, replay_selection\n"
@@ -199,7 +197,7 @@ def test_who_goes_on_selecting_after_it_was_cancelled_is_told(dead: Acme, monkey
     assert set(dead.statuses()) == {"dead"}
 
 
-def test_a_worker_that_dies_over_a_batch_gives_it_back_to_be_processed_alone(dead: Acme) -> None:
+def test_batch_of_a_crashed_worker_is_processed_one_by_one(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
     die_over_replayed(dead.engine, 4)
     dead.process()
@@ -208,7 +206,7 @@ def test_a_worker_that_dies_over_a_batch_gives_it_back_to_be_processed_alone(dea
     assert [row["alone"] for row in alone] == [True] * 4 + [False] * 8
 
 
-def test_a_delivery_that_kills_its_worker_again_has_failed_and_its_deaths_count_anew(dead: Acme) -> None:
+def test_replayed_delivery_that_crashes_again_has_failed(dead: Acme) -> None:
     dead.execute("UPDATE receiver.outcomes SET attempts = 3, error = :error", error=ABANDONED)
     first = ids(dead)[0]
     dead.execute(
@@ -261,7 +259,7 @@ def until_ended(connection: psycopg.Connection[Any], table: str, end: Callable[[
         end()
 
 
-def test_a_body_that_goes_while_its_delivery_waits_does_not_keep_the_replay_from_ending(dead: Acme) -> None:
+def test_deleted_body_does_not_keep_a_replay_from_ending(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
     dead.execute("DELETE FROM receiver.bodies WHERE delivery_id = ANY(:ids)", ids=ids(dead)[:2])
     dead.process()
@@ -271,7 +269,7 @@ def test_a_body_that_goes_while_its_delivery_waits_does_not_keep_the_replay_from
 # --- fresh traffic ---------------------------------------------------------------------------------------------------
 
 
-def test_replaying_while_deliveries_pour_in_loses_and_repeats_nothing(dead: Acme) -> None:
+def test_replay_under_load_loses_and_repeats_nothing(dead: Acme) -> None:
     ended = threading.Event()
 
     def work() -> None:

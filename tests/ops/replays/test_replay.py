@@ -113,7 +113,7 @@ def test_an_unknown_event_is_handled_after_an_upgrade(acme: Acme, monkeypatch: p
     assert (acme.statuses(), feed(acme)) == (["processed"], [EVENT])
 
 
-def test_another_tenants_event_stays_quarantined_until_something_changed(organizations: Organizations) -> None:
+def test_event_of_another_tenant_stays_quarantined(organizations: Organizations) -> None:
     acme = organizations.adopt("acme")
     acme.tell("card_holder.created", card_holder(organization="globex"))
     quarantined = Filter(statuses=("quarantined",))
@@ -135,7 +135,7 @@ def test_a_retry_stays_a_retry_and_an_event_an_event(acme: Acme) -> None:
     assert len(feed(acme)) == 2
 
 
-def test_two_equal_events_of_different_days_are_both_events_in_a_replay_as_well(acme: Acme) -> None:
+def test_replay_keeps_equal_events_of_different_days(acme: Acme) -> None:
     for days in (3, 0):
         acme.take(EVENT, snapshot("cleared"))
         acme.execute(
@@ -148,9 +148,7 @@ def test_two_equal_events_of_different_days_are_both_events_in_a_replay_as_well(
     assert acme.statuses() == ["processed", "processed"]
 
 
-def test_what_killed_its_worker_is_replayed_alone_and_its_deaths_count_anew(
-    acme: Acme, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_delivery_that_crashed_a_worker_is_replayed_alone(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     let_die(acme, monkeypatch, "t1", "t2", "t3")
     acme.execute(
         "UPDATE receiver.outcomes SET error = :abandoned WHERE delivery_id = :id", abandoned=ABANDONED, id=ids(acme)[1]

@@ -144,9 +144,7 @@ def test_others_keep_what_is_theirs(erased: Acme) -> None:
     assert erased.value("SELECT count(body) FROM receiver.deliveries WHERE transaction_id = 'of another'") == 1
 
 
-def test_of_two_organizations_with_the_same_reference_one_is_erased(
-    organizations: Organizations, settings: Settings
-) -> None:
+def test_erasure_affects_one_of_two_equal_references(organizations: Organizations, settings: Settings) -> None:
     acme, beta = organizations.adopt("acme"), organizations.adopt("beta")
     live(acme)
     beta.tell("card_holder.created", card_holder(WHO, "beta"))
@@ -198,7 +196,7 @@ def test_nobody_finds_the_reference_by_trying_all_there_are(acme: Acme, settings
     assert not [guess.hex() for guess in guesses if guess.hex() in everything(acme)]
 
 
-def test_a_late_purchase_is_applied_under_the_pseudonym_and_its_body_is_not_kept(erased: Acme) -> None:
+def test_late_purchase_gets_the_pseudonym_and_loses_its_body(erased: Acme) -> None:
     who = pseudonym(erased)
     erased.tell("card.transaction.invoiced", purchase("invoiced", invoice_number="4711"))
     assert traces(erased) == []
@@ -218,7 +216,7 @@ def test_a_retry_of_a_late_one_is_a_retry(erased: Acme) -> None:
     assert erased.value("SELECT count(*) FROM ems.events WHERE type = 'card.transaction.invoiced'") == 1
 
 
-def test_an_equal_event_of_another_day_that_has_to_wait_for_its_turn_keeps_its_body_until_then(erased: Acme) -> None:
+def test_pending_equal_event_keeps_its_body_until_processed(erased: Acme) -> None:
     vat = enrichment("transaction.true.vat", transaction="late", **PERSON)
     for hours in (30, 0):
         erased.take("transaction.true.vat", vat)
@@ -246,7 +244,7 @@ def test_a_late_event_that_is_dated_back_stays_concealed(erased: Acme) -> None:
     assert traces(erased) == []
 
 
-def test_late_card_holder_events_join_the_history_under_the_pseudonym(erased: Acme) -> None:
+def test_late_card_holder_events_get_the_pseudonym(erased: Acme) -> None:
     erased.tell("card_holder.deleted", card_holder(WHO))
     erased.tell("card_holder.email.failed", card_holder(WHO))
     assert erased.statuses()[-2:] == ["duplicate", "processed"]
@@ -254,7 +252,7 @@ def test_late_card_holder_events_join_the_history_under_the_pseudonym(erased: Ac
     assert erased.value("SELECT count(*) FROM ems.card_holders") == 1
 
 
-def test_what_is_told_with_nul_and_unknown_fields_is_concealed_too(erased: Acme) -> None:
+def test_nul_and_unknown_fields_are_pseudonymized(erased: Acme) -> None:
     erased.tell("card.transaction.authorized", purchase("authorized", transaction="late", purchase_city="Ma\0lmo"))
     assert traces(erased) == []
     assert erased.value("SELECT purchase_city FROM ems.transactions WHERE id = 'late'") == "Ma\ufffdlmo"
@@ -275,7 +273,7 @@ def test_who_is_created_anew_afterwards_has_the_reference_again(erased: Acme, se
     assert erased.value("SELECT count(*) FROM ems.card_holders") == 1, "both lives have one pseudonym"
 
 
-def test_what_was_set_aside_and_names_the_person_is_emptied_whenever_it_came(erased: Acme, settings: Settings) -> None:
+def test_held_deliveries_that_name_the_person_lose_their_body(erased: Acme, settings: Settings) -> None:
     erased.tell("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
     assert WHO in traces(erased)
     erased.execute("UPDATE receiver.retention_walks SET pass_began_at = pass_began_at - interval '8 days'")
@@ -284,7 +282,7 @@ def test_what_was_set_aside_and_names_the_person_is_emptied_whenever_it_came(era
     assert erased.value("SELECT count(*) FROM receiver.processing_attempts") == 0
 
 
-def test_what_is_processed_while_a_person_is_being_erased_does_not_escape(acme: Acme, settings: Settings) -> None:
+def test_events_processed_during_an_erasure_are_erased(acme: Acme, settings: Settings) -> None:
     live(acme)
     days_pass(acme.engine, 31)
     acme.take("card.transaction.invoiced", purchase("invoiced"))
@@ -298,9 +296,7 @@ def test_what_is_processed_while_a_person_is_being_erased_does_not_escape(acme: 
     assert acme.statuses()[-1] == "duplicate"
 
 
-def test_while_some_are_being_erased_nobody_else_is_marked_so_that_the_walk_arrives(
-    acme: Acme, settings: Settings
-) -> None:
+def test_no_one_else_is_marked_during_an_erasure(acme: Acme, settings: Settings) -> None:
     live(acme)
     days_pass(acme.engine, 31)
     mark(acme, settings)
@@ -318,7 +314,7 @@ def mark(acme: Acme, settings: Settings) -> None:
     Erasing(acme.engine, Encryption(settings.encryption_keys), before=due, write=True).step()
 
 
-def test_batch_that_was_prepared_before_the_mark_is_prepared_anew(
+def test_batch_prepared_before_the_mark_is_prepared_again(
     acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live(acme)
@@ -347,9 +343,7 @@ def test_a_dry_run_counts_who_would_be_erased(acme: Acme, settings: Settings) ->
     assert acme.value("SELECT count(*) FROM receiver.erasure_key") == 0
 
 
-def test_after_everything_was_kept_long_enough_late_events_are_still_told_apart(
-    erased: Acme, settings: Settings
-) -> None:
+def test_late_events_are_distinguished_after_retention(erased: Acme, settings: Settings) -> None:
     days_pass(erased.engine, 100)
     retain(erased.engine, settings, erase_card_holders_days=30, **SHORTEST)
     erased.tell("card_holder.deleted", card_holder(WHO))
@@ -360,7 +354,7 @@ def test_after_everything_was_kept_long_enough_late_events_are_still_told_apart(
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
-def test_an_erasure_that_is_killed_at_any_step_is_completed_by_the_next_run(acme: Acme, settings: Settings) -> None:
+def test_next_run_completes_an_erasure_killed_at_any_step(acme: Acme, settings: Settings) -> None:
     tables = ", ".join(table.fullname for table in target_metadata().sorted_tables if table.name != "webhooks")
     steps = range(1)
     last = killed = 0
@@ -398,9 +392,7 @@ def dies_at(acme: Acme, settings: Settings, step: int) -> bool:
     return False
 
 
-def test_deliveries_are_taken_and_processed_while_retention_and_erasure_are_at_work(
-    acme: Acme, settings: Settings
-) -> None:
+def test_deliveries_are_processed_during_retention_and_erasure(acme: Acme, settings: Settings) -> None:
     live(acme)
     for number in range(30):
         acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"old-{number}"))

@@ -58,7 +58,7 @@ def test_without_limits_everything_stays(one_of_each: Acme, settings: Settings) 
         ("retain_failed_days", "failed_bodies", [True, True, False, False, True]),
     ],
 )
-def test_each_limit_empties_what_it_is_for_and_what_waits_keeps_its_body(
+def test_limits_delete_their_bodies_and_keep_pending_ones(
     one_of_each: Acme, settings: Settings, setting: str, kind: str, left: list[bool]
 ) -> None:
     limit: dict[str, Any] = {setting: 20}
@@ -119,9 +119,7 @@ def test_traces_go_but_not_of_what_is_still_tried(one_of_each: Acme, settings: S
     assert one_of_each.value("SELECT count(error) FROM receiver.deliveries") == 2, "the last error stays"
 
 
-def test_which_deliveries_a_replay_was_about_goes_once_it_ended_and_its_record_stays(
-    one_of_each: Acme, settings: Settings
-) -> None:
+def test_ended_replay_loses_its_deliveries_and_keeps_its_record(one_of_each: Acme, settings: Settings) -> None:
     for ended in ("now()", "NULL"):
         one_of_each.execute(
             f"INSERT INTO receiver.replays (requested_by, reason, filter, ended_at) VALUES ('me', '', '{{}}', {ended})"  # noqa: S608
@@ -155,7 +153,7 @@ def test_the_event_log_is_kept_for_good(acme: Acme, settings: Settings) -> None:
     assert acme.value("SELECT count(*) FROM ems.events") == 1
 
 
-def test_what_is_processed_again_without_its_body_changes_nothing(one_of_each: Acme, settings: Settings) -> None:
+def test_processing_again_without_a_body_changes_nothing(one_of_each: Acme, settings: Settings) -> None:
     one_of_each.process()
     days_pass(one_of_each.engine, 30)
     retain(one_of_each.engine, settings, **SHORTEST)

@@ -46,7 +46,7 @@ def test_a_run_tells_what_went_while_it_runs_and_when_it_ended(engine: Engine) -
     assert ended.ended_at is not None
 
 
-def test_a_run_that_was_cut_off_says_so_once_the_next_begins_and_is_no_success(engine: Engine) -> None:
+def test_next_run_marks_an_interrupted_run_as_failed(engine: Engine) -> None:
     first = begin(engine)
     with engine.begin() as connection:
         record.end(connection, first, {}, caught_up=True)
@@ -57,7 +57,7 @@ def test_a_run_that_was_cut_off_says_so_once_the_next_begins_and_is_no_success(e
     with engine.begin() as connection:
         record.end(connection, third, {}, caught_up=False, error="PostgreSQL went away")
         cut_off = connection.scalar(text("SELECT error FROM receiver.retention_runs WHERE id = :id"), {"id": second})
-    assert cut_off == record.CUT_OFF
+    assert cut_off == record.INTERRUPTED
     failed = last(engine)
     assert failed is not None
     assert (failed.error, failed.succeeded_at) == ("PostgreSQL went away", well.ended_at)

@@ -14,7 +14,7 @@ from receiver.errors import OperationRefused
 from receiver.locks import Lock
 from receiver.ops.retention import schedule
 from receiver.ops.retention.kinds import KINDS
-from receiver.ops.retention.record import CUT_OFF
+from receiver.ops.retention.record import INTERRUPTED
 from receiver.ops.retention.run import Pace
 from receiver.ops.retention.walk import slicing
 from tests.support.factories import card_holder, snapshot
@@ -23,7 +23,7 @@ from tests.support.reconcile_steps import DELIVERIES
 from tests.support.retention_steps import SHORTEST, days_pass, removed, retain
 
 if TYPE_CHECKING:
-    from receiver.ops.retention.kinds import Kind
+    from receiver.ops.retention.kinds import RetentionKind
     from receiver.settings import Settings
     from tests.conftest import Acme
 
@@ -76,7 +76,7 @@ def test_of_a_run_that_was_cut_off_the_next_one_says_so(acme: Acme, settings: Se
     end_sessions(acme.engine)
     retain(acme.engine, settings, **SHORTEST)
     runs = acme.rows("SELECT error, caught_up FROM receiver.retention_runs ORDER BY id")
-    assert runs == [{"error": CUT_OFF, "caught_up": None}, {"error": None, "caught_up": True}]
+    assert runs == [{"error": INTERRUPTED, "caught_up": None}, {"error": None, "caught_up": True}]
 
 
 def test_one_run_works_at_a_time(acme: Acme, settings: Settings) -> None:
@@ -97,7 +97,7 @@ def test_one_run_works_at_a_time(acme: Acme, settings: Settings) -> None:
     assert acme.value("SELECT count(*) FROM receiver.retention_runs") == 1
 
 
-def test_a_run_that_is_asked_to_end_or_out_of_time_leaves_the_rest_to_the_next(acme: Acme, settings: Settings) -> None:
+def test_stopped_run_leaves_the_rest_to_the_next(acme: Acme, settings: Settings) -> None:
     tell_some(acme)
     stop = threading.Event()
     stop.set()
@@ -134,7 +134,7 @@ def test_a_run_never_waits_for_a_table_that_is_locked(acme: Acme, settings: Sett
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_the_oldest_rows_are_found_by_the_primary_key(acme: Acme, kind: Kind) -> None:
+def test_the_oldest_rows_are_found_by_the_primary_key(acme: Acme, kind: RetentionKind) -> None:
     with acme.engine.connect() as connection:
         for other in ("enable_seqscan", "enable_bitmapscan"):  # as in a table that is not empty
             connection.execute(text(f"SET LOCAL {other} = off"))
@@ -145,7 +145,7 @@ def test_the_oldest_rows_are_found_by_the_primary_key(acme: Acme, kind: Kind) ->
     assert not re.search(r"\bSort +\(", plan), plan
 
 
-def test_the_job_runs_by_the_environment_and_leaves_it_to_another_that_is_at_work(
+def test_job_reads_the_environment_and_yields_to_a_running_one(
     acme: Acme, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell_some(acme)
