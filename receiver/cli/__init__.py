@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "replay": "receiver.cli.replay:replay",
     "verify": "receiver.cli.verify:verify",
     "rebuild": "receiver.cli.verify:rebuild",
+    "close": "receiver.cli.close:close",
     "status": "receiver.cli.status:status",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",

@@ -22,6 +22,12 @@ RECIPES = [recipe for page in PAGES for recipe in re.findall(r"```sql\n(.*?)```"
 EMPTY = {"feed_horizon"}
 """What has no row as long as nothing was deleted and no epoch began."""
 
+CLOSE_OCTOBER = """
+INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_through, acknowledged_gaps,
+    position, lines, sums, vat_sums, sha256)
+SELECT 'nordlys-as', '2026-10-01', now(), 'operator', now(), 0, max(position), 1, '{}', '{}', '' FROM ems.events
+"""
+
 
 @pytest.fixture
 def nordlys(organizations: Organizations) -> Acme:
@@ -35,7 +41,14 @@ def nordlys(organizations: Organizations) -> Acme:
     for event in ("receipt.fetched", "transaction.true.vat"):
         nordlys.take(event, enrichment(event) | owner)
     nordlys.take("tpa.signed", sample("tpa.signed") | owner)
+    nordlys.take("invoice.created", sample("invoice.created"))
+    nordlys.take(
+        "card.transaction.cleared", snapshot("cleared", transaction="late", purchase_date="2026-10-13") | owner
+    )
     nordlys.process()
+    nordlys.execute(CLOSE_OCTOBER)
+    changed = snapshot("cleared", transaction="late", purchase_date="2026-10-13", purchase_city=None, vat_amount=None)
+    nordlys.tell("card.transaction.cleared", changed | owner)
     nordlys.execute("UPDATE ems.transactions SET cleared_at = now() - interval '5 days' WHERE id = 'transaction-2'")
     nordlys.execute("UPDATE ems.transactions SET authorized_at = now() - interval '11 days' WHERE id = 'open'")
     return nordlys

@@ -9,13 +9,14 @@ from receiver.records.models.enrichments import (
     VatTotal,
 )
 from receiver.records.models.feed import Event, FeedEpoch, FeedHorizon
-from receiver.records.models.ledger import JournalLine
+from receiver.records.models.ledger import Closing, JournalLine
 from receiver.records.models.organizations import Organization
 from receiver.records.models.people import CardHolder, Tpa
 from receiver.records.models.transactions import Transaction
 
 __all__ = [
     "CardHolder",
+    "Closing",
     "EnvironmentalImpact",
     "Event",
     "FeedEpoch",

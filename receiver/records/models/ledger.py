@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Index, Integer, SmallInteger, Text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -75,3 +76,37 @@ class JournalLine(Base):
     vat_source: Mapped[str | None] = c.column("merchant or network, as in the ledger; null when no VAT was reported")
     receipt_state: Mapped[str] = c.column("none, reported or stored, as in the ledger")
     recorded_at: Mapped[datetime] = c.column("When the line was written, in UTC")
+
+
+class Closing(Base):
+    """A month that accounting has closed."""
+
+    __tablename__ = "closings"
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "Months of organizations that were closed (receiver close): what the ledger had then. A month "
+            "is closed once; what changes in it later is in late_changes.",
+        },
+    )
+
+    organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
+    month: Mapped[date] = mapped_column(
+        primary_key=True, comment="First day of the month, without a zone; its lines are those whose booked_on is in it"
+    )
+    closed_at: Mapped[datetime] = c.column("When it was closed, in UTC")
+    closed_by: Mapped[str] = c.column("Who closed it: user and host of the command")
+    complete_through: Mapped[datetime] = c.column(
+        "Everything that OpenCard sent until then, in UTC, was here and applied, as ems.completeness said"
+    )
+    acknowledged_gaps: Mapped[int] = c.whole_number(
+        "How many events of the organization an operator had acknowledged as missing; 0 without any"
+    )
+    position: Mapped[int] = c.whole_number("Newest position of the feed when it was closed: ems.ledger_as_of(position)")
+    lines: Mapped[int] = c.whole_number("How many lines the ledger had in the month")
+    sums: Mapped[dict[str, Any]] = c.column(
+        "accounting_amount of these lines, added up by accounting_currency; amounts as texts, exact; the currency is "
+        "empty where none was reported"
+    )
+    vat_sums: Mapped[dict[str, Any]] = c.column("vat_amount of these lines, likewise by vat_currency")
+    sha256: Mapped[str] = c.column("SHA-256 of these lines, hexadecimal; receiver close --verify computes it again")

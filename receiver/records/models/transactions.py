@@ -28,6 +28,12 @@ class Transaction(Base):
             "booked_on",
             postgresql_where=sql("booked_on IS NOT NULL"),
         ),
+        Index(
+            "ix_transactions_invoice_number",
+            "organization_reference_id",
+            "invoice_number",
+            postgresql_where=sql("invoice_number IS NOT NULL"),
+        ),
         Index("ix_transactions_card_holder", "organization_reference_id", "card_holder_reference_id"),
         Index("ix_transactions_state_updated_at", "state", "updated_at"),
         Index(

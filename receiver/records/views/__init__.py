@@ -7,6 +7,8 @@
 - ``transaction_states``  every snapshot of a purchase, from the event log
 - ``missing_receipts``  purchases that should have a receipt and have none
 - ``completeness``  up to when everything is here and applied
+- ``late_changes``  what changed in a month after it was closed
+- ``invoice_control``  the issuer's invoices beside what was booked for them
 - ``view``        a view with the meaning of its columns
 """
 
@@ -16,6 +18,8 @@ from typing import Final
 
 from receiver.records.views.completeness import COMPLETENESS
 from receiver.records.views.duplicates import POSSIBLE_DUPLICATES
+from receiver.records.views.invoice_control import INVOICE_CONTROL
+from receiver.records.views.late_changes import LATE_CHANGES
 from receiver.records.views.ledger import LEDGER
 from receiver.records.views.missing_receipts import MISSING_RECEIPTS
 from receiver.records.views.pending import PENDING_TRANSACTIONS
@@ -30,6 +34,8 @@ VIEWS: Final = (
     MISSING_RECEIPTS,
     TRANSACTION_STATES,
     COMPLETENESS,
+    LATE_CHANGES,
+    INVOICE_CONTROL,
 )
 """Each view of schema ``ems``, one that another reads before that one."""
 

@@ -1,0 +1,21 @@
+"""The issuer's invoices beside what was booked for them, in ``0007_invoice_control.sql``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    script = Path(__file__).with_suffix(".sql").read_text()
+    op.get_bind().exec_driver_sql(script, execution_options={"no_parameters": True})
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore the backup that was taken before the upgrade")

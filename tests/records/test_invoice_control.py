@@ -1,0 +1,54 @@
+"""The issuer's invoices beside what was booked for them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.factories import sample, snapshot
+
+if TYPE_CHECKING:
+    from tests.conftest import Acme
+
+CONTROL = "SELECT * FROM ems.invoice_control"
+
+
+@pytest.fixture
+def invoiced(acme: Acme) -> Acme:
+    """Two invoiced transactions of the invoice F-1, one of another, and one that is only cleared."""
+    for transaction, number, amount in (("one", "F-1", "10.00"), ("two", "F-1", "-2.50"), ("three", "F-2", "7.00")):
+        changes: dict[str, Any] = {"invoice_number": number, "accounting_amount": Decimal(amount)}
+        acme.take("card.transaction.invoiced", snapshot("invoiced", transaction=transaction, **changes))
+    acme.take("card.transaction.cleared", snapshot("cleared", transaction="four"))
+    acme.process()
+    return acme
+
+
+def invoice(acme: Acme, **changes: Any) -> dict[str, Any]:
+    told = {"invoice_number": "F-1", "no_of_transactions": 2, "invoice_amount": Decimal("7.50")}
+    acme.tell("invoice.created", sample("invoice.created", **{**told, "invoice_currency": "SEK", **changes}))
+    return acme.row(CONTROL)
+
+
+def test_invoice_that_agrees(invoiced: Acme) -> None:
+    row = invoice(invoiced)
+    assert (row["booked_transactions"], row["booked_amount"], row["difference"]) == (2, Decimal("7.50"), 0)
+    assert row["agrees"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"no_of_transactions": 3}, "0.00"),
+        ({"invoice_amount": Decimal("8.00")}, "0.50"),
+        ({"invoice_currency": "EUR"}, "7.50"),
+        ({"invoice_number": "F-9"}, "7.50"),
+        ({"invoice_amount": None}, "-7.50"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+def test_invoice_that_differs(invoiced: Acme, changes: dict[str, Any], difference: str) -> None:
+    row = invoice(invoiced, **changes)
+    assert (row["agrees"], row["difference"]) == (False, Decimal(difference))
