@@ -43,6 +43,7 @@ lint: $(READY) ## check style, types, layers, dependencies, words
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/python .ci/words.py
 
 audit: $(READY) ## check the code with bandit, and the libraries for known vulnerabilities
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml receiver migrations

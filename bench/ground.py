@@ -65,7 +65,7 @@ def connect(servers: LocalServers) -> psycopg.Connection:
 
 
 def register(servers: LocalServers) -> Registration:
-    """Take the webhook of one organization into care: signature and basic authentication."""
+    """Adopt the webhook of one organization: signature and basic authentication."""
     credentials = Credentials(basic_username="opencard", basic_password="benchmark")  # noqa: S106 - nobody's
     with servers.engine.begin() as connection:
         return adopt_webhook(connection, servers.settings, ORGANIZATIONS[0], number=1, credentials=credentials)

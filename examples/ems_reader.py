@@ -69,7 +69,7 @@ def ledger(ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]
 
 
 def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]:
-    """Take each event as it is; event["payload"] has all that OpenCard told."""
+    """Take each event as it is; event["payload"] has all that OpenCard sent."""
     taken = "INSERT INTO taken_events VALUES (%(position)s, %(type)s, %(transaction_id)s) RETURNING *"
     return [row for event in events for row in own.execute(taken, event).fetchall()]
 
@@ -124,7 +124,7 @@ def take_batch(ems: Connection, own: Connection, take: Take) -> int:
 
 
 def follow(ems: Connection, own: Connection, take: Take) -> None:
-    """Follow the feed for ever. Listens before it looks, so that nothing falls in between."""
+    """Follow the feed until interrupted. Listens before it looks, so that nothing falls in between."""
     own.execute(TABLES)
     own.execute("INSERT INTO feed_positions VALUES (%s, 0) ON CONFLICT DO NOTHING", [take.__name__])
     ems.execute("LISTEN ems_events")

@@ -186,9 +186,7 @@ def days_kept(text: str) -> int:
     """Return after how many days something may be deleted; 0 keeps it for ever."""
     days = whole_number(0, MAX_DAYS)(text)
     if 0 < days < SHORTEST_RETENTION_DAYS:
-        raise ValueError(
-            f"{days} is too short: reconciling looks back a week; at least {SHORTEST_RETENTION_DAYS}, or 0 for ever"
-        )
+        raise ValueError(f"{days} is too short: at least {SHORTEST_RETENTION_DAYS}, or 0 to keep it permanently")
     return days
 
 

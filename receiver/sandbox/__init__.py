@@ -28,7 +28,7 @@ Around it, a whole receiver on this machine:
 - ``local``         both together, migrated, with managed webhooks
 - ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``, with ``console_access`` a user for the console
 - ``breakage``      failures on purpose, which an operator can mend
-- ``verdict``       do the tables hold what OpenCard meant to say?
+- ``verdict``       do the tables hold what OpenCard sent?
 - ``stored_files``  are the receipts' files here?
 
 Up to ``faults`` all is pure: no clock, no I/O, and the same seed gives the same bytes.

@@ -1,4 +1,4 @@
-"""The demo: the whole journey on this machine, with faults, checked against what OpenCard meant to say."""
+"""The demo: the whole journey on this machine, with faults, checked against what OpenCard sent."""
 
 from __future__ import annotations
 

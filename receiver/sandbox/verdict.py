@@ -1,4 +1,4 @@
-"""Does ``ems`` hold what OpenCard meant to say? Compares the tables with a story, event by event and row by row."""
+"""Does ``ems`` hold what OpenCard sent? Compares the tables with a story, event by event and row by row."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def count_rows(connection: Connection, tables: list[str]) -> dict[str, int]:
 
 
 def differences(connection: Connection, story: Story) -> list[str]:
-    """Return what differs between the tables and what *story* meant to say, one line each; empty when nothing does.
+    """Return what differs between the tables and what *story* expects, one line each; empty when nothing does.
 
     Of each kind of difference the first are named, and the rest is counted.
     """

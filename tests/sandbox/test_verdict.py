@@ -1,4 +1,4 @@
-"""The verdict finds whatever differs between the tables and what OpenCard meant to say, and names it."""
+"""The verdict finds whatever differs between the tables and what OpenCard sent, and names it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,23 @@
+"""The check of words finds what must not come back, and the repository passes it."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CHECK = ROOT / ".ci" / "words.py"
+
+
+def test_the_repository_has_none_of_the_words() -> None:
+    done = subprocess.run([sys.executable, CHECK], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_word_is_found_with_what_to_write_instead() -> None:
+    wrong = runpy.run_path(str(CHECK))["wrong"]
+    line = "as OpenCard " + "tells"
+    assert wrong("README.md", f"first\n{line}") == ["README.md:2: 'tells': write sent, reported, says"]
+    assert wrong("receiver/app.py", line) == []
