@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -187,10 +186,7 @@ def test_stopped_worker_finishes_its_batch(machine: Machine) -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert eventually(condition, within=SECONDS)
 
 
 def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: Machine) -> None:

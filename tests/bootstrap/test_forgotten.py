@@ -1,4 +1,4 @@
-"""OpenCard has forgotten everything, as a sandbox has that is started anew, while the database was kept."""
+"""OpenCard has lost all webhooks, like a sandbox that was restarted, while the database was kept."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_everything_is_registered_again(fresh_opencard: World, parallelism: int)
     fresh_opencard.add_organizations(*REFERENCES)
     result = fresh_opencard.bootstrap(parallelism=parallelism)
     assert (result.failures, result.all_deleted) == ([], 3)
-    assert set(ids(fresh_opencard).values()) == set(before.values()), "the ids began anew"
+    assert set(ids(fresh_opencard).values()) == set(before.values()), "the ids start from 1 again"
     assert parallelism > 1 or ids(fresh_opencard)["acme"] == before["globex"]
     assert [webhook.active for webhook in fresh_opencard.provider.state.webhooks()] == [True] * 3
     assert [webhook.deleted for webhook in fresh_opencard.store.all()] == [False] * 3
@@ -69,7 +69,7 @@ def test_commands_report_cause_and_remedy(fresh_opencard: World, environment: di
     assert f"{ALL_DELETED}: none of 3 is there. Run receiver bootstrap" in doctor.stdout
     planned = run(fresh_opencard, environment, "bootstrap", "--dry-run")
     assert f"{ALL_DELETED}: none of 3 webhooks is there." in planned.stderr
-    assert "would be registered anew" in planned.stderr
+    assert "would be registered again" in planned.stderr
     done = run(fresh_opencard, environment, "bootstrap", "--json")
     assert (done.exit_code, json.loads(done.stdout)["forgotten"]) == (0, 3)
     assert ALL_DELETED not in run(fresh_opencard, environment, "bootstrap").output

@@ -35,7 +35,7 @@ from receiver.reconcile import session
 from receiver.reconcile.run import Reconciler
 from receiver.settings import load_settings
 
-holder, name = {"reading": (OpenCard, "page"), "writing": (session.Session, "_compare")}[sys.argv[1]]
+holder, name = {"reading": (OpenCard, "page"), "writing": (session.ReconcileSession, "_compare")}[sys.argv[1]]
 arrived, go_on = map(pathlib.Path, sys.argv[2:])
 go_ahead = getattr(holder, name)
 

@@ -33,6 +33,7 @@ from tests.support.reconcile_steps import (
     store_delivery,
     value,
 )
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,9 +196,7 @@ def test_process_killed_while_reading_leaves_only_its_run_row(
         cwd=Path(__file__).parent.parent.parent,
     )
     try:
-        until = time.monotonic() + 60
-        while not reading.exists() and time.monotonic() < until:
-            time.sleep(0.02)
+        assert eventually(reading.exists, within=60)
         (busy,) = reconciler(acme).run()
         assert busy.error is not None
     finally:

@@ -12,6 +12,7 @@ import pytest
 from receiver.errors import OperationRefused
 from receiver.sandbox.provider import ApiFault, Provider, SeenRequest, serving
 from tests.support.parties import OpenCard, opencard, webhooks_of
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,8 +163,7 @@ def test_slow_request_has_no_effect_after_shutdown() -> None:
         party.provider.faults.add(ApiFault("slow", method="POST", path="/webhooks$", seconds=60))
         with pytest.raises(httpx.ReadTimeout):
             party.call("POST", webhooks_of(acme), json={"url": NOWHERE}, timeout=0.05)
-    while not party.provider.requests.all(method="POST", path="/webhooks"):
-        time.sleep(0.001)
+    assert eventually(lambda: bool(party.provider.requests.all(method="POST", path="/webhooks")))
     assert party.provider.state.webhooks() == []
 
 
