@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from receiver.verify.difference import Difference
+    from receiver.verify.difference import RowDifference
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -85,7 +85,7 @@ def _connection(organizations: Sequence[str]) -> Iterator[psycopg.Connection[Any
         engine.dispose()
 
 
-def _print(found: Sequence[Difference], done: str, *, as_json: bool) -> None:
+def _print(found: Sequence[RowDifference], done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(
             [

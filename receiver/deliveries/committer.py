@@ -24,7 +24,7 @@ from receiver.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from receiver.deliveries.store import Arrived
+    from receiver.deliveries.store import ArrivedDelivery
 
 MOST_WAITING: Final = 256
 """Deliveries that may wait in one process beside those in the statement; any more are answered 503 at once."""
@@ -47,7 +47,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    arrived: Arrived | None
+    arrived: ArrivedDelivery | None
     """``None`` to find out whether anything could be stored."""
     stored: Future[bool] = field(default_factory=Future)
 
@@ -68,7 +68,7 @@ class Committer:
         self._failure: tuple[float, str] | None = None
         """When the last delivery could not be stored, for PostgreSQL's sake, and why."""
 
-    def store(self, arrived: Arrived) -> bool:
+    def store(self, arrived: ArrivedDelivery) -> bool:
         """Return once *arrived* is committed; ``False`` when its webhook is no longer what it was read as.
 
         Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes too long, and psycopg's errors;

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 from receiver.deliveries.authentication import authenticate
 from receiver.deliveries.challenge import answer_challenge
 from receiver.deliveries.headers import evidence
-from receiver.deliveries.store import Arrived
+from receiver.deliveries.store import ArrivedDelivery
 from receiver.errors import ConfigurationError, MalformedRequest, NotAuthentic, NotJson, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ def _verify(
         raise
 
 
-def _well_formed(headers: Headers, body: bytes, verification: str, webhook: ManagedWebhook, begun: float) -> Arrived:
+def _well_formed(
+    headers: Headers, body: bytes, verification: str, webhook: ManagedWebhook, begun: float
+) -> ArrivedDelivery:
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -114,7 +116,7 @@ def _well_formed(headers: Headers, body: bytes, verification: str, webhook: Mana
     event = headers.get("X-Event", "").strip()
     if not event:
         raise MalformedRequest("the header X-Event is missing: it names the event", reason="no-event")
-    return Arrived(
+    return ArrivedDelivery(
         webhook=webhook,
         event=event,
         version=headers.get("X-Version"),

@@ -62,7 +62,7 @@ SELECT id, row_version FROM unchanged
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class ArrivedDelivery:
     """A delivery that is proven and well-formed, ready to be stored if its webhook is still what proved it."""
 
     webhook: ManagedWebhook
@@ -97,7 +97,7 @@ def connect(database_url: str) -> psycopg.Connection[Any]:
     return open_connection(database_url, application=APPLICATION, bounds=STORE, **_arguments(database_url))
 
 
-def insert(connection: psycopg.Connection[Any], batch: Sequence[Arrived]) -> list[bool]:
+def insert(connection: psycopg.Connection[Any], batch: Sequence[ArrivedDelivery]) -> list[bool]:
     """Store *batch* and commit; return of each delivery whether it was stored: its webhook was still as it was read.
 
     An empty batch finds out whether one could be stored. Raises psycopg's errors, and then nothing of it is stored.
@@ -108,7 +108,7 @@ def insert(connection: psycopg.Connection[Any], batch: Sequence[Arrived]) -> lis
     return [(arrived.webhook.id, arrived.webhook.row_version) in unchanged for arrived in batch]
 
 
-def _columns(batch: Sequence[Arrived]) -> dict[str, list[Any]]:
+def _columns(batch: Sequence[ArrivedDelivery]) -> dict[str, list[Any]]:
     now = monotonic()
     return {
         "waited": [now - arrived.at for arrived in batch],

@@ -14,7 +14,7 @@ from receiver.erasure.redact import named_card_holder, redact
 from receiver.events.catalogue import canonical_name
 from receiver.events.content import UNREADABLE, decode, encode, fingerprint
 from receiver.events.kinds import BY_NAME, KIND_OF, payload_type
-from receiver.events.parse import LogEntry, parse_entry
+from receiver.events.parse import EventEntry, parse_entry
 from receiver.json_rows import bytea, rows_parameter
 from receiver.records.models import Transaction
 from receiver.records.rewrite import rewriting, subject_of_event
@@ -152,7 +152,7 @@ def _erase(
         if not theirs:
             return 0
         plain = {position: people[person] for _, _, _, position, person, is_plain, _ in theirs if is_plain}
-        entries = [LogEntry._make(row) for row in connection.execute(_ENTRIES, [list(plain)])]
+        entries = [EventEntry._make(row) for row in connection.execute(_ENTRIES, [list(plain)])]
         logged = [parse_entry(entry) for entry in entries]
         change = rewriting(
             connection,
@@ -189,7 +189,7 @@ def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:
     """Return *event* as the log is to have it."""
     payload = encode(redact(decode(event.document or b"{}"), payload_type(event.name), person.pseudonym))
     return parse_entry(
-        LogEntry(
+        EventEntry(
             position=event.position or 0,
             type=event.name,
             organization_reference_id=event.organization_reference_id,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from receiver.events.event import Event
-    from receiver.events.kinds import Kind
+    from receiver.events.kinds import EventKind
 
 WINDOW: Final = timedelta(days=1)
 """For how long after an event equal deliveries are retries of it."""
@@ -35,12 +35,12 @@ class Mention(msgspec.Struct, frozen=True):
     """In the log, where this delivery brought an event."""
 
 
-def key_of(kind: Kind, event: Event) -> bytes | str:
+def key_of(kind: EventKind, event: Event) -> bytes | str:
     """Return what is equal for events that may be one: their content, or of card holders their name."""
     return event.name if kind.in_sequence else event.fingerprint
 
 
-def runs(kind: Kind, mentions: Iterable[Mention]) -> list[list[Mention]]:
+def runs(kind: EventKind, mentions: Iterable[Mention]) -> list[list[Mention]]:
     """Return the deliveries that are one event together, each list in order of time."""
     in_order = sorted(mentions, key=lambda mention: (mention.at, mention.delivery_id))
     if kind.in_sequence:
@@ -56,7 +56,7 @@ def runs(kind: Kind, mentions: Iterable[Mention]) -> list[list[Mention]]:
     return found
 
 
-def occurrences(kind: Kind, events: Sequence[Event]) -> list[Event]:
+def occurrences(kind: EventKind, events: Sequence[Event]) -> list[Event]:
     """Return *events* of one subject in order of time, of equal ones that are one event the first."""
     if len(events) == 1:
         return list(events)

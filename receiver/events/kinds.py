@@ -24,7 +24,7 @@ from receiver.events.payloads import (
 )
 
 
-class Kind(msgspec.Struct, frozen=True, eq=False):
+class EventKind(msgspec.Struct, frozen=True, eq=False):
     """Events that are folded together, subject by subject."""
 
     name: str
@@ -36,7 +36,7 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
 
 
 KINDS: Final = (
-    Kind(
+    EventKind(
         "transaction",
         {
             "card.transaction.authorized": AuthorizedPayload,
@@ -45,7 +45,7 @@ KINDS: Final = (
             "card.transaction.invoiced": InvoicedPayload,
         },
     ),
-    Kind(
+    EventKind(
         "card_holder",
         dict.fromkeys(
             (
@@ -60,11 +60,11 @@ KINDS: Final = (
         ),
         in_sequence=True,
     ),
-    Kind("tpa", {"tpa.signed": TpaPayload}),
-    Kind("receipt", {"receipt.fetched": ReceiptPayload}),
-    Kind("vat", {"transaction.true.vat": VatPayload}),
-    Kind("line_items", {"transaction.line.items": LineItemsPayload}),
-    Kind(
+    EventKind("tpa", {"tpa.signed": TpaPayload}),
+    EventKind("receipt", {"receipt.fetched": ReceiptPayload}),
+    EventKind("vat", {"transaction.true.vat": VatPayload}),
+    EventKind("line_items", {"transaction.line.items": LineItemsPayload}),
+    EventKind(
         "environmental_impact",
         dict.fromkeys(
             (
@@ -75,11 +75,11 @@ KINDS: Final = (
             EnvironmentalImpactPayload,
         ),
     ),
-    Kind("invoice", {"invoice.created": InvoicePayload}),
+    EventKind("invoice", {"invoice.created": InvoicePayload}),
 )
-KIND_OF: Final[dict[str, Kind]] = {name: kind for kind in KINDS for name in kind.payloads}
+KIND_OF: Final[dict[str, EventKind]] = {name: kind for kind in KINDS for name in kind.payloads}
 """The kind of an event by its name in the catalogue."""
-BY_NAME: Final[dict[str, Kind]] = {kind.name: kind for kind in KINDS}
+BY_NAME: Final[dict[str, EventKind]] = {kind.name: kind for kind in KINDS}
 
 
 def payload_type(event: str) -> type[Payload]:

@@ -103,7 +103,7 @@ def _parsed(delivery: ClaimedDelivery, name: str, needed: Iterable[str] = ()) ->
     )
 
 
-class LogEntry(NamedTuple):
+class EventEntry(NamedTuple):
     """An event as the log has it."""
 
     position: int
@@ -119,7 +119,7 @@ class LogEntry(NamedTuple):
     payload: str
 
 
-def parse_entry(entry: LogEntry) -> Event:
+def parse_entry(entry: EventEntry) -> Event:
     """Return the event in an entry of the log. Raises ``PayloadError`` for what was never let into it."""
     _, content, by_value = read(entry.payload.encode())
     read_as = read_fields(content, by_value, payload_type(entry.type))

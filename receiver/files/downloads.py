@@ -175,7 +175,7 @@ _NOW: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedFile:
     """A file that this worker is to download. Its fields are the columns of the claim."""
 
     id: int
@@ -210,7 +210,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredFile:
     """A file that is where it belongs."""
 
     file_key: str
@@ -218,14 +218,14 @@ class Stored:
     file_sha256: str
 
 
-def claim(engine: Engine, kinds: Collection[FileKind]) -> Wanted | None:
+def claim(engine: Engine, kinds: Collection[FileKind]) -> WantedFile | None:
     """Return the file of these *kinds* that has been due the longest, for this worker alone until its lease ends."""
     with engine.begin() as connection:
         row = connection.execute(_CLAIM, {"lease": LEASE, "kinds": list(kinds)}).one_or_none()
-    return None if row is None else Wanted(*row)
+    return None if row is None else WantedFile(*row)
 
 
-def settle_stored(engine: Engine, wanted: Wanted, stored: Stored) -> None:
+def settle_stored(engine: Engine, wanted: WantedFile, stored: StoredFile) -> None:
     """Write that the file is there, and announce it in the feed. Raises psycopg's errors."""
     file = {"id": wanted.id, **wanted.key, **asdict(stored)}
     statements = [_STORED[wanted.kind], _DONE, _ANNOUNCE[wanted.kind]]
@@ -238,7 +238,7 @@ def settle_stored(engine: Engine, wanted: Wanted, stored: Stored) -> None:
         write_under_lock(connection, given, statements)
 
 
-def settle_failed(engine: Engine, wanted: Wanted, error: DownloadError) -> str:
+def settle_failed(engine: Engine, wanted: WantedFile, error: DownloadError) -> str:
     """Write why the file is not there, and when it is tried again; return the status that this makes."""
     at = next_attempt(
         wanted.attempts,

@@ -17,7 +17,7 @@ import structlog
 from rq.timeouts import BaseTimeoutException
 
 from receiver.errors import DownloadError, DownloadsImpossible
-from receiver.files.downloads import FileKind, Stored, claim, settle_failed, settle_stored
+from receiver.files.downloads import FileKind, StoredFile, claim, settle_failed, settle_stored
 from receiver.files.kinds import accept
 from receiver.files.store import file_key
 from receiver.opencard.files import Files
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.files.downloads import Wanted
+    from receiver.files.downloads import WantedFile
     from receiver.files.store import FileStore
     from receiver.opencard.auth import Access
     from receiver.opencard.tokens import TokenStore
@@ -41,7 +41,7 @@ IN_MEMORY: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
-class Tally:
+class FetchTally:
     """What came of a run."""
 
     stored: int = 0
@@ -70,12 +70,12 @@ class Fetcher:
         seconds: float,
         stop: Callable[[], bool] = lambda: False,
         settled: Callable[[], None] = lambda: None,
-    ) -> Tally:
+    ) -> FetchTally:
         """Download what is due until nothing is, *seconds* have passed, or *stop* says so; *settled*: after each."""
         return asyncio.run(self._run(time.monotonic() + seconds, stop, settled))
 
-    async def _run(self, deadline: float, stop: Callable[[], bool], settled: Callable[[], None]) -> Tally:
-        tally = Tally()
+    async def _run(self, deadline: float, stop: Callable[[], bool], settled: Callable[[], None]) -> FetchTally:
+        tally = FetchTally()
         # a thread for each lane's work with PostgreSQL and the store, and as many again that still wait for a token
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * SIDE_BY_SIDE))
 
@@ -102,7 +102,7 @@ class Fetcher:
                 raise error
         return tally
 
-    async def _download(self, files: Files, wanted: Wanted, tally: Tally) -> None:
+    async def _download(self, files: Files, wanted: WantedFile, tally: FetchTally) -> None:
         try:
             stored = await self._store_file(files, wanted)
         except BaseTimeoutException:
@@ -120,7 +120,7 @@ class Fetcher:
             tally.stored += 1
             log.info("file.stored", download_id=wanted.id, kind=wanted.kind.value, bytes=stored.file_size)
 
-    async def _store_file(self, files: Files, wanted: Wanted) -> Stored:
+    async def _store_file(self, files: Files, wanted: WantedFile) -> StoredFile:
         with SpooledTemporaryFile(IN_MEMORY) as spooled:
             try:
                 fetched = await files.fetch(
@@ -133,11 +133,11 @@ class Fetcher:
             except OSError as error:
                 raise DownloadsImpossible(f"no room in the temporary folder: {error.strerror}") from error
             suffix = accept(fetched.head, announced=(wanted.content_type, fetched.content_type))
-            stored = Stored(file_key(fetched.sha256, suffix), fetched.size, fetched.sha256)
+            stored = StoredFile(file_key(fetched.sha256, suffix), fetched.size, fetched.sha256)
             await asyncio.to_thread(self._store.keep, spooled, stored.file_key, stored.file_size)
             return stored
 
-    async def _failed(self, wanted: Wanted, error: DownloadError, tally: Tally) -> None:
+    async def _failed(self, wanted: WantedFile, error: DownloadError, tally: FetchTally) -> None:
         status = await asyncio.to_thread(settle_failed, self._engine, wanted, error)
         fields = {"download_id": wanted.id, "kind": wanted.kind.value, "attempts": wanted.attempts, "error": str(error)}
         if status == "waiting":

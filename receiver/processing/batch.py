@@ -19,15 +19,15 @@ from receiver.erasure.late import pseudonymize
 from receiver.errors import EventError, NotHandled, WrongTenant
 from receiver.events.catalogue import is_supported
 from receiver.events.kinds import KIND_OF
-from receiver.events.parse import LogEntry, parse, parse_entry
+from receiver.events.parse import EventEntry, parse, parse_entry
 from receiver.json_rows import rows_parameter
 from receiver.processing.decide import decide
 from receiver.processing.downloads import note_downloads
-from receiver.processing.failures import Outcome, Rejection, name_of, reject
+from receiver.processing.failures import AttemptOutcome, Rejection, name_of, reject
 from receiver.records.epochs import compare_history
 from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
-from receiver.records.write import Change, Outdated, commit
+from receiver.records.write import LogChange, Outdated, commit
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ _ENTRIES: Final = read_sql(__package__, "read_entries")
 _NOTE_VERSIONS: Final = read_sql(__package__, "note_versions")
 
 
-def apply(connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None = None) -> list[Outcome]:
+def apply(
+    connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None = None
+) -> list[AttemptOutcome]:
     """Apply what is claimed, and end the claim, in one transaction; return what became of each delivery.
 
     *encryption* is for what recognizes erased card holders. Raises ``Outdated`` when the lease ended before the commit,
@@ -112,7 +114,7 @@ def _read_entries(connection: psycopg.Connection[Any], deliveries: Sequence[Clai
     positions = [delivery.position for delivery in deliveries if delivery.position is not None]
     if not positions:
         return {}
-    entries = {entry.position: entry for entry in map(LogEntry._make, connection.execute(_ENTRIES, [positions]))}
+    entries = {entry.position: entry for entry in map(EventEntry._make, connection.execute(_ENTRIES, [positions]))}
     return {
         delivery.id: msgspec.structs.replace(
             parse_entry(entries[delivery.position]),
@@ -144,7 +146,7 @@ def prepare(
     claim: Claim,
     pseudonymized: Pseudonymized,
     rejections: Sequence[Rejection],
-) -> tuple[Change, list[Outcome]]:
+) -> tuple[LogChange, list[AttemptOutcome]]:
     """Return what is to be written for what arrived, and what becomes of each delivery."""
     events = pseudonymized.events
     arrived: dict[Subject, list[Event]] = {}
@@ -155,7 +157,7 @@ def prepare(
     history = read_history(connection, subjects)
     if not history.is_known:
         compare_history(connection)
-    change = Change(subjects, history, marked=pseudonymized.marked)
+    change = LogChange(subjects, history, marked=pseudonymized.marked)
     rows: dict[int, Row] = {}
     for subject, known in zip(subjects, history.known, strict=True):
         keyed = {event.delivery_id: pseudonymized.fingerprint(event) for event in known.events}
@@ -174,8 +176,8 @@ def prepare(
         row["attempts"] = tried[delivery_id].attempts if delivery_id in tried else None
     change.outcomes = list(rows.values())
     change.after = note_downloads(events)
-    outcomes = [Outcome(each.delivery.id, each.delivery.event, each.status) for each in rejections]
-    outcomes += [Outcome(event.delivery_id, event.name, rows[event.delivery_id]["status"]) for event in events]
+    outcomes = [AttemptOutcome(each.delivery.id, each.delivery.event, each.status) for each in rejections]
+    outcomes += [AttemptOutcome(event.delivery_id, event.name, rows[event.delivery_id]["status"]) for event in events]
     change.before = claim.end(outcomes) + pseudonymized.statements
     if rejections:
         change.before.append(reject(rejections))

@@ -18,7 +18,7 @@ import structlog
 
 from receiver.deliveries.models import ABANDONED
 from receiver.events.event import ClaimedDelivery
-from receiver.processing.failures import Failure, Outcome, write_failures
+from receiver.processing.failures import AttemptOutcome, FailedAttempt, write_failures
 from receiver.processing.retry_schedule import LONGEST_PAUSE
 from receiver.sql import read_sql
 
@@ -100,7 +100,7 @@ class Claim:
         ids = [delivery.id for delivery in self.deliveries]
         return {"ids": ids, "until": self.until, "number": len(ids)}
 
-    def end(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
+    def end(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
         del outcomes  # their rows say it
         return [(_END, self.lease)]
@@ -109,7 +109,7 @@ class Claim:
         """Return the statements that keep anybody else from taking it over while a failure is noted."""
         return [(_HOLD, self.lease)]
 
-    def end_failed(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
+    def end_failed(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it where a failure was noted: that put the delivery back, or took it out."""
         del outcomes
         return []
@@ -185,7 +185,7 @@ def claimed_delivery(row: Sequence[Any]) -> ClaimedDelivery:
     )
 
 
-def end_leases(connection: psycopg.Connection[Any]) -> list[Outcome]:
+def end_leases(connection: psycopg.Connection[Any]) -> list[AttemptOutcome]:
     """Take back what workers held that died or hang; return what became of deliveries by that."""
     with connection.transaction():
         ended = connection.execute(_END_LEASES, {"lease": LEASE}, prepare=False).fetchall()
@@ -197,7 +197,7 @@ def end_leases(connection: psycopg.Connection[Any]) -> list[Outcome]:
 
 def note_crashes(
     connection: psycopg.Connection[Any], attempts: Mapping[int, int], *, replayed: bool = False
-) -> list[Outcome]:
+) -> list[AttemptOutcome]:
     """Note that deliveries crashed the worker that had each alone; *attempts*: how often each was tried.
 
     *replayed*: what was tried before this attempt does not count.
@@ -212,7 +212,7 @@ def note_crashes(
         crashes = 1 + sum(number > before for number in numbers)
         log.error("delivery.crashed_worker", delivery_id=delivery_id, times=crashes)
         failures.append(
-            Failure(
+            FailedAttempt(
                 delivery_id,
                 event,
                 attempts[delivery_id],

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from receiver.events.event import Event
-    from receiver.events.kinds import Kind
+    from receiver.events.kinds import EventKind
     from receiver.json_rows import Row
-    from receiver.records.history import Known
+    from receiver.records.history import KnownDeliveries
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Decided:
 
 
 def decide(
-    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
+    kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
 ) -> Decided:
     """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
 
@@ -84,7 +84,7 @@ def _outcome(event: Event, position: int | None, brought_by: int | None, *, repe
 
 
 def _mentions(
-    kind: Kind, known: Known, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
+    kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
 ) -> tuple[dict[int, Event], dict[int, Mention]]:
     """Return, by delivery, the event in each and when each was first attempted."""
 

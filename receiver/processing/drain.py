@@ -19,7 +19,7 @@ from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED
 from receiver.db import was_cut_off
 from receiver.processing.batch import apply
 from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
-from receiver.processing.failures import Failure, Outcome, count_outcomes, write_failures
+from receiver.processing.failures import AttemptOutcome, FailedAttempt, count_outcomes, write_failures
 from receiver.processing.replays import claim_replayed, end_replay_leases, end_replays
 from receiver.records.write import Outdated, writing_connection
 
@@ -181,7 +181,7 @@ def drain(
         return processor.drain(wake_another=wake_another, batch_size=batch_size)
 
 
-def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exception) -> list[Outcome]:
+def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exception) -> list[AttemptOutcome]:
     """Let the deliveries of a failed batch be tried alone; of a delivery that failed alone, keep the evidence."""
     if len(claim.deliveries) > 1:
         log.warning("batch.failed", deliveries=len(claim.deliveries), error=_words(error))
@@ -200,10 +200,10 @@ def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exce
     return outcomes
 
 
-def _failure(delivery: ClaimedDelivery, error: Exception) -> Failure:
+def _failure(delivery: ClaimedDelivery, error: Exception) -> FailedAttempt:
     """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry."""
     frames = "".join(traceback.format_tb(error.__traceback__))
-    return Failure(
+    return FailedAttempt(
         delivery_id=delivery.id,
         event=delivery.event,
         number=delivery.attempts,

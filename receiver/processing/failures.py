@@ -27,7 +27,7 @@ log = structlog.stdlib.get_logger(__name__)
 _FAIL: Final = read_sql(__package__, "fail")
 
 
-class Outcome(NamedTuple):
+class AttemptOutcome(NamedTuple):
     """What an attempt came to."""
 
     delivery_id: int
@@ -47,7 +47,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedAttempt:
     """An attempt to apply a delivery that went wrong."""
 
     delivery_id: int
@@ -75,7 +75,7 @@ def reject(rejections: Sequence[Rejection]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def write_failures(connection: psycopg.Connection[Any], failures: Sequence[Failure]) -> list[Outcome]:
+def write_failures(connection: psycopg.Connection[Any], failures: Sequence[FailedAttempt]) -> list[AttemptOutcome]:
     """Note failed attempts: ``failed`` with the time of the next one, or ``dead`` when there is none.
 
     What failed is tried alone from then on, so that it spoils no other batch.
@@ -93,7 +93,8 @@ def write_failures(connection: psycopg.Connection[Any], failures: Sequence[Failu
         rows.append(row)
     connection.execute(_FAIL, {"rows": rows_parameter(rows)})
     return [
-        Outcome(failure.delivery_id, failure.event, row["status"]) for failure, row in zip(failures, rows, strict=True)
+        AttemptOutcome(failure.delivery_id, failure.event, row["status"])
+        for failure, row in zip(failures, rows, strict=True)
     ]
 
 
@@ -102,7 +103,7 @@ def name_of(event: str) -> str:
     return canonical_name(event) or OTHER
 
 
-def count_outcomes(outcomes: Iterable[Outcome]) -> None:
+def count_outcomes(outcomes: Iterable[AttemptOutcome]) -> None:
     """Count attempts that are committed."""
     numbers: dict[tuple[str, str], int] = {}
     for outcome in outcomes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from receiver.processing.failures import Outcome
+    from receiver.processing.failures import AttemptOutcome
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -130,7 +130,7 @@ class ReplayClaim(Claim):
         ids = [delivery.id for delivery in self.deliveries]
         return {"ids": ids, "until": self.until, "number": len(ids), "replay_id": self.replay_id}
 
-    def end(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
+    def end(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
         rows = [{"id": outcome.delivery_id, "status": outcome.status} for outcome in outcomes]
         return [(_END, {**self.lease, "outcomes": rows_parameter(rows)})]
@@ -139,7 +139,7 @@ class ReplayClaim(Claim):
         """Return the statements that keep anybody else from taking it over while a failure is noted."""
         return [(_HOLD, self.lease)]
 
-    def end_failed(self, outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Any]]]:
+    def end_failed(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it where a failure was noted."""
         return self.end(outcomes)
 
@@ -160,7 +160,7 @@ def claim_replayed(connection: psycopg.Connection[Any], limit: int, *, alone: bo
     return None
 
 
-def end_replay_leases(connection: psycopg.Connection[Any]) -> list[Outcome]:
+def end_replay_leases(connection: psycopg.Connection[Any]) -> list[AttemptOutcome]:
     """Take back what workers held that died or hang; return what became of deliveries by that.
 
     One that was tried alone and crashed its worker is tried again as every delivery that failed is.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from receiver.events.kinds import KINDS
-from receiver.events.parse import LogEntry, parse_entry
+from receiver.events.parse import EventEntry, parse_entry
 from receiver.records.epochs import HISTORY_IS_KNOWN
 from receiver.sql import read_sql
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import psycopg
 
     from receiver.events.event import Event
-    from receiver.events.kinds import Kind
+    from receiver.events.kinds import EventKind
 
 
 class Subject(NamedTuple):
     """What rows are folded for."""
 
-    kind: Kind
+    kind: EventKind
     organization: str
     id: str
 
@@ -41,7 +41,7 @@ class Repeat(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownDeliveries:
     """What is known of a subject."""
 
     events: list[Event] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Known:
 class History:
     """What is known of some subjects, and by what it is recognized that nothing was added meanwhile."""
 
-    known: list[Known]
+    known: list[KnownDeliveries]
     """In the order of the subjects."""
     horizon: int
     """The log's newest position when it was read."""
@@ -93,10 +93,10 @@ def read_history(
         first = connection.execute(_HORIZON)
         second = connection.execute(_EVENTS, asked)
     horizon, is_known = first.fetchone() or (0, False)
-    known = [Known() for _ in subjects]
-    of_position: dict[int, Known] = {}
+    known = [KnownDeliveries() for _ in subjects]
+    of_position: dict[int, KnownDeliveries] = {}
     for number, *entry in second:
-        event = parse_entry(LogEntry(*entry))
+        event = parse_entry(EventEntry(*entry))
         known[number - 1].events.append(event)
         of_position[entry[0]] = known[number - 1]
     repeats = 0

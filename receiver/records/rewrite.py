@@ -10,7 +10,7 @@ from receiver.events.kinds import KIND_OF
 from receiver.json_rows import bytea, rows_parameter
 from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
-from receiver.records.write import Change
+from receiver.records.write import LogChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ WHERE event.position = given.position AND event.position = ANY(%(positions)s)
 
 def rewriting(
     connection: psycopg.Connection[Any], before: Mapping[int, Subject], after: Mapping[int, Event], reason: str
-) -> Change:
+) -> LogChange:
     """Return the change that puts events in the place of others, and folds and announces what they are about.
 
     *before*: the subject of each event as the log has it, by position; *after*: the event that it becomes, with its
@@ -41,7 +41,7 @@ def rewriting(
     """
     subjects = list(dict.fromkeys([*before.values(), *map(subject_of_event, after.values())]))
     history = read_history(connection, subjects)
-    change = Change(subjects, history)
+    change = LogChange(subjects, history)
     events: dict[Subject, list[Event]] = {subject: [] for subject in subjects}
     for subject, known in zip(subjects, history.known, strict=True):
         for event in known.events:

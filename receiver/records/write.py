@@ -84,7 +84,7 @@ class Outdated(Exception):
 
 
 @dataclass(slots=True)
-class Change:
+class LogChange:
     """What is to be written, for subjects whose history was read."""
 
     subjects: Sequence[Subject]
@@ -182,7 +182,7 @@ def _prepare(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"PREPARE {name} AS {statement}".encode(), prepare=False)
 
 
-def commit(connection: psycopg.Connection[Any], change: Change) -> None:
+def commit(connection: psycopg.Connection[Any], change: LogChange) -> None:
     """Write *change* in a transaction of its own; *connection* is a ``writing_connection``.
 
     Raises ``Outdated`` when something was added to the subjects since their history was read, when the history of

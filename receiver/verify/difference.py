@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from receiver.records.write import Change
+    from receiver.records.write import LogChange
 
 REBUILT: Final = "rebuilt"
 """Why a subject is announced."""
 EVENTS: Final = "ems.events"
 
 
-class Difference(NamedTuple):
+class RowDifference(NamedTuple):
     """A row of ``ems`` that is not what it follows from."""
 
     table: str
@@ -34,7 +34,7 @@ class Difference(NamedTuple):
     delivery_id: int | None = None
 
 
-def until_written(connection: psycopg.Connection[Any], prepare: Callable[[], Change]) -> None:
+def until_written(connection: psycopg.Connection[Any], prepare: Callable[[], LogChange]) -> None:
     """Write a change, prepared anew as often as something is added meanwhile."""
     while True:
         with suppress(Outdated):

@@ -11,11 +11,11 @@ from receiver.errors import EventError
 from receiver.events.content import decode
 from receiver.events.event import ClaimedDelivery
 from receiver.events.kinds import KIND_OF
-from receiver.events.parse import LogEntry, parse
+from receiver.events.parse import EventEntry, parse
 from receiver.records.history import Subject
 from receiver.records.rewrite import rewriting
 from receiver.sql import read_sql
-from receiver.verify.difference import EVENTS, REBUILT, Difference, until_written
+from receiver.verify.difference import EVENTS, REBUILT, RowDifference, until_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ SELECT delivery_id, attempts FROM receiver.outcomes WHERE delivery_id = ANY(%(id
 ON CONFLICT (delivery_id) DO NOTHING
 """
 
-Applied = tuple[ClaimedDelivery, LogEntry | None]
+Applied = tuple[ClaimedDelivery, EventEntry | None]
 """A delivery that brought an event, and that event as the log has it; ``None`` where it is missing."""
 
 
@@ -67,17 +67,17 @@ def slices(
                     attempts=1,
                     position=row[7],
                 ),
-                None if row[8] is None else LogEntry(*row[8:]),
+                None if row[8] is None else EventEntry(*row[8:]),
             )
             for row in rows
         ]
 
 
-def compare_events(slice_: Sequence[Applied]) -> Iterator[Difference]:
+def compare_events(slice_: Sequence[Applied]) -> Iterator[RowDifference]:
     """Yield the events of a slice that are not what their deliveries say."""
     for delivery, entry in slice_:
         if entry is None:
-            yield Difference(
+            yield RowDifference(
                 EVENTS,
                 {"position": delivery.position},
                 "missing",
@@ -95,12 +95,12 @@ def compare_events(slice_: Sequence[Applied]) -> Iterator[Difference]:
         columns = _event_columns(delivery, entry, expected)
         if columns:
             subject = (entry.organization_reference_id, expected.subject_id)
-            yield Difference(
+            yield RowDifference(
                 EVENTS, {"position": entry.position}, "differs", columns, subject, entry.position, delivery.id
             )
 
 
-def _event_columns(delivery: ClaimedDelivery, entry: LogEntry, expected: Event) -> dict[str, tuple[Any, Any]]:
+def _event_columns(delivery: ClaimedDelivery, entry: EventEntry, expected: Event) -> dict[str, tuple[Any, Any]]:
     """Return the columns of an event that are not what its delivery says."""
     present: Mapping[str, Any] = {**entry._asdict(), "fingerprint": bytes(entry.fingerprint or b"")}
     columns = {
@@ -130,7 +130,9 @@ def _document(delivery: ClaimedDelivery, event: Event) -> bytes:
     return event.document if event.document is not None else delivery.body or b"{}"
 
 
-def rewrite_events(connection: psycopg.Connection[Any], slice_: Sequence[Applied], found: Sequence[Difference]) -> None:
+def rewrite_events(
+    connection: psycopg.Connection[Any], slice_: Sequence[Applied], found: Sequence[RowDifference]
+) -> None:
     """Write events as their deliveries say, with the rows of what they are about; missing ones are processed again."""
     missing = [each.delivery_id for each in found if each.problem == "missing"]
     if missing:

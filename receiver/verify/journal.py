@@ -8,7 +8,7 @@ from receiver.events.content import decode
 from receiver.records.journal import AMOUNTS, JOURNAL, LINE
 from receiver.records.tables import qualified
 from receiver.sql import read_sql
-from receiver.verify.difference import Difference
+from receiver.verify.difference import RowDifference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ _COMPARE: Final = read_sql(
 
 def compare_journal(
     connection: psycopg.Connection[Any], organization: str, after: str, until: str | None
-) -> Iterator[Difference]:
+) -> Iterator[RowDifference]:
     """Yield the purchases, of a range of ids, whose lines do not add up to their line in the ledger."""
     range_ = {"organization": organization, "after": after, "until": until}
     for present, expected in connection.execute(_COMPARE, range_, prepare=False):
@@ -49,4 +49,4 @@ def compare_journal(
         problem = "missing" if not stored else "unexpected" if not wanted else "differs"
         transaction = (stored or wanted)["transaction_id"]
         key = {"organization_reference_id": organization, "transaction_id": transaction}
-        yield Difference(JOURNAL, key, problem, columns, (organization, transaction))
+        yield RowDifference(JOURNAL, key, problem, columns, (organization, transaction))

@@ -12,9 +12,9 @@ from receiver.records.folds import fold, tables_of
 from receiver.records.history import Subject, read_history
 from receiver.records.journal import JOURNAL
 from receiver.records.tables import FOLDED, OWN, TRANSACTION_COLUMNS, TRANSACTIONS, qualified, read_fields, typed
-from receiver.records.write import Change
+from receiver.records.write import LogChange
 from receiver.sql import read_sql
-from receiver.verify.difference import EVENTS, REBUILT, Difference, until_written
+from receiver.verify.difference import EVENTS, REBUILT, RowDifference, until_written
 from receiver.verify.journal import compare_journal
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def ranges(
 
 def compare_rows(
     connection: psycopg.Connection[Any], organization: str, after: str, until: str | None, subjects: Sequence[Subject]
-) -> list[Difference]:
+) -> list[RowDifference]:
     """Return what differs, as often as it is looked at: what is being processed meanwhile does not count."""
-    found: list[Difference] = []
+    found: list[RowDifference] = []
     for number in range(TRIES):
         seen = list(_compare_rows(connection, organization, after, until, subjects))
         found = seen if not number else [each for each in seen if each in found]
@@ -123,12 +123,12 @@ def compare_rows(
 
 def _compare_rows(
     connection: psycopg.Connection[Any], organization: str, after: str, until: str | None, subjects: Sequence[Subject]
-) -> Iterator[Difference]:
+) -> Iterator[RowDifference]:
     history = read_history(connection, subjects, all_times=True)
     rows: dict[str, list[Row]] = {table.name: [] for table in FOLDED.values()}
     for subject, events, dated in _decided(subjects, history):
         for position, (stored, expected) in dated.items():
-            yield Difference(
+            yield RowDifference(
                 EVENTS,
                 {"position": position},
                 "differs",
@@ -161,7 +161,7 @@ def _decided(
         yield subject, decided.events, {at: (stored[at], moment) for at, moment in decided.dated.items()}
 
 
-def _row_difference(table: FoldedTable, present: str | None, expected: str | None) -> Difference:
+def _row_difference(table: FoldedTable, present: str | None, expected: str | None) -> RowDifference:
     stored = {} if present is None else decode(present.encode())
     wanted = {} if expected is None else decode(expected.encode())
     row = stored or wanted
@@ -170,10 +170,10 @@ def _row_difference(table: FoldedTable, present: str | None, expected: str | Non
         columns = {name: (stored[name], wanted[name]) for name in wanted if stored[name] != wanted[name]}
     problem = "missing" if not stored else "unexpected" if not wanted else "differs"
     key = {name: row[name] for name in table.key}
-    return Difference(table.name, key, problem, columns, (row["organization_reference_id"], row[table.subject]))
+    return RowDifference(table.name, key, problem, columns, (row["organization_reference_id"], row[table.subject]))
 
 
-def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: Sequence[Difference]) -> None:
+def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: Sequence[RowDifference]) -> None:
     """Fold the subjects of what differs anew and write their rows; those without events lose them."""
     ids = {each.subject[1] for each in found}
     tables = {each.table for each in found}
@@ -188,10 +188,10 @@ def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: 
     until_written(connection, lambda: _folded(connection, organization, subjects))
 
 
-def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Sequence[Subject]) -> Change:
+def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Sequence[Subject]) -> LogChange:
     """Return the change that makes the rows of *subjects* what they follow from."""
     history = read_history(connection, subjects, all_times=True)
-    change = Change(subjects, history)
+    change = LogChange(subjects, history)
     unexpected: list[Row] = []
     for subject, known in zip(subjects, history.known, strict=True):
         decided = decide(subject.kind, known, [])

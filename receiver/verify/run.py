@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import psycopg
 
     from receiver.progress import Progress
-    from receiver.verify.difference import Difference
+    from receiver.verify.difference import RowDifference
 
 
 def verify(
     connection: psycopg.Connection[Any], organizations: Sequence[str] | None, progress: Progress
-) -> Iterator[Difference]:
+) -> Iterator[RowDifference]:
     """Yield what differs, of these *organizations* or of all; *connection* is a ``writing_connection``."""
     for slice_ in slices(connection, organizations, progress):
         yield from compare_events(slice_)
@@ -33,7 +33,7 @@ def verify(
 
 def rebuild(
     connection: psycopg.Connection[Any], organizations: Sequence[str] | None, progress: Progress
-) -> Iterator[Difference]:
+) -> Iterator[RowDifference]:
     """Write what ``verify`` finds, and yield it once it is written."""
     for slice_ in slices(connection, organizations, progress):
         found = list(compare_events(slice_))

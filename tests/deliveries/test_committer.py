@@ -20,7 +20,7 @@ from sqlalchemy import text
 from receiver.connections import STORE, open_connection
 from receiver.deliveries import committer as committing
 from receiver.deliveries.committer import STORE_SECONDS, Committer
-from receiver.deliveries.store import Arrived, connect, connection_pool
+from receiver.deliveries.store import ArrivedDelivery, connect, connection_pool
 from receiver.encryption import Encryption
 from receiver.errors import StoreUnavailable
 from receiver.processing.drain import drain
@@ -54,17 +54,17 @@ class Storing:
     threads: ThreadPoolExecutor
     acme: Acme
 
-    def arrived(self, acme: Acme, event: str = EVENT) -> Arrived:
+    def arrived(self, acme: Acme, event: str = EVENT) -> ArrivedDelivery:
         webhook = self.webhooks.read(acme.path.removeprefix(ENDPOINT_PATH))
-        return Arrived(webhook, event, None, b"{}", {}, "signature")
+        return ArrivedDelivery(webhook, event, None, b"{}", {}, "signature")
 
-    def begin(self, arrived: Arrived) -> Future[bool]:
+    def begin(self, arrived: ArrivedDelivery) -> Future[bool]:
         """Have *arrived* in a statement that cannot go on."""
         begun = self.threads.submit(self.committer.store, arrived)
         eventually(self._storing)
         return begun
 
-    def begin_behind_another(self, *arrived: Arrived) -> list[Future[bool]]:
+    def begin_behind_another(self, *arrived: ArrivedDelivery) -> list[Future[bool]]:
         """Have one delivery of acme's in a statement that cannot go on, and *arrived* waiting behind it."""
         self.begin(self.arrived(self.acme))
         begun = []
@@ -214,7 +214,7 @@ def test_what_is_stored_late_makes_no_event_of_a_retry(
 ) -> None:
     """The first attempt waits in one process, while its retry and the next event are stored by another."""
 
-    def arrived(event: str) -> Arrived:
+    def arrived(event: str) -> ArrivedDelivery:
         return replace(storing.arrived(acme, event), body=body(card_holder()))
 
     committer, may_connect = connecting

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from receiver.encryption import Encryption
-from receiver.files.fetch import Fetcher, Tally
+from receiver.files.fetch import Fetcher, FetchTally
 from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
 from receiver.opencard.tokens import StoredTokens
@@ -58,7 +58,7 @@ class Receipts:
     def access(self) -> Access:
         return Access(self.api_url, str(self.client.account_id), self.client.id, self.client.secret)
 
-    def fetch(self) -> Tally:
+    def fetch(self) -> FetchTally:
         """Download what is due."""
         tokens = StoredTokens(self.acme.engine, Encryption(self.settings.encryption_keys))
         store = FileStore(self.files_url or str(self.folder))

@@ -16,7 +16,7 @@ from tests.support.processing_steps import NOON
 if TYPE_CHECKING:
     import random
 
-    from receiver.events.kinds import Kind
+    from receiver.events.kinds import EventKind
 
 TRANSACTION, CARD_HOLDER = BY_NAME["transaction"], BY_NAME["card_holder"]
 MENTIONS = st.lists(
@@ -39,7 +39,7 @@ def keys(found: list[list[Mention]]) -> list[list[int]]:
 
 @given(KINDS, MENTIONS, st.randoms())
 def test_order_in_which_deliveries_are_read_does_not_show(
-    kind: Kind, mentions: list[Mention], rng: random.Random
+    kind: EventKind, mentions: list[Mention], rng: random.Random
 ) -> None:
     shuffled = list(mentions)
     rng.shuffle(shuffled)
@@ -47,7 +47,7 @@ def test_order_in_which_deliveries_are_read_does_not_show(
 
 
 @given(KINDS, MENTIONS)
-def test_one_more_delivery_never_makes_fewer_events(kind: Kind, mentions: list[Mention]) -> None:
+def test_one_more_delivery_never_makes_fewer_events(kind: EventKind, mentions: list[Mention]) -> None:
     assert len(runs(kind, mentions)) >= len(runs(kind, mentions[:-1]))
 
 

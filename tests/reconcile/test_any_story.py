@@ -42,7 +42,7 @@ from tests.support.stories import EVERYTHING, SENT, Sent, Story, differing, rows
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from receiver.events.kinds import Kind
+    from receiver.events.kinds import EventKind
     from tests.support.world import World
 
 TABLES = (
@@ -131,7 +131,7 @@ def test_rows_follow_from_the_true_order(acme: World, kind: str, data: st.DataOb
     tell(acme, story, data.draw(TURNS, label="turns"), data.draw(PAUSES, label="reconciled after"))
 
 
-def simulated(kind: Kind, story: Story, pause: int | None) -> list[tuple[datetime, str]]:
+def simulated(kind: EventKind, story: Story, pause: int | None) -> list[tuple[datetime, str]]:
     """Return the events that comparing ends with, and when each occurred: pure, with clocks that differ by a second."""
     attempts = list(story.attempts())
     until = {len(attempts), *([] if pause is None else [pause % len(attempts)])}
@@ -157,11 +157,11 @@ def simulated(kind: Kind, story: Story, pause: int | None) -> list[tuple[datetim
     return _events(kind, [(each, one.at) for each, some in stored.items() for one in some])
 
 
-def _key(kind: Kind, sent: Sent) -> str:
+def _key(kind: EventKind, sent: Sent) -> str:
     return sent.event if kind.in_sequence else f"{sent.event} {body(sent.payload)!r}"
 
 
-def _events(kind: Kind, times: list[tuple[str, datetime]]) -> list[tuple[datetime, str]]:
+def _events(kind: EventKind, times: list[tuple[str, datetime]]) -> list[tuple[datetime, str]]:
     mentions = [Mention(key, at, number) for number, (key, at) in enumerate(times)]
     return sorted((run[0].at, str(run[0].key)) for run in runs(kind, mentions))
 

@@ -24,7 +24,7 @@ from tests.support.processing_steps import delete_bodies, feed
 from tests.support.stories import SENT
 
 if TYPE_CHECKING:
-    from receiver.verify.difference import Difference
+    from receiver.verify.difference import RowDifference
     from tests.conftest import Acme
 
 TABLES = [table.name for table in FOLDED.values()]
@@ -65,12 +65,12 @@ def stocked(acme: Acme) -> Acme:
     return acme
 
 
-def found(acme: Acme) -> list[Difference]:
+def found(acme: Acme) -> list[RowDifference]:
     with closing(writing_connection(acme.engine)) as connection:
         return list(verify(connection, None, Progress()))
 
 
-def rebuilt(acme: Acme) -> list[Difference]:
+def rebuilt(acme: Acme) -> list[RowDifference]:
     with closing(writing_connection(acme.engine)) as connection:
         return list(rebuild(connection, None, Progress()))
 

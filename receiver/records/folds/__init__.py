@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from receiver.db import Base
     from receiver.events.event import Event
-    from receiver.events.kinds import Kind
+    from receiver.events.kinds import EventKind
     from receiver.json_rows import Row
 
     Rows: TypeAlias = dict[type[Base], list[Row]]
@@ -50,12 +50,12 @@ _FOLDS: Final[dict[str, tuple[tuple[type[Base], ...], Callable[[Sequence[Event]]
 }
 
 
-def tables_of(kind: Kind) -> tuple[type[Base], ...]:
+def tables_of(kind: EventKind) -> tuple[type[Base], ...]:
     """Return the tables that hold the rows of a kind."""
     return _FOLDS[kind.name][0]
 
 
-def fold(kind: Kind, events: Sequence[Event]) -> Rows:
+def fold(kind: EventKind, events: Sequence[Event]) -> Rows:
     """Return the rows that *events* of one subject, in any order and with retries, amount to; none without events."""
     if not events:
         return {}

@@ -8,7 +8,7 @@ from receiver.records.models.enrichments import (
     VatRate,
     VatTotal,
 )
-from receiver.records.models.feed import Event, FeedEpoch, FeedHorizon
+from receiver.records.models.feed import EpochRow, FeedHorizon, LoggedEvent
 from receiver.records.models.ledger import Closing, JournalLine
 from receiver.records.models.organizations import Organization
 from receiver.records.models.people import CardHolder, Tpa
@@ -18,12 +18,12 @@ __all__ = [
     "CardHolder",
     "Closing",
     "EnvironmentalImpact",
-    "Event",
-    "FeedEpoch",
+    "EpochRow",
     "FeedHorizon",
     "Invoice",
     "JournalLine",
     "LineItem",
+    "LoggedEvent",
     "Organization",
     "Receipt",
     "Tpa",

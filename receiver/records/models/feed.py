@@ -19,7 +19,7 @@ from receiver.db import EMS, RECEIVER, Base
 from receiver.records.models import columns as c
 
 
-class Event(Base):
+class LoggedEvent(Base):
     """One event, once, in the order in which it took effect here."""
 
     __tablename__ = "events"
@@ -104,7 +104,7 @@ class FeedHorizon(Base):
     )
 
 
-class FeedEpoch(Base):
+class EpochRow(Base):
     """An epoch of the feed, and what identifies the history of PostgreSQL that is written since then.
 
     A release that makes ``ems.events`` anew stores the oid of the new table in its migration.

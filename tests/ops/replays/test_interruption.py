@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from receiver.encryption import Encryption
     from receiver.processing.claim import Claim
-    from receiver.processing.failures import Outcome
+    from receiver.processing.failures import AttemptOutcome
     from tests.conftest import Acme
 
 EVENT = "card.transaction.cleared"
@@ -74,7 +74,9 @@ def test_fresh_deliveries_do_not_wait_for_a_large_replay(dead: Acme, monkeypatch
     start(dead, DEAD)
     order: list[str] = []
 
-    def note_order(connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None) -> list[Outcome]:
+    def note_order(
+        connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None
+    ) -> list[AttemptOutcome]:
         order.extend(["replayed" if isinstance(claim, ReplayClaim) else "fresh"] * len(claim.deliveries))
         if len(order) in {2, 6}:  # while it runs, more arrive
             for number in range(3):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from receiver.encryption import Encryption
     from receiver.processing.claim import Claim
-    from receiver.processing.failures import Outcome
+    from receiver.processing.failures import AttemptOutcome
     from tests.conftest import Acme, Organizations
 
 EVENT = "card.transaction.cleared"
@@ -163,7 +163,9 @@ def test_delivery_that_crashed_a_worker_is_replayed_alone(acme: Acme, monkeypatc
 def test_the_bad_delivery_of_a_batch_spoils_no_other(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     let_die(acme, monkeypatch, "t1", "bad", "t3")
 
-    def fail_on_one(connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None) -> list[Outcome]:
+    def fail_on_one(
+        connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None
+    ) -> list[AttemptOutcome]:
         if any(b'"bad"' in (delivery.body or b"") for delivery in claim.deliveries):
             raise RuntimeError("it is bad")
         return apply(connection, claim, encryption)
