@@ -24,7 +24,13 @@ TRANSACTION = (
 )
 ENRICHMENT = "card_issuer card_holder_reference_id"
 LINE_KEY = "organization_reference_id transaction_id line_number"
-VIEWS = {"receiver.deliveries", "ems.transaction_states"}
+VIEWS = {
+    "receiver.deliveries",
+    "ems.transaction_states",
+    "ems.completeness",
+    "ems.late_changes",
+    "ems.invoice_control",
+}
 TABLES = {
     "receiver.webhooks": ("id", "enabled"),
     "receiver.deliveries": (
@@ -70,6 +76,16 @@ TABLES = {
         f"vat_amount taxable_amount total_amount percentage currency purchase_country {ENRICHMENT}",
     ),
     "ems.vat_totals": (LINE_KEY, f"vat_amount taxable_amount total_amount currency purchase_country {ENRICHMENT}"),
+    "ems.completeness": ("organization_reference_id", "complete_through open_gaps checked_at"),
+    "ems.closings": (
+        "organization_reference_id month",
+        "closed_at closed_by complete_through position lines sums vat_sums sha256",
+    ),
+    "ems.late_changes": ("organization_reference_id month position", "transaction_id changed_at kind changed"),
+    "ems.invoice_control": (
+        "organization_reference_id invoice_id",
+        "invoice_number no_of_transactions booked_transactions invoice_amount booked_amount difference agrees",
+    ),
     "ems.ledger_journal": (
         "position line",
         (
