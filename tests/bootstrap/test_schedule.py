@@ -89,7 +89,7 @@ def test_scheduler_applies_the_configuration_stored_at_its_start(
         self.save(configured('[[organizations]]\nreference_id = "globex"\nskip = true'))
         return taken
 
-    monkeypatch.setattr(AppliedConfigurations, "take_due", overtaken)
+    monkeypatch.setattr(AppliedConfigurations, "claim_due", overtaken)
     due()
     assert organizations_served(world) == {"acme"}
 
