@@ -108,7 +108,7 @@ def test_those_that_are_named_are_rotated(run: Run, world: World, arguments: tup
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), 2, "give WEBHOOK_ID, --organization REF, or --all"),
+        ((), 2, "Give WEBHOOK_ID, --organization REF, or --all"),
         (("--all", "--organization", "acme"), 2, "not both"),
         (("--all", "--overlap", "24"), 2, "not a duration with its unit"),
         (("acme",), 2, "WEBHOOK_ID"),
@@ -200,7 +200,7 @@ def test_another_spelling_is_understood_and_opencard_gets_its_own_name(run: Run,
         (("card.transaction.clear",), 2, "no event 'card.transaction.clear'; the nearest is card.transaction.cleared"),
         (("Challenge",), 2, "there are card.transaction.authorized"),
         ((EVENT, "--organization", "acme", "--webhook", "1"), 2, "not both"),
-        ((EVENT,), 2, "give --organization REF or --webhook ID"),
+        ((EVENT,), 2, "Give --organization REF or --webhook ID"),
         ((EVENT, "--organization", "acm"), 1, "the nearest is acme"),
         ((EVENT, "--webhook", "999999999"), 1, "there is no webhook 999999999"),
         ((EVENT, "--organization", "acme", "--timeout", "0"), 2, "--timeout"),
