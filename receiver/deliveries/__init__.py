@@ -1,1 +1,1 @@
-"""Deliveries: a request arrives, proves itself, is stored as it came, and is answered."""
+"""Deliveries: a request arrives, is verified, stored as received, and answered."""

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 CANNOT_STORE = (psycopg.Error, PoolTimeout, TimeoutError, ConfigurationError)
 """PostgreSQL is away or slow, or the keys do not fit what is stored in it: the sender shall try again later."""
 
-JUDGEMENTS = 2
-"""How often a request is judged before it is answered 503: once more when its webhook changes under it."""
+MAX_VERIFICATIONS = 2
+"""How often a request is verified before it is answered 503: once more when its webhook changes meanwhile."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -58,7 +58,7 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
     try:
         webhook = intake.webhooks.find(endpoint_key)
         body = read_body()
-        for _ in range(JUDGEMENTS):
+        for _ in range(MAX_VERIFICATIONS):
             webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
             arrived = _well_formed(headers, body, verification, webhook, begun)
             if intake.committer.store(arrived):
@@ -66,7 +66,7 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
                 if log.isEnabledFor(DEBUG):  # asking costs a third of calling
                     log.debug("delivery.stored", webhook_id=webhook.id, bytes=len(body))
                 return
-            webhook = intake.webhooks.read(endpoint_key)  # it has changed meanwhile: judge by what it is now
+            webhook = intake.webhooks.read(endpoint_key)  # it has changed meanwhile: verify against its present state
     except CANNOT_STORE as error:
         log.warning("delivery.not_stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
