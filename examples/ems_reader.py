@@ -3,12 +3,15 @@
     EMS_URL=postgresql://ems_reader:...@host/receiver OWN_URL=postgresql://...  python ems_reader.py ledger
 
 ``EMS_URL``: where schema ems is, as a role that ``receiver db grant-reader`` let read. ``OWN_URL``: your own database,
-for what you make of it and how far you are; the same one unless given. Two ways to follow:
+for what you make of it and how far you are. Without it, what you make is in temporary tables: to look, not to stay.
+``EMS_URL`` may name a replica, which is polled; then ``COMMIT_URL`` names the primary, where the position is committed.
+``CONSUMER``: the name under which it is, if not that of the role. Two ways to follow:
 
 ``ledger``  re-read each purchase that changed. Needs nothing but the newest state, and may begin at any time.
 ``events``  take each event as it is, once, in order. Needs the feed from where you are.
 
-What you do with a batch and your position are committed together: killed at any moment, you go on where you were.
+What you do with a batch and your position are committed together: killed at any moment, you go on where you were. Then
+``ems.commit_position`` says so to the service: what you have not read is not deleted, and who stops is noticed.
 Needs psycopg 3.2 or newer, and a direct connection: a pooler that pools transactions cannot LISTEN.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 BATCH = 500
 LOOK_ANYWAY = 60.0
 """Seconds after which to look though nothing was heard: a lost notification costs a minute, never an event."""
+POLL = 1.0
+"""Seconds between two looks at a replica, where nobody can LISTEN."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS feed_positions (follower text PRIMARY KEY, position bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS taken_events (position bigint PRIMARY KEY, type text, transaction_id text);
@@ -123,29 +129,55 @@ def take_batch(ems: Connection, own: Connection, take: Take) -> int:
     return len(batch)
 
 
-def follow(ems: Connection, own: Connection, take: Take) -> None:
+def say_how_far(committing: Connection | None, own: Connection, take: Take) -> None:
+    """Commit our position at the service, after our own: it is never ahead of what we have kept."""
+    if committing is not None:
+        at = own.execute("SELECT position FROM feed_positions WHERE follower = %s", [take.__name__]).fetchone()
+        says = "SELECT ems.commit_position(coalesce(%s, session_user::text), %s)"
+        committing.execute(says, [os.environ.get("CONSUMER"), at and at["position"]])
+
+
+def follow(ems: Connection, own: Connection, committing: Connection | None, take: Take) -> None:
     """Follow the feed until interrupted. Listens before it looks, so that nothing falls in between."""
-    own.execute(TABLES)
+    own.execute(TABLES if own is not ems else TABLES.replace("CREATE TABLE", "CREATE TEMPORARY TABLE"))
     own.execute("INSERT INTO feed_positions VALUES (%s, 0) ON CONFLICT DO NOTHING", [take.__name__])
-    ems.execute("LISTEN ems_events")
+    replica = is_replica(ems)
+    if not replica:
+        ems.execute("LISTEN ems_events")
     while True:
         while take_batch(ems, own, take):
-            pass
-        for _notice in ems.notifies(timeout=LOOK_ANYWAY, stop_after=1):
-            pass
+            say_how_far(committing, own, take)
+        say_how_far(committing, own, take)
+        if replica:
+            time.sleep(POLL)
+        else:
+            for _notice in ems.notifies(timeout=LOOK_ANYWAY, stop_after=1):
+                pass
+
+
+def is_replica(connection: Connection) -> bool:
+    """Return whether nothing can be written there."""
+    row = connection.execute("SELECT pg_is_in_recovery() AS replica").fetchone()
+    return bool(row and row["replica"])
+
+
+def connect(url: str) -> Connection:
+    """Connect; each statement is a transaction of its own, unless one is begun."""
+    return psycopg.connect(url, autocommit=True, row_factory=dict_row)
 
 
 def main() -> None:
     """Follow, and begin again when a connection is lost."""
     take: Take = {"ledger": ledger, "events": events}[sys.argv[1] if len(sys.argv) > 1 else "ledger"]
-    urls = [os.environ["EMS_URL"], os.environ.get("OWN_URL", os.environ["EMS_URL"])]
     while True:
         try:
-            with (
-                psycopg.connect(urls[0], autocommit=True, row_factory=dict_row) as ems,
-                psycopg.connect(urls[1], autocommit=True, row_factory=dict_row) as own,
-            ):
-                follow(ems, own, take)
+            with ExitStack() as connections:
+                ems = connections.enter_context(connect(os.environ["EMS_URL"]))
+                own = connections.enter_context(connect(os.environ["OWN_URL"])) if "OWN_URL" in os.environ else ems
+                primary = None if is_replica(ems) else ems
+                if "COMMIT_URL" in os.environ:
+                    primary = connections.enter_context(connect(os.environ["COMMIT_URL"]))
+                follow(ems, own, primary, take)
         except psycopg.OperationalError as error:
             print(f"PostgreSQL is away ({' '.join(str(error).split())}); trying again", file=sys.stderr, flush=True)
             time.sleep(1)

@@ -103,6 +103,7 @@ TABLES = {
         "organization_number invoice_number no_of_transactions invoice_amount invoice_currency invoice_date due_date",
     ),
     "ems.feed_horizon": ("id", "deleted_through deleted_at epoch epoch_start"),
+    "ems.consumers": ("name", "position updated_at"),
     "ems.events": (
         "position",
         (

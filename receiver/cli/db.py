@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from receiver.cli.consumers import consumers
 from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_json
 from receiver.cli.readers import grant_reader, list_readers, revoke_reader
@@ -21,7 +22,7 @@ def db() -> None:
     """Migrate the database, check it, and grant read access."""
 
 
-for command in (grant_reader, revoke_reader, list_readers):
+for command in (grant_reader, revoke_reader, list_readers, consumers):
     db.add_command(command)
 
 

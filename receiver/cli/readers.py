@@ -35,18 +35,26 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
     multiple=True,
     help="The EMS's own id of an organization: the reader sees only this one. Repeatable.",
 )
+@click.option(
+    "--consumer",
+    "consumers",
+    metavar="NAME",
+    multiple=True,
+    help="A name under which the reader may call ems.commit_position, besides its own. May be repeated.",
+)
 @json_option
-def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> None:
+def grant_reader(role: str, organizations: tuple[str, ...], consumers: tuple[str, ...], as_json: bool) -> None:
     """Let a role read schema ems, and nothing else.
 
-    The role must exist. It may read every table and view, those of later releases included, and use LISTEN ems_events;
-    it can write nothing and cannot see schema receiver. With --organization it sees only the rows of these
-    organizations, in every table and view; this needs PostgreSQL 15 or newer. Run it again to change the organizations.
+    The role must exist. It may read every table and view, those of later releases included, use LISTEN ems_events, and
+    commit by ems.commit_position how far it has read; it can write nothing else and cannot see schema receiver. With
+    --organization it sees only the rows of these organizations, in every table and view; this needs PostgreSQL 15 or
+    newer. Run it again to change the organizations.
 
     Example: receiver db grant-reader ems_reader
     """
     with _connection() as connection:
-        reader = readers.grant(connection, role, organizations)
+        reader = readers.grant(connection, role, organizations, consumers)
         unknown = _unknown(connection, organizations)
     for organization in unknown:
         click.echo(f"note: organization {organization!r} has no webhook; check the spelling", err=True)
@@ -62,7 +70,7 @@ def grant_reader(role: str, organizations: tuple[str, ...], as_json: bool) -> No
 def revoke_reader(role: str, as_json: bool) -> None:
     """Revoke a role's access to schema ems.
 
-    The role itself is kept. Running it again changes nothing.
+    The role itself is kept; its consumers of the feed are dropped. Running it again changes nothing.
 
     Example: receiver db revoke-reader ems_reader
     """

@@ -114,6 +114,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "receipts": standing.receipts,
         "retention": standing.retention,
         "feed_epoch": standing.feed_epoch,
+        "consumers": standing.consumers,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": [each.text for each in seen.attention],
     }

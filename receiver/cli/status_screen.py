@@ -69,6 +69,11 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     yield "retention", _retention(standing)
     if standing.feed_epoch is not None:
         yield "feed", f"epoch {standing.feed_epoch.epoch} since {words(standing.feed_epoch.begun_at)}"
+    if standing.consumers:
+        yield (
+            "consumers",
+            "; ".join(f"{each.name} {counted(each.lag_events, 'event')} behind" for each in standing.consumers),
+        )
 
 
 def _rate(each: Rate) -> str:

@@ -27,6 +27,7 @@ class FindingKind(StrEnum):
     QUARANTINED = "deliveries-quarantined"
     UNKNOWN_FORMAT = "deliveries-ignored"
     UNKNOWN_VERSION = "version-unknown"
+    CONSUMER_STOPPED = "consumer-stopped"
     WEBHOOK_INACTIVE = "webhook-inactive"
     WITHOUT_WEBHOOK = "organization-without-webhook"
     BOOTSTRAP = "bootstrap-failing"
@@ -46,6 +47,7 @@ WARNINGS = frozenset(
         FindingKind.BOOTSTRAP,
         FindingKind.UNCONFIRMED,
         FindingKind.UNKNOWN_VERSION,
+        FindingKind.CONSUMER_STOPPED,
         FindingKind.RECEIPTS_LATE,
         FindingKind.RECEIPTS_REFUSED,
         FindingKind.RETENTION,

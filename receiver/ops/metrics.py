@@ -137,6 +137,30 @@ class MetricsCollector(Collector):
             value=int(epoch is not None and epoch.needs_attention),
         )
 
+        yield from self._consumers()
+
+    def _consumers(self) -> Iterable[Metric]:
+        events = GaugeMetricFamily(
+            "receiver_consumer_lag_events",
+            "Events of the feed that a registered consumer has not read, counted up to 100,000.",
+            labels=["consumer"],
+        )
+        seconds = GaugeMetricFamily(
+            "receiver_consumer_lag_seconds",
+            "Age of the oldest event that a registered consumer has not read; 0 if there is none.",
+            labels=["consumer"],
+        )
+        stopped = GaugeMetricFamily(
+            "receiver_consumer_stopped",
+            "1 if a registered consumer is behind and has committed no position for 15 minutes.",
+            labels=["consumer"],
+        )
+        for each in self._standing.consumers:
+            events.add_metric([each.name], each.lag_events)
+            seconds.add_metric([each.name], each.lag_seconds)
+            stopped.add_metric([each.name], int(each.has_stopped(self._standing.at)))
+        yield from (events, seconds, stopped)
+
     def _age(self, since: datetime | None) -> float:
         return 0 if since is None else max(0.0, (self._standing.at - since).total_seconds())
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
+from receiver.ops.consumers import ConsumerStanding, find_stopped_consumers, read_consumers
 from receiver.ops.feed_epochs import EpochState, find_new_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
 from receiver.ops.findings import Finding, FindingKind
@@ -184,6 +185,8 @@ class ServiceStatus:
     feed_epoch: EpochState | None = None
     """``None`` as long as none has begun."""
     unknown: UnknownFormats = field(default_factory=UnknownFormats)
+    consumers: tuple[ConsumerStanding, ...] = ()
+    """Readers of the feed that say how far they are."""
 
     @property
     def without_webhook(self) -> list[UnservedOrganization]:
@@ -233,12 +236,14 @@ def read_status(query: Query) -> ServiceStatus:
         read_feed_lock(query),
         read_feed_epoch(query),
         read_unknown(query),
+        read_consumers(query),
     )
 
 
 def find(standing: ServiceStatus, *, interval: timedelta | None) -> Iterable[Finding]:
     """Yield what needs attention; *interval* is that of the runs of reconcile, ``None`` if none are wanted."""
     yield from find_unknown(standing.unknown)
+    yield from find_stopped_consumers(standing.consumers, standing.at)
     yield from _find_backlog(standing)
     yield from find_held_lock(standing.feed_lock)
     yield from find_new_epoch(standing.feed_epoch)

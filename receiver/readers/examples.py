@@ -151,6 +151,8 @@ _OF_ONE_TABLE: Final[Mapping[str, str]] = MappingProxyType(
         "card_holders.reference_id": "employee-17",
         "events.type": "card.transaction.cleared",
         "feed_horizon.id": "1",
+        "consumers.name": "ems_reader",
+        "consumers.role": "ems_reader",
         "transactions.vat_amount": "21.88",
         "transaction_states.vat_amount": "21.88",
         "vat_rates.vat_amount": "14.25",

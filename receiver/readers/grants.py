@@ -73,10 +73,21 @@ ORDER BY role.rolname
 )
 
 
-def grant(connection: Connection, role: str, organizations: Sequence[str] = ()) -> Reader:
+_REGISTER: Final = text(
+    """
+INSERT INTO ems.consumers AS consumer (name, role) VALUES (:name, :role)
+ON CONFLICT (name) DO UPDATE SET role = coalesce(consumer.role, consumer.name) RETURNING role
+"""
+)
+
+
+def grant(
+    connection: Connection, role: str, organizations: Sequence[str] = (), consumers: Sequence[str] = ()
+) -> Reader:
     """Let *role* read schema ``ems``, now and in later releases, and nothing else; of *organizations* only, if any.
 
-    May be repeated; other *organizations* take the place of those before. Raises ``OperationRefused``.
+    It may commit positions of the feed under its own name, and under those of *consumers*. May be repeated; other
+    *organizations* take the place of those before. Raises ``OperationRefused``.
     """
     with connection.begin():
         facts = _facts(connection, role)
@@ -95,11 +106,19 @@ def grant(connection: Connection, role: str, organizations: Sequence[str] = ()) 
             _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ems TO {}", role)
             _default_privileges(connection, facts.owner, "GRANT SELECT ON TABLES TO", role)
         _run(connection, "GRANT USAGE ON SCHEMA ems TO {}", role)
+        for name in consumers:
+            holder = connection.scalar(_REGISTER, {"name": name, "role": role})
+            if holder != role:
+                raise OperationRefused(
+                    f"consumer {name!r} is granted to {holder}: receiver db consumers drop {name} first"
+                )
         return Reader(role, row_security.restrictions(connection).get(role))
 
 
 def revoke(connection: Connection, role: str) -> bool:
     """Take back everything that *role* may in schema ``ems``; return whether it was a reader. May be repeated.
+
+    Its consumers are dropped.
 
     Raises ``OperationRefused`` when there is no such role.
     """
@@ -113,6 +132,7 @@ def revoke(connection: Connection, role: str) -> bool:
         _run(connection, "REVOKE ALL ON SCHEMA ems FROM {}", role)
         _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
         _default_privileges(connection, facts.owner, "REVOKE ALL ON TABLES FROM", role)
+        connection.execute(text("DELETE FROM ems.consumers WHERE coalesce(role, name) = :role"), {"role": role})
     row_security.release(connection, role)
     return was_reader
 

@@ -76,6 +76,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "replays": [],
         "retention": None,
         "feed_epoch": None,
+        "consumers": [],
         "needs_a_person": [],
     }
 

@@ -112,4 +112,4 @@ def test_every_value_of_every_kind_can_be_read(acme: Acme) -> None:
         acme.tell(event, sample(event))
     found = tables(acme)
     empty = {name.removeprefix("ems.") for name, rows in found.items() if not rows}
-    assert empty <= {"feed_horizon", "missing_receipts", "pending_transactions", "possible_duplicates"}
+    assert empty <= {"consumers", "feed_horizon", "missing_receipts", "pending_transactions", "possible_duplicates"}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WITHOUT_ORGANIZATION = {"ems.feed_horizon"}
 """What a tenant sees whole: a position, and when events were deleted."""
+UNSEEN = {"ems.consumers"}
+"""What a tenant may not read: it names the other readers."""
 ORGANIZATIONS = "SELECT DISTINCT organization_reference_id FROM {} ORDER BY 1"
 
 
@@ -69,7 +71,7 @@ def tenant(url: URL) -> Iterator[str]:
 
 
 def separated(url: URL) -> list[str]:
-    return [relation for relation in relations(url) if relation not in WITHOUT_ORGANIZATION]
+    return [relation for relation in relations(url) if relation not in WITHOUT_ORGANIZATION | UNSEEN]
 
 
 def test_a_tenant_sees_its_own_rows_in_every_table_and_view_and_no_others(url: URL, tenant: str) -> None:

@@ -13,6 +13,7 @@ from tests.readers.test_grants import db
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import as_reader, following
 from tests.support.roles import libpq, new_role
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,17 +63,36 @@ def test_each_change_of_the_ledger_is_told_when_it_happens(acme: Acme, ems: URL,
     )
 
 
-def test_each_event_is_taken_once_in_order_though_it_is_killed_again_and_again(acme: Acme, ems: URL, own: URL) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.long)])
+def test_killed_again_and_again_it_takes_each_event_once(acme: Acme, ems: URL, own: URL, kills: int) -> None:
     with following(ems, own, "events") as follower:
-        for number in range(4):
+        for number in range(kills):
             clear(acme, *(f"transaction-{number}-{each}" for each in range(5)))
             follower.line()
+            follower.kill()
+            said = rows(acme.engine.url, "SELECT position FROM ems.consumers") or [(0,)]
+            assert said <= rows(own, "SELECT position FROM feed_positions"), "it says no more than it has kept"
             follower.start_again()
         clear(acme, "the-last")
         while "the-last" not in follower.line():
             pass
     taken = rows(own, "SELECT position, transaction_id FROM taken_events ORDER BY position")
     assert taken == rows(acme.engine.url, "SELECT position, transaction_id FROM ems.events ORDER BY position")
+
+
+def test_it_says_how_far_it_has_read(acme: Acme, ems: URL, own: URL) -> None:
+    with following(ems, own) as follower:
+        clear(acme, "one")
+        follower.line()
+        newest = acme.value("SELECT max(position) FROM ems.events")
+        said = "SELECT position FROM ems.consumers WHERE name = :name"
+        assert eventually(lambda: acme.rows(said, name=ems.username) == [{"position": newest}], within=10)
+
+
+def test_a_plain_reader_can_look_without_a_database_of_its_own(acme: Acme, ems: URL) -> None:
+    clear(acme, "one")
+    with following(ems, None) as follower:
+        assert " one " in follower.line()
 
 
 def test_it_connects_again_when_its_connection_is_cut(acme: Acme, ems: URL, own: URL) -> None:
@@ -90,6 +110,7 @@ def test_who_is_behind_what_was_deleted_reads_the_ledger_anew(acme: Acme, ems: U
         clear(acme, "one")
         follower.line()
     clear(acme, "two")
+    acme.execute("DELETE FROM ems.consumers")
     acme.execute("DELETE FROM ems.events")
     with following(ems, own) as follower:
         assert "read the ledger anew" in follower.complaint()

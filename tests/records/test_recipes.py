@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "ems").glob("*.md"))
 RECIPES = [recipe for page in PAGES for recipe in re.findall(r"```sql\n(.*?)```", page.read_text(), flags=re.DOTALL)]
-EMPTY = {"feed_horizon"}
-"""What has no row as long as nothing was deleted and no epoch began."""
+EMPTY = {"consumers", "feed_horizon"}
+"""What has no row as long as nothing was deleted, no epoch began, and no reader has registered."""
 
 CLOSE_OCTOBER = """
 INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_through, acknowledged_gaps,

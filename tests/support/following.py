@@ -22,9 +22,11 @@ PROGRAM = Path(__file__).parent.parent.parent / "examples" / "ems_reader.py"
 class Follower:
     """A running ``ems_reader.py``."""
 
-    def __init__(self, ems: URL, own: URL, way: str) -> None:
+    def __init__(self, ems: URL, own: URL | None, way: str) -> None:
         self._command = [sys.executable, "-W", "error", str(PROGRAM), way]
-        self._environment = {**os.environ, "EMS_URL": libpq(ems), "OWN_URL": libpq(own)}
+        self._environment = {**os.environ, "EMS_URL": libpq(ems)}
+        if own is not None:
+            self._environment["OWN_URL"] = libpq(own)
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
@@ -53,8 +55,8 @@ class Follower:
 
 
 @contextmanager
-def following(ems: URL, own: URL, way: str = "ledger") -> Iterator[Follower]:
-    """Run ``ems_reader.py`` against *ems* and keep its tables in *own*; it ends with the block."""
+def following(ems: URL, own: URL | None, way: str = "ledger") -> Iterator[Follower]:
+    """Run ``ems_reader.py`` against *ems* and keep its tables in *own*, if any; it ends with the block."""
     follower = Follower(ems, own, way)
     try:
         yield follower

@@ -63,7 +63,7 @@ def ems(engine: Engine, *, feed: bool = True) -> dict[str, list[dict[str, Any]]]
         found = {
             table.fullname: connection.execute(table.select().order_by(*table.primary_key)).mappings().all()
             for table in tables
-            if feed or table.name not in {"events", "feed_horizon", "ledger_journal"}
+            if feed or table.name not in {"consumers", "events", "feed_horizon", "ledger_journal"}
         }
     return {
         name: [{column: value for column, value in row.items() if column != "updated_at"} for row in rows]

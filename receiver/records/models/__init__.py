@@ -8,7 +8,7 @@ from receiver.records.models.enrichments import (
     VatRate,
     VatTotal,
 )
-from receiver.records.models.feed import EpochRow, FeedHorizon, LoggedEvent
+from receiver.records.models.feed import Consumer, EpochRow, FeedHorizon, LoggedEvent
 from receiver.records.models.ledger import Closing, JournalLine
 from receiver.records.models.organizations import Organization
 from receiver.records.models.people import CardHolder, Tpa
@@ -17,6 +17,7 @@ from receiver.records.models.transactions import Transaction
 __all__ = [
     "CardHolder",
     "Closing",
+    "Consumer",
     "EnvironmentalImpact",
     "EpochRow",
     "FeedHorizon",

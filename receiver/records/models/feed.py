@@ -104,6 +104,37 @@ class FeedHorizon(Base):
     )
 
 
+class Consumer(Base):
+    """A reader of the feed that says how far it has read."""
+
+    __tablename__ = "consumers"
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "Readers of the feed that say how far they have read, one row each. Written by "
+            "ems.commit_position(name, position) alone. No event that a consumer has not read can be deleted while it "
+            "is registered.",
+        },
+    )
+
+    name: Mapped[str] = c.key("Name of the consumer, as it was granted; by default the name of its role")
+    role: Mapped[str | None] = c.column(
+        "Role that may commit positions under this name, besides the owner of the schema; null: the role of that name"
+    )
+    position: Mapped[int] = mapped_column(
+        BigInteger,
+        server_default=text("0"),
+        comment="Up to which position of ems.events it has read and kept; 0 as long as it has committed none",
+    )
+    registered_at: Mapped[datetime] = mapped_column(
+        server_default=text("clock_timestamp()"),
+        comment="When it was granted, or first committed a position, in UTC",
+    )
+    updated_at: Mapped[datetime | None] = c.column(
+        "When it last committed a position, in UTC; null as long as it has committed none"
+    )
+
+
 class EpochRow(Base):
     """An epoch of the feed, and what identifies the history of PostgreSQL that is written since then.
 
