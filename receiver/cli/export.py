@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,12 +16,11 @@ from receiver.cli.parameters import MOMENT
 from receiver.connections import EXPORT
 from receiver.db import engine_for
 from receiver.exports.export import export_rows
-from receiver.exports.source import SOURCES, Format, Window
+from receiver.exports.source import SOURCES, By, Format, Window
 from receiver.exports.target import standard_output, whole_file
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
 FORMATS = [each.value for each in Format]
@@ -36,65 +35,102 @@ def export() -> None:
     """
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; needed for parquet."),
-        click.option(
-            "--format", "how", type=click.Choice([each.value for each in Format]), default="csv", show_default=True
-        ),
-        click.option(
-            "--organization", "organizations", metavar="REF", multiple=True, help="Only this organization; repeatable."
-        ),
-        click.option("--until", type=MOMENT, metavar="TIME", help="Before this time."),
-        click.option("--since", type=MOMENT, metavar="TIME", help="From this time on: 2026-02-13, or 24h ago."),
-    ):
-        command = option(command)
-    return command
+def _command(name: str, words: str) -> None:
+    """Add the command that exports the table *name*."""
+    source = SOURCES[name]
+
+    @export.command(name, help=words)
+    @click.option("--since", type=MOMENT, metavar="TIME", help="From this time on: 2026-02-13, or 24h ago.")
+    @click.option("--until", type=MOMENT, metavar="TIME", help="Before this time.")
+    @click.option(
+        "--by",
+        type=click.Choice([each.value for each in source.times]),
+        default=source.default.value,
+        show_default=True,
+        help="What --since and --until are about: "
+        + ", ".join(f"{by} ({column})" for by, column in source.times.items())
+        + ".",
+    )
+    @click.option("--organization", "organizations", metavar="REF", multiple=True, help="Only this one; repeatable.")
+    @click.option("--format", "how", type=click.Choice(FORMATS), default="csv", show_default=True)
+    @click.option("--excel", is_flag=True, help="CSV for a European Excel: byte order mark, ';' and decimal comma.")
+    @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; needed for parquet.")
+    def command(
+        since: datetime | None,
+        until: datetime | None,
+        by: str,
+        organizations: tuple[str, ...],
+        how: str,
+        excel: bool,
+        output: Path | None,
+    ) -> None:
+        if excel and how != Format.CSV:
+            raise click.UsageError("--excel is about CSV: leave --format away")
+        _export(name, Window(since, until, organizations, By(by)), Format(how), output, excel=excel)
 
 
-@export.command()
-@_options
-def transactions(
-    since: datetime | None, until: datetime | None, organizations: tuple[str, ...], how: str, output: Path | None
-) -> None:
-    """Export the current purchases.
+for _name, _words in (
+    (
+        "transactions",
+        """Export the purchases as they are now, in any state.
 
-    Selected by when their rows last changed (updated_at).
+        Example: receiver export transactions --since 24h --output changed.csv
+        """,
+    ),
+    (
+        "ledger",
+        """Export what accounting books, by the day of booking unless --by says otherwise.
 
-    Example: receiver export transactions --since 2026-02-01 --until 2026-03-01 --output february.csv
-    """
-    _export("transactions", Window(since, until, organizations), Format(how), output)
+        Example: receiver export ledger --since 2026-02-01 --until 2026-03-01 --output february.csv
+        """,
+    ),
+    (
+        "ledger_vat",
+        """Export the VAT of what accounting books, a row for each rate.
+
+        Example: receiver export ledger_vat --since 2026-02-01 --until 2026-03-01 --excel --output february-vat.csv
+        """,
+    ),
+    (
+        "line_items",
+        """Export what was bought, by the days of the purchases.
+
+        Example: receiver export line_items --since 2026-02-01 --until 2026-03-01 --output items.csv
+        """,
+    ),
+    (
+        "receipts",
+        """Export the receipts and where their files are, by the days of the purchases.
+
+        Example: receiver export receipts --since 2026-02-01 --until 2026-03-01 --output receipts.csv
+        """,
+    ),
+    (
+        "invoices",
+        """Export the issuers' invoices, by their dates.
+
+        Example: receiver export invoices --organization acme --output invoices.csv
+        """,
+    ),
+    (
+        "card_holders",
+        """Export the card holders and what is known of each.
+
+        Example: receiver export card_holders --organization acme --format jsonl
+        """,
+    ),
+    (
+        "events",
+        """Export the change feed in its order, by when events took effect.
+
+        Example: receiver export events --since 24h --format parquet --output events.parquet
+        """,
+    ),
+):
+    _command(_name, _words)
 
 
-@export.command()
-@_options
-def ledger(
-    since: datetime | None, until: datetime | None, organizations: tuple[str, ...], how: str, output: Path | None
-) -> None:
-    """Export the purchases that accounting books.
-
-    Selected by when their rows last changed (updated_at).
-
-    Example: receiver export ledger --organization acme --since 30d --format jsonl
-    """
-    _export("ledger", Window(since, until, organizations), Format(how), output)
-
-
-@export.command()
-@_options
-def events(
-    since: datetime | None, until: datetime | None, organizations: tuple[str, ...], how: str, output: Path | None
-) -> None:
-    """Export the change feed in its order.
-
-    Selected by when events were recorded (recorded_at).
-
-    Example: receiver export events --since 24h --format parquet --output events.parquet
-    """
-    _export("events", Window(since, until, organizations), Format(how), output)
-
-
-def _export(name: str, window: Window, how: Format, output: Path | None) -> None:
+def _export(name: str, window: Window, how: Format, output: Path | None, *, excel: bool) -> None:
     if how is Format.PARQUET and output is None:
         raise click.UsageError("parquet is a binary format: give a file with --output")
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
@@ -104,7 +140,7 @@ def _export(name: str, window: Window, how: Format, output: Path | None) -> None
             check_organizations(connection, window.organizations)
         with progress_bar() as progress, standard_output() if output is None else whole_file(output) as into:
             number = export_rows(
-                engine, SOURCES[name], window, how, into, progress=progress, counted=sys.stderr.isatty()
+                engine, SOURCES[name], window, how, into, progress=progress, counted=sys.stderr.isatty(), excel=excel
             )
     finally:
         engine.dispose()

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
-_NEEDS_QUOTES: Final = re.compile(r'[",\r\n]|^$|^\s|\s$')
+_NEEDS_QUOTES: Final = re.compile(r'[",;\r\n]|^$|^\s|\s$')
 
 
-def line(cells: Iterable[str | None]) -> str:
+def line(cells: Iterable[str | None], separator: str = ",") -> str:
     """Return a line of CSV (RFC 4180). Null is an empty cell, an empty text is ``""``.
 
     (Python's own writer tells the two apart only from 3.12 on.)
     """
-    return ",".join(map(cell, cells)) + "\r\n"
+    return separator.join(map(cell, cells)) + "\r\n"
 
 
 def cell(words: str | None) -> str:

@@ -28,24 +28,36 @@ WHERE attrelid = CAST(:relation AS regclass) AND attnum > 0 AND NOT attisdropped
 
 
 def export_rows(
-    engine: Engine, source: Source, window: Window, how: Format, into: IO[bytes], *, progress: Progress, counted: bool
+    engine: Engine,
+    source: Source,
+    window: Window,
+    how: Format,
+    into: IO[bytes],
+    *,
+    progress: Progress,
+    counted: bool,
+    excel: bool = False,
 ) -> int:
     """Write the rows of *source* that *window* holds, as they all were at one moment; return how many.
 
-    *counted*: count them first, for who looks on. Raises ``OperationRefused`` and ``ConfigurationError``.
+    *counted*: count them first, for who looks on; *excel*: CSV as a European Excel opens it. Raises
+    ``OperationRefused`` and ``ConfigurationError``.
     """
     snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with engine.connect().execution_options(**snapshot) as connection, connection.begin():
         columns = columns_of(connection, source)
         if counted:
             progress.stage("counting")
-            rows = connection.scalar(text(count_query(source, window)), _bound(window)) or 0
+            rows = connection.scalar(text(count_query(source, window)), window.parameters(source)) or 0
             progress.total(-(-int(rows) // BATCH))
         progress.stage(f"exporting, {BATCH} rows a step")
         query = text(rows_query(source, window, columns, how))
         reading = connection.execution_options(yield_per=BATCH)
         number = 0
-        with closing(rows_in(how, into, columns)) as writing, reading.execute(query, _bound(window)) as result:
+        with (
+            closing(rows_in(how, into, columns, excel=excel)) as writing,
+            reading.execute(query, window.parameters(source)) as result,
+        ):
             for batch in result.partitions(BATCH):
                 writing.write(batch)
                 number += len(batch)
@@ -57,8 +69,3 @@ def export_rows(
 def columns_of(connection: Connection, source: Source) -> dict[str, str]:
     """Return the columns of *source* in their order: name → type. A later release's are among them by themselves."""
     return {str(name): str(kind) for name, kind in connection.execute(_COLUMNS, {"relation": source.relation})}
-
-
-def _bound(window: Window) -> dict[str, object]:
-    """Return the parameters that the queries have."""
-    return {name: value for name, value in window.parameters.items() if value}

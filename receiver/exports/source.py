@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 TIMESTAMP: Final = "timestamp with time zone"
 _ISO: Final = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -22,25 +22,61 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+class By(StrEnum):
+    """What a window of time is about."""
+
+    BOOKED = "booked"
+    PURCHASE = "purchase"
+    UPDATED = "updated"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A table or view of schema ``ems`` that can be exported."""
 
     relation: str
-    time: str
-    """The column that a window of time is about."""
     order: tuple[str, ...]
+    times: Mapping[By, str]
+    """The columns that a window of time may be about; the first is meant unless another is asked for."""
     condition: str = "true"
+    of_purchase: bool = False
+    """Whether the days are those of the purchase that a row belongs to, in ``ems.transactions``."""
+
+    @property
+    def default(self) -> By:
+        """What a window is about unless another is asked for."""
+        return next(iter(self.times))
 
 
+_IN_PURCHASES: Final = """(source.organization_reference_id, source.transaction_id) IN (
+    SELECT purchase.organization_reference_id, purchase.id FROM ems.transactions AS purchase WHERE {}
+)"""
+_DAYS: Final = {By.BOOKED: "booked_on", By.PURCHASE: "purchase_date"}
+_LINE: Final = ("organization_reference_id", "transaction_id")
 # the states say nothing, but let the index over state and time find the window
 _ALL_STATES: Final = "state IN ('authorized', 'deleted', 'cleared', 'invoiced')"
 SOURCES: Final[Mapping[str, Source]] = {
     "transactions": Source(
-        "ems.transactions", "updated_at", ("updated_at", "organization_reference_id", "id"), _ALL_STATES
+        "ems.transactions",
+        ("updated_at", "organization_reference_id", "id"),
+        {By.UPDATED: "updated_at", **_DAYS},
+        _ALL_STATES,
     ),
-    "ledger": Source("ems.ledger", "updated_at", ("updated_at", "organization_reference_id", "transaction_id")),
-    "events": Source("ems.events", "recorded_at", ("position",)),
+    "ledger": Source("ems.ledger", ("booked_on", *_LINE), {**_DAYS, By.UPDATED: "updated_at"}),
+    "ledger_vat": Source("ems.ledger_vat", ("booked_on", *_LINE, "percentage"), {**_DAYS, By.UPDATED: "updated_at"}),
+    "line_items": Source(
+        "ems.line_items", (*_LINE, "line_number"), {**_DAYS, By.UPDATED: "occurred_at"}, of_purchase=True
+    ),
+    "receipts": Source("ems.receipts", (*_LINE, "url_sha256"), {**_DAYS, By.UPDATED: "updated_at"}, of_purchase=True),
+    "invoices": Source(
+        "ems.invoices",
+        ("organization_reference_id", "id"),
+        {By.BOOKED: "invoice_date", By.UPDATED: "updated_at"},
+    ),
+    "card_holders": Source(
+        "ems.card_holders", ("organization_reference_id", "reference_id"), {By.UPDATED: "updated_at"}
+    ),
+    "events": Source("ems.events", ("position",), {By.UPDATED: "recorded_at"}),
 }
 
 
@@ -51,16 +87,31 @@ class Window:
     since: datetime | None = None
     until: datetime | None = None
     organizations: tuple[str, ...] = ()
+    by: By | None = None
+    """What the times are about; ``None``: what the source has first."""
 
-    @property
-    def parameters(self) -> dict[str, object]:
-        """The parameters of the queries."""
-        return {"since": self.since, "until": self.until, "organizations": list(self.organizations)}
+    def parameters(self, source: Source) -> dict[str, object]:
+        """Return the parameters of the queries. A day counts as its midnight in UTC."""
+        whole_days = (self.by or source.default) is not By.UPDATED
+        given = {
+            "since": _day(self.since) if whole_days else self.since,
+            "until": _day(self.until) if whole_days else self.until,
+            "organizations": list(self.organizations),
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+def _day(moment: datetime | None) -> date | None:
+    """Return the first day that begins at *moment* or after it."""
+    if moment is None:
+        return None
+    begun = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return begun.date() if begun == moment else (begun + timedelta(days=1)).date()
 
 
 def count_query(source: Source, window: Window) -> str:
     """Return the query that counts the rows."""
-    return f"SELECT count(*) FROM {source.relation} WHERE {_where(source, window)}"  # noqa: S608 - names are ours
+    return f"SELECT count(*) FROM {source.relation} AS source WHERE {_where(source, window)}"  # noqa: S608 - names are ours
 
 
 def rows_query(source: Source, window: Window, columns: Mapping[str, str], how: Format) -> str:
@@ -75,14 +126,20 @@ def rows_query(source: Source, window: Window, columns: Mapping[str, str], how: 
 
 
 def _where(source: Source, window: Window) -> str:
-    conditions = [source.condition]
+    by = window.by or source.default
+    column = source.times[by]
+    of_purchase = source.of_purchase and by is not By.UPDATED
+    table = "purchase" if of_purchase else "source"
+    limits = []
     if window.since is not None:
-        conditions.append(f"{source.time} >= :since")
+        limits.append(f"{table}.{column} >= :since")
     if window.until is not None:
-        conditions.append(f"{source.time} < :until")
+        limits.append(f"{table}.{column} < :until")
+    if limits and of_purchase:
+        limits = [_IN_PURCHASES.format(" AND ".join(limits))]
     if window.organizations:
-        conditions.append("organization_reference_id = ANY(:organizations)")
-    return " AND ".join(conditions)
+        limits.append("source.organization_reference_id = ANY(:organizations)")
+    return " AND ".join([source.condition, *limits])
 
 
 def _written(name: str, kind: str, how: Format) -> str:
