@@ -42,22 +42,29 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
     multiple=True,
     help="A name under which the reader may call ems.commit_position, besides its own. May be repeated.",
 )
+@click.option("--replication", is_flag=True, help="Publish schema ems for logical replication, for this reader.")
 @json_option
-def grant_reader(role: str, organizations: tuple[str, ...], consumers: tuple[str, ...], as_json: bool) -> None:
+def grant_reader(
+    role: str, organizations: tuple[str, ...], consumers: tuple[str, ...], replication: bool, as_json: bool
+) -> None:
     """Let a role read schema ems, and nothing else.
 
     The role must exist. It may read every table and view, those of later releases included, use LISTEN ems_events, and
     commit by ems.commit_position how far it has read; it can write nothing else and cannot see schema receiver. With
     --organization it sees only the rows of these organizations, in every table and view; this needs PostgreSQL 15 or
-    newer. Run it again to change the organizations.
+    newer. With --replication, for a role that has REPLICATION, the tables are published as publication ems. Run it
+    again to change the organizations.
 
     Example: receiver db grant-reader ems_reader
     """
     with _connection() as connection:
-        reader = readers.grant(connection, role, organizations, consumers)
+        reader = readers.grant(connection, role, organizations, consumers, replication=replication)
+        notes = readers.publish(connection) if replication else []
         unknown = _unknown(connection, organizations)
     for organization in unknown:
         click.echo(f"note: organization {organization!r} has no webhook; check the spelling", err=True)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if as_json:
         print_json(_fields(reader))
     else:

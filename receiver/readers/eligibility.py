@@ -21,6 +21,11 @@ class RoleFacts:
     superuser: bool
     bypasses: bool
     """Row-level security does not hold for it."""
+    replicates: bool
+    """It may read everything that is written, as a replica does."""
+    creates_roles: bool
+    sees_statements: bool
+    """It sees what others ask, with what is in it."""
     owner: str
     acts_as_owner: bool
     beyond: tuple[str, ...]
@@ -31,16 +36,24 @@ class RoleFacts:
     """PostgreSQL's major version."""
 
 
-def refusal(role: str, facts: RoleFacts, organizations: Sequence[str], restricted_to: Sequence[str]) -> str | None:
+def refusal(
+    role: str,
+    facts: RoleFacts,
+    organizations: Sequence[str],
+    restricted_to: Sequence[str],
+    *,
+    replication: bool = False,
+) -> str | None:
     """Return why *role* cannot become a reader of *organizations* (none: of all), with the way out; or ``None``.
 
-    *restricted_to*: the organizations that it is restricted to now.
+    *restricted_to*: the organizations that it is restricted to now; *replication*: it is to subscribe.
     """
     return (
         _of_asker(facts)
         or _of_role(role, facts)
         or _of_what_it_may(role, facts)
         or _of_restriction(role, facts, organizations, restricted_to)
+        or _of_replication(role, facts, organizations, replication=replication)
     )
 
 
@@ -93,6 +106,15 @@ def _of_restriction(
             f"{role} is restricted to {', '.join(restricted_to)}: name its organizations, or run receiver db "
             f"revoke-reader {role} first if it is to see all"
         )
+    if organizations and (facts.replicates or facts.creates_roles or facts.sees_statements):
+        why = (
+            "has REPLICATION, by which it reads every table"
+            if facts.replicates
+            else "has CREATEROLE, by which it makes itself roles that see more"
+            if facts.creates_roles
+            else "is a member of pg_read_all_stats (or pg_monitor), and sees the statements of others"
+        )
+        return f"{role} {why}, and cannot be restricted: take that from it first, or create a role for the reader"
     if organizations and facts.bypasses:
         return f"{role} has BYPASSRLS and cannot be restricted: ALTER ROLE {_quoted(role)} NOBYPASSRLS"
     if organizations and facts.version < FIRST_VERSION:
@@ -100,6 +122,14 @@ def _of_restriction(
             f"this is PostgreSQL {facts.version}, whose views would show {role} every organization: --organization "
             f"needs PostgreSQL {FIRST_VERSION} or newer; without it, the reader sees all"
         )
+    return None
+
+
+def _of_replication(role: str, facts: RoleFacts, organizations: Sequence[str], *, replication: bool) -> str | None:
+    if replication and organizations:
+        return "a subscriber gets the rows of every organization: --replication and --organization exclude each other"
+    if replication and not facts.replicates:
+        return f"{role} may not replicate: have a superuser run ALTER ROLE {_quoted(role)} REPLICATION"
     return None
 
 

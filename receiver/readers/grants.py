@@ -31,16 +31,35 @@ class Reader:
     """The organizations whose rows it sees; ``None`` for all."""
 
 
+POWERFUL: Final = (
+    "pg_read_server_files",
+    "pg_write_server_files",
+    "pg_execute_server_program",
+    "pg_maintain",
+    "pg_create_subscription",
+)
+"""PostgreSQL's own roles by which more can be read or done than any privilege on a table says."""
+PUBLICATION: Final = "ems"
+"""Name of the publication for logical replication."""
+
 _FACTS: Final = text(
     """
 SELECT
     role.oid IS NOT NULL AS exists,
     coalesce(role.rolsuper, false) AS superuser,
     coalesce(role.rolbypassrls, false) AS bypasses,
+    coalesce(role.rolreplication, false) AS replicates,
+    coalesce(role.rolcreaterole, false) AS creates_roles,
+    coalesce(pg_has_role(role.oid, 'pg_read_all_stats', 'MEMBER'), false) AS sees_statements,
     owner.rolname AS owner,
     coalesce(pg_has_role(role.oid, schema.nspowner, 'MEMBER'), false) AS acts_as_owner,
     array_remove(ARRAY[
         CASE WHEN pg_has_role(role.oid, 'pg_read_all_data', 'MEMBER') THEN 'read every table (pg_read_all_data)' END,
+        (
+            SELECT 'act as ' || string_agg(powerful.rolname, ', ' ORDER BY powerful.rolname)
+            FROM pg_roles AS powerful WHERE powerful.rolname = ANY (:powerful)
+                AND pg_has_role(role.oid, powerful.oid, 'MEMBER')
+        ),
         CASE WHEN pg_has_role(role.oid, 'pg_write_all_data', 'MEMBER')
             THEN 'write every table (pg_write_all_data)' END,
         CASE WHEN has_schema_privilege(role.oid, 'receiver', 'USAGE, CREATE') THEN 'use schema receiver' END,
@@ -73,6 +92,9 @@ ORDER BY role.rolname
 )
 
 
+_PUBLISHED: Final = text(
+    "SELECT relname FROM pg_class WHERE relnamespace = 'ems'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname"
+)
 _REGISTER: Final = text(
     """
 INSERT INTO ems.consumers AS consumer (name, role) VALUES (:name, :role)
@@ -82,29 +104,35 @@ ON CONFLICT (name) DO UPDATE SET role = coalesce(consumer.role, consumer.name) R
 
 
 def grant(
-    connection: Connection, role: str, organizations: Sequence[str] = (), consumers: Sequence[str] = ()
+    connection: Connection,
+    role: str,
+    organizations: Sequence[str] = (),
+    consumers: Sequence[str] = (),
+    *,
+    replication: bool = False,
 ) -> Reader:
     """Let *role* read schema ``ems``, now and in later releases, and nothing else; of *organizations* only, if any.
 
-    It may commit positions of the feed under its own name, and under those of *consumers*. May be repeated; other
-    *organizations* take the place of those before. Raises ``OperationRefused``.
+    It may commit positions of the feed under its own name, and under those of *consumers*; *replication*: it is to
+    subscribe to ``publish``. May be repeated; other *organizations* take the place of those before. Raises
+    ``OperationRefused``.
     """
     with connection.begin():
         facts = _facts(connection, role)
         restricted_to = row_security.restrictions(connection).get(role, ())
-    reason = refusal(role, facts, organizations, restricted_to)
+    reason = refusal(role, facts, organizations, restricted_to, replication=replication)
     if reason:
         raise OperationRefused(reason)
     if organizations and not restricted_to:
         with connection.begin():  # it saw all perhaps; tables to come are let in one by one, when they are narrowed
-            _default_privileges(connection, facts.owner, "REVOKE ALL ON TABLES FROM", role)
-            _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
+            _revoke_all(connection, facts.owner, role)
     if organizations:
         row_security.restrict(connection, role, organizations)
     with connection.begin():
         if not organizations:
-            _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ems TO {}", role)
-            _default_privileges(connection, facts.owner, "GRANT SELECT ON TABLES TO", role)
+            for kind in ("TABLES", "SEQUENCES"):  # pg_dump reads sequences, too
+                _run(connection, f"GRANT SELECT ON ALL {kind} IN SCHEMA ems TO {{}}", role)
+                _default_privileges(connection, facts.owner, f"GRANT SELECT ON {kind} TO", role)
         _run(connection, "GRANT USAGE ON SCHEMA ems TO {}", role)
         for name in consumers:
             holder = connection.scalar(_REGISTER, {"name": name, "role": role})
@@ -130,8 +158,7 @@ def revoke(connection: Connection, role: str) -> bool:
         raise OperationRefused(reason)
     with connection.begin():
         _run(connection, "REVOKE ALL ON SCHEMA ems FROM {}", role)
-        _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA ems FROM {}", role)
-        _default_privileges(connection, facts.owner, "REVOKE ALL ON TABLES FROM", role)
+        _revoke_all(connection, facts.owner, role)
         connection.execute(text("DELETE FROM ems.consumers WHERE coalesce(role, name) = :role"), {"role": role})
     row_security.release(connection, role)
     return was_reader
@@ -144,10 +171,36 @@ def readers(connection: Connection) -> list[Reader]:
 
 
 def _facts(connection: Connection, role: str) -> RoleFacts:
-    row = connection.execute(_FACTS, {"role": role}).mappings().one_or_none()
+    row = connection.execute(_FACTS, {"role": role, "powerful": list(POWERFUL)}).mappings().one_or_none()
     if row is None:
         raise OperationRefused("the database is not migrated: run receiver db upgrade")
     return RoleFacts(**{**row, "beyond": tuple(row["beyond"])})
+
+
+def publish(connection: Connection) -> list[str]:
+    """Publish every table of schema ``ems`` for logical replication, and return what a subscriber has to know.
+
+    May be repeated: a table that a later release brought is added.
+    """
+    with connection.begin():
+        tables = sql.SQL(", ").join(map(row_security.ems, connection.scalars(_PUBLISHED)))
+        known = connection.scalar(text("SELECT count(*) FROM pg_publication WHERE pubname = :n"), {"n": PUBLICATION})
+        change = "ALTER PUBLICATION {} SET TABLE {}" if known else "CREATE PUBLICATION {} FOR TABLE {}"
+        run(connection, sql.SQL(change).format(sql.Identifier(PUBLICATION), tables))
+        # the partitions are in schema receiver: a subscriber knows their table alone
+        root = sql.SQL("ALTER PUBLICATION {} SET (publish_via_partition_root = true)")
+        run(connection, root.format(sql.Identifier(PUBLICATION)))
+        level = connection.scalar(text("SELECT current_setting('wal_level')"))
+    notes = [f"subscribe to publication {PUBLICATION}; run this again after an upgrade, for tables that it brings"]
+    if level != "logical":
+        notes.append(f"wal_level is {level}: set it to logical in PostgreSQL's configuration, and restart PostgreSQL")
+    return notes
+
+
+def _revoke_all(connection: Connection, owner: str, role: str) -> None:
+    for kind in ("TABLES", "SEQUENCES"):
+        _default_privileges(connection, owner, f"REVOKE ALL ON {kind} FROM", role)
+        _run(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA ems FROM {{}}", role)
 
 
 def _run(connection: Connection, statement: str, role: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,9 +14,10 @@ from sqlalchemy import URL, make_url, text
 
 from receiver.cli import main
 from receiver.db import one_connection
+from receiver.sandbox.embedded import postgres_program
 from tests.support.factories import snapshot
 from tests.support.later import upgrade_to_later
-from tests.support.roles import PASSWORD, connected_as, new_role, read, relations
+from tests.support.roles import PASSWORD, connected_as, libpq, new_role, read, relations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +74,6 @@ def test_a_reader_reads_every_table_and_view(acme: Acme, url: URL, reader: str) 
         "DROP VIEW ems.ledger",
         "ALTER TABLE ems.transactions DISABLE TRIGGER ALL",
         "SELECT nextval('ems.events_position_seq')",
-        "SELECT last_value FROM ems.events_position_seq",
         "SELECT receiver.note_deleted_events()",
         "TABLE receiver.deliveries",
         "TABLE receiver.webhooks",
@@ -180,6 +181,8 @@ def owner(acme: Acme) -> str:
         ("IN ROLE {owner}", "may act as {owner}"),
         ("IN ROLE pg_read_all_data", "may already read every table"),
         ("IN ROLE pg_write_all_data", "may already write every table"),
+        ("IN ROLE pg_read_server_files", "may already act as pg_read_server_files"),
+        ("IN ROLE pg_execute_server_program", "may already act as pg_execute_server_program"),
     ],
 )
 def test_who_could_do_more_than_read_is_no_reader(acme: Acme, url: URL, options: str, reason: str) -> None:
@@ -188,6 +191,47 @@ def test_who_could_do_more_than_read_is_no_reader(acme: Acme, url: URL, options:
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert reason.format(owner=owner(acme)) in refused.stderr
         assert privileges(acme, role) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("REPLICATION", "has REPLICATION"),
+        ("CREATEROLE", "has CREATEROLE"),
+        ("IN ROLE pg_monitor", "sees the statements of others"),
+        ("BYPASSRLS", "has BYPASSRLS"),
+    ],
+)
+def test_who_could_see_other_tenants_is_not_restricted(acme: Acme, url: URL, options: str, reason: str) -> None:
+    with new_role(url, options=options) as role:
+        refused = db(url, "grant-reader", role, "--organization", "acme")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert reason in refused.stderr
+        assert privileges(acme, role) == []
+        assert db(url, "grant-reader", role).exit_code == 0, "who sees all anyway may have it"
+
+
+def test_a_reader_can_dump_the_schema(acme: Acme, url: URL, reader: str) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    as_reader = url.set(username=reader, password=PASSWORD)
+    dumped = subprocess.run(
+        [postgres_program("pg_dump"), "-n", "ems", libpq(as_reader)], check=True, capture_output=True, text=True
+    ).stdout
+    assert "CREATE TABLE ems.transactions" in dumped
+    assert "transaction-1" in dumped
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "reason"),
+    [
+        ("", (), "ALTER ROLE"),
+        ("REPLICATION", ("--organization", "acme"), "has REPLICATION"),
+    ],
+)
+def test_who_may_not_subscribe_is_told_why(url: URL, options: str, arguments: tuple[str, ...], reason: str) -> None:
+    with new_role(url, options=options) as role:
+        refused = db(url, "grant-reader", role, "--replication", *arguments)
+        assert (refused.exit_code, reason in refused.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
