@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "worker": "receiver.cli.processes:worker",
     "scheduler": "receiver.cli.processes:scheduler",
     "sandbox": "receiver.cli.sandbox:sandbox",
+    "trigger": "receiver.cli.trigger:trigger",
     "demo": "receiver.cli.demo:demo",
     "dev": "receiver.cli.demo:dev",
 }

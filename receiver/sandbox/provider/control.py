@@ -1,6 +1,7 @@
 """The sandbox's own switches over HTTP, for a sandbox in another process; no token, loopback only.
 
 ``POST /sandbox/faults`` (a fault's fields) · ``GET`` and ``DELETE /sandbox/faults`` · ``GET /sandbox/requests`` ·
+``POST /sandbox/events`` (see ``trigger.Wanted``) ·
 ``POST /sandbox/organizations`` (``reference_id``, and ``products``: a list, or null for no billing) ·
 ``DELETE /sandbox/organizations/<id>`` · ``DELETE /sandbox/webhooks/<id>`` ·
 ``PUT /sandbox/organizations/<id>/products`` (``products``)
@@ -19,6 +20,7 @@ from receiver.sandbox.provider.billing import PRODUCTS
 from receiver.sandbox.provider.faults import ApiFault
 from receiver.sandbox.provider.refusals import forbidden, malformed
 from receiver.sandbox.provider.shown import organization_fields
+from receiver.sandbox.provider.trigger import Wanted, trigger
 
 if TYPE_CHECKING:
     from receiver.sandbox.provider.provider import Provider
@@ -54,6 +56,10 @@ def control_routes(provider: Provider) -> Blueprint:
     def list_requests() -> Response:
         names = ("method", "path", "query", "status", "answered", "client_id", "scopes", "scopes_asked")
         return _json([{name: getattr(seen, name) for name in names} for seen in provider.requests.all()])
+
+    @routes.post("/events")
+    def trigger_events() -> Response:
+        return _json(trigger(provider, _asked(Wanted)), HTTPStatus.CREATED)
 
     _account_routes(routes, provider)
     return routes

@@ -1,0 +1,169 @@
+"""``receiver trigger``: events on demand from the local OpenCard, and never from the real one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from receiver.cli import main
+from receiver.events.catalogue import ALIASES, EVENT_FLAGS
+from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from receiver.sandbox.provider import Organization
+
+CLEARED = "card.transaction.cleared"
+
+
+@pytest.fixture
+def party() -> Iterator[OpenCard]:
+    with opencard() as party:
+        yield party
+
+
+@pytest.fixture
+def acme(party: OpenCard) -> Organization:
+    return party.provider.state.add_organization("acme", buyer_party="5561234567")
+
+
+@pytest.fixture
+def ems(party: OpenCard, acme: Organization) -> Iterator[Receiver]:
+    with receiver() as ems:
+        party.register(acme, ems.url)
+        yield ems
+
+
+@pytest.fixture
+def trigger(party: OpenCard) -> Callable[..., Result]:
+    def trigger(*arguments: object, organization: str = "acme") -> Result:
+        command = ["trigger", *map(str, arguments), "--organization", organization]
+        return CliRunner(env={"OPENCARD_API_URL": party.url, "DATABASE_URL": None}).invoke(main, command)
+
+    return trigger
+
+
+def arrived(ems: Receiver) -> list[tuple[str, dict[str, Any]]]:
+    return [(each.event, json.loads(each.body, parse_float=str)) for each in ems.arrived]
+
+
+def test_an_event_is_sent_with_the_fields_that_are_set(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    ran = trigger(
+        CLEARED, "--set", "original_amount=12.30", "--set", "purchase_merchant=Café Müller", "--set", "mcc_code=5812",
+        "--set", "vat_rate=null", "--set", "card_holder.reference_id=employee-17", "--json",
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    ((event, payload),) = arrived(ems)
+    assert event == CLEARED
+    assert (payload["original_amount"], payload["purchase_merchant"], payload["mcc_code"]) == (
+        "12.30",
+        "Café Müller",
+        "5812",
+    )
+    assert (payload["vat_rate"], payload["card_holder"]) == (None, {"reference_id": "employee-17"})
+    (shown,) = json.loads(ran.stdout)
+    assert shown == {
+        "event": CLEARED,
+        "organization_reference_id": "acme",
+        "id": payload["id"],
+        "status": 200,
+        "sent": True,
+    }
+
+
+def test_a_story_is_about_one_transaction(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    assert trigger("authorized", "--then", "cleared", "--then", "receipt.fetched", "--then", "invoiced").exit_code == 0
+    events, payloads = zip(*arrived(ems), strict=True)
+    assert [event.rsplit(".", 1)[1] for event in events] == ["authorized", "cleared", "fetched", "invoiced"]
+    authorized, cleared, receipt, invoiced = payloads
+    assert authorized["id"] == cleared["id"] == receipt["transaction"]["id"] == invoiced["id"]
+    assert (cleared["state"], invoiced["state"]) == ("cleared", "invoiced")
+    assert receipt["card_holder"] == authorized["card_holder"]
+
+
+@pytest.mark.parametrize("event", [*EVENT_FLAGS, *ALIASES])
+def test_each_event_and_alias_can_be_sent(ems: Receiver, trigger: Callable[..., Result], event: str) -> None:
+    ran = trigger(event)
+    assert ran.exit_code == 0, ran.output
+    assert [name for name, _ in arrived(ems)] == [event]
+
+
+def test_count_makes_new_ids_and_duplicate_repeats(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    assert trigger(CLEARED, "--count", 3, "--duplicate").exit_code == 0
+    ids = [payload["id"] for _, payload in arrived(ems)]
+    assert len(ids) == 6
+    assert ids[::2] == ids[1::2]
+    assert len(set(ids)) == 3
+
+
+def test_what_is_lost_is_in_the_log_alone(
+    party: OpenCard, acme: Organization, ems: Receiver, trigger: Callable[..., Result]
+) -> None:
+    ran = trigger(CLEARED, "--lose")
+    assert (ran.exit_code, "only in the log" in ran.stdout) == (0, True)
+    assert arrived(ems) == []
+    (webhook,) = party.get(webhooks_of(acme))["data"]
+    assert len(party.all_pages(f"{webhooks_of(acme)}/{webhook['id']}/events")) == 1
+
+
+def test_what_is_late_has_an_earlier_attempt_in_the_log(
+    party: OpenCard, ems: Receiver, trigger: Callable[..., Result]
+) -> None:
+    assert trigger(CLEARED, "--late", "2d").exit_code == 0
+    assert len(arrived(ems)) == 1
+    (webhook,) = party.provider.state.webhooks()
+    times = sorted(entry.at for entry in party.provider.state.log_of(webhook.id).entries)
+    assert timedelta(days=2) <= datetime.now(UTC) - times[0] < timedelta(days=2, minutes=5)
+    assert datetime.now(UTC) - times[1] < timedelta(minutes=5)
+
+
+def test_a_body_is_sent_as_it_is(ems: Receiver, trigger: Callable[..., Result], tmp_path: Path) -> None:
+    body = b'{ "id": 7,\n "odd" : 1.50 } '
+    (tmp_path / "body.json").write_bytes(body)
+    assert trigger(CLEARED, "--body", tmp_path / "body.json").exit_code == 0
+    assert [each.body for each in ems.arrived] == [body]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("card.transaction.teleported",), "no event"),
+        (("cleared", "--set", "x"), "FIELD=VALUE"),
+        ((CLEARED, "--then", "fetch"), "no event"),
+    ],
+)
+def test_wrong_usage_is_named(
+    ems: Receiver, trigger: Callable[..., Result], arguments: tuple[str, ...], reason: str
+) -> None:
+    ran = trigger(*arguments)
+    assert (ran.exit_code, reason in ran.stderr) == (2, True)
+    assert arrived(ems) == []
+
+
+def test_an_unknown_organization_is_refused(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    ran = trigger(CLEARED, organization="nobody")
+    assert (ran.exit_code, "acme" in ran.stderr) == (1, True)
+    assert arrived(ems) == []
+
+
+@pytest.mark.parametrize("url", ["https://api.opencard.example", "https://127.0.0.1.opencard.example"])
+def test_a_service_at_the_real_opencard_is_refused(url: str) -> None:
+    command = ["trigger", CLEARED, "--organization", "acme"]
+    ran = CliRunner(env={"OPENCARD_API_URL": url}).invoke(main, command)
+    assert (ran.exit_code, "receiver dev" in ran.stderr) == (1, True)
+
+
+def test_an_answer_that_is_not_200_ends_with_1(
+    party: OpenCard, acme: Organization, trigger: Callable[..., Result]
+) -> None:
+    with receiver() as ems:
+        party.register(acme, ems.url)
+        ems.answer = lambda _: 503
+        ran = trigger(CLEARED, "--json")
+    assert (ran.exit_code, json.loads(ran.stdout)[0]["status"]) == (1, 503)
