@@ -92,6 +92,13 @@ for _name, _words in (
         """,
     ),
     (
+        "ledger_journal",
+        """Export the ledger's journal: each booking, reversal and correction.
+
+        Example: receiver export ledger_journal --since 2026-02-01 --until 2026-03-01 --output journal.csv
+        """,
+    ),
+    (
         "line_items",
         """Export what was bought, by the days of the purchases.
 

@@ -64,6 +64,7 @@ SOURCES: Final[Mapping[str, Source]] = {
     ),
     "ledger": Source("ems.ledger", ("booked_on", *_LINE), {**_DAYS, By.UPDATED: "updated_at"}),
     "ledger_vat": Source("ems.ledger_vat", ("booked_on", *_LINE, "percentage"), {**_DAYS, By.UPDATED: "updated_at"}),
+    "ledger_journal": Source("ems.ledger_journal", ("position", "line"), {By.BOOKED: "booked_on"}),
     "line_items": Source(
         "ems.line_items", (*_LINE, "line_number"), {**_DAYS, By.UPDATED: "occurred_at"}, of_purchase=True
     ),
