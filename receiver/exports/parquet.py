@@ -39,6 +39,7 @@ class ParquetRows(Rows):
             "numeric": pa.decimal128(DIGITS, PLACES),
             "bigint": pa.int64(),
             "integer": pa.int32(),
+            "smallint": pa.int16(),
             "boolean": pa.bool_(),
             "date": pa.date32(),
             "time without time zone": pa.time64("us"),

@@ -64,7 +64,9 @@ SOURCES: Final[Mapping[str, Source]] = {
     ),
     "ledger": Source("ems.ledger", ("booked_on", *_LINE), {**_DAYS, By.UPDATED: "updated_at"}),
     "ledger_vat": Source("ems.ledger_vat", ("booked_on", *_LINE, "percentage"), {**_DAYS, By.UPDATED: "updated_at"}),
-    "ledger_journal": Source("ems.ledger_journal", ("position", "line"), {By.BOOKED: "booked_on"}),
+    "ledger_journal": Source(
+        "ems.ledger_journal", ("position", "line"), {By.BOOKED: "booked_on", By.UPDATED: "recorded_at"}
+    ),
     "line_items": Source(
         "ems.line_items", (*_LINE, "line_number"), {**_DAYS, By.UPDATED: "occurred_at"}, of_purchase=True
     ),
@@ -152,5 +154,7 @@ def _written(name: str, kind: str, how: Format) -> str:
     return column if how is Format.JSONL else f"{column}::text"
 
 
-NATIVE: Final = frozenset({TIMESTAMP, "numeric", "bigint", "integer", "boolean", "date", "time without time zone"})
+NATIVE: Final = frozenset(
+    {TIMESTAMP, "numeric", "bigint", "integer", "smallint", "boolean", "date", "time without time zone"}
+)
 """Types that Parquet has as well; all others become texts."""

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from tests.support.factories import enrichment, snapshot
+from tests.support.factories import enrichment, sample, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,10 @@ def filled(organizations: Organizations) -> Acme:
             purchase_time=None if number == 5 else "23:59:59",
         )
         acme.take("card.transaction.cleared", told)
-    acme.take("transaction.true.vat", enrichment("transaction.true.vat"))
+    for event in ("transaction.true.vat", "transaction.line.items", "receipt.fetched"):
+        acme.take(event, enrichment(event))
+    for event in ("card_holder.created", "invoice.created"):
+        acme.take(event, sample(event))
     globex.take("card.transaction.authorized", snapshot("authorized", organization={"reference_id": "globex"}))
     acme.process()
     return acme
