@@ -1,4 +1,4 @@
-"""Readers of the feed that say how far they have read, in ``0005_consumers.sql``."""
+"""Readers of the feed that say how far they have read, in ``0006_consumers.sql``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
