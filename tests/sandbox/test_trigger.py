@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from receiver.sandbox.provider import Organization
+    from receiver.sandbox.provider import ProviderOrganization
 
 CLEARED = "card.transaction.cleared"
 
@@ -29,12 +29,12 @@ def party() -> Iterator[OpenCard]:
 
 
 @pytest.fixture
-def acme(party: OpenCard) -> Organization:
+def acme(party: OpenCard) -> ProviderOrganization:
     return party.provider.state.add_organization("acme", buyer_party="5561234567")
 
 
 @pytest.fixture
-def ems(party: OpenCard, acme: Organization) -> Iterator[Receiver]:
+def ems(party: OpenCard, acme: ProviderOrganization) -> Iterator[Receiver]:
     with receiver() as ems:
         party.register(acme, ems.url)
         yield ems
@@ -103,7 +103,7 @@ def test_count_makes_new_ids_and_duplicate_repeats(ems: Receiver, trigger: Calla
 
 
 def test_what_is_lost_is_in_the_log_alone(
-    party: OpenCard, acme: Organization, ems: Receiver, trigger: Callable[..., Result]
+    party: OpenCard, acme: ProviderOrganization, ems: Receiver, trigger: Callable[..., Result]
 ) -> None:
     ran = trigger(CLEARED, "--lose")
     assert (ran.exit_code, "only in the log" in ran.stdout) == (0, True)
@@ -160,7 +160,7 @@ def test_a_service_at_the_real_opencard_is_refused(url: str) -> None:
 
 
 def test_an_answer_that_is_not_200_ends_with_1(
-    party: OpenCard, acme: Organization, trigger: Callable[..., Result]
+    party: OpenCard, acme: ProviderOrganization, trigger: Callable[..., Result]
 ) -> None:
     with receiver() as ems:
         party.register(acme, ems.url)

@@ -18,12 +18,12 @@ from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.refusals import against_the_rules
 from receiver.sandbox.provider.send_test import ONCE, example
 from receiver.sandbox.sender import deliver_all
-from receiver.sandbox.told import Told, read, write
+from receiver.sandbox.told import StoryEvent, read, write
 
 if TYPE_CHECKING:
-    from receiver.sandbox.accounts import Attempt
+    from receiver.sandbox.accounts import DeliveryAttempt
     from receiver.sandbox.provider.provider import Provider
-    from receiver.sandbox.provider.resources import Organization, Webhook
+    from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
 
 TRANSACTION: Final = "card.transaction."
 STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
@@ -72,7 +72,7 @@ def trigger(provider: Provider, wanted: Wanted) -> list[Triggered]:
             raise against_the_rules(f"There is no event {event}.")
     webhook, owner = _webhook_for(provider, wanted)
     told = [
-        Told(owner.reference_id, spelled, payload, timedelta())
+        StoryEvent(owner.reference_id, spelled, payload, timedelta())
         for _ in range(wanted.count)
         for spelled, payload in zip(wanted.spelled, _payloads(wanted, owner), strict=True)
         for _ in range(2 if wanted.duplicate else 1)
@@ -80,7 +80,7 @@ def trigger(provider: Provider, wanted: Wanted) -> list[Triggered]:
     return [_tell(provider, webhook, owner, each, wanted) for each in told]
 
 
-def _webhook_for(provider: Provider, wanted: Wanted) -> tuple[Webhook, Organization]:
+def _webhook_for(provider: Provider, wanted: Wanted) -> tuple[ProviderWebhook, ProviderOrganization]:
     ready = [(each, provider.state.organization(each.organization_id)) for each in ready_webhooks(provider)]
     of_organization = [pair for pair in ready if pair[1].reference_id == wanted.organization]
     for webhook, owner in of_organization:
@@ -92,7 +92,7 @@ def _webhook_for(provider: Provider, wanted: Wanted) -> tuple[Webhook, Organizat
     raise against_the_rules(f"{wanted.organization} has no active webhook; organizations that have one: {known}.")
 
 
-def _payloads(wanted: Wanted, owner: Organization) -> list[bytes]:
+def _payloads(wanted: Wanted, owner: ProviderOrganization) -> list[bytes]:
     if wanted.body is not None:
         return [base64.b64decode(wanted.body)]
     seed = random.randrange(2**31)  # noqa: S311 - ids that were not used before, and no secrets
@@ -150,7 +150,9 @@ def _subject(payload: dict[str, Any]) -> str | None:
     return None
 
 
-def _tell(provider: Provider, webhook: Webhook, owner: Organization, told: Told, wanted: Wanted) -> Triggered:
+def _tell(
+    provider: Provider, webhook: ProviderWebhook, owner: ProviderOrganization, told: StoryEvent, wanted: Wanted
+) -> Triggered:
     now = provider.now()
     state = provider.state
     if wanted.late_seconds:
@@ -161,7 +163,7 @@ def _tell(provider: Provider, webhook: Webhook, owner: Organization, told: Told,
             state.log_attempt(webhook.id, told.event, None, now, told.payload)
     else:
 
-        def record(attempt: Attempt) -> None:
+        def record(attempt: DeliveryAttempt) -> None:
             answers.append(attempt.status)
             state.log_attempt(webhook.id, attempt.event, attempt.status, attempt.at, attempt.body)
 

@@ -1,4 +1,4 @@
-"""Readers of the feed that say how far they have read, in ``0006_consumers.sql``."""
+"""Readers of the feed that say how far they have read, in ``0008_consumers.sql``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
