@@ -2,7 +2,7 @@
 
 How a purchase gets into the ledger: OpenCard POSTs ``card.transaction.cleared``. ``deliveries`` verifies the request,
 stores its bytes and answers 200. A worker (``processing``) claims it with others, parses it (``events``) and appends
-the event to the log ``ems.events``, unless the log has it already. From all events of that purchase ``records`` computes its
+the event to the log ``ems.events``, unless it is there already. From all events of a purchase ``records`` computes its
 row in ``ems.transactions``, which the view ``ems.ledger`` shows once it is cleared. Read in this order:
 
 ``receiver.gunicorn_worker``       the web process' threads, which no slow client can hold
