@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _REWRITE: Final = """
 UPDATE ems.events AS event SET type = given.type, payload = given.payload, transaction_id = given.transaction_id,
     card_holder_reference_id = given.card_holder_reference_id, subject_id = given.subject_id,
-    fingerprint = given.fingerprint
+    fingerprint = given.fingerprint, source = given.source, delivery_id = given.delivery_id
 FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (
     position bigint, type text, payload jsonb, transaction_id text, card_holder_reference_id text, subject_id text,
-    fingerprint bytea
+    fingerprint bytea, source text, delivery_id bigint
 )
 WHERE event.position = given.position AND event.position = ANY(%(positions)s)
 """
@@ -64,6 +64,8 @@ def rewriting(
             "card_holder_reference_id": event.card_holder_reference_id,
             "subject_id": event.subject_id,
             "fingerprint": bytea(event.fingerprint),
+            "source": event.source,
+            "delivery_id": event.delivery_id,
         }
         for position, event in after.items()
     ]
