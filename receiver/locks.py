@@ -23,6 +23,8 @@ class Lock(IntEnum):
     """One process changes webhooks at OpenCard at a time: bootstrap, or a rotation."""
     ROLL_UP = 0x0C4D_0005
     """One process adds up the counters at a time."""
+    ISSUES = 0x0C4D_0006
+    """One process compares the issues with what holds at a time."""
 
 
 class LockFamily(StrEnum):

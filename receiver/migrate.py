@@ -34,6 +34,7 @@ MODEL_MODULES: Final = (
     "receiver.bootstrap.models",
     "receiver.reconcile.models",
     "receiver.ops.models",
+    "receiver.ops.issues.models",
     "receiver.ops.retention.models",
     "receiver.ops.console.models",
     "receiver.ops.counter_models",

@@ -17,6 +17,7 @@ from receiver.bootstrap.schedule import bootstrap_due
 from receiver.error_reports import start_reporting
 from receiver.files.schedule import fetch_due
 from receiver.logs import configure_logs
+from receiver.ops.issues.watch import watching
 from receiver.ops.retention.schedule import retain
 from receiver.ops.rollup import roll_up
 from receiver.processing.job import process_deliveries
@@ -122,7 +123,8 @@ def run_scheduler(settings: Settings) -> None:
     no_files = unset_for_api(settings)
     if no_files:
         log.warning("files.unavailable", reason=no_files)
-    _scheduler(redis, settings).run()
+    with watching(settings):
+        _scheduler(redis, settings).run()
     log.info("scheduler.stopped")
 
 

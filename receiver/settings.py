@@ -14,10 +14,12 @@ from receiver.errors import ConfigurationError
 from receiver.variables import (
     MAX_DAYS,
     MAX_SECONDS,
+    NotifyUrl,
     days_kept,
     encryption_keys,
     files_url,
     log_level,
+    notify_urls,
     one_of,
     ops_users,
     public_url,
@@ -93,6 +95,8 @@ class Settings:
     log_level: str
     log_format: LogFormat
     sentry_dsn: str = field(repr=False)
+    notify_urls: tuple[NotifyUrl, ...] = field(repr=False)
+    heartbeat_url: str = field(repr=False)
 
 
 def variable_names() -> list[str]:
@@ -149,6 +153,8 @@ def read_settings(
         log_level=reader.read("LOG_LEVEL", log_level, default="INFO"),
         log_format=reader.read("LOG_FORMAT", one_of(LogFormat), default=LogFormat.JSON),
         sentry_dsn=reader.read("SENTRY_DSN", web_address, default=""),
+        notify_urls=reader.read("NOTIFY_URLS", notify_urls, default=()),
+        heartbeat_url=reader.read("HEARTBEAT_URL", web_address, default=""),
     )
     if settings.ops_users and not settings.secret_key:
         reader.problems.setdefault(

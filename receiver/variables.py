@@ -27,6 +27,8 @@ MAX_SECONDS: Final = 366 * 86_400
 """The longest spans that a variable may have; much longer ones exceed what Python and PostgreSQL can calculate."""
 SHORTEST_RETENTION_DAYS: Final = 14
 """Reconciling looks back a week: what it compares must still be there."""
+SEVERITIES: Final = ("warning", "critical")
+"""Of issues, the mildest first."""
 USER_NAME: Final = re.compile(r"[\w.@-]{1,64}")
 PASSWORD_HASH: Final = re.compile(
     r"(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9_]+:[0-9]+)\$[^$,\s]+\$[0-9a-f]+", re.ASCII
@@ -198,6 +200,30 @@ def files_url(text: str) -> str:
     if protocol not in available_protocols():
         raise ValueError(f"{protocol}:// is no kind of storage that is known; give a folder, or s3://bucket/prefix")
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyUrl:
+    """An address to which messages go, in Apprise's notation."""
+
+    url: str = field(repr=False)
+    lowest: str
+    """The lowest severity that is sent to it: ``warning`` or ``critical``."""
+
+
+def notify_urls(text: str) -> tuple[NotifyUrl, ...]:
+    """Return the addresses in a text, separated by spaces or lines, each perhaps with its lowest severity before it."""
+    entries = []
+    for number, entry in enumerate(text.split(), start=1):
+        severity, separator, url = entry.partition("=")
+        lowest = severity if separator and severity in SEVERITIES else SEVERITIES[0]
+        address = url if separator and severity in SEVERITIES else entry
+        if not re.match(r"[a-z][a-z0-9+.-]*://.", address, re.IGNORECASE):
+            raise ValueError(
+                f"entry {number} is not a URL such as slack://… or mailto://…, with critical= before it for those only"
+            )
+        entries.append(NotifyUrl(address, lowest))
+    return tuple(entries)
 
 
 def web_address(text: str) -> str:

@@ -54,6 +54,8 @@ VARIABLES = {
     "LOG_LEVEL",
     "LOG_FORMAT",
     "SENTRY_DSN",
+    "NOTIFY_URLS",
+    "HEARTBEAT_URL",
 }
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 MINIMAL = {
@@ -146,7 +148,18 @@ def test_all_wrong_variables_are_reported_at_once() -> None:
     assert not any("\n" in problem for problem in wrong.value.problems)
 
 
+def test_addresses_of_messages_have_a_lowest_severity() -> None:
+    urls = load(NOTIFY_URLS="slack://secret/a/b\n  critical=mailto://user:pass@example.com?to=a=b ").notify_urls
+    assert [(each.url, each.lowest) for each in urls] == [
+        ("slack://secret/a/b", "warning"),
+        ("mailto://user:pass@example.com?to=a=b", "critical"),
+    ]
+    assert "secret" not in repr(load(NOTIFY_URLS="slack://secret/a/b"))
+
+
 WRONG = [
+    ("NOTIFY_URLS", "slack://ok/a/b the-secret"),
+    ("HEARTBEAT_URL", "the-secret"),
     ("DATABASE_URL", "mysql://receiver:the-secret@db/receiver"),
     ("DATABASE_URL", "postgresql://receiver:the-secret@db:port/receiver"),
     ("DATABASE_URL", "the-secret"),

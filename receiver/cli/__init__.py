@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "rebuild": "receiver.cli.verify:rebuild",
     "close": "receiver.cli.close:close",
     "status": "receiver.cli.status:status",
+    "issues": "receiver.cli.issues:issues",
+    "notify": "receiver.cli.notify:notify",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
     "files": "receiver.cli.files:files",

@@ -17,6 +17,7 @@ from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.ops.activity import SHORT, failures_by_error, rate
 from receiver.ops.attention import reconcile_interval, what_needs_attention
+from receiver.ops.issues.store import accepted
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
 from receiver.ops.workers import seen_workers
@@ -48,6 +49,9 @@ class Seen:
     interval: timedelta | None
     """That of the runs of reconcile; ``None`` if there are none."""
     attention: tuple[Finding, ...]
+    """What is open."""
+    acknowledged: tuple[Finding, ...]
+    """What needs attention, and a person has said that it is known."""
 
 
 @click.command()
@@ -55,7 +59,8 @@ class Seen:
 def status(as_json: bool) -> None:
     """Show backlog, rates, failures and completeness.
 
-    Exit code 1 when something needs attention; each issue is listed.
+    Exit code 1 when an issue is open; each is listed. Those that a person acknowledged (receiver issues) are counted
+    by themselves.
 
     Example: receiver status
     """
@@ -75,13 +80,16 @@ def look(connection: Connection, settings: Settings) -> Seen:
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
     failures = failures_by_error(connection)
     refusal = storage_error(connection)
+    needed = what_needs_attention(standing, settings, failures=failures, refusal=refusal, workers=workers)
+    known = accepted(connection, needed, at=standing.at)
     return Seen(
         standing,
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
         tuple(failures),
         workers,
         reconcile_interval(settings),
-        tuple(what_needs_attention(standing, settings, failures=failures, refusal=refusal, workers=workers)),
+        tuple(each for each in needed if each not in known),
+        tuple(known),
     )
 
 
@@ -117,4 +125,5 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "consumers": standing.consumers,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": [each.text for each in seen.attention],
+        "acknowledged": [each.text for each in seen.acknowledged],
     }

@@ -39,7 +39,8 @@ def print_screen(seen: Seen) -> None:
         click.echo(line.text, err=True)
     if len(seen.attention) > MOST_LINES:
         click.echo(f"and {len(seen.attention) - MOST_LINES} more: see receiver status --json", err=True)
-    click.echo(f"Issues: {len(seen.attention)}" if seen.attention else "Issues: none")
+    known = f" ({len(seen.acknowledged)} acknowledged: receiver issues list)" if seen.acknowledged else ""
+    click.echo(f"Issues: {len(seen.attention) or 'none'}{known}")
 
 
 def _figures(seen: Seen) -> Iterable[tuple[str, str]]:

@@ -14,7 +14,7 @@ import click
 import httpx
 
 from receiver.cli.output import json_option, print_json, print_rows
-from receiver.cli.parameters import DURATION
+from receiver.cli.parameters import DURATION, WholeNumber
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
 from receiver.settings import load_settings
@@ -48,7 +48,7 @@ MOST: Final = 10_000
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that is signed and sent as it is.",
 )
-@click.option("--count", type=click.IntRange(1, MOST), default=1, show_default=True, help="How often, with new ids.")
+@click.option("--count", type=WholeNumber(1, MOST), default=1, show_default=True, help="How often, with new ids.")
 @json_option
 def trigger(
     event: str,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from receiver.ops.workers import Workers
     from receiver.settings import Settings
 
+LONGEST_SUBJECT: Final = 500
+"""Characters of an error by which a cause is known again."""
 MOST_CAUSES: Final = 50
 """How many causes of dead deliveries are findings of their own, the largest; more are one finding together."""
 
@@ -67,7 +69,7 @@ def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
             yield Finding(
                 kind,
                 f"{group.number} {status} {several} of {group.event}: {group.error}; {listed}",
-                f"{group.event}: {group.error}",
+                f"{group.event}: {group.error}"[:LONGEST_SUBJECT],
                 group.organizations[0] if group.number_of_organizations == 1 else None,
                 group.number,
             )

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from receiver.ops.counted import COUNTED, counted, counted_families
+from receiver.ops.findings import Severity
 from receiver.ops.status import WAITING, ServiceStatus, WebhookStatus, read_status
 from receiver.queue import SHORT_TIMEOUT
 
@@ -119,6 +120,12 @@ class MetricsCollector(Collector):
             "Events and versions of the last eight days that were applied though this release does not know them.",
             value=len(standing.unknown.applied),
         )
+        issues = GaugeMetricFamily(
+            "receiver_issues_open", "Open issues that nobody has acknowledged.", labels=["kind", "severity"]
+        )
+        for found in standing.issues:
+            issues.add_metric([found.kind, Severity(found.severity).name.lower()], found.number)
+        yield issues
         lock = standing.feed_lock
         yield GaugeMetricFamily(
             "receiver_feed_lock_held_seconds",

@@ -81,6 +81,10 @@ HAVING organization.error IS NOT NULL
     OR count(*) FILTER (WHERE webhook.active AND webhook.opencard_webhook_id IS NOT NULL) = 0
 ORDER BY organization.organization_reference_id, organization.organization_id
 """
+_ISSUES: Final = """
+SELECT kind, severity, count(*) AS number FROM receiver.issues WHERE state = 'open'
+GROUP BY kind, severity ORDER BY kind
+"""
 _BOOTSTRAP: Final = """
 SELECT error FROM receiver.applied_configuration WHERE error IS NOT NULL
 """
@@ -97,6 +101,15 @@ class UnservedOrganization:
     has_webhook: bool
     is_active: bool
     """Whether OpenCard delivers to one of its webhooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIssues:
+    """How many issues of a kind are open, acknowledged ones left out."""
+
+    kind: str
+    severity: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +200,8 @@ class ServiceStatus:
     unknown: UnknownFormats = field(default_factory=UnknownFormats)
     consumers: tuple[ConsumerStanding, ...] = ()
     """Readers of the feed that say how far they are."""
+    issues: tuple[OpenIssues, ...] = ()
+    """As the scheduler found them last."""
 
     @property
     def without_webhook(self) -> list[UnservedOrganization]:
@@ -237,6 +252,7 @@ def read_status(query: Query) -> ServiceStatus:
         read_feed_epoch(query),
         read_unknown(query),
         read_consumers(query),
+        tuple(OpenIssues(**each) for each in query(_ISSUES)),
     )
 
 

@@ -40,8 +40,8 @@ SECONDS = 90
 TRANSACTION = "transaction-1"
 QUEUES = {QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE}
 ELSEWHERE = {"demo": "starts servers of its own: tests/test_package.py runs it and reads its document"}
-MAY_FAIL = {"status", "doctor", "replay"}
-"""Commands that end with 1 here, as a delivery is dead."""
+MAY_FAIL = {"status", "doctor", "replay", "notify test", "close"}
+"""Commands that end with 1 here, as a delivery is dead and no address takes messages."""
 
 
 @dataclass
@@ -77,6 +77,11 @@ class Living:
             "webhooks test": ["card_holder.created", "--organization", "acme"],
             "deliveries show": [self.value("SELECT max(id) FROM receiver.deliveries WHERE status = 'dead'")],
             "replay": ["--status", "dead", "--reason", "a test"],
+            "close": ["acme", "2020-01"],
+            "trigger": ["card.transaction.cleared", "--organization", "acme"],
+            "issues show": [self.value("SELECT max(id) FROM receiver.issues")],
+            "issues acknowledge": [self.value("SELECT max(id) FROM receiver.issues"), "--note", "a test"],
+            "issues resolve": [self.value("SELECT max(id) FROM receiver.issues"), "--note", "a test"],
             "clients create": ["--name", "new", "--recommended", "--secret-file", str(self.folder / "secret")],
             "clients set-scopes": [self.environment["OPENCARD_CLIENT_ID"], *SCOPES],
             "files export": [str(self.folder / "copies")],
@@ -115,7 +120,12 @@ def living(engine: Engine, redis: Redis, environment: dict[str, str], tmp_path: 
         serving(provider) as url,
         new_role(make_url(environment["DATABASE_URL"])) as role,
         ProcfileProcesses(
-            variables := {**ours, **environment_of(url, client), "FILES_URL": str(tmp_path / "files")},
+            variables := {
+                **ours,
+                **environment_of(url, client),
+                "FILES_URL": str(tmp_path / "files"),
+                "NOTIFY_URLS": f"json://{url.partition('//')[2]}",
+            },
             tmp_path / "logs",
         ) as processes,
     ):
@@ -133,6 +143,7 @@ def living(engine: Engine, redis: Redis, environment: dict[str, str], tmp_path: 
         living.send("receipt.fetched", enrichment("receipt.fetched", transaction=TRANSACTION, url=receipt))
         wait_until_processed(engine, seconds=SECONDS)
         assert eventually(lambda: served_queues(redis) == QUEUES, within=SECONDS)
+        assert eventually(lambda: living.value("SELECT count(*) FROM receiver.issues") != "0", within=SECONDS)
         yield living
 
 

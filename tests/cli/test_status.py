@@ -78,6 +78,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "feed_epoch": None,
         "consumers": [],
         "needs_a_person": [],
+        "acknowledged": [],
     }
 
 

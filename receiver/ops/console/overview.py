@@ -10,6 +10,7 @@ from receiver.ops.activity import MOST_FAILURES, deliveries_by_hour, failures_by
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of
 from receiver.ops.console.parts import console, query_of, reading
+from receiver.ops.issues.store import accepted
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
 from receiver.ops.workers import describe_workers, seen_workers
@@ -35,14 +36,16 @@ def overview() -> str:
     with console().engine.connect() as connection:  # one that may write
         refusal = storage_error(connection)
     workers = seen_workers(console().settings.redis_url)
+    found = what_needs_attention(standing, console().settings, failures=failures, refusal=refusal, workers=workers)
+    with reading() as connection:
+        known = accepted(connection, found, at=standing.at)
     organizations = sorted(standing.organizations, key=_nothing_open)
     this_hour = standing.at.replace(minute=0, second=0, microsecond=0)
     return render_template(
         "overview.html",
         standing=standing,
-        attention=what_needs_attention(
-            standing, console().settings, failures=failures, refusal=refusal, workers=workers
-        ),
+        attention=[each for each in found if each not in known],
+        acknowledged=known,
         workers=describe_workers(workers),
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,

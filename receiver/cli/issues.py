@@ -1,0 +1,143 @@
+"""``receiver issues``: what needs attention over time, and what people say about it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from receiver.cli.group import Group
+from receiver.cli.operator import operator
+from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.cli.parameters import ID, MOMENT, WholeNumber
+from receiver.connections import WEB
+from receiver.db import one_connection
+from receiver.ops.findings import Severity
+from receiver.ops.issues import lifecycle
+from receiver.ops.issues.lifecycle import State
+from receiver.ops.issues.store import answer, list_issues, read_issue
+from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection
+
+    from receiver.ops.issues.store import StoredIssue
+
+MOST: Final = 200
+COLUMNS: Final = {
+    "id": "id",
+    "state": "state",
+    "severity": "severity",
+    "kind": "kind",
+    "count": "count",
+    "opened_at": "since",
+    "text": "what",
+}
+issue_id = click.argument("issue_id", type=ID)
+note = click.option("--note", required=True, help="Why; everybody who looks at the issue sees it.")
+
+
+@click.group(cls=Group)
+def issues() -> None:
+    """List what needs attention, and say what is known about it.
+
+    An issue opens and resolves itself by what holds; the scheduler looks every 15 seconds.
+    """
+
+
+@issues.command("list")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([str(state) for state in State]),
+    multiple=True,
+    default=(str(State.OPEN), str(State.ACKNOWLEDGED)),
+    help="Those in this state. May be given several times; default: open and acknowledged.",
+)
+@click.option("--limit", type=WholeNumber(1, 10_000), default=MOST, show_default=True, help="At most so many.")
+@json_option
+def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List issues: open ones first, the worst of them first.
+
+    Example: receiver issues list --state open
+    """
+    with _connection() as connection:
+        found = list_issues(connection, states=map(State, states), most=limit)
+    if as_json:
+        print_json([_document(each) for each in found])
+    else:
+        print_rows([_document(each) for each in found], COLUMNS, empty="no issues", optional=("opened_at", "count"))
+
+
+@issues.command("show")
+@issue_id
+@json_option
+def show(issue_id: int, as_json: bool) -> None:
+    """Show one issue: since when, how much it concerns, and what was said about it.
+
+    Example: receiver issues show 7
+    """
+    with _connection() as connection:
+        _print(read_issue(connection, issue_id), as_json=as_json)
+
+
+@issues.command("acknowledge")
+@issue_id
+@note
+@click.option("--until", type=MOMENT, metavar="TIME", help="It reopens then, if it still holds, such as 2026-12-01.")
+@click.option("--until-it-grows", is_flag=True, help="It reopens when its count grows.")
+@json_option
+def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows: bool, as_json: bool) -> None:
+    """Say that an issue is known: it stays, and neither status nor an alert counts it.
+
+    It is acknowledged until it is resolved, unless a time is given, or that it may not grow.
+
+    Example: receiver issues acknowledge 7 --note "OpenCard works on it, ticket 4711" --until-it-grows
+    """
+    if until is not None and until <= datetime.now(UTC):
+        raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M} UTC is over: give a time to come")
+    change = partial(lifecycle.acknowledge, by=operator(), note=note, until=until, until_it_grows=until_it_grows)
+    with _connection() as connection, connection.begin():
+        changed = answer(connection, issue_id, change)
+    _print(changed, as_json=as_json)
+
+
+@issues.command("resolve")
+@issue_id
+@note
+@json_option
+def resolve(issue_id: int, note: str, as_json: bool) -> None:
+    """Say that an issue is settled. It reopens when its count grows, or when it goes away and comes back.
+
+    Example: receiver issues resolve 7 --note "three dead deliveries of a test account"
+    """
+    with _connection() as connection, connection.begin():
+        changed = answer(
+            connection, issue_id, partial(lifecycle.resolve, by=operator(), note=note, at=datetime.now(UTC))
+        )
+    _print(changed, as_json=as_json)
+
+
+def _connection() -> AbstractContextManager[Connection]:
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    return one_connection(settings.database_url, application="issues", bounds=WEB)
+
+
+def _print(stored: StoredIssue, *, as_json: bool) -> None:
+    document = _document(stored)
+    if as_json:
+        print_json(document)
+    else:
+        print_fields({name.replace("_", " "): value for name, value in document.items() if value is not None})
+
+
+def _document(stored: StoredIssue) -> dict[str, Any]:
+    values = asdict(stored.issue)
+    del values["by_person"]
+    return {"id": stored.id, **values, "severity": Severity(stored.issue.severity).name.lower()}

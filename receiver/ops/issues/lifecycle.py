@@ -1,0 +1,154 @@
+"""How an issue changes: by what was found, and by what a person does. Pure; times are aware, in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from receiver.errors import OperationRefused
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from receiver.ops.findings import Finding
+
+
+class State(StrEnum):
+    """Where an issue is in its life."""
+
+    OPEN = "open"
+    """Somebody has to act."""
+    ACKNOWLEDGED = "acknowledged"
+    """It still holds, and a person has said that this is known."""
+    RESOLVED = "resolved"
+    """It does not hold any more, or a person has said that it is settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One cause of trouble, and what people said about it."""
+
+    kind: str
+    subject: str
+    severity: int
+    text: str
+    organization_reference_id: str | None
+    count: int
+    state: State
+    opened_at: datetime
+    """When it opened last."""
+    first_seen_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None = None
+    owner: str | None = None
+    """Who acknowledged or resolved it last."""
+    note: str | None = None
+    accepted_count: int | None = None
+    """The count up to which it stays acknowledged or resolved although it is found; ``None``: any."""
+    accepted_until: datetime | None = None
+    """When an acknowledgement ends; ``None``: never."""
+    by_person: bool = False
+    """Whether a person resolved it, while it may still have been found."""
+
+
+def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue | None:
+    """Return an issue after somebody looked: *finding* is ``None`` when its cause was not found any more.
+
+    ``None`` when there was no issue, and none is needed.
+    """
+    if finding is None:
+        if issue is None:
+            return None
+        gone = replace(issue, by_person=False, accepted_count=None, accepted_until=None)  # found again, it reopens
+        return gone if issue.state is State.RESOLVED else replace(gone, state=State.RESOLVED, resolved_at=at)
+    if issue is None:
+        return Issue(
+            finding.kind,
+            finding.subject,
+            int(finding.severity),
+            finding.text,
+            finding.organization_reference_id,
+            finding.count,
+            State.OPEN,
+            opened_at=at,
+            first_seen_at=at,
+            last_seen_at=at,
+        )
+    seen = replace(
+        issue,
+        severity=int(finding.severity),
+        text=finding.text,
+        organization_reference_id=finding.organization_reference_id,
+        count=finding.count,
+        last_seen_at=at,
+    )
+    if issue.state is State.OPEN or _is_accepted(issue, finding.count, at):
+        return seen
+    return _reopened(seen, at)
+
+
+def acknowledge(
+    issue: Issue, *, by: str, note: str, until: datetime | None = None, until_it_grows: bool = False
+) -> Issue:
+    """Return an issue after a person took it: for ever, until a time, until its count grows, or whichever is first.
+
+    Raises ``OperationRefused`` for one that is resolved.
+    """
+    if issue.state is State.RESOLVED:
+        raise OperationRefused(
+            "it is resolved: there is nothing to acknowledge; it reopens by itself when it comes back"
+        )
+    return replace(
+        issue,
+        state=State.ACKNOWLEDGED,
+        owner=by,
+        note=note,
+        accepted_until=until,
+        accepted_count=issue.count if until_it_grows else None,
+        by_person=True,
+    )
+
+
+def resolve(issue: Issue, *, by: str, note: str, at: datetime) -> Issue:
+    """Return an issue after a person settled it. It reopens when it grows, or goes away and comes back.
+
+    Raises ``OperationRefused`` for one that is resolved.
+    """
+    if issue.state is State.RESOLVED:
+        raise OperationRefused("it is resolved already")
+    return replace(
+        issue,
+        state=State.RESOLVED,
+        owner=by,
+        note=note,
+        resolved_at=at,
+        accepted_count=issue.count,
+        accepted_until=None,
+        by_person=True,
+    )
+
+
+def is_accepted(issue: Issue | None, finding: Finding, at: datetime) -> bool:
+    """Return whether people know of a finding already, so that nothing is open."""
+    return issue is not None and issue.state is not State.OPEN and _is_accepted(issue, finding.count, at)
+
+
+def _is_accepted(issue: Issue, count: int, at: datetime) -> bool:
+    return (
+        issue.by_person
+        and (issue.accepted_until is None or at < issue.accepted_until)
+        and (issue.accepted_count is None or count <= issue.accepted_count)
+    )
+
+
+def _reopened(issue: Issue, at: datetime) -> Issue:
+    return replace(
+        issue,
+        state=State.OPEN,
+        opened_at=at,
+        resolved_at=None,
+        accepted_count=None,
+        accepted_until=None,
+        by_person=False,
+    )

@@ -1,0 +1,138 @@
+"""Looks every few seconds what needs attention, keeps the issues, and sends the messages: threads in the scheduler.
+
+In threads of their own, so that a slow address delays neither a job nor the next look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import psycopg
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from receiver.db import engine_for
+from receiver.locks import Lock
+from receiver.ops.activity import failures_by_error
+from receiver.ops.attention import what_needs_attention
+from receiver.ops.findings import Severity
+from receiver.ops.issues.notifications import note_changes, send_due, targets_of
+from receiver.ops.issues.store import accepted, compare
+from receiver.ops.status import read_status
+from receiver.ops.storing import storage_error
+from receiver.ops.workers import seen_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.ops.findings import Finding
+    from receiver.ops.issues.notifications import Target
+    from receiver.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+LOOK_SECONDS: Final = 15
+"""How often somebody looks; a trouble is known within twice that time."""
+SEND_SECONDS: Final = 1
+"""How often it is asked whether a message is due."""
+HEARTBEAT_SECONDS: Final = 60
+HEARTBEAT_TIMEOUT: Final = 10
+
+_ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_NOW: Final = text("SELECT clock_timestamp()")
+
+
+@contextmanager
+def watching(settings: Settings) -> Iterator[None]:
+    """Watch for as long as the block runs. Raises ``ConfigurationError`` for an address that Apprise does not know."""
+    targets = targets_of(settings)
+    stop = threading.Event()
+    engine = engine_for(settings.database_url, application="issues")
+    heartbeat = Heartbeat(settings.heartbeat_url)
+
+    def look_once() -> None:
+        heartbeat.beat(well=look(engine, settings, targets))
+
+    tasks = [(look_once, LOOK_SECONDS), (lambda: send_due(engine, targets, link=settings.public_url), SEND_SECONDS)]
+    threads = [
+        threading.Thread(target=_repeat, args=(task, seconds, stop), daemon=True)
+        for task, seconds in (tasks if targets else tasks[:1])
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=HEARTBEAT_TIMEOUT)
+        engine.dispose()
+
+
+def find_all(connection: Connection, settings: Settings) -> list[Finding]:
+    """Return what needs attention now; the same as ``receiver status`` shows."""
+    standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+    return what_needs_attention(
+        standing,
+        settings,
+        failures=failures_by_error(connection),
+        refusal=storage_error(connection),
+        workers=seen_workers(settings.redis_url) if settings.redis_url else None,
+    )
+
+
+def look(engine: Engine, settings: Settings, targets: Sequence[Target]) -> bool:
+    """Compare the issues with what holds, if no other process does; return whether it did, and all is well."""
+    with engine.begin() as connection:
+        if not connection.scalar(_ALONE, {"key": Lock.ISSUES}):
+            return False  # another scheduler looks, and fetches the URL
+        findings = find_all(connection, settings)
+        at = connection.execute(_NOW).scalar_one()
+        changed = compare(connection, findings, at=at)
+        note_changes(connection, changed, targets)
+        known = accepted(connection, findings, at=at)
+    for each in changed:
+        issue = each.issue
+        log.info("issue.changed", issue=each.id, kind=issue.kind, subject=issue.subject, state=str(issue.state))
+    return not any(each.severity is Severity.CRITICAL and each not in known for each in findings)
+
+
+class Heartbeat:
+    """Fetches a URL each minute while all is well, so that whoever waits for it learns of silence."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._next = 0.0
+
+    def beat(self, *, well: bool) -> None:
+        """Fetch the URL if it is time to, and all is well."""
+        if not (self._url and well and time.monotonic() >= self._next):
+            return
+        self._next = time.monotonic() + HEARTBEAT_SECONDS
+        try:
+            httpx.get(self._url, timeout=HEARTBEAT_TIMEOUT, follow_redirects=True).raise_for_status()
+        except httpx.HTTPError as error:
+            log.warning("heartbeat.failed", error=f"{type(error).__name__}: {error}")
+
+
+def _repeat(task: Callable[[], object], seconds: float, stop: threading.Event) -> None:
+    """Run a task every some seconds, through outages of PostgreSQL, each with one line in the log."""
+    away = False
+    while not stop.is_set():
+        try:
+            task()
+            away = False
+        except (SQLAlchemyError, psycopg.Error) as error:
+            if not away:
+                log.warning("issues.postponed", error=str(getattr(error, "orig", error)).partition("\n")[0])
+            away = True
+        except Exception:
+            log.exception("issues.failed")
+        stop.wait(seconds)

@@ -1,0 +1,199 @@
+"""Messages about issues, taken by a server that fails, is slow, and comes back: exactly one of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from flask import Flask, request
+from sqlalchemy import text
+
+from receiver.errors import ConfigurationError
+from receiver.ops.findings import Finding, FindingKind
+from receiver.ops.issues.notifications import note_changes, send_due, targets_of
+from receiver.ops.issues.store import compare
+from receiver.variables import NotifyUrl
+from tests.support.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
+
+AT = datetime(2026, 3, 1, 2, 41, tzinfo=UTC)
+INACTIVE = Finding(FindingKind.WEBHOOK_INACTIVE, "webhook 1 (acme): not active", "webhook 1", "acme")
+MILD = Finding(FindingKind.RETENTION, "retention: the last run failed")
+
+
+class Channel:
+    """Where people read messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, str]] = []
+        self.failures = 0
+        """How many of the next requests it answers with 500."""
+        self.app = Flask(__name__)
+        self.app.add_url_rule("/<name>", view_func=self.take, methods=["POST"])
+        self.url = ""
+
+    def take(self, name: str) -> tuple[str, int]:
+        if self.failures:
+            self.failures -= 1
+            return "", 500
+        self.messages.append({**msgspec.json.decode(request.get_data()), "channel": name})
+        return "", 200
+
+    @property
+    def titles(self) -> list[str]:
+        return [message["title"].removeprefix("OpenCard receiver: ") for message in self.messages]
+
+
+class Service:
+    """The issues of a service whose messages go to a channel."""
+
+    def __init__(self, engine: Engine, settings: Settings, channel: Channel) -> None:
+        self.engine = engine
+        urls = (NotifyUrl(f"{channel.url}/all", "warning"), NotifyUrl(f"{channel.url}/pager", "critical"))
+        self.targets = targets_of(replace(settings, notify_urls=urls))
+        self.minutes = 0
+
+    def look(self, *findings: Finding) -> None:
+        self.minutes += 1
+        with self.engine.begin() as connection:
+            changed = compare(connection, findings, at=AT + timedelta(minutes=self.minutes))
+            note_changes(connection, changed, self.targets)
+
+    def send(self) -> int:
+        return send_due(self.engine, self.targets, link="https://hooks.example.com")
+
+    def later(self, interval: str) -> None:
+        with self.engine.begin() as connection:
+            statement = "UPDATE receiver.notifications SET due_at = due_at - i, sent_at = sent_at - i"
+            connection.execute(text(f"{statement} FROM CAST(:i AS interval) AS i"), {"i": interval})
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    channel = Channel()
+    with served(channel.app) as url:
+        channel.url = url.replace("http://", "json://")
+        yield channel
+
+
+@pytest.fixture
+def service(engine: Engine, settings: Settings, channel: Channel) -> Service:
+    return Service(engine, settings, channel)
+
+
+def test_each_change_is_sent_once_to_each_address(service: Service, channel: Channel) -> None:
+    service.look(INACTIVE)
+    assert service.send() == 2
+    assert service.send() == 0
+    service.look(INACTIVE)
+    assert service.send() == 0
+    service.look()
+    assert service.send() == 0, "not within a minute"
+    service.later("1 minute")
+    assert service.send() == 2
+    assert channel.titles == ["webhook-inactive open (acme)"] * 2 + ["webhook-inactive resolved (acme)"] * 2
+    body = channel.messages[0]["message"]
+    assert body.startswith("webhook 1 (acme): not active\nsince 2026-03-01 02:42:00 UTC\nreceiver issues show ")
+    assert body.endswith("; https://hooks.example.com/ops/")
+    assert [message["type"] for message in channel.messages] == ["failure"] * 2 + ["success"] * 2
+
+
+def test_a_mild_issue_is_not_sent_to_the_pager(service: Service, channel: Channel) -> None:
+    service.look(MILD, INACTIVE)
+    service.send()
+    assert sorted((message["channel"], message["type"]) for message in channel.messages) == [
+        ("all", "failure"),
+        ("all", "warning"),
+        ("pager", "failure"),
+    ]
+
+
+def test_what_is_not_taken_is_tried_again_until_it_is(service: Service, channel: Channel) -> None:
+    channel.failures = 5
+    service.look(MILD)
+    for _ in range(5):
+        assert service.send() == 0
+        assert service.send() == 0, "after a pause"
+        service.later("5 minutes")
+    assert service.send() == 1
+    service.later("5 minutes")
+    assert service.send() == 0
+    assert channel.titles == ["retention-failing open"]
+
+
+def test_two_that_send_at_once_send_each_message_once(service: Service, channel: Channel) -> None:
+    others: list[int] = []
+    take = channel.take
+
+    def slow(name: str) -> tuple[str, int]:
+        others.append(service.send())  # while the first waits for the answer
+        return take(name)
+
+    channel.app.view_functions["take"] = slow
+    service.look(MILD)
+    assert service.send() == 1
+    assert others == [0]
+    assert channel.titles == ["retention-failing open"]
+
+
+def test_flapping_within_a_minute_is_no_storm(service: Service, channel: Channel) -> None:
+    for _ in range(50):
+        service.look(MILD)
+        service.send()
+        service.look()
+        service.send()
+    assert channel.titles == ["retention-failing open"]
+    service.later("1 minute")
+    assert service.send() == 1
+    assert channel.titles == ["retention-failing open", "retention-failing resolved"]
+
+
+def test_an_issue_that_was_never_sent_is_told_when_over(service: Service, channel: Channel) -> None:
+    service.look(MILD)
+    service.look()
+    assert service.send() == 1
+    assert channel.titles == ["retention-failing resolved"]
+    assert "since 2026-03-01 02:42:00 UTC, until 2026-03-01 02:43:00 UTC" in channel.messages[0]["message"]
+
+
+def test_an_open_issue_is_repeated_once_a_day(service: Service, channel: Channel) -> None:
+    service.look(MILD)
+    service.send()
+    service.later("23 hours")
+    assert service.send() == 0
+    service.later("61 minutes")
+    assert service.send() == 1
+    assert service.send() == 0
+    assert channel.titles == ["retention-failing open", "retention-failing still open"]
+
+
+def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: Service, channel: Channel) -> None:
+    take = channel.take
+
+    def over_meanwhile(name: str) -> tuple[str, int]:
+        service.look()
+        return take(name)
+
+    channel.app.view_functions["take"] = over_meanwhile
+    service.look(MILD)
+    assert service.send() == 1
+    channel.app.view_functions["take"] = take
+    assert service.send() == 0
+    service.later("1 minute")
+    assert service.send() == 1
+    assert channel.titles == ["retention-failing open", "retention-failing resolved"]
+
+
+def test_an_address_that_nobody_knows_is_refused(settings: Settings) -> None:
+    urls = (NotifyUrl("json://127.0.0.1", "warning"), NotifyUrl("nonsense://secret", "warning"))
+    with pytest.raises(ConfigurationError, match=r"^NOTIFY_URLS: entry 2 of 2 is not a URL that Apprise knows$"):
+        targets_of(replace(settings, notify_urls=urls))
