@@ -15,7 +15,7 @@ from receiver.cli.output import json_option, print_json
 from receiver.cli.status_screen import print_screen
 from receiver.connections import WEB
 from receiver.db import one_connection
-from receiver.ops.activity import SHORT, failures_by_error, rate
+from receiver.ops.activity import SHORT, failures_by_error, rate, read_totals
 from receiver.ops.attention import reconcile_interval, what_needs_attention
 from receiver.ops.issues.store import accepted
 from receiver.ops.status import read_status
@@ -26,7 +26,7 @@ from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from receiver.ops.activity import FailureGroup, Rate
+    from receiver.ops.activity import FailureGroup, Rate, Totals
     from receiver.ops.findings import Finding
     from receiver.ops.status import ServiceStatus
     from receiver.ops.workers import Workers
@@ -41,6 +41,7 @@ class Seen:
     """All that the command shows."""
 
     standing: ServiceStatus
+    totals: Totals
     rates: tuple[Rate, ...]
     """Over the last minutes and the last hour, as far as something was noted then."""
     failures: tuple[FailureGroup, ...]
@@ -84,6 +85,7 @@ def look(connection: Connection, settings: Settings) -> Seen:
     known = accepted(connection, needed, at=standing.at)
     return Seen(
         standing,
+        read_totals(connection),
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
         tuple(failures),
         workers,
@@ -98,6 +100,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
     return {
         **{name: each.number for name, each in standing.deliveries.items()},
         "oldest_waiting_received_at": standing.oldest_waiting,
+        "totals": seen.totals,
         "rates_per_minute": seen.rates,
         "failures": seen.failures,
         "unknown_formats": standing.unknown,
@@ -123,6 +126,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "retention": standing.retention,
         "feed_epoch": standing.feed_epoch,
         "consumers": standing.consumers,
+        "invoices_that_differ": standing.invoices,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": [each.text for each in seen.attention],
         "acknowledged": [each.text for each in seen.acknowledged],

@@ -51,6 +51,8 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     for name, each in standing.deliveries.items():
         if name not in WAITING:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
+    totals = seen.totals
+    yield "in total", f"{totals.received} received, {totals.processed} processed, {totals.failed} attempts failed"
     yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known yet: the scheduler records it every minute"
     inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
     without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"

@@ -106,6 +106,18 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What was counted since the service was installed; a restart loses nothing of it."""
+
+    received: int
+    """Deliveries that were stored and answered with 200."""
+    processed: int
+    """Those that were applied, or were duplicates or ignored; a replay counts again."""
+    failed: int
+    """Attempts that went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
 class FailureGroup:
     """Deliveries of one event and status whose errors have one cause."""
 
@@ -149,6 +161,12 @@ def rate(connection: Connection, length: timedelta = SHORT) -> Rate | None:
         return None
     minutes = float(row["minutes"])
     return Rate(minutes, *(max(0.0, row[name]) / minutes for name in ("received", "processed", "failed")))
+
+
+def read_totals(connection: Connection) -> Totals:
+    """Return what was counted so far."""
+    row = connection.execute(text(TOTALS)).mappings().one()
+    return Totals(**{name: int(row[name]) for name in ("received", "processed", "failed")})
 
 
 def failures_by_error(connection: Connection, *, most: int = MOST_FAILURES) -> list[FailureGroup]:

@@ -28,6 +28,7 @@ class FindingKind(StrEnum):
     UNKNOWN_FORMAT = "deliveries-ignored"
     UNKNOWN_VERSION = "version-unknown"
     CONSUMER_STOPPED = "consumer-stopped"
+    INVOICE = "invoice-differs"
     WEBHOOK_INACTIVE = "webhook-inactive"
     WITHOUT_WEBHOOK = "organization-without-webhook"
     BOOTSTRAP = "bootstrap-failing"
@@ -48,6 +49,7 @@ WARNINGS = frozenset(
         FindingKind.UNCONFIRMED,
         FindingKind.UNKNOWN_VERSION,
         FindingKind.CONSUMER_STOPPED,
+        FindingKind.INVOICE,
         FindingKind.RECEIPTS_LATE,
         FindingKind.RECEIPTS_REFUSED,
         FindingKind.RETENTION,

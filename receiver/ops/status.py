@@ -14,6 +14,7 @@ from receiver.ops.consumers import ConsumerStanding, find_stopped_consumers, rea
 from receiver.ops.feed_epochs import EpochState, find_new_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
 from receiver.ops.findings import Finding, FindingKind
+from receiver.ops.invoices import DifferentInvoice, find_different_invoices, read_different_invoices
 from receiver.ops.receipts import ReceiptsState, read_receipts
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 from receiver.ops.unknown import UnknownFormats, find_unknown, read_unknown
@@ -200,6 +201,8 @@ class ServiceStatus:
     unknown: UnknownFormats = field(default_factory=UnknownFormats)
     consumers: tuple[ConsumerStanding, ...] = ()
     """Readers of the feed that say how far they are."""
+    invoices: tuple[DifferentInvoice, ...] = ()
+    """Invoices that do not agree with the ledger."""
     issues: tuple[OpenIssues, ...] = ()
     """As the scheduler found them last."""
 
@@ -252,6 +255,7 @@ def read_status(query: Query) -> ServiceStatus:
         read_feed_epoch(query),
         read_unknown(query),
         read_consumers(query),
+        read_different_invoices(query),
         tuple(OpenIssues(**each) for each in query(_ISSUES)),
     )
 
@@ -260,6 +264,7 @@ def find(standing: ServiceStatus, *, interval: timedelta | None) -> Iterable[Fin
     """Yield what needs attention; *interval* is that of the runs of reconcile, ``None`` if none are wanted."""
     yield from find_unknown(standing.unknown)
     yield from find_stopped_consumers(standing.consumers, standing.at)
+    yield from find_different_invoices(standing.invoices)
     yield from _find_backlog(standing)
     yield from find_held_lock(standing.feed_lock)
     yield from find_new_epoch(standing.feed_epoch)

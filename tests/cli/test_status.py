@@ -53,6 +53,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
     assert timedelta() <= datetime.now(UTC) - waiting_since < timedelta(minutes=1)
     assert timedelta(minutes=1) <= datetime.now(UTC) - checked_until < timedelta(minutes=2)
     assert document.pop("rates_per_minute") == []
+    assert document.pop("totals").keys() == {"received", "processed", "failed"}
     assert document.pop("workers") == {"reachable": True, "by_queue": {}, "ahead": 0}
     receipts = document.pop("receipts")
     assert (receipts["waiting"], receipts["failing"]) == (0, 0)
@@ -77,6 +78,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "retention": None,
         "feed_epoch": None,
         "consumers": [],
+        "invoices_that_differ": [],
         "needs_a_person": [],
         "acknowledged": [],
     }
@@ -89,7 +91,8 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    figures = dict(line.split(maxsplit=1) for line in lines[: lines.index("")] if not line.startswith("per minute"))
+    shown = [line for line in lines[: lines.index("")] if not line.startswith(("per minute", "in total"))]
+    figures = dict(line.split(maxsplit=1) for line in shown)
     assert figures.pop("backlog").startswith("1 pending, 0 failed; the oldest for 2 min ")
     assert figures == {
         "dead": "0",
@@ -239,10 +242,13 @@ def test_rates_are_told_once_something_was_noted_before(acme: Acme, run: Run, se
     assert "per minute   not known yet" in run().stdout
     untold.take()
     roll_up_once(acme.engine)
+    received = json.loads(run("--json").stdout)["totals"]["received"]
     acme.execute("UPDATE receiver.counter_minutes SET at = at - interval '6 minutes'")
     for _ in range(30):
         count_request("delivery", 200, "stored")
     assert Flusher(connecting(settings.database_url)).flush()
+    assert json.loads(run("--json").stdout)["totals"]["received"] == received + 30
+    assert f"{received + 30} received, " in run().stdout
     (rate,) = json.loads(run("--json").stdout)["rates_per_minute"]
     assert rate["received"] == pytest.approx(5, rel=0.1)
     assert "5.0 received, 0.0 processed, 0.0 failed (last 6 min)" in run().stdout

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from receiver.ops.invoices import find_different_invoices, read_different_invoices
 from tests.support.factories import sample, snapshot
 
 if TYPE_CHECKING:
@@ -36,6 +37,22 @@ def test_invoice_that_agrees(invoiced: Acme) -> None:
     row = invoice(invoiced)
     assert (row["booked_transactions"], row["booked_amount"], row["difference"]) == (2, Decimal("7.50"), 0)
     assert row["agrees"] is True
+
+
+def test_an_invoice_that_differs_needs_attention_after_a_day(invoiced: Acme) -> None:
+    def found() -> list[str]:
+        return [each.text for each in find_different_invoices(read_different_invoices(invoiced.rows))]
+
+    invoice(invoiced, invoice_amount=Decimal("8.00"), no_of_transactions=3)
+    assert found() == []
+    invoiced.execute("UPDATE ems.invoices SET occurred_at = occurred_at - interval '25 hours'")
+    (said,) = found()
+    assert said == (
+        "invoice F-1 (acme) does not agree with the ledger: it names 3 transactions, 2 are booked, "
+        "the difference is 0.50 SEK; see ems.invoice_control"
+    )
+    invoiced.execute("UPDATE ems.invoices SET occurred_at = occurred_at - interval '62 days'")
+    assert found() == []
 
 
 @pytest.mark.parametrize(
