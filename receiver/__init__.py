@@ -15,7 +15,7 @@ row in ``ems.transactions``, which the view ``ems.ledger`` shows once it is clea
 ``receiver.records.folds``         the current rows of a purchase, card holder, …, from its events: pure
 ``receiver.records.write``         the commit: the event log and the rows of schema ``ems``, in one transaction
 
-Beside the road:
+Outside this path:
 
 ``receiver.opencard``              the provider's API: tokens with just the scopes needed, routes, errors
 ``receiver.webhooks``              the registrations at OpenCard that this service manages, and their secrets

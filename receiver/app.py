@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 CONNECTIONS_PER_PROCESS = 4
-"""Database connections that a web process reads with, beside the committer's one and the console's."""
+"""Database connections that a web process reads with, besides the committer's one and the console's."""
 RETRY_AFTER = 5
 """Seconds after which a sender may try again when its delivery could not be stored."""
 
@@ -119,7 +119,7 @@ def _http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
 
 
 def _unexpected(error: Exception) -> tuple[Response, int]:
-    """Tell the operator everything and the caller nothing."""
+    """Log the error in full; the caller gets no details."""
     log.error("request.failed", exc_info=error)
     _count(500, "internal-error")
     return jsonify(error="internal error"), 500

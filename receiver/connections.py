@@ -93,7 +93,7 @@ class Bounds:
 
 
 WEB: Final = Bounds(statement=10, lock=5, idle_in_transaction=10, transaction=30, answer=12)
-"""Web processes, and whatever somebody waits for."""
+"""Web processes, and other work that a caller waits for."""
 STORE: Final = Bounds(statement=5, lock=5, idle_in_transaction=10, transaction=10, answer=7)
 """Storing deliveries: what waits behind a hung backend is stored over the next connection, while its requests wait."""
 WORK: Final = Bounds(statement=30, lock=10, idle_in_transaction=15, transaction=45, answer=50)
@@ -137,7 +137,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             answered = error.sqlstate is not None
             if answered or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
-            self.close()  # the answer may still come, to nobody's question
+            self.close()  # the answer may still arrive, and would be taken for that of the next query
             raise psycopg.OperationalError(f"PostgreSQL did not answer within {self.answer_within} s") from error
 
 

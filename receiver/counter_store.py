@@ -33,7 +33,7 @@ log = structlog.stdlib.get_logger(__name__)
 Connect: TypeAlias = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 FLUSH_SECONDS: Final = 1.0
-"""How often a process tells what it has counted; what is lost when it is killed is not older."""
+"""How often a process stores its counts; a process that is killed loses at most this much."""
 CONNECT_SECONDS: Final = 2
 STATEMENT_SECONDS: Final = 5
 UNREACHABLE: Final = (psycopg.Error, PoolTimeout)

@@ -1,8 +1,8 @@
 """What a process counts, in memory: deliveries, requests, batches, calls, and what went wrong with each.
 
 Counting costs a few microseconds and touches nothing but memory; ``receiver.counter_store`` brings the counts of all
-processes together in PostgreSQL. Labels have few values, all of them known here or to whoever counts: nobody from
-outside can make new ones.
+processes together in PostgreSQL. Labels have few values, all of them known here or to the calling code: requests from
+outside cannot add new ones.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def count_request(route: str, status: int, reason: str) -> None:
 
 
 def count_failed_sign_in() -> None:
-    """Count that somebody was not let into the console."""
+    """Count a failed sign-in to the console."""
     SIGN_INS_FAILED.inc()
 
 
@@ -140,7 +140,7 @@ def samples(metric: Metric) -> dict[Sample, float]:
 
 
 class Untold:
-    """What this process has counted since somebody last took it."""
+    """What this process has counted since the counts were last stored."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -27,7 +27,7 @@ class Encryption:
     def decrypt(self, stored: bytes) -> str:
         """Return the text behind *stored*.
 
-        Raises ``ConfigurationError`` when no key fits: a key was removed before everything was encrypted anew.
+        Raises ``ConfigurationError`` when no key fits: a key was removed before everything was encrypted again.
         """
         try:
             return self._fernet.decrypt(stored).decode()

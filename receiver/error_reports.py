@@ -1,4 +1,4 @@
-"""Errors told to Sentry, where ``SENTRY_DSN`` says so: what failed and where in the code, and nothing of the data.
+"""Errors reported to Sentry, where ``SENTRY_DSN`` says so: what failed and where in the code, and nothing of the data.
 
 An exception's own words may hold a payload's values, and so may a request, local variables or arguments of a command:
 none of them is sent. The log has the words; the ids lead to it.
@@ -36,7 +36,7 @@ MISSING: Final = "the extra is missing: pip install 'opencard-receiver[sentry]'"
 
 
 def start_reporting(dsn: str, *, process: str) -> None:
-    """Tell Sentry of errors from now on, if there is a *dsn*; call it after the logs are configured."""
+    """Report errors to Sentry from now on, if there is a *dsn*; call it after the logs are configured."""
     if not dsn:
         return
     try:
@@ -49,7 +49,7 @@ def start_reporting(dsn: str, *, process: str) -> None:
         dsn,  # without send_default_pii, which newer releases do not want to be named: it is false
         max_request_body_size="never",
         include_local_variables=False,
-        default_integrations=False,  # they would tell of requests, arguments and log lines
+        default_integrations=False,  # they would include requests, arguments and log lines
         integrations=[
             dedupe.DedupeIntegration(),
             excepthook.ExcepthookIntegration(),
@@ -69,13 +69,13 @@ def flush_reports() -> None:
 
 
 def report(error: BaseException) -> None:
-    """Tell of an exception that no log line of ours tells of."""
+    """Report an exception that none of our log lines reports."""
     if (sdk := sys.modules.get("sentry_sdk")) is not None:
         sdk.capture_exception(error)
 
 
 def report_errors(_logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
-    """Tell of a log line that is an error; a processor of structlog, and nothing where nobody wants to know."""
+    """Report a log line that is an error; a processor of structlog that does nothing without ``SENTRY_DSN``."""
     sdk = sys.modules.get("sentry_sdk")
     if sdk is not None and logging.getLevelNamesMapping().get(method.upper(), 0) >= logging.ERROR:
         with suppress(Exception):  # a report that fails shall not fail what it is about

@@ -124,7 +124,7 @@ class UnreadableAnswer(OpenCardError):
 
 
 class DeliveryRefused(ReceiverError):
-    """A request is not taken. The text goes to the caller: it helps a genuine sender, and tells a stranger nothing."""
+    """A request is not taken. The text goes to the caller: it helps a genuine sender, and reveals nothing to others."""
 
     status: HTTPStatus = HTTPStatus.BAD_REQUEST
     reason: str = "malformed"

@@ -31,7 +31,7 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
         configure_logs(level=_settings.log_level, log_format=_settings.log_format)
         self.error_log.handlers = []
         self.error_log.propagate = True
-        self.error_log.setLevel(max(self.error_log.level, logging.INFO))  # below, it tells every path, keys included
+        self.error_log.setLevel(max(self.error_log.level, logging.INFO))  # below, it logs every path, keys included
 
 
 logger_class = Logger

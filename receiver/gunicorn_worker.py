@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker, in which nobody holds a connection for long by sending slowly.
+"""gunicorn's gevent worker, in which a client that sends slowly cannot hold a connection for long.
 
 A process has a bounded number of connections, and a client that dribbles holds one of them. So a body has to be there
 within half a minute after its head; and while most connections are taken, who sends nothing, or not enough, is ended
@@ -108,7 +108,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         return nullcontext()
 
     def notify(self) -> None:
-        """Tell the master that this process is well, and end what is late: gunicorn calls this every second."""
+        """Report to the master that this process is well, and end late requests: gunicorn calls this every second."""
         super().notify()
         now = time.monotonic()
         if not self.alive and self._ending_since is None:

@@ -1,6 +1,6 @@
 """Rows as one JSON parameter, however many rows and columns: ``json_populate_recordset`` reads it by a table's types.
 
-Numbers and times travel as texts and arrive exact. Whoever writes sorts rows by key, so that two workers that touch
+Numbers and times travel as texts and arrive exact. Writers sort rows by key, so that two workers that touch
 the same keys lock them in the same order.
 """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENDPOINT_KEY: Final = re.compile(r"(/hooks/opencard/)[\w-]+")
 """An endpoint's key in an address: a client that has it can send requests to that endpoint."""
 QUIET_LOGGERS = {
-    "httpcore": logging.WARNING,  # tells whole headers
+    "httpcore": logging.WARNING,  # logs whole headers
     "httpx": logging.WARNING,
     "rq": logging.WARNING,
     "rq.worker": logging.WARNING,  # RQ gives it a level of its own when it is imported

@@ -64,7 +64,7 @@ COMPARISON: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 def project_file(name: str) -> Path:
-    """Return the path of a file or folder that stands beside the package in a checkout and inside it in a wheel."""
+    """Return the path of a file or folder that is next to the package in a checkout and inside it in a wheel."""
     package = Path(__file__).parent
     for folder in (package.parent, package):
         if (folder / name).exists() and (folder is package or (folder / "pyproject.toml").exists()):

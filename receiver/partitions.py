@@ -26,7 +26,7 @@ log = structlog.stdlib.get_logger(__name__)
 LOCK_TIMEOUT: Final = "5s"
 """How long to wait for a lock: whatever else wants the table queues behind, so not for long."""
 SCAN_TIMEOUT: Final = "60s"
-"""How long PostgreSQL may look for rows of a new partition in the default one, which nobody else can read meanwhile."""
+"""How long PostgreSQL may look for rows of a new partition in the default one, which is locked meanwhile."""
 
 _BOUNDS: Final = text(
     "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"

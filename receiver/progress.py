@@ -1,4 +1,4 @@
-"""How long work tells how far it is; what is made of it, a bar for one, is the caller's business."""
+"""How long work reports its progress; how it is shown, for example as a bar, is up to the caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What work tells while it runs; may be called from several threads."""
+    """What work reports while it runs; may be called from several threads."""
 
     stage: Callable[[str], None] = lambda _words: None
     total: Callable[[int], None] = lambda _number: None

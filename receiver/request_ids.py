@@ -24,7 +24,7 @@ _at_hand: Final[ContextVar[WSGIEnvironment | None]] = ContextVar("request", defa
 
 
 class RequestIds:
-    """WSGI middleware by which log lines know their request. Stands around everything that logs."""
+    """WSGI middleware that adds the request's id to log lines. It wraps everything that logs."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application

@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 SWEEP_SECONDS: Final = 5
-"""How often workers look for what waits, due retries among it, though nobody woke them."""
+"""How often workers look for waiting deliveries and due retries without being woken."""
 RECONCILE_TICK_SECONDS: Final = 5
 """How often a worker looks which webhooks are due to be reconciled."""
 FILES_TICK_SECONDS: Final = 5
-"""How often a worker looks which files are to be downloaded, though nobody woke it."""
+"""How often a worker looks for files to download without being woken."""
 ROLL_UP_SECONDS: Final = 60
 """How often what was counted is brought together."""
 BOOTSTRAP_TICK_SECONDS: Final = 15
@@ -62,7 +62,7 @@ BOOTSTRAP_TICK_SECONDS: Final = 15
 RETENTION_TICK_SECONDS: Final = 300
 """How often a worker lets go what was kept long enough."""
 KEPT_JOBS: Final = 2
-"""How many jobs of the queues beside may wait: one would do, for each runs whatever is due."""
+"""How many jobs of the background queues may wait: one would do, for each runs whatever is due."""
 
 
 class Scheduler(CronScheduler):

@@ -125,7 +125,7 @@ def secret_key(text: str) -> str:
 
 
 def ops_users(text: str) -> tuple[OpsUser, ...]:
-    """Return the users of the console. An entry is told by its place: any part of it may be a misplaced secret."""
+    """Return the users of the console. Errors give an entry's position: any part of it may be a misplaced secret."""
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     users: dict[str, OpsUser] = {}
     for number, entry in enumerate(entries, start=1):
@@ -185,7 +185,7 @@ def log_level(text: str) -> str:
 
 
 def days_kept(text: str) -> int:
-    """Return after how many days something may be deleted; 0 keeps it for ever."""
+    """Return after how many days something may be deleted; 0 keeps it permanently."""
     days = whole_number(0, MAX_DAYS)(text)
     if 0 < days < SHORTEST_RETENTION_DAYS:
         raise ValueError(f"{days} is too short: at least {SHORTEST_RETENTION_DAYS}, or 0 to keep it permanently")

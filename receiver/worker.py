@@ -88,7 +88,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
 
 
 class Pool(WorkerPool):
-    """A pool of workers for deliveries, and one worker for each queue *beside* that, alone."""
+    """A pool of workers for deliveries, and one worker for each queue of *beside*, alone."""
 
     def __init__(self, redis: Redis, *, processes: int, beside: Sequence[str]) -> None:
         workers = processes + len(beside)
@@ -104,7 +104,7 @@ class Pool(WorkerPool):
         _sleep: float = 0,
         logging_level: str = "INFO",
     ) -> BaseProcess:
-        """Return a worker for a queue beside whose worker is not there, else one for deliveries."""
+        """Return a worker for a background queue that has none, else one for deliveries."""
         for queue, pool in self._beside.items():
             if self._serving[queue] not in self.worker_dict:
                 self._serving[queue] = name
@@ -218,7 +218,7 @@ class DeliveryWorker(Worker):
 
 
 class WorkerBeside(DeliveryWorker):
-    """The worker of a queue beside: asked to stop, it waits neither for a log of any length nor for a slow server."""
+    """The worker of a background queue: when stopped, it waits neither for a long log nor for a slow server."""
 
     def setup_work_horse_signals(self) -> None:
         """Let SIGTERM end the job after what is at hand, or after a while in the middle of it."""

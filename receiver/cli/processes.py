@@ -1,4 +1,4 @@
-"""``receiver worker`` and ``receiver scheduler``: the processes of the Procfile beside the web."""
+"""``receiver worker`` and ``receiver scheduler``: the processes of the Procfile other than the web."""
 
 from __future__ import annotations
 

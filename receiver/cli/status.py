@@ -46,7 +46,7 @@ class Seen:
     """Over the last minutes and the last hour, as far as something was noted then."""
     failures: tuple[FailureGroup, ...]
     workers: Workers | None
-    """``None`` when nobody said where Redis is."""
+    """``None`` when ``REDIS_URL`` is not set."""
     interval: timedelta | None
     """That of the runs of reconcile; ``None`` if there are none."""
     attention: tuple[Finding, ...]
@@ -76,7 +76,7 @@ def status(as_json: bool) -> None:
 
 
 def look(connection: Connection, settings: Settings) -> Seen:
-    """Return how the service stands."""
+    """Return the status of the service."""
     standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
     failures = failures_by_error(connection)

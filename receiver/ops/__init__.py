@@ -1,7 +1,7 @@
 """Operations: what the people who run the service look at and do.
 
 - ``health``     ``/healthz`` and ``/readyz``
-- ``status``     how the service stands; ``metrics`` says the same to Prometheus
+- ``status``     the status of the service; ``metrics`` gives the same to Prometheus
 - ``attention``  what needs attention, a line each
 - ``counted``    what all processes have counted, for ``metrics``
 - ``workers``    which there are

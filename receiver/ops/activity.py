@@ -27,7 +27,7 @@ MOST_FAILURES: Final = 20_000
 MOST_ORGANIZATIONS: Final = 5
 """How many organizations of a group of failures are named."""
 LIVE_HOURS: Final = 2
-"""How many hours are counted when somebody looks and nobody has counted them lately; older ones are left out."""
+"""How many hours a reader counts that no process has counted lately; older ones are left out."""
 SHORT: Final = timedelta(minutes=5)
 
 _THIS_HOUR: Final = text("SELECT date_trunc('hour', now(), 'UTC')")
@@ -60,7 +60,7 @@ FROM ({TOTALS}) AS totals, (
 ) AS before
 """  # noqa: S608 - a constant
 )
-# thousands of errors may differ in a number alone: those come as one line, for whose group one of them stands
+# thousands of errors may differ in a number alone: those are one line, and one of them represents the group
 _FAILURES: Final = text(
     rf"""
 SELECT found.status, stored.event, min(found.line) AS error, webhook.organization_reference_id, count(*) AS number,
@@ -139,7 +139,7 @@ class FailureGroup:
 def deliveries_by_hour(connection: Connection, *, hours: int = 24, organization: str | None = None) -> list[Hour]:
     """Return the deliveries of the last *hours* hours, the one at hand included, oldest first; up to eight days.
 
-    An hour without deliveries is not in the list; neither is one that nobody has counted yet.
+    An hour without deliveries is not in the list; neither is one that has not been counted yet.
     """
     this_hour: datetime = connection.execute(_THIS_HOUR).scalar_one()
     since = this_hour - (hours - 1) * HOUR

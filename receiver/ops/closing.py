@@ -92,7 +92,7 @@ FROM ems.closings AS closing WHERE organization_reference_id = :organization AND
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A closing as an auditor reads it. Its fields are the columns of ``ems.closings``, and two beside them."""
+    """A closing as an auditor reads it. Its fields are the columns of ``ems.closings``, and two more."""
 
     organization_reference_id: str
     month: date

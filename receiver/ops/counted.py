@@ -26,7 +26,7 @@ def counted(rows: Iterable[Mapping[str, Any]]) -> dict[Sample, float]:
 
 
 def counted_families(counts: Mapping[Sample, float]) -> Iterable[Metric]:
-    """Return every family with the sums of all processes; 0 for what this release counts and nobody has yet."""
+    """Return every family with the sums of all processes; 0 for counters that no process has used yet."""
     for known in families():
         here = samples(known)
         names = {name for name, _ in here} or {known.name + "_total"}
@@ -38,7 +38,7 @@ def counted_families(counts: Mapping[Sample, float]) -> Iterable[Metric]:
 
 
 def _place(key: Sample) -> tuple[Any, ...]:
-    """Return where a number stands in its family: buckets by their bounds, before their count and sum."""
+    """Return the position of a number in its family: buckets by their bounds, before their count and sum."""
     name, labels = key
     bound = float(dict(labels).get("le", "inf"))
     part = next((place for place, end in enumerate(_PARTS) if name.endswith(end)), 0)

@@ -13,7 +13,7 @@ from receiver.db import RECEIVER, Base
 
 
 class CounterFlush(Base):
-    """The last time that a process told what it had counted."""
+    """The last time that a process stored its counts."""
 
     __tablename__ = "counter_flushes"
     __table_args__ = ({"schema": RECEIVER},)

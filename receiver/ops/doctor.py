@@ -1,7 +1,7 @@
 """The doctor: checks everything that this service depends on, and says of each whether it is ok, or what to do.
 
 One broken thing hides no other: what needs it is not checked and says so, everything else is. Nothing is written,
-neither here nor at OpenCard, and no secret is told.
+neither here nor at OpenCard, and no secret is shown.
 
 - ``doctor_findings``  what is found, one line each
 - ``doctor_stores``    PostgreSQL, migrations, encryption keys, Redis
@@ -96,7 +96,7 @@ def _configuration(
 
 
 def _wanted_scopes(configuration: Configuration) -> frozenset[str]:
-    """Return which scopes the configuration wants beside those that are always needed."""
+    """Return the scopes that the configuration needs in addition to those that are always needed."""
     each = configuration.all()
     headers = HEADER_SCOPES if any(wanted.headers for wanted in each) else ()
     groups = GROUP_SCOPES if any(wanted.groups for wanted in each) else ()

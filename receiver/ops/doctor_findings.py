@@ -11,7 +11,7 @@ class CheckState(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Nothing is broken, and yet somebody should know."""
+    """Nothing is broken, but an operator should know."""
     BROKEN = "broken"
     NOT_CHECKED = "not checked"
     """It depends on something that is broken."""

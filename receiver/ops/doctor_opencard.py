@@ -107,7 +107,7 @@ class OpenCardChecks:
     def check_client(self, *, wanted: Collection[str], unknown: str | None) -> None:
         """Check the client's id and secret, and each scope by asking for it alone.
 
-        *wanted* are the scopes beside ``REQUIRED_SCOPES`` without which the configuration cannot be carried out;
+        *wanted* are the scopes besides ``REQUIRED_SCOPES`` without which the configuration cannot be carried out;
         *unknown* says why that is not known.
         """
         reason = self.findings.why_not(API) or why_not(self.problems, "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET")

@@ -49,7 +49,7 @@ def read_feed_epoch(query: Query) -> EpochState | None:
 
 
 def find_new_epoch(epoch: EpochState | None) -> Iterable[Finding]:
-    """Yield that an epoch began which nobody has acknowledged, if so."""
+    """Yield a finding if an epoch began that has not been acknowledged."""
     if epoch is None or not epoch.needs_attention:
         return
     began = f"epoch {epoch.epoch} began at {epoch.begun_at:%Y-%m-%d %H:%M:%S} UTC ({epoch.reason})"

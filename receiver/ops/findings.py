@@ -10,13 +10,13 @@ class Severity(IntEnum):
     """How bad a finding is, the mildest first."""
 
     WARNING = 1
-    """Somebody has to look at it, during working hours."""
+    """Needs attention during working hours."""
     CRITICAL = 2
-    """Purchases are missing or late until somebody acts."""
+    """Needs attention now: purchases are missing or late until an operator acts."""
 
 
 class FindingKind(StrEnum):
-    """The causes that are told apart. A finding is one kind of trouble with one subject."""
+    """The causes that are distinguished. A finding is one kind of trouble with one subject."""
 
     STORAGE = "storage-failing"
     BACKLOG = "backlog-old"

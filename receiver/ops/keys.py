@@ -75,9 +75,9 @@ def count_by_key(connection: Connection, encryption: Encryption) -> list[ColumnS
 
 
 def rotate_keys(engine: Engine, encryption: Encryption, *, batch: int = BATCH) -> list[ColumnState]:
-    """Encrypt everything anew that is not under the newest key; return what was found, column by column.
+    """Encrypt everything again that is not under the newest key; return what was found, column by column.
 
-    Each batch of rows is locked, renewed and committed by itself, so that it may run beside everything else, be
+    Each batch of rows is locked, renewed and committed by itself, so that it may run while everything else runs, be
     interrupted, and be run again. A value that no key decrypts stays as it is.
     """
     found = []

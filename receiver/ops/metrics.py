@@ -1,7 +1,7 @@
 """``GET /metrics`` for Prometheus. Every value is read from the database when it is asked for.
 
-So it is right whichever of the web processes answers, and after each of them was restarted: how the service stands is
-counted there and then, and what happened is the sum of what all processes have told (``receiver.counter_store``).
+So it is right whichever of the web processes answers, and after each of them was restarted: the service's status is
+counted there and then, and what happened is the sum of all processes' counts (``receiver.counter_store``).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _read(pool: ConnectionPool[Any]) -> tuple[ServiceStatus, dict[Sample, float]
 
 
 class MetricsCollector(Collector):
-    """Shows how the service stands and what was counted, in Prometheus' words."""
+    """Shows the service's status and counts in Prometheus' format."""
 
     def __init__(self, standing: ServiceStatus, counts: Mapping[Sample, float], *, can_store: bool) -> None:
         self._standing = standing

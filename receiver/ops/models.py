@@ -13,7 +13,7 @@ from receiver.db import RECEIVER, Base
 
 
 class Replay(Base):
-    """Stored deliveries processed again on somebody's word: who, when, why, which, and what came of it."""
+    """Stored deliveries that a person had processed again: who, when, why, which, and the outcome."""
 
     __tablename__ = "replays"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Replays: stored deliveries are processed again, on somebody's word. Command line and console both call these.
+"""Replays: stored deliveries are processed again when a person asks for it. Command line and console both call these.
 
 A replay is a record: who asked, when, why, for which deliveries, and what came of each. They are selected here, batch
 by batch; once all are, workers process them through the same steps as every delivery (``receiver.processing.replays``),

@@ -1,4 +1,4 @@
-"""How replays stand, by what became of each of their deliveries."""
+"""The state of replays, by the outcome of each of their deliveries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
 SILENCE: Final = timedelta(minutes=1)
-"""After so long without a sign of whoever selects, selecting counts as cut off."""
+"""After so long without a heartbeat of the selecting process, selecting counts as interrupted."""
 
 # what has ended bears its totals; what has not is counted
 _REPLAYS: Final = """
@@ -50,7 +50,7 @@ GROUP BY 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class ReplayState:
-    """A replay as it stands. ``processed`` and ``failed`` grow while it runs, and are final once it has ended."""
+    """The state of a replay. ``processed`` and ``failed`` grow while it runs, and are final once it has ended."""
 
     replay_id: int
     requested_by: str
@@ -83,7 +83,7 @@ class ReplayState:
 
 
 def read_replay(connection: Connection, replay_id: int) -> ReplayState:
-    """Return how a replay stands. Raises ``OperationRefused`` when there is none of that id."""
+    """Read the state of a replay. Raises ``OperationRefused`` when there is none of that id."""
     row = connection.execute(_ONE, {"id": replay_id, "limit": 1}).mappings().one_or_none()
     if row is None:
         raise OperationRefused(f"there is no replay {replay_id}; receiver replay --list shows them")

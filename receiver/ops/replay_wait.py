@@ -1,4 +1,4 @@
-"""Waiting until a replay has ended, which it does whether somebody waits or not."""
+"""Waiting until a replay has ended; the replay does not depend on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_PAUSE: Final = 2.0
 
 
 def wait_for_end(engine: Engine, replay_id: int, *, patience: float, progress: Progress) -> ReplayState:
-    """Return a replay as it stands when it has ended, or when nothing was processed for *patience* seconds."""
+    """Return the state of a replay when it has ended, or when nothing was processed for *patience* seconds."""
     progress.stage("waiting for a worker")
     shown, last_sign, pause = 0, time.monotonic(), PAUSE
     while True:

@@ -1,6 +1,6 @@
 """The scheduler's job ``roll_up``: keeps small what was counted, and counts the deliveries of each hour.
 
-So that nobody who looks has to read millions of rows. It may run twice at once, or not for days, without harm.
+So readers need not read millions of rows. It may run twice at once, or not for days, without harm.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def roll_up() -> None:
 
 
 def roll_up_once(engine: Engine) -> None:
-    """Merge the counts of silent processes, note the totals, and count hours; nothing if somebody else is at it."""
+    """Merge the counts of silent processes, note the totals, and count hours; nothing while another process does."""
     with engine.begin() as connection:
         if not connection.scalar(_ALONE, {"key": Lock.ROLL_UP}):
             return

@@ -127,7 +127,7 @@ def as_fields(report: Report) -> dict[str, Any]:
 
 
 def _as_json(body: bytes) -> msgspec.Raw | str:
-    """Return a body as it stands in a JSON document: its numbers as they were sent, or the text of what is no JSON."""
+    """Return a body as part of a JSON document: its numbers as they were sent, or the text of what is no JSON."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

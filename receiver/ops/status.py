@@ -1,4 +1,4 @@
-"""How the service stands: what waits, which webhooks bring nothing, and up to when each log has been checked.
+"""The status of the service: the backlog, which webhooks bring nothing, and up to when each log has been checked.
 
 ``receiver status`` and ``GET /metrics`` show the same numbers. Nothing here reads a whole table.
 """
@@ -30,9 +30,9 @@ STALE_INTERVALS: Final = 3
 """After so many intervals without a run that ended well, a webhook counts as not checked."""
 STALE_AT_LEAST: Final = timedelta(minutes=1)
 BACKLOG_OLD: Final = timedelta(minutes=5)
-"""Deliveries are processed within seconds; one that waits for so long waits for somebody to look."""
+"""Deliveries are processed within seconds; one that waits for so long needs attention."""
 RETENTION_STALE: Final = timedelta(days=2)
-"""Retention runs every few minutes; after so long without a run that ended well, somebody has to look."""
+"""Retention runs every few minutes; so long without a successful run needs attention."""
 
 # ids grow with time, nearly: the smallest is the oldest, give or take the length of a transaction
 _WAITING: Final = """
@@ -237,7 +237,7 @@ class ServiceStatus:
 
 
 def read_status(query: Query) -> ServiceStatus:
-    """Read how the service stands now."""
+    """Read the current status of the service."""
     (row,) = query("SELECT clock_timestamp() AS at")
     deliveries = dict.fromkeys((*WAITING, *SET_ASIDE), PendingDeliveries())
     for counting in (_WAITING, _SET_ASIDE):

@@ -30,7 +30,7 @@ def check_disk_space(connection: psycopg.Connection[Any]) -> None:
 def storage_error(connection: Connection) -> str | None:
     """Return why PostgreSQL refuses to store deliveries, in its words; ``None`` if it does not.
 
-    It is asked to store none: that tells of a server that is read-only, of a lock on the table, of missing privileges;
+    It is asked to store none: that reveals a server that is read-only, of a lock on the table, of missing privileges;
     and whether there is room on its disk.
     """
     driver = connection.connection.driver_connection

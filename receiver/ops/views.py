@@ -20,7 +20,7 @@ _FORGET: Final = text("DELETE FROM receiver.delivery_views WHERE viewed_at < now
 
 
 def record_view(connection: Connection, delivery_id: int, *, by: str) -> None:
-    """Note that somebody is shown this delivery, payload included."""
+    """Note that a user is shown this delivery, payload included."""
     connection.execute(insert(DeliveryView).values(delivery_id=delivery_id, viewed_by=by))
 
 

@@ -2,7 +2,7 @@
 
 - ``application``  an application of its own: who is admitted, which headers protect, which pages there are
 - ``sign_in``      signing in and out, with ``sessions``, ``passwords`` and ``limits`` (how often one may try)
-- ``overview``     how the service stands, with the bars of ``chart``
+- ``overview``     the status of the service, with the bars of ``chart``
 - ``deliveries``   lists by ``filter_form``, one delivery in full, and replaying it
 - ``replays``      replays: of many at once, one in full, cancelling
 - ``webhooks``     the webhooks; ``reconcile`` the runs against OpenCard's log

@@ -120,7 +120,7 @@ def _admit() -> AnyResponse | None:
         return None
     if not current_user.is_authenticated:
         if request.endpoint is None:
-            return None  # there is no such page, for nobody
+            return None  # there is no such page for any user
         wanted = request.full_path.rstrip("?") if request.method == "GET" else None
         return redirect(url_for("sign_in.sign_in", next=wanted if wanted != "/" else None))
     g.me = current_user._get_current_object()  # noqa: SLF001 - the way that Flask-Login documents

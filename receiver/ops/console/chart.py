@@ -1,4 +1,4 @@
-"""The bars of deliveries per hour: where each stands, as plain numbers. Pure."""
+"""The bars of deliveries per hour: the position of each, as plain numbers. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the axis, and the number that it stands for."""
+    """A line of the axis, and the number that it represents."""
 
     y: float
     number: int

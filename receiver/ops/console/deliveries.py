@@ -103,6 +103,6 @@ def readable(payload: str | None) -> str | None:
 
 
 def _alike(found: DeliveryDetails) -> dict[str, str]:
-    """Return the filter, as it stands in an address, of what has the same status, event and kind of error."""
+    """Return the query string that finds deliveries with the same status, event and kind of error."""
     summary = found.summary
     return {"status": summary.status, "event": summary.event, "error": error_group(found.error)}

@@ -1,4 +1,4 @@
-"""The form by which deliveries are looked for. It stands in the page's address, so that it can be sent on."""
+"""The form by which deliveries are looked for. Its values are in the page's address, so that a link keeps them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 NOT_RIGHT: Final = "wrong"
-"""The choice of everything that somebody may have to look at."""
+"""The choice of everything that may need attention."""
 WRONG: Final = ("failed", "dead", "quarantined", "ignored")
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 LONGEST: Final = 512

@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: pauses grow with the failures of a name, and with those of an address.
+"""How often a user may try to sign in: pauses grow with the failures of a name, and with those of an address.
 
 Counted in PostgreSQL, so that all web processes on all machines count together, Redis or not. A try is counted as a
 failure before its password is looked at, and taken back when it was right: so many tries at once are no way around.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FREE_FAILURES: Final = 5
 """So many mistakes cost nothing but themselves."""
 LONGEST_PAUSE: Final = timedelta(minutes=5)
-"""Nobody is locked out for longer, however many failed."""
+"""The longest pause, however many tries failed."""
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 FAMILIAR_FOR: Final = timedelta(days=30)
 MOST_SUBJECTS: Final = 10_000
@@ -85,7 +85,7 @@ class Subjects:
 
 
 def pause_after(failures: int) -> timedelta:
-    """Return how long nobody may try after so many failures in a row."""
+    """Return the pause after so many failures in a row."""
     if failures < FREE_FAILURES:
         return timedelta()
     doublings = min(failures - FREE_FAILURES, 16)  # beyond any pause
@@ -118,13 +118,13 @@ def take_try(connection: Connection, name: str, address: str) -> tuple[Subjects,
     """Count a try, and return what it counts against; or, counting nothing, how long it has to wait.
 
     From where the user signed in before, a name's pauses do not hold that others brought about: no stranger can keep
-    somebody out who knows the password.
+    a user out who knows the password.
     """
     network = network_of(address)
     familiar = connection.scalar(_FAMILIAR, {"name": name, "network": network, "familiar_for": FAMILIAR_FOR})
     subjects = Subjects(_subject("address", network), _subject("name", name, network if familiar else ""))
     both = (subjects.address, subjects.name)
-    for subject in sorted(both):  # in one order, so that nobody waits in a circle
+    for subject in sorted(both):  # in one order, so that no deadlock arises
         connection.execute(_LOCK, {"key": key_of(LockFamily.SIGN_IN, subject.hex())})
     now = connection.execute(_NOW).scalar_one()
     known = {subject: _read(connection, subject) for subject in both}

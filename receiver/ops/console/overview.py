@@ -1,4 +1,4 @@
-"""The first page: how the service stands, what failed, and what needs attention."""
+"""The first page: the status of the service, what failed, and what needs attention."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_ORGANIZATIONS: Final = 20
 
 @blueprint.get("/")
 def overview() -> str:
-    """Show how the service stands."""
+    """Show the status of the service."""
     with reading() as connection:
         standing = read_status(query_of(connection))
         hours = deliveries_by_hour(connection, hours=HOURS)
@@ -59,5 +59,5 @@ def overview() -> str:
 
 
 def _nothing_open(organization: OrganizationStatus) -> bool:
-    """Return whether nobody has to look at the organization; those to look at come first."""
+    """Sort key: organizations that need attention are first (``False`` before ``True``)."""
     return not (organization.unconfirmed or organization.unrecoverable or organization.last_error)

@@ -50,7 +50,7 @@ def organizations(connection: Connection) -> list[str]:
 
 
 def whole(given: str | None) -> int | None:
-    """Return a number as it stands in an address; ``None`` for anything else, and for what no id can be."""
+    """Return the number in an address; ``None`` for anything else, and for what no id can be."""
     if given is None or not (given.isascii() and given.isdecimal()):
         return None
     number = int(given[:20])

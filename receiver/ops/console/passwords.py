@@ -42,7 +42,7 @@ class Passwords:
         if not self._turn.acquire(timeout=SECONDS_IN_LINE):
             raise Busy("too many are signing in at this moment")
         try:
-            # an unknown name is checked against somebody's hash, and refused whatever comes of it
+            # an unknown name is checked against another user's hash, and refused in any case
             right = check_password_hash((user or self._anybody).password_hash, password)
         finally:
             self._turn.release()

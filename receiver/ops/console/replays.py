@@ -37,7 +37,7 @@ def listing() -> str:
 
 @blueprint.get("/<int:replay_id>")
 def replay(replay_id: int) -> str:
-    """Show how one replay stands."""
+    """Show the state of one replay."""
     if whole(str(replay_id)) is None:
         abort(404)
     with reading() as connection:

@@ -33,7 +33,7 @@ blueprint = Blueprint("sign_in", __name__)
 
 
 class SignInForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
-    """Who somebody says to be, and the proof."""
+    """The user's name and password."""
 
     name = StringField(
         "Name",
@@ -103,7 +103,7 @@ def safe_target(wanted: str, root: str) -> str | None:
 def _begin(user: OpsUser, address: str) -> None:
     with console().engine.begin() as connection:
         signed_in = begin_session(connection, user, address)
-    session.clear()  # nothing of whoever sat here before
+    session.clear()  # nothing remains of the previous user of this browser
     login_user(signed_in)
     log.info("sign_in.succeeded", user=user.name, address=address)
 

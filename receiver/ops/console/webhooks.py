@@ -1,4 +1,4 @@
-"""The page of the webhooks: what is known of each, and what somebody has to look at."""
+"""The page of the webhooks: what is known of each, and what needs attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is known of one delivery, personal data included: for whoever looks into a failure."""
+"""Everything that is known of one delivery, personal data included: for investigating a failure."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ANYTHING: Final = "*"
-"""Stands for what differs between errors of one group, and for anything in a filter."""
+"""Replaces what differs between errors of one group; matches anything in a filter."""
 LONGEST_GROUP: Final = 200
 
-# quoted names are kept unless they bear digits: 'acme' tells a cause, 't-4711' one case of it
+# quoted names are kept unless they bear digits: 'acme' names a cause, 't-4711' one case of it
 _QUOTED: Final = re.compile(r"""(?P<quote>['"`])(?=[^'"`]*[0-9])[^'"`]*(?P=quote)""")
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _HEX: Final = re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\b", re.IGNORECASE)
@@ -35,7 +35,7 @@ class Filter:
     until: datetime | None = None
     """Received before this time."""
     error: str | None = None
-    """Stands in the first line of the error, whatever the case of letters; ``*`` is anything, as in a group's name."""
+    """Text of the first line of the error, in upper or lower case; ``*`` is anything, as in a group's name."""
     transaction_id: str | None = None
     card_holder_reference_id: str | None = None
     """Events of that card holder, and of the card holder's transactions."""
@@ -55,7 +55,7 @@ def error_group(error: str | None) -> str:
 
 
 def error_pattern(wanted: str) -> str:
-    """Return the pattern, for ``ILIKE``, of error lines in which *wanted* stands."""
+    """Return the pattern, for ``ILIKE``, of error lines that contain *wanted*."""
     parts = [
         re.sub(r"([\\%_])", r"\\\1", part) for part in wanted.replace("\0", "\N{REPLACEMENT CHARACTER}").split("*")
     ]

@@ -29,7 +29,7 @@ _ORGANIZATIONS: Final = text("SELECT id, organization_reference_id FROM receiver
 
 @dataclass(frozen=True, slots=True)
 class DeliverySummary:
-    """A delivery as it stands in lists."""
+    """A delivery as lists show it."""
 
     id: int
     organization_reference_id: str

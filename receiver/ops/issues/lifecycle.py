@@ -18,7 +18,7 @@ class State(StrEnum):
     """Where an issue is in its life."""
 
     OPEN = "open"
-    """Somebody has to act."""
+    """Needs attention."""
     ACKNOWLEDGED = "acknowledged"
     """It still holds, and a person has said that this is known."""
     RESOLVED = "resolved"
@@ -53,7 +53,7 @@ class Issue:
 
 
 def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue | None:
-    """Return an issue after somebody looked: *finding* is ``None`` when its cause was not found any more.
+    """Return an issue after a check: *finding* is ``None`` when its cause was not found any more.
 
     ``None`` when there was no issue, and none is needed.
     """
@@ -91,7 +91,7 @@ def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue
 def acknowledge(
     issue: Issue, *, by: str, note: str, until: datetime | None = None, until_it_grows: bool = False
 ) -> Issue:
-    """Return an issue after a person took it: for ever, until a time, until its count grows, or whichever is first.
+    """Return an issue after a person took it: permanently, until a time, until its count grows, or whichever is first.
 
     Raises ``OperationRefused`` for one that is resolved.
     """

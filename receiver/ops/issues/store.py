@@ -64,7 +64,7 @@ class StoredIssue:
 def compare(connection: Connection, findings: Iterable[Finding], *, at: datetime) -> list[StoredIssue]:
     """Bring the stored issues to what was found, in the caller's transaction; return those that changed state.
 
-    An issue that opened anew counts as changed. *at*: when somebody looked, by the database's clock.
+    An issue that reopened counts as changed. *at*: the time of the check, by the database's clock.
     """
     found = {(str(finding.kind), finding.subject): finding for finding in findings}
     asked = {"kinds": [kind for kind, _ in found], "subjects": [subject for _, subject in found]}

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 LOOK_SECONDS: Final = 15
-"""How often somebody looks; a trouble is known within twice that time."""
+"""How often the checks run; a problem is known within twice that time."""
 SEND_SECONDS: Final = 1
 """How often it is asked whether a message is due."""
 HEARTBEAT_SECONDS: Final = 60
@@ -105,7 +105,7 @@ def look(engine: Engine, settings: Settings, targets: Sequence[Target]) -> bool:
 
 
 class Heartbeat:
-    """Fetches a URL each minute while all is well, so that whoever waits for it learns of silence."""
+    """Fetches a URL each minute while all is well, so that an outside monitor notices when it stops."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""Retention: what was kept long enough goes, in small steps beside all other work.
+"""Retention: what was kept long enough is deleted, in small steps while all other work goes on.
 
 - ``run``       a run: what is due, kind by kind, a small transaction each, within its time
 - ``kinds``     what goes, when, and how: one entry for each kind

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BODIES_AT_ONCE: Final = 20
 """How many bodies are read at a time, each of which may be as large as a request may be."""
 
-# What is to be processed keeps its body, and what somebody has chosen to replay, until that has ended.
+# What is to be processed keeps its body, and what was selected for a replay, until that has ended.
 _KEPT_LONG_ENOUGH: Final = """
 FROM receiver.bodies AS body
 JOIN receiver.stored_deliveries AS stored ON stored.id = body.delivery_id

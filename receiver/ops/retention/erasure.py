@@ -84,7 +84,7 @@ class Erasing:
     words = WORDS
 
     def __init__(self, engine: Engine, encryption: Encryption, *, before: datetime | None, write: bool) -> None:
-        """*before*: who was deleted before this time is due; ``None`` for nobody."""
+        """*before*: card holders deleted before this time are due; ``None``: none are."""
         self.removed = 0
         self.yielded = False
         self._engine = engine
@@ -114,7 +114,7 @@ class Erasing:
     def _mark(self) -> bool:
         """Mark who is due, and return whether there is anybody whose traces are to be looked for.
 
-        While others are being erased nobody is: a mark lets the walk begin anew, and it has to arrive.
+        None is marked while others are being erased: a mark restarts the walk, which has to reach its end.
         """
         with self._engine.begin() as connection:
             nobody = self._before is None or connection.scalar(_AT_IT)
@@ -169,7 +169,7 @@ class Erasing:
 
 
 def _references(connection: Connection, pseudonyms: Pseudonyms, marked: list[_Key]) -> dict[_Key, str]:
-    """Return what those who are marked were called: their rows still tell."""
+    """Return the references of those who are marked: their rows still have them."""
     return {
         key: reference
         for organization in sorted({organization for organization, _ in marked})

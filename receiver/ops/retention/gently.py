@@ -1,4 +1,4 @@
-"""Transactions that are in nobody's way."""
+"""Transactions that yield to all others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 LOCK_TIMEOUT: Final = "500ms"
-"""Shorter than PostgreSQL waits before it looks for a deadlock: whoever is in the way, it is retention that yields."""
+"""Shorter than PostgreSQL waits before it looks for a deadlock: whatever the conflict, it is retention that yields."""
 
 # what a crash of PostgreSQL takes back is done again
 _GENTLY: Final = text(

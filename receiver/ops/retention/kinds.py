@@ -26,7 +26,7 @@ AT_ONCE: Final = 5000
 
 @dataclass(frozen=True, slots=True)
 class RetentionKind:
-    """Something that is not kept for ever."""
+    """Something that is not kept permanently."""
 
     name: str
     words: str
@@ -40,7 +40,7 @@ class RetentionKind:
     remove: Remove
 
     def days(self, settings: Settings) -> int:
-        """Return for how many days it is kept; 0 for ever."""
+        """Return for how many days it is kept; 0 is permanently."""
         return int(getattr(settings, self.setting.lower()))
 
 
@@ -139,7 +139,7 @@ KINDS: Final = (
         "old.read_at < :before AND coalesce(old.attempted_at < :before, true) AND (NOT old.unrecoverable OR EXISTS ("
         "SELECT FROM receiver.acknowledged_gaps AS known WHERE known.kind = 'log_entry' AND known.id = old.id))",
     ),
-    # the last run that proved something is what the views tell, whenever that was
+    # the last run that proved something is what the views show, whenever that was
     _rows(
         "reconcile_runs",
         "runs of reconciling",

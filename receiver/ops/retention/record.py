@@ -26,7 +26,7 @@ SELECT run.started_at, run.ended_at, run.removed, run.caught_up, run.error, (
 ) AS succeeded_at
 FROM receiver.retention_runs AS run ORDER BY run.started_at DESC LIMIT 1
 """
-# Whoever holds the lock of retention knows that none of these runs any more.
+# The holder of retention's lock knows that none of these runs any more.
 _CUT_OFF: Final = text(
     "UPDATE receiver.retention_runs SET ended_at = clock_timestamp(), error = :error WHERE ended_at IS NULL"
 )

@@ -1,6 +1,6 @@
 """A run of retention: what is due goes, kind by kind in turns, each turn a small transaction, within its time.
 
-It yields to everybody: it takes no row that somebody else holds, waits for no lock longer than half a second, and
+It yields to all other work: it takes no row that is locked, waits for no lock longer than half a second, and
 rests between its steps in proportion to the work. It may be cut off at any moment: what is done stays done, with the
 position in the same transaction, and the next run goes on there.
 """
@@ -44,7 +44,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 BUSY: Final = "another run of retention is at work at this moment: it does the same; wait for it, or run again"
 COUNT_EVERY: Final = 5.0
-"""Seconds after which the run's row tells anew how much went."""
+"""Seconds after which the run's row is updated with the number deleted."""
 
 _NOW: Final = text("SELECT clock_timestamp()")
 _YIELDED: Final = (refusals.LockNotAvailable, refusals.DeadlockDetected, refusals.SerializationFailure)
@@ -58,7 +58,7 @@ class Kept:
     words: str
     setting: str
     days: int
-    """0 for ever."""
+    """0: permanently."""
     removed: int
 
 
@@ -130,7 +130,7 @@ class Walking:
         if done:
             self._position = span.until
             return arrived
-        self.yielded = not removed  # then all that is left of the span is held by somebody else
+        self.yielded = not removed  # then all that is left of the span is locked by others
         return self.yielded
 
 

@@ -2,7 +2,7 @@
 
 Ids grow with time, nearly, so the oldest rows are found by the primary key: no index of times is needed, and no row is
 read that is too young. What a walk leaves behind, because it waited or was locked, is found by the next *pass*: a week
-after the last one a walk begins anew.
+after the last one a walk starts again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SLICE: Final = 2000
 """How many rows are looked at in one transaction."""
 PASS: Final = timedelta(days=7)
-"""How long after its last beginning a walk begins anew."""
+"""How long after its last start a walk starts again."""
 
 _POSITION: Final = text("SELECT position FROM receiver.retention_walks WHERE kind = :kind")
 _BEGIN_ANEW: Final = text(
