@@ -2,7 +2,7 @@
 
 It is the other party, so it shares nothing with the receiver but the contract: no bug can hide by being on both sides.
 
-- ``told``          one event as OpenCard tells it, and how its JSON is written and read
+- ``told``          one event as OpenCard sends it, and how its JSON is written and read
 - ``story``         ``tell``: the seeded life of some organizations, and what a correct receiver must end with
 - ``people``        organizations, their TPA, their card holders
 - ``places``        countries, currencies, merchants: what the stories are made of
@@ -27,7 +27,7 @@ Around it, a whole receiver on this machine:
 - ``victims``       what of it can be killed and started again
 - ``local``         both together, migrated, with managed webhooks
 - ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``, with ``console_access`` a user for the console
-- ``breakage``      failures on purpose, which an operator can mend
+- ``breakage``      failures on purpose, which an operator can fix
 - ``verdict``       do the tables hold what OpenCard sent?
 - ``stored_files``  are the receipts' files here?
 

@@ -30,7 +30,7 @@ class DeliveryAttempt:
 
 
 class MonotonicClock:
-    """The time, in UTC, each moment later than the one before: what began later can be told from what began earlier."""
+    """The time, in UTC, each moment later than the one before: so times show which of two began first."""
 
     def __init__(self) -> None:
         self._last = datetime.min.replace(tzinfo=UTC)

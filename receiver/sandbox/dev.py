@@ -151,14 +151,14 @@ def reader_address(servers: LocalServers) -> str:
 
 
 def following(servers: LocalServers) -> str:
-    """Return the line that follows the ledger from beside the processes, with tables in a database of its own."""
+    """Return the line that follows the ledger from outside the processes, with tables in a database of its own."""
     own = servers.postgres.create_database("following", anew=True)
     program = project_file("examples") / "ems_reader.py"
     return f"EMS_URL='{reader_address(servers)}' OWN_URL='{own}' {sys.executable} {program} ledger"
 
 
 def write_environment(path: Path, variables: Mapping[str, str]) -> None:
-    """Write what a shell needs to run commands beside the processes, secrets included, for this user only."""
+    """Write what a shell needs to run commands alongside the processes, secrets included, for this user only."""
     changed = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     path.touch(mode=0o600)
     path.chmod(0o600)

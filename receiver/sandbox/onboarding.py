@@ -1,4 +1,4 @@
-"""The demo's EMS goes aboard: its organizations at the local OpenCard, and bootstrap registers their webhooks."""
+"""The onboarding of the demo's EMS: its organizations at the local OpenCard, and bootstrap registers their webhooks."""
 
 from __future__ import annotations
 

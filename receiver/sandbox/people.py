@@ -42,13 +42,13 @@ class StoryCardHolder:
     organization: StoryOrganization
     reference_id: str
     late: bool
-    """Identified only after many purchases, which then come in one batch."""
+    """Identified only after many purchases, which are then sent in one batch."""
     identified_at: timedelta
-    """Virtual time at which OpenCard may begin to tell their purchases, those made before included."""
+    """Virtual time at which OpenCard may begin to send their purchases, those made before included."""
     bounces: bool
     """The consent e-mail fails at first."""
     leaves: bool
-    """Deleted once the last has been told of them."""
+    """Deleted after the last of their events."""
     card_id: int
     card_product: str
     card_type: str
@@ -100,7 +100,7 @@ def employ(rng: Random, organization: StoryOrganization, number: int, reference_
 
 
 def sign_tpa(rng: Random, organization: StoryOrganization, files: FilesAt | None = None) -> StoryEvent:
-    """Tell that the organization's TPA is signed, before anything else of it; *files*: where its document is."""
+    """Return the event of the organization's signed TPA, which is its first; *files*: where its document is."""
     tpa_id = new_id(rng)
     payload: dict[str, object] = {
         "id": tpa_id,
@@ -113,7 +113,7 @@ def sign_tpa(rng: Random, organization: StoryOrganization, files: FilesAt | None
 
 
 def join(rng: Random, holder: StoryCardHolder) -> Iterator[StoryEvent]:
-    """Tell how *holder* comes aboard: created, e-mailed (perhaps in vain at first), consenting, identified."""
+    """Yield the onboarding of *holder*: created, e-mailed (perhaps undelivered at first), consenting, identified."""
     created = hours(rng, 1, 5)
     mailed = created + seconds(rng, 5, 900)
     yield _tell(holder, "created", created)
@@ -126,7 +126,7 @@ def join(rng: Random, holder: StoryCardHolder) -> Iterator[StoryEvent]:
 
 
 def leave(rng: Random, holder: StoryCardHolder, *, after: timedelta) -> StoryEvent:
-    """Tell that *holder* was deleted, some days *after* the last that was told of them."""
+    """Return the deletion of *holder*, some days *after* the last of their events."""
     return _tell(holder, "deleted", after + hours(rng, 24, 72))
 
 

@@ -46,7 +46,7 @@ _TIPS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What happened at the counter, before anybody tells of it."""
+    """What happened at the counter, before any event of it."""
 
     id: str
     holder: StoryCardHolder
@@ -65,11 +65,11 @@ class Purchase:
 
     @property
     def first_told_at(self) -> timedelta:
-        """When its first snapshot is told, in virtual time: seconds later, or in the batch after identification."""
+        """When its first snapshot is sent, in virtual time: seconds later, or in the batch after identification."""
         return self.told_at(self.bought_at)
 
     def told_at(self, happened: timedelta) -> timedelta:
-        """Return when OpenCard tells what *happened* then (both virtual): not before the holder is identified."""
+        """Return when OpenCard sends what *happened* then (both virtual): not before the holder is identified."""
         return max(happened, self.holder.identified_at + _BATCH_DELAY)
 
 
@@ -102,7 +102,7 @@ def buy(rng: Random, holder: StoryCardHolder) -> Purchase:
 
 
 def state_events(rng: Random, purchase: Purchase) -> Iterator[StoryEvent]:
-    """Tell the states of *purchase* in true order, one snapshot each."""
+    """Yield the states of *purchase* in true order, one snapshot each."""
     unchanging = _unchanging_fields(rng, purchase)
     happened = purchase.bought_at
     for state in purchase.states:
@@ -128,7 +128,7 @@ def _next_moment(rng: Random, state: State, before: timedelta) -> timedelta:
 def _unchanging_fields(rng: Random, purchase: Purchase) -> dict[str, object]:
     holder, trade = purchase.holder, purchase.merchant.trade
     local = BEGINNING + purchase.bought_at + purchase.country.utc_offset
-    branch = rng.random() < 0.7  # noqa: PLR2004 - not every issuer tells it
+    branch = rng.random() < 0.7  # noqa: PLR2004 - not every issuer reports it
     return {
         "id": purchase.id,
         "receiptable": rng.choice((True, True, False, None)),

@@ -1,6 +1,6 @@
-"""The files of receipts and signed TPAs: what is in each, and its URL. Pure: the name says all.
+"""The files of receipts and signed TPAs: what is in each, and its URL. Pure: all follows from a file's name.
 
-**Open** in the contract, and so a guess: where a TPA's document is. It is beside the receipts, its URL never expires,
+**Open** in the contract, and so a guess: where a TPA's document is. It is next to the receipts, its URL never expires,
 and a token that may read TPAs opens it.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PATH: Final = "/files/receipts/"
-"""Where they stand at OpenCard's own host."""
+"""Their path at OpenCard's own host."""
 TPA_PATH: Final = "/files/tpas/"
 """Where the documents of signed TPAs are."""
 MEDIA_TYPES: Final = {"pdf": "application/pdf", "png": "image/png", "html": "text/html"}
@@ -35,7 +35,7 @@ class FilesAt:
     """Aware; the same for all."""
 
     def told(self, url: str) -> dict[str, object]:
-        """Return the fields of a receipt that is otherwise told at *url*."""
+        """Return the fields of a receipt whose payload had *url*."""
         return {
             "url": signed_url(self.base_url, name_in(url), self.expires_at),
             "expiration_time": f"{self.expires_at:%Y-%m-%d %H:%M:%S}",
@@ -53,7 +53,7 @@ def signed_url(base_url: str, name: str, expires_at: datetime) -> str:
 
 
 def signature(name: str, expires: str) -> str:
-    """Return what proves that a URL was told by this OpenCard."""
+    """Return what proves that a URL was made by this OpenCard."""
     return hmac.new(_SIGNING_KEY, f"{name} {expires}".encode(), hashlib.sha256).hexdigest()
 
 

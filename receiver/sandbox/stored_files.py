@@ -1,4 +1,4 @@
-"""Are the files of the receipts that were told of here, byte for byte? The other half of the verdict."""
+"""Are the files of all receipts that were sent here, byte for byte? The other half of the verdict."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def wait_until_downloaded(engine: Engine, *, seconds: float = DOWNLOADING_SECOND
 
 
 def file_differences(connection: Connection, story: Story, store: FileStore) -> tuple[int, list[str]]:
-    """Return how many files that *story* tells of are here as they were told, and a line for each that is not."""
+    """Return how many files of *story* are stored unchanged, and a line for each that is not."""
     stored = {(row.organization_reference_id, row.url): row for row in connection.execute(_STORED)}
     right, wrong = 0, []
     for told in story.told:

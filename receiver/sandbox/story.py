@@ -56,7 +56,7 @@ class Story:
     def expected_transactions(self) -> dict[tuple[str, str], ExpectedTransaction]:
         """Return what must hold in the end, by organization and transaction id.
 
-        The snapshot of the highest state wins; the reference of the cleared one is kept beside it.
+        The snapshot of the highest state wins; the reference of the cleared one is kept with it.
         """
         expected: dict[tuple[str, str], ExpectedTransaction] = {}
         cleared: dict[tuple[str, str], str | None] = {}
@@ -77,7 +77,7 @@ class Story:
     def expected_card_holders(self) -> dict[tuple[str, str], dict[str, bool]]:
         """Return by organization and card holder which times must be known in the end, and which must be null.
 
-        Known is what has happened; creating anew takes a deletion back.
+        Known is what has happened; creating again undoes a deletion.
         """
         expected: dict[tuple[str, str], dict[str, bool]] = {}
         for told in self.told:
@@ -134,7 +134,7 @@ def make_story(*, seed: int, organizations: Sequence[str], purchases: int, files
     *files*: where receipts and signed TPAs can be downloaded, if anywhere.
 
     The same arguments give the same bytes. With another seed all other ids are (all but surely) others, so that
-    stories can be told one after another. Raises ``ValueError`` when the organizations are none or not distinct, or
+    stories can be sent one after another. Raises ``ValueError`` when the organizations are none or not distinct, or
     when *purchases* is negative.
     """
     if not organizations or len(set(organizations)) != len(organizations):

@@ -1,4 +1,4 @@
-"""One event as OpenCard tells it, and how its JSON is written and read: exact decimals both ways."""
+"""One event as OpenCard sends it, and how its JSON is written and read: exact decimals both ways."""
 
 from __future__ import annotations
 

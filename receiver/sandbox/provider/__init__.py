@@ -8,7 +8,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
     client = provider.clients.add("ems", scopes=RECOMMENDED)
     provider.state.add_organization("acme")
     with serving(provider) as url:
-        ...  # environment(url, client) is what a receiver has to be told
+        ...  # environment(url, client) is what a receiver has to know
 
 - ``server``          ``serving``: on loopback, in a thread
 - ``provider``        ``Provider``: all of it together; ``Behaviour``: what the contract leaves open

@@ -160,7 +160,7 @@ def _misbehave(provider: Provider) -> Response | None:
         case "expire-token":
             provider.clients.revoke(_bearer())
         case "hang-up-before":
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, None)  # nobody will see it
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, None)  # no client will see it
     return None
 
 

@@ -31,10 +31,10 @@ class Delivered:
     meant: Mapping[int, tuple[StoryEvent, ...]]
     """Webhook id → the events that were for it, in true order, each once."""
     missed: Mapping[int, tuple[StoryEvent, ...]]
-    """Webhook id → those of them that no attempt brought to the receiver: only the log can tell it of them."""
+    """Webhook id → those of them that no attempt brought to the receiver: only the log has them."""
 
     def story(self) -> Story:
-        """Return the story that the receiver was told: what was meant for any webhook, each event once."""
+        """Return the story that was sent to the receiver: what was meant for any webhook, each event once."""
         told = {event: None for events in self.meant.values() for event in events}
         return Story(tuple(sorted(told, key=lambda event: event.at)))
 
@@ -45,7 +45,7 @@ def ready_webhooks(provider: Provider) -> list[ProviderWebhook]:
 
 
 def reference_ids(provider: Provider, webhooks: Iterable[ProviderWebhook]) -> list[str]:
-    """Return the EMS's ids of the organizations of *webhooks*, each once: whom to tell a story of."""
+    """Return the EMS's ids of the organizations of *webhooks*, each once: those that a story needs."""
     return list(dict.fromkeys(_owner(provider, webhook).reference_id for webhook in webhooks))
 
 
@@ -71,7 +71,7 @@ async def deliver_story(
 ) -> Delivered:
     """Deliver *story* to *webhooks* (to all that are ready, unless given), with *faults* by *seed*.
 
-    Each webhook is looked up anew before each attempt: a new secret or URL holds at once, and one that is removed,
+    Each webhook is looked up again before each attempt: a new secret or URL applies at once, and one that is removed,
     disabled or inactive meanwhile is sent nothing more. *options* are those of ``deliver_all``.
     """
     chosen = ready_webhooks(provider) if webhooks is None else webhooks

@@ -98,7 +98,7 @@ def _drip(provider: Provider, content: bytes, seconds: float) -> Iterator[bytes]
 
 
 def _promising_more(content: bytes, content_type: str) -> Response:
-    """Return an answer that ends before the end that it told."""
+    """Return an answer that ends before its ``Content-Length``."""
     response = Response(content[: len(content) // 2], content_type=content_type)
     response.automatically_set_content_length = False
     response.headers["Content-Length"] = str(len(content))

@@ -46,7 +46,7 @@ def _status(entry: ProviderLogEntry, style: LogStyle) -> int | str | None:
 def _payload(entry: ProviderLogEntry, style: LogStyle) -> object:
     if not style.reserialized:
         return read(entry.body) if style.payload_form == "object" else entry.body.decode()
-    # by attempt: the same event sent three times stands there in three hands
+    # by attempt: the same event sent three times is written in three ways
     rng = Random(f"{style.seed}:{entry.id}")  # noqa: S311 - it has to be the same again, not unguessable
     written = retell(read(entry.body), rng)
     return msgspec.Raw(written.encode()) if style.payload_form == "object" else written

@@ -26,7 +26,7 @@ class LogStyle:
     payload_form: PayloadForm = "object"
     """An object, or a string of JSON."""
     reserialized: bool = False
-    """Written anew by another hand: order of keys, spacing, escapes, ``45`` as ``45.0`` and back; equal by value."""
+    """Written again in another way: order of keys, spacing, escapes, ``45`` as ``45.0`` and back; equal by value."""
     time_name: TimeName = "created_at"
     time_form: TimeForm = "zulu"
     """``2026-01-12T08:00:00Z``, ``2026-01-12T13:30:00+05:30``, or ``2026-01-12 08:00:00``."""
@@ -42,8 +42,8 @@ class LogStyle:
     unknown_fields: bool = True
     """Fields that the contract does not know."""
     without_payload: frozenset[int] = frozenset()
-    """Ids (``LogEntry.id``) of attempts that are shown without their payload: what they told cannot be recovered."""
+    """Ids (``LogEntry.id``) of attempts that are shown without their payload: their events cannot be recovered."""
     gaps: frozenset[int] = frozenset()
     """Ids of attempts that the log does not show at all."""
     seed: int = 0
-    """Decides on the order that is ``any``, and on how payloads are written anew."""
+    """Decides on the order that is ``any``, and on how payloads are written again."""

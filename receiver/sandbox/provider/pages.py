@@ -1,4 +1,4 @@
-"""Lists come in pages (contract, section 3)."""
+"""Lists are split into pages (contract, section 3)."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Provider:
 
 
 def environment(url: str, client: Client) -> dict[str, str]:
-    """Return what a receiver has to be told to be *client* of the provider at *url*, secret included."""
+    """Return the settings with which a receiver is *client* of the provider at *url*, secret included."""
     return {
         "OPENCARD_API_URL": url,
         "OPENCARD_ACCOUNT_ID": str(client.account_id),

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from random import Random
 
 _SPACINGS = (("", "", ""), ("", " ", " "), ("\n  ", " ", "\n  "), (" ", "\t", " "))
-"""What stands inside of brackets, after a colon, and after a comma."""
+"""The space inside brackets, after a colon, and after a comma."""
 
 
 def retell(fields: object, rng: Random) -> str:
     """Return *fields* as JSON that a careless system might have written after it had read ours.
 
-    The keys come in another order; spacing and escapes are those of some library; a whole number may have become
+    The keys are in another order; spacing and escapes are those of some library; a whole number may have become
     ``45.0``, and a decimal may have lost or won zeros at its end. Numbers are exact: ``int`` and ``Decimal`` only.
     """
     inside, colon, comma = rng.choice(_SPACINGS)

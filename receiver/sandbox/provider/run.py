@@ -1,4 +1,4 @@
-"""Serves the provider until it is stopped, and tells what is registered meanwhile a stream of purchases."""
+"""Serves the provider until it is stopped, and sends a stream of purchases to webhooks as they are registered."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ POLL_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is told to webhooks as they come."""
+    """What is sent to webhooks as they are registered."""
 
     purchases: int = 100
-    """In each story, in all; zero tells nothing at all."""
+    """In each story, in all; zero sends nothing at all."""
     seed: int = 1
     repeat: bool = False
-    """Tell story after story, each of the next seed; otherwise every webhook gets one."""
+    """Send story after story, each of the next seed; otherwise every webhook gets one."""
     faults: Faults = field(default_factory=Faults)
     compression: float | None = None
     """Virtual seconds in a real one; ``None`` is as fast as possible."""

@@ -58,7 +58,7 @@ async def _send(
 
 
 def example(event: str, organization: ProviderOrganization, *, seed: int) -> StoryEvent:
-    """Return *event* as a story of *organization* tells it. Raises ``KeyError`` when *event* is unknown."""
+    """Return *event* as in a story of *organization*. Raises ``KeyError`` when *event* is unknown."""
     if event == "invoice.created":
         return StoryEvent(organization.reference_id, event, _invoice(organization, seed), timedelta())
     source = {"card.transaction.environmental_impact": "environmental.impact.aland_index"}.get(event, event)

@@ -24,7 +24,7 @@ POLL_SECONDS: Final = 0.02
 
 
 class _Quiet(WSGIRequestHandler):
-    """Says nothing: a test, or the command, tells what matters."""
+    """Logs no requests: the test, or the command, reports what matters."""
 
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
         pass

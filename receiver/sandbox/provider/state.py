@@ -247,7 +247,7 @@ class ProviderState:
     def log_attempts(self, webhook_id: int, attempts: Iterable[DeliveryAttempt]) -> list[int]:
         """Write *attempts* into the log of a webhook as they are, without delivering anything; return their ids.
 
-        All stand there at once, and quickly: a hundred thousand in a moment.
+        All are added at once, and quickly: a hundred thousand in a moment.
         """
         with self._lock:
             entries = [

@@ -33,7 +33,7 @@ LITERALS: Final[dict[str, Any]] = {"null": None, "true": True, "false": False}
 
 
 class Wanted(msgspec.Struct):
-    """What is to be told of an organization: an event, or a short story."""
+    """What is to be sent about an organization: an event, or a short story."""
 
     organization: str
     events: list[str]
@@ -66,7 +66,7 @@ class Triggered:
 
 
 def trigger(provider: Provider, wanted: Wanted) -> list[Triggered]:
-    """Tell what is *wanted*, and return it with the answers. Raises ``Refused`` (422) when that cannot be."""
+    """Send what is *wanted*, and return it with the answers. Raises ``Refused`` (422) when that cannot be."""
     for event in wanted.events:
         if event not in FLAG_OF:
             raise against_the_rules(f"There is no event {event}.")
