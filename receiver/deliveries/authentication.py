@@ -39,7 +39,7 @@ def authenticate(
 ) -> str:
     """Return the verdict to store with the delivery: the proofs that held, for one ``signature+basic``.
 
-    Raises ``NotAuthentic``, whose reason tells an operator which proof failed. A body that is signed for anybody who
+    Raises ``NotAuthentic``, whose reason says which proof failed. A body that is signed for anybody who
     sends it as a challenge is refused: its signature proves nothing.
     """
     proofs = []

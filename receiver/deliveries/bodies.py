@@ -23,7 +23,7 @@ def read_body(environ: WSGIEnvironment, *, max_bytes: int) -> bytes:
         return b""  # neither announced nor in chunks: there is none, and the stream would not end
     if announced is not None and announced > max_bytes:
         raise BodyTooLarge(max_bytes)
-    # a body in chunks announces nothing: one byte beyond the limit tells that it is too large
+    # a body in chunks announces nothing: one byte beyond the limit shows that it is too large
     body = _read(environ["wsgi.input"], max_bytes + 1 if announced is None else announced)
     if len(body) > max_bytes:
         raise BodyTooLarge(max_bytes)

@@ -1,7 +1,7 @@
 """The committer: it takes all deliveries that wait, stores them at once, and then lets their requests be answered.
 
 A commit costs PostgreSQL and this process much the same for thirty rows as for one. While it is under way the next
-deliveries gather, so batches grow with the load, and a delivery that comes alone waits for nobody.
+deliveries gather, so batches grow with the load, and a delivery that arrives alone does not wait for others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.deliveries.store import ArrivedDelivery
 
 MOST_WAITING: Final = 256
-"""Deliveries that may wait in one process beside those in the statement; any more are answered 503 at once."""
+"""Deliveries that may wait in one process besides those in the statement; any more are answered 503 at once."""
 MOST_ROWS: Final = 128
 """Deliveries in one statement."""
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -72,7 +72,7 @@ class Committer:
         """Return once *arrived* is committed; ``False`` when its webhook is no longer what it was read as.
 
         Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes too long, and psycopg's errors;
-        what failed of one delivery is not told of another.
+        each delivery gets its own error only.
         """
         return self._wait_for(_Waiting(arrived), STORE_SECONDS)
 
@@ -104,7 +104,7 @@ class Committer:
         try:
             return waiting.stored.result(seconds)
         finally:
-            waiting.stored.cancel()  # nobody waits for it any more: if its turn has not come, it shall not be stored
+            waiting.stored.cancel()  # its request no longer waits: if its turn has not come, it shall not be stored
 
     def close(self) -> None:
         """Store what waits, and give the connection back; nothing is taken any more."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERIFY_TOKEN_HEADER = "X-Verify-Token"  # noqa: S105 - a header's name
 SLASHES: Final = re.compile("/{2,}")
 NOT_TAKEN: Final = "receiver.not_taken"
-"""Where in the environ of a request the reason stands why its delivery was not taken."""
+"""Key of the request's environ for the reason why its delivery was refused."""
 
 
 class DeliveriesFirst:

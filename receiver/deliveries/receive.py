@@ -52,7 +52,7 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
 
     Raises a ``DeliveryRefused`` that bears the answer's status, and whatever *read_body* raises for a body that is
     too large. The order of the checks lets a stranger learn nothing: unknown and disabled endpoints look alike, and
-    what is wrong with a request's form is told only to who has proven to be OpenCard.
+    errors in a request's form are described only to callers that have proven to be OpenCard.
     """
     begun = monotonic()
     try:
@@ -89,7 +89,7 @@ def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
 def _verify(
     intake: Intake, endpoint_key: str, webhook: ManagedWebhook, headers: Headers, body: bytes
 ) -> tuple[ManagedWebhook, str]:
-    """Return the webhook and the verdict; what was remembered of it is read anew before anything is refused."""
+    """Return the webhook and the verdict; a cached webhook is read again before anything is refused."""
     now = datetime.now(UTC)
     try:
         return webhook, authenticate(body, headers, webhook.expected(now), intake.signature_policy)

@@ -34,8 +34,8 @@ SERVER_LOST: Final = 1000 * 10
 """Milliseconds after which a server that vanished is noticed while something is being sent to it."""
 
 # Joining webhooks makes the insert a check as well: of a webhook that was disabled or changed since it was read,
-# nothing is stored, and the caller judges the request anew. xmin changes with every update of the row. It returns the
-# webhooks that were unchanged, which tells what was stored and is less than a row for each delivery.
+# nothing is stored, and the caller checks the request again. xmin changes with every update of the row. It returns the
+# webhooks that were unchanged, which shows what was stored and is less than a row for each delivery.
 _INSERT: Final = """
 WITH unchanged AS MATERIALIZED (
     SELECT id, xmin::text AS row_version FROM receiver.webhooks WHERE enabled AND id = ANY(%(webhook_id)b)

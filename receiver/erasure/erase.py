@@ -1,6 +1,6 @@
-"""Erasing: what the log has of some card holders is rewritten under their pseudonyms, and the rows are folded anew.
+"""Erasing: what the log has of some card holders is rewritten under their pseudonyms, and the rows are folded again.
 
-Each step is one transaction: all of it or nothing. What names somebody in the log is changed nowhere else, for every
+Each step is one transaction: all of it or nothing. References to a person are changed only in the log, because every
 row of ``ems`` is a fold of it; bodies, errors and the mirror of OpenCard's log go with it.
 """
 
@@ -173,7 +173,7 @@ def _erase(
 
 
 def _rewrite_journal(people: Sequence[Person], purchases: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """Return the statement that replaces references in the lines of the journal of *purchases*, rows as folded anew."""
+    """Return the statement that replaces references in the journal's lines of *purchases*, the rows as folded again."""
     named = [
         {"organization": row["organization_reference_id"], "id": row["id"], "holder": row["card_holder_reference_id"]}
         for row in purchases
@@ -227,7 +227,7 @@ def _statements(
 
 
 def erase_not_applied(connection: psycopg.Connection[Any], pseudonyms: Pseudonyms, *, after: int, until: int) -> None:
-    """Delete the bodies of a slice that were never applied and name somebody who is erased."""
+    """Delete the bodies of a slice that were never applied and name a person who is erased."""
     lives: dict[str, dict[str, Life]] = {}
     while True:
         found = connection.execute(_NOT_APPLIED, {"after": after, "until": until}, prepare=False).fetchall()
@@ -262,7 +262,7 @@ def _identified(event: str, body: bytes, organization: str) -> bytes:
 
 
 def _named(body: bytes) -> str | None:
-    """Return the reference of the card holder that *body* names; ``None`` if it names nobody."""
+    """Return the reference of the card holder that *body* names; ``None`` if it names none."""
     try:
         return named_card_holder(decode(body))
     except UNREADABLE:

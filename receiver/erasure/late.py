@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 SIGNS_OF_LIFE: Final = frozenset({"card_holder.created", "card_holder.identified", "card_holder.signed.pdpc"})
-"""Events that only somebody has who was created again."""
+"""Events that an erased person has only after being created again."""
 
 _RECREATED: Final = """
 UPDATE receiver.erased_card_holders SET recreated_at = least(recreated_at, %(at)s)
@@ -55,7 +55,7 @@ class Pseudonymized:
     """Belong to the same transaction. The bodies are deleted, for the events have the payloads themselves."""
     pseudonyms: Pseudonyms | None = None
     marked: str = ""
-    """When somebody was last marked as erased, before it was read who is; see ``Change.marked``."""
+    """When a person was last marked as erased, as read before the marked persons; see ``Change.marked``."""
     unfinished: set[tuple[str, str]] = field(default_factory=set)
     """Organizations and references of those who are being erased: the log may still have both."""
 

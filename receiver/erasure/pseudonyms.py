@@ -1,7 +1,7 @@
 """Card holders who are erased: nothing that comes late brings their reference back.
 
 An erased card holder is known by a pseudonym, made from organization and reference under a key that is stored
-encrypted: who has the reference and the key can tell that they belong together, and nobody else can, not even by
+encrypted: without that key nobody can show that a reference and a pseudonym belong together, not even by
 trying every number that an employee may have. The same holds for fingerprints of payloads that named the person.
 
 A delivery about such a person, a purchase that is invoiced late for one, is applied under the pseudonym, and its body
@@ -62,7 +62,7 @@ class Life:
 
 
 class Pseudonyms:
-    """Makes what stands for a reference, and for a fingerprint; the same every time."""
+    """Makes the pseudonym of a reference, and of a fingerprint; the same every time."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -72,7 +72,7 @@ class Pseudonyms:
         return PREFIX + self._keyed(b"card holder\0" + msgspec.json.encode([organization, reference])).hex()[:32]
 
     def fingerprint(self, plain: bytes) -> bytes:
-        """Return what stands for the fingerprint of a payload that named the person."""
+        """Return the pseudonym of the fingerprint of a payload that named the person."""
         return self._keyed(b"fingerprint\0" + plain)
 
     def _keyed(self, said: bytes) -> bytes:
@@ -80,9 +80,9 @@ class Pseudonyms:
 
 
 def read_pseudonyms(connection: psycopg.Connection[Any], encryption: Encryption | None) -> Pseudonyms | None:
-    """Return what makes pseudonyms; ``None`` as long as nobody was ever erased.
+    """Return what makes pseudonyms; ``None`` as long as no person was ever erased.
 
-    Raises ``RuntimeError`` where somebody was and *encryption*, with the keys of ``ENCRYPTION_KEYS``, is not given.
+    Raises ``RuntimeError`` where one was and *encryption*, with the keys of ``ENCRYPTION_KEYS``, is not given.
     """
     row = connection.execute(_KEY).fetchone()
     if row is None:

@@ -1,7 +1,7 @@
 """What of a payload may stay when its card holder is erased: pure.
 
 The accounting facts stay: amounts, dates, merchant, items. What names the person goes, and with it everything that
-the contract does not name, for nobody knows what that tells.
+the contract does not name, because it may name the person too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from receiver.events.payloads import Payload
 
 PERSONAL: Final = ("card_last_four", "card_id", "card_issuer_customer_number")
-"""Fields of the contract, and columns, that lead to the person, beside the reference."""
+"""Fields of the contract, and columns, that lead to the person, besides the reference."""
 _NESTED: Final = {"organization": Owner, "transaction": TransactionLink}
 
 
 def redact(content: Mapping[str, Any], payload_type: type[Payload], pseudonym: str) -> dict[str, Any]:
-    """Return *content* (a decoded payload) without what leads to the person; *pseudonym* stands for the reference."""
+    """Return *content* (a decoded payload) without what leads to the person; *pseudonym* replaces the reference."""
     kept = {
         name: _fields(value, _NESTED[name].__struct_encode_fields__) if name in _NESTED else without_nul(value)
         for name, value in content.items()

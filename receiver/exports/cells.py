@@ -1,7 +1,7 @@
 """How CSV writes a cell, and what keeps a spreadsheet from taking it for a formula. Pure.
 
 A merchant may be called ``=HYPERLINK(…)``. A spreadsheet runs that, so a text that begins like a formula gets a quote
-in front, and so does one that begins with such a quote already: whoever reads the file by program takes one quote away
+in front, and so does one that begins with such a quote already: a program that reads the file removes one quote
 and has the very text (``unquoted``). Numbers are left alone: ``-12.00`` is an amount.
 """
 
@@ -20,7 +20,7 @@ _NEEDS_QUOTES: Final = re.compile(r'[",;\r\n]|^$|^\s|\s$')
 def line(cells: Iterable[str | None], separator: str = ",") -> str:
     """Return a line of CSV (RFC 4180). Null is an empty cell, an empty text is ``""``.
 
-    (Python's own writer tells the two apart only from 3.12 on.)
+    (Python's own writer distinguishes the two only from 3.12 on.)
     """
     return separator.join(map(cell, cells)) + "\r\n"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DIGITS: Final = 38
 """What a 128-bit decimal holds, and what every reader of Parquet understands."""
 PLACES: Final = 18
-"""Digits behind the point; 20 are left for what stands in front of it."""
+"""Digits behind the point; 20 are left for those in front of it."""
 ROWS_IN_A_GROUP: Final = 20_000
 """Rows that are written together, and so kept in memory."""
 
@@ -60,7 +60,7 @@ class ParquetRows(Rows):
         self._write_group()
 
     def close(self) -> None:
-        """Write what stands at the end of a file."""
+        """Write the end of a file."""
         self._file.close()
 
     def _write_group(self) -> None:
@@ -71,7 +71,7 @@ class ParquetRows(Rows):
         self._file.write_batch(self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema))
         self._kept = []
 
-    def _array(self, field: Any, values: Sequence[Any]) -> Any:  # noqa: ANN401 - pyarrow tells no types
+    def _array(self, field: Any, values: Sequence[Any]) -> Any:  # noqa: ANN401 - pyarrow has no types
         try:
             return self._arrow.array(values, type=field.type)
         except self._arrow.ArrowInvalid:

@@ -189,7 +189,7 @@ class WantedFile:
     attempts: int
     """This one included."""
     last_attempt_at: datetime
-    """When this attempt began: what tells it from others."""
+    """When this attempt began: distinguishes it from others."""
     content_type: str | None
     """As the event says."""
 

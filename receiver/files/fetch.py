@@ -1,4 +1,4 @@
-"""The road of one file: claim, download, tell what it is, store, settle. Several go it side by side.
+"""The steps of one file: claim, download, identify, store, complete. Several files in parallel.
 
 A file is first written to a temporary file of this machine (small ones stay in memory), so that the store never sees
 one that is cut off, too large, or no receipt.

@@ -1,4 +1,4 @@
-"""Names that people can read and that any file system takes; whatever stands in a merchant's name. Pure."""
+"""Names that people can read and that any file system takes, whatever a merchant's name contains. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IG
 
 
 def receipt_name(day: date | None, merchant: str | None, transaction_id: str, sha256: str, suffix: str) -> str:
-    """Return the name of a receipt's file: when, where, which purchase, and a mark that tells its receipts apart."""
+    """Return the name of a receipt's file: when, where, which purchase, and a mark that distinguishes its receipts."""
     parts = (
         str(day or "undated"),
         readable(merchant or "") or "unknown",
@@ -35,7 +35,7 @@ def readable(words: str) -> str:
 
 
 def unique(words: str) -> str:
-    """Return *words* as part of a name; what cannot stand in one unchanged gets a mark, so that two stay two."""
+    """Return *words* as part of a name; what had to be changed gets a mark, so that different words stay different."""
     kept = readable(words)
     if kept and kept == words and not _RESERVED.fullmatch(words):
         return kept

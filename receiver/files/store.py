@@ -1,6 +1,6 @@
 """Where files are kept: by the hash of their content, in a folder or in any storage that fsspec can write to.
 
-A file is written under a name of its own and then moved, so that a key stands for a whole file or for none; in a folder
+A file is written under a name of its own and then moved, so that a key has a whole file or none; in a folder
 it is on the disk before it is moved. The same content has the same key, and is stored once.
 """
 

@@ -123,7 +123,7 @@ class Backlog:
     """What waits, as one consumer claims it: the oldest first, with *new_first* the newest before that.
 
     It remembers how far it has come, so that a claim does not read again what was claimed before: PostgreSQL keeps
-    entries of an index for as long as somebody's old snapshot may look for them. At the end it starts anew.
+    entries of an index for as long as an old snapshot may look for them. At the end it starts again.
     """
 
     def __init__(self, *, new_first: bool = False) -> None:

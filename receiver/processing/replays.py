@@ -1,7 +1,7 @@
 """Deliveries that a replay selected, claimed when nothing newer waits.
 
 Until it is processed a delivery keeps the status that it has: its row in ``replay_deliveries`` is what waits. So a
-replay is cancelled by dropping what waits, and a worker that dies leaves nothing to mend.
+replay is cancelled by dropping what waits, and a worker that dies leaves nothing to repair.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An example of what stands in each column, for the dictionary. One purchase is meant, as far as that goes."""
+"""An example of each column's content, for the dictionary: of one purchase, where possible."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ _MOMENT: Final = "2026-02-13 11:41:09+00"
 
 
 def example(relation: str, column: str, kind: str) -> str:
-    """Return what may stand in *column* of *relation*; *kind*: its type. Empty where no example is known."""
+    """Return an example value of *column* of *relation*; *kind*: its type. Empty where no example is known."""
     known = _OF_ONE_TABLE.get(f"{relation}.{column}") or _BY_NAME.get(column)
     if known is None and kind == "timestamp with time zone":
         return _MOMENT

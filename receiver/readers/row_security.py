@@ -2,9 +2,9 @@
 
 It is there only while some reader is restricted, and narrows only restricted ones. Each table has a policy that lets
 everybody see everything (what privileges allow, that is), and for each restricted reader one that takes away the other
-organizations. The owner, who writes, is not subject to it. Views then run with the rights of whoever asks.
+organizations. The owner, who writes, is not subject to it. Views then run with the rights of the reader.
 
-The policies are the only place that tells who is restricted to what. They hold for tables to come, too: every
+The policies are the only place that says who is restricted to what. They hold for future tables, too: every
 migration ends with ``protect``, in its own transaction.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
 
 FIRST_VERSION: Final = 15
-"""The first PostgreSQL whose views can run with the rights of whoever asks; without that a view would show all."""
+"""The first PostgreSQL whose views can run with the rights of the reader; without that a view would show all."""
 SHARED: Final = frozenset({"feed_horizon"})
 """Tables without an organization that a restricted reader may see whole."""
 EVERYBODY: Final = "everybody"
@@ -73,8 +73,8 @@ def restrictions(connection: Connection) -> dict[str, tuple[str, ...]]:
 def restrict(connection: Connection, role: str, organizations: Sequence[str]) -> None:
     """Let *role* see only rows of *organizations*, in place of those that it saw.
 
-    One transaction for each table, so that no table is locked while another is waited for. Whoever is cut off in the
-    middle runs it again.
+    One transaction for each table, so that no table is locked while another is waited for. If it is interrupted in the
+    middle, run it again.
     """
     wanted = tuple(sorted(set(organizations)))
     with connection.begin():

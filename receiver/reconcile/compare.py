@@ -113,7 +113,7 @@ def _beginnings(times: Iterable[datetime]) -> list[datetime]:
 
 def _occurrences(attempts: Iterable[LogAttempt], *, timed: bool, order_matters: bool) -> list[list[LogAttempt]]:
     """Return the attempts by occurrence, both in order of time."""
-    # Of simultaneous ones (a log may tell whole seconds) the one that was accepted is the last.
+    # Of simultaneous ones (a log may have whole seconds) the one that was accepted is the last.
     in_order = sorted(attempts, key=lambda each: (_time(each), each.accepted, each.number))
     if not timed:
         in_order.sort(key=lambda each: each.accepted)
@@ -137,7 +137,7 @@ def _assign_deliveries(
 ) -> tuple[list[list[ComparedDelivery]], int]:
     """Return the deliveries of each occurrence, and the number of those that belong to none in particular.
 
-    A delivery belongs to the last occurrence that had begun when it arrived, as far as clocks tell, as long as that had
+    A delivery belongs to the last occurrence that had begun when it arrived, as far as clocks show, as long as that had
     as many attempts (an answer may be lost, so that two tries of one occurrence arrive).
     """
     begins = [_time(occurrence[0]) for occurrence in occurrences]
@@ -171,7 +171,7 @@ def _first_attempt(attempts: Sequence[LogAttempt], deliveries: Sequence[Compared
 
     How long before the first arrival that was is measured by the log's own clock. A single delivery came by the attempt
     that was answered 2xx, unless it was here before that; of several, the first came by the attempt that is nearest.
-    Attempts that are as close as clocks may differ tell nothing. What was recovered has the time that the log has.
+    Attempts that are as close as clocks may differ decide nothing. What was recovered has the time that the log has.
     """
     known = min(each.at for each in deliveries)
     arrivals = [each.arrived or each.at for each in deliveries if not each.from_log]
@@ -182,7 +182,7 @@ def _first_attempt(attempts: Sequence[LogAttempt], deliveries: Sequence[Compared
     if len(deliveries) > 1 or not by.accepted or arrived < _time(by) - CLOCK_TOLERANCE:
         by = min(attempts, key=lambda each: abs(_time(each) - arrived))
         if any(abs(_time(each) - _time(by)) <= 2 * CLOCK_TOLERANCE for each in attempts if each is not by):
-            return known  # they are so close that nothing tells which it was
+            return known  # they are too close to know which it was
     late = _time(by) - _time(attempts[0])
     return min(known, arrived - late) if late > CLOCK_TOLERANCE else known
 

@@ -81,7 +81,7 @@ def read_history(
     """Return what is known of *subjects*; *connection* is a ``writing_connection``.
 
     *all_times*: also when each event's own delivery was first attempted where nothing repeats it; then it is what the
-    log says, unless somebody changed that.
+    log says, unless a person changed that.
     """
     asked = {
         "kinds": [subject.kind.name for subject in subjects],

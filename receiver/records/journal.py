@@ -1,6 +1,6 @@
 """The ledger's journal: what each transaction that changes a line of the ledger adds to it, itself.
 
-A line that changes is reversed and booked anew, so the lines up to a position add up to the ledger as it was at it.
+A line that changes is reversed and booked again, so the lines up to a position add up to the ledger as it was at it.
 What changed is found by comparing with the view ``ems.ledger`` under the feed's lock, so the rule of what a line is
 exists once. Several events of a purchase that take effect together are one change, at the last of their positions.
 """

@@ -1,4 +1,4 @@
-"""Transactions under the feed's lock that nobody can hold.
+"""Transactions under the feed's lock that a lost process cannot keep open.
 
 What is to be written is sent first, as settings of the transaction. Only then follow the statements, in one message,
 with the lock at its beginning and the commit at its end: however this process freezes or vanishes, PostgreSQL has all

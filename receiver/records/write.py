@@ -1,10 +1,10 @@
 """Writing to ``ems``: events appended to the log and the rows folded from it, in one transaction.
 
-Positions are given out under the feed's lock, so that whoever has read position *n* never misses a smaller one that
+Positions are given out under the feed's lock, so that a reader of position *n* never misses a smaller one that
 commits later (see ``locked``).
 
 Rows are folded from what was read without the lock. So under the lock PostgreSQL checks that nothing was added to
-these subjects since; where something was, nothing is written, and the caller folds anew.
+these subjects since; where something was, nothing is written, and the caller folds again.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config
 
 
 class Outdated(Exception):
-    """Something changed since the history was read: nothing was written, and the caller begins anew."""
+    """Something changed since the history was read: nothing was written, and the caller starts again."""
 
     @property
     def lease_ended(self) -> bool:
@@ -90,7 +90,7 @@ class LogChange:
     subjects: Sequence[Subject]
     history: History
     marked: str = ""
-    """When somebody was last marked as erased, as ``read_marked`` found it; empty where nobody's data are added."""
+    """When a person was last marked as erased, as ``read_marked`` found it; empty where no personal data are added."""
     before: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Statements for which no lock is needed, such as the end of a claim."""
     events: list[Event] = field(default_factory=list)
@@ -159,7 +159,7 @@ class LogChange:
 
 
 def read_marked(connection: psycopg.Connection[Any]) -> str:
-    """Return when somebody was last marked as erased; what is written about card holders expects nobody since."""
+    """Return when a person was last marked as erased; writing about card holders requires that none was since."""
     row = connection.execute(_MARKED).fetchone()
     return str(row[0]) if row else ""
 

@@ -1,4 +1,4 @@
-"""Each layer derived from the one above it again, beside the running service: ``verify`` and ``rebuild``.
+"""Each layer derived from the one above it again, while the service runs: ``verify`` and ``rebuild``.
 
 - ``run``         the two, of all organizations or of some
 - ``events``      events of the log from the deliveries that still have their bodies

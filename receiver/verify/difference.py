@@ -35,7 +35,7 @@ class RowDifference(NamedTuple):
 
 
 def until_written(connection: psycopg.Connection[Any], prepare: Callable[[], LogChange]) -> None:
-    """Write a change, prepared anew as often as something is added meanwhile."""
+    """Write a change, prepared again as often as something is added meanwhile."""
     while True:
         with suppress(Outdated):
             commit(connection, prepare())

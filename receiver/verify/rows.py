@@ -174,7 +174,7 @@ def _row_difference(table: FoldedTable, present: str | None, expected: str | Non
 
 
 def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: Sequence[RowDifference]) -> None:
-    """Fold the subjects of what differs anew and write their rows; those without events lose them."""
+    """Fold the subjects of what differs again and write their rows; those without events lose them."""
     ids = {each.subject[1] for each in found}
     tables = {each.table for each in found}
     subjects = [

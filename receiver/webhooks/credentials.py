@@ -17,7 +17,7 @@ END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class AuthenticationType(StrEnum):
-    """How OpenCard authenticates on a webhook beside signing."""
+    """How OpenCard authenticates on a webhook in addition to signing."""
 
     NONE = "none"
     BASIC = "basic"
@@ -49,7 +49,7 @@ class Authentication:
 class Expected:
     """What proves a webhook's deliveries at the moment *now*; *secrets* are all that are good, the current one first.
 
-    *previous* is what is good beside *authentication_type* and *credentials* while OpenCard may still use it.
+    *previous* is what is valid besides *authentication_type* and *credentials* while OpenCard may still use it.
     *webhook_id* and *now* matter to tokens alone; without them, none is accepted.
     """
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 CACHE_SECONDS: Final = 30.0
 """How long a web process trusts what it read; storing checks the row's version, so that staleness does no harm."""
 REREAD_SECONDS: Final = 0.1
-"""After a refusal, the webhook is read anew unless it was read this recently: its secret may just have been rotated."""
+"""After a refusal, the webhook is read again unless that was this recent: its secret may just have been rotated."""
 
 _COLUMNS: Final = "SELECT *, xmin::text AS row_version FROM receiver.webhooks"
 _BY_KEY: Final = f"""{_COLUMNS} WHERE enabled AND (
     endpoint_key = %(key)s
     OR id = (SELECT webhook_id FROM receiver.previous_endpoint_keys WHERE endpoint_key = %(key)s)
-)"""  # noqa: S608 - both parts stand here
+)"""  # noqa: S608 - both parts are constants
 _BY_CLIENT: Final = f"{_COLUMNS} WHERE enabled AND oauth_client_id = %(client_id)s"
 
 
@@ -75,8 +75,8 @@ class WebhookDirectory:
     def read_by_client(self, client_id: str) -> ManagedWebhook:
         """Return the enabled webhook that has or had this OAuth client, from the database.
 
-        When there is none, returns one that nobody can prove to be, after the same work: an answer to a stranger must
-        not tell, by its time either, which clients there are. Raises psycopg's errors when the database cannot be
+        When there is none, returns one whose proof always fails, after the same work: an answer to a stranger must
+        not reveal, not even by its timing, which clients exist. Raises psycopg's errors when the database cannot be
         asked.
         """
         return decrypt_webhook(self._row(_BY_CLIENT, {"client_id": client_id}) or self._nobody, self._encryption)

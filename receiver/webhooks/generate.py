@@ -29,7 +29,7 @@ def new_endpoint_key() -> str:
 
 
 def new_credentials(kind: AuthenticationType, given: Mapping[str, str]) -> Credentials:
-    """Return credentials of a kind: those that are *given*, the rest made anew."""
+    """Return credentials of a kind: those that are *given*, the rest generated."""
     made: dict[str, str] = {}
     match kind:
         case AuthenticationType.BASIC:

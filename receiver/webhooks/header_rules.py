@@ -1,4 +1,4 @@
-"""What may be a header's name or value, or a credential: one rule, wherever somebody enters one. Pure.
+"""What may be a header's name or value, or a credential: one rule, wherever one is entered. Pure.
 
 What does not arrive as it was entered makes every delivery 401, so it is refused at entry.
 """

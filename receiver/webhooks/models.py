@@ -19,7 +19,7 @@ class Webhook(Base):
     """A webhook registered at OpenCard, with what is needed to prove its deliveries.
 
     What proves them is replaced in two steps, each committed, with the call to OpenCard between them: first the new
-    beside the previous, ``acknowledged_at`` null; then the end of the previous. Both are good meanwhile.
+    next to the previous, ``acknowledged_at`` null; then the end of the previous. Both are good meanwhile.
     """
 
     __tablename__ = "webhooks"
@@ -76,7 +76,7 @@ class PreviousEndpointKey(Base):
 
 
 class WebhookHeader(Base):
-    """A custom header as it was registered on a webhook, since OpenCard need not tell its value again."""
+    """A custom header as it was registered on a webhook, since OpenCard need not show its value again."""
 
     __tablename__ = "webhook_headers"
     __table_args__ = ({"schema": RECEIVER},)

@@ -29,7 +29,7 @@ CLOCK_SKEW: Final = timedelta(minutes=1)
 ISSUER: Final = "opencard-receiver"
 ALGORITHM: Final = "HS256"
 KEY_LABEL: Final = b"opencard-receiver: signing OAuth access tokens of a webhook, version 1"
-"""Tells this key from any other that may ever be derived from the same secret."""
+"""Makes this key differ from any other that may be derived from the same secret."""
 
 _HEADER: Final = {"alg": ALGORITHM, "typ": "JWT"}
 _HEADER_ON_THE_WIRE: Final = json_b64encode(_HEADER).decode()

@@ -63,7 +63,7 @@ class WebhookStore:
         opencard_webhook_id: int | None = None,
         test: bool = False,
     ) -> ManagedWebhook:
-        """Make a webhook with a new endpoint key, a new secret, and new credentials beside those that are *given*."""
+        """Make a webhook with a new endpoint key and secret, and with new credentials except those that are *given*."""
         credentials = new_credentials(authentication_type, given)
         with self._engine.begin() as connection:
             webhook_id = connection.execute(
@@ -86,7 +86,7 @@ class WebhookStore:
     def replace_credentials(
         self, webhook: ManagedWebhook, kind: AuthenticationType, given: Mapping[str, str]
     ) -> ManagedWebhook:
-        """Put new credentials beside the current ones, which stay good until OpenCard has taken the new."""
+        """Add new credentials to the current ones, which stay valid until OpenCard has taken the new."""
         credentials = new_credentials(kind, given)
         # where a replacement is open already, OpenCard has what that one replaced, and may not know the current ones
         is_open = Webhook.previous_authentication_type.is_not(None) & Webhook.previous_credentials_expires_at.is_(None)
@@ -106,7 +106,7 @@ class WebhookStore:
         return self.get(webhook.id)
 
     def replace_secret(self, webhook: ManagedWebhook) -> ManagedWebhook:
-        """Put a new secret beside the current one, which stays good until OpenCard has taken the new, and then some."""
+        """Add a new secret to the current one, which stays valid until some time after OpenCard has taken the new."""
         self._update(
             webhook,
             previous_secret=Webhook.secret,
@@ -117,9 +117,9 @@ class WebhookStore:
         return self.get(webhook.id)
 
     def acknowledge(self, webhook: ManagedWebhook, *, opencard_webhook_id: int, overlap: timedelta) -> ManagedWebhook:
-        """Note that OpenCard has everything as it stands here; what it replaces is good for *overlap* from now on.
+        """Note that OpenCard has everything as stored here; what it replaces is valid for *overlap* from now on.
 
-        Another webhook that had the same id at OpenCard is deleted there: ids begin anew only where all were forgotten.
+        Another webhook that had the same id at OpenCard is deleted there: ids repeat only after OpenCard lost them all.
         """
         until = func.now() + overlap
         with self._engine.begin() as connection:

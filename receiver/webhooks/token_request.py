@@ -78,7 +78,7 @@ def matching_client(asked: TokenRequest, expected: Expected) -> Credentials | No
 
 
 def invalid_client() -> TokenRequestRefused:
-    """Return the one answer to whoever is not a client: it does not tell which clients there are."""
+    """Return the one answer to any caller that is not a client: it does not reveal which clients exist."""
     return TokenRequestRefused("invalid_client", "client authentication failed", status=HTTPStatus.UNAUTHORIZED)
 
 

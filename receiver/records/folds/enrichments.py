@@ -1,4 +1,4 @@
-"""What is known of a purchase beside its own snapshots: receipts, VAT, items, CO2. Pure.
+"""What is known of a purchase besides its own snapshots: receipts, VAT, items, CO2. Pure.
 
 A newer event replaces what an older one said: of receipts by URL, of CO2 by provider, of VAT and items the whole set.
 """

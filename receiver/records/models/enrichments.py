@@ -1,4 +1,4 @@
-"""What is known of a purchase beside the card network: receipt, VAT, items, CO2, and the issuer's invoices.
+"""What is known of a purchase besides the card network's data: receipt, VAT, items, CO2, and the issuer's invoices.
 
 No foreign keys to ``transactions``: an enrichment may come before its transaction.
 """

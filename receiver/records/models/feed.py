@@ -138,7 +138,7 @@ class Consumer(Base):
 class EpochRow(Base):
     """An epoch of the feed, and what identifies the history of PostgreSQL that is written since then.
 
-    A release that makes ``ems.events`` anew stores the oid of the new table in its migration.
+    A release that creates ``ems.events`` again stores the oid of the new table in its migration.
     """
 
     __tablename__ = "feed_epochs"

@@ -16,7 +16,7 @@ STATES = "state IN ('authorized', 'deleted', 'cleared', 'invoiced')"
 
 
 class Transaction(Base):
-    """A card purchase as it stands now: the snapshot of the highest state, the newest among equals."""
+    """The current state of a card purchase: the snapshot of the highest state, the newest among equals."""
 
     __tablename__ = "transactions"
     __table_args__ = (

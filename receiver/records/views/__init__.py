@@ -3,12 +3,12 @@
 - ``ledger``      what accounting books, one row for each purchase
 - ``vat``         the VAT of each of these rows, by rate
 - ``pending``     what is authorized and still open
-- ``duplicates``  purchases that two feeds may have told
+- ``duplicates``  purchases that two feeds may have reported
 - ``transaction_states``  every snapshot of a purchase, from the event log
 - ``missing_receipts``  purchases that should have a receipt and have none
 - ``completeness``  up to when everything is here and applied
 - ``late_changes``  what changed in a month after it was closed
-- ``invoice_control``  the issuer's invoices beside what was booked for them
+- ``invoice_control``  the issuer's invoices compared with what was booked for them
 - ``view``        a view with the meaning of its columns
 """
 

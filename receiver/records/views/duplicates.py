@@ -1,4 +1,4 @@
-"""The view ``ems.possible_duplicates``: purchases that two feeds may have told."""
+"""The view ``ems.possible_duplicates``: purchases that two feeds may have reported."""
 
 from __future__ import annotations
 

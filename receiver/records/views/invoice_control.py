@@ -1,4 +1,4 @@
-"""The view ``ems.invoice_control``: the issuer's invoices beside what was booked for them."""
+"""The view ``ems.invoice_control``: the issuer's invoices compared with what was booked for them."""
 
 from __future__ import annotations
 
