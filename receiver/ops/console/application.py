@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest, Forbidden
 from receiver.connections import WEB
 from receiver.db import small_engine_for
 from receiver.ops.attention import reconcile_interval
-from receiver.ops.console import deliveries, errors, overview, reconcile, replays, sign_in, webhooks
+from receiver.ops.console import deliveries, errors, issues, overview, reconcile, replays, sign_in, webhooks
 from receiver.ops.console.passwords import Passwords
 from receiver.ops.console.sessions import find_session
 from receiver.ops.console.words import FILTERS
@@ -44,6 +44,7 @@ FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
 """What a viewer may POST, too."""
 NAVIGATION: Final = (
     ("overview.overview", "Overview"),
+    ("issues.listing", "Issues"),
     ("deliveries.listing", "Deliveries"),
     ("replays.listing", "Replays"),
     ("webhooks.listing", "Webhooks"),
@@ -106,7 +107,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     app.after_request(_protect)
     app.context_processor(lambda: {"me": g.get("me"), "navigation": NAVIGATION})
     errors.register(app)
-    for module in (sign_in, overview, deliveries, replays, webhooks, reconcile):
+    for module in (sign_in, overview, issues, deliveries, replays, webhooks, reconcile):
         app.register_blueprint(module.blueprint)
     app.extensions["console.close"] = engine.dispose
     return app

@@ -30,6 +30,8 @@ BACK: Final = {
     "sign_in.sign_out": "overview.overview",
     "deliveries.replay": "deliveries.delivery",
     "replays.cancel": "replays.replay",
+    "issues.acknowledge": "issues.issue",
+    "issues.resolve": "issues.issue",
 }
 """POST → the page that has its form; where none is named, the form has the same address."""
 RETRY_AFTER: Final = {"Retry-After": "5"}

@@ -178,4 +178,4 @@ def _body(row: RowMapping, link: str) -> str:
         lines[-1] += f", until {row['resolved_at']:%Y-%m-%d %H:%M:%S} UTC"
     if row["state"] != State.OPEN and row["note"]:
         lines.append(f"{row['owner']}: {row['note']}")
-    return "\n".join([*lines, f"receiver issues show {row['issue_id']}; {link}/ops/"])
+    return "\n".join([*lines, f"{link}/ops/issues/{row['issue_id']}"])

@@ -190,6 +190,14 @@ def test_no_page_is_wider_than_the_screen_and_a_viewer_has_no_button(browser: Br
                 " watermark = now(), log_entries = 123456, matched = 123456, recovered = 123456"
             )
         )
+        issue = connection.scalar(
+            text(
+                "INSERT INTO receiver.issues (kind, subject, severity, text, count, state, opened_at, first_seen_at,"
+                " last_seen_at, by_person) VALUES ('deliveries-dead', :long, 2, :long, 123456, 'open', now(), now(),"
+                " now(), false) RETURNING id"
+            ),
+            {"long": "W" * 300},
+        )
         delivery = connection.scalar(text("SELECT max(id) FROM receiver.deliveries"))
         replay = connection.scalar(text("SELECT max(id) FROM receiver.replays"))
     pages = (
@@ -197,6 +205,8 @@ def test_no_page_is_wider_than_the_screen_and_a_viewer_has_no_button(browser: Br
         "deliveries/",
         "deliveries/?status=dead",
         f"deliveries/{delivery}",
+        "issues/",
+        f"issues/{issue}",
         "replays/",
         f"replays/{replay}",
         "replays/new?status=dead",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -9,12 +10,14 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from receiver.ops.issues import watch
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
 from tests.support.replay_steps import EVERYTHING, replay, start
 from tests.support.standings import add_run
 
 if TYPE_CHECKING:
+    from receiver.settings import Settings
     from tests.conftest import Acme, Organizations
     from tests.support.visitor import Visitor
 
@@ -81,7 +84,7 @@ class Walk:
 
 
 @pytest.fixture
-def full(organizations: Organizations, monkeypatch: pytest.MonkeyPatch) -> Acme:
+def full(organizations: Organizations, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Acme:
     """A service that has something of everything, in lists that take several pages."""
     for module in ("deliveries", "replays", "reconcile"):
         monkeypatch.setattr(f"receiver.ops.console.{module}.ROWS", 2)
@@ -103,6 +106,7 @@ def full(organizations: Organizations, monkeypatch: pytest.MonkeyPatch) -> Acme:
     for _ in range(3):
         replay(acme, tuple(stored(acme)[:2]))
     start(acme, EVERYTHING)
+    watch.look(acme.engine, settings, ())
     return acme
 
 
@@ -115,7 +119,15 @@ def test_every_link_of_every_page_leads_to_a_page_without_complaint(full: Acme, 
     assert len(walk.seen) < MOST_PAGES
     followed = {urlsplit(path).path for path in walk.seen}
     assert {f"/ops/deliveries/{delivery}" for delivery in stored(full)} <= followed
-    assert {"/ops/", "/ops/deliveries/", "/ops/replays/", "/ops/webhooks/", "/ops/reconcile/"} <= followed
+    assert {
+        "/ops/",
+        "/ops/issues/",
+        "/ops/deliveries/",
+        "/ops/replays/",
+        "/ops/webhooks/",
+        "/ops/reconcile/",
+    } <= followed
+    assert [path for path in followed if re.fullmatch(r"/ops/issues/[0-9]+", path)]
     assert ("/ops/replays/new" in followed) is (name == "olga")
     assert "/ops/deliveries/?status=wrong" in walk.seen
 

@@ -102,8 +102,10 @@ def test_each_change_is_sent_once_to_each_address(service: Service, channel: Cha
     assert service.send() == 2
     assert channel.titles == ["webhook-inactive open (acme)"] * 2 + ["webhook-inactive resolved (acme)"] * 2
     body = channel.messages[0]["message"]
-    assert body.startswith("webhook 1 (acme): not active\nsince 2026-03-01 02:42:00 UTC\nreceiver issues show ")
-    assert body.endswith("; https://hooks.example.com/ops/")
+    assert body.startswith(
+        "webhook 1 (acme): not active\nsince 2026-03-01 02:42:00 UTC\nhttps://hooks.example.com/ops/issues/"
+    )
+    assert body.rpartition("/")[2].isdecimal()
     assert [message["type"] for message in channel.messages] == ["failure"] * 2 + ["success"] * 2
 
 

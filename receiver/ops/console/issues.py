@@ -1,0 +1,123 @@
+"""Issues: what needs attention, since when, and what people said about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, DateField, StringField
+from wtforms.validators import DataRequired, Length, Optional, ValidationError
+
+from receiver.ops.console.parts import console, reading, whole
+from receiver.ops.findings import Severity
+from receiver.ops.issues import lifecycle
+from receiver.ops.issues.lifecycle import State
+from receiver.ops.issues.store import answer, list_issues, read_issue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from werkzeug.wrappers import Response
+
+    from receiver.ops.issues.lifecycle import Issue
+
+blueprint = Blueprint("issues", __name__, url_prefix="/issues")
+
+ROWS: Final = 200
+SHOWN: Final = {"current": (State.OPEN, State.ACKNOWLEDGED), "resolved": (State.RESOLVED,)}
+"""What the address may ask for, and the states that it shows."""
+
+
+class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """What a person says about an issue."""
+
+    note = StringField(
+        "Note",
+        [DataRequired("Give a note: everybody who looks at the issue sees it."), Length(max=500)],
+        render_kw={"autocomplete": "off"},
+    )
+    until = DateField("Until (optional)", [Optional()])
+    until_it_grows = BooleanField("Only until its count grows")
+
+    def validate_until(self, field: DateField) -> None:
+        """Refuse a day that is over."""
+        if field.data <= datetime.now(UTC).date():
+            raise ValidationError("Give a day to come.")
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When an acknowledgement ends: at the beginning of the day, in UTC."""
+        return None if self.until.data is None else datetime.combine(self.until.data, datetime.min.time(), UTC)
+
+
+@blueprint.get("/")
+def listing() -> str:
+    """Show the issues that are open or acknowledged; or those that are resolved."""
+    shown = request.args.get("show", "current")
+    states = SHOWN.get(shown)
+    if states is None:
+        abort(404)
+    with reading() as connection:
+        found = list_issues(connection, states=states, most=ROWS)
+    return render_template("issues.html", rows=found, shown=shown, severities=_SEVERITIES, most=ROWS)
+
+
+@blueprint.get("/<int:issue_id>")
+def issue(issue_id: int) -> str:
+    """Show one issue, with the forms to answer it."""
+    return _page(issue_id, AnswerForm())
+
+
+@blueprint.post("/<int:issue_id>/acknowledge")
+def acknowledge(issue_id: int) -> Response | tuple[str, int]:
+    """Note that the issue is known."""
+    form = AnswerForm()
+    return _answer(
+        issue_id,
+        form,
+        lambda: partial(
+            lifecycle.acknowledge,
+            by=g.me.name,
+            note=form.note.data,
+            until=form.ends_at,
+            until_it_grows=form.until_it_grows.data,
+        ),
+        "Acknowledged: it counts neither in status nor in alerts.",
+    )
+
+
+@blueprint.post("/<int:issue_id>/resolve")
+def resolve(issue_id: int) -> Response | tuple[str, int]:
+    """Note that the issue is settled."""
+    form = AnswerForm()
+    return _answer(
+        issue_id,
+        form,
+        lambda: partial(lifecycle.resolve, by=g.me.name, note=form.note.data, at=datetime.now(UTC)),
+        "Resolved: it reopens when it grows, or comes back.",
+    )
+
+
+_SEVERITIES: Final = {int(severity): severity.name.lower() for severity in Severity}
+
+
+def _answer(
+    issue_id: int, form: AnswerForm, change: Callable[[], Callable[[Issue], Issue]], done: str
+) -> Response | tuple[str, int]:
+    if not form.validate():
+        return _page(issue_id, form), 400
+    with console().engine.begin() as connection:
+        answer(connection, issue_id, change())
+    flash(done, "success")
+    return redirect(url_for("issues.issue", issue_id=issue_id))
+
+
+def _page(issue_id: int, form: AnswerForm) -> str:
+    if whole(str(issue_id)) is None:
+        abort(404)
+    with reading() as connection:
+        stored = read_issue(connection, issue_id)
+    return render_template("issue.html", stored=stored, issue=stored.issue, form=form, severities=_SEVERITIES)

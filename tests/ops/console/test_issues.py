@@ -1,0 +1,77 @@
+"""Issues in the console: seen by everybody, answered by operators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.ops.issues import watch
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+    from tests.conftest import Acme
+    from tests.support.visitor import Visitor
+
+
+@pytest.fixture
+def issue(acme: Acme, settings: Settings) -> str:
+    """Return the address of the issue of two dead deliveries."""
+    for _ in range(2):
+        acme.tell("card_holder.created", b"{}")
+    watch.look(acme.engine, replace(settings, reconcile_interval=0), ())
+    number = acme.value("SELECT max(id) FROM receiver.issues")
+    return f"/ops/issues/{number}"
+
+
+def test_without_issues_the_page_says_so(viewer: Visitor) -> None:
+    assert "No issues." in viewer.get("/ops/issues/").text
+    assert "No issue was resolved yet." in viewer.get("/ops/issues/?show=resolved").text
+    assert viewer.get("/ops/issues/?show=secret").status_code == 404
+    assert viewer.get("/ops/issues/4711").status_code == 404
+
+
+def test_a_viewer_sees_an_issue_and_learns_whom_to_ask(viewer: Visitor, issue: str) -> None:
+    assert f'href="{issue}"' in viewer.get("/ops/issues/").text
+    page = viewer.get(issue).text
+    assert "2 dead deliveries of card_holder.created: card_holder: missing" in page
+    assert "ask somebody with the role operator" in page
+    assert viewer.post(f"{issue}/acknowledge", form="/ops/", note="mine").status_code == 403
+
+
+def test_an_operator_acknowledges_with_a_note(acme: Acme, operator: Visitor, issue: str) -> None:
+    answer = operator.post(f"{issue}/acknowledge", form=issue, note="ticket 7", until="2999-01-01", until_it_grows="y")
+    assert (answer.status_code, answer.location) == (302, issue)
+    row = acme.row("SELECT state, owner, note, accepted_count, accepted_until::text AS until FROM receiver.issues")
+    assert row == {
+        "state": "acknowledged",
+        "owner": "olga",
+        "note": "ticket 7",
+        "accepted_count": 2,
+        "until": "2999-01-01 00:00:00+00",
+    }
+    page = operator.get(issue).text
+    assert "ticket 7" in page
+    assert "Reopens above" in page
+    assert "card_holder.created" in operator.get("/ops/").text.partition("Acknowledged")[2]
+
+
+def test_an_operator_resolves_an_issue(acme: Acme, operator: Visitor, issue: str) -> None:
+    assert operator.post(f"{issue}/resolve", form=issue, note="test account").status_code == 302
+    assert acme.value("SELECT state FROM receiver.issues") == "resolved"
+    assert "No issues." in operator.get("/ops/issues/").text
+    assert f'href="{issue}"' in operator.get("/ops/issues/?show=resolved").text
+    assert operator.post(f"{issue}/resolve", form="/ops/", note="again").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"), [({"note": " "}, "Give a note"), ({"until": "2020-01-01"}, "a day to come")]
+)
+def test_a_wrong_answer_changes_nothing(
+    acme: Acme, operator: Visitor, issue: str, fields: dict[str, str], said: str
+) -> None:
+    answer = operator.post(f"{issue}/acknowledge", form=issue, **{"note": "x", **fields})
+    assert answer.status_code == 400
+    assert said in answer.text
+    assert acme.value("SELECT state FROM receiver.issues") == "open"
