@@ -1,11 +1,11 @@
 """gunicorn's gevent worker, in which a client that sends slowly cannot hold a connection for long.
 
-A process has a bounded number of connections, and a client that dribbles holds one of them. So a body has to be there
-within half a minute after its head; and while most connections are taken, who sends nothing, or not enough, is ended
-within seconds. What comes too slowly is answered as cut off, and OpenCard sends it again.
+A process has a limited number of connections, and a slow client occupies one of them. So a body must arrive within
+half a minute after its head. While most connections are in use, the limit is a few seconds, also for a connection that
+sends nothing. A request that is too slow is answered as cut off, and OpenCard sends it again.
 
-A process that is asked to end stops listening, answers what has connected, lets a connection that is kept send what is
-on its way, and then closes: so processes can be replaced one after the other behind a proxy.
+A process that is asked to stop closes its listening socket, answers the open connections and requests that are already
+on their way, and then exits: so processes can be replaced one after the other behind a proxy.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from gunicorn.workers.ggevent import GeventWorker, StreamServer  # type: ignore[
 from psycopg import waiting
 
 PATIENCE: Final = 30.0
-"""Seconds within which a body has to be there. For a head, and between requests, it is the setting ``keepalive``."""
+"""Seconds within which a body must arrive. For a head, and between requests, the setting ``keepalive`` applies."""
 PATIENCE_IN_NEED: Final = 2.0
-"""Seconds for either while connections are scarce."""
+"""Seconds for both while connections are scarce."""
 SCARCE: Final = 0.75
-"""Share of the connections that are taken from which on they are scarce."""
+"""Share of connections in use from which on they are scarce."""
 LAST_REQUEST: Final = 3.0
-"""Seconds within which a connection may send one more request to a process that ends: it may be on its way."""
+"""Seconds for which a stopping process accepts one more request on an open connection."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """Since when a connection is where it is: in the middle of a request, or before one."""
+    """The state of a connection, in a request or before one, and since when."""
 
     since: float
     in_request: bool = False

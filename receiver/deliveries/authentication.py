@@ -1,8 +1,8 @@
-"""Is it authentic? Pure functions of bytes, headers and what is registered for the webhook.
+"""Verifies a delivery: pure functions of its bytes, its headers and the webhook's secrets and credentials.
 
-Two proofs exist: the signature over the raw body, and the credentials of the webhook. What is present must be right;
-what may be missing is said by ``SIGNATURE_POLICY`` and by whether the webhook has credentials. While secrets or
-credentials are replaced, the previous ones prove a delivery as well.
+Two proofs exist: the signature over the raw body, and the credentials of the webhook. A proof that is present must be
+valid. The signature may be missing if ``SIGNATURE_POLICY`` allows it, the credentials if the webhook has none. During
+a rotation the previous secrets and credentials are accepted as well.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def authenticate(
     expected: Expected,
     policy: SignaturePolicy,
 ) -> str:
-    """Return the verdict to store with the delivery: the proofs that held, for one ``signature+basic``.
+    """Return the proofs that held, as stored with the delivery: for example ``signature+basic``.
 
     Raises ``NotAuthentic``, whose reason says which proof failed. A body that is signed for anybody who
     sends it as a challenge is refused: its signature proves nothing.
@@ -63,7 +63,7 @@ def _verify_signature(signature: str, body: bytes, secrets: tuple[str, ...]) -> 
 
 
 def _verify_either(headers: HeaderLookup, expected: Expected, *, signed: bool) -> list[str]:
-    """Return what the current authentication proves, or else the previous one; a refusal is the current one's."""
+    """Return the proofs by the current authentication, else by the previous one. An error is the current one's."""
     try:
         return _verify(expected.current, headers, expected, signed=signed)
     except NotAuthentic as refused:
@@ -83,7 +83,7 @@ def _verify(authentication: Authentication, headers: HeaderLookup, expected: Exp
         case AuthenticationType.NONE if signed:
             return []
         case AuthenticationType.NONE:
-            raise NotAuthentic("signature-missing")  # nothing else would prove anything
+            raise NotAuthentic("signature-missing")  # there is no other proof
         case AuthenticationType.BASIC:
             return [_verify_basic(headers.get("Authorization"), credentials)]
         case AuthenticationType.CUSTOM:
@@ -109,7 +109,7 @@ def _verify_basic(authorization: str | None, credentials: Credentials) -> str:
 def _verify_custom(value: str | None, credentials: Credentials) -> str:
     if value is None:
         raise NotAuthentic("custom-missing")
-    # WSGI hands out header bytes as Latin-1; compare what was on the wire
+    # WSGI decodes header bytes as Latin-1; compare the bytes that were sent
     wanted = credentials.custom_value.encode()
     if not hmac.compare_digest(value.encode("latin-1", "replace"), wanted) or not wanted:
         raise NotAuthentic("custom-wrong")

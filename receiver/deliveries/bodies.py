@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def read_body(environ: WSGIEnvironment, *, max_bytes: int) -> bytes:
-    """Return the body of the request as it came.
+    """Return the body of the request as received.
 
     Raises ``BodyTooLarge``, ``BodyCutOff`` when it ended early, and ``MalformedRequest`` for broken chunks.
     """
     announced = get_content_length(environ)
     if announced is None and not environ.get("wsgi.input_terminated"):
-        return b""  # neither announced nor in chunks: there is none, and the stream would not end
+        return b""  # neither a length nor chunks: there is no body, and reading would not end
     if announced is not None and announced > max_bytes:
         raise BodyTooLarge(max_bytes)
     # a body in chunks announces nothing: one byte beyond the limit shows that it is too large
@@ -33,10 +33,10 @@ def read_body(environ: WSGIEnvironment, *, max_bytes: int) -> bytes:
 
 
 def _read(stream: InputStream, size: int) -> bytes:
-    """Return *size* bytes, or fewer when the stream ends before."""
+    """Return *size* bytes, or fewer when the stream ends earlier."""
     try:
         body = stream.read(size)
-        while len(body) < size and (more := stream.read(size - len(body))):  # some servers hand out what is there
+        while len(body) < size and (more := stream.read(size - len(body))):  # some servers return only what has arrived
             body += more
     except OSError:
         raise BodyCutOff from None

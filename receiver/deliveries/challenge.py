@@ -1,8 +1,7 @@
 """The challenge: OpenCard asks whether the endpoint knows the webhook's secret.
 
-The answer is the same function, under the same key, as a delivery's signature. Signing whatever is asked would sign
-forged deliveries for anybody, so only letters and digits are signed, 64 at most, and no delivery of that shape is
-accepted by its signature.
+The answer is computed like a delivery's signature, with the same key. If any challenge were signed, an attacker could
+get forged deliveries signed. So only 1 to 64 letters and digits are signed, and a delivery with such a body is refused.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ def sign(secret: str, message: bytes) -> str:
 
 
 def is_signable(message: bytes) -> bool:
-    """Return whether *message* is signed for anybody who sends it as a challenge."""
+    """Return whether *message* would be signed for any sender of a challenge."""
     return SIGNABLE.fullmatch(message) is not None
 
 
 def answer_challenge(challenge: str | None, secret: str) -> str:
     """Return the value of ``X-Verify-Token``.
 
-    Raises ``MalformedRequest`` when there is no challenge, or when it is one that must not be signed.
+    Raises ``MalformedRequest`` when there is no challenge, or when it must not be signed.
     """
     if challenge is None:
         raise MalformedRequest("this address takes POST; a GET needs ?challenge=", reason="no-challenge")

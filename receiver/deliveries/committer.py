@@ -1,4 +1,4 @@
-"""The committer: it takes all deliveries that wait, stores them at once, and then lets their requests be answered.
+"""The committer: stores all waiting deliveries in one statement, and then lets their requests be answered.
 
 A commit costs PostgreSQL and this process much the same for thirty rows as for one. While it is under way the next
 deliveries gather, so batches grow with the load, and a delivery that arrives alone does not wait for others.
@@ -35,12 +35,12 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 STORE_SECONDS: Final = 10.0
 """Seconds a request waits for its delivery to be stored before it is answered 503."""
 CLOSE_SECONDS: Final = 5.0
-"""Seconds to store what still waits when the process ends."""
+"""Seconds to store the waiting deliveries when the process ends."""
 FAILURE_SECONDS: Final = 15.0
-"""Seconds after a delivery could not be stored, and none since, during which this process counts as not ready."""
+"""Seconds for which this process is not ready after a delivery could not be stored, unless one was stored since."""
 
 NO_ROWS_FAULT: Final = frozenset({"08", "25", "53", "55", "57", "58"})
-"""Classes of SQLSTATE that say how the server or the connection is: trying the rows one by one would say the same."""
+"""Classes of SQLSTATE about the server or the connection: trying the rows one by one would fail in the same way."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -48,14 +48,14 @@ log = structlog.stdlib.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     arrived: ArrivedDelivery | None
-    """``None`` to find out whether anything could be stored."""
+    """``None`` to test whether a delivery could be stored."""
     stored: Future[bool] = field(default_factory=Future)
 
 
 class Committer:
-    """Stores deliveries over one connection of its own, from a thread of its own, which the first one starts.
+    """Stores deliveries over its own connection, in its own thread, which the first delivery starts.
 
-    That connection has a deadline for each answer: behind a backend that hangs, deliveries wait no longer than that.
+    The connection has a time limit for each answer, so a hanging backend delays deliveries no longer than that.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
@@ -66,10 +66,10 @@ class Committer:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._failure: tuple[float, str] | None = None
-        """When the last delivery could not be stored, for PostgreSQL's sake, and why."""
+        """When PostgreSQL last failed to store a delivery, and the name of the error."""
 
     def store(self, arrived: ArrivedDelivery) -> bool:
-        """Return once *arrived* is committed; ``False`` when its webhook is no longer what it was read as.
+        """Return ``True`` once *arrived* is committed; ``False`` when its webhook was changed after it was read.
 
         Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes too long, and psycopg's errors;
         each delivery gets its own error only.
@@ -77,9 +77,9 @@ class Committer:
         return self._wait_for(_Waiting(arrived), STORE_SECONDS)
 
     def why_not(self, seconds: float) -> str | None:
-        """Return why deliveries cannot be stored at this moment, within so many seconds; ``None`` if they can.
+        """Return why deliveries cannot be stored now, after *seconds* at most; ``None`` if they can.
 
-        It has PostgreSQL carry out the statement for no delivery, and counts a delivery's failure that is not long ago.
+        It runs the statement without a delivery. A recent failure (``FAILURE_SECONDS``) counts as well.
         """
         try:
             self._wait_for(_Waiting(None), seconds)
@@ -107,7 +107,7 @@ class Committer:
             waiting.stored.cancel()  # its request no longer waits: if its turn has not come, it shall not be stored
 
     def close(self) -> None:
-        """Store what waits, and give the connection back; nothing is taken any more."""
+        """Store the waiting deliveries and close the connection; further ones are refused."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -116,7 +116,7 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next():
-            refused = self._cannot_connect()  # before any of them counts as begun: connecting may take its time
+            refused = self._cannot_connect()  # before any of them counts as begun: connecting may take long
             wanted = [waiting for waiting in batch if waiting.stored.set_running_or_notify_cancel()]
             if wanted and refused is None:
                 self._commit(wanted)
@@ -132,7 +132,7 @@ class Committer:
         return None
 
     def _next(self) -> list[_Waiting]:
-        """Wait for deliveries and return as many as fit into a statement; none when all is done and this is closing."""
+        """Wait for deliveries and return as many as fit into a statement; none when closing and all are stored."""
         batch: list[_Waiting] = []
         size = 0
         with self._changed:
@@ -146,14 +146,14 @@ class Committer:
         return batch
 
     def _commit(self, batch: Sequence[_Waiting]) -> Exception | None:
-        """Store *batch* and settle each of it. Returns what is wrong with the server, or the way to it, if anything."""
+        """Store *batch* and set the result of each delivery. Returns an error of server or connection, if any."""
         arrived = [waiting.arrived for waiting in batch if waiting.arrived is not None]
         try:
             stored = iter(insert(self._connected(), arrived))
         except Exception as error:  # noqa: BLE001 - each of the requests raises it
             if self._is_the_servers(error):
                 self._fail_all(batch, error)
-                self._disconnect()  # the next batch finds out whether another connection does better
+                self._disconnect()  # the next batch tries a new connection
                 return error
             if len(batch) == 1:
                 _fail(batch, error)
@@ -168,7 +168,7 @@ class Committer:
         return None
 
     def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
-        """Store each for itself, so that one that cannot be stored keeps no other from it."""
+        """Store each delivery alone, so that one that cannot be stored does not prevent the others."""
         for number, waiting in enumerate(batch, 1):
             error = self._commit([waiting])
             if error is not None:
@@ -201,7 +201,7 @@ class Committer:
 
 
 def _has_ended(connection: psycopg.Connection[Any]) -> bool:
-    """Return whether the server has ended an idle connection: it says nothing there unless it says good-bye."""
+    """Return whether the server closed an idle connection: it sends nothing on one before it closes it."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -29,9 +29,9 @@ NOT_TAKEN: Final = "receiver.not_taken"
 
 
 class DeliveriesFirst:
-    """WSGI middleware that takes deliveries before Flask sees them: its way to a view costs more than all of ours.
+    """WSGI middleware that receives deliveries before Flask: Flask's routing costs more than all of our own work.
 
-    It answers the one thing that it must be quick at: 200. Whatever else is to be said is left to the application.
+    It answers only 200 by itself. Every other answer is made by the application.
     """
 
     def __init__(self, application: WSGIApplication, intake: Intake, *, max_body_bytes: int) -> None:
@@ -40,9 +40,9 @@ class DeliveriesFirst:
         self._max_body_bytes = max_body_bytes
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Take the request if it is a delivery; else hand it on."""
+        """Receive the request if it is a delivery; otherwise pass it to the application."""
         path: str = environ["PATH_INFO"]
-        if "//" in path:  # a proxy may double them, and Flask's routes take several for one
+        if "//" in path:  # a proxy may double slashes; Flask's routes treat several as one
             path = SLASHES.sub("/", path)
         if path.startswith((ENDPOINT_PATH, TOKEN_PATH)):
             environ["PATH_INFO"] = path

@@ -1,4 +1,4 @@
-"""The journey of a delivery up to the answer: arrive, verify, store, wake a worker."""
+"""The steps of a delivery up to its answer: verify, store, wake a worker."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from receiver.webhooks.managed import ManagedWebhook
 
 CANNOT_STORE = (psycopg.Error, PoolTimeout, TimeoutError, ConfigurationError)
-"""PostgreSQL is away or slow, or the keys do not fit what is stored in it: the sender shall try again later."""
+"""PostgreSQL is unavailable or slow, or the encryption keys do not fit the stored data: OpenCard should retry later."""
 
 MAX_VERIFICATIONS = 2
-"""How often a request is verified before it is answered 503: once more when its webhook changes meanwhile."""
+"""How often a request is verified before it is answered 503: a second time when its webhook changed in between."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What receiving needs from the world around it."""
+    """What ``receive`` depends on."""
 
     webhooks: WebhookDirectory
     committer: Committer
@@ -48,7 +48,7 @@ class Intake:
 
 
 def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Callable[[], bytes]) -> None:
-    """Take one delivery; when this returns, it is stored and committed.
+    """Receive one delivery; when this returns, it is committed.
 
     Raises a ``DeliveryRefused`` that bears the answer's status, and whatever *read_body* raises for a body that is
     too large. The order of the checks lets a stranger learn nothing: unknown and disabled endpoints look alike, and
@@ -63,10 +63,10 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
             arrived = _well_formed(headers, body, verification, webhook, begun)
             if intake.committer.store(arrived):
                 intake.wake_worker()
-                if log.isEnabledFor(DEBUG):  # asking costs a third of calling
+                if log.isEnabledFor(DEBUG):  # checking the level costs a third of the call
                     log.debug("delivery.stored", webhook_id=webhook.id, bytes=len(body))
                 return
-            webhook = intake.webhooks.read(endpoint_key)  # it has changed meanwhile: verify against its present state
+            webhook = intake.webhooks.read(endpoint_key)  # it was changed: verify against its current state
     except CANNOT_STORE as error:
         log.warning("delivery.not_stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error
@@ -76,7 +76,7 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
 def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
     """Return the ``X-Verify-Token`` for a challenge.
 
-    Raises ``UnknownEndpoint``, ``MalformedRequest``, or ``StoreUnavailable`` when the database cannot be asked.
+    Raises ``UnknownEndpoint``, ``MalformedRequest``, or ``StoreUnavailable`` when PostgreSQL is unavailable.
     """
     try:
         webhook = intake.webhooks.read(endpoint_key)

@@ -1,4 +1,4 @@
-"""Storing deliveries: any number of them in one statement, committed before any of them is answered."""
+"""Storing deliveries: many in one statement, committed before any of them is answered."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SELECT id, row_version FROM unchanged
 
 @dataclass(frozen=True, slots=True)
 class ArrivedDelivery:
-    """A delivery that is proven and well-formed, ready to be stored if its webhook is still what proved it."""
+    """A delivery that is verified and well-formed, to be stored if its webhook was not changed since."""
 
     webhook: ManagedWebhook
     event: str
@@ -72,7 +72,7 @@ class ArrivedDelivery:
     headers: dict[str, str]
     verification: str
     at: float = field(default_factory=monotonic)
-    """When its request was here, by ``time.monotonic``: what waits for PostgreSQL keeps its place in time."""
+    """When its request arrived, by ``time.monotonic``: waiting for PostgreSQL does not change its time of arrival."""
 
 
 def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
@@ -98,9 +98,9 @@ def connect(database_url: str) -> psycopg.Connection[Any]:
 
 
 def insert(connection: psycopg.Connection[Any], batch: Sequence[ArrivedDelivery]) -> list[bool]:
-    """Store *batch* and commit; return of each delivery whether it was stored: its webhook was still as it was read.
+    """Store *batch* and commit. Return for each delivery whether it was stored: its webhook was not changed.
 
-    An empty batch finds out whether one could be stored. Raises psycopg's errors, and then nothing of it is stored.
+    An empty batch tests whether one could be stored. Raises psycopg's errors; then nothing is stored.
     """
     with in_transaction(connection):
         rows = connection.execute(_INSERT, _columns(batch)).fetchall()

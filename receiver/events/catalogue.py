@@ -1,6 +1,6 @@
 """The events OpenCard sends: their names, webhook flags and other spellings.
 
-Names stay strings, because the provider adds types; what is not listed here is kept as ``ignored``.
+Names are strings, because OpenCard adds events; a delivery of an event that is not listed here is ``ignored``.
 Source: the provider's event pages.
 """
 
@@ -31,7 +31,7 @@ EVENT_FLAGS: Final[dict[str, str | None]] = {
 """Event name → the boolean field of a webhook that switches it on (``None``: no flag is documented)."""
 
 NAME_NO_ORGANIZATION: Final = frozenset({"invoice.created"})
-"""Events whose payload does not say whose it is: equal ones of two organizations are two events."""
+"""Events whose payload names no organization: equal payloads of two organizations are two events."""
 
 ALIASES: Final[dict[str, str]] = {
     "environmental_impact.aland_index": "environmental.impact.aland_index",

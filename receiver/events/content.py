@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LONGEST_ID: Final = 255
-"""What a B-tree takes, and more than any id has."""
+"""Longer than any real id, and short enough for a B-tree index."""
 NUMBER_DIGITS: Final = 1000
-"""How many digits a number may have before or after its point; PostgreSQL takes more, money needs less."""
+"""Digits allowed before or after the decimal point: more than money needs, less than PostgreSQL allows."""
 SHORTEST_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{0,19}[1-9]")
-"""What amounts look like: within all limits, and in the one spelling that equal numbers share."""
+"""A usual amount: within all limits, and in the shortest spelling, which equal numbers share."""
 PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,20}")
-"""The same with zeros at its end, perhaps."""
+"""The same, possibly with trailing zeros."""
 NUL_ESCAPE: Final = b"\\u0000"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 TOO_EXACT: Final = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
-"""What is behind a microsecond in a time."""
+"""The digits of a time after the microseconds."""
 UNREADABLE: Final = (EventError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
-"""What reading any body may raise."""
+"""Errors that reading a body may raise."""
 
 
 def fingerprint(name: str, body: bytes, organization: str) -> bytes:
     """Return the SHA-256 of an event by value: key order, spacing and ``45`` / ``45.0`` do not count.
 
-    *organization* is whose webhook it came by; it counts only where the payload does not say whose it is. Raises
+    *organization* is that of the webhook; it counts only for events whose payload names no organization. Raises
     ``PayloadError`` when *body* is not JSON.
     """
     return fingerprint_of(name, _decoded(_BY_VALUE, body)[1], organization)
@@ -47,7 +47,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def encode(content: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Return decoded JSON as bytes again, its numbers with the digits that they came with."""
+    """Return decoded JSON as bytes again, with the digits of its numbers as received."""
     return _TO_JSON.encode(content)
 
 
@@ -81,11 +81,11 @@ def read(body: bytes) -> tuple[bytes, dict[str, Any], Any]:
 
 
 def as_postgresql_reads_it(content: dict[str, Any], text: bytes) -> dict[str, Any]:
-    """Return *content* so that Python and PostgreSQL read the same in it; itself, where they do."""
+    """Return *content* changed so that Python and PostgreSQL read the same from it; itself, if they already do."""
     if NUL_ESCAPE in text:
         content = without_nul(content)
-    # Python rounds what is behind a microsecond to the nearest one, beyond the end of the day too; PostgreSQL likewise,
-    # to 24:00:00, which nothing else can read.
+    # Python and PostgreSQL round a time to the nearest microsecond, also past the end of the day: PostgreSQL then has
+    # 24:00:00, which no client can read.
     shortened = {
         name: TOO_EXACT.sub("", value)
         for name in ("purchase_time", "expiration_time")
@@ -148,7 +148,7 @@ _TO_SORTED_JSON: Final = msgspec.json.Encoder(decimal_format="number", order="so
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> tuple[bytes, Any]:
-    """Return the JSON value in *body*, and the text that it was read from: *body*, or where that fails, it repaired."""
+    """Return the JSON value in *body*, and the text that it was read from: *body*, or *body* repaired."""
     try:
         return body, decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -173,9 +173,9 @@ def reference_of(content: Mapping[str, Any], owner: str) -> str | None:
 
 
 def named_ids(body: bytes) -> tuple[str | None, str | None]:
-    """Return the ids of the transaction and of the card holder that *body* names, even if it cannot be applied.
+    """Return the ids of the transaction and the card holder in *body*, even if it cannot be applied.
 
-    They are what an operator searches for.
+    Operators search deliveries by them.
     """
     try:
         content = without_nul(decode(body))

@@ -1,9 +1,9 @@
-"""Which deliveries are one event? There is no delivery id, so equal ones may be retries, or events of their own. Pure.
+"""Finds which deliveries are the same event: OpenCard sends no delivery id, and equal ones may be retries. Pure.
 
-By value: deliveries equal by value are one event for a day from its first; what comes later is a new one. In sequence
-(card holders): equal neighbours are one event, so ``created, deleted, created`` is three. Both look at all deliveries
-of a subject in order of time, so that the order in which they were processed does not show; and neither ever finds
-fewer events when a delivery is added, so that no entry of the log has to be retracted.
+By value: equal deliveries within a day of the first one are one event; a later one is a new event. In sequence (card
+holders): equal neighbours are one event, so ``created, deleted, created`` are three. Both rules use all deliveries of a
+subject in order of time, so the order of processing does not matter. With one more delivery, neither rule ever finds
+fewer events, so no entry of the log has to be retracted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from receiver.events.kinds import EventKind
 
 WINDOW: Final = timedelta(days=1)
-"""For how long after an event equal deliveries are retries of it."""
+"""How long after an event an equal delivery is a retry of it."""
 
 
 class Mention(msgspec.Struct, frozen=True):
@@ -32,16 +32,16 @@ class Mention(msgspec.Struct, frozen=True):
     at: datetime
     delivery_id: int
     position: int | None = None
-    """In the log, where this delivery brought an event."""
+    """Position in the log, if this delivery was the first of an event."""
 
 
 def key_of(kind: EventKind, event: Event) -> bytes | str:
-    """Return what is equal for events that may be one: their content, or of card holders their name."""
+    """Return the key that is equal for events that may be one: the fingerprint, or the name for card holders."""
     return event.name if kind.in_sequence else event.fingerprint
 
 
 def runs(kind: EventKind, mentions: Iterable[Mention]) -> list[list[Mention]]:
-    """Return the deliveries that are one event together, each list in order of time."""
+    """Return the deliveries grouped by event, each group in order of time."""
     in_order = sorted(mentions, key=lambda mention: (mention.at, mention.delivery_id))
     if kind.in_sequence:
         return [list(run) for _, run in groupby(in_order, key=lambda mention: mention.key)]
@@ -57,7 +57,7 @@ def runs(kind: EventKind, mentions: Iterable[Mention]) -> list[list[Mention]]:
 
 
 def occurrences(kind: EventKind, events: Sequence[Event]) -> list[Event]:
-    """Return *events* of one subject in order of time, of equal ones that are one event the first."""
+    """Return *events* of one subject in order of time, without retries: the first of each group."""
     if len(events) == 1:
         return list(events)
     by_delivery = {event.delivery_id: event for event in events}

@@ -1,4 +1,4 @@
-"""What a claimed delivery is, and the event in it."""
+"""``ClaimedDelivery`` and the ``Event`` in it: the values that processing passes on."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     version: str | None
     body: bytes | None
-    """``None`` once retention or an erasure deleted it: then what the log has at ``position`` is processed again."""
+    """``None`` once retention or an erasure deleted it: then the event at ``position`` is processed instead."""
     source: str
     occurred_at: datetime
-    """OpenCard's first attempt, as far as it is known: aware, in UTC."""
+    """OpenCard's first known attempt: aware, in UTC."""
     attempts: int
-    """How often processing was tried, this attempt included."""
+    """Number of processing attempts, including this one."""
     attempts_before_replay: int = 0
-    """How many of them were before somebody had it replayed: they do not count for the pauses."""
+    """Number of attempts before its last replay: they do not count for the pauses."""
     position: int | None = None
-    """In ``ems.events``: the event that it brought or repeats, where it was processed before."""
+    """Position in ``ems.events`` of the event that it delivered or repeats, if it was processed before."""
     test: bool = False
-    """Whether it arrived at a test webhook: then it is never applied."""
+    """Whether it arrived at a test webhook; then it is never applied."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,24 +37,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     delivery_id: int
     name: str
-    """The catalogue's name, whatever spelling arrived."""
+    """The name in the catalogue, also if another spelling arrived."""
     organization_reference_id: str
     card_holder_reference_id: str | None
     transaction_id: str | None
     subject_id: str
-    """What it is about: the id of its transaction, card holder, TPA or invoice."""
+    """The id of the transaction, card holder, TPA or invoice that it is about."""
     occurred_at: datetime
     source: str
     fingerprint: bytes
     """SHA-256 of name and payload by value: key order, spacing and ``45`` / ``45.0`` do not count."""
     payload: Payload
     content: dict[str, Any]
-    """The payload as columns are to read it: without what cannot be read, numbers as texts where texts belong."""
+    """The payload from which columns are read: unreadable fields are null, numbers in text fields are texts."""
     as_sent: bool = True
-    """Whether ``content`` is what PostgreSQL reads in the stored body."""
+    """Whether PostgreSQL can read ``content`` from the stored body."""
     document: bytes | None = None
-    """The whole payload, where PostgreSQL cannot read it in the stored body; else ``None``."""
+    """The whole payload, if PostgreSQL cannot read it from the stored body; otherwise ``None``."""
     unreadable: tuple[str, ...] = ()
-    """Fields that only describe and cannot be read."""
+    """Descriptive fields that could not be read."""
     position: int | None = None
-    """In ``ems.events``, once it is there."""
+    """Position in ``ems.events``, once it is appended."""

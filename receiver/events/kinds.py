@@ -1,4 +1,4 @@
-"""The kinds of events: what each is about, how its payload is typed, and what makes two of them the same event."""
+"""The kinds of events: the payload types and the subject of each, and when two events are the same."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class EventKind(msgspec.Struct, frozen=True, eq=False):
     payloads: dict[str, type[Payload]]
     """The type of the payload by the event's name."""
     in_sequence: bool = False
-    """Equal neighbours are one event (card holders, whose payloads hold no more than references); else equal events
-    within a day are."""
+    """True: equal neighbours are one event (card holders, whose payloads contain only references). False: equal events
+    within a day are one event."""
 
 
 KINDS: Final = (
@@ -88,7 +88,7 @@ def payload_type(event: str) -> type[Payload]:
 
 
 def subject_of(payload: Payload) -> str:
-    """Return the id of what a payload is about: of its transaction, card holder, TPA or invoice."""
+    """Return the id of the transaction, card holder, TPA or invoice that a payload is about."""
     if isinstance(payload, EnrichmentPayload):
         return payload.transaction.id
     if isinstance(payload, TransactionPayload | TpaPayload):

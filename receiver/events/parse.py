@@ -1,4 +1,4 @@
-"""From a delivery, or from an entry of the log, to an event: pure, exact, and with a clear error for what is wrong."""
+"""Parses a delivery, or an entry of the event log, into an event. Pure; amounts are exact, errors name the field."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 AMOUNT_DIGITS: Final = 24
 AMOUNT_PLACES: Final = 50
-"""How many digits an amount may have before and after its point: a sum still fits Arrow's longest decimal, 76."""
+"""Digits that an amount may have before and after the decimal point: a sum still fits Arrow's longest decimal (76)."""
 NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "transaction": ("original_amount", "original_currency", "accounting_amount", "accounting_currency"),
     "receipt": ("url",),
@@ -45,17 +45,18 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "tpa": ("url",),
     "invoice": ("invoice_amount", "invoice_currency", "no_of_transactions"),
 }
-"""What a payload of an unknown version must have by its kind: with an amount under a new name, money would be null."""
+"""Fields that a payload of an unknown version must have, by kind: a renamed amount would be read as null."""
 _WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING: Final = re.compile(r"missing required field `(?P<field>\w+)`")
 
 
 def parse(delivery: ClaimedDelivery) -> Event:
-    """Return the event in *delivery*, which has its body.
+    """Return the event in *delivery*, whose body must not be deleted.
 
-    A payload of an unknown version is parsed as the known one, if it has all that its kind needs. Raises ``NotHandled``
-    for a test delivery, an unknown event, and an unknown version that cannot be parsed, ``WrongTenant`` when the
-    payload names another organization, ``PayloadError`` with the field and the reason when it cannot be parsed.
+    A payload of an unknown version is parsed like the known one, if it has the fields that its kind needs (``NEEDED``).
+    Raises ``NotHandled`` for a test delivery, an unknown event and an unknown version that cannot be parsed;
+    ``WrongTenant`` when the payload names another organization; ``PayloadError``, with field and reason, when the
+    payload cannot be parsed.
     """
     if delivery.test:
         raise NotHandled(TEST)
@@ -71,8 +72,8 @@ def parse(delivery: ClaimedDelivery) -> Event:
 
 
 def _parsed(delivery: ClaimedDelivery, name: str, needed: Iterable[str] = ()) -> Event:
-    """Return the event in *delivery*, whose payload has all *needed* fields, null or not."""
-    assert delivery.body is not None  # noqa: S101 - what has none comes from the log
+    """Return the event in *delivery*; its payload must have all *needed* fields, which may be null."""
+    assert delivery.body is not None  # noqa: S101 - without a body, the event is read from the log
     text, content, by_value = read(delivery.body)
     expected_type = payload_type(name)
     _check_tenant(content, delivery.organization_reference_id)
@@ -104,7 +105,7 @@ def _parsed(delivery: ClaimedDelivery, name: str, needed: Iterable[str] = ()) ->
 
 
 class EventEntry(NamedTuple):
-    """An event as the log has it."""
+    """A row of ``ems.events``."""
 
     position: int
     type: str
@@ -120,7 +121,7 @@ class EventEntry(NamedTuple):
 
 
 def parse_entry(entry: EventEntry) -> Event:
-    """Return the event in an entry of the log. Raises ``PayloadError`` for what was never let into it."""
+    """Return the event in an entry of the log. Raises ``PayloadError`` if it cannot be parsed."""
     _, content, by_value = read(entry.payload.encode())
     read_as = read_fields(content, by_value, payload_type(entry.type))
     return Event(
@@ -143,7 +144,7 @@ def parse_entry(entry: EventEntry) -> Event:
 
 
 def _check_tenant(content: dict[str, Any], expected: str) -> None:
-    """Refuse a payload of another organization before anything else of it is looked at."""
+    """Refuse a payload of another organization, before its other fields are checked."""
     found = reference_of(content, "organization")
     if found is not None and found != expected:
         raise WrongTenant(expected=expected, found=found)
@@ -152,9 +153,9 @@ def _check_tenant(content: dict[str, Any], expected: str) -> None:
 def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:
     """Refuse the payload of another kind of event.
 
-    OpenCard signs the body and not ``X-Event``: who has seen a signed purchase could send it as
-    ``card_holder.deleted``, which asks for nothing that a purchase does not have. A field is no reason by itself:
-    OpenCard may add any to any payload.
+    OpenCard signs the body and not ``X-Event``. So an attacker with a signed purchase could send it as
+    ``card_holder.deleted``, which needs no field that a purchase does not have. A single unexpected field is no reason
+    to refuse: OpenCard may add fields to any payload.
     """
     own = OWN_FIELDS.get(payload_type)
     if own and content.keys().isdisjoint(own):
@@ -173,7 +174,7 @@ def _typed(content: dict[str, Any], payload_type: type[Payload]) -> Payload:
 
 @dataclass(frozen=True, slots=True)
 class ReadAs:
-    """A payload, and how its columns are to be read; see ``Event``."""
+    """A payload, and the content from which its columns are read; see ``Event``."""
 
     payload: Payload
     content: dict[str, Any]
@@ -181,10 +182,10 @@ class ReadAs:
 
 
 def read_fields(content: dict[str, Any], by_value: dict[str, Any], payload_type: type[Payload]) -> ReadAs:
-    """Return the payload in *content*, also where a whole number is written ``45.0``, which *by_value* writes ``45``.
+    """Return the payload in *content*, also if a whole number is written ``45.0``; in *by_value* it is written ``45``.
 
-    Decimals keep their digits if they can. A field that only describes may be a number where a text is expected; one
-    that cannot be read is null. Raises ``PayloadError`` for every other field.
+    Decimals keep their digits where possible. A descriptive field (``descriptive``) may be a number where a text is
+    expected, and is null if it cannot be read. Raises ``PayloadError`` for every other field.
     """
     try:
         payload = _typed(content, payload_type)
@@ -221,7 +222,7 @@ def _read_leniently(content: dict[str, Any], payload_type: type[Payload]) -> Rea
 
 
 def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, or any part of it
-    """Refuse an amount of so many digits that readers of ``ems`` cannot hold it."""
+    """Refuse an amount with more digits than readers of ``ems`` can represent."""
     if isinstance(value, msgspec.Struct):
         for name in _with_amounts(type(value)):
             _check_amounts(getattr(value, name), f"{path}.{name}")
@@ -254,7 +255,7 @@ def _may_hold_amount(kind: msgspec.inspect.Type) -> bool:
 
 
 def _payload_error(text: str) -> PayloadError:
-    """Return msgspec's words as field and reason."""
+    """Return msgspec's message as field and reason."""
     where = _WHERE.search(text)
     path = where["path"] if where else ""
     reason = _WHERE.sub("", text)

@@ -1,7 +1,7 @@
-"""The payloads OpenCard sends, typed. Unknown fields are no error: they stay in the event's document.
+"""The types of OpenCard's payloads. Unknown fields are no error: they are stored with the event.
 
-Amounts are JSON numbers and become ``Decimal`` with the digits as sent; a text in their place is a mistake that a
-person has to see. Fields that may be null may be missing too. Lengths are bounded where a column is indexed.
+Amounts are JSON numbers and become ``Decimal`` with the digits as sent; a text instead is an error
+that an operator must see. Fields that may be null may also be missing. Lengths are bounded where a column is indexed.
 Source: the provider's event pages.
 """
 
@@ -28,7 +28,7 @@ LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
 
 
 def _check_length(name: str, number: str | int) -> None:
-    """Raise ``ValueError``, which msgspec reports with its place, for a number that no key can hold."""
+    """Raise ``ValueError``, which msgspec reports with the field, for a number that is too long for a key."""
     if isinstance(number, int) and abs(number) >= 10**LONGEST_ID:
         raise ValueError(f"{name} has more than {LONGEST_ID} digits")
 
@@ -48,7 +48,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """What all payloads have in common: nothing that each must have."""
+    """Base of all payloads; no field is common to all."""
 
 
 class CardHolderPayload(Payload, frozen=True):
@@ -141,7 +141,7 @@ class TransactionLink(msgspec.Struct, frozen=True):
 
 
 class EnrichmentPayload(Payload, frozen=True):
-    """What every enrichment of a transaction bears."""
+    """The fields that every enrichment of a transaction has."""
 
     transaction: TransactionLink
     card_holder: Owner
@@ -163,7 +163,7 @@ class ReceiptPayload(EnrichmentPayload, frozen=True):
     def expires_at(self) -> datetime | None:
         """Return until when the URL works, in UTC; a time without a zone is taken as UTC.
 
-        A moment at either end of the calendar, which overflows in some time zones, becomes the next that does not.
+        A time at either end of the calendar, which overflows in some time zones, becomes ``EARLIEST`` or ``LATEST``.
         """
         moment = self.expiration_time
         if moment is None:
@@ -220,7 +220,7 @@ class EnvironmentalImpactPayload(EnrichmentPayload, frozen=True):
 
 
 class InvoicePayload(Payload, frozen=True):
-    """``invoice.created``: announced, not live; it names no organization of the EMS."""
+    """``invoice.created``: announced by OpenCard, not sent yet; it names no organization of the EMS."""
 
     id: Reference | int
 
@@ -243,7 +243,7 @@ OWN_FIELDS: Final[dict[type[Payload], tuple[str, ...]]] = {
     EnvironmentalImpactPayload: ("carbon_emission_in_grams", "carbon_social_cost_amount"),
     InvoicePayload: ("invoice_amount", "no_of_transactions", "due_date"),
 }
-"""One of these is there, be it null: without any, a payload is of another kind than its event says."""
+"""A payload has at least one of these fields, possibly null; without any, it belongs to another event."""
 ENRICHMENTS_OWN: Final = frozenset(
     {"url", *(name for kind, names in OWN_FIELDS.items() if issubclass(kind, EnrichmentPayload) for name in names)}
 )
@@ -252,14 +252,14 @@ ABOUT_PURCHASES: Final = (
     frozenset({"state", "id", "original_amount"}),
     *(frozenset({"transaction", name}) for name in ENRICHMENTS_OWN),
 )
-"""A card holder's event needs nothing that these do not have: with all of one set, a payload is about a purchase."""
+"""Sets of fields: a payload with all fields of one set is about a purchase, not about a card holder."""
 
 
 @cache
 def descriptive(payload_type: type[Payload]) -> frozenset[str]:
-    """Return the fields that only describe: one that cannot be read is null, and keeps no money out of the ledger.
+    """Return the descriptive fields. One that cannot be read becomes null, so that the amounts still reach the ledger.
 
-    They may be null, and are neither amount nor currency nor what an enrichment is about.
+    They may be null, and are neither amounts nor currencies nor the content of an enrichment.
     """
     return frozenset(
         field.name

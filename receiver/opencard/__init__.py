@@ -1,4 +1,4 @@
-"""OpenCard's API: tokens with just the needed scopes, and the requests that this service sends.
+"""OpenCard's API: tokens with only the needed scopes, and the requests that this service sends.
 
 - ``routes``         every route used here, with its scope
 - ``scopes``         the catalogue of scopes, the recommended set, and which command needs which
@@ -13,4 +13,6 @@
 - ``delivery_log``   the log of the attempts to deliver to a webhook, page by page, in any order
 - ``delivery_log_item``  one attempt in it, in any spelling
 - ``files``          downloads of files whose URLs events contain, only from OpenCard's own host
+- ``billings``       billing profiles, which decide the webhook flags that an organization may have
+- ``models``         the table of tokens
 """

@@ -2,9 +2,12 @@
 
 - ``job``       what RQ runs: drain, then stay for the next wake-up
 - ``drain``     batch by batch, until nothing is due
-- ``batch``     the journey of one batch: parse, find out what is new, fold, commit
+- ``batch``     the steps of one batch: parse, find the new events, fold, commit
 - ``decide``    which deliveries are new events, which repeat one: pure
-- ``claim``     leases: one worker has a delivery at a time, and none has it for long
-- ``replays``   leases on what operators selected to be processed again
-- ``failures``  what became of deliveries that could not be applied
+- ``claim``     leases: one worker has a delivery at a time, and its lease expires
+- ``replays``   leases on the deliveries that operators selected for a replay
+- ``failures``  stores failed attempts, and when each delivery is tried again
+- ``retry_schedule``  the pauses between attempts: pure
+- ``downloads``  notes which files are to be downloaded
+- ``models``    tables
 """

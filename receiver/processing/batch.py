@@ -1,7 +1,7 @@
-"""The journey of a batch: parse, find out what is new, fold, commit.
+"""The steps of a batch: parse, find the new events, fold, commit.
 
-``apply`` is all of it. What it reads it reads without a lock, what it decides is decided by pure functions, and what it
-writes is written in one transaction, together with the end of the claim: a crash leaves the deliveries as they were.
+``apply`` runs all of them. It reads without a lock, decides by pure functions, and writes in one transaction, which
+also ends the claim: after a crash the deliveries are unchanged.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = structlog.stdlib.get_logger(__name__)
 MAX_OUTDATED: Final = 100
 """How often a batch is prepared again because something changed meanwhile, before it has failed."""
 REORDERED: Final = "an earlier attempt of it is known"
-"""Why a subject is announced whose events occurred in another order than was known."""
+"""The announced reason for a subject whose events occurred in another order than first known."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")
 _NOTE_VERSIONS: Final = read_sql(__package__, "note_versions")
 
@@ -54,10 +54,10 @@ _NOTE_VERSIONS: Final = read_sql(__package__, "note_versions")
 def apply(
     connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None = None
 ) -> list[AttemptOutcome]:
-    """Apply what is claimed, and end the claim, in one transaction; return what became of each delivery.
+    """Apply the claimed deliveries and end the claim, in one transaction; return the outcome of each delivery.
 
-    *encryption* is for what recognizes erased card holders. Raises ``Outdated`` when the lease ended before the commit,
-    psycopg's errors, and whatever a bad delivery may cause; nothing is written then.
+    *encryption* decrypts the key that recognizes erased card holders. Raises ``Outdated`` when the lease ended before
+    the commit, psycopg's errors, and any error that a bad delivery may cause; then nothing is written.
     """
     outdated_times = 0
     events, rejections = parse_all(connection, claim.deliveries)
@@ -73,7 +73,7 @@ def apply(
             outdated_times += 1
             if outdated_times == MAX_OUTDATED:
                 raise RuntimeError(f"not committed in {MAX_OUTDATED} tries: {outdated}") from outdated
-            time.sleep(random.uniform(0, outdated_times) / 1000)  # noqa: S311 - so that two do not go on side by side
+            time.sleep(random.uniform(0, outdated_times) / 1000)  # noqa: S311 - so that two workers do not collide again
         else:
             return outcomes
 
@@ -81,7 +81,7 @@ def apply(
 def parse_all(
     connection: psycopg.Connection[Any], deliveries: Sequence[ClaimedDelivery]
 ) -> tuple[list[Event], list[Rejection]]:
-    """Return the events in *deliveries*, in order of time, and what cannot be applied, with the reason."""
+    """Return the events in *deliveries*, in order of time, and the rejected deliveries, with the reason."""
     events, rejections = [], []
     logged = _read_entries(connection, [each for each in deliveries if each.body is None])
     for delivery in sorted(deliveries, key=lambda delivery: (delivery.occurred_at, delivery.id)):
@@ -110,7 +110,7 @@ def parse_all(
 
 
 def _read_entries(connection: psycopg.Connection[Any], deliveries: Sequence[ClaimedDelivery]) -> dict[int, Event]:
-    """Return, by delivery, the events that the log has of deliveries without a body."""
+    """Return, by delivery, the logged events of deliveries without a body."""
     positions = [delivery.position for delivery in deliveries if delivery.position is not None]
     if not positions:
         return {}
@@ -129,7 +129,7 @@ def _read_entries(connection: psycopg.Connection[Any], deliveries: Sequence[Clai
 
 
 def _unknown_version(deliveries: Mapping[int, ClaimedDelivery], event: Event) -> str | None:
-    """Return the version under which *event* arrived, if this release was not written for it."""
+    """Return the version with which *event* arrived, if this release does not support it."""
     delivery = deliveries.get(event.delivery_id)
     return None if delivery is None or delivery.body is None or is_supported(delivery.version) else delivery.version
 
@@ -147,7 +147,7 @@ def prepare(
     pseudonymized: Pseudonymized,
     rejections: Sequence[Rejection],
 ) -> tuple[LogChange, list[AttemptOutcome]]:
-    """Return what is to be written for what arrived, and what becomes of each delivery."""
+    """Return the change to write, and the outcome of each delivery."""
     events = pseudonymized.events
     arrived: dict[Subject, list[Event]] = {}
     for event in events:

@@ -1,11 +1,11 @@
-"""Claims on deliveries: leases, so that one worker has a delivery at a time, and one that dies holds none for long.
+"""Claims on deliveries: leases, so that one worker has a delivery at a time, and a worker that dies does not keep it.
 
-A lease is committed before the work begins, and counts the attempt. The transaction that writes the outcome ends it, if
-it is still this worker's; if it is not, nothing of that transaction is written. Leases that end without an outcome are
-taken back: the deliveries of a batch are tried alone from then on, and one that was tried alone has failed.
+A lease is committed before the work begins, and counts the attempt. The transaction that writes the outcome ends it; if
+the lease expired before, that transaction is rolled back. Deliveries whose lease expired without an outcome become due
+again: those of a batch are then processed alone, and one that was processed alone has failed.
 
-What waits is a ``Backlog``, claimed from its oldest end. A consumer that takes new deliveries first keeps a new
-purchase from waiting behind a hundred thousand older ones.
+A ``Backlog`` claims the oldest deliveries first. Another consumer claims new deliveries first, so that a new purchase
+does not wait behind a hundred thousand older ones.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ log = structlog.stdlib.get_logger(__name__)
 LEASE: Final = timedelta(seconds=20)
 """How long a worker has for a batch: many times what one takes."""
 MAX_WORKER_CRASHES: Final = 3
-"""How often a delivery may crash the worker that has it alone before it is left to a person."""
+"""How often a delivery may crash a worker that processes it alone before it is ``dead``."""
 MAX_BYTES: Final = 4 * 1024**2
-"""After as many bytes of bodies a batch is full. One that is parsed takes some twenty times its size."""
+"""Maximum size of the bodies of a batch, in bytes. A parsed body takes some twenty times its size in memory."""
 NEW: Final = timedelta(seconds=30)
-"""How long after its arrival a delivery counts as new: longer than a consumer takes to come round."""
+"""How long after its arrival a delivery counts as new: longer than a consumer's cycle."""
 
 _OLDER: Final = (
     "NOT alone AND (due_at, delivery_id) > (CAST(%(due_at)s AS timestamptz), %(id)s) "
@@ -71,8 +71,8 @@ SELECT delivery.id, delivery.event, coalesce(outcome.attempts_before_replay, 0),
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = delivery.id
 WHERE delivery.id = ANY(%(ids)s)
 """
-# what has not failed is due from its arrival on: due in the future, it arrived before the clock was set back, and so
-# was whatever is due later than a pause can be; the seconds are for what arrives while this statement runs
+# A delivery that has not failed is due on its arrival. If it is due in the future, the clock was set back after it
+# arrived; the same is true of one that is due later than the longest pause. Five seconds: some arrive meanwhile.
 _MAKE_DUE: Final = """
 UPDATE receiver.queue SET due_at = now() WHERE delivery_id IN (
     SELECT delivery_id FROM receiver.queue
@@ -106,7 +106,7 @@ class Claim:
         return [(_END, self.lease)]
 
     def hold(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the statements that keep anybody else from taking it over while a failure is noted."""
+        """Return the statements that prevent another worker from claiming them while a failure is noted."""
         return [(_HOLD, self.lease)]
 
     def end_failed(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
@@ -120,7 +120,7 @@ class Claim:
 
 
 class Backlog:
-    """What waits, as one consumer claims it: the oldest first, with *new_first* the newest before that.
+    """The waiting deliveries, as one consumer claims them: the oldest first; with *new_first* the newest before them.
 
     It remembers how far it has come, so that a claim does not read again what was claimed before: PostgreSQL keeps
     entries of an index for as long as an old snapshot may look for them. At the end it starts again.

@@ -1,4 +1,4 @@
-"""What the deliveries of a subject amount to: which are new events, which repeat one, and when each occurred. Pure."""
+"""Decides which deliveries of a subject are new events, which repeat one, and when each event occurred. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Decided:
-    """What the deliveries of a subject amount to."""
+    """The decision about the deliveries of a subject."""
 
     events: list[Event] = field(default_factory=list)
-    """All of them that the log has or gets, with the times at which they occurred."""
+    """All events of the subject, those in the log and the new ones, with the times at which they occurred."""
     new: list[Event] = field(default_factory=list)
     dated: dict[int, datetime] = field(default_factory=dict)
-    """Events of the log that occurred at another time than it says, by position."""
+    """The corrected times of events in the log, by position."""
     outcomes: list[Row] = field(default_factory=list)
-    """Of the deliveries that arrived, and of stored retries that turn out to be events."""
+    """For the deliveries that arrived, and for stored retries that turn out to be events."""
 
 
 def decide(
@@ -38,9 +38,9 @@ def decide(
 ) -> Decided:
     """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
 
-    *fingerprints*: by which known events are recognized, where it is not their own; by delivery.
+    *fingerprints*: by delivery, the fingerprints of known events that are recognized by another one than their own.
     """
-    if not known.events and len(arrived) == 1:  # nearly every purchase, when it is first seen
+    if not known.events and len(arrived) == 1:  # the usual case: the first delivery of a purchase
         return Decided(events=[*arrived], new=[*arrived], outcomes=[_outcome(arrived[0], None, arrived[0].delivery_id)])
     content, mentions = _mentions(kind, known, arrived, fingerprints or {})
     own = {event.delivery_id: event for event in arrived}
@@ -73,7 +73,7 @@ def decide(
 
 
 def _outcome(event: Event, position: int | None, brought_by: int | None, *, repeats: bool = False) -> Row:
-    """Return what became of a delivery: it brought an event, or *repeats* one; that at *position*, or a new one."""
+    """Return the outcome of a delivery: it is the first of an event, or *repeats* one, at *position* or new."""
     return {
         "delivery_id": event.delivery_id,
         "status": "duplicate" if repeats else "processed",
@@ -86,7 +86,7 @@ def _outcome(event: Event, position: int | None, brought_by: int | None, *, repe
 def _mentions(
     kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
 ) -> tuple[dict[int, Event], dict[int, Mention]]:
-    """Return, by delivery, the event in each and when each was first attempted."""
+    """Return the event in each delivery, and when each was first attempted; both by delivery."""
 
     def key(event: Event) -> bytes | str:
         return event.name if kind.in_sequence else fingerprints.get(event.delivery_id, event.fingerprint)

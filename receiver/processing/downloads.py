@@ -1,4 +1,4 @@
-"""Noting which files are to be downloaded, in the transaction of the receipt or TPA itself."""
+"""Notes which files are to be downloaded, in the transaction that writes the receipt or TPA."""
 
 from __future__ import annotations
 

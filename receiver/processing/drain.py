@@ -1,4 +1,4 @@
-"""Draining what is due, batch by batch."""
+"""Processes the due deliveries, batch by batch."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ log = structlog.stdlib.get_logger(__name__)
 
 BATCH_SIZE: Final = 500
 ALONE_AT_ONCE: Final = 20
-"""How many are processed alone between two batches: they shall neither wait for long nor keep the others waiting."""
+"""How many are processed alone between two batches: so neither they nor the others wait long."""
 DRAIN_SECONDS: Final = 30.0
-"""How long one job goes on before it hands over to a next one, or stays for more: far below RQ's time-out."""
+"""Seconds after which a job leaves the rest to the next one: far below RQ's time-out."""
 RELEASE_SECONDS: Final = 20.0
-"""How long a process whose connection was lost tries to give back what it had claimed."""
+"""Seconds for which a process whose connection was lost tries to release its claims."""
 
 stop_requested = threading.Event()
 """Set when the worker was asked to end: the job finishes its batch and leaves the rest to others."""

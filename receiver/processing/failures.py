@@ -1,4 +1,4 @@
-"""What became of deliveries that could not be applied: the evidence, and when they are tried again."""
+"""Stores failed attempts: the evidence, and when each delivery is tried again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The RQ job ``process_deliveries``: it drains what is due, then stays for a while and takes the next wake-ups, too."""
+"""The RQ job ``process_deliveries``: processes the due deliveries, then waits a few seconds for the next wake-up."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = structlog.stdlib.get_logger(__name__)
 STAY_SECONDS: Final = 5.0
 """How long a job waits for the next wake-up before it ends."""
 LOOK_UP_SECONDS: Final = 0.5
-"""How long it waits before it checks whether it is to stop."""
+"""Seconds between two checks whether it should stop."""
 
 
 def process_deliveries() -> None:
-    """Process everything that waits, then return. Run by RQ; any number may run at once.
+    """Process all waiting deliveries, then return. Run by RQ; any number may run in parallel.
 
-    In a worker it stays for a while and takes the next wake-up, too: what arrives soon finds a process that is ready.
+    In a worker it waits a few seconds for the next wake-up, so that deliveries that arrive soon need no new process.
     """
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)

@@ -1,4 +1,4 @@
-"""Tables that processing keeps for itself."""
+"""Tables that only processing writes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class UnknownVersion(Base):
 
 
 class ReceiptDownload(Base):
-    """A file of a receipt or a TPA that is still to be downloaded, or cannot be; its row goes once it is stored."""
+    """A file of a receipt or a TPA that is not downloaded yet, or cannot be; its row is deleted once it is stored."""
 
     __tablename__ = "receipt_downloads"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Deliveries that a replay selected, claimed when nothing newer waits.
+"""Claims on deliveries that a replay selected, made when no newer delivery waits.
 
 Until it is processed a delivery keeps the status that it has: its row in ``replay_deliveries`` is what waits. So a
 replay is cancelled by dropping what waits, and a worker that dies leaves nothing to repair.
@@ -27,7 +27,7 @@ log = structlog.stdlib.get_logger(__name__)
 CANCELLED: Final = "cancelled"
 WITHOUT_BODY: Final = "without-body"
 CUT_OFF_AFTER: Final = "10 minutes"
-"""How long after selecting last went on it counts as cut off."""
+"""How long after its last progress a selection counts as cut off."""
 CUT_OFF: Final = "nobody: selecting was cut off"
 AT_ONCE: Final = 5000
 

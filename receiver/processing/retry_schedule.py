@@ -1,4 +1,4 @@
-"""When a delivery that failed is tried again, and when it is left to a person. Pure."""
+"""When a delivery that failed is tried again, and when it is ``dead``. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the log: the events of some subjects, and the deliveries that repeat them."""
+"""Reads the events of some subjects from the log, and the deliveries that repeat them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Subject(NamedTuple):
-    """What rows are folded for."""
+    """What events are about, and rows are folded for: a kind of event, an organization, an id."""
 
     kind: EventKind
     organization: str
@@ -31,7 +31,7 @@ class Subject(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """A delivery that repeats an event of the log, or that brought one which others repeat."""
+    """A delivery that repeats an event of the log, or that was the first of an event which others repeat."""
 
     delivery_id: int
     position: int
@@ -42,7 +42,7 @@ class Repeat(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownDeliveries:
-    """What is known of a subject."""
+    """The known deliveries of a subject."""
 
     events: list[Event] = field(default_factory=list)
     repeats: list[Repeat] = field(default_factory=list)
@@ -50,7 +50,7 @@ class KnownDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of some subjects, and by what it is recognized that nothing was added meanwhile."""
+    """The known deliveries of some subjects, and what shows later whether any were added."""
 
     known: list[KnownDeliveries]
     """In the order of the subjects."""
@@ -59,7 +59,7 @@ class History:
     repeats: int
     """How many deliveries repeat the events that were read."""
     is_known: bool
-    """Whether PostgreSQL writes the history that is stored, see ``epochs``."""
+    """Whether the history that PostgreSQL writes is the stored one (see ``epochs``)."""
 
     @property
     def positions(self) -> list[int]:
@@ -78,7 +78,7 @@ _REPEATS: Final = read_sql(__package__, "read_repeats")
 def read_history(
     connection: psycopg.Connection[Any], subjects: Sequence[Subject], *, all_times: bool = False
 ) -> History:
-    """Return what is known of *subjects*; *connection* is a ``writing_connection``.
+    """Return the known deliveries of *subjects*; *connection* is a ``writing_connection``.
 
     *all_times*: also when each event's own delivery was first attempted where nothing repeats it; then it is what the
     log says, unless a person changed that.

@@ -1,4 +1,4 @@
-"""The ledger's journal: what each transaction that changes a line of the ledger adds to it, itself.
+"""The ledger's journal: each database transaction that changes lines of the ledger also appends to the journal.
 
 A line that changes is reversed and booked again, so the lines up to a position add up to the ledger as it was at it.
 What changed is found by comparing with the view ``ems.ledger`` under the feed's lock, so the rule of what a line is
@@ -42,4 +42,4 @@ BOOK_CHANGES: Final = read_sql(
     reversed=", ".join(f"-before.{name} AS {name}" if name in AMOUNTS else f"before.{name}" for name in LINE),
     differing=", ".join(f"CASE WHEN before.{name} IS DISTINCT FROM after.{name} THEN '{name}' END" for name in LINE),
 )
-"""Books what changed of the purchases in the setting ``receiver.purchases`` (``organization``, ``id``)."""
+"""Books the changes of the purchases in the setting ``receiver.purchases`` (``organization``, ``id``)."""

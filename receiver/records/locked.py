@@ -1,8 +1,8 @@
 """Transactions under the feed's lock that a lost process cannot keep open.
 
-What is to be written is sent first, as settings of the transaction. Only then follow the statements, in one message,
-with the lock at its beginning and the commit at its end: however this process freezes or vanishes, PostgreSQL has all
-that it needs to go on to the commit, and frees the lock by itself.
+The values to write are sent first, as settings of the transaction. Then the statements follow in one message, which
+begins with the lock and ends with the commit. If this process freezes or dies after sending it, PostgreSQL still
+reaches the commit and releases the lock.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def write_under_lock(
     *,
     before: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> None:
-    """Run *statements* in one transaction under the feed's lock, and *before* in the same one, before the lock.
+    """Run *before* and then, under the feed's lock, *statements*, all in one transaction.
 
-    The statements have no parameters: they read what is *given* by ``current_setting('receiver.name')``.
-    *connection* commits automatically. Raises psycopg's errors; nothing is written then.
+    The statements have no parameters: they read the values of *given* with ``current_setting('receiver.name')``.
+    *connection* is in autocommit. Raises psycopg's errors; then nothing is written.
     """
     try:
         with connection.pipeline():

@@ -1,4 +1,4 @@
-"""Rewriting events of the log, with the rows that are folded from them: for erasure and ``rebuild``."""
+"""Replaces events of the log and the rows that are folded from them, for erasure and ``rebuild``."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ WHERE event.position = given.position AND event.position = ANY(%(positions)s)
 def rewriting(
     connection: psycopg.Connection[Any], before: Mapping[int, Subject], after: Mapping[int, Event], reason: str
 ) -> LogChange:
-    """Return the change that puts events in the place of others, and folds and announces what they are about.
+    """Return the change that replaces events, folds their subjects again, and announces them in the feed.
 
-    *before*: the subject of each event as the log has it, by position; *after*: the event that it becomes, with its
+    *before*: the subject of each event in the log, by position. *after*: the event that replaces it, with its
     ``document``.
     """
     subjects = list(dict.fromkeys([*before.values(), *map(subject_of_event, after.values())]))

@@ -1,4 +1,4 @@
-"""How the rows of each table of ``ems`` are written from a fold: one statement for all of a batch."""
+"""How the folded rows of each table of ``ems`` are written: one statement for a whole batch."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class FoldedTable:
     subject: str
     """The column that holds the id of the subject."""
     kept: tuple[str, ...] = ()
-    """Columns that no event sets."""
+    """Columns that no fold sets: a new fold keeps their values."""
     of_url: tuple[str, ...] = ()
-    """Those of them that describe the file at ``url``: they are null once that is another."""
+    """Those of ``kept`` that describe the file at ``url``: they become null when the URL changes."""
 
     @property
     def table(self) -> Table:
@@ -62,22 +62,22 @@ class FoldedTable:
 
     @cached_property
     def sorted_by(self) -> tuple[str, ...]:
-        """The columns of the key by which rows are sorted; ``url`` in the place of its hash."""
+        """The columns of the key by which rows are sorted; ``url`` instead of its hash."""
         return tuple("url" if name == "url_sha256" else name for name in self.key)
 
     def place(self, row: Row) -> tuple[Any, ...]:
-        """Return by what *row* is sorted among others."""
+        """Return the key by which *row* is sorted."""
         return tuple(row[name] for name in self.sorted_by)
 
     @cached_property
     def folded(self) -> tuple[str, ...]:
-        """The columns that a fold sets, the key and when it was written apart."""
+        """The columns that a fold sets, without the key and ``updated_at``."""
         left_out = {*self.key, *self.kept, "updated_at"}
         return tuple(column.name for column in self.table.columns if column.name not in left_out)
 
     @cached_property
     def replace(self) -> str:
-        """The statement that makes the rows of some subjects what is given."""
+        """The statement that replaces the rows of some subjects with the given ones."""
         written = [name for name in (*self.key, *self.folded) if self.table.columns[name].computed is None]
         values = [f"given.{name}" for name in written]
         assignments = [f"{name} = excluded.{name}" for name in self.folded]
@@ -105,7 +105,7 @@ class FoldedTable:
         )
 
     def given(self, name: str) -> str:
-        """Return the value of a column in a row that is given; what the database computes is computed here."""
+        """Return the expression for a column of a given row; for a computed column, its definition."""
         computed = self.table.columns[name].computed
         return f"given.{name}" if computed is None else str(computed.sqltext).replace("url", "given.url")
 
@@ -125,7 +125,7 @@ FOLDED: Final[dict[type[Base], FoldedTable]] = {
         FoldedTable(Invoice, "id"),
     )
 }
-"""In the order in which they are written: all workers lock rows in one order, so that none waits in a circle."""
+"""In the order in which they are written: all workers lock rows in the same order, so that no deadlock occurs."""
 
 OWN: Final = (
     "organization_reference_id",
@@ -143,9 +143,9 @@ OWN: Final = (
     "unreadable",
     "booked_on",
 )
-"""Columns of a transaction that its fold decides; all others are fields of the payload."""
+"""Columns of a transaction that its fold sets; the others have the names of payload fields."""
 DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")
-"""Columns that only describe, read by ``append.sql``: a value of another type is null, and stops nothing."""
+"""Descriptive columns, read by ``append.sql``: a value of another type becomes null, without an error."""
 FIELDS: Final = tuple(
     column for column in TRANSACTIONS.table.columns if column.name not in {*OWN, *DERIVED, "updated_at"}
 )

@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from receiver.records.history import History, Subject
 
 CHANGED: Final = "receiver.changed"
-"""Type of the entries that announce what no event of OpenCard announces."""
+"""Type of the feed entries for changes that come from no event of OpenCard."""
 OURS: Final = "receiver"
-"""Source of such an entry."""
+"""Source of these entries."""
 
 LEASE_ENDED: Final = "the lease ended"
-"""What a claim's statements expect not to be so."""
+"""The message of ``receiver.expect`` in a claim's statements."""
 _MARKED: Final = "SELECT coalesce(CAST(max(erased_at) AS text), '-infinity') FROM receiver.erased_card_holders"
 _EXPECT: Final = f"""
 SELECT receiver.expect(NOT EXISTS (
@@ -69,8 +69,8 @@ WHERE event.position = given.position AND event.position = ANY(CAST(current_sett
 _APPEND: Final = append_statement()
 _PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND, "receiver_journal": BOOK_CHANGES}
 _OF_THE_LEDGER: Final = frozenset({Transaction, Receipt, VatTotal})
-"""Tables that a line of the journal is made of, one for each kind of subject."""
-# One look into an index for each key, however the tables grow: a plan that was made while they were empty stays good.
+"""The tables from which a line of the ledger is computed."""
+# One index lookup for each key, however large the tables are: a plan made for empty tables remains good.
 _SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
 
 
@@ -79,34 +79,34 @@ class Outdated(Exception):
 
     @property
     def lease_ended(self) -> bool:
-        """Whether another worker may have the deliveries now."""
+        """Whether another worker may have claimed the deliveries."""
         return LEASE_ENDED in str(self)
 
 
 @dataclass(slots=True)
 class LogChange:
-    """What is to be written, for subjects whose history was read."""
+    """A change to write, for subjects whose history was read."""
 
     subjects: Sequence[Subject]
     history: History
     marked: str = ""
     """When a person was last marked as erased, as ``read_marked`` found it; empty where no personal data are added."""
     before: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Statements for which no lock is needed, such as the end of a claim."""
+    """Statements that need no lock, such as the end of a claim."""
     events: list[Event] = field(default_factory=list)
-    """To be appended, in this order."""
+    """Events to append, in this order."""
     announced: list[tuple[Subject, Event, str]] = field(default_factory=list)
-    """Subjects whose rows change though no event is appended: the event that they come from, and the reason."""
+    """Subjects whose rows change without a new event, each with the event that it is derived from, and the reason."""
     dated: dict[int, datetime] = field(default_factory=dict)
-    """Events of the log that occurred at another time than it says, by position."""
+    """The corrected times of events in the log, by position."""
     rows: dict[type[Base], list[Row]] = field(default_factory=dict)
     outcomes: list[Row] = field(default_factory=list)
     """``delivery_id``, ``status``, ``attempts``, ``position`` or ``brought_by`` (the delivery of the event)."""
     after: list[tuple[str, str, list[Row]]] = field(default_factory=list)
-    """Statements that go by the rows, such as noting what is to be downloaded; each with a setting, and rows for it."""
+    """Statements that run after the rows are written, such as noting downloads; each with a setting and its rows."""
 
     def given(self) -> dict[str, str]:
-        """Return what is to be written, by the setting in which it is given."""
+        """Return the values to write, by the name of the setting that passes them."""
         rows: dict[str, list[Row]] = {
             "events": [*map(_entry, self.events), *(_announcement(*each) for each in self.announced)],
             "transactions": sorted(
@@ -131,7 +131,7 @@ class LogChange:
         return {name: rows_parameter(of_name) for name, of_name in rows.items()} | known
 
     def statements(self) -> list[str]:
-        """Return the statements that write what is given."""
+        """Return the statements that write the values of ``given``."""
         if not self.subjects:
             return []
         statements = ["EXECUTE receiver_expect"]
@@ -153,7 +153,7 @@ class LogChange:
         )
 
     def _tables(self) -> list[FoldedTable]:
-        """Return the tables that hold rows of the subjects, but for ``transactions``, in their order."""
+        """Return the tables with rows of the subjects, except ``transactions``, in the order of writing."""
         touched = {model for subject in self.subjects for model in tables_of(subject.kind)} - {Transaction}
         return [table for model, table in FOLDED.items() if model in touched]
 
@@ -165,7 +165,7 @@ def read_marked(connection: psycopg.Connection[Any]) -> str:
 
 
 def writing_connection(engine: Engine) -> psycopg.Connection[Any]:
-    """Return a connection to read histories and commit changes with; it commits automatically, the caller closes it."""
+    """Return a connection for reading histories and committing changes: in autocommit; the caller closes it."""
     connection = dedicated_connection(engine)
     try:
         connection.execute(_SESSION)
@@ -186,7 +186,7 @@ def commit(connection: psycopg.Connection[Any], change: LogChange) -> None:
     """Write *change* in a transaction of its own; *connection* is a ``writing_connection``.
 
     Raises ``Outdated`` when something was added to the subjects since their history was read, when the history of
-    PostgreSQL branched, or when a lease ended; and psycopg's errors. Nothing is written then.
+    PostgreSQL branched (see ``epochs``), or when a lease ended; and psycopg's errors. Then nothing is written.
     """
     given, statements = change.given(), change.statements()
     try:

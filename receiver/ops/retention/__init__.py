@@ -1,13 +1,12 @@
 """Retention: what was kept long enough is deleted, in small steps while all other work goes on.
 
 - ``run``       a run: what is due, kind by kind, a small transaction each, within its time
-- ``kinds``     what goes, when, and how: one entry for each kind
+- ``kinds``     what is deleted, when, and how: one entry for each kind
 - ``walk``      walking through a table from its oldest row, and remembering how far
 - ``bodies``    deleting bodies; their deliveries stay, known by their fingerprint
-- ``erasure``   card holders who were deleted long enough ago: their references go, everywhere
-- ``erasing``   what is known of some deliveries about them, rewritten
+- ``erasure``   erases card holders who were deleted long enough ago (see ``receiver.erasure``)
 - ``gently``    the transactions in which all this is done
 - ``record``    the runs, and the last of them for ``status`` and ``/metrics``
-- ``models``    their rows, and how far the walks got
+- ``models``    tables: the runs, and how far each walk is
 - ``schedule``  the job that the scheduler enqueues
 """

@@ -1,8 +1,8 @@
-"""What is true now, from what happened: one pure function for each kind of subject.
+"""The folds: one pure function for each kind of event, from the events of a subject to its current rows.
 
-Each takes the events of one subject, in order of time and without retries (``occurrences``), and returns the rows that
-they amount to. Processing, replays, late recovery, erasure, ``verify`` and ``rebuild`` all use these; there is no
-second copy of a rule, in SQL or elsewhere.
+Each takes the events of one subject, in order of time and without retries (``occurrences``), and returns its rows by
+table. Processing, replays, late recovery, erasure, ``verify`` and ``rebuild`` use the same functions; no rule exists
+twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from receiver.json_rows import Row
 
     Rows: TypeAlias = dict[type[Base], list[Row]]
-    """Rows by table, each table's in order of its key."""
+    """Rows by table, those of a table in order of its key."""
 
 _FOLDS: Final[dict[str, tuple[tuple[type[Base], ...], Callable[[Sequence[Event]], Rows]]]] = {
     "transaction": ((Transaction,), fold_transaction),
@@ -56,7 +56,7 @@ def tables_of(kind: EventKind) -> tuple[type[Base], ...]:
 
 
 def fold(kind: EventKind, events: Sequence[Event]) -> Rows:
-    """Return the rows that *events* of one subject, in any order and with retries, amount to; none without events."""
+    """Return the rows of one subject from its *events*, in any order and with retries; none without events."""
     if not events:
         return {}
     return _FOLDS[kind.name][1](occurrences(kind, events))

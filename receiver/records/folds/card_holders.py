@@ -1,6 +1,6 @@
-"""A card holder: when each of the things that can happen to one happened last. Pure.
+"""The row of a card holder: the last time of each of its events. Pure.
 
-Card-holder payloads have no time and no content but references, so the times are those of the events.
+Card-holder payloads contain only references and no time, so the times are those of the events.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is known of a purchase besides its own snapshots: receipts, VAT, items, CO2. Pure.
 
-A newer event replaces what an older one said: of receipts by URL, of CO2 by provider, of VAT and items the whole set.
+A newer event replaces an older one: a receipt with the same URL, the CO2 figure of the same provider, all VAT rows, all
+line items.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def fold_receipts(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
 
 
 def fold_vat(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
-    """Return the VAT of a purchase as its newest event has it."""
+    """Return the VAT of a purchase from its newest event."""
     event = events[-1]
     payload = cast("VatPayload", event.payload)
     rates = [{**_vat_line(event, rate), "percentage": rate.percentage} for rate in payload.vat_rates or ()]
@@ -63,7 +64,7 @@ def fold_vat(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
 
 
 def fold_line_items(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
-    """Return the items of a purchase as its newest event has them."""
+    """Return the line items of a purchase from its newest event."""
     event = events[-1]
     payload = cast("LineItemsPayload", event.payload)
     items = [

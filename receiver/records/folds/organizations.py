@@ -1,4 +1,4 @@
-"""What belongs to an organization: processing authorizations, and the issuer's invoices. Pure."""
+"""The rows that belong to an organization: TPAs, and the issuer's invoices. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fold_tpa(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
 
 
 def fold_invoice(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
-    """Return the row of an invoice; its organization is the webhook's, for the payload names none."""
+    """Return the row of an invoice; its organization is that of the webhook, because the payload names none."""
     payload = events[-1].payload
     return {Invoice: [{**_columns(events[-1]), **{name: getattr(payload, name) for name in _INVOICE_FIELDS}}]}
 

@@ -1,10 +1,10 @@
-"""A transaction: the fold of its snapshots. Pure.
+"""The row of a transaction, from its snapshots. Pure.
 
-``authorized < deleted < cleared < invoiced``: clearing is the accounting truth, so it revives what was deleted. The row
-is in the state of the highest snapshot; within one state the newest snapshot counts, whole. What is null in a state is
-taken from the next lower one that has it: an ``invoiced`` may repeat nothing but its invoice. A snapshot of a lower
-state leaves its own time (``authorized_at``, …) and, when cleared, its reference. ``booked_on`` is the day by which
-accounting books it: that of the purchase, else that of the clearing.
+``authorized < deleted < cleared < invoiced``: clearing decides the accounting, so it revives a deleted transaction.
+The row has the state of the highest snapshot. Of several snapshots of a state only the newest counts. A field that is
+null in a state is taken from the next lower state that has it: an ``invoiced`` may contain only its invoice. The times
+of the lower states (``authorized_at``, …) are kept, and the reference of the cleared one. ``booked_on`` is the day on
+which accounting books it: that of the purchase, or else of the clearing, or else of the invoice.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _STATE_OF: Final = {f"card.transaction.{state}": state for state in RANKS}
 def fold_transaction(snapshots: Sequence[Event]) -> dict[type[Base], list[Row]]:
     """Return the row of a transaction from its *snapshots* (see ``fold``).
 
-    ``fields`` in it is JSON from which PostgreSQL reads the columns that bear the names of fields; ``None``: from the
-    snapshot itself, which has all of them.
+    Its ``fields`` are the JSON from which PostgreSQL reads the columns that have the names of payload fields. ``None``:
+    it reads them from the payload of the snapshot.
     """
     newest: dict[str, Event] = {}
     first: dict[str, Event] = {}

@@ -1,6 +1,6 @@
 """What is known of a purchase besides the card network's data: receipt, VAT, items, CO2, and the issuer's invoices.
 
-No foreign keys to ``transactions``: an enrichment may come before its transaction.
+No foreign keys to ``transactions``: an enrichment may arrive before its transaction.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 - ``duplicates``  purchases that two feeds may have reported
 - ``transaction_states``  every snapshot of a purchase, from the event log
 - ``missing_receipts``  purchases that should have a receipt and have none
-- ``completeness``  up to when everything is here and applied
+- ``completeness``  until when everything is stored and applied
 - ``late_changes``  what changed in a month after it was closed
 - ``invoice_control``  the issuer's invoices compared with what was booked for them
 - ``view``        a view with the meaning of its columns
