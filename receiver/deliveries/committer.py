@@ -1,7 +1,7 @@
 """The committer: stores all waiting deliveries in one statement, and then lets their requests be answered.
 
-A commit costs PostgreSQL and this process much the same for thirty rows as for one. While it is under way the next
-deliveries gather, so batches grow with the load, and a delivery that arrives alone does not wait for others.
+A commit costs about the same for thirty rows as for one. During a commit the next deliveries are collected, so
+batches grow with the load, and a delivery that arrives alone does not wait for others.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Committer:
         try:
             return waiting.stored.result(seconds)
         finally:
-            waiting.stored.cancel()  # its request no longer waits: if its turn has not come, it shall not be stored
+            waiting.stored.cancel()  # its request no longer waits: do not store it if that has not begun
 
     def close(self) -> None:
         """Store the waiting deliveries and close the connection; further ones are refused."""

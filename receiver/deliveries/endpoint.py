@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERIFY_TOKEN_HEADER = "X-Verify-Token"  # noqa: S105 - a header's name
 SLASHES: Final = re.compile("/{2,}")
 NOT_TAKEN: Final = "receiver.not_taken"
-"""Key of the request's environ for the reason why its delivery was refused."""
+"""Key of the request's environ for the exception: why its delivery was refused or not stored."""
 
 
 class DeliveriesFirst:

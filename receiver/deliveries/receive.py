@@ -50,9 +50,9 @@ class Intake:
 def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Callable[[], bytes]) -> None:
     """Receive one delivery; when this returns, it is committed.
 
-    Raises a ``DeliveryRefused`` that bears the answer's status, and whatever *read_body* raises for a body that is
-    too large. The order of the checks lets a stranger learn nothing: unknown and disabled endpoints look alike, and
-    errors in a request's form are described only to callers that have proven to be OpenCard.
+    Raises a ``DeliveryRefused``, which has the answer's status, and what *read_body* raises, for example for a body
+    that is too large. The order of the checks reveals nothing to an unauthenticated sender: unknown and disabled
+    endpoints get the same answer, and errors in a request's form are reported only after authentication.
     """
     begun = monotonic()
     try:
@@ -89,7 +89,7 @@ def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
 def _verify(
     intake: Intake, endpoint_key: str, webhook: ManagedWebhook, headers: Headers, body: bytes
 ) -> tuple[ManagedWebhook, str]:
-    """Return the webhook and the verdict; a cached webhook is read again before anything is refused."""
+    """Return the webhook and the proofs that held; a cached webhook is read again before anything is refused."""
     now = datetime.now(UTC)
     try:
         return webhook, authenticate(body, headers, webhook.expected(now), intake.signature_policy)

@@ -33,9 +33,9 @@ APPLICATION: Final = "web"
 SERVER_LOST: Final = 1000 * 10
 """Milliseconds after which a server that vanished is noticed while something is being sent to it."""
 
-# Joining webhooks makes the insert a check as well: of a webhook that was disabled or changed since it was read,
-# nothing is stored, and the caller checks the request again. xmin changes with every update of the row. It returns the
-# webhooks that were unchanged, which shows what was stored and is less than a row for each delivery.
+# The join is also a check: for a webhook that was disabled or changed since it was read, nothing is stored, and the
+# caller verifies the request again. xmin changes with every update of the row. The statement returns the unchanged
+# webhooks: that shows what was stored, in fewer rows than one for each delivery.
 _INSERT: Final = """
 WITH unchanged AS MATERIALIZED (
     SELECT id, xmin::text AS row_version FROM receiver.webhooks WHERE enabled AND id = ANY(%(webhook_id)b)

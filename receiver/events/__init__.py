@@ -1,8 +1,10 @@
-"""Events: from a delivery, or an entry of OpenCard's log, to a typed event. All of it is pure.
+"""Events: from the bytes of a stored delivery, or an entry of ``ems.events``, to a typed event. All of it is pure.
 
-- ``event``        a claimed delivery, and the event in it
-- ``parse``        a delivery → an event, typed by ``payloads``, named as in the ``catalogue``
-- ``content``      the JSON of an event: exact numbers, texts that PostgreSQL takes, fingerprints
-- ``kinds``        what each kind of event is about, and what makes two of them the same event
-- ``deduplicate``  which deliveries are one event
+- ``catalogue``    the events that OpenCard sends: names, webhook flags, other spellings
+- ``kinds``        the kinds of events: the payload type of each, and when two events are the same
+- ``payloads``     the payload types
+- ``parse``        a delivery, or an entry of the event log → an event
+- ``content``      the JSON of an event: exact numbers, texts that PostgreSQL accepts, fingerprints
+- ``deduplicate``  which deliveries are retries of one event
+- ``event``        ``ClaimedDelivery`` and ``Event``, the values that the other modules pass on
 """

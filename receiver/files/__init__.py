@@ -6,7 +6,6 @@
 - ``retry_schedule``  when a download is tried again, and when it is abandoned: pure
 - ``kinds``           the type of a file, from its bytes: pure
 - ``store``           where files are kept: a folder, or whatever fsspec can write to
-- ``standing``        the state of the downloads, for status and metrics
 - ``find``            the files of a purchase or a content
 - ``names``           readable file names that are valid on every file system: pure
 - ``copies``          files copied into a folder, for people

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 MAX_OUTDATED: Final = 100
-"""How often a batch is prepared again because something changed meanwhile, before it has failed."""
+"""How often a batch is prepared again, because its subjects changed before the commit, until it fails."""
 REORDERED: Final = "an earlier attempt of it is known"
 """The announced reason for a subject whose events occurred in another order than first known."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")

@@ -122,8 +122,8 @@ class Claim:
 class Backlog:
     """The waiting deliveries, as one consumer claims them: the oldest first; with *new_first* the newest before them.
 
-    It remembers how far it has come, so that a claim does not read again what was claimed before: PostgreSQL keeps
-    entries of an index for as long as an old snapshot may look for them. At the end it starts again.
+    It remembers its place, so that a claim does not read the entries of claimed deliveries again: PostgreSQL keeps dead
+    index entries as long as an old snapshot may need them. At the end it starts again from the oldest.
     """
 
     def __init__(self, *, new_first: bool = False) -> None:

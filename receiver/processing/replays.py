@@ -1,7 +1,7 @@
 """Claims on deliveries that a replay selected, made when no newer delivery waits.
 
-Until it is processed a delivery keeps the status that it has: its row in ``replay_deliveries`` is what waits. So a
-replay is cancelled by dropping what waits, and a worker that dies leaves nothing to repair.
+A delivery keeps its status until it is processed again: only its row in ``replay_deliveries`` waits. So cancelling a
+replay means dropping the waiting rows, and nothing has to be repaired after a worker dies.
 """
 
 from __future__ import annotations

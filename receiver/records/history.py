@@ -80,8 +80,8 @@ def read_history(
 ) -> History:
     """Return the known deliveries of *subjects*; *connection* is a ``writing_connection``.
 
-    *all_times*: also when each event's own delivery was first attempted where nothing repeats it; then it is what the
-    log says, unless a person changed that.
+    *all_times*: read the time of each event's own delivery also if no delivery repeats it. It equals the time in the
+    log, unless one of them was changed by hand.
     """
     asked = {
         "kinds": [subject.kind.name for subject in subjects],

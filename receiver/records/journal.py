@@ -1,8 +1,8 @@
 """The ledger's journal: each database transaction that changes lines of the ledger also appends to the journal.
 
-A line that changes is reversed and booked again, so the lines up to a position add up to the ledger as it was at it.
-What changed is found by comparing with the view ``ems.ledger`` under the feed's lock, so the rule of what a line is
-exists once. Several events of a purchase that take effect together are one change, at the last of their positions.
+A changed line is reversed and booked again, so the journal up to a position adds up to the ledger at that position.
+Changes are found by comparing with the view ``ems.ledger`` under the feed's lock, so the rule for a line exists only
+once. Several events of a purchase in one transaction are one change, at the last of their positions.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Writing to ``ems``: events appended to the log and the rows folded from it, in one transaction.
 
-Positions are given out under the feed's lock, so that a reader of position *n* never misses a smaller one that
-commits later (see ``locked``).
+Positions are assigned under the feed's lock, so that a reader of position *n* never misses a smaller position that is
+committed later (see ``locked``).
 
-Rows are folded from what was read without the lock. So under the lock PostgreSQL checks that nothing was added to
-these subjects since; where something was, nothing is written, and the caller folds again.
+Rows are folded from events that were read without the lock. So under the lock PostgreSQL checks that no event of these
+subjects was added since. If one was, nothing is written, and the caller reads and folds again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LogChange:
     subjects: Sequence[Subject]
     history: History
     marked: str = ""
-    """When a person was last marked as erased, as ``read_marked`` found it; empty where no personal data are added."""
+    """The result of ``read_marked`` when the history was read; empty if the change adds no card holder's data."""
     before: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Statements that need no lock, such as the end of a claim."""
     events: list[Event] = field(default_factory=list)
@@ -159,7 +159,7 @@ class LogChange:
 
 
 def read_marked(connection: psycopg.Connection[Any]) -> str:
-    """Return when a person was last marked as erased; writing about card holders requires that none was since."""
+    """Return when a card holder was last marked as erased; a write about card holders fails if one was marked since."""
     row = connection.execute(_MARKED).fetchone()
     return str(row[0]) if row else ""
 

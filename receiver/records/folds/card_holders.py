@@ -28,7 +28,7 @@ TIME_COLUMNS: Final = {
 
 
 def fold_card_holder(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
-    """Return the row of a card holder; creating again undoes a deletion."""
+    """Return the row of a card holder; a later ``card_holder.created`` clears ``deleted_at``."""
     row: Row = {
         "organization_reference_id": events[0].organization_reference_id,
         "reference_id": events[0].subject_id,
