@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_page_tells_ratios_and_no_rate_of_this_machine(folder: Path) -> None:
+def test_page_shows_ratios_and_no_absolute_rates(folder: Path) -> None:
     report.keep("something", REPORT)
     page = publish.publish(["something"]).read_text()
     assert "| ours | 0.4 ±22% | limit |" in page

@@ -84,7 +84,7 @@ def test_a_download_that_is_under_way_keeps_its_lease(receipts: Receipts) -> Non
     assert claim(receipts.acme.engine, list(FileKind)) is None
 
 
-def test_with_a_clock_that_is_right_nothing_is_planned_anew(receipts: Receipts) -> None:
+def test_with_a_right_clock_nothing_is_rescheduled(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(404, path="/files/"))
     receipts.fetch()

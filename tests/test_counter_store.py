@@ -105,7 +105,7 @@ def test_while_postgresql_is_away_counts_wait_in_memory(engine: Engine, connect:
     assert rows(engine) == [("receiver_sign_ins_failed", 3)]
 
 
-def test_a_process_that_ends_tells_what_it_has_counted(engine: Engine, connect: Connect) -> None:
+def test_ending_process_stores_its_counts(engine: Engine, connect: Connect) -> None:
     flusher = Flusher(connect)
     flusher.start()
     count_failed_sign_in()

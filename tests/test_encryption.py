@@ -31,7 +31,7 @@ def test_what_is_encrypted_twice_is_stored_differently() -> None:
     assert encryption.encrypt("secret") != encryption.encrypt("secret")
 
 
-def test_what_no_key_decrypts_names_the_variable_to_mend() -> None:
+def test_undecryptable_value_names_the_variable_to_fix() -> None:
     stored = Encryption([OLD]).encrypt("secret")
     with pytest.raises(ConfigurationError, match=r"^ENCRYPTION_KEYS is wrong") as wrong:
         Encryption([NEW]).decrypt(stored)

@@ -153,7 +153,7 @@ def test_two_upgrades_at_once_of_an_empty_database_both_succeed(empty_database: 
     assert db(empty_database, "check").exit_code == 0
 
 
-def test_the_lock_of_a_migration_is_given_back_to_whoever_waits(empty_database: str) -> None:
+def test_migration_lock_is_released_to_the_next_waiting(empty_database: str) -> None:
     url = load_settings({"DATABASE_URL": empty_database}, required={"DATABASE_URL"}).database_url
     engine = engine_for(url, application="tests")
     with engine.connect() as connection:

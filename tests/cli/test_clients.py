@@ -79,9 +79,7 @@ def test_clients_are_listed_without_their_secrets(account: Account) -> None:
     assert account.provider.requests.scopes_asked() == {"oauth-clients-read"}
 
 
-def test_a_client_is_made_with_the_scopes_asked_for_and_its_secret_goes_into_a_file_of_its_owner(
-    account: Account, tmp_path: Path
-) -> None:
+def test_new_client_has_its_scopes_and_a_private_secret_file(account: Account, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     made = document(
         account.run(
@@ -111,9 +109,7 @@ def test_a_client_is_made_with_the_scopes_asked_for_and_its_secret_goes_into_a_f
     assert account.provider.requests.scopes_asked() == {"oauth-clients-write"}
 
 
-def test_the_scopes_that_bootstrap_may_need_and_the_recommended_ones_can_be_asked_for_by_name(
-    account: Account, tmp_path: Path
-) -> None:
+def test_scope_sets_can_be_requested_by_name(account: Account, tmp_path: Path) -> None:
     result = account.run(
         "create", "--name", "new", "--recommended", "--for", "bootstrap", "--secret-file", str(tmp_path / "secret")
     )
@@ -136,7 +132,7 @@ def test_the_scopes_that_bootstrap_may_need_and_the_recommended_ones_can_be_aske
         (["set-scopes", "ems"], "SCOPE"),
     ],
 )
-def test_what_cannot_work_is_refused_with_2_before_anything_is_asked(
+def test_unworkable_options_exit_with_2_before_any_request(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -211,7 +207,7 @@ def test_json_on_a_terminal_needs_a_file_too(account: Account) -> None:
     assert account.asked() == 0
 
 
-def test_setting_scopes_replaces_them_and_tells_what_changed(account: Account) -> None:
+def test_setting_scopes_replaces_them_and_reports_changes(account: Account) -> None:
     client = account.provider.clients.add("reader", name="reader", scopes=["webhooks-read", "organizations-read"])
     changed = document(account.run("set-scopes", client.id, "webhooks-read", "webhook-events-read", "--json"))
     assert changed == {

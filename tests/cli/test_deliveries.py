@@ -83,7 +83,7 @@ def test_pages_go_on_behind_the_last_delivery(three: Acme, run: Run) -> None:
     assert ([row["id"] for row in second["deliveries"]], second["before"]) == (ids(three)[:1], None)
 
 
-def test_people_get_lines_and_are_told_how_to_go_on(three: Acme, run: Run) -> None:
+def test_text_output_says_how_to_get_more(three: Acme, run: Run) -> None:
     result = run("list", "--limit", "2")
     assert result.stderr == f"2 lines; there are more: --before {ids(three)[1]}\n"
     heading, frozen, _dead = result.stdout.splitlines()
@@ -112,7 +112,7 @@ def test_what_cannot_be_meant_is_wrong_usage(run: Run, options: tuple[str, ...],
     assert (result.exit_code, said in result.stderr) == (2, True)
 
 
-def test_an_organization_that_is_not_known_is_named_with_the_nearest(three: Acme, run: Run) -> None:
+def test_unknown_organization_is_named_with_the_nearest(three: Acme, run: Run) -> None:
     result = run("list", "--organization", "glibex")
     assert (result.exit_code, result.stderr) == (
         1,

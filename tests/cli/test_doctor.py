@@ -10,7 +10,7 @@ NOWHERE = {**RIGHT, "OPENCARD_API_URL": "http://127.0.0.1:1", "PUBLIC_URL": "htt
 CLIENT = {"OPENCARD_ACCOUNT_ID": "1", "OPENCARD_CLIENT_ID": "ems", "OPENCARD_CLIENT_SECRET": "the-client-secret"}
 
 
-def test_with_everything_broken_it_still_ends_with_one_document_and_no_traceback() -> None:
+def test_with_everything_broken_it_still_prints_one_document() -> None:
     ended = run(["receiver", "doctor", "--json"], {**NOWHERE, **CLIENT})
     assert (ended.returncode, ended.stderr) == (1, "")
     broken = [each["check"] for each in json.loads(ended.stdout) if each["state"] == "broken"]
@@ -19,7 +19,7 @@ def test_with_everything_broken_it_still_ends_with_one_document_and_no_traceback
     assert "the-client-secret" not in ended.stdout
 
 
-def test_without_an_environment_it_names_every_variable_and_ends_with_2() -> None:
+def test_without_environment_every_variable_is_named_exit_2() -> None:
     ended = run(["receiver", "doctor", "--json"], {"OPENCARD_API_URL": "nowhere"})
     assert (ended.returncode, ended.stderr) == (2, "")
     found = json.loads(ended.stdout)

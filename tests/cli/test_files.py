@@ -37,7 +37,7 @@ def run(receipts: Receipts, environment: dict[str, str]) -> Callable[..., Result
     return run
 
 
-def test_the_path_of_a_receipt_is_found_by_its_purchase_and_by_its_content(
+def test_path_of_a_receipt_is_found_by_purchase_and_by_hash(
     receipts: Receipts,
     run: Callable[..., Result],
 ) -> None:
@@ -84,7 +84,7 @@ def test_what_is_not_here_is_listed_with_its_reason(
     assert len(run("list", "--limit", "1").stdout.splitlines()) == 2
 
 
-def test_fetching_waits_for_no_pause_and_tells_what_came_of_it(receipts: Receipts, run: Callable[..., Result]) -> None:
+def test_fetching_ignores_pauses_and_reports_the_outcome(receipts: Receipts, run: Callable[..., Result]) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
     failed = run("fetch", "--json")
@@ -96,9 +96,7 @@ def test_fetching_waits_for_no_pause_and_tells_what_came_of_it(receipts: Receipt
     assert (done.exit_code, done.stdout.split()) == (0, ["stored", "1", "failed", "0", "given", "up", "0"])
 
 
-def test_what_was_refused_is_fetched_again_when_that_is_asked_for(
-    receipts: Receipts, run: Callable[..., Result]
-) -> None:
+def test_refused_receipts_are_fetched_again_on_request(receipts: Receipts, run: Callable[..., Result]) -> None:
     receipts.most = 10
     receipts.tell()
     assert run("fetch").exit_code == 1
@@ -152,9 +150,7 @@ def test_no_merchant_can_name_a_file_outside_of_the_folder(
     assert len(copy.name.encode()) < 255
 
 
-def test_a_file_that_is_gone_from_the_store_is_told(
-    receipts: Receipts, run: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_file_missing_in_the_store_is_reported(receipts: Receipts, run: Callable[..., Result], tmp_path: Path) -> None:
     receipts.tell()
     receipts.fetch()
     receipts.stored()[0].unlink()
@@ -163,9 +159,7 @@ def test_a_file_that_is_gone_from_the_store_is_told(
     assert "is not in the store (FILES_URL)" in told.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_told(
-    receipts: Receipts, run: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_unwritable_folder_is_reported(receipts: Receipts, run: Callable[..., Result], tmp_path: Path) -> None:
     receipts.tell()
     receipts.fetch()
     directory = tmp_path / "copies"

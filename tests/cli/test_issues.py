@@ -120,7 +120,7 @@ def channel() -> Iterator[str]:
         yield url.replace("http://", "json://")
 
 
-def test_a_test_message_tells_which_address_takes_it(run: Run, channel: str) -> None:
+def test_test_message_reports_which_address_accepts_it(run: Run, channel: str) -> None:
     result = run("notify", "test", "--json", NOTIFY_URLS=f"{channel}/takes critical={channel}/refuses")
     assert result.exit_code == 1
     taken, refused = json.loads(result.stdout)

@@ -28,9 +28,7 @@ def current(environment: dict[str, str]) -> Encryption:
     return Encryption([environment["ENCRYPTION_KEYS"]])
 
 
-def test_rotating_tells_how_many_values_of_each_column_were_renewed(
-    environment: dict[str, str], engine: Engine
-) -> None:
+def test_rotation_reports_renewed_values_of_each_column(environment: dict[str, str], engine: Engine) -> None:
     add_webhook(engine, 1, current(environment))
     add_webhook(engine, 2, current(environment))
     first = rotate(environment)
@@ -44,9 +42,7 @@ def test_rotating_tells_how_many_values_of_each_column_were_renewed(
     assert all(Encryption([NEW]).is_newest(value) for values in stored(engine).values() for value in values)
 
 
-def test_what_no_key_decrypts_is_named_with_what_to_do_and_ends_with_1(
-    environment: dict[str, str], engine: Engine
-) -> None:
+def test_undecryptable_values_are_named_and_exit_with_1(environment: dict[str, str], engine: Engine) -> None:
     add_webhook(engine, 1, current(environment), credentials=Encryption([FOREIGN]).encrypt("lost"))
     result = rotate(environment, "--json")
     assert result.exit_code == 1

@@ -13,7 +13,7 @@ def hash_password(given: str, *arguments: str) -> tuple[int, str]:
     return result.exit_code, result.stdout
 
 
-def test_the_hash_of_a_password_from_standard_input_is_all_that_is_printed_and_fits_into_the_variable() -> None:
+def test_only_the_password_hash_is_printed_for_the_variable() -> None:
     code, printed = hash_password("a long enough password\n", "-")
     assert code == 0
     (user,) = ops_users(f"olga:operator:{printed.strip()}")
@@ -25,7 +25,7 @@ def test_a_password_that_is_too_short_or_too_long_is_refused(given: str) -> None
     assert hash_password(given, "-") == (2, "")
 
 
-def test_without_a_terminal_it_says_how_to_hand_the_password_over() -> None:
+def test_without_a_terminal_it_says_how_to_pass_the_password() -> None:
     result = CliRunner().invoke(main, ["ops", "hash-password"], input="a long enough password\n")
     assert result.exit_code == 2
     assert "give -" in result.stderr

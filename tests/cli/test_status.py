@@ -177,16 +177,14 @@ def test_how_old_a_check_may_be_follows_from_the_interval(acme: Acme, run: Run, 
     assert run(RECONCILE_INTERVAL=interval).exit_code == code
 
 
-def test_a_failure_that_is_mended_needs_nobody_any_more(acme: Acme, run: Run) -> None:
+def test_fixed_failure_needs_no_attention(acme: Acme, run: Run) -> None:
     add_run(acme.engine, "acme", minutes_ago=2, error=FORBIDDEN)
     assert run().exit_code == 1
     add_run(acme.engine, "acme", minutes_ago=1)
     assert run().exit_code == 0
 
 
-def test_without_access_to_the_api_it_is_said_once_and_not_for_each_webhook(
-    organizations: Organizations, run: Run
-) -> None:
+def test_missing_api_access_is_reported_only_once(organizations: Organizations, run: Run) -> None:
     for organization in ("acme", "globex"):
         organizations.adopt(organization).execute("UPDATE receiver.webhooks SET created_at = now() - interval '1 day'")
     result = run("--json", OPENCARD_CLIENT_SECRET="")
@@ -199,7 +197,7 @@ def test_a_webhook_whose_registration_was_cut_off_is_named(acme: Acme, run: Run)
     assert said.endswith("(acme): not registered at OpenCard: receiver bootstrap completes it")
 
 
-def test_a_webhook_that_is_disabled_here_needs_nobody(acme: Acme, run: Run) -> None:
+def test_disabled_webhook_needs_no_attention(acme: Acme, run: Run) -> None:
     acme.execute("UPDATE receiver.webhooks SET enabled = false, active = false, created_at = now() - interval '1 day'")
     result = run()
     assert result.exit_code == 0
@@ -213,7 +211,7 @@ def test_it_asks_only_for_the_database(acme: Acme, environment: dict[str, str]) 
     assert needs(result)[0].startswith("webhooks are not reconciled: OPENCARD_ACCOUNT_ID")
 
 
-def test_deliveries_that_nobody_processes_need_a_person(acme: Acme, run: Run) -> None:
+def test_unprocessed_deliveries_need_attention(acme: Acme, run: Run) -> None:
     acme.take("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '6 minutes'")
     (said,) = needs(run("--json"))
@@ -238,7 +236,7 @@ def test_failures_are_shown_by_their_cause_with_an_example(organizations: Organi
     assert row.endswith(str(example))
 
 
-def test_rates_are_told_once_something_was_noted_before(acme: Acme, run: Run, settings: Settings) -> None:
+def test_rates_are_shown_once_there_is_an_earlier_count(acme: Acme, run: Run, settings: Settings) -> None:
     assert "per minute   not known yet" in run().stdout
     untold.take()
     roll_up_once(acme.engine)
@@ -254,7 +252,7 @@ def test_rates_are_told_once_something_was_noted_before(acme: Acme, run: Run, se
     assert "5.0 received, 0.0 processed, 0.0 failed (last 6 min)" in run().stdout
 
 
-def test_of_many_organizations_those_that_need_somebody_come_first(organizations: Organizations, run: Run) -> None:
+def test_organizations_that_need_attention_are_first(organizations: Organizations, run: Run) -> None:
     for number in range(30):
         acme = organizations.adopt(f"organization-{number:02}")
         add_run(acme.engine, f"organization-{number:02}", minutes_ago=1)
@@ -269,7 +267,7 @@ def test_of_many_organizations_those_that_need_somebody_come_first(organizations
     assert result.stderr.splitlines()[-1] == "and 10 more: see receiver status --json"
 
 
-def test_replays_and_retention_are_told(acme: Acme, run: Run) -> None:
+def test_replays_and_retention_are_shown(acme: Acme, run: Run) -> None:
     acme.execute(
         "INSERT INTO receiver.replays (requested_by, reason, filter, selected) VALUES ('jane', 'mended', '{}', 3)"
     )

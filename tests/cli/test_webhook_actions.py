@@ -116,7 +116,7 @@ def test_those_that_are_named_are_rotated(run: Run, world: World, arguments: tup
         (("999999999",), 1, "there is no webhook 999999999"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
+def test_impossible_options_are_refused_before_any_request(
     run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     add(world, "globex")
@@ -137,7 +137,7 @@ def test_what_failed_is_said_at_the_end_and_the_rest_is_done(run: Run, world: Wo
     assert rotating(world) == {"globex"}
 
 
-def test_a_second_rotation_is_refused_with_the_time_and_an_emergency_is_not(run: Run, world: World) -> None:
+def test_second_rotation_is_refused_unless_an_emergency(run: Run, world: World) -> None:
     run("rotate-secret")
     refused = run("rotate-secret")
     assert (refused.exit_code, refused.stdout) == (1, "")
@@ -187,7 +187,7 @@ def test_people_see_the_verdict_what_was_understood_and_the_body(run: Run) -> No
     assert '"carbon_emission_in_grams": ' in result.stdout
 
 
-def test_another_spelling_is_understood_and_opencard_gets_its_own_name(run: Run, world: World) -> None:
+def test_other_spellings_are_accepted_and_sent_as_opencard_names(run: Run, world: World) -> None:
     result = run("test", "environmental_impact.deedster", "--timeout", "30", "--json")
     assert json.loads(result.stdout)["event"] == EVENT
     (asked,) = world.provider.requests.all(path="/test/")
@@ -206,7 +206,7 @@ def test_another_spelling_is_understood_and_opencard_gets_its_own_name(run: Run,
         ((EVENT, "--organization", "acme", "--timeout", "0"), 2, "--timeout"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_asked(
+def test_mistake_is_reported_before_any_request(
     run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     add(world, "globex")
@@ -216,7 +216,7 @@ def test_a_mistake_is_told_before_anything_is_asked(
     assert world.provider.requests.all() == []
 
 
-def test_of_several_webhooks_of_an_organization_one_is_to_be_named(run: Run, world: World) -> None:
+def test_several_webhooks_require_naming_one(run: Run, world: World) -> None:
     with world.engine.begin() as connection:
         connection.execute(
             text(
@@ -229,7 +229,7 @@ def test_of_several_webhooks_of_an_organization_one_is_to_be_named(run: Run, wor
     assert "several webhooks: give --webhook with one of" in " ".join(result.stderr.split())
 
 
-def test_what_did_not_arrive_is_a_failure_that_says_what_to_look_at(run: Run, world: World) -> None:
+def test_missing_test_delivery_fails_and_says_what_to_check(run: Run, world: World) -> None:
     world.provider.faults.add(ApiFault.answers(200, path="/test/", times=2))
     result = run("test", "card.transaction.cleared", "--timeout", "0.3", "--json")
     assert result.exit_code == 1

@@ -52,7 +52,7 @@ def count(acme: Acme) -> int:
     ],
     ids=["none", "basic", "custom"],
 )
-def test_an_adopted_webhooks_deliveries_are_taken_at_the_printed_url(
+def test_adopted_webhook_takes_deliveries_at_the_printed_url(
     run: Run, acme: Acme, options: tuple[str, ...], credentials: dict[str, Any]
 ) -> None:
     adopted = document(run("adopt", *ACME, "--secret", SECRET, *options, "--json"))
@@ -143,9 +143,7 @@ def test_each_webhook_gets_a_key_of_its_own(run: Run, acme: Acme) -> None:
         (("--organization-id", "99999999999999999999"), "--organization-id"),
     ],
 )
-def test_what_cannot_be_adopted_is_refused_with_the_option_that_is_wrong(
-    run: Run, acme: Acme, options: tuple[str, ...], said: str
-) -> None:
+def test_adoption_is_refused_naming_the_wrong_option(run: Run, acme: Acme, options: tuple[str, ...], said: str) -> None:
     result = run("adopt", *ACME, "--secret", SECRET, *options)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
@@ -197,7 +195,7 @@ def test_where_there_are_none_the_list_says_what_to_do(run: Run, acme: Acme) -> 
     assert document(run("list", "--json")) == []
 
 
-def test_an_unknown_webhook_is_told_in_one_line(run: Run, acme: Acme) -> None:
+def test_unknown_webhook_is_reported_in_one_line(run: Run, acme: Acme) -> None:
     assert count(acme) == 1
     result = run("show", "12345", "--json")
     assert (result.exit_code, result.stdout) == (1, "")

@@ -58,7 +58,7 @@ def test_a_signature_may_be_written_in_upper_case(content: bytes) -> None:
 
 
 @given(content=bodies, given_signature=anything, expected=st.sampled_from([NONE, BASIC, CUSTOM]))
-def test_a_wrong_signature_is_refused_though_the_credentials_are_right(
+def test_wrong_signature_fails_despite_right_credentials(
     content: bytes, given_signature: str, expected: Expected
 ) -> None:
     assume(given_signature.strip().lower() != signature("secret", content))
@@ -79,14 +79,12 @@ def test_a_signature_by_another_secret_is_refused(content: bytes, secret: str) -
 
 
 @given(content=bodies, policy=st.sampled_from(SignaturePolicy))
-def test_without_credentials_a_signature_is_required_whatever_the_policy(
-    content: bytes, policy: SignaturePolicy
-) -> None:
+def test_without_credentials_a_signature_is_always_required(content: bytes, policy: SignaturePolicy) -> None:
     assert refusal(content, {}, NONE, policy) == "signature-missing"
 
 
 @pytest.mark.parametrize("expected", [BASIC, CUSTOM])
-def test_with_credentials_a_missing_signature_is_a_matter_of_policy(expected: Expected) -> None:
+def test_with_credentials_policy_decides_on_missing_signature(expected: Expected) -> None:
     headers = RIGHT[expected.authentication_type]
     assert authenticate(b"{}", headers, expected, WHEN_PRESENT) == expected.authentication_type
     assert refusal(b"{}", headers, expected, REQUIRED) == "signature-missing"
@@ -117,7 +115,7 @@ def test_other_credentials_than_those_registered_are_refused(username: str, pass
 
 
 @given(authorization=anything)
-def test_whatever_stands_in_authorization_is_judged_and_never_crashes(authorization: str) -> None:
+def test_any_authorization_header_is_checked_without_crash(authorization: str) -> None:
     assert refusal(b"", {"Authorization": authorization}, BASIC) in {"basic-wrong", "basic-malformed"}
 
 
@@ -144,7 +142,7 @@ def test_any_other_custom_value_is_refused(value: str) -> None:
 
 
 @given(content=bodies)
-def test_the_verdict_tells_by_which_secret_a_delivery_was_signed(content: bytes) -> None:
+def test_verdict_names_the_secret_that_signed(content: bytes) -> None:
     rotating = Expected(("new", "old"))
     assert authenticate(content, {SIGNATURE: signature("new", content)}, rotating, REQUIRED) == "signature"
     by_old = authenticate(content, {SIGNATURE: signature("old", content)}, rotating, REQUIRED)

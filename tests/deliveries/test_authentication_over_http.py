@@ -34,13 +34,13 @@ def verdicts(acme: Acme) -> list[str]:
     return [row["verification"] for row in acme.rows("SELECT verification FROM receiver.deliveries ORDER BY id")]
 
 
-def test_basic_credentials_prove_a_delivery_with_and_without_a_signature(organizations: Organizations) -> None:
+def test_basic_credentials_prove_signed_and_unsigned(organizations: Organizations) -> None:
     acme = organizations.adopt("acme", BASIC)
     assert answers(acme, {}, {"X-Data-Signature": None}) == [200, 200]
     assert verdicts(acme) == ["signature+basic", "basic"]
 
 
-def test_wrong_basic_credentials_are_refused_though_the_signature_is_right(organizations: Organizations) -> None:
+def test_wrong_basic_credentials_fail_despite_a_right_signature(organizations: Organizations) -> None:
     acme = organizations.adopt("acme", BASIC)
     attempts: list[str | None] = [
         None,
@@ -57,7 +57,7 @@ def test_wrong_basic_credentials_are_refused_though_the_signature_is_right(organ
     assert verdicts(acme) == []
 
 
-def test_a_custom_header_proves_a_delivery_with_and_without_a_signature(organizations: Organizations) -> None:
+def test_custom_header_proves_signed_and_unsigned(organizations: Organizations) -> None:
     acme = organizations.adopt("acme", CUSTOM)
     right = {"X-Webhook-Token": ON_THE_WIRE}
     lower_case = {"X-Webhook-Token": None, "x-webhook-token": ON_THE_WIRE}
@@ -65,7 +65,7 @@ def test_a_custom_header_proves_a_delivery_with_and_without_a_signature(organiza
     assert verdicts(acme) == ["signature+custom", "signature+custom", "custom"]
 
 
-def test_a_wrong_custom_header_is_refused_though_the_signature_is_right(organizations: Organizations) -> None:
+def test_wrong_custom_header_fails_despite_a_right_signature(organizations: Organizations) -> None:
     acme = organizations.adopt("acme", CUSTOM)
     attempts: list[str | None] = [None, "", "the-token", ON_THE_WIRE + "x", "\u00ff\u00fe"]
     assert answers(acme, *({"X-Webhook-Token": attempt} for attempt in attempts)) == [401] * len(attempts)
@@ -83,7 +83,7 @@ def test_a_wrong_signature_is_refused_whatever_else_is_right(
     assert verdicts(acme) == []
 
 
-def test_credentials_of_one_organization_open_no_endpoint_of_another(organizations: Organizations) -> None:
+def test_credentials_fail_at_the_endpoint_of_another_tenant(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     content = b"{}"
     headers = globex.registration.headers(EVENT, content)
@@ -103,9 +103,7 @@ def test_all_that_is_not_authentic_is_answered_alike(organizations: Organization
     assert len({(response.status_code, response.data, str(response.headers)) for response in responses}) == 1
 
 
-def test_when_signatures_are_required_credentials_alone_are_refused(
-    organizations: Organizations, settings: Settings
-) -> None:
+def test_credentials_alone_fail_if_signatures_are_required(organizations: Organizations, settings: Settings) -> None:
     acme = organizations.adopt("acme", BASIC)
     with receiver_with(settings, signature_policy=SignaturePolicy.REQUIRED) as app:
         acme.client = app.test_client()

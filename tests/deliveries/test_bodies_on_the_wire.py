@@ -100,7 +100,7 @@ def test_announced_and_chunked_bodies_are_taken_up_to_the_limit(acme: Acme, wire
 
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 50 * LIMIT])
-def test_announced_and_chunked_bodies_beyond_the_limit_are_refused(acme: Acme, wire: Wire, length: int) -> None:
+def test_bodies_beyond_the_limit_are_refused_also_chunked(acme: Acme, wire: Wire, length: int) -> None:
     content = b"x" * length
     assert wire.send(head(acme, f"Content-Length: {length}"), b"").status == 413
     assert wire.send(head(acme, CHUNKED), chunks(content, size=LIMIT) + b"0\r\n\r\n").status == 413
@@ -130,7 +130,7 @@ def test_chunks_that_cannot_be_read_are_refused(acme: Acme, wire: Wire, sent: by
     assert bodies(acme) == []
 
 
-def test_credentials_that_are_not_ascii_are_refused_like_any_wrong_ones(acme: Acme, wire: Wire) -> None:
+def test_non_ascii_credentials_are_refused_like_wrong_ones(acme: Acme, wire: Wire) -> None:
     wrong = [line for line in head(acme, "Content-Length: 2") if not line.startswith("Authorization")]
     assert wire.send([*wrong, "Authorization: Basic \u00e9\u00ff"], b"{}").status == 401
     assert wire.send([*head(acme, "Content-Length: 2"), "X-Data-Signature: \u00e9\u00ff"], b"{}").status == 401
@@ -147,7 +147,7 @@ class NeverRead(BytesIO):
         raise AssertionError("the body was read")
 
 
-def test_a_body_that_announces_too_much_is_refused_without_reading_it(acme: Acme) -> None:
+def test_too_large_content_length_is_refused_without_reading(acme: Acme) -> None:
     response = acme.deliver(
         "tpa.signed",
         b"",

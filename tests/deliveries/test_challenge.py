@@ -41,7 +41,7 @@ def token(secret: str, challenge: str) -> str:
 
 @given(challenge=signable)
 @with_the_same_database
-def test_a_challenge_is_answered_with_its_hmac_under_the_webhooks_secret(acme: Acme, challenge: str) -> None:
+def test_challenge_is_answered_with_its_hmac_by_webhook_secret(acme: Acme, challenge: str) -> None:
     response = acme.client.get(acme.path, query_string={"challenge": challenge}, headers={"X-Event": "challenge"})
     assert response.status_code == 200
     assert response.headers["X-Verify-Token"] == token(acme.registration.secret, challenge)
@@ -49,7 +49,7 @@ def test_a_challenge_is_answered_with_its_hmac_under_the_webhooks_secret(acme: A
 
 @given(challenge=unsignable | near_misses)
 @with_the_same_database
-def test_anything_but_letters_and_digits_is_refused_and_not_signed(acme: Acme, challenge: str) -> None:
+def test_challenge_of_other_than_letters_and_digits_is_refused(acme: Acme, challenge: str) -> None:
     response = acme.client.get(acme.path, query_string={"challenge": challenge})
     assert response.status_code == 400
     assert list(response.json or {}) == ["error"]

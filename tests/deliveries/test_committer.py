@@ -123,9 +123,7 @@ def stored(acme: Acme) -> list[str]:
     return [row["event"] for row in acme.rows("SELECT event FROM receiver.deliveries ORDER BY id")]
 
 
-def test_deliveries_that_come_during_a_commit_are_committed_together_in_their_order(
-    acme: Acme, storing: Storing
-) -> None:
+def test_deliveries_during_a_commit_are_batched_in_order(acme: Acme, storing: Storing) -> None:
     events = [f"event.{number}" for number in range(20)]
     with deliveries_locked(acme):
         begun = storing.begin_behind_another(*(storing.arrived(acme, event) for event in events))
@@ -145,7 +143,7 @@ def test_a_delivery_that_cannot_be_stored_refuses_only_itself(acme: Acme, storin
 
 @given(bad=st.lists(st.booleans(), min_size=1, max_size=12))
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_each_request_learns_its_own_outcome_however_good_and_bad_are_mixed(storing: Storing, bad: list[bool]) -> None:
+def test_each_request_gets_its_own_outcome_in_a_mixed_batch(storing: Storing, bad: list[bool]) -> None:
     storing.acme.execute("DELETE FROM receiver.stored_deliveries")
     events = [NO_TEXT if is_bad else f"event.{number}" for number, is_bad in enumerate(bad)]
     arrived = [storing.arrived(storing.acme, event) for event in events]
@@ -154,7 +152,7 @@ def test_each_request_learns_its_own_outcome_however_good_and_bad_are_mixed(stor
     assert sorted(stored(storing.acme)) == sorted(event for event in events if event != NO_TEXT)
 
 
-def test_a_webhook_that_changed_meanwhile_is_judged_anew_and_others_of_the_batch_are_stored(
+def test_changed_webhook_is_checked_again_and_the_rest_stored(
     acme: Acme, organizations: Organizations, storing: Storing
 ) -> None:
     globex, initech = organizations.adopt("globex"), organizations.adopt("initech")
@@ -230,7 +228,7 @@ def test_what_is_stored_late_makes_no_event_of_a_retry(
     assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
-def test_more_than_may_wait_are_refused_at_once_and_those_that_wait_are_stored(
+def test_full_queue_refuses_new_deliveries_and_stores_waiting(
     acme: Acme, storing: Storing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committing, "MOST_WAITING", 3)
@@ -264,9 +262,7 @@ def test_a_statement_holds_no_more_bytes_than_it_may(
     assert acme.value("SELECT count(DISTINCT xmin::text) FROM receiver.stored_deliveries") == 4
 
 
-def test_when_the_connection_ends_all_in_the_statement_fail_and_the_next_has_another_connection(
-    acme: Acme, storing: Storing
-) -> None:
+def test_lost_connection_fails_its_batch_and_is_replaced(acme: Acme, storing: Storing) -> None:
     with deliveries_locked(acme):
         inside = storing.begin(storing.arrived(acme))
         storing.terminate()
@@ -275,9 +271,7 @@ def test_when_the_connection_ends_all_in_the_statement_fail_and_the_next_has_ano
     assert stored(acme) == ["after.it"]
 
 
-def test_a_backend_that_hangs_is_left_and_the_next_delivery_is_stored(
-    acme: Acme, settings: Settings, storing: Storing
-) -> None:
+def test_hanging_backend_is_left_and_the_next_one_stores(acme: Acme, settings: Settings, storing: Storing) -> None:
     bounds = replace(STORE, answer=1)
     committer = Committer(partial(open_connection, settings.database_url, application="tests", bounds=bounds))
     assert committer.store(storing.arrived(acme, "before"))
@@ -291,19 +285,19 @@ def test_a_backend_that_hangs_is_left_and_the_next_delivery_is_stored(
     committer.close()
 
 
-def test_deliveries_wait_no_longer_for_a_backend_than_for_their_answer() -> None:
+def test_deliveries_wait_for_a_backend_only_until_timeout() -> None:
     assert STORE.answer is not None
     assert STORE.statement < STORE.answer < STORE_SECONDS
 
 
-def test_a_connection_that_ended_while_nothing_came_costs_no_delivery(acme: Acme, storing: Storing) -> None:
+def test_connection_lost_while_idle_costs_no_delivery(acme: Acme, storing: Storing) -> None:
     assert storing.committer.store(storing.arrived(acme))
     storing.terminate()
     assert storing.committer.store(storing.arrived(acme))
     assert len(stored(acme)) == 2
 
 
-def test_what_is_stored_is_all_that_was_told_so_however_often_the_connection_ends(acme: Acme, storing: Storing) -> None:
+def test_stored_equals_confirmed_despite_lost_connections(acme: Acme, storing: Storing) -> None:
     arrived = [storing.arrived(acme, f"event.{number}") for number in range(300)]
     begun = []
     for number, each in enumerate(arrived):
@@ -315,7 +309,7 @@ def test_what_is_stored_is_all_that_was_told_so_however_often_the_connection_end
     assert told <= set(stored(acme))
 
 
-def test_without_postgresql_every_request_gets_an_error_and_none_waits_for_good(storing: Storing) -> None:
+def test_without_postgresql_every_request_gets_an_error(storing: Storing) -> None:
     committer = Committer(partial(connect, unreachable_database()))
     arrived = storing.arrived(storing.acme)
     begun = [storing.threads.submit(committer.store, arrived) for _ in range(20)]

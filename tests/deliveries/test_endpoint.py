@@ -90,7 +90,7 @@ def test_a_refusal_says_why_in_json_and_stores_nothing(
     assert stored(acme) == 0
 
 
-def test_a_method_that_is_not_taken_is_answered_with_those_that_are(acme: Acme) -> None:
+def test_wrong_method_is_answered_with_the_allowed_ones(acme: Acme) -> None:
     assert {"GET", "POST"} <= set(acme.client.put(acme.path).headers["Allow"].split(", "))
 
 
@@ -104,7 +104,7 @@ def test_a_method_that_is_not_taken_is_answered_with_those_that_are(acme: Acme) 
         "application/vnd.opencard+json",
     ],
 )
-def test_json_is_taken_with_whatever_parameters_its_content_type_has(acme: Acme, content_type: str) -> None:
+def test_json_is_accepted_with_any_content_type_parameters(acme: Acme, content_type: str) -> None:
     assert replaced(acme, "Content-Type", content_type).status_code == 200
     assert stored(acme) == 1
 
@@ -113,7 +113,7 @@ def looks(response: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
     return response.status_code, response.data, sorted(response.headers)
 
 
-def test_a_delivery_to_a_disabled_endpoint_is_answered_exactly_like_one_to_an_unknown_one(acme: Acme) -> None:
+def test_delivery_to_disabled_and_unknown_endpoint_look_alike(acme: Acme) -> None:
     unknown = looks(deliver_to(acme, ENDPOINT_PATH + UNKNOWN_KEY))
     disable(acme)
     assert looks(deliver_to(acme, acme.path)) == unknown
@@ -121,14 +121,14 @@ def test_a_delivery_to_a_disabled_endpoint_is_answered_exactly_like_one_to_an_un
     assert looks(deliver_to(acme, "/somewhere/else")) == unknown
 
 
-def test_a_challenge_to_a_disabled_endpoint_is_answered_exactly_like_one_to_an_unknown_one(acme: Acme) -> None:
+def test_challenge_to_disabled_and_unknown_endpoint_look_alike(acme: Acme) -> None:
     unknown = looks(acme.client.get(f"{ENDPOINT_PATH}{UNKNOWN_KEY}?challenge=abc"))
     disable(acme)
     assert looks(acme.client.get(f"{acme.path}?challenge=abc")) == unknown
     assert looks(acme.client.get(acme.path)) == unknown
 
 
-def test_a_stranger_is_not_told_what_is_wrong_with_the_form_of_a_request(acme: Acme) -> None:
+def test_strangers_get_no_details_about_a_malformed_request(acme: Acme) -> None:
     wrong = {"X-Data-Signature": "0" * 64}
     answers = {
         looks(acme.deliver(EVENT, b"{}", headers={**wrong, **form}))[:2]
@@ -137,7 +137,7 @@ def test_a_stranger_is_not_told_what_is_wrong_with_the_form_of_a_request(acme: A
     assert [status for status, _ in answers] == [401]
 
 
-def test_without_postgresql_a_delivery_is_answered_503_so_that_opencard_sends_it_again(
+def test_without_postgresql_a_delivery_is_answered_503(
     acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.1)
@@ -152,9 +152,7 @@ def test_without_postgresql_a_delivery_is_answered_503_so_that_opencard_sends_it
         assert b"database-password" not in response.data
 
 
-def test_a_delivery_that_postgresql_does_not_take_in_time_is_answered_503(
-    acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_postgresql_makes_the_answer_503(acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.deliveries.store.STORE", replace(STORE, statement=1))
     with receiver_with(settings) as app, acme.engine.begin() as other:
         acme.client = app.test_client()
@@ -185,7 +183,7 @@ def test_a_body_is_taken_up_to_exactly_the_limit(acme: Acme, settings: Settings)
     assert stored(acme) == 1
 
 
-def test_keys_that_do_not_fit_what_is_stored_make_the_sender_try_again(client: FlaskClient, acme: Acme) -> None:
+def test_wrong_encryption_keys_make_the_sender_try_again(client: FlaskClient, acme: Acme) -> None:
     acme.execute("UPDATE receiver.webhooks SET secret = 'not encrypted'")
     for response in (acme.deliver(EVENT, b"{}"), client.get(f"{acme.path}?challenge=abc")):
         assert response.status_code == 503
@@ -193,7 +191,7 @@ def test_keys_that_do_not_fit_what_is_stored_make_the_sender_try_again(client: F
     assert stored(acme) == 0
 
 
-def test_an_unexpected_error_tells_the_caller_nothing(settings: Settings) -> None:
+def test_unexpected_error_reveals_nothing_to_the_caller(settings: Settings) -> None:
     with receiver_with(settings) as app:
         app.add_url_rule("/broken", view_func=lambda: str(1 // 0))
         response = app.test_client().get("/broken")

@@ -39,7 +39,7 @@ def verdicts(acme: Acme) -> list[str]:
     return [row["verification"] for row in acme.rows("SELECT verification FROM receiver.deliveries ORDER BY id")]
 
 
-def test_a_token_from_the_token_endpoint_proves_deliveries_with_and_without_a_signature(tokens: Tokens) -> None:
+def test_issued_token_proves_signed_and_unsigned_deliveries(tokens: Tokens) -> None:
     right = bearer(tokens)
     assert deliver(tokens.acme, right, {**right, **UNSIGNED}, right) == [200, 200, 200]
     assert verdicts(tokens.acme) == ["signature+oauth", "oauth", "signature+oauth"]
@@ -67,7 +67,7 @@ def test_the_client_secret_itself_is_no_token(tokens: Tokens) -> None:
     assert deliver(tokens.acme, {"Authorization": f"Bearer {CLIENT.oauth_client_secret}"}) == [401]
 
 
-def test_a_token_of_one_organization_opens_no_endpoint_of_another(tokens: Tokens, organizations: Organizations) -> None:
+def test_token_is_refused_at_the_endpoint_of_another_tenant(tokens: Tokens, organizations: Organizations) -> None:
     globex = organizations.adopt("globex")
     tokens.give("globex", GLOBEX)
     of_globex = bearer(tokens, client_id=GLOBEX.oauth_client_id, client_secret=GLOBEX.oauth_client_secret)
@@ -94,7 +94,7 @@ def test_replacing_the_client_secret_ends_its_tokens_at_once(tokens: Tokens) -> 
     assert deliver(tokens.acme, old, bearer(tokens, client_secret="new")) == [401, 200]
 
 
-def test_while_the_client_secret_is_replaced_tokens_of_both_are_good(tokens: Tokens) -> None:
+def test_tokens_of_both_client_secrets_are_valid_in_rotation(tokens: Tokens) -> None:
     old = bearer(tokens)
     tokens.acme.execute(
         "UPDATE receiver.webhooks SET previous_authentication_type = 'oauth', previous_credentials = credentials,"

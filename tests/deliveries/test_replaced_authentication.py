@@ -96,7 +96,7 @@ def outcome(body: bytes, headers: dict[str, str], expected: Expected, policy: Si
     rotating=st.booleans(),
     policy=st.sampled_from(SignaturePolicy),
 )
-def test_a_delivery_is_taken_if_and_only_if_something_good_proves_it_and_nothing_present_is_wrong(
+def test_delivery_needs_one_valid_proof_and_no_wrong_one(
     current: Authentication,
     previous: Authentication | None,
     sent: list[Authentication],
@@ -134,7 +134,7 @@ def test_a_delivery_is_taken_if_and_only_if_something_good_proves_it_and_nothing
     authorization=st.none() | st.text(max_size=60),
     token=st.none() | st.text(max_size=20),
 )
-def test_an_unsigned_delivery_with_nothing_right_is_refused_whatever_is_good(
+def test_unsigned_delivery_without_valid_proof_is_refused(
     current: Authentication, previous: Authentication | None, authorization: str | None, token: str | None
 ) -> None:
     given_headers = {"Authorization": authorization, "X-Token": token and f"{token}!", "X-Other": token and f"{token}!"}
@@ -145,9 +145,7 @@ def test_an_unsigned_delivery_with_nothing_right_is_refused_whatever_is_good(
 
 @pytest.mark.parametrize("current", AUTHENTICATIONS)
 @pytest.mark.parametrize("previous", AUTHENTICATIONS[1:])
-def test_the_verdict_tells_that_previous_credentials_proved_a_delivery(
-    current: Authentication, previous: Authentication
-) -> None:
+def test_verdict_names_previous_credentials_as_the_proof(current: Authentication, previous: Authentication) -> None:
     if current == previous:
         return
     expected = expecting(current, previous, secrets=("secret",))
@@ -164,7 +162,7 @@ def test_both_may_be_previous_ones() -> None:
     assert verdict == "signature-by-previous-secret+basic-by-previous-credentials"
 
 
-def test_a_refusal_names_what_is_wrong_with_the_current_credentials() -> None:
+def test_refusal_names_the_error_of_current_credentials() -> None:
     expected = expecting(basic("new"), custom("X-Token", "old"), secrets=("secret",))
     with pytest.raises(NotAuthentic) as refused:
         authenticate(b"{}", {"X-Token": "wrong"}, expected, SignaturePolicy.WHEN_PRESENT)
@@ -173,9 +171,7 @@ def test_a_refusal_names_what_is_wrong_with_the_current_credentials() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in AuthenticationType if kind is not AuthenticationType.NONE])
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic Og=="}, {"Authorization": "Bearer a.b."}, {"": ""}])
-def test_a_webhook_whose_credentials_are_not_stored_takes_nothing_unsigned(
-    kind: AuthenticationType, headers: dict[str, str]
-) -> None:
+def test_without_stored_credentials_unsigned_is_refused(kind: AuthenticationType, headers: dict[str, str]) -> None:
     for expected in (Expected(("secret",), kind), Expected(("secret",), previous=Authentication(kind, Credentials()))):
         assert outcome(b"{}", headers, expected, SignaturePolicy.WHEN_PRESENT) is None
 
@@ -206,7 +202,7 @@ REPLACED = ManagedWebhook(
         (timedelta(hours=1), ("new",), None),
     ],
 )
-def test_once_acknowledged_secret_and_credentials_are_good_until_each_expires(
+def test_acknowledged_previous_proofs_are_valid_until_expiry(
     passed: timedelta, secrets: tuple[str, ...], previous: Authentication | None
 ) -> None:
     expected = REPLACED.expected(NOON + passed)
@@ -220,7 +216,7 @@ def test_once_acknowledged_secret_and_credentials_are_good_until_each_expires(
     secret_expires=st.none() | st.datetimes(timezones=st.just(UTC)),
     credentials_expire=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
-def test_what_was_replaced_is_good_until_its_end_which_comes_with_the_acknowledgment(
+def test_previous_proofs_expire_only_once_acknowledged(
     now: datetime,
     acknowledged_at: datetime | None,
     secret_expires: datetime | None,
@@ -240,7 +236,7 @@ def test_what_was_replaced_is_good_until_its_end_which_comes_with_the_acknowledg
     assert expected.previous == (basic("old") if good(credentials_expire) else None)
 
 
-def test_a_secret_that_has_expired_is_not_good_again_when_credentials_are_replaced() -> None:
+def test_new_credentials_do_not_revive_an_expired_secret() -> None:
     replacing = dataclasses.replace(
         REPLACED,
         acknowledged_at=None,
@@ -250,7 +246,7 @@ def test_a_secret_that_has_expired_is_not_good_again_when_credentials_are_replac
     assert (replacing.secrets, replacing.previous) == (("new",), basic("old"))
 
 
-def test_credentials_that_have_expired_are_not_good_again_when_the_secret_is_replaced() -> None:
+def test_new_secret_does_not_revive_expired_credentials() -> None:
     replacing = dataclasses.replace(
         REPLACED,
         acknowledged_at=None,
@@ -260,19 +256,19 @@ def test_credentials_that_have_expired_are_not_good_again_when_the_secret_is_rep
     assert (replacing.secrets, replacing.previous) == (("new", "old"), None)
 
 
-def test_what_opencard_acknowledged_without_an_end_for_the_previous_ends_it() -> None:
+def test_acknowledgment_without_overlap_ends_the_previous() -> None:
     acknowledged = dataclasses.replace(
         REPLACED, previous_secret_expires_at=None, previous_credentials_expires_at=None
     ).expected(NOON)
     assert (acknowledged.secrets, acknowledged.previous) == (("new",), None)
 
 
-def test_a_new_webhook_has_nothing_previous_though_opencard_has_not_acknowledged_it() -> None:
+def test_unacknowledged_new_webhook_has_nothing_previous() -> None:
     new = dataclasses.replace(REPLACED, acknowledged_at=None, previous_secret=None, previous_authentication=None)
     assert (new.expected(NOON).secrets, new.expected(NOON).previous) == (("new",), None)
 
 
-def test_no_secret_is_in_what_describes_a_webhook_and_what_it_expects() -> None:
+def test_repr_of_a_webhook_contains_no_secret() -> None:
     replaced = dataclasses.replace(
         REPLACED,
         secret="the-secret",

@@ -54,7 +54,7 @@ def test_a_worker_is_woken_only_after_the_commit(acme: Acme, app: Flask) -> None
     assert seen == [1]
 
 
-def test_a_delivery_that_is_not_stored_wakes_nobody(acme: Acme, app: Flask) -> None:
+def test_delivery_that_is_not_stored_wakes_no_worker(acme: Acme, app: Flask) -> None:
     woken = []
     intake: Intake = dataclasses.replace(app.extensions["receiver"], wake_worker=lambda: woken.append(True))
     headers = Headers(acme.registration.headers(EVENT, b"{}"))
@@ -126,7 +126,7 @@ def test_headers_are_kept_as_evidence(acme: Acme) -> None:
     assert kept["X-Data-Signature"] == acme.registration.headers(EVENT, b"{}")["X-Data-Signature"]
 
 
-def test_of_a_header_nobody_knows_the_name_is_kept_and_the_value_is_not(acme: Acme) -> None:
+def test_unknown_header_keeps_its_name_but_not_its_value(acme: Acme) -> None:
     acme.deliver(EVENT, b"{}", headers={"X-Partner-Token": "partner-token-value"})
     headers = newest(acme)["headers"]
     assert "X-Partner-Token" in headers

@@ -53,7 +53,7 @@ WRONG_CLIENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("fields", "headers"), WRONG_CLIENTS.values(), ids=WRONG_CLIENTS.keys())
-def test_who_is_not_a_client_is_told_so_and_which_scheme_there_is(
+def test_unknown_client_gets_401_with_the_scheme(
     tokens: Tokens, organizations: Organizations, fields: dict[str, str], headers: dict[str, str]
 ) -> None:
     organizations.adopt("globex")
@@ -63,7 +63,7 @@ def test_who_is_not_a_client_is_told_so_and_which_scheme_there_is(
     assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
-def test_unknown_clients_wrong_secrets_and_disabled_webhooks_look_alike(tokens: Tokens) -> None:
+def test_unknown_wrong_and_disabled_clients_look_alike(tokens: Tokens) -> None:
     def looks(response: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
         return response.status_code, response.data, sorted(response.headers)
 
@@ -74,9 +74,7 @@ def test_unknown_clients_wrong_secrets_and_disabled_webhooks_look_alike(tokens: 
     assert looks(tokens.ask()) == unknown
 
 
-def test_an_unknown_client_costs_as_many_decryptions_as_a_wrong_secret(
-    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_client_costs_as_much_as_a_wrong_secret(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     decrypted = []
     decrypt = Encryption.decrypt
 
@@ -91,7 +89,7 @@ def test_an_unknown_client_costs_as_many_decryptions_as_a_wrong_secret(
     assert (by_wrong_secret, len(decrypted)) == (2, 4)
 
 
-def test_a_client_that_authenticates_in_two_ways_at_once_has_to_say_the_same_in_both(tokens: Tokens) -> None:
+def test_two_client_authentications_must_agree(tokens: Tokens) -> None:
     right = basic("acme-client", "the-client-secret")
     assert tokens.ask(POST, headers=right).status_code == 200
     assert_refused(tokens.ask({**GRANT, "client_id": "other"}, headers=right), 400, "invalid_request")
@@ -118,7 +116,7 @@ def test_a_webhook_without_a_client_secret_issues_no_tokens(tokens: Tokens, cred
     ("acknowledged", "overlap", "good"),
     [(False, None, True), (True, "1 hour", True), (True, "0", False), (True, None, False)],
 )
-def test_a_replaced_client_secret_gets_tokens_as_long_as_opencard_may_use_it(
+def test_replaced_client_secret_gets_tokens_until_it_expires(
     tokens: Tokens, replacing: Credentials | None, *, acknowledged: bool, overlap: str | None, good: bool
 ) -> None:
     tokens.acme.execute(
@@ -145,7 +143,7 @@ def test_a_replaced_client_secret_gets_tokens_as_long_as_opencard_may_use_it(
     header=st.none() | st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40),
 )
 @with_the_same_database
-def test_whoever_asks_is_answered_and_never_crashes(
+def test_any_token_request_is_answered_without_crash(
     tokens: Tokens, client_id: str, client_secret: str, header: str | None
 ) -> None:
     fields = {**GRANT, "client_id": client_id, "client_secret": client_secret}
@@ -154,7 +152,7 @@ def test_whoever_asks_is_answered_and_never_crashes(
         assert response.status_code in {400, 401}
 
 
-def test_the_secret_of_a_replaced_client_is_no_secret_of_its_successor(tokens: Tokens) -> None:
+def test_secret_of_a_replaced_client_fails_for_its_successor(tokens: Tokens) -> None:
     tokens.acme.execute(
         "UPDATE receiver.webhooks SET previous_authentication_type = 'oauth', previous_credentials = credentials,"
         " acknowledged_at = NULL"
@@ -164,7 +162,7 @@ def test_the_secret_of_a_replaced_client_is_no_secret_of_its_successor(tokens: T
     assert_refused(tokens.ask({**POST, "client_id": "acme-client-2"}), 401, "invalid_client")
 
 
-def test_no_log_line_of_the_token_endpoint_holds_a_secret_or_a_token(
+def test_token_endpoint_logs_no_secret_and_no_token(
     tokens: Tokens, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tokens.ask().status_code == 200

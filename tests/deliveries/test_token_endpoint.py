@@ -69,9 +69,7 @@ def test_a_json_object_is_taken_like_a_form(tokens: Tokens, content_type: str) -
 
 
 @pytest.mark.parametrize("content_type", [None, "", "application/x-www-form-urlencoded; charset=UTF-8"])
-def test_a_form_is_taken_whatever_parameters_its_content_type_has_or_without_one(
-    tokens: Tokens, content_type: str | None
-) -> None:
+def test_form_is_accepted_with_any_content_type_parameters(tokens: Tokens, content_type: str | None) -> None:
     assert_issued(tokens, tokens.acme.client.post(TOKEN_PATH, data=urlencode(POST), content_type=content_type))
 
 
@@ -131,7 +129,7 @@ def test_tokens_are_only_posted_for(client: FlaskClient) -> None:
     assert "POST" in response.headers["Allow"]
 
 
-def test_without_postgresql_opencard_is_told_to_ask_again(
+def test_without_postgresql_opencard_is_asked_to_retry(
     tokens: Tokens, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.1)
@@ -143,7 +141,7 @@ def test_without_postgresql_opencard_is_told_to_ask_again(
     assert_issued(tokens, tokens.ask())
 
 
-def test_keys_that_do_not_fit_what_is_stored_make_opencard_ask_again(tokens: Tokens) -> None:
+def test_wrong_encryption_keys_make_opencard_ask_again(tokens: Tokens) -> None:
     tokens.acme.execute("UPDATE receiver.webhooks SET credentials = 'not encrypted'")
     response = tokens.ask()
     assert_refused(response, 503, "temporarily_unavailable")

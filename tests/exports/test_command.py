@@ -74,7 +74,7 @@ def test_without_the_extra_parquet_says_how_to_get_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(acme: Acme, export: Callable[..., Result], tmp_path: Path) -> None:
+def test_unwritable_target_is_reported(acme: Acme, export: Callable[..., Result], tmp_path: Path) -> None:
     del acme
     told = export("ledger", "--output", tmp_path / "missing" / "export.csv")
     assert told.exit_code == 1
@@ -107,9 +107,7 @@ def much(acme: Acme) -> Engine:
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["csv", "jsonl", "parquet"])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-def test_hundreds_of_thousands_of_rows_are_exported_in_little_memory(
-    much: Engine, environment: dict[str, str], tmp_path: Path, how: str
-) -> None:
+def test_large_export_needs_little_memory(much: Engine, environment: dict[str, str], tmp_path: Path, how: str) -> None:
     del much
     path = tmp_path / "export"
     said = subprocess.run(

@@ -73,7 +73,7 @@ def test_csv_equals_the_table(filled: Acme, export: Callable[..., Result], name:
     assert list(exported[0]) == list(expected[0])
 
 
-def test_in_csv_no_text_is_a_formula_and_null_is_not_an_empty_text(filled: Acme, export: Callable[..., Result]) -> None:
+def test_csv_escapes_formulas_and_keeps_null_distinct(filled: Acme, export: Callable[..., Result]) -> None:
     del filled
     content = export("transactions", "--organization", "acme").stdout_bytes.decode()
     merchants = [row["purchase_merchant"] for row in read_csv(content)]
@@ -117,7 +117,7 @@ def test_parquet_equals_the_table(filled: Acme, export: Callable[..., Result], t
             assert field.type == pa.timestamp("us", tz="UTC")
 
 
-def test_a_number_that_parquet_would_round_is_refused_and_leaves_no_file(
+def test_number_that_parquet_would_round_is_refused(
     filled: Acme, export: Callable[..., Result], tmp_path: Path
 ) -> None:
     filled.execute("UPDATE ems.transactions SET exchange_rate = 1.0000000000000000001 WHERE id = 'transaction-1'")

@@ -104,9 +104,7 @@ def test_excel_gets_its_own_csv(acme: Acme, export: Callable[..., Result]) -> No
     assert export("ledger", "--excel", "--format", "jsonl").exit_code == 2
 
 
-def test_the_feed_is_exported_in_its_order_by_when_events_took_effect(
-    filled: Acme, export: Callable[..., Result]
-) -> None:
+def test_feed_export_is_ordered_by_when_events_took_effect(filled: Acme, export: Callable[..., Result]) -> None:
     filled.execute("UPDATE ems.events SET recorded_at = '2020-01-01' WHERE transaction_id = 'transaction-7'")
     assert exported(export, "events", "--until", "2020-01-02") == ["transaction-7"]
     shown = export("events", "--format", "jsonl").stdout_bytes.decode().splitlines()

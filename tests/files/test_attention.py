@@ -27,7 +27,7 @@ def test_nothing_waits_and_nothing_needs_a_person(receipts: Receipts) -> None:
     assert needs_attention(found, missing="OPENCARD_CLIENT_ID is not set") == []
 
 
-def test_what_waits_needs_nobody_unless_nothing_is_downloaded_at_all(receipts: Receipts) -> None:
+def test_waiting_downloads_need_attention_only_if_none_runs(receipts: Receipts) -> None:
     receipts.tell()
     found = state(receipts)
     assert (found.waiting, found.failing) == (1, 0)
@@ -37,7 +37,7 @@ def test_what_waits_needs_nobody_unless_nothing_is_downloaded_at_all(receipts: R
     assert said == "1 file not downloaded, and lost when the URLs expire: OPENCARD_CLIENT_ID is not set"
 
 
-def test_what_fails_again_and_again_is_told_with_its_reason_while_there_is_time(receipts: Receipts) -> None:
+def test_repeated_failures_are_reported_before_the_url_expires(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(403, path="/files/", times=99))
     for _ in range(3):
@@ -49,7 +49,7 @@ def test_what_fails_again_and_again_is_told_with_its_reason_while_there_is_time(
     assert "lacks the scope files-read" in said
 
 
-def test_what_was_lost_or_refused_is_told_for_eight_days(receipts: Receipts) -> None:
+def test_lost_or_refused_files_are_reported_for_eight_days(receipts: Receipts) -> None:
     receipts.tell("1.pdf", expires_in=-DAY)
     receipts.tell("2.pdf", expires_in=-DAY)
     receipts.tell("3.pdf", url="https://elsewhere.example/3.pdf")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", ["1.pdf", "2.png", "3.html"])
-def test_a_receipt_is_kept_by_the_hash_of_its_content_and_the_ems_is_told_where(receipts: Receipts, name: str) -> None:
+def test_receipt_is_stored_by_hash_and_its_path_is_recorded(receipts: Receipts, name: str) -> None:
     receipts.tell(name)
     assert receipts.fetch().stored == 1
     sha256 = hashlib.sha256(content(name)).hexdigest()
@@ -98,7 +98,7 @@ def test_a_token_that_ended_early_is_replaced(receipts: Receipts) -> None:
     assert receipts.fetch().stored == 1
 
 
-def test_a_url_that_is_signed_itself_is_asked_without_the_token_once_that_was_refused(receipts: Receipts) -> None:
+def test_signed_url_is_asked_without_token_after_a_refusal(receipts: Receipts) -> None:
     receipts.provider.behaviour.files_are_signed = True
     receipts.tell()
     assert receipts.fetch().stored == 1
@@ -116,7 +116,7 @@ def test_a_missing_scope_is_named_and_ends_the_run(receipts: Receipts) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_token_that_is_refused_is_told_with_the_scope(receipts: Receipts, status: int) -> None:
+def test_refused_token_is_reported_with_the_scope(receipts: Receipts, status: int) -> None:
     receipts.provider.faults.add(ApiFault.answers(status, path="/files/", times=9))
     receipts.tell()
     assert receipts.fetch().failed == 1
@@ -136,12 +136,12 @@ def test_a_url_that_expired_is_tried_once_and_then_given_up(receipts: Receipts, 
     assert receipts.fetch().given_up == 0, "nobody asks again"
 
 
-def test_a_url_that_works_though_it_is_said_to_have_expired_is_taken(receipts: Receipts) -> None:
+def test_url_that_still_works_after_its_expiry_is_used(receipts: Receipts) -> None:
     receipts.tell(url=signed_url(receipts.api_url, "1.pdf", datetime.now(UTC) + DAY), expires_in=-timedelta(hours=2))
     assert receipts.fetch().stored == 1
 
 
-def test_a_failure_is_tried_again_and_forgotten_once_the_file_is_there(receipts: Receipts) -> None:
+def test_failed_download_is_retried_and_cleared_on_success(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/", retry_after="3600"))
     assert receipts.fetch().failed == 1
@@ -186,7 +186,7 @@ def test_what_is_no_address_at_opencard_is_refused(receipts: Receipts, url: str)
     assert receipts.provider.requests.all(path="/files/") == []
 
 
-def test_a_redirect_to_another_host_is_not_followed_and_never_sees_the_token(receipts: Receipts) -> None:
+def test_redirect_to_another_host_is_not_followed(receipts: Receipts) -> None:
     receipts.tell()
     with another_host() as (url, seen):
         receipts.provider.faults.add(ApiFault("redirect", path="/files/", location=f"{url}/1.pdf"))
@@ -276,9 +276,7 @@ def test_a_file_that_is_cut_off_is_not_kept(receipts: Receipts) -> None:
 
 
 @pytest.mark.parametrize("kind", ["slow", "drip"])
-def test_a_server_that_is_slow_in_whatever_way_is_left_after_a_while(
-    receipts: Receipts, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_slow_server_is_left_after_a_timeout(receipts: Receipts, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("receiver.opencard.files.OVERALL_SECONDS", 0.5)
     receipts.tell()
     receipts.provider.faults.add(ApiFault(kind, path="/files/", seconds=60 if kind == "slow" else 0.05))  # type: ignore[arg-type]
@@ -353,7 +351,7 @@ CREATE TRIGGER break_the_first BEFORE DELETE ON receiver.receipt_downloads FOR E
 MEND = "DROP TRIGGER break_the_first ON receiver.receipt_downloads; DROP FUNCTION receiver.break_the_first()"
 
 
-def test_one_download_that_cannot_be_settled_leaves_the_others_alone(receipts: Receipts) -> None:
+def test_download_that_cannot_be_completed_affects_no_other(receipts: Receipts) -> None:
     number = 2 * SIDE_BY_SIDE
     for each in range(number):
         receipts.tell(f"{each}.pdf")

@@ -52,7 +52,7 @@ def jobs(redis: Redis) -> int:
     return len(Queue(FILES_QUEUE, connection=redis))
 
 
-def test_the_files_worker_is_woken_once_after_receipts_were_stored(here: Receipts, redis: Redis) -> None:
+def test_files_worker_is_woken_once_after_receipts_are_stored(here: Receipts, redis: Redis) -> None:
     for number in range(3):
         here.acme.take("receipt.fetched", enrichment("receipt.fetched", url=f"{here.api_url}/{number}"))
     process_deliveries()
@@ -60,7 +60,7 @@ def test_the_files_worker_is_woken_once_after_receipts_were_stored(here: Receipt
     assert jobs(redis) == 1
 
 
-def test_a_job_that_runs_out_of_time_wakes_the_files_worker_as_well(
+def test_job_that_runs_out_of_time_wakes_the_files_worker(
     here: Receipts, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.tell()
@@ -70,13 +70,13 @@ def test_a_job_that_runs_out_of_time_wakes_the_files_worker_as_well(
     assert jobs(redis) == 1
 
 
-def test_without_receipts_nobody_is_woken(here: Receipts, redis: Redis) -> None:
+def test_without_receipts_no_worker_is_woken(here: Receipts, redis: Redis) -> None:
     here.acme.take("transaction.line.items", enrichment("transaction.line.items"))
     process_deliveries()
     assert jobs(redis) == 0
 
 
-def test_where_nothing_is_downloaded_nobody_is_woken(
+def test_without_downloads_no_worker_is_woken(
     acme: Acme, redis: Redis, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, environment)
@@ -87,7 +87,7 @@ def test_where_nothing_is_downloaded_nobody_is_woken(
     assert acme.value("SELECT attempts FROM receiver.receipt_downloads") == 0
 
 
-def test_the_job_downloads_what_waits_though_its_wake_up_was_lost(here: Receipts, redis: Redis) -> None:
+def test_job_downloads_the_backlog_after_a_lost_wake_up(here: Receipts, redis: Redis) -> None:
     here.tell()
     redis.flushdb()
     fetch_due()
@@ -103,7 +103,7 @@ def test_the_job_says_what_keeps_it_from_downloading(here: Receipts, capfd: pyte
     assert "signature=" not in said, "the URL's query may be a secret"
 
 
-def test_an_attempt_whose_worker_died_is_made_again_when_its_lease_is_over(receipts: Receipts) -> None:
+def test_attempt_of_a_dead_worker_is_repeated_after_its_lease(receipts: Receipts) -> None:
     receipts.tell()
     assert claim(receipts.acme.engine, list(FileKind)) is not None
     assert claim(receipts.acme.engine, list(FileKind)) is None, "while the lease lasts"
@@ -111,7 +111,7 @@ def test_an_attempt_whose_worker_died_is_made_again_when_its_lease_is_over(recei
     assert receipts.fetch().stored == 1
 
 
-def test_a_worker_that_took_too_long_does_not_take_back_what_another_has_stored(receipts: Receipts) -> None:
+def test_late_worker_does_not_undo_a_stored_download(receipts: Receipts) -> None:
     receipts.tell()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
     late = claim(receipts.acme.engine, list(FileKind))
@@ -126,7 +126,7 @@ def test_a_worker_that_took_too_long_does_not_take_back_what_another_has_stored(
     assert row["file_key"] is not None
 
 
-def test_what_kills_its_worker_until_its_url_has_expired_is_given_up(receipts: Receipts) -> None:
+def test_download_that_kills_workers_is_given_up_at_expiry(receipts: Receipts) -> None:
     receipts.tell(expires_in=-DAY)
     assert claim(receipts.acme.engine, list(FileKind)) is not None
     assert give_up_abandoned(receipts.acme.engine) == 0, "it may be under way"
@@ -151,9 +151,7 @@ def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> 
 
 
 @pytest.mark.long
-def test_a_receipt_is_downloaded_by_itself_and_a_killed_download_is_made_again(
-    receipts: Receipts, processes: Pool
-) -> None:
+def test_receipt_is_downloaded_again_after_a_kill(receipts: Receipts, processes: Pool) -> None:
     receipts.acme.take("receipt.fetched", _told(receipts, "1.pdf"))
     assert eventually(lambda: len(receipts.stored()) == 1, within=SECONDS)
     receipts.provider.faults.add(ApiFault("drip", path="/files/", seconds=0.5))

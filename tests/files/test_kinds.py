@@ -68,7 +68,7 @@ def test_a_picture_or_a_pdf_is_taken_whatever_was_announced(kind: str, head: byt
 
 
 @pytest.mark.parametrize(("kind", "head"), [each for each in EACH if each[0] in TEXTS])
-def test_a_text_is_taken_only_where_the_event_or_else_the_answer_announced_one(kind: str, head: bytes) -> None:
+def test_text_is_accepted_only_where_one_was_announced(kind: str, head: bytes) -> None:
     if kind != "html":
         assert accept(head, announced=("text/plain", None)) == kind
     assert accept(head, announced=("Text/HTML; charset=utf-8", "application/pdf")) == kind

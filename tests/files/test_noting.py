@@ -22,7 +22,7 @@ def receipt(url: str = "https://files.opencard.invalid/1", **changes: Any) -> di
     return enrichment("receipt.fetched", url=url, **changes)
 
 
-def test_a_receipt_waits_for_its_download_from_the_moment_it_is_stored(acme: Acme) -> None:
+def test_receipt_is_due_for_download_once_it_is_stored(acme: Acme) -> None:
     acme.take("receipt.fetched", receipt())
     acme.take("receipt.fetched", receipt())
     acme.take("receipt.fetched", receipt("https://files.opencard.invalid/2"))
@@ -33,7 +33,7 @@ def test_a_receipt_waits_for_its_download_from_the_moment_it_is_stored(acme: Acm
     ]
 
 
-def test_a_new_event_of_the_same_url_gives_what_was_given_up_a_new_chance(acme: Acme) -> None:
+def test_new_event_of_a_given_up_url_is_tried_again(acme: Acme) -> None:
     acme.tell("receipt.fetched", receipt())
     acme.execute(GIVE_UP)
     acme.tell("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))

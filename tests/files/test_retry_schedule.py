@@ -22,9 +22,7 @@ def test_pauses_grow_and_the_last_is_repeated() -> None:
 
 
 @given(st.integers(1, 1000), SPANS, CHANCES)
-def test_until_it_expires_it_is_tried_and_once_more_right_before_and_once_after(
-    failed: int, left: timedelta, chance: float
-) -> None:
+def test_tries_continue_until_just_after_expiry(failed: int, left: timedelta, chance: float) -> None:
     at = next_attempt(failed, now=NOW, expires_at=NOW + left, chance=chance)
     if left <= timedelta():
         assert at is None
@@ -49,7 +47,7 @@ def test_it_comes_to_an_end(left: timedelta, chance: float) -> None:
     assert failed < 10 + 2 * (left / PAUSES[-1])
 
 
-def test_a_url_that_never_said_until_when_it_works_is_given_up_as_well() -> None:
+def test_url_without_expiry_is_given_up_as_well() -> None:
     assert next_attempt(MOST_WITHOUT_EXPIRY, now=NOW, expires_at=None, chance=0) is None
     assert next_attempt(MOST_WITHOUT_EXPIRY - 1, now=NOW, expires_at=None, chance=0) is not None
 

@@ -68,12 +68,12 @@ def test_the_same_key_is_written_once(store: FileStore) -> None:
     store.keep(Unread(), KEY, 7)
 
 
-def test_a_missing_file_is_told_as_such(store: FileStore) -> None:
+def test_missing_file_is_reported(store: FileStore) -> None:
     with pytest.raises(FileNotFoundError), store.open(KEY):
         pass
 
 
-def test_what_a_process_left_behind_that_died_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_dead_processes_are_deleted(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
     assert store.sweep() == 0
     store.keep(io.BytesIO(b"content"), KEY, 7)
@@ -86,7 +86,7 @@ def test_what_a_process_left_behind_that_died_is_swept_away_and_nothing_else(tmp
     assert [path.exists() for path in (fresh, old, tmp_path / KEY)] == [True, False, True]
 
 
-def test_a_storage_whose_library_is_missing_is_told_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_storage_library_is_named_with_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any, **__: Any) -> None:
         raise ImportError("Install s3fs to access S3")
 
@@ -95,7 +95,7 @@ def test_a_storage_whose_library_is_missing_is_told_with_the_way_to_get_it(monke
         FileStore("s3://bucket/prefix")
 
 
-def test_on_a_full_disk_nothing_half_is_left_and_the_receipt_is_tried_again(receipts: Receipts) -> None:
+def test_full_disk_leaves_no_partial_file_and_is_retried(receipts: Receipts) -> None:
     fsspec.register_implementation("full", FullDisk, clobber=True)
     receipts.files_url = f"full://{receipts.folder}"
     receipts.tell("1.pdf")

@@ -87,7 +87,7 @@ def test_a_newer_document_takes_the_place_of_the_older(receipts: Receipts) -> No
     assert tpa(receipts)["signed_at"] == before["signed_at"]
 
 
-def test_a_document_that_was_replaced_meanwhile_is_not_noted_as_stored(receipts: Receipts) -> None:
+def test_document_replaced_meanwhile_is_not_marked_as_stored(receipts: Receipts) -> None:
     sign(receipts, "old.pdf")
     late = claim(receipts.acme.engine, list(FileKind))
     assert late is not None

@@ -43,7 +43,7 @@ def hours(acme: Acme, **asked: object) -> Counter[tuple[float, str, str]]:
     )
 
 
-def test_deliveries_are_told_by_hour_source_and_status(acme: Acme) -> None:
+def test_deliveries_are_counted_by_hour_source_and_status(acme: Acme) -> None:
     received(acme, 0, number=3)
     received(acme, 0, status="pending")
     received(acme, 0.5, source="log")
@@ -74,14 +74,14 @@ def test_current_hour_is_counted_once_a_minute(acme: Acme) -> None:
     assert hours(acme) == {(0, "push", "processed"): 2}
 
 
-def test_the_hour_at_hand_is_told_though_nothing_was_rolled_up(acme: Acme) -> None:
+def test_current_hour_is_shown_before_any_rollup(acme: Acme) -> None:
     received(acme, 0)
     received(acme, 1)
     received(acme, 3)
     assert hours(acme) == {(0, "push", "processed"): 1, (1, "push", "processed"): 1}
 
 
-def test_one_organization_is_told_apart(organizations: Organizations) -> None:
+def test_activity_can_be_limited_to_one_organization(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     for hours_ago in (0, 6):
         received(acme, hours_ago, number=2)
@@ -152,7 +152,7 @@ def test_counts_of_ended_processes_are_merged_without_loss(acme: Acme, settings:
     assert rows() == [(False, 1), (False, 2), (True, 2)]
 
 
-def test_failures_are_told_by_cause_with_an_example(organizations: Organizations) -> None:
+def test_failures_are_grouped_by_cause_with_an_example(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     acme.tell("card_holder.created", card_holder(organization="initech"))
     acme.tell("card_holder.created", b"{}")

@@ -89,7 +89,7 @@ def test_attempts_are_counted_by_event_and_outcome(acme: Acme, settings: Setting
     assert number(shown, "receiver_batch_seconds_count") == number(shown, "receiver_batch_deliveries_sum") == 5
 
 
-def test_nobody_outside_can_make_labels(acme: Acme, settings: Settings) -> None:
+def test_requests_cannot_create_labels(acme: Acme, settings: Settings) -> None:
     before = scrape(acme.client, settings).keys()
     for name in ("eins", "zwei"):
         acme.tell(f"event.{name}", card_holder())

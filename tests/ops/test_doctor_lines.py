@@ -24,7 +24,7 @@ def without_scope(patient: Patient, scope: str) -> None:
     patient.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
 
 
-def test_what_cannot_be_checked_tells_why(patient: Patient) -> None:
+def test_unchecked_line_says_why(patient: Patient) -> None:
     patient.environment["DATABASE_URL"] = unreachable_database()
     _, found = patient.findings()
     assert found["migrations"] == found["webhooks"] == ("not checked", "database is broken")

@@ -37,7 +37,7 @@ def values(client: FlaskClient) -> dict[tuple[str, str], float]:
     }
 
 
-def test_what_waits_is_told_by_status_with_the_age_of_the_oldest(acme: Acme) -> None:
+def test_backlog_is_shown_by_status_with_the_oldest_age(acme: Acme) -> None:
     for number in range(3):
         acme.take("card_holder.created", card_holder(f"employee-{number}"))
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '1 hour'")
@@ -50,7 +50,7 @@ def test_what_waits_is_told_by_status_with_the_age_of_the_oldest(acme: Acme) -> 
     assert shown["receiver_deliveries_oldest_waiting_seconds", ""] == 0
 
 
-def test_what_waits_for_a_person_is_told_too(acme: Acme) -> None:
+def test_what_needs_attention_is_shown_too(acme: Acme) -> None:
     acme.tell("card_holder.created", card_holder(organization="globex"))
     acme.tell("card_holder.created", b"{}")
     shown = values(acme.client)
@@ -61,7 +61,7 @@ def test_what_waits_for_a_person_is_told_too(acme: Acme) -> None:
     assert shown["receiver_deliveries_oldest_waiting_seconds", ""] == 0, "of what waits for a worker"
 
 
-def test_each_organization_is_told_by_its_own_id(organizations: Organizations) -> None:
+def test_each_organization_is_labelled_by_its_own_id(organizations: Organizations) -> None:
     acme = organizations.adopt("acme")
     organizations.adopt('the "globex"\\corporation')
     add_run(acme.engine, "acme", minutes_ago=10, recovered_in_all=4, unconfirmed=9)
@@ -94,7 +94,7 @@ def test_organization_metrics_sum_and_use_the_oldest_check(
     assert shown["receiver_reconcile_unrecoverable", "acme"] == 2
 
 
-def test_every_process_tells_the_same(acme: Acme, settings: Settings) -> None:
+def test_every_process_shows_the_same_values(acme: Acme, settings: Settings) -> None:
     acme.take("card_holder.created", card_holder())
     with receiver_with(settings) as another:
         shown = values(another.test_client())
@@ -145,7 +145,7 @@ def test_a_token_of_any_characters_is_accepted(engine: Engine, settings: Setting
         assert app.test_client().get("/metrics", headers={"Authorization": sent}).status_code == 200
 
 
-def test_without_its_database_there_is_nothing_to_tell(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_answer_503_without_the_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.ops.metrics.SECONDS_FOR_A_CONNECTION", 0.05)
     with receiver_with(settings, database_url=unreachable_database()) as app:
         response = app.test_client().get("/metrics")

@@ -52,9 +52,7 @@ SENSELESS = [
 
 
 @pytest.mark.parametrize(("content", "error"), SENSELESS, ids=[error for _, error in SENSELESS])
-def test_what_cannot_be_understood_is_dead_at_once_with_the_field_and_the_reason(
-    acme: Acme, content: bytes, error: str
-) -> None:
+def test_unparsable_delivery_is_dead_with_field_and_reason(acme: Acme, content: bytes, error: str) -> None:
     acme.tell(CLEARED, content)
     row = acme.row(DELIVERY)
     assert row["status"] == "dead"
@@ -114,7 +112,7 @@ def test_tenants_with_the_same_transaction_id_stay_apart(organizations: Organiza
     assert [tuple(row.values()) for row in states] == [("acme", "cleared"), ("globex", "deleted")]
 
 
-def test_one_bad_delivery_in_a_batch_stops_nobody(acme: Acme) -> None:
+def test_one_bad_delivery_in_a_batch_stops_no_other(acme: Acme) -> None:
     for number in range(20):
         acme.take(CLEARED, b"{nonsense" if number % 5 == 0 else snapshot("cleared", transaction=f"t{number}"))
     acme.process()
@@ -122,7 +120,7 @@ def test_one_bad_delivery_in_a_batch_stops_nobody(acme: Acme) -> None:
     assert acme.value("SELECT count(*) FROM ems.transactions") == 16
 
 
-def test_nul_characters_become_replacement_characters_and_the_bytes_keep_them(acme: Acme) -> None:
+def test_nul_is_replaced_in_text_and_kept_in_the_body(acme: Acme) -> None:
     content = body({**snapshot("cleared", purchase_merchant="A\0B"), "un\0known": ["\0"]})
     acme.tell(CLEARED, content)
     assert acme.statuses() == ["processed"]
@@ -352,7 +350,7 @@ def test_no_payload_whatever_fails_in_the_database(acme: Acme, event: str, data:
     assert acme.value("SELECT count(*) FROM receiver.processing_attempts WHERE trace IS NOT NULL") == 0
 
 
-def test_a_whole_number_may_be_written_as_a_decimal_for_the_log_may_spell_it_so(acme: Acme) -> None:
+def test_whole_number_may_be_written_as_a_decimal(acme: Acme) -> None:
     payload = body(snapshot("cleared", card_id=4711, original_amount=Decimal("109.30"))).replace(b"4711", b"4711.0")
     assert b"4711.0" in payload
     acme.tell(CLEARED, payload)

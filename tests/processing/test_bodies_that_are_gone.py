@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 CLEARED = "card.transaction.cleared"
 
 
-def test_retry_without_a_body_becomes_an_event_when_a_lost_one_is_found(acme: Acme) -> None:
+def test_retry_without_body_is_an_event_once_a_lost_one_is_found(acme: Acme) -> None:
     for number, event in enumerate(("card_holder.created", "card_holder.created"), start=1):
         acme.take(event, card_holder())
         occurred(acme, number, NOON + 2 * number * HOUR)
@@ -31,7 +31,7 @@ def test_retry_without_a_body_becomes_an_event_when_a_lost_one_is_found(acme: Ac
     assert acme.value("SELECT deleted_at FROM ems.card_holders") is None
 
 
-def test_equal_snapshot_of_another_day_without_a_body_becomes_an_event(acme: Acme) -> None:
+def test_equal_snapshot_of_another_day_is_an_event_without_body(acme: Acme) -> None:
     for number, hours in enumerate((0, 20), start=1):
         acme.take(CLEARED, snapshot("cleared"))
         occurred(acme, number, NOON + hours * HOUR)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
 
 
-def test_created_deleted_created_is_three_events_and_the_deletion_is_taken_back(acme: Acme) -> None:
+def test_created_deleted_created_undoes_the_deletion(acme: Acme) -> None:
     for event in ("created", "deleted", "created"):
         acme.tell(f"card_holder.{event}", card_holder())
     assert feed(acme) == ["card_holder.created", "card_holder.deleted", "card_holder.created"]
@@ -35,7 +35,7 @@ def test_the_latest_card_holder_event_again_is_a_retry(acme: Acme) -> None:
     assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
-def test_in_one_batch_card_holder_events_count_as_one_after_the_other(acme: Acme) -> None:
+def test_card_holder_events_of_one_batch_apply_in_sequence(acme: Acme) -> None:
     for event in ("created", "created", "deleted", "created"):
         acme.take(f"card_holder.{event}", card_holder())
     acme.process()
@@ -43,7 +43,7 @@ def test_in_one_batch_card_holder_events_count_as_one_after_the_other(acme: Acme
     assert acme.value("SELECT deleted_at FROM ems.card_holders") is None
 
 
-def test_an_event_found_late_between_two_equal_ones_makes_the_second_an_event(acme: Acme) -> None:
+def test_late_event_between_equal_ones_makes_the_second_count(acme: Acme) -> None:
     acme.take("card_holder.created", card_holder())
     acme.take("card_holder.created", card_holder())
     occurred(acme, 1, NOON)
@@ -59,7 +59,7 @@ def test_an_event_found_late_between_two_equal_ones_makes_the_second_an_event(ac
     assert row == {"created_at": NOON + timedelta(hours=2), "deleted_at": None}
 
 
-def test_card_holders_of_two_organizations_with_one_reference_are_two_people(organizations: Organizations) -> None:
+def test_same_reference_in_two_organizations_is_two_people(organizations: Organizations) -> None:
     acme, other = organizations.adopt("acme"), organizations.adopt("globex")
     acme.tell("card_holder.created", card_holder())
     other.tell("card_holder.created", card_holder(organization="globex"))

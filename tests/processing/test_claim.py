@@ -117,7 +117,7 @@ def test_body_above_the_bound_is_a_batch_of_its_own(acme: Acme, connection: psyc
     assert [claimed(connection, backlog, 500) for _ in range(3)] == [[one], [other], []]
 
 
-def test_claimed_deliveries_are_taken_by_nobody_else(acme: Acme, connection: psycopg.Connection[Any]) -> None:
+def test_claimed_deliveries_are_taken_by_no_other_worker(acme: Acme, connection: psycopg.Connection[Any]) -> None:
     store(acme, 6, youngest=3600)
     waiting = ids(acme)
     first, second = Backlog().claim(connection, 4), Backlog().claim(connection, 4)
@@ -168,7 +168,7 @@ def test_consumer_ends_when_nothing_is_left(acme: Acme, engine: Engine) -> None:
     assert "pending" not in acme.statuses()
 
 
-def test_delivery_from_before_the_clock_was_set_back_is_processed(acme: Acme) -> None:
+def test_delivery_before_a_backward_clock_step_is_processed(acme: Acme) -> None:
     acme.take("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.queue SET due_at = now() + interval '1 hour'")
     acme.process()

@@ -70,7 +70,7 @@ def test_jitter_makes_a_pause_longer_by_a_fifth_at_most(failed: int, chance: flo
     assert PAUSES[failed - 1] <= pause <= PAUSES[failed - 1] * 1.2
 
 
-def test_a_failed_delivery_waits_for_its_pause_and_leaves_evidence(refusing_database: Acme) -> None:
+def test_failed_delivery_waits_and_leaves_evidence(refusing_database: Acme) -> None:
     acme = refusing_database
     acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
     row = acme.row(
@@ -100,7 +100,7 @@ def test_a_failed_delivery_is_not_tried_before_its_time(refusing_database: Acme)
     assert acme.value("SELECT attempts FROM receiver.deliveries") == 1
 
 
-def test_a_delivery_that_goes_on_failing_is_dead_after_the_last_pause(refusing_database: Acme) -> None:
+def test_delivery_that_keeps_failing_is_dead_at_the_end(refusing_database: Acme) -> None:
     acme = refusing_database
     acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
     for _ in PAUSES:
@@ -115,7 +115,7 @@ def test_a_delivery_that_goes_on_failing_is_dead_after_the_last_pause(refusing_d
     assert [tuple(row.values()) for row in outcomes] == [*((n, "failed") for n in range(1, 8)), (8, "dead")]
 
 
-def test_once_the_cause_is_mended_the_next_attempt_applies_it(refusing_database: Acme) -> None:
+def test_next_attempt_applies_it_once_the_cause_is_fixed(refusing_database: Acme) -> None:
     acme = refusing_database
     acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
     acme.execute("ALTER TABLE ems.tpas DROP CONSTRAINT refuses")
@@ -197,7 +197,7 @@ def work_in_a_process_that_poison_kills(acme: Acme) -> int:
     return subprocess.run([sys.executable, "-c", KILLER, url], check=False, env={**os.environ}).returncode
 
 
-def test_a_delivery_that_kills_its_worker_is_isolated_and_ends_dead_while_the_others_are_applied(acme: Acme) -> None:
+def test_delivery_that_kills_workers_ends_dead_alone(acme: Acme) -> None:
     for number in range(10):
         merchant = "poison" if number == 3 else "fine"
         acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant=merchant))
@@ -227,7 +227,7 @@ def test_fresh_deliveries_are_applied_while_a_killer_waits(acme: Acme) -> None:
     assert acme.statuses()[1] == "processed"
 
 
-def test_lease_from_before_a_restart_of_postgresql_blames_nobody(acme: Acme, engine: Engine) -> None:
+def test_lease_before_a_postgresql_restart_is_no_crash(acme: Acme, engine: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE receiver.queue SET leased_until = '2026-01-01', attempts = 1, alone = true")
     assert drain(engine)

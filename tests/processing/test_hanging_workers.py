@@ -101,7 +101,7 @@ def worker(settings: Settings) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_worker_that_hangs_with_its_claim_holds_up_nobody(acme: Acme, settings: Settings, worker: Engine) -> None:
+def test_worker_that_hangs_with_its_claim_blocks_no_other(acme: Acme, settings: Settings, worker: Engine) -> None:
     acme.take(CLEARED, snapshot("cleared", transaction="held"))
     with frozen_worker(settings.database_url) as frozen:
         assert feed_locks(acme, granted=True) == 0
@@ -117,7 +117,7 @@ def test_worker_that_hangs_with_its_claim_holds_up_nobody(acme: Acme, settings: 
     assert len(feed(acme)) == 2
 
 
-def test_commit_of_a_worker_that_hangs_at_the_lock_goes_on_without_it(acme: Acme, settings: Settings) -> None:
+def test_commit_completes_though_its_worker_hangs_at_the_lock(acme: Acme, settings: Settings) -> None:
     acme.take(CLEARED, snapshot("cleared"))
     with waiting_worker(acme, settings.database_url) as (waiting, holder):
         os.kill(waiting.pid, signal.SIGSTOP)
@@ -126,7 +126,7 @@ def test_commit_of_a_worker_that_hangs_at_the_lock_goes_on_without_it(acme: Acme
         assert feed_locks(acme, granted=True) == 0
 
 
-def test_commit_of_a_worker_that_vanishes_at_the_lock_goes_on_without_it(acme: Acme, settings: Settings) -> None:
+def test_commit_completes_though_its_worker_vanishes(acme: Acme, settings: Settings) -> None:
     for number in range(300):  # more than the buffers of a connection hold
         acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant="m" * 10_000))
     with way_to(settings.database_url) as way, waiting_worker(acme, way.url) as (_, holder):
@@ -136,7 +136,7 @@ def test_commit_of_a_worker_that_vanishes_at_the_lock_goes_on_without_it(acme: A
         assert feed_locks(acme, granted=True) == 0
 
 
-def test_a_lock_that_is_held_for_too_long_is_named_and_blames_no_delivery(
+def test_lock_held_too_long_is_named_and_fails_no_delivery(
     acme: Acme, settings: Settings, environment: dict[str, str]
 ) -> None:
     acme.take(CLEARED, snapshot("cleared"))
@@ -166,7 +166,7 @@ def test_a_lock_that_is_held_for_too_long_is_named_and_blames_no_delivery(
     engine.dispose()
 
 
-def test_a_killed_worker_gives_up_its_place_in_the_queue_for_a_lock(acme: Acme, settings: Settings) -> None:
+def test_killed_worker_stops_waiting_for_the_lock(acme: Acme, settings: Settings) -> None:
     acme.take(CLEARED, snapshot("cleared"))
     with acme.engine.begin() as holder:
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))

@@ -73,7 +73,7 @@ def test_the_order_of_processing_does_not_show(acme: Acme, kind: str, data: st.D
     assert recorded(acme, told, order) == recorded(acme, told, in_order)
 
 
-def test_a_retry_of_an_old_set_that_overtakes_its_original_and_the_newer_set_undoes_nothing(acme: Acme) -> None:
+def test_early_retry_of_an_old_set_undoes_nothing(acme: Acme) -> None:
     old, new = (
         Sent("transaction.line.items", enrichment("transaction.line.items", line_items=[{"description": words}]))
         for words in ("old", "new")

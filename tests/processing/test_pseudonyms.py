@@ -19,7 +19,7 @@ def test_the_same_key_says_the_same_every_time(key: bytes, organization: str, re
 
 
 @given(st.tuples(keys, keys).filter(lambda pair: pair[0] != pair[1]), texts, texts, st.binary(max_size=40))
-def test_without_the_key_nobody_can_say_it(
+def test_pseudonym_cannot_be_derived_without_the_key(
     pair: tuple[bytes, bytes], organization: str, reference: str, plain: bytes
 ) -> None:
     one, other = map(Pseudonyms, pair)

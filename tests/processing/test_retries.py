@@ -34,7 +34,7 @@ def test_a_retry_is_recognized_by_value_though_its_bytes_differ(acme: Acme) -> N
     assert acme.statuses() == ["processed", "duplicate"]
 
 
-def test_an_invoice_does_not_say_whose_it_is_so_an_equal_one_of_another_organization_is_no_retry(
+def test_equal_invoice_of_another_organization_is_no_retry(
     organizations: Organizations,
 ) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
@@ -75,7 +75,7 @@ def test_an_equal_snapshot_is_a_new_event_after_a_day(acme: Acme, apart: int, st
     assert len(feed(acme)) == statuses.count("processed")
 
 
-def test_equal_events_of_different_organizations_are_not_retries_of_each_other(organizations: Organizations) -> None:
+def test_equal_events_of_two_organizations_are_no_retries(organizations: Organizations) -> None:
     acme, other = organizations.adopt("acme"), organizations.adopt("globex")
     acme.tell("card.transaction.authorized", snapshot("authorized"))
     other.tell("card.transaction.authorized", snapshot("authorized", organization={"reference_id": "globex"}))
@@ -83,13 +83,13 @@ def test_equal_events_of_different_organizations_are_not_retries_of_each_other(o
     assert acme.value("SELECT count(*) FROM ems.transactions") == 2
 
 
-def test_the_same_event_over_two_webhooks_of_an_organization_is_one_event(organizations: Organizations) -> None:
+def test_same_event_over_two_webhooks_is_one_event(organizations: Organizations) -> None:
     for webhook in (organizations.adopt("acme"), organizations.adopt("acme")):
         webhook.tell("card.transaction.authorized", snapshot("authorized"))
     assert webhook.statuses() == ["processed", "duplicate"]
 
 
-def test_a_processed_delivery_that_is_processed_again_changes_nothing_and_stays_processed(acme: Acme) -> None:
+def test_processing_again_changes_nothing(acme: Acme) -> None:
     for state in ("authorized", "cleared"):
         acme.take(f"card.transaction.{state}", snapshot(state))
     acme.take("card_holder.created", card_holder())
@@ -102,7 +102,7 @@ def test_a_processed_delivery_that_is_processed_again_changes_nothing_and_stays_
     assert acme.row("SELECT state, authorized_at, cleared_at, accounting_amount FROM ems.transactions") == current
 
 
-def test_a_retry_that_is_processed_before_its_original_does_not_outlive_what_came_between(acme: Acme) -> None:
+def test_early_retry_does_not_override_events_in_between(acme: Acme) -> None:
     first = snapshot("authorized", original_amount=Decimal("100.00"))
     acme.take("card.transaction.authorized", first)
     acme.take("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
@@ -117,7 +117,7 @@ def test_a_retry_that_is_processed_before_its_original_does_not_outlive_what_cam
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_the_order_in_which_workers_process_what_is_stored_does_not_show(acme: Acme, data: st.DataObject) -> None:
+def test_processing_order_does_not_change_the_result(acme: Acme, data: st.DataObject) -> None:
     told = data.draw(
         st.lists(st.tuples(st.sampled_from(RANKS), st.sampled_from([100, 110])), min_size=2, max_size=5), label="told"
     )
@@ -189,7 +189,7 @@ def test_the_name_of_the_event_counts() -> None:
     assert fingerprint("card_holder.created", b"{}", "acme") != fingerprint("card_holder.deleted", b"{}", "acme")
 
 
-def test_what_was_taken_for_the_event_is_the_event_when_it_is_processed_again(acme: Acme) -> None:
+def test_delivery_of_an_event_stays_it_when_processed_again(acme: Acme) -> None:
     for _ in range(2):
         acme.tell("card.transaction.cleared", snapshot("cleared"))
     process_again(acme)

@@ -18,7 +18,7 @@ def test_every_event_of_the_catalogue_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("event", sorted(EVENT_FLAGS))
-def test_an_event_is_applied_and_stands_in_the_feed(acme: Acme, event: str) -> None:
+def test_event_is_applied_and_is_in_the_feed(acme: Acme, event: str) -> None:
     acme.tell(event, sample(event))
     assert acme.row("SELECT status, error, attempts FROM receiver.deliveries") == {
         "status": "processed",

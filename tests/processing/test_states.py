@@ -39,7 +39,7 @@ def test_a_late_authorized_does_not_reopen_a_cleared_purchase(acme: Acme) -> Non
     assert acme.statuses() == ["processed", "processed"]
 
 
-def test_a_late_authorized_does_not_bring_a_deleted_purchase_back(acme: Acme) -> None:
+def test_late_authorized_does_not_revive_a_deleted_purchase(acme: Acme) -> None:
     acme.tell("card.transaction.deleted", snapshot("deleted"))
     acme.tell("card.transaction.authorized", snapshot("authorized"))
     row = acme.row(ROW)
@@ -48,7 +48,7 @@ def test_a_late_authorized_does_not_bring_a_deleted_purchase_back(acme: Acme) ->
     assert row["authorized_at"] is not None
 
 
-def test_a_clearing_revives_a_deleted_purchase_and_the_deletion_stays_as_a_fact(acme: Acme) -> None:
+def test_clearing_revives_a_deleted_purchase_and_keeps_the_fact(acme: Acme) -> None:
     acme.tell("card.transaction.deleted", snapshot("deleted"))
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     row = acme.row(ROW)
@@ -56,7 +56,7 @@ def test_a_clearing_revives_a_deleted_purchase_and_the_deletion_stays_as_a_fact(
     assert row["deleted_at"] is not None
 
 
-def test_a_late_clearing_leaves_its_reference_on_an_invoiced_purchase(acme: Acme) -> None:
+def test_late_clearing_sets_its_reference_on_an_invoiced_one(acme: Acme) -> None:
     acme.tell("card.transaction.invoiced", snapshot("invoiced"))
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     row = acme.row(ROW)
@@ -73,7 +73,7 @@ def test_a_newer_snapshot_of_the_same_state_replaces_the_older(acme: Acme) -> No
     assert acme.value("SELECT count(*) FROM ems.transaction_states") == 2
 
 
-def test_every_snapshot_stands_in_the_history_and_in_the_feed_those_of_lower_rank_included(acme: Acme) -> None:
+def test_history_and_feed_have_snapshots_of_every_rank(acme: Acme) -> None:
     for state in ("invoiced", "cleared", "authorized"):
         acme.take(f"card.transaction.{state}", snapshot(state))
     acme.process()
@@ -122,7 +122,7 @@ def test_newer_snapshot_of_one_state_counts_whole(acme: Acme) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_order_and_repetition_of_deliveries_ends_in_the_same_row(acme: Acme, data: st.DataObject) -> None:
+def test_any_order_and_repetition_gives_the_same_row(acme: Acme, data: st.DataObject) -> None:
     told = [f"card.transaction.{state}" for state in RANKS] + ["transaction.line.items", "transaction.true.vat"]
     order = data.draw(st.permutations(told + data.draw(st.lists(st.sampled_from(told), max_size=6))))
     pause = data.draw(st.integers(1, len(order)))

@@ -86,7 +86,7 @@ def test_a_replay_leaves_test_deliveries_out(tested: Acme) -> None:
     assert found.test
 
 
-def test_a_test_delivery_that_is_replayed_all_the_same_is_ignored(tested: Acme) -> None:
+def test_replayed_test_delivery_is_ignored(tested: Acme) -> None:
     tested.tell(CLEARED, snapshot("cleared"))
     become(tested.engine, "dead", ids(tested), error="RuntimeError: a disk is full")
     replay_id = start(tested, EVERYTHING)

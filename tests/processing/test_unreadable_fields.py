@@ -71,7 +71,7 @@ def test_a_later_snapshot_that_can_be_read_clears_the_list(acme: Acme) -> None:
     assert acme.value("SELECT unreadable FROM ems.transactions") is None
 
 
-def test_what_is_made_anew_from_the_history_is_read_alike(acme: Acme) -> None:
+def test_rows_rebuilt_from_history_read_alike(acme: Acme) -> None:
     """The retry of the odd one is processed before its original, which then dates it back."""
     odd = body(snapshot("cleared", purchase_time="24:00:00", mcc_code=5812, card_id=Decimal("45.0")))
     for number, content in enumerate([odd, body(snapshot("cleared", accounting_amount=1)), odd]):

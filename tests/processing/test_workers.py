@@ -44,9 +44,7 @@ def store_many(acme: Acme, *, transactions: int, copies: int) -> None:
         acme.take(f"card_holder.{event}", card_holder())
 
 
-def test_workers_side_by_side_count_each_event_once_and_do_not_get_in_each_others_way(
-    acme: Acme, engine: Engine
-) -> None:
+def test_parallel_workers_apply_each_event_once(acme: Acme, engine: Engine) -> None:
     store_many(acme, transactions=12, copies=3)
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(lambda _: drain(engine, batch_size=20), range(3)))
@@ -79,7 +77,7 @@ def test_a_full_batch_wakes_another_worker(acme: Acme, engine: Engine) -> None:
     assert len(woken) == 15 // 5
 
 
-def test_the_job_reads_its_settings_drains_and_lets_the_next_delivery_wake_again(
+def test_job_drains_and_lets_the_next_delivery_wake_again(
     acme: Acme, redis_url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # of a database of Valkey that the web process does not know: it wakes in its own time

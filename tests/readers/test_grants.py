@@ -108,9 +108,7 @@ def test_a_reader_reads_what_a_later_release_adds(acme: Acme, url: URL, reader: 
         acme.execute(f"DROP {kind.split(maxsplit=1)[0]} ems.later")
 
 
-def test_a_reader_of_an_older_release_reads_what_migrations_bring(
-    new_database: Callable[[], str], tmp_path: Path
-) -> None:
+def test_reader_of_an_older_release_reads_new_tables(new_database: Callable[[], str], tmp_path: Path) -> None:
     url = make_url(new_database())
     assert db(url, "upgrade").exit_code == 0
     with new_role(url) as role:
@@ -159,7 +157,7 @@ def test_a_name_that_needs_quotes_is_quoted(url: URL) -> None:
 
 
 @pytest.mark.parametrize("asked", ["grant-reader", "revoke-reader"])
-def test_a_role_that_does_not_exist_is_named_with_the_way_to_make_it(url: URL, asked: str) -> None:
+def test_missing_role_is_named_with_how_to_create_it(url: URL, asked: str) -> None:
     refused = db(url, asked, 'no"body')
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert 'CREATE ROLE "no""body" LOGIN PASSWORD' in refused.stderr
@@ -228,7 +226,7 @@ def test_a_reader_can_dump_the_schema(acme: Acme, url: URL, reader: str) -> None
         ("REPLICATION", ("--organization", "acme"), "has REPLICATION"),
     ],
 )
-def test_who_may_not_subscribe_is_told_why(url: URL, options: str, arguments: tuple[str, ...], reason: str) -> None:
+def test_refused_subscription_says_why(url: URL, options: str, arguments: tuple[str, ...], reason: str) -> None:
     with new_role(url, options=options) as role:
         refused = db(url, "grant-reader", role, "--replication", *arguments)
         assert (refused.exit_code, reason in refused.stderr) == (1, True)
@@ -242,7 +240,7 @@ def test_who_may_not_subscribe_is_told_why(url: URL, options: str, arguments: tu
         ("GRANT CREATE ON SCHEMA ems TO {role}", "create in schema ems"),
     ],
 )
-def test_who_may_more_already_is_told_what(acme: Acme, url: URL, role: str, more: str, reason: str) -> None:
+def test_existing_wider_privileges_are_named(acme: Acme, url: URL, role: str, more: str, reason: str) -> None:
     acme.execute(more.format(role=role))
     refused = db(url, "grant-reader", role)
     assert (refused.exit_code, reason in refused.stderr) == (1, True)
@@ -260,7 +258,7 @@ def test_who_does_not_own_the_schema_cannot_let_others_read_it(url: URL, reader:
     assert (refused.exit_code, "who migrates" in refused.stderr) == (1, True)
 
 
-def test_a_table_that_is_in_use_too_long_is_told_and_nothing_is_half_open(
+def test_table_in_use_is_reported_and_no_grant_is_partial(
     acme: Acme, url: URL, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.readers.row_security.LOCK_TIMEOUT", "50ms")

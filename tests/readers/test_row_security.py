@@ -74,7 +74,7 @@ def separated(url: URL) -> list[str]:
     return [relation for relation in relations(url) if relation not in WITHOUT_ORGANIZATION | UNSEEN]
 
 
-def test_a_tenant_sees_its_own_rows_in_every_table_and_view_and_no_others(url: URL, tenant: str) -> None:
+def test_tenant_sees_only_its_rows_in_every_table_and_view(url: URL, tenant: str) -> None:
     for relation in separated(url):
         assert read(url, tenant, ORGANIZATIONS.format(relation)) == [("acme",)], relation
 
@@ -85,7 +85,7 @@ def test_a_tenant_sees_all_of_its_own_rows(both: Acme, url: URL, tenant: str) ->
         assert own == (both.value(f"SELECT count(*) FROM {relation} WHERE organization_reference_id = 'acme'"),)  # noqa: S608
 
 
-def test_what_no_organization_owns_tells_a_tenant_nothing_of_others(url: URL, tenant: str) -> None:
+def test_shared_rows_reveal_nothing_about_other_tenants(url: URL, tenant: str) -> None:
     for relation in WITHOUT_ORGANIZATION:
         assert read(url, tenant, f"TABLE {relation}") == []
 
@@ -158,7 +158,7 @@ def test_the_last_tenant_takes_row_level_security_with_it(both: Acme, url: URL, 
     assert guarded(both) == []
 
 
-def test_the_service_itself_goes_on_writing_and_reading_everything(both: Acme, tenant: str) -> None:
+def test_service_itself_still_reads_and_writes_everything(both: Acme, tenant: str) -> None:
     del tenant  # asked for so that row-level security is on
     before = both.value("SELECT count(*) FROM ems.transaction_states")
     both.tell("card.transaction.invoiced", snapshot("invoiced"))
@@ -182,9 +182,7 @@ def test_a_tenants_restriction_is_an_index_condition(both: Acme, url: URL, tenan
         "CREATE VIEW ems.later AS SELECT organization_reference_id FROM ems.tpas",
     ],
 )
-def test_what_a_later_release_adds_is_separated_from_its_first_moment(
-    both: Acme, url: URL, tenant: str, later: str
-) -> None:
+def test_tables_of_later_releases_are_separated_at_once(both: Acme, url: URL, tenant: str, later: str) -> None:
     with both.engine.begin() as connection:
         connection.execute(text(later))
         protect(connection)
@@ -202,7 +200,7 @@ def test_a_view_that_a_later_release_replaces_stays_separated(both: Acme, url: U
     assert read(url, tenant, ORGANIZATIONS.format("ems.pending_transactions")) == [("acme",)]
 
 
-def test_every_table_and_view_of_the_release_tells_whose_its_rows_are(both: Acme, url: URL) -> None:
+def test_every_table_and_view_has_the_owner_of_its_rows(both: Acme, url: URL) -> None:
     for relation in separated(url):
         assert both.rows(ORGANIZATIONS.format(relation)) != [], relation
 
@@ -234,7 +232,7 @@ FACTS = RoleFacts(
 )
 
 
-def test_postgresql_14_is_told_what_it_lacks_and_can_have_readers_of_all() -> None:
+def test_postgresql_14_refuses_tenants_but_allows_full_readers() -> None:
     assert "--organization needs PostgreSQL 15" in (refusal("tenant", FACTS, ["acme"], []) or "")
     assert refusal("reader", FACTS, [], []) is None
 

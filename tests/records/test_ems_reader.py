@@ -47,7 +47,7 @@ def clear(acme: Acme, *transactions: str) -> None:
     acme.process()
 
 
-def test_each_change_of_the_ledger_is_told_when_it_happens(acme: Acme, ems: URL, own: URL) -> None:
+def test_each_ledger_change_is_notified_at_once(acme: Acme, ems: URL, own: URL) -> None:
     clear(acme, "before-it-began")
     with following(ems, own) as follower:
         assert follower.line() == "acme before-it-began cleared 1249.06 SEK 21.88 network Café Müller"
@@ -105,7 +105,7 @@ def test_it_connects_again_when_its_connection_is_cut(acme: Acme, ems: URL, own:
         assert " two " in follower.line()
 
 
-def test_who_is_behind_what_was_deleted_reads_the_ledger_anew(acme: Acme, ems: URL, own: URL) -> None:
+def test_reader_behind_deleted_events_reloads_the_ledger(acme: Acme, ems: URL, own: URL) -> None:
     with following(ems, own) as follower:
         clear(acme, "one")
         follower.line()
@@ -131,7 +131,7 @@ def begin_epoch(acme: Acme) -> None:
     assert recover(acme.engine).begun
 
 
-def test_who_reads_the_ledger_reads_it_anew_in_a_new_epoch(acme: Acme, ems: URL, own: URL) -> None:
+def test_reader_reloads_the_ledger_in_a_new_epoch(acme: Acme, ems: URL, own: URL) -> None:
     with following(ems, own) as follower:
         clear(acme, "one")
         follower.line()

@@ -31,7 +31,7 @@ def deliveries(acme: Acme) -> list[int]:
     return store(acme.engine, number=480)
 
 
-def test_a_position_is_given_out_only_when_the_one_before_is_committed(engine: Engine, deliveries: list[int]) -> None:
+def test_position_is_assigned_after_the_previous_is_committed(engine: Engine, deliveries: list[int]) -> None:
     with engine.connect() as slow, closing(writing_connection(engine)) as fast:
         slow.begin()
         slow.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
@@ -45,9 +45,7 @@ def test_a_position_is_given_out_only_when_the_one_before_is_committed(engine: E
         assert list(written) == deliveries[:2]
 
 
-def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_write(
-    engine: Engine, deliveries: list[int]
-) -> None:
+def test_follower_sees_each_event_once_while_many_write(engine: Engine, deliveries: list[int]) -> None:
     writers, at_once = 4, 3
     batches = [deliveries[start : start + at_once] for start in range(0, len(deliveries), at_once)]
 
@@ -75,7 +73,7 @@ def test_a_follower_sees_each_event_once_in_order_and_skips_none_while_many_writ
     assert len(seen) == len(deliveries) - rolled_back
 
 
-def test_a_reader_that_is_behind_can_tell_that_events_were_deleted(acme: Acme) -> None:
+def test_reader_that_is_behind_detects_deleted_events(acme: Acme) -> None:
     for number in range(3):
         acme.tell("card_holder.created", card_holder(f"employee-{number}"))
     positions = [event["position"] for event in acme.rows("SELECT position FROM ems.events ORDER BY position")]
@@ -86,7 +84,7 @@ def test_a_reader_that_is_behind_can_tell_that_events_were_deleted(acme: Acme) -
     assert acme.value("SELECT deleted_through FROM ems.feed_horizon") == positions[1]
 
 
-def test_a_position_is_never_given_twice_though_all_events_are_deleted(acme: Acme) -> None:
+def test_position_is_not_reused_after_all_events_are_deleted(acme: Acme) -> None:
     acme.tell("card_holder.created", card_holder("employee-1"))
     acme.execute("DELETE FROM ems.events")
     acme.tell("card_holder.created", card_holder("employee-2"))
@@ -109,7 +107,7 @@ def test_readers_are_notified_with_the_newest_position(acme: Acme, listener: psy
     assert int(notice.payload) == acme.value("SELECT max(position) FROM ems.events")
 
 
-def test_nothing_new_notifies_nobody(acme: Acme, listener: psycopg.Connection[Any]) -> None:
+def test_nothing_new_sends_no_notification(acme: Acme, listener: psycopg.Connection[Any]) -> None:
     acme.tell("card_holder.created", card_holder())
     assert len(list(listener.notifies(timeout=10, stop_after=1))) == 1
     acme.tell("card_holder.created", card_holder())

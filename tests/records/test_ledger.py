@@ -51,7 +51,7 @@ def test_the_merchants_vat_is_preferred_whichever_comes_first(acme: Acme, *, vat
     assert (line["vat_amount"], line["vat_currency"], line["vat_source"]) == (Decimal("15.57"), "EUR", "merchant")
 
 
-def test_where_the_merchant_gives_no_totals_the_rates_are_added_up(acme: Acme) -> None:
+def test_rates_are_added_up_when_there_are_no_totals(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     acme.tell("transaction.true.vat", enrichment("transaction.true.vat", totals=[]))
     line = acme.row(LEDGER)
@@ -84,7 +84,7 @@ def test_of_vat_in_several_currencies_one_counts(
     assert (line["vat_currency"], line["vat_amount"], line["vat_source"]) == (currency, Decimal(vat), "merchant")
 
 
-def test_the_networks_vat_stays_to_be_seen_beside_the_merchants(acme: Acme) -> None:
+def test_network_vat_is_kept_next_to_the_merchants(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     acme.tell("transaction.true.vat", enrichment("transaction.true.vat"))
     line = acme.row(LEDGER)
@@ -116,13 +116,13 @@ def test_a_refund_is_negative(acme: Acme) -> None:
     assert acme.value("SELECT accounting_amount FROM ems.ledger") == Decimal("-12.00")
 
 
-def test_a_newer_set_of_lines_replaces_the_older_an_empty_one_too(acme: Acme) -> None:
+def test_newer_set_of_lines_replaces_the_older_even_if_empty(acme: Acme) -> None:
     acme.tell("transaction.line.items", enrichment("transaction.line.items"))
     acme.tell("transaction.line.items", enrichment("transaction.line.items", line_items=[]))
     assert acme.rows("SELECT * FROM ems.line_items") == []
 
 
-def test_an_older_set_of_lines_does_not_come_back_after_an_empty_one(acme: Acme) -> None:
+def test_older_set_of_lines_does_not_return_after_an_empty_one(acme: Acme) -> None:
     acme.take("transaction.line.items", enrichment("transaction.line.items"))
     acme.take("transaction.line.items", enrichment("transaction.line.items", line_items=[]))
     process_in_order(acme, [2, 1])
@@ -135,7 +135,7 @@ def test_a_receipts_expiry_without_a_zone_is_utc(acme: Acme) -> None:
     assert acme.value("SELECT expiration_time FROM ems.receipts") == datetime(2026, 2, 20, 8, 15, tzinfo=UTC)
 
 
-def test_each_provider_of_a_co2_figure_has_its_row_and_its_newest_figure(acme: Acme) -> None:
+def test_each_co2_provider_has_one_row_with_its_newest_figure(acme: Acme) -> None:
     acme.tell("environmental.impact.aland_index", enrichment("environmental.impact.aland_index"))
     acme.tell(
         "environmental.impact.aland_index",
@@ -158,7 +158,7 @@ def test_a_tpa_keeps_the_time_of_its_first_signing(acme: Acme) -> None:
     assert tpa == {"name": "Acme Group AB", "first": True}
 
 
-def test_what_was_deleted_and_cleared_all_the_same_is_booked_and_says_so(acme: Acme) -> None:
+def test_purchase_cleared_after_deletion_is_booked_and_marked(acme: Acme) -> None:
     for state in ("authorized", "deleted"):
         acme.tell(f"card.transaction.{state}", snapshot(state))
     assert acme.rows(LEDGER) == []
@@ -167,7 +167,7 @@ def test_what_was_deleted_and_cleared_all_the_same_is_booked_and_says_so(acme: A
     assert (line["state"], line["authorized_at"] < line["deleted_at"] < line["cleared_at"]) == ("cleared", True)
 
 
-def test_a_purchase_abroad_has_both_amounts_and_the_rate_between_them(acme: Acme) -> None:
+def test_foreign_purchase_has_both_amounts_and_the_rate(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     line = acme.row(LEDGER)
     assert (line["original_amount"], line["original_currency"]) == (Decimal("109.38"), "EUR")
@@ -175,14 +175,14 @@ def test_a_purchase_abroad_has_both_amounts_and_the_rate_between_them(acme: Acme
     assert line["exchange_rate"] == Decimal("11.4195")
 
 
-def test_the_issuers_reference_of_the_cleared_state_outlives_the_invoice(acme: Acme) -> None:
+def test_issuer_reference_of_clearing_survives_the_invoice(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared", card_issuer_reference="CLR-1"))
     acme.tell("card.transaction.invoiced", snapshot("invoiced", card_issuer_reference="INV-1"))
     line = acme.row(LEDGER)
     assert (line["state"], line["cleared_card_issuer_reference"]) == ("invoiced", "CLR-1")
 
 
-def test_of_several_receipts_the_one_with_a_file_stands_on_the_line_else_the_newest(acme: Acme) -> None:
+def test_line_has_the_receipt_with_a_file_or_the_newest(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     for number in (1, 2, 3):
         acme.tell("receipt.fetched", enrichment("receipt.fetched", url=f"https://files.opencard.invalid/{number}"))
@@ -214,7 +214,7 @@ def test_purchase_is_booked_on_its_day(acme: Acme) -> None:
 
 
 @pytest.mark.parametrize("day", [None, "", "the 13th"])
-def test_purchase_without_a_day_is_booked_on_that_of_its_clearing(acme: Acme, day: str | None) -> None:
+def test_purchase_without_a_day_is_booked_on_its_clearing_day(acme: Acme, day: str | None) -> None:
     for state in ("cleared", "invoiced"):
         acme.tell(f"card.transaction.{state}", snapshot(state, purchase_date=day))
         same = acme.value("SELECT booked_on = (cleared_at AT TIME ZONE 'UTC')::date FROM ems.ledger")

@@ -49,7 +49,7 @@ def test_purchase_is_booked_once_with_its_line(acme: Acme) -> None:
     assert kinds(acme) == ["booking"]
 
 
-def test_changed_line_is_reversed_and_booked_anew(acme: Acme) -> None:
+def test_changed_line_is_reversed_and_booked_again(acme: Acme) -> None:
     acme.tell(CLEARED, snapshot("cleared"))
     acme.tell(CLEARED, snapshot("cleared", accounting_amount=Decimal("1300.00")))
     _, reversal, correction = acme.rows(JOURNAL)

@@ -66,9 +66,7 @@ def test_lines_of_one_rate_are_added_up(acme: Acme) -> None:
 
 
 @pytest.mark.parametrize("lines", [[], [rate("177.81", 25, "SEK")], [rate(None, 25)]])
-def test_a_total_without_rates_in_its_currency_is_one_row_without_a_rate(
-    acme: Acme, lines: list[dict[str, Any]]
-) -> None:
+def test_total_without_rates_in_its_currency_is_one_row(acme: Acme, lines: list[dict[str, Any]]) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared"))
     acme.tell("transaction.true.vat", enrichment("transaction.true.vat", vat_rates=lines))
     assert rates(acme) == [(None, Decimal("15.57"), None, None, "EUR", "merchant")]
@@ -104,7 +102,7 @@ def test_vat_without_a_currency_is_in_that_of_the_purchase(acme: Acme) -> None:
     assert [row[1] for row in rates(acme)] == [Decimal("2.00")]
 
 
-def test_network_vat_without_a_currency_is_in_that_of_the_purchase(acme: Acme) -> None:
+def test_network_vat_defaults_to_the_currency_of_the_purchase(acme: Acme) -> None:
     acme.tell("card.transaction.cleared", snapshot("cleared", vat_currency=None))
     assert acme.row(LINE) == {"vat": Decimal("21.88"), "currency": "EUR", "source": "network"}
 

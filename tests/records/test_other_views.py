@@ -49,7 +49,7 @@ def pairs(acme: Acme) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in acme.rows(DUPLICATES)]
 
 
-def test_two_transactions_with_one_reference_amount_and_day_may_be_one_purchase(acme: Acme) -> None:
+def test_same_reference_amount_and_day_may_be_one_purchase(acme: Acme) -> None:
     clear(acme, "of-this-feed")
     clear(acme, "of-that-feed", accounting_amount=Decimal("1250.00"), purchase_time="12:41:00")
     assert pairs(acme) == [("of-that-feed", "of-this-feed"), ("of-this-feed", "of-that-feed")]
@@ -80,7 +80,7 @@ def test_an_empty_reference_is_none(acme: Acme, reference: str) -> None:
     assert pairs(acme) == []
 
 
-def test_an_authorization_is_nobodys_duplicate(acme: Acme) -> None:
+def test_authorization_is_no_duplicate(acme: Acme) -> None:
     clear(acme, "one")
     acme.tell("card.transaction.authorized", snapshot("authorized", transaction="other"))
     assert pairs(acme) == []

@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
     assert schedule(STORY.told, faults, 3) != schedule(STORY.told, faults, 4)
 
 
-def test_without_faults_the_story_is_sent_as_told() -> None:
+def test_without_faults_the_story_is_sent_in_order() -> None:
     assert schedule(STORY.told, Faults(), 5) == [Sending(told, told.at) for told in STORY.told]
     assert schedule([], Faults(1, 1, 1, 1), 5) == []
 

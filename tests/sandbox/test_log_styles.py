@@ -217,12 +217,12 @@ def test_a_page_of_a_long_log_reads_only_its_own_entries() -> None:
 
 @given(value=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), json_values), seed=st.integers())
 @settings(deadline=None)
-def test_what_is_retold_equals_by_value(value: dict[str, Any], seed: int) -> None:
+def test_rewritten_payload_equals_by_value(value: dict[str, Any], seed: int) -> None:
     retold = json.loads(hand(value, seed), parse_float=Decimal)
     assert retold == value
 
 
-def test_retold_payload_differs_only_in_its_bytes() -> None:
+def test_rewritten_payload_differs_only_in_its_bytes() -> None:
     told = '{"a":45,"b":45.0,"c":109.30,"d":"å/b"}'
     hands = {hand(read(told.encode()), seed) for seed in range(200)}
     assert len(hands) > 100

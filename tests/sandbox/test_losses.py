@@ -137,7 +137,7 @@ def test_no_two_attempts_of_a_webhook_begin_at_the_same_moment(party: OpenCard, 
     assert len(set(times)) == len(times)
 
 
-def test_moments_grow_even_when_the_clock_stands() -> None:
+def test_moments_increase_even_when_the_clock_stops() -> None:
     moments = MonotonicClock()
     assert all(earlier < later for earlier, later in pairwise(moments.next() for _ in range(10_000)))
 

@@ -332,7 +332,7 @@ def test_a_webhook_that_gets_no_deliveries_cannot_be_tested(
     assert ems.arrived == []
 
 
-def test_a_test_delivery_that_nobody_takes_is_tried_once(
+def test_test_delivery_without_receiver_is_tried_once(
     party: OpenCard, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     party.provider.behaviour.tests_before_answering = True

@@ -151,7 +151,7 @@ def test_many_clients_are_served_at_once(party: OpenCard) -> None:
     assert answers == [200] * 4
 
 
-def test_a_taken_port_is_told_in_one_line(party: OpenCard) -> None:
+def test_port_in_use_is_reported_in_one_line(party: OpenCard) -> None:
     port = int(party.url.rpartition(":")[2])
     with pytest.raises(OperationRefused, match=str(port)), serving(Provider(), port=port):
         raise AssertionError

@@ -69,7 +69,7 @@ def test_where_urls_are_signed_the_signature_is_what_counts(provider: Provider, 
     assert httpx.get(address, headers=token(provider, url, "files-read")).status_code == 400
 
 
-def test_a_story_can_tell_where_its_receipts_are(provider: Provider, url: str) -> None:
+def test_story_can_have_urls_of_its_receipts(provider: Provider, url: str) -> None:
     at_opencard = make_story(seed=1, organizations=["acme"], purchases=20, files=FilesAt(url, TOMORROW))
     nowhere = make_story(seed=1, organizations=["acme"], purchases=20)
     assert [told.at for told in at_opencard.told] == [told.at for told in nowhere.told]

@@ -15,7 +15,7 @@ def references(items: list[Any]) -> list[str]:
     return [item["reference_id"] for item in items]
 
 
-def test_a_list_comes_in_pages_of_fifteen_whatever_is_asked_for() -> None:
+def test_list_pages_have_fifteen_items_whatever_is_requested() -> None:
     with opencard() as party:
         for number in range(31):
             party.provider.state.add_organization(f"org-{number}")

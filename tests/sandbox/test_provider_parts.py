@@ -70,7 +70,7 @@ def test_a_part_without_its_fields_is_malformed(party: OpenCard, webhook: str, p
     party.post(f"{webhook}/{part}", fields, status=400)
 
 
-def test_a_new_client_tells_its_secret_once_and_gets_tokens(party: OpenCard) -> None:
+def test_new_client_shows_its_secret_once_and_gets_tokens(party: OpenCard) -> None:
     made = party.post(CLIENTS, {"name": "reconciler", "scopes": ["webhook-events-read"]})
     shown = party.get(f"{CLIENTS}/{made['id']}")
     assert shown.items() > {"name": "reconciler", "scopes": ["webhook-events-read"]}.items()

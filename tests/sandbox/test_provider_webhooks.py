@@ -44,9 +44,7 @@ def test_new_webhook_is_challenged_before_the_answer(
     assert party.get(f"{webhooks_of(acme)}/{made['id']}")["active"] is True
 
 
-def test_a_webhook_stands_in_the_list_while_it_is_challenged(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
-) -> None:
+def test_webhook_is_listed_while_it_is_challenged(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
     listed: list[Any] = []
     ems.on_question = lambda: listed.extend(party.provider.state.webhooks_of(acme.id))
     party.register(acme, ems.url)
@@ -149,7 +147,7 @@ def test_business_rules_are_answered_422(party: OpenCard, acme: ProviderOrganiza
     assert party.provider.state.webhooks() == []
 
 
-def test_an_update_is_checked_together_with_what_stands(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_update_is_checked_together_with_current_values(party: OpenCard, acme: ProviderOrganization) -> None:
     made = party.register(acme, NOWHERE)
     path = f"{webhooks_of(acme)}/{made['id']}"
     party.put(path, {"authentication_type": "basic"}, status=422)
@@ -172,14 +170,14 @@ def test_the_dashboard_changes_what_the_api_shows(party: OpenCard, acme: Provide
     assert party.call("DELETE", path).status_code == 405
 
 
-def test_a_flag_that_does_not_exist_is_told_to_the_dashboard() -> None:
+def test_unknown_flag_is_reported_to_the_dashboard() -> None:
     with opencard() as party:
         webhook = party.provider.state.add_webhook(party.provider.state.add_organization("acme").id, NOWHERE)
         with pytest.raises(ValueError, match=r"invoice\.created"):
             party.provider.state.switch_event(webhook.id, "invoice.created", on=True)
 
 
-def test_nothing_secret_stands_in_the_repr_of_anything(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_no_repr_contains_a_secret(party: OpenCard, acme: ProviderOrganization) -> None:
     party.register(
         acme,
         NOWHERE,

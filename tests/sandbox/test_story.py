@@ -140,7 +140,7 @@ def test_a_card_transaction_has_all_fields_of_the_contract(story: Story) -> None
         assert told.event == f"card.transaction.{fields['state']}"
 
 
-def test_every_payload_names_the_organization_it_is_told_for(story: Story) -> None:
+def test_every_payload_names_its_organization(story: Story) -> None:
     assert all(fields_of(told)["organization"]["reference_id"] == told.organization_reference_id for told in story.told)
 
 
@@ -255,7 +255,7 @@ def test_line_item_amount_is_quantity_times_price(story: Story) -> None:
     assert any(item["quantity"] == WEIGHED for fields in told for item in fields["line_items"])
 
 
-def test_expected_rows_agree_with_what_was_told(story: Story) -> None:
+def test_expected_rows_agree_with_the_events(story: Story) -> None:
     rows = story.expected_rows()
     events = Counter(told.event for told in story.told)
     assert rows == {

@@ -120,7 +120,7 @@ def test_amounts_are_compared_exactly(acme: Acme) -> None:
         ("reference_id = 'nobody' WHERE deleted_at IS NOT NULL", "nobody'): never reported"),
     ],
 )
-def test_a_card_holder_in_another_state_than_told_is_named(acme: Acme, change: str, words: str) -> None:
+def test_card_holder_in_an_unexpected_state_is_named(acme: Acme, change: str, words: str) -> None:
     take_in(acme, STORY.told)
     acme.execute(f"UPDATE ems.card_holders SET {change}")  # noqa: S608 - the words above
     wrong = verdict(acme)
@@ -128,7 +128,7 @@ def test_a_card_holder_in_another_state_than_told_is_named(acme: Acme, change: s
     assert all(line.startswith("card holder ('acme', ") for line in wrong)
 
 
-def test_a_transaction_in_another_state_than_told_is_named(acme: Acme) -> None:
+def test_transaction_in_an_unexpected_state_is_named(acme: Acme) -> None:
     take_in(acme, STORY.told)
     acme.execute("UPDATE ems.transactions SET state = 'authorized' WHERE state = 'invoiced'")
     assert "state is 'authorized', 'invoiced' expected" in verdict(acme)[0]
@@ -140,7 +140,7 @@ def test_first_differences_are_listed_and_the_rest_counted(acme: Acme) -> None:
     assert f"... and {len(STORY.told) - SHOWN} more like these" in verdict(acme)
 
 
-def test_creating_a_card_holder_anew_takes_the_deletion_back(acme: Acme) -> None:
+def test_creating_a_card_holder_again_undoes_the_deletion(acme: Acme) -> None:
     payload = write({"card_holder": {"reference_id": "e-1"}, "organization": {"reference_id": "acme"}})
     events = ("created", "identified", "deleted", "created")
     told = [StoryEvent("acme", f"card_holder.{what}", payload, timedelta(hours=at)) for at, what in enumerate(events)]

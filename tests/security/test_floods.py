@@ -85,7 +85,7 @@ def test_a_flood_of_garbage_keeps_no_genuine_delivery_out(acme: Acme, web: Web) 
     assert web.memory() < before + GROWTH
 
 
-def test_many_large_bodies_at_once_are_bounded_by_the_limit_of_a_body(acme: Acme, web: Web) -> None:
+def test_parallel_large_bodies_are_bounded_by_the_limit(acme: Acme, web: Web) -> None:
     """Each connection may have one body of at most a mebibyte in memory, and a process has few at a time."""
     before = web.memory()
     wrong = request(acme.path, {"Content-Type": "application/json", "X-Event": EVENT}, b"x" * MEBIBYTE)

@@ -72,9 +72,7 @@ def test_no_path_and_no_challenge_ends_in_a_500(acme: Acme, path: str, query: st
 
 @REUSE
 @given(headers=st.dictionaries(NOT_PROOF, VALUES, max_size=4), content=DELIVERABLE)
-def test_what_is_proven_is_stored_byte_by_byte_or_refused_with_a_reason(
-    acme: Acme, headers: dict[str, str], content: bytes
-) -> None:
+def test_proven_bodies_are_stored_exactly_or_refused(acme: Acme, headers: dict[str, str], content: bytes) -> None:
     before = len(acme.statuses())
     sent = {**acme.registration.headers("tpa.signed", content), **headers}
     response = acme.client.post(acme.path, data=content, headers=sent)
@@ -88,7 +86,7 @@ def test_what_is_proven_is_stored_byte_by_byte_or_refused_with_a_reason(
 @example(text="[[organizations]]\nreference_id = 1e999")
 @example(text="events = " + "[" * 5000)
 @example(text="a." * 3000 + "b = 1")
-def test_no_text_makes_the_configuration_fail_in_another_way_than_by_naming_what_is_wrong(text: str) -> None:
+def test_wrong_configuration_is_always_named(text: str) -> None:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError):

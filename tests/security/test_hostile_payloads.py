@@ -54,7 +54,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("content", REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_understood_is_set_aside_and_its_neighbours_are_not(acme: Acme, content: bytes) -> None:
+def test_unparsable_payload_is_dead_and_the_others_applied(acme: Acme, content: bytes) -> None:
     acme.take(EVENT, content)
     acme.take(EVENT, GOOD)
     acme.process()
@@ -75,7 +75,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("content", TAKEN.values(), ids=TAKEN.keys())
-def test_what_is_odd_but_can_be_understood_is_applied_or_set_aside_alone(acme: Acme, content: bytes) -> None:
+def test_odd_payload_is_applied_or_dead_alone(acme: Acme, content: bytes) -> None:
     acme.take(EVENT, content)
     acme.take(EVENT, GOOD)
     acme.process()
@@ -96,7 +96,7 @@ def test_of_a_key_that_comes_twice_one_value_holds_everywhere(acme: Acme) -> Non
     assert row["purchase_merchant"] == row["told_merchant"]
 
 
-def test_an_organization_that_comes_twice_is_not_two_organizations(acme: Acme) -> None:
+def test_repeated_organization_field_is_one_organization(acme: Acme) -> None:
     other = b'{"organization":{"reference_id":"globex"},'
     acme.take(EVENT, body(snapshot("cleared")).replace(b"{", other, 1))
     acme.take(EVENT, body(snapshot("cleared"))[:-1] + b"," + other[1:-1] + b"}")

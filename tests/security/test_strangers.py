@@ -105,7 +105,7 @@ def test_every_event_is_of_one_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_body_that_was_seen_means_nothing_under_another_kind_of_event(acme: Acme, kind: str) -> None:
+def test_replayed_body_is_harmless_as_another_event_type(acme: Acme, kind: str) -> None:
     """OpenCard signs the body and not the event's name."""
     seen = body(sample(KINDS[kind][0]))
     for event in EVENT_FLAGS.keys() - set(KINDS[kind]):

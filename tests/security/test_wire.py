@@ -40,9 +40,7 @@ CONFLICTS = {
 
 
 @pytest.mark.parametrize("headers", CONFLICTS.values(), ids=CONFLICTS.keys())
-def test_a_request_whose_length_is_in_doubt_hides_no_other_request(
-    acme: Acme, web: Web, headers: dict[str, str]
-) -> None:
+def test_ambiguous_length_smuggles_no_other_request(acme: Acme, web: Web, headers: dict[str, str]) -> None:
     """The hidden one is genuine, so were it seen, it would be stored."""
     hidden = genuine(acme, CONTENT)
     outer = request(acme.path, {"Content-Type": "application/json", "X-Event": EVENT, **headers}, b"0\r\n\r\n" + hidden)
@@ -53,7 +51,7 @@ def test_a_request_whose_length_is_in_doubt_hides_no_other_request(
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "xchunked", "identity", "c"])
-def test_a_coding_that_nobody_knows_is_the_clients_mistake(acme: Acme, web: Web, coding: str) -> None:
+def test_unknown_transfer_coding_is_answered_400(acme: Acme, web: Web, coding: str) -> None:
     headers = {**acme.registration.headers(EVENT, CONTENT), "Transfer-Encoding": coding}
     assert statuses(web.send(request(acme.path, headers, CONTENT)))[:1] == [400]
     assert acme.statuses() == []

@@ -136,7 +136,7 @@ def test_rows_that_follow_from_nothing_are_found_and_deleted(stocked: Acme, tabl
     assert found(stocked) == []
 
 
-def test_events_that_are_not_what_their_deliveries_say_are_rewritten(stocked: Acme) -> None:
+def test_events_that_differ_from_deliveries_are_rewritten(stocked: Acme) -> None:
     before = contents(stocked)
     events = stocked.rows("SELECT * FROM ems.events ORDER BY position")
     stocked.execute(

@@ -54,7 +54,7 @@ def acknowledge(acme: Acme, *, overlap: str | None) -> None:
 
 
 @pytest.mark.parametrize(("old", "proof"), [(BASIC, "basic"), (CUSTOM, "custom")], ids=["basic", "custom"])
-def test_old_and_new_credentials_are_good_until_opencard_took_the_new_ones_and_a_while_longer(
+def test_old_credentials_are_valid_until_after_acknowledgment(
     organizations: Organizations, settings: Settings, old: Credentials, proof: str
 ) -> None:
     acme = organizations.adopt("acme", old)
@@ -77,18 +77,14 @@ def test_old_and_new_credentials_are_good_until_opencard_took_the_new_ones_and_a
     ]
 
 
-def test_previous_credentials_of_an_acknowledged_webhook_without_an_end_are_refused(
-    organizations: Organizations, settings: Settings
-) -> None:
+def test_acknowledged_previous_without_expiry_is_refused(organizations: Organizations, settings: Settings) -> None:
     acme = organizations.adopt("acme", BASIC)
     replace_by_custom(acme, settings)
     acknowledge(acme, overlap=None)
     assert answer(acme) == 401
 
 
-def test_a_webhook_that_gets_credentials_takes_signed_deliveries_without_them_until_opencard_took_them(
-    acme: Acme, settings: Settings
-) -> None:
+def test_new_credentials_are_optional_until_acknowledged(acme: Acme, settings: Settings) -> None:
     new = replace_by_custom(acme, settings)
     unsigned: dict[str, str | None] = {"X-Data-Signature": None}
     assert (answer(acme), answer(acme, unsigned), answer(acme, {**new, **unsigned})) == (200, 401, 200)
@@ -97,7 +93,7 @@ def test_a_webhook_that_gets_credentials_takes_signed_deliveries_without_them_un
     assert verdicts(acme) == ["signature", "custom", "signature+custom"]
 
 
-def test_a_replaced_secret_is_good_as_long_as_opencard_may_not_know_the_new_one(acme: Acme, settings: Settings) -> None:
+def test_replaced_secret_is_valid_until_the_new_one_is_taken(acme: Acme, settings: Settings) -> None:
     acme.execute(
         "UPDATE receiver.webhooks SET previous_secret = secret, secret = :new, acknowledged_at = NULL",
         new=Encryption(settings.encryption_keys).encrypt("a-new-secret"),
@@ -130,7 +126,7 @@ def replace_key(acme: Acme) -> Acme:
     return dataclasses.replace(acme, registration=dataclasses.replace(acme.registration, url=url))
 
 
-def test_a_previous_endpoint_key_finds_its_webhook_like_the_current_one(acme: Acme) -> None:
+def test_previous_endpoint_key_finds_its_webhook(acme: Acme) -> None:
     before = acme.client.get(acme.path + CHALLENGE)
     moved = replace_key(acme)
     assert moved.path != acme.path
@@ -163,7 +159,7 @@ def test_a_previous_key_of_a_disabled_webhook_is_unknown(acme: Acme) -> None:
     assert (answer(acme), acme.client.get(acme.path + CHALLENGE).status_code) == (404, 404)
 
 
-def test_a_previous_key_that_was_removed_is_unknown_at_once_to_a_process_that_remembers_it(acme: Acme) -> None:
+def test_removed_previous_key_is_unknown_at_once_despite_cache(acme: Acme) -> None:
     moved = replace_key(acme)
     assert (answer(acme), answer(moved)) == (200, 200)
     with acme.engine.begin() as connection:
@@ -174,16 +170,14 @@ def test_a_previous_key_that_was_removed_is_unknown_at_once_to_a_process_that_re
     assert acme.value("SELECT count(*) FROM receiver.deliveries") == 3
 
 
-def test_a_delivery_under_a_remembered_previous_key_costs_one_statement(
-    acme: Acme, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_delivery_with_a_cached_previous_key_is_one_statement(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_key(acme)
     assert answer(acme) == 200
     monkeypatch.setattr("receiver.webhooks.directory._BY_KEY", "SELECT no_such_column")
     assert answer(acme) == 200
 
 
-def test_a_key_is_looked_up_by_indexes_however_many_webhooks_there_are(acme: Acme) -> None:
+def test_endpoint_key_lookup_uses_indexes(acme: Acme) -> None:
     with acme.engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         plan = connection.exec_driver_sql(f"EXPLAIN {directory._BY_KEY}", {"key": UNKNOWN_KEY}).scalars()

@@ -98,7 +98,7 @@ def test_webhook_client_and_secret_each_bind_a_token(changed: dict[str, Any]) ->
     assert refusal(issue_token(**ACME, now=NOON), **changed) == "oauth-wrong"
 
 
-def test_a_token_of_a_replaced_secret_is_wrong_even_after_it_expired() -> None:
+def test_token_of_a_replaced_secret_is_wrong_even_if_expired() -> None:
     assert refusal(issue_token(**ACME, now=NOON), NOON + timedelta(days=1), client_secret="new") == "oauth-wrong"
 
 
@@ -106,7 +106,7 @@ def test_a_token_written_by_hand_to_the_same_rules_is_taken() -> None:
     verify_token(forged(), **ACME, now=NOON)
 
 
-def test_a_token_from_a_machine_whose_clock_is_a_little_ahead_is_taken() -> None:
+def test_token_from_a_clock_slightly_ahead_is_accepted() -> None:
     verify_token(issue_token(**ACME, now=NOON + timedelta(seconds=30)), **ACME, now=NOON)
     assert refusal(issue_token(**ACME, now=NOON + timedelta(minutes=2))) == "oauth-wrong"
 
@@ -121,7 +121,7 @@ def test_every_claim_is_needed_and_must_be_right(claim: str, value: object) -> N
 
 
 @pytest.mark.parametrize("claims", [b"", b"[]", b"7", b"null", b'"iss"', b"{", b"\xff", b"{}"])
-def test_claims_that_cannot_be_read_are_refused_even_under_the_right_key(claims: bytes) -> None:
+def test_unreadable_claims_are_refused_even_with_the_right_key(claims: bytes) -> None:
     assert refusal(forged(claims=claims)) in {"oauth-wrong", "oauth-malformed"}
 
 
@@ -149,7 +149,7 @@ def test_a_token_that_says_it_needs_no_signature_is_refused(alg: str, signature:
         {"alg": {"alg": "HS256"}},
     ],
 )
-def test_no_other_header_than_that_of_the_tokens_issued_here_is_taken(header: dict[str, Any]) -> None:
+def test_only_the_header_of_our_own_tokens_is_accepted(header: dict[str, Any]) -> None:
     assert refusal(forged(header)) == "oauth-wrong"
     assert refusal(forged(header, by=b"mine")) == "oauth-wrong"
 
@@ -157,7 +157,7 @@ def test_no_other_header_than_that_of_the_tokens_issued_here_is_taken(header: di
 @pytest.mark.parametrize(
     "by", [b"mine", b"\0", SECRET.encode(), key("other"), key()[:31], hashlib.sha256(SECRET.encode()).digest()]
 )
-def test_nobody_signs_a_token_but_with_the_key_that_comes_from_the_secret(by: bytes) -> None:
+def test_only_the_key_of_the_secret_signs_valid_tokens(by: bytes) -> None:
     assert refusal(forged(by=by)) == "oauth-wrong"
 
 
@@ -173,12 +173,12 @@ garbage = st.text(max_size=80) | st.binary(max_size=60).map(segment) | st.from_r
 
 
 @given(token=garbage)
-def test_whatever_is_brought_as_a_token_is_judged_and_never_crashes(token: str) -> None:
+def test_any_text_as_a_token_is_checked_without_crash(token: str) -> None:
     assert refusal(token) in {"oauth-wrong", "oauth-malformed"}
 
 
 @given(claims=st.binary(max_size=80), signature=st.binary(max_size=80))
-def test_garbage_behind_the_right_header_is_judged_and_never_crashes(claims: bytes, signature: bytes) -> None:
+def test_garbage_after_the_right_header_never_crashes(claims: bytes, signature: bytes) -> None:
     assert refusal(f"{segment(HEADER)}.{segment(claims)}.{segment(signature)}") in {"oauth-wrong", "oauth-malformed"}
 
 

@@ -146,7 +146,7 @@ def test_a_form_larger_than_any_of_the_console_is_refused(operator: Visitor) -> 
 @pytest.mark.parametrize(
     "query", ["before=x", "before=-1", "before=9223372036854775808", "before=99999999999999999999", "_external=1"]
 )
-def test_whatever_stands_in_an_address_a_page_comes(operator: Visitor, query: str) -> None:
+def test_any_address_is_answered_with_a_page(operator: Visitor, query: str) -> None:
     assert operator.get(f"/ops/reconcile/?{query}").status_code == 200
 
 

@@ -145,9 +145,7 @@ def morning(engine: Engine, redis: Redis, console_environment: dict[str, str], t
             morning.repair()
 
 
-def test_an_operator_finds_understands_and_replays_what_failed_in_five_clicks(
-    browser: Browser, morning: Morning
-) -> None:
+def test_operator_finds_and_replays_failures_in_five_clicks(browser: Browser, morning: Morning) -> None:
     assert morning.statuses() == {"dead": BROKEN}
     with person(browser, morning.url) as operator:
         operator.sign_in("olga")
@@ -176,7 +174,7 @@ def wait_until_replayed(morning: Morning) -> None:
             assert morning.statuses().get("dead", 0) == 0
 
 
-def test_no_page_is_wider_than_the_screen_and_a_viewer_has_no_button(browser: Browser, morning: Morning) -> None:
+def test_pages_fit_the_screen_and_viewers_have_no_buttons(browser: Browser, morning: Morning) -> None:
     add_run(morning.engine, ORGANIZATION)
     add_run(morning.engine, ORGANIZATION, error="OpenCard answered 503 " + "with many words " * 20)
     with morning.engine.begin() as connection:

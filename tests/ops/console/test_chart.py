@@ -22,7 +22,7 @@ LAST = datetime(2026, 3, 1, 12, tzinfo=UTC)
         )
     )
 )
-def test_every_bar_stands_within_the_picture_and_none_is_lost(found: list[Hour]) -> None:
+def test_every_bar_is_inside_the_picture(found: list[Hour]) -> None:
     chart = chart_of(found, last=LAST, hours=24)
     assert [bar.hour for bar in chart.bars] == [LAST - timedelta(hours=back) for back in range(23, -1, -1)]
     assert sum(bar.pushed + bar.recovered for bar in chart.bars) == sum(
@@ -37,7 +37,7 @@ def test_every_bar_stands_within_the_picture_and_none_is_lost(found: list[Hour])
 
 
 @given(st.integers(0, 10**12))
-def test_the_axis_ends_at_a_number_that_is_easily_read_and_not_far_away(number: int) -> None:
+def test_axis_ends_at_a_round_number_close_to_the_maximum(number: int) -> None:
     top = rounded_up(number)
     assert max(2, number) <= top <= max(2, 2 * number)
     assert top % 2 == 0

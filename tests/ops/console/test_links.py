@@ -111,7 +111,7 @@ def full(organizations: Organizations, settings: Settings, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["olga", "vera"])
-def test_every_link_of_every_page_leads_to_a_page_without_complaint(full: Acme, stranger: Visitor, name: str) -> None:
+def test_every_link_of_every_page_leads_to_a_valid_page(full: Acme, stranger: Visitor, name: str) -> None:
     stranger.sign_in(name)
     walk = Walk(stranger)
     walk.walk()

@@ -40,7 +40,7 @@ def test_deliveries_of_the_hour_are_a_bar(acme: Acme, viewer: Visitor) -> None:
     assert "UTC: 1 pushed</title>" in page
 
 
-def test_who_is_not_complete_stands_first(organizations: Organizations, viewer: Visitor) -> None:
+def test_incomplete_organizations_are_first(organizations: Organizations, viewer: Visitor) -> None:
     for reference in ("acme", "beta", "globex"):
         organizations.adopt(reference)
     add_run(organizations.engine, "globex", unrecoverable=3)
@@ -49,7 +49,7 @@ def test_who_is_not_complete_stands_first(organizations: Organizations, viewer: 
     assert "3 lost events cannot be recovered" in page
 
 
-def test_each_webhook_says_how_it_stands(acme: Acme, viewer: Visitor) -> None:
+def test_each_webhook_shows_its_status(acme: Acme, viewer: Visitor) -> None:
     acme.execute("UPDATE receiver.webhooks SET active = false")
     acme.take(EVENT, WRONG)
     add_run(acme.engine, "acme", unconfirmed=2, minutes_ago=3)

@@ -27,7 +27,7 @@ def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     assert acme.statuses() == ["dead"] * number
 
 
-def test_one_delivery_is_replayed_with_a_reason_and_the_name_of_who_asked(
+def test_replay_of_one_delivery_records_reason_and_user(
     acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_die(acme, monkeypatch, 1)
@@ -59,7 +59,7 @@ def test_without_a_reason_nothing_is_replayed(acme: Acme, operator: Visitor, rea
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0
 
 
-def test_many_are_replayed_by_what_they_have_in_common_after_a_look(
+def test_many_deliveries_are_replayed_by_filter_after_preview(
     acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_die(acme, monkeypatch, 3)
@@ -159,7 +159,7 @@ def test_there_is_no_replay_that_there_is_not(operator: Visitor) -> None:
     assert operator.post("/ops/replays/1/cancel", form="/ops/").status_code == 409
 
 
-def test_more_than_a_page_can_look_through_is_left_to_the_command_line(
+def test_too_many_matches_are_left_to_the_command_line(
     acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_die(acme, monkeypatch, 1)

@@ -63,7 +63,7 @@ def test_a_wrong_name_or_password_is_refused_in_the_same_words(stranger: Visitor
     assert stranger.get("/ops/").status_code == 302
 
 
-def test_whoever_is_not_signed_in_is_asked_to_and_comes_where_they_wanted(stranger: Visitor) -> None:
+def test_sign_in_redirects_to_the_requested_page(stranger: Visitor) -> None:
     asked = stranger.get("/ops/reconcile/?organization=acme")
     assert asked.location == "/ops/sign-in?next=/reconcile/?organization%3Dacme"
     answer = stranger.sign_in("vera", target=asked.location)
@@ -99,7 +99,7 @@ def test_wherever_it_leads_is_a_path_of_the_console(wanted: str) -> None:
     assert target is None or (target.startswith("/ops/") and not target.startswith("/ops//") and "\\" not in target)
 
 
-def test_the_cookie_is_for_this_console_alone_and_not_for_scripts(stranger: Visitor) -> None:
+def test_cookie_is_limited_to_the_console_and_http_only(stranger: Visitor) -> None:
     cookie = stranger.sign_in("vera").headers["Set-Cookie"]
     assert "; HttpOnly" in cookie
     assert "; Path=/ops" in cookie
@@ -181,7 +181,7 @@ def test_without_users_there_is_no_console(app: Flask) -> None:
         assert (answer.status_code, answer.get_json()) == (404, {"error": "not found"})
 
 
-def test_a_few_mistakes_cost_nothing_then_each_pause_is_twice_as_long_and_none_lasts_for_ever() -> None:
+def test_pauses_double_after_some_failures_up_to_a_limit() -> None:
     pauses = [pause_after(number).total_seconds() for number in range(30)]
     assert pauses[:FREE_FAILURES] == [0] * FREE_FAILURES
     assert pauses[FREE_FAILURES : FREE_FAILURES + 5] == [1, 2, 4, 8, 16]
@@ -190,7 +190,7 @@ def test_a_few_mistakes_cost_nothing_then_each_pause_is_twice_as_long_and_none_l
 
 
 @given(st.integers(0, 10_000))
-def test_whatever_happened_one_may_try_again_after_the_longest_pause(failures: int) -> None:
+def test_after_the_longest_pause_another_try_is_allowed(failures: int) -> None:
     known = one_more(Failures(failures, NOW, NOW), NOW)
     assert known.failures == failures + 1
     assert wait_of([known, None], NOW + LONGEST_PAUSE) <= timedelta()
@@ -212,9 +212,7 @@ def fail(visitor: Visitor, times: int, *, name: str = "olga") -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["olga", "nobody"])
-def test_after_some_failures_even_the_right_password_has_to_wait_and_is_told_how_long(
-    stranger: Visitor, engine: Engine, name: str
-) -> None:
+def test_right_password_waits_too_and_the_page_says_how_long(stranger: Visitor, engine: Engine, name: str) -> None:
     assert fail(stranger, FREE_FAILURES + 3, name=name)[:FREE_FAILURES] == [401] * FREE_FAILURES
     execute(engine, "UPDATE receiver.sign_in_failures SET next_attempt_at = now() + interval '90 s'")
     answer = stranger.sign_in("olga")
@@ -240,7 +238,7 @@ def test_a_name_is_slowed_down_from_wherever_it_is_tried(new_visitor: Callable[[
     assert visitor.sign_in("vera").status_code == 302
 
 
-def test_strangers_keep_nobody_out_who_has_signed_in_from_there_before(
+def test_strangers_cannot_lock_out_users_of_known_networks(
     operator: Visitor, new_visitor: Callable[[], Visitor], engine: Engine
 ) -> None:
     for number in range(FREE_FAILURES + 1):

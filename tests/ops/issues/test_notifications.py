@@ -159,7 +159,7 @@ def test_flapping_within_a_minute_is_no_storm(service: Service, channel: Channel
     assert channel.titles == ["retention-failing open", "retention-failing resolved"]
 
 
-def test_an_issue_that_was_never_sent_is_told_when_over(service: Service, channel: Channel) -> None:
+def test_unsent_issue_is_reported_when_resolved(service: Service, channel: Channel) -> None:
     service.look(MILD)
     service.look()
     assert service.send() == 1
@@ -195,7 +195,7 @@ def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: Service, ch
     assert channel.titles == ["retention-failing open", "retention-failing resolved"]
 
 
-def test_an_address_that_nobody_knows_is_refused(settings: Settings) -> None:
+def test_unknown_address_is_refused(settings: Settings) -> None:
     urls = (NotifyUrl("json://127.0.0.1", "warning"), NotifyUrl("nonsense://secret", "warning"))
     with pytest.raises(ConfigurationError, match=r"^NOTIFY_URLS: entry 2 of 2 is not a URL that Apprise knows$"):
         targets_of(replace(settings, notify_urls=urls))

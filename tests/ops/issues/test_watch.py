@@ -60,7 +60,7 @@ def open_kinds(acme: Acme) -> list[str]:
         return [each.issue.kind for each in list_issues(connection, states=[State.OPEN], most=10)]
 
 
-def test_trouble_is_noted_told_and_over(acme: Acme, watched: Settings, web: Web) -> None:
+def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings, web: Web) -> None:
     message = "messages OpenCard receiver: webhook-inactive {} (acme)"
     with watch.watching(watched):
         assert eventually(lambda: "heartbeat" in web.asked, within=SECONDS)

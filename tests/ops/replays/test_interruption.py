@@ -185,7 +185,7 @@ def test_command_killed_during_selection_processes_nothing(dead: Acme, environme
     assert counts(replay(dead, DEAD)) == (12, 12, 0)
 
 
-def test_who_goes_on_selecting_after_it_was_cancelled_is_told(dead: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selecting_after_cancellation_raises(dead: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.ops.replay_selection.AT_ONCE", 5)
 
     def cancelled_meanwhile(*_: object) -> int:

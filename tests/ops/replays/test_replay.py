@@ -41,7 +41,7 @@ def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, *transactions: str) -> 
     fail_with(monkeypatch, None)
 
 
-def test_what_was_dead_is_applied_once_the_cause_is_mended(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_delivery_is_applied_once_the_cause_is_fixed(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     let_die(acme, monkeypatch, "t1", "t2")
     assert acme.statuses() == ["dead", "dead"]
     replayed = replay(acme, DEAD)
@@ -77,7 +77,7 @@ def test_what_fails_again_is_counted_and_named(acme: Acme) -> None:
     assert acme.statuses() == ["dead", "processed"]
 
 
-def test_a_failure_is_tried_again_with_pauses_that_begin_anew(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_of_a_replay_restarts_the_pauses(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     let_die(acme, monkeypatch, "t1")
     fail_with(monkeypatch, RuntimeError("still full"))
     assert counts(replay(acme, DEAD)) == (1, 0, 1)

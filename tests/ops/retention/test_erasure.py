@@ -157,14 +157,14 @@ def test_erasure_affects_one_of_two_equal_references(organizations: Organization
 
 
 @pytest.mark.parametrize("days", [0, 31])
-def test_before_its_time_nobody_is_erased(acme: Acme, settings: Settings, days: int) -> None:
+def test_no_person_is_erased_before_the_time(acme: Acme, settings: Settings, days: int) -> None:
     live(acme)
     days_pass(acme.engine, 30.5)
     assert removed(retain(acme.engine, settings, erase_card_holders_days=days)) == {}
     assert set(traces(acme)) == set(TRACES)
 
 
-def test_who_was_created_anew_before_is_not_erased(acme: Acme, settings: Settings) -> None:
+def test_person_created_again_before_is_not_erased(acme: Acme, settings: Settings) -> None:
     live(acme)
     days_pass(acme.engine, 20)
     acme.tell("card_holder.created", card_holder(WHO))
@@ -183,7 +183,7 @@ def test_to_erase_again_changes_nothing(erased: Acme, settings: Settings) -> Non
     assert stored() == before
 
 
-def test_nobody_finds_the_reference_by_trying_all_there_are(acme: Acme, settings: Settings) -> None:
+def test_reference_cannot_be_found_by_trying_all(acme: Acme, settings: Settings) -> None:
     live(acme)
     days_pass(acme.engine, 31)
     guesses = [
@@ -258,7 +258,7 @@ def test_nul_and_unknown_fields_are_pseudonymized(erased: Acme) -> None:
     assert erased.value("SELECT purchase_city FROM ems.transactions WHERE id = 'late'") == "Ma\ufffdlmo"
 
 
-def test_who_is_created_anew_afterwards_has_the_reference_again(erased: Acme, settings: Settings) -> None:
+def test_person_created_again_later_has_the_reference(erased: Acme, settings: Settings) -> None:
     erased.tell("card_holder.created", card_holder(WHO))
     erased.tell("card.transaction.cleared", purchase("cleared", transaction="of the new life"))
     assert erased.statuses()[-2:] == ["processed", "processed"]

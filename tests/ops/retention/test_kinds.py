@@ -93,7 +93,7 @@ def test_what_a_walk_left_behind_is_found_by_the_next_pass(one_of_each: Acme, se
     assert removed(retain(one_of_each.engine, settings, retain_processed_days=20)) == {"processed_bodies": 1}
 
 
-def test_what_somebody_has_chosen_to_replay_keeps_its_body(one_of_each: Acme, settings: Settings) -> None:
+def test_delivery_selected_for_replay_keeps_its_body(one_of_each: Acme, settings: Settings) -> None:
     one_of_each.execute("INSERT INTO receiver.replays (requested_by, reason, filter) VALUES ('me', 'because', '{}')")
     one_of_each.execute(
         "INSERT INTO receiver.replay_deliveries (replay_id, delivery_id, status_before)"

@@ -30,7 +30,7 @@ def test_before_the_first_run_there_is_none(engine: Engine) -> None:
     assert last(engine) is None
 
 
-def test_a_run_tells_what_went_while_it_runs_and_when_it_ended(engine: Engine) -> None:
+def test_run_reports_deletions_while_running_and_at_the_end(engine: Engine) -> None:
     run_id = begin(engine)
     with engine.begin() as connection:
         record.count(connection, run_id, {"log": 3})
