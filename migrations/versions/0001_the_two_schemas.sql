@@ -17,17 +17,17 @@ CREATE TABLE ems.card_holders (
 );
 CREATE INDEX ix_card_holders_to_be_erased ON ems.card_holders (deleted_at) WHERE deleted_at IS NOT NULL AND erased_at IS NULL;
 
-COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so the times are those at which we learned of them. Where an event happened more than once, its newest time.';
+COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so each time is when the event reached us, or OpenCard''s first attempt at it; of several events of a kind, the newest.';
 COMMENT ON COLUMN ems.card_holders.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.card_holders.created_at IS 'When created through the API, in UTC; null when never reported';
-COMMENT ON COLUMN ems.card_holders.identified_at IS 'When the identity was linked, in UTC: transactions follow; null when never reported';
+COMMENT ON COLUMN ems.card_holders.identified_at IS 'When the identity was linked, in UTC; transactions are sent from then on; null when never reported';
 COMMENT ON COLUMN ems.card_holders.signed_pdpc_at IS 'When the consent (PDPC) was signed, in UTC; null when never reported';
 COMMENT ON COLUMN ems.card_holders.email_delivered_at IS 'When the consent e-mail was delivered, in UTC; null when never reported';
 COMMENT ON COLUMN ems.card_holders.email_failed_at IS 'When the consent e-mail bounced, in UTC; null when never reported';
 COMMENT ON COLUMN ems.card_holders.deleted_at IS 'When deleted, in UTC; null after it is created again';
 COMMENT ON COLUMN ems.card_holders.erased_at IS 'When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not';
-COMMENT ON COLUMN ems.card_holders.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.card_holders.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 
 CREATE TABLE ems.environmental_impacts (
     organization_reference_id TEXT NOT NULL,
@@ -47,7 +47,7 @@ CREATE TABLE ems.environmental_impacts (
 COMMENT ON TABLE ems.environmental_impacts IS 'CO2 of purchases, one row for each provider of the figure.';
 COMMENT ON COLUMN ems.environmental_impacts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.environmental_impacts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
-COMMENT ON COLUMN ems.environmental_impacts.provider IS 'aland_index, deedster, or unspecified where the event names none';
+COMMENT ON COLUMN ems.environmental_impacts.provider IS 'aland_index, deedster, or unspecified if the event names none';
 COMMENT ON COLUMN ems.environmental_impacts.carbon_emission_in_grams IS 'Emission in grams of CO2; null when not sent';
 COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_amount IS 'Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent';
 COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_currency IS 'Currency of the cost (ISO 4217); null when not sent';
@@ -55,7 +55,7 @@ COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS
 COMMENT ON COLUMN ems.environmental_impacts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
 COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
 COMMENT ON COLUMN ems.environmental_impacts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.environmental_impacts.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.environmental_impacts.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 
 CREATE TABLE ems.events (
     position BIGSERIAL NOT NULL,
@@ -76,14 +76,14 @@ CREATE TABLE ems.events (
 CREATE INDEX ix_events_recorded_at ON ems.events USING brin (recorded_at) WITH (autosummarize = on);
 CREATE INDEX ix_events_subject ON ems.events (organization_reference_id, subject_id);
 
-COMMENT ON TABLE ems.events IS 'The event log: each event once, in the order in which it took effect here; the change feed and the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries of type receiver.changed announce a change of the tables that no event of OpenCard announces.';
-COMMENT ON COLUMN ems.events.position IS 'Grows in commit order: what commits later has a higher position. Numbers may be left out; none is given twice. Its high bits are the feed''s epoch (position >> 40), see feed_horizon';
+COMMENT ON TABLE ems.events IS 'The event log: each event once, in the order in which it was applied; the change feed and the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries of type receiver.changed announce a change of the tables that no event of OpenCard announces.';
+COMMENT ON COLUMN ems.events.position IS 'Number of the event in commit order: an event that is committed later has a higher position. Some numbers are not used; none is used twice. Its high bits are the feed''s epoch (position >> 40), see feed_horizon';
 COMMENT ON COLUMN ems.events.type IS 'Name of the event in OpenCard''s catalogue, for example card.transaction.cleared; or receiver.changed';
 COMMENT ON COLUMN ems.events.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.events.card_holder_reference_id IS 'The EMS''s own id of the card holder; null for events of an organization';
 COMMENT ON COLUMN ems.events.transaction_id IS 'OpenCard''s id of the transaction; null for events of no transaction';
-COMMENT ON COLUMN ems.events.occurred_at IS 'When the event reached us, or OpenCard''s first attempt, in UTC; need not grow with position';
-COMMENT ON COLUMN ems.events.recorded_at IS 'When it took effect here, in UTC';
+COMMENT ON COLUMN ems.events.occurred_at IS 'When the event reached us, or OpenCard''s first attempt, in UTC; not in the order of position';
+COMMENT ON COLUMN ems.events.recorded_at IS 'When it was applied, in UTC';
 COMMENT ON COLUMN ems.events.source IS 'push: delivered to us; log: recovered from OpenCard''s delivery log';
 COMMENT ON COLUMN ems.events.delivery_id IS 'Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.events.payload IS 'The event''s whole payload, unknown fields included; amounts in major units, digits as sent. Of a receiver.changed: the reason, and the tables whose rows may have changed';
@@ -100,12 +100,12 @@ CREATE TABLE ems.feed_horizon (
     CONSTRAINT ck_feed_horizon_one_row CHECK (id = 1)
 );
 
-COMMENT ON TABLE ems.feed_horizon IS 'Up to where the change feed has been deleted, and its epoch, in one row; none as long as nothing was deleted and no epoch began. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read what a restore or a failover lost: note the newest position, read the tables anew, and go on from there.';
+COMMENT ON TABLE ems.feed_horizon IS 'The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost: note the newest position, read the tables again, and continue from there.';
 COMMENT ON COLUMN ems.feed_horizon.id IS 'Always 1';
-COMMENT ON COLUMN ems.feed_horizon.deleted_through IS 'Highest position in ems.events that was deleted, 0 if none; what is above is all there';
+COMMENT ON COLUMN ems.feed_horizon.deleted_through IS 'Highest position in ems.events that was deleted, 0 if none; no event after it was deleted';
 COMMENT ON COLUMN ems.feed_horizon.deleted_at IS 'When events were last deleted, in UTC; if none were, when the first epoch began';
-COMMENT ON COLUMN ems.feed_horizon.epoch IS 'The feed''s present epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL was restored or failed over';
-COMMENT ON COLUMN ems.feed_horizon.epoch_start IS 'Where the present epoch began: its positions are higher, all others are not. 0 in epoch 0';
+COMMENT ON COLUMN ems.feed_horizon.epoch IS 'The feed''s current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is restored or fails over';
+COMMENT ON COLUMN ems.feed_horizon.epoch_start IS 'Position at which the current epoch began: all of its positions are higher, all others are not. 0 in epoch 0';
 
 CREATE TABLE ems.invoices (
     organization_reference_id TEXT NOT NULL,
@@ -135,7 +135,7 @@ COMMENT ON COLUMN ems.invoices.invoice_date IS 'Date of the invoice, a day witho
 COMMENT ON COLUMN ems.invoices.due_date IS 'Date by which it is to be paid, a day without a zone; null when not sent';
 COMMENT ON COLUMN ems.invoices.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
 COMMENT ON COLUMN ems.invoices.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.invoices.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.invoices.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 
 CREATE TABLE ems.line_items (
     organization_reference_id TEXT NOT NULL,
@@ -153,12 +153,12 @@ CREATE TABLE ems.line_items (
     CONSTRAINT pk_line_items PRIMARY KEY (organization_reference_id, transaction_id, line_number)
 );
 
-COMMENT ON TABLE ems.line_items IS 'Items bought; a newer event replaces a purchase''s set. May come before the purchase.';
+COMMENT ON TABLE ems.line_items IS 'Items of purchases; a newer event replaces all items of a purchase. May arrive before the purchase.';
 COMMENT ON COLUMN ems.line_items.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.line_items.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.line_items.line_number IS 'Position in the merchant''s list, from 1; the order as sent';
 COMMENT ON COLUMN ems.line_items.description IS 'What was bought; null when not sent';
-COMMENT ON COLUMN ems.line_items.amount IS 'Price of one in major units of currency, or of the whole line: of weighed goods it equals total_amount; null when not reported';
+COMMENT ON COLUMN ems.line_items.amount IS 'Price of one unit, in major units of currency; for weighed goods the price of the whole line, as total_amount; null when not reported';
 COMMENT ON COLUMN ems.line_items.total_amount IS 'Price of the line, in major units of currency; null when not sent';
 COMMENT ON COLUMN ems.line_items.quantity IS 'How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported';
 COMMENT ON COLUMN ems.line_items.currency IS 'Currency of the amounts (ISO 4217); null when not sent';
@@ -192,7 +192,7 @@ CREATE TABLE ems.receipts (
     CONSTRAINT pk_receipts PRIMARY KEY (organization_reference_id, transaction_id, url_sha256)
 );
 
-COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have several, or one before it is a row itself.';
+COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have several, and a receipt may arrive before its purchase.';
 COMMENT ON COLUMN ems.receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.receipts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.receipts.url IS 'Address of the file at OpenCard; expires (source: url)';
@@ -205,14 +205,14 @@ COMMENT ON COLUMN ems.receipts.original_amount IS 'Amount on the receipt, in maj
 COMMENT ON COLUMN ems.receipts.original_currency IS 'Currency of original_amount (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.receipts.purchase_date IS 'Day on the receipt, in the zone of the shop; null when not sent';
 COMMENT ON COLUMN ems.receipts.purchase_time IS 'Time of day on the receipt, in the zone of the shop; null when not sent';
-COMMENT ON COLUMN ems.receipts.fetched_at IS 'When the receipt''s event was learned, in UTC';
+COMMENT ON COLUMN ems.receipts.fetched_at IS 'When the receipt''s event reached us, or OpenCard''s first attempt at it, in UTC';
 COMMENT ON COLUMN ems.receipts.file_key IS 'Name of the stored file; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_size IS 'Size of the stored file in bytes; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_sha256 IS 'SHA-256 of the stored file, hexadecimal; null until downloaded';
 COMMENT ON COLUMN ems.receipts.downloaded_at IS 'When the file was stored, in UTC; null until downloaded';
 COMMENT ON COLUMN ems.receipts.download_error IS 'Why the last download failed; null when none failed';
 COMMENT ON COLUMN ems.receipts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.receipts.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.receipts.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 COMMENT ON COLUMN ems.receipts.url_sha256 IS 'SHA-256 of url (UTF-8), which may be longer than a key can be';
 
 CREATE TABLE ems.tpas (
@@ -239,10 +239,10 @@ COMMENT ON COLUMN ems.tpas.id IS 'OpenCard''s id of the TPA';
 COMMENT ON COLUMN ems.tpas.name IS 'Name of the organization on the TPA; null when not sent';
 COMMENT ON COLUMN ems.tpas.organization_number IS 'Company registration number; null when not sent';
 COMMENT ON COLUMN ems.tpas.url IS 'Address of the signed PDF at OpenCard; null when not sent';
-COMMENT ON COLUMN ems.tpas.signed_at IS 'When first learned as signed, in UTC';
+COMMENT ON COLUMN ems.tpas.signed_at IS 'When first reported as signed, in UTC';
 COMMENT ON COLUMN ems.tpas.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
 COMMENT ON COLUMN ems.tpas.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.tpas.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.tpas.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 COMMENT ON COLUMN ems.tpas.file_key IS 'Name of the stored document; null until downloaded';
 COMMENT ON COLUMN ems.tpas.file_size IS 'Size of the stored document in bytes; null until downloaded';
 COMMENT ON COLUMN ems.tpas.file_sha256 IS 'SHA-256 of the stored document, hexadecimal; null until downloaded';
@@ -306,12 +306,12 @@ CREATE INDEX ix_transactions_card_holder ON ems.transactions (organization_refer
 CREATE INDEX ix_transactions_cleared_card_issuer_reference ON ems.transactions (cleared_card_issuer_reference) WHERE cleared_card_issuer_reference IS NOT NULL;
 CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, updated_at);
 
-COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, as they stand now: the snapshot of the highest state (authorized < deleted < cleared < invoiced), the newest among equals. A deleted purchase stays as a row. Columns that bear the name of a field of OpenCard''s card.transaction.* payload hold that field.';
+COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of OpenCard''s card.transaction.* payload contains that field.';
 COMMENT ON COLUMN ems.transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transactions.id IS 'OpenCard''s id of the transaction, the same through all its states';
-COMMENT ON COLUMN ems.transactions.state IS 'authorized, deleted, cleared or invoiced: what holds now';
+COMMENT ON COLUMN ems.transactions.state IS 'Current state: authorized, deleted, cleared or invoiced';
 COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a digital receipt exists at a partner of OpenCard''s (older pages say: may come); null when not reported';
+COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when not reported';
 COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when not sent';
 COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the current state; differs per state, not unique; null when not sent';
 COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
@@ -320,7 +320,7 @@ COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s in
 COMMENT ON COLUMN ems.transactions.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
 COMMENT ON COLUMN ems.transactions.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until cleared; null when not sent';
 COMMENT ON COLUMN ems.transactions.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.transactions.vat_rate IS 'VAT rate from the card network, as it arrives, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant''s VAT; null when not reported';
+COMMENT ON COLUMN ems.transactions.vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant''s VAT; null when not reported';
 COMMENT ON COLUMN ems.transactions.vat_amount IS 'VAT from the card network in major units, often wrong; the ledger prefers the merchant''s; null when not sent';
 COMMENT ON COLUMN ems.transactions.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.transactions.accounting_amount IS 'Amount in the customer''s home currency, in major units, VAT included; negative for a refund; final once cleared; null when not sent';
@@ -343,19 +343,19 @@ COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant c
 COMMENT ON COLUMN ems.transactions.branch_code IS 'Code of the merchant''s line of business; null when not sent';
 COMMENT ON COLUMN ems.transactions.branch_text IS 'Name of the merchant''s line of business; null when not sent';
 COMMENT ON COLUMN ems.transactions.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept through later states: matches purchases of another feed, cleared against cleared; null until cleared';
-COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the snapshot of cleared_card_issuer_reference was learned, in UTC; null until cleared';
-COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first learned as authorized, in UTC; null when never reported';
-COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first learned as cleared, in UTC; null when never reported';
-COMMENT ON COLUMN ems.transactions.invoiced_at IS 'When first learned as invoiced, in UTC; null when never reported';
-COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase; null when never reported';
+COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept in later states; compare it with the cleared reference in another feed; null until cleared';
+COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared';
+COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first reported as authorized, in UTC; null when never reported';
+COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first reported as cleared, in UTC; null when never reported';
+COMMENT ON COLUMN ems.transactions.invoiced_at IS 'When first reported as invoiced, in UTC; null when never reported';
+COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported';
 COMMENT ON COLUMN ems.transactions.snapshot_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
 COMMENT ON COLUMN ems.transactions.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed here, in UTC; follows arrival, not the purchase';
+COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to (source: payment_product.id); null when not reported';
 COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when not reported';
-COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as it arrives; null when not reported';
-COMMENT ON COLUMN ems.transactions.unreadable IS 'Names of columns that are null because their field of the payload could not be read; the event''s payload has it as it arrived; null when all could be';
+COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as sent; null when not reported';
+COMMENT ON COLUMN ems.transactions.unreadable IS 'Names of columns that are null because their field of the payload could not be read; the event''s payload has the field as sent; null when every field could be read';
 
 CREATE TABLE ems.vat_rates (
     organization_reference_id TEXT NOT NULL,
@@ -374,7 +374,7 @@ CREATE TABLE ems.vat_rates (
     CONSTRAINT pk_vat_rates PRIMARY KEY (organization_reference_id, transaction_id, line_number)
 );
 
-COMMENT ON TABLE ems.vat_rates IS 'VAT by rate from the merchant''s receipt; a newer event replaces a purchase''s set. May come before the purchase.';
+COMMENT ON TABLE ems.vat_rates IS 'VAT by rate from the merchant''s receipt; a newer event replaces all rows of a purchase. May arrive before the purchase.';
 COMMENT ON COLUMN ems.vat_rates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.vat_rates.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.vat_rates.line_number IS 'Position in the merchant''s list, from 1; the order as sent';
@@ -405,7 +405,7 @@ CREATE TABLE ems.vat_totals (
     CONSTRAINT pk_vat_totals PRIMARY KEY (organization_reference_id, transaction_id, line_number)
 );
 
-COMMENT ON TABLE ems.vat_totals IS 'VAT in total from the merchant''s receipt, a line for each currency as a rule; a newer event replaces a purchase''s set. May come before the purchase.';
+COMMENT ON TABLE ems.vat_totals IS 'Total VAT from the merchant''s receipt, usually one row for each currency; a newer event replaces all rows of a purchase. May arrive before the purchase.';
 COMMENT ON COLUMN ems.vat_totals.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.vat_totals.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.vat_totals.line_number IS 'Position in the merchant''s list, from 1; the order as sent';
@@ -1141,19 +1141,19 @@ COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and account
 COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; null when none was sent';
 COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); where a receipt has several, that of the purchase, else the home currency; null when none was sent';
 COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when none was sent';
-COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null without a receipt';
+COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
 COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
 COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, for matching with another feed, cleared against cleared; not unique; null where a purchase was invoiced without being sent as cleared';
+COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another feed; not unique; null when the purchase was only reported as invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
 COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; null when not sent';
 COMMENT ON COLUMN ems.ledger.card_type IS 'private, corporate or corporate_with_private_invoice; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first learned as cleared, in UTC; null when only sent as invoiced';
-COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first learned as invoiced, in UTC; null until invoiced';
-COMMENT ON COLUMN ems.ledger.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
-COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as it arrives, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported';
+COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first reported as cleared, in UTC; null when only reported as invoiced';
+COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first reported as invoiced, in UTC; null until invoiced';
+COMMENT ON COLUMN ems.ledger.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported';
 COMMENT ON COLUMN ems.ledger.network_vat_amount IS 'VAT from the card network in major units, often wrong; null when not sent';
 COMMENT ON COLUMN ems.ledger.network_vat_currency IS 'Currency of network_vat_amount (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.ledger.receipt_content_type IS 'Media type of this receipt''s file; null when not sent, and without a receipt';
@@ -1163,11 +1163,11 @@ COMMENT ON COLUMN ems.ledger.mcc_text IS 'Name of the merchant category; null wh
 COMMENT ON COLUMN ems.ledger.card_product IS 'Product name of the card; null when not sent';
 COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal); null when not sent';
 COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
-COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first learned as authorized, in UTC; null for what cleared without being sent as such';
-COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first learned as deleted, in UTC, though a later clearing made it a purchase again; null when never reported';
+COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first reported as authorized, in UTC; null when never reported as authorized';
+COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null when never reported';
 COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
 COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when not reported';
-COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as it arrives; null when not reported';
+COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when not reported';
 
 CREATE VIEW ems.ledger_vat AS
 SELECT
@@ -1217,7 +1217,7 @@ COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4
 COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
 COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2); null when not sent';
 COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
 
 CREATE VIEW ems.pending_transactions AS
 SELECT
@@ -1258,7 +1258,7 @@ LEFT JOIN LATERAL (
 ) AS receipt ON true
 WHERE t.state = 'authorized';
 
-COMMENT ON VIEW ems.pending_transactions IS 'Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing takes 3 to 5 days as a rule; what is open much longer was perhaps never cleared.';
+COMMENT ON VIEW ems.pending_transactions IS 'Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared.';
 COMMENT ON COLUMN ems.pending_transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.pending_transactions.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.pending_transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
@@ -1278,15 +1278,15 @@ COMMENT ON COLUMN ems.pending_transactions.exchange_rate IS 'Rate between origin
 COMMENT ON COLUMN ems.pending_transactions.card_issuer IS 'Issuer of the card; null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.card_id IS 'OpenCard''s id of the card; null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.card_last_four IS 'Last four digits of the card number (personal); null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.receipt_url IS 'Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null without a receipt';
+COMMENT ON COLUMN ems.pending_transactions.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.pending_transactions.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
-COMMENT ON COLUMN ems.pending_transactions.authorized_at IS 'When first learned as authorized, in UTC';
-COMMENT ON COLUMN ems.pending_transactions.age IS 'How long ago that was, as of the start of your transaction';
-COMMENT ON COLUMN ems.pending_transactions.days_open IS 'The same in whole days of 24 hours';
-COMMENT ON COLUMN ems.pending_transactions.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+COMMENT ON COLUMN ems.pending_transactions.authorized_at IS 'When first reported as authorized, in UTC';
+COMMENT ON COLUMN ems.pending_transactions.age IS 'Time since authorized_at until the start of your database transaction';
+COMMENT ON COLUMN ems.pending_transactions.days_open IS 'age in whole days of 24 hours';
+COMMENT ON COLUMN ems.pending_transactions.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
 COMMENT ON COLUMN ems.pending_transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
 COMMENT ON COLUMN ems.pending_transactions.payment_product_name IS 'Name of the payment product; null when not reported';
-COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as it arrives; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as sent; null when not reported';
 
 CREATE VIEW ems.possible_duplicates AS
 SELECT
@@ -1316,21 +1316,21 @@ JOIN ems.transactions AS other
 WHERE one.cleared_card_issuer_reference IS NOT NULL
     AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one, sent by two feeds: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each once). Look before you act: the issuer''s reference is not unique by itself, and a purchase without one is never found here.';
+COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each once). Look before you act: the issuer''s reference is not unique by itself, and a purchase without one is never found here.';
 COMMENT ON COLUMN ems.possible_duplicates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_transaction_id IS 'OpenCard''s id of the transaction that looks the same (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.card_issuer IS 'Issuer of both cards';
-COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state that both bear';
-COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in its own purchase_timezone zone';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state of both';
+COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in the zone of its own purchase_timezone';
 COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Final amount of both in the currency of the purchase, in major units';
 COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both (ISO 4217)';
 COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
 COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'The same of the other transaction; null when neither was sent';
 COMMENT ON COLUMN ems.possible_duplicates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_card_holder_reference_id IS 'The EMS''s own id of the other transaction''s card holder';
-COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first learned as cleared, in UTC';
-COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first learned as cleared, in UTC';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first reported as cleared, in UTC';
+COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first reported as cleared, in UTC';
 
 CREATE VIEW ems.missing_receipts AS
 SELECT
@@ -1358,7 +1358,7 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
     WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
 );
 
-COMMENT ON VIEW ems.missing_receipts IS 'Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder about. Some receipts arrive days after the clearing, so filter by age. Where the billing at OpenCard does not include receipts, every receiptable purchase is here.';
+COMMENT ON VIEW ems.missing_receipts IS 'Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder about. Some receipts arrive days after the clearing, so filter by age. If the organization''s billing profile at OpenCard does not include receipts, every receiptable purchase is listed.';
 COMMENT ON COLUMN ems.missing_receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.missing_receipts.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.missing_receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
@@ -1372,11 +1372,11 @@ COMMENT ON COLUMN ems.missing_receipts.accounting_currency IS 'The customer''s h
 COMMENT ON COLUMN ems.missing_receipts.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported';
 COMMENT ON COLUMN ems.missing_receipts.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.missing_receipts.card_issuer IS 'Issuer of the card; null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.cleared_at IS 'When first learned as cleared, in UTC; null when only reported as invoiced';
-COMMENT ON COLUMN ems.missing_receipts.invoiced_at IS 'When first learned as invoiced, in UTC; null until invoiced';
-COMMENT ON COLUMN ems.missing_receipts.age IS 'How long the purchase has been in the ledger without a receipt: since cleared_at, else invoiced_at, as of the start of your transaction';
-COMMENT ON COLUMN ems.missing_receipts.days_missing IS 'The same in whole days of 24 hours';
-COMMENT ON COLUMN ems.missing_receipts.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
+COMMENT ON COLUMN ems.missing_receipts.cleared_at IS 'When first reported as cleared, in UTC; null when only reported as invoiced';
+COMMENT ON COLUMN ems.missing_receipts.invoiced_at IS 'When first reported as invoiced, in UTC; null until invoiced';
+COMMENT ON COLUMN ems.missing_receipts.age IS 'Time since cleared_at, else invoiced_at, until the start of your database transaction';
+COMMENT ON COLUMN ems.missing_receipts.days_missing IS 'age in whole days of 24 hours';
+COMMENT ON COLUMN ems.missing_receipts.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
 
 CREATE VIEW ems.transaction_states AS
 SELECT
@@ -1400,7 +1400,7 @@ WHERE type IN (
     'card.transaction.authorized', 'card.transaction.cleared', 'card.transaction.deleted', 'card.transaction.invoiced'
 );
 
-COMMENT ON VIEW ems.transaction_states IS 'Every distinct snapshot of a transaction, as received, also those that arrived late and changed nothing. Retries are not repeated here. A view of ems.events.';
+COMMENT ON VIEW ems.transaction_states IS 'Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries are left out. A view of ems.events.';
 COMMENT ON COLUMN ems.transaction_states.id IS 'Position of the snapshot in ems.events';
 COMMENT ON COLUMN ems.transaction_states.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transaction_states.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';

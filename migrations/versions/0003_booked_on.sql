@@ -1,5 +1,5 @@
 ALTER TABLE ems.transactions ADD COLUMN booked_on DATE;
-COMMENT ON COLUMN ems.transactions.booked_on IS 'Day by which accounting books the purchase: purchase_date, in its own zone, else the day (UTC) on which it was first learned as cleared, else as invoiced; null until cleared or invoiced, never after';
+COMMENT ON COLUMN ems.transactions.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; null only while authorized or deleted';
 
 UPDATE ems.transactions
 SET booked_on = coalesce(purchase_date, CAST(coalesce(cleared_at, invoiced_at) AT TIME ZONE 'UTC' AS date))
@@ -108,7 +108,7 @@ LEFT JOIN LATERAL (
 ) AS items ON true
 WHERE t.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with final amounts. VAT is the merchant''s where a receipt has it, else the card network''s (vat_source says which); its split by rate is in ledger_vat. booked_on is the day to ask for a month by.';
+COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of them are in ledger_journal). VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
 COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
@@ -126,22 +126,22 @@ COMMENT ON COLUMN ems.ledger.accounting_currency IS 'The customer''s home curren
 COMMENT ON COLUMN ems.ledger.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent';
 COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
-COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; of a refund never positive, whatever sign it arrived with; null when none was reported';
-COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); where a receipt names several, that of the purchase, else the home currency; where none is named, that of the purchase; null when no VAT was reported';
+COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported';
+COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency; if it has none, that of the purchase; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported';
-COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null without a receipt';
+COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
 COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
 COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, for matching with another feed, cleared against cleared; not unique; null where a purchase was invoiced without being sent as cleared';
+COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another feed; not unique; null when the purchase was only reported as invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
 COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; null when not sent';
 COMMENT ON COLUMN ems.ledger.card_type IS 'private, corporate or corporate_with_private_invoice; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first learned as cleared, in UTC; null when only sent as invoiced';
-COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first learned as invoiced, in UTC; null until invoiced';
-COMMENT ON COLUMN ems.ledger.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
-COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as it arrives, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported';
+COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first reported as cleared, in UTC; null when only reported as invoiced';
+COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first reported as invoiced, in UTC; null until invoiced';
+COMMENT ON COLUMN ems.ledger.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported';
 COMMENT ON COLUMN ems.ledger.network_vat_amount IS 'VAT from the card network in major units, often wrong; null when not sent';
 COMMENT ON COLUMN ems.ledger.network_vat_currency IS 'Currency of network_vat_amount (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.ledger.receipt_content_type IS 'Media type of this receipt''s file; null when not sent, and without a receipt';
@@ -151,13 +151,13 @@ COMMENT ON COLUMN ems.ledger.mcc_text IS 'Name of the merchant category; null wh
 COMMENT ON COLUMN ems.ledger.card_product IS 'Product name of the card; null when not sent';
 COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal); null when not sent';
 COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
-COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first learned as authorized, in UTC; null for what cleared without being sent as such';
-COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first learned as deleted, in UTC, though a later clearing made it a purchase again; null when never reported';
+COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first reported as authorized, in UTC; null when never reported as authorized';
+COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null when never reported';
 COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
 COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when not reported';
-COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as it arrives; null when not reported';
-COMMENT ON COLUMN ems.ledger.booked_on IS 'Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null';
-COMMENT ON COLUMN ems.ledger.receipt_state IS 'none: no receipt has been reported; reported: one has, and no file of one is stored; stored: a file is';
+COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when not reported';
+COMMENT ON COLUMN ems.ledger.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger.receipt_state IS 'none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is stored';
 
 CREATE OR REPLACE VIEW ems.ledger_vat AS
 SELECT
@@ -222,21 +222,21 @@ CROSS JOIN LATERAL (
     GROUP BY part.percentage
 ) AS vat;
 
-COMMENT ON VIEW ems.ledger_vat IS 'The VAT of each row of the ledger by rate: one row for each purchase and rate, in the ledger''s currency and from the ledger''s source. The rows of a purchase add up to its vat_amount in the ledger: where a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no row; what a receipt has in further currencies is in vat_rates.';
+COMMENT ON VIEW ems.ledger_vat IS 'The VAT of the ledger by rate: one row for each purchase and rate, in the ledger''s currency and from the ledger''s source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no row. VAT of a receipt in other currencies is in vat_rates and vat_totals.';
 COMMENT ON COLUMN ems.ledger_vat.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger_vat.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong';
-COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the network''s as it arrives; null in the row of what no rate accounts for: a receipt''s total without rates, or the difference between both';
-COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency; of a refund as a rule negative';
+COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the card network''s rate as sent; null in a row without a rate: a total without rates, or the difference between total and rates';
+COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less';
 COMMENT ON COLUMN ems.ledger_vat.taxable_amount IS 'Amount without VAT, in major units of vat_currency; null when not sent, and from the network';
 COMMENT ON COLUMN ems.ledger_vat.total_amount IS 'Amount with VAT, in major units of vat_currency; null when not sent, and from the network';
-COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4217), the ledger''s; null when neither it nor that of the purchase was reported';
+COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase';
 COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2) as the receipt names it, else the card network; null when neither does';
+COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was sent';
 COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed here, in UTC; VAT, receipts and items that come later do not show';
-COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
 
 CREATE OR REPLACE VIEW ems.possible_duplicates AS
 SELECT
@@ -266,18 +266,18 @@ JOIN ems.transactions AS other
 WHERE btrim(one.cleared_card_issuer_reference) <> ''
     AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one, sent by two feeds: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each once). Look before you act: the issuer''s reference is not unique by itself, and a purchase without one, or with an empty one, is never found here.';
+COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < other_transaction_id selects it once. Check each by hand: the issuer''s reference is not unique, and a purchase without one is never listed.';
 COMMENT ON COLUMN ems.possible_duplicates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_transaction_id IS 'OpenCard''s id of the transaction that looks the same (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.card_issuer IS 'Issuer of both cards';
-COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state that both bear';
-COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in its own purchase_timezone zone';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state of both';
+COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in the zone of its own purchase_timezone';
 COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Final amount of both in the currency of the purchase, in major units';
 COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both (ISO 4217)';
 COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
 COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'The same of the other transaction; null when neither was sent';
 COMMENT ON COLUMN ems.possible_duplicates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_card_holder_reference_id IS 'The EMS''s own id of the other transaction''s card holder';
-COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first learned as cleared, in UTC';
-COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first learned as cleared, in UTC';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first reported as cleared, in UTC';
+COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first reported as cleared, in UTC';

@@ -24,15 +24,15 @@ CREATE TABLE ems.ledger_journal (
 CREATE INDEX ix_ledger_journal_transaction ON ems.ledger_journal (organization_reference_id, transaction_id, position, line);
 CREATE INDEX ix_ledger_journal_booked_on ON ems.ledger_journal (organization_reference_id, booked_on);
 
-COMMENT ON TABLE ems.ledger_journal IS 'How the ledger came to be what it is: each change of a line of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt) as the reversal of the line before and the line as it is then. Lines are only added; but for the reference of a card holder who is erased, none ever changes. The amounts of all lines up to a position add up to the ledger as it was at it, and so does sign to the number of its lines. Events of one purchase that took effect together are one change.';
-COMMENT ON COLUMN ems.ledger_journal.position IS 'Position in ems.events of what changed the line; grows as the feed does';
+COMMENT ON TABLE ems.ledger_journal IS 'Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, except that the reference of an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of lines. Several events of a purchase that were applied together are one change.';
+COMMENT ON COLUMN ems.ledger_journal.position IS 'Position in ems.events of the event that changed the line; of several applied together, the last';
 COMMENT ON COLUMN ems.ledger_journal.line IS 'Number of the line at its position, from 1';
 COMMENT ON COLUMN ems.ledger_journal.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger_journal.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
-COMMENT ON COLUMN ems.ledger_journal.kind IS 'booking: the first line of a purchase; reversal: takes the line before back; correction: takes its place, for example when a clearing turned negative';
-COMMENT ON COLUMN ems.ledger_journal.sign IS '-1 of a reversal, else 1: they add up to the ledger''s lines';
-COMMENT ON COLUMN ems.ledger_journal.changed IS 'Of a correction: the columns that differ from the line that was reversed; null for others, and for a purchase that came back to the ledger';
-COMMENT ON COLUMN ems.ledger_journal.booked_on IS 'The line''s booked_on in the ledger, a day without a zone; of a reversal, that of the line';
+COMMENT ON COLUMN ems.ledger_journal.kind IS 'booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead of it, for example when a cleared amount turned negative';
+COMMENT ON COLUMN ems.ledger_journal.sign IS '-1 for a reversal, else 1; the sum is the number of lines in the ledger';
+COMMENT ON COLUMN ems.ledger_journal.changed IS 'Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a purchase that returns to the ledger';
+COMMENT ON COLUMN ems.ledger_journal.booked_on IS 'The line''s booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses';
 COMMENT ON COLUMN ems.ledger_journal.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.ledger_journal.original_amount IS 'The line''s original_amount in the ledger, in major units, negated in a reversal; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
@@ -96,4 +96,4 @@ CREATE FUNCTION ems.ledger_as_of(through bigint) RETURNS TABLE (
     WHERE last.sign = 1
 $$;
 
-COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was known at a position of the feed: one row for each purchase, with the columns that the journal has; position is that of the line.';
+COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a position of the feed: one row for each purchase, with the columns of the journal; position is that of its last change.';

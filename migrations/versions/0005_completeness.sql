@@ -4,9 +4,9 @@ CREATE TABLE ems.organizations (
     CONSTRAINT pk_organizations PRIMARY KEY (organization_reference_id)
 );
 
-COMMENT ON TABLE ems.organizations IS 'The organizations whose deliveries are received: each that has or had a webhook here.';
+COMMENT ON TABLE ems.organizations IS 'The organizations that have or had a webhook of this service.';
 COMMENT ON COLUMN ems.organizations.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.organizations.added_at IS 'When its first webhook was made here, in UTC';
+COMMENT ON COLUMN ems.organizations.added_at IS 'When its first webhook was added, in UTC';
 
 INSERT INTO ems.organizations (organization_reference_id, added_at)
 SELECT organization_reference_id, min(created_at) FROM receiver.webhooks WHERE NOT test GROUP BY organization_reference_id;
@@ -113,9 +113,9 @@ SELECT
 FROM ems.organizations AS organization
 CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_id) AS state;
 
-COMMENT ON VIEW ems.completeness IS 'Up to when each organization is complete: everything that OpenCard sent until then is in these tables, as OpenCard''s delivery log proves. One row for each organization.';
+COMMENT ON VIEW ems.completeness IS 'Until when each organization is complete, one row each: everything that OpenCard sent until then, according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not included.';
 COMMENT ON COLUMN ems.completeness.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent until then, in UTC, is here and applied: it never passes an event that is missing, that cannot be recovered (unless an operator acknowledged that), or that is not yet applied; null while the delivery log of one of its webhooks has not been read from its beginning';
-COMMENT ON COLUMN ems.completeness.open_gaps IS 'How many events are missing for good or were not applied (failed, dead, quarantined, of an unknown version), and no operator acknowledged that; 0 without any';
-COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read, in UTC, of several webhooks the one read longest ago; null as long as it was not';
-COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'How many such events an operator acknowledged, which complete_through passes; 0 without any';
+COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning';
+COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown version) and that no operator has acknowledged; 0 if none';
+COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then';
+COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none';

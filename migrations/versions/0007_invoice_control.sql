@@ -30,16 +30,16 @@ CROSS JOIN LATERAL (
         AND t.invoice_number = invoice.invoice_number AND t.state = 'invoiced'
 ) AS booked;
 
-COMMENT ON VIEW ems.invoice_control IS 'Each invoice of the issuer: number and amount of its transactions as the invoice says (invoice.created), beside those of the invoiced transactions in the ledger that have its invoice_number.';
+COMMENT ON VIEW ems.invoice_control IS 'The issuer''s invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which is announced and not live yet.';
 COMMENT ON COLUMN ems.invoice_control.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.invoice_control.invoice_id IS 'OpenCard''s id of the invoice (ems.invoices.id)';
-COMMENT ON COLUMN ems.invoice_control.invoice_number IS 'Number of the invoice; null when not reported: then no transaction belongs to it';
+COMMENT ON COLUMN ems.invoice_control.invoice_number IS 'Number of the invoice; null when not reported, and then no purchase is found for it';
 COMMENT ON COLUMN ems.invoice_control.invoice_date IS 'Date of the invoice, a day without a zone; null when not reported';
-COMMENT ON COLUMN ems.invoice_control.no_of_transactions IS 'How many transactions it bills, as the invoice says; null when not reported';
-COMMENT ON COLUMN ems.invoice_control.booked_transactions IS 'How many invoiced transactions have its number; 0 without any';
+COMMENT ON COLUMN ems.invoice_control.no_of_transactions IS 'Number of transactions on the invoice, as reported; null when not reported';
+COMMENT ON COLUMN ems.invoice_control.booked_transactions IS 'Number of purchases in state invoiced with this invoice_number; 0 if none';
 COMMENT ON COLUMN ems.invoice_control.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; null when not reported';
 COMMENT ON COLUMN ems.invoice_control.invoice_currency IS 'Currency of the invoice (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.invoice_control.booked_amount IS 'accounting_amount of those in invoice_currency added up, in major units; 0 without any';
-COMMENT ON COLUMN ems.invoice_control.transactions_in_other_currencies IS 'How many of them are booked in another currency, or in none';
-COMMENT ON COLUMN ems.invoice_control.difference IS 'invoice_amount, 0 if not reported, less booked_amount, in major units';
-COMMENT ON COLUMN ems.invoice_control.agrees IS 'Whether number and amount are equal, and all are in the invoice''s currency';
+COMMENT ON COLUMN ems.invoice_control.booked_amount IS 'Sum of their accounting_amount in invoice_currency, in major units; 0 if none';
+COMMENT ON COLUMN ems.invoice_control.transactions_in_other_currencies IS 'Number of them with another accounting_currency, or with none';
+COMMENT ON COLUMN ems.invoice_control.difference IS 'invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency';
+COMMENT ON COLUMN ems.invoice_control.agrees IS 'Whether number and amount are equal, and every purchase is in invoice_currency';

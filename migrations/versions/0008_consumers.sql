@@ -8,12 +8,12 @@ CREATE TABLE ems.consumers (
     updated_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_consumers PRIMARY KEY (name)
 );
-COMMENT ON TABLE ems.consumers IS 'Readers of the feed that say how far they have read, one row each. Written by ems.commit_position(name, position) alone. No event that a consumer has not read can be deleted while it is registered.';
+COMMENT ON TABLE ems.consumers IS 'Readers of the feed that report how far they have read, one row each. Written by ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, no event that it has not read can be deleted.';
 COMMENT ON COLUMN ems.consumers.name IS 'Name of the consumer, as it was granted; by default the name of its role';
 COMMENT ON COLUMN ems.consumers.role IS 'Role that may commit positions under this name, besides the owner of the schema; null: the role of that name';
-COMMENT ON COLUMN ems.consumers."position" IS 'Up to which position of ems.events it has read and kept; 0 as long as it has committed none';
+COMMENT ON COLUMN ems.consumers."position" IS 'Position of ems.events up to which it has read, and stored its results; 0 until it commits one';
 COMMENT ON COLUMN ems.consumers.registered_at IS 'When it was granted, or first committed a position, in UTC';
-COMMENT ON COLUMN ems.consumers.updated_at IS 'When it last committed a position, in UTC; null as long as it has committed none';
+COMMENT ON COLUMN ems.consumers.updated_at IS 'When it last committed a position, in UTC; null until it commits one';
 
 -- It runs with the rights of the schema's owner, so it checks who calls: session_user is the role that logged in.
 
@@ -46,7 +46,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ems.commit_position(text, bigint) IS
-    'Says that a consumer has read the feed up to a position, and has kept what it made of it';
+    'Reports that a consumer has read the feed up to a position and stored its results';
 
 -- What a registered consumer has not read is not deleted.
 

@@ -74,7 +74,17 @@ def test_a_currency_and_a_country_say_by_which_standard(described: list[dict[str
 
 def test_a_column_has_an_example(described: list[dict[str, Any]]) -> None:
     without = [column for column in described if not example(column["relation"], column["name"], column["type"])]
-    assert named(without) == [], "add one to receiver/records/examples.py"
+    assert named(without) == [], "add one to receiver/readers/examples.py"
+
+
+def test_an_example_is_a_value_the_comment_names(described: list[dict[str, Any]]) -> None:
+    names = ("kind", "state", "receipt_state", "vat_source", "source")
+    listed = [column for column in described if column["name"] in names]
+    other = [
+        column for column in listed if example(column["relation"], column["name"], "text") not in column["comment"]
+    ]
+    assert len(listed) > len(names)
+    assert named(other) == []
 
 
 def test_what_was_released_is_still_there(migrated_engine: Engine) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 ORGANIZATION = "The EMS's own id of the organization (source: organization.reference_id)"
 CARD_HOLDER = "The EMS's own id of the card holder (source: card_holder.reference_id)"
 TRANSACTION = "OpenCard's id of the transaction, the same through all its states (source: transaction.id)"
-UPDATED = "When this row last changed here, in UTC; follows arrival, not the purchase"
+UPDATED = "When this row last changed in this database, in UTC; not a time of the purchase"
 LEARNED = "When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"
 DELIVERY = "Delivery that the current values come from (receiver.deliveries.id)"
 

@@ -40,7 +40,7 @@ class Receipt(_OfPurchase, Base):
         {
             "schema": EMS,
             "comment": "Digital receipts matched to purchases, and the stored file of each once downloaded. A "
-            "purchase may have several, or one before it is a row itself.",
+            "purchase may have several, and a receipt may arrive before its purchase.",
         },
     )
 
@@ -56,7 +56,9 @@ class Receipt(_OfPurchase, Base):
     purchase_time: Mapped[time | None] = c.column(
         "Time of day on the receipt, in the zone of the shop; null when not sent"
     )
-    fetched_at: Mapped[datetime] = c.column("When the receipt's event was learned, in UTC")
+    fetched_at: Mapped[datetime] = c.column(
+        "When the receipt's event reached us, or OpenCard's first attempt at it, in UTC"
+    )
     file_key: Mapped[str | None] = c.column("Name of the stored file; null until downloaded")
     file_size: Mapped[int | None] = c.whole_number("Size of the stored file in bytes; null until downloaded")
     file_sha256: Mapped[str | None] = c.column("SHA-256 of the stored file, hexadecimal; null until downloaded")
@@ -73,8 +75,8 @@ class VatRate(_OfPurchase, Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "VAT by rate from the merchant's receipt; a newer event replaces a purchase's set. May come "
-            "before the purchase.",
+            "comment": "VAT by rate from the merchant's receipt; a newer event replaces all rows of a purchase. May "
+            "arrive before the purchase.",
         },
     )
 
@@ -99,8 +101,8 @@ class VatTotal(_OfPurchase, Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "VAT in total from the merchant's receipt, a line for each currency as a rule; a newer event "
-            "replaces a purchase's set. May come before the purchase.",
+            "comment": "Total VAT from the merchant's receipt, usually one row for each currency; a newer event "
+            "replaces all rows of a purchase. May arrive before the purchase.",
         },
     )
 
@@ -124,15 +126,16 @@ class LineItem(_OfPurchase, Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "Items bought; a newer event replaces a purchase's set. May come before the purchase.",
+            "comment": "Items of purchases; a newer event replaces all items of a purchase. May arrive before the "
+            "purchase.",
         },
     )
 
     line_number: Mapped[int] = _line_number()
     description: Mapped[str | None] = c.column("What was bought; null when not sent")
     amount: Mapped[Decimal | None] = c.column(
-        "Price of one in major units of currency, or of the whole line: of weighed goods it equals total_amount; null "
-        "when not reported"
+        "Price of one unit, in major units of currency; for weighed goods the price of the whole line, as "
+        "total_amount; null when not reported"
     )
     total_amount: Mapped[Decimal | None] = c.column("Price of the line, in major units of currency; null when not sent")
     quantity: Mapped[Decimal | None] = c.column(
@@ -148,7 +151,7 @@ class EnvironmentalImpact(_OfPurchase, Base):
     __tablename__ = "environmental_impacts"
     __table_args__ = ({"schema": EMS, "comment": "CO2 of purchases, one row for each provider of the figure."},)
 
-    provider: Mapped[str] = c.key("aland_index, deedster, or unspecified where the event names none")
+    provider: Mapped[str] = c.key("aland_index, deedster, or unspecified if the event names none")
     carbon_emission_in_grams: Mapped[Decimal | None] = c.column("Emission in grams of CO2; null when not sent")
     carbon_social_cost_amount: Mapped[Decimal | None] = c.column(
         "Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent"

@@ -30,17 +30,18 @@ class LoggedEvent(Base):
         {
             "schema": EMS,
             "postgresql_partition_by": "RANGE (position)",
-            "comment": "The event log: each event once, in the order in which it took effect here; the change feed and "
-            "the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. "
-            "Entries of type receiver.changed announce a change of the tables that no event of OpenCard announces.",
+            "comment": "The event log: each event once, in the order in which it was applied; the change feed and the "
+            "history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries "
+            "of type receiver.changed announce a change of the tables that no event of OpenCard announces.",
         },
     )
 
     position: Mapped[int] = mapped_column(
         BigInteger,
         primary_key=True,
-        comment="Grows in commit order: what commits later has a higher position. Numbers may be left out; none is "
-        "given twice. Its high bits are the feed's epoch (position >> 40), see feed_horizon",
+        comment="Number of the event in commit order: an event that is committed later has a higher position. Some "
+        "numbers are not used; none is used twice. Its high bits are the feed's epoch (position >> 40), see "
+        "feed_horizon",
     )
     type: Mapped[str] = c.column(
         "Name of the event in OpenCard's catalogue, for example card.transaction.cleared; or receiver.changed"
@@ -51,9 +52,9 @@ class LoggedEvent(Base):
     )
     transaction_id: Mapped[str | None] = c.column("OpenCard's id of the transaction; null for events of no transaction")
     occurred_at: Mapped[datetime] = c.column(
-        "When the event reached us, or OpenCard's first attempt, in UTC; need not grow with position"
+        "When the event reached us, or OpenCard's first attempt, in UTC; not in the order of position"
     )
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When it took effect here, in UTC")
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When it was applied, in UTC")
     source: Mapped[str] = c.column("push: delivered to us; log: recovered from OpenCard's delivery log")
     delivery_id: Mapped[int] = mapped_column(
         BigInteger, comment="Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)"
@@ -78,29 +79,30 @@ class FeedHorizon(Base):
         CheckConstraint("id = 1", name="one_row"),
         {
             "schema": EMS,
-            "comment": "Up to where the change feed has been deleted, and its epoch, in one row; none as long as "
-            "nothing was deleted and no epoch began. A reader whose position is less than deleted_through may have "
-            "missed events, and one whose position is less than epoch_start may have read what a restore or a failover "
-            "lost: note the newest position, read the tables anew, and go on from there.",
+            "comment": "The last deleted position of the change feed, and its epoch, in one row; no row until events "
+            "are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed "
+            "events, and one whose position is less than epoch_start may have read events that a restore or a "
+            "failover lost: note the newest position, read the tables again, and continue from there.",
         },
     )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, comment="Always 1")
     deleted_through: Mapped[int] = mapped_column(
-        BigInteger, comment="Highest position in ems.events that was deleted, 0 if none; what is above is all there"
+        BigInteger, comment="Highest position in ems.events that was deleted, 0 if none; no event after it was deleted"
     )
     deleted_at: Mapped[datetime] = c.column(
         "When events were last deleted, in UTC; if none were, when the first epoch began"
     )
     epoch: Mapped[int] = mapped_column(
         server_default=text("0"),
-        comment="The feed's present epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL "
-        "was restored or failed over",
+        comment="The feed's current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL "
+        "is restored or fails over",
     )
     epoch_start: Mapped[int] = mapped_column(
         BigInteger,
         server_default=text("0"),
-        comment="Where the present epoch began: its positions are higher, all others are not. 0 in epoch 0",
+        comment="Position at which the current epoch began: all of its positions are higher, all others are not. 0 in "
+        "epoch 0",
     )
 
 
@@ -111,9 +113,9 @@ class Consumer(Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "Readers of the feed that say how far they have read, one row each. Written by "
-            "ems.commit_position(name, position) alone. No event that a consumer has not read can be deleted while it "
-            "is registered.",
+            "comment": "Readers of the feed that report how far they have read, one row each. Written by "
+            "ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, "
+            "no event that it has not read can be deleted.",
         },
     )
 
@@ -124,14 +126,14 @@ class Consumer(Base):
     position: Mapped[int] = mapped_column(
         BigInteger,
         server_default=text("0"),
-        comment="Up to which position of ems.events it has read and kept; 0 as long as it has committed none",
+        comment="Position of ems.events up to which it has read, and stored its results; 0 until it commits one",
     )
     registered_at: Mapped[datetime] = mapped_column(
         server_default=text("clock_timestamp()"),
         comment="When it was granted, or first committed a position, in UTC",
     )
     updated_at: Mapped[datetime | None] = c.column(
-        "When it last committed a position, in UTC; null as long as it has committed none"
+        "When it last committed a position, in UTC; null until it commits one"
     )
 
 

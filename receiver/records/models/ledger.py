@@ -24,11 +24,11 @@ class JournalLine(Base):
         Index("ix_ledger_journal_booked_on", "organization_reference_id", "booked_on"),
         {
             "schema": EMS,
-            "comment": "How the ledger came to be what it is: each change of a line of ems.ledger (day, amounts, "
-            "currencies, VAT, card holder, state of the receipt) as the reversal of the line before and the line as it "
-            "is then. Lines are only added; but for the reference of a card holder who is erased, none ever changes. "
-            "The amounts of all lines up to a position add up to the ledger as it was at it, and so does sign to the "
-            "number of its lines. Events of one purchase that took effect together are one change.",
+            "comment": "Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the "
+            "receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, "
+            "except that the reference of an erased card holder is replaced. The amounts of all lines up to a "
+            "position add up to the ledger at that position, and the signs to its number of lines. Several events of "
+            "a purchase that were applied together are one change.",
         },
     )
 
@@ -36,7 +36,7 @@ class JournalLine(Base):
         BigInteger,
         primary_key=True,
         autoincrement=False,
-        comment="Position in ems.events of what changed the line; grows as the feed does",
+        comment="Position in ems.events of the event that changed the line; of several applied together, the last",
     )
     line: Mapped[int] = mapped_column(
         Integer, primary_key=True, autoincrement=False, comment="Number of the line at its position, from 1"
@@ -44,19 +44,19 @@ class JournalLine(Base):
     organization_reference_id: Mapped[str] = c.column(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.column("OpenCard's id of the transaction (ems.transactions.id)")
     kind: Mapped[str] = c.column(
-        "booking: the first line of a purchase; reversal: takes the line before back; correction: takes its place, "
-        "for example when a clearing turned negative"
+        "booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead "
+        "of it, for example when a cleared amount turned negative"
     )
     sign: Mapped[int] = mapped_column(
-        SmallInteger, comment="-1 of a reversal, else 1: they add up to the ledger's lines"
+        SmallInteger, comment="-1 for a reversal, else 1; the sum is the number of lines in the ledger"
     )
     changed: Mapped[list[str] | None] = mapped_column(
         ARRAY(Text),
-        comment="Of a correction: the columns that differ from the line that was reversed; null for others, and for a "
-        "purchase that came back to the ledger",
+        comment="Columns of a correction that differ from the reversed line; null for bookings and reversals, and for "
+        "a purchase that returns to the ledger",
     )
     booked_on: Mapped[date] = mapped_column(
-        comment="The line's booked_on in the ledger, a day without a zone; of a reversal, that of the line"
+        comment="The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses"
     )
     card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
     original_amount: Mapped[Decimal | None] = c.column(
@@ -85,28 +85,32 @@ class Closing(Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "Months of organizations that were closed (receiver close): what the ledger had then. A month "
-            "is closed once; what changes in it later is in late_changes.",
+            "comment": "Months that an operator closed (receiver close), and what the ledger contained then. A month "
+            "is closed once; later changes of it are in ems.late_changes.",
         },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     month: Mapped[date] = mapped_column(
-        primary_key=True, comment="First day of the month, without a zone; its lines are those whose booked_on is in it"
+        primary_key=True,
+        comment="First day of the month, without a zone; the lines of a month are those with a booked_on in it",
     )
     closed_at: Mapped[datetime] = c.column("When it was closed, in UTC")
     closed_by: Mapped[str] = c.column("Who closed it: user and host of the command")
     complete_through: Mapped[datetime] = c.column(
-        "Everything that OpenCard sent until then, in UTC, was here and applied, as ems.completeness said"
+        "complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was "
+        "applied"
     )
     acknowledged_gaps: Mapped[int] = c.whole_number(
-        "How many events of the organization an operator had acknowledged as missing; 0 without any"
+        "Number of missing events of the organization that an operator had acknowledged; 0 if none"
     )
-    position: Mapped[int] = c.whole_number("Newest position of the feed when it was closed: ems.ledger_as_of(position)")
-    lines: Mapped[int] = c.whole_number("How many lines the ledger had in the month")
+    position: Mapped[int] = c.whole_number(
+        "Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"
+    )
+    lines: Mapped[int] = c.whole_number("Number of lines that the ledger had in the month")
     sums: Mapped[dict[str, Any]] = c.column(
-        "accounting_amount of these lines, added up by accounting_currency; amounts as texts, exact; the currency is "
-        "empty where none was reported"
+        "Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines "
+        "without a currency"
     )
-    vat_sums: Mapped[dict[str, Any]] = c.column("vat_amount of these lines, likewise by vat_currency")
+    vat_sums: Mapped[dict[str, Any]] = c.column("Sum of vat_amount of these lines by vat_currency, in the same form")
     sha256: Mapped[str] = c.column("SHA-256 of these lines, hexadecimal; receiver close --verify computes it again")

@@ -17,9 +17,9 @@ class Organization(Base):
     __table_args__ = (
         {
             "schema": EMS,
-            "comment": "The organizations whose deliveries are received: each that has or had a webhook here.",
+            "comment": "The organizations that have or had a webhook of this service.",
         },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    added_at: Mapped[datetime] = c.column("When its first webhook was made here, in UTC")
+    added_at: Mapped[datetime] = c.column("When its first webhook was added, in UTC")

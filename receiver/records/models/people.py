@@ -24,8 +24,8 @@ class CardHolder(Base):
         ),
         {
             "schema": EMS,
-            "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so the times are "
-            "those at which we learned of them. Where an event happened more than once, its newest time.",
+            "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so each time is "
+            "when the event reached us, or OpenCard's first attempt at it; of several events of a kind, the newest.",
         },
     )
 
@@ -33,7 +33,7 @@ class CardHolder(Base):
     reference_id: Mapped[str] = c.key(c.CARD_HOLDER)
     created_at: Mapped[datetime | None] = c.column("When created through the API, in UTC; null when never reported")
     identified_at: Mapped[datetime | None] = c.column(
-        "When the identity was linked, in UTC: transactions follow; null when never reported"
+        "When the identity was linked, in UTC; transactions are sent from then on; null when never reported"
     )
     signed_pdpc_at: Mapped[datetime | None] = c.column(
         "When the consent (PDPC) was signed, in UTC; null when never reported"
@@ -64,7 +64,7 @@ class Tpa(Base):
     name: Mapped[str | None] = c.column("Name of the organization on the TPA; null when not sent")
     organization_number: Mapped[str | None] = c.column("Company registration number; null when not sent")
     url: Mapped[str | None] = c.column("Address of the signed PDF at OpenCard; null when not sent")
-    signed_at: Mapped[datetime] = c.column("When first learned as signed, in UTC")
+    signed_at: Mapped[datetime] = c.column("When first reported as signed, in UTC")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
     updated_at: Mapped[datetime] = c.column(c.UPDATED)

@@ -43,19 +43,19 @@ class Transaction(Base):
         ),
         {
             "schema": EMS,
-            "comment": "Card purchases, one row each, as they stand now: the snapshot of the highest state "
-            "(authorized < deleted < cleared < invoiced), the newest among equals. A deleted purchase stays as a row. "
-            "Columns that bear the name of a field of OpenCard's card.transaction.* payload hold that field.",
+            "comment": "Card purchases, one row each, in their current state: the newest snapshot of the highest "
+            "state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the "
+            "name of a field of OpenCard's card.transaction.* payload contains that field.",
         },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     id: Mapped[str] = c.key("OpenCard's id of the transaction, the same through all its states")
-    state: Mapped[str] = c.column("authorized, deleted, cleared or invoiced: what holds now")
+    state: Mapped[str] = c.column("Current state: authorized, deleted, cleared or invoiced")
     card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
     receiptable: Mapped[bool | None] = c.column(
-        "Whether a digital receipt exists at a partner of OpenCard's (older pages say: may come); null when not "
-        "reported"
+        "Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when "
+        "not reported"
     )
     card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not sent")
     card_issuer_reference: Mapped[str | None] = c.column(
@@ -78,8 +78,8 @@ class Transaction(Base):
     )
     original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not sent")
     vat_rate: Mapped[Decimal | None] = c.column(
-        "VAT rate from the card network, as it arrives, often wrong; whether it is percent (25) or a fraction (0.25) "
-        "is not documented; the ledger prefers the merchant's VAT; null when not reported"
+        "VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not "
+        "documented; the ledger prefers the merchant's VAT; null when not reported"
     )
     vat_amount: Mapped[Decimal | None] = c.column(
         "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not sent"
@@ -115,20 +115,19 @@ class Transaction(Base):
     branch_text: Mapped[str | None] = c.column("Name of the merchant's line of business; null when not sent")
     category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not sent")
     cleared_card_issuer_reference: Mapped[str | None] = c.column(
-        "The issuer's reference of the cleared state, kept through later states: matches purchases of another feed, "
-        "cleared against cleared; null until cleared"
+        "The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in "
+        "another feed; null until cleared"
     )
     cleared_snapshot_at: Mapped[datetime | None] = c.column(
-        "When the snapshot of cleared_card_issuer_reference was learned, in UTC; null until cleared"
+        "When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"
     )
     authorized_at: Mapped[datetime | None] = c.column(
-        "When first learned as authorized, in UTC; null when never reported"
+        "When first reported as authorized, in UTC; null when never reported"
     )
-    cleared_at: Mapped[datetime | None] = c.column("When first learned as cleared, in UTC; null when never reported")
-    invoiced_at: Mapped[datetime | None] = c.column("When first learned as invoiced, in UTC; null when never reported")
+    cleared_at: Mapped[datetime | None] = c.column("When first reported as cleared, in UTC; null when never reported")
+    invoiced_at: Mapped[datetime | None] = c.column("When first reported as invoiced, in UTC; null when never reported")
     deleted_at: Mapped[datetime | None] = c.column(
-        "When first learned as deleted, in UTC; stays as a fact when a later clearing revives the purchase; null when "
-        "never reported"
+        "When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported"
     )
     snapshot_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
@@ -140,13 +139,13 @@ class Transaction(Base):
     payment_product_name: Mapped[str | None] = c.column(
         "Name of the payment product (source: payment_product.name); null when not reported"
     )
-    card_funding: Mapped[str | None] = c.column("debit or credit, as it arrives; null when not reported")
+    card_funding: Mapped[str | None] = c.column("debit or credit, as sent; null when not reported")
     unreadable: Mapped[list[str] | None] = mapped_column(
         ARRAY(Text),
         comment="Names of columns that are null because their field of the payload could not be read; the event's "
-        "payload has it as it arrived; null when all could be",
+        "payload has the field as sent; null when every field could be read",
     )
     booked_on: Mapped[date | None] = c.column(
-        "Day by which accounting books the purchase: purchase_date, in its own zone, else the day (UTC) on which it "
-        "was first learned as cleared, else as invoiced; null until cleared or invoiced, never after"
+        "Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on "
+        "which it was first reported as cleared, else as invoiced; null only while authorized or deleted"
     )

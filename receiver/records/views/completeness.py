@@ -8,8 +8,9 @@ from receiver.records.views import view as v
 
 COMPLETENESS: Final = v.View(
     name="completeness",
-    comment="Up to when each organization is complete: everything that OpenCard sent until then is in these tables, as "
-    "OpenCard's delivery log proves. One row for each organization.",
+    comment="Until when each organization is complete, one row each: everything that OpenCard sent until then, "
+    "according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later "
+    "are not included.",
     query="""
 SELECT
     organization.organization_reference_id,
@@ -22,14 +23,14 @@ CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_
 """,
     columns={
         "organization_reference_id": v.ORGANIZATION,
-        "complete_through": "Everything that OpenCard sent until then, in UTC, is here and applied: it never passes an "
-        "event that is missing, that cannot be recovered (unless an operator acknowledged that), or that is not yet "
-        "applied; null while the delivery log of one of its webhooks has not been read from its beginning",
-        "open_gaps": "How many events are missing for good or were not applied (failed, dead, quarantined, of an "
-        "unknown version), and no operator acknowledged that; 0 without any",
-        "checked_at": "When the delivery log was last read, in UTC, of several webhooks the one read longest ago; null "
-        "as long as it was not",
-        "acknowledged_gaps": "How many such events an operator acknowledged, which complete_through passes; 0 without "
-        "any",
+        "complete_through": "Everything that OpenCard sent until then, in UTC, is applied. Always before the first "
+        "event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of "
+        "each webhook has been read from its beginning",
+        "open_gaps": "Number of events that are missing permanently or were not applied (failed, dead, quarantined, "
+        "of an unknown version) and that no operator has acknowledged; 0 if none",
+        "checked_at": "When the delivery log was last read, in UTC; with several webhooks, the earliest of these "
+        "times; null until then",
+        "acknowledged_gaps": "Number of such events that an operator acknowledged, so that they no longer hold back "
+        "complete_through; 0 if none",
     },
 )

@@ -8,11 +8,11 @@ from receiver.records.views import view as v
 
 POSSIBLE_DUPLICATES: Final = v.View(
     name="possible_duplicates",
-    comment="Purchases in the ledger that may be one, sent by two feeds: two transaction ids of one organization with "
-    "the same issuer, the same issuer's reference of the cleared state, the same original amount and currency, and "
-    "the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each "
-    "once). Look before you act: the issuer's reference is not unique by itself, and a purchase without one, or with "
-    "an empty one, is never found here.",
+    comment="Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one "
+    "organization with the same issuer, the same issuer's reference of the cleared state, the same original amount "
+    "and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < "
+    "other_transaction_id selects it once. Check each by hand: the issuer's reference is not unique, and a purchase "
+    "without one is never listed.",
     query="""
 SELECT
     one.organization_reference_id,
@@ -46,15 +46,15 @@ WHERE btrim(one.cleared_card_issuer_reference) <> ''
         "transaction_id": v.TRANSACTION,
         "other_transaction_id": "OpenCard's id of the transaction that looks the same (ems.transactions.id)",
         "card_issuer": "Issuer of both cards",
-        "cleared_card_issuer_reference": "The issuer's reference of the cleared state that both bear",
-        "purchase_date": "Day of both purchases, each in its own purchase_timezone zone",
+        "cleared_card_issuer_reference": "The issuer's reference of the cleared state of both",
+        "purchase_date": "Day of both purchases, each in the zone of its own purchase_timezone",
         "original_amount": "Final amount of both in the currency of the purchase, in major units",
         "original_currency": "Currency of both (ISO 4217)",
         "merchant": v.MERCHANT,
         "other_merchant": "The same of the other transaction; null when neither was sent",
         "card_holder_reference_id": v.CARD_HOLDER,
         "other_card_holder_reference_id": "The EMS's own id of the other transaction's card holder",
-        "cleared_at": "When first learned as cleared, in UTC",
-        "other_cleared_at": "When the other was first learned as cleared, in UTC",
+        "cleared_at": "When first reported as cleared, in UTC",
+        "other_cleared_at": "When the other was first reported as cleared, in UTC",
     },
 )

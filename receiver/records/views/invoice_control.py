@@ -8,8 +8,9 @@ from receiver.records.views import view as v
 
 INVOICE_CONTROL: Final = v.View(
     name="invoice_control",
-    comment="Each invoice of the issuer: number and amount of its transactions as the invoice says (invoice.created), "
-    "beside those of the invoiced transactions in the ledger that have its invoice_number.",
+    comment="The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice "
+    "reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until "
+    "OpenCard sends invoice.created, which is announced and not live yet.",
     query="""
 SELECT
     invoice.organization_reference_id,
@@ -43,15 +44,15 @@ CROSS JOIN LATERAL (
     columns={
         "organization_reference_id": v.ORGANIZATION,
         "invoice_id": "OpenCard's id of the invoice (ems.invoices.id)",
-        "invoice_number": "Number of the invoice; null when not reported: then no transaction belongs to it",
+        "invoice_number": "Number of the invoice; null when not reported, and then no purchase is found for it",
         "invoice_date": "Date of the invoice, a day without a zone; null when not reported",
-        "no_of_transactions": "How many transactions it bills, as the invoice says; null when not reported",
-        "booked_transactions": "How many invoiced transactions have its number; 0 without any",
+        "no_of_transactions": "Number of transactions on the invoice, as reported; null when not reported",
+        "booked_transactions": "Number of purchases in state invoiced with this invoice_number; 0 if none",
         "invoice_amount": "Amount of the invoice, in major units of invoice_currency; null when not reported",
         "invoice_currency": "Currency of the invoice (ISO 4217); null when not reported",
-        "booked_amount": "accounting_amount of those in invoice_currency added up, in major units; 0 without any",
-        "transactions_in_other_currencies": "How many of them are booked in another currency, or in none",
-        "difference": "invoice_amount, 0 if not reported, less booked_amount, in major units",
-        "agrees": "Whether number and amount are equal, and all are in the invoice's currency",
+        "booked_amount": "Sum of their accounting_amount in invoice_currency, in major units; 0 if none",
+        "transactions_in_other_currencies": "Number of them with another accounting_currency, or with none",
+        "difference": "invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency",
+        "agrees": "Whether number and amount are equal, and every purchase is in invoice_currency",
     },
 )

@@ -8,9 +8,9 @@ from receiver.records.views import view as v
 
 LEDGER: Final = v.View(
     name="ledger",
-    comment="What accounting books: cleared and invoiced purchases only, one row each, with final amounts. VAT is the "
-    "merchant's where a receipt has it, else the card network's (vat_source says which); its split by rate is in "
-    "ledger_vat. booked_on is the day to ask for a month by.",
+    comment="What accounting books: cleared and invoiced purchases only, one row each, with final amounts "
+    "(corrections of them are in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's "
+    "(see vat_source); ledger_vat has it by rate. Select a month by booked_on.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -130,28 +130,28 @@ WHERE t.state IN ('cleared', 'invoiced')
         "refund; null when not sent",
         "original_currency": "Currency of the purchase (ISO 4217); null when not sent",
         "exchange_rate": "Rate between original and accounting amount, as sent; null when not sent",
-        "vat_amount": "VAT in major units of vat_currency, from vat_source; of a refund never positive, whatever "
-        "sign it arrived with; null when none was reported",
-        "vat_currency": "Currency of vat_amount (ISO 4217); where a receipt names several, that of the purchase, else "
-        "the home currency; where none is named, that of the purchase; null when no VAT was reported",
+        "vat_amount": "VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever "
+        "sign was sent; null when none was reported",
+        "vat_currency": "Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else "
+        "accounting_currency; if it has none, that of the purchase; null when no VAT was reported",
         "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when no VAT was "
         "reported",
-        "receipt_url": "Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null "
-        "without a receipt",
+        "receipt_url": "Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, "
+        "else the newest; null without a receipt",
         "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
         "number_of_items": "How many lines ems.line_items has for the purchase; 0 without any",
         "card_issuer": "Issuer of the card; null when not sent",
-        "cleared_card_issuer_reference": "The issuer's reference of the cleared state, for matching with another feed, "
-        "cleared against cleared; not unique; null where a purchase was invoiced without being sent as cleared",
+        "cleared_card_issuer_reference": "The issuer's reference of the cleared state; compare it with the cleared "
+        "reference in another feed; not unique; null when the purchase was only reported as invoiced",
         "invoice_number": "Number of the issuer's invoice; null until invoiced",
         "invoice_date": "Date of the issuer's invoice, a day without a zone; null until invoiced",
         "card_id": "OpenCard's id of the card; null when not sent",
         "card_type": "private, corporate or corporate_with_private_invoice; null when not sent",
-        "cleared_at": "When first learned as cleared, in UTC; null when only sent as invoiced",
-        "invoiced_at": "When first learned as invoiced, in UTC; null until invoiced",
+        "cleared_at": "When first reported as cleared, in UTC; null when only reported as invoiced",
+        "invoiced_at": "When first reported as invoiced, in UTC; null until invoiced",
         "updated_at": v.UPDATED,
-        "network_vat_rate": "VAT rate from the card network, as it arrives, often wrong; whether percent (25) or a "
-        "fraction (0.25) is not documented; null when not reported",
+        "network_vat_rate": "VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction "
+        "(0.25) is not documented; null when not reported",
         "network_vat_amount": "VAT from the card network in major units, often wrong; null when not sent",
         "network_vat_currency": "Currency of network_vat_amount (ISO 4217); null when not sent",
         "receipt_content_type": "Media type of this receipt's file; null when not sent, and without a receipt",
@@ -162,14 +162,14 @@ WHERE t.state IN ('cleared', 'invoiced')
         "card_product": "Product name of the card; null when not sent",
         "card_last_four": "Last four digits of the card number (personal); null when not sent",
         "card_issuer_customer_number": "The issuer's number of the customer; null when not sent",
-        "authorized_at": "When first learned as authorized, in UTC; null for what cleared without being sent as such",
-        "deleted_at": "When first learned as deleted, in UTC, though a later clearing made it a purchase again; null "
+        "authorized_at": "When first reported as authorized, in UTC; null when never reported as authorized",
+        "deleted_at": "When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null "
         "when never reported",
         "payment_product_id": v.PAYMENT_PRODUCT_ID,
         "payment_product_name": v.PAYMENT_PRODUCT_NAME,
         "card_funding": v.CARD_FUNDING,
         "booked_on": v.BOOKED,
-        "receipt_state": "none: no receipt has been reported; reported: one has, and no file of one is stored; "
-        "stored: a file is",
+        "receipt_state": "none: no receipt was reported; reported: a receipt was reported, and no file is stored; "
+        "stored: a file is stored",
     },
 )

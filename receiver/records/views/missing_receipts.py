@@ -9,8 +9,8 @@ from receiver.records.views import view as v
 MISSING_RECEIPTS: Final = v.View(
     name="missing_receipts",
     comment="Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card "
-    "holder about. Some receipts arrive days after the clearing, so filter by age. Where the billing at OpenCard does "
-    "not include receipts, every receiptable purchase is here.",
+    "holder about. Some receipts arrive days after the clearing, so filter by age. If the organization's billing "
+    "profile at OpenCard does not include receipts, every receiptable purchase is listed.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -53,11 +53,10 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
         "refund; null when not reported",
         "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
         "card_issuer": "Issuer of the card; null when not reported",
-        "cleared_at": "When first learned as cleared, in UTC; null when only reported as invoiced",
-        "invoiced_at": "When first learned as invoiced, in UTC; null until invoiced",
-        "age": "How long the purchase has been in the ledger without a receipt: since cleared_at, else invoiced_at, as "
-        "of the start of your transaction",
-        "days_missing": "The same in whole days of 24 hours",
+        "cleared_at": "When first reported as cleared, in UTC; null when only reported as invoiced",
+        "invoiced_at": "When first reported as invoiced, in UTC; null until invoiced",
+        "age": "Time since cleared_at, else invoiced_at, until the start of your database transaction",
+        "days_missing": "age in whole days of 24 hours",
         "updated_at": v.UPDATED,
     },
 )

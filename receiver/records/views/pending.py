@@ -9,7 +9,7 @@ from receiver.records.views import view as v
 PENDING_TRANSACTIONS: Final = v.View(
     name="pending_transactions",
     comment="Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. "
-    "Clearing takes 3 to 5 days as a rule; what is open much longer was perhaps never cleared.",
+    "Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -69,12 +69,12 @@ WHERE t.state = 'authorized'
         "card_issuer": "Issuer of the card; null when not sent",
         "card_id": "OpenCard's id of the card; null when not sent",
         "card_last_four": "Last four digits of the card number (personal); null when not sent",
-        "receipt_url": "Address of the receipt at OpenCard, expires; the newest, one with a stored file first; null "
-        "without a receipt",
+        "receipt_url": "Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, "
+        "else the newest; null without a receipt",
         "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
-        "authorized_at": "When first learned as authorized, in UTC",
-        "age": "How long ago that was, as of the start of your transaction",
-        "days_open": "The same in whole days of 24 hours",
+        "authorized_at": "When first reported as authorized, in UTC",
+        "age": "Time since authorized_at until the start of your database transaction",
+        "days_open": "age in whole days of 24 hours",
         "updated_at": v.UPDATED,
         "payment_product_id": v.PAYMENT_PRODUCT_ID,
         "payment_product_name": v.PAYMENT_PRODUCT_NAME,

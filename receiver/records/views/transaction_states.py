@@ -8,8 +8,8 @@ from receiver.records.views import view as v
 
 TRANSACTION_STATES: Final = v.View(
     name="transaction_states",
-    comment="Every distinct snapshot of a transaction, as received, also those that arrived late and changed nothing. "
-    "Retries are not repeated here. A view of ems.events.",
+    comment="Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries "
+    "are left out. A view of ems.events.",
     query="""
 SELECT
     position AS id,

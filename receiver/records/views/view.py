@@ -15,18 +15,19 @@ TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
 CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
 DAY: Final = "Day of the purchase in the zone purchase_timezone; null when not sent"
 BOOKED: Final = (
-    "Day of the purchase in its own zone, else the day (UTC) on which it was first learned as cleared, else as "
-    "invoiced; never null"
+    "Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which "
+    "it was first reported as cleared, else as invoiced; never null"
 )
 CLOCK: Final = "Time of day in the zone purchase_timezone; null when not sent"
 MERCHANT: Final = "Merchant's normalized name, else the card network's; null when neither was sent"
 UPDATED: Final = (
-    "When the purchase's row last changed here, in UTC; VAT, receipts and items that come later do not show"
+    "When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do not "
+    "change it"
 )
 
 PAYMENT_PRODUCT_ID: Final = "OpenCard's id of the payment product that the card belongs to; null when not reported"
 PAYMENT_PRODUCT_NAME: Final = "Name of the payment product; null when not reported"
-CARD_FUNDING: Final = "debit or credit, as it arrives; null when not reported"
+CARD_FUNDING: Final = "debit or credit, as sent; null when not reported"
 
 
 @dataclass(frozen=True, slots=True)
