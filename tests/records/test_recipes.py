@@ -31,7 +31,7 @@ SELECT 'nordlys-as', '2026-10-01', now(), 'operator', now(), 0, max(position), 1
 
 @pytest.fixture
 def nordlys(organizations: Organizations) -> Acme:
-    """The organization of the recipes: a purchase with all there is, one twice, and one that has been open for long."""
+    """The organization of the recipes: purchases complete, twice, billed, refunded, late, and open for long."""
     nordlys = organizations.adopt("nordlys-as")
     owner = {"organization": {"reference_id": "nordlys-as"}}
     for transaction in ("transaction-1", "transaction-2"):
@@ -42,6 +42,9 @@ def nordlys(organizations: Organizations) -> Acme:
         nordlys.take(event, enrichment(event) | owner)
     nordlys.take("tpa.signed", sample("tpa.signed") | owner)
     nordlys.take("invoice.created", sample("invoice.created"))
+    nordlys.take("card.transaction.invoiced", snapshot("invoiced", transaction="billed") | owner)
+    refund = snapshot("cleared", transaction="refund", original_amount=-109.38, accounting_amount=-1249.06)
+    nordlys.take("card.transaction.cleared", refund | owner)
     nordlys.take(
         "card.transaction.cleared", snapshot("cleared", transaction="late", purchase_date="2026-10-13") | owner
     )
