@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> Flask:
 
 def _refuse(refused: DeliveryRefused) -> tuple[Response, int, dict[str, str]]:
     _count(refused.status, refused.reason)
-    if refused.status != HTTPStatus.UNAUTHORIZED:  # which was told where it was found
+    if refused.status != HTTPStatus.UNAUTHORIZED:  # which was reported where it was found
         log.debug("request.refused", status=int(refused.status), reason=refused.reason)
     headers = {"Retry-After": str(RETRY_AFTER)} if refused.retryable else {}
     return jsonify(error=str(refused)), refused.status, headers

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Show = Callable[[str], str]
 
-# what somebody set for sessions of their own, and what ours have instead
+# what an administrator set for all sessions, and what ours have instead
 SESSION = {
     "DateStyle": ("SQL, DMY", "ISO, MDY"),
     "IntervalStyle": ("sql_standard", "postgres"),

@@ -1,4 +1,4 @@
-"""Several web and worker processes, restarted in between, count what was sent; and no log tells what was in it."""
+"""Several web and worker processes, restarted in between, count what was sent; and no log has its content."""
 
 from __future__ import annotations
 

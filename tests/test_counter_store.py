@@ -1,4 +1,4 @@
-"""What many processes count comes together in PostgreSQL: nothing twice, nothing lost, nobody waiting."""
+"""The counts of many processes are added up in PostgreSQL: nothing twice, nothing lost, no waiting."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def fail(engine: Engine, delivery_id: int) -> None:
 
 @contextmanager
 def processing(engine: Engine) -> Iterator[None]:
-    """Work as a worker does, beside what runs in this block."""
+    """Work as a worker does, while this block runs."""
     done = threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Partitions are made ahead of time, in nobody's way; a missing one stops nothing."""
+"""Partitions are made ahead of time, without blocking others; a missing one stops nothing."""
 
 from __future__ import annotations
 

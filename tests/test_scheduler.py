@@ -1,4 +1,4 @@
-"""``receiver scheduler``: what it enqueues, and that nothing piles up where nobody takes it."""
+"""``receiver scheduler``: what it enqueues, and that nothing piles up where no worker takes it."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Machine:
         victims.start(victim)
 
     def check(self, story: Story, tally: DeliveryTally) -> None:
-        """Insist that everything told is recorded once."""
+        """Assert that every event is recorded once."""
         assert tally.given_up == 0
         wait_until_processed(self.engine, seconds=SECONDS)
         with self.engine.connect() as connection:

@@ -1,7 +1,7 @@
 """Card holders who are erased: nothing that comes late brings their reference back.
 
 An erased card holder is known by a pseudonym, made from organization and reference under a key that is stored
-encrypted: without that key nobody can show that a reference and a pseudonym belong together, not even by
+encrypted: without that key a reference and a pseudonym cannot be shown to belong together, not even by
 trying every number that an employee may have. The same holds for fingerprints of payloads that named the person.
 
 A delivery about such a person, a purchase that is invoiced late for one, is applied under the pseudonym, and its body

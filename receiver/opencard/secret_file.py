@@ -1,4 +1,4 @@
-"""A file for a secret that is told only once: there before the secret is, and readable by its owner only."""
+"""A file for a secret that is shown only once: created before the secret is, and readable by its owner only."""
 
 from __future__ import annotations
 

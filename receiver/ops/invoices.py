@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST: Final = 100
 """How many invoices are read, the newest."""
 
-# an invoice may come before the last of its transactions; after two months somebody has looked at it, or nobody will
+# an invoice may come before the last of its transactions; after two months it has had attention, or never will
 _DIFFERENT: Final = f"""
 SELECT control.organization_reference_id, control.invoice_id, control.invoice_number, control.no_of_transactions,
     control.booked_transactions, control.difference, control.invoice_currency

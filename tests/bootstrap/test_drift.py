@@ -1,4 +1,4 @@
-"""What somebody changed at the other end: each kind of it is found, named and mended."""
+"""Changes made at OpenCard: each kind of drift is found, named and corrected."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def test_check_reports_each_kind_of_drift_and_run_corrects_it(
     assert field in for_people.stdout
     assert run("--dry-run").exit_code == 0
 
-    mended = run("--json")
-    assert (mended.exit_code, json.loads(mended.stdout)["drift"]) == (0, False)
+    repeated = run("--json")
+    assert (repeated.exit_code, json.loads(repeated.stdout)["drift"]) == (0, False)
     assert run("--check").exit_code == 0
     now = world.registered()
     assert (now.flags, now.enabled, now.active) == (as_it_was.flags, True, True)

@@ -29,7 +29,7 @@ REFERENCES = ("acme", "beta", "globex")
 
 @pytest.fixture
 def fresh_opencard(world: World, engine: Engine, settings: Settings, public_url: str) -> Iterator[World]:
-    """Another OpenCard, without any webhook, beside the database of the first, where globex was registered first."""
+    """Another OpenCard, without any webhook, with the database of the first, where globex was registered first."""
     world.add_organizations("beta", "globex")
     world.bootstrap(only=("globex",))
     world.bootstrap()

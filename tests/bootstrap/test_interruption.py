@@ -103,7 +103,7 @@ def nothing(_world: World) -> None:
 
 
 def registered_otherwise(world: World) -> None:
-    """Everything is registered, and then somebody changes everything that can be changed."""
+    """Everything is registered, and then everything that can be changed is changed."""
     world.bootstrap(OTHER)
     webhook = world.registered()
     world.provider.state.change_webhook(webhook.id, enabled=False, active=False)

@@ -65,7 +65,7 @@ class Living:
         assert httpx.post(self.registration.url, content=content, headers=headers).status_code == 200
 
     def arguments(self) -> dict[str, list[str]]:
-        """Return what each command needs beside ``--json``."""
+        """Return what each command needs besides ``--json``."""
         sending = ["--url", self.registration.url, "--secret", self.registration.secret, "--organization", "acme"]
         credentials = [str(self.registration.basic_username), "--basic-password", str(self.registration.basic_password)]
         return {

@@ -1,4 +1,4 @@
-"""The program as a shell sees it: exit codes, what stands where, and never a traceback."""
+"""The program as a shell sees it: exit codes, stdout and stderr, and never a traceback."""
 
 from __future__ import annotations
 

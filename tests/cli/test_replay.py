@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Run = Callable[..., Result]
 EVENT = "card.transaction.cleared"
-REASON = ("--reason", "mended")
+REASON = ("--reason", "fixed")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dead(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> Acme:
-    """Two deliveries are dead whose cause is mended, and one whose is not."""
+    """Two dead deliveries whose cause is fixed, and one whose is not."""
     fail_with(monkeypatch, RuntimeError("disk 7 is full"))
     for transaction in ("t1", "t2"):
         acme.take(EVENT, snapshot("cleared", transaction=transaction))
@@ -140,8 +140,8 @@ def test_without_waiting_it_returns_at_once(dead: Acme, run: Run) -> None:
     dead.process()
     (listed,) = json.loads(run("--list", "--json").stdout)
     assert (listed["selected"], listed["processed"], listed["failed"], listed["state"]) == (3, 2, 1, "ended")
-    assert (listed["reason"], listed["filter"]) == ("mended", {"ids": ids(dead)})
-    assert "mended" in run("--list").stdout
+    assert (listed["reason"], listed["filter"]) == ("fixed", {"ids": ids(dead)})
+    assert "fixed" in run("--list").stdout
 
 
 @pytest.mark.usefixtures("nobody_works")

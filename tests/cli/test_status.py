@@ -269,7 +269,7 @@ def test_organizations_that_need_attention_are_first(organizations: Organization
 
 def test_replays_and_retention_are_shown(acme: Acme, run: Run) -> None:
     acme.execute(
-        "INSERT INTO receiver.replays (requested_by, reason, filter, selected) VALUES ('jane', 'mended', '{}', 3)"
+        "INSERT INTO receiver.replays (requested_by, reason, filter, selected) VALUES ('jane', 'fixed', '{}', 3)"
     )
     acme.execute(
         "INSERT INTO receiver.retention_runs (started_at, ended_at, removed, caught_up)"

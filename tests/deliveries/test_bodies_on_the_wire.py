@@ -138,7 +138,7 @@ def test_non_ascii_credentials_are_refused_like_wrong_ones(acme: Acme, wire: Wir
 
 
 class NeverRead(BytesIO):
-    """A body that nobody may read."""
+    """A body that must not be read."""
 
     def read(self, _size: int | None = -1, /) -> NoReturn:
         raise AssertionError("the body was read")

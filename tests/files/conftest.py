@@ -43,7 +43,7 @@ class Receipts:
     def tell(
         self, name: str = "1.pdf", *, url: str | None = None, expires_in: timedelta | None = DAY, **told: Any
     ) -> str:
-        """Let OpenCard tell of a receipt; return its URL."""
+        """Deliver a receipt's event; return its URL."""
         expires_at = datetime.now(UTC) + (expires_in or DAY)
         url = url or signed_url(self.api_url, name, expires_at)
         fields = {
@@ -90,7 +90,7 @@ class Receipts:
         }
 
     def failure(self, status: str = "waiting") -> str:
-        """Return why the one download failed, which the EMS is told as well; it has *status*, and nothing is stored."""
+        """Return why the one download failed, which the EMS sees as well; it has *status*, and nothing is stored."""
         download, row = self.download(), self.row()
         assert (download["status"], row["file_key"], self.stored()) == (status, None, [])
         assert row["download_error"] == download["error"]

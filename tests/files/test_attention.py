@@ -1,4 +1,4 @@
-"""How the downloads stand is told to operators before and after a file is lost."""
+"""The state of the downloads is reported to operators before and after a file is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receipts are downloaded at once, checked, and kept; what goes wrong is tried again, told, and leaves nothing half."""
+"""Receipts are downloaded at once, checked, and kept; failures are retried, reported, and leave nothing partial."""
 
 from __future__ import annotations
 
@@ -303,7 +303,7 @@ def test_two_workers_side_by_side_download_each_receipt_once(receipts: Receipts)
 
 def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
     class Meeting(dict[str, bytes]):
-        """Lets nobody go before as many are there as are downloaded side by side."""
+        """Blocks each download until as many have arrived as run in parallel."""
 
         barrier, lock = Barrier(SIDE_BY_SIDE), Lock()
         here, most = 0, 0

@@ -1,4 +1,4 @@
-"""What is going on, told without counting what was counted before."""
+"""Recent activity, shown without counting again what was counted before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``GET /metrics`` tells of what happened: requests, attempts, batches."""
+"""What ``GET /metrics`` counts: requests, attempts, batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Shown = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture(autouse=True)
 def _counts_of_this_test(app: Flask, engine: Engine) -> None:
-    """Have what an earlier test could not tell told, and forgotten, before anything is counted."""
+    """Store and discard the counts of earlier tests before anything is counted."""
     untold.take()
     assert app.extensions["receiver.flusher"].flush()
     with engine.begin() as connection:

@@ -272,7 +272,7 @@ def test_without_billings_read_a_note_says_what_that_means(patient: Patient) -> 
 
 def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> None:
     def happened(*statuses: int) -> None:
-        """Let OpenCard try to deliver in vain, as after a restore behind a rotation, and reconcile."""
+        """Let OpenCard's deliveries fail, as after a restore from before a rotation, and reconcile."""
         content = body(card_holder(organization=reference))
         begun = datetime.now(UTC) - timedelta(minutes=30)
         attempts = [

@@ -1,4 +1,4 @@
-"""A disk that is full under PostgreSQL: whoever asks is told before the next delivery is refused."""
+"""A disk that is full under PostgreSQL: ``status`` and ``/readyz`` report it before the next delivery is refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def disk(server_url: str) -> Iterator[Disk]:
 
 @contextmanager
 def mounted(data: Path, name: str) -> Iterator[Path]:
-    """Mount a small disk beside PostgreSQL's data, with a folder that is PostgreSQL's own."""
+    """Mount a small disk next to PostgreSQL's data, with a folder that is PostgreSQL's own."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if os.geteuid() != 0 or not data.exists() or mount is None or umount is None:
         pytest.skip("this user may not mount a disk beside PostgreSQL's")

@@ -1,4 +1,4 @@
-"""Everything that is stored is encrypted anew under the newest key, and nothing is lost on the way."""
+"""Everything that is stored is encrypted again under the newest key, and nothing is lost."""
 
 from __future__ import annotations
 

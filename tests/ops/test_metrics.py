@@ -1,4 +1,4 @@
-"""``GET /metrics``: what Prometheus is told, whichever process answers."""
+"""``GET /metrics``: what Prometheus reads, whichever process answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``receiver webhooks test`` where the test does not come, or nobody knows whether it was sent."""
+"""``receiver webhooks test`` where the test does not arrive, or it is unknown whether it was sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A genuine delivery that makes no sense is kept as it came, waits for an operator, and stops nobody."""
+"""A genuine delivery that cannot be parsed is kept unchanged, waits for an operator, and stops no other."""
 
 from __future__ import annotations
 

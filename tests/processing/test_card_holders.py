@@ -1,4 +1,4 @@
-"""Card-holder events carry no time and no content: they are valued by what stands beside them in time."""
+"""Card-holder events carry no time and no content: they are judged by the events before and after them."""
 
 from __future__ import annotations
 

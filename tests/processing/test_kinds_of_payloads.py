@@ -46,7 +46,7 @@ def understood(event: str, payload: dict[str, Any]) -> Event:
 
 
 def is_a_purchase(fields: set[str]) -> bool:
-    """Whether a card holder's event with these fields would be a whole purchase, or what is told about one."""
+    """Whether a card holder's event with these fields would be a whole purchase, or an enrichment of one."""
     return {"id", "state", "original_amount"} <= fields or (
         "transaction" in fields and not fields.isdisjoint(ENRICHMENTS_OWN)
     )

@@ -22,7 +22,7 @@ TESTED = {"status": "ignored", "error": "test delivery"}
 
 @pytest.fixture
 def tested(organizations: Organizations) -> Acme:
-    """A test webhook of acme, beside its own."""
+    """A test webhook of acme, in addition to its own."""
     organizations.adopt("acme")
     tested = organizations.adopt("acme")
     tested.execute("UPDATE receiver.webhooks SET test = true WHERE id = (SELECT max(id) FROM receiver.webhooks)")

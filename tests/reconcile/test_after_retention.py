@@ -165,7 +165,7 @@ def test_unrecoverable_entry_without_time_stays_in_mirror(acme: World) -> None:
 
 
 def create_and_delete_card_holder(world: World, *, before: timedelta) -> None:
-    """Let a person live and be deleted, and OpenCard's log tell it."""
+    """Create and delete a person, with both in OpenCard's log."""
     log_deliveries(world, CREATED, card_holder(), before=before + HOUR)
     log_deliveries(world, CLEARED, snapshot("cleared"), before=before + 2 * MINUTE)
     log_deliveries(world, DELETED, card_holder(), before=before)

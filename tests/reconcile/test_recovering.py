@@ -61,7 +61,7 @@ def reset(world: World) -> None:
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_reconcile_completes_ems_in_every_log_format(acme: World, style: LogStyle, seed: int) -> None:
     reset(acme)
-    # within a second, whole seconds do not tell what came first, of a card holder's events
+    # within a second, whole seconds do not show what happened first, of a card holder's events
     acme.provider.behaviour.log_style = replace(style, microseconds=True)
     delivered = deliver(acme, STORY, EVERYTHING, seed=seed)
     (missed,) = delivered.missed.values()
@@ -185,7 +185,7 @@ def test_deliveries_missing_from_a_restored_backup_are_recovered(acme: World) ->
         columns = ", ".join(column.name for column in table.columns if column.computed is None)
         kept = f"SELECT {columns} FROM backup.{table.name}"  # noqa: S608 - names come from the models
         restore.append(f"INSERT INTO {table.fullname} ({columns}) OVERRIDING SYSTEM VALUE {kept}")
-    execute(acme, "; ".join([*restore, "DROP SCHEMA backup CASCADE"]))  # the web process is counting beside it
+    execute(acme, "; ".join([*restore, "DROP SCHEMA backup CASCADE"]))  # the web process is counting at the same time
     lost = everything - value(acme, "SELECT count(*) FROM receiver.deliveries")
     assert ledger_differences(acme, STORY)
     assert reconcile_and_process(acme).recovered == lost > 0

@@ -1,4 +1,4 @@
-"""A log may tell whole seconds: within one, its own order says what came first."""
+"""A log may have whole seconds: within one, its own order says what was first."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=list(LOGS.values()), ids=list(LOGS))
 def whole_seconds(acme: World, request: pytest.FixtureRequest) -> World:
-    """An OpenCard whose log tells whole seconds, and some attempts at other times, which show its order."""
+    """An OpenCard whose log has whole seconds, and some attempts at other times, which show its order."""
     acme.provider.behaviour.log_style = replace(LogStyle(), microseconds=False, **request.param)
     for number in range(5):
         other = snapshot("authorized", transaction=f"other-{number}")

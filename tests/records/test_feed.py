@@ -1,4 +1,4 @@
-"""The change feed: each event once, and no hole for whoever follows it."""
+"""The change feed: each event once, and no gap for its readers."""
 
 from __future__ import annotations
 

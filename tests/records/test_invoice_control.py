@@ -1,4 +1,4 @@
-"""The issuer's invoices beside what was booked for them."""
+"""The issuer's invoices compared with what was booked for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view that accounting books from, and the records beside it."""
+"""The view that accounting books from, and the related records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What never gets through to the receiver, and how it stands in the delivery log: over real HTTP."""
+"""Events that never reach the receiver, and their entries in the delivery log: over real HTTP."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_missed_events_are_those_without_accepted_attempt(party: OpenCard, ems: 
 
     ems.answer = answer
     delivered = deliver(party, ems, EVERYTHING)
-    # a card holder's two equal events cannot be told apart by what arrived
+    # a card holder's two equal events cannot be distinguished by what arrived
     told_apart = [told for told in STORY.told if not told.card_holder]
     assert {as_told(told) for told in told_apart} - set(taken) == {
         as_told(told) for told in missed(delivered) if not told.card_holder

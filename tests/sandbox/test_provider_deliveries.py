@@ -284,7 +284,7 @@ def test_the_log_holds_every_attempt_the_newest_first(
     assert [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=True)
     assert {item["event"] for item in items} == {told.event for told in story.told}
     assert all(datetime.fromisoformat(item["created_at"]).tzinfo for item in items)
-    assert "duration_ms" in items[0]  # a field that nobody knows
+    assert "duration_ms" in items[0]  # an unknown field
     in_the_log = Counter((item["event"], json.dumps(item["payload"], sort_keys=True)) for item in items)
     assert in_the_log == Counter((one.event, json.dumps(one.fields, sort_keys=True)) for one in ems.arrived)
 

@@ -1,4 +1,4 @@
-"""Webhooks: what is registered, what is refused, what is told back, and the challenge."""
+"""Webhooks: what is registered, what is refused, what is shown, and the challenge."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Received:
 
 @dataclass
 class Server:
-    """A receiver on a free loopback port that answers as told and remembers what it was sent."""
+    """A receiver on a free loopback port that answers as configured and remembers what it was sent."""
 
     answer: Callable[[int], int]
     url: str = ""

@@ -1,1 +1,1 @@
-"""What somebody tries who means harm, against the real web process and the real processing."""
+"""Attacks, against the real web process and the real processing."""

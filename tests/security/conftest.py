@@ -66,7 +66,7 @@ def web(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def request(path: str, headers: dict[str, str], content: bytes = b"", *, method: str = "POST") -> bytes:
-    """Return a request's bytes, with its length unless the headers tell one."""
+    """Return a request's bytes, with its length unless the headers have one."""
     named = {name.lower() for name in headers}
     lengths = {} if named & {"content-length", "transfer-encoding"} else {"Content-Length": str(len(content))}
     lines = [f"{method} {path} HTTP/1.1", "Host: receiver"]
@@ -80,5 +80,5 @@ def statuses(answers: bytes) -> list[int]:
 
 
 def genuine(acme: Acme, content: bytes, event: str = "card.transaction.authorized", **headers: str) -> bytes:
-    """Return what OpenCard would send, with other headers beside."""
+    """Return what OpenCard would send, with additional headers."""
     return request(acme.path, {**acme.registration.headers(event, content), **headers}, content)

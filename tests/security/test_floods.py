@@ -30,7 +30,7 @@ EVENT = "card.transaction.authorized"
 
 
 def garbage(acme: Acme) -> list[bytes]:
-    """Return the requests of somebody who knows the URL and nothing else."""
+    """Return the requests of an attacker who knows the URL and nothing else."""
     headers = {"Content-Type": "application/json", "X-Event": EVENT, "X-Data-Signature": "0" * 64}
     return [
         request(acme.path, headers, b"{}"),

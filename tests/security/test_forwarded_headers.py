@@ -1,4 +1,4 @@
-"""No header tells the web process under which path it is: a proxy that lets only /hooks/ in lets nothing else in."""
+"""No header changes the web process's path: a proxy that admits only /hooks/ admits nothing else."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_odd_payload_is_applied_or_dead_alone(acme: Acme, content: bytes) -> Non
 
 
 def test_of_a_key_that_comes_twice_one_value_holds_everywhere(acme: Acme) -> None:
-    """A row and its snapshot must not tell two stories."""
+    """A row and its snapshot must not differ."""
     twice = body(snapshot("cleared")).replace(b"{", b'{"original_amount":1.00,"purchase_merchant":"first",', 1)
     acme.tell(EVENT, twice)
     row = acme.row(

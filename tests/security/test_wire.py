@@ -105,7 +105,7 @@ def test_huge_heads_are_refused_and_the_next_is_taken(acme: Acme, web: Web, head
 
 
 def test_a_compressed_body_is_not_unpacked(acme: Acme, web: Web) -> None:
-    """What is kept are the bytes that came; nobody can have them grow here."""
+    """The received bytes are stored as they are; they are not decompressed here."""
     assert statuses(web.send(genuine(acme, CONTENT, **{"Content-Encoding": "gzip"}))) == [200]
     assert acme.value("SELECT body FROM receiver.deliveries") == CONTENT
 

@@ -153,7 +153,7 @@ def test_workers_scale_by_the_deliveries_that_are_due(engine: Engine) -> None:
     deployments = {each["metadata"]["name"]: each for each in resources if each["kind"] == "Deployment"}
     worker = deployments[scaled["scaleTargetRef"]["name"]]
     assert "replicas" not in worker["spec"]
-    assert scaled["minReplicaCount"] == 1  # for what a worker does beside deliveries
+    assert scaled["minReplicaCount"] == 1  # for a worker's other work
     (trigger,) = scaled["triggers"]
     assert trigger["metadata"]["connectionFromEnv"] == "DATABASE_URL"
     with engine.connect() as connection:

@@ -17,7 +17,7 @@ from tests.support.tools import needs, tool
 
 OURS = ("release", "web", "worker", "scheduler")
 OUTSIDE_OF_SETTINGS = {"POSTGRES_PASSWORD", "SITE_ADDRESS", "OPERATORS", "RECEIVER_VERSION"}
-"""What compose.yaml itself asks for, beside the settings of the service."""
+"""What compose.yaml itself asks for, besides the settings of the service."""
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,10 @@ def receiver_with(settings: Settings, **changes: Any) -> Iterator[Flask]:
 
 
 def unreachable_database() -> str:
-    """Return the URL of a database where nobody listens."""
+    """Return the URL of a database on which no server listens."""
     return f"postgresql+psycopg://receiver:database-password@127.0.0.1:{free_port()}/receiver"
 
 
 def unreachable_redis() -> str:
-    """Return the URL of a Redis where nobody listens."""
+    """Return the URL of a Redis on which no server listens."""
     return f"redis://127.0.0.1:{free_port()}/0"

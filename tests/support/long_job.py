@@ -1,4 +1,4 @@
-"""A job that takes as long as a test wants it to: it ends when somebody lets it."""
+"""A job that takes as long as a test wants it to: it ends when the test allows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that OpenCard could not deliver: its log has them, and nobody else."""
+"""Events that OpenCard could not deliver: only its log has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def lose(world: World, *references: str, organization: str = "acme", at: datetime | None = None) -> None:
-    """Let OpenCard tell of new card holders, in vain."""
+    """Let OpenCard send events of new card holders that do not arrive."""
     state = world.provider.state
     ids = {each.reference_id: each.id for each in state.organizations()}
     (webhook,) = state.webhooks_of(ids[organization])

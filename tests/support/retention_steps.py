@@ -28,7 +28,7 @@ NO_REST = Pace(rest=0)
 
 
 def kept(settings: Settings, **days: int) -> Settings:
-    """Return settings by which everything is kept for ever but for what *days* names."""
+    """Return settings by which everything is kept permanently except what *days* names."""
     asked: dict[str, Any] = {**dict.fromkeys(LIMITS, 0), "erase_card_holders_days": 0, **days}
     return replace(settings, **asked)
 

@@ -1,4 +1,4 @@
-"""Brings about how a service may stand: runs of reconcile that were, deliveries that were set aside."""
+"""Puts a service into given states: earlier runs of reconcile, deliveries that are held."""
 
 from __future__ import annotations
 

@@ -154,8 +154,8 @@ class Story:
 def story(happened: Sequence[tuple[Sent, timedelta, str, timedelta]]) -> Story:
     """Return the story of events, each with the gap before it, its fate, and the pause between its attempts.
 
-    Payloads bear no id: whether an event was tried in vain and equals a later one, or the later one is a retry of it,
-    nothing tells. So of equal events only the last is left without an answer of 200, and none begins before the
+    Payloads bear no id: whether an event failed and equals a later one, or the later one is a retry of it,
+    cannot be known. So of equal events only the last is left without an answer of 200, and none begins before the
     attempts of the one before it have ended.
     """
     names = [(canonical_name(each[0].event), body(each[0].payload)) for each in happened]

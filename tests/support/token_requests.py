@@ -25,7 +25,7 @@ POST = {**GRANT, "client_id": "acme-client", "client_secret": "the-client-secret
 
 @dataclass
 class Tokens:
-    """A webhook with an OAuth client, and whoever asks for its tokens."""
+    """A webhook with an OAuth client, and a caller that asks for its tokens."""
 
     acme: Acme
     settings: Settings

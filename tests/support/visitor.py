@@ -1,4 +1,4 @@
-"""Somebody at the console, as a browser without JavaScript: keeps cookies, follows links, fills in forms."""
+"""A user of the console, as a browser without JavaScript: keeps cookies, follows links, fills in forms."""
 
 from __future__ import annotations
 

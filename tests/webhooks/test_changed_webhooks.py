@@ -19,7 +19,7 @@ EVENT = "card_holder.created"
 
 @pytest.fixture
 def new(acme: Acme) -> Acme:
-    """Acme, whose deliveries are signed with a new secret, which nobody has told the receiver yet."""
+    """Acme, whose deliveries are signed with a new secret, which the receiver does not have yet."""
     return dataclasses.replace(acme, registration=dataclasses.replace(acme.registration, secret="a-new-secret"))
 
 

@@ -34,7 +34,7 @@ def verdicts(acme: Acme) -> list[str]:
 
 
 def replace_by_custom(acme: Acme, settings: Settings) -> dict[str, str | None]:
-    """Store new credentials beside those that OpenCard knows; return the headers it will send once it took them."""
+    """Store new credentials in addition to those OpenCard knows; return the headers it will send once it took them."""
     new = Credentials(custom_key="X-New-Token", custom_value="the-new-value")
     acme.execute(
         "UPDATE receiver.webhooks SET previous_authentication_type = authentication_type,"
@@ -118,7 +118,7 @@ def test_replaced_credentials_are_never_kept_with_a_delivery(
 
 
 def replace_key(acme: Acme) -> Acme:
-    """Give the webhook a new endpoint key, keep the old one beside it, and return acme at its new address."""
+    """Give the webhook a new endpoint key, keep the old one too, and return acme at its new address."""
     key = secrets.token_urlsafe(32)  # one that no web process remembers from another test
     acme.execute("INSERT INTO receiver.previous_endpoint_keys SELECT endpoint_key, id FROM receiver.webhooks")
     acme.execute("UPDATE receiver.webhooks SET endpoint_key = :key", key=key)

@@ -60,7 +60,7 @@ CLAIMS = {
 
 
 def forged(header: dict[str, Any] = HEADER, claims: object = CLAIMS, *, by: bytes | None = None) -> str:
-    """Return a token as only who has the key could write it, or with *by* somebody else."""
+    """Return a token signed with the right key, or with the key *by*."""
     content = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     signed = f"{segment(header)}.{segment(content)}"
     digest = {"HS384": hashlib.sha384, "HS512": hashlib.sha512}.get(str(header.get("alg")), hashlib.sha256)

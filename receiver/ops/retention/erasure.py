@@ -138,7 +138,7 @@ class Erasing:
     def _walk(self, connection: Connection) -> bool:
         """Rewrite what is in the next slice; at the end of the last one, finish."""
         pseudonyms = read_pseudonyms(driver_of(connection), self._encryption)
-        assert pseudonyms is not None  # noqa: S101 - somebody is marked
+        assert pseudonyms is not None  # noqa: S101 - a person is marked
         people = self._people(connection, pseudonyms)
         asked = {"after": self._position, "last": self._last, "limit": SLICE}
         until = connection.scalar(_NEXT, asked)

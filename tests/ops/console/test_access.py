@@ -62,7 +62,7 @@ def test_every_form_needs_a_token_of_its_session(
             for fields in ({}, {"csrf_token": "made-up"}):
                 answer = visitor.client.post(address_of(console, rule), data=fields)
                 assert (answer.status_code, "Nothing was done." in answer.text) == (400, True), rule
-    assert operator.get("/ops/").status_code == 200  # nobody was signed out by it
+    assert operator.get("/ops/").status_code == 200  # no user was signed out by it
 
 
 def test_a_token_of_another_session_is_none(operator: Visitor, viewer: Visitor) -> None:
@@ -154,7 +154,7 @@ def test_a_delivery_meets_nothing_of_the_console(console_app: Flask, console: Fl
     content = body(snapshot("cleared"))
     headers = acme.registration.headers("card.transaction.cleared", content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(console, "wsgi_app", None)  # whoever asked it would fail
+        patch.setattr(console, "wsgi_app", None)  # any call of it would fail
         answer = console_app.test_client().post(acme.path, data=content, headers=headers)
     assert (answer.status_code, answer.get_json()) == (200, {})
     assert not {"Set-Cookie", "Vary", "Content-Security-Policy"} & set(answer.headers)

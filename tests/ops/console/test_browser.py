@@ -56,7 +56,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Person:
-    """Somebody at a browser. Whatever the browser complains of fails the test."""
+    """A user at a browser. Any error of the browser fails the test."""
 
     page: Page
     url: str
@@ -89,7 +89,7 @@ class Person:
 
 @contextmanager
 def person(browser: Browser, url: str, **options: object) -> Iterator[Person]:
-    """Open a browser of its own; scripts are off, as they are for whoever wants them off."""
+    """Open a browser of its own; scripts are off, because the console must work without."""
     context = browser.new_context(**{"java_script_enabled": False, **options})  # type: ignore[arg-type]
     somebody = Person(context.new_page(), url)
     yield somebody

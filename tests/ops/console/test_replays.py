@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Let so many deliveries end as dead, for a cause that is mended then."""
+    """Let so many deliveries end as dead, for a cause that is fixed then."""
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     for each in range(number):
         acme.take(EVENT, snapshot("cleared", transaction=f"t-{each}"))
@@ -95,7 +95,7 @@ def test_a_replay_says_whether_it_succeeded(
 ) -> None:
     let_die(acme, monkeypatch, 1)
     form = "/ops/replays/new?status=dead"
-    operator.post(form, form=form, reason="mended")
+    operator.post(form, form=form, reason="fixed")
     acme.process()
     acme.take(EVENT, WRONG)
     acme.process()

@@ -1,4 +1,4 @@
-"""No list reads the table: PostgreSQL's plans for each way in, on a table that is large enough to tell."""
+"""No list reads the table: PostgreSQL's plans for each search, on a table that is large enough to matter."""
 
 from __future__ import annotations
 

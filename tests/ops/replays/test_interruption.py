@@ -49,7 +49,7 @@ VERSIONS = "SELECT xmin, outcomes.* FROM receiver.outcomes ORDER BY delivery_id"
 
 @pytest.fixture
 def dead(acme: Acme) -> Acme:
-    """Twelve deliveries that are dead for a cause that is mended."""
+    """Twelve deliveries that are dead for a cause that is fixed."""
     for number in range(12):
         acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
     become(acme.engine, "dead", ids(acme), attempts=8, error="RuntimeError: a disk is full")
@@ -165,7 +165,7 @@ def test_command_killed_during_selection_processes_nothing(dead: Acme, environme
         "select_one_and_die.done = False\n"
         "replay.select_batch = select_one_and_die\n"
         "from receiver.cli import main\n"
-        "main(['replay', '--status', 'dead', '--reason', 'mended'])\n"
+        "main(['replay', '--status', 'dead', '--reason', 'fixed'])\n"
     )
     killed = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **environment}, check=False, capture_output=True
@@ -284,7 +284,7 @@ def test_replay_under_load_loses_and_repeats_nothing(dead: Acme) -> None:
         for number in range(20):
             dead.take(EVENT, snapshot("cleared", transaction=f"fresh-{number}"))
             if number % 5 == 0:
-                replays.append(start_replay(dead.engine, DEAD, requested_by="kim", reason="mended"))
+                replays.append(start_replay(dead.engine, DEAD, requested_by="kim", reason="fixed"))
                 replays.append(start_replay(dead.engine, Filter(events=(EVENT,)), requested_by="alex", reason="again"))
         deadline = time.monotonic() + 120
         started = [each for each in replays if each is not None]

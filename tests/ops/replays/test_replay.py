@@ -32,7 +32,7 @@ DEAD = Filter(statuses=("dead",))
 
 
 def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, *transactions: str) -> None:
-    """Let deliveries of these transactions end as dead, for a cause that is mended then."""
+    """Let deliveries of these transactions end as dead, for a cause that is fixed then."""
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     for transaction in transactions:
         acme.take(EVENT, snapshot("cleared", transaction=transaction))

@@ -83,7 +83,7 @@ def erase(acme: Acme, settings: Settings) -> dict[str, int]:
 
 @pytest.fixture
 def erased(acme: Acme, settings: Settings) -> Acme:
-    """The person is erased; nobody else is."""
+    """The person is erased; no other is."""
     live(acme)
     acme.tell("card.transaction.cleared", snapshot("cleared", transaction="of another"))
     days_pass(acme.engine, 31)

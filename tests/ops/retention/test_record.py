@@ -1,4 +1,4 @@
-"""What ``status`` and ``/metrics`` are told of retention."""
+"""What ``status`` and ``/metrics`` show of retention."""
 
 from __future__ import annotations
 
