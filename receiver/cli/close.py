@@ -39,11 +39,11 @@ def _first_day(_context: click.Context, _parameter: click.Parameter, value: str)
 @click.option(
     "--acknowledge",
     metavar="REASON",
-    help="Close it though events are missing for good or cannot be applied: the certificate says so, with this reason.",
+    help="Close it although events are permanently missing or cannot be applied; the certificate has this reason.",
 )
 @json_option
 def close(organization: str, month: date, *, show: bool, verify: bool, acknowledge: str | None, as_json: bool) -> None:
-    """Close a MONTH (2026-10) of an ORGANIZATION: note what its ledger has, with sums and a hash over its lines.
+    """Close a MONTH (2026-10) of an ORGANIZATION: record its ledger's lines, sums and a hash over them.
 
     Refused, with the reasons, while anything that OpenCard sent is missing or not applied (ems.completeness). What
     changes in the month later is in ems.late_changes.

@@ -39,15 +39,16 @@ COLUMNS: Final = {
     "opened_at": "since",
     "text": "what",
 }
+LABELS: Final = {"organization_reference_id": "organization", "text": "what"}
 issue_id = click.argument("issue_id", type=ID)
-note = click.option("--note", required=True, help="Why; everybody who looks at the issue sees it.")
+note = click.option("--note", required=True, help="Why; shown with the issue.")
 
 
 @click.group(cls=Group)
 def issues() -> None:
-    """List what needs attention, and say what is known about it.
+    """List what needs attention, acknowledge it, and resolve it.
 
-    An issue opens and resolves itself by what holds; the scheduler looks every 15 seconds.
+    The scheduler checks every 15 seconds: an issue opens when its cause is found, and resolves when the cause is gone.
     """
 
 
@@ -58,12 +59,12 @@ def issues() -> None:
     type=click.Choice([str(state) for state in State]),
     multiple=True,
     default=(str(State.OPEN), str(State.ACKNOWLEDGED)),
-    help="Those in this state. May be given several times; default: open and acknowledged.",
+    help="State; repeatable. Default: open and acknowledged.",
 )
-@click.option("--limit", type=WholeNumber(1, 10_000), default=MOST, show_default=True, help="At most so many.")
+@click.option("--limit", type=WholeNumber(1, 10_000), default=MOST, show_default=True, help="Print at most so many.")
 @json_option
 def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List issues: open ones first, the worst of them first.
+    """List issues: open ones first, critical before warning.
 
     Example: receiver issues list --state open
     """
@@ -79,7 +80,7 @@ def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
 @issue_id
 @json_option
 def show(issue_id: int, as_json: bool) -> None:
-    """Show one issue: since when, how much it concerns, and what was said about it.
+    """Show one issue: its cause, its count, since when, who acknowledged it and why.
 
     Example: receiver issues show 7
     """
@@ -90,18 +91,18 @@ def show(issue_id: int, as_json: bool) -> None:
 @issues.command("acknowledge")
 @issue_id
 @note
-@click.option("--until", type=MOMENT, metavar="TIME", help="It reopens then, if it still holds, such as 2026-12-01.")
-@click.option("--until-it-grows", is_flag=True, help="It reopens when its count grows.")
+@click.option("--until", type=MOMENT, metavar="TIME", help="Reopen it then, such as 2026-12-01, if the cause remains.")
+@click.option("--until-it-grows", is_flag=True, help="Reopen it when its count grows.")
 @json_option
 def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows: bool, as_json: bool) -> None:
-    """Say that an issue is known: it stays, and neither status nor an alert counts it.
+    """Acknowledge an issue: it remains, but status and alerts no longer count it.
 
-    It is acknowledged until it is resolved, unless a time is given, or that it may not grow.
+    Without --until and --until-it-grows it stays acknowledged until its cause is gone.
 
     Example: receiver issues acknowledge 7 --note "OpenCard works on it, ticket 4711" --until-it-grows
     """
     if until is not None and until <= datetime.now(UTC):
-        raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M} UTC is over: give a time to come")
+        raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M} UTC is in the past: give a later time")
     change = partial(lifecycle.acknowledge, by=operator(), note=note, until=until, until_it_grows=until_it_grows)
     with _connection() as connection, connection.begin():
         changed = answer(connection, issue_id, change)
@@ -113,7 +114,9 @@ def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows
 @note
 @json_option
 def resolve(issue_id: int, note: str, as_json: bool) -> None:
-    """Say that an issue is settled. It reopens when its count grows, or when it goes away and comes back.
+    """Resolve an issue whose cause is still found but needs no action, such as dead deliveries of a test.
+
+    It reopens when its count grows, or when its cause disappears and comes back.
 
     Example: receiver issues resolve 7 --note "three dead deliveries of a test account"
     """
@@ -134,7 +137,9 @@ def _print(stored: StoredIssue, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        print_fields({name.replace("_", " "): value for name, value in document.items() if value is not None})
+        print_fields(
+            {LABELS.get(name, name.replace("_", " ")): value for name, value in document.items() if value is not None}
+        )
 
 
 def _document(stored: StoredIssue) -> dict[str, Any]:

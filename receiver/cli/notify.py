@@ -29,7 +29,7 @@ def test(as_json: bool) -> None:
     targets = targets_of(settings)
     if not targets:
         raise ConfigurationError(
-            ["NOTIFY_URLS is not set: it names where messages go, such as slack://… or mailto://…"]
+            ["NOTIFY_URLS is not set: set it to the addresses that get messages, such as slack://… or mailto://…"]
         )
     results = []
     for target in targets:

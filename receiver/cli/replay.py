@@ -99,8 +99,8 @@ def _check_usage(wanted: Selection, filtered: bool, *, listing: bool, cancelled:
         raise click.UsageError("--list and --cancel cannot be combined with anything else")
     if not asked:
         raise click.UsageError(
-            "which deliveries? Give ids or at least one of --status, --event, --organization, --since, --until "
-            "and --error: refusing to replay everything"
+            "which deliveries? Give ids, or at least one of --status, --event, --organization, --since, --until "
+            "and --error"
         )
 
 
@@ -127,7 +127,8 @@ def _print_preview(seen: Preview, *, as_json: bool) -> None:
         return
     print_groups(seen.groups, empty="nothing to replay")
     print_left_out(seen)
-    click.echo(f"{seen.selected} would be replayed; nothing was changed")
+    if seen.groups:
+        click.echo(f"{seen.selected} would be replayed; nothing was changed")
 
 
 def _print_nothing(seen: Preview, *, as_json: bool) -> None:

@@ -39,8 +39,9 @@ def print_screen(seen: Seen) -> None:
         click.echo(line.text, err=True)
     if len(seen.attention) > MOST_LINES:
         click.echo(f"and {len(seen.attention) - MOST_LINES} more: see receiver status --json", err=True)
-    known = f" ({len(seen.acknowledged)} acknowledged: receiver issues list)" if seen.acknowledged else ""
-    click.echo(f"Issues: {len(seen.attention) or 'none'}{known}")
+    known = f", {len(seen.acknowledged)} acknowledged" if seen.acknowledged else ""
+    listed = " (receiver issues list)" if seen.attention or seen.acknowledged else ""
+    click.echo(f"Issues: {len(seen.attention) or 'none'}{known}{listed}")
 
 
 def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
@@ -53,7 +54,7 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
     totals = seen.totals
     yield "in total", f"{totals.received} received, {totals.processed} processed, {totals.failed} attempts failed"
-    yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known yet: the scheduler records it every minute"
+    yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known until the scheduler has run for five minutes"
     inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
     without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"
     yield "webhooks", f"{len(standing.webhooks)}{inactive}{without if standing.without_webhook else ''}"

@@ -114,22 +114,22 @@ class Certificate:
 class NotClosed(OperationRefused):
     """A month cannot be closed now."""
 
-    def __init__(self, month: date, reasons: list[str]) -> None:
-        super().__init__(f"{month:%Y-%m} cannot be closed: {'; '.join(reasons)}")
+    def __init__(self, organization: str, month: date, reasons: list[str]) -> None:
+        super().__init__(f"{month:%Y-%m} of {organization} cannot be closed: {'; '.join(reasons)}")
         self.reasons = reasons
 
 
 def close_month(
     engine: Engine, organization: str, month: date, *, by: str, acknowledge: str | None = None
 ) -> Certificate:
-    """Close the month that begins with *month*; *acknowledge*: why it is closed though events are missing for good.
+    """Close the month that begins with *month*; *acknowledge*: why it is closed though events are permanently missing.
 
     Raises ``NotClosed`` with the reasons, and ``OperationRefused`` for an organization that is unknown here.
     """
     asked = {"organization": organization, "month": month}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         if connection.execute(_READ, asked).one_or_none() is not None:
-            raise NotClosed(month, ["it is closed already (receiver close --show)"])
+            raise NotClosed(organization, month, ["it is closed already (receiver close --show)"])
         if acknowledge is not None:
             connection.execute(_ACKNOWLEDGE, {**asked, "by": by, "reason": acknowledge})
         standing = connection.execute(_STANDING, asked).mappings().one()
@@ -137,7 +137,7 @@ def close_month(
             raise OperationRefused(f"organization {organization!r} is unknown here: receiver webhooks list has them")
         reasons = _reasons(connection, organization, standing)
         if reasons:
-            raise NotClosed(month, reasons)
+            raise NotClosed(organization, month, reasons)
         names = ("complete_through", "acknowledged_gaps", "position")
         connection.execute(_CLOSE, {**asked, "by": by, **{name: standing[name] for name in names}})
         return _certificate(connection, organization, month)
@@ -151,7 +151,7 @@ def _reasons(connection: Connection, organization: str, standing: RowMapping) ->
     for gap in connection.execute(_GAPS, {"organization": organization}):
         first = "" if gap.first is None else f", the first at {gap.first:%Y-%m-%d %H:%M:%S} UTC"
         if gap.status != "pending":
-            reasons.append(f"{gap.number} {gap.event} {gap.status}{first}")
+            reasons.append(f"{gap.number} {gap.status} {gap.event}{first} ({_command_for(gap.status, organization)})")
     if not standing["is_complete"] and not reasons:
         through = standing["complete_through"]
         reasons.append(
@@ -160,6 +160,13 @@ def _reasons(connection: Connection, organization: str, standing: RowMapping) ->
             else f"it is complete through {through:%Y-%m-%d %H:%M:%S} UTC only (receiver reconcile, receiver status)"
         )
     return reasons
+
+
+def _command_for(status: str, organization: str) -> str:
+    """Return the command that shows the gaps of a status; what the log lost is no delivery that could be listed."""
+    if status == "unrecoverable":
+        return "receiver status"
+    return f"receiver deliveries list --status {status} --organization {organization}"
 
 
 def read_certificate(engine: Engine, organization: str, month: date) -> Certificate:

@@ -85,4 +85,4 @@ def drop_consumer(connection: Connection, name: str) -> None:
     with connection.begin():
         dropped = connection.execute(text("DELETE FROM ems.consumers WHERE name = :name"), {"name": name}).rowcount
     if not dropped:
-        raise OperationRefused(f"there is no consumer {name!r}; receiver db consumers list shows what there is")
+        raise OperationRefused(f"there is no consumer {name!r}; see receiver db consumers list")

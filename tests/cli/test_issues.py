@@ -73,10 +73,11 @@ def test_an_acknowledged_issue_does_not_fail_status(dead: Acme, watched: Setting
     said = run("issues", "acknowledge", number, "--note", "ticket 7", "--until-it-grows")
     assert said.exit_code == 0
     assert "acknowledged" in said.stdout
+    assert {"what", "owner"} <= {line.split()[0] for line in said.stdout.splitlines()}
     assert "ticket 7" in said.stdout
     status = run("status")
     assert status.exit_code == 0
-    assert status.stdout.splitlines()[-1] == "Issues: none (1 acknowledged: receiver issues list)"
+    assert status.stdout.splitlines()[-1] == "Issues: none, 1 acknowledged (receiver issues list)"
     assert len(json.loads(run("status", "--json").stdout)["acknowledged"]) == 1
     dead.tell("card_holder.created", b"{}")
     assert run("status").exit_code == 1
@@ -94,15 +95,18 @@ def test_a_resolved_issue_is_listed_when_asked_for(dead: Acme, run: Run) -> None
     assert issue["note"] == "test account"
     assert json.loads(run("issues", "show", number, "--json").stdout) == issue
     again = run("issues", "resolve", number, "--note", "x")
-    assert (again.exit_code, again.stderr) == (1, "receiver: it is resolved already\n")
+    assert (again.exit_code, again.stderr) == (
+        1,
+        "receiver: the issue is resolved already; it reopens by itself when its count grows\n",
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("show", "4711"), "there is no issue 4711: receiver issues list shows those there are"),
+        (("show", "4711"), "there is no issue 4711; see receiver issues list"),
         (("acknowledge", "1"), "Missing option '--note'"),
-        (("acknowledge", "1", "--note", "x", "--until", "2020-01-01"), "is over: give a time to come"),
+        (("acknowledge", "1", "--note", "x", "--until", "2020-01-01"), "is in the past: give a later time"),
     ],
 )
 def test_a_wrong_answer_is_refused(acme: Acme, run: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -130,6 +130,7 @@ def test_a_dry_run_changes_nothing(dead: Acme, run: Run) -> None:
 def test_a_replay_of_nothing_leaves_no_record(dead: Acme, run: Run) -> None:
     result = run("--event", "invoice.created", *REASON)
     assert (result.exit_code, result.stdout) == (0, "nothing to replay\n")
+    assert run("--event", "invoice.created", "--dry-run").stdout == "nothing to replay\n"
     assert document(run("--event", "invoice.created", *REASON, "--json"))["replay_id"] is None
     assert dead.value("SELECT count(*) FROM receiver.replays") == 0
 
@@ -229,7 +230,7 @@ def test_a_replay_that_has_ended_cannot_be_cancelled(dead: Acme, run: Run) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((*REASON,), "refusing to replay everything"),
+        ((*REASON,), "which deliveries?"),
         (("--status", "dead"), "--reason is missing"),
         (("--status", "dead", "--reason", " "), "--reason is missing"),
         (("17", "--status", "dead", *REASON), "ids or a filter, not both"),

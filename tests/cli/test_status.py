@@ -159,7 +159,7 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
     for_people = run()
     assert for_people.exit_code == 1
     assert for_people.stderr.splitlines() == said
-    assert for_people.stdout.splitlines()[-1] == "Issues: 7"
+    assert for_people.stdout.splitlines()[-1] == "Issues: 7 (receiver issues list)"
 
 
 def test_a_webhook_of_this_minute_need_not_be_checked_yet(acme: Acme, run: Run) -> None:
@@ -237,7 +237,7 @@ def test_failures_are_shown_by_their_cause_with_an_example(organizations: Organi
 
 
 def test_rates_are_shown_once_there_is_an_earlier_count(acme: Acme, run: Run, settings: Settings) -> None:
-    assert "per minute   not known yet" in run().stdout
+    assert "per minute   not known until the scheduler has run for five minutes" in run().stdout
     untold.take()
     roll_up_once(acme.engine)
     received = json.loads(run("--json").stdout)["totals"]["received"]

@@ -67,7 +67,9 @@ def test_month_is_not_closed_before_its_log_was_read(acme: Acme) -> None:
 def test_month_is_not_closed_while_something_is_missing(acme: Acme) -> None:
     acme.tell(CLEARED, snapshot("cleared", original_amount="a lot"))
     check(acme)
-    assert refusal(acme)[0].startswith(f"1 {CLEARED} dead, the first at ")
+    (reason,) = refusal(acme)
+    assert reason.startswith(f"1 dead {CLEARED}, the first at ")
+    assert reason.endswith(" UTC (receiver deliveries list --status dead --organization acme)")
 
 
 def test_month_is_not_closed_while_something_waits(acme: Acme) -> None:
@@ -182,6 +184,8 @@ def test_command_closes_shows_and_verifies(acme: Acme, environment: dict[str, st
     run = CliRunner(env=environment)
     refused = run.invoke(main, ["close", "acme", "2026-02", "--json"])
     assert (refused.exit_code, json.loads(refused.stdout)["closed"]) == (1, False)
+    people = run.invoke(main, ["close", "acme", "2026-02"])
+    assert people.stderr.startswith("receiver: 2026-02 of acme cannot be closed: the delivery log has not been read")
     check(acme)
     made = run.invoke(main, ["close", "acme", "2026-02"])
     assert made.exit_code == 0, made.output

@@ -52,7 +52,7 @@ def product(acme: Acme) -> dict[str, list[dict[str, Any]]]:
         "SELECT relname AS name FROM pg_class"
         " WHERE relnamespace = 'ems'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
     )
-    return {table["name"]: acme.rows(f'SELECT * FROM ems."{table["name"]}" ORDER BY 1, 2, 3') for table in tables}  # noqa: S608
+    return {table["name"]: acme.rows(f'SELECT * FROM ems."{table["name"]}" AS t ORDER BY t::text') for table in tables}  # noqa: S608
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:

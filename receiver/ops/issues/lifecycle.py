@@ -97,7 +97,7 @@ def acknowledge(
     """
     if issue.state is State.RESOLVED:
         raise OperationRefused(
-            "it is resolved: there is nothing to acknowledge; it reopens by itself when it comes back"
+            "the issue is resolved: there is nothing to acknowledge; it reopens by itself when its cause comes back"
         )
     return replace(
         issue,
@@ -116,7 +116,7 @@ def resolve(issue: Issue, *, by: str, note: str, at: datetime) -> Issue:
     Raises ``OperationRefused`` for one that is resolved.
     """
     if issue.state is State.RESOLVED:
-        raise OperationRefused("it is resolved already")
+        raise OperationRefused("the issue is resolved already; it reopens by itself when its count grows")
     return replace(
         issue,
         state=State.RESOLVED,

@@ -118,7 +118,7 @@ def answer(connection: Connection, issue_id: int, change: Callable[[Issue], Issu
 def _one(connection: Connection, query: Any, issue_id: int) -> StoredIssue:  # noqa: ANN401 - a text clause
     row = connection.execute(query, {"id": issue_id}).mappings().one_or_none()
     if row is None:
-        raise OperationRefused(f"there is no issue {issue_id}: receiver issues list shows those there are")
+        raise OperationRefused(f"there is no issue {issue_id}; see receiver issues list")
     return _stored(row)
 
 

@@ -27,7 +27,7 @@ def issue(acme: Acme, settings: Settings) -> str:
 
 def test_without_issues_the_page_says_so(viewer: Visitor) -> None:
     assert "No issues." in viewer.get("/ops/issues/").text
-    assert "No issue was resolved yet." in viewer.get("/ops/issues/?show=resolved").text
+    assert "No resolved issues." in viewer.get("/ops/issues/?show=resolved").text
     assert viewer.get("/ops/issues/?show=secret").status_code == 404
     assert viewer.get("/ops/issues/4711").status_code == 404
 
@@ -36,7 +36,7 @@ def test_a_viewer_sees_an_issue_and_learns_whom_to_ask(viewer: Visitor, issue: s
     assert f'href="{issue}"' in viewer.get("/ops/issues/").text
     page = viewer.get(issue).text
     assert "2 dead deliveries of card_holder.created: card_holder: missing" in page
-    assert "ask somebody with the role operator" in page
+    assert "Only users with the role operator" in page
     assert viewer.post(f"{issue}/acknowledge", form="/ops/", note="mine").status_code == 403
 
 

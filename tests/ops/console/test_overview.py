@@ -47,6 +47,7 @@ def test_incomplete_organizations_are_first(organizations: Organizations, viewer
     page = viewer.get("/ops/").text
     assert page.index('<th scope="row">globex') < page.index('<th scope="row">acme')
     assert "3 lost events cannot be recovered" in page
+    assert re.findall(r'"Last run">(.*?)<', page) == ["done", "\N{EN DASH}", "\N{EN DASH}"]
 
 
 def test_each_webhook_shows_its_status(acme: Acme, viewer: Visitor) -> None:
