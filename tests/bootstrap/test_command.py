@@ -170,7 +170,7 @@ def test_unstable_page_order_loses_no_organization(world: World, run: Callable[.
 def test_output_is_a_table_and_a_summary_line(run: Callable[..., Result]) -> None:
     planned = run("--dry-run", configuration=HEADERS)
     lines = planned.stdout.splitlines()
-    assert lines[0].split() == ["organization", "at", "OpenCard", "action", "what"]
+    assert lines[0].split() == ["organization", "at", "OpenCard", "action", "difference"]
     assert lines[1].split(maxsplit=3)[:3] == ["acme", "-", "create"]
     assert lines[2].split() == ["acme", "-", "add-header", "headers.X-Token", "***"]
     assert lines[-1] == "1 organization, 2 changes to make for 1 organization"
