@@ -47,7 +47,7 @@ def test_files_have_the_announced_type(provider: Provider, url: str, name: str, 
     assert receipt_file(name) != receipt_file(f"2{name[1:]}")
 
 
-def test_nobody_else_gets_one(provider: Provider, url: str) -> None:
+def test_no_other_request_gets_the_file(provider: Provider, url: str) -> None:
     address = signed_url(url, "1.pdf", TOMORROW)
     assert httpx.get(address, headers=JSON).status_code == 401
     assert httpx.get(address, headers=token(provider, url, "webhooks-read")).status_code == 403
