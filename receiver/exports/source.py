@@ -125,7 +125,7 @@ def rows_query(source: Source, window: Window, columns: Mapping[str, str], how: 
     each = ", ".join(f'{_written(name, kind, how)} AS "{name}"' for name, kind in columns.items())
     order = ", ".join(f"source.{name}" for name in source.order)
     query = f"SELECT {each} FROM {source.relation} AS source WHERE {_where(source, window)} ORDER BY {order}"  # noqa: S608
-    return f"SELECT row_to_json(line)::text FROM ({query}) AS line" if how is Format.JSONL else query  # noqa: S608
+    return f"SELECT row_to_json(line.*)::text FROM ({query}) AS line" if how is Format.JSONL else query  # noqa: S608
 
 
 def _where(source: Source, window: Window) -> str:

@@ -156,7 +156,7 @@ def check_end(world: World, *, prune: bool) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS.keys())
 def test_run_after_interruption_at_any_step_is_complete(world: World, begin: Callable[[World], None]) -> None:
-    options: dict[str, Any] = {"side_by_side": 1, "prune": True}
+    options: dict[str, Any] = {"parallelism": 1, "prune": True}
     begin(world)
     with killable_process(world, last=None) as undisturbed:
         assert world.bootstrap(CONFIGURATION, **options).failures == []

@@ -108,7 +108,11 @@ def test_parquet_equals_the_table(filled: Acme, export: Callable[..., Result], t
     path = tmp_path / "export.parquet"
     told = export(name, "--format", "parquet", "--output", path)
     expected = table(filled, name)
-    assert (told.exit_code, told.stdout, told.stderr) == (0, "", f"{len(expected)} rows in {path}\n")
+    assert (told.exit_code, told.stdout, told.stderr) == (
+        0,
+        "",
+        f"{len(expected)} row{'s' * (len(expected) != 1)} in {path}\n",
+    )
     assert pq.read_table(path).to_pylist() == expected
     for field in pq.read_schema(path):
         if field.name.endswith(("amount", "rate")):
