@@ -53,7 +53,7 @@ def test_undecryptable_values_are_named_and_exit_with_1(environment: dict[str, s
     assert line.startswith(
         "receiver: receiver.webhooks.credentials: no key in ENCRYPTION_KEYS decrypts 1 of its values"
     )
-    assert "add the key that was in use before" in line
+    assert "append the key that was in use before" in line
     assert NEW not in result.output
 
 

@@ -27,6 +27,7 @@ OTHERS = {
     "webhooks adopt": "names a new one",
     "db grant-reader": "may name one that is still to come: it prints a note",
     "bootstrap": "asks OpenCard which there are",
+    "trigger": "asks the local OpenCard which there are",
     "sandbox": "names those of the local OpenCard",
 }
 
