@@ -214,6 +214,8 @@ def test_an_id_that_is_none_is_named_and_nothing_is_replayed(acme: Acme) -> None
 
 
 def test_nul_and_markup_in_a_reason_are_kept_as_words(acme: Acme) -> None:
+    acme.tell("card_holder.created", b"{}")
+    acme.execute("UPDATE receiver.outcomes SET error = '<script>\N{REPLACEMENT CHARACTER}'")
     replay_id = start(acme, Filter(error="<script>\0"), by="kim\0", reason="<script>alert(1)</script>\0")
     kept = state(acme, replay_id)
     assert kept.reason == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
