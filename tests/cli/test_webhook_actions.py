@@ -84,7 +84,7 @@ def test_people_see_until_when_the_previous_secret_is_good(run: Run, world: Worl
     result = run("rotate-secret")
     assert result.exit_code == 0, result.output
     heading, line = result.stdout.splitlines()
-    assert heading.split("  ")[-1].strip() == "previous secret good until"
+    assert heading.split("  ")[-1].strip() == "previous secret valid until"
     assert line.split()[:2] == [str(world.stored().id), "acme"]
     assert line.strip().endswith("UTC")
 
