@@ -128,7 +128,10 @@ def test_scope_sets_can_be_requested_by_name(account: Account, tmp_path: Path) -
         (["create", "--scope", "webhooks-read", "--secret-file", "f"], "--name"),
         (["create", "--name", "new", "--scope", "webhooks-read"], "--secret-file is missing"),
         (["create", "--name", "new", "--scope", "webhooks-read", "--json"], "--secret-file is missing"),
-        (["create", "--name", "new", "--recommended", "--secret-file", "/no/folder/f"], "cannot create /no/folder/f: No such file"),
+        (
+            ["create", "--name", "new", "--recommended", "--secret-file", "/no/folder/f"],
+            "cannot create /no/folder/f: No such file",
+        ),
         (["set-scopes", "ems"], "SCOPE"),
     ],
 )
