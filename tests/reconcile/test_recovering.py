@@ -176,14 +176,14 @@ def test_deliveries_missing_from_a_restored_backup_are_recovered(acme: World) ->
     assert reconcile_and_process(acme).recovered == 0
     execute(acme, "CREATE SCHEMA backup")
     for table in TABLES:
-        execute(acme, f"CREATE TABLE backup.{table.name} AS TABLE {table.fullname}")
+        execute(acme, f"CREATE TABLE backup.{table.schema}_{table.name} AS TABLE {table.fullname}")
     deliver(acme, Story(STORY.told[half:]), Faults(duplicates=0.2))
     everything = value(acme, "SELECT count(*) FROM receiver.deliveries")
     assert (ledger_differences(acme, STORY), reconcile_and_process(acme).recovered) == ([], 0)
     restore = [f"TRUNCATE {', '.join(table.fullname for table in TABLES)} CASCADE"]
     for table in TABLES:
         columns = ", ".join(column.name for column in table.columns if column.computed is None)
-        kept = f"SELECT {columns} FROM backup.{table.name}"  # noqa: S608 - names come from the models
+        kept = f"SELECT {columns} FROM backup.{table.schema}_{table.name}"  # noqa: S608 - names come from the models
         restore.append(f"INSERT INTO {table.fullname} ({columns}) OVERRIDING SYSTEM VALUE {kept}")
     execute(acme, "; ".join([*restore, "DROP SCHEMA backup CASCADE"]))  # the web process is counting at the same time
     lost = everything - value(acme, "SELECT count(*) FROM receiver.deliveries")
