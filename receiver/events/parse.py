@@ -123,7 +123,12 @@ class EventEntry(NamedTuple):
 def parse_entry(entry: EventEntry) -> Event:
     """Return the event in an entry of the log. Raises ``PayloadError`` if it cannot be parsed."""
     _, content, by_value = read(entry.payload.encode())
-    read_as = read_fields(content, by_value, payload_type(entry.type))
+    kind = payload_type(entry.type)
+    try:
+        read_as = read_fields(content, by_value, kind)
+    except PayloadError:
+        content = _large_amounts_as_decimals(content, msgspec.inspect.type_info(kind))
+        read_as = read_fields(content, content, kind)
     return Event(
         delivery_id=entry.delivery_id,
         name=entry.type,
@@ -235,6 +240,27 @@ def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, 
             raise PayloadError(
                 path.lstrip("."), f"more than {AMOUNT_DIGITS} digits before its point or {AMOUNT_PLACES} after it"
             )
+
+
+def _large_amounts_as_decimals(value: Any, kind: msgspec.inspect.Type) -> Any:  # noqa: ANN401 - any JSON value
+    """Return content of the log with decimals for amounts such as 9e23, which PostgreSQL writes as whole numbers."""
+    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    if (
+        isinstance(value, int)
+        and abs(value) >= 2**63
+        and any(isinstance(k, msgspec.inspect.DecimalType) for k in kinds)
+    ):
+        return Decimal(value)
+    for each in kinds:
+        if isinstance(value, list) and isinstance(each, msgspec.inspect.ListType):
+            return [_large_amounts_as_decimals(item, each.item_type) for item in value]
+        if isinstance(value, dict) and isinstance(each, msgspec.inspect.StructType):
+            types = {field.encode_name: field.type for field in each.fields}
+            return {
+                name: _large_amounts_as_decimals(item, types[name]) if name in types else item
+                for name, item in value.items()
+            }
+    return value
 
 
 @cache

@@ -98,6 +98,8 @@ def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: s
 
 
 @example(expires="2000-01-01T23:59:59+23:59", clock="23:59:59", day="0001-01-01", amount=1)
+@example(expires="2000-01-01T23:59:59+23:59", clock="23:59:58", day="0001-01-01", amount=Decimal("9e23"))
+@example(expires="2000-01-01T23:59:59+23:59", clock="23:59:57", day="0001-01-01", amount=Decimal("9e23"))
 @given(expires=moments, clock=clocks, day=days, amount=amounts)
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_value_of_a_receipt_can_be_read(acme: Acme, expires: str, clock: str, day: str, amount: Any) -> None:
