@@ -47,9 +47,9 @@ WITH turn AS (
     RETURNING process
 )
 INSERT INTO receiver.counters AS counter (process, name, labels, value)
-SELECT turn.process, told.name, told.labels, told.value
-FROM turn, jsonb_to_recordset(%(counts)s::jsonb) AS told (name text, labels jsonb, value double precision)
-ORDER BY told.name, told.labels
+SELECT turn.process, counted.name, counted.labels, counted.value
+FROM turn, jsonb_to_recordset(%(counts)s::jsonb) AS counted (name text, labels jsonb, value double precision)
+ORDER BY counted.name, counted.labels
 ON CONFLICT (process, name, labels) DO UPDATE SET value = counter.value + excluded.value
 """
 

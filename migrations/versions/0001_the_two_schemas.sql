@@ -1456,12 +1456,12 @@ SELECT
     CASE
         WHEN state.checked_until IS NOT NULL THEN least(state.checked_until, hours.hour + interval '1 hour')
     END AS checked_until,
-    coalesce(told.log_entries, 0) AS log_entries,
+    coalesce(logged.log_entries, 0) AS log_entries,
     coalesce(kept.stored, 0) AS stored,
     coalesce(kept.recovered, 0) AS recovered,
     coalesce(kept.unconfirmed, 0) AS unconfirmed,
-    coalesce(told.unrecoverable, 0) AS unrecoverable,
-    coalesce(told.unrecoverable, 0) = 0 AND coalesce(
+    coalesce(logged.unrecoverable, 0) AS unrecoverable,
+    coalesce(logged.unrecoverable, 0) = 0 AND coalesce(
         state.checked_until >= CASE
             WHEN hours.hour + interval '1 hour' <= now() THEN hours.hour + interval '1 hour'
             ELSE greatest(hours.hour, kept.latest)
@@ -1485,7 +1485,7 @@ LEFT JOIN (
             AND entry.attempted_at >= date_trunc('hour', now(), 'UTC') - interval '8 days'
         GROUP BY 1
     ) AS entries
-) AS told ON told.webhook_id = state.webhook_id AND told.hour = hours.hour
+) AS logged ON logged.webhook_id = state.webhook_id AND logged.hour = hours.hour
 LEFT JOIN (
     SELECT webhook.id AS webhook_id, deliveries.*
     FROM receiver.reconcile_state AS checked

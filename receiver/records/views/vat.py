@@ -30,7 +30,7 @@ SELECT
     line.booked_on
 FROM ems.ledger AS line
 LEFT JOIN LATERAL (
-    SELECT told.purchase_country FROM (
+    SELECT stated.purchase_country FROM (
         SELECT purchase_country FROM ems.vat_totals AS total
         WHERE total.organization_reference_id = line.organization_reference_id
             AND total.transaction_id = line.transaction_id
@@ -38,8 +38,8 @@ LEFT JOIN LATERAL (
         SELECT purchase_country FROM ems.vat_rates AS rate
         WHERE rate.organization_reference_id = line.organization_reference_id
             AND rate.transaction_id = line.transaction_id
-    ) AS told
-    WHERE told.purchase_country <> ''
+    ) AS stated
+    WHERE stated.purchase_country <> ''
     LIMIT 1
 ) AS receipt ON true
 CROSS JOIN LATERAL (
