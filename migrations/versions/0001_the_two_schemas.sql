@@ -299,12 +299,16 @@ CREATE TABLE ems.transactions (
     payment_product_name TEXT,
     card_funding TEXT,
     unreadable TEXT[],
+    booked_on DATE,
     CONSTRAINT pk_transactions PRIMARY KEY (organization_reference_id, id),
-    CONSTRAINT ck_transactions_state CHECK (state IN ('authorized', 'deleted', 'cleared', 'invoiced'))
+    CONSTRAINT ck_transactions_state CHECK (state IN ('authorized', 'deleted', 'cleared', 'invoiced')),
+    CONSTRAINT ck_transactions_booked_on CHECK (booked_on IS NOT NULL OR state IN ('authorized', 'deleted'))
 );
 CREATE INDEX ix_transactions_card_holder ON ems.transactions (organization_reference_id, card_holder_reference_id);
 CREATE INDEX ix_transactions_cleared_card_issuer_reference ON ems.transactions (cleared_card_issuer_reference) WHERE cleared_card_issuer_reference IS NOT NULL;
 CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, updated_at);
+CREATE INDEX ix_transactions_booked_on ON ems.transactions (organization_reference_id, booked_on) WHERE booked_on IS NOT NULL;
+CREATE INDEX ix_transactions_invoice_number ON ems.transactions (organization_reference_id, invoice_number) WHERE invoice_number IS NOT NULL;
 
 COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of OpenCard''s card.transaction.* payload contains that field.';
 COMMENT ON COLUMN ems.transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
@@ -356,6 +360,7 @@ COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the 
 COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when not reported';
 COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as sent; null when not reported';
 COMMENT ON COLUMN ems.transactions.unreadable IS 'Names of columns that are null because their field of the payload could not be read; the event''s payload has the field as sent; null when every field could be read';
+COMMENT ON COLUMN ems.transactions.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; null only while authorized or deleted';
 
 CREATE TABLE ems.vat_rates (
     organization_reference_id TEXT NOT NULL,
@@ -429,6 +434,7 @@ CREATE TABLE receiver.applied_configuration (
     CONSTRAINT pk_applied_configuration PRIMARY KEY (id),
     CONSTRAINT ck_applied_configuration_one_row CHECK (id = 1)
 );
+
 COMMENT ON COLUMN receiver.applied_configuration.configuration IS 'encrypted; JSON, values from the environment included';
 COMMENT ON COLUMN receiver.applied_configuration.applied_at IS 'when an operator applied it';
 COMMENT ON COLUMN receiver.applied_configuration.started_at IS 'when the last run began that applied it';
@@ -442,6 +448,7 @@ CREATE TABLE receiver.bodies (
     CONSTRAINT pk_bodies PRIMARY KEY (delivery_id)
 )
  PARTITION BY RANGE (delivery_id);
+
 COMMENT ON COLUMN receiver.bodies.body IS 'raw bytes';
 COMMENT ON COLUMN receiver.bodies.headers IS 'without credentials';
 
@@ -451,6 +458,7 @@ CREATE TABLE receiver.confirmations (
     occurred_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_confirmations PRIMARY KEY (delivery_id)
 );
+
 COMMENT ON COLUMN receiver.confirmations.confirmed_at IS 'when reconcile found it in the log';
 COMMENT ON COLUMN receiver.confirmations.occurred_at IS 'time of the first attempt, where the log shows one before it arrived';
 
@@ -469,6 +477,7 @@ CREATE TABLE receiver.console_sessions (
 );
 CREATE INDEX ix_console_sessions_signed_in_at ON receiver.console_sessions (signed_in_at);
 CREATE INDEX ix_console_sessions_user_name_network ON receiver.console_sessions (user_name, network);
+
 COMMENT ON COLUMN receiver.console_sessions.token_hash IS 'SHA-256 of what the browser''s cookie holds';
 COMMENT ON COLUMN receiver.console_sessions.credential IS 'SHA-256 of role and password hash: the session ends when either changes';
 COMMENT ON COLUMN receiver.console_sessions.address IS 'from where, as the proxy says';
@@ -488,6 +497,7 @@ CREATE TABLE receiver.counter_flushes (
     flushed_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_counter_flushes PRIMARY KEY (process)
 );
+
 COMMENT ON COLUMN receiver.counter_flushes.process IS 'random; a worker''s work-horses count as the worker';
 COMMENT ON COLUMN receiver.counter_flushes.flush_id IS 'so that a flush whose answer was lost is not added twice';
 
@@ -498,6 +508,7 @@ CREATE TABLE receiver.counter_minutes (
     failed DOUBLE PRECISION NOT NULL,
     CONSTRAINT pk_counter_minutes PRIMARY KEY (at)
 );
+
 COMMENT ON COLUMN receiver.counter_minutes.received IS 'deliveries stored';
 COMMENT ON COLUMN receiver.counter_minutes.processed IS 'attempts that need no other';
 COMMENT ON COLUMN receiver.counter_minutes.failed IS 'attempts that ended as failed, dead or quarantined';
@@ -509,6 +520,7 @@ CREATE TABLE receiver.counters (
     value DOUBLE PRECISION DEFAULT '0' NOT NULL,
     CONSTRAINT pk_counters PRIMARY KEY (process, name, labels)
 );
+
 COMMENT ON COLUMN receiver.counters.name IS 'as in /metrics';
 
 CREATE TABLE receiver.delivery_hours (
@@ -529,6 +541,7 @@ CREATE TABLE receiver.delivery_views (
 );
 CREATE INDEX ix_delivery_views_delivery_id_viewed_at ON receiver.delivery_views (delivery_id, viewed_at);
 CREATE INDEX ix_delivery_views_viewed_at ON receiver.delivery_views (viewed_at);
+
 COMMENT ON COLUMN receiver.delivery_views.delivery_id IS 'no foreign key: the trace outlives the delivery';
 
 CREATE TABLE receiver.erased_card_holders (
@@ -543,6 +556,7 @@ CREATE TABLE receiver.erased_card_holders (
 );
 CREATE INDEX ix_erased_card_holders_erased_at ON receiver.erased_card_holders (erased_at);
 CREATE INDEX ix_erased_card_holders_unfinished ON receiver.erased_card_holders (erased_at) WHERE finished_at IS NULL;
+
 COMMENT ON COLUMN receiver.erased_card_holders.pseudonym IS 'replaces the reference; keyed, so that it cannot be guessed';
 COMMENT ON COLUMN receiver.erased_card_holders.erased_at IS 'from when on the reference is replaced in what is processed';
 COMMENT ON COLUMN receiver.erased_card_holders.finished_at IS 'when it was replaced in all that was stored before; null while that is in progress';
@@ -556,6 +570,7 @@ CREATE TABLE receiver.erasure_key (
     CONSTRAINT pk_erasure_key PRIMARY KEY (id),
     CONSTRAINT ck_erasure_key_one_row CHECK (id = 1)
 );
+
 COMMENT ON COLUMN receiver.erasure_key.key IS 'encrypted; hexadecimal digits';
 
 CREATE TABLE receiver.feed_epochs (
@@ -572,6 +587,7 @@ CREATE TABLE receiver.feed_epochs (
     events_oid BIGINT,
     CONSTRAINT pk_feed_epochs PRIMARY KEY (epoch)
 );
+
 COMMENT ON COLUMN receiver.feed_epochs.epoch_start IS 'positions of the epoch are higher';
 COMMENT ON COLUMN receiver.feed_epochs.reason IS 'why it began; null for the first';
 COMMENT ON COLUMN receiver.feed_epochs.last_run_id IS 'runs of reconcile up to this one do not count any more';
@@ -589,6 +605,7 @@ CREATE TABLE receiver.oauth_tokens (
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_oauth_tokens PRIMARY KEY (api_url, client_id, scopes)
 );
+
 COMMENT ON COLUMN receiver.oauth_tokens.api_url IS 'environment: the API''s base address';
 COMMENT ON COLUMN receiver.oauth_tokens.scopes IS 'sorted, separated by spaces';
 COMMENT ON COLUMN receiver.oauth_tokens.token IS 'encrypted';
@@ -604,6 +621,7 @@ CREATE TABLE receiver.organizations (
     deleted_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_organizations PRIMARY KEY (organization_id)
 );
+
 COMMENT ON COLUMN receiver.organizations.organization_id IS 'the provider''s id';
 COMMENT ON COLUMN receiver.organizations.organization_reference_id IS 'the EMS''s id of it; null where OpenCard has none';
 COMMENT ON COLUMN receiver.organizations.left_out IS 'the configuration wants no webhook for it';
@@ -630,6 +648,7 @@ CREATE INDEX ix_outcomes_card_holder_reference_id ON receiver.outcomes (card_hol
 CREATE INDEX ix_outcomes_repeats ON receiver.outcomes (position) WHERE status = 'duplicate';
 CREATE INDEX ix_outcomes_status ON receiver.outcomes (status, delivery_id) WHERE status <> 'processed';
 CREATE INDEX ix_outcomes_transaction_id ON receiver.outcomes (transaction_id) WHERE transaction_id IS NOT NULL;
+
 COMMENT ON COLUMN receiver.outcomes.attempts IS 'how often processing was tried';
 COMMENT ON COLUMN receiver.outcomes.attempts_before_replay IS 'how many of them were before its last replay failed to apply it: they do not count for pauses';
 COMMENT ON COLUMN receiver.outcomes.processed_at IS 'null while it is failed';
@@ -650,6 +669,7 @@ CREATE TABLE receiver.processing_attempts (
     CONSTRAINT pk_processing_attempts PRIMARY KEY (id)
 );
 CREATE INDEX ix_processing_attempts_delivery_id ON receiver.processing_attempts (delivery_id);
+
 COMMENT ON COLUMN receiver.processing_attempts.number IS '1 for the first try of this delivery';
 COMMENT ON COLUMN receiver.processing_attempts.outcome IS 'the status that the delivery got by it';
 COMMENT ON COLUMN receiver.processing_attempts.error IS 'one line for a person';
@@ -665,6 +685,7 @@ CREATE TABLE receiver.queue (
 )
  WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX ix_queue_due ON receiver.queue (alone, due_at, delivery_id);
+
 COMMENT ON COLUMN receiver.queue.attempts IS 'how often processing was tried, counted at the claim';
 COMMENT ON COLUMN receiver.queue.leased_until IS 'until when a worker has it; null when none does';
 COMMENT ON COLUMN receiver.queue.alone IS 'processed in a batch of its own: it failed, or was in a batch that did';
@@ -691,6 +712,7 @@ CREATE TABLE receiver.receipt_downloads (
 CREATE INDEX ix_receipt_downloads_waiting ON receiver.receipt_downloads (next_attempt_at, id) WHERE status = 'waiting'::text;
 CREATE UNIQUE INDEX uq_receipt_downloads_receipt ON receiver.receipt_downloads (organization_reference_id, transaction_id, url_sha256);
 CREATE UNIQUE INDEX uq_receipt_downloads_tpa ON receiver.receipt_downloads (organization_reference_id, tpa_id) WHERE tpa_id IS NOT NULL;
+
 COMMENT ON COLUMN receiver.receipt_downloads.transaction_id IS 'of a receipt; null for a TPA';
 COMMENT ON COLUMN receiver.receipt_downloads.tpa_id IS 'of a signed TPA; null for a receipt';
 COMMENT ON COLUMN receiver.receipt_downloads.url IS 'as in ems.receipts or ems.tpas; its query may be a secret';
@@ -719,6 +741,7 @@ CREATE TABLE receiver.replays (
     CONSTRAINT pk_replays PRIMARY KEY (id)
 );
 CREATE INDEX ix_replays_unfinished ON receiver.replays (id) WHERE ended_at IS NULL;
+
 COMMENT ON COLUMN receiver.replays.filter IS 'which deliveries were requested';
 COMMENT ON COLUMN receiver.replays.selecting_at IS 'when selecting last went on; long ago, with selected_at null: it was cut off';
 COMMENT ON COLUMN receiver.replays.selected_at IS 'when all were selected; workers take them from then on';
@@ -736,6 +759,7 @@ CREATE TABLE receiver.retention_runs (
     CONSTRAINT pk_retention_runs PRIMARY KEY (id)
 );
 CREATE INDEX ix_retention_runs_started_at ON receiver.retention_runs (started_at);
+
 COMMENT ON COLUMN receiver.retention_runs.removed IS 'how much of each kind went';
 COMMENT ON COLUMN receiver.retention_runs.caught_up IS 'whether all expired data was deleted; false: the next run continues';
 
@@ -745,6 +769,7 @@ CREATE TABLE receiver.retention_walks (
     pass_began_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_retention_walks PRIMARY KEY (kind)
 );
+
 COMMENT ON COLUMN receiver.retention_walks.kind IS 'what is deleted on this walk';
 COMMENT ON COLUMN receiver.retention_walks.position IS 'the last row that was looked at';
 COMMENT ON COLUMN receiver.retention_walks.pass_began_at IS 'when the walk last began at the first row';
@@ -757,6 +782,7 @@ CREATE TABLE receiver.sign_in_failures (
     CONSTRAINT pk_sign_in_failures PRIMARY KEY (subject)
 );
 CREATE INDEX ix_sign_in_failures_failed_at ON receiver.sign_in_failures (failed_at);
+
 COMMENT ON COLUMN receiver.sign_in_failures.subject IS 'SHA-256 of the name or the address; a name may be a mistyped password';
 COMMENT ON COLUMN receiver.sign_in_failures.failures IS 'in a row, none of them a day apart';
 
@@ -774,6 +800,7 @@ CREATE TABLE receiver.stored_deliveries (
 )
  PARTITION BY RANGE (id);
 CREATE INDEX ix_stored_deliveries_webhook_id_received_at ON receiver.stored_deliveries (webhook_id, received_at);
+
 COMMENT ON COLUMN receiver.stored_deliveries.event IS 'X-Event, as received';
 COMMENT ON COLUMN receiver.stored_deliveries.version IS 'X-Version, as received';
 COMMENT ON COLUMN receiver.stored_deliveries.verification IS 'what proved that it is authentic';
@@ -810,6 +837,7 @@ CREATE TABLE receiver.webhooks (
     CONSTRAINT uq_webhooks_oauth_client_id UNIQUE (oauth_client_id)
 );
 CREATE INDEX ix_webhooks_organization_reference_id ON receiver.webhooks (organization_reference_id);
+
 COMMENT ON COLUMN receiver.webhooks.opencard_webhook_id IS 'the provider''s id';
 COMMENT ON COLUMN receiver.webhooks.organization_id IS 'the provider''s id of the organization';
 COMMENT ON COLUMN receiver.webhooks.organization_reference_id IS 'the EMS''s id of the organization';
@@ -845,6 +873,7 @@ CREATE INDEX ix_delivery_log_unrecoverable ON receiver.delivery_log (webhook_id)
 CREATE INDEX ix_delivery_log_webhook_id_attempted_at ON receiver.delivery_log (webhook_id, attempted_at);
 CREATE INDEX ix_delivery_log_webhook_id_fingerprint ON receiver.delivery_log (webhook_id, fingerprint);
 CREATE UNIQUE INDEX uq_delivery_log_webhook_id_identity ON receiver.delivery_log (webhook_id, identity);
+
 COMMENT ON COLUMN receiver.delivery_log.identity IS 'SHA-256 of the log''s id; without one, of what the entry says and its number among equal ones';
 COMMENT ON COLUMN receiver.delivery_log.opencard_event_id IS 'the log''s id of the entry, if it has one';
 COMMENT ON COLUMN receiver.delivery_log.event IS 'as the log has it; empty where it names none';
@@ -884,6 +913,7 @@ CREATE TABLE receiver.reconcile_runs (
 );
 CREATE INDEX ix_reconcile_runs_clock_seen ON receiver.reconcile_runs (started_at) WHERE clock_ahead IS NOT NULL;
 CREATE INDEX ix_reconcile_runs_webhook_id_started_at ON receiver.reconcile_runs (webhook_id, started_at);
+
 COMMENT ON COLUMN receiver.reconcile_runs.since IS 'how far back the log was read; null: to its beginning';
 COMMENT ON COLUMN receiver.reconcile_runs.watermark IS 'checked from the beginning up to here; null where the run does not prove that';
 COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed_before IS 'what was received before this and is not in the log counts as unconfirmed';
@@ -909,6 +939,7 @@ CREATE TABLE receiver.replay_deliveries (
 );
 CREATE INDEX ix_replay_deliveries_delivery_id ON receiver.replay_deliveries (delivery_id);
 CREATE INDEX ix_replay_deliveries_open ON receiver.replay_deliveries (replay_id, delivery_id) WHERE outcome IS NULL;
+
 COMMENT ON COLUMN receiver.replay_deliveries.status_before IS 'its status when it was selected';
 COMMENT ON COLUMN receiver.replay_deliveries.alone IS 'processed alone: it killed a worker before, or was in a batch that failed';
 COMMENT ON COLUMN receiver.replay_deliveries.attempts IS 'how often this replay tried it';
@@ -922,6 +953,7 @@ CREATE TABLE receiver.webhook_headers (
     CONSTRAINT pk_webhook_headers PRIMARY KEY (webhook_id, key),
     CONSTRAINT fk_webhook_headers_webhook_id_webhooks FOREIGN KEY(webhook_id) REFERENCES receiver.webhooks (id)
 );
+
 COMMENT ON COLUMN receiver.webhook_headers.key IS 'the header''s name, in lower case';
 COMMENT ON COLUMN receiver.webhook_headers.value IS 'encrypted';
 
@@ -939,12 +971,23 @@ CREATE TABLE receiver.events_default PARTITION OF ems.events DEFAULT;
 
 CREATE TABLE receiver.events_0 PARTITION OF ems.events FOR VALUES FROM (0) TO (16777216);
 
--- Up to which position events were deleted.
+-- What a registered consumer has not read is not deleted.
 
 CREATE FUNCTION receiver.note_deleted_events() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    highest bigint := (SELECT max(position) FROM gone);
+    behind text := (
+        SELECT string_agg(format('%s (position %s)', consumer.name, consumer.position), ', ' ORDER BY consumer.name)
+        FROM ems.consumers AS consumer WHERE consumer.position < highest
+    );
 BEGIN
+    IF behind IS NOT NULL THEN
+        RAISE EXCEPTION 'events up to position % are needed by consumers: %', highest, behind USING
+            ERRCODE = 'object_in_use',
+            HINT = 'Wait until they have read them, or run: receiver db consumers drop NAME';
+    END IF;
     INSERT INTO ems.feed_horizon AS horizon (id, deleted_through, deleted_at)
-    SELECT 1, max(position), clock_timestamp() FROM gone HAVING count(*) > 0
+    SELECT 1, highest, clock_timestamp() WHERE highest IS NOT NULL
     ON CONFLICT (id) DO UPDATE SET
         deleted_through = greatest(horizon.deleted_through, excluded.deleted_through),
         deleted_at = excluded.deleted_at;
@@ -1054,10 +1097,17 @@ SELECT
     t.original_amount,
     t.original_currency,
     t.exchange_rate,
-    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.vat_amount ELSE t.vat_amount END AS vat_amount,
-    CASE WHEN merchant_vat.currency IS NOT NULL THEN merchant_vat.currency ELSE t.vat_currency END AS vat_currency,
     CASE
-        WHEN merchant_vat.currency IS NOT NULL THEN 'merchant'
+        WHEN coalesce(t.original_amount, t.accounting_amount) < 0
+            THEN -abs(coalesce(merchant_vat.vat_amount, t.vat_amount))
+        ELSE coalesce(merchant_vat.vat_amount, t.vat_amount)
+    END AS vat_amount,
+    CASE
+        WHEN merchant_vat.vat_amount IS NOT NULL THEN merchant_vat.currency
+        WHEN t.vat_amount IS NOT NULL THEN coalesce(t.vat_currency, t.original_currency)
+    END AS vat_currency,
+    CASE
+        WHEN merchant_vat.vat_amount IS NOT NULL THEN 'merchant'
         WHEN t.vat_amount IS NOT NULL THEN 'network'
     END AS vat_source,
     receipt.url AS receipt_url,
@@ -1086,10 +1136,16 @@ SELECT
     t.deleted_at,
     t.payment_product_id,
     t.payment_product_name,
-    t.card_funding
+    t.card_funding,
+    t.booked_on,
+    CASE
+        WHEN receipt.url IS NULL THEN 'none'
+        WHEN receipt.file_key IS NULL THEN 'reported'
+        ELSE 'stored'
+    END AS receipt_state
 FROM ems.transactions AS t
 LEFT JOIN LATERAL (
-    SELECT sum(line.vat_amount) AS vat_amount, line.currency
+    SELECT sum(line.vat_amount) AS vat_amount, coalesce(line.currency, t.original_currency) AS currency
     FROM (
         SELECT vat_amount, currency FROM ems.vat_totals AS total
         WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
@@ -1099,13 +1155,14 @@ LEFT JOIN LATERAL (
             AND NOT EXISTS (
                 SELECT FROM ems.vat_totals AS total
                 WHERE total.organization_reference_id = t.organization_reference_id AND total.transaction_id = t.id
-                    AND total.vat_amount IS NOT NULL AND total.currency IS NOT NULL
+                    AND total.vat_amount IS NOT NULL
             )
     ) AS line
-    WHERE line.vat_amount IS NOT NULL AND line.currency IS NOT NULL
-    GROUP BY line.currency
-    ORDER BY line.currency = t.original_currency DESC NULLS LAST,
-        line.currency = t.accounting_currency DESC NULLS LAST, line.currency
+    WHERE line.vat_amount IS NOT NULL
+    GROUP BY coalesce(line.currency, t.original_currency)
+    ORDER BY coalesce(line.currency, t.original_currency) = t.original_currency DESC NULLS LAST,
+        coalesce(line.currency, t.original_currency) = t.accounting_currency DESC NULLS LAST,
+        coalesce(line.currency, t.original_currency)
     LIMIT 1
 ) AS merchant_vat ON true
 LEFT JOIN LATERAL (
@@ -1120,7 +1177,7 @@ LEFT JOIN LATERAL (
 ) AS items ON true
 WHERE t.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with final amounts. VAT is the merchant''s where a receipt gave it, else the card network''s (vat_source tells); its split by rate is in ledger_vat.';
+COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of them are in ledger_journal). VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
 COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
@@ -1138,9 +1195,9 @@ COMMENT ON COLUMN ems.ledger.accounting_currency IS 'The customer''s home curren
 COMMENT ON COLUMN ems.ledger.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent';
 COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
-COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; null when none was sent';
-COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); where a receipt has several, that of the purchase, else the home currency; null when none was sent';
-COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when none was sent';
+COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported';
+COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency; if it has none, that of the purchase; null when no VAT was reported';
+COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
 COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
@@ -1168,6 +1225,8 @@ COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first reported as deleted, in U
 COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
 COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when not reported';
 COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when not reported';
+COMMENT ON COLUMN ems.ledger.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger.receipt_state IS 'none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is stored';
 
 CREATE VIEW ems.ledger_vat AS
 SELECT
@@ -1181,43 +1240,72 @@ SELECT
     vat.total_amount,
     line.vat_currency,
     line.purchase_date,
-    line.purchase_country,
+    coalesce(receipt.purchase_country, line.purchase_country) AS purchase_country,
     line.state,
-    line.updated_at
+    line.updated_at,
+    line.booked_on
 FROM ems.ledger AS line
+LEFT JOIN LATERAL (
+    SELECT stated.purchase_country FROM (
+        SELECT purchase_country FROM ems.vat_totals AS total
+        WHERE total.organization_reference_id = line.organization_reference_id
+            AND total.transaction_id = line.transaction_id
+        UNION ALL
+        SELECT purchase_country FROM ems.vat_rates AS rate
+        WHERE rate.organization_reference_id = line.organization_reference_id
+            AND rate.transaction_id = line.transaction_id
+    ) AS stated
+    WHERE stated.purchase_country <> ''
+    LIMIT 1
+) AS receipt ON true
 CROSS JOIN LATERAL (
-    SELECT rate.percentage, sum(rate.vat_amount) AS vat_amount,
-        CASE WHEN count(rate.taxable_amount) = count(*) THEN sum(rate.taxable_amount) END AS taxable_amount,
-        CASE WHEN count(rate.total_amount) = count(*) THEN sum(rate.total_amount) END AS total_amount
+    SELECT count(*) AS number, sum(rate.vat_amount) AS vat_amount,
+        CASE
+            WHEN coalesce(line.original_amount, line.accounting_amount) < 0 AND sum(rate.vat_amount) > 0 THEN -1
+            ELSE 1
+        END AS sign
     FROM ems.vat_rates AS rate
     WHERE line.vat_source = 'merchant' AND rate.organization_reference_id = line.organization_reference_id
-        AND rate.transaction_id = line.transaction_id AND rate.currency = line.vat_currency
+        AND rate.transaction_id = line.transaction_id
+        AND coalesce(rate.currency, line.original_currency) IS NOT DISTINCT FROM line.vat_currency
         AND rate.vat_amount IS NOT NULL
-    GROUP BY rate.percentage
-    UNION ALL
-    SELECT CASE line.vat_source WHEN 'network' THEN line.network_vat_rate END, line.vat_amount, NULL, NULL
-    WHERE line.vat_source = 'network' OR line.vat_source = 'merchant' AND NOT EXISTS (
-        SELECT FROM ems.vat_rates AS rate
-        WHERE rate.organization_reference_id = line.organization_reference_id
-            AND rate.transaction_id = line.transaction_id AND rate.currency = line.vat_currency
+) AS rates
+CROSS JOIN LATERAL (
+    SELECT part.percentage, sum(part.vat_amount) AS vat_amount,
+        CASE WHEN count(part.taxable_amount) = count(*) THEN sum(part.taxable_amount) END AS taxable_amount,
+        CASE WHEN count(part.total_amount) = count(*) THEN sum(part.total_amount) END AS total_amount
+    FROM (
+        SELECT rate.percentage, rates.sign * rate.vat_amount AS vat_amount,
+            rates.sign * rate.taxable_amount AS taxable_amount, rates.sign * rate.total_amount AS total_amount
+        FROM ems.vat_rates AS rate
+        WHERE line.vat_source = 'merchant' AND rate.organization_reference_id = line.organization_reference_id
+            AND rate.transaction_id = line.transaction_id
+            AND coalesce(rate.currency, line.original_currency) IS NOT DISTINCT FROM line.vat_currency
             AND rate.vat_amount IS NOT NULL
-    )
+        UNION ALL
+        SELECT CASE line.vat_source WHEN 'network' THEN line.network_vat_rate END,
+            line.vat_amount - coalesce(rates.sign * rates.vat_amount, 0), NULL, NULL
+        WHERE line.vat_source IS NOT NULL
+            AND (rates.number = 0 OR line.vat_amount <> rates.sign * rates.vat_amount)
+    ) AS part
+    GROUP BY part.percentage
 ) AS vat;
 
-COMMENT ON VIEW ems.ledger_vat IS 'The VAT of each row of the ledger by rate: one row for each purchase and rate, in the ledger''s currency and from the ledger''s source. A purchase without VAT has none; what the merchant told in further currencies is in vat_rates.';
+COMMENT ON VIEW ems.ledger_vat IS 'The VAT of the ledger by rate: one row for each purchase and rate, in the ledger''s currency and from the ledger''s source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no row. VAT of a receipt in other currencies is in vat_rates and vat_totals.';
 COMMENT ON COLUMN ems.ledger_vat.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger_vat.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong';
-COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the network''s as sent; null where only a total was told';
-COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency';
+COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the card network''s rate as sent; null in a row without a rate: a total without rates, or the difference between total and rates';
+COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less';
 COMMENT ON COLUMN ems.ledger_vat.taxable_amount IS 'Amount without VAT, in major units of vat_currency; null when not sent, and from the network';
 COMMENT ON COLUMN ems.ledger_vat.total_amount IS 'Amount with VAT, in major units of vat_currency; null when not sent, and from the network';
-COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4217), the ledger''s; null when the network sent none';
+COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase';
 COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2); null when not sent';
+COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was sent';
 COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
 COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
 
 CREATE VIEW ems.pending_transactions AS
 SELECT
@@ -1313,10 +1401,10 @@ JOIN ems.transactions AS other
     AND other.original_amount = one.original_amount
     AND other.original_currency = one.original_currency
     AND other.purchase_date = one.purchase_date
-WHERE one.cleared_card_issuer_reference IS NOT NULL
+WHERE btrim(one.cleared_card_issuer_reference) <> ''
     AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair stands twice, once from either side (transaction_id < other_transaction_id for each once). Look before you act: the issuer''s reference is not unique by itself, and a purchase without one is never found here.';
+COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < other_transaction_id selects it once. Check each by hand: the issuer''s reference is not unique, and a purchase without one is never listed.';
 COMMENT ON COLUMN ems.possible_duplicates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_transaction_id IS 'OpenCard''s id of the transaction that looks the same (ems.transactions.id)';
@@ -1506,3 +1594,477 @@ LEFT JOIN (
         GROUP BY 1
     ) AS deliveries
 ) AS kept ON kept.webhook_id = state.webhook_id AND kept.hour = hours.hour;
+
+CREATE TABLE receiver.unknown_versions (
+    event TEXT NOT NULL,
+    version TEXT NOT NULL,
+    deliveries BIGINT NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_unknown_versions PRIMARY KEY (event, version)
+);
+
+COMMENT ON COLUMN receiver.unknown_versions.event IS 'its name in the catalogue';
+COMMENT ON COLUMN receiver.unknown_versions.version IS 'X-Version, as received';
+COMMENT ON COLUMN receiver.unknown_versions.deliveries IS 'how many were applied, replays counted again';
+
+CREATE TABLE ems.ledger_journal (
+    position BIGINT NOT NULL,
+    line INTEGER NOT NULL,
+    organization_reference_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    sign SMALLINT NOT NULL,
+    changed TEXT[],
+    booked_on DATE NOT NULL,
+    card_holder_reference_id TEXT NOT NULL,
+    original_amount NUMERIC,
+    original_currency TEXT,
+    accounting_amount NUMERIC,
+    accounting_currency TEXT,
+    vat_amount NUMERIC,
+    vat_currency TEXT,
+    vat_source TEXT,
+    receipt_state TEXT NOT NULL,
+    recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_ledger_journal PRIMARY KEY (position, line),
+    CONSTRAINT ck_ledger_journal_kind CHECK (kind IN ('booking', 'reversal', 'correction')),
+    CONSTRAINT ck_ledger_journal_sign CHECK (sign = CASE kind WHEN 'reversal' THEN -1 ELSE 1 END)
+);
+CREATE INDEX ix_ledger_journal_transaction ON ems.ledger_journal (organization_reference_id, transaction_id, position, line);
+CREATE INDEX ix_ledger_journal_booked_on ON ems.ledger_journal (organization_reference_id, booked_on);
+
+COMMENT ON TABLE ems.ledger_journal IS 'Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, except that the reference of an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of lines. Several events of a purchase that were applied together are one change.';
+COMMENT ON COLUMN ems.ledger_journal.position IS 'Position in ems.events of the event that changed the line; of several applied together, the last';
+COMMENT ON COLUMN ems.ledger_journal.line IS 'Number of the line at its position, from 1';
+COMMENT ON COLUMN ems.ledger_journal.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.ledger_journal.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.ledger_journal.kind IS 'booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead of it, for example when a cleared amount turned negative';
+COMMENT ON COLUMN ems.ledger_journal.sign IS '-1 for a reversal, else 1; the sum is the number of lines in the ledger';
+COMMENT ON COLUMN ems.ledger_journal.changed IS 'Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a purchase that returns to the ledger';
+COMMENT ON COLUMN ems.ledger_journal.booked_on IS 'The line''s booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses';
+COMMENT ON COLUMN ems.ledger_journal.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.ledger_journal.original_amount IS 'The line''s original_amount in the ledger, in major units, negated in a reversal; null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units, negated in a reversal; null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_amount IS 'The line''s vat_amount in the ledger, in major units, negated in a reversal; null when none was reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount (ISO 4217); null when no VAT was reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_source IS 'merchant or network, as in the ledger; null when no VAT was reported';
+COMMENT ON COLUMN ems.ledger_journal.receipt_state IS 'none, reported or stored, as in the ledger';
+COMMENT ON COLUMN ems.ledger_journal.recorded_at IS 'When the line was written, in UTC';
+
+-- Lines are only added. The reference of a card holder who is erased is replaced.
+
+CREATE FUNCTION receiver.keep_journal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        old.card_holder_reference_id := new.card_holder_reference_id;
+        IF new IS NOT DISTINCT FROM old THEN
+            RETURN new;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'lines of ems.ledger_journal are neither changed nor deleted: what is wrong is reversed by a new line';
+END
+$$;
+
+CREATE TRIGGER keep_journal BEFORE UPDATE OR DELETE ON ems.ledger_journal
+FOR EACH ROW EXECUTE FUNCTION receiver.keep_journal();
+
+CREATE FUNCTION ems.ledger_as_of(through bigint) RETURNS TABLE (
+    organization_reference_id text, transaction_id text, booked_on date, card_holder_reference_id text,
+    original_amount numeric, original_currency text, accounting_amount numeric, accounting_currency text,
+    vat_amount numeric, vat_currency text, vat_source text, receipt_state text, "position" bigint
+) LANGUAGE sql STABLE AS $$
+    SELECT last.organization_reference_id, last.transaction_id, last.booked_on, last.card_holder_reference_id,
+        last.original_amount, last.original_currency, last.accounting_amount, last.accounting_currency,
+        last.vat_amount, last.vat_currency, last.vat_source, last.receipt_state, last.position
+    FROM (
+        SELECT DISTINCT ON (line.organization_reference_id, line.transaction_id) line.*
+        FROM ems.ledger_journal AS line
+        WHERE line.position <= $1
+        ORDER BY line.organization_reference_id, line.transaction_id, line.position DESC, line.line DESC
+    ) AS last
+    WHERE last.sign = 1
+$$;
+
+COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a position of the feed: one row for each purchase, with the columns of the journal; position is that of its last change.';
+
+CREATE TABLE ems.organizations (
+    organization_reference_id TEXT NOT NULL,
+    added_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_organizations PRIMARY KEY (organization_reference_id)
+);
+
+COMMENT ON TABLE ems.organizations IS 'The organizations that have or had a webhook of this service.';
+COMMENT ON COLUMN ems.organizations.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.organizations.added_at IS 'When its first webhook was added, in UTC';
+
+CREATE FUNCTION receiver.note_organization() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ems.organizations (organization_reference_id, added_at)
+    VALUES (new.organization_reference_id, clock_timestamp())
+    ON CONFLICT (organization_reference_id) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER note_organization AFTER INSERT OR UPDATE OF organization_reference_id ON receiver.webhooks
+FOR EACH ROW WHEN (NOT new.test) EXECUTE FUNCTION receiver.note_organization();
+
+CREATE TABLE receiver.acknowledged_gaps (
+    kind TEXT NOT NULL,
+    id BIGINT NOT NULL,
+    organization_reference_id TEXT NOT NULL,
+    occurred_at TIMESTAMP WITH TIME ZONE,
+    acknowledged_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    acknowledged_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    CONSTRAINT pk_acknowledged_gaps PRIMARY KEY (kind, id),
+    CONSTRAINT ck_acknowledged_gaps_kind CHECK (kind IN ('delivery', 'log_entry'))
+);
+
+COMMENT ON COLUMN receiver.acknowledged_gaps.kind IS 'what is missing in ems: a delivery that was not applied, or an event of which the delivery log has no payload';
+COMMENT ON COLUMN receiver.acknowledged_gaps.id IS 'of the delivery, or of the entry in receiver.delivery_log';
+COMMENT ON COLUMN receiver.acknowledged_gaps.occurred_at IS 'when the event was first attempted; null where the log has no time';
+
+-- What of an organization is not applied. Readers see it by ems.completeness alone: they have no rights on schema receiver.
+
+CREATE FUNCTION receiver.gaps_of(organization text) RETURNS TABLE (
+    kind text, id bigint, event text, status text, occurred_at timestamptz, acknowledged boolean
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    WITH webhook AS MATERIALIZED (
+        SELECT webhook.id FROM receiver.webhooks AS webhook
+        WHERE webhook.organization_reference_id = $1 AND NOT webhook.test
+    ), held AS (
+        SELECT outcome.delivery_id, outcome.status FROM receiver.outcomes AS outcome
+        WHERE outcome.status IN ('failed', 'dead', 'quarantined')
+            OR outcome.status = 'ignored' AND outcome.error IS DISTINCT FROM 'test delivery'
+        UNION ALL
+        SELECT queued.delivery_id, 'pending' FROM receiver.queue AS queued
+        WHERE NOT EXISTS (
+            SELECT FROM receiver.outcomes AS outcome WHERE outcome.delivery_id = queued.delivery_id
+                AND outcome.status IN ('failed', 'dead', 'quarantined', 'ignored')
+        )
+    ), gap AS (
+        SELECT 'log_entry' AS kind, entry.id, entry.event, 'unrecoverable' AS status, entry.attempted_at AS occurred_at
+        FROM receiver.delivery_log AS entry JOIN webhook ON webhook.id = entry.webhook_id
+        WHERE entry.unrecoverable
+        UNION ALL
+        SELECT 'delivery', stored.id, stored.event, held.status,
+            coalesce(confirmation.occurred_at, stored.occurred_at)
+        FROM held
+        JOIN receiver.stored_deliveries AS stored ON stored.id = held.delivery_id
+        JOIN webhook ON webhook.id = stored.webhook_id
+        LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
+        WHERE held.status <> 'ignored'
+            OR stored.event LIKE 'card.transaction.%' OR stored.event LIKE 'transaction.%'
+    )
+    SELECT gap.kind, gap.id, gap.event, gap.status, gap.occurred_at, known.id IS NOT NULL
+    FROM gap LEFT JOIN receiver.acknowledged_gaps AS known ON known.kind = gap.kind AND known.id = gap.id
+$$;
+
+CREATE FUNCTION receiver.completeness_of(
+    organization text,
+    OUT complete_through timestamptz, OUT open_gaps bigint, OUT acknowledged_gaps bigint, OUT checked_at timestamptz
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT
+        nullif(CASE WHEN checked.unchecked = 0 THEN least(checked.watermark, gaps.first - interval '1 microsecond') END,
+            '-infinity'),
+        gaps.open, gaps.acknowledged, checked.at
+    FROM (
+        SELECT count(*) FILTER (WHERE run.watermark IS NULL) + CASE WHEN count(*) = 0 THEN 1 ELSE 0 END AS unchecked,
+            min(run.watermark) AS watermark, min(run.ended_at) AS at
+        FROM receiver.webhooks AS webhook
+        LEFT JOIN LATERAL (
+            SELECT run.watermark, run.ended_at FROM receiver.reconcile_runs AS run
+            WHERE run.webhook_id = webhook.id AND run.watermark IS NOT NULL
+                AND run.id > (SELECT coalesce(max(epoch.last_run_id), 0) FROM receiver.feed_epochs AS epoch)
+            ORDER BY run.started_at DESC LIMIT 1
+        ) AS run ON true
+        WHERE webhook.organization_reference_id = $1 AND NOT webhook.test AND webhook.deleted_at IS NULL
+            AND webhook.opencard_webhook_id IS NOT NULL
+    ) AS checked
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE NOT gap.acknowledged AND gap.status <> 'pending') AS open,
+            count(*) FILTER (WHERE gap.acknowledged) AS acknowledged,
+            min(coalesce(gap.occurred_at, '-infinity')) FILTER (WHERE NOT gap.acknowledged) AS first
+        FROM receiver.gaps_of($1) AS gap
+    ) AS gaps
+$$;
+
+CREATE VIEW ems.completeness AS
+SELECT
+    organization.organization_reference_id,
+    state.complete_through,
+    state.open_gaps,
+    state.checked_at,
+    state.acknowledged_gaps
+FROM ems.organizations AS organization
+CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_id) AS state;
+
+COMMENT ON VIEW ems.completeness IS 'Until when each organization is complete, one row each: everything that OpenCard sent until then, according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not included.';
+COMMENT ON COLUMN ems.completeness.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning';
+COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown version) and that no operator has acknowledged; 0 if none';
+COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then';
+COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none';
+
+CREATE TABLE ems.closings (
+    organization_reference_id TEXT NOT NULL,
+    month DATE NOT NULL,
+    closed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    closed_by TEXT NOT NULL,
+    complete_through TIMESTAMP WITH TIME ZONE NOT NULL,
+    acknowledged_gaps BIGINT NOT NULL,
+    position BIGINT NOT NULL,
+    lines BIGINT NOT NULL,
+    sums JSONB NOT NULL,
+    vat_sums JSONB NOT NULL,
+    sha256 TEXT NOT NULL,
+    CONSTRAINT pk_closings PRIMARY KEY (organization_reference_id, month)
+);
+
+COMMENT ON TABLE ems.closings IS 'Months that an operator closed (receiver close), and what the ledger contained then. A month is closed once; later changes of it are in ems.late_changes.';
+COMMENT ON COLUMN ems.closings.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.closings.month IS 'First day of the month, without a zone; the lines of a month are those with a booked_on in it';
+COMMENT ON COLUMN ems.closings.closed_at IS 'When it was closed, in UTC';
+COMMENT ON COLUMN ems.closings.closed_by IS 'Who closed it: user and host of the command';
+COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied';
+COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of missing events of the organization that an operator had acknowledged; 0 if none';
+COMMENT ON COLUMN ems.closings.position IS 'Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time';
+COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month';
+COMMENT ON COLUMN ems.closings.sums IS 'Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines without a currency';
+COMMENT ON COLUMN ems.closings.vat_sums IS 'Sum of vat_amount of these lines by vat_currency, in the same form';
+COMMENT ON COLUMN ems.closings.sha256 IS 'SHA-256 of these lines, hexadecimal; receiver close --verify computes it again';
+
+CREATE VIEW ems.late_changes AS
+SELECT
+    closing.organization_reference_id,
+    closing.month,
+    line.transaction_id,
+    line.position,
+    line.recorded_at AS changed_at,
+    CASE
+        WHEN before.booked_on IS NULL OR NOT before.in_month THEN 'added'
+        WHEN after.booked_on IS NULL OR NOT after.in_month THEN 'removed'
+        ELSE 'changed'
+    END AS kind,
+    after.changed,
+    before.booked_on AS booked_on_before,
+    after.booked_on AS booked_on_after,
+    before.card_holder_reference_id AS card_holder_reference_id_before,
+    after.card_holder_reference_id AS card_holder_reference_id_after,
+    -before.original_amount AS original_amount_before,
+    after.original_amount AS original_amount_after,
+    before.original_currency AS original_currency_before,
+    after.original_currency AS original_currency_after,
+    -before.accounting_amount AS accounting_amount_before,
+    after.accounting_amount AS accounting_amount_after,
+    before.accounting_currency AS accounting_currency_before,
+    after.accounting_currency AS accounting_currency_after,
+    -before.vat_amount AS vat_amount_before,
+    after.vat_amount AS vat_amount_after,
+    before.vat_currency AS vat_currency_before,
+    after.vat_currency AS vat_currency_after,
+    before.receipt_state AS receipt_state_before,
+    after.receipt_state AS receipt_state_after
+FROM ems.closings AS closing
+JOIN ems.ledger_journal AS line
+    ON line.organization_reference_id = closing.organization_reference_id
+    AND line.booked_on >= closing.month AND line.booked_on < closing.month + interval '1 month'
+    AND line.position > closing.position
+LEFT JOIN LATERAL (
+    SELECT old.*, old.booked_on >= closing.month AND old.booked_on < closing.month + interval '1 month' AS in_month
+    FROM ems.ledger_journal AS old
+    WHERE old.position = line.position AND old.line = CASE line.sign WHEN -1 THEN line.line ELSE line.line - 1 END
+        AND old.organization_reference_id = line.organization_reference_id
+        AND old.transaction_id = line.transaction_id AND old.sign = -1
+) AS before ON true
+LEFT JOIN LATERAL (
+    SELECT new.*, new.booked_on >= closing.month AND new.booked_on < closing.month + interval '1 month' AS in_month
+    FROM ems.ledger_journal AS new
+    WHERE new.position = line.position AND new.line = CASE line.sign WHEN 1 THEN line.line ELSE line.line + 1 END
+        AND new.organization_reference_id = line.organization_reference_id
+        AND new.transaction_id = line.transaction_id AND new.sign = 1
+) AS after ON true
+WHERE line.sign = -1 OR before.in_month IS NOT TRUE;
+
+COMMENT ON VIEW ems.late_changes IS 'Each change of a month after it was closed, from the journal: the line before and after the change. A line that moves from one closed month to another is listed in both.';
+COMMENT ON COLUMN ems.late_changes.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.late_changes.month IS 'First day of the closed month, without a zone (ems.closings.month)';
+COMMENT ON COLUMN ems.late_changes.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
+COMMENT ON COLUMN ems.late_changes.position IS 'Position in ems.events of the event that changed the line; higher than that of the closing';
+COMMENT ON COLUMN ems.late_changes.changed_at IS 'When it was booked in the journal, in UTC';
+COMMENT ON COLUMN ems.late_changes.kind IS 'added: a line was added to the month; removed: a line left it; changed: a line in it changed';
+COMMENT ON COLUMN ems.late_changes.changed IS 'Columns that differ; null for a line that is new in the ledger or left it';
+COMMENT ON COLUMN ems.late_changes.booked_on_before IS 'booked_on before the change, without a zone; null if there was no line';
+COMMENT ON COLUMN ems.late_changes.booked_on_after IS 'booked_on after the change, without a zone; null if there is no line';
+COMMENT ON COLUMN ems.late_changes.card_holder_reference_id_before IS 'The EMS''s own id of the card holder before; null if there was no line';
+COMMENT ON COLUMN ems.late_changes.card_holder_reference_id_after IS 'The EMS''s own id of the card holder after; null if there is no line';
+COMMENT ON COLUMN ems.late_changes.original_amount_before IS 'Amount in the currency of the purchase, in major units, before; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.original_amount_after IS 'The same after; null when not reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.original_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
+COMMENT ON COLUMN ems.late_changes.original_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
+COMMENT ON COLUMN ems.late_changes.accounting_amount_before IS 'Amount in the customer''s home currency, in major units, before; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.accounting_amount_after IS 'The same after; null when not reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.accounting_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
+COMMENT ON COLUMN ems.late_changes.accounting_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
+COMMENT ON COLUMN ems.late_changes.vat_amount_before IS 'VAT in major units before; null when none was reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.vat_amount_after IS 'VAT in major units after; null when none was reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.vat_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
+COMMENT ON COLUMN ems.late_changes.vat_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
+COMMENT ON COLUMN ems.late_changes.receipt_state_before IS 'none, reported or stored, before; null if there was no line';
+COMMENT ON COLUMN ems.late_changes.receipt_state_after IS 'none, reported or stored, after; null if there is no line';
+
+CREATE VIEW ems.invoice_control AS
+SELECT
+    invoice.organization_reference_id,
+    invoice.id AS invoice_id,
+    invoice.invoice_number,
+    invoice.invoice_date,
+    invoice.no_of_transactions,
+    booked.number AS booked_transactions,
+    invoice.invoice_amount,
+    invoice.invoice_currency,
+    booked.amount AS booked_amount,
+    booked.number_in_other_currencies AS transactions_in_other_currencies,
+    coalesce(invoice.invoice_amount, 0) - booked.amount AS difference,
+    invoice.no_of_transactions IS NOT DISTINCT FROM booked.number
+        AND invoice.invoice_amount IS NOT DISTINCT FROM booked.amount
+        AND booked.number_in_other_currencies = 0 AS agrees
+FROM ems.invoices AS invoice
+CROSS JOIN LATERAL (
+    SELECT count(*) AS number,
+        coalesce(sum(t.accounting_amount) FILTER (
+            WHERE t.accounting_currency = invoice.invoice_currency
+        ), 0) AS amount,
+        count(*) FILTER (
+            WHERE t.accounting_currency IS DISTINCT FROM invoice.invoice_currency
+        ) AS number_in_other_currencies
+    FROM ems.transactions AS t
+    WHERE t.organization_reference_id = invoice.organization_reference_id
+        AND t.invoice_number = invoice.invoice_number AND t.state = 'invoiced'
+) AS booked;
+
+COMMENT ON VIEW ems.invoice_control IS 'The issuer''s invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which is announced and not live yet.';
+COMMENT ON COLUMN ems.invoice_control.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
+COMMENT ON COLUMN ems.invoice_control.invoice_id IS 'OpenCard''s id of the invoice (ems.invoices.id)';
+COMMENT ON COLUMN ems.invoice_control.invoice_number IS 'Number of the invoice; null when not reported, and then no purchase is found for it';
+COMMENT ON COLUMN ems.invoice_control.invoice_date IS 'Date of the invoice, a day without a zone; null when not reported';
+COMMENT ON COLUMN ems.invoice_control.no_of_transactions IS 'Number of transactions on the invoice, as reported; null when not reported';
+COMMENT ON COLUMN ems.invoice_control.booked_transactions IS 'Number of purchases in state invoiced with this invoice_number; 0 if none';
+COMMENT ON COLUMN ems.invoice_control.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; null when not reported';
+COMMENT ON COLUMN ems.invoice_control.invoice_currency IS 'Currency of the invoice (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.invoice_control.booked_amount IS 'Sum of their accounting_amount in invoice_currency, in major units; 0 if none';
+COMMENT ON COLUMN ems.invoice_control.transactions_in_other_currencies IS 'Number of them with another accounting_currency, or with none';
+COMMENT ON COLUMN ems.invoice_control.difference IS 'invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency';
+COMMENT ON COLUMN ems.invoice_control.agrees IS 'Whether number and amount are equal, and every purchase is in invoice_currency';
+
+-- Readers of the feed that say how far they have read.
+
+CREATE TABLE ems.consumers (
+    name TEXT NOT NULL,
+    role TEXT,
+    "position" BIGINT DEFAULT 0 NOT NULL,
+    registered_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_consumers PRIMARY KEY (name)
+);
+
+COMMENT ON TABLE ems.consumers IS 'Readers of the feed that report how far they have read, one row each. Written by ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, no event that it has not read can be deleted.';
+COMMENT ON COLUMN ems.consumers.name IS 'Name of the consumer, as it was granted; by default the name of its role';
+COMMENT ON COLUMN ems.consumers.role IS 'Role that may commit positions under this name, besides the owner of the schema; null: the role of that name';
+COMMENT ON COLUMN ems.consumers."position" IS 'Position of ems.events up to which it has read, and stored its results; 0 until it commits one';
+COMMENT ON COLUMN ems.consumers.registered_at IS 'When it was granted, or first committed a position, in UTC';
+COMMENT ON COLUMN ems.consumers.updated_at IS 'When it last committed a position, in UTC; null until it commits one';
+
+-- It runs with the rights of the schema's owner, so it checks who calls: session_user is the role that logged in.
+
+CREATE FUNCTION ems.commit_position(name text, "position" bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner oid := (SELECT nspowner FROM pg_namespace WHERE nspname = 'ems');
+    known ems.consumers;
+    newest bigint := greatest(
+        (SELECT max(event.position) FROM ems.events AS event),
+        (SELECT greatest(deleted_through, epoch_start) FROM ems.feed_horizon), 0
+    );
+BEGIN
+    SELECT * INTO known FROM ems.consumers AS consumer WHERE consumer.name = commit_position.name;
+    IF NOT pg_has_role(session_user, owner, 'MEMBER') AND NOT coalesce(
+        pg_has_role(session_user, to_regrole(quote_ident(coalesce(known.role, commit_position.name)))::oid, 'MEMBER'), false
+    ) THEN
+        RAISE EXCEPTION 'consumer % is not granted to %', commit_position.name, session_user USING
+            ERRCODE = 'insufficient_privilege',
+            HINT = 'Run: receiver db grant-reader ' || session_user || ' --consumer ' || commit_position.name;
+    END IF;
+    IF commit_position.position IS NULL OR commit_position.position NOT BETWEEN 0 AND newest THEN
+        RAISE EXCEPTION 'position % is not between 0 and %, the newest position of the feed',
+            commit_position.position, newest USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO ems.consumers AS consumer (name, position, updated_at)
+    VALUES (commit_position.name, commit_position.position, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT pk_consumers DO UPDATE
+    SET position = excluded.position, updated_at = excluded.updated_at;
+END
+$$;
+
+COMMENT ON FUNCTION ems.commit_position(text, bigint) IS
+    'Reports that a consumer has read the feed up to a position and stored its results';
+
+CREATE TABLE receiver.issues (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    severity INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    organization_reference_id TEXT,
+    count BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    owner TEXT,
+    note TEXT,
+    accepted_count BIGINT,
+    accepted_until TIMESTAMP WITH TIME ZONE,
+    by_person BOOLEAN NOT NULL,
+    CONSTRAINT pk_issues PRIMARY KEY (id),
+    CONSTRAINT uq_issues_kind_subject UNIQUE (kind, subject),
+    CONSTRAINT ck_issues_state CHECK (state IN ('open', 'acknowledged', 'resolved'))
+);
+
+COMMENT ON COLUMN receiver.issues.subject IS 'what has the trouble; empty for the whole service';
+COMMENT ON COLUMN receiver.issues.severity IS '1 warning, 2 critical';
+COMMENT ON COLUMN receiver.issues.text IS 'what was found last, for people';
+COMMENT ON COLUMN receiver.issues.count IS 'how many deliveries, events or files are affected';
+COMMENT ON COLUMN receiver.issues.opened_at IS 'when it opened last';
+COMMENT ON COLUMN receiver.issues.owner IS 'who acknowledged or resolved it last';
+COMMENT ON COLUMN receiver.issues.accepted_count IS 'the count up to which it does not reopen; null: any';
+COMMENT ON COLUMN receiver.issues.accepted_until IS 'when the acknowledgement ends; null: never';
+COMMENT ON COLUMN receiver.issues.by_person IS 'whether a person acknowledged or resolved it since it opened';
+
+CREATE TABLE receiver.notifications (
+    issue_id BIGINT NOT NULL,
+    target TEXT NOT NULL,
+    state TEXT NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    error TEXT,
+    sent_state TEXT,
+    sent_opened_at TIMESTAMP WITH TIME ZONE,
+    sent_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_notifications PRIMARY KEY (issue_id, target),
+    CONSTRAINT fk_notifications_issue_id_issues FOREIGN KEY(issue_id) REFERENCES receiver.issues (id) ON DELETE CASCADE
+);
+
+COMMENT ON COLUMN receiver.notifications.target IS 'a hash of the address, which is a secret';
+COMMENT ON COLUMN receiver.notifications.state IS 'the state to be sent';
+COMMENT ON COLUMN receiver.notifications.opened_at IS 'when the issue opened last: opened anew, it is sent again';
+COMMENT ON COLUMN receiver.notifications.due_at IS 'when it is sent next, or tried again; not before a minute after the last time';
+COMMENT ON COLUMN receiver.notifications.attempts IS 'how many failed since it was sent last';
+COMMENT ON COLUMN receiver.notifications.error IS 'why the last attempt failed';
+COMMENT ON COLUMN receiver.notifications.sent_state IS 'what was sent last; null: nothing';
