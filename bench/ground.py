@@ -19,7 +19,7 @@ from receiver.partitions import PARTITIONED, ensure_partitions
 from receiver.queue import QUEUE
 from receiver.sandbox.local import ORGANIZATIONS, LocalServers, adopt_webhook
 from receiver.sandbox.story import make_story
-from receiver.sandbox.told import read
+from receiver.sandbox.story_events import read
 from receiver.webhooks.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def register(servers: LocalServers) -> Registration:
 def snapshots(number: int) -> Iterator[Snapshot]:
     """Yield snapshots of *number* distinct transactions; the same ones in every run."""
     story = make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=TEMPLATES)
-    templates = [told.payload for told in story.told if told.event == EVENT]
+    templates = [told.payload for told in story.events if told.event == EVENT]
     split = [template.partition(read(template)["id"].encode()) for template in templates]
     for count in range(number):
         before, _, after = split[count % len(split)]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.sandbox.registration import Registration
-    from receiver.sandbox.told import StoryEvent
+    from receiver.sandbox.story_events import StoryEvent
 
 CONNECTIONS: Final = 16
 SECONDS: Final = 30.0
@@ -153,7 +153,7 @@ def send_all(
     port: int, registration: Registration, *, number: int, seed: int, progress: Progress = NO_PROGRESS
 ) -> Found:
     """Send so many mutated requests to the web process on *port*."""
-    told = make_story(seed=seed, organizations=ORGANIZATIONS[:1], purchases=100).told
+    told = make_story(seed=seed, organizations=ORGANIZATIONS[:1], purchases=100).events
     progress.total(number)
     found = Found()
 

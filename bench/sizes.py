@@ -45,10 +45,10 @@ def main(purchases: int) -> None:
     with local_servers("bench") as servers, closing(ground.connect(servers)) as connection:
         registration = ground.register(servers)
         sendings = schedule(
-            make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).told, DUPLICATES, 1
+            make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).events, DUPLICATES, 1
         )
         ground.store_bodies(
-            connection, registration, [(sending.told.event, sending.told.payload) for sending in sendings]
+            connection, registration, [(sending.sent.event, sending.sent.payload) for sending in sendings]
         )
         ground.settle_down(connection)
         before = ground.wal_position(connection)

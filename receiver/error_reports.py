@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-TOLD: Final = frozenset(
+REPORTED: Final = frozenset(
     {"delivery_id", "webhook_id", "download_id", "replay_id", "request_id", "deliveries", "times", "status", "logger"}
 )
 """What of a log line goes along: ids, numbers and constants."""
@@ -85,7 +85,7 @@ def report_errors(_logger: WrappedLogger, method: str, event_dict: EventDict) ->
 
 def _capture(sdk: Any, event_dict: EventDict) -> None:  # noqa: ANN401 - the module, where it is installed
     with sdk.new_scope() as scope:
-        for name in TOLD & event_dict.keys():
+        for name in REPORTED & event_dict.keys():
             scope.set_extra(name, event_dict[name])
         error = event_dict.get("exc_info")
         if error is True:

@@ -53,10 +53,10 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    told: list[structlog.typing.Processor] = []
+    exceptions: list[structlog.typing.Processor] = []
     renderer: structlog.typing.Processor
     if log_format is LogFormat.JSON:
-        told.append(structlog.processors.format_exc_info)
+        exceptions.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=True)
@@ -65,7 +65,7 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
             structlog.stdlib.filter_by_level,
             *named,
             report_errors,
-            *told,
+            *exceptions,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -75,7 +75,7 @@ def configure_logs(*, level: str, log_format: LogFormat) -> None:
     handler = StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*named, *told],
+            foreign_pre_chain=[*named, *exceptions],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_endpoint_keys, renderer],
         )
     )

@@ -81,7 +81,7 @@ def test_what_opencard_means_to_say_is_what_the_ems_reads(local: dict[str, str],
         assert asyncio.run(challenge_each(registrations)) == [True, True]
 
         story = make_story(seed=11, organizations=ORGANIZATIONS, purchases=80)
-        tally = asyncio.run(deliver_all(schedule(story.told, FAULTS, seed=11), registrations))
+        tally = asyncio.run(deliver_all(schedule(story.events, FAULTS, seed=11), registrations))
         assert (tally.refused, tally.unanswered, tally.given_up) == (0, 0, 0)
 
         engine = engine_for(load_settings(local).database_url, application="tests")

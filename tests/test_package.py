@@ -34,7 +34,7 @@ def test_the_demo_ends_with_equal_counts_and_one_json_document(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert shown["complete"] is True
-    assert shown["events_told"] == shown["events_recorded"] == shown["rows"]["events"]
+    assert shown["events_sent"] == shown["events_recorded"] == shown["rows"]["events"]
     assert shown["statuses"]["duplicate"] > 0
     assert shown["receipts_downloaded"] == shown["rows"]["receipts"] > 0
     assert len(shown["ledger"]) == 3

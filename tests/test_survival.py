@@ -51,7 +51,7 @@ class Stream:
     """A story on its way, and how far it has come."""
 
     def __init__(self, story: Story, registrations: list[Registration], seed: int) -> None:
-        self._sendings = schedule(story.told, FAULTS, seed)
+        self._sendings = schedule(story.events, FAULTS, seed)
         self._registrations = registrations
         self._settled = 0
         self._moved = threading.Condition()
@@ -173,7 +173,7 @@ def test_stopped_worker_finishes_its_batch(machine: Machine) -> None:
     machine.processes.stop("worker")
     registrations = machine.adopt(*ORGANIZATIONS)
     story = make_story(seed=24, organizations=ORGANIZATIONS, purchases=200)
-    tally = asyncio.run(deliver_all(schedule(story.told, FAULTS, 24), registrations, connections=8))
+    tally = asyncio.run(deliver_all(schedule(story.events, FAULTS, 24), registrations, connections=8))
     processed = text("SELECT count(*) FROM receiver.outcomes")
     machine.processes.start("worker")
     with machine.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -21,3 +21,12 @@ def test_a_word_is_found_with_what_to_write_instead() -> None:
     line = "as OpenCard " + "tells"
     assert wrong("README.md", f"first\n{line}") == ["README.md:2: 'tells': write sent, reported, says"]
     assert wrong("receiver/app.py", line) == []
+
+
+def test_the_service_has_stricter_words_than_its_tests() -> None:
+    wrong = runpy.run_path(str(CHECK))["wrong"]
+    line = ") AS " + "told"
+    assert wrong("receiver/records/views/vat.py", line) == [
+        "receiver/records/views/vat.py:1: 'told': write sent, reported, stated"
+    ]
+    assert wrong("tests/test_app.py", line) == []

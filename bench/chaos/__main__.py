@@ -50,7 +50,7 @@ def _print(result: Result) -> None:
         click.echo(f"wrong: {line}")
     statuses = ", ".join(f"{number} {status}" for status, number in result.statuses.items())
     click.echo(
-        f"{counted(result.told, 'event')} told in {counted(result.attempts, 'attempt')}, "
+        f"{counted(result.sent, 'event')} told in {counted(result.attempts, 'attempt')}, "
         f"OpenCard's clock {result.clock_ahead.total_seconds():+.0f} s; {statuses}; {result.recovered} recovered:"
     )
     verdict = (

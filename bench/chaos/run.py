@@ -59,7 +59,7 @@ class Result:
     """What happened."""
 
     seed: int
-    told: int
+    sent: int
     attempts: int
     kills: Mapping[str, int]
     """How often each victim was killed."""
@@ -76,7 +76,7 @@ class Stream:
     def __init__(self, provider: Provider, story: Story, seed: int, progress: Progress) -> None:
         self._arguments = (provider, story, seed)
         self._progress = progress
-        self._meant = len(story.told)
+        self._meant = len(story.events)
         self._settled = 0
         self._moved = threading.Condition()
         self._delivered: Delivered | None = None
@@ -149,7 +149,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         follower = Follower(database_url)
         stack.callback(follower.stop)
         progress.stage(f"sending, and killing {kills} times")
-        progress.total(len(story.told))
+        progress.total(len(story.events))
         stream = Stream(provider, story, seed, progress)
         _kill(planned, stream, Victims(servers.postgres, servers.valkey, processes))
         delivered = stream.finish()
@@ -172,7 +172,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
             ]
         return Result(
             seed=seed,
-            told=len(story.told),
+            sent=len(story.events),
             attempts=delivered.tally.sent,
             kills=Counter(kill.victim for kill in planned.kills),
             clock_ahead=planned.clock_ahead,

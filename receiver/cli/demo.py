@@ -66,7 +66,7 @@ def _as_fields(result: DemoResult) -> dict[str, object]:
     return {
         "seed": result.seed,
         "webhooks": result.webhooks,
-        "events_told": result.told,
+        "events_sent": result.sent,
         "events_lost": result.lost,
         "events_recorded": result.recorded,
         "sent": tally.sent,
@@ -160,7 +160,7 @@ def _print(result: DemoResult) -> None:
     verdict = "complete: nothing is missing, nothing is duplicated" if not result.differences else "NOT complete"
     recovered = sum(outcome.recovered for outcome in result.reconciled)
     click.echo(
-        f"{result.told} events sent, {result.lost} lost on the way, {recovered} recovered from the delivery log, "
+        f"{result.sent} events sent, {result.lost} lost on the way, {recovered} recovered from the delivery log, "
         f"{result.recorded} recorded:"
     )
     click.echo(f"{verdict}  (seed {result.seed})")

@@ -285,7 +285,7 @@ def _deliver_story(webhooks: Sequence[Registration], stream: Stream, seed: int, 
     story = make_story(seed=seed, organizations=organizations, purchases=stream.purchases)
     asyncio.run(
         deliver_all(
-            schedule(story.told, stream.faults, seed),
+            schedule(story.events, stream.faults, seed),
             webhooks,
             connections=stream.connections,
             compression=stream.compression,

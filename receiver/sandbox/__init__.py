@@ -2,8 +2,8 @@
 
 It is the other party, so it shares nothing with the receiver but the contract: no bug can hide by being on both sides.
 
-- ``told``          one event as OpenCard sends it, and how its JSON is written and read
-- ``story``         ``tell``: the seeded life of some organizations, and what a correct receiver must end with
+- ``story_events``  one event as OpenCard sends it, and how its JSON is written and read
+- ``story``         ``make_story``: the seeded life of some organizations, and what a correct receiver must end with
 - ``people``        organizations, their TPA, their card holders
 - ``places``        countries, currencies, merchants: what the stories are made of
 - ``purchases``     a purchase through its states

@@ -16,7 +16,7 @@ from receiver.sandbox.story import make_story
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from receiver.sandbox.told import StoryEvent
+    from receiver.sandbox.story_events import StoryEvent
 
 EVENT: Final = "card.transaction.cleared"
 MEND: Final = "DROP TRIGGER IF EXISTS no_account ON ems.transactions"
@@ -55,4 +55,4 @@ def repair(connection: Connection) -> None:
 def purchases_to_break(organization: str, number: int) -> list[StoryEvent]:
     """Return so many cleared purchases of *organization*, the same ones each time."""
     story = make_story(seed=_SEED, organizations=[organization], purchases=2 * number + 10)
-    return [told for told in story.told if told.event == EVENT][:number]
+    return [sent for sent in story.events if sent.event == EVENT][:number]

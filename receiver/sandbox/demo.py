@@ -53,7 +53,7 @@ class DemoResult:
 
     seed: int
     webhooks: list[dict[str, Any]]
-    told: int
+    sent: int
     lost: int
     """Events that no attempt brought to the receiver: what only the delivery log knows of."""
     recorded: int
@@ -87,7 +87,7 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             files = FilesAt(api_url, provider.now() + RECEIPTS_LIVE)
             story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases, files=files)
             progress.stage("sending")
-            progress.total(len(story.told))
+            progress.total(len(story.events))
             delivered = asyncio.run(
                 deliver_story(
                     provider,
@@ -111,7 +111,7 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
             return DemoResult(
                 seed=seed,
                 webhooks=[dict(row) for row in connection.execute(_WEBHOOKS).mappings()],
-                told=len(story.told),
+                sent=len(story.events),
                 lost=sum(len(events) for events in delivered.missed.values()),
                 recorded=rows["events"],
                 reconciled=outcomes,

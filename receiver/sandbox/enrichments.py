@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from receiver.sandbox.places import smallest
-from receiver.sandbox.told import BEGINNING, StoryEvent, hours, new_id, seconds, write
+from receiver.sandbox.story_events import BEGINNING, StoryEvent, hours, new_id, seconds, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def enrichment_events(rng: Random, purchase: Purchase, files: FilesAt | None = N
             at = _moment(rng, purchase)
             payload = _common(purchase) | fields(rng, purchase, at)
             if files is not None and event == "receipt.fetched":
-                payload |= files.told(str(payload["url"]))
+                payload |= files.signed_fields(str(payload["url"]))
             yield StoryEvent(purchase.holder.organization.reference_id, event, write(payload), at)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from receiver.sandbox.told import StoryEvent
+    from receiver.sandbox.story_events import StoryEvent
 
 _SHORTEST_BURST: Final = 5
 _LONGEST_BURST: Final = 40
@@ -51,7 +51,7 @@ class Faults:
 class Sending:
     """One event to be sent until it is taken."""
 
-    told: StoryEvent
+    sent: StoryEvent
     at: timedelta
     """When it is due, in virtual time; never before the sending in front of it."""
     duplicate: bool = False
@@ -75,12 +75,12 @@ def schedule(story_events: Sequence[StoryEvent], faults: Faults, seed: int) -> l
     latest = len(story_events) - 1
     sendings = [
         Sending(
-            told,
+            sent,
             at=story_events[min(max(int(place), 0), latest)].at,
             duplicate=duplicate,
             lose_answer=rng.random() < faults.lost_answers,
         )
-        for place, told, duplicate in ordered
+        for place, sent, duplicate in ordered
     ]
     held_back = list(_hold_back(sendings, faults.bursts, rng))
     return list(_doom(held_back, story_events, faults, seed))
@@ -91,17 +91,17 @@ def _places(
 ) -> Iterator[tuple[float, StoryEvent, bool]]:
     """Yield each event, and its duplicate, with the place in the story that it is to take; halves lie between two."""
     reached: dict[tuple[str, str], float] = {}
-    for index, told in enumerate(story_events):
+    for index, sent in enumerate(story_events):
         place = float(index)
         if rng.random() < faults.disorder:
             place += rng.choice((-1, 1)) * _distance(rng, len(story_events))
-        holder = told.card_holder
+        holder = sent.card_holder
         if holder:
             place = max(place, reached.get(holder, place))
-        yield place, told, False
+        yield place, sent, False
         if rng.random() < faults.duplicates:
             place += _distance(rng, len(story_events))
-            yield place, told, True
+            yield place, sent, True
         if holder:
             reached[holder] = place
 
@@ -130,14 +130,14 @@ def _doom(
 ) -> Iterator[Sending]:
     """Yield each sending with its fate. What is lost is lost with its duplicate; the outage takes what is due in it."""
     rng = Random(f"fates of {seed}")  # noqa: S311 - as above; apart from it, so that the rest stays as it is without
-    lost = {told for told in story_events if rng.random() < faults.lost}
+    lost = {sent for sent in story_events if rng.random() < faults.lost}
     hours = timedelta(hours=faults.outage)
     # around something that is due then, or a short one would mostly pass unnoticed
     begins = rng.choice(sendings).at - hours * rng.random() if sendings else timedelta()
     for sending in sendings:
         if begins <= sending.at < begins + hours:
             yield replace(sending, fate="outage")
-        elif sending.told in lost:
+        elif sending.sent in lost:
             yield replace(sending, fate="lost")
         else:
             yield sending

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.sandbox.places import HOMES, Country
-from receiver.sandbox.told import StoryEvent, hours, new_id, seconds, write
+from receiver.sandbox.story_events import StoryEvent, hours, new_id, seconds, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,21 +116,21 @@ def join(rng: Random, holder: StoryCardHolder) -> Iterator[StoryEvent]:
     """Yield the onboarding of *holder*: created, e-mailed (perhaps undelivered at first), consenting, identified."""
     created = hours(rng, 1, 5)
     mailed = created + seconds(rng, 5, 900)
-    yield _tell(holder, "created", created)
+    yield _event(holder, "created", created)
     if holder.bounces:
-        yield _tell(holder, "email.failed", mailed)
+        yield _event(holder, "email.failed", mailed)
         mailed += hours(rng, 1, 4)
-    yield _tell(holder, "email.delivered", mailed)
-    yield _tell(holder, "signed.pdpc", holder.identified_at - seconds(rng, 30, 3600))
-    yield _tell(holder, "identified", holder.identified_at)
+    yield _event(holder, "email.delivered", mailed)
+    yield _event(holder, "signed.pdpc", holder.identified_at - seconds(rng, 30, 3600))
+    yield _event(holder, "identified", holder.identified_at)
 
 
 def leave(rng: Random, holder: StoryCardHolder, *, after: timedelta) -> StoryEvent:
     """Return the deletion of *holder*, some days *after* the last of their events."""
-    return _tell(holder, "deleted", after + hours(rng, 24, 72))
+    return _event(holder, "deleted", after + hours(rng, 24, 72))
 
 
-def _tell(holder: StoryCardHolder, what: str, at: timedelta) -> StoryEvent:
+def _event(holder: StoryCardHolder, what: str, at: timedelta) -> StoryEvent:
     organization = holder.organization.reference_id
     payload: dict[str, object] = {
         "card_holder": {"reference_id": holder.reference_id},

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
 from receiver.sandbox.places import COUNTRIES, PER_EURO, Country, Merchant, smallest
-from receiver.sandbox.told import BEGINNING, StoryEvent, hours, new_id, seconds, write
+from receiver.sandbox.story_events import BEGINNING, StoryEvent, hours, new_id, seconds, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,9 +66,9 @@ class Purchase:
     @property
     def first_told_at(self) -> timedelta:
         """When its first snapshot is sent, in virtual time: seconds later, or in the batch after identification."""
-        return self.told_at(self.bought_at)
+        return self.sent_at(self.bought_at)
 
-    def told_at(self, happened: timedelta) -> timedelta:
+    def sent_at(self, happened: timedelta) -> timedelta:
         """Return when OpenCard sends what *happened* then (both virtual): not before the holder is identified."""
         return max(happened, self.holder.identified_at + _BATCH_DELAY)
 
@@ -109,7 +109,7 @@ def state_events(rng: Random, purchase: Purchase) -> Iterator[StoryEvent]:
         happened = _next_moment(rng, state, happened)
         payload = unchanging | _changing_fields(rng, purchase, state, happened)
         organization = purchase.holder.organization.reference_id
-        yield StoryEvent(organization, f"card.transaction.{state}", write(payload), purchase.told_at(happened))
+        yield StoryEvent(organization, f"card.transaction.{state}", write(payload), purchase.sent_at(happened))
 
 
 def _next_moment(rng: Random, state: State, before: timedelta) -> timedelta:

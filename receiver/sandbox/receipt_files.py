@@ -34,7 +34,7 @@ class FilesAt:
     expires_at: datetime
     """Aware; the same for all."""
 
-    def told(self, url: str) -> dict[str, object]:
+    def signed_fields(self, url: str) -> dict[str, object]:
         """Return the fields of a receipt whose payload had *url*."""
         return {
             "url": signed_url(self.base_url, name_in(url), self.expires_at),

@@ -147,7 +147,7 @@ class _DeliveryRun:
                 early = begun + due_after(sending, sendings[0], compression) - loop.time()
                 if early > 0:
                     await asyncio.sleep(early)
-                holder = sending.told.card_holder
+                holder = sending.sent.card_holder
                 previous = self.newest.get(holder) if holder else None
                 task = tasks.create_task(self._settle(sending, previous))
                 if holder:
@@ -177,17 +177,17 @@ class _DeliveryRun:
         return "accepted"
 
     async def _attempt(self, sending: Sending, *, lose_answer: bool) -> Outcome:
-        told = sending.told
+        sent = sending.sent
         async with self.slots:
-            webhook = self.current(self.webhooks[told.organization_reference_id])
+            webhook = self.current(self.webhooks[sent.organization_reference_id])
             if webhook is None:
                 raise _WebhookUnavailable
             at = self.moments.next()
             status = await self._answer_to(sending, webhook)
         outcome = _outcome(status, lose_answer=lose_answer)
         seen = None if outcome == "lost_answers" else status
-        self.tally.count_event(told.event, outcome)
-        self.record(DeliveryAttempt(told.organization_reference_id, told.event, seen, at, told.payload))
+        self.tally.count_event(sent.event, outcome)
+        self.record(DeliveryAttempt(sent.organization_reference_id, sent.event, seen, at, sent.payload))
         if status == HTTPStatus.OK:
             self.on_taken(sending)
         return outcome
@@ -199,7 +199,7 @@ class _DeliveryRun:
             case "outage":
                 return HTTPStatus.SERVICE_UNAVAILABLE
             case None:
-                return await self._post(webhook, sending.told.event, sending.told.payload)
+                return await self._post(webhook, sending.sent.event, sending.sent.payload)
 
     async def _post(self, webhook: Registration, event: str, body: bytes) -> int | None:
         bearer = None
@@ -236,7 +236,7 @@ def _by_organization(registrations: Iterable[Registration], sendings: Iterable[S
         if registration.organization_reference_id in webhooks:
             raise ValueError(f"organization {registration.organization_reference_id!r} has two registrations")
         webhooks[registration.organization_reference_id] = registration
-    missing = {sending.told.organization_reference_id for sending in sendings} - webhooks.keys()
+    missing = {sending.sent.organization_reference_id for sending in sendings} - webhooks.keys()
     if missing:
         raise ValueError(f"no registration for {', '.join(sorted(missing))}")
     return webhooks

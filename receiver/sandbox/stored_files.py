@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from receiver.errors import OperationRefused
 from receiver.sandbox.receipt_files import name_in, receipt_file
-from receiver.sandbox.told import read
+from receiver.sandbox.story_events import read
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -43,11 +43,11 @@ def file_differences(connection: Connection, story: Story, store: FileStore) -> 
     """Return how many files of *story* are stored unchanged, and a line for each that is not."""
     stored = {(row.organization_reference_id, row.url): row for row in connection.execute(_STORED)}
     right, wrong = 0, []
-    for told in story.told:
-        if told.event != "receipt.fetched":
+    for sent in story.events:
+        if sent.event != "receipt.fetched":
             continue
-        url = read(told.payload)["url"]
-        name, row = name_in(url), stored.get((told.organization_reference_id, url))
+        url = read(sent.payload)["url"]
+        name, row = name_in(url), stored.get((sent.organization_reference_id, url))
         if row is None or row.file_key is None:
             wrong.append(f"receipt {name}: no file ({'never stored' if row is None else row.download_error})")
             continue

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from receiver.sandbox.enrichments import enrichment_events
 from receiver.sandbox.people import StoryCardHolder, employ, found, join, leave, sign_tpa
 from receiver.sandbox.purchases import Purchase, buy, state_events
-from receiver.sandbox.told import StoryEvent, read
+from receiver.sandbox.story_events import StoryEvent, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ class ExpectedTransaction(TypedDict):
 class Story:
     """What OpenCard means to say: each event exactly once, in true order."""
 
-    told: tuple[StoryEvent, ...]
+    events: tuple[StoryEvent, ...]
 
     def expected_transactions(self) -> dict[tuple[str, str], ExpectedTransaction]:
         """Return what must hold in the end, by organization and transaction id.
@@ -60,9 +60,9 @@ class Story:
         """
         expected: dict[tuple[str, str], ExpectedTransaction] = {}
         cleared: dict[tuple[str, str], str | None] = {}
-        for told in sorted((told for told in self.told if _is_snapshot(told)), key=_rank):
-            fields = read(told.payload)
-            key = (told.organization_reference_id, fields["id"])
+        for sent in sorted((sent for sent in self.events if _is_snapshot(sent)), key=_rank):
+            fields = read(sent.payload)
+            key = (sent.organization_reference_id, fields["id"])
             if fields["state"] == "cleared":
                 cleared[key] = fields["card_issuer_reference"]
             expected[key] = {
@@ -80,26 +80,26 @@ class Story:
         Known is what has happened; creating again undoes a deletion.
         """
         expected: dict[tuple[str, str], dict[str, bool]] = {}
-        for told in self.told:
-            if holder := told.card_holder:
+        for sent in self.events:
+            if holder := sent.card_holder:
                 known = expected.setdefault(holder, dict.fromkeys(_TIMES.values(), False))
-                known[_TIMES[told.event]] = True
-                if told.event == "card_holder.created":
+                known[_TIMES[sent.event]] = True
+                if sent.event == "card_holder.created":
                     known["deleted_at"] = False
         return expected
 
     def expected_rows(self) -> dict[str, int]:
         """Return the number of rows that each table of the schema ``ems`` must have in the end."""
-        events = Counter(told.event for told in self.told)
-        payloads = {event: [read(told.payload) for told in self.told if told.event == event] for event in _LISTS}
+        events = Counter(sent.event for sent in self.events)
+        payloads = {event: [read(sent.payload) for sent in self.events if sent.event == event] for event in _LISTS}
         rows = {
             table: sum(len(payload[field]) for payload in payloads[event]) for event, table, field in _ROWS_OF_LISTS
         }
         return rows | {
-            "events": len(self.told),
+            "events": len(self.events),
             "transactions": len(self.expected_transactions()),
-            "transaction_states": sum(map(_is_snapshot, self.told)),
-            "card_holders": len({told.card_holder for told in self.told if told.card_holder}),
+            "transaction_states": sum(map(_is_snapshot, self.events)),
+            "card_holders": len({sent.card_holder for sent in self.events if sent.card_holder}),
             "tpas": events["tpa.signed"],
             "receipts": events["receipt.fetched"],
             "environmental_impacts": sum(
@@ -143,16 +143,16 @@ def make_story(*, seed: int, organizations: Sequence[str], purchases: int, files
         raise ValueError(f"purchases: zero or more, not {purchases}")
 
     rng = Random(seed)  # noqa: S311 - a story has to be the same again, not unguessable
-    told: list[StoryEvent] = []
+    sent: list[StoryEvent] = []
     # The EMS numbers people by client, so two clients have the same numbers: a receiver must not mix them up.
     first_number = rng.randrange(10**6)
     for number, reference_id in enumerate(organizations):
         share = purchases // len(organizations) + (number < purchases % len(organizations))
-        told += _tell_organization(rng, reference_id, number, share, first_number, files)
-    return Story(tuple(sorted(told, key=attrgetter("at"))))
+        sent += _events_of_organization(rng, reference_id, number, share, first_number, files)
+    return Story(tuple(sorted(sent, key=attrgetter("at"))))
 
 
-def _tell_organization(
+def _events_of_organization(
     rng: Random, reference_id: str, number: int, purchases: int, first_number: int, files: FilesAt | None
 ) -> Iterator[StoryEvent]:
     organization = found(rng, reference_id, number)
@@ -175,16 +175,16 @@ def _tell_card_holder(
     last = holder.identified_at
     yield from join(rng, holder)
     for purchase in purchases:
-        for told in (*state_events(rng, purchase), *enrichment_events(rng, purchase, files)):
-            last = max(last, told.at)
-            yield told
+        for sent in (*state_events(rng, purchase), *enrichment_events(rng, purchase, files)):
+            last = max(last, sent.at)
+            yield sent
     if holder.leaves:
         yield leave(rng, holder, after=last)
 
 
-def _is_snapshot(told: StoryEvent) -> bool:
-    return told.event.startswith("card.transaction.")
+def _is_snapshot(sent: StoryEvent) -> bool:
+    return sent.event.startswith("card.transaction.")
 
 
-def _rank(told: StoryEvent) -> int:
-    return RANK.index(told.event.rpartition(".")[2])
+def _rank(sent: StoryEvent) -> int:
+    return RANK.index(sent.event.rpartition(".")[2])

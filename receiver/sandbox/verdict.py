@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import text
 
-from receiver.sandbox.told import comparable, read
+from receiver.sandbox.story_events import comparable, read
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -100,7 +100,7 @@ def _events(connection: Connection, story: Story) -> tuple[list[str], list[str]]
         bodies.setdefault(identity, fields)
         return identity
 
-    meant = Counter(identity(told.event, told.organization_reference_id, told.payload) for told in story.told)
+    meant = Counter(identity(sent.event, sent.organization_reference_id, sent.payload) for sent in story.events)
     feed = connection.execute(_EVENTS)
     found = Counter(identity(kind, organization, payload.encode()) for kind, organization, payload in feed)
     return (

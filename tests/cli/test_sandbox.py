@@ -107,7 +107,7 @@ def wait_for_the_whole_story(variables: dict[str, str], organization: Any, *, se
     with signed_in(variables, "webhooks-read", "webhook-events-read") as http:
         path = f"/organizations/{organization['id']}/webhooks"
         [webhook] = http.get(path).json()["data"]
-        while http.get(f"{path}/{webhook['id']}/events").json()["total"] < len(story.told):
+        while http.get(f"{path}/{webhook['id']}/events").json()["total"] < len(story.events):
             pass
 
 

@@ -18,7 +18,7 @@ from receiver.opencard.delivery_log_item import LogItem, read_item
 from receiver.sandbox.provider.log_item import log_item
 from receiver.sandbox.provider.resources import ProviderLogEntry as ShownEntry
 from receiver.sandbox.story import make_story
-from receiver.sandbox.told import comparable, read, write
+from receiver.sandbox.story_events import comparable, read, write
 from tests.opencard.conftest import as_json
 from tests.support.log_styles import log_styles
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 13, tzinfo=UTC)
 BEGUN = datetime(2026, 1, 12, 8, 0, 0, 123456, tzinfo=UTC)
-STORY = make_story(seed=3, organizations=["acme"], purchases=4).told
+STORY = make_story(seed=3, organizations=["acme"], purchases=4).events
 MINUTE = timedelta(minutes=1)
 SCOPE = "webhook-events-read"
 

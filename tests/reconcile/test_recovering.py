@@ -171,13 +171,13 @@ def test_lost_recreation_of_a_card_holder_is_recovered(acme: World) -> None:
 
 
 def test_deliveries_missing_from_a_restored_backup_are_recovered(acme: World) -> None:
-    half = len(STORY.told) // 2
-    deliver(acme, Story(STORY.told[:half]), Faults(duplicates=0.2))
+    half = len(STORY.events) // 2
+    deliver(acme, Story(STORY.events[:half]), Faults(duplicates=0.2))
     assert reconcile_and_process(acme).recovered == 0
     execute(acme, "CREATE SCHEMA backup")
     for table in TABLES:
         execute(acme, f"CREATE TABLE backup.{table.schema}_{table.name} AS TABLE {table.fullname}")
-    deliver(acme, Story(STORY.told[half:]), Faults(duplicates=0.2))
+    deliver(acme, Story(STORY.events[half:]), Faults(duplicates=0.2))
     everything = value(acme, "SELECT count(*) FROM receiver.deliveries")
     assert (ledger_differences(acme, STORY), reconcile_and_process(acme).recovered) == ([], 0)
     restore = [f"TRUNCATE {', '.join(table.fullname for table in TABLES)} CASCADE"]
@@ -217,7 +217,7 @@ def test_refused_deliveries_are_recovered_after_the_fix(acme: World) -> None:
     assert outcome.recovered == value(acme, "SELECT count(*) FROM receiver.deliveries") > 0
     statuses = {row["response_status"] for row in rows(acme, "SELECT response_status FROM receiver.delivery_log")}
     assert statuses == {401}
-    told = {told.event for told in STORY.told if not told.card_holder}
+    told = {told.event for told in STORY.events if not told.card_holder}
     assert told <= set(feed_types(acme))
 
 

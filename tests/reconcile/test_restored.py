@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 STORY = make_story(seed=7, organizations=["acme"], purchases=12)
-HALF = len(STORY.told) // 2
+HALF = len(STORY.events) // 2
 ALL_WELL = Faults()
 
 
@@ -45,10 +45,10 @@ def restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     """The receiver of acme, restored from a backup of when it had the first half of the story; *acme* has it all."""
-    deliver(acme, replace(STORY, told=STORY.told[:HALF]), ALL_WELL)
+    deliver(acme, replace(STORY, events=STORY.events[:HALF]), ALL_WELL)
     reconcile_and_process(acme)
     backup = dump(environment["DATABASE_URL"])
-    deliver(acme, replace(STORY, told=STORY.told[HALF:]), ALL_WELL)
+    deliver(acme, replace(STORY, events=STORY.events[HALF:]), ALL_WELL)
     url = new_database()
     restore(url, backup)
     for name, setting in (acme.environment(environment) | {"DATABASE_URL": url}).items():

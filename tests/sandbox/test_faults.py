@@ -26,78 +26,78 @@ def events_of_card_holders(sendings: list[Sending]) -> dict[tuple[str, str], lis
     """Return what each card holder's events look like to a receiver that takes a repetition for a retry."""
     lives: dict[tuple[str, str], list[str]] = {}
     for sending in sendings:
-        if sending.told.card_holder:
-            life = lives.setdefault(sending.told.card_holder, [])
-            if life[-1:] != [sending.told.event]:
-                life.append(sending.told.event)
+        if sending.sent.card_holder:
+            life = lives.setdefault(sending.sent.card_holder, [])
+            if life[-1:] != [sending.sent.event]:
+                life.append(sending.sent.event)
     return lives
 
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
 def test_schedule_has_exactly_the_events_of_the_story(faults: Faults, seed: int) -> None:
-    sendings = schedule(STORY.told, faults, seed)
-    first = Counter(sending.told for sending in sendings if not sending.duplicate)
-    assert first == Counter(STORY.told)
-    assert {sending.told for sending in sendings} == set(STORY.told)
+    sendings = schedule(STORY.events, faults, seed)
+    first = Counter(sending.sent for sending in sendings if not sending.duplicate)
+    assert first == Counter(STORY.events)
+    assert {sending.sent for sending in sendings} == set(STORY.events)
 
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
 def test_card_holder_events_and_duplicates_keep_their_order(faults: Faults, seed: int) -> None:
-    assert events_of_card_holders(schedule(STORY.told, faults, seed)) == events_of_card_holders(
-        schedule(STORY.told, Faults(), 0)
+    assert events_of_card_holders(schedule(STORY.events, faults, seed)) == events_of_card_holders(
+        schedule(STORY.events, Faults(), 0)
     )
 
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
 def test_a_sending_is_never_due_before_the_one_in_front_of_it(faults: Faults, seed: int) -> None:
-    due = [sending.at for sending in schedule(STORY.told, faults, seed)]
+    due = [sending.at for sending in schedule(STORY.events, faults, seed)]
     assert due == sorted(due)
 
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
 def test_faults_do_not_change_what_must_come_of_a_story(faults: Faults, seed: int) -> None:
-    taken: dict[StoryEvent, None] = dict.fromkeys(sending.told for sending in schedule(STORY.told, faults, seed))
+    taken: dict[StoryEvent, None] = dict.fromkeys(sending.sent for sending in schedule(STORY.events, faults, seed))
     assert Story(tuple(taken)).expected_transactions() == STORY.expected_transactions()
     assert Story(tuple(taken)).expected_rows() == STORY.expected_rows()
 
 
 def test_the_same_seed_gives_the_same_schedule() -> None:
     faults = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.1, bursts=0.4)
-    assert schedule(STORY.told, faults, 3) == schedule(STORY.told, faults, 3)
-    assert schedule(STORY.told, faults, 3) != schedule(STORY.told, faults, 4)
+    assert schedule(STORY.events, faults, 3) == schedule(STORY.events, faults, 3)
+    assert schedule(STORY.events, faults, 3) != schedule(STORY.events, faults, 4)
 
 
 def test_without_faults_the_story_is_sent_in_order() -> None:
-    assert schedule(STORY.told, Faults(), 5) == [Sending(told, told.at) for told in STORY.told]
+    assert schedule(STORY.events, Faults(), 5) == [Sending(told, told.at) for told in STORY.events]
     assert schedule([], Faults(1, 1, 1, 1), 5) == []
 
 
 def test_disorder_brings_later_states_before_earlier_ones() -> None:
     def backward(faults: Faults) -> int:
-        order = {told: index for index, told in enumerate(STORY.told)}
-        places = [order[sending.told] for sending in schedule(STORY.told, faults, 1)]
+        order = {told: index for index, told in enumerate(STORY.events)}
+        places = [order[sending.sent] for sending in schedule(STORY.events, faults, 1)]
         return sum(later < earlier for earlier, later in pairwise(places))
 
     assert backward(Faults()) == 0
-    assert backward(Faults(disorder=0.3)) > len(STORY.told) / 20
+    assert backward(Faults(disorder=0.3)) > len(STORY.events) / 20
 
 
 @pytest.mark.parametrize("fault", ["duplicates", "lost_answers", "bursts"])
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_share_is_about_what_was_asked_for(fault: str, share: float) -> None:
-    sendings = [sending for seed in range(40) for sending in schedule(STORY.told, Faults(**{fault: share}), seed)]
+    sendings = [sending for seed in range(40) for sending in schedule(STORY.events, Faults(**{fault: share}), seed)]
     flag = {"duplicates": "duplicate", "lost_answers": "lose_answer", "bursts": "burst"}[fault]
     flagged = sum(getattr(sending, flag) for sending in sendings)
-    of = 40 * len(STORY.told) if fault == "duplicates" else len(sendings)
+    of = 40 * len(STORY.events) if fault == "duplicates" else len(sendings)
     assert flagged / of == pytest.approx(share, abs=0.05)
 
 
 def test_a_burst_is_due_at_one_moment() -> None:
-    sendings = schedule(STORY.told, Faults(bursts=1), 1)
+    sendings = schedule(STORY.events, Faults(bursts=1), 1)
     assert all(sending.burst for sending in sendings)
     assert len({sending.at for sending in sendings}) <= len(sendings) / 5 + 1
 
@@ -106,25 +106,25 @@ def test_a_burst_is_due_at_one_moment() -> None:
 @settings(deadline=None)
 def test_losses_and_an_outage_change_nothing_but_fates(faults: Faults, seed: int) -> None:
     without = dataclasses.replace(faults, lost=0, outage=0)
-    fates_left_out = [dataclasses.replace(one, fate=None) for one in schedule(STORY.told, faults, seed)]
-    assert fates_left_out == schedule(STORY.told, without, seed)
+    fates_left_out = [dataclasses.replace(one, fate=None) for one in schedule(STORY.events, faults, seed)]
+    assert fates_left_out == schedule(STORY.events, without, seed)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_lost_share_includes_duplicates(share: float) -> None:
     lost = 0
     for seed in range(20):
-        sendings = schedule(STORY.told, Faults(lost=share, duplicates=0.5), seed)
-        doomed = {sending.told for sending in sendings if sending.fate == "lost"}
-        assert not doomed & {sending.told for sending in sendings if sending.fate is None}
+        sendings = schedule(STORY.events, Faults(lost=share, duplicates=0.5), seed)
+        doomed = {sending.sent for sending in sendings if sending.fate == "lost"}
+        assert not doomed & {sending.sent for sending in sendings if sending.fate is None}
         lost += len(doomed)
-    assert lost / (20 * len(STORY.told)) == pytest.approx(share, abs=0.03)
+    assert lost / (20 * len(STORY.events)) == pytest.approx(share, abs=0.03)
 
 
 @given(any_faults, st.integers())
 @settings(deadline=None)
 def test_outage_affects_one_continuous_period(faults: Faults, seed: int) -> None:
-    sendings = schedule(STORY.told, faults, seed)
+    sendings = schedule(STORY.events, faults, seed)
     due = [sending.at for sending in sendings if sending.fate == "outage"]
     if not due:
         assert faults.outage < 1 / 3600
@@ -136,7 +136,7 @@ def test_outage_affects_one_continuous_period(faults: Faults, seed: int) -> None
 
 def test_another_seed_has_its_outage_at_another_time() -> None:
     def first_due(seed: int) -> timedelta:
-        return min(sending.at for sending in schedule(STORY.told, Faults(outage=6), seed) if sending.fate == "outage")
+        return min(sending.at for sending in schedule(STORY.events, Faults(outage=6), seed) if sending.fate == "outage")
 
     assert len({first_due(seed) for seed in range(10)}) > 5
 

@@ -20,7 +20,7 @@ from receiver.sandbox.provider.log_item import log_item
 from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.provider.retell import retell
 from receiver.sandbox.story import make_story
-from receiver.sandbox.told import read
+from receiver.sandbox.story_events import read
 from tests.support.log_styles import log_styles
 from tests.support.parties import OpenCard, opencard, webhooks_of
 
@@ -34,7 +34,7 @@ STORY = make_story(seed=3, organizations=["acme"], purchases=4)
 STATUSES = (None, 503, 200)
 ATTEMPTS = [
     DeliveryAttempt("acme", told.event, STATUSES[number % 3], BEGUN + timedelta(seconds=number), told.payload)
-    for number, told in enumerate(STORY.told)
+    for number, told in enumerate(STORY.events)
 ]
 ENTRIES = [
     ProviderLogEntry(number, 7, attempt.event, attempt.status, attempt.at, attempt.body)

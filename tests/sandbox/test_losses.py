@@ -16,14 +16,14 @@ from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import deliver_story
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
-from receiver.sandbox.told import read
+from receiver.sandbox.story_events import read
 from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from receiver.sandbox.provider import Delivered
-    from receiver.sandbox.told import StoryEvent
+    from receiver.sandbox.story_events import StoryEvent
 
 UNTIL_TAKEN = RetryLimits(attempts=None, seconds=None, first_pause=0, longest_pause=0)
 STORY = make_story(seed=5, organizations=["acme"], purchases=30)
@@ -71,24 +71,24 @@ def as_told(told: StoryEvent) -> tuple[str, str]:
 def test_lost_event_is_tried_three_times_and_never_arrives(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.2))
     lost = Counter(map(as_told, missed(delivered)))
-    assert 0 < lost.total() < len(STORY.told) / 2
-    assert Counter(identity(one.event, one.fields) for one in ems.arrived) == Counter(map(as_told, STORY.told)) - lost
+    assert 0 < lost.total() < len(STORY.events) / 2
+    assert Counter(identity(one.event, one.fields) for one in ems.arrived) == Counter(map(as_told, STORY.events)) - lost
     unanswered = [identity(item["event"], item["payload"]) for item in log(party) if item["status"] is None]
     assert Counter(unanswered) == Counter({told: 3 * times for told, times in lost.items()})
     tally = delivered.tally
     assert (tally.lost, tally.given_up, tally.given_up_unmeant) == (lost.total(), lost.total(), 0)
-    assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.told) - lost.total())
+    assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.events) - lost.total())
 
 
 def test_outage_answers_503_and_gives_up_due_events(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(outage=72))
     fallen = missed(delivered)
     assert fallen
-    by_time = [told.at for told in STORY.told]
+    by_time = [told.at for told in STORY.events]
     assert len(fallen) == sum(fallen[0].at <= at <= fallen[-1].at for at in by_time)
     refused = Counter(identity(item["event"], item["payload"]) for item in log(party) if item["status"] == 503)
     assert refused == Counter({told: 3 * times for told, times in Counter(map(as_told, fallen)).items()})
-    assert len(ems.arrived) == len(STORY.told) - len(fallen)
+    assert len(ems.arrived) == len(STORY.events) - len(fallen)
     tally = delivered.tally
     assert (tally.in_outage, tally.given_up, tally.refused) == (len(fallen), len(fallen), 3 * len(fallen))
 
@@ -105,7 +105,7 @@ def test_missed_events_are_those_without_accepted_attempt(party: OpenCard, ems: 
     ems.answer = answer
     delivered = deliver(party, ems, EVERYTHING)
     # a card holder's two equal events cannot be distinguished by what arrived
-    told_apart = [told for told in STORY.told if not told.card_holder]
+    told_apart = [told for told in STORY.events if not told.card_holder]
     assert {as_told(told) for told in told_apart} - set(taken) == {
         as_told(told) for told in missed(delivered) if not told.card_holder
     }
@@ -124,7 +124,7 @@ def test_log_has_the_true_order_including_lost_events(party: OpenCard, ems: Rece
             if life[-1:] != [item["event"]]:
                 life.append(item["event"])
     meant: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for told in STORY.told:
+    for told in STORY.events:
         if told.card_holder:
             meant[read(told.payload)["card_holder"]["reference_id"], "acme"].append(told.event)
     assert in_the_log == meant
@@ -161,5 +161,5 @@ def test_the_same_seed_misses_the_same_events_over_http(party: OpenCard, ems: Re
 def test_log_has_everything_when_all_events_are_lost(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=1))
     assert ems.arrived == []
-    assert missed(delivered) == STORY.told
-    assert {identity(item["event"], item["payload"]) for item in log(party)} == set(map(as_told, STORY.told))
+    assert missed(delivered) == STORY.events
+    assert {identity(item["event"], item["payload"]) for item in log(party)} == set(map(as_told, STORY.events))

@@ -68,8 +68,8 @@ def test_webhook_with_all_flags_gets_the_whole_signed_story(
     made = party.register(acme, ems.url)
     story = story_of(party)
     delivered = deliver(party, story)
-    assert Counter(one.body for one in ems.arrived) == Counter(told.payload for told in story.told)
-    assert delivered.meant == {made["id"]: story.told}
+    assert Counter(one.body for one in ems.arrived) == Counter(told.payload for told in story.events)
+    assert delivered.meant == {made["id"]: story.events}
     assert delivered.story() == story
     for one in ems.arrived:
         assert one.headers["X-Data-Signature"] == hmac.new(SECRET.encode(), one.body, hashlib.sha256).hexdigest()
@@ -80,8 +80,8 @@ def test_only_flagged_events_are_delivered(party: OpenCard, acme: ProviderOrgani
     story = story_of(party, purchases=40)
     delivered = deliver(party, story)
     left_out = {"card.transaction.authorized", "environmental.impact.aland_index"}
-    assert left_out < {told.event for told in story.told}
-    expected = [told for told in story.told if told.event not in left_out]
+    assert left_out < {told.event for told in story.events}
+    expected = [told for told in story.events if told.event not in left_out]
     assert Counter(ems.events()) == Counter(told.event for told in expected)
     assert list(delivered.meant[made["id"]]) == expected
 
@@ -151,10 +151,10 @@ def test_each_webhook_gets_its_own_events(party: OpenCard, acme: ProviderOrganiz
         party.register(globex, third.url)
         story = story_of(party)
         delivered = deliver(party, story)
-        of_acme = [told.event for told in story.told if told.organization_reference_id == "acme"]
+        of_acme = [told.event for told in story.events if told.organization_reference_id == "acme"]
         assert Counter(ems.events()) == Counter(of_acme)
         assert Counter(second.events()) == Counter(event for event in of_acme if event != "tpa.signed")
-        assert len(third.arrived) == len(story.told) - len(of_acme)
+        assert len(third.arrived) == len(story.events) - len(of_acme)
         assert delivered.tally.accepted == len(ems.arrived) + len(second.arrived) + len(third.arrived)
         assert delivered.story() == story
 
@@ -192,7 +192,7 @@ def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: Provid
 def test_what_was_meant_can_be_known_without_delivering(party: OpenCard, acme: ProviderOrganization) -> None:
     webhook = party.provider.state.add_webhook(acme.id, NOWHERE, flags=frozenset({"tpa_signed"}))
     story = make_story(seed=1, organizations=["acme", "globex"], purchases=5)
-    [told] = meant_for(party.provider, webhook, story.told)
+    [told] = meant_for(party.provider, webhook, story.events)
     assert (told.event, told.organization_reference_id) == ("tpa.signed", "acme")
 
 
@@ -282,7 +282,7 @@ def test_the_log_holds_every_attempt_the_newest_first(
     assert (statuses[200], statuses[503]) == (delivered.tally.accepted, delivered.tally.refused)
     assert statuses[None] == delivered.tally.lost_answers > 0
     assert [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=True)
-    assert {item["event"] for item in items} == {told.event for told in story.told}
+    assert {item["event"] for item in items} == {told.event for told in story.events}
     assert all(datetime.fromisoformat(item["created_at"]).tzinfo for item in items)
     assert "duration_ms" in items[0]  # an unknown field
     in_the_log = Counter((item["event"], json.dumps(item["payload"], sort_keys=True)) for item in items)

@@ -143,8 +143,8 @@ def test_the_signature_is_hmac_sha256_in_hexadecimal() -> None:
 def test_delivery_has_contract_headers_and_a_valid_signature() -> None:
     story = make_story(seed=1, organizations=["org-1"], purchases=3)
     with serve() as server:
-        send(schedule(story.told, Faults(), 0), webhook(server.url))
-    assert Counter(one.body for one in server.received) == Counter(told.payload for told in story.told)
+        send(schedule(story.events, Faults(), 0), webhook(server.url))
+    assert Counter(one.body for one in server.received) == Counter(told.payload for told in story.events)
     for one in server.received:
         assert one.headers["Content-Type"] == "application/json"
         assert one.headers["X-Version"] == "1"
@@ -181,7 +181,7 @@ def test_refused_delivery_is_resent_unchanged_until_accepted() -> None:
     assert len({one.body for one in server.received}) == 1
     assert len({one.headers["X-Data-Signature"] for one in server.received}) == 1
     assert [attempt.status for attempt in attempts] == [503, 302, 201, 200]
-    assert all(attempt.at.tzinfo is UTC and attempt.body == snapshot(1).told.payload for attempt in attempts)
+    assert all(attempt.at.tzinfo is UTC and attempt.body == snapshot(1).sent.payload for attempt in attempts)
     assert (tally.sent, tally.refused, tally.accepted, tally.given_up) == (4, 3, 1, 0)
 
 
@@ -196,7 +196,7 @@ def test_lost_answer_causes_a_second_identical_delivery() -> None:
     attempts: list[DeliveryAttempt] = []
     with serve() as server:
         tally = send([snapshot(1, lose_answer=True)], webhook(server.url), record=attempts.append)
-    assert [one.body for one in server.received] == [snapshot(1).told.payload] * 2
+    assert [one.body for one in server.received] == [snapshot(1).sent.payload] * 2
     assert [attempt.status for attempt in attempts] == [None, 200]
     assert (tally.sent, tally.lost_answers, tally.accepted) == (2, 1, 1)
 
@@ -220,7 +220,7 @@ def test_sending_given_up_does_not_stop_the_others() -> None:
 
 def test_tally_adds_up_in_total_and_by_event() -> None:
     story = make_story(seed=2, organizations=["org-1", "org-2"], purchases=30)
-    sendings = schedule(story.told, Faults(duplicates=0.2, disorder=0.3, lost_answers=0.3, bursts=0.5), 2)
+    sendings = schedule(story.events, Faults(duplicates=0.2, disorder=0.3, lost_answers=0.3, bursts=0.5), 2)
     attempts: list[DeliveryAttempt] = []
     settled: list[Sending] = []
     with serve(lambda number: 503 if number % 7 == 0 else 200) as server:
@@ -237,12 +237,12 @@ def test_tally_adds_up_in_total_and_by_event() -> None:
     assert {event: counts.sent for event, counts in tally.by_event.items()} == Counter(
         one.event for one in server.received
     )
-    assert {told.payload for told in story.told} == {one.body for one in server.received}
+    assert {told.payload for told in story.events} == {one.body for one in server.received}
 
 
 def test_card_holder_event_waits_for_the_previous_one() -> None:
     story = make_story(seed=3, organizations=["org-1"], purchases=20)
-    sendings = schedule(story.told, Faults(duplicates=0.5, disorder=0.5, lost_answers=0.5), 3)
+    sendings = schedule(story.events, Faults(duplicates=0.5, disorder=0.5, lost_answers=0.5), 3)
     attempts: list[DeliveryAttempt] = []
     with serve(lambda number: 500 if number % 3 == 0 else 200) as server:
         patience = RetryLimits(attempts=None, seconds=None, first_pause=0)
@@ -254,8 +254,8 @@ def test_card_holder_event_waits_for_the_previous_one() -> None:
             arrived[attempt.body].append(attempt.event)
     meant: dict[bytes, list[str]] = defaultdict(list)
     for sending in sendings:
-        if sending.told.card_holder:
-            meant[sending.told.payload].append(sending.told.event)
+        if sending.sent.card_holder:
+            meant[sending.sent.payload].append(sending.sent.event)
     assert arrived == meant
 
 
@@ -326,14 +326,14 @@ def test_cancelled_run_stops_and_its_tally_is_readable() -> None:
 
 @pytest.mark.parametrize(("compression", "seconds"), [(None, 0.0), (3600.0, 24.0), (1.0, 86400.0)])
 def test_virtual_time_passes_as_fast_as_asked(compression: float | None, seconds: float) -> None:
-    first, later = (Sending(snapshot(1).told, timedelta(days=days)) for days in (3, 4))
+    first, later = (Sending(snapshot(1).sent, timedelta(days=days)) for days in (3, 4))
     assert due_after(later, first, compression) == pytest.approx(seconds)
 
 
 def test_a_sending_is_not_sent_before_it_is_due() -> None:
     async def scenario(compression: float | None) -> int:
         tally = DeliveryTally()
-        first, later = (Sending(snapshot(1).told, timedelta(hours=hours)) for hours in (1, 2))
+        first, later = (Sending(snapshot(1).sent, timedelta(hours=hours)) for hours in (1, 2))
         run = asyncio.create_task(
             deliver_all([first, later], [webhook()], transport=answering(), compression=compression, tally=tally)
         )

@@ -72,7 +72,7 @@ def fields_of(told: StoryEvent) -> dict[str, Any]:
 
 
 def snapshots(story: Story) -> Iterator[tuple[StoryEvent, dict[str, Any]]]:
-    return ((told, fields_of(told)) for told in story.told if told.event.startswith("card.transaction."))
+    return ((told, fields_of(told)) for told in story.events if told.event.startswith("card.transaction."))
 
 
 def by_transaction(story: Story) -> dict[str, list[tuple[StoryEvent, dict[str, Any]]]]:
@@ -83,7 +83,7 @@ def by_transaction(story: Story) -> dict[str, list[tuple[StoryEvent, dict[str, A
 
 
 def named(story: Story, event: str) -> list[dict[str, Any]]:
-    return [fields_of(told) for told in story.told if told.event == event]
+    return [fields_of(told) for told in story.events if told.event == event]
 
 
 def numbers(value: object) -> Iterator[object]:
@@ -110,7 +110,7 @@ def test_story_depends_only_on_its_seed(story: Story) -> None:
 @given(st.integers())
 @settings(max_examples=15, deadline=None)
 def test_300_purchases_contain_every_event_of_the_catalogue(seed: int) -> None:
-    events = {told.event for told in make_story(seed=seed, organizations=["a", "b"], purchases=300).told}
+    events = {told.event for told in make_story(seed=seed, organizations=["a", "b"], purchases=300).events}
     assert events == EVENT_FLAGS.keys() - NEVER_TOLD
 
 
@@ -125,12 +125,12 @@ def test_a_story_has_as_many_transactions_as_purchases_asked_for(
 ) -> None:
     told = make_story(seed=seed, organizations=organizations, purchases=purchases)
     assert len(told.expected_transactions()) == purchases
-    assert {one.organization_reference_id for one in told.told} == set(organizations)
+    assert {one.organization_reference_id for one in told.events} == set(organizations)
 
 
 def test_events_stand_in_true_order_and_each_once(story: Story) -> None:
-    assert [told.at for told in story.told] == sorted(told.at for told in story.told)
-    once = Counter((told.organization_reference_id, told.event, told.payload) for told in story.told)
+    assert [told.at for told in story.events] == sorted(told.at for told in story.events)
+    once = Counter((told.organization_reference_id, told.event, told.payload) for told in story.events)
     assert set(once.values()) == {1}
 
 
@@ -141,18 +141,20 @@ def test_a_card_transaction_has_all_fields_of_the_contract(story: Story) -> None
 
 
 def test_every_payload_names_its_organization(story: Story) -> None:
-    assert all(fields_of(told)["organization"]["reference_id"] == told.organization_reference_id for told in story.told)
+    assert all(
+        fields_of(told)["organization"]["reference_id"] == told.organization_reference_id for told in story.events
+    )
 
 
 def test_stories_contain_nulls_and_non_ascii_names(story: Story) -> None:
     fields = [fields for _, fields in snapshots(story)]
     for name in ("vat_amount", "purchase_time", "branch_code", "exchange_rate", "invoice_number", "receiptable"):
         assert {one[name] is None for one in fields} == {True, False}
-    assert b"\xc3" in b"".join(told.payload for told in story.told)
+    assert b"\xc3" in b"".join(told.payload for told in story.events)
 
 
 def test_amounts_are_numbers_with_their_exact_decimal_digits(story: Story) -> None:
-    for told in story.told:
+    for told in story.events:
         fields = fields_of(told)
         assert all(type(number) in (int, Decimal) for number in numbers(fields))
         assert all(len(str(number)) < 16 for number in numbers(fields))  # no tail of a binary fraction
@@ -194,7 +196,7 @@ def test_there_are_tips_refunds_and_foreign_currencies(story: Story) -> None:
 
 
 def test_no_transaction_precedes_the_identification(story: Story) -> None:
-    identified = {told.card_holder: told.at for told in story.told if told.event == "card_holder.identified"}
+    identified = {told.card_holder: told.at for told in story.events if told.event == "card_holder.identified"}
     for told, fields in snapshots(story):
         holder = (told.organization_reference_id, fields["card_holder"]["reference_id"])
         assert told.at > identified[holder]
@@ -210,7 +212,7 @@ def test_identification_is_followed_by_a_batch_of_transactions(story: Story) -> 
 
 def test_card_holder_events_follow_their_life_cycle(story: Story) -> None:
     lives: dict[tuple[str, str], list[str]] = {}
-    for told in story.told:
+    for told in story.events:
         if told.card_holder:
             lives.setdefault(told.card_holder, []).append(told.event.removeprefix("card_holder."))
     usual = ["email.delivered", "signed.pdpc", "identified"]
@@ -223,7 +225,7 @@ def test_card_holder_events_follow_their_life_cycle(story: Story) -> None:
 def test_two_organizations_number_their_card_holders_alike(story: Story) -> None:
     numbers_of = {
         organization: {
-            told.card_holder[1] for told in story.told if told.card_holder and told.card_holder[0] == organization
+            told.card_holder[1] for told in story.events if told.card_holder and told.card_holder[0] == organization
         }
         for organization in ("org-1", "org-2")
     }
@@ -232,7 +234,7 @@ def test_two_organizations_number_their_card_holders_alike(story: Story) -> None
 
 def test_enrichments_occur_once_and_sometimes_early(story: Story) -> None:
     first_told = {transaction: life[0][0].at for transaction, life in by_transaction(story).items()}
-    enrichments = [(told, fields) for told in story.told if "transaction" in (fields := fields_of(told))]
+    enrichments = [(told, fields) for told in story.events if "transaction" in (fields := fields_of(told))]
     assert set(Counter((told.event, fields["transaction"]["id"]) for told, fields in enrichments).values()) == {1}
     assert any(told.at < first_told[fields["transaction"]["id"]] for told, fields in enrichments)
 
@@ -257,9 +259,9 @@ def test_line_item_amount_is_quantity_times_price(story: Story) -> None:
 
 def test_expected_rows_agree_with_the_events(story: Story) -> None:
     rows = story.expected_rows()
-    events = Counter(told.event for told in story.told)
+    events = Counter(told.event for told in story.events)
     assert rows == {
-        "events": len(story.told),
+        "events": len(story.events),
         "transactions": 300,
         "transaction_states": sum(
             events[f"card.transaction.{s}"] for s in ("authorized", "deleted", "cleared", "invoiced")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from receiver.sandbox.provider.retell import retell
 from receiver.sandbox.story import Story, make_story
-from receiver.sandbox.told import StoryEvent, comparable, read, write
+from receiver.sandbox.story_events import StoryEvent, comparable, read, write
 from receiver.sandbox.verdict import SHOWN, differences
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def verdict(acme: Acme, story: Story = STORY) -> list[str]:
 
 
 def first_of(event: str) -> StoryEvent:
-    return next(told for told in STORY.told if told.event == event)
+    return next(told for told in STORY.events if told.event == event)
 
 
 def about(lines: list[str], words: str) -> list[str]:
@@ -46,12 +46,12 @@ def about(lines: list[str], words: str) -> list[str]:
 
 
 def test_nothing_differs_when_everything_was_taken_in(acme: Acme) -> None:
-    take_in(acme, STORY.told)
+    take_in(acme, STORY.events)
     assert verdict(acme) == []
 
 
 def test_an_event_is_the_same_in_another_hand(acme: Acme) -> None:
-    take_in(acme, STORY.told)
+    take_in(acme, STORY.events)
     rng = Random(1)  # noqa: S311 - to be the same again
     for row in acme.rows("SELECT position, payload::text AS payload FROM ems.events"):
         retold = retell(read(row["payload"].encode()), rng)
@@ -66,7 +66,7 @@ def test_an_event_is_the_same_in_another_hand(acme: Acme) -> None:
 @pytest.mark.parametrize("event", ["receipt.fetched", "card.transaction.authorized", "card_holder.email.delivered"])
 def test_an_event_that_never_came_is_named(acme: Acme, event: str) -> None:
     left_out = first_of(event)
-    take_in(acme, [told for told in STORY.told if told is not left_out])
+    take_in(acme, [told for told in STORY.events if told is not left_out])
     wrong = verdict(acme)
     [line] = about(wrong, "missing")
     assert f"{event} of organization acme" in line
@@ -74,14 +74,14 @@ def test_an_event_that_never_came_is_named(acme: Acme, event: str) -> None:
     subject = fields.get("id") or fields.get("transaction", {}).get("id") or fields["card_holder"]["reference_id"]
     assert subject in line
     assert about(wrong, "too many") == []
-    assert f"ems.events: {len(STORY.told) - 1} rows, {len(STORY.told)} expected" in wrong
+    assert f"ems.events: {len(STORY.events) - 1} rows, {len(STORY.events)} expected" in wrong
 
 
 def test_replaced_event_is_a_difference_despite_equal_counts(acme: Acme) -> None:
     meant = first_of("receipt.fetched")
     fields = read(meant.payload)
     other = replace(meant, payload=write({**fields, "original_amount": fields["original_amount"] + Decimal("0.01")}))
-    take_in(acme, [other if told is meant else told for told in STORY.told])
+    take_in(acme, [other if told is meant else told for told in STORY.events])
     missing, excess = verdict(acme)
     assert missing.startswith("ems.events: missing receipt.fetched of organization acme, transaction ")
     assert excess.startswith("ems.events: too many of receipt.fetched of organization acme, transaction ")
@@ -89,7 +89,7 @@ def test_replaced_event_is_a_difference_despite_equal_counts(acme: Acme) -> None
 
 
 def test_an_event_that_is_in_the_feed_twice_is_named(acme: Acme) -> None:
-    take_in(acme, STORY.told)
+    take_in(acme, STORY.events)
     acme.execute(
         "INSERT INTO ems.events"
         " (type, organization_reference_id, subject_id, occurred_at, source, delivery_id, payload) "
@@ -97,12 +97,12 @@ def test_an_event_that_is_in_the_feed_twice_is_named(acme: Acme) -> None:
         "WHERE type = 'tpa.signed'"
     )
     [count, excess] = verdict(acme)
-    assert count == f"ems.events: {len(STORY.told) + 1} rows, {len(STORY.told)} expected"
+    assert count == f"ems.events: {len(STORY.events) + 1} rows, {len(STORY.events)} expected"
     assert excess.startswith("ems.events: too many of tpa.signed of organization acme, id ")
 
 
 def test_amounts_are_compared_exactly(acme: Acme) -> None:
-    take_in(acme, STORY.told)
+    take_in(acme, STORY.events)
     acme.execute(
         "UPDATE ems.events SET payload = jsonb_set(payload, '{original_amount}', "
         "to_jsonb((payload->>'original_amount')::numeric + 0.00000000000000000001)) "
@@ -121,7 +121,7 @@ def test_amounts_are_compared_exactly(acme: Acme) -> None:
     ],
 )
 def test_card_holder_in_an_unexpected_state_is_named(acme: Acme, change: str, words: str) -> None:
-    take_in(acme, STORY.told)
+    take_in(acme, STORY.events)
     acme.execute(f"UPDATE ems.card_holders SET {change}")  # noqa: S608 - the words above
     wrong = verdict(acme)
     assert about(wrong, words)
@@ -129,7 +129,7 @@ def test_card_holder_in_an_unexpected_state_is_named(acme: Acme, change: str, wo
 
 
 def test_transaction_in_an_unexpected_state_is_named(acme: Acme) -> None:
-    take_in(acme, STORY.told)
+    take_in(acme, STORY.events)
     acme.execute("UPDATE ems.transactions SET state = 'authorized' WHERE state = 'invoiced'")
     assert "state is 'authorized', 'invoiced' expected" in verdict(acme)[0]
 
@@ -137,7 +137,7 @@ def test_transaction_in_an_unexpected_state_is_named(acme: Acme) -> None:
 def test_first_differences_are_listed_and_the_rest_counted(acme: Acme) -> None:
     missing = about(verdict(acme), "ems.events: missing")
     assert len(missing) == SHOWN
-    assert f"... and {len(STORY.told) - SHOWN} more like these" in verdict(acme)
+    assert f"... and {len(STORY.events) - SHOWN} more like these" in verdict(acme)
 
 
 def test_creating_a_card_holder_again_undoes_the_deletion(acme: Acme) -> None:
@@ -180,7 +180,7 @@ def value(written: str) -> Any:
     return json.loads(written, parse_float=Decimal)
 
 
-@given(st.sampled_from(STORY.told), st.integers())
+@given(st.sampled_from(STORY.events), st.integers())
 def test_every_payload_of_a_story_equals_itself_in_any_hand(told: StoryEvent, seed: int) -> None:
     fields = read(told.payload)
     retold = retell(fields, Random(seed))  # noqa: S311 - likewise

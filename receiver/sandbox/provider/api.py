@@ -24,7 +24,7 @@ from receiver.sandbox.provider.requests import SeenRequest
 from receiver.sandbox.provider.routes import ROUTES
 from receiver.sandbox.provider.scopes import APPLICATION, SCOPE_OF
 from receiver.sandbox.receipt_files import PATH, TPA_PATH
-from receiver.sandbox.told import write
+from receiver.sandbox.story_events import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.provider.provider import Provider
     from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
     from receiver.sandbox.registration import Registration
-    from receiver.sandbox.told import StoryEvent
+    from receiver.sandbox.story_events import StoryEvent
 
 NO_FAULTS: Final = Faults()
 
@@ -35,8 +35,8 @@ class Delivered:
 
     def story(self) -> Story:
         """Return the story that was sent to the receiver: what was meant for any webhook, each event once."""
-        told = {event: None for events in self.meant.values() for event in events}
-        return Story(tuple(sorted(told, key=lambda event: event.at)))
+        sent = {event: None for events in self.meant.values() for event in events}
+        return Story(tuple(sorted(sent, key=lambda event: event.at)))
 
 
 def ready_webhooks(provider: Provider) -> list[ProviderWebhook]:
@@ -49,12 +49,12 @@ def reference_ids(provider: Provider, webhooks: Iterable[ProviderWebhook]) -> li
     return list(dict.fromkeys(_owner(provider, webhook).reference_id for webhook in webhooks))
 
 
-def meant_for(provider: Provider, webhook: ProviderWebhook, told: Iterable[StoryEvent]) -> tuple[StoryEvent, ...]:
-    """Return those of *told* that are for *webhook*: of its organization, flagged, and of its groups."""
+def meant_for(provider: Provider, webhook: ProviderWebhook, sent: Iterable[StoryEvent]) -> tuple[StoryEvent, ...]:
+    """Return those of *sent* that are for *webhook*: of its organization, flagged, and of its groups."""
     owner = _owner(provider, webhook)
     return tuple(
         each
-        for each in told
+        for each in sent
         if each.organization_reference_id == owner.reference_id and webhook.wants(each.event, owner)
     )
 
@@ -75,14 +75,14 @@ async def deliver_story(
     disabled or inactive meanwhile is sent nothing more. *options* are those of ``deliver_all``.
     """
     chosen = ready_webhooks(provider) if webhooks is None else webhooks
-    meant = {webhook.id: meant_for(provider, webhook, story.told) for webhook in chosen}
+    meant = {webhook.id: meant_for(provider, webhook, story.events) for webhook in chosen}
     taken: dict[int, set[StoryEvent]] = {webhook.id: set() for webhook in chosen}
     tally = DeliveryTally() if tally is None else tally
     async with asyncio.TaskGroup() as tasks:
         for side_by_side in _one_of_each_organization(provider, chosen):
             ids = {organization: webhook.id for organization, webhook in side_by_side.items()}
-            events = {told for number in ids.values() for told in meant[number]}
-            sendings = schedule([told for told in story.told if told in events], faults, seed)
+            events = {sent for number in ids.values() for sent in meant[number]}
+            sendings = schedule([sent for sent in story.events if sent in events], faults, seed)
             tasks.create_task(
                 deliver_all(
                     sendings,
@@ -95,7 +95,7 @@ async def deliver_story(
                     **options,
                 )
             )
-    missed = {number: tuple(told for told in events if told not in taken[number]) for number, events in meant.items()}
+    missed = {number: tuple(sent for sent in events if sent not in taken[number]) for number, events in meant.items()}
     return Delivered(tally, meant, missed)
 
 
@@ -143,6 +143,6 @@ def _into_the_log(provider: Provider, ids: Mapping[str, int]) -> Callable[[Deliv
 
 def _into(taken: Mapping[int, set[StoryEvent]], ids: Mapping[str, int]) -> Callable[[Sending], None]:
     def note(sending: Sending) -> None:
-        taken[ids[sending.told.organization_reference_id]].add(sending.told)
+        taken[ids[sending.sent.organization_reference_id]].add(sending.sent)
 
     return note

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from receiver.sandbox.provider.retell import retell
-from receiver.sandbox.told import read
+from receiver.sandbox.story_events import read
 
 if TYPE_CHECKING:
     from receiver.sandbox.provider.log_style import LogStyle

@@ -83,9 +83,9 @@ async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: De
         return
     if stream.cleared_first:
         await _deliver_cleared(provider, stream.cleared_first, tally)
-    told: set[int] = set()
+    sent: set[int] = set()
     for seed in count(stream.seed):
-        webhooks = await _ready(provider, but=set() if stream.repeat else told)
+        webhooks = await _ready(provider, but=set() if stream.repeat else sent)
         files = FilesAt(url, provider.now() + RECEIPTS_LIVE)
         story = make_story(
             seed=seed, organizations=reference_ids(provider, webhooks), purchases=stream.purchases, files=files
@@ -100,7 +100,7 @@ async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: De
             compression=stream.compression,
             tally=tally,
         )
-        told |= {webhook.id for webhook in webhooks}
+        sent |= {webhook.id for webhook in webhooks}
 
 
 async def _deliver_cleared(provider: Provider, number: int, tally: DeliveryTally) -> None:

@@ -13,7 +13,7 @@ from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.refusals import against_the_rules
 from receiver.sandbox.sender import RetryLimits, deliver_all
 from receiver.sandbox.story import make_story
-from receiver.sandbox.told import StoryEvent, read, write
+from receiver.sandbox.story_events import StoryEvent, read, write
 
 if TYPE_CHECKING:
     from receiver.sandbox.accounts import DeliveryAttempt
@@ -31,10 +31,10 @@ def send_test(provider: Provider, organization: ProviderOrganization, webhook: P
     """
     if event not in FLAG_OF:
         raise against_the_rules(f"There is no event {event}.")
-    told = example(event, organization, seed=webhook.id)
+    sent = example(event, organization, seed=webhook.id)
 
     def send() -> None:
-        asyncio.run(_send(provider, organization, webhook, told))
+        asyncio.run(_send(provider, organization, webhook, sent))
 
     if provider.behaviour.tests_before_answering:
         send()
@@ -43,13 +43,13 @@ def send_test(provider: Provider, organization: ProviderOrganization, webhook: P
 
 
 async def _send(
-    provider: Provider, organization: ProviderOrganization, webhook: ProviderWebhook, told: StoryEvent
+    provider: Provider, organization: ProviderOrganization, webhook: ProviderWebhook, sent: StoryEvent
 ) -> None:
     def record(attempt: DeliveryAttempt) -> None:
         provider.state.log_attempt(webhook.id, attempt.event, attempt.status, attempt.at, attempt.body)
 
     await deliver_all(
-        [Sending(told, timedelta())],
+        [Sending(sent, timedelta())],
         [webhook.registration(organization)],
         give_up_after=ONCE,
         bearers=provider.bearers,
@@ -66,15 +66,15 @@ def example(event: str, organization: ProviderOrganization, *, seed: int) -> Sto
         raise KeyError(event)
     for number in count(seed):
         story = make_story(seed=number, organizations=[organization.reference_id], purchases=PURCHASES)
-        for told in story.told:
-            if told.event == source:
-                return replace(told, event=event, payload=_of(organization, told))
+        for sent in story.events:
+            if sent.event == source:
+                return replace(sent, event=event, payload=_of(organization, sent))
     raise AssertionError  # count has no end
 
 
-def _of(organization: ProviderOrganization, told: StoryEvent) -> bytes:
+def _of(organization: ProviderOrganization, sent: StoryEvent) -> bytes:
     """Return the payload with the organization number that the provider knows, where it has one."""
-    fields = read(told.payload)
+    fields = read(sent.payload)
     return write(
         {**fields, "organization_number": organization.buyer_party} if "organization_number" in fields else fields
     )

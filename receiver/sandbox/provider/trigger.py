@@ -18,7 +18,7 @@ from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.refusals import against_the_rules
 from receiver.sandbox.provider.send_test import ONCE, example
 from receiver.sandbox.sender import deliver_all
-from receiver.sandbox.told import StoryEvent, read, write
+from receiver.sandbox.story_events import StoryEvent, read, write
 
 if TYPE_CHECKING:
     from receiver.sandbox.accounts import DeliveryAttempt
@@ -71,13 +71,13 @@ def trigger(provider: Provider, wanted: Wanted) -> list[Triggered]:
         if event not in FLAG_OF:
             raise against_the_rules(f"There is no event {event}.")
     webhook, owner = _webhook_for(provider, wanted)
-    told = [
+    sent = [
         StoryEvent(owner.reference_id, spelled, payload, timedelta())
         for _ in range(wanted.count)
         for spelled, payload in zip(wanted.spelled, _payloads(wanted, owner), strict=True)
         for _ in range(2 if wanted.duplicate else 1)
     ]
-    return [_tell(provider, webhook, owner, each, wanted) for each in told]
+    return [_trigger_one(provider, webhook, owner, each, wanted) for each in sent]
 
 
 def _webhook_for(provider: Provider, wanted: Wanted) -> tuple[ProviderWebhook, ProviderOrganization]:
@@ -150,17 +150,17 @@ def _subject(payload: dict[str, Any]) -> str | None:
     return None
 
 
-def _tell(
-    provider: Provider, webhook: ProviderWebhook, owner: ProviderOrganization, told: StoryEvent, wanted: Wanted
+def _trigger_one(
+    provider: Provider, webhook: ProviderWebhook, owner: ProviderOrganization, sent: StoryEvent, wanted: Wanted
 ) -> Triggered:
     now = provider.now()
     state = provider.state
     if wanted.late_seconds:
-        state.log_attempt(webhook.id, told.event, None, now - timedelta(seconds=wanted.late_seconds), told.payload)
+        state.log_attempt(webhook.id, sent.event, None, now - timedelta(seconds=wanted.late_seconds), sent.payload)
     answers: list[int | None] = []
     if wanted.lose:
         if not wanted.late_seconds:
-            state.log_attempt(webhook.id, told.event, None, now, told.payload)
+            state.log_attempt(webhook.id, sent.event, None, now, sent.payload)
     else:
 
         def record(attempt: DeliveryAttempt) -> None:
@@ -168,10 +168,10 @@ def _tell(
             state.log_attempt(webhook.id, attempt.event, attempt.status, attempt.at, attempt.body)
 
         registration = webhook.registration(owner)
-        sending = [Sending(told, timedelta())]
+        sending = [Sending(sent, timedelta())]
         asyncio.run(deliver_all(sending, [registration], give_up_after=ONCE, bearers=provider.bearers, record=record))
     try:
-        about = _subject(read(told.payload))
+        about = _subject(read(sent.payload))
     except (msgspec.DecodeError, TypeError, AttributeError, UnicodeDecodeError):
         about = None
-    return Triggered(told.event, owner.reference_id, about, answers[-1] if answers else None, not wanted.lose)
+    return Triggered(sent.event, owner.reference_id, about, answers[-1] if answers else None, not wanted.lose)

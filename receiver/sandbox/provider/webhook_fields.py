@@ -93,9 +93,9 @@ def all_fields(webhook: ProviderWebhook) -> dict[str, Any]:
 
 def shown(webhook: ProviderWebhook, *, secrets: bool, secret: bool = False) -> dict[str, object]:
     """Return *webhook* as the API shows it: without secrets, unless *secrets*, or for the one time *secret*."""
-    told = {name for name in _SECRET if secrets or (secret and name == "secret")}
+    sent = {name for name in _SECRET if secrets or (secret and name == "secret")}
     return {
-        **{name: getattr(webhook, name) for name in (*_SHOWN, *sorted(told))},
+        **{name: getattr(webhook, name) for name in (*_SHOWN, *sorted(sent))},
         **{flag: flag in webhook.flags for flag in FLAGS},
         # unknown to the contract, so that its readers prove their tolerance
         "api_version": "1",
