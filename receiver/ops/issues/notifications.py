@@ -44,19 +44,20 @@ FROM unnest(CAST(:issue_ids AS bigint[]), CAST(:states AS text[]), CAST(:opened 
 JOIN unnest(CAST(:targets AS text[]), CAST(:lowest AS integer[])) AS address (target, lowest)
     ON changed.severity >= address.lowest
 ON CONFLICT (issue_id, target) DO UPDATE
-SET state = excluded.state, opened_at = excluded.opened_at, attempts = 0, error = NULL,
-    due_at = greatest(excluded.due_at, notification.sent_at + interval '1 minute', CASE
-        WHEN notification.attempts = 0 AND notification.due_at > excluded.due_at THEN notification.due_at END)
+SET state = excluded.state, opened_at = excluded.opened_at,
+    due_at = greatest(excluded.due_at, notification.due_at)
 """
 )
-"""Claimed ones stay claimed: their time to send is in the future, without a failed attempt."""
+"""What is being sent, was sent within a minute or is to be tried again keeps its time."""
+# a time beyond the longest pause was written before the server's clock was set back
 _CLAIM: Final = text(
     """
 UPDATE receiver.notifications AS notification SET due_at = clock_timestamp() + interval '1 minute'
 FROM receiver.issues AS issue
 WHERE issue.id = notification.issue_id AND (notification.issue_id, notification.target) = (
     SELECT due.issue_id, due.target FROM receiver.notifications AS due
-    WHERE due.target = ANY(:targets) AND due.due_at <= clock_timestamp() AND (
+    WHERE due.target = ANY(:targets)
+        AND due.due_at NOT BETWEEN clock_timestamp() AND clock_timestamp() + :longest * interval '1 second' AND (
         (due.state, due.opened_at) IS DISTINCT FROM (due.sent_state, due.sent_opened_at)
         OR due.state = 'open' AND due.sent_at < clock_timestamp() - interval '1 day'
     )
@@ -146,7 +147,9 @@ def send_due(engine: Engine, targets: Iterable[Target], *, link: str) -> int:
     sent = 0
     while True:
         with engine.begin() as connection:
-            row = connection.execute(_CLAIM, {"targets": list(by_key)}).mappings().one_or_none()
+            row = (
+                connection.execute(_CLAIM, {"targets": list(by_key), "longest": LONGEST_PAUSE}).mappings().one_or_none()
+            )
         if row is None:
             return sent
         target = by_key[row["target"]]

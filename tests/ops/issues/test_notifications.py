@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -193,6 +194,27 @@ def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: Service, ch
     service.later("1 minute")
     assert service.send() == 1
     assert channel.titles == ["retention-failing open", "retention-failing resolved"]
+
+
+def test_a_clock_that_was_set_back_delays_no_message(service: Service, channel: Channel) -> None:
+    service.look(MILD)
+    service.later("-2 hours")
+    assert service.send() == 1
+    assert channel.titles == ["retention-failing open"]
+
+
+def test_an_address_that_hangs_does_not_keep_others_waiting(
+    engine: Engine, settings: Settings, service: Service, channel: Channel
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts, and never answers
+        hangs = NotifyUrl(f"json://127.0.0.1:{mute.getsockname()[1]}/?cto=0.2&rto=0.2", "warning")
+        urls = (hangs, NotifyUrl(f"{channel.url}/all", "warning"))
+        service.targets = targets_of(replace(settings, notify_urls=urls))
+        service.look(MILD)
+        assert service.send() == 1
+    assert channel.titles == ["retention-failing open"]
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT max(attempts) FROM receiver.notifications")) == 1
 
 
 def test_unknown_address_is_refused(settings: Settings) -> None:
