@@ -1991,6 +1991,9 @@ DECLARE
         (SELECT greatest(deleted_through, epoch_start) FROM ems.feed_horizon), 0
     );
 BEGIN
+    IF commit_position.name IS NULL THEN
+        RAISE EXCEPTION 'the name of a consumer is null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
     SELECT * INTO known FROM ems.consumers AS consumer WHERE consumer.name = commit_position.name;
     IF NOT pg_has_role(session_user, owner, 'MEMBER') AND NOT coalesce(
         pg_has_role(session_user, to_regrole(quote_ident(coalesce(known.role, commit_position.name)))::oid, 'MEMBER'), false

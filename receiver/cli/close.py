@@ -13,7 +13,7 @@ import click
 from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, words
 from receiver.db import engine_for
-from receiver.ops.closing import NotClosed, close_month, read_certificate, verify_closing
+from receiver.ops.closing import NotClosed, close_month, month_name, read_certificate, verify_closing
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
 def _first_day(_context: click.Context, _parameter: click.Parameter, value: str) -> date:
     found = _MONTH.fullmatch(value)
     if found is None or found[1] == "0000":
-        raise click.BadParameter(f"{value!r} is no month: give one such as 2026-10")
+        raise click.BadParameter(f"invalid month {value!r}: give one such as 2026-10")
     return date(int(found[1]), int(found[2]), 1)
 
 
@@ -96,10 +96,10 @@ def _verify(engine: Engine, organization: str, month: date, *, as_json: bool) ->
 
 def _print(certificate: Certificate, *, as_json: bool) -> None:
     if as_json:
-        print_json({**asdict(certificate), "month": f"{certificate.month:%Y-%m}"})
+        print_json({**asdict(certificate), "month": f"{month_name(certificate.month)}"})
         return
     fields: dict[str, object] = {
-        "Month": f"{certificate.month:%Y-%m} of {certificate.organization_reference_id}",
+        "Month": f"{month_name(certificate.month)} of {certificate.organization_reference_id}",
         "Closed": f"{words(certificate.closed_at)} by {certificate.closed_by}",
         "Complete": f"through {words(certificate.complete_through)}: all that OpenCard sent until then is booked",
         "Feed position": certificate.position,

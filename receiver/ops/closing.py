@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,11 +112,16 @@ class Certificate:
     """What was known to be missing when it was closed, with who acknowledged that and why."""
 
 
+def month_name(month: date) -> str:
+    """Return a month as it is given and shown: ``2026-10``."""
+    return month.isoformat()[:7]
+
+
 class NotClosed(OperationRefused):
     """A month cannot be closed now."""
 
     def __init__(self, organization: str, month: date, reasons: list[str]) -> None:
-        super().__init__(f"{month:%Y-%m} of {organization} cannot be closed: {'; '.join(reasons)}")
+        super().__init__(f"{month_name(month)} of {organization} cannot be closed: {'; '.join(reasons)}")
         self.reasons = reasons
 
 
@@ -166,7 +172,7 @@ def _command_for(status: str, organization: str) -> str:
     """Return the command that shows the gaps of a status; what the log lost is no delivery that could be listed."""
     if status == "unrecoverable":
         return "receiver status"
-    return f"receiver deliveries list --status {status} --organization {organization}"
+    return f"receiver deliveries list --status {status} --organization {shlex.quote(organization)}"
 
 
 def read_certificate(engine: Engine, organization: str, month: date) -> Certificate:
@@ -195,8 +201,8 @@ def _certificate(connection: Connection, organization: str, month: date) -> Cert
     asked = {"organization": organization, "month": month}
     row = connection.execute(_READ, asked).mappings().one_or_none()
     if row is None:
-        raise OperationRefused(
-            f"{month:%Y-%m} of {organization} is not closed: receiver close {organization} {month:%Y-%m}"
-        )
+        name = month_name(month)
+        command = f"receiver close {shlex.quote(organization)} {name}"
+        raise OperationRefused(f"{name} of {organization} is not closed: {command}")
     gaps = connection.execute(_ACKNOWLEDGED, {"organization": organization, "until": row["closed_at"]}).mappings()
     return Certificate(**row, acknowledged=tuple(dict(gap) for gap in gaps))

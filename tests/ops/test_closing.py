@@ -17,7 +17,7 @@ from receiver.ops.closing import NotClosed, close_month, read_certificate, verif
 from tests.support.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
-    from tests.conftest import Acme
+    from tests.conftest import Acme, Organizations
 
 CLEARED = "card.transaction.cleared"
 LATE = "SELECT * FROM ems.late_changes ORDER BY position"
@@ -199,3 +199,15 @@ def test_command_closes_shows_and_verifies(acme: Acme, environment: dict[str, st
     assert run.invoke(main, ["close", "acme", "2026-02", "--verify"]).exit_code == 1
     assert run.invoke(main, ["close", "acme", "2026-03", "--show"]).exit_code == 1
     assert run.invoke(main, ["close", "acme", "2026-13"]).exit_code == 2
+
+
+def test_a_month_has_four_digits_for_its_year(organizations: Organizations, environment: dict[str, str]) -> None:
+    acme = organizations.adopt("ACME & sons")
+    run = CliRunner(env=environment)
+    missing = run.invoke(main, ["close", "ACME & sons", "0099-02", "--show"])
+    assert missing.stderr == ("receiver: 0099-02 of ACME & sons is not closed: receiver close 'ACME & sons' 0099-02\n")
+    check(acme)
+    closed = run.invoke(main, ["close", "ACME & sons", "0099-02", "--json"])
+    assert json.loads(closed.stdout)["month"] == "0099-02"
+    wrong = run.invoke(main, ["close", "ACME & sons", "2026-13"])
+    assert (wrong.exit_code, "invalid month '2026-13': give one such as 2026-10" in wrong.stderr) == (2, True)

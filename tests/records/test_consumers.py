@@ -94,6 +94,14 @@ def test_a_position_that_cannot_be_is_refused(url: URL, reader: str, position: i
         commit(url, reader, reader, position)
 
 
+def test_a_null_name_is_refused_as_such(url: URL, reader: str) -> None:
+    with (
+        pytest.raises(errors.NullValueNotAllowed, match="the name of a consumer is null"),
+        connected_as(url, reader) as connection,
+    ):
+        connection.execute("SELECT ems.commit_position(NULL, 0)")
+
+
 def test_a_restricted_reader_commits_and_sees_no_consumers(acme: Acme, url: URL) -> None:
     (position,) = clear(acme, 1)
     with new_role(url) as tenant:
