@@ -41,14 +41,15 @@ LEASE: Final = timedelta(seconds=2 * OVERALL_SECONDS + 60)
 
 _CLAIM: Final = text(
     """
-UPDATE receiver.receipt_downloads AS download
-SET attempts = download.attempts + 1, last_attempt_at = now(), next_attempt_at = now() + CAST(:lease AS interval)
-FROM (
+WITH due AS MATERIALIZED (
     SELECT id FROM receiver.receipt_downloads
     WHERE status = 'waiting' AND next_attempt_at <= now()
         AND CASE WHEN tpa_id IS NULL THEN 'receipt' ELSE 'tpa' END = ANY(:kinds)
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
-) AS due
+)
+UPDATE receiver.receipt_downloads AS download
+SET attempts = download.attempts + 1, last_attempt_at = now(), next_attempt_at = now() + CAST(:lease AS interval)
+FROM due
 WHERE download.id = due.id
 RETURNING download.id, download.organization_reference_id, download.transaction_id, download.tpa_id, download.url,
     greatest('0001-01-03Z', least('9999-12-29Z', download.expires_at)) AS expires_at, download.attempts,

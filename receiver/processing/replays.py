@@ -92,12 +92,14 @@ _OPEN: Final = (
     "WHERE ended_at IS NULL AND (selected_at IS NOT NULL OR cancelled_at IS NOT NULL) ORDER BY id"
 )
 _CLOSE: Final = """
-UPDATE receiver.replay_deliveries SET outcome = %(outcome)s, settled_at = clock_timestamp(), leased_until = NULL
-WHERE (replay_id, delivery_id) IN (
+WITH closed AS MATERIALIZED (
     SELECT member.replay_id, member.delivery_id FROM receiver.replay_deliveries AS member
     WHERE member.replay_id = %(replay_id)s AND member.outcome IS NULL AND ({which})
     LIMIT %(at_once)s FOR UPDATE OF member SKIP LOCKED
 )
+UPDATE receiver.replay_deliveries AS member
+SET outcome = %(outcome)s, settled_at = clock_timestamp(), leased_until = NULL
+FROM closed WHERE member.replay_id = closed.replay_id AND member.delivery_id = closed.delivery_id
 """
 _CLOSE_CANCELLED: Final = _CLOSE.format(which="member.leased_until IS NULL OR member.leased_until < now()")
 _CLOSE_WITHOUT_BODY: Final = _CLOSE.format(

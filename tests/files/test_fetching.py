@@ -334,6 +334,17 @@ def test_an_impossible_expiry_stops_no_other_download(receipts: Receipts, expire
     assert (tally.stored, receipts.acme.statuses()) == (4, ["processed"] * 4)
 
 
+def test_a_claim_takes_one_file_under_any_plan(receipts: Receipts) -> None:
+    receipts.tell("1.pdf")
+    receipts.acme.execute(
+        "ANALYZE receiver.receipt_downloads"
+    )  # which leaves PostgreSQL to think that there is one row
+    for name in ("2.png", "3.html"):
+        receipts.tell(name)
+    claimed = [claim(receipts.acme.engine, list(FileKind)) for _ in range(4)]
+    assert [each is not None for each in claimed] == [True, True, True, False]
+
+
 def test_a_claim_survives_what_an_older_release_stored(receipts: Receipts) -> None:
     receipts.tell("odd.pdf")
     for moment in ("9999-12-31 23:59:59-01", "infinity", "0044-03-15 BC", "-infinity"):

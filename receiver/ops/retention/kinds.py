@@ -67,8 +67,13 @@ WHERE replay.id > :after AND replay.id <= :until AND replay.ended_at < :before
 """
 _COUNT_MEMBERS: Final = text(f"SELECT count(*) {_MEMBERS}")
 _FORGET_MEMBERS: Final = text(
-    "DELETE FROM receiver.replay_deliveries WHERE (replay_id, delivery_id) IN "  # noqa: S608 - constants
-    f"(SELECT member.replay_id, member.delivery_id {_MEMBERS} LIMIT {AT_ONCE} FOR UPDATE OF member SKIP LOCKED)"
+    f"""
+WITH old AS MATERIALIZED (
+    SELECT member.replay_id, member.delivery_id {_MEMBERS} LIMIT {AT_ONCE} FOR UPDATE OF member SKIP LOCKED
+)
+DELETE FROM receiver.replay_deliveries AS member USING old
+WHERE member.replay_id = old.replay_id AND member.delivery_id = old.delivery_id
+"""  # noqa: S608 - constants
 )
 
 
