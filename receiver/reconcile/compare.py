@@ -10,7 +10,7 @@ event (``events.deduplicate``): a card-holder event, or more than a day later. O
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -137,19 +137,33 @@ def _assign_deliveries(
 ) -> tuple[list[list[ComparedDelivery]], int]:
     """Return the deliveries of each occurrence, and the number of those that belong to none in particular.
 
-    A delivery belongs to the last occurrence that had begun when it arrived, as far as clocks show, as long as that had
-    as many attempts (an answer may be lost, so that two tries of one occurrence arrive).
+    What was recovered belongs to the occurrence of its time, one each, in order. What arrived belongs to the last
+    occurrence that had begun by then, as far as clocks show, as long as that had as many attempts (an answer may be
+    lost, so that two tries of one occurrence arrive).
     """
     begins = [_time(occurrence[0]) for occurrence in occurrences]
     delivered: list[list[ComparedDelivery]] = [[] for _ in occurrences]
     unplaced = 0
-    for delivery in stored:
-        place = max(0, bisect_right(begins, delivery.at + CLOCK_TOLERANCE) - 1)
-        if len(delivered[place]) < len(occurrences[place]):
+    free = 0
+    for delivery in sorted(stored, key=lambda each: (not each.from_log, each.at, each.id)):
+        if delivery.from_log:
+            place = _nearest_place(begins, delivery.at, free)
+            free = place + 1
+        else:
+            place = max(0, bisect_right(begins, delivery.at + CLOCK_TOLERANCE) - 1)
+        if place < len(occurrences) and len(delivered[place]) < len(occurrences[place]):
             delivered[place].append(delivery)
         else:
             unplaced += 1
     return delivered, unplaced
+
+
+def _nearest_place(times: Sequence[datetime], at: datetime, beginning: int) -> int:
+    """Return the index, from *beginning* on, of the time nearest to *at*; of equal ones the first."""
+    after = bisect_left(times, at, lo=min(beginning, len(times)))
+    if after == len(times) or after > beginning and at - times[after - 1] < times[after] - at:
+        return max(after - 1, beginning)
+    return after
 
 
 def _backdated(

@@ -87,6 +87,15 @@ def test_lost_answer_does_not_hide_a_missing_card_holder_event() -> None:
     assert missing(compare(CREATED, log((0, None), (1, 200), (3, 503)), stored(0, 1))) == [3]
 
 
+def test_what_was_recovered_is_not_missing_again_before_a_failure_that_follows_at_once() -> None:
+    moment = SECOND / HOUR / 25
+    attempts = log((0, 200), (moment, 503), (moment, 503))
+    arrived = [ComparedDelivery(1, NOON + SECOND / 40)]
+    (first,) = compare(CREATED, attempts, arrived).missing
+    recovered = ComparedDelivery(2, first.at or NOON, from_log=True)
+    assert compare(CREATED, attempts, [*arrived, recovered]).missing == []
+
+
 def test_other_failures_within_a_day_of_a_2xx_are_duplicates() -> None:
     assert missing(compare(CLEARED, log((0, 200), (2, 503)), stored(0))) == []
     assert missing(compare(CLEARED, log((0, 200), (23, 503), (26, 503)), stored(0))) == []
@@ -128,20 +137,29 @@ attempts_of_one_event = st.lists(
 )
 
 
-@given(event=events, entries=attempts_of_one_event, order=st.randoms(use_true_random=False), timeless=st.booleans())
+@given(
+    event=events,
+    entries=attempts_of_one_event,
+    order=st.randoms(use_true_random=False),
+    timeless=st.booleans(),
+    unit=st.sampled_from([HOUR / 4, SECOND, SECOND / 100]),
+    latency=st.sampled_from([SECOND, SECOND / 50]),
+)
 def test_second_comparison_after_recovery_finds_nothing(
     event: str,
     entries: list[tuple[int, int | None, bool]],
     order: st.DataObject,
     timeless: bool,  # noqa: FBT001
+    unit: timedelta,
+    latency: timedelta,
 ) -> None:
     attempts = [
-        LogAttempt(n, None if timeless else NOON + hour / 4 * HOUR, status == 200)
-        for n, (hour, status, _) in enumerate(entries)
+        LogAttempt(n, None if timeless else NOON + place * unit, status == 200)
+        for n, (place, status, _) in enumerate(entries)
     ]
     there = [
-        ComparedDelivery(n, NOON + hour / 4 * HOUR + SECOND)
-        for n, (hour, status, kept) in enumerate(entries)
+        ComparedDelivery(n, NOON + place * unit + latency)
+        for n, (place, status, kept) in enumerate(entries)
         if kept and status != 503
     ]
     comparison = compare(event, attempts, there)
@@ -163,7 +181,13 @@ def test_second_comparison_after_recovery_finds_nothing(
         ComparedDelivery(1000 + n, attempt.at or NOON + 1000 * HOUR, from_log=True, confirmed=True)
         for n, attempt in enumerate(comparison.missing)
     ]
-    proven = [ComparedDelivery(each.id, each.at, confirmed=each.id in comparison.confirmed) for each in there]
+    backdated = dict(comparison.backdated)
+    proven = [
+        ComparedDelivery(
+            each.id, backdated.get(each.id, each.at), confirmed=each.id in comparison.confirmed, arrived=each.at
+        )
+        for each in there
+    ]
     again = compare(event, attempts, [*proven, *recovered])
     assert (again.missing, again.confirmed) == ([], [])
     assert again.matched == comparison.matched + len(comparison.missing)
@@ -214,7 +238,13 @@ def test_comparison_without_payloads_is_repeatable(entries: list[tuple[int, int 
     assert comparison.missing == []
     assert comparison.matched == len(set(comparison.confirmed)) <= min(len(attempts), len(there))
     assert comparison.matched + len(comparison.unrecoverable) <= len(attempts)
-    proven = [ComparedDelivery(each.id, each.at, confirmed=each.id in comparison.confirmed) for each in there]
+    backdated = dict(comparison.backdated)
+    proven = [
+        ComparedDelivery(
+            each.id, backdated.get(each.id, each.at), confirmed=each.id in comparison.confirmed, arrived=each.at
+        )
+        for each in there
+    ]
     again = compare_without_payload(attempts[::-1], proven)
     assert (again.matched, again.unrecoverable, again.confirmed) == (comparison.matched, comparison.unrecoverable, [])
 
