@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
+import httpx
 import psutil
 import pytest
 
@@ -33,8 +34,11 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
+    timeout check 30s
 frontend front
     bind 127.0.0.1:{port}
+    monitor-uri /both
+    monitor fail if {{ nbsrv(receiver) lt 2 }}
     default_backend receiver
 backend receiver
     option httpchk GET /readyz
@@ -96,6 +100,11 @@ def test_running_request_is_answered_during_shutdown(acme: Acme, web: Web) -> No
     assert response.getheader("Connection") == "close"
 
 
+def uses_both(port: int) -> bool:
+    """Return whether the proxy has found both servers ready."""
+    return httpx.get(f"http://{LOOPBACK}:{port}/both", timeout=SECONDS).status_code == 200
+
+
 class Senders:
     """Deliver through a proxy, half of them over connections that they keep, until the block ends."""
 
@@ -142,6 +151,7 @@ def test_behind_a_proxy_restarts_one_by_one_lose_no_request(
         haproxy = stack.enter_context(subprocess.Popen(["haproxy", "-q", "-f", configuration]))  # noqa: S607
         stack.callback(haproxy.terminate)
         eventually(lambda: not refuses(front))
+        eventually(lambda: uses_both(front))
         with ExitStack() as sending:
             senders = Senders(acme, front, sending)
             for web in webs:
@@ -150,4 +160,5 @@ def test_behind_a_proxy_restarts_one_by_one_lose_no_request(
                 assert web.processes.stop("web") == {"web": 0}
                 web.processes.start("web")
                 wait_until_ready(f"http://{LOOPBACK}:{web.port}", web.processes)
+                eventually(lambda: uses_both(front))
         assert set(senders.answers) == {200}, senders.answers

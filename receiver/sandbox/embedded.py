@@ -42,6 +42,8 @@ START_SECONDS: Final = 20
 RECOVERY_SECONDS: Final = 180
 STOP_SECONDS: Final = 10
 POLL_SECONDS: Final = 0.02
+LOG_SHOWN: Final = 2000
+"""How much of a server's log is shown when it does not start."""
 
 
 def free_port() -> int:
@@ -91,6 +93,7 @@ class EmbeddedPostgres:
     def kill(self) -> None:
         """End the server as a power cut would: SIGKILL to it and to all its processes."""
         postmaster = psutil.Process(self._server.get_pid())
+        postmaster.suspend()  # a process that it starts meanwhile would keep its shared memory, and so its next start
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -98,14 +101,19 @@ class EmbeddedPostgres:
         psutil.wait_procs(processes, timeout=STOP_SECONDS)
 
     def start(self) -> None:
-        """Start it again after ``kill``; PostgreSQL recovers by itself, which may take longer than the wheel waits."""
+        """Start it again after ``kill``; PostgreSQL recovers by itself, which may take longer than the wheel waits.
+
+        Raises ``OperationRefused``, with the end of the server's log, when it does not start.
+        """
         deadline = time.monotonic() + RECOVERY_SECONDS
         while True:
             try:
                 self._server.ensure_postgres_running()
-            except (subprocess.SubprocessError, RuntimeError):
+            except (subprocess.SubprocessError, RuntimeError, AssertionError) as error:  # the last: it recovers still
                 if time.monotonic() > deadline:
-                    raise
+                    log = self._folder / "log"
+                    end = log.read_text(errors="replace")[-LOG_SHOWN:] if log.exists() else "nothing"
+                    raise OperationRefused(f"PostgreSQL did not start; its log {log} ends with: {end}") from error
                 time.sleep(POLL_SECONDS)
             else:
                 return

@@ -36,7 +36,7 @@ SELECT n, n, 'org-' || n, 'key-' || n, '' FROM generate_series(1, :number) AS n
 RUN = text(
     """
 INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)
-SELECT id, :at, :at, :at FROM receiver.webhooks WHERE id % 3 <> :without
+SELECT id, :at, :at, :at FROM receiver.webhooks WHERE opencard_webhook_id % 3 <> :without
 """
 )
 LOG = text(
