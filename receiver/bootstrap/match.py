@@ -152,8 +152,8 @@ def _conflict(
             return (
                 f"{ALL_DELETED}: webhook {renamed[0].id} is managed for {before!r}, but the organization is called "
                 f"{reference!r} now, without that webhook. A sandbox that was started anew gets an empty database "
-                f"(DATABASE_URL), or the organizations of before (--organization {shlex.quote(before)}); if only the name "
-                "was changed, change it back"
+                f"(DATABASE_URL), or the organizations of before (--organization {shlex.quote(before)}); if only "
+                "the name was changed, change it back"
             )
         return (
             f"OpenCard calls it {reference!r} now, but webhook {renamed[0].id} is managed for {before!r}, and so is "

@@ -161,7 +161,7 @@ def _assign_deliveries(
 def _nearest_place(times: Sequence[datetime], at: datetime, beginning: int) -> int:
     """Return the index, from *beginning* on, of the time nearest to *at*; of equal ones the first."""
     after = bisect_left(times, at, lo=min(beginning, len(times)))
-    if after == len(times) or after > beginning and at - times[after - 1] < times[after] - at:
+    if after == len(times) or (after > beginning and at - times[after - 1] < times[after] - at):
         return max(after - 1, beginning)
     return after
 

@@ -336,9 +336,7 @@ def test_an_impossible_expiry_stops_no_other_download(receipts: Receipts, expire
 
 def test_a_claim_takes_one_file_under_any_plan(receipts: Receipts) -> None:
     receipts.tell("1.pdf")
-    receipts.acme.execute(
-        "ANALYZE receiver.receipt_downloads"
-    )  # which leaves PostgreSQL to think that there is one row
+    receipts.acme.execute("ANALYZE receiver.receipt_downloads")  # it counts on one row from now on
     for name in ("2.png", "3.html"):
         receipts.tell(name)
     claimed = [claim(receipts.acme.engine, list(FileKind)) for _ in range(4)]

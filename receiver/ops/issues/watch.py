@@ -100,7 +100,7 @@ def look(engine: Engine, settings: Settings, targets: Sequence[Target]) -> bool:
         known = accepted(connection, findings, at=at)
     for each in changed:
         issue = each.issue
-        log.info("issue.changed", issue=each.id, kind=issue.kind, subject=issue.subject, state=str(issue.state))
+        log.info("issue.changed", issue=each.id, kind=issue.kind, state=str(issue.state))
     return not any(each.severity is Severity.CRITICAL and each not in known for each in findings)
 
 
