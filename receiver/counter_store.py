@@ -45,11 +45,19 @@ WITH turn AS (
     ON CONFLICT (process) DO UPDATE SET flush_id = excluded.flush_id, flushed_at = excluded.flushed_at
     WHERE last.flush_id <> excluded.flush_id
     RETURNING process
+), counted AS (
+    SELECT counted.* FROM turn,
+        jsonb_to_recordset(%(counts)s::jsonb) AS counted (name text, labels jsonb, value double precision)
+), refused AS (
+    INSERT INTO receiver.refused_deliveries AS refused (webhook_id, reason, minute, number, last_at)
+    SELECT CAST(labels ->> 'webhook_id' AS bigint), labels ->> 'reason', date_trunc('minute', now(), 'UTC'), value,
+        now() - interval '1 second'
+    FROM counted WHERE name = 'receiver_deliveries_refused_total' ORDER BY 1, 2
+    ON CONFLICT (webhook_id, reason, minute)
+        DO UPDATE SET number = refused.number + excluded.number, last_at = excluded.last_at
 )
 INSERT INTO receiver.counters AS counter (process, name, labels, value)
-SELECT turn.process, counted.name, counted.labels, counted.value
-FROM turn, jsonb_to_recordset(%(counts)s::jsonb) AS counted (name text, labels jsonb, value double precision)
-ORDER BY counted.name, counted.labels
+SELECT %(process)s, name, labels, value FROM counted ORDER BY name, labels
 ON CONFLICT (process, name, labels) DO UPDATE SET value = counter.value + excluded.value
 """
 

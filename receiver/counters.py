@@ -34,6 +34,12 @@ REQUESTS: Final = Counter(
     ["route", "status", "reason"],
     registry=_registry,
 )
+REFUSED: Final = Counter(
+    "receiver_deliveries_refused",
+    "Deliveries to a webhook that were refused, by webhook (this service's id) and reason.",
+    ["webhook_id", "reason"],
+    registry=_registry,
+)
 STORE_SECONDS: Final = Histogram(
     "receiver_store_seconds",
     "Seconds from a delivery's arrival until it is committed.",
@@ -113,6 +119,11 @@ for _outcome in ("ended", "failed"):
 def count_request(route: str, status: int, reason: str) -> None:
     """Count an answered request; *reason* is a short constant."""
     REQUESTS.labels(route, str(int(status)), reason).inc()
+
+
+def count_refused_delivery(webhook_id: int, reason: str) -> None:
+    """Count a refused delivery whose webhook is known; *reason* is a short constant."""
+    REFUSED.labels(str(webhook_id), reason).inc()
 
 
 def count_failed_sign_in() -> None:

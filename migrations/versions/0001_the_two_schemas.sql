@@ -513,6 +513,17 @@ COMMENT ON COLUMN receiver.counter_minutes.received IS 'deliveries stored';
 COMMENT ON COLUMN receiver.counter_minutes.processed IS 'attempts that need no other';
 COMMENT ON COLUMN receiver.counter_minutes.failed IS 'attempts that ended as failed, dead or quarantined';
 
+CREATE TABLE receiver.refused_deliveries (
+    webhook_id BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    minute TIMESTAMP WITH TIME ZONE NOT NULL,
+    number DOUBLE PRECISION NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_refused_deliveries PRIMARY KEY (webhook_id, reason, minute)
+);
+
+COMMENT ON COLUMN receiver.refused_deliveries.last_at IS 'the last of them was refused then, or within a second';
+
 CREATE TABLE receiver.counters (
     process UUID NOT NULL,
     name TEXT NOT NULL,

@@ -127,6 +127,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "feed_epoch": standing.feed_epoch,
         "consumers": standing.consumers,
         "invoices_that_differ": standing.invoices,
+        "refused_deliveries": standing.refused,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": [each.text for each in seen.attention],
         "acknowledged": [each.text for each in seen.acknowledged],

@@ -12,11 +12,19 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
+from receiver.counters import count_refused_delivery
 from receiver.deliveries.authentication import authenticate
 from receiver.deliveries.challenge import answer_challenge
 from receiver.deliveries.headers import evidence
 from receiver.deliveries.store import ArrivedDelivery
-from receiver.errors import ConfigurationError, MalformedRequest, NotAuthentic, NotJson, StoreUnavailable
+from receiver.errors import (
+    ConfigurationError,
+    DeliveryRefused,
+    MalformedRequest,
+    NotAuthentic,
+    NotJson,
+    StoreUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +67,12 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
         webhook = intake.webhooks.find(endpoint_key)
         body = read_body()
         for _ in range(MAX_VERIFICATIONS):
-            webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
-            arrived = _well_formed(headers, body, verification, webhook, begun)
+            try:
+                webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
+                arrived = _well_formed(headers, body, verification, webhook, begun)
+            except DeliveryRefused as refused:
+                count_refused_delivery(webhook.id, refused.reason)
+                raise
             if intake.committer.store(arrived):
                 intake.wake_worker()
                 if log.isEnabledFor(DEBUG):  # checking the level costs a third of the call

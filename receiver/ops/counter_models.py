@@ -49,6 +49,21 @@ class CounterMinute(Base):
     failed: Mapped[float] = mapped_column(Double, comment="attempts that ended as failed, dead or quarantined")
 
 
+class RefusedDeliveries(Base):
+    """How many deliveries to a webhook were refused for a reason within a minute; kept for 30 days."""
+
+    __tablename__ = "refused_deliveries"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    webhook_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text, primary_key=True)
+    minute: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    number: Mapped[float] = mapped_column(Double)
+    last_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), comment="the last of them was refused then, or within a second"
+    )
+
+
 class CountedHour(Base):
     """An hour, and when its deliveries were last counted: more come while it lasts, and statuses go on changing."""
 

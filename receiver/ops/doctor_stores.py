@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from receiver.errors import ConfigurationError
 from receiver.migrate import current_revision, head_revision
 from receiver.ops.doctor_findings import why_not
 from receiver.ops.keys import count_by_key
+from receiver.ops.refused import count_not_authentic, read_refused
 from receiver.queue import check_writes, connect
 from receiver.webhooks.models import PreviousEndpointKey, Webhook
 
@@ -68,7 +70,8 @@ class CheckedWebhook:
     unavailable: tuple[str, ...]
     """The events that its organization cannot have, and why, a line for each reason."""
     refused: int
-    """How many of its attempts of the last day were answered 401, by OpenCard's log, with nothing accepted since."""
+    """How many of its attempts of the last day were answered 401, by what was counted here or by OpenCard's log, with
+    nothing accepted since."""
 
     @property
     def check(self) -> str:
@@ -186,13 +189,14 @@ def _in_care(connection: Connection) -> Iterator[CheckedWebhook]:
             select(AccountOrganization.organization_id, AccountOrganization.unavailable_events)
         )
     }
-    refused = {row.webhook_id: row.attempts for row in connection.execute(_REFUSED)}
+    refused = Counter({row.webhook_id: row.attempts for row in connection.execute(_REFUSED)})
+    refused |= count_not_authentic(read_refused(lambda query: [*map(dict, connection.execute(text(query)).mappings())]))
     for row in connection.execute(select(*columns).where(~Webhook.test).order_by(Webhook.id)).mappings():
         yield CheckedWebhook(
             **row,
             previous_keys=previous.get(row["id"], ()),
             unavailable=organizations.get(row["organization_id"], ()),
-            refused=refused.get(row["id"], 0),
+            refused=refused[row["id"]],
         )
 
 

@@ -23,6 +23,7 @@ class FindingKind(StrEnum):
     FEED_LOCK = "feed-lock-held"
     EPOCH = "epoch-changed"
     REDIS = "redis-unreachable"
+    REFUSED = "deliveries-refused"
     DEAD = "deliveries-dead"
     QUARANTINED = "deliveries-quarantined"
     UNKNOWN_FORMAT = "deliveries-ignored"

@@ -16,6 +16,7 @@ from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
 from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.invoices import DifferentInvoice, find_different_invoices, read_different_invoices
 from receiver.ops.receipts import ReceiptsState, read_receipts
+from receiver.ops.refused import RefusedDeliveries, find_refused, read_refused
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 from receiver.ops.unknown import UnknownFormats, find_unknown, read_unknown
 
@@ -203,6 +204,7 @@ class ServiceStatus:
     """Readers of the feed that say how far they are."""
     invoices: tuple[DifferentInvoice, ...] = ()
     """Invoices that do not agree with the ledger."""
+    refused: tuple[RefusedDeliveries, ...] = ()
     issues: tuple[OpenIssues, ...] = ()
     """As the scheduler found them last."""
 
@@ -256,6 +258,7 @@ def read_status(query: Query) -> ServiceStatus:
         read_unknown(query),
         read_consumers(query),
         read_different_invoices(query),
+        read_refused(query),
         tuple(OpenIssues(**each) for each in query(_ISSUES)),
     )
 
@@ -265,6 +268,7 @@ def find(standing: ServiceStatus, *, interval: timedelta | None) -> Iterable[Fin
     yield from find_unknown(standing.unknown)
     yield from find_stopped_consumers(standing.consumers, standing.at)
     yield from find_different_invoices(standing.invoices)
+    yield from find_refused(standing.refused)
     yield from _find_backlog(standing)
     yield from find_held_lock(standing.feed_lock)
     yield from find_new_epoch(standing.feed_epoch)

@@ -203,6 +203,14 @@ def test_what_retention_removes(
     assert count("receiver_retention_removed") == {"processed_bodies": 3}
 
 
+def test_refused_deliveries_by_webhook(acme: Acme, count: Count) -> None:
+    changes: list[dict[str, str | None]] = [{"X-Data-Signature": "f" * 64}, {"X-Event": None}, {}]
+    for headers in changes:
+        acme.deliver("card_holder.created", card_holder(), headers=headers)
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    assert count("receiver_deliveries_refused") == {f"no-event {webhook}": 1, f"signature-wrong {webhook}": 1}
+
+
 def test_failed_sign_ins(console_app: Flask, acme: Acme, count: Count) -> None:
     del acme
     visitor = Visitor(console_app.test_client())

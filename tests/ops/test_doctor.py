@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from receiver.cli import main
 from receiver.opencard.scopes import SCOPES
@@ -292,3 +293,13 @@ def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> No
     assert found[patient.check_of(0)][0] == "ok"
     happened(401, 401, 401, 401, 200)
     assert patient.findings()[1][check][0] == "ok"
+    with patient.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO receiver.refused_deliveries (webhook_id, reason, minute, number, last_at)"
+                " SELECT id, 'signature-wrong', now(), 3, now() FROM receiver.webhooks"
+                " WHERE organization_reference_id = :of"
+            ),
+            {"of": reference},
+        )
+    assert "3 attempts of the last day were answered 401" in patient.findings()[1][check][1], "before a reconcile"

@@ -9,6 +9,7 @@ from flask import Blueprint, render_template
 from sqlalchemy import text
 
 from receiver.ops.console.parts import console, query_of, reading
+from receiver.ops.refused import find_refused
 from receiver.ops.status import find_in_webhook, read_status
 
 if TYPE_CHECKING:
@@ -75,5 +76,8 @@ def _line(row: Row[Any], standing: ServiceStatus) -> WebhookLine:
         state=state_of(enabled=row.enabled, active=row.active),
         last_received_at=row.last_received_at,
         checked_until=row.checked_until,
-        complaints=tuple(each.text for webhook in mine for each in find_in_webhook(webhook, standing.at, interval)),
+        complaints=(
+            *(each.text for webhook in mine for each in find_in_webhook(webhook, standing.at, interval)),
+            *(each.text for each in find_refused([one for one in standing.refused if one.webhook_id == row.id])),
+        ),
     )

@@ -1,0 +1,92 @@
+"""Webhooks whose deliveries are refused: a secret, credentials or headers that differ from OpenCard's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from receiver.ops.findings import Finding, FindingKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from receiver.ops.retention.record import Query
+
+_OF_SECRETS: Final = ("signature", "basic", "custom", "oauth")
+"""How the reasons of ``NotAuthentic`` begin."""
+MANY: Final = 10
+"""So many refused within a quarter of an hour need attention although others are stored."""
+
+# since the last delivery that was stored, and those of the last quarter of an hour in any case
+_REFUSED: Final = f"""
+SELECT webhook.id AS webhook_id, webhook.organization_reference_id, refused.*
+FROM receiver.webhooks AS webhook
+LEFT JOIN LATERAL (
+    SELECT received_at FROM receiver.stored_deliveries
+    WHERE webhook_id = webhook.id AND source = 'push' ORDER BY received_at DESC LIMIT 1
+) AS stored ON true
+CROSS JOIN LATERAL (
+    SELECT reason, CAST(sum(number) AS bigint) AS number, min(minute) AS since
+    FROM receiver.refused_deliveries AS refused
+    WHERE refused.webhook_id = webhook.id AND refused.minute > now() - interval '7 days'
+        AND (refused.last_at > coalesce(stored.received_at, '-infinity') OR minute > now() - interval '15 minutes')
+    GROUP BY reason
+    HAVING max(refused.last_at) > coalesce(stored.received_at, '-infinity')
+        OR sum(number) FILTER (WHERE minute > now() - interval '15 minutes') >= {MANY}
+) AS refused
+WHERE webhook.enabled AND webhook.deleted_at IS NULL AND EXISTS (
+    SELECT FROM receiver.refused_deliveries AS refused WHERE refused.webhook_id = webhook.id
+)
+ORDER BY webhook.id, refused.reason
+"""  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedDeliveries:
+    """Deliveries to a webhook that were refused for one reason."""
+
+    webhook_id: int
+    organization_reference_id: str
+    reason: str
+    number: int
+    since: datetime
+    """The minute of the first."""
+
+
+def read_refused(query: Query) -> tuple[RefusedDeliveries, ...]:
+    """Read which webhooks refuse what OpenCard sends: since the last that was stored, or many at present."""
+    return tuple(RefusedDeliveries(**row) for row in query(_REFUSED))
+
+
+def count_not_authentic(refused: Iterable[RefusedDeliveries]) -> Counter[int]:
+    """Return by webhook how many were refused over a secret or credentials."""
+    numbers: Counter[int] = Counter()
+    for each in refused:
+        if each.reason.startswith(_OF_SECRETS):
+            numbers[each.webhook_id] += each.number
+    return numbers
+
+
+def find_refused(refused: Sequence[RefusedDeliveries]) -> Iterable[Finding]:
+    """Yield the deliveries that are refused, with what to do about it."""
+    for each in refused:
+        subject = f"webhook {each.webhook_id}"
+        organization = each.organization_reference_id
+        several = "delivery" if each.number == 1 else "deliveries"
+        text = (
+            f"{subject} ({organization}): {each.number} {several} refused since {each.since:%Y-%m-%d %H:%M} UTC: "
+            f"{each.reason}: {_advice(each)}"
+        )
+        yield Finding(FindingKind.REFUSED, text, f"{subject}: {each.reason}", organization, each.number)
+
+
+def _advice(refused: RefusedDeliveries) -> str:
+    if refused.reason.startswith("signature"):
+        return f"the secret differs from OpenCard's: receiver webhooks rotate-secret {refused.webhook_id}"
+    if refused.reason.startswith(_OF_SECRETS):
+        return "the credentials differ from OpenCard's: receiver bootstrap corrects them"
+    if refused.reason == "too-large":
+        return "larger than MAX_BODY_BYTES"
+    return "does a proxy before this service change or cut requests?"

@@ -1,0 +1,124 @@
+"""Deliveries that a webhook refuses are an issue within a minute, until one is stored."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+import pytest
+
+from receiver.counter_store import Flusher, connecting
+from receiver.ops.refused import MANY, count_not_authentic, find_refused, read_refused
+from receiver.ops.rollup import roll_up_once
+from tests.support.factories import card_holder
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+    from tests.conftest import Acme, Organizations
+
+EVENT = "card_holder.created"
+
+
+@pytest.fixture
+def flusher(acme: Acme, settings: Settings) -> Flusher:
+    """Brings counts to PostgreSQL; what earlier tests counted is there already."""
+    flusher = Flusher(connecting(settings.database_url))
+    assert flusher.flush()
+    acme.execute("TRUNCATE receiver.refused_deliveries")
+    return flusher
+
+
+def refuse(acme: Acme, number: int, headers: dict[str, str | None] | None = None) -> None:
+    for _ in range(number):
+        response = acme.deliver(EVENT, card_holder(), headers=headers or {"X-Data-Signature": "f" * 64})
+        assert response.status_code in {400, 401, 415}
+
+
+def make_older(acme: Acme, minutes: int) -> None:
+    acme.execute(
+        "UPDATE receiver.refused_deliveries SET minute = minute - make_interval(mins => :minutes),"
+        " last_at = last_at - make_interval(mins => :minutes)",
+        minutes=minutes,
+    )
+
+
+def said(acme: Acme) -> list[str]:
+    return [each.text for each in find_refused(read_refused(acme.rows))]
+
+
+def test_all_refused_is_a_finding_with_what_to_do(acme: Acme, flusher: Flusher) -> None:
+    acme.take(EVENT, card_holder("before"))
+    acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at - interval '1 hour'")
+    refuse(acme, 3)
+    flusher.flush()
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    minute = acme.value("SELECT minute FROM receiver.refused_deliveries").astimezone(UTC)
+    (finding,) = said(acme)
+    assert finding == (
+        f"webhook {webhook} (acme): 3 deliveries refused since {minute:%Y-%m-%d %H:%M} UTC: signature-wrong: "
+        f"the secret differs from OpenCard's: receiver webhooks rotate-secret {webhook}"
+    )
+    assert count_not_authentic(read_refused(acme.rows)) == {webhook: 3}
+
+
+def test_a_stored_delivery_after_them_ends_it(acme: Acme, flusher: Flusher) -> None:
+    refuse(acme, 3)
+    flusher.flush()
+    make_older(acme, 20)
+    assert len(said(acme)) == 1, "however long it is silent"
+    acme.take(EVENT, card_holder("after"))
+    assert said(acme) == []
+
+
+def test_a_few_refused_among_stored_ones_are_no_finding(acme: Acme, flusher: Flusher) -> None:
+    refuse(acme, MANY - 1)
+    flusher.flush()
+    make_older(acme, 2)
+    acme.take(EVENT, card_holder())
+    assert said(acme) == []
+    refuse(acme, 1)
+    flusher.flush()
+    acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at + interval '1 minute'")
+    (finding,) = said(acme)
+    assert f": {MANY} deliveries refused since" in finding
+    make_older(acme, 20)
+    assert said(acme) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [
+        ({"X-Event": None}, "no-event: does a proxy before this service change or cut requests?"),
+        ({"Content-Type": "text/plain"}, "not-json: does a proxy before this service change or cut requests?"),
+    ],
+    ids=["no-event", "not-json"],
+)
+def test_each_reason_has_its_advice(acme: Acme, flusher: Flusher, headers: dict[str, str | None], advice: str) -> None:
+    refuse(acme, 1, headers)
+    flusher.flush()
+    (finding,) = said(acme)
+    assert finding.endswith(advice)
+
+
+def test_each_webhook_counts_for_itself(organizations: Organizations, settings: Settings) -> None:
+    acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
+    flusher = Flusher(connecting(settings.database_url))
+    flusher.flush()
+    acme.execute("TRUNCATE receiver.refused_deliveries")
+    refuse(acme, 2)
+    globex.take(EVENT, card_holder(organization="globex"))
+    flusher.flush()
+    assert [each.organization_reference_id for each in read_refused(acme.rows)] == ["acme"]
+    acme.execute("UPDATE receiver.webhooks SET enabled = false WHERE organization_reference_id = 'acme'")
+    assert read_refused(acme.rows) == (), "OpenCard may go on for a while after it was switched off"
+
+
+def test_counts_are_deleted_after_thirty_days(acme: Acme, flusher: Flusher) -> None:
+    refuse(acme, 1)
+    flusher.flush()
+    make_older(acme, 29 * 24 * 60)
+    roll_up_once(acme.engine)
+    assert acme.value("SELECT count(*) FROM receiver.refused_deliveries") == 1
+    make_older(acme, 2 * 24 * 60)
+    roll_up_once(acme.engine)
+    assert acme.value("SELECT count(*) FROM receiver.refused_deliveries") == 0
