@@ -543,18 +543,6 @@ CREATE TABLE receiver.delivery_hours (
     CONSTRAINT pk_delivery_hours PRIMARY KEY (hour, webhook_id, source, status)
 );
 
-CREATE TABLE receiver.delivery_views (
-    id BIGINT GENERATED ALWAYS AS IDENTITY,
-    delivery_id BIGINT NOT NULL,
-    viewed_by TEXT NOT NULL,
-    viewed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_delivery_views PRIMARY KEY (id)
-);
-CREATE INDEX ix_delivery_views_delivery_id_viewed_at ON receiver.delivery_views (delivery_id, viewed_at);
-CREATE INDEX ix_delivery_views_viewed_at ON receiver.delivery_views (viewed_at);
-
-COMMENT ON COLUMN receiver.delivery_views.delivery_id IS 'no foreign key: the trace outlives the delivery';
-
 CREATE TABLE receiver.erased_card_holders (
     organization_reference_id TEXT NOT NULL,
     pseudonym TEXT NOT NULL,
@@ -2082,3 +2070,44 @@ COMMENT ON COLUMN receiver.notifications.due_at IS 'when it is sent next, or tri
 COMMENT ON COLUMN receiver.notifications.attempts IS 'how many failed since it was sent last';
 COMMENT ON COLUMN receiver.notifications.error IS 'why the last attempt failed';
 COMMENT ON COLUMN receiver.notifications.sent_state IS 'what was sent last; null: nothing';
+
+CREATE TABLE receiver.audit (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    actor TEXT NOT NULL,
+    via TEXT NOT NULL,
+    address TEXT,
+    action TEXT NOT NULL,
+    object TEXT,
+    reason TEXT,
+    outcome TEXT NOT NULL,
+    error TEXT,
+    CONSTRAINT pk_audit PRIMARY KEY (id),
+    CONSTRAINT ck_audit_via CHECK (via IN ('command line', 'console')),
+    CONSTRAINT ck_audit_outcome CHECK (outcome IN ('done', 'failed', 'refused'))
+);
+CREATE INDEX ix_audit_action_object ON receiver.audit (action, object);
+
+COMMENT ON COLUMN receiver.audit.at IS 'when it was recorded: at its end';
+COMMENT ON COLUMN receiver.audit.actor IS 'a user of the console, or user@host of the operating system at the command line';
+COMMENT ON COLUMN receiver.audit.via IS 'command line or console';
+COMMENT ON COLUMN receiver.audit.address IS 'of the console''s client, as the proxy says; null at the command line';
+COMMENT ON COLUMN receiver.audit.action IS 'the command, such as webhooks rotate-secret; the console uses the same names';
+COMMENT ON COLUMN receiver.audit.object IS 'what it was done to: the command''s arguments, without secrets and personal data';
+COMMENT ON COLUMN receiver.audit.reason IS 'why, where the action asks for it';
+COMMENT ON COLUMN receiver.audit.outcome IS 'done, failed (some of it may be done) or refused';
+COMMENT ON COLUMN receiver.audit.error IS 'the class of the error, where it failed by one';
+
+-- Records are only added. Retention, which deletes the oldest, says so in its transaction.
+
+CREATE FUNCTION receiver.keep_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_setting('receiver.retention', true) = 'audit' THEN
+        RETURN old;
+    END IF;
+    RAISE EXCEPTION 'records of receiver.audit are neither changed nor deleted, other than by retention';
+END
+$$;
+
+CREATE TRIGGER keep_audit BEFORE UPDATE OR DELETE ON receiver.audit
+FOR EACH ROW EXECUTE FUNCTION receiver.keep_audit();

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "status": "receiver.cli.status:status",
     "issues": "receiver.cli.issues:issues",
     "notify": "receiver.cli.notify:notify",
+    "audit": "receiver.cli.audit:audit",
     "clients": "receiver.cli.clients:clients",
     "scopes": "receiver.cli.scopes:scopes",
     "files": "receiver.cli.files:files",

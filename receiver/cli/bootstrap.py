@@ -14,6 +14,7 @@ from receiver.bootstrap.match import ALL_DELETED
 from receiver.bootstrap.run import Bootstrap, BootstrapOptions, BootstrapResult, as_fields
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
@@ -43,7 +44,7 @@ def configuration_path(config: Path | None) -> Path | None:
     return config
 
 
-@click.command()
+@click.command(cls=RecordedCommand, about=("config", "only", "retry_rejected", "prune"), unless=("dry_run", "check"))
 @configuration_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
 @click.option("--check", is_flag=True, help="The same, with exit code 1 when something differs from the configuration.")

@@ -14,6 +14,7 @@ import click
 from receiver.cli.group import Group
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused, UnreadableAnswer
@@ -87,7 +88,7 @@ def list_command(as_json: bool) -> None:
         print_rows(rows, CLIENT_COLUMNS, empty="the account has no OAuth client")
 
 
-@clients.command("create")
+@clients.command("create", cls=RecordedCommand, about=("name", "scopes", "recommended", "needed"))
 @click.option("--name", required=True, help="The client's name at OpenCard.")
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", callback=_warned, help="A scope; repeatable.")
 @click.option(
@@ -163,7 +164,7 @@ def _kept(path: Path | None) -> Iterator[Callable[[str], None]]:
         yield keep
 
 
-@clients.command("set-scopes")
+@clients.command("set-scopes", cls=RecordedCommand, about=("client_id", "scopes"))
 @click.argument("client_id")
 @click.argument("scopes", metavar="SCOPE...", nargs=-1, required=True, callback=_warned)
 @json_option

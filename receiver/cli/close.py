@@ -12,6 +12,7 @@ import click
 
 from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, words
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.ops.closing import NotClosed, close_month, month_name, read_certificate, verify_closing
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
@@ -31,7 +32,7 @@ def _first_day(_context: click.Context, _parameter: click.Parameter, value: str)
     return date(int(found[1]), int(found[2]), 1)
 
 
-@click.command()
+@click.command(cls=RecordedCommand, about=("organization", "month"), reason="acknowledge", unless=("show", "verify"))
 @click.argument("organization")
 @click.argument("month", callback=_first_day)
 @click.option("--show", is_flag=True, help="Print the certificate of a month that is closed.")
@@ -69,10 +70,9 @@ def _close(engine: Engine, organization: str, month: date, acknowledge: str | No
     try:
         certificate = close_month(engine, organization, month, by=operator(), acknowledge=acknowledge)
     except NotClosed as refused:
-        if not as_json:
-            raise
-        print_json({"closed": False, "reasons": refused.reasons})
-        raise click.exceptions.Exit(1) from None
+        if as_json:
+            print_json({"closed": False, "reasons": refused.reasons})
+        raise
     _print(certificate, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_json, print_rows
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import one_connection
 from receiver.ops.consumers import drop_consumer, read_consumers
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
@@ -52,7 +53,7 @@ def list_consumers(as_json: bool) -> None:
     )
 
 
-@consumers.command()
+@consumers.command(cls=RecordedCommand, about=("name",))
 @click.argument("name")
 def drop(name: str) -> None:
     """Drop a consumer that will not read the feed any more.

@@ -11,6 +11,7 @@ from receiver.cli.consumers import consumers
 from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_json
 from receiver.cli.readers import grant_reader, list_readers, revoke_reader
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import MIGRATE
 from receiver.db import one_connection
 from receiver.migrate import current_revision, differences, head_revision, upgrade
@@ -30,7 +31,7 @@ def _database_url() -> str:
     return load_settings(os.environ, required=REQUIRED_FOR_DATABASE).database_url
 
 
-@db.command("upgrade")
+@db.command("upgrade", cls=RecordedCommand)
 def upgrade_command() -> None:
     """Run the missing migrations.
 

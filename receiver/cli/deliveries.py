@@ -12,13 +12,12 @@ import click
 from receiver.cli.delivery_sheet import print_delivery
 from receiver.cli.filters import check_organizations, filter_of, filter_options
 from receiver.cli.group import Group
-from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
 from receiver.cli.parameters import ID, WholeNumber
-from receiver.db import engine_for, one_connection
+from receiver.cli.recorded import RecordedCommand
+from receiver.db import one_connection
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import list_deliveries, read_delivery
-from receiver.ops.views import record_view
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def deliveries() -> None:
     """List stored deliveries, and show everything about one."""
 
 
-@deliveries.command("list")
+@deliveries.command("list", cls=RecordedCommand, about=("organizations",), only_with="card_holder")
 @filter_options
 @click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction.")
 @click.option("--card-holder", metavar="REF", help="About this card holder, or a transaction of theirs.")
@@ -100,7 +99,7 @@ def _find(
             progress.stage(f"searched back to {page.looked_back_to:%Y-%m-%d %H:%M}")
 
 
-@deliveries.command("show")
+@deliveries.command("show", cls=RecordedCommand, about=("delivery_id",))
 @click.argument("delivery_id", metavar="ID", type=ID)
 @json_option
 def show_command(delivery_id: int, as_json: bool) -> None:
@@ -112,14 +111,8 @@ def show_command(delivery_id: int, as_json: bool) -> None:
     Example: receiver deliveries show 4711
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    engine = engine_for(settings.database_url, application="deliveries")
-    try:
-        with engine.begin() as connection:
-            details = read_delivery(connection, delivery_id)
-            if details is not None:
-                record_view(connection, delivery_id, by=operator())
-    finally:
-        engine.dispose()
+    with one_connection(settings.database_url, application="deliveries") as connection:
+        details = read_delivery(connection, delivery_id)
     if details is None:
         raise OperationRefused(f"there is no delivery {delivery_id}; see receiver deliveries list")
     if as_json:

@@ -13,6 +13,7 @@ from receiver.cli.filters import check_organizations
 from receiver.cli.group import Group
 from receiver.cli.output import counted, progress_bar
 from receiver.cli.parameters import MOMENT
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import EXPORT
 from receiver.db import engine_for
 from receiver.exports.export import export_rows
@@ -39,7 +40,12 @@ def _command(name: str, words: str) -> None:
     """Add the command that exports the table *name*."""
     source = SOURCES[name]
 
-    @export.command(name, help=words)
+    @export.command(
+        name,
+        cls=RecordedCommand,
+        about=("since", "until", "by", "organizations", "how", "output"),
+        help=words,
+    )
     @click.option("--since", type=MOMENT, metavar="TIME", help="From this time on: 2026-02-13, or 24h ago.")
     @click.option("--until", type=MOMENT, metavar="TIME", help="Before this time.")
     @click.option(

@@ -16,6 +16,7 @@ from receiver.cli.filters import check_organizations
 from receiver.cli.group import Group
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, progress_bar
 from receiver.cli.parameters import MOMENT, WholeNumber
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import EXPORT
 from receiver.db import engine_for, one_connection
 from receiver.files.copies import copy_receipts
@@ -104,7 +105,7 @@ def list_files(status: str | None, organizations: tuple[str, ...], limit: int, a
     )
 
 
-@files.command("fetch")
+@files.command("fetch", cls=RecordedCommand, about=("again",))
 @click.option("--again", is_flag=True, help="Also retry files that were given up or refused.")
 @json_option
 def fetch(again: bool, as_json: bool) -> None:
@@ -140,7 +141,7 @@ def fetch(again: bool, as_json: bool) -> None:
     sys.exit(1 if tally.failed or tally.given_up else 0)
 
 
-@files.command("export")
+@files.command("export", cls=RecordedCommand, about=("directory", "organizations", "since"))
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @organizations_option
 @click.option("--since", type=MOMENT, metavar="TIME", help="Only files downloaded since: 2026-02-13, or 24h.")

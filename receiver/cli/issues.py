@@ -14,6 +14,7 @@ from receiver.cli.group import Group
 from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.cli.parameters import ID, MOMENT, WholeNumber
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.ops.findings import Severity
@@ -88,7 +89,7 @@ def show(issue_id: int, as_json: bool) -> None:
         _print(read_issue(connection, issue_id), as_json=as_json)
 
 
-@issues.command("acknowledge")
+@issues.command("acknowledge", cls=RecordedCommand, about=("issue_id", "until", "until_it_grows"), reason="note")
 @issue_id
 @note
 @click.option("--until", type=MOMENT, metavar="TIME", help="Reopen it then, such as 2026-12-01, if the cause remains.")
@@ -109,7 +110,7 @@ def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows
     _print(changed, as_json=as_json)
 
 
-@issues.command("resolve")
+@issues.command("resolve", cls=RecordedCommand, about=("issue_id",), reason="note")
 @issue_id
 @note
 @json_option

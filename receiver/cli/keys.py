@@ -9,6 +9,7 @@ import click
 
 from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_json, print_rows
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.ops.keys import rotate_keys
@@ -20,7 +21,7 @@ def keys() -> None:
     """Rotate the keys that stored secrets are encrypted with."""
 
 
-@keys.command("rotate")
+@keys.command("rotate", cls=RecordedCommand)
 @json_option
 def rotate(as_json: bool) -> None:
     """Encrypt stored secrets with the newest key.

@@ -1,4 +1,4 @@
-"""Who is at the command line: what records of replays and of looks at payloads say."""
+"""Who is at the command line: what records say."""
 
 from __future__ import annotations
 

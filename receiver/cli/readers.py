@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import one_connection
 from receiver.errors import OperationRefused
 from receiver.readers import grants as readers
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
-@click.command("grant-reader")
+@click.command("grant-reader", cls=RecordedCommand, about=("role", "organizations", "consumers", "replication"))
 @click.argument("role")
 @click.option(
     "--organization",
@@ -71,7 +72,7 @@ def grant_reader(
         print_fields({"reader": reader.role, "organizations": _organizations(reader), "reads": "schema ems"})
 
 
-@click.command("revoke-reader")
+@click.command("revoke-reader", cls=RecordedCommand, about=("role",))
 @click.argument("role")
 @json_option
 def revoke_reader(role: str, as_json: bool) -> None:

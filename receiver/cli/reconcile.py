@@ -14,6 +14,7 @@ from receiver.cli.filters import check_organizations
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar, words
 from receiver.cli.parameters import DURATION
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import RECONCILE
 from receiver.db import engine_for
 from receiver.encryption import Encryption
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from receiver.reconcile.run import ReconcileOutcome
 
 
-@click.command()
+@click.command(cls=RecordedCommand, about=("only", "since"), unless=("dry_run",))
 @click.option("--organization", "only", metavar="REF", multiple=True, help="Only this organization; repeatable.")
 @click.option("--since", type=DURATION, metavar="AGE", help="How far back to read the log: 24h, 30m, 7d.")
 @click.option("--dry-run", is_flag=True, help="Print what would be found; write nothing.")

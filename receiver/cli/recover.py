@@ -10,6 +10,7 @@ import click
 
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, words
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import WEB
 from receiver.db import engine_for
 from receiver.ops.recover import recover as recover_feed
@@ -17,7 +18,7 @@ from receiver.reconcile.schedule import unset_for_reconcile
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 
-@click.command()
+@click.command(cls=RecordedCommand)
 @json_option
 def recover(as_json: bool) -> None:
     """Start a new feed epoch after a database restore or failover.

@@ -15,6 +15,7 @@ from receiver.cli.logs import configure_command_logs
 from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_json, progress_bar
 from receiver.cli.parameters import ID
+from receiver.cli.recorded import RecordedCommand
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
 from receiver.db import dedicated_connection, engine_for
 from receiver.ops.deliveries import Filter
@@ -40,7 +41,12 @@ PATIENCE: Final = 60.0
 REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 
 
-@click.command()
+@click.command(
+    cls=RecordedCommand,
+    about=("ids", "statuses", "events", "organizations", "since", "until", "error", "cancelled"),
+    reason="reason",
+    unless=("dry_run", "listing"),
+)
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
 @filter_options
 @click.option("--reason", metavar="TEXT", help="Why, for the record. Required.")

@@ -11,6 +11,7 @@ import click
 from receiver.cli.group import Group
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.ops.retention.run import Pace, run_retention
 from receiver.settings import load_settings
@@ -30,7 +31,7 @@ def retention() -> None:
     """
 
 
-@retention.command("run")
+@retention.command("run", cls=RecordedCommand, unless=("dry_run",))
 @click.option("--dry-run", is_flag=True, help="Print what would be deleted; write nothing.")
 @json_option
 def run(dry_run: bool, as_json: bool) -> None:

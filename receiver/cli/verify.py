@@ -11,6 +11,7 @@ import click
 from receiver.cli.filters import check_organizations
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
+from receiver.cli.recorded import RecordedCommand
 from receiver.connections import LONG
 from receiver.db import engine_for
 from receiver.records.write import writing_connection
@@ -54,7 +55,7 @@ def verify(organizations: tuple[str, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
+@click.command(cls=RecordedCommand, about=("organizations",))
 @_of_organizations
 @json_option
 def rebuild(organizations: tuple[str, ...], as_json: bool) -> None:

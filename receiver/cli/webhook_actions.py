@@ -17,6 +17,7 @@ from receiver.cli.filters import check_organizations
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_fields, print_json, print_rows, progress_bar
 from receiver.cli.parameters import DURATION, ID, Number
+from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
@@ -75,7 +76,7 @@ def _context_of_command() -> Iterator[_Context]:
         engine.dispose()
 
 
-@click.command("rotate-secret")
+@click.command("rotate-secret", cls=RecordedCommand, about=("webhook_ids", "organizations", "everything", "overlap"))
 @click.argument("webhook_ids", metavar="[WEBHOOK_ID]...", nargs=-1, type=ID)
 @click.option(
     "--organization",
@@ -137,7 +138,7 @@ def _event(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return name
 
 
-@click.command("test")
+@click.command("test", cls=RecordedCommand, about=("event", "organization", "webhook_id"))
 @click.argument("event", callback=_event)
 @click.option("--organization", metavar="REF", help="The EMS's own id of the organization.")
 @click.option("--webhook", "webhook_id", type=ID, help="This service's id of the organization's own webhook.")

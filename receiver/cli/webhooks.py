@@ -13,6 +13,7 @@ from receiver.cli.filters import check_organizations
 from receiver.cli.group import Group
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
 from receiver.cli.parameters import ID
+from receiver.cli.recorded import RecordedCommand
 from receiver.cli.secret_values import secret_option
 from receiver.cli.webhook_actions import rotate_secret_command, test_command
 from receiver.db import one_connection
@@ -43,7 +44,7 @@ def _authentication_type(_context: click.Context, _parameter: click.Parameter, v
         raise click.BadParameter(f"{value!r} is not one of {', '.join(ADOPTABLE)}") from None
 
 
-@webhooks.command("adopt")
+@webhooks.command("adopt", cls=RecordedCommand, about=("organization", "organization_id", "webhook_id"))
 @click.option("--organization", required=True, metavar="REF", help="The EMS's own id of the organization.")
 @click.option("--organization-id", required=True, type=ID, help="OpenCard's id of it.")
 @click.option("--webhook-id", required=True, type=ID, help="OpenCard's id of the webhook.")

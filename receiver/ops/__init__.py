@@ -18,7 +18,7 @@
 - ``retention``   deletes data that is older than configured
 - ``keys``       encrypts all secrets again with the newest key
 - ``console``    the pages at ``/ops/``
-- ``views``      who viewed a delivery's payload
-- ``models``     tables: replays, and views of payloads
+- ``audit``      records who did what
+- ``models``     tables: replays, and records of the audit
 - ``counter_models``  tables of counters
 """

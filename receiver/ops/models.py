@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -74,16 +74,34 @@ class ReplayDelivery(Base):
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
-class DeliveryView(Base):
-    """A look at a delivery's payload, which holds personal data: whose, and when."""
+class Audit(Base):
+    """What a person changed or looked at: who, when, from where, what, on which object, why, and the outcome."""
 
-    __tablename__ = "delivery_views"
+    __tablename__ = "audit"
     __table_args__ = (
-        Index("ix_delivery_views_delivery_id_viewed_at", "delivery_id", "viewed_at"),
+        CheckConstraint("via IN ('command line', 'console')", name="via"),
+        CheckConstraint("outcome IN ('done', 'failed', 'refused')", name="outcome"),
+        Index("ix_audit_action_object", "action", "object"),
         {"schema": RECEIVER},
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    delivery_id: Mapped[int] = mapped_column(BigInteger, comment="no foreign key: the trace outlives the delivery")
-    viewed_by: Mapped[str] = mapped_column(Text)
-    viewed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
+    at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=text("clock_timestamp()"), comment="when it was recorded: at its end"
+    )
+    actor: Mapped[str] = mapped_column(
+        Text, comment="a user of the console, or user@host of the operating system at the command line"
+    )
+    via: Mapped[str] = mapped_column(Text, comment="command line or console")
+    address: Mapped[str | None] = mapped_column(
+        Text, comment="of the console's client, as the proxy says; null at the command line"
+    )
+    action: Mapped[str] = mapped_column(
+        Text, comment="the command, such as webhooks rotate-secret; the console uses the same names"
+    )
+    object: Mapped[str | None] = mapped_column(
+        Text, comment="what it was done to: the command's arguments, without secrets and personal data"
+    )
+    reason: Mapped[str | None] = mapped_column(Text, comment="why, where the action asks for it")
+    outcome: Mapped[str] = mapped_column(Text, comment="done, failed (some of it may be done) or refused")
+    error: Mapped[str | None] = mapped_column(Text, comment="the class of the error, where it failed by one")

@@ -156,11 +156,11 @@ def test_what_commands_a_terminal_is_not_printed(three: Acme, run: Run) -> None:
 def test_a_look_at_a_payload_is_recorded(three: Acme, run: Run) -> None:
     delivery_id = ids(three)[0]
     shown(run, delivery_id)
-    view = three.row("SELECT delivery_id, viewed_by FROM receiver.delivery_views")
-    assert view["delivery_id"] == delivery_id
-    assert "@" in view["viewed_by"]
+    look = three.row("SELECT actor, action, object FROM receiver.audit")
+    assert (look["action"], look["object"]) == ("deliveries show", str(delivery_id))
+    assert "@" in look["actor"]
     run("list")
-    assert three.value("SELECT count(*) FROM receiver.delivery_views") == 1
+    assert three.value("SELECT count(*) FROM receiver.audit") == 1
 
 
 def test_a_delivery_that_is_none_is_said(acme: Acme, run: Run) -> None:

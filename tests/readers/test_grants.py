@@ -77,6 +77,7 @@ def test_a_reader_reads_every_table_and_view(acme: Acme, url: URL, reader: str) 
         "SELECT receiver.note_deleted_events()",
         "TABLE receiver.deliveries",
         "TABLE receiver.webhooks",
+        "TABLE receiver.audit",
         "TABLE receiver.alembic_version",
         "TABLE receiver.completeness",
         "CREATE TABLE receiver.mine (id integer)",

@@ -10,11 +10,11 @@ from flask_wtf import FlaskForm
 from wtforms import StringField, SubmitField
 from wtforms.validators import DataRequired, Length
 
+from receiver.ops.audit import Act, AuditFilter, Via, list_acts, record
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery
 from receiver.ops.replay import start_replay
-from receiver.ops.views import list_views, record_view
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
 
 ROWS: Final = 50
+VIEWS: Final = 20
+"""How many of those who saw a payload are shown."""
+LOOK: Final = "deliveries show"
+"""The action of looking at a payload, in records."""
 LOOKED_AT: Final = 10_000
 """How many deliveries a page looks at for what no index knows; the next page goes on from there."""
 
@@ -85,8 +89,17 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
         if found is None:
             abort(404)
         if request.method == "GET":
-            record_view(connection, delivery_id, by=g.me.name)
-        views = list_views(connection, delivery_id)
+            record(
+                connection,
+                Act(
+                    actor=g.me.name,
+                    via=Via.CONSOLE,
+                    address=request.remote_addr,
+                    action=LOOK,
+                    object=str(delivery_id),
+                ),
+            )
+        views = list_acts(connection, AuditFilter(action=LOOK, object=str(delivery_id)), limit=VIEWS)
     return render_template(
         "delivery.html", delivery=found, form=form, views=views, payload=readable(found.payload), alike=_alike(found)
     )

@@ -18,7 +18,6 @@ from receiver.ops.console.limits import give_back, take_try
 from receiver.ops.console.parts import console
 from receiver.ops.console.passwords import Busy
 from receiver.ops.console.sessions import begin_session, end_session
-from receiver.ops.views import delete_old_views
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -74,7 +73,6 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
         return render_template("sign_in.html", form=form), 401, {}
     with engine.begin() as connection:
         give_back(connection, subjects)
-        delete_old_views(connection)
     _begin(user, address)
     return redirect(safe_target(request.args.get("next", ""), request.root_path) or url_for("overview.overview"))
 

@@ -123,11 +123,11 @@ def test_each_look_at_a_payload_is_on_record_and_shown(acme: Acme, operator: Vis
     acme.tell(EVENT, snapshot("cleared"))
     (delivery,) = stored(acme)
     operator.get("/ops/deliveries/")
-    assert acme.rows("SELECT * FROM receiver.delivery_views") == []
+    assert acme.rows("SELECT * FROM receiver.audit WHERE action = 'deliveries show'") == []
     operator.get(f"/ops/deliveries/{delivery}")
     page = viewer.get(f"/ops/deliveries/{delivery}").text
-    looks = "SELECT delivery_id, viewed_by FROM receiver.delivery_views ORDER BY id"
-    assert [tuple(row.values()) for row in acme.rows(looks)] == [(delivery, "olga"), (delivery, "vera")]
+    looks = "SELECT object, actor FROM receiver.audit WHERE action = 'deliveries show' ORDER BY id"
+    assert [tuple(row.values()) for row in acme.rows(looks)] == [(str(delivery), "olga"), (str(delivery), "vera")]
     assert re.search(r"<li>vera, .*</li><li>olga, .*</li>", page)
 
 
