@@ -14,7 +14,7 @@ from receiver.cli.filters import check_organizations, filter_of, filter_options
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_json, progress_bar
-from receiver.cli.parameters import ID
+from receiver.cli.parameters import ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
 from receiver.db import dedicated_connection, engine_for
@@ -50,6 +50,7 @@ REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
 @filter_options
 @click.option("--reason", metavar="TEXT", help="Why, for the record. Required.")
+@click.option("--limit", type=WholeNumber(min=1), metavar="N", help="Only the newest N of them: to try a few first.")
 @click.option("--dry-run", is_flag=True, help="Print what would be processed; change nothing.")
 @click.option("--no-wait", is_flag=True, help="Return once the deliveries are selected.")
 @click.option("--list", "listing", is_flag=True, help="List the replays, the newest first.")
@@ -64,6 +65,7 @@ REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 def replay(
     ids: tuple[int, ...],
     reason: str | None,
+    limit: int | None,
     dry_run: bool,
     no_wait: bool,
     listing: bool,
@@ -81,6 +83,8 @@ def replay(
     """
     wanted: Selection = ids or filter_of(**restrictions)
     _check_usage(wanted, any(restrictions.values()), listing=listing, cancelled=cancelled)
+    if limit is not None and (listing or cancelled is not None):
+        raise click.UsageError("--limit is for what is replayed: it cannot be combined with --list and --cancel")
     settings = load_settings(os.environ, required=REQUIRED)
     configure_command_logs(settings)
     with _engine(settings) as engine:
@@ -89,11 +93,11 @@ def replay(
         elif cancelled is not None:
             _cancel(engine, settings, cancelled, as_json=as_json)
         elif dry_run:
-            _print_preview(_preview(engine, wanted), as_json=as_json)
+            _print_preview(_preview(engine, wanted, limit), as_json=as_json)
         else:
             if not (reason or "").strip():
                 raise click.UsageError("--reason is missing: it is recorded with the replay")
-            _replay(engine, settings, wanted, str(reason), wait=not no_wait, as_json=as_json)
+            _replay(engine, settings, wanted, str(reason), limit, wait=not no_wait, as_json=as_json)
 
 
 def _check_usage(wanted: Selection, filtered: bool, *, listing: bool, cancelled: int | None) -> None:
@@ -119,12 +123,12 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _preview(engine: Engine, wanted: Selection) -> Preview:
+def _preview(engine: Engine, wanted: Selection, limit: int | None) -> Preview:
     with engine.connect() as connection, progress_bar() as progress:
         progress.stage("counting")
         if isinstance(wanted, Filter):
             check_organizations(connection, wanted.organizations)
-        return preview(connection, wanted)
+        return preview(connection, wanted, limit=limit)
 
 
 def _print_preview(seen: Preview, *, as_json: bool) -> None:
@@ -145,13 +149,24 @@ def _print_nothing(seen: Preview, *, as_json: bool) -> None:
         click.echo("nothing to replay")
 
 
-def _replay(engine: Engine, settings: Settings, wanted: Selection, reason: str, *, wait: bool, as_json: bool) -> None:
-    seen = _preview(engine, wanted)
+def _replay(
+    engine: Engine,
+    settings: Settings,
+    wanted: Selection,
+    reason: str,
+    limit: int | None,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    seen = _preview(engine, wanted, limit)
     print_left_out(seen)
     try:
         with progress_bar() as progress:
             progress.total(seen.selected)
-            replay_id = start_replay(engine, wanted, requested_by=operator(), reason=reason, progress=progress)
+            replay_id = start_replay(
+                engine, wanted, requested_by=operator(), reason=reason, limit=limit, progress=progress
+            )
     except KeyboardInterrupt:
         click.echo("interrupted while selecting: nothing was processed; the replay is cancelled", err=True)
         sys.exit(1)

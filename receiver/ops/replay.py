@@ -45,9 +45,17 @@ _STANDS: Final = text("SELECT cancelled_at, ended_at FROM receiver.replays WHERE
 
 
 def start_replay(
-    engine: Engine, wanted: Selection, *, requested_by: str, reason: str, progress: Progress = SILENT
+    engine: Engine,
+    wanted: Selection,
+    *,
+    requested_by: str,
+    reason: str,
+    limit: int | None = None,
+    progress: Progress = SILENT,
 ) -> int | None:
     """Select what is *wanted*, hand it to the workers, and return the replay's id. The caller wakes a worker.
+
+    With a *limit*, the newest so many of it.
 
     ``None``, without a record, when nothing was selected. Interrupted anywhere, nothing of it is processed, and the
     replay shows that. Raises ``OperationRefused`` without a reason, and for an id of no delivery.
@@ -62,11 +70,11 @@ def start_replay(
         asked = {
             "requested_by": _text(requested_by),
             "reason": _text(reason.strip()),
-            "filter": selection_as_json(wanted),
+            "filter": selection_as_json(wanted, limit),
         }
         replay_id = int(connection.execute(_CREATE, asked).scalar_one())
     try:
-        selected = _select(engine, replay_id, wanted, progress)
+        selected = _select(engine, replay_id, wanted, limit, progress)
     except BaseException:
         with engine.begin() as connection:
             connection.execute(_CANCEL, {"id": replay_id, "cancelled_by": _text(requested_by)})
@@ -89,27 +97,34 @@ def cancel_replay(engine: Engine, replay_id: int, *, cancelled_by: str) -> None:
         raise OperationRefused(f"replay {replay_id} has ended already, at {stands.ended_at:%Y-%m-%d %H:%M:%S %Z}")
 
 
-def selection_as_json(wanted: Selection) -> str:
-    """Return what is *wanted* as JSON: ``ids``, or the fields of the filter that restrict."""
+def selection_as_json(wanted: Selection, limit: int | None = None) -> str:
+    """Return what is *wanted* as JSON: ``ids``, or the fields of the filter that restrict; and the ``limit``."""
     if not isinstance(wanted, Filter):
         fields: dict[str, Any] = {"ids": sorted(set(wanted))}
     else:
         fields = {name: value for name, value in asdict(wanted).items() if value}
+    if limit is not None:
+        fields["limit"] = limit
     return _text(msgspec.json.encode(fields).decode().replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
 
 
-def _select(engine: Engine, replay_id: int, wanted: Selection, progress: Progress) -> bool:
+def _select(engine: Engine, replay_id: int, wanted: Selection, limit: int | None, progress: Progress) -> bool:
     """Return whether anything was selected; if not, the replay is deleted."""
     progress.stage("selecting")
+    selected = 0
     with engine.connect() as reading:
         for ids in batches(reading, wanted):
             reading.rollback()  # no transaction stays open while others write
             with engine.begin() as connection:
-                number = select_batch(connection, replay_id, ids)
+                most = len(ids) if limit is None else limit - selected
+                number = select_batch(connection, replay_id, ids, most)
                 if connection.scalar(_COUNT_IN, {"id": replay_id, "number": number}) is None:
                     raise OperationRefused(f"replay {replay_id} was cancelled while it was being selected")
             for _ in range(number):
                 progress.advance()
+            selected += number
+            if selected == limit:
+                break
     with engine.begin() as connection:
         if connection.execute(_DISCARD, {"id": replay_id}).rowcount:
             return False

@@ -29,10 +29,18 @@ AT_ONCE: Final = 1000
 _TEST: Final = f"(delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false))"
 _COUNT: Final = text(
     rf"""
-SELECT status, event, split_part(error, E'\n', 1) AS error, count(*) AS number, CASE
-    WHEN {_TEST} THEN 'test' WHEN status = 'pending' THEN 'waiting' WHEN body IS NULL THEN 'without_body'
-END AS left_out
-FROM receiver.deliveries AS delivery WHERE id = ANY(:ids) GROUP BY 1, 2, 3, 5
+SELECT status, event, error, count(*) AS number, left_out
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY left_out IS NULL ORDER BY id DESC) AS place
+    FROM (
+        SELECT id, status, event, split_part(error, E'\n', 1) AS error, CASE
+            WHEN {_TEST} THEN 'test' WHEN status = 'pending' THEN 'waiting' WHEN body IS NULL THEN 'without_body'
+        END AS left_out
+        FROM receiver.deliveries AS delivery WHERE id = ANY(:ids)
+    ) AS asked
+) AS placed
+WHERE left_out IS NOT NULL OR place <= :most
+GROUP BY status, event, error, left_out
 """  # noqa: S608 - a constant
 )
 _SELECT: Final = text(
@@ -41,7 +49,7 @@ INSERT INTO receiver.replay_deliveries (replay_id, delivery_id, status_before, a
 SELECT :replay_id, id, status, coalesce(error = :abandoned, false)
 FROM receiver.deliveries AS delivery
 WHERE id = ANY(:ids) AND status <> 'pending' AND body IS NOT NULL AND NOT {_TEST}
-ORDER BY id
+ORDER BY id DESC LIMIT :most
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - a constant
 )
@@ -79,8 +87,13 @@ class Preview:
     """Whether everything was looked at that may be meant."""
 
 
-def preview(connection: Connection, wanted: Selection, *, seconds: float = math.inf) -> Preview:
-    """Return what a replay of *wanted* would process now. Changes nothing. Stops looking after so many *seconds*."""
+def preview(
+    connection: Connection, wanted: Selection, *, limit: int | None = None, seconds: float = math.inf
+) -> Preview:
+    """Return what a replay of *wanted* would process now, of the newest *limit*. Changes nothing.
+
+    Stops looking after so many *seconds*.
+    """
     numbers: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
     complete, deadline = True, time.monotonic() + seconds
@@ -88,11 +101,14 @@ def preview(connection: Connection, wanted: Selection, *, seconds: float = math.
         if time.monotonic() > deadline:
             complete = False
             break
-        for row in connection.execute(_COUNT, {"ids": ids}):
+        most = len(ids) if limit is None else limit - numbers.total()
+        for row in connection.execute(_COUNT, {"ids": ids, "most": most}):
             if row.left_out:
                 left_out[row.left_out] += row.number
             else:
                 numbers[row.status, row.event, error_group(row.error)] += row.number
+        if numbers.total() == limit:
+            break
     return Preview(
         selected=numbers.total(),
         groups=tuple(
@@ -132,6 +148,10 @@ def check_ids(connection: Connection, ids: Sequence[int]) -> None:
         raise OperationRefused(f"there is no delivery {unknown}; see receiver deliveries list")
 
 
-def select_batch(connection: Connection, replay_id: int, ids: list[int]) -> int:
-    """Make deliveries part of a replay, and return how many that were; none that is a test, waits, or has no body."""
-    return connection.execute(_SELECT, {"replay_id": replay_id, "ids": ids, "abandoned": ABANDONED}).rowcount
+def select_batch(connection: Connection, replay_id: int, ids: list[int], most: int) -> int:
+    """Make the newest *most* of these deliveries part of a replay, and return how many that were.
+
+    None that is a test, waits, or has no body.
+    """
+    asked = {"replay_id": replay_id, "ids": ids, "abandoned": ABANDONED, "most": most}
+    return connection.execute(_SELECT, asked).rowcount

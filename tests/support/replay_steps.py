@@ -22,8 +22,15 @@ def ids(acme: Acme) -> list[int]:
     return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
 
 
-def start(acme: Acme, wanted: Selection, *, by: str = "kim@ops", reason: str = "the cause is fixed") -> int:
-    replay_id = start_replay(acme.engine, wanted, requested_by=by, reason=reason)
+def start(
+    acme: Acme,
+    wanted: Selection,
+    *,
+    by: str = "kim@ops",
+    reason: str = "the cause is fixed",
+    limit: int | None = None,
+) -> int:
+    replay_id = start_replay(acme.engine, wanted, requested_by=by, reason=reason, limit=limit)
     assert replay_id is not None, "nothing was selected"
     return replay_id
 
@@ -33,9 +40,9 @@ def state(acme: Acme, replay_id: int) -> ReplayState:
         return read_replay(connection, replay_id)
 
 
-def replay(acme: Acme, wanted: Selection) -> ReplayState:
+def replay(acme: Acme, wanted: Selection, *, limit: int | None = None) -> ReplayState:
     """Replay, have a worker process it, and return how it ended."""
-    replay_id = start(acme, wanted)
+    replay_id = start(acme, wanted, limit=limit)
     acme.process()
     ended = state(acme, replay_id)
     assert ended.state == "ended"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask_wtf import FlaskForm
-from wtforms import StringField, SubmitField
-from wtforms.validators import DataRequired, Length
+from wtforms import IntegerField, StringField, SubmitField
+from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
 from receiver.ops.audit import Act, AuditFilter, Via, list_acts, record
 from receiver.ops.console.filter_form import FilterForm, filled_in
@@ -41,6 +41,16 @@ class ReasonForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         render_kw={"placeholder": "what was wrong, and what was done about it", "autocomplete": "off"},
     )
     submit = SubmitField("Replay")
+
+
+class ReplayForm(ReasonForm):
+    """Why deliveries are replayed by a filter, and how many of them."""
+
+    limit = IntegerField(
+        "Only the newest",
+        [Optional(), NumberRange(min=1, message="Give a number from 1 on, or nothing for all.")],
+        description="To try a few first.",
+    )
 
 
 @blueprint.get("/")

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 
-from receiver.ops.console.deliveries import ReasonForm
+from receiver.ops.console.deliveries import ReplayForm
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.replay import cancel_replay, start_replay
@@ -63,9 +63,15 @@ def new() -> Response | str | tuple[str, int]:
         if not asked.validate() or not asked.wanted().restricts:
             abort(400, "No filter: filter the deliveries first, then replay what is shown.")
         seen = preview(connection, asked.wanted(), seconds=PATIENCE)
-    form = ReasonForm()
-    if request.method == "POST" and seen.complete and form.validate():
-        replay_id = start_replay(console().engine, asked.wanted(), requested_by=g.me.name, reason=form.reason.data)
+    form = ReplayForm()
+    if request.method == "POST" and (seen.complete or form.limit.data) and form.validate():
+        replay_id = start_replay(
+            console().engine,
+            asked.wanted(),
+            requested_by=g.me.name,
+            reason=form.reason.data,
+            limit=form.limit.data,
+        )
         if replay_id is None:
             flash("Nothing to replay: no deliveries match.", "warning")
             return redirect(f"{url_for('deliveries.listing')}?{urlencode(filled_in(request.args))}")

@@ -75,6 +75,16 @@ def test_many_deliveries_are_replayed_by_filter_after_preview(
     assert acme.statuses() == ["processed", "processed", "processed", "dead"]
 
 
+def test_a_few_can_be_tried_first(acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, 3)
+    form = "/ops/replays/new?status=dead"
+    assert operator.post(form, form=form, reason="there is room again", limit="0").status_code == 400
+    answer = operator.post(form, form=form, reason="there is room again", limit="1")
+    acme.process()
+    assert "1 of 1 processed" in operator.get(answer.location).text
+    assert acme.statuses() == ["dead", "dead", "processed"]
+
+
 def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -> None:
     acme.tell(EVENT, WRONG)
     form = "/ops/replays/new?status=dead"

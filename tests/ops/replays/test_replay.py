@@ -12,6 +12,7 @@ from receiver.deliveries.models import ABANDONED
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import Filter, read_delivery
 from receiver.ops.replay import cancel_replay, start_replay
+from receiver.ops.replay_selection import preview
 from receiver.ops.replay_state import list_replays, what_failed
 from receiver.processing.batch import apply
 from receiver.processing.replays import claim_replayed
@@ -57,6 +58,18 @@ def test_a_replay_by_ids_processes_those_alone(acme: Acme, monkeypatch: pytest.M
     first, _, third = ids(acme)
     assert counts(replay(acme, (third, first, first))) == (2, 2, 0)
     assert acme.statuses() == ["processed", "dead", "processed"]
+
+
+def test_a_limit_takes_the_newest_that_can_be_replayed(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1", "t2", "t3", "t4")
+    acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = (SELECT max(id) FROM receiver.stored_deliveries)")
+    monkeypatch.setattr("receiver.ops.replay_selection.AT_ONCE", 2)
+    with acme.engine.connect() as connection:
+        seen = preview(connection, DEAD, limit=2)
+    assert (seen.selected, seen.without_body, [group.number for group in seen.groups]) == (2, 1, [2])
+    replayed = replay(acme, DEAD, limit=2)
+    assert (counts(replayed), replayed.filter) == ((2, 2, 0), {"statuses": ["dead"], "limit": 2})
+    assert acme.statuses() == ["dead", "processed", "processed", "dead"]
 
 
 def test_until_it_is_processed_a_delivery_keeps_its_status(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
