@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "reconcile": "receiver.cli.reconcile:reconcile",
     "recover": "receiver.cli.recover:recover",
     "deliveries": "receiver.cli.deliveries:deliveries",
+    "transactions": "receiver.cli.transactions:transactions",
     "replay": "receiver.cli.replay:replay",
     "verify": "receiver.cli.verify:verify",
     "rebuild": "receiver.cli.verify:rebuild",
