@@ -17,8 +17,9 @@ from werkzeug.exceptions import BadRequest, Forbidden
 from receiver.connections import WEB
 from receiver.db import small_engine_for
 from receiver.ops.attention import reconcile_interval
-from receiver.ops.console import deliveries, errors, issues, overview, reconcile, replays, sign_in, webhooks
+from receiver.ops.console import audit, deliveries, errors, issues, overview, reconcile, replays, sign_in, webhooks
 from receiver.ops.console.passwords import Passwords
+from receiver.ops.console.recorded import record_post
 from receiver.ops.console.sessions import find_session
 from receiver.ops.console.words import FILTERS
 
@@ -49,7 +50,10 @@ NAVIGATION: Final = (
     ("replays.listing", "Replays"),
     ("webhooks.listing", "Webhooks"),
     ("reconcile.listing", "Reconciliation"),
+    ("audit.listing", "Audit"),
 )
+FOR_OPERATORS: Final = frozenset({"audit.listing"})
+"""What viewers do not see."""
 # data: is how Bootstrap's style sheet draws the arrows of its fields
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
@@ -105,9 +109,10 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     sessions.user_loader(lambda token: find_session(engine, users, token))
     app.before_request(_admit)
     app.after_request(_protect)
-    app.context_processor(lambda: {"me": g.get("me"), "navigation": NAVIGATION})
+    app.after_request(record_post)  # runs before the other: its answer is protected, too
+    app.context_processor(lambda: {"me": g.get("me"), "navigation": _navigation()})
     errors.register(app)
-    for module in (sign_in, overview, issues, deliveries, replays, webhooks, reconcile):
+    for module in (sign_in, overview, issues, deliveries, replays, webhooks, reconcile, audit):
         app.register_blueprint(module.blueprint)
     app.extensions["console.close"] = engine.dispose
     return app
@@ -129,6 +134,12 @@ def _admit() -> AnyResponse | None:
     if changes and not g.me.may_operate:
         raise Forbidden("A viewer sees everything and changes nothing: this needs the role operator.")
     return None
+
+
+def _navigation() -> list[tuple[str, str]]:
+    """Return the pages that the user may see."""
+    operates = "me" in g and g.me.may_operate
+    return [page for page in NAVIGATION if operates or page[0] not in FOR_OPERATORS]
 
 
 def _protect(response: Response) -> Response:

@@ -10,9 +10,10 @@ from flask_wtf import FlaskForm
 from wtforms import IntegerField, StringField, SubmitField
 from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
-from receiver.ops.audit import Act, AuditFilter, Via, list_acts, record
+from receiver.ops.audit import AuditFilter, arguments, list_acts
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
+from receiver.ops.console.recorded import LOOK, PERSONAL, SEARCH, record_look
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery
 from receiver.ops.replay import start_replay
 
@@ -26,8 +27,6 @@ blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
 ROWS: Final = 50
 VIEWS: Final = 20
 """How many of those who saw a payload are shown."""
-LOOK: Final = "deliveries show"
-"""The action of looking at a payload, in records."""
 LOOKED_AT: Final = 10_000
 """How many deliveries a page looks at for what no index knows; the next page goes on from there."""
 
@@ -61,6 +60,9 @@ def listing() -> str:
         valid = form.validate()
         wanted = form.wanted()
         page = list_deliveries(connection, wanted, before=whole(request.args.get("before")), limit=ROWS, most=LOOKED_AT)
+    if wanted.card_holder_reference_id:
+        with console().engine.begin() as connection:
+            record_look(connection, SEARCH, arguments([(PERSONAL, True)]))
     return render_template(
         "deliveries.html",
         form=form,
@@ -99,16 +101,7 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
         if found is None:
             abort(404)
         if request.method == "GET":
-            record(
-                connection,
-                Act(
-                    actor=g.me.name,
-                    via=Via.CONSOLE,
-                    address=request.remote_addr,
-                    action=LOOK,
-                    object=str(delivery_id),
-                ),
-            )
+            record_look(connection, LOOK, str(delivery_id))
         views = list_acts(connection, AuditFilter(action=LOOK, object=str(delivery_id)), limit=VIEWS)
     return render_template(
         "delivery.html", delivery=found, form=form, views=views, payload=readable(found.payload), alike=_alike(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from flask import render_template, request, url_for
+from flask import g, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
 from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -79,7 +79,18 @@ def _refused(refused: OperationRefused) -> Answer:
     return _page(409, "Not possible", said[:1].upper() + said[1:] + ".")
 
 
+def not_recorded() -> Answer:
+    """Say that the record of what was done is missing."""
+    return _page(
+        503,
+        "Not recorded",
+        "It was done, but the database does not answer. The log of the web process has the record.",
+        headers=RETRY_AFTER,
+    )
+
+
 def _database_away(error: DBAPIError) -> Answer:
+    g.error = type(error).__name__
     if isinstance(error.orig, QueryCanceled):
         return _page(
             503,
@@ -98,7 +109,8 @@ def _database_away(error: DBAPIError) -> Answer:
     )
 
 
-def _busy(_error: NoConnectionFree) -> Answer:
+def _busy(error: NoConnectionFree) -> Answer:
+    g.error = type(error).__name__
     return _page(
         503,
         "The console is busy",
@@ -109,5 +121,6 @@ def _busy(_error: NoConnectionFree) -> Answer:
 
 
 def _unexpected(error: Exception) -> Answer:
+    g.error = type(error).__name__
     log.error("console.failed", exc_info=error)
     return _page(500, "Internal error", "The log of the web process has the cause.")

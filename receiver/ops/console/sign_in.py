@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
 from flask_login import current_user, login_user, logout_user
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField, SubmitField
@@ -66,9 +66,10 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
             give_back(connection, subjects)
         form.password.errors = ["Too many users are signing in. Try again in a few seconds."]
         return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
+    g.signing_in = name if console().passwords.knows(name) else "(unknown)"  # it may be a mistyped password
     if user is None:
         count_failed_sign_in()
-        log.warning("sign_in.failed", user=name if console().passwords.knows(name) else "(unknown)", address=address)
+        log.warning("sign_in.failed", user=g.signing_in, address=address)
         form.password.errors = ["Name or password is wrong."]
         return render_template("sign_in.html", form=form), 401, {}
     with engine.begin() as connection:

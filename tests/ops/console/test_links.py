@@ -129,6 +129,7 @@ def test_every_link_of_every_page_leads_to_a_valid_page(full: Acme, stranger: Vi
     } <= followed
     assert [path for path in followed if re.fullmatch(r"/ops/issues/[0-9]+", path)]
     assert ("/ops/replays/new" in followed) is (name == "olga")
+    assert ("/ops/audit/" in followed) is (name == "olga")
     assert "/ops/deliveries/?status=wrong" in walk.seen
 
 

@@ -1,0 +1,108 @@
+"""Each form that a user sends, and each look at personal data, is recorded in receiver.audit."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from flask import current_app, g, request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from receiver.ops.audit import Act, Outcome, Via, arguments, record
+from receiver.ops.console.errors import not_recorded
+from receiver.ops.console.filter_form import filled_in
+from receiver.ops.console.parts import console
+
+if TYPE_CHECKING:
+    from flask import Response
+    from sqlalchemy import Connection
+
+log = structlog.stdlib.get_logger(__name__)
+
+PERSONAL: Final = "card_holder"
+"""The field of the filter whose value is personal."""
+LOOK: Final = "deliveries show"
+"""The action of looking at a payload."""
+SEARCH: Final = "deliveries list"
+"""The action of looking for a card holder's deliveries."""
+ACTIONS: Final = {
+    "sign_in.sign_in": ("sign-in", ""),
+    "sign_in.sign_out": ("sign-out", ""),
+    "issues.acknowledge": ("issues acknowledge", ""),
+    "issues.resolve": ("issues resolve", ""),
+    "deliveries.replay": ("replay", ""),
+    "replays.new": ("replay", ""),
+    "replays.cancel": ("replay", "cancel"),
+}
+"""POST → the action, and the option that the number in the address is given by; none where it is an argument."""
+
+
+def record_look(connection: Connection, action: str, about: str | None = None) -> None:
+    """Record that a user is shown personal data, by the same transaction that reads them or before."""
+    record(connection, _act(g.me.name, action, about))
+
+
+def record_post(response: Response) -> Response:
+    """Record a form that was sent, after what came of it.
+
+    A stranger's forms are left out, and so are those whose token is of another session: they change nothing, and
+    anybody could fill the table with them. A try to sign in is on record once its password was checked, which is
+    possible a few times only.
+    """
+    actor = g.get("signing_in") or (g.me.name if "me" in g else None)
+    if request.method != "POST" or request.endpoint is None or actor is None:
+        return response
+    action, option = ACTIONS.get(request.endpoint, (request.endpoint.replace(".", " "), ""))
+    numbers = [(option, value) for value in (request.view_args or {}).values()]
+    filtered = [(name, True if name == PERSONAL else value) for name, value in filled_in(request.args)]
+    act = _act(
+        actor,
+        action,
+        arguments([*numbers, *filtered]),
+        reason=request.form.get("reason") or request.form.get("note") or None,
+        outcome=_outcome(response.status_code),
+        error=g.get("error"),
+    )
+    try:
+        with console().engine.begin() as connection:
+            record(connection, act)
+    except (DBAPIError, NoConnectionFree) as error:
+        log.error(  # noqa: TRY400 - the trace says nothing more
+            "audit.not_recorded",
+            actor=act.actor,
+            action=act.action,
+            object=act.object,
+            outcome=act.outcome,
+            error=type(error).__name__,
+        )
+        return response if act.outcome is Outcome.FAILED else current_app.make_response(not_recorded())
+    return response
+
+
+def _act(
+    actor: str,
+    action: str,
+    about: str | None,
+    *,
+    reason: str | None = None,
+    outcome: Outcome = Outcome.DONE,
+    error: str | None = None,
+) -> Act:
+    return Act(
+        actor=actor,
+        via=Via.CONSOLE,
+        address=request.remote_addr,
+        action=action,
+        object=about,
+        reason=reason,
+        outcome=outcome,
+        error=error,
+    )
+
+
+def _outcome(status: int) -> Outcome:
+    if status < HTTPStatus.BAD_REQUEST:
+        return Outcome.DONE
+    return Outcome.REFUSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else Outcome.FAILED
