@@ -1,4 +1,4 @@
-"""``receiver deliveries``: list stored deliveries, and show everything about one."""
+"""``receiver deliveries``: list stored deliveries, show everything about one, resolve what needs no replay."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import click
 from receiver.cli.delivery_sheet import print_delivery
 from receiver.cli.filters import check_organizations, filter_of, filter_options
 from receiver.cli.group import Group
+from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
 from receiver.cli.parameters import ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
-from receiver.db import one_connection
+from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
-from receiver.ops.deliveries import list_deliveries, read_delivery
+from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
+from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from receiver.ops.deliveries import DeliverySummary, Filter
+    from receiver.ops.deliveries import DeliverySummary
 
 MOST_AT_ONCE: Final = 1000
 COLUMNS: Final = {
@@ -42,7 +44,7 @@ OPTIONAL: Final = ("attempts", "organization_reference_id", "transaction_id")
 
 @click.group(cls=Group)
 def deliveries() -> None:
-    """List stored deliveries, and show everything about one."""
+    """List stored deliveries, show everything about one, resolve what needs no replay."""
 
 
 @deliveries.command("list", cls=RecordedCommand, about=("organizations",), only_with="card_holder")
@@ -120,3 +122,54 @@ def show_command(delivery_id: int, as_json: bool) -> None:
     else:
         print_delivery(details)
     sys.stdout.flush()
+
+
+@deliveries.command("resolve", cls=RecordedCommand, about=("ids", "undo"), reason="reason", unless=("dry_run",))
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
+@filter_options
+@click.option("--reason", metavar="TEXT", help="Why nothing more is needed, for the record. Required.")
+@click.option("--undo", is_flag=True, help="Let them count as open again.")
+@click.option("--dry-run", is_flag=True, help="Print how many would be resolved; change nothing.")
+@json_option
+def resolve_command(
+    ids: tuple[int, ...],
+    reason: str | None,
+    undo: bool,
+    dry_run: bool,
+    as_json: bool,
+    **restrictions: Any,  # noqa: ANN401 - those of filter_options
+) -> None:
+    """Resolve dead, quarantined and ignored deliveries without replaying them, by id or by a filter.
+
+    They keep their status, but count as open no longer: in receiver status, in issues and alarms, and in
+    ems.completeness, which then says that nothing is missing. So first make sure that the EMS needs nothing of them.
+
+    Example: receiver deliveries resolve --status dead --event card_holder.renamed --reason "a test of OpenCard's"
+    """
+    if ids and any(restrictions.values()):
+        raise click.UsageError("give ids or a filter, not both")
+    if not ids and not any(restrictions.values()):
+        raise click.UsageError("which deliveries? Give ids, or a filter such as --status dead")
+    if undo and dry_run:
+        raise click.UsageError("--undo and --dry-run cannot be combined")
+    if not undo and not dry_run and not (reason or "").strip():
+        raise click.UsageError("--reason is missing: it is recorded with each delivery")
+    wanted = ids or filter_of(**restrictions)
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    engine = engine_for(settings.database_url, application="deliveries")
+    try:
+        if isinstance(wanted, Filter):
+            with engine.connect() as connection:
+                check_organizations(connection, wanted.organizations)
+        if undo:
+            name, number = "reopened", reopen_deliveries(engine, wanted)
+        elif dry_run:
+            name, number = "would be resolved", count_resolvable(engine, wanted)
+        else:
+            name, number = "resolved", resolve_deliveries(engine, wanted, by=operator(), reason=str(reason))
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json({name.replace(" ", "_"): number})
+    else:
+        click.echo(f"{counted(number, 'delivery', 'deliveries')} {name}")

@@ -25,6 +25,8 @@ def print_delivery(details: DeliveryDetails) -> None:
     summary["body_size"] = details.body_size
     if details.test:
         summary["test"] = True
+    if details.resolution is not None:
+        summary |= asdict(details.resolution)
     print_fields(summary)
     _heading("headers")
     print_fields(details.headers or {"-": "deleted"})

@@ -26,6 +26,7 @@ AGAIN = "repeatable"
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that restrict deliveries by status, event, organization, time and error."""
     for option in (
+        click.option("--unresolved", is_flag=True, help="Failed or set aside, and not resolved by anybody."),
         click.option("--error", metavar="TEXT", help="Text in the error's first line; * matches anything."),
         click.option("--until", type=MOMENT, metavar="TIME", help="Received before this time."),
         click.option(
@@ -47,6 +48,7 @@ def filter_of(
     since: datetime | None,
     until: datetime | None,
     error: str | None,
+    unresolved: bool,
 ) -> Filter:
     """Return what the options say; an event matches in every spelling of its name."""
     return Filter(
@@ -56,6 +58,7 @@ def filter_of(
         since=since,
         until=until,
         error=error or None,
+        unresolved=unresolved,
     )
 
 

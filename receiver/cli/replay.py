@@ -109,8 +109,8 @@ def _check_usage(wanted: Selection, filtered: bool, *, listing: bool, cancelled:
         raise click.UsageError("--list and --cancel cannot be combined with anything else")
     if not asked:
         raise click.UsageError(
-            "which deliveries? Give ids, or at least one of --status, --event, --organization, --since, --until "
-            "and --error"
+            "which deliveries? Give ids, or at least one of --status, --event, --organization, --since, --until, "
+            "--error and --unresolved"
         )
 
 

@@ -69,8 +69,12 @@ FROM (
     SELECT newest.delivery_id, newest.status, split_part(coalesce(newest.error, ''), chr(10), 1) AS line
     FROM unnest(ARRAY['failed', 'dead', 'quarantined', 'ignored']) AS wrong (status)
     CROSS JOIN LATERAL (
-        SELECT delivery_id, status, error FROM receiver.outcomes
+        SELECT delivery_id, status, error FROM receiver.outcomes AS outcome
         WHERE status = wrong.status AND status <> 'processed' AND error IS DISTINCT FROM '{TEST}'
+            AND NOT EXISTS (
+                SELECT FROM receiver.acknowledged_gaps AS resolved
+                WHERE resolved.kind = 'delivery' AND resolved.id = outcome.delivery_id
+            )
         ORDER BY delivery_id DESC LIMIT :most
     ) AS newest
     ORDER BY newest.delivery_id DESC LIMIT :most

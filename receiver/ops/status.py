@@ -50,7 +50,12 @@ _SET_ASIDE: Final = f"""
 SELECT held.status, held.number, stored.received_at AS oldest
 FROM (
     SELECT status, count(*) AS number, min(delivery_id) AS first
-    FROM receiver.outcomes WHERE status IN ('dead', 'quarantined', 'ignored') AND error IS DISTINCT FROM '{TEST}'
+    FROM receiver.outcomes AS outcome
+    WHERE status IN ('dead', 'quarantined', 'ignored') AND error IS DISTINCT FROM '{TEST}'
+        AND NOT EXISTS (
+            SELECT FROM receiver.acknowledged_gaps AS resolved
+            WHERE resolved.kind = 'delivery' AND resolved.id = outcome.delivery_id
+        )
     GROUP BY status
 ) AS held
 LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = held.first
@@ -185,7 +190,7 @@ class ServiceStatus:
 
     at: datetime
     deliveries: Mapping[str, PendingDeliveries]
-    """By status: those that wait for a worker, and those that wait for a person."""
+    """By status: those that wait for a worker, and those that wait for a person and were not resolved."""
     webhooks: tuple[WebhookStatus, ...]
     """Those whose deliveries are taken here."""
     replays: tuple[ActiveReplay, ...] = ()

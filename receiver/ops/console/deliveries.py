@@ -16,6 +16,7 @@ from receiver.ops.console.parts import PageLinks, console, organizations, readin
 from receiver.ops.console.recorded import LOOK, PERSONAL, SEARCH, record_look
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery
 from receiver.ops.replay import start_replay
+from receiver.ops.resolving import resolve_deliveries
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -91,6 +92,17 @@ def replay(delivery_id: int) -> Response | tuple[str, int]:
         return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
     console().wake_worker()
     return redirect(url_for("replays.replay", replay_id=replay_id))
+
+
+@blueprint.post("/<int:delivery_id>/resolve")
+def resolve(delivery_id: int) -> Response | tuple[str, int]:
+    """Let it count as open no longer, without a replay."""
+    form = ReasonForm()
+    if not form.validate():
+        return _delivery(delivery_id, form), 400
+    resolve_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
+    flash("Resolved: it keeps its status, and is not counted as open any more.", "success")
+    return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 
 def _delivery(delivery_id: int, form: ReasonForm) -> str:

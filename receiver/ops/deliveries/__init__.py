@@ -7,7 +7,7 @@
 - ``effects``   what it changed in the schema ``ems``
 """
 
-from receiver.ops.deliveries.details import DeliveryDetails, InReplay, ProcessingAttempt, read_delivery
+from receiver.ops.deliveries.details import DeliveryDetails, InReplay, ProcessingAttempt, Resolution, read_delivery
 from receiver.ops.deliveries.effects import ChangedRow
 from receiver.ops.deliveries.filter import Filter, error_group
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
@@ -20,6 +20,7 @@ __all__ = [
     "InReplay",
     "Page",
     "ProcessingAttempt",
+    "Resolution",
     "error_group",
     "list_deliveries",
     "read_delivery",

@@ -40,6 +40,12 @@ SELECT {COLUMNS} FROM receiver.deliveries WHERE id <> :id AND id IN (
 ) ORDER BY id DESC LIMIT {MOST_ALIKE}
 """  # noqa: S608 - a constant
 )
+_RESOLUTION: Final = text(
+    """
+SELECT acknowledged_at AS resolved_at, acknowledged_by AS resolved_by, reason
+FROM receiver.acknowledged_gaps WHERE kind = 'delivery' AND id = :id
+"""
+)
 _REPLAYS: Final = text(
     """
 SELECT replay.id AS replay_id, replay.created_at, replay.requested_by, replay.reason, member.status_before,
@@ -76,6 +82,15 @@ class InReplay:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolution:
+    """Who resolved a delivery that is not applied, when and why."""
+
+    resolved_at: datetime
+    resolved_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryDetails:
     """A delivery with everything around it."""
 
@@ -102,6 +117,8 @@ class DeliveryDetails:
     replays: tuple[InReplay, ...]
     changed: tuple[ChangedRow, ...]
     """The rows of ``ems`` that name it."""
+    resolution: Resolution | None = None
+    """``None`` while it is open, or needs none."""
 
 
 def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails | None:
@@ -137,7 +154,13 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
                 "card_holder": row["card_holder_reference_id"],
             },
         ),
+        resolution=_resolution(connection, delivery_id),
     )
+
+
+def _resolution(connection: Connection, delivery_id: int) -> Resolution | None:
+    row = connection.execute(_RESOLUTION, {"id": delivery_id}).mappings().one_or_none()
+    return None if row is None else Resolution(**row)
 
 
 def _alike(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:

@@ -40,6 +40,9 @@ class Filter:
     card_holder_reference_id: str | None = None
     """Events of that card holder, and of the card holder's transactions."""
 
+    unresolved: bool = False
+    """Failed, dead, quarantined or ignored, and not resolved by anybody."""
+
     @property
     def restricts(self) -> bool:
         """Whether anything is left out."""

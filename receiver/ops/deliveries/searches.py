@@ -73,6 +73,12 @@ SELECT delivery_id FROM receiver.outcomes WHERE card_holder_reference_id = :card
 """  # noqa: S608 - a constant
 _WAITING: Final = "SELECT delivery_id FROM receiver.queue WHERE delivery_id < :before"
 _OF_STATUS: Final = "SELECT delivery_id FROM receiver.outcomes WHERE delivery_id < :before"
+_UNRESOLVED: Final = f"""
+status IN ({", ".join(f"'{status}'" for status in WITH_ERRORS)}) AND NOT EXISTS (
+    SELECT FROM receiver.acknowledged_gaps AS resolved
+    WHERE resolved.kind = 'delivery' AND resolved.id = delivery.id
+)
+"""
 _RECEIVED_AT: Final = text(
     "SELECT received_at FROM receiver.stored_deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1"
 )
@@ -157,6 +163,7 @@ def _conditions(wanted: Filter) -> str:
         r"split_part(error, E'\n', 1) ILIKE :error": wanted.error,
         "transaction_id = :transaction_id": wanted.transaction_id,
         "card_holder_reference_id = :card_holder": wanted.card_holder_reference_id,
+        _UNRESOLVED: wanted.unresolved,
     }
     return " AND ".join(condition for condition, value in conditions.items() if value) or "true"
 
@@ -169,7 +176,7 @@ def _source(
         return _OF_TRANSACTION, BY_ID
     if wanted.card_holder_reference_id is not None:
         return _OF_CARD_HOLDER, BY_ID
-    statuses = wanted.statuses or (WITH_ERRORS if wanted.error else ())
+    statuses = wanted.statuses or (WITH_ERRORS if wanted.error or wanted.unresolved else ())
     if statuses and "processed" not in statuses:
         # one that is to be processed again waits, and has an outcome
         return " UNION ".join(_of_status(status) for status in statuses), BY_ID

@@ -178,3 +178,17 @@ def test_too_many_matches_are_left_to_the_command_line(
     assert "Too many for a page" in operator.get(form).text
     assert operator.post(form, form=form, reason="all of it").status_code == 400
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0
+
+
+def test_a_dead_delivery_is_resolved_without_a_replay(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+    acme.tell(EVENT, WRONG)
+    (delivery,) = stored(acme)
+    path = f"/ops/deliveries/{delivery}"
+    assert operator.post(f"{path}/resolve", form=path).status_code == 400
+    answer = operator.post(f"{path}/resolve", form=path, reason="a test of theirs")
+    page = operator.get(answer.location).text
+    assert "Resolved: it keeps its status" in page
+    assert "by olga: a test of theirs" in page
+    assert "Resolve without a replay" not in page
+    assert "Resolve without a replay" not in viewer.get(path).text
+    assert acme.statuses() == ["dead"]
