@@ -91,6 +91,7 @@ class Settings:
     retain_duplicate_days: int
     retain_traces_days: int
     retain_log_days: int
+    retain_audit_days: int
     erase_card_holders_days: int
     log_level: str
     log_format: LogFormat
@@ -149,6 +150,7 @@ def read_settings(
         retain_duplicate_days=reader.read("RETAIN_DUPLICATE_DAYS", days_kept, default=30),
         retain_traces_days=reader.read("RETAIN_TRACES_DAYS", days_kept, default=90),
         retain_log_days=reader.read("RETAIN_LOG_DAYS", days_kept, default=30),
+        retain_audit_days=reader.read("RETAIN_AUDIT_DAYS", days_kept, default=0),
         erase_card_holders_days=reader.read("ERASE_CARD_HOLDERS_DAYS", whole_number(0, MAX_DAYS), default=0),
         log_level=reader.read("LOG_LEVEL", log_level, default="INFO"),
         log_format=reader.read("LOG_FORMAT", one_of(LogFormat), default=LogFormat.JSON),

@@ -43,7 +43,7 @@ REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 
 @click.command(
     cls=RecordedCommand,
-    about=("ids", "statuses", "events", "organizations", "since", "until", "error", "cancelled"),
+    about=("ids", "statuses", "events", "organizations", "since", "until", "error", "limit", "cancelled"),
     reason="reason",
     unless=("dry_run", "listing"),
 )

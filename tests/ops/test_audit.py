@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from receiver.ops.audit import Act, AuditFilter, Outcome, Via, list_acts, record
+from tests.support.retention_steps import days_pass, removed, retain
 
 if TYPE_CHECKING:
+    from receiver.settings import Settings
     from tests.conftest import Acme
 
 ACT = Act(actor="olga", via=Via.CONSOLE, address="192.0.2.7", action="sign-in", outcome=Outcome.REFUSED)
@@ -42,3 +45,13 @@ def test_a_record_is_neither_changed_nor_deleted(one: Acme, statement: str) -> N
     with pytest.raises(DBAPIError, match="neither changed nor deleted"):
         one.execute(statement)
     assert one.value("SELECT actor FROM receiver.audit") == "olga"
+
+
+def test_retention_deletes_old_records_and_no_others(one: Acme, settings: Settings) -> None:
+    days_pass(one.engine, 31)
+    with one.engine.begin() as connection:
+        record(connection, replace(ACT, actor="vera"))
+    assert removed(retain(one.engine, settings)) == {}
+    assert removed(retain(one.engine, settings, retain_audit_days=30, write=False)) == {"audit": 1}
+    assert removed(retain(one.engine, settings, retain_audit_days=30)) == {"audit": 1}
+    assert one.value("SELECT actor FROM receiver.audit") == "vera"

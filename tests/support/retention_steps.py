@@ -22,6 +22,7 @@ LIMITS = (
     "retain_duplicate_days",
     "retain_traces_days",
     "retain_log_days",
+    "retain_audit_days",
 )
 SHORTEST: dict[str, Any] = dict.fromkeys(LIMITS, 14)
 NO_REST = Pace(rest=0)

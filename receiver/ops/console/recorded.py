@@ -27,6 +27,8 @@ LOOK: Final = "deliveries show"
 """The action of looking at a payload."""
 SEARCH: Final = "deliveries list"
 """The action of looking for a card holder's deliveries."""
+ANSWERS: Final = ("limit", "until", "until_it_grows")
+"""The fields of forms that are recorded as the options of the command that does the same."""
 ACTIONS: Final = {
     "sign_in.sign_in": ("sign-in", ""),
     "sign_in.sign_out": ("sign-out", ""),
@@ -57,10 +59,13 @@ def record_post(response: Response) -> Response:
     action, option = ACTIONS.get(request.endpoint, (request.endpoint.replace(".", " "), ""))
     numbers = [(option, value) for value in (request.view_args or {}).values()]
     filtered = [(name, True if name == PERSONAL else value) for name, value in filled_in(request.args)]
+    answers = [
+        (name, True if request.form[name] == "y" else request.form[name]) for name in ANSWERS if request.form.get(name)
+    ]
     act = _act(
         actor,
         action,
-        arguments([*numbers, *filtered]),
+        arguments([*numbers, *filtered, *answers]),
         reason=request.form.get("reason") or request.form.get("note") or None,
         outcome=_outcome(response.status_code),
         error=g.get("error"),

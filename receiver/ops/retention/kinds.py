@@ -104,6 +104,16 @@ def _rows(name: str, words: str, setting: str, table: str, time: str, which: str
     return RetentionKind(name, words, setting, table, "id", time, count, remove)
 
 
+_SAY_SO: Final = text("SELECT set_config('receiver.retention', 'audit', true)")
+_COUNT_RECORDS, _DELETE_RECORDS = _deleting("receiver.audit", "id", "old.at < :before")
+
+
+def _delete_records(connection: Connection, span: Span) -> tuple[int, bool]:
+    """Delete records of the audit; a trigger lets nothing else do that."""
+    connection.execute(_SAY_SO)
+    return _DELETE_RECORDS(connection, span)
+
+
 KINDS: Final = (
     _bodies("processed_bodies", "bodies of processed deliveries", "RETAIN_PROCESSED_DAYS", "processed"),
     _bodies("duplicate_bodies", "bodies of duplicates", "RETAIN_DUPLICATE_DAYS", "duplicate"),
@@ -133,6 +143,16 @@ KINDS: Final = (
         "created_at",
         _count_members,
         _forget_members,
+    ),
+    RetentionKind(
+        "audit",
+        "records of the audit",
+        "RETAIN_AUDIT_DAYS",
+        "receiver.audit",
+        "id",
+        "at",
+        _COUNT_RECORDS,
+        _delete_records,
     ),
     # what cannot be recovered keeps its organization from being complete until an operator acknowledges it
     _rows(

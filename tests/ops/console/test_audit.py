@@ -72,7 +72,7 @@ def test_forms_are_recorded_with_reason_and_outcome(acme: Acme, operator: Visito
     operator.post(f"/ops/deliveries/{delivery}/replay", form="/ops/", reason="format corrected")
     replay = acme.value("SELECT id FROM receiver.replays")
     operator.post(f"/ops/replays/{replay}/cancel", form="/ops/")
-    operator.post("/ops/replays/new?status=dead&card_holder=employee-17", form="/ops/", reason="again")
+    operator.post("/ops/replays/new?status=dead&card_holder=employee-17", form="/ops/", reason="again", limit="7")
     operator.post(f"/ops/issues/{issue}/resolve", form="/ops/", note="known")
     operator.post(f"/ops/issues/{issue}/resolve", form="/ops/", note="twice")
     operator.post(f"/ops/issues/{issue}/acknowledge", form="/ops/")
@@ -81,7 +81,7 @@ def test_forms_are_recorded_with_reason_and_outcome(acme: Acme, operator: Visito
     assert recorded(acme) == [
         (*who, "replay", str(delivery), "format corrected", "done", None),
         (*who, "replay", f"--cancel {replay}", None, "done", None),
-        (*who, "replay", "--status dead --card-holder", "again", "done", None),
+        (*who, "replay", "--status dead --card-holder --limit 7", "again", "done", None),
         (*who, "issues resolve", str(issue), "known", "done", None),
         (*who, "issues resolve", str(issue), "twice", "refused", None),
         (*who, "issues acknowledge", str(issue), None, "refused", None),
