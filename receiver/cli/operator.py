@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 
 
 def operator() -> str:
-    """Return the operating system's user and host, as ``user@host``."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user need not have a name
-        user = f"uid-{os.getuid()}"
+    """Return the operating system's user and host, as ``user@host``: who called ``sudo``, where it was used."""
+    user = os.environ.get("SUDO_USER")
+    if not user:
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user need not have a name
+            user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"

@@ -124,6 +124,11 @@ def test_a_record_says_who_what_why_and_the_outcome(acme: Acme, run: Run) -> Non
     }
 
 
+def test_the_user_is_the_one_who_called_sudo(acme: Acme, run: Run) -> None:
+    assert run("rebuild", SUDO_USER="olga").exit_code == 0
+    assert recorded(acme)[0]["actor"].startswith("olga@")
+
+
 def test_the_object_is_what_was_typed(acme: Acme, run: Run) -> None:
     acme.tell("card_holder.created", b"{}")
     typed = ["--status", "dead", "--organization", "acme", "--since", "2026-02-13", "--error", "*field*"]

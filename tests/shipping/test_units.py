@@ -72,3 +72,21 @@ def test_all_units_belong_to_the_target() -> None:
     for path in UNITS.glob("receiver-*.*"):
         if path.is_file():
             assert "WantedBy=receiver.target" in path.read_text(), path.name
+
+
+def test_a_command_names_the_person_who_called_it(tmp_path: Path) -> None:
+    printing = tmp_path / "systemd-run"
+    printing.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    printing.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    me = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
+    for environment, name in ((path, me), ({**path, "SUDO_USER": "olga"}, "olga")):
+        called = subprocess.run(
+            [ROOT / "deploy" / "bin" / "receiver", "status"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"--setenv=SUDO_USER={name}" in called.stdout.splitlines()
+        assert called.stdout.splitlines()[-2:] == ["/opt/receiver/bin/receiver", "status"]
