@@ -306,6 +306,7 @@ CREATE TABLE ems.transactions (
 );
 CREATE INDEX ix_transactions_card_holder ON ems.transactions (organization_reference_id, card_holder_reference_id);
 CREATE INDEX ix_transactions_cleared_card_issuer_reference ON ems.transactions (cleared_card_issuer_reference) WHERE cleared_card_issuer_reference IS NOT NULL;
+CREATE INDEX ix_transactions_purchased_on ON ems.transactions (coalesce(purchase_date, CAST(snapshot_at AT TIME ZONE 'UTC' AS date)), organization_reference_id);
 CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, updated_at);
 CREATE INDEX ix_transactions_booked_on ON ems.transactions (organization_reference_id, booked_on) WHERE booked_on IS NOT NULL;
 CREATE INDEX ix_transactions_invoice_number ON ems.transactions (organization_reference_id, invoice_number) WHERE invoice_number IS NOT NULL;

@@ -47,7 +47,7 @@ def deliveries() -> None:
     """List stored deliveries, show everything about one, resolve what needs no replay."""
 
 
-@deliveries.command("list", cls=RecordedCommand, about=("organizations",), only_with="card_holder")
+@deliveries.command("list", cls=RecordedCommand, about=("organizations",), only_with=("card_holder",))
 @filter_options
 @click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction.")
 @click.option("--card-holder", metavar="REF", help="About this card holder, or a transaction of theirs.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     _IdType: TypeAlias = click.ParamType[int]
     _Type: TypeAlias = click.ParamType[timedelta]
     _MomentType: TypeAlias = click.ParamType[datetime]
+    _DayType: TypeAlias = click.ParamType[date]
+    _AmountType: TypeAlias = click.ParamType[Decimal]
 else:
-    _IdType = _Type = _MomentType = click.ParamType  # which older releases of click cannot subscript
+    _IdType = _Type = _MomentType = _DayType = _AmountType = (
+        click.ParamType
+    )  # which older releases of click cannot subscript
 
 
 class Id(_IdType):
@@ -112,3 +117,40 @@ class MomentType(_MomentType):
 
 
 MOMENT: Final = MomentType()
+
+
+class DayType(_DayType):
+    """A day, as ``2026-02-13``."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:  # noqa: ANN401
+        """Return the day."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(str(value).strip())
+        except ValueError:
+            self.fail(f"invalid day {value!r}: give one such as 2026-02-13", param, ctx)
+
+
+DAY: Final = DayType()
+_AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(?:[.,][0-9]{1,6})?", re.ASCII)
+
+
+class AmountType(_AmountType):
+    """An amount in major units, as ``245.50`` or ``245,50``."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:  # noqa: ANN401
+        """Return the amount."""
+        if isinstance(value, Decimal):
+            return value
+        text = str(value).strip()
+        if not _AMOUNT.fullmatch(text):
+            self.fail(f"invalid amount {value!r}: give one such as 245.50, without separators", param, ctx)
+        return Decimal(text.replace(",", "."))
+
+
+AMOUNT: Final = AmountType()

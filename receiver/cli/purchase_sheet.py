@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from receiver.cli.output import print_fields, print_rows, printable, words
+from receiver.cli.output import counted, print_fields, print_rows, printable, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from receiver.ops.purchases import FieldChange, Happening, PurchaseDetails
+    from receiver.ops.purchases import FieldChange, Happening, HeldDeliveries, PurchaseDetails
 
 VAT: Final = {
     "vat_amount": "VAT",
@@ -75,6 +75,25 @@ def print_purchase(details: PurchaseDetails) -> None:
     _heading("timeline (UTC)")
     for happening in details.timeline:
         _print_happening(happening)
+
+
+def print_held(held: HeldDeliveries, *, organizations: Sequence[str], found: bool) -> None:
+    """Print which deliveries that were not applied may be of the purchase; nothing where none was compared.
+
+    *found*: whether purchases were listed, so that it matters less that no delivery may be of it.
+    """
+    for each in held.matching:
+        click.echo(
+            f"not applied, and may be it: delivery {each.id} ({each.status}), {printable(each.error or each.event)}"
+        )
+    if held.matching:
+        click.echo(f"see: receiver deliveries show {held.matching[0].id}")
+    elif held.compared and not found:
+        click.echo(f"{counted(held.compared, 'delivery', 'deliveries')} compared that were not applied: none may be it")
+    if held.unreadable or (held.more and not found):
+        of = "".join(f" --organization {each}" for each in organizations)
+        why = f"{held.unreadable} of them cannot be read" if held.unreadable else "there are older ones"
+        click.echo(f"{why}: receiver deliveries list --status dead --status quarantined{of}")
 
 
 def _heading(name: str) -> None:

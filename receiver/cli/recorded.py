@@ -27,7 +27,7 @@ class RecordedCommand(click.Command):
 
     *about* names the parameters that the record has: none that holds a secret or personal data. *reason* names the one
     that says why. With a flag of *unless* the command changes nothing, and no record is made. With *only_with* a record
-    is made only where that option is used; its value is personal and not in the record.
+    is made only where one of these options is used; their values are personal and not in the record.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RecordedCommand(click.Command):
         about: Sequence[str] = (),
         reason: str | None = None,
         unless: Sequence[str] = (),
-        only_with: str | None = None,
+        only_with: Sequence[str] = (),
         **options: Any,  # noqa: ANN401 - click's own
     ) -> None:
         super().__init__(*given, **options)
@@ -47,7 +47,8 @@ class RecordedCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command, then record it. Wrong usage and configuration are not recorded: nothing was tried."""
-        if any(ctx.params[flag] for flag in self.unless) or (self.only_with and not ctx.params[self.only_with]):
+        harmless = self.only_with and not any(ctx.params[name] for name in self.only_with)
+        if harmless or any(ctx.params[flag] for flag in self.unless):
             return super().invoke(ctx)
         try:
             result: object = super().invoke(ctx)
@@ -96,7 +97,7 @@ class RecordedCommand(click.Command):
             if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 continue
             option = parameter.opts[0].lstrip("-") if isinstance(parameter, click.Option) else ""
-            if name == self.only_with:
+            if name in self.only_with:
                 yield option, True
             elif name in self.about:
                 value = ctx.params[name]

@@ -77,3 +77,68 @@ def test_unknown_id_says_where_to_look(acme: Acme, run: Run) -> None:
     assert (result.exit_code, "has the id 'nothing'" in result.stderr) == (1, True)
     assert "has no webhook" in run("show", ID, "--organization", "acne").stderr
     del acme
+
+
+def test_personal_data_are_shown_when_asked_and_recorded(bought: Acme, run: Run) -> None:
+    result = run("show", ID, "--personal")
+    assert "card_holder_reference_id  employee-17" in result.stdout
+    record = bought.row("SELECT action, object, outcome FROM receiver.audit")
+    assert tuple(record.values()) == ("transactions show", f"{ID} --personal", "done")
+    assert "looked at card holder and payloads" in run("show", ID).stdout
+    assert bought.value("SELECT count(*) FROM receiver.audit") == 1
+
+
+def test_purchases_are_found_as_tickets_name_them(bought: Acme, run: Run) -> None:
+    found = run("list", "--organization", "acme", "--merchant", "müller", "--amount", "109,38", "--on", "2026-02-13")
+    assert (found.exit_code, found.stderr) == (0, "")
+    heading, line = found.stdout.splitlines()
+    assert heading.split()[:3] == ["transaction", "day", "organization"]
+    assert line.split()[:2] == [ID, "2026-02-13"]
+    assert run("list", "--amount", "100", "--tolerance", "9").stdout == "no purchases match\n"
+    document = json.loads(run("list", "--amount", "100", "--tolerance", "10", "--currency", "eur", "--json").stdout)
+    assert [row["id"] for row in document["transactions"]] == [ID]
+    assert document["not_applied"]["matching"] == []
+    del bought
+
+
+@pytest.mark.parametrize("option", [("--card-holder", "employee-17"), ("--last-four", "4242")])
+def test_each_search_for_a_person_is_recorded(bought: Acme, run: Run, option: tuple[str, str]) -> None:
+    assert ID in run("list", *option, "--organization", "acme").stdout
+    run("list", "--merchant", "müller")
+    record = bought.row("SELECT action, object FROM receiver.audit")
+    assert record == {"action": "transactions list", "object": f"--organization acme {option[0]}"}
+
+
+def test_pages_of_purchases_continue(acme: Acme, run: Run) -> None:
+    for number in range(3):
+        acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"t{number}"))
+    acme.process()
+    first = run("list", "--limit", "2")
+    before = first.stderr.removeprefix("2 lines; there are more: --before ").strip()
+    second = json.loads(run("list", "--limit", "2", "--before", before, "--json").stdout)
+    assert ([row["id"] for row in second["transactions"]], second["before"]) == (["t0"], None)
+
+
+def test_delivery_that_may_be_the_purchase_is_named(acme: Acme, run: Run) -> None:
+    acme.tell("card.transaction.cleared", snapshot("cleared", accounting_amount="much"))
+    (delivery,) = ids(acme)
+    said = run("list", "--organization", "acme", "--merchant", "café", "--amount", "109.38").stdout
+    assert "no purchases match" in said
+    assert f"not applied, and may be it: delivery {delivery} (dead), " in said
+    assert f"see: receiver deliveries show {delivery}" in said
+    assert "1 delivery compared that were not applied: none" in run("list", "--merchant", "kiosk").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--amount", "1.249,06"), "invalid amount"),
+        (("--on", "12 October"), "invalid day"),
+        (("--on", "2026-10-12", "--to", "2026-10-13"), "give either --on, or --from and --to"),
+        (("--before", "2"), "is not the place of a page"),
+    ],
+)
+def test_search_that_cannot_be_meant_is_wrong_usage(acme: Acme, run: Run, options: tuple[str, ...], said: str) -> None:
+    result = run("list", *options)
+    assert (result.exit_code, said in result.stderr) == (2, True)
+    del acme

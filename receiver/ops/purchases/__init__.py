@@ -3,16 +3,27 @@
 - ``difference``  what differs between two payloads, field by field
 - ``details``     what holds now
 - ``timeline``    everything that happened to it, oldest first
+- ``search``      lists: by merchant, amount, day and so on
+- ``held``        deliveries that were not applied, and may bring what is searched for
 """
 
 from receiver.ops.purchases.details import PurchaseDetails, organizations_of, read_purchase
 from receiver.ops.purchases.difference import FieldChange
-from receiver.ops.purchases.timeline import Happening
+from receiver.ops.purchases.held import HeldDeliveries, held_deliveries
+from receiver.ops.purchases.search import FoundPurchase, PurchaseFilter, PurchasePage, find_purchases
+from receiver.ops.purchases.timeline import Happening, look
 
 __all__ = [
     "FieldChange",
+    "FoundPurchase",
     "Happening",
+    "HeldDeliveries",
     "PurchaseDetails",
+    "PurchaseFilter",
+    "PurchasePage",
+    "find_purchases",
+    "held_deliveries",
+    "look",
     "organizations_of",
     "read_purchase",
 ]

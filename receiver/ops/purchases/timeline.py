@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from receiver.events.content import UNREADABLE, decode
 from receiver.events.kinds import KIND_OF
+from receiver.ops.audit import arguments
 from receiver.ops.purchases.difference import FieldChange, difference
 
 if TYPE_CHECKING:
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
     from receiver.ops.deliveries import DeliverySummary
 
+LOOK: Final = "transactions show"
+"""The action of looking at a purchase with personal data, in records."""
 MOST: Final = 500
 """How many of each kind are shown at most."""
+ORDER: Final = ("log", "delivery", "failed attempt", "event", "ledger", "file", "confirmed", "replay", "look")
+"""Kinds in the order in which they happen, where the times are equal."""
 _EVENTS: Final = text(
     f"""
 SELECT position, type, occurred_at, recorded_at, source, delivery_id, CAST(payload AS text) AS payload
@@ -60,6 +65,13 @@ FROM ems.ledger_journal WHERE organization_reference_id = :organization AND tran
 ORDER BY position, line LIMIT {MOST}
 """  # noqa: S608 - likewise
 )
+_LOOKS: Final = text(
+    f"""
+SELECT at, actor, action, object FROM receiver.audit
+WHERE (action = '{LOOK}' AND object = ANY(:looks)) OR (action = 'deliveries show' AND object = ANY(:delivery_ids))
+ORDER BY id DESC LIMIT {MOST}
+"""  # noqa: S608 - likewise
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class Happening:
 
     at: datetime
     kind: str
-    """``log``, ``delivery``, ``failed attempt``, ``event``, ``ledger``, ``file``, ``confirmed`` or ``replay``."""
+    """One of ``ORDER``."""
     text: str
     """For people; without personal data."""
     status: str | None = None
@@ -84,10 +96,6 @@ class Happening:
     """Of an event, when personal data were asked for."""
 
 
-ORDER: Final = ("log", "delivery", "failed attempt", "event", "ledger", "file", "confirmed", "replay")
-"""Kinds in the order in which they happen, where the times are equal."""
-
-
 def read_timeline(
     connection: Connection,
     organization: str,
@@ -101,6 +109,10 @@ def read_timeline(
     purchase = {"organization": organization, "transaction": transaction_id}
     stored = {"deliveries": [each.id for each in deliveries]}
     log = {**stored, "webhooks": sorted({each.webhook_id for each in deliveries})}
+    looks = {
+        "looks": [look(transaction_id), look(transaction_id, organization)],
+        "delivery_ids": [str(each.id) for each in deliveries],
+    }
     happened = [
         *_of_log(rows_of(connection, _LOG, log)),
         *_of_deliveries(deliveries),
@@ -109,8 +121,14 @@ def read_timeline(
         *_of_journal(rows_of(connection, _JOURNAL, purchase)),
         *_of_files(receipts),
         *_of_replays(rows_of(connection, _REPLAYS, stored)),
+        *_of_looks(rows_of(connection, _LOOKS, looks)),
     ]
     return tuple(sorted(happened, key=lambda each: (each.at, ORDER.index(each.kind))))
+
+
+def look(transaction_id: str, organization: str | None = None) -> str:
+    """Return what the record of a look says it was at: the command's arguments."""
+    return arguments([("", transaction_id), ("organization", organization), ("personal", True)]) or ""
 
 
 def rows_of(connection: Connection, query: TextClause, asked: Mapping[str, object]) -> tuple[dict[str, Any], ...]:
@@ -210,3 +228,9 @@ def _of_replays(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
             delivery_id=row["delivery_id"],
             replay_id=row["id"],
         )
+
+
+def _of_looks(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
+    for row in rows:
+        what = "card holder and payloads" if row["action"] == LOOK else f"the payload of delivery {row['object']}"
+        yield Happening(row["at"], "look", f"{row['actor']} looked at {what}")

@@ -13,6 +13,8 @@ from receiver.db import EMS, Base
 from receiver.records.models import columns as c
 
 STATES = "state IN ('authorized', 'deleted', 'cleared', 'invoiced')"
+PURCHASED_ON = "COALESCE(purchase_date, (snapshot_at AT TIME ZONE 'UTC'::text)::date)"
+"""The day by which operators search, never null; written as PostgreSQL shows it."""
 
 
 class Transaction(Base):
@@ -36,6 +38,8 @@ class Transaction(Base):
         ),
         Index("ix_transactions_card_holder", "organization_reference_id", "card_holder_reference_id"),
         Index("ix_transactions_state_updated_at", "state", "updated_at"),
+        # by day first: what is new is written at one end, whatever its organization
+        Index("ix_transactions_purchased_on", sql(PURCHASED_ON), "organization_reference_id"),
         Index(
             "ix_transactions_cleared_card_issuer_reference",
             "cleared_card_issuer_reference",
