@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,6 +21,7 @@ from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
 from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries
+from receiver.reconcile.session import OPEN_PERIOD
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ def deliveries() -> None:
 @deliveries.command("list", cls=RecordedCommand, about=("organizations",), only_with=("card_holder",))
 @filter_options
 @click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction.")
+@click.option(
+    "--unconfirmed", is_flag=True, help="Not in OpenCard's log; of the last eight days unless --since says otherwise."
+)
 @click.option("--card-holder", metavar="REF", help="About this card holder, or a transaction of theirs.")
 @click.option("--limit", type=WholeNumber(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
 @click.option("--before", type=ID, metavar="ID", help="Only older ones: with smaller ids than this.")
@@ -57,6 +62,7 @@ def deliveries() -> None:
 def list_command(
     transaction_id: str | None,
     card_holder: str | None,
+    unconfirmed: bool,
     limit: int,
     before: int | None,
     as_json: bool,
@@ -68,7 +74,14 @@ def list_command(
 
     Example: receiver deliveries list --status dead --since 24h
     """
-    wanted = replace(filter_of(**restrictions), transaction_id=transaction_id, card_holder_reference_id=card_holder)
+    wanted = replace(
+        filter_of(**restrictions),
+        transaction_id=transaction_id,
+        card_holder_reference_id=card_holder,
+        unconfirmed=unconfirmed,
+    )
+    if unconfirmed and wanted.since is None:
+        wanted = replace(wanted, since=datetime.now(UTC) - OPEN_PERIOD)
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     with one_connection(settings.database_url, application="deliveries") as connection:
         check_organizations(connection, wanted.organizations)

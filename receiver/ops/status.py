@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
@@ -337,7 +338,8 @@ def find_in_webhook(webhook: WebhookStatus, at: datetime, interval: timedelta | 
         yield finding(FindingKind.UNRECOVERABLE, text, webhook.unrecoverable)
     if webhook.unconfirmed:
         stored = _count(webhook.unconfirmed, "stored delivery", "stored deliveries")
-        text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
+        listed = f"receiver deliveries list --unconfirmed --organization {quote(webhook.organization_reference_id)}"
+        text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log; {listed}"
         yield finding(FindingKind.UNCONFIRMED, text, webhook.unconfirmed)
     if webhook.last_error is not None:
         yield finding(FindingKind.RECONCILE, f"the last run failed: {webhook.last_error}")

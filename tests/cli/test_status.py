@@ -79,6 +79,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "feed_epoch": None,
         "consumers": [],
         "invoices_that_differ": [],
+        "refused_deliveries": [],
         "needs_a_person": [],
         "acknowledged": [],
     }
@@ -140,7 +141,8 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
         "organization.reference_id is 'globex', but this webhook belongs to organization 'acme'; "
         "not applied, so that tenants stay apart"
     )
-    forged = f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log"
+    forged = f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log; "
+    forged += "receiver deliveries list --unconfirmed --organization forged"
     said = needs(run("--json"))
     (stale,) = (line for line in said if line.startswith(f"{name('stale')}: not checked since "))
     assert stale.endswith(" UTC: are the scheduler and a worker running?")

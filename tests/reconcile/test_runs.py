@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+from receiver.cli import main
 from receiver.errors import OperationRefused
 from receiver.processing.drain import drain
 from receiver.progress import Progress
@@ -159,6 +162,23 @@ def test_forged_replay_is_unconfirmed_and_original_confirmed(acme: World) -> Non
     assert reconcile(acme, since=ago(DAY)).unconfirmed == 1
     confirmed = rows(acme, "SELECT confirmed_at IS NOT NULL AS is_so FROM receiver.deliveries ORDER BY id")
     assert [row["is_so"] for row in confirmed] == [True, False]
+
+
+def test_unconfirmed_deliveries_can_be_listed(acme: World, environment: dict[str, str]) -> None:
+    def listed(*options: str) -> list[int]:
+        run = CliRunner(env=environment).invoke(main, ["deliveries", "list", "--unconfirmed", "--json", *options])
+        return [row["id"] for row in json.loads(run.stdout)["deliveries"]]
+
+    fill(acme, 2)
+    forged = store_delivery(acme, CREATED, card_holder("forged"), at=ago(HOUR))
+    older = store_delivery(acme, CREATED, card_holder("older"), at=ago(OPEN_PERIOD + HOUR))
+    store_delivery(acme, CREATED, card_holder("new"), at=ago(MINUTE))
+    assert listed() == [], "before the log was compared"
+    reconcile(acme)  # the first run compares all there is
+    assert (reconcile(acme).unconfirmed, listed()) == (1, [forged])
+    assert listed("--organization", "acme") == [forged]
+    assert listed("--since", "30d") == [older, forged]
+    assert listed("--status", "dead") == []
 
 
 def test_open_issues_are_counted_for_eight_days(acme: World) -> None:

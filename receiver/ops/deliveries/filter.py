@@ -43,6 +43,9 @@ class Filter:
     unresolved: bool = False
     """Failed, dead, quarantined or ignored, and not resolved by anybody."""
 
+    unconfirmed: bool = False
+    """Pushed, and missing in OpenCard's log when that was last compared."""
+
     @property
     def restricts(self) -> bool:
         """Whether anything is left out."""

@@ -79,6 +79,12 @@ status IN ({", ".join(f"'{status}'" for status in WITH_ERRORS)}) AND NOT EXISTS 
     WHERE resolved.kind = 'delivery' AND resolved.id = delivery.id
 )
 """
+_UNCONFIRMED: Final = """
+source = 'push' AND confirmed_at IS NULL AND received_at < (
+    SELECT run.unconfirmed_before FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = delivery.webhook_id AND run.watermark IS NOT NULL ORDER BY run.started_at DESC LIMIT 1
+)
+"""
 _RECEIVED_AT: Final = text(
     "SELECT received_at FROM receiver.stored_deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1"
 )
@@ -164,6 +170,7 @@ def _conditions(wanted: Filter) -> str:
         "transaction_id = :transaction_id": wanted.transaction_id,
         "card_holder_reference_id = :card_holder": wanted.card_holder_reference_id,
         _UNRESOLVED: wanted.unresolved,
+        _UNCONFIRMED: wanted.unconfirmed,
     }
     return " AND ".join(condition for condition, value in conditions.items() if value) or "true"
 
