@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(DeliveryRefused, _refuse)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    console = console_application(settings, wake_worker=wake_up) if settings.ops_users else None
+    console = console_application(settings, wake_worker=wake_up) if settings.has_console else None
     if console is not None:
         app.extensions["receiver.console"] = console
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {CONSOLE_PATH: console})  # type: ignore[method-assign]

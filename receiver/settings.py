@@ -18,6 +18,7 @@ from receiver.variables import (
     days_kept,
     encryption_keys,
     files_url,
+    group_roles,
     log_level,
     notify_urls,
     one_of,
@@ -32,7 +33,7 @@ from receiver.variables import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from receiver.variables import OpsUser
+    from receiver.variables import OpsUser, Role
 
 T = TypeVar("T")
 
@@ -43,6 +44,8 @@ REQUIRED_FOR_DATABASE: Final = frozenset({"DATABASE_URL"})
 """What ``receiver db`` needs: migrations run before anything else is set up."""
 REQUIRED_FOR_KEYS: Final = frozenset({"DATABASE_URL", "ENCRYPTION_KEYS"})
 """What ``receiver keys`` needs."""
+OPENID: Final = ("OPS_OIDC_ISSUER", "OPS_OIDC_CLIENT_ID", "OPS_OIDC_CLIENT_SECRET", "OPS_OIDC_ROLES")
+"""What signing in by OpenID Connect needs: all of it or nothing."""
 REQUIRED_FOR_API: Final = REQUIRED | {"OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"}
 """What the commands need that call OpenCard's API."""
 HIGHEST_PORT: Final = 65535
@@ -78,6 +81,10 @@ class Settings:
     opencard_client_secret: str = field(repr=False)
     secret_key: str = field(repr=False)
     ops_users: tuple[OpsUser, ...] = field(repr=False)
+    ops_oidc_issuer: str
+    ops_oidc_client_id: str
+    ops_oidc_client_secret: str = field(repr=False)
+    ops_oidc_roles: tuple[tuple[str, Role], ...]
     metrics_token: str = field(repr=False)
     max_body_bytes: int
     signature_policy: SignaturePolicy
@@ -98,6 +105,11 @@ class Settings:
     sentry_dsn: str = field(repr=False)
     notify_urls: tuple[NotifyUrl, ...] = field(repr=False)
     heartbeat_url: str = field(repr=False)
+
+    @property
+    def has_console(self) -> bool:
+        """Whether there is a way to sign in to the console; without one it is off."""
+        return bool(self.ops_users or self.ops_oidc_issuer)
 
 
 def variable_names() -> list[str]:
@@ -137,6 +149,10 @@ def read_settings(
         opencard_client_secret=reader.read("OPENCARD_CLIENT_SECRET", str, default=""),
         secret_key=reader.read("SECRET_KEY", secret_key, default=""),
         ops_users=reader.read("OPS_USERS", ops_users, default=()),
+        ops_oidc_issuer=reader.read("OPS_OIDC_ISSUER", public_url, default=""),
+        ops_oidc_client_id=reader.read("OPS_OIDC_CLIENT_ID", str, default=""),
+        ops_oidc_client_secret=reader.read("OPS_OIDC_CLIENT_SECRET", str, default=""),
+        ops_oidc_roles=reader.read("OPS_OIDC_ROLES", group_roles, default=()),
         metrics_token=reader.read("METRICS_TOKEN", str, default=""),
         max_body_bytes=reader.read("MAX_BODY_BYTES", whole_number(1), default=1024 * 1024),
         signature_policy=reader.read("SIGNATURE_POLICY", one_of(SignaturePolicy), default=SignaturePolicy.WHEN_PRESENT),
@@ -158,9 +174,14 @@ def read_settings(
         notify_urls=reader.read("NOTIFY_URLS", notify_urls, default=()),
         heartbeat_url=reader.read("HEARTBEAT_URL", web_address, default=""),
     )
-    if settings.ops_users and not settings.secret_key:
+    for name in _unset_for_openid(settings):
         reader.problems.setdefault(
-            "SECRET_KEY", "SECRET_KEY is missing: the console (OPS_USERS is set) signs its sessions with it"
+            name, f"{name} is missing: sign-in by OpenID Connect needs all of {', '.join(OPENID)}"
+        )
+    if settings.has_console and not settings.secret_key:
+        way = "OPS_USERS" if settings.ops_users else "OPS_OIDC_ISSUER"
+        reader.problems.setdefault(
+            "SECRET_KEY", f"SECRET_KEY is missing: the console ({way} is set) signs its sessions with it"
         )
     return settings, reader.problems
 
@@ -169,6 +190,12 @@ def unset_for_api(settings: Settings) -> str:
     """Return which settings are not set that OpenCard's API needs, as the beginning of a sentence; empty if none."""
     unset = [name for name in sorted(REQUIRED_FOR_API - REQUIRED) if not getattr(settings, name.lower())]
     return f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
+
+
+def _unset_for_openid(settings: Settings) -> list[str]:
+    """Return which settings are missing of those that sign-in by OpenID Connect needs, if any of them is set."""
+    unset = [name for name in OPENID if not getattr(settings, name.lower())]
+    return unset if len(unset) < len(OPENID) else []
 
 
 def _unquoted(text: str) -> str:

@@ -148,6 +148,25 @@ def ops_users(text: str) -> tuple[OpsUser, ...]:
     return tuple(users.values())
 
 
+def group_roles(text: str) -> tuple[tuple[str, Role], ...]:
+    """Return the groups of an OpenID provider and the role of each. A group's name may have colons, but no comma."""
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    roles: dict[str, Role] = {}
+    for number, entry in enumerate(entries, start=1):
+        which = f"entry {number} of {len(entries)}"
+        group, _, role = (part.strip() for part in entry.rpartition(":"))
+        if not group or not group.isprintable():
+            raise ValueError(f"{which} is not group:role")
+        if role not in set(Role):
+            raise ValueError(f"{which}: the role is none of {', '.join(Role)}")
+        if group in roles:
+            raise ValueError(f"{which} has the group of an earlier one")
+        roles[group] = Role(role)
+    if not roles:
+        raise ValueError("no group in it")
+    return tuple(roles.items())
+
+
 def whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
     """Return a parser of whole numbers within bounds, both inclusive."""
 

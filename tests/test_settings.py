@@ -37,6 +37,10 @@ VARIABLES = {
     "ENCRYPTION_KEYS",
     "SECRET_KEY",
     "OPS_USERS",
+    "OPS_OIDC_ISSUER",
+    "OPS_OIDC_CLIENT_ID",
+    "OPS_OIDC_CLIENT_SECRET",
+    "OPS_OIDC_ROLES",
     "METRICS_TOKEN",
     "MAX_BODY_BYTES",
     "SIGNATURE_POLICY",
@@ -66,6 +70,12 @@ MINIMAL = {
     "ENCRYPTION_KEYS": KEY,
 }
 
+OPENID = {
+    "OPS_OIDC_ISSUER": "https://login.example.com/realms/company",
+    "OPS_OIDC_CLIENT_ID": "opencard-receiver",
+    "OPS_OIDC_CLIENT_SECRET": "openid-secret",
+    "OPS_OIDC_ROLES": "ops-admins:operator,accounting:viewer",
+}
 JANE = "jane:operator:scrypt:32768:8:1$salt$0123456789abcdef"
 
 
@@ -258,6 +268,44 @@ def test_console_users_have_name_role_and_hash() -> None:
         ("jane", Role.OPERATOR, "scrypt:32768:8:1$salt$0123456789abcdef"),
         ("john", Role.VIEWER, "pbkdf2:sha256:600000$other$abcdef"),
     ]
+
+
+@pytest.mark.parametrize("missing", sorted(OPENID))
+def test_openid_connect_is_set_as_a_whole(missing: str) -> None:
+    some = {name: value for name, value in OPENID.items() if name != missing}
+    (problem,) = problems(**some, SECRET_KEY="s" * 32)
+    assert problem.startswith(f"{missing} is missing: sign-in by OpenID Connect needs all of OPS_OIDC_ISSUER, ")
+
+
+def test_groups_of_openid_connect_have_roles() -> None:
+    settings = load(**{**OPENID, "OPS_OIDC_ROLES": "team:ops:operator, /accounting : viewer,"}, SECRET_KEY="s" * 32)
+    assert settings.ops_oidc_roles == (("team:ops", Role.OPERATOR), ("/accounting", Role.VIEWER))
+    assert settings.has_console
+    assert not load().has_console
+    assert "openid-secret" not in repr(settings)
+
+
+def test_openid_connect_needs_a_key_for_its_sessions() -> None:
+    assert problems(**OPENID) == [
+        "SECRET_KEY is missing: the console (OPS_OIDC_ISSUER is set) signs its sessions with it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPS_OIDC_ISSUER", "http://login.example.com"),
+        ("OPS_OIDC_ISSUER", "login.example.com"),
+        ("OPS_OIDC_ROLES", "ops-admins"),
+        ("OPS_OIDC_ROLES", ":viewer"),
+        ("OPS_OIDC_ROLES", "ops-admins:admin"),
+        ("OPS_OIDC_ROLES", "ops-admins:viewer,ops-admins:operator"),
+        ("OPS_OIDC_ROLES", ","),
+    ],
+)
+def test_wrong_openid_setting_is_one_line(name: str, value: str) -> None:
+    (problem,) = problems(**{**OPENID, name: value}, SECRET_KEY="s" * 32)
+    assert problem.startswith(f"{name} is wrong: ")
 
 
 def test_migrations_need_only_the_database() -> None:

@@ -468,10 +468,15 @@ CREATE TABLE receiver.console_sessions (
     token_hash BYTEA NOT NULL,
     user_name TEXT NOT NULL,
     credential BYTEA NOT NULL,
+    subject TEXT,
+    role TEXT,
+    tokens BYTEA,
     address TEXT NOT NULL,
     network TEXT NOT NULL,
     signed_in_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    confirmed_at TIMESTAMP WITH TIME ZONE,
+    confirm_after TIMESTAMP WITH TIME ZONE,
     ended_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_console_sessions PRIMARY KEY (id),
     CONSTRAINT uq_console_sessions_token_hash UNIQUE (token_hash)
@@ -480,11 +485,16 @@ CREATE INDEX ix_console_sessions_signed_in_at ON receiver.console_sessions (sign
 CREATE INDEX ix_console_sessions_user_name_network ON receiver.console_sessions (user_name, network);
 
 COMMENT ON COLUMN receiver.console_sessions.token_hash IS 'SHA-256 of what the browser''s cookie holds';
-COMMENT ON COLUMN receiver.console_sessions.credential IS 'SHA-256 of role and password hash: the session ends when either changes';
+COMMENT ON COLUMN receiver.console_sessions.credential IS 'SHA-256 of role and password hash, or of issuer, client and roles of groups: the session ends when any of them changes';
+COMMENT ON COLUMN receiver.console_sessions.subject IS 'the user''s sub at the OpenID provider; null after a sign-in by password';
+COMMENT ON COLUMN receiver.console_sessions.role IS 'by the user''s groups when they were last confirmed; null after a sign-in by password';
+COMMENT ON COLUMN receiver.console_sessions.tokens IS 'encrypted; of the OpenID provider; null after the session';
 COMMENT ON COLUMN receiver.console_sessions.address IS 'from where, as the proxy says';
 COMMENT ON COLUMN receiver.console_sessions.network IS 'the address; of IPv6 the /64 it is in';
 COMMENT ON COLUMN receiver.console_sessions.seen_at IS 'of the last page, to the minute';
-COMMENT ON COLUMN receiver.console_sessions.ended_at IS 'when the user signed out';
+COMMENT ON COLUMN receiver.console_sessions.confirmed_at IS 'when the OpenID provider last confirmed the user and the groups';
+COMMENT ON COLUMN receiver.console_sessions.confirm_after IS 'the first request after this asks the OpenID provider';
+COMMENT ON COLUMN receiver.console_sessions.ended_at IS 'when the user signed out, or the OpenID provider no longer confirmed the user';
 
 CREATE TABLE receiver.counted_hours (
     hour TIMESTAMP WITH TIME ZONE NOT NULL,

@@ -2,6 +2,7 @@
 
 - ``application``  an application of its own: who is admitted, which headers protect, which pages there are
 - ``sign_in``      signing in and out, with ``sessions``, ``passwords`` and ``limits`` (how often one may try)
+- ``oidc``         signing in by OpenID Connect
 - ``overview``     the status of the service, with the bars of ``chart``
 - ``deliveries``   lists by ``filter_form``, one delivery in full, and replaying it
 - ``replays``      replays: of many at once, one in full, cancelling

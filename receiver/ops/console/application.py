@@ -6,9 +6,10 @@ Apart, so that sessions, CSRF tokens and headers are the console's matter alone:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flask import Flask, g, redirect, request, url_for
+from flask import Flask, flash, g, redirect, request, session, url_for
 from flask_bootstrap import Bootstrap5
 from flask_login import LoginManager, current_user
 from flask_wtf.csrf import CSRFProtect
@@ -16,12 +17,25 @@ from werkzeug.exceptions import BadRequest, Forbidden
 
 from receiver.connections import WEB
 from receiver.db import small_engine_for
+from receiver.encryption import Encryption
 from receiver.ops.attention import reconcile_interval
-from receiver.ops.console import audit, deliveries, errors, issues, overview, reconcile, replays, sign_in, webhooks
+from receiver.ops.console import (
+    audit,
+    deliveries,
+    errors,
+    issues,
+    oidc,
+    overview,
+    reconcile,
+    replays,
+    sign_in,
+    webhooks,
+)
 from receiver.ops.console.passwords import Passwords
 from receiver.ops.console.recorded import record_post
-from receiver.ops.console.sessions import find_session
+from receiver.ops.console.sessions import SessionEnded, Sessions
 from receiver.ops.console.words import FILTERS
+from receiver.ops.openid.provider import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.wrappers import Response as AnyResponse
 
+    from receiver.ops.console.sessions import SignedIn
     from receiver.settings import Settings
 
 PATH: Final = "/ops"
@@ -39,7 +54,7 @@ CONNECTIONS: Final = 2
 """The console's share of the database in each web process; deliveries have others."""
 STATEMENT_SECONDS: Final = 5
 LARGEST_FORM: Final = 64 * 1024
-OPEN: Final = frozenset({"static", "bootstrap.static", "sign_in.sign_in"})
+OPEN: Final = frozenset({"static", "bootstrap.static", "sign_in.sign_in", "oidc.start", "oidc.finish"})
 """What can be had without signing in."""
 FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
 """What a viewer may POST, too."""
@@ -67,7 +82,11 @@ class Console:
 
     settings: Settings
     engine: Engine
-    passwords: Passwords
+    passwords: Passwords | None
+    """``None`` when no user has a password."""
+    provider: Provider | None
+    """``None`` when users do not sign in by OpenID Connect."""
+    sessions: Sessions
     wake_worker: Callable[[], object]
 
     @property
@@ -100,22 +119,42 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters.update(FILTERS)
-    app.extensions["console"] = Console(settings, engine, Passwords(users), wake_worker)
+    provider = Provider.of(settings)
+    sessions = Sessions(engine, Encryption(settings.encryption_keys), users, provider)
+    passwords = Passwords(users) if users else None
+    app.extensions["console"] = Console(settings, engine, passwords, provider, sessions, wake_worker)
     Bootstrap5(app)
     CSRFProtect(app)
-    sessions = LoginManager()
-    sessions.init_app(app, add_context_processor=False)  # which asks the database, be it away
-    sessions.session_protection = None  # a telephone's address changes
-    sessions.user_loader(lambda token: find_session(engine, users, token))
+    manager = LoginManager()
+    manager.init_app(app, add_context_processor=False)  # which asks the database, be it away
+    manager.session_protection = None  # a telephone's address changes
+    manager.user_loader(partial(_signed_in, sessions))
     app.before_request(_admit)
     app.after_request(_protect)
     app.after_request(record_post)  # runs before the other: its answer is protected, too
-    app.context_processor(lambda: {"me": g.get("me"), "navigation": _navigation()})
+    app.context_processor(lambda: {"me": g.get("me"), "navigation": _navigation(), "provider": provider})
     errors.register(app)
     for module in (sign_in, overview, issues, deliveries, replays, webhooks, reconcile, audit):
         app.register_blueprint(module.blueprint)
-    app.extensions["console.close"] = engine.dispose
+    if provider is not None:
+        app.register_blueprint(oidc.blueprint)
+
+    def close() -> None:
+        engine.dispose()
+        if provider is not None:
+            provider.close()
+
+    app.extensions["console.close"] = close
     return app
+
+
+def _signed_in(sessions: Sessions, token: str) -> SignedIn | None:
+    """Return the session, and remember why there is none any more, if that was not the user's doing."""
+    try:
+        return sessions.find(token)
+    except SessionEnded as ended:
+        g.session_ended = str(ended)
+        return None
 
 
 def _admit() -> AnyResponse | None:
@@ -127,6 +166,9 @@ def _admit() -> AnyResponse | None:
     if not current_user.is_authenticated:
         if request.endpoint is None:
             return None  # there is no such page for any user
+        if "session_ended" in g:
+            session.clear()
+            flash(g.session_ended, "warning")
         wanted = request.full_path.rstrip("?") if request.method == "GET" else None
         return redirect(url_for("sign_in.sign_in", next=wanted if wanted != "/" else None))
     g.me = current_user._get_current_object()  # noqa: SLF001 - the way that Flask-Login documents

@@ -81,7 +81,8 @@ class Subjects:
     """What a try counts against."""
 
     address: bytes
-    name: bytes
+    name: bytes | None = None
+    """``None`` when an OpenID provider says who it is: only the address counts."""
 
 
 def pause_after(failures: int) -> timedelta:
@@ -114,16 +115,18 @@ def network_of(address: str) -> str:
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-def take_try(connection: Connection, name: str, address: str) -> tuple[Subjects, timedelta]:
+def take_try(connection: Connection, name: str | None, address: str) -> tuple[Subjects, timedelta]:
     """Count a try, and return what it counts against; or, counting nothing, how long it has to wait.
 
     From where the user signed in before, a name's pauses do not hold that others brought about: no stranger can keep
     a user out who knows the password.
     """
     network = network_of(address)
-    familiar = connection.scalar(_FAMILIAR, {"name": name, "network": network, "familiar_for": FAMILIAR_FOR})
-    subjects = Subjects(_subject("address", network), _subject("name", name, network if familiar else ""))
-    both = (subjects.address, subjects.name)
+    subjects = Subjects(_subject("address", network))
+    if name is not None:
+        familiar = connection.scalar(_FAMILIAR, {"name": name, "network": network, "familiar_for": FAMILIAR_FOR})
+        subjects = Subjects(subjects.address, _subject("name", name, network if familiar else ""))
+    both = [subject for subject in (subjects.address, subjects.name) if subject is not None]
     for subject in sorted(both):  # in one order, so that no deadlock arises
         connection.execute(_LOCK, {"key": key_of(LockFamily.SIGN_IN, subject.hex())})
     now = connection.execute(_NOW).scalar_one()
@@ -148,7 +151,8 @@ def take_try(connection: Connection, name: str, address: str) -> tuple[Subjects,
 def give_back(connection: Connection, subjects: Subjects) -> None:
     """Take the count of a try back, for it was right. Other failures of the address stay."""
     connection.execute(_TAKE_BACK, {"subject": subjects.address})
-    connection.execute(_CLEAR, {"subject": subjects.name})
+    if subjects.name is not None:
+        connection.execute(_CLEAR, {"subject": subjects.name})
 
 
 def _read(connection: Connection, subject: bytes) -> Failures | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, DateTime, Identity, Index, LargeBinary, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from receiver.db import RECEIVER, Base
+from receiver.db import RECEIVER, Base, encrypted
 
 
 class ConsoleSession(Base):
@@ -25,15 +25,32 @@ class ConsoleSession(Base):
     )
     user_name: Mapped[str] = mapped_column(Text)
     credential: Mapped[bytes] = mapped_column(
-        LargeBinary, comment="SHA-256 of role and password hash: the session ends when either changes"
+        LargeBinary,
+        comment="SHA-256 of role and password hash, or of issuer, client and roles of groups: the session ends when "
+        "any of them changes",
     )
+    subject: Mapped[str | None] = mapped_column(
+        Text, comment="the user's sub at the OpenID provider; null after a sign-in by password"
+    )
+    role: Mapped[str | None] = mapped_column(
+        Text, comment="by the user's groups when they were last confirmed; null after a sign-in by password"
+    )
+    tokens: Mapped[bytes | None] = encrypted("of the OpenID provider; null after the session")
     address: Mapped[str] = mapped_column(Text, comment="from where, as the proxy says")
     network: Mapped[str] = mapped_column(Text, comment="the address; of IPv6 the /64 it is in")
     signed_in_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
     seen_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), comment="of the last page, to the minute"
     )
-    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), comment="when the user signed out")
+    confirmed_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when the OpenID provider last confirmed the user and the groups"
+    )
+    confirm_after: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="the first request after this asks the OpenID provider"
+    )
+    ended_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when the user signed out, or the OpenID provider no longer confirmed the user"
+    )
 
 
 class SignInFailures(Base):

@@ -46,6 +46,11 @@ def record_look(connection: Connection, action: str, about: str | None = None) -
     record(connection, _act(g.me.name, action, about))
 
 
+def record_sign_in(connection: Connection, actor: str, outcome: Outcome) -> None:
+    """Record a sign-in that is no form: by OpenID Connect. *actor* is the user's name, as far as it is known."""
+    record(connection, _act(actor, "sign-in", None, outcome=outcome))
+
+
 def record_post(response: Response) -> Response:
     """Record a form that was sent, after what came of it.
 

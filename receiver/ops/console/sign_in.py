@@ -17,14 +17,12 @@ from receiver.counters import count_failed_sign_in
 from receiver.ops.console.limits import give_back, take_try
 from receiver.ops.console.parts import console
 from receiver.ops.console.passwords import Busy
-from receiver.ops.console.sessions import begin_session, end_session
+from receiver.ops.console.sessions import Account
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from werkzeug.wrappers import Response
-
-    from receiver.variables import OpsUser
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -50,6 +48,9 @@ class SignInForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 @blueprint.route("/sign-in", methods=["GET", "POST"])
 def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
     """Ask who it is; sign in who proves it; slow down who does not."""
+    passwords = console().passwords
+    if passwords is None:
+        return render_template("sign_in.html", form=None)
     form = SignInForm()
     if not form.validate_on_submit():
         return render_template("sign_in.html", form=form)
@@ -60,13 +61,13 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
     if wait:
         return _not_now(form, wait)
     try:
-        user = console().passwords.check(name, form.password.data)
+        user = passwords.check(name, form.password.data)
     except Busy:
         with engine.begin() as connection:
             give_back(connection, subjects)
         form.password.errors = ["Too many users are signing in. Try again in a few seconds."]
         return render_template("sign_in.html", form=form), 503, {"Retry-After": "5"}
-    g.signing_in = name if console().passwords.knows(name) else "(unknown)"  # it may be a mistyped password
+    g.signing_in = name if passwords.knows(name) else "(unknown)"  # it may be a mistyped password
     if user is None:
         count_failed_sign_in()
         log.warning("sign_in.failed", user=g.signing_in, address=address)
@@ -74,17 +75,23 @@ def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
         return render_template("sign_in.html", form=form), 401, {}
     with engine.begin() as connection:
         give_back(connection, subjects)
-    _begin(user, address)
+    enter(Account.of_user(user), address)
     return redirect(safe_target(request.args.get("next", ""), request.root_path) or url_for("overview.overview"))
 
 
 @blueprint.post("/sign-out")
-def sign_out() -> Response:
-    """End the session."""
-    with console().engine.begin() as connection:
-        end_session(connection, current_user.token)
+def sign_out() -> Response | str:
+    """End the session, and the provider's if it has one that can be ended.
+
+    The page that leads there is no redirect: the Content-Security-Policy lets a form end at this console alone.
+    """
+    tokens, provider = console().sessions.end(current_user.token), console().provider
     logout_user()
     session.clear()
+    if tokens is not None and provider is not None:
+        target = provider.sign_out(tokens, back=url_for("sign_in.sign_in", _external=True))
+        if target is not None:
+            return render_template("signed_out.html", target=target, me=None)
     flash("You are signed out.", "success")
     return redirect(url_for("sign_in.sign_in"))
 
@@ -99,12 +106,13 @@ def safe_target(wanted: str, root: str) -> str | None:
     return f"{root.rstrip('/')}{wanted}"
 
 
-def _begin(user: OpsUser, address: str) -> None:
+def enter(account: Account, address: str) -> None:
+    """Begin the session of a user who has proved who it is."""
     with console().engine.begin() as connection:
-        signed_in = begin_session(connection, user, address)
+        signed_in = console().sessions.begin(connection, account, address)
     session.clear()  # nothing remains of the previous user of this browser
     login_user(signed_in)
-    log.info("sign_in.succeeded", user=user.name, address=address)
+    log.info("sign_in.succeeded", user=account.subject or account.name, address=address)
 
 
 def _not_now(form: SignInForm, wait: timedelta) -> tuple[str, int, dict[str, str]]:

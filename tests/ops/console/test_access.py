@@ -88,7 +88,7 @@ def test_a_viewer_may_send_no_form_but_signing_in_and_out(console: Flask, viewer
 
 def test_what_everybody_may_do_is_signing_in_and_out() -> None:
     assert {"sign_in.sign_in", "sign_in.sign_out"} == FOR_EVERYBODY
-    assert {"static", "bootstrap.static", "sign_in.sign_in"} == OPEN
+    assert {"static", "bootstrap.static", "sign_in.sign_in", "oidc.start", "oidc.finish"} == OPEN
 
 
 def test_every_answer_bears_the_headers_that_protect_it(console: Flask, operator: Visitor, stranger: Visitor) -> None:
