@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from receiver.cli.delivery_sheet import print_delivery
-from receiver.cli.filters import check_organizations, filter_of, filter_options
+from receiver.cli.filters import FILTER, check_organizations, filter_of, filter_options
 from receiver.cli.group import Group
 from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
@@ -49,7 +49,7 @@ def deliveries() -> None:
     """List stored deliveries, show everything about one, resolve what needs no replay."""
 
 
-@deliveries.command("list", cls=RecordedCommand, about=("organizations",), only_with=("card_holder",))
+@deliveries.command("list", cls=RecordedCommand, about=(*FILTER, "unconfirmed"), only_with=("card_holder",))
 @filter_options
 @click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction.")
 @click.option(
@@ -137,7 +137,9 @@ def show_command(delivery_id: int, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-@deliveries.command("resolve", cls=RecordedCommand, about=("ids", "undo"), reason="reason", unless=("dry_run",))
+@deliveries.command(
+    "resolve", cls=RecordedCommand, about=("ids", *FILTER, "undo"), reason="reason", unless=("dry_run",)
+)
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
 @filter_options
 @click.option("--reason", metavar="TEXT", help="Why nothing more is needed, for the record. Required.")

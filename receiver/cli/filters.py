@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from sqlalchemy import text
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 AGAIN = "repeatable"
+FILTER: Final = ("statuses", "events", "organizations", "since", "until", "error")
+"""The parameters that ``filter_options`` adds."""
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:

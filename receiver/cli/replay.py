@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from receiver.cli.filters import check_organizations, filter_of, filter_options
+from receiver.cli.filters import FILTER, check_organizations, filter_of, filter_options
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_json, progress_bar
@@ -43,7 +43,7 @@ REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 
 @click.command(
     cls=RecordedCommand,
-    about=("ids", "statuses", "events", "organizations", "since", "until", "error", "limit", "cancelled"),
+    about=("ids", *FILTER, "limit", "cancelled"),
     reason="reason",
     unless=("dry_run", "listing"),
 )

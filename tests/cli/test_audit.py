@@ -53,7 +53,6 @@ CHANGES_NOTHING = {
     "scopes": "prints a table",
     "status": "reads",
     "trigger": "refuses all but a local OpenCard",
-    "transactions show": "shows no personal data",
     "verify": "compares",
     "webhooks list": "reads",
     "webhooks show": "reads",

@@ -35,6 +35,7 @@ ACTIONS: Final = {
     "issues.acknowledge": ("issues acknowledge", ""),
     "issues.resolve": ("issues resolve", ""),
     "deliveries.replay": ("replay", ""),
+    "deliveries.resolve": ("deliveries resolve", ""),
     "replays.new": ("replay", ""),
     "replays.cancel": ("replay", "cancel"),
 }
