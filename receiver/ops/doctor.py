@@ -30,6 +30,8 @@ from receiver.ops.doctor_stores import (
     managed_webhooks,
     readable_secret,
 )
+from receiver.ops.openid.answers import ProviderUnavailable
+from receiver.ops.openid.provider import Provider
 from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 SETTINGS: Final = "settings"
+SIGN_IN: Final = "sign-in"
 CONFIGURATION: Final = "configuration"
 TIMEOUT: Final = httpx.Timeout(10, connect=5)
 
@@ -68,6 +71,7 @@ def examine(
     opencard.check_client(wanted=_wanted_scopes(desired), unknown=unknown)
     opencard.check_organizations()
     _check_public_address(webhooks, settings, problems, findings)
+    _check_sign_in(settings, findings)
     if webhooks is not None:
         opencard.check_webhooks(webhooks)
         opencard.check_each_has_a_webhook(webhooks, desired)
@@ -125,6 +129,21 @@ def _check_public_address(
                 findings.broken(PUBLIC_ADDRESS, f"PUBLIC_URL={settings.public_url}: {wrong}")
             return
     findings.not_checked(PUBLIC_ADDRESS, str(findings.why_not(KEYS)))
+
+
+def _check_sign_in(settings: Settings, findings: CheckResults) -> None:
+    """Ask the OpenID provider, if there is one, for what it publishes."""
+    provider = Provider.of(settings)
+    if provider is None:
+        return
+    try:
+        provider.check()
+    except ProviderUnavailable as unavailable:
+        findings.broken(SIGN_IN, f"OPS_OIDC_ISSUER={provider.issuer}: {unavailable}")
+    else:
+        findings.ok(SIGN_IN, f"{provider.issuer} publishes its addresses and keys")
+    finally:
+        provider.close()
 
 
 def _check_health(public_url: str, findings: CheckResults) -> None:

@@ -20,6 +20,8 @@ from receiver.sandbox.provider import ApiFault
 from tests.ops.conftest import Patient
 from tests.support.applications import unreachable_database, unreachable_redis
 from tests.support.factories import body, card_holder
+from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider
+from tests.support.serving import served
 
 FOREIGN_KEY = Fernet.generate_key().decode()
 OPTIONAL = [f"scope {scope}" for scope in (*FILE_SCOPES, *BILLING_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES)]
@@ -303,3 +305,22 @@ def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> No
             {"of": reference},
         )
     assert "3 attempts of the last day were answered 401" in patient.findings()[1][check][1], "before a reconcile"
+
+
+def test_openid_provider_is_asked_what_it_publishes(patient: Patient) -> None:
+    openid = OpenIdProvider()
+    patient.secrets += [CLIENT_SECRET]
+    with served(openid.application()) as url:
+        patient.environment |= {
+            "OPS_OIDC_ISSUER": url,
+            "OPS_OIDC_CLIENT_ID": CLIENT_ID,
+            "OPS_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "OPS_OIDC_ROLES": "ops-admins:operator",
+            "SECRET_KEY": "s" * 32,
+        }
+        code, found = patient.findings()
+        assert (code, found["sign-in"]) == (0, ("ok", f"{url} publishes its addresses and keys"))
+        openid.metadata = {"issuer": "https://another.example"}
+        code, found = patient.findings()
+        assert (code, found["sign-in"][0]) == (1, "broken")
+        assert f"OPS_OIDC_ISSUER={url}: it says that its issuer is https://another.example" in found["sign-in"][1]

@@ -94,9 +94,10 @@ def finish() -> Response:
     except ProviderUnavailable as unavailable:
         answer = _unavailable(provider, unavailable)
     else:
+        account = Account.of_member(member, provider, console().sessions.users)
         with console().engine.begin() as connection:
-            record_sign_in(connection, member.name, Outcome.DONE)
-        enter(Account.of_member(member, provider), address)
+            record_sign_in(connection, account.name, Outcome.DONE)
+        enter(account, address)
         answer = redirect(safe_target(began["next"], request.root_path) or url_for("overview.overview"))
     with console().engine.begin() as connection:
         give_back(connection, subjects)

@@ -120,9 +120,10 @@ class Account:
         return cls(user.name, user.role, _credential(user))
 
     @classmethod
-    def of_member(cls, member: Member, provider: Provider) -> Account:
-        """Return the account of a user whom an OpenID provider confirmed."""
-        return cls(member.name, member.role, _credential_at(provider), member.subject, member.tokens)
+    def of_member(cls, member: Member, provider: Provider, users: Mapping[str, OpsUser]) -> Account:
+        """Return the account of a user whom an OpenID provider confirmed; another one than any of *users*."""
+        name = f"{member.name} ({provider.host})" if member.name in users else member.name
+        return cls(name, member.role, _credential_at(provider), member.subject, member.tokens)
 
 
 class SignedIn(UserMixin):  # type: ignore[misc]  # Flask-Login has no types

@@ -120,6 +120,10 @@ class Provider:
         self._metadata = (time.monotonic(), found)
         return found
 
+    def check(self) -> None:
+        """Read what the provider publishes, its keys included. Raises ``ProviderUnavailable``."""
+        self._get(self.metadata().jwks_uri, KeyList)
+
     def authorization_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
         """Return where the browser goes to sign in. Raises ``ProviderUnavailable``."""
         metadata = self.metadata()

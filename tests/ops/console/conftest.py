@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,8 @@ from werkzeug.security import generate_password_hash
 
 from receiver.app import create_app
 from receiver.settings import Settings, load_settings
+from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider
+from tests.support.serving import served
 from tests.support.visitor import PASSWORDS, Visitor
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from sqlalchemy import Engine
 
+ROLES = "ops-admins:operator,accounting:viewer"
 CHEAP = "scrypt:1024:8:1"
 """Tests check many passwords; what it costs is not what they are about."""
 
@@ -66,3 +70,35 @@ def viewer(new_visitor: Callable[[], Visitor]) -> Visitor:
     visitor = new_visitor()
     assert visitor.sign_in("vera").status_code == 302
     return visitor
+
+
+@dataclass
+class Running:
+    """A provider, and its address. Each test sets what it does; between tests it is as new."""
+
+    provider: OpenIdProvider
+    url: str
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Running]:
+    provider = OpenIdProvider()
+    with served(provider.application()) as url:
+        yield Running(provider, url)
+
+
+@pytest.fixture
+def provider(running: Running) -> OpenIdProvider:
+    running.provider.__dict__.update(OpenIdProvider().__dict__)
+    return running.provider
+
+
+@pytest.fixture(scope="session")
+def openid_environment(console_environment: dict[str, str], running: Running) -> dict[str, str]:
+    return {
+        **console_environment,
+        "OPS_OIDC_ISSUER": running.url,
+        "OPS_OIDC_CLIENT_ID": CLIENT_ID,
+        "OPS_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+        "OPS_OIDC_ROLES": ROLES,
+    }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from receiver.app import create_app
 from receiver.sandbox.breakage import break_on_purpose, purchases_to_break, repair
 from receiver.sandbox.demo import wait_until_processed
 from receiver.sandbox.embedded import free_port
@@ -21,6 +22,7 @@ from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.sender import deliver_all
 from receiver.settings import load_settings
+from tests.support.serving import served
 from tests.support.standings import add_run
 from tests.support.visitor import PASSWORDS
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from redis import Redis
     from sqlalchemy import Engine
+
+    from tests.support.openid_provider import OpenIdProvider
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -230,3 +234,23 @@ def test_pages_fit_the_screen_and_viewers_have_no_buttons(browser: Browser, morn
         viewer.complaints.remove("Failed to load resource: the server responded with a status of 404 (NOT FOUND)")
         viewer.click("button", "Sign out")
         assert viewer.sees("You are signed out.")
+
+
+def test_user_signs_in_and_out_at_the_openid_provider(
+    browser: Browser, openid_environment: dict[str, str], provider: OpenIdProvider, engine: Engine, redis: Redis
+) -> None:
+    del engine, redis  # asked for so that both are empty
+    app = create_app(load_settings(openid_environment))
+    with served(app) as url, person(browser, url) as user:
+        user.page.goto(f"{url}/ops/reconcile/")
+        user.click("link", re.compile("^Sign in with"))
+        user.page.wait_for_url(f"{url}/ops/reconcile/")
+        assert "jane@example.com, operator" in user.page.locator("header").inner_text()
+        user.click("button", "Sign out")
+        user.page.wait_for_url(f"{url}/ops/sign-in")  # by way of the provider
+        assert provider.asked[-1] == "/logout"
+        user.page.goto(f"{url}/ops/reconcile/")
+        assert user.sees("Sign in with")
+        # the page that leads to the provider is left at once, be its icon loaded or not
+        user.complaints[:] = [each for each in user.complaints if not each.endswith("/icon.svg")]
+    app.extensions["receiver.close"]()

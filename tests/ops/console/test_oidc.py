@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,7 +21,6 @@ from receiver.settings import load_settings
 from receiver.variables import Role
 from tests.support.factories import snapshot
 from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, new_key
-from tests.support.serving import served
 from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -31,39 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import TestResponse
 
-ROLES = "ops-admins:operator,accounting:viewer"
-
-
-@dataclass
-class Running:
-    """A provider, and its address. Each test sets what it does; between tests it is as new."""
-
-    provider: OpenIdProvider
-    url: str
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    provider = OpenIdProvider()
-    with served(provider.application()) as url:
-        yield Running(provider, url)
-
-
-@pytest.fixture
-def provider(running: Running) -> OpenIdProvider:
-    running.provider.__dict__.update(OpenIdProvider().__dict__)
-    return running.provider
-
-
-@pytest.fixture(scope="module")
-def openid_environment(console_environment: dict[str, str], running: Running) -> dict[str, str]:
-    return {
-        **console_environment,
-        "OPS_OIDC_ISSUER": running.url,
-        "OPS_OIDC_CLIENT_ID": CLIENT_ID,
-        "OPS_OIDC_CLIENT_SECRET": CLIENT_SECRET,
-        "OPS_OIDC_ROLES": ROLES,
-    }
+    from tests.ops.console.conftest import Running
 
 
 @pytest.fixture(scope="module")
@@ -501,6 +469,31 @@ def test_openid_connect_alone_shows_no_password_form(
     assert ("Sign in with" in shown, 'name="password"' in shown) == (True, False)
     assert browser.sign_in().location == "/ops/"
     app.extensions["receiver.close"]()
+
+
+def test_a_name_of_a_user_with_a_password_is_marked(
+    browser: Browser, provider: OpenIdProvider, running: Running
+) -> None:
+    provider.name = {"preferred_username": "olga"}
+    browser.sign_in()
+    assert f"olga ({urlsplit(running.url).netloc}), operator" in browser.visitor.get("/ops/").text
+
+
+def test_requests_at_once_ask_the_provider_once(
+    browser: Browser, provider: OpenIdProvider, openid_app: Flask, engine: Engine
+) -> None:
+    browser.sign_in()
+    cookie = browser.visitor.client.get_cookie("receiver_console", path="/ops")
+    assert cookie is not None
+    tabs = [Visitor(openid_app.test_client()) for _ in range(4)]
+    for tab in tabs:
+        tab.client.set_cookie("receiver_console", cookie.value, path="/ops")
+    let_a_minute_pass(engine)
+    asked = len(provider.asked)
+    with ThreadPoolExecutor(len(tabs)) as together:
+        answers = list(together.map(lambda tab: tab.get("/ops/reconcile/").status_code, tabs))
+    assert answers == [200] * len(tabs)
+    assert provider.asked[asked:] == ["/token"]
 
 
 def test_without_openid_connect_its_addresses_lead_nowhere(stranger: Visitor) -> None:
