@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,11 +15,8 @@ if TYPE_CHECKING:
     _Type: TypeAlias = click.ParamType[timedelta]
     _MomentType: TypeAlias = click.ParamType[datetime]
     _DayType: TypeAlias = click.ParamType[date]
-    _AmountType: TypeAlias = click.ParamType[Decimal]
 else:
-    _IdType = _Type = _MomentType = _DayType = _AmountType = (
-        click.ParamType
-    )  # which older releases of click cannot subscript
+    _IdType = _Type = _MomentType = _DayType = click.ParamType  # which older releases of click cannot subscript
 
 
 class Id(_IdType):
@@ -135,22 +131,3 @@ class DayType(_DayType):
 
 
 DAY: Final = DayType()
-_AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(?:[.,][0-9]{1,6})?", re.ASCII)
-
-
-class AmountType(_AmountType):
-    """An amount in major units, as ``245.50`` or ``245,50``."""
-
-    name = "amount"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:  # noqa: ANN401
-        """Return the amount."""
-        if isinstance(value, Decimal):
-            return value
-        text = str(value).strip()
-        if not _AMOUNT.fullmatch(text):
-            self.fail(f"invalid amount {value!r}: give one such as 245.50, without separators", param, ctx)
-        return Decimal(text.replace(",", "."))
-
-
-AMOUNT: Final = AmountType()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,23 +13,34 @@ import click
 from receiver.cli.filters import AGAIN, check_organizations
 from receiver.cli.group import Group
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
-from receiver.cli.parameters import AMOUNT, DAY, WholeNumber
+from receiver.cli.parameters import DAY, WholeNumber
 from receiver.cli.purchase_sheet import print_held, print_purchase
 from receiver.cli.recorded import RecordedCommand
 from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.errors import OperationRefused
-from receiver.ops.purchases import PurchaseFilter, find_purchases, held_deliveries, organizations_of, read_purchase
+from receiver.ops.purchases import (
+    PurchaseFilter,
+    find_purchases,
+    held_deliveries,
+    organizations_of,
+    parse_amount,
+    read_purchase,
+)
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import date
-    from decimal import Decimal
+    from typing import TypeAlias
 
     from sqlalchemy import Connection
 
     from receiver.ops.purchases import FoundPurchase
+
+    _AmountType: TypeAlias = click.ParamType[Decimal]
+else:
+    _AmountType = click.ParamType  # which older releases of click cannot subscript
 
 MOST_AT_ONCE: Final = 1000
 COLUMNS: Final = {
@@ -54,6 +66,24 @@ OPTIONAL: Final = (
 """Columns that a narrow terminal does without."""
 PERSONAL: Final = ("card_holder_reference_id", "last_four")
 """Options by which a person is searched for."""
+
+
+class AmountType(_AmountType):
+    """An amount in major units, as ``245.50`` or ``245,50``."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:  # noqa: ANN401
+        """Return the amount."""
+        if isinstance(value, Decimal):
+            return value
+        try:
+            return parse_amount(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+AMOUNT: Final = AmountType()
 
 
 @click.group(cls=Group)

@@ -5,6 +5,7 @@
 - ``oidc``         signing in by OpenID Connect
 - ``overview``     the status of the service, with the bars of ``chart``
 - ``deliveries``   lists by ``filter_form``, one delivery in full, and replaying it
+- ``purchases``    finding a purchase by ``purchase_form``, and one with everything that happened to it
 - ``replays``      replays: of many at once, one in full, cancelling
 - ``webhooks``     the webhooks; ``reconcile`` the runs against OpenCard's log
 - ``errors``       what is wrong, as a page

@@ -26,6 +26,7 @@ from receiver.ops.console import (
     issues,
     oidc,
     overview,
+    purchases,
     reconcile,
     replays,
     sign_in,
@@ -61,6 +62,7 @@ FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
 NAVIGATION: Final = (
     ("overview.overview", "Overview"),
     ("issues.listing", "Issues"),
+    ("purchases.listing", "Purchases"),
     ("deliveries.listing", "Deliveries"),
     ("replays.listing", "Replays"),
     ("webhooks.listing", "Webhooks"),
@@ -134,7 +136,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     app.after_request(record_post)  # runs before the other: its answer is protected, too
     app.context_processor(lambda: {"me": g.get("me"), "navigation": _navigation(), "provider": provider})
     errors.register(app)
-    for module in (sign_in, overview, issues, deliveries, replays, webhooks, reconcile, audit):
+    for module in (sign_in, overview, issues, purchases, deliveries, replays, webhooks, reconcile, audit):
         app.register_blueprint(module.blueprint)
     if provider is not None:
         app.register_blueprint(oidc.blueprint)

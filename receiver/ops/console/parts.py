@@ -65,7 +65,7 @@ class PageLinks:
     older: str | None
 
     @classmethod
-    def of(cls, request: Request, *, older: int | None) -> PageLinks:
+    def of(cls, request: Request, *, older: int | str | None) -> PageLinks:
         """Return the links of the page at hand; *older* is where the next one begins."""
         at = request.args.get("before", "")
         back = [place for place in request.args.get("back", "").split(".") if place]

@@ -27,6 +27,8 @@ LOOK: Final = "deliveries show"
 """The action of looking at a payload."""
 SEARCH: Final = "deliveries list"
 """The action of looking for a card holder's deliveries."""
+SEARCH_PURCHASES: Final = "transactions list"
+"""The action of looking for a card holder's purchases, or those of a card."""
 ANSWERS: Final = ("limit", "until", "until_it_grows")
 """The fields of forms that are recorded as the options of the command that does the same."""
 ACTIONS: Final = {

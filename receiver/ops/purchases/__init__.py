@@ -10,10 +10,11 @@
 from receiver.ops.purchases.details import PurchaseDetails, organizations_of, read_purchase
 from receiver.ops.purchases.difference import FieldChange
 from receiver.ops.purchases.held import HeldDeliveries, held_deliveries
-from receiver.ops.purchases.search import FoundPurchase, PurchaseFilter, PurchasePage, find_purchases
-from receiver.ops.purchases.timeline import Happening, look
+from receiver.ops.purchases.search import FoundPurchase, PurchaseFilter, PurchasePage, find_purchases, parse_amount
+from receiver.ops.purchases.timeline import LOOK, Happening, look
 
 __all__ = [
+    "LOOK",
     "FieldChange",
     "FoundPurchase",
     "Happening",
@@ -25,5 +26,6 @@ __all__ = [
     "held_deliveries",
     "look",
     "organizations_of",
+    "parse_amount",
     "read_purchase",
 ]

@@ -10,7 +10,6 @@ from sqlalchemy import TextClause, text
 from receiver.ops.deliveries import Filter, list_deliveries
 from receiver.ops.purchases.difference import PERSONAL
 from receiver.ops.purchases.timeline import MOST, read_timeline, rows_of
-from receiver.records.models import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,8 +37,6 @@ WHERE outcome.transaction_id = :transaction
 ORDER BY 1
 """  # noqa: S608 - a constant
 )
-_PUBLIC: Final = [column.name for column in Transaction.__table__.columns if column.name not in PERSONAL]
-_PEOPLE: Final = [column.name for column in Transaction.__table__.columns if column.name in PERSONAL]
 
 
 def _of_purchase(table: str, columns: str, *, key: str = "transaction_id") -> TextClause:
@@ -49,8 +46,7 @@ def _of_purchase(table: str, columns: str, *, key: str = "transaction_id") -> Te
     )
 
 
-_ROW: Final = _of_purchase("transactions", ", ".join(_PUBLIC), key="id")
-_PERSON: Final = _of_purchase("transactions", ", ".join(_PEOPLE), key="id")
+_ROW: Final = _of_purchase("transactions", "*", key="id")
 _LEDGER: Final = _of_purchase(
     "ledger",
     "booked_on, state, accounting_amount, accounting_currency, original_amount, original_currency, vat_amount, "
@@ -125,7 +121,10 @@ def read_purchase(
     deliveries = _deliveries(connection, organization, transaction_id)
     if row is None and not deliveries:
         return None
-    person = _row(connection, _PERSON, purchase) if personal else None
+    person = None
+    if row is not None:
+        of_person = {name: row.pop(name) for name in list(row) if name in PERSONAL}
+        person = of_person if personal else None
     ledger = _row(connection, _LEDGER, purchase)
     receipts = rows_of(connection, _RECEIPTS, purchase)
     reconciled = rows_of(connection, _RECONCILED, purchase)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.events.content import UNREADABLE, decode
 from receiver.ops.deliveries import Filter, list_deliveries
+from receiver.ops.purchases.difference import exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ def held_deliveries(connection: Connection, wanted: PurchaseFilter, *, most: int
     own = {each.id for each in mine.rows}
     matching, unreadable = [], 0
     for each in sorted(found.values(), key=lambda delivery: -delivery.id):
-        payload = _payload(bodies.get(each.id))
+        payload = exact(bodies.get(each.id, b""))
         if payload is None:
             unreadable += each.id in own
         elif (each.id in own or _organization(payload) in wanted.organizations) and may_be(wanted, payload):
@@ -136,12 +136,3 @@ def _day(value: object) -> date | None:
 def _organization(payload: Mapping[str, Any]) -> object:
     owner = payload.get("organization")
     return owner.get("reference_id") if isinstance(owner, dict) else None
-
-
-def _payload(body: bytes | None) -> dict[str, Any] | None:
-    if body is None:
-        return None
-    try:
-        return decode(body)
-    except UNREADABLE:
-        return None

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import text
 
-from receiver.records.models.transactions import PURCHASED_ON
-
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-MOST: Final = 10_000
+PURCHASED_ON: Final = "COALESCE(purchase_date, (snapshot_at AT TIME ZONE 'UTC'::text)::date)"
+"""The day of a purchase: the expression of the index ``ix_transactions_purchased_on``."""
+MOST: Final = 5_000
 """How many purchases are looked at for one page."""
 FIRST_LOOK: Final = 4
 """How many times a page's length is looked at first."""
@@ -59,6 +59,7 @@ UNION ALL
 (SELECT looked_at.*, false FROM looked_at ORDER BY {order} OFFSET :most - 1 LIMIT 1)
 """
 _ORDER: Final = "day DESC, id DESC, organization_reference_id DESC"
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:[.,][0-9]{1,6})?", re.ASCII)
 _AMOUNT: Final = "(abs({name}_amount) BETWEEN :lowest AND :highest AND {currency})"
 
 
@@ -150,6 +151,13 @@ def find_purchases(
     if end is None:
         return PurchasePage(_found(matching), None, None)
     return PurchasePage(_found(matching), _token(end), end["day"])
+
+
+def parse_amount(given: str) -> Decimal:
+    """Return an amount in major units, such as ``245.50`` or ``245,50``. Raises ``ValueError`` for anything else."""
+    if not _NUMBER.fullmatch(given.strip()):
+        raise ValueError(f"invalid amount {given!r}: give one such as 245.50, without separators")
+    return Decimal(given.strip().replace(",", "."))
 
 
 def merchant_pattern(wanted: str) -> str:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.events.content import UNREADABLE, decode
-from receiver.events.kinds import KIND_OF
 from receiver.ops.audit import arguments
-from receiver.ops.purchases.difference import FieldChange, difference
+from receiver.ops.purchases.difference import FieldChange, difference, exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +20,9 @@ if TYPE_CHECKING:
 
 LOOK: Final = "transactions show"
 """The action of looking at a purchase with personal data, in records."""
+CHANGED: Final = "receiver.changed"
+"""The type of an entry of the feed that no event of OpenCard announces."""
+STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
 MOST: Final = 500
 """How many of each kind are shown at most."""
 ORDER: Final = ("log", "delivery", "failed attempt", "event", "ledger", "file", "confirmed", "replay", "look")
@@ -168,9 +169,9 @@ def _of_attempts(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
 def _of_events(rows: Iterable[Mapping[str, Any]], *, personal: bool) -> Iterator[Happening]:
     before: dict[str, dict[str, Any]] = {}
     for row in rows:
-        payload = _decoded(row["payload"])
-        kind = KIND_OF.get(row["type"])
-        if kind is None:
+        payload = exact(row["payload"].encode()) or {}
+        kind = _kind(row["type"])
+        if kind == CHANGED:
             said = f"{row['type']}: {payload.get('reason', 'the rows were computed again')}"
             yield Happening(row["recorded_at"], "event", said, delivery_id=row["delivery_id"], position=row["position"])
             continue
@@ -180,18 +181,16 @@ def _of_events(rows: Iterable[Mapping[str, Any]], *, personal: bool) -> Iterator
             f"{row['type']} applied; it occurred at {row['occurred_at']:%Y-%m-%d %H:%M:%S} UTC",
             delivery_id=row["delivery_id"],
             position=row["position"],
-            first=kind.name not in before,
-            changes=difference(before.get(kind.name), payload, personal=personal),
+            first=kind not in before,
+            changes=difference(before.get(kind), payload, personal=personal),
             payload=row["payload"] if personal else None,
         )
-        before[kind.name] = payload
+        before[kind] = payload
 
 
-def _decoded(payload: str) -> dict[str, Any]:
-    try:
-        return decode(payload.encode())
-    except UNREADABLE:
-        return {}
+def _kind(event: str) -> str:
+    """Return what events share that are compared with each other: the states of a purchase are of one kind."""
+    return "snapshot" if event.rpartition(".")[2] in STATES else event
 
 
 def _of_journal(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:

@@ -86,7 +86,7 @@ class Walk:
 @pytest.fixture
 def full(organizations: Organizations, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Acme:
     """A service that has something of everything, in lists that take several pages."""
-    for module in ("deliveries", "replays", "reconcile"):
+    for module in ("deliveries", "purchases", "replays", "reconcile"):
         monkeypatch.setattr(f"receiver.ops.console.{module}.ROWS", 2)
     monkeypatch.setattr("receiver.ops.console.overview.MOST_GROUPS", 1)
     monkeypatch.setattr("receiver.ops.console.overview.MOST_ORGANIZATIONS", 1)
@@ -123,6 +123,8 @@ def test_every_link_of_every_page_leads_to_a_valid_page(full: Acme, stranger: Vi
         "/ops/",
         "/ops/issues/",
         "/ops/deliveries/",
+        "/ops/purchases/",
+        "/ops/purchases/purchase",
         "/ops/replays/",
         "/ops/webhooks/",
         "/ops/reconcile/",

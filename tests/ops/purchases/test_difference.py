@@ -5,7 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from receiver.ops.purchases.difference import difference, is_personal
+import msgspec
+import pytest
+
+from receiver.events.kinds import KINDS
+from receiver.events.payloads import ItemLine, TransactionLink, VatRateLine
+from receiver.ops.purchases.difference import PERSONAL, PUBLIC, difference, exact, is_personal
 from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
@@ -50,7 +55,23 @@ def test_personal_values_are_hidden_unless_asked_for() -> None:
     assert shown["nickname"] == "Kay"
 
 
+def test_public_fields_are_those_of_the_contract() -> None:
+    structs: list[type[msgspec.Struct]] = [
+        *(payload for kind in KINDS for payload in kind.payloads.values()),
+        *(TransactionLink, VatRateLine, ItemLine),
+    ]
+    contract = {each.name for struct in structs for each in msgspec.structs.fields(struct)}
+    assert PUBLIC - contract == {"reference_id", "payment_product", "card_funding"}
+    assert contract - PUBLIC <= PERSONAL
+
+
 def test_fields_of_the_contract_are_not_hidden() -> None:
     paths = ("purchase_merchant", "transaction.id", "line_items.1.description", "payment_product.name")
     assert [path for path in paths if is_personal(path)] == []
     assert is_personal("url")
+
+
+@pytest.mark.parametrize("payload", [b"", b"no json", b"[1]", b"[" * 100_000, b'"text"', b"\xff", b'{"a": 1'])
+def test_what_is_no_object_is_none(payload: bytes) -> None:
+    assert exact(payload) is None
+    assert exact(b'{"amount": 45.00}') == {"amount": Decimal("45.00")}

@@ -27,12 +27,8 @@ CLEARED = "card.transaction.cleared"
 
 
 def payload(**changes: object) -> dict[str, Any]:
-    of_ticket: dict[str, Any] = {
-        "purchase_date": "2026-10-12",
-        "original_amount": Decimal("245.50"),
-        "accounting_amount": "much",
-    }
-    return snapshot("cleared", **{**of_ticket, **changes})
+    of_ticket = {"purchase_date": "2026-10-12", "original_amount": Decimal("245.50"), "accounting_amount": "much"}
+    return {**snapshot("cleared"), **of_ticket, **changes}
 
 
 def held(acme: Acme, *, most: int = 200, **wanted: Any) -> HeldDeliveries:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.ops.purchases import PurchaseFilter, find_purchases
-from receiver.ops.purchases.search import _place, merchant_pattern
+from receiver.ops.purchases.search import PURCHASED_ON, _place, merchant_pattern
+from receiver.records.models import transactions
 from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
@@ -146,3 +147,7 @@ def test_place_of_no_page_is_refused(token: str) -> None:
 
 def test_letters_beyond_ascii_match_any_letter() -> None:
     assert merchant_pattern("Café 100%_\\") == "%Caf_ 100\\%\\_\\\\%"
+
+
+def test_day_is_the_expression_of_the_index() -> None:
+    assert PURCHASED_ON == transactions.PURCHASED_ON
