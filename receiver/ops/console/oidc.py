@@ -41,6 +41,8 @@ PENDING: Final = "oidc"
 """Where the session keeps the sign-in that the browser began last."""
 MAX_SECONDS: Final = 600
 """So long a user may take to sign in at the provider."""
+MAX_NEXT: Final = 1_000
+"""Characters of the page to go on with; a cookie has room for some 4,000."""
 ERROR: Final = re.compile(r"[a-z_]{1,64}")
 """What OAuth's errors look like; anything else is not repeated."""
 
@@ -55,7 +57,8 @@ def start() -> Response:
         )
     except ProviderUnavailable as unavailable:
         return _unavailable(provider, unavailable)
-    session[PENDING] = {"state": state, "next": request.args.get("next", ""), "at": int(time.time())}
+    wanted = request.args.get("next", "")
+    session[PENDING] = {"state": state, "next": wanted if len(wanted) <= MAX_NEXT else "", "at": int(time.time())}
     return redirect(address)
 
 

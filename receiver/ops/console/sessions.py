@@ -43,8 +43,8 @@ KEPT: Final = timedelta(days=400)
 """How long a sign-in stays on record."""
 CONFIRM_EVERY: Final = timedelta(minutes=1)
 """So long the groups that an OpenID provider confirmed count."""
-ASK_AGAIN_AFTER: Final = timedelta(seconds=15)
-"""Between two questions to a provider that does not answer; longer than one question takes."""
+ASK_AGAIN_AFTER: Final = timedelta(seconds=30)
+"""Between two questions to a provider that does not answer. Longer than one takes, which is up to four requests."""
 UNCONFIRMED: Final = timedelta(minutes=5)
 """A session outlives its last confirmation by this while the provider does not answer: it may be restarting."""
 

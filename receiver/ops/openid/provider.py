@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TIMEOUT: Final = httpx.Timeout(5, connect=3)
+TIMEOUT: Final = httpx.Timeout(4, connect=2)
 METADATA_SECONDS: Final = 3600.0
 """How long what the provider publishes about itself is kept. Keys are read again when a token names a new one."""
 SCOPES: Final = ("openid", "profile", "email")

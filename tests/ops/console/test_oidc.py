@@ -10,11 +10,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import text
 
 from receiver.app import create_app
 from receiver.encryption import Encryption
 from receiver.ops.console.limits import FREE_FAILURES
+from receiver.ops.keys import rotate_keys
 from receiver.ops.openid.claims import name_of, role_of
 from receiver.ops.openid.provider import Provider
 from receiver.settings import load_settings
@@ -273,6 +275,7 @@ def test_signing_in_begins_a_session_of_its_own(browser: Browser, openid_app: Fl
         ("https://evil.example", "/ops/"),
         ("//evil.example", "/ops/"),
         ("/\\evil.example", "/ops/"),
+        ("/deliveries/?card_holder=" + "x" * 3_500, "/ops/"),
     ],
 )
 def test_sign_in_leads_to_pages_of_the_console_alone(browser: Browser, wanted: str, target: str) -> None:
@@ -469,6 +472,24 @@ def test_openid_connect_alone_shows_no_password_form(
     assert ("Sign in with" in shown, 'name="password"' in shown) == (True, False)
     assert browser.sign_in().location == "/ops/"
     app.extensions["receiver.close"]()
+
+
+def test_a_session_outlives_the_rotation_of_keys(
+    browser: Browser, openid_environment: dict[str, str], provider: OpenIdProvider, engine: Engine
+) -> None:
+    browser.sign_in()
+    newest, older = Fernet.generate_key().decode(), openid_environment["ENCRYPTION_KEYS"]
+    rotated = {state.name: state.older for state in rotate_keys(engine, Encryption([newest, older]))}
+    assert rotated["receiver.console_sessions.tokens"] == 1
+    after_restart = create_app(load_settings({**openid_environment, "ENCRYPTION_KEYS": newest}))
+    cookie = browser.visitor.client.get_cookie("receiver_console", path="/ops")
+    assert cookie is not None
+    visitor = Visitor(after_restart.test_client())
+    visitor.client.set_cookie("receiver_console", cookie.value, path="/ops")
+    let_a_minute_pass(engine)
+    assert visitor.get("/ops/").status_code == 200
+    assert provider.asked[-2:] == ["/token", "/keys"]
+    after_restart.extensions["receiver.close"]()
 
 
 def test_a_name_of_a_user_with_a_password_is_marked(
