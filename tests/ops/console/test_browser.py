@@ -31,7 +31,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is mi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
     from redis import Redis
     from sqlalchemy import Engine
 
@@ -70,7 +70,12 @@ class Person:
     def __post_init__(self) -> None:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
+        self.page.on("requestfailed", self._note)
+
+    def _note(self, request: Request) -> None:
+        """Note a request that failed, unless the browser dropped it, as it does when a page is left at once."""
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(request.url)
 
     def sign_in(self, name: str) -> None:
         self.page.goto(f"{self.url}/ops/")
