@@ -76,6 +76,8 @@ class Living:
             "webhooks show": [self.value("SELECT min(id) FROM receiver.webhooks")],
             "webhooks test": ["card_holder.created", "--organization", "acme"],
             "deliveries show": [self.value("SELECT max(id) FROM receiver.deliveries WHERE status = 'dead'")],
+            "deliveries resolve": ["--status", "ignored", "--reason", "a test"],
+            "transactions show": [TRANSACTION],
             "replay": ["--status", "dead", "--reason", "a test"],
             "close": ["acme", "2020-01"],
             "trigger": ["card.transaction.cleared", "--organization", "acme"],

@@ -21,6 +21,8 @@ ARGUMENTS = {
     "files export": ["copies"],
     "webhooks test": ["card.transaction.cleared"],
     "replay": ["--reason", "none"],
+    "deliveries resolve": ["--reason", "none"],
+    "transactions show": ["transaction-1"],
 }
 """What else a command needs."""
 OTHERS = {
