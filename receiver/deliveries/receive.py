@@ -65,20 +65,20 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
     begun = monotonic()
     try:
         webhook = intake.webhooks.find(endpoint_key)
-        body = read_body()
-        for _ in range(MAX_VERIFICATIONS):
-            try:
+        try:
+            body = read_body()
+            for _ in range(MAX_VERIFICATIONS):
                 webhook, verification = _verify(intake, endpoint_key, webhook, headers, body)
                 arrived = _well_formed(headers, body, verification, webhook, begun)
-            except DeliveryRefused as refused:
-                count_refused_delivery(webhook.id, refused.reason)
-                raise
-            if intake.committer.store(arrived):
-                intake.wake_worker()
-                if log.isEnabledFor(DEBUG):  # checking the level costs a third of the call
-                    log.debug("delivery.stored", webhook_id=webhook.id, bytes=len(body))
-                return
-            webhook = intake.webhooks.read(endpoint_key)  # it was changed: verify against its current state
+                if intake.committer.store(arrived):
+                    intake.wake_worker()
+                    if log.isEnabledFor(DEBUG):  # checking the level costs a third of the call
+                        log.debug("delivery.stored", webhook_id=webhook.id, bytes=len(body))
+                    return
+                webhook = intake.webhooks.read(endpoint_key)  # it was changed: verify against its current state
+        except DeliveryRefused as refused:
+            count_refused_delivery(webhook.id, refused.reason)
+            raise
     except CANNOT_STORE as error:
         log.warning("delivery.not_stored", error=type(error).__name__, reason=str(error).partition("\n")[0])
         raise StoreUnavailable from error

@@ -100,6 +100,14 @@ def test_each_reason_has_its_advice(acme: Acme, flusher: Flusher, headers: dict[
     assert finding.endswith(advice)
 
 
+def test_too_large_a_delivery_counts(acme: Acme, flusher: Flusher, settings: Settings) -> None:
+    content = b'"' + b"x" * settings.max_body_bytes + b'"'
+    assert acme.deliver(EVENT, content).status_code == 413
+    flusher.flush()
+    (finding,) = said(acme)
+    assert finding.endswith("too-large: larger than MAX_BODY_BYTES")
+
+
 def test_each_webhook_counts_for_itself(organizations: Organizations, settings: Settings) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     flusher = Flusher(connecting(settings.database_url))
