@@ -166,7 +166,8 @@ def test_operator_finds_and_replays_failures_in_five_clicks(browser: Browser, mo
         morning.repair()
         operator.click("link", "Replay all of them …")  # how many there are, and by which causes
         operator.page.get_by_label("Reason").fill("the account is there now")
-        operator.click("button", f"Replay {BROKEN} deliveries")
+        assert operator.sees(f"Replay {BROKEN} deliveries")
+        operator.click("button", "Replay")
         wait_until_replayed(morning)
         operator.click("link", "Refresh")  # what came of it
         assert operator.sees(f"{BROKEN} of {BROKEN} processed")
