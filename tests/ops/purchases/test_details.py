@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
@@ -81,7 +82,7 @@ def test_each_line_of_the_journal_is_in_the_timeline(bought: Acme) -> None:
 def test_nothing_personal_is_read_unless_asked_for(bought: Acme) -> None:
     words = str(asdict(read(bought)))
     assert "employee-17" not in words
-    assert "4242" not in words
+    assert not re.search(r"\b4242\b", words), "which a time may have among its microseconds"
     assert "files.opencard.invalid" not in words
     details = read(bought, personal=True)
     assert details.person is not None
