@@ -19,18 +19,19 @@ _OF_SECRETS: Final = ("signature", "basic", "custom", "oauth")
 MANY: Final = 10
 """So many refused within a quarter of an hour need attention although others are stored."""
 
-# since the last delivery that was stored, and those of the last quarter of an hour in any case
+# since the last delivery that was stored, and those of the last quarter of an hour in any case; what has a time in the
+# future was written before the server's clock was set back, and says nothing
 _REFUSED: Final = f"""
 SELECT webhook.id AS webhook_id, webhook.organization_reference_id, refused.*
 FROM receiver.webhooks AS webhook
 LEFT JOIN LATERAL (
     SELECT received_at FROM receiver.stored_deliveries
-    WHERE webhook_id = webhook.id AND source = 'push' ORDER BY received_at DESC LIMIT 1
+    WHERE webhook_id = webhook.id AND source = 'push' AND received_at <= now() ORDER BY received_at DESC LIMIT 1
 ) AS stored ON true
 CROSS JOIN LATERAL (
     SELECT reason, CAST(sum(number) AS bigint) AS number, min(minute) AS since
     FROM receiver.refused_deliveries AS refused
-    WHERE refused.webhook_id = webhook.id AND refused.minute > now() - interval '7 days'
+    WHERE refused.webhook_id = webhook.id AND refused.minute > now() - interval '7 days' AND refused.last_at <= now()
         AND (refused.last_at > coalesce(stored.received_at, '-infinity') OR minute > now() - interval '15 minutes')
     GROUP BY reason
     HAVING max(refused.last_at) > coalesce(stored.received_at, '-infinity')

@@ -78,7 +78,7 @@ def test_a_few_refused_among_stored_ones_are_no_finding(acme: Acme, flusher: Flu
     assert said(acme) == []
     refuse(acme, 1)
     flusher.flush()
-    acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at + interval '1 minute'")
+    make_older(acme, 1)
     (finding,) = said(acme)
     assert f": {MANY} deliveries refused since" in finding
     make_older(acme, 20)
@@ -98,6 +98,22 @@ def test_each_reason_has_its_advice(acme: Acme, flusher: Flusher, headers: dict[
     flusher.flush()
     (finding,) = said(acme)
     assert finding.endswith(advice)
+
+
+def test_a_clock_that_was_set_back_hides_and_keeps_nothing(acme: Acme, flusher: Flusher) -> None:
+    acme.take(EVENT, card_holder("before"))
+    refuse(acme, 1)
+    flusher.flush()
+    acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at + interval '1 day'")
+    make_older(acme, -24 * 60)
+    assert said(acme) == [], "what was refused before says nothing now"
+    refuse(acme, 1)
+    flusher.flush()
+    (finding,) = said(acme)
+    assert ": 1 delivery refused since" in finding
+    make_older(acme, 1)
+    acme.take(EVENT, card_holder("after"))
+    assert said(acme) == []
 
 
 def test_too_large_a_delivery_counts(acme: Acme, flusher: Flusher, settings: Settings) -> None:
