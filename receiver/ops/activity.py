@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from receiver.deliveries.models import TEST
-from receiver.ops.deliveries import error_group
+from receiver.ops.deliveries import error_group, is_resolved
 from receiver.ops.rollup import COUNT_DELIVERIES, HOUR, TOTALS
 
 if TYPE_CHECKING:
@@ -71,10 +71,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT delivery_id, status, error FROM receiver.outcomes AS outcome
         WHERE status = wrong.status AND status <> 'processed' AND error IS DISTINCT FROM '{TEST}'
-            AND NOT EXISTS (
-                SELECT FROM receiver.acknowledged_gaps AS resolved
-                WHERE resolved.kind = 'delivery' AND resolved.id = outcome.delivery_id
-            )
+            AND NOT {is_resolved("outcome.delivery_id")}
         ORDER BY delivery_id DESC LIMIT :most
     ) AS newest
     ORDER BY newest.delivery_id DESC LIMIT :most

@@ -93,8 +93,13 @@ class AuditFilter:
 
 
 def record(connection: Connection, act: Act) -> None:
-    """Record an act, in the transaction of *connection*."""
-    connection.execute(insert(Audit).values(asdict(act)))
+    """Record an act, in the transaction of *connection*; what PostgreSQL's text cannot hold becomes U+FFFD or ``?``."""
+    connection.execute(insert(Audit).values({name: storable(value) for name, value in asdict(act).items()}))
+
+
+def storable(value: str | None) -> str | None:
+    """Return a text as PostgreSQL takes it: bytes of an argument that are no UTF-8 become ``?``, NUL U+FFFD."""
+    return value and value.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def list_acts(

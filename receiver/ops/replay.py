@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import text
 
 from receiver.errors import OperationRefused
+from receiver.ops.audit import storable
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay_selection import batches, check_ids, select_batch
 from receiver.progress import Progress
@@ -135,4 +136,4 @@ def _select(engine: Engine, replay_id: int, wanted: Selection, limit: int | None
 
 def _text(words: str) -> str:
     """Return *words* as PostgreSQL takes them."""
-    return words.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return storable(words) or ""

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from receiver.deliveries.models import TEST
 from receiver.errors import OperationRefused
-from receiver.ops.deliveries import Filter
+from receiver.ops.audit import storable
+from receiver.ops.deliveries import Filter, is_resolved
 from receiver.ops.replay_selection import batches
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ RESOLVABLE: Final = ("dead", "quarantined", "ignored")
 _OPEN: Final = f"""
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.id = ANY(:ids) AND delivery.status = ANY(:statuses) AND delivery.error IS DISTINCT FROM '{TEST}'
-    AND NOT EXISTS (
-        SELECT FROM receiver.acknowledged_gaps AS known WHERE known.kind = 'delivery' AND known.id = delivery.id
-    )
+    AND NOT {is_resolved("delivery.id")}
 """
 _COUNT: Final = text(f"SELECT count(*) {_OPEN}")
 _RESOLVE: Final = text(
@@ -65,7 +64,7 @@ def resolve_deliveries(engine: Engine, wanted: Selection, *, by: str, reason: st
     """
     if not reason.strip():
         raise OperationRefused("resolving deliveries needs a reason: it is recorded with them")
-    given = {"by": by, "reason": reason.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")}
+    given = {"by": by, "reason": storable(reason.strip())}
     number = 0
     with engine.connect() as reading:
         for ids in batches(reading, wanted):

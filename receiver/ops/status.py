@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
 from receiver.ops.consumers import ConsumerStanding, find_stopped_consumers, read_consumers
+from receiver.ops.deliveries.filter import is_resolved
 from receiver.ops.feed_epochs import EpochState, find_new_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
 from receiver.ops.findings import Finding, FindingKind
@@ -53,10 +54,7 @@ FROM (
     SELECT status, count(*) AS number, min(delivery_id) AS first
     FROM receiver.outcomes AS outcome
     WHERE status IN ('dead', 'quarantined', 'ignored') AND error IS DISTINCT FROM '{TEST}'
-        AND NOT EXISTS (
-            SELECT FROM receiver.acknowledged_gaps AS resolved
-            WHERE resolved.kind = 'delivery' AND resolved.id = outcome.delivery_id
-        )
+        AND NOT {is_resolved("outcome.delivery_id")}
     GROUP BY status
 ) AS held
 LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = held.first

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
+from receiver.ops.deliveries.filter import is_resolved
 from receiver.ops.findings import Finding, FindingKind
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ _IGNORED: Final = f"""
 SELECT stored.event, stored.version, count(*) AS deliveries, min(stored.received_at) AS oldest,
     max(stored.received_at) AS newest
 FROM receiver.outcomes AS outcome JOIN receiver.stored_deliveries AS stored ON stored.id = outcome.delivery_id
-WHERE outcome.status = 'ignored' AND outcome.error IS DISTINCT FROM '{TEST}' AND NOT EXISTS (
-    SELECT FROM receiver.acknowledged_gaps AS resolved
-    WHERE resolved.kind = 'delivery' AND resolved.id = outcome.delivery_id
-)
+WHERE outcome.status = 'ignored' AND outcome.error IS DISTINCT FROM '{TEST}'
+    AND NOT {is_resolved("outcome.delivery_id")}
 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {MOST}
 """  # noqa: S608 - constants
 _APPLIED: Final = f"""

@@ -85,6 +85,18 @@ def test_what_waits_for_nobody_is_refused_by_its_id(held: Acme, place: int, said
         resolve_deliveries(held.engine, (given[0],), by="kim@ops", reason=" ")
 
 
+def test_a_test_delivery_waits_for_nobody(acme: Acme) -> None:
+    acme.execute("UPDATE receiver.webhooks SET test = true")
+    acme.tell(CLEARED, snapshot("cleared"))
+    assert acme.statuses() == ["ignored"]
+    assert (
+        count_resolvable(acme.engine, Filter(statuses=("ignored",))),
+        resolve(acme, Filter(statuses=("ignored",))),
+    ) == (0, 0)
+    with pytest.raises(OperationRefused, match="is a test delivery"):
+        resolve(acme, tuple(ids(acme)))
+
+
 def test_list_of_what_nobody_resolved(held: Acme) -> None:
     resolve(held, (ids(held)[0],))
     with held.engine.connect() as connection:
@@ -103,6 +115,13 @@ def test_resolved_delivery_can_still_be_replayed(held: Acme) -> None:
     held.execute("UPDATE receiver.bodies SET body = :body WHERE delivery_id = :id", **given)
     assert counts(replay(held, (dead,))) == (1, 1, 0)
     assert held.value("SELECT acknowledged_gaps FROM ems.completeness") == 0
+
+
+def test_a_reason_that_is_no_utf8_is_kept_as_far_as_it_is(held: Acme, environment: dict[str, str]) -> None:
+    given = ["deliveries", "resolve", str(ids(held)[0]), "--reason", "caf\udce9"]
+    assert CliRunner(env=environment).invoke(main, given).stdout == "1 delivery resolved\n"
+    assert held.value("SELECT reason FROM receiver.acknowledged_gaps") == "caf?"
+    assert held.value("SELECT reason FROM receiver.audit") == "caf?"
 
 
 def test_command_resolves_and_reopens(held: Acme, environment: dict[str, str]) -> None:

@@ -9,7 +9,7 @@
 
 from receiver.ops.deliveries.details import DeliveryDetails, InReplay, ProcessingAttempt, Resolution, read_delivery
 from receiver.ops.deliveries.effects import ChangedRow
-from receiver.ops.deliveries.filter import Filter, error_group
+from receiver.ops.deliveries.filter import Filter, error_group, is_resolved
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ProcessingAttempt",
     "Resolution",
     "error_group",
+    "is_resolved",
     "list_deliveries",
     "read_delivery",
 ]

@@ -52,6 +52,14 @@ class Filter:
         return self != Filter()
 
 
+def is_resolved(delivery_id: str) -> str:
+    """Return the condition, in SQL, that somebody resolved the delivery with this id (``receiver.ops.resolving``)."""
+    return (
+        "EXISTS (SELECT FROM receiver.acknowledged_gaps AS resolved "
+        f"WHERE resolved.kind = 'delivery' AND resolved.id = {delivery_id})"
+    )
+
+
 def error_group(error: str | None) -> str:
     """Return the name that errors of one cause share: the first line, with ``*`` for ids, numbers and times."""
     line = (error or "").partition("\n")[0].strip()

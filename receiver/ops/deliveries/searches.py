@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.ops.deliveries.filter import error_pattern
+from receiver.ops.deliveries.filter import error_pattern, is_resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,12 +73,8 @@ SELECT delivery_id FROM receiver.outcomes WHERE card_holder_reference_id = :card
 """  # noqa: S608 - a constant
 _WAITING: Final = "SELECT delivery_id FROM receiver.queue WHERE delivery_id < :before"
 _OF_STATUS: Final = "SELECT delivery_id FROM receiver.outcomes WHERE delivery_id < :before"
-_UNRESOLVED: Final = f"""
-status IN ({", ".join(f"'{status}'" for status in WITH_ERRORS)}) AND NOT EXISTS (
-    SELECT FROM receiver.acknowledged_gaps AS resolved
-    WHERE resolved.kind = 'delivery' AND resolved.id = delivery.id
-)
-"""
+_WITH_ERRORS: Final = ", ".join(f"'{status}'" for status in WITH_ERRORS)
+_UNRESOLVED: Final = f"status IN ({_WITH_ERRORS}) AND NOT {is_resolved('delivery.id')}"
 _UNCONFIRMED: Final = """
 source = 'push' AND confirmed_at IS NULL AND received_at < (
     SELECT run.unconfirmed_before FROM receiver.reconcile_runs AS run

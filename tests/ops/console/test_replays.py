@@ -185,6 +185,7 @@ def test_a_dead_delivery_is_resolved_without_a_replay(acme: Acme, operator: Visi
     (delivery,) = stored(acme)
     path = f"/ops/deliveries/{delivery}"
     assert operator.post(f"{path}/resolve", form=path).status_code == 400
+    assert operator.post(f"{path}/resolve", form=path, reason="a\0test").status_code == 400
     answer = operator.post(f"{path}/resolve", form=path, reason="a test of theirs")
     page = operator.get(answer.location).text
     assert "Resolved: it keeps its status" in page
@@ -192,3 +193,8 @@ def test_a_dead_delivery_is_resolved_without_a_replay(acme: Acme, operator: Visi
     assert "Resolve without a replay" not in page
     assert "Resolve without a replay" not in viewer.get(path).text
     assert acme.statuses() == ["dead"]
+    recorded = acme.rows("SELECT outcome, reason FROM receiver.audit WHERE action = 'deliveries resolve' ORDER BY id")
+    assert [(row["outcome"], row["reason"]) for row in recorded] == [
+        ("refused", None),
+        ("done", "a test of theirs"),
+    ]
