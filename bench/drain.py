@@ -202,7 +202,7 @@ _PARSED: Final = """
     JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
     OFFSET 0
 """
-_FIELDS: Final = "CROSS JOIN LATERAL jsonb_populate_record(NULL::ems.transactions, parsed.document) AS told"
+_FIELDS: Final = "CROSS JOIN LATERAL jsonb_populate_record(NULL::ems.transactions, parsed.document) AS payload"
 
 
 def _insert_transactions() -> str:
@@ -211,7 +211,7 @@ def _insert_transactions() -> str:
         "organization_reference_id": "parsed.organization_reference_id",
         "card_holder_reference_id": "parsed.document #>> '{card_holder,reference_id}'",
         "cleared_snapshot_at": "parsed.occurred_at",
-        "cleared_card_issuer_reference": "told.card_issuer_reference",
+        "cleared_card_issuer_reference": "payload.card_issuer_reference",
         "cleared_at": "parsed.occurred_at",
         "booked_on": "CAST(parsed.occurred_at AS date)",
         "snapshot_at": "parsed.occurred_at",
@@ -221,7 +221,7 @@ def _insert_transactions() -> str:
         "payment_product_name": "parsed.document #>> '{payment_product,name}'",
     }
     columns = [column.name for column in table_of(Transaction).columns]
-    selected = ", ".join(ours.get(column, f"told.{column}") for column in columns)
+    selected = ", ".join(ours.get(column, f"payload.{column}") for column in columns)
     return f"INSERT INTO ems.transactions ({', '.join(columns)}) SELECT {selected}"
 
 

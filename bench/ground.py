@@ -74,7 +74,7 @@ def register(servers: LocalServers) -> Registration:
 def snapshots(number: int) -> Iterator[Snapshot]:
     """Yield snapshots of *number* distinct transactions; the same ones in every run."""
     story = make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=TEMPLATES)
-    templates = [told.payload for told in story.events if told.event == EVENT]
+    templates = [sent.payload for sent in story.events if sent.event == EVENT]
     split = [template.partition(read(template)["id"].encode()) for template in templates]
     for count in range(number):
         before, _, after = split[count % len(split)]

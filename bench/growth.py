@@ -55,7 +55,7 @@ GROWN: Final = "grown"
 
 _FILL: Final = (
     """
-CREATE TEMP TABLE told AS
+CREATE TEMP TABLE generated AS
 SELECT number, md5((number / 2)::text)::uuid::text AS transaction_id, number %% 1000 = 0 AS dead,
     now() - make_interval(secs => %(deliveries)s - number + 86400) AS at
 FROM generate_series(1, %(deliveries)s) AS number
@@ -63,32 +63,32 @@ FROM generate_series(1, %(deliveries)s) AS number
     """
 INSERT INTO receiver.stored_deliveries (id, webhook_id, event, version, verification, received_at, occurred_at)
 SELECT number, webhook.id, %(event)s, '1', 'signature', at, at
-FROM told CROSS JOIN receiver.webhooks AS webhook ORDER BY number
+FROM generated CROSS JOIN receiver.webhooks AS webhook ORDER BY number
 """,
     """
-INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT number, %(body)s, '{}' FROM told ORDER BY number
+INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT number, %(body)s, '{}' FROM generated ORDER BY number
 """,
     """
 INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, snapshot_at, delivery_id,
     updated_at, cleared_at, booked_on, cleared_card_issuer_reference)
 SELECT organization_reference_id, transaction_id, 'cleared', 'employee-' || number %% 5000, at, number, at, at,
     at::date, 'CLR-' || number
-FROM told CROSS JOIN receiver.webhooks WHERE number %% 2 = 0
+FROM generated CROSS JOIN receiver.webhooks WHERE number %% 2 = 0
 """,
     """
 INSERT INTO receiver.outcomes (delivery_id, status, attempts, processed_at, position, transaction_id)
 SELECT number, CASE WHEN dead THEN 'dead' ELSE 'processed' END, 1, at, CASE WHEN NOT dead THEN number END,
     CASE WHEN dead THEN transaction_id END
-FROM told ORDER BY number
+FROM generated ORDER BY number
 """,
     """
 INSERT INTO ems.events (position, type, organization_reference_id, transaction_id, subject_id, occurred_at,
     recorded_at, source, delivery_id, fingerprint, payload)
 SELECT number, %(event)s, organization_reference_id, transaction_id, transaction_id, at, at, 'push', number,
     sha256(number::text::bytea), '{}'
-FROM told CROSS JOIN receiver.webhooks WHERE NOT dead ORDER BY number
+FROM generated CROSS JOIN receiver.webhooks WHERE NOT dead ORDER BY number
 """,
-    "DROP TABLE told",
+    "DROP TABLE generated",
 )
 _DELETE_BACKLOG: Final = """
 WITH waiting AS MATERIALIZED (

@@ -36,7 +36,7 @@ START_SECONDS: Final = 30
 LIMIT: Final = "limit: pgbench, equal rows"
 RATE_MISSED: Final = (
     "The sender shares the two cores with what it measures. gunicorn alone, reading a request and answering it, takes "
-    "a third of the processor's time for a delivery; another core for the sender would tell more."
+    "a third of the processor's time for a delivery; another core for the sender would show more."
 )
 WORST_MISSED: Final = (
     "A delivery waits for the commit before its own, and for its turn at a core that it shares with the sender and "

@@ -83,10 +83,10 @@ class Found:
     """The requests that were answered 5xx, or hung."""
 
 
-def mutated(told: Sequence[StoryEvent], registration: Registration, seed: int, number: int) -> bytes:
+def mutated(sent: Sequence[StoryEvent], registration: Registration, seed: int, number: int) -> bytes:
     """Return a request: in half of them the body is mutated before it is signed, in half the whole request after."""
     rng = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
-    one = rng.choice(told)
+    one = rng.choice(sent)
     event, body = one.event, one.payload
     if rng.random() < 0.5:
         return request(registration, event, _mutate(rng, body))
@@ -153,12 +153,12 @@ def send_all(
     port: int, registration: Registration, *, number: int, seed: int, progress: Progress = NO_PROGRESS
 ) -> Found:
     """Send so many mutated requests to the web process on *port*."""
-    told = make_story(seed=seed, organizations=ORGANIZATIONS[:1], purchases=100).events
+    sent = make_story(seed=seed, organizations=ORGANIZATIONS[:1], purchases=100).events
     progress.total(number)
     found = Found()
 
     def one(count: int) -> tuple[bytes, list[str]]:
-        content = mutated(told, registration, seed, count)
+        content = mutated(sent, registration, seed, count)
         source = f"127.0.{1 + count // 250 % 250}.{1 + count % 250}"  # else the ports of one address run out
         return content, send(port, content, source)
 

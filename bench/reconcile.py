@@ -86,12 +86,12 @@ def _serving() -> Iterator[Log]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         shown = json.loads(process.stdout.readline())
-        told = shown["environment"]
+        variables = shown["environment"]
         access = Access(
-            told["OPENCARD_API_URL"],
-            told["OPENCARD_ACCOUNT_ID"],
-            told["OPENCARD_CLIENT_ID"],
-            told["OPENCARD_CLIENT_SECRET"],
+            variables["OPENCARD_API_URL"],
+            variables["OPENCARD_ACCOUNT_ID"],
+            variables["OPENCARD_CLIENT_ID"],
+            variables["OPENCARD_CLIENT_SECRET"],
         )
         try:
             yield Log(access, shown["organization_id"], shown["webhook_id"], shown["last_page"])
@@ -100,7 +100,7 @@ def _serving() -> Iterator[Log]:
 
 
 def _store(servers: LocalServers, connection: psycopg.Connection, log: Log) -> None:
-    """Store and process every delivery that the log tells of."""
+    """Store and process every delivery that the log has."""
     registration = ground.register(servers)
     connection.execute(
         "UPDATE receiver.webhooks SET organization_id = %s, opencard_webhook_id = %s",

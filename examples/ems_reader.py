@@ -81,7 +81,7 @@ def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row
 
 
 def start_over(ems: Connection, own: Connection, why: str) -> None:
-    """Read the whole ledger, for the events after our position do not tell all; then follow what comes after."""
+    """Read the whole ledger, for the events after our position do not say everything; then follow later events."""
     newest = ems.execute(NEWEST).fetchone()  # before the ledger, which is then at least as new
     for line in ems.cursor().stream(LINES):
         own.execute(BOOK, list(line.values()))

@@ -21,7 +21,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from receiver.connections import WEB, in_transaction, open_connection
-from receiver.counters import untold
+from receiver.counters import unstored_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ class Flusher:
         with self._lock:
             if self._unanswered is not None and not self._send(self._unanswered):
                 return False
-            counts = untold.take()
+            counts = unstored_counts.take()
             return not counts or self._send(_Flush(uuid.uuid4(), counts))
 
     def _send(self, flush: _Flush) -> bool:

@@ -150,7 +150,7 @@ def samples(metric: Metric) -> dict[Sample, float]:
     }
 
 
-class Untold:
+class UnstoredCounts:
     """What this process has counted since the counts were last stored."""
 
     def __init__(self) -> None:
@@ -166,5 +166,5 @@ class Untold:
         return {key: value for key, value in new.items() if value}
 
 
-untold: Final = Untold()
+unstored_counts: Final = UnstoredCounts()
 """The counts of this process that are not in PostgreSQL yet."""

@@ -25,7 +25,7 @@ from rq.worker.base import WorkerStatus
 from rq.worker_pool import WorkerPool
 
 from receiver.counter_store import flushing
-from receiver.counters import untold
+from receiver.counters import unstored_counts
 from receiver.error_reports import flush_reports, report, start_reporting
 from receiver.logs import configure_logs
 from receiver.processing.drain import stop_requested
@@ -187,7 +187,7 @@ class DeliveryWorker(Worker):
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """End the job with its worker, and bring what it counts to PostgreSQL, for the next job process counts on."""
         _watch_parent(self.pid or 0)
-        untold.take()  # what was counted before the fork is not this process's
+        unstored_counts.take()  # what was counted before the fork is not this process's
         try:
             with flushing(load_settings(os.environ).database_url, process=self._counted_as):
                 return super().perform_job(job, queue, execution)

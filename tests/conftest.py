@@ -215,7 +215,7 @@ class Acme:
         """Process everything that waits."""
         assert drain(self.engine, encryption=self.encryption)
 
-    def tell(self, event: str, payload: object) -> None:
+    def apply(self, event: str, payload: object) -> None:
         """Deliver and process."""
         self.take(event, payload)
         self.process()

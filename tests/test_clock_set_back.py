@@ -57,14 +57,14 @@ def test_a_file_that_was_noted_before_is_downloaded_at_once(
     receipts: Receipts, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, receipts.environment(environment))
-    receipts.tell()
+    receipts.apply()
     set_the_clock_back(receipts.acme)
     fetch_due()
     assert receipts.row()["file_key"] is not None
 
 
 def test_failed_download_waits_only_its_pause(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault.answers(404, path="/files/"))
     receipts.fetch()
     assert waits(receipts.acme) < SOON
@@ -76,7 +76,7 @@ def test_failed_download_waits_only_its_pause(receipts: Receipts) -> None:
 
 
 def test_a_download_that_is_under_way_keeps_its_lease(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     assert claim(receipts.acme.engine, list(FileKind)) is not None
     set_the_clock_back(receipts.acme)
     plan_anew(receipts.acme.engine)
@@ -85,7 +85,7 @@ def test_a_download_that_is_under_way_keeps_its_lease(receipts: Receipts) -> Non
 
 
 def test_with_a_right_clock_nothing_is_rescheduled(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault.answers(404, path="/files/"))
     receipts.fetch()
     before = receipts.download()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.counter_store import Flusher, connecting, flushing
-from receiver.counters import SIGN_INS_FAILED, WAKE_UPS_FAILED, count_failed_sign_in, untold
+from receiver.counters import SIGN_INS_FAILED, WAKE_UPS_FAILED, count_failed_sign_in, unstored_counts
 from tests.support.applications import unreachable_database
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def connect(engine: Engine, settings: Settings) -> Connect:
     del engine  # asked for so that there is a database
-    untold.take()  # other tests' counts
+    unstored_counts.take()  # other tests' counts
     return connecting(settings.database_url)
 
 

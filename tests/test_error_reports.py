@@ -96,10 +96,10 @@ def test_web_error_report_omits_the_request(
     assert exception["stacktrace"]["frames"][-1]["function"] == "fail"
     assert event["extra"]["request_id"] == "edge-4711-abc"
     assert event["tags"]["process"] == "web"
-    told = b"".join(server.received).decode()
+    reported = b"".join(server.received).decode()
     assert "request" not in event
     for hidden in (HIDDEN, acme.registration.secret, acme.path, "X-Data-Signature", 'local_value":'):
-        assert hidden not in told, hidden
+        assert hidden not in reported, hidden
 
 
 def test_a_delivery_that_fails_is_reported_by_its_id(acme: Acme, sentry: tuple[Sentry, str]) -> None:
@@ -131,12 +131,12 @@ sys.modules["sentry_sdk"] = None
 from receiver.wsgi import app
 app.extensions["receiver.close"]()
 """
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment, "SENTRY_DSN": "https://key@sentry.example/1"},
         capture_output=True,
         text=True,
         check=True,
     ).stderr
-    line = json.loads(told.splitlines()[0])
+    line = json.loads(reported.splitlines()[0])
     assert (line["event"], line["reason"]) == ("error_reports.unavailable", MISSING)

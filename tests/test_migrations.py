@@ -88,9 +88,9 @@ def test_check_lists_each_difference_from_the_models(empty_database: str) -> Non
     execute(empty_database, "ALTER TABLE receiver.stored_deliveries ALTER COLUMN source SET DEFAULT 'pull'")
     execute(empty_database, "DROP TABLE receiver.oauth_tokens")
     execute(empty_database, "CREATE TABLE ems.odd (id bigint)")
-    told = db(empty_database, "check")
-    assert told.exit_code == 1
-    assert set(told.stdout.splitlines()) == {
+    result = db(empty_database, "check")
+    assert result.exit_code == 1
+    assert set(result.stdout.splitlines()) == {
         "column ems.transactions.odd_one is not in the models",
         "index ix_queue_due of receiver.queue is not in the database",
         "nullable of column receiver.queue.alone is True in the database, False in the models",
@@ -101,7 +101,7 @@ def test_check_lists_each_difference_from_the_models(empty_database: str) -> Non
         "table receiver.oauth_tokens is not in the database",
         "table ems.odd is not in the models",
     }
-    assert json.loads(db(empty_database, "check", "--json").stdout)["differences"] == told.stdout.splitlines()
+    assert json.loads(db(empty_database, "check", "--json").stdout)["differences"] == result.stdout.splitlines()
 
 
 @pytest.mark.parametrize("path", ['"$user", public', "receiver, public", "ems, receiver", "public, ems", ""])

@@ -56,7 +56,7 @@ def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool
 
 
 def test_what_was_kept_long_enough_goes_in_a_process_of_its_own(acme: Acme, pool: Pool, redis: Redis) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 500)
     pool.begin_a_long_job()
     Queue(RETENTION_QUEUE, connection=redis).enqueue(retain, result_ttl=0)

@@ -22,7 +22,7 @@ LONG: Final = (40_000, 200)
 @click.command()
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed repeats the run.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many seeds, in a row.")
-@click.option("--purchases", type=click.IntRange(min=10), help="How many are told.  [default: as --long says]")
+@click.option("--purchases", type=click.IntRange(min=10), help="How many are sent.  [default: as --long says]")
 @click.option("--kills", type=click.IntRange(min=0), help="How often something is killed.  [default: as --long says]")
 @click.option("--long", "is_long", is_flag=True, help="Over 200,000 deliveries and 200 kills, not some minutes.")
 def main(seed: int, seeds: int, purchases: int | None, kills: int | None, is_long: bool) -> None:  # noqa: FBT001
@@ -50,7 +50,7 @@ def _print(result: Result) -> None:
         click.echo(f"wrong: {line}")
     statuses = ", ".join(f"{number} {status}" for status, number in result.statuses.items())
     click.echo(
-        f"{counted(result.sent, 'event')} told in {counted(result.attempts, 'attempt')}, "
+        f"{counted(result.sent, 'event')} sent in {counted(result.attempts, 'attempt')}, "
         f"OpenCard's clock {result.clock_ahead.total_seconds():+.0f} s; {statuses}; {result.recovered} recovered:"
     )
     verdict = (

@@ -51,7 +51,7 @@ class FileStore:
 
     def keep(self, content: IO[bytes], key: str, size: int) -> None:
         """Store *content*, which is read from its beginning, under *key*. Raises ``DownloadsImpossible``."""
-        with _telling("stored"):
+        with _naming_failures("stored"):
             if self._has(key, size):
                 return
             incoming = f"{self._root}/{INCOMING}/{uuid.uuid4().hex}.part"
@@ -77,7 +77,7 @@ class FileStore:
 
     def sweep(self) -> int:
         """Delete what processes left behind that died while they wrote; return how many files that were."""
-        with _telling("looked at"):
+        with _naming_failures("looked at"):
             folder = f"{self._root}/{INCOMING}"
             if not self._files.exists(folder):
                 return 0
@@ -123,7 +123,7 @@ def _to_disk(folder: Path) -> None:
 
 
 @contextmanager
-def _telling(what: str) -> Iterator[None]:
+def _naming_failures(what: str) -> Iterator[None]:
     """Turn whatever a storage raises into one error; its own words may hold addresses and keys."""
     try:
         yield

@@ -127,7 +127,7 @@ class OpenCardChecks:
             if reason is not None:
                 self.findings.not_checked(scope_check(scope), reason)
             else:
-                self._tell_scope(
+                self._report_scope(
                     scope, answers[scope], needed=scope in REQUIRED_SCOPES or scope in wanted, unknown=unknown
                 )
 
@@ -152,7 +152,7 @@ class OpenCardChecks:
                 auth.close()
         return answers
 
-    def _tell_scope(self, scope: str, refusal: OpenCardError | None, *, needed: bool, unknown: str | None) -> None:
+    def _report_scope(self, scope: str, refusal: OpenCardError | None, *, needed: bool, unknown: str | None) -> None:
         check = scope_check(scope)
         if refusal is None:
             self.findings.ok(check, "given")

@@ -166,10 +166,10 @@ def _events_of_organization(
         [holder] = rng.choices(holders, weights=[_EAGERNESS if holder.late else 1 for holder in holders])
         bought[holder.reference_id].append(buy(rng, holder))
     for holder in holders:
-        yield from _tell_card_holder(rng, holder, bought[holder.reference_id], files)
+        yield from _card_holder_events(rng, holder, bought[holder.reference_id], files)
 
 
-def _tell_card_holder(
+def _card_holder_events(
     rng: Random, holder: StoryCardHolder, purchases: Sequence[Purchase], files: FilesAt | None
 ) -> Iterator[StoryEvent]:
     last = holder.identified_at

@@ -150,11 +150,11 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 
 def test_mistakes_never_contain_values() -> None:
-    told = problems(
+    found = problems(
         'basic_password = "the-password\\u0007"\nheaders = { X-A = { env = "TOKEN" } }', {"TOKEN": "the-token\x07"}
     )
-    assert len(told) == 2
-    assert "the-" not in "".join(told)
+    assert len(found) == 2
+    assert "the-" not in "".join(found)
 
 
 @given(

@@ -97,9 +97,9 @@ def test_check_reports_each_kind_of_drift_and_run_corrects_it(
     checked = run("--check", "--json")
     shown = json.loads(checked.stdout)
     assert (checked.exit_code, shown["drift"]) == (1, True)
-    (told,) = shown["changes"]
-    assert (told["action"], told["organization_reference_id"]) == (action, "acme")
-    assert [difference["field"] for difference in told["differences"]] == [field]
+    (change,) = shown["changes"]
+    assert (change["action"], change["organization_reference_id"]) == (action, "acme")
+    assert [difference["field"] for difference in change["differences"]] == [field]
     assert "the-token" not in checked.output
     assert world.registered() == changed  # a check changes nothing
 

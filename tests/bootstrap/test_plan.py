@@ -230,8 +230,8 @@ def test_plan_shows_no_secret_value(situation: Situation, desired: DesiredWebhoo
             assert not made or made not in shown
 
 
-@given(desired=desired_webhooks(), told=st.sampled_from([None, "****", "••••last"]))
-def test_masked_header_value_is_compared_as_registered(desired: DesiredWebhook, told: str | None) -> None:
+@given(desired=desired_webhooks(), shown_value=st.sampled_from([None, "****", "••••last"]))
+def test_masked_header_value_is_compared_as_registered(desired: DesiredWebhook, shown_value: str | None) -> None:
     row = replace(
         new_row(desired, KEYS[0]),
         opencard_webhook_id=41,
@@ -246,7 +246,7 @@ def test_masked_header_value_is_compared_as_registered(desired: DesiredWebhook, 
         authentication_type=desired.authentication_type.value,
         flags=desired.flags,
     )
-    headers = tuple(RegisteredHeader(id=n, key=key, value=told) for n, key in enumerate(desired.headers))
+    headers = tuple(RegisteredHeader(id=n, key=key, value=shown_value) for n, key in enumerate(desired.headers))
     groups = tuple(RegisteredGroup(id=n, buyer_party=party) for n, party in enumerate(desired.groups))
     situation = Situation([row], [registered], Extras(headers, groups))
     assert situation.plan(desired, prune=True) == []

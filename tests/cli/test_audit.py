@@ -107,7 +107,7 @@ def test_declared_parameters_exist_and_are_no_secret() -> None:
 
 
 def test_a_record_says_who_what_why_and_the_outcome(acme: Acme, run: Run) -> None:
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", b"{}")
     delivery = acme.value("SELECT id FROM receiver.deliveries")
     assert run("replay", str(delivery), "--reason", "format corrected", "--no-wait").exit_code == 0
     (row,) = recorded(acme)
@@ -131,7 +131,7 @@ def test_the_user_is_the_one_who_called_sudo(acme: Acme, run: Run) -> None:
 
 
 def test_the_object_is_what_was_typed(acme: Acme, run: Run) -> None:
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", b"{}")
     typed = ["--status", "dead", "--organization", "acme", "--since", "2026-02-13", "--error", "*field*"]
     assert run("replay", *typed, "--reason", "x", "--no-wait").exit_code == 0
     (row,) = recorded(acme)
@@ -178,7 +178,7 @@ def test_a_dry_run_and_wrong_usage_are_not_recorded(acme: Acme, run: Run) -> Non
 
 
 def test_looks_at_personal_data_are_recorded_without_them(acme: Acme, run: Run) -> None:
-    acme.tell("card_holder.created", card_holder("employee-17"))
+    acme.apply("card_holder.created", card_holder("employee-17"))
     delivery = acme.value("SELECT id FROM receiver.deliveries")
     assert run("deliveries", "list").exit_code == 0
     assert recorded(acme) == []

@@ -40,9 +40,9 @@ def listed(run: Run, *arguments: str) -> list[int]:
 def three(organizations: Organizations) -> Acme:
     """A purchase, a card holder who cannot be understood, and another organization's unknown event."""
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell("card.transaction.cleared", snapshot("cleared", transaction="t1"))
-    acme.tell("card_holder.created", b'{"<script>": "\x1b[31m"}')
-    globex.tell("card.frozen", b"{}")
+    acme.apply("card.transaction.cleared", snapshot("cleared", transaction="t1"))
+    acme.apply("card_holder.created", b'{"<script>": "\x1b[31m"}')
+    globex.apply("card.frozen", b"{}")
     return acme
 
 
@@ -140,7 +140,7 @@ def test_a_delivery_is_shown_with_everything(three: Acme, run: Run) -> None:
 
 
 def test_amounts_are_shown_digit_by_digit(acme: Acme, run: Run) -> None:
-    acme.tell("card.transaction.cleared", b'{"amount": 45.00, "big": 12345678901234567890.10}')
+    acme.apply("card.transaction.cleared", b'{"amount": 45.00, "big": 12345678901234567890.10}')
     people = run("show", str(ids(acme)[0])).stdout
     assert '"amount": 45.00' in people
     assert '"big": 12345678901234567890.10' in people
@@ -174,7 +174,7 @@ def test_a_delivery_that_is_none_is_said(acme: Acme, run: Run) -> None:
 
 def test_retries_are_shown(acme: Acme, run: Run) -> None:
     for _ in range(2):
-        acme.tell("card_holder.created", card_holder())
+        acme.apply("card_holder.created", card_holder())
     first, second = ids(acme)
     assert [each["id"] for each in shown(run, first)["duplicates"]] == [second]
     assert "deliveries of the same event" in run("show", str(first)).stdout

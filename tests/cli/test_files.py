@@ -41,7 +41,7 @@ def test_path_of_a_receipt_is_found_by_purchase_and_by_hash(
     receipts: Receipts,
     run: Callable[..., Result],
 ) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.fetch()
     (stored,) = receipts.stored()
     sha256 = receipts.row()["file_sha256"]
@@ -55,7 +55,7 @@ def test_why_there_is_no_path_is_said(receipts: Receipts, run: Callable[..., Res
     unknown = run("path", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert "no transaction, TPA or file hash 'nobody'" in unknown.stderr
-    receipts.tell()
+    receipts.apply()
     assert "the file is not downloaded: it is queued" in run("path", TRANSACTION).stderr
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
     receipts.fetch()
@@ -70,10 +70,10 @@ def test_what_is_not_here_is_listed_with_its_reason(
     receipts: Receipts, run: Callable[..., Result], organizations: Organizations
 ) -> None:
     assert run("list").stdout == "all files are stored\n"
-    receipts.tell("1.pdf", expires_in=-DAY)
-    receipts.tell("2.pdf", url="https://elsewhere.example/2.pdf?signature=1")
+    receipts.apply("1.pdf", expires_in=-DAY)
+    receipts.apply("2.pdf", url="https://elsewhere.example/2.pdf?signature=1")
     receipts.fetch()
-    receipts.tell("3.pdf")
+    receipts.apply("3.pdf")
     rows = json.loads(run("list", "--json").stdout)
     assert sorted((row["status"], row["attempts"]) for row in rows) == [("expired", 1), ("refused", 1), ("waiting", 0)]
     assert {row["url"].rpartition("/")[2] for row in rows} == {"1.pdf", "2.pdf", "3.pdf"}
@@ -85,7 +85,7 @@ def test_what_is_not_here_is_listed_with_its_reason(
 
 
 def test_fetching_ignores_pauses_and_reports_the_outcome(receipts: Receipts, run: Callable[..., Result]) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
     failed = run("fetch", "--json")
     assert (failed.exit_code, json.loads(failed.stdout)) == (
@@ -98,7 +98,7 @@ def test_fetching_ignores_pauses_and_reports_the_outcome(receipts: Receipts, run
 
 def test_refused_receipts_are_fetched_again_on_request(receipts: Receipts, run: Callable[..., Result]) -> None:
     receipts.most = 10
-    receipts.tell()
+    receipts.apply()
     assert run("fetch").exit_code == 1
     receipts.most = 100_000
     assert json.loads(run("fetch", "--json").stdout)["stored"] == 0
@@ -107,16 +107,16 @@ def test_refused_receipts_are_fetched_again_on_request(receipts: Receipts, run: 
 
 def test_a_missing_scope_is_named(receipts: Receipts, run: Callable[..., Result]) -> None:
     receipts.provider.clients.set_scopes(receipts.client.id, ["webhooks-read"])
-    receipts.tell()
+    receipts.apply()
     refused = run("fetch")
     assert refused.exit_code == 1
     assert "does not have the scope files-read, which files fetch needs" in refused.stderr
 
 
 def test_copies_bear_names_that_people_can_read(receipts: Receipts, run: Callable[..., Result], tmp_path: Path) -> None:
-    receipts.acme.tell("card.transaction.cleared", snapshot("cleared"))
-    receipts.tell("1.pdf")
-    receipts.tell("2.png")
+    receipts.acme.apply("card.transaction.cleared", snapshot("cleared"))
+    receipts.apply("1.pdf")
+    receipts.apply("2.png")
     receipts.fetch()
     directory = tmp_path / "copies"
     assert run("export", str(directory)).stdout == f"2 files in {directory}\n"
@@ -124,8 +124,8 @@ def test_copies_bear_names_that_people_can_read(receipts: Receipts, run: Callabl
     assert {name.rpartition("_")[0] for name in names} == {f"2026-02-13_Café-Müller_{TRANSACTION}"}
     assert sorted(names.values()) == sorted((content("1.pdf"), content("2.png")))
     assert {name.rpartition(".")[2] for name in names} == {"pdf", "png"}
-    told = json.loads(run("export", str(directory), "--json", "--organization", "acme", "--since", "1h").stdout)
-    assert {each["path"] for each in told} == {str(directory / "acme" / name) for name in names}
+    shown = json.loads(run("export", str(directory), "--json", "--organization", "acme", "--since", "1h").stdout)
+    assert {each["path"] for each in shown} == {str(directory / "acme" / name) for name in names}
     assert json.loads(run("export", str(directory), "--json", "--since", "2200-01-01").stdout) == []
 
 
@@ -138,10 +138,10 @@ def test_no_merchant_can_name_a_file_outside_of_the_folder(
     tmp_path: Path,
     merchant: str,
 ) -> None:
-    receipts.acme.tell(
+    receipts.acme.apply(
         "card.transaction.cleared", snapshot("cleared", purchase_merchant_common=merchant, purchase_merchant=merchant)
     )
-    receipts.tell()
+    receipts.apply()
     receipts.fetch()
     directory = tmp_path / "copies"
     (copied,) = json.loads(run("export", str(directory), "--json").stdout)
@@ -151,20 +151,20 @@ def test_no_merchant_can_name_a_file_outside_of_the_folder(
 
 
 def test_file_missing_in_the_store_is_reported(receipts: Receipts, run: Callable[..., Result], tmp_path: Path) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.fetch()
     receipts.stored()[0].unlink()
-    told = run("export", str(tmp_path / "copies"))
-    assert (told.exit_code, told.stdout) == (1, f"0 files in {tmp_path / 'copies'}\n")
-    assert "is not in the store (FILES_URL)" in told.stderr
+    shown = run("export", str(tmp_path / "copies"))
+    assert (shown.exit_code, shown.stdout) == (1, f"0 files in {tmp_path / 'copies'}\n")
+    assert "is not in the store (FILES_URL)" in shown.stderr
 
 
 def test_unwritable_folder_is_reported(receipts: Receipts, run: Callable[..., Result], tmp_path: Path) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.fetch()
     directory = tmp_path / "copies"
     directory.mkdir()
     (directory / "acme").write_text("a file where a folder has to be")
-    told: Any = run("export", str(directory))
-    assert told.exit_code == 1
-    assert told.stderr.startswith("receiver: cannot write ")
+    shown: Any = run("export", str(directory))
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("receiver: cannot write ")

@@ -42,7 +42,7 @@ def watched(settings: Settings) -> Settings:
 @pytest.fixture
 def dead(acme: Acme, watched: Settings) -> Acme:
     """Return the receiver of acme with a dead delivery, and the issue of it."""
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", b"{}")
     watch.look(acme.engine, watched, ())
     return acme
 
@@ -79,7 +79,7 @@ def test_an_acknowledged_issue_does_not_fail_status(dead: Acme, watched: Setting
     assert status.exit_code == 0
     assert status.stdout.splitlines()[-1] == "Issues: none, 1 acknowledged (receiver issues list)"
     assert len(json.loads(run("status", "--json").stdout)["acknowledged"]) == 1
-    dead.tell("card_holder.created", b"{}")
+    dead.apply("card_holder.created", b"{}")
     assert run("status").exit_code == 1
     watch.look(dead.engine, watched, ())
     assert [each["state"] for each in listed(run)] == ["open"]

@@ -97,7 +97,7 @@ def test_what_an_encoding_lacks_is_replaced_and_json_is_utf_8(
 
 @pytest.fixture
 def filled(acme: Acme) -> Acme:
-    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_merchant=MERCHANT))
+    acme.apply("card.transaction.cleared", snapshot("cleared", purchase_merchant=MERCHANT))
     return acme
 
 
@@ -144,7 +144,7 @@ def test_an_export_that_has_no_room_leaves_what_was_there(
 def test_a_copy_of_a_receipt_that_has_no_room_is_removed(
     receipts: Receipts, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.fetch()
     folder = tmp_path / "copies"
     ended = run("files", "export", folder, environment=receipts.environment(environment), most_bytes=100)

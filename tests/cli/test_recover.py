@@ -33,9 +33,9 @@ def run(environment: dict[str, str]) -> Run:
 
 def branch(acme: Acme) -> None:
     """Let PostgreSQL's history be another than the one that is stored, and process an event."""
-    acme.tell("card_holder.created", card_holder("employee-1"))
+    acme.apply("card_holder.created", card_holder("employee-1"))
     acme.execute("UPDATE receiver.feed_epochs SET timeline = timeline + 1")
-    acme.tell("card_holder.created", card_holder("employee-2"))
+    acme.apply("card_holder.created", card_holder("employee-2"))
 
 
 def metric(acme: Acme, name: str) -> float:
@@ -70,20 +70,20 @@ def test_an_epoch_needs_attention_for_eight_days_at_most(acme: Acme, run: Run) -
 
 
 def test_recovering_by_hand_begins_an_epoch(acme: Acme, run: Run) -> None:
-    acme.tell("card_holder.created", card_holder("employee-1"))
+    acme.apply("card_holder.created", card_holder("employee-1"))
     done = run("recover", "--json")
     assert done.exit_code == 0
     document = json.loads(done.stdout)
     assert document.pop("begun_at")
     assert document.pop("epoch_start") == acme.value("SELECT epoch_start FROM ems.feed_horizon")
     assert document == {"epoch": 1, "begun": True, "reason": "receiver recover", "webhooks_to_reconcile": 1}
-    acme.tell("card_holder.created", card_holder("employee-2"))
+    acme.apply("card_holder.created", card_holder("employee-2"))
     assert acme.value("SELECT max(position) >> 40 FROM ems.events") == 1
     add_run(acme.engine, "acme")
     assert run("status").exit_code == 0
 
 
 def test_recovering_says_when_nothing_reconciles(acme: Acme, run: Run) -> None:
-    acme.tell("card_holder.created", card_holder("employee-1"))
+    acme.apply("card_holder.created", card_holder("employee-1"))
     done = run("recover", RECONCILE_INTERVAL="0")
     assert (done.exit_code, "RECONCILE_INTERVAL is 0; run receiver reconcile" in done.stderr) == (1, True)

@@ -56,7 +56,7 @@ def dead(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> Acme:
     acme.execute("UPDATE receiver.queue SET attempts = 7")
     acme.process()
     fail_with(monkeypatch, None)
-    acme.tell("card_holder.created", b'{"<script>": 1}')
+    acme.apply("card_holder.created", b'{"<script>": 1}')
     assert acme.statuses() == ["dead"] * 3
     return acme
 
@@ -78,17 +78,17 @@ def a_worker(dead: Acme) -> Iterator[None]:
 
 
 def document(result: Result) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(result.stdout)
-    return told
+    parsed: dict[str, Any] = json.loads(result.stdout)
+    return parsed
 
 
 @pytest.mark.usefixtures("a_worker")
 def test_replay_waits_and_reports_how_many_were_processed(dead: Acme, run: Run) -> None:
     result = run("--error", "*disk*", *REASON, "--json")
     assert result.exit_code == 0
-    told = document(result)
-    assert told["replay_id"] == dead.value("SELECT id FROM receiver.replays")
-    assert (told["selected"], told["processed"], told["failed"], told["state"]) == (2, 2, 0, "ended")
+    shown = document(result)
+    assert shown["replay_id"] == dead.value("SELECT id FROM receiver.replays")
+    assert (shown["selected"], shown["processed"], shown["failed"], shown["state"]) == (2, 2, 0, "ended")
     assert dead.statuses() == ["processed", "processed", "dead"]
     assert "@" in dead.value("SELECT requested_by FROM receiver.replays")
 
@@ -113,9 +113,9 @@ def everything(acme: Acme) -> list[object]:
 
 def test_a_dry_run_changes_nothing(dead: Acme, run: Run) -> None:
     before = everything(dead)
-    told = document(run("--status", "dead", "--dry-run", "--json"))
-    assert (told["replay_id"], told["selected"], told["processed"], told["failed"]) == (None, 3, 0, 0)
-    assert told["groups"][0] == {
+    shown = document(run("--status", "dead", "--dry-run", "--json"))
+    assert (shown["replay_id"], shown["selected"], shown["processed"], shown["failed"]) == (None, 3, 0, 0)
+    assert shown["groups"][0] == {
         "status": "dead",
         "event": EVENT,
         "error": "RuntimeError: disk * is full",
@@ -136,8 +136,8 @@ def test_a_replay_of_nothing_leaves_no_record(dead: Acme, run: Run) -> None:
 
 
 def test_without_waiting_it_returns_at_once(dead: Acme, run: Run) -> None:
-    told = document(run(*map(str, ids(dead)), *REASON, "--no-wait", "--json"))
-    assert (told["selected"], told["processed"], told["failed"], told["state"]) == (3, 0, 0, "running")
+    shown = document(run(*map(str, ids(dead)), *REASON, "--no-wait", "--json"))
+    assert (shown["selected"], shown["processed"], shown["failed"], shown["state"]) == (3, 0, 0, "running")
     dead.process()
     (listed,) = json.loads(run("--list", "--json").stdout)
     assert (listed["selected"], listed["processed"], listed["failed"], listed["state"]) == (3, 2, 1, "ended")
@@ -194,8 +194,8 @@ def test_cancelled_replay_prints_one_document_on_stdout(dead: Acme, environment:
     def alone(*arguments: str) -> dict[str, Any]:
         program = [sys.executable, "-c", "from receiver.cli import main; main()", "replay", "--json", *arguments]
         done = subprocess.run(program, env={**os.environ, **environment}, check=True, capture_output=True)
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        parsed: dict[str, Any] = json.loads(done.stdout)
+        return parsed
 
     started = alone("--status", "dead", *REASON, "--no-wait")
     cancelled = alone("--cancel", str(started["replay_id"]))
@@ -257,7 +257,7 @@ def test_an_id_that_is_none_is_named(acme: Acme, run: Run) -> None:
 
 def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
     for number in range(3):
-        acme.tell("card_holder.created", card_holder(f"employee-{number}"))
+        acme.apply("card_holder.created", card_holder(f"employee-{number}"))
     acme.take("card_holder.identified", card_holder())
     first, second, _, _ = ids(acme)
     become(acme.engine, "ignored", [first], error=TEST)
@@ -268,8 +268,8 @@ def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
         "1 left out: queued to be processed anyway",
         "1 left out: without a body, which retention deleted: they cannot be processed",
     ]
-    told = document(result)
-    assert (told["selected"], told["tests"], told["waiting"], told["without_body"]) == (1, 1, 1, 1)
+    shown = document(result)
+    assert (shown["selected"], shown["tests"], shown["waiting"], shown["without_body"]) == (1, 1, 1, 1)
 
 
 def test_where_redis_is_away_that_is_said(dead: Acme, run: Run) -> None:

@@ -26,7 +26,7 @@ def retention(environment: dict[str, str], *arguments: str, **settings: str) -> 
 
 
 def test_retention_reports_deletions_and_kept_days(acme: Acme, environment: dict[str, str]) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 50)
     limits = {"RETAIN_PROCESSED_DAYS": "40"}
     planned = retention(environment, "--dry-run", **limits)
@@ -59,7 +59,7 @@ def test_retention_says_that_another_run_is_active(engine: Engine, environment: 
 
 
 def test_locked_table_is_reported(acme: Acme, environment: dict[str, str]) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 50)
     with acme.engine.connect() as other:
         other.execute(text("LOCK TABLE receiver.bodies"))

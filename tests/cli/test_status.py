@@ -15,7 +15,7 @@ from sqlalchemy import text
 from receiver.cli import main
 from receiver.connections import WEB
 from receiver.counter_store import Flusher, connecting
-from receiver.counters import count_request, untold
+from receiver.counters import count_request, unstored_counts
 from receiver.ops.rollup import roll_up_once
 from tests.support.applications import unreachable_redis
 from tests.support.factories import card_holder
@@ -41,7 +41,7 @@ def run(environment: dict[str, str]) -> Run:
 
 
 def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     acme.take("card_holder.identified", card_holder())
     add_run(acme.engine, "acme", minutes_ago=1, recovered_in_all=3)
     result = run("--json")
@@ -121,8 +121,8 @@ def needs(result: Result) -> list[str]:
 
 def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, run: Run) -> None:
     acme = organizations.adopt("acme")
-    acme.tell("card_holder.created", card_holder(organization="globex"))
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", b"{}")
     for number, organization in enumerate(("forged", "lost", "forbidden", "stale", "asleep", "well")):
         organizations.adopt(organization)
         add_run(acme.engine, organization, minutes_ago=16 if organization == "stale" else number / 10)
@@ -224,9 +224,9 @@ def test_unprocessed_deliveries_need_attention(acme: Acme, run: Run) -> None:
 def test_failures_are_shown_by_their_cause_with_an_example(organizations: Organizations, run: Run) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     for _ in range(2):
-        acme.tell("card_holder.created", b"{}")
-    globex.tell("card_holder.created", b"{}")
-    acme.tell("card_holder.deleted", card_holder(organization="globex"))
+        acme.apply("card_holder.created", b"{}")
+    globex.apply("card_holder.created", b"{}")
+    acme.apply("card_holder.deleted", card_holder(organization="globex"))
     (dead, quarantined) = json.loads(run("--json").stdout)["failures"]
     assert (dead["number"], dead["status"], dead["event"]) == (3, "dead", "card_holder.created")
     assert (dead["organizations"], dead["number_of_organizations"]) == (["acme", "globex"], 2)
@@ -240,7 +240,7 @@ def test_failures_are_shown_by_their_cause_with_an_example(organizations: Organi
 
 def test_rates_are_shown_once_there_is_an_earlier_count(acme: Acme, run: Run, settings: Settings) -> None:
     assert "per minute   not known until the scheduler has run for five minutes" in run().stdout
-    untold.take()
+    unstored_counts.take()
     roll_up_once(acme.engine)
     received = json.loads(run("--json").stdout)["totals"]["received"]
     acme.execute("UPDATE receiver.counter_minutes SET at = at - interval '6 minutes'")

@@ -29,8 +29,8 @@ TRANSACTION = "7c1e5d0e-5b1f-4e0a-9d8e-3a9f6a1b2c3d"
 @pytest.fixture
 def some(acme: Acme) -> Acme:
     """A processed delivery, and a dead one."""
-    acme.tell("card.transaction.cleared", snapshot("cleared", transaction=TRANSACTION))
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card.transaction.cleared", snapshot("cleared", transaction=TRANSACTION))
+    acme.apply("card_holder.created", b"{}")
     return acme
 
 

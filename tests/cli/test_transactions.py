@@ -34,9 +34,9 @@ def run(environment: dict[str, str]) -> Run:
 
 @pytest.fixture
 def bought(acme: Acme) -> Acme:
-    acme.tell("card.transaction.authorized", snapshot("authorized", accounting_amount=Decimal("1200.00")))
-    acme.tell("card.transaction.cleared", snapshot("cleared", accounting_amount=Decimal("1249.06")))
-    acme.tell("transaction.line.items", enrichment("transaction.line.items"))
+    acme.apply("card.transaction.authorized", snapshot("authorized", accounting_amount=Decimal("1200.00")))
+    acme.apply("card.transaction.cleared", snapshot("cleared", accounting_amount=Decimal("1249.06")))
+    acme.apply("transaction.line.items", enrichment("transaction.line.items"))
     return acme
 
 
@@ -65,7 +65,7 @@ def test_document_has_the_same(bought: Acme, run: Run) -> None:
 def test_id_of_two_organizations_asks_for_one(organizations: Organizations, run: Run) -> None:
     for name in ("acme", "globex"):
         payload = snapshot("cleared", organization={"reference_id": name})
-        organizations.adopt(name).tell("card.transaction.cleared", payload)
+        organizations.adopt(name).apply("card.transaction.cleared", payload)
     result = run("show", ID)
     assert result.exit_code == 1
     assert "several organizations have a transaction 'transaction-1': acme, globex" in result.stderr
@@ -120,7 +120,7 @@ def test_pages_of_purchases_continue(acme: Acme, run: Run) -> None:
 
 
 def test_delivery_that_may_be_the_purchase_is_named(acme: Acme, run: Run) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", accounting_amount="much"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", accounting_amount="much"))
     (delivery,) = ids(acme)
     said = run("list", "--organization", "acme", "--merchant", "café", "--amount", "109.38").stdout
     assert "no purchases match" in said

@@ -223,8 +223,8 @@ def test_what_is_stored_late_makes_no_event_of_a_retry(
     may_connect.set()
     assert first.result(SECONDS)
     assert drain(acme.engine)
-    told = [row["type"] for row in acme.rows("SELECT type FROM ems.events ORDER BY position")]
-    assert told == ["card_holder.created", "card_holder.deleted"]
+    types = [row["type"] for row in acme.rows("SELECT type FROM ems.events ORDER BY position")]
+    assert types == ["card_holder.created", "card_holder.deleted"]
     assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
@@ -304,9 +304,9 @@ def test_stored_equals_confirmed_despite_lost_connections(acme: Acme, storing: S
         begun.append(storing.threads.submit(storing.committer.store, each))
         if number % 50 == 25:
             storing.terminate()
-    told = {each.event for each, outcome in zip(arrived, begun, strict=True) if outcome.exception(SECONDS) is None}
-    assert told
-    assert told <= set(stored(acme))
+    types = {each.event for each, outcome in zip(arrived, begun, strict=True) if outcome.exception(SECONDS) is None}
+    assert types
+    assert types <= set(stored(acme))
 
 
 def test_without_postgresql_every_request_gets_an_error(storing: Storing) -> None:

@@ -38,7 +38,7 @@ def filled(organizations: Organizations) -> Acme:
     """Two organizations with purchases whose fields are anything but plain."""
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     for number, merchant in enumerate((*FORMULAS, "", " ", None, "Café Müller \N{SNOWMAN}")):
-        told = snapshot(
+        result = snapshot(
             "cleared",
             transaction=f"transaction-{number}",
             purchase_merchant=merchant,
@@ -48,7 +48,7 @@ def filled(organizations: Organizations) -> Acme:
             exchange_rate=Decimal("0.000000001"),
             purchase_time=None if number == 5 else "23:59:59",
         )
-        acme.take("card.transaction.cleared", told)
+        acme.take("card.transaction.cleared", result)
     for event in ("transaction.true.vat", "transaction.line.items", "receipt.fetched"):
         acme.take(event, enrichment(event))
     for event in ("card_holder.created", "invoice.created"):

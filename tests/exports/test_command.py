@@ -58,9 +58,9 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_t
 
 
 def test_parquet_needs_a_file(export: Callable[..., Result]) -> None:
-    told = export("ledger", "--format", "parquet")
-    assert (told.exit_code, told.stdout) == (2, "")
-    assert "give a file with --output" in told.stderr
+    result = export("ledger", "--format", "parquet")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "give a file with --output" in result.stderr
 
 
 def test_without_the_extra_parquet_says_how_to_get_it(
@@ -68,17 +68,19 @@ def test_without_the_extra_parquet_says_how_to_get_it(
 ) -> None:
     del acme
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    told = export("ledger", "--format", "parquet", "--output", tmp_path / "export.parquet")
-    assert (told.exit_code, told.stdout) == (2, "")
-    assert told.stderr == ("Parquet needs a library that is not installed: pip install 'opencard-receiver[parquet]'\n")
+    result = export("ledger", "--format", "parquet", "--output", tmp_path / "export.parquet")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Parquet needs a library that is not installed: pip install 'opencard-receiver[parquet]'\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_target_is_reported(acme: Acme, export: Callable[..., Result], tmp_path: Path) -> None:
     del acme
-    told = export("ledger", "--output", tmp_path / "missing" / "export.csv")
-    assert told.exit_code == 1
-    assert told.stderr == f"receiver: cannot write {tmp_path}/missing/export.csv: No such file or directory\n"
+    result = export("ledger", "--output", tmp_path / "missing" / "export.csv")
+    assert result.exit_code == 1
+    assert result.stderr == f"receiver: cannot write {tmp_path}/missing/export.csv: No such file or directory\n"
 
 
 def test_a_new_export_takes_the_place_of_the_old_one(

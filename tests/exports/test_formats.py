@@ -81,7 +81,7 @@ def test_csv_escapes_formulas_and_keeps_null_distinct(filled: Acme, export: Call
     assert {unquoted(merchant) for merchant in merchants} == {*FORMULAS, "", " ", "Café Müller \N{SNOWMAN}"}
     assert "-0.1" in {row["original_amount"] for row in read_csv(content)}, "an amount is no formula"
     assert ',"",' in content, "the merchant without a name"
-    assert ",,," in content, "the merchant that nobody told"
+    assert ",,," in content, "no merchant was sent"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,9 +106,9 @@ def test_json_lines_equal_the_table(filled: Acme, export: Callable[..., Result],
 @pytest.mark.parametrize("name", NAMES)
 def test_parquet_equals_the_table(filled: Acme, export: Callable[..., Result], tmp_path: Path, name: str) -> None:
     path = tmp_path / "export.parquet"
-    told = export(name, "--format", "parquet", "--output", path)
+    result = export(name, "--format", "parquet", "--output", path)
     expected = table(filled, name)
-    assert (told.exit_code, told.stdout, told.stderr) == (
+    assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "",
         f"{len(expected)} row{'s' * (len(expected) != 1)} in {path}\n",
@@ -125,9 +125,9 @@ def test_number_that_parquet_would_round_is_refused(
     filled: Acme, export: Callable[..., Result], tmp_path: Path
 ) -> None:
     filled.execute("UPDATE ems.transactions SET exchange_rate = 1.0000000000000000001 WHERE id = 'transaction-1'")
-    told = export("transactions", "--format", "parquet", "--output", tmp_path / "export.parquet")
-    assert told.exit_code == 1
-    assert told.stderr == (
+    result = export("transactions", "--format", "parquet", "--output", tmp_path / "export.parquet")
+    assert result.exit_code == 1
+    assert result.stderr == (
         "receiver: exchange_rate 1.0000000000000000001 has more digits than Parquet's decimal(38, 18) holds, and is "
         "not rounded: export as csv or jsonl\n"
     )

@@ -49,14 +49,14 @@ def test_a_booked_month_stays_the_same_when_it_is_invoiced(acme: Acme, export: C
         acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"t{number}", purchase_date=day))
     acme.process()
     before = exported(export, "ledger", *FEBRUARY)
-    acme.tell("card.transaction.invoiced", snapshot("invoiced", transaction="t1", purchase_date="2026-02-01"))
+    acme.apply("card.transaction.invoiced", snapshot("invoiced", transaction="t1", purchase_date="2026-02-01"))
     assert exported(export, "ledger", *FEBRUARY) == before == ["t1", "t2"]
     assert exported(export, "ledger_vat", "--by", "booked", *FEBRUARY) == ["t1", "t2"]
     assert sorted(exported(export, "transactions", "--by", "purchase", *FEBRUARY)) == ["t1", "t2"]
 
 
 def test_a_day_counts_as_its_midnight(acme: Acme, export: Callable[..., Result]) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", transaction="t", purchase_date="2026-02-13"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", transaction="t", purchase_date="2026-02-13"))
     for since, until, found in (
         ("2026-02-13", "2026-02-14", ["t"]),
         ("2026-02-12T12:00:00Z", "2026-02-13T12:00:00Z", ["t"]),
@@ -96,7 +96,7 @@ def test_what_a_table_has_no_day_for_is_refused(export: Callable[..., Result]) -
 
 
 def test_excel_gets_its_own_csv(acme: Acme, export: Callable[..., Result]) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_merchant_common="A;B, C"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", purchase_merchant_common="A;B, C"))
     written = export("ledger", "--excel").stdout_bytes
     assert written.startswith(b"\xef\xbb\xbf")
     (row,) = csv.DictReader(io.StringIO(written.decode("utf-8-sig"), newline=""), delimiter=";")

@@ -40,19 +40,19 @@ class Receipts:
     most: int = 100_000
     files_url: str = field(default="")
 
-    def tell(
-        self, name: str = "1.pdf", *, url: str | None = None, expires_in: timedelta | None = DAY, **told: Any
+    def apply(
+        self, name: str = "1.pdf", *, url: str | None = None, expires_in: timedelta | None = DAY, **changes: Any
     ) -> str:
-        """Deliver a receipt's event; return its URL."""
+        """Deliver and process a receipt's event; return its URL."""
         expires_at = datetime.now(UTC) + (expires_in or DAY)
         url = url or signed_url(self.api_url, name, expires_at)
         fields = {
             "url": url,
             "content_type": MEDIA_TYPES.get(name.rpartition(".")[2]),
             "expiration_time": None if expires_in is None else f"{expires_at:%Y-%m-%d %H:%M:%S}",
-            **told,
+            **changes,
         }
-        self.acme.tell("receipt.fetched", enrichment("receipt.fetched", **fields))
+        self.acme.apply("receipt.fetched", enrichment("receipt.fetched", **fields))
         return url
 
     def access(self) -> Access:

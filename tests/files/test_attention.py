@@ -28,7 +28,7 @@ def test_nothing_waits_and_nothing_needs_a_person(receipts: Receipts) -> None:
 
 
 def test_waiting_downloads_need_attention_only_if_none_runs(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     found = state(receipts)
     assert (found.waiting, found.failing) == (1, 0)
     assert found.oldest_waiting is not None
@@ -38,7 +38,7 @@ def test_waiting_downloads_need_attention_only_if_none_runs(receipts: Receipts) 
 
 
 def test_repeated_failures_are_reported_before_the_url_expires(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault.answers(403, path="/files/", times=99))
     for _ in range(3):
         assert needs_attention(state(receipts), missing="") == []
@@ -50,9 +50,9 @@ def test_repeated_failures_are_reported_before_the_url_expires(receipts: Receipt
 
 
 def test_lost_or_refused_files_are_reported_for_eight_days(receipts: Receipts) -> None:
-    receipts.tell("1.pdf", expires_in=-DAY)
-    receipts.tell("2.pdf", expires_in=-DAY)
-    receipts.tell("3.pdf", url="https://elsewhere.example/3.pdf")
+    receipts.apply("1.pdf", expires_in=-DAY)
+    receipts.apply("2.pdf", expires_in=-DAY)
+    receipts.apply("3.pdf", url="https://elsewhere.example/3.pdf")
     receipts.fetch()
     lost, refused = needs_attention(state(receipts), missing="")
     assert lost.startswith("2 files lost, the URLs expired before the files were here")

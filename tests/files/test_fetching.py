@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["1.pdf", "2.png", "3.html"])
 def test_receipt_is_stored_by_hash_and_its_path_is_recorded(receipts: Receipts, name: str) -> None:
-    receipts.tell(name)
+    receipts.apply(name)
     assert receipts.fetch().stored == 1
     sha256 = hashlib.sha256(content(name)).hexdigest()
     key = f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}.{name[2:]}"
@@ -44,23 +44,23 @@ def test_receipt_is_stored_by_hash_and_its_path_is_recorded(receipts: Receipts, 
     assert row["download_error"] is None
     assert (receipts.folder / key).read_bytes() == content(name)
     assert receipts.acme.rows("SELECT * FROM receiver.receipt_downloads") == []
-    receipts.acme.tell("card.transaction.cleared", snapshot("cleared"))
+    receipts.acme.apply("card.transaction.cleared", snapshot("cleared"))
     assert receipts.acme.value("SELECT receipt_file_key FROM ems.ledger") == key
 
 
 def test_stored_file_is_announced_in_the_feed(receipts: Receipts) -> None:
-    receipts.tell("1.pdf")
+    receipts.apply("1.pdf")
     receipts.fetch()
-    told, announced = receipts.acme.rows("SELECT * FROM ems.events ORDER BY position")
+    sent, announced = receipts.acme.rows("SELECT * FROM ems.events ORDER BY position")
     assert (announced["type"], announced["source"]) == ("receiver.changed", "receiver")
     assert announced["payload"] == {"reason": "its file was stored", "tables": ["receipts"]}
     same = ("organization_reference_id", "card_holder_reference_id", "transaction_id", "subject_id", "delivery_id")
-    assert {name: announced[name] for name in same} == {name: told[name] for name in same}
+    assert {name: announced[name] for name in same} == {name: sent[name] for name in same}
 
 
 def test_stored_file_is_booked_in_the_journal(receipts: Receipts) -> None:
-    receipts.acme.tell("card.transaction.cleared", snapshot("cleared"))
-    receipts.tell("1.pdf")
+    receipts.acme.apply("card.transaction.cleared", snapshot("cleared"))
+    receipts.apply("1.pdf")
     receipts.fetch()
     lines = receipts.acme.rows("SELECT kind, receipt_state, position FROM ems.ledger_journal ORDER BY position, line")
     assert [(line["kind"], line["receipt_state"]) for line in lines] == [
@@ -74,7 +74,7 @@ def test_stored_file_is_booked_in_the_journal(receipts: Receipts) -> None:
 
 
 def test_the_token_can_do_nothing_but_read_files(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.fetch()
     assert receipts.provider.requests.scopes_asked() == {"files-read"}
     assert receipts.provider.requests.scopes_used() == {"files-read"}
@@ -83,7 +83,7 @@ def test_the_token_can_do_nothing_but_read_files(receipts: Receipts) -> None:
 def test_the_same_content_is_stored_once(receipts: Receipts) -> None:
     for name in ("1.pdf", "2.pdf"):
         receipts.provider.files[name] = content("same.pdf")
-        receipts.tell(name)
+        receipts.apply(name)
     assert receipts.fetch().stored == 2
     assert len(receipts.stored()) == 1
     keys = receipts.acme.rows("SELECT DISTINCT file_key FROM ems.receipts")
@@ -91,22 +91,22 @@ def test_the_same_content_is_stored_once(receipts: Receipts) -> None:
 
 
 def test_a_token_that_ended_early_is_replaced(receipts: Receipts) -> None:
-    receipts.tell("1.pdf")
+    receipts.apply("1.pdf")
     receipts.fetch()
-    receipts.tell("2.pdf")
+    receipts.apply("2.pdf")
     receipts.provider.faults.add(ApiFault("expire-token", path="/files/"))
     assert receipts.fetch().stored == 1
 
 
 def test_signed_url_is_asked_without_token_after_a_refusal(receipts: Receipts) -> None:
     receipts.provider.behaviour.files_are_signed = True
-    receipts.tell()
+    receipts.apply()
     assert receipts.fetch().stored == 1
 
 
 def test_a_missing_scope_is_named_and_ends_the_run(receipts: Receipts) -> None:
     receipts.provider.clients.set_scopes(receipts.client.id, ["webhooks-read"])
-    receipts.tell()
+    receipts.apply()
     tally = receipts.fetch()
     assert isinstance(tally.hindrances[FileKind.RECEIPT], DownloadsImpossible)
     assert "does not have the scope files-read, which files fetch needs" in receipts.failure()
@@ -118,7 +118,7 @@ def test_a_missing_scope_is_named_and_ends_the_run(receipts: Receipts) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_token_is_reported_with_the_scope(receipts: Receipts, status: int) -> None:
     receipts.provider.faults.add(ApiFault.answers(status, path="/files/", times=9))
-    receipts.tell()
+    receipts.apply()
     assert receipts.fetch().failed == 1
     assert f"OpenCard answers {status}" in receipts.failure()
     assert "scope files-read" in receipts.failure()
@@ -127,7 +127,7 @@ def test_refused_token_is_reported_with_the_scope(receipts: Receipts, status: in
 @pytest.mark.parametrize("status", [403, 410])
 def test_a_url_that_expired_is_tried_once_and_then_given_up(receipts: Receipts, status: int) -> None:
     receipts.provider.behaviour.expired_status = status
-    receipts.tell(expires_in=-DAY)
+    receipts.apply(expires_in=-DAY)
     tally = receipts.fetch()
     assert (tally.failed, tally.given_up) == (0, 1)
     assert "expired" in receipts.failure("expired")
@@ -137,12 +137,12 @@ def test_a_url_that_expired_is_tried_once_and_then_given_up(receipts: Receipts, 
 
 
 def test_url_that_still_works_after_its_expiry_is_used(receipts: Receipts) -> None:
-    receipts.tell(url=signed_url(receipts.api_url, "1.pdf", datetime.now(UTC) + DAY), expires_in=-timedelta(hours=2))
+    receipts.apply(url=signed_url(receipts.api_url, "1.pdf", datetime.now(UTC) + DAY), expires_in=-timedelta(hours=2))
     assert receipts.fetch().stored == 1
 
 
 def test_failed_download_is_retried_and_cleared_on_success(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/", retry_after="3600"))
     assert receipts.fetch().failed == 1
     assert receipts.failure() == "OpenCard answers 503"
@@ -170,7 +170,7 @@ def another_host() -> Iterator[tuple[str, list[Request]]]:
 
 def test_a_url_on_another_host_is_refused_unasked(receipts: Receipts) -> None:
     with another_host() as (url, seen):
-        receipts.tell(url=f"{url}/1.pdf?signature=1")
+        receipts.apply(url=f"{url}/1.pdf?signature=1")
         assert receipts.fetch().given_up == 1
     assert f"its url is at {url}, not at OpenCard's {receipts.api_url}" in receipts.failure("refused")
     assert seen == []
@@ -180,14 +180,14 @@ def test_a_url_on_another_host_is_refused_unasked(receipts: Receipts) -> None:
     "url", ["ftp://127.0.0.1/1.pdf", "file:///etc/passwd", "//127.0.0.1/1", "nonsense", "http://["]
 )
 def test_what_is_no_address_at_opencard_is_refused(receipts: Receipts, url: str) -> None:
-    receipts.tell(url=url)
+    receipts.apply(url=url)
     assert receipts.fetch().given_up == 1
     assert receipts.failure("refused").startswith("its url is")
     assert receipts.provider.requests.all(path="/files/") == []
 
 
 def test_redirect_to_another_host_is_not_followed(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     with another_host() as (url, seen):
         receipts.provider.faults.add(ApiFault("redirect", path="/files/", location=f"{url}/1.pdf"))
         assert receipts.fetch().failed == 1
@@ -196,18 +196,18 @@ def test_redirect_to_another_host_is_not_followed(receipts: Receipts) -> None:
 
 
 def test_a_redirect_within_opencard_is_followed_but_not_for_ever(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     elsewhere = signed_url("", "2.pdf", datetime.now(UTC) + DAY)
     receipts.provider.faults.add(ApiFault("redirect", path="/1.pdf", location=elsewhere))
     assert receipts.fetch().stored == 1
     assert receipts.row()["file_sha256"] == hashlib.sha256(content("2.pdf")).hexdigest()
-    receipts.tell("3.pdf")
+    receipts.apply("3.pdf")
     receipts.provider.faults.add(ApiFault("redirect", path="/files/", location=elsewhere, times=99))
     assert receipts.fetch().failed == 1
 
 
 def test_a_body_of_two_gigabytes_is_left_at_the_limit(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault("endless", path="/files/", size=2 * 1024**3))
     assert receipts.fetch().given_up == 1
     assert "larger than 100000 bytes: raise FILES_MAX_BYTES" in receipts.failure("refused")
@@ -227,7 +227,7 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_t
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_a_body_of_any_length_takes_little_memory(receipts: Receipts, environment: dict[str, str]) -> None:
     receipts.most = 128 * 1024**2
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault("endless", path="/files/", size=2 * 1024**3))
     fetched = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -242,13 +242,13 @@ def test_a_body_of_any_length_takes_little_memory(receipts: Receipts, environmen
 
 def test_a_file_that_is_said_to_be_too_large_is_not_read_at_all(receipts: Receipts) -> None:
     receipts.provider.files["1.pdf"] = content("1.pdf") + bytes(200_000)
-    receipts.tell()
+    receipts.apply()
     assert receipts.fetch().given_up == 1
     assert "larger than" in receipts.failure("refused")
 
 
 def test_the_page_of_an_error_is_no_receipt(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault("error-page", path="/files/", times=2))  # again with a new token
     assert receipts.fetch().failed == 1
     assert (
@@ -259,13 +259,13 @@ def test_the_page_of_an_error_is_no_receipt(receipts: Receipts) -> None:
 
 def test_a_kind_that_is_no_receipt_is_not_kept(receipts: Receipts) -> None:
     receipts.provider.files["1.pdf"] = b"MZ\x90\0\3\0\0\0" + bytes(100)
-    receipts.tell()
+    receipts.apply()
     assert receipts.fetch().failed == 1
     assert receipts.failure() == "the file is of a kind that is not kept; announced was application/pdf"
 
 
 def test_a_file_that_is_cut_off_is_not_kept(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault("cut", path="/files/"))
     receipts.provider.faults.add(ApiFault("hang-up-before", path="/files/"))
     for _ in range(2):
@@ -278,7 +278,7 @@ def test_a_file_that_is_cut_off_is_not_kept(receipts: Receipts) -> None:
 @pytest.mark.parametrize("kind", ["slow", "drip"])
 def test_slow_server_is_left_after_a_timeout(receipts: Receipts, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("receiver.opencard.files.OVERALL_SECONDS", 0.5)
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault(kind, path="/files/", seconds=60 if kind == "slow" else 0.05))  # type: ignore[arg-type]
     assert receipts.fetch().failed == 1
     assert "not here as a whole within" in receipts.failure()
@@ -287,14 +287,14 @@ def test_slow_server_is_left_after_a_timeout(receipts: Receipts, monkeypatch: py
 def test_one_bad_receipt_stops_no_other(receipts: Receipts) -> None:
     receipts.provider.files["7.pdf"] = b"\0"
     for number in range(20):
-        receipts.tell(f"{number}.pdf")
+        receipts.apply(f"{number}.pdf")
     tally = receipts.fetch()
     assert (tally.stored, tally.failed) == (19, 1)
 
 
 def test_two_workers_side_by_side_download_each_receipt_once(receipts: Receipts) -> None:
     for number in range(30):
-        receipts.tell(f"{number}.pdf")
+        receipts.apply(f"{number}.pdf")
     with ThreadPoolExecutor(2) as workers:
         tallies = list(workers.map(lambda _: receipts.fetch(), range(2)))
     assert sum(tally.stored for tally in tallies) == 30
@@ -318,7 +318,7 @@ def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
 
     receipts.provider.files = meeting = Meeting()
     for number in range(2 * SIDE_BY_SIDE):
-        receipts.tell(f"{number}.pdf")
+        receipts.apply(f"{number}.pdf")
     assert receipts.fetch().stored == 2 * SIDE_BY_SIDE
     assert meeting.most == SIDE_BY_SIDE
 
@@ -327,24 +327,24 @@ def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
     "expires", ["9999-12-31T23:59:59-01:00", "9999-12-31 23:59:59", "0001-01-01T00:00:00+05:00"], ids=str
 )
 def test_an_impossible_expiry_stops_no_other_download(receipts: Receipts, expires: str) -> None:
-    receipts.tell("odd.pdf", expiration_time=expires)
+    receipts.apply("odd.pdf", expiration_time=expires)
     for number in range(3):
-        receipts.tell(f"{number}.pdf")
+        receipts.apply(f"{number}.pdf")
     tally = receipts.fetch()
     assert (tally.stored, receipts.acme.statuses()) == (4, ["processed"] * 4)
 
 
 def test_a_claim_takes_one_file_under_any_plan(receipts: Receipts) -> None:
-    receipts.tell("1.pdf")
+    receipts.apply("1.pdf")
     receipts.acme.execute("ANALYZE receiver.receipt_downloads")  # it counts on one row from now on
     for name in ("2.png", "3.html"):
-        receipts.tell(name)
+        receipts.apply(name)
     claimed = [claim(receipts.acme.engine, list(FileKind)) for _ in range(4)]
     assert [each is not None for each in claimed] == [True, True, True, False]
 
 
 def test_a_claim_survives_what_an_older_release_stored(receipts: Receipts) -> None:
-    receipts.tell("odd.pdf")
+    receipts.apply("odd.pdf")
     for moment in ("9999-12-31 23:59:59-01", "infinity", "0044-03-15 BC", "-infinity"):
         receipts.acme.execute("UPDATE receiver.receipt_downloads SET expires_at = CAST(:at AS timestamptz)", at=moment)
         receipts.be_due()
@@ -363,7 +363,7 @@ MEND = "DROP TRIGGER break_the_first ON receiver.receipt_downloads; DROP FUNCTIO
 def test_download_that_cannot_be_completed_affects_no_other(receipts: Receipts) -> None:
     number = 2 * SIDE_BY_SIDE
     for each in range(number):
-        receipts.tell(f"{each}.pdf")
+        receipts.apply(f"{each}.pdf")
     receipts.provider.faults.add(ApiFault("slow", path=r"/files/(?!0\.pdf)", seconds=0.5, times=SIDE_BY_SIDE))
     first = receipts.acme.value("SELECT min(id) FROM receiver.receipt_downloads")
     receipts.acme.execute(BREAK_THE_FIRST.format(id=first))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("kind", ["login-page", "login-redirect"])
 @pytest.mark.parametrize("name", ["1.pdf", "2.png", "3.html"])
 def test_a_login_page_is_no_receipt(receipts: Receipts, name: str, kind: str) -> None:
-    receipts.tell(name)
+    receipts.apply(name)
     receipts.provider.faults.add(ApiFault(kind, path="/files/", times=2))  # type: ignore[arg-type]
     assert receipts.fetch().failed == 1
     assert "instead of JSON or a file" in receipts.failure() or "login page" in receipts.failure()
@@ -26,7 +26,7 @@ def test_a_login_page_is_no_receipt(receipts: Receipts, name: str, kind: str) ->
 
 @pytest.mark.parametrize("kind", ["login-page", "login-redirect"])
 def test_token_refused_with_html_is_renewed_once(receipts: Receipts, kind: str) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault(kind, path="/files/"))  # type: ignore[arg-type]
     assert receipts.fetch().stored == 1
     assert len(receipts.provider.requests.all(path="/oauth/token")) == 2
@@ -34,7 +34,7 @@ def test_token_refused_with_html_is_renewed_once(receipts: Receipts, kind: str) 
 
 def test_an_html_receipt_costs_no_second_token(receipts: Receipts) -> None:
     for name in ("1.html", "2.html"):
-        receipts.tell(name)
+        receipts.apply(name)
     assert receipts.fetch().stored == 2
     assert len(receipts.provider.requests.all(path="/oauth/token")) == 1
 
@@ -42,6 +42,6 @@ def test_an_html_receipt_costs_no_second_token(receipts: Receipts) -> None:
 def test_errors_are_asked_for_as_json(receipts: Receipts) -> None:
     receipts.provider.behaviour.html_errors = "page"
     receipts.provider.clients.set_scopes(receipts.client.id, ["files-read"])
-    receipts.tell("1.pdf", url=f"{receipts.api_url}/files/receipts/1.exe")
+    receipts.apply("1.pdf", url=f"{receipts.api_url}/files/receipts/1.exe")
     assert receipts.fetch().failed == 1
     assert receipts.failure() == "OpenCard answers 404: it is gone, or its url has expired"

@@ -63,7 +63,7 @@ def test_files_worker_is_woken_once_after_receipts_are_stored(here: Receipts, re
 def test_job_that_runs_out_of_time_wakes_the_files_worker(
     here: Receipts, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here.tell()
+    here.apply()
     redis.flushdb()
     monkeypatch.setattr("receiver.processing.drain.DRAIN_SECONDS", -1.0)
     process_deliveries()
@@ -88,7 +88,7 @@ def test_without_downloads_no_worker_is_woken(
 
 
 def test_job_downloads_the_backlog_after_a_lost_wake_up(here: Receipts, redis: Redis) -> None:
-    here.tell()
+    here.apply()
     redis.flushdb()
     fetch_due()
     assert here.row()["file_key"] is not None
@@ -96,7 +96,7 @@ def test_job_downloads_the_backlog_after_a_lost_wake_up(here: Receipts, redis: R
 
 def test_the_job_says_what_keeps_it_from_downloading(here: Receipts, capfd: pytest.CaptureFixture[str]) -> None:
     here.provider.clients.set_scopes(here.client.id, ["webhooks-read"])
-    here.tell()
+    here.apply()
     fetch_due()
     assert "does not have the scope files-read" in here.failure()
     said = capfd.readouterr().err
@@ -104,7 +104,7 @@ def test_the_job_says_what_keeps_it_from_downloading(here: Receipts, capfd: pyte
 
 
 def test_attempt_of_a_dead_worker_is_repeated_after_its_lease(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     assert claim(receipts.acme.engine, list(FileKind)) is not None
     assert claim(receipts.acme.engine, list(FileKind)) is None, "while the lease lasts"
     receipts.be_due()
@@ -112,7 +112,7 @@ def test_attempt_of_a_dead_worker_is_repeated_after_its_lease(receipts: Receipts
 
 
 def test_late_worker_does_not_undo_a_stored_download(receipts: Receipts) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))
     late = claim(receipts.acme.engine, list(FileKind))
     assert late is not None
@@ -127,7 +127,7 @@ def test_late_worker_does_not_undo_a_stored_download(receipts: Receipts) -> None
 
 
 def test_download_that_kills_workers_is_given_up_at_expiry(receipts: Receipts) -> None:
-    receipts.tell(expires_in=-DAY)
+    receipts.apply(expires_in=-DAY)
     assert claim(receipts.acme.engine, list(FileKind)) is not None
     assert give_up_abandoned(receipts.acme.engine) == 0, "it may be under way"
     receipts.be_due()
@@ -152,10 +152,10 @@ def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> 
 
 @pytest.mark.long
 def test_receipt_is_downloaded_again_after_a_kill(receipts: Receipts, processes: Pool) -> None:
-    receipts.acme.take("receipt.fetched", _told(receipts, "1.pdf"))
+    receipts.acme.take("receipt.fetched", _receipt(receipts, "1.pdf"))
     assert eventually(lambda: len(receipts.stored()) == 1, within=SECONDS)
     receipts.provider.faults.add(ApiFault("drip", path="/files/", seconds=0.5))
-    receipts.acme.take("receipt.fetched", _told(receipts, "2.pdf"))
+    receipts.acme.take("receipt.fetched", _receipt(receipts, "2.pdf"))
     assert eventually(lambda: receipts.provider.faults.waiting() == [], within=SECONDS)
     (worker,) = processes.workers(FILES_QUEUE)
     for process in (psutil.Process(worker), *psutil.Process(worker).children(recursive=True)):
@@ -166,10 +166,13 @@ def test_receipt_is_downloaded_again_after_a_kill(receipts: Receipts, processes:
     assert eventually(lambda: receipts.acme.rows("SELECT * FROM receiver.receipt_downloads") == [], within=SECONDS)
 
 
-def _told(receipts: Receipts, name: str) -> dict[str, Any]:
+def _receipt(receipts: Receipts, name: str) -> dict[str, Any]:
     expires_at = datetime.now(UTC) + DAY
-    told = {"url": signed_url(receipts.api_url, name, expires_at), "expiration_time": f"{expires_at:%Y-%m-%d %H:%M:%S}"}
-    return enrichment("receipt.fetched", **told)
+    fields = {
+        "url": signed_url(receipts.api_url, name, expires_at),
+        "expiration_time": f"{expires_at:%Y-%m-%d %H:%M:%S}",
+    }
+    return enrichment("receipt.fetched", **fields)
 
 
 def _half(folder: Path) -> list[Path]:

@@ -34,23 +34,23 @@ def test_receipt_is_due_for_download_once_it_is_stored(acme: Acme) -> None:
 
 
 def test_new_event_of_a_given_up_url_is_tried_again(acme: Acme) -> None:
-    acme.tell("receipt.fetched", receipt())
+    acme.apply("receipt.fetched", receipt())
     acme.execute(GIVE_UP)
-    acme.tell("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))
+    acme.apply("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))
     row = acme.row(NOTED)
     assert (row["same_expiry"], row["status"], row["attempts"]) == (True, "waiting", 0)
 
 
 def test_so_does_a_replay(acme: Acme) -> None:
-    acme.tell("receipt.fetched", receipt())
+    acme.apply("receipt.fetched", receipt())
     acme.execute(GIVE_UP)
     replay(acme, tuple(ids(acme)))
     assert acme.row(NOTED)["status"] == "waiting"
 
 
 def test_what_is_stored_already_is_not_downloaded_again(acme: Acme) -> None:
-    acme.tell("receipt.fetched", receipt())
+    acme.apply("receipt.fetched", receipt())
     acme.execute("UPDATE ems.receipts SET file_key = 'sha256/1'")
     acme.execute("DELETE FROM receiver.receipt_downloads")
-    acme.tell("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))
+    acme.apply("receipt.fetched", receipt(expiration_time="2030-01-01 00:00:00"))
     assert acme.rows(NOTED) == []

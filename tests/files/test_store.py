@@ -98,8 +98,8 @@ def test_missing_storage_library_is_named_with_how_to_install(monkeypatch: pytes
 def test_full_disk_leaves_no_partial_file_and_is_retried(receipts: Receipts) -> None:
     fsspec.register_implementation("full", FullDisk, clobber=True)
     receipts.files_url = f"full://{receipts.folder}"
-    receipts.tell("1.pdf")
-    receipts.tell("2.pdf")
+    receipts.apply("1.pdf")
+    receipts.apply("2.pdf")
     tally = receipts.fetch()
     assert isinstance(tally.hindrances[FileKind.RECEIPT], DownloadsImpossible)
     assert receipts.stored() == []

@@ -30,7 +30,7 @@ def sign(receipts: Receipts, file: str = "tpa-7.pdf", *, tpa: str = "tpa-7", **f
         "organization": {"reference_id": "acme"},
         **fields,
     }
-    receipts.acme.tell("tpa.signed", payload)
+    receipts.acme.apply("tpa.signed", payload)
     return url
 
 
@@ -67,7 +67,7 @@ def test_a_missing_scope_of_one_kind_stops_no_other(
     receipts.provider.clients.set_scopes(receipts.client.id, [scope])
     for number in range(3):
         sign(receipts, f"{number}.pdf", tpa=f"tpa-{number}")
-        receipts.tell(f"{number}.pdf")
+        receipts.apply(f"{number}.pdf")
     tally = receipts.fetch()
     assert (tally.stored, list(tally.hindrances)) == (3, [hindered])
     assert receipts.acme.value(f"SELECT count(file_key) FROM ems.{stored}") == 3  # noqa: S608

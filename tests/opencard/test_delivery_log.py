@@ -45,14 +45,14 @@ def item(**fields: object) -> LogItem:
 @given(style=log_styles, number=st.integers(0, len(STORY) - 1), status=st.sampled_from([None, 200, 503]))
 @settings(deadline=None)
 def test_every_spelling_parses_to_the_same_entry(style: LogStyle, number: int, status: int | None) -> None:
-    told = STORY[number]
-    shown = ShownEntry(17, 7, told.event, status, BEGUN, told.payload)
+    sent = STORY[number]
+    shown = ShownEntry(17, 7, sent.event, status, BEGUN, sent.payload)
     raw = write(log_item(shown, style))
     entry = read_item(raw, now=NOW)
-    assert (entry.event, entry.response_status) == (told.event, status)
+    assert (entry.event, entry.response_status) == (sent.event, status)
     assert entry.attempted_at == (BEGUN if style.microseconds else BEGUN.replace(microsecond=0))
     assert entry.payload is not None
-    assert comparable(read(entry.payload)) == comparable(read(told.payload))
+    assert comparable(read(entry.payload)) == comparable(read(sent.payload))
     assert (entry.id is None) == (style.id_name is None)
     assert entry.item == raw
 
@@ -164,7 +164,7 @@ class Log:
     per_page: int = 10
     with_ids: bool = True
     with_times: bool = True
-    tells_total: bool = True
+    shows_total: bool = True
     jitter: timedelta = timedelta()
     asked: list[int] = field(default_factory=list)
     before_page: Callable[[Log, int], None] = lambda _log, _page: None
@@ -200,7 +200,7 @@ class Log:
         return FetchedLogPage(
             entries[(page - 1) * self.per_page : page * self.per_page],
             last_page,
-            len(entries) if self.tells_total else None,
+            len(entries) if self.shows_total else None,
         )
 
     def reading(self, since: int | None = None) -> DeliveryLog:
@@ -315,7 +315,7 @@ def test_log_cut_at_its_beginning_is_read_again() -> None:
 
 
 def test_log_without_total_merges_equal_entries() -> None:
-    reading = Log(50, with_ids=False, tells_total=False).reading()
+    reading = Log(50, with_ids=False, shows_total=False).reading()
     assert sorted(seen(reading)) == list(range(50))
     assert reading.merge_equal
 
@@ -328,12 +328,12 @@ def read_over_http(world: World, webhook: int, since: datetime | None = None) ->
 
 def test_log_is_read_over_http_with_one_scope(world: World) -> None:
     webhook = world.add_webhook()
-    for number, told in enumerate(STORY):
-        world.provider.state.log_attempt(webhook, told.event, 200, BEGUN + number * MINUTE, told.payload)
+    for number, sent in enumerate(STORY):
+        world.provider.state.log_attempt(webhook, sent.event, 200, BEGUN + number * MINUTE, sent.payload)
     entries = read_over_http(world, webhook)
-    assert [entry.event for entry in entries] == [told.event for told in reversed(STORY)]
+    assert [entry.event for entry in entries] == [sent.event for sent in reversed(STORY)]
     assert [comparable(read(entry.payload or b"")) for entry in entries] == [
-        comparable(read(told.payload)) for told in reversed(STORY)
+        comparable(read(sent.payload)) for sent in reversed(STORY)
     ]
     assert world.provider.requests.scopes_used() == {SCOPE}
 

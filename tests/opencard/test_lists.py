@@ -22,7 +22,7 @@ class ShiftingList:
 
     ids: list[int]
     moves: list[tuple[str, int]] = field(default_factory=list)
-    tells_total: bool = True
+    shows_total: bool = True
     fetches: int = 0
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class ShiftingList:
         first = (number - 1) * PER_PAGE
         items = [{"id": each, "fetch": self.fetches} for each in self.ids[first : first + PER_PAGE]]
         total = len(self.ids)
-        return ListPage(items, max(1, -(-total // PER_PAGE)), total if self.tells_total else None)
+        return ListPage(items, max(1, -(-total // PER_PAGE)), total if self.shows_total else None)
 
     def _move(self, kind: str, number: int) -> None:
         rng = Random(number)  # noqa: S311 - an order, not a secret
@@ -88,8 +88,8 @@ def test_item_that_replaces_another_does_not_hide_a_third() -> None:
             yield [6, 5, 1]
             yield [2, 3, 4]
 
-    told = pages()
-    found = read_whole(lambda _number: ListPage([{"id": each} for each in next(told)], last_page=2, total=6))
+    answers = pages()
+    found = read_whole(lambda _number: ListPage([{"id": each} for each in next(answers)], last_page=2, total=6))
     assert sorted(ids(found)) == [1, 2, 3, 4, 5, 6]
 
 
@@ -145,8 +145,8 @@ def test_list_with_fewer_items_than_its_total_is_an_error() -> None:
 
 
 def test_list_without_total_needs_two_equal_passes() -> None:
-    untold = ShiftingList(list(range(8)), [("insert", 4)], tells_total=False)
-    assert sorted(ids(read_whole(untold.fetch))) == list(range(9))
+    without_total = ShiftingList(list(range(8)), [("insert", 4)], shows_total=False)
+    assert sorted(ids(read_whole(without_total.fetch))) == list(range(9))
 
 
 def test_items_without_id_differ_by_content_and_number() -> None:

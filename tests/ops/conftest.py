@@ -114,9 +114,9 @@ def patient(
     provider = Provider()
     client = provider.clients.add("ems")
     with serving(provider) as url, logging_as_it_was():
-        told = {**environment, **environment_of(url, client), "PUBLIC_URL": public_url}
+        variables = {**environment, **environment_of(url, client), "PUBLIC_URL": public_url}
         secrets = [client.secret, SECRET, environment["ENCRYPTION_KEYS"], "database-password"]
-        patient = Patient(provider, client, engine, told, tmp_path, secrets=secrets)
+        patient = Patient(provider, client, engine, variables, tmp_path, secrets=secrets)
         patient.register("acme")
         patient.register("beta")
         yield patient

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.counter_store import Flusher, connecting
-from receiver.counters import ATTEMPTS, count_request, untold
+from receiver.counters import ATTEMPTS, count_request, unstored_counts
 from receiver.ops.activity import deliveries_by_hour, failures_by_error, rate
 from receiver.ops.rollup import MERGED, roll_up_once
 from tests.support.factories import card_holder
@@ -51,14 +51,14 @@ def test_deliveries_are_counted_by_hour_source_and_status(acme: Acme) -> None:
     received(acme, 5, status="dead")
     received(acme, 30)
     roll_up_once(acme.engine)
-    told = {
+    expected = {
         (0, "push", "processed"): 3,
         (0, "push", "pending"): 1,
         (1, "log", "processed"): 1,
         (5, "push", "processed"): 2,
     }
-    assert hours(acme) == {**told, (5, "push", "dead"): 1}
-    assert hours(acme, hours=5) == {key: number for key, number in told.items() if key[0] < 5}
+    assert hours(acme) == {**expected, (5, "push", "dead"): 1}
+    assert hours(acme, hours=5) == {key: number for key, number in expected.items() if key[0] < 5}
     roll_up_once(acme.engine)  # which goes a day further back
     assert hours(acme, hours=48)[30, "push", "processed"] == 1
 
@@ -109,7 +109,7 @@ def flush(settings: Settings) -> None:
 
 
 def test_rates_are_what_was_counted_since_a_minute_of_before(acme: Acme, settings: Settings) -> None:
-    untold.take()
+    unstored_counts.take()
     roll_up_once(acme.engine)
     with acme.engine.connect() as connection:
         assert rate(connection) is None, "nothing is known of five minutes ago"
@@ -129,7 +129,7 @@ def test_rates_are_what_was_counted_since_a_minute_of_before(acme: Acme, setting
 
 
 def test_counts_of_ended_processes_are_merged_without_loss(acme: Acme, settings: Settings) -> None:
-    untold.take()
+    unstored_counts.take()
     flushers = [Flusher(connecting(settings.database_url)) for _ in range(3)]
     for flusher in flushers:
         count_request("delivery", 200, "stored")
@@ -154,12 +154,12 @@ def test_counts_of_ended_processes_are_merged_without_loss(acme: Acme, settings:
 
 def test_failures_are_grouped_by_cause_with_an_example(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell("card_holder.created", card_holder(organization="initech"))
-    acme.tell("card_holder.created", b"{}")
-    acme.tell("card_holder.created", b"{}")
-    globex.tell("card_holder.created", b"{}")
-    globex.tell("card_holder.deleted", b"{}")
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder(organization="initech"))
+    acme.apply("card_holder.created", b"{}")
+    acme.apply("card_holder.created", b"{}")
+    globex.apply("card_holder.created", b"{}")
+    globex.apply("card_holder.deleted", b"{}")
+    acme.apply("card_holder.created", card_holder())
     with acme.engine.connect() as connection:
         groups = failures_by_error(connection)
     assert [(group.status, group.event, group.number) for group in groups] == [

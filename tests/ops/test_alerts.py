@@ -57,9 +57,9 @@ def test_prometheus_finds_nothing_to_say_against_the_metrics(acme: Acme) -> None
 def test_the_rules_speak_of_metrics_that_exist(acme: Acme) -> None:
     add_run(acme.engine, "acme", minutes_ago=1)
     shown = acme.client.get("/metrics").text
-    told = set(re.findall(r"^# TYPE (\w+) ", shown, flags=re.MULTILINE))
+    defined = set(re.findall(r"^# TYPE (\w+) ", shown, flags=re.MULTILINE))
     for name in set(re.findall(r"\breceiver_\w+", RULES.read_text())):
-        assert re.sub(r"(?<=_seconds)_(count|sum|bucket)$", "", name) in told, name
+        assert re.sub(r"(?<=_seconds)_(count|sum|bucket)$", "", name) in defined, name
 
 
 def test_every_alarm_is_explained_to_operators_and_no_other() -> None:

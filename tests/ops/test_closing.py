@@ -26,7 +26,7 @@ MONTH = date(2026, 2, 1)
 
 def book(acme: Acme, transaction: str, amount: str = "10.00", day: str = "2026-02-13") -> None:
     changes: dict[str, Any] = {"accounting_amount": Decimal(amount), "purchase_date": day}
-    acme.tell(CLEARED, snapshot("cleared", transaction=transaction, **changes))
+    acme.apply(CLEARED, snapshot("cleared", transaction=transaction, **changes))
 
 
 def check(acme: Acme) -> None:
@@ -65,7 +65,7 @@ def test_month_is_not_closed_before_its_log_was_read(acme: Acme) -> None:
 
 
 def test_month_is_not_closed_while_something_is_missing(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", original_amount="a lot"))
+    acme.apply(CLEARED, snapshot("cleared", original_amount="a lot"))
     check(acme)
     (reason,) = refusal(acme)
     assert reason.startswith(f"1 dead {CLEARED}, the first at ")
@@ -91,7 +91,7 @@ def test_month_is_closed_once(acme: Acme) -> None:
 
 
 def test_acknowledged_gaps_are_in_the_certificate(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", original_amount="a lot"))
+    acme.apply(CLEARED, snapshot("cleared", original_amount="a lot"))
     check(acme)
     certificate = close_month(acme.engine, "acme", MONTH, by="operator", acknowledge="entered by hand")
     assert certificate.acknowledged_gaps == 1
@@ -164,9 +164,9 @@ def test_what_does_not_change_a_line_is_no_late_change(acme: Acme) -> None:
     closed(acme)
     book(acme, "one")
     book(acme, "march", day="2026-03-01")
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", transaction="one"))
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", transaction="one"))
     invoiced: dict[str, Any] = {"accounting_amount": Decimal("10.00"), "purchase_date": "2026-02-13"}
-    acme.tell("card.transaction.invoiced", snapshot("invoiced", transaction="one", **invoiced))
+    acme.apply("card.transaction.invoiced", snapshot("invoiced", transaction="one", **invoiced))
     assert acme.rows(LATE) == []
 
 

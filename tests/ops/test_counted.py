@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from receiver.counter_store import Flusher, connecting
-from receiver.counters import OTHER, untold
+from receiver.counters import OTHER, unstored_counts
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Shown = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture(autouse=True)
 def _counts_of_this_test(app: Flask, engine: Engine) -> None:
     """Store and discard the counts of earlier tests before anything is counted."""
-    untold.take()
+    unstored_counts.take()
     assert app.extensions["receiver.flusher"].flush()
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE receiver.counters, receiver.counter_flushes"))
@@ -72,11 +72,11 @@ def test_requests_are_counted_by_what_was_answered_and_why(acme: Acme, settings:
 
 
 def test_attempts_are_counted_by_event_and_outcome(acme: Acme, settings: Settings) -> None:
-    acme.tell("card_holder.created", card_holder())
-    acme.tell("card_holder.created", card_holder())
-    acme.tell("card_holder.created", card_holder(organization="globex"))
-    acme.tell("card_holder.created", b"{}")
-    acme.tell("an.event.of.tomorrow", card_holder())
+    acme.apply("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", b"{}")
+    acme.apply("an.event.of.tomorrow", card_holder())
     shown = scrape(acme.client, settings)
     for event, outcome in (
         ("card_holder.created", "processed"),
@@ -92,7 +92,7 @@ def test_attempts_are_counted_by_event_and_outcome(acme: Acme, settings: Setting
 def test_requests_cannot_create_labels(acme: Acme, settings: Settings) -> None:
     before = scrape(acme.client, settings).keys()
     for name in ("eins", "zwei"):
-        acme.tell(f"event.{name}", card_holder())
+        acme.apply(f"event.{name}", card_holder())
         acme.client.post(f"/hooks/opencard/{name}", headers={"X-Event": name})
         acme.client.get(f"/{name}")
     shown = scrape(acme.client, settings)
@@ -105,7 +105,7 @@ def test_what_is_rolled_back_was_no_attempt(acme: Acme, settings: Settings, monk
         raise ValueError("went wrong")
 
     monkeypatch.setattr("receiver.processing.batch.commit", fail)
-    acme.tell("card_holder.deleted", card_holder())
+    acme.apply("card_holder.deleted", card_holder())
     shown = scrape(acme.client, settings)
     assert number(shown, "receiver_processing_attempts_total", event="card_holder.deleted", outcome="processed") == 0
     assert number(shown, "receiver_processing_attempts_total", event="card_holder.deleted", outcome="failed") == 1

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
-from receiver.counters import families, untold
+from receiver.counters import families, unstored_counts
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.locks import Lock
@@ -52,7 +52,7 @@ __all__ = ["console_app", "console_environment", "console_settings", "receipts"]
 @pytest.fixture
 def count(app: Flask, engine: Engine, settings: Settings) -> Count:
     """Returns what all of this process counted of a family since the test began: labels → number."""
-    untold.take()
+    unstored_counts.take()
     assert app.extensions["receiver.flusher"].flush()
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE receiver.counters, receiver.counter_flushes"))
@@ -173,7 +173,7 @@ def test_requests_that_are_repeated_with_a_new_token(world: World, count: Count)
 
 @pytest.mark.parametrize("kind", ["cut", "expire-token", "error-page", "login-redirect"])
 def test_requests_for_files(receipts: Receipts, count: Count, kind: Any) -> None:
-    receipts.tell()
+    receipts.apply()
     receipts.provider.faults.add(ApiFault(kind, path="/files/"))
     receipts.fetch()
     assert sum(count("receiver_opencard_requests").values()) == len(receipts.provider.requests.all())
@@ -195,7 +195,7 @@ def test_what_retention_removes(
     acme: Acme, count: Count, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
-        acme.tell("card_holder.created", card_holder(f"emp-{number}"))
+        acme.apply("card_holder.created", card_holder(f"emp-{number}"))
     days_pass(acme.engine, 30)
     for name, value in {**environment, "RETAIN_PROCESSED_DAYS": "14"}.items():
         monkeypatch.setenv(name, value)

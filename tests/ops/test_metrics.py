@@ -51,8 +51,8 @@ def test_backlog_is_shown_by_status_with_the_oldest_age(acme: Acme) -> None:
 
 
 def test_what_needs_attention_is_shown_too(acme: Acme) -> None:
-    acme.tell("card_holder.created", card_holder(organization="globex"))
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", b"{}")
     shown = values(acme.client)
     assert {status: shown["receiver_deliveries_waiting", status] for status in ("dead", "quarantined")} == {
         "dead": 1,
@@ -181,7 +181,7 @@ def test_200_webhooks_cost_a_few_rows_each(organizations: Organizations) -> None
 
 def test_what_was_processed_costs_nothing(acme: Acme) -> None:
     store(acme.engine, number=20_000)
-    acme.tell("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", card_holder(organization="globex"))
     acme.take("card_holder.created", card_holder())
     acme.execute("ANALYZE receiver.stored_deliveries, receiver.outcomes, receiver.queue")
     acme.execute("ANALYZE receiver.processing_attempts")

@@ -31,10 +31,10 @@ REASON = "a test of OpenCard's"
 @pytest.fixture
 def held(acme: Acme) -> Acme:
     """One delivery of each status that may wait for a person, and one that is processed."""
-    acme.tell(CLEARED, UNPARSED)
-    acme.tell(CLEARED, snapshot("cleared", organization={"reference_id": "globex"}))
-    acme.tell("card.transaction.refunded", snapshot("cleared"))
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, UNPARSED)
+    acme.apply(CLEARED, snapshot("cleared", organization={"reference_id": "globex"}))
+    acme.apply("card.transaction.refunded", snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     assert acme.statuses() == ["dead", "quarantined", "ignored", "processed"]
     return acme
 
@@ -87,7 +87,7 @@ def test_what_waits_for_nobody_is_refused_by_its_id(held: Acme, place: int, said
 
 def test_a_test_delivery_waits_for_nobody(acme: Acme) -> None:
     acme.execute("UPDATE receiver.webhooks SET test = true")
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     assert acme.statuses() == ["ignored"]
     assert (
         count_resolvable(acme.engine, Filter(statuses=("ignored",))),
@@ -143,7 +143,7 @@ def test_command_resolves_and_reopens(held: Acme, environment: dict[str, str]) -
 
 
 def test_a_dead_card_holder_event_needs_no_completeness(acme: Acme) -> None:
-    acme.tell("card_holder.created", UNPARSED)
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", UNPARSED)
+    acme.apply("card_holder.created", card_holder())
     assert resolve(acme, Filter(statuses=("dead",))) == 1
     assert open_gaps(acme) == 0

@@ -53,7 +53,7 @@ SENSELESS = [
 
 @pytest.mark.parametrize(("content", "error"), SENSELESS, ids=[error for _, error in SENSELESS])
 def test_unparsable_delivery_is_dead_with_field_and_reason(acme: Acme, content: bytes, error: str) -> None:
-    acme.tell(CLEARED, content)
+    acme.apply(CLEARED, content)
     row = acme.row(DELIVERY)
     assert row["status"] == "dead"
     assert row["error"].startswith(error)
@@ -67,7 +67,7 @@ def test_unparsable_delivery_is_dead_with_field_and_reason(acme: Acme, content: 
 
 
 def test_an_unknown_event_is_ignored_and_kept(acme: Acme) -> None:
-    acme.tell("card.transaction.teleported", {"anything": 1})
+    acme.apply("card.transaction.teleported", {"anything": 1})
     assert acme.row("SELECT status, error FROM receiver.deliveries") == {
         "status": "ignored",
         "error": "unknown event 'card.transaction.teleported'",
@@ -83,7 +83,7 @@ def test_an_absent_version_is_version_1(acme: Acme) -> None:
 
 
 def test_what_was_ignored_is_applied_by_a_later_release(acme: Acme) -> None:
-    acme.tell("card.transaction.settled", snapshot("cleared"))
+    acme.apply("card.transaction.settled", snapshot("cleared"))
     assert acme.statuses() == ["ignored"]
     acme.execute("UPDATE receiver.stored_deliveries SET event = :event", event=CLEARED)
     process_again(acme)
@@ -94,7 +94,7 @@ def test_what_was_ignored_is_applied_by_a_later_release(acme: Acme) -> None:
 @pytest.mark.parametrize("content", [snapshot("cleared"), {"organization": {"reference_id": "acme"}}])
 def test_a_payload_of_another_organization_is_quarantined(organizations: Organizations, content: object) -> None:
     globex = organizations.adopt("globex")
-    globex.tell(CLEARED, content)
+    globex.apply(CLEARED, content)
     assert globex.statuses() == ["quarantined"]
     assert "'acme'" in globex.value("SELECT error FROM receiver.deliveries")
     assert globex.value("SELECT count(*) FROM ems.transactions") == 0
@@ -103,8 +103,8 @@ def test_a_payload_of_another_organization_is_quarantined(organizations: Organiz
 
 def test_tenants_with_the_same_transaction_id_stay_apart(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell(CLEARED, snapshot("cleared"))
-    globex.tell(
+    acme.apply(CLEARED, snapshot("cleared"))
+    globex.apply(
         "card.transaction.deleted",
         snapshot("deleted", organization={"reference_id": "globex"}),
     )
@@ -122,7 +122,7 @@ def test_one_bad_delivery_in_a_batch_stops_no_other(acme: Acme) -> None:
 
 def test_nul_is_replaced_in_text_and_kept_in_the_body(acme: Acme) -> None:
     content = body({**snapshot("cleared", purchase_merchant="A\0B"), "un\0known": ["\0"]})
-    acme.tell(CLEARED, content)
+    acme.apply(CLEARED, content)
     assert acme.statuses() == ["processed"]
     assert acme.value("SELECT purchase_merchant FROM ems.transactions") == "A\N{REPLACEMENT CHARACTER}B"
     assert acme.value("SELECT payload ->> 'un\N{REPLACEMENT CHARACTER}known' FROM ems.events") == (
@@ -139,7 +139,7 @@ def test_nul_is_replaced_in_text_and_kept_in_the_body(acme: Acme) -> None:
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "byte-order mark"])
 def test_lone_surrogates_and_byte_order_marks_are_repaired(acme: Acme, merchant: bytes, mark: bytes) -> None:
     content = mark + body(snapshot("cleared", purchase_merchant="MERCHANT")).replace(b"MERCHANT", merchant)
-    acme.tell(CLEARED, content)
+    acme.apply(CLEARED, content)
     assert acme.statuses() == ["processed"]
     assert acme.value("SELECT purchase_merchant FROM ems.transactions") == "A\N{REPLACEMENT CHARACTER}B"
     assert acme.value("SELECT payload ->> 'purchase_merchant' FROM ems.events") == "A\N{REPLACEMENT CHARACTER}B"
@@ -147,13 +147,13 @@ def test_lone_surrogates_and_byte_order_marks_are_repaired(acme: Acme, merchant:
 
 
 def test_a_line_item_of_too_many_digits_is_refused(acme: Acme) -> None:
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", line_items=[{"amount": Decimal("1e24")}]))
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", line_items=[{"amount": Decimal("1e24")}]))
     assert acme.row(DELIVERY)["error"].startswith("line_items[0].amount: more than 24 digits before its point")
 
 
 def test_a_byte_order_mark_makes_no_other_event(acme: Acme) -> None:
     for mark in (b"", b"\xef\xbb\xbf"):
-        acme.tell(CLEARED, mark + body(snapshot("cleared")))
+        acme.apply(CLEARED, mark + body(snapshot("cleared")))
     assert acme.statuses() == ["processed", "duplicate"]
 
 
@@ -163,7 +163,7 @@ def test_whole_numbers_as_references_are_read_as_text(organizations: Organizatio
     content = sample(name, organization={"reference_id": 42})
     if "card_holder" in content:
         content["card_holder"] = {"reference_id": 17}
-    numbered.tell(name, content)
+    numbered.apply(name, content)
     assert numbered.statuses() == ["processed"]
     assert numbered.row("SELECT organization_reference_id, card_holder_reference_id FROM ems.events") == {
         "organization_reference_id": "42",
@@ -172,7 +172,7 @@ def test_whole_numbers_as_references_are_read_as_text(organizations: Organizatio
 
 
 def test_a_number_of_another_organization_is_quarantined(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", organization={"reference_id": 42}))
+    acme.apply(CLEARED, snapshot("cleared", organization={"reference_id": 42}))
     assert acme.statuses() == ["quarantined"]
 
 
@@ -182,8 +182,8 @@ def test_a_number_of_another_organization_is_quarantined(acme: Acme) -> None:
 def test_a_url_of_any_length_is_kept(acme: Acme, rest: str) -> None:
     urls = [f"https://files.example/{number}/{rest}" for number in range(2)]
     for url in urls:
-        acme.tell("receipt.fetched", enrichment("receipt.fetched", url=url))
-    acme.tell("receipt.fetched", enrichment("receipt.fetched", url=urls[0], content_type="image/png"))
+        acme.apply("receipt.fetched", enrichment("receipt.fetched", url=url))
+    acme.apply("receipt.fetched", enrichment("receipt.fetched", url=urls[0], content_type="image/png"))
     assert acme.statuses() == ["processed"] * 3
     kept = acme.rows("SELECT url, content_type FROM ems.receipts ORDER BY url")
     assert [(row["url"], row["content_type"] == "image/png") for row in kept] == [(urls[0], True), (urls[1], False)]
@@ -195,10 +195,10 @@ def test_the_longest_ids_fit_every_key(organizations: Organizations) -> None:
     wide = organizations.adopt(longest)
     owners = {"organization": {"reference_id": longest}, "card_holder": {"reference_id": longest}}
     for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items", "environmental.impact.deedster"):
-        wide.tell(event, enrichment(event, transaction=longest, **owners))
-    wide.tell(CLEARED, snapshot("cleared", transaction=longest, card_issuer_reference=reference, **owners))
-    wide.tell("tpa.signed", sample("tpa.signed", id=longest, organization={"reference_id": longest}))
-    wide.tell("card_holder.created", owners)
+        wide.apply(event, enrichment(event, transaction=longest, **owners))
+    wide.apply(CLEARED, snapshot("cleared", transaction=longest, card_issuer_reference=reference, **owners))
+    wide.apply("tpa.signed", sample("tpa.signed", id=longest, organization={"reference_id": longest}))
+    wide.apply("card_holder.created", owners)
     assert wide.statuses() == ["processed"] * 7
 
 
@@ -209,31 +209,31 @@ def test_no_spelling_of_a_number_passes_for_another_organization(
 ) -> None:
     numbered = organizations.adopt("42")
     content = snapshot("cleared") if event == CLEARED else card_holder()
-    numbered.tell(event, body({**content, "organization": {"reference_id": "OTHER"}}).replace(b'"OTHER"', spelling))
+    numbered.apply(event, body({**content, "organization": {"reference_id": "OTHER"}}).replace(b'"OTHER"', spelling))
     assert numbered.statuses() == ["quarantined"]
 
 
 def test_numbers_as_references_are_bounded_as_texts_are(acme: Acme) -> None:
-    acme.tell("card_holder.created", body({**card_holder(), "card_holder": {"reference_id": int("9" * 255)}}))
-    acme.tell("card_holder.created", body({**card_holder(), "card_holder": {"reference_id": int("9" * 256)}}))
-    acme.tell("invoice.created", sample("invoice.created", id=int("9" * 4200)))
+    acme.apply("card_holder.created", body({**card_holder(), "card_holder": {"reference_id": int("9" * 255)}}))
+    acme.apply("card_holder.created", body({**card_holder(), "card_holder": {"reference_id": int("9" * 256)}}))
+    acme.apply("invoice.created", sample("invoice.created", id=int("9" * 4200)))
     assert acme.statuses() == ["processed", "dead", "dead"]
     assert acme.row(DELIVERY)["error"] == "body: id has more than 255 digits"
 
 
 def test_card_holder_events_may_name_a_transaction(acme: Acme) -> None:
-    acme.tell("card_holder.created", {**card_holder(), "transaction": {"id": "t-1"}})
+    acme.apply("card_holder.created", {**card_holder(), "transaction": {"id": "t-1"}})
     assert acme.statuses() == ["processed"]
 
 
 @pytest.mark.parametrize("event", ["receipt.fetched", "transaction.true.vat", "transaction.line.items"])
 def test_an_enrichment_is_no_card_holder_event(acme: Acme, event: str) -> None:
-    acme.tell("card_holder.deleted", enrichment(event))
+    acme.apply("card_holder.deleted", enrichment(event))
     assert acme.statuses() == ["dead"]
 
 
 def test_unknown_fields_are_no_error_and_stay_in_the_payload(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", loyalty={"points": Decimal("12.50")}))
+    acme.apply(CLEARED, snapshot("cleared", loyalty={"points": Decimal("12.50")}))
     assert acme.value("SELECT payload -> 'loyalty' ->> 'points' FROM ems.transaction_states") == "12.50"
 
 
@@ -246,7 +246,7 @@ def test_a_field_that_only_another_kind_of_event_has_is_no_error(acme: Acme, eve
     others |= {"vat_rates": [], "totals": [], "line_items": [], "carbon_emission_in_grams": 7}
     content = sample(event)
     for field in others.keys() - content.keys():
-        acme.tell(event, body({**content, field: others[field]}))
+        acme.apply(event, body({**content, field: others[field]}))
     assert set(acme.statuses()) <= {"processed", "duplicate"}, "a card holder is created once"
     assert acme.statuses()[0] == "processed"
 
@@ -269,7 +269,7 @@ def test_a_field_that_only_another_kind_of_event_has_is_no_error(acme: Acme, eve
 def test_a_signed_payload_under_the_name_of_another_kind_is_dead(
     acme: Acme, signed: str, event: str, error: str
 ) -> None:
-    acme.tell(event, body(sample(signed)))
+    acme.apply(event, body(sample(signed)))
     (delivery,) = acme.rows(DELIVERY)
     assert delivery["status"] == "dead"
     assert delivery["error"].startswith(error)
@@ -277,16 +277,16 @@ def test_a_signed_payload_under_the_name_of_another_kind_is_dead(
 
 def test_all_that_may_be_null_may_be_null_or_missing(acme: Acme) -> None:
     references = {"card_holder": {"reference_id": "employee-17"}, "organization": {"reference_id": "acme"}}
-    acme.tell(CLEARED, {"id": "bare", "state": "cleared", **references})
-    acme.tell(CLEARED, {**dict.fromkeys(snapshot("cleared")), "id": "null", "state": "cleared", **references})
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", transaction="bare", line_items=None))
-    acme.tell("transaction.true.vat", enrichment("transaction.true.vat", transaction="bare", totals=[{}]))
+    acme.apply(CLEARED, {"id": "bare", "state": "cleared", **references})
+    acme.apply(CLEARED, {**dict.fromkeys(snapshot("cleared")), "id": "null", "state": "cleared", **references})
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", transaction="bare", line_items=None))
+    acme.apply("transaction.true.vat", enrichment("transaction.true.vat", transaction="bare", totals=[{}]))
     assert acme.statuses() == ["processed"] * 4
 
 
 def test_a_merchant_named_like_a_script_is_text(acme: Acme) -> None:
     name = "<script>alert('x')</script>'; DROP TABLE ems.transactions; --"
-    acme.tell(CLEARED, snapshot("cleared", purchase_merchant=name))
+    acme.apply(CLEARED, snapshot("cleared", purchase_merchant=name))
     assert acme.value("SELECT purchase_merchant FROM ems.transactions") == name
 
 
@@ -306,12 +306,12 @@ amounts = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**18)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(amounts, min_size=1, max_size=10))
 @example([Decimal("0.1"), Decimal("109.38"), Decimal("45.00"), Decimal("-0.005"), Decimal(9007199254740993)])
-def test_amounts_survive_digit_by_digit(acme: Acme, told: list[Decimal]) -> None:
+def test_amounts_survive_digit_by_digit(acme: Acme, amounts: list[Decimal]) -> None:
     before = acme.value("SELECT coalesce(max(position), 0) FROM ems.events")
-    for number, amount in enumerate(told):
+    for number, amount in enumerate(amounts):
         acme.take(CLEARED, snapshot("cleared", transaction=f"{before}-{number}", accounting_amount=amount))
     acme.process()
-    for number, amount in enumerate(told):
+    for number, amount in enumerate(amounts):
         stored = acme.value("SELECT accounting_amount FROM ems.transactions WHERE id = :id", id=f"{before}-{number}")
         assert stored == amount
         assert format(stored, "f").lstrip("-") == format(amount, "f").lstrip("-")
@@ -353,16 +353,16 @@ def test_no_payload_whatever_fails_in_the_database(acme: Acme, event: str, data:
 def test_whole_number_may_be_written_as_a_decimal(acme: Acme) -> None:
     payload = body(snapshot("cleared", card_id=4711, original_amount=Decimal("109.30"))).replace(b"4711", b"4711.0")
     assert b"4711.0" in payload
-    acme.tell(CLEARED, payload)
+    acme.apply(CLEARED, payload)
     assert acme.statuses() == ["processed"]
     assert acme.row("SELECT card_id, original_amount FROM ems.transactions") == {
         "card_id": 4711,
         "original_amount": Decimal("109.3"),
     }
-    acme.tell(CLEARED, body(snapshot("cleared", card_id=4711, original_amount=Decimal("109.30"))))
+    acme.apply(CLEARED, body(snapshot("cleared", card_id=4711, original_amount=Decimal("109.30"))))
     assert acme.statuses() == ["processed", "duplicate"]
 
 
 def test_a_card_holder_payload_needs_both_references(acme: Acme) -> None:
-    acme.tell("card_holder.created", {**card_holder(), "card_holder": None})
+    acme.apply("card_holder.created", {**card_holder(), "card_holder": None})
     assert acme.statuses() == ["dead"]

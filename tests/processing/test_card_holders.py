@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def test_created_deleted_created_undoes_the_deletion(acme: Acme) -> None:
     for event in ("created", "deleted", "created"):
-        acme.tell(f"card_holder.{event}", card_holder())
+        acme.apply(f"card_holder.{event}", card_holder())
     assert feed(acme) == ["card_holder.created", "card_holder.deleted", "card_holder.created"]
     row = acme.row("SELECT created_at, deleted_at FROM ems.card_holders")
     assert row["deleted_at"] is None
@@ -30,7 +30,7 @@ def test_created_deleted_created_undoes_the_deletion(acme: Acme) -> None:
 
 def test_the_latest_card_holder_event_again_is_a_retry(acme: Acme) -> None:
     for event in ("created", "created", "deleted", "deleted"):
-        acme.tell(f"card_holder.{event}", card_holder())
+        acme.apply(f"card_holder.{event}", card_holder())
     assert acme.statuses() == ["processed", "duplicate", "processed", "duplicate"]
     assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
@@ -61,8 +61,8 @@ def test_late_event_between_equal_ones_makes_the_second_count(acme: Acme) -> Non
 
 def test_same_reference_in_two_organizations_is_two_people(organizations: Organizations) -> None:
     acme, other = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell("card_holder.created", card_holder())
-    other.tell("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", card_holder())
+    other.apply("card_holder.created", card_holder(organization="globex"))
     assert acme.statuses() == ["processed", "processed"]
     assert acme.value("SELECT count(*) FROM ems.card_holders") == 2
 

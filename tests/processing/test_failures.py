@@ -72,7 +72,7 @@ def test_jitter_makes_a_pause_longer_by_a_fifth_at_most(failed: int, chance: flo
 
 def test_failed_delivery_waits_and_leaves_evidence(refusing_database: Acme) -> None:
     acme = refusing_database
-    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
     row = acme.row(
         "SELECT status, attempts, error, next_attempt_at - now() BETWEEN '8 s' AND '12 s' AS soon "
         "FROM receiver.deliveries"
@@ -87,7 +87,7 @@ def test_failed_delivery_waits_and_leaves_evidence(refusing_database: Acme) -> N
 
 def test_payloads_do_not_reach_the_evidence(refusing_database: Acme) -> None:
     acme = refusing_database
-    acme.tell("tpa.signed", sample("tpa.signed", name="refused", url="https://private.invalid/"))
+    acme.apply("tpa.signed", sample("tpa.signed", name="refused", url="https://private.invalid/"))
     attempt = acme.row("SELECT error, trace FROM receiver.processing_attempts")
     assert "private.invalid" not in attempt["error"] + attempt["trace"]
     assert acme.engine.hide_parameters
@@ -95,14 +95,14 @@ def test_payloads_do_not_reach_the_evidence(refusing_database: Acme) -> None:
 
 def test_a_failed_delivery_is_not_tried_before_its_time(refusing_database: Acme) -> None:
     acme = refusing_database
-    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
     acme.process()
     assert acme.value("SELECT attempts FROM receiver.deliveries") == 1
 
 
 def test_delivery_that_keeps_failing_is_dead_at_the_end(refusing_database: Acme) -> None:
     acme = refusing_database
-    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
     for _ in PAUSES:
         due_now(acme)
         acme.process()
@@ -117,7 +117,7 @@ def test_delivery_that_keeps_failing_is_dead_at_the_end(refusing_database: Acme)
 
 def test_next_attempt_applies_it_once_the_cause_is_fixed(refusing_database: Acme) -> None:
     acme = refusing_database
-    acme.tell("tpa.signed", sample("tpa.signed", name="refused"))
+    acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
     acme.execute("ALTER TABLE ems.tpas DROP CONSTRAINT refuses")
     due_now(acme)
     acme.process()
@@ -253,7 +253,7 @@ def test_deliveries_that_a_living_worker_has_are_left_to_it(acme: Acme, engine: 
     ],
 )
 def test_what_is_not_applied_is_found_by_its_ids(acme: Acme, event: str, content: object, status: str) -> None:
-    acme.tell(event, content)
+    acme.apply(event, content)
     assert acme.row("SELECT status, transaction_id, card_holder_reference_id FROM receiver.deliveries") == {
         "status": status,
         "transaction_id": "t9",
@@ -264,7 +264,7 @@ def test_what_is_not_applied_is_found_by_its_ids(acme: Acme, event: str, content
 def test_what_postgresql_refuses_is_found_by_its_ids(acme: Acme) -> None:
     acme.execute("ALTER TABLE ems.transactions ADD CONSTRAINT refused CHECK (1 / (mcc_code = '1234')::integer > 0)")
     try:
-        acme.tell(CLEARED, snapshot("cleared", transaction="t9", mcc_code="5812"))
+        acme.apply(CLEARED, snapshot("cleared", transaction="t9", mcc_code="5812"))
     finally:
         acme.execute("ALTER TABLE ems.transactions DROP CONSTRAINT refused")
     assert acme.row("SELECT status, transaction_id, card_holder_reference_id FROM receiver.deliveries") == {

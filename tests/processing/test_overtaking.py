@@ -38,10 +38,10 @@ def emptied(acme: Acme) -> None:
     acme.execute(f"TRUNCATE ems.events, {', '.join(f'ems.{table}' for table in TABLES if table != VIEW)}")
 
 
-def recorded(acme: Acme, told: list[Sent], order: list[int]) -> dict[str, list[str]]:
+def recorded(acme: Acme, sent: list[Sent], order: list[int]) -> dict[str, list[str]]:
     """Return what is recorded of deliveries that came one a minute, processed in *order* (numbers from 1)."""
     emptied(acme)
-    for number, (event, payload) in enumerate(told, start=1):
+    for number, (event, payload) in enumerate(sent, start=1):
         acme.take(event, payload)
         occurred(acme, number, NOON + timedelta(minutes=number))
     process_in_order(acme, order)
@@ -67,10 +67,10 @@ def recorded(acme: Acme, told: list[Sent], order: list[int]) -> dict[str, list[s
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_order_of_processing_does_not_show(acme: Acme, kind: str, data: st.DataObject) -> None:
-    told = data.draw(st.lists(SENT[kind], min_size=2, max_size=5), label="told")
-    in_order = list(range(1, len(told) + 1))
+    sent = data.draw(st.lists(SENT[kind], min_size=2, max_size=5), label="sent")
+    in_order = list(range(1, len(sent) + 1))
     order = data.draw(st.permutations(in_order), label="order")
-    assert recorded(acme, told, order) == recorded(acme, told, in_order)
+    assert recorded(acme, sent, order) == recorded(acme, sent, in_order)
 
 
 def test_early_retry_of_an_old_set_undoes_nothing(acme: Acme) -> None:

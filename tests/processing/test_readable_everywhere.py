@@ -88,7 +88,7 @@ def tables(acme: Acme) -> dict[str, list[tuple[Any, ...]]]:
 def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: str, amount: Any, words: str) -> None:
     transaction = str(len(acme.statuses()))
     fields = {"original_amount": amount, "exchange_rate": amount, "purchase_merchant": words, "invoice_date": day}
-    acme.tell(
+    acme.apply(
         CLEARED,
         snapshot("cleared", transaction=transaction, purchase_date=day, purchase_time=clock, **fields),
     )
@@ -104,14 +104,14 @@ def test_every_value_of_a_transaction_can_be_read(acme: Acme, clock: str, day: s
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_value_of_a_receipt_can_be_read(acme: Acme, expires: str, clock: str, day: str, amount: Any) -> None:
     fields = {"expiration_time": expires, "purchase_date": day, "purchase_time": clock, "original_amount": amount}
-    acme.tell("receipt.fetched", enrichment("receipt.fetched", **fields))
+    acme.apply("receipt.fetched", enrichment("receipt.fetched", **fields))
     assert acme.statuses()[-1] in {"processed", "duplicate"}, "amounts are equal by value"
     assert tables(acme)["ems.receipts"]
 
 
 def test_every_value_of_every_kind_can_be_read(acme: Acme) -> None:
     for event in EVENT_FLAGS:
-        acme.tell(event, sample(event))
+        acme.apply(event, sample(event))
     found = tables(acme)
     empty = {name.removeprefix("ems.") for name, rows in found.items() if not rows}
     needs_more = {"closings", "consumers", "feed_horizon", "late_changes"}

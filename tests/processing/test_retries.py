@@ -28,9 +28,9 @@ def test_a_retry_is_kept_as_its_own_row_and_marked_duplicate(acme: Acme) -> None
 
 
 def test_a_retry_is_recognized_by_value_though_its_bytes_differ(acme: Acme) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("45.0")))
+    acme.apply("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("45.0")))
     reordered = dict(reversed(snapshot("authorized", original_amount=45).items()))
-    acme.tell("card.transaction.authorized", reordered)
+    acme.apply("card.transaction.authorized", reordered)
     assert acme.statuses() == ["processed", "duplicate"]
 
 
@@ -39,7 +39,7 @@ def test_equal_invoice_of_another_organization_is_no_retry(
 ) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     for each in (acme, globex, acme, globex):
-        each.tell("invoice.created", sample("invoice.created"))
+        each.apply("invoice.created", sample("invoice.created"))
     assert acme.statuses() == ["processed", "processed", "duplicate", "duplicate"]
     found = acme.rows(
         "SELECT organization_reference_id AS of, count(*) AS number FROM ems.invoices GROUP BY 1 ORDER BY 1"
@@ -49,18 +49,18 @@ def test_equal_invoice_of_another_organization_is_no_retry(
 
 def test_a_retry_undoes_nothing_newer(acme: Acme) -> None:
     first = snapshot("authorized", original_amount=Decimal("100.00"))
-    acme.tell("card.transaction.authorized", first)
-    acme.tell("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
-    acme.tell("card.transaction.authorized", first)
+    acme.apply("card.transaction.authorized", first)
+    acme.apply("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
+    acme.apply("card.transaction.authorized", first)
     assert acme.statuses() == ["processed", "processed", "duplicate"]
     assert acme.value("SELECT original_amount FROM ems.transactions") == Decimal("110.00")
 
 
 def test_a_retry_of_an_older_set_of_lines_undoes_nothing_newer(acme: Acme) -> None:
     old = enrichment("transaction.line.items", line_items=[{"description": "old"}])
-    acme.tell("transaction.line.items", old)
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", line_items=[{"description": "new"}]))
-    acme.tell("transaction.line.items", old)
+    acme.apply("transaction.line.items", old)
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", line_items=[{"description": "new"}]))
+    acme.apply("transaction.line.items", old)
     assert [row["description"] for row in acme.rows("SELECT description FROM ems.line_items")] == ["new"]
 
 
@@ -77,15 +77,15 @@ def test_an_equal_snapshot_is_a_new_event_after_a_day(acme: Acme, apart: int, st
 
 def test_equal_events_of_two_organizations_are_no_retries(organizations: Organizations) -> None:
     acme, other = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
-    other.tell("card.transaction.authorized", snapshot("authorized", organization={"reference_id": "globex"}))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
+    other.apply("card.transaction.authorized", snapshot("authorized", organization={"reference_id": "globex"}))
     assert acme.statuses() == ["processed", "processed"]
     assert acme.value("SELECT count(*) FROM ems.transactions") == 2
 
 
 def test_same_event_over_two_webhooks_is_one_event(organizations: Organizations) -> None:
     for webhook in (organizations.adopt("acme"), organizations.adopt("acme")):
-        webhook.tell("card.transaction.authorized", snapshot("authorized"))
+        webhook.apply("card.transaction.authorized", snapshot("authorized"))
     assert webhook.statuses() == ["processed", "duplicate"]
 
 
@@ -118,20 +118,20 @@ def test_early_retry_does_not_override_events_in_between(acme: Acme) -> None:
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_processing_order_does_not_change_the_result(acme: Acme, data: st.DataObject) -> None:
-    told = data.draw(
-        st.lists(st.tuples(st.sampled_from(RANKS), st.sampled_from([100, 110])), min_size=2, max_size=5), label="told"
+    sent = data.draw(
+        st.lists(st.tuples(st.sampled_from(RANKS), st.sampled_from([100, 110])), min_size=2, max_size=5), label="sent"
     )
     acme.execute(
         "TRUNCATE receiver.stored_deliveries, receiver.bodies, receiver.queue, receiver.outcomes, ems.events, "
         "ems.transactions"
     )
-    for number, (state, amount) in enumerate(told, start=1):
+    for number, (state, amount) in enumerate(sent, start=1):
         acme.take(f"card.transaction.{state}", snapshot(state, original_amount=amount))
         occurred(acme, number, NOON + timedelta(minutes=number))
-    process_in_order(acme, data.draw(st.permutations(range(1, len(told) + 1)), label="order"))
+    process_in_order(acme, data.draw(st.permutations(range(1, len(sent) + 1)), label="order"))
 
     events: dict[tuple[str, int], int] = {}
-    for number, event in enumerate(told, start=1):
+    for number, event in enumerate(sent, start=1):
         events.setdefault(event, number)
     state, amount = max(events, key=lambda event: (RANKS.index(event[0]), events[event]))
     row = acme.row("SELECT * FROM ems.transactions")
@@ -191,6 +191,6 @@ def test_the_name_of_the_event_counts() -> None:
 
 def test_delivery_of_an_event_stays_it_when_processed_again(acme: Acme) -> None:
     for _ in range(2):
-        acme.tell("card.transaction.cleared", snapshot("cleared"))
+        acme.apply("card.transaction.cleared", snapshot("cleared"))
     process_again(acme)
     assert acme.statuses() == ["processed", "duplicate"]

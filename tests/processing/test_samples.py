@@ -19,7 +19,7 @@ def test_every_event_of_the_catalogue_has_a_sample() -> None:
 
 @pytest.mark.parametrize("event", sorted(EVENT_FLAGS))
 def test_event_is_applied_and_is_in_the_feed(acme: Acme, event: str) -> None:
-    acme.tell(event, sample(event))
+    acme.apply(event, sample(event))
     assert acme.row("SELECT status, error, attempts FROM receiver.deliveries") == {
         "status": "processed",
         "error": None,
@@ -34,7 +34,7 @@ def test_event_is_applied_and_is_in_the_feed(acme: Acme, event: str) -> None:
 
 @pytest.mark.parametrize("alias", sorted(ALIASES))
 def test_another_spelling_is_the_same_event(acme: Acme, alias: str) -> None:
-    acme.tell(ALIASES[alias], sample(ALIASES[alias]))
-    acme.tell(alias, sample(ALIASES[alias]))
+    acme.apply(ALIASES[alias], sample(ALIASES[alias]))
+    acme.apply(alias, sample(ALIASES[alias]))
     assert acme.statuses() == ["processed", "duplicate"]
     assert acme.rows("SELECT type FROM ems.events") == [{"type": ALIASES[alias]}]

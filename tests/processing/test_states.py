@@ -20,8 +20,8 @@ ROW = "SELECT * FROM ems.transactions"
 
 
 def test_a_cleared_purchase_bears_the_final_amounts(acme: Acme) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     row = acme.row(ROW)
     assert row["state"] == "cleared"
     assert row["accounting_amount"] == Decimal("1249.06")
@@ -30,8 +30,8 @@ def test_a_cleared_purchase_bears_the_final_amounts(acme: Acme) -> None:
 
 
 def test_a_late_authorized_does_not_reopen_a_cleared_purchase(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
     row = acme.row(ROW)
     assert row["state"] == "cleared"
     assert row["accounting_amount"] == Decimal("1249.06")
@@ -40,8 +40,8 @@ def test_a_late_authorized_does_not_reopen_a_cleared_purchase(acme: Acme) -> Non
 
 
 def test_late_authorized_does_not_revive_a_deleted_purchase(acme: Acme) -> None:
-    acme.tell("card.transaction.deleted", snapshot("deleted"))
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("card.transaction.deleted", snapshot("deleted"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
     row = acme.row(ROW)
     assert row["state"] == "deleted"
     assert row["deleted_at"] is not None
@@ -49,16 +49,16 @@ def test_late_authorized_does_not_revive_a_deleted_purchase(acme: Acme) -> None:
 
 
 def test_clearing_revives_a_deleted_purchase_and_keeps_the_fact(acme: Acme) -> None:
-    acme.tell("card.transaction.deleted", snapshot("deleted"))
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.deleted", snapshot("deleted"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     row = acme.row(ROW)
     assert row["state"] == "cleared"
     assert row["deleted_at"] is not None
 
 
 def test_late_clearing_sets_its_reference_on_an_invoiced_one(acme: Acme) -> None:
-    acme.tell("card.transaction.invoiced", snapshot("invoiced"))
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.invoiced", snapshot("invoiced"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     row = acme.row(ROW)
     assert row["state"] == "invoiced"
     assert row["card_issuer_reference"] == "INV-20260228-117700"
@@ -66,8 +66,8 @@ def test_late_clearing_sets_its_reference_on_an_invoiced_one(acme: Acme) -> None
 
 
 def test_a_newer_snapshot_of_the_same_state_replaces_the_older(acme: Acme) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("100.00")))
-    acme.tell("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
+    acme.apply("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("100.00")))
+    acme.apply("card.transaction.authorized", snapshot("authorized", original_amount=Decimal("110.00")))
     row = acme.row(ROW)
     assert row["original_amount"] == Decimal("110.00")
     assert acme.value("SELECT count(*) FROM ems.transaction_states") == 2
@@ -101,10 +101,10 @@ def test_any_order_of_the_states_ends_in_the_same_row(acme: Acme, order: tuple[s
 
 
 def test_null_in_a_higher_state_does_not_erase_what_a_lower_said(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     nothing_but = ("id", "state", "card_holder", "organization", "invoice_number", "invoice_date")
     invoiced = {name: value for name, value in snapshot("invoiced").items() if name in nothing_but}
-    acme.tell("card.transaction.invoiced", {**invoiced, "purchase_merchant": None})
+    acme.apply("card.transaction.invoiced", {**invoiced, "purchase_merchant": None})
     row = acme.row(ROW)
     assert (row["state"], row["invoice_number"]) == ("invoiced", "2026-02-88")
     assert row["accounting_amount"] == Decimal("1249.06")
@@ -112,8 +112,8 @@ def test_null_in_a_higher_state_does_not_erase_what_a_lower_said(acme: Acme) -> 
 
 
 def test_newer_snapshot_of_one_state_counts_whole(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_city="Oslo"))
-    acme.tell("card.transaction.cleared", snapshot("cleared", purchase_city=None, mcc_code="1"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", purchase_city="Oslo"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", purchase_city=None, mcc_code="1"))
     assert acme.row(ROW)["purchase_city"] is None
 
 
@@ -123,8 +123,8 @@ def test_newer_snapshot_of_one_state_counts_whole(acme: Acme) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_order_and_repetition_gives_the_same_row(acme: Acme, data: st.DataObject) -> None:
-    told = [f"card.transaction.{state}" for state in RANKS] + ["transaction.line.items", "transaction.true.vat"]
-    order = data.draw(st.permutations(told + data.draw(st.lists(st.sampled_from(told), max_size=6))))
+    events = [f"card.transaction.{state}" for state in RANKS] + ["transaction.line.items", "transaction.true.vat"]
+    order = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=6))))
     pause = data.draw(st.integers(1, len(order)))
     transaction = data.draw(st.uuids()).hex
     for number, event in enumerate(order):
@@ -136,7 +136,7 @@ def test_any_order_and_repetition_gives_the_same_row(acme: Acme, data: st.DataOb
     assert row["state"] == "invoiced"
     assert row["accounting_amount"] == Decimal("1249.06")
     assert row["cleared_card_issuer_reference"] == "CLR-20260216-004410"
-    assert acme.value("SELECT count(*) FROM ems.events WHERE transaction_id = :id", id=transaction) == len(told)
+    assert acme.value("SELECT count(*) FROM ems.events WHERE transaction_id = :id", id=transaction) == len(events)
     assert acme.value("SELECT count(*) FROM ems.line_items WHERE transaction_id = :id", id=transaction) == 2
     assert acme.value("SELECT count(*) FROM ems.vat_rates WHERE transaction_id = :id", id=transaction) == 2
 

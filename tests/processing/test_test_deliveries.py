@@ -47,7 +47,7 @@ def outcomes(acme: Acme) -> list[dict[str, object]]:
 )
 def test_what_comes_to_a_test_webhook_is_ignored(tested: Acme, event: str, payload: object) -> None:
     before = product(tested)
-    tested.tell(event, payload)
+    tested.apply(event, payload)
     assert outcomes(tested) == [TESTED]
     assert product(tested) == before
     kept = tested.row("SELECT body, verification, attempts, processed_at FROM receiver.deliveries")
@@ -67,18 +67,18 @@ def test_a_batch_with_a_test_delivery_applies_the_others(tested: Acme, organizat
 def test_a_test_delivery_does_not_make_the_real_event_a_retry(tested: Acme, organizations: Organizations) -> None:
     own = organizations.adopt("acme")
     for each in (tested, own):
-        each.tell("card_holder.created", card_holder())
-        each.tell(CLEARED, snapshot("cleared"))
+        each.apply("card_holder.created", card_holder())
+        each.apply(CLEARED, snapshot("cleared"))
     assert tested.statuses() == ["ignored", "ignored", "processed", "processed"]
     assert feed(tested) == ["card_holder.created", CLEARED]
 
 
 def test_a_replay_leaves_test_deliveries_out(tested: Acme) -> None:
-    tested.tell(CLEARED, snapshot("cleared"))
+    tested.apply(CLEARED, snapshot("cleared"))
     for wanted in (EVERYTHING, Filter(statuses=("ignored",)), tuple(ids(tested))):
         with tested.engine.connect() as connection:
-            told = preview(connection, wanted)
-        assert (told.selected, told.tests) == (0, 1)
+            shown = preview(connection, wanted)
+        assert (shown.selected, shown.tests) == (0, 1)
         assert start_replay(tested.engine, wanted, requested_by="operator", reason="a test") is None
     assert outcomes(tested) == [TESTED]
     with tested.engine.connect() as connection:
@@ -88,7 +88,7 @@ def test_a_replay_leaves_test_deliveries_out(tested: Acme) -> None:
 
 
 def test_replayed_test_delivery_is_ignored(tested: Acme) -> None:
-    tested.tell(CLEARED, snapshot("cleared"))
+    tested.apply(CLEARED, snapshot("cleared"))
     become(tested.engine, "dead", ids(tested), error="RuntimeError: a disk is full")
     replay_id = start(tested, EVERYTHING)
     tested.process()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CLEARED = "card.transaction.cleared"
 
 
-def tell(acme: Acme, event: str, payload: object, version: str) -> None:
+def apply_version(acme: Acme, event: str, payload: object, version: str) -> None:
     response = acme.deliver(event, payload, headers={"X-Version": version})
     assert response.status_code == 200
     acme.process()
@@ -43,14 +43,14 @@ def metric(acme: Acme, name: str, **labels: str) -> float:
 
 @pytest.mark.parametrize("version", ["1.0", "v1", "2", "2026-11-01"])
 def test_an_unknown_version_that_parses_is_applied(acme: Acme, version: str) -> None:
-    tell(acme, CLEARED, snapshot("cleared"), version)
+    apply_version(acme, CLEARED, snapshot("cleared"), version)
     assert acme.statuses() == ["processed"]
     assert acme.value("SELECT accounting_amount FROM ems.ledger") == Decimal("1249.06")
 
 
 def test_an_applied_unknown_version_needs_attention(acme: Acme, environment: dict[str, str]) -> None:
     for number in range(3):
-        tell(acme, CLEARED, snapshot("cleared", transaction=f"t{number}"), "2")
+        apply_version(acme, CLEARED, snapshot("cleared", transaction=f"t{number}"), "2")
     exit_code, document = status(acme, environment)
     (line,) = document["needs_a_person"]
     assert exit_code == 1
@@ -61,7 +61,7 @@ def test_an_applied_unknown_version_needs_attention(acme: Acme, environment: dic
 
 @pytest.mark.parametrize("version", ["1", " 1 ", ""])
 def test_a_known_version_needs_no_attention(acme: Acme, version: str, environment: dict[str, str]) -> None:
-    tell(acme, CLEARED, snapshot("cleared"), version)
+    apply_version(acme, CLEARED, snapshot("cleared"), version)
     assert status(acme, environment)[0] == 0
     assert acme.rows("SELECT * FROM receiver.unknown_versions") == []
 
@@ -84,21 +84,21 @@ def without(payload: dict[str, Any], name: str) -> dict[str, Any]:
 def test_an_unknown_version_that_lacks_its_money_is_ignored(
     acme: Acme, event: str, payload: object, reason: str
 ) -> None:
-    tell(acme, event, payload, "2")
+    apply_version(acme, event, payload, "2")
     row = acme.row("SELECT status, error FROM receiver.deliveries")
     assert row["status"] == "ignored"
     assert row["error"].startswith(f"unknown version '2' of the webhook format: {reason}")
 
 
 def test_an_unknown_version_of_another_tenant_is_quarantined(acme: Acme) -> None:
-    tell(acme, CLEARED, snapshot("cleared", organization={"reference_id": "globex"}), "2")
+    apply_version(acme, CLEARED, snapshot("cleared", organization={"reference_id": "globex"}), "2")
     assert acme.statuses() == ["quarantined"]
 
 
 def test_ignored_deliveries_need_attention_by_event(acme: Acme, environment: dict[str, str]) -> None:
     for number in range(3):
-        acme.tell("card.transaction.refunded", snapshot("cleared", transaction=f"t{number}"))
-    tell(acme, CLEARED, body({"id": "t9"}), "2")
+        acme.apply("card.transaction.refunded", snapshot("cleared", transaction=f"t{number}"))
+    apply_version(acme, CLEARED, body({"id": "t9"}), "2")
     exit_code, document = status(acme, environment)
     refunded, cleared = document["needs_a_person"]
     assert exit_code == 1

@@ -29,7 +29,7 @@ ODD: dict[str, list[object]] = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ODD.items() for value in values])
 def test_an_unreadable_description_is_null_and_listed(acme: Acme, name: str, value: object) -> None:
-    acme.tell(CLEARED, {**snapshot("cleared"), name: value})
+    acme.apply(CLEARED, {**snapshot("cleared"), name: value})
     row = acme.row("SELECT * FROM ems.transactions")
     assert (row[name], row["unreadable"], row["accounting_amount"]) == (None, [name], Decimal("1249.06"))
     assert acme.value("SELECT accounting_amount FROM ems.ledger") == Decimal("1249.06")
@@ -42,13 +42,13 @@ def test_an_unreadable_description_is_null_and_listed(acme: Acme, name: str, val
     [("mcc_code", 5812, "5812"), ("invoice_number", 20261129, "20261129"), ("card_last_four", 17, "17")],
 )
 def test_a_number_in_the_place_of_a_text_is_its_text(acme: Acme, name: str, value: object, text: str) -> None:
-    acme.tell(CLEARED, {**snapshot("cleared"), name: value})
+    acme.apply(CLEARED, {**snapshot("cleared"), name: value})
     row = acme.row("SELECT * FROM ems.transactions")
     assert (row[name], row["unreadable"]) == (text, None)
 
 
 def test_several_unreadable_fields_are_all_listed(acme: Acme) -> None:
-    acme.tell(
+    acme.apply(
         CLEARED, snapshot("cleared", purchase_time="24:00:00", mcc_code=5812, card_id=Decimal("45.0"), vat_rate="")
     )
     row = acme.row("SELECT unreadable, card_id, mcc_code FROM ems.transactions")
@@ -60,14 +60,14 @@ def test_several_unreadable_fields_are_all_listed(acme: Acme) -> None:
     [("original_amount", "109.38"), ("accounting_currency", 752), ("id", 7), ("state", "lost"), ("vat_amount", "")],
 )
 def test_money_and_ids_stay_strict(acme: Acme, name: str, value: object) -> None:
-    acme.tell(CLEARED, {**snapshot("cleared", purchase_time="24:00:00"), name: value})
+    acme.apply(CLEARED, {**snapshot("cleared", purchase_time="24:00:00"), name: value})
     assert acme.statuses() == ["dead"]
     assert acme.value("SELECT error FROM receiver.deliveries").startswith(f"{name}: ")
 
 
 def test_a_later_snapshot_that_can_be_read_clears_the_list(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", purchase_time=""))
-    acme.tell("card.transaction.invoiced", snapshot("invoiced"))
+    acme.apply(CLEARED, snapshot("cleared", purchase_time=""))
+    acme.apply("card.transaction.invoiced", snapshot("invoiced"))
     assert acme.value("SELECT unreadable FROM ems.transactions") is None
 
 
@@ -92,7 +92,7 @@ def test_rows_rebuilt_from_history_read_alike(acme: Acme) -> None:
     ],
 )
 def test_other_events_are_as_tolerant(acme: Acme, event: str, changes: dict[str, Any], query: str) -> None:
-    acme.tell(event, {**(enrichment(event) if event.startswith("receipt") else sample(event)), **changes})
+    acme.apply(event, {**(enrichment(event) if event.startswith("receipt") else sample(event)), **changes})
     assert acme.statuses() == ["processed"]
     assert acme.value(query) is None
 
@@ -107,5 +107,5 @@ def test_other_events_are_as_tolerant(acme: Acme, event: str, changes: dict[str,
     ],
 )
 def test_what_an_event_is_about_stays_strict(acme: Acme, event: str, changes: dict[str, Any]) -> None:
-    acme.tell(event, {**(sample(event) if event == "tpa.signed" else enrichment(event)), **changes})
+    acme.apply(event, {**(sample(event) if event == "tpa.signed" else enrichment(event)), **changes})
     assert acme.statuses() == ["dead"]

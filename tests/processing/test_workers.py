@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 def store_many(acme: Acme, *, transactions: int, copies: int) -> None:
     """Store every state and two enrichments of some transactions, each several times, and a card holder's life."""
-    told = [
-        told
+    events = [
+        event
         for number in range(transactions)
-        for told in (
+        for event in (
             *((f"card.transaction.{state}", snapshot(state, transaction=f"t{number}")) for state in RANKS),
             ("transaction.line.items", enrichment("transaction.line.items", transaction=f"t{number}")),
             ("receipt.fetched", enrichment("receipt.fetched", transaction=f"t{number}")),
         )
     ] * copies
-    random.Random(5).shuffle(told)  # noqa: S311 - the same disorder each time
-    for event, payload in told:
+    random.Random(5).shuffle(events)  # noqa: S311 - the same disorder each time
+    for event, payload in events:
         acme.take(event, payload)
     for event in ("created", "identified", "deleted"):
         acme.take(f"card_holder.{event}", card_holder())

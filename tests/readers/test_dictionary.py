@@ -113,6 +113,6 @@ RELEASED = {
     ids=["more columns", "stricter", "no table", "another type", "no column", "null where there was none"],
 )
 def test_what_is_taken_back_is_named(present: dict[str, dict[str, str]], found: list[str]) -> None:
-    told = broken(RELEASED, present)
-    assert len(told) == len(found)
-    assert all(words in line for words, line in zip(found, told, strict=True))
+    problems_found = broken(RELEASED, present)
+    assert len(problems_found) == len(found)
+    assert all(words in line for words, line in zip(found, problems_found, strict=True))

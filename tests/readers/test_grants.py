@@ -51,7 +51,7 @@ def reader(url: URL, role: str) -> str:
 
 
 def test_a_reader_reads_every_table_and_view(acme: Acme, url: URL, reader: str) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     with connected_as(url, reader) as connection:
         for relation in relations(url):
             connection.execute(f"TABLE {relation}".encode())
@@ -92,7 +92,7 @@ def test_a_reader_can_do_nothing_else(url: URL, reader: str, statement: str) -> 
 def test_a_reader_can_wait_for_the_feed(acme: Acme, url: URL, reader: str) -> None:
     with connected_as(url, reader) as connection:
         connection.execute("LISTEN ems_events")
-        acme.tell("card.transaction.cleared", snapshot("cleared"))
+        acme.apply("card.transaction.cleared", snapshot("cleared"))
         (notice,) = connection.notifies(timeout=10, stop_after=1)
         (position,) = connection.execute("SELECT max(position) FROM ems.events").fetchone() or (None,)
     assert int(notice.payload) == position
@@ -126,8 +126,8 @@ def test_granting_twice_and_revoking_twice_does_no_harm(url: URL, reader: str) -
     assert (again.exit_code, json.loads(again.stdout)) == (0, {"role": reader, "organizations": None})
     listed = db(url, "readers", "--json")
     assert {"role": reader, "organizations": None} in json.loads(listed.stdout)
-    told = [json.loads(db(url, "revoke-reader", reader, "--json").stdout) for _ in range(2)]
-    assert told == [{"role": reader, "revoked": True}, {"role": reader, "revoked": False}]
+    revoked = [json.loads(db(url, "revoke-reader", reader, "--json").stdout) for _ in range(2)]
+    assert revoked == [{"role": reader, "revoked": True}, {"role": reader, "revoked": False}]
 
 
 def privileges(acme: Acme, role: str) -> list[dict[str, Any]]:
@@ -211,7 +211,7 @@ def test_who_could_see_other_tenants_is_not_restricted(acme: Acme, url: URL, opt
 
 
 def test_a_reader_can_dump_the_schema(acme: Acme, url: URL, reader: str) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     as_reader = url.set(username=reader, password=PASSWORD)
     dumped = subprocess.run(
         [postgres_program("pg_dump"), "-n", "ems", libpq(as_reader)], check=True, capture_output=True, text=True

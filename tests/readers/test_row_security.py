@@ -38,34 +38,34 @@ FROM ems.transactions WHERE organization_reference_id = :organization GROUP BY o
 """
 
 
-def tell_everything(organization: Acme) -> None:
+def fill_every_table(organization: Acme) -> None:
     """Bring a row into every table and view of this organization."""
     reference = organization.registration.organization_reference_id
     owner = {"organization": {"reference_id": reference}}
 
-    def tell(event: str, payload: dict[str, Any]) -> None:
+    def send(event: str, payload: dict[str, Any]) -> None:
         organization.take(event, payload | (owner if "organization" in payload else {}))
 
-    tell("card_holder.created", card_holder())
-    tell("tpa.signed", sample("tpa.signed"))
-    tell("invoice.created", sample("invoice.created", id=f"invoice-of-{reference}"))
-    tell("card.transaction.authorized", snapshot("authorized", transaction="pending"))
+    send("card_holder.created", card_holder())
+    send("tpa.signed", sample("tpa.signed"))
+    send("invoice.created", sample("invoice.created", id=f"invoice-of-{reference}"))
+    send("card.transaction.authorized", snapshot("authorized", transaction="pending"))
     for transaction in ("transaction-1", "transaction-2"):
-        tell("card.transaction.cleared", snapshot("cleared", transaction=transaction))
+        send("card.transaction.cleared", snapshot("cleared", transaction=transaction))
     for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items"):
-        tell(event, enrichment(event))
-    tell("environmental.impact.deedster", enrichment("environmental.impact.deedster"))
+        send(event, enrichment(event))
+    send("environmental.impact.deedster", enrichment("environmental.impact.deedster"))
     organization.process()
     organization.execute(CLOSE, organization=reference)
-    tell("card.transaction.cleared", snapshot("cleared", transaction="transaction-3"))  # changes a closed month
+    send("card.transaction.cleared", snapshot("cleared", transaction="transaction-3"))  # changes a closed month
     organization.process()
 
 
 @pytest.fixture
 def both(organizations: Organizations) -> Acme:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    tell_everything(acme)
-    tell_everything(globex)
+    fill_every_table(acme)
+    fill_every_table(globex)
     return acme
 
 
@@ -173,7 +173,7 @@ def test_the_last_tenant_takes_row_level_security_with_it(both: Acme, url: URL, 
 def test_service_itself_still_reads_and_writes_everything(both: Acme, tenant: str) -> None:
     del tenant  # asked for so that row-level security is on
     before = both.value("SELECT count(*) FROM ems.transaction_states")
-    both.tell("card.transaction.invoiced", snapshot("invoiced"))
+    both.apply("card.transaction.invoiced", snapshot("invoiced"))
     assert both.value("SELECT count(*) FROM ems.transaction_states") == before + 1
     assert both.value("SELECT count(DISTINCT organization_reference_id) FROM ems.ledger") == 2
 

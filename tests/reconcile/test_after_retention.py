@@ -43,7 +43,7 @@ OLD = 100
 LONG_AGO = OLD * DAY
 ALL = (OLD + 20) * DAY
 
-told = st.sampled_from(
+deliveries = st.sampled_from(
     [
         (CREATED, card_holder()),
         (DELETED, card_holder()),
@@ -57,7 +57,7 @@ told = st.sampled_from(
         ("card.lost", {"id": "unknown"}),
     ]
 )
-stories = st.lists(st.tuples(told, st.integers(0, 50)), min_size=1, max_size=12)
+stories = st.lists(st.tuples(deliveries, st.integers(0, 50)), min_size=1, max_size=12)
 
 
 def log_deliveries(world: World, event: str, payload: Any, *, before: timedelta) -> None:
@@ -155,8 +155,8 @@ def test_reconcile_state_survives_deletion_of_runs(acme: World) -> None:
 
 
 def test_unrecoverable_entry_without_time_stays_in_mirror(acme: World) -> None:
-    untold = append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
-    acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(untold))
+    without_payload = append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(without_payload))
     assert reconcile(acme).unrecoverable == 1
     execute(acme, "UPDATE receiver.delivery_log SET attempted_at = NULL")
     days_pass(acme.engine, 40)

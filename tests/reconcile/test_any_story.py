@@ -99,7 +99,7 @@ def wrong(world: World, story: Story, began: datetime) -> list[str]:
         return differing(connection, rows_of(story, began)) + unknown + verified
 
 
-def tell(world: World, story: Story, turns: list[int], pause: int | None) -> None:
+def run_story(world: World, story: Story, turns: list[int], pause: int | None) -> None:
     """Let a story happen, with a run after some of its attempts, and one at its end; check what is there."""
     begin_again(world)
     began = ago(story.length + 2 * MINUTE)
@@ -128,7 +128,7 @@ PAUSES = st.none() | st.integers(0, 20)
 @given(st.data())
 def test_rows_follow_from_the_true_order(acme: World, kind: str, data: st.DataObject) -> None:
     story = data.draw(stories(SENT.get(kind, EVERYTHING)), label="story")
-    tell(acme, story, data.draw(TURNS, label="turns"), data.draw(PAUSES, label="reconciled after"))
+    run_story(acme, story, data.draw(TURNS, label="turns"), data.draw(PAUSES, label="reconciled after"))
 
 
 def simulated(kind: EventKind, story: Story, pause: int | None) -> list[tuple[datetime, str]]:

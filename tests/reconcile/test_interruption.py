@@ -97,7 +97,7 @@ def killable_process(world: World, last: int | None) -> Iterator[KillableProcess
 
 
 def reset_with_a_log(world: World) -> None:
-    """OpenCard's log has lost, stored and untold attempts; the receiver has what arrived, and a forged delivery."""
+    """OpenCard's log has events lost, stored and without a payload; the receiver has a forged delivery, too."""
     names = (*DELIVERIES, "delivery_log", "reconcile_runs", "oauth_tokens")
     execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names)}, ems.events CASCADE")
     webhook = world.registered()
@@ -107,8 +107,8 @@ def reset_with_a_log(world: World) -> None:
         append_log(world, attempts(CREATED, payload, 503, 200, at=ago(HOUR - number * MINUTE)))
         if number % 2:
             store_delivery(world, CREATED, payload, at=ago(HOUR - number * MINUTE))
-    untold = append_log(world, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
-    world.provider.behaviour.log_style = LogStyle(without_payload=frozenset(untold))
+    without_payload = append_log(world, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    world.provider.behaviour.log_style = LogStyle(without_payload=frozenset(without_payload))
     store_delivery(world, CREATED, card_holder("forged"), at=ago(HOUR))
 
 

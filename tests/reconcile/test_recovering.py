@@ -112,8 +112,8 @@ def test_oldest_missing_delivery_is_processed_first(acme: World) -> None:
     times = [row["occurred_at"] for row in rows(acme, "SELECT occurred_at FROM receiver.deliveries ORDER BY id")]
     assert times == sorted(times)  # which is the order in which they are claimed, batch after batch
     assert drain(acme.engine)
-    told = rows(acme, "SELECT card_holder_reference_id AS who FROM ems.events ORDER BY position")
-    assert [row["who"] for row in told] == [f"employee-{minutes}" for minutes in range(9, 0, -1)]
+    sent = rows(acme, "SELECT card_holder_reference_id AS who FROM ems.events ORDER BY position")
+    assert [row["who"] for row in sent] == [f"employee-{minutes}" for minutes in range(9, 0, -1)]
 
 
 def test_bytes_invalid_as_text_are_recovered_unchanged(acme: World) -> None:
@@ -217,8 +217,8 @@ def test_refused_deliveries_are_recovered_after_the_fix(acme: World) -> None:
     assert outcome.recovered == value(acme, "SELECT count(*) FROM receiver.deliveries") > 0
     statuses = {row["response_status"] for row in rows(acme, "SELECT response_status FROM receiver.delivery_log")}
     assert statuses == {401}
-    told = {told.event for told in STORY.events if not told.card_holder}
-    assert told <= set(feed_types(acme))
+    expected = {sent.event for sent in STORY.events if not sent.card_holder}
+    assert expected <= set(feed_types(acme))
 
 
 def test_delivery_that_arrives_during_recovery_counts_once(acme: World) -> None:

@@ -130,12 +130,12 @@ def test_dry_run_counts_missing_and_writes_nothing(acme: World) -> None:
     acme.provider.behaviour.log_style = LogStyle(without_payload=frozenset(ids))
     store_delivery(acme, CREATED, card_holder("forged"), at=ago(2 * HOUR))
     before = database_content(acme)
-    told = reconcile(acme, write=False)
+    dry = reconcile(acme, write=False)
     assert database_content(acme) == before
     done = reconcile(acme)
     for name in ("log_entries", "matched", "recovered", "unconfirmed", "unrecoverable"):
-        assert getattr(told, name) == getattr(done, name) > 0
-    assert told.checked_until is None
+        assert getattr(dry, name) == getattr(done, name) > 0
+    assert dry.checked_until is None
     assert reconcile(acme, write=False).checked_until == done.checked_until
 
 
@@ -273,9 +273,9 @@ def test_attempts_logged_during_the_reading_count_once(acme: World, order: Any, 
     acme.provider.behaviour.before_page = one_more
     outcome = reconcile(acme)
     assert (outcome.log_entries, outcome.recovered) == (outcome.recovered, outcome.log_entries)
-    told = {bytes(row["body"]) for row in rows(acme, "SELECT body FROM receiver.deliveries")}
-    assert len(told) == outcome.recovered >= 20
-    assert all(any(f'"employee-{number}"'.encode() in each for each in told) for number in range(20))
+    bodies = {bytes(row["body"]) for row in rows(acme, "SELECT body FROM receiver.deliveries")}
+    assert len(bodies) == outcome.recovered >= 20
+    assert all(any(f'"employee-{number}"'.encode() in each for each in bodies) for number in range(20))
     assert reconcile(acme).recovered == 23 - outcome.recovered
     assert reconcile(acme).recovered == 0
 
@@ -434,12 +434,12 @@ def test_disabled_webhook_is_reconciled_only_by_its_id(acme: World) -> None:
 
 def test_progress_advances_with_each_webhook(acme: World) -> None:
     others(acme, "globex", "initech")
-    told: list[object] = []
+    calls: list[object] = []
     reconciler(acme).run(
-        progress=Progress(stage=told.append, total=told.append, advance=lambda: told.append("one more"))
+        progress=Progress(stage=calls.append, total=calls.append, advance=lambda: calls.append("one more"))
     )
-    assert told[:2] in ([3, "reading the delivery log"], ["reading the delivery log", 3])
-    assert told[2:] == ["one more"] * 3
+    assert calls[:2] in ([3, "reading the delivery log"], ["reading the delivery log", 3])
+    assert calls[2:] == ["one more"] * 3
 
 
 def test_session_keeps_nothing_of_the_previous_webhook(acme: World) -> None:

@@ -64,8 +64,8 @@ def test_card_holder_events_in_one_second_keep_their_order(whole_seconds: World)
     for number, event in enumerate([CREATED, "card_holder.identified", DELETED]):
         append_log(whole_seconds, attempts(event, card_holder(), 503, at=second + number * TICK))
     reconcile_and_process(whole_seconds)
-    told = [event for event in feed_types(whole_seconds) if event.startswith("card_holder.")]
-    assert told == [CREATED, "card_holder.identified", DELETED]
+    types = [event for event in feed_types(whole_seconds) if event.startswith("card_holder.")]
+    assert types == [CREATED, "card_holder.identified", DELETED]
     assert value(whole_seconds, "SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 

@@ -129,7 +129,7 @@ def test_organization_never_checked_is_complete_through_nothing(acme: Acme) -> N
 
 
 def test_delivery_of_what_can_not_be_parsed_is_an_open_gap(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", original_amount="a lot"))
+    acme.apply(CLEARED, snapshot("cleared", original_amount="a lot"))
     checked(acme)
     row = acme.row(f"SELECT *, complete_through < checked_at AS before FROM ({COMPLETENESS}) AS it")  # noqa: S608
     assert (row["open_gaps"], row["before"]) == (1, True)
@@ -137,7 +137,7 @@ def test_delivery_of_what_can_not_be_parsed_is_an_open_gap(acme: Acme) -> None:
 
 @pytest.mark.parametrize(("event", "gaps"), [("card.transaction.refunded", 1), ("card_holder.renamed", 0)])
 def test_unknown_event_is_a_gap_where_it_is_about_money(acme: Acme, event: str, gaps: int) -> None:
-    acme.tell(event, snapshot("cleared"))
+    acme.apply(event, snapshot("cleared"))
     checked(acme)
     assert acme.row(COMPLETENESS)["open_gaps"] == gaps
 
@@ -153,7 +153,7 @@ def test_lost_event_without_a_time_leaves_nothing_complete(acme: Acme) -> None:
 
 
 def test_acknowledged_gap_is_passed_and_counted(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", original_amount="a lot"))
+    acme.apply(CLEARED, snapshot("cleared", original_amount="a lot"))
     checked(acme)
     acme.execute(
         "INSERT INTO receiver.acknowledged_gaps (kind, id, organization_reference_id, acknowledged_by, reason)"

@@ -53,10 +53,10 @@ def test_each_ledger_change_is_notified_at_once(acme: Acme, ems: URL, own: URL) 
         assert follower.line() == "acme before-it-began cleared 1249.06 SEK 21.88 network Café Müller"
         clear(acme, "transaction-1")
         assert follower.line() == "acme transaction-1 cleared 1249.06 SEK 21.88 network Café Müller"
-        acme.tell("card.transaction.authorized", snapshot("authorized", transaction="pending"))
-        acme.tell("transaction.true.vat", enrichment("transaction.true.vat"))
+        acme.apply("card.transaction.authorized", snapshot("authorized", transaction="pending"))
+        acme.apply("transaction.true.vat", enrichment("transaction.true.vat"))
         assert follower.line() == "acme transaction-1 cleared 1249.06 SEK 15.57 merchant Café Müller"
-        acme.tell("card.transaction.invoiced", snapshot("invoiced"))
+        acme.apply("card.transaction.invoiced", snapshot("invoiced"))
         assert follower.line() == "acme transaction-1 invoiced 1249.06 SEK 15.57 merchant Café Müller"
     assert rows(own, "SELECT position FROM feed_positions") == rows(
         acme.engine.url, "SELECT max(position) FROM ems.events"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def original(new_database: Callable[[], str], settings: Settings) -> Iterator[Place]:
     made = new_place(new_database(), settings)
-    made.tell("employee-1", "employee-2")
+    made.apply("employee-1", "employee-2")
     yield made
     made.engine.dispose()
 
@@ -57,22 +57,22 @@ def copy(new_database: Callable[[], str]) -> Iterator[Callable[[Place], Place]]:
 def restored(original: Place, copy: Callable[[Place], Place]) -> Place:
     """A copy of the original, which went on meanwhile."""
     restored = copy(original)
-    original.tell("employee-3", "employee-4")
+    original.apply("employee-3", "employee-4")
     return restored
 
 
 def test_no_epoch_begins_without_a_branch(original: Place) -> None:
     original.engine.dispose()
-    original.tell("employee-3")
+    original.apply("employee-3")
     notice_branch(original.engine)
-    original.tell("employee-4")
+    original.apply("employee-4")
     assert max(original.positions()) < 1000
     assert original.rows("SELECT epoch, epoch_start, reason FROM receiver.feed_epochs") == [(0, 0, None)]
     assert original.rows("SELECT * FROM ems.feed_horizon") == []
 
 
 def test_a_restored_database_begins_an_epoch(original: Place, restored: Place) -> None:
-    restored.tell("employee-5")
+    restored.apply("employee-5")
     assert restored.epoch_of("employee-5") == 1
     ((epoch, start, deleted_through),) = restored.rows(
         "SELECT epoch, epoch_start, deleted_through FROM ems.feed_horizon"
@@ -87,14 +87,14 @@ def test_a_restored_database_begins_an_epoch(original: Place, restored: Place) -
     assert {number: before[number] for number in before.keys() & after.keys()} == {
         number: name for number, name in after.items() if number < 1000
     }
-    restored.tell("employee-6")
+    restored.apply("employee-6")
     assert restored.epochs() == [1]
 
 
 def test_a_backup_restored_twice_gives_no_position_twice(original: Place, copy: Callable[[Place], Place]) -> None:
     first, second = copy(original), copy(original)
-    first.tell("employee-3")
-    second.tell("employee-4")
+    first.apply("employee-3")
+    second.apply("employee-4")
     assert (first.epoch_of("employee-3"), second.epoch_of("employee-4")) == (1, 1)
     start = second.value("SELECT epoch_start FROM ems.feed_horizon")
     assert max(first.positions()) < start, "a reader of the first learns of the second"
@@ -102,11 +102,11 @@ def test_a_backup_restored_twice_gives_no_position_twice(original: Place, copy: 
 
 def test_tables_restored_in_place_begin_an_epoch(original: Place) -> None:
     dumped = dump(original.url)
-    original.tell("employee-3")
+    original.apply("employee-3")
     original.execute("DROP SCHEMA ems, receiver CASCADE")
     original.engine.dispose()
     restore(original.url, dumped)
-    original.tell("employee-4")
+    original.apply("employee-4")
     assert original.epoch_of("employee-4") == 1
     assert original.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1") == "ems.events was created again"
 
@@ -136,7 +136,7 @@ def own_like(folder: Path, files: Iterable[Path]) -> None:
 def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres], settings: Settings) -> None:
     server = servers("primary")
     made = new_place(server.create_database("receiver"), settings)
-    made.tell("employee-1")
+    made.apply("employee-1")
     folder = Path(made.value("SHOW data_directory"))
     made.engine.dispose()
     server.kill()
@@ -146,10 +146,10 @@ def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostg
         configuration.write("restore_command = 'false'\n")
     server.start()
     assert eventually(lambda: not made.value("SELECT pg_is_in_recovery()"), within=60)
-    made.tell("employee-2")
+    made.apply("employee-2")
     assert made.epoch_of("employee-2") == 1
     assert "another timeline" in made.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1")
-    made.tell("employee-3")
+    made.apply("employee-3")
     assert made.epochs() == [1]
     made.engine.dispose()
 
@@ -157,7 +157,7 @@ def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostg
 def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres], settings: Settings) -> None:
     server = servers("primary")
     original = new_place(server.create_database("receiver"), settings)
-    original.tell("employee-1")
+    original.apply("employee-1")
     folder = Path(original.value("SHOW data_directory"))
     backup = folder.parent / "backup"
     command = [
@@ -169,15 +169,15 @@ def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres
         libpq(make_url(server.url())),
     ]
     subprocess.run(command, check=True, capture_output=True)
-    original.tell("employee-2")
+    original.apply("employee-2")
     original.engine.dispose()
     server.kill()
     own_like(folder, [backup, *backup.rglob("*")])
     restored = place(servers("backup").url("receiver"))
-    restored.tell("employee-3")
+    restored.apply("employee-3")
     assert restored.epoch_of("employee-3") == 1
     assert restored.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1") == "started from a base backup"
-    restored.tell("employee-4")
+    restored.apply("employee-4")
     assert restored.epochs() == [1]
     restored.engine.dispose()
 
@@ -197,7 +197,7 @@ def test_two_workers_begin_one_epoch(restored: Place) -> None:
         for each in both:
             each.result(timeout=30)
     assert restored.epochs() == [1]
-    restored.tell("employee-5", "employee-6")
+    restored.apply("employee-5", "employee-6")
     start = restored.value("SELECT epoch_start FROM ems.feed_horizon")
     assert list(restored.positions())[-2:] == [start + 1, start + 2]
 
@@ -208,15 +208,15 @@ def test_a_branch_is_noticed_though_nothing_arrives(restored: Place) -> None:
 
 
 def test_epochs_grow_with_each_restore(restored: Place, copy: Callable[[Place], Place]) -> None:
-    restored.tell("employee-5")
+    restored.apply("employee-5")
     again = copy(restored)
-    again.tell("employee-6")
+    again.apply("employee-6")
     assert (again.epochs(), again.epoch_of("employee-6")) == ([1, 2], 2)
 
 
 def test_what_postgres_does_not_say_differs_from_nothing(original: Place) -> None:
     original.execute("UPDATE receiver.feed_epochs SET timeline = NULL, system_identifier = NULL")
-    original.tell("employee-3")
+    original.apply("employee-3")
     assert original.epochs() == []
     assert original.value("SELECT timeline IS NOT NULL AND system_identifier IS NOT NULL FROM receiver.feed_epochs")
 
@@ -242,7 +242,7 @@ def test_processing_goes_on_where_postgres_says_less_than_before(original: Place
         "FROM receiver.whole_history()'"
     )
     assert original.value("SELECT receiver.feed_history()::text") != known
-    original.tell("employee-3")
+    original.apply("employee-3")
     assert original.epoch_of("employee-3") == 0
     assert original.epochs() == []
 
@@ -250,12 +250,12 @@ def test_processing_goes_on_where_postgres_says_less_than_before(original: Place
 def test_by_hand_an_epoch_begins_where_none_is_open(original: Place) -> None:
     done = recover(original.engine)
     assert (done.epoch, done.begun, done.reason, done.webhooks_to_reconcile) == (1, True, "receiver recover", 1)
-    original.tell("employee-3")
+    original.apply("employee-3")
     assert original.epoch_of("employee-3") == 1
 
 
 def test_by_hand_the_epoch_that_began_is_acknowledged(restored: Place) -> None:
-    restored.tell("employee-5")
+    restored.apply("employee-5")
     assert [recover(restored.engine).begun for _ in range(2)] == [False, True]
     assert restored.epochs() == [1, 2]
 

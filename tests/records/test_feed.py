@@ -75,7 +75,7 @@ def test_follower_sees_each_event_once_while_many_write(engine: Engine, deliveri
 
 def test_reader_that_is_behind_detects_deleted_events(acme: Acme) -> None:
     for number in range(3):
-        acme.tell("card_holder.created", card_holder(f"employee-{number}"))
+        acme.apply("card_holder.created", card_holder(f"employee-{number}"))
     positions = [event["position"] for event in acme.rows("SELECT position FROM ems.events ORDER BY position")]
     assert acme.rows("SELECT * FROM ems.feed_horizon") == []
     acme.execute("DELETE FROM ems.events WHERE position = :position", position=positions[1])
@@ -85,9 +85,9 @@ def test_reader_that_is_behind_detects_deleted_events(acme: Acme) -> None:
 
 
 def test_position_is_not_reused_after_all_events_are_deleted(acme: Acme) -> None:
-    acme.tell("card_holder.created", card_holder("employee-1"))
+    acme.apply("card_holder.created", card_holder("employee-1"))
     acme.execute("DELETE FROM ems.events")
-    acme.tell("card_holder.created", card_holder("employee-2"))
+    acme.apply("card_holder.created", card_holder("employee-2"))
     assert acme.value("SELECT position FROM ems.events") > acme.value("SELECT deleted_through FROM ems.feed_horizon")
 
 
@@ -108,15 +108,15 @@ def test_readers_are_notified_with_the_newest_position(acme: Acme, listener: psy
 
 
 def test_nothing_new_sends_no_notification(acme: Acme, listener: psycopg.Connection[Any]) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     assert len(list(listener.notifies(timeout=10, stop_after=1))) == 1
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     listener.execute("SELECT 1")
     assert list(listener.notifies(timeout=0)) == []
 
 
 def test_an_event_bears_its_references_and_its_whole_payload(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", {**snapshot("cleared"), "unknown": 1})
+    acme.apply("card.transaction.cleared", {**snapshot("cleared"), "unknown": 1})
     event = acme.row(
         "SELECT type, organization_reference_id, card_holder_reference_id, transaction_id, source, "
         "payload ->> 'unknown' AS unknown, delivery_id FROM ems.events"
@@ -133,6 +133,6 @@ def test_an_event_bears_its_references_and_its_whole_payload(acme: Acme) -> None
 
 
 def test_an_invoice_takes_its_organization_from_its_webhook(acme: Acme) -> None:
-    acme.tell("invoice.created", sample("invoice.created"))
+    acme.apply("invoice.created", sample("invoice.created"))
     assert acme.value("SELECT organization_reference_id FROM ems.invoices") == "acme"
     assert acme.value("SELECT organization_reference_id FROM ems.events") == "acme"

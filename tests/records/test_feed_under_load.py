@@ -131,13 +131,13 @@ def test_the_example_goes_on_after_a_restart_of_postgresql(new_database: Callabl
 
 def book(url: URL, transaction: str) -> None:
     """Put a purchase into the tables and the feed, as the service does."""
-    told = snapshot("cleared", transaction=transaction)
+    last = snapshot("cleared", transaction=transaction)
     with psycopg.connect(libpq(url)) as connection:
         connection.execute(
             "INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id,"
             " accounting_amount, accounting_currency, booked_on, snapshot_at, delivery_id, updated_at)"
             " VALUES ('acme', %s, 'cleared', 'employee-17', %s, 'SEK', now(), now(), 1, now())",
-            [transaction, told["accounting_amount"]],
+            [transaction, last["accounting_amount"]],
         )
         connection.execute(
             "INSERT INTO ems.events (type, organization_reference_id, transaction_id, occurred_at, source, delivery_id,"

@@ -13,7 +13,7 @@ VAT, ITEMS = "transaction.true.vat", "transaction.line.items"
 
 
 def test_items_of_a_purchase_leave_its_vat_alone(acme: Acme) -> None:
-    acme.tell(VAT, enrichment(VAT, transaction="one"))
+    acme.apply(VAT, enrichment(VAT, transaction="one"))
     before = acme.rows("SELECT * FROM ems.vat_rates")
     acme.take(ITEMS, enrichment(ITEMS, transaction="one"))
     acme.take(VAT, enrichment(VAT, transaction="another"))

@@ -28,8 +28,8 @@ def invoiced(acme: Acme) -> Acme:
 
 
 def invoice(acme: Acme, **changes: Any) -> dict[str, Any]:
-    told = {"invoice_number": "F-1", "no_of_transactions": 2, "invoice_amount": Decimal("7.50")}
-    acme.tell("invoice.created", sample("invoice.created", **{**told, "invoice_currency": "SEK", **changes}))
+    invoice = {"invoice_number": "F-1", "no_of_transactions": 2, "invoice_amount": Decimal("7.50")}
+    acme.apply("invoice.created", sample("invoice.created", **{**invoice, "invoice_currency": "SEK", **changes}))
     return acme.row(CONTROL)
 
 

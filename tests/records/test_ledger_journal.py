@@ -38,20 +38,20 @@ def kinds(acme: Acme) -> list[str]:
 
 
 def test_purchase_is_booked_once_with_its_line(acme: Acme) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
     assert acme.rows(JOURNAL) == []
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     line = acme.row(JOURNAL)
     assert (line["kind"], line["sign"], line["changed"]) == ("booking", 1, None)
     assert line["position"] == acme.value(NEWEST)
     assert {name: line[name] for name in LINE} == acme.row(f"SELECT {COLUMNS} FROM ems.ledger")  # noqa: S608
-    acme.tell("card.transaction.invoiced", snapshot("invoiced"))
+    acme.apply("card.transaction.invoiced", snapshot("invoiced"))
     assert kinds(acme) == ["booking"]
 
 
 def test_changed_line_is_reversed_and_booked_again(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
-    acme.tell(CLEARED, snapshot("cleared", accounting_amount=Decimal("1300.00")))
+    acme.apply(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared", accounting_amount=Decimal("1300.00")))
     _, reversal, correction = acme.rows(JOURNAL)
     assert (reversal["kind"], reversal["accounting_amount"]) == ("reversal", Decimal("-1249.06"))
     assert (correction["kind"], correction["accounting_amount"]) == ("correction", Decimal("1300.00"))
@@ -61,13 +61,13 @@ def test_changed_line_is_reversed_and_booked_again(acme: Acme) -> None:
 
 
 def test_clearing_that_turns_negative_is_a_correction(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared", vat_amount=None))
+    acme.apply(CLEARED, snapshot("cleared", vat_amount=None))
     changed: dict[str, Any] = {
         "original_amount": Decimal("-109.38"),
         "accounting_amount": Decimal("-1249.06"),
         "vat_amount": None,
     }
-    acme.tell(CLEARED, snapshot("cleared", **changed))
+    acme.apply(CLEARED, snapshot("cleared", **changed))
     assert kinds(acme) == ["booking", "reversal", "correction"]
     assert acme.rows(JOURNAL)[-1]["changed"] == ["original_amount", "accounting_amount"]
     assert acme.value("SELECT sum(accounting_amount) FROM ems.ledger_journal") == Decimal("-1249.06")
@@ -82,8 +82,8 @@ def test_clearing_that_turns_negative_is_a_correction(acme: Acme) -> None:
     ],
 )
 def test_what_comes_later_is_booked_if_it_is_of_the_line(acme: Acme, event: str, changed: list[str] | None) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
-    acme.tell(event, enrichment(event))
+    acme.apply(CLEARED, snapshot("cleared"))
+    acme.apply(event, enrichment(event))
     lines = acme.rows(JOURNAL)
     assert kinds(acme) == ["booking", *(["reversal", "correction"] if changed else [])]
     assert lines[-1]["changed"] == changed
@@ -91,15 +91,15 @@ def test_what_comes_later_is_booked_if_it_is_of_the_line(acme: Acme, event: str,
 
 def test_early_enrichments_are_in_the_booking(acme: Acme) -> None:
     for event in (VAT, RECEIPT):
-        acme.tell(event, enrichment(event))
-    acme.tell(CLEARED, snapshot("cleared"))
+        acme.apply(event, enrichment(event))
+    acme.apply(CLEARED, snapshot("cleared"))
     line = acme.row(JOURNAL)
     assert (line["vat_source"], line["receipt_state"]) == ("merchant", "reported")
 
 
 def test_retries_and_replays_book_nothing(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     process_again(acme)
     assert kinds(acme) == ["booking"]
 
@@ -116,7 +116,7 @@ STORY = st.lists(
 )
 
 
-def tell(acme: Acme, transaction: str, what: str, amount: str | None) -> None:
+def send(acme: Acme, transaction: str, what: str, amount: str | None) -> None:
     number = None if amount is None else Decimal(amount)
     if what == RECEIPT:
         acme.take(what, enrichment(what, transaction=transaction, url=f"https://files.invalid/{amount}"))
@@ -138,7 +138,7 @@ def test_journal_adds_up_to_the_ledger_at_every_position(
     )
     known: list[tuple[int, list[dict[str, Any]], list[dict[str, Any]]]] = []
     for transaction, what, amount, process in [*story, ("one", "authorized", None, True)]:
-        tell(acme, transaction, what, amount)
+        send(acme, transaction, what, amount)
         if process:
             acme.process()
             known.append((acme.value(NEWEST), acme.rows(LEDGER), acme.rows(JOURNAL)))
@@ -158,13 +158,13 @@ def test_journal_adds_up_to_the_ledger_at_every_position(
     "statement", ["UPDATE ems.ledger_journal SET accounting_amount = 1", "DELETE FROM ems.ledger_journal"]
 )
 def test_line_is_never_changed(acme: Acme, statement: str) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     with pytest.raises(DBAPIError, match="neither changed nor deleted"):
         acme.execute(statement)
 
 
 def test_rebuild_books_what_the_journal_lacks(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     acme.execute("TRUNCATE ems.ledger_journal")
     (difference,) = found(acme)
     assert (difference.table, difference.problem) == ("ems.ledger_journal", "missing")
@@ -175,9 +175,9 @@ def test_rebuild_books_what_the_journal_lacks(acme: Acme) -> None:
 
 
 def test_rebuild_corrects_what_differs_and_books_that(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE ems.transactions SET accounting_amount = 1")
-    acme.tell(RECEIPT, enrichment(RECEIPT))
+    acme.apply(RECEIPT, enrichment(RECEIPT))
     assert acme.rows(JOURNAL)[-1]["accounting_amount"] == Decimal(1)
     rebuilt(acme)
     assert acme.rows(JOURNAL)[-1]["accounting_amount"] == Decimal("1249.06")
@@ -185,8 +185,8 @@ def test_rebuild_corrects_what_differs_and_books_that(acme: Acme) -> None:
 
 
 def test_purchase_without_events_leaves_the_ledger_by_a_reversal(acme: Acme) -> None:
-    acme.tell(CLEARED, snapshot("cleared"))
-    acme.tell(CLEARED, snapshot("cleared", transaction="another"))
+    acme.apply(CLEARED, snapshot("cleared"))
+    acme.apply(CLEARED, snapshot("cleared", transaction="another"))
     acme.execute("DELETE FROM ems.events WHERE transaction_id = 'transaction-1'")
     acme.execute("DELETE FROM receiver.bodies")
     acme.execute("DELETE FROM receiver.outcomes")
@@ -201,7 +201,7 @@ def test_restricted_reader_sees_its_own_lines(organizations: Organizations) -> N
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     for organization in (acme, globex):
         owner = {"organization": {"reference_id": organization.registration.organization_reference_id}}
-        organization.tell(CLEARED, snapshot("cleared") | owner)
+        organization.apply(CLEARED, snapshot("cleared") | owner)
     with new_role(acme.engine.url) as role:
         assert db(acme.engine.url, "grant-reader", role, "--organization", "acme").exit_code == 0
         with connected_as(acme.engine.url, role) as connection:

@@ -43,21 +43,21 @@ def test_only_receiptable_purchases_in_the_ledger(
     receiptable: bool | None,  # noqa: FBT001
     is_missing: bool,  # noqa: FBT001
 ) -> None:
-    acme.tell(f"card.transaction.{state}", snapshot(state, transaction="t-1", receiptable=receiptable))
+    acme.apply(f"card.transaction.{state}", snapshot(state, transaction="t-1", receiptable=receiptable))
     assert missing(acme) == (["t-1"] if is_missing else [])
 
 
 def test_a_receipt_before_or_after_the_purchase_ends_it(acme: Acme) -> None:
-    acme.tell("receipt.fetched", receipt("t-1"))
+    acme.apply("receipt.fetched", receipt("t-1"))
     for number in (1, 2, 3):
-        acme.tell("card.transaction.cleared", snapshot("cleared", transaction=f"t-{number}", receiptable=True))
+        acme.apply("card.transaction.cleared", snapshot("cleared", transaction=f"t-{number}", receiptable=True))
     assert missing(acme) == ["t-2", "t-3"]
-    acme.tell("receipt.fetched", receipt("t-2"))
+    acme.apply("receipt.fetched", receipt("t-2"))
     assert missing(acme) == ["t-3"]
 
 
 def test_its_age_counts_from_the_clearing(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", transaction="t-1", receiptable=True))
+    acme.apply("card.transaction.cleared", snapshot("cleared", transaction="t-1", receiptable=True))
     acme.execute("UPDATE ems.transactions SET cleared_at = now() - interval '2 days 3 hours'")
     row = acme.row("SELECT age, days_missing FROM ems.missing_receipts")
     assert timedelta(days=2, hours=3) <= row["age"] < timedelta(days=2, hours=4)
@@ -65,7 +65,7 @@ def test_its_age_counts_from_the_clearing(acme: Acme) -> None:
 
 
 def test_one_that_was_only_invoiced_has_an_age_too(acme: Acme) -> None:
-    acme.tell("card.transaction.invoiced", snapshot("invoiced", transaction="t-1", receiptable=True))
+    acme.apply("card.transaction.invoiced", snapshot("invoiced", transaction="t-1", receiptable=True))
     row = acme.row("SELECT cleared_at, age, days_missing FROM ems.missing_receipts")
     assert (row["cleared_at"], row["days_missing"]) == (None, 0)
     assert row["age"] >= timedelta()

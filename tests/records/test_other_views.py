@@ -18,7 +18,7 @@ DUPLICATES = "SELECT transaction_id, other_transaction_id FROM ems.possible_dupl
 
 
 def test_an_open_authorization_is_pending_with_its_age(acme: Acme) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
     acme.execute("UPDATE ems.transactions SET authorized_at = now() - interval '4 days 3 hours'")
     pending = acme.row(PENDING)
     assert (pending["transaction_id"], pending["merchant"], pending["days_open"]) == ("transaction-1", "Café Müller", 4)
@@ -26,23 +26,23 @@ def test_an_open_authorization_is_pending_with_its_age(acme: Acme) -> None:
 
 
 def test_a_receipt_that_came_early_is_there_for_the_preview(acme: Acme) -> None:
-    acme.tell("receipt.fetched", enrichment("receipt.fetched"))
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("receipt.fetched", enrichment("receipt.fetched"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
     assert acme.row(PENDING)["receipt_url"] == "https://files.opencard.invalid/receipts/9f2c"
 
 
 @pytest.mark.parametrize("end", ["deleted", "cleared", "invoiced"])
 def test_what_was_deleted_or_is_final_is_not_pending(acme: Acme, end: str) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
-    acme.tell(f"card.transaction.{end}", snapshot(end))
-    acme.tell("card.transaction.authorized", snapshot("authorized", purchase_city="Potsdam"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
+    acme.apply(f"card.transaction.{end}", snapshot(end))
+    acme.apply("card.transaction.authorized", snapshot("authorized", purchase_city="Potsdam"))
     assert acme.rows(PENDING) == []
 
 
 def clear(organization: Acme, transaction: str, **changes: object) -> None:
     payload = snapshot("cleared", transaction=transaction, **changes)
     payload["organization"] = {"reference_id": organization.registration.organization_reference_id}
-    organization.tell("card.transaction.cleared", payload)
+    organization.apply("card.transaction.cleared", payload)
 
 
 def pairs(acme: Acme) -> list[tuple[Any, ...]]:
@@ -82,7 +82,7 @@ def test_an_empty_reference_is_none(acme: Acme, reference: str) -> None:
 
 def test_authorization_is_no_duplicate(acme: Acme) -> None:
     clear(acme, "one")
-    acme.tell("card.transaction.authorized", snapshot("authorized", transaction="other"))
+    acme.apply("card.transaction.authorized", snapshot("authorized", transaction="other"))
     assert pairs(acme) == []
 
 

@@ -21,15 +21,15 @@ def columns_of(acme: Acme, relation: str) -> list[object]:
 
 def test_product_and_funding_are_columns(acme: Acme) -> None:
     product = {"id": "pp-7", "name": "Nordkort Business"}
-    acme.tell("card.transaction.authorized", snapshot("authorized", payment_product=product, card_funding="credit"))
+    acme.apply("card.transaction.authorized", snapshot("authorized", payment_product=product, card_funding="credit"))
     assert columns_of(acme, "transactions") == ["pp-7", "Nordkort Business", "credit"]
     assert columns_of(acme, "pending_transactions") == ["pp-7", "Nordkort Business", "credit"]
-    acme.tell("card.transaction.cleared", snapshot("cleared", payment_product=product, card_funding="debit"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", payment_product=product, card_funding="debit"))
     assert columns_of(acme, "ledger") == ["pp-7", "Nordkort Business", "debit"]
 
 
 def test_without_them_they_are_null(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     assert columns_of(acme, "ledger") == [None, None, None]
 
 
@@ -46,7 +46,7 @@ def test_without_them_they_are_null(acme: Acme) -> None:
     ],
 )
 def test_any_form_of_them_leaves_the_money(acme: Acme, product: object, funding: object, columns: list[object]) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", payment_product=product, card_funding=funding))
+    acme.apply("card.transaction.cleared", snapshot("cleared", payment_product=product, card_funding=funding))
     assert columns_of(acme, "ledger") == columns
     assert acme.value("SELECT accounting_amount FROM ems.ledger") == Decimal("1249.06")
 
@@ -61,7 +61,7 @@ def test_items_under_the_other_name_with_a_fraction(acme: Acme) -> None:
             {"description": "Gouda", "amount": 4.1, "total_amount": 4.1, "quantity": 0.195, "currency": "EUR"}
         ],
     }
-    acme.tell("transaction.line_items", payload)
+    acme.apply("transaction.line_items", payload)
     assert acme.statuses() == ["processed"]
     line = acme.row("SELECT quantity, amount, total_amount FROM ems.line_items")
     assert line == {"quantity": Decimal("0.195"), "amount": Decimal("4.1"), "total_amount": Decimal("4.1")}
@@ -85,5 +85,5 @@ def test_a_product_on_an_enrichment_is_no_error(acme: Acme, event: str) -> None:
         "organization": {"reference_id": "acme"},
         **own[event],
     }
-    acme.tell(event, payload)
+    acme.apply(event, payload)
     assert acme.statuses() == ["processed"]

@@ -51,7 +51,7 @@ def nordlys(organizations: Organizations) -> Acme:
     nordlys.process()
     nordlys.execute(CLOSE_OCTOBER)
     changed = snapshot("cleared", transaction="late", purchase_date="2026-10-13", purchase_city=None, vat_amount=None)
-    nordlys.tell("card.transaction.cleared", changed | owner)
+    nordlys.apply("card.transaction.cleared", changed | owner)
     nordlys.execute("UPDATE ems.transactions SET cleared_at = now() - interval '5 days' WHERE id = 'transaction-2'")
     nordlys.execute("UPDATE ems.transactions SET authorized_at = now() - interval '11 days' WHERE id = 'open'")
     return nordlys

@@ -72,13 +72,13 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 
 
 def test_without_faults_the_story_is_sent_in_order() -> None:
-    assert schedule(STORY.events, Faults(), 5) == [Sending(told, told.at) for told in STORY.events]
+    assert schedule(STORY.events, Faults(), 5) == [Sending(sent, sent.at) for sent in STORY.events]
     assert schedule([], Faults(1, 1, 1, 1), 5) == []
 
 
 def test_disorder_brings_later_states_before_earlier_ones() -> None:
     def backward(faults: Faults) -> int:
-        order = {told: index for index, told in enumerate(STORY.events)}
+        order = {sent: index for index, sent in enumerate(STORY.events)}
         places = [order[sending.sent] for sending in schedule(STORY.events, faults, 1)]
         return sum(later < earlier for earlier, later in pairwise(places))
 

@@ -18,7 +18,7 @@ from receiver.sandbox.provider import LogStyle, ProviderLogEntry
 from receiver.sandbox.provider.log import ProviderLog
 from receiver.sandbox.provider.log_item import log_item
 from receiver.sandbox.provider.refusals import Refused
-from receiver.sandbox.provider.retell import retell
+from receiver.sandbox.provider.rewrite_json import rewrite_json
 from receiver.sandbox.story import make_story
 from receiver.sandbox.story_events import read
 from tests.support.log_styles import log_styles
@@ -33,8 +33,8 @@ BEGUN = datetime(2026, 1, 12, 8, 0, 0, 123456, tzinfo=UTC)
 STORY = make_story(seed=3, organizations=["acme"], purchases=4)
 STATUSES = (None, 503, 200)
 ATTEMPTS = [
-    DeliveryAttempt("acme", told.event, STATUSES[number % 3], BEGUN + timedelta(seconds=number), told.payload)
-    for number, told in enumerate(STORY.events)
+    DeliveryAttempt("acme", sent.event, STATUSES[number % 3], BEGUN + timedelta(seconds=number), sent.payload)
+    for number, sent in enumerate(STORY.events)
 ]
 ENTRIES = [
     ProviderLogEntry(number, 7, attempt.event, attempt.status, attempt.at, attempt.body)
@@ -92,7 +92,7 @@ def log_path(party: OpenCard) -> str:
 
 
 def hand(value: object, seed: int) -> str:
-    return retell(value, Random(seed))  # noqa: S311 - to be the same again
+    return rewrite_json(value, Random(seed))  # noqa: S311 - to be the same again
 
 
 def exactly(answer: httpx.Response) -> Any:
@@ -218,13 +218,13 @@ def test_a_page_of_a_long_log_reads_only_its_own_entries() -> None:
 @given(value=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), json_values), seed=st.integers())
 @settings(deadline=None)
 def test_rewritten_payload_equals_by_value(value: dict[str, Any], seed: int) -> None:
-    retold = json.loads(hand(value, seed), parse_float=Decimal)
-    assert retold == value
+    rewritten = json.loads(hand(value, seed), parse_float=Decimal)
+    assert rewritten == value
 
 
 def test_rewritten_payload_differs_only_in_its_bytes() -> None:
-    told = '{"a":45,"b":45.0,"c":109.30,"d":"å/b"}'
-    hands = {hand(read(told.encode()), seed) for seed in range(200)}
+    sent = '{"a":45,"b":45.0,"c":109.30,"d":"å/b"}'
+    hands = {hand(read(sent.encode()), seed) for seed in range(200)}
     assert len(hands) > 100
     for words in ('"a":45.0', '"b":45,', '"a": 45', "109.3", "109.30", "\\u00e5", "å", "\\/b", "\n"):
         assert any(words in hand for hand in hands), words

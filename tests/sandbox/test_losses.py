@@ -64,17 +64,17 @@ def identity(event: str, payload: object) -> tuple[str, str]:
     return event, json.dumps(payload, sort_keys=True, default=str)
 
 
-def as_told(told: StoryEvent) -> tuple[str, str]:
-    return identity(told.event, json.loads(told.payload))
+def as_sent(sent: StoryEvent) -> tuple[str, str]:
+    return identity(sent.event, json.loads(sent.payload))
 
 
 def test_lost_event_is_tried_three_times_and_never_arrives(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.2))
-    lost = Counter(map(as_told, missed(delivered)))
+    lost = Counter(map(as_sent, missed(delivered)))
     assert 0 < lost.total() < len(STORY.events) / 2
-    assert Counter(identity(one.event, one.fields) for one in ems.arrived) == Counter(map(as_told, STORY.events)) - lost
+    assert Counter(identity(one.event, one.fields) for one in ems.arrived) == Counter(map(as_sent, STORY.events)) - lost
     unanswered = [identity(item["event"], item["payload"]) for item in log(party) if item["status"] is None]
-    assert Counter(unanswered) == Counter({told: 3 * times for told, times in lost.items()})
+    assert Counter(unanswered) == Counter({sent: 3 * times for sent, times in lost.items()})
     tally = delivered.tally
     assert (tally.lost, tally.given_up, tally.given_up_unmeant) == (lost.total(), lost.total(), 0)
     assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.events) - lost.total())
@@ -84,10 +84,10 @@ def test_outage_answers_503_and_gives_up_due_events(party: OpenCard, ems: Receiv
     delivered = deliver(party, ems, Faults(outage=72))
     fallen = missed(delivered)
     assert fallen
-    by_time = [told.at for told in STORY.events]
+    by_time = [sent.at for sent in STORY.events]
     assert len(fallen) == sum(fallen[0].at <= at <= fallen[-1].at for at in by_time)
     refused = Counter(identity(item["event"], item["payload"]) for item in log(party) if item["status"] == 503)
-    assert refused == Counter({told: 3 * times for told, times in Counter(map(as_told, fallen)).items()})
+    assert refused == Counter({sent: 3 * times for sent, times in Counter(map(as_sent, fallen)).items()})
     assert len(ems.arrived) == len(STORY.events) - len(fallen)
     tally = delivered.tally
     assert (tally.in_outage, tally.given_up, tally.refused) == (len(fallen), len(fallen), 3 * len(fallen))
@@ -105,9 +105,9 @@ def test_missed_events_are_those_without_accepted_attempt(party: OpenCard, ems: 
     ems.answer = answer
     delivered = deliver(party, ems, EVERYTHING)
     # a card holder's two equal events cannot be distinguished by what arrived
-    told_apart = [told for told in STORY.events if not told.card_holder]
-    assert {as_told(told) for told in told_apart} - set(taken) == {
-        as_told(told) for told in missed(delivered) if not told.card_holder
+    distinguishable = [sent for sent in STORY.events if not sent.card_holder]
+    assert {as_sent(sent) for sent in distinguishable} - set(taken) == {
+        as_sent(sent) for sent in missed(delivered) if not sent.card_holder
     }
     assert delivered.tally.lost > 0
     assert delivered.tally.in_outage > 0
@@ -124,9 +124,9 @@ def test_log_has_the_true_order_including_lost_events(party: OpenCard, ems: Rece
             if life[-1:] != [item["event"]]:
                 life.append(item["event"])
     meant: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for told in STORY.events:
-        if told.card_holder:
-            meant[read(told.payload)["card_holder"]["reference_id"], "acme"].append(told.event)
+    for sent in STORY.events:
+        if sent.card_holder:
+            meant[read(sent.payload)["card_holder"]["reference_id"], "acme"].append(sent.event)
     assert in_the_log == meant
     assert any(item["status"] in {None, 503} for item in items if item["event"].startswith("card_holder."))
 
@@ -144,7 +144,7 @@ def test_moments_increase_even_when_the_clock_stops() -> None:
 
 def test_lost_event_does_not_delay_later_ones(party: OpenCard, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.5), seed=3)
-    lost = {told.card_holder for told in missed(delivered) if told.event == "card_holder.created"}
+    lost = {sent.card_holder for sent in missed(delivered) if sent.event == "card_holder.created"}
     assert lost
     identified = {one.fields["card_holder"]["reference_id"] for one in ems.arrived if one.event.endswith("identified")}
     assert {holder[1] for holder in lost if holder} & identified
@@ -162,4 +162,4 @@ def test_log_has_everything_when_all_events_are_lost(party: OpenCard, ems: Recei
     delivered = deliver(party, ems, Faults(lost=1))
     assert ems.arrived == []
     assert missed(delivered) == STORY.events
-    assert {identity(item["event"], item["payload"]) for item in log(party)} == set(map(as_told, STORY.events))
+    assert {identity(item["event"], item["payload"]) for item in log(party)} == set(map(as_sent, STORY.events))

@@ -17,7 +17,7 @@ from receiver.sandbox.accounts import DeliveryTally
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import deliver_story, meant_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.events import FLAG_OF
-from receiver.sandbox.provider.run import Stream, tell_stream
+from receiver.sandbox.provider.run import Stream, send_stream
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
 from tests.support.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
@@ -68,7 +68,7 @@ def test_webhook_with_all_flags_gets_the_whole_signed_story(
     made = party.register(acme, ems.url)
     story = story_of(party)
     delivered = deliver(party, story)
-    assert Counter(one.body for one in ems.arrived) == Counter(told.payload for told in story.events)
+    assert Counter(one.body for one in ems.arrived) == Counter(sent.payload for sent in story.events)
     assert delivered.meant == {made["id"]: story.events}
     assert delivered.story() == story
     for one in ems.arrived:
@@ -80,9 +80,9 @@ def test_only_flagged_events_are_delivered(party: OpenCard, acme: ProviderOrgani
     story = story_of(party, purchases=40)
     delivered = deliver(party, story)
     left_out = {"card.transaction.authorized", "environmental.impact.aland_index"}
-    assert left_out < {told.event for told in story.events}
-    expected = [told for told in story.events if told.event not in left_out]
-    assert Counter(ems.events()) == Counter(told.event for told in expected)
+    assert left_out < {sent.event for sent in story.events}
+    expected = [sent for sent in story.events if sent.event not in left_out]
+    assert Counter(ems.events()) == Counter(sent.event for sent in expected)
     assert list(delivered.meant[made["id"]]) == expected
 
 
@@ -151,7 +151,7 @@ def test_each_webhook_gets_its_own_events(party: OpenCard, acme: ProviderOrganiz
         party.register(globex, third.url)
         story = story_of(party)
         delivered = deliver(party, story)
-        of_acme = [told.event for told in story.events if told.organization_reference_id == "acme"]
+        of_acme = [sent.event for sent in story.events if sent.organization_reference_id == "acme"]
         assert Counter(ems.events()) == Counter(of_acme)
         assert Counter(second.events()) == Counter(event for event in of_acme if event != "tpa.signed")
         assert len(third.arrived) == len(story.events) - len(of_acme)
@@ -163,7 +163,7 @@ def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: Provid
     globex = party.provider.state.add_organization("globex")
 
     async def scenario(second: Receiver) -> None:
-        loop, told = asyncio.get_running_loop(), asyncio.Event()
+        loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
         def register_the_other(_: object) -> int:
             if "globex" not in reference_ids(party.provider, ready_webhooks(party.provider)):
@@ -172,15 +172,15 @@ def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: Provid
             return 200
 
         def end(_: object) -> int:
-            loop.call_soon_threadsafe(told.set)
+            loop.call_soon_threadsafe(sent.set)
             return 200
 
         ems.answer, second.answer = register_the_other, end
         stream = asyncio.create_task(
-            tell_stream(party.provider, Stream(purchases=1, repeat=True), url=NOWHERE, tally=DeliveryTally())
+            send_stream(party.provider, Stream(purchases=1, repeat=True), url=NOWHERE, tally=DeliveryTally())
         )
         await asyncio.to_thread(party.register, acme, ems.url)
-        await told.wait()
+        await sent.wait()
         stream.cancel()
 
     with receiver() as second:
@@ -192,8 +192,8 @@ def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: Provid
 def test_what_was_meant_can_be_known_without_delivering(party: OpenCard, acme: ProviderOrganization) -> None:
     webhook = party.provider.state.add_webhook(acme.id, NOWHERE, flags=frozenset({"tpa_signed"}))
     story = make_story(seed=1, organizations=["acme", "globex"], purchases=5)
-    [told] = meant_for(party.provider, webhook, story.events)
-    assert (told.event, told.organization_reference_id) == ("tpa.signed", "acme")
+    [sent] = meant_for(party.provider, webhook, story.events)
+    assert (sent.event, sent.organization_reference_id) == ("tpa.signed", "acme")
 
 
 def test_custom_headers_are_added_to_contract_headers(
@@ -282,7 +282,7 @@ def test_the_log_holds_every_attempt_the_newest_first(
     assert (statuses[200], statuses[503]) == (delivered.tally.accepted, delivered.tally.refused)
     assert statuses[None] == delivered.tally.lost_answers > 0
     assert [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=True)
-    assert {item["event"] for item in items} == {told.event for told in story.events}
+    assert {item["event"] for item in items} == {sent.event for sent in story.events}
     assert all(datetime.fromisoformat(item["created_at"]).tzinfo for item in items)
     assert "duration_ms" in items[0]  # an unknown field
     in_the_log = Counter((item["event"], json.dumps(item["payload"], sort_keys=True)) for item in items)

@@ -72,7 +72,7 @@ def test_where_urls_are_signed_the_signature_is_what_counts(provider: Provider, 
 def test_story_can_have_urls_of_its_receipts(provider: Provider, url: str) -> None:
     at_opencard = make_story(seed=1, organizations=["acme"], purchases=20, files=FilesAt(url, TOMORROW))
     nowhere = make_story(seed=1, organizations=["acme"], purchases=20)
-    assert [told.at for told in at_opencard.events] == [told.at for told in nowhere.events]
+    assert [sent.at for sent in at_opencard.events] == [sent.at for sent in nowhere.events]
     headers = token(provider, url, "files-read")
-    addresses = [read(told.payload)["url"] for told in at_opencard.events if told.event == "receipt.fetched"]
+    addresses = [read(sent.payload)["url"] for sent in at_opencard.events if sent.event == "receipt.fetched"]
     assert {httpx.get(address, headers=headers).status_code for address in addresses} == {200}

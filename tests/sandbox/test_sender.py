@@ -144,7 +144,7 @@ def test_delivery_has_contract_headers_and_a_valid_signature() -> None:
     story = make_story(seed=1, organizations=["org-1"], purchases=3)
     with serve() as server:
         send(schedule(story.events, Faults(), 0), webhook(server.url))
-    assert Counter(one.body for one in server.received) == Counter(told.payload for told in story.events)
+    assert Counter(one.body for one in server.received) == Counter(sent.payload for sent in story.events)
     for one in server.received:
         assert one.headers["Content-Type"] == "application/json"
         assert one.headers["X-Version"] == "1"
@@ -237,7 +237,7 @@ def test_tally_adds_up_in_total_and_by_event() -> None:
     assert {event: counts.sent for event, counts in tally.by_event.items()} == Counter(
         one.event for one in server.received
     )
-    assert {told.payload for told in story.events} == {one.body for one in server.received}
+    assert {sent.payload for sent in story.events} == {one.body for one in server.received}
 
 
 def test_card_holder_event_waits_for_the_previous_one() -> None:

@@ -65,25 +65,25 @@ def story() -> Story:
     return make_story(seed=1, organizations=["org-1", "org-2"], purchases=300)
 
 
-def fields_of(told: StoryEvent) -> dict[str, Any]:
+def fields_of(sent: StoryEvent) -> dict[str, Any]:
     """Read a payload by other means than the sandbox's own; a float fails every comparison with a Decimal's type."""
-    fields: dict[str, Any] = json.loads(told.payload, parse_float=Decimal)
+    fields: dict[str, Any] = json.loads(sent.payload, parse_float=Decimal)
     return fields
 
 
 def snapshots(story: Story) -> Iterator[tuple[StoryEvent, dict[str, Any]]]:
-    return ((told, fields_of(told)) for told in story.events if told.event.startswith("card.transaction."))
+    return ((sent, fields_of(sent)) for sent in story.events if sent.event.startswith("card.transaction."))
 
 
 def by_transaction(story: Story) -> dict[str, list[tuple[StoryEvent, dict[str, Any]]]]:
     lives: dict[str, list[tuple[StoryEvent, dict[str, Any]]]] = {}
-    for told, fields in snapshots(story):
-        lives.setdefault(fields["id"], []).append((told, fields))
+    for sent, fields in snapshots(story):
+        lives.setdefault(fields["id"], []).append((sent, fields))
     return lives
 
 
 def named(story: Story, event: str) -> list[dict[str, Any]]:
-    return [fields_of(told) for told in story.events if told.event == event]
+    return [fields_of(sent) for sent in story.events if sent.event == event]
 
 
 def numbers(value: object) -> Iterator[object]:
@@ -110,7 +110,7 @@ def test_story_depends_only_on_its_seed(story: Story) -> None:
 @given(st.integers())
 @settings(max_examples=15, deadline=None)
 def test_300_purchases_contain_every_event_of_the_catalogue(seed: int) -> None:
-    events = {told.event for told in make_story(seed=seed, organizations=["a", "b"], purchases=300).events}
+    events = {sent.event for sent in make_story(seed=seed, organizations=["a", "b"], purchases=300).events}
     assert events == EVENT_FLAGS.keys() - NEVER_TOLD
 
 
@@ -123,26 +123,26 @@ def test_300_purchases_contain_every_event_of_the_catalogue(seed: int) -> None:
 def test_a_story_has_as_many_transactions_as_purchases_asked_for(
     seed: int, organizations: list[str], purchases: int
 ) -> None:
-    told = make_story(seed=seed, organizations=organizations, purchases=purchases)
-    assert len(told.expected_transactions()) == purchases
-    assert {one.organization_reference_id for one in told.events} == set(organizations)
+    sent = make_story(seed=seed, organizations=organizations, purchases=purchases)
+    assert len(sent.expected_transactions()) == purchases
+    assert {one.organization_reference_id for one in sent.events} == set(organizations)
 
 
 def test_events_stand_in_true_order_and_each_once(story: Story) -> None:
-    assert [told.at for told in story.events] == sorted(told.at for told in story.events)
-    once = Counter((told.organization_reference_id, told.event, told.payload) for told in story.events)
+    assert [sent.at for sent in story.events] == sorted(sent.at for sent in story.events)
+    once = Counter((sent.organization_reference_id, sent.event, sent.payload) for sent in story.events)
     assert set(once.values()) == {1}
 
 
 def test_a_card_transaction_has_all_fields_of_the_contract(story: Story) -> None:
-    for told, fields in snapshots(story):
+    for sent, fields in snapshots(story):
         assert fields.keys() == TRANSACTION_FIELDS
-        assert told.event == f"card.transaction.{fields['state']}"
+        assert sent.event == f"card.transaction.{fields['state']}"
 
 
 def test_every_payload_names_its_organization(story: Story) -> None:
     assert all(
-        fields_of(told)["organization"]["reference_id"] == told.organization_reference_id for told in story.events
+        fields_of(sent)["organization"]["reference_id"] == sent.organization_reference_id for sent in story.events
     )
 
 
@@ -150,12 +150,12 @@ def test_stories_contain_nulls_and_non_ascii_names(story: Story) -> None:
     fields = [fields for _, fields in snapshots(story)]
     for name in ("vat_amount", "purchase_time", "branch_code", "exchange_rate", "invoice_number", "receiptable"):
         assert {one[name] is None for one in fields} == {True, False}
-    assert b"\xc3" in b"".join(told.payload for told in story.events)
+    assert b"\xc3" in b"".join(sent.payload for sent in story.events)
 
 
 def test_amounts_are_numbers_with_their_exact_decimal_digits(story: Story) -> None:
-    for told in story.events:
-        fields = fields_of(told)
+    for sent in story.events:
+        fields = fields_of(sent)
         assert all(type(number) in (int, Decimal) for number in numbers(fields))
         assert all(len(str(number)) < 16 for number in numbers(fields))  # no tail of a binary fraction
     for _, fields in snapshots(story):
@@ -196,25 +196,25 @@ def test_there_are_tips_refunds_and_foreign_currencies(story: Story) -> None:
 
 
 def test_no_transaction_precedes_the_identification(story: Story) -> None:
-    identified = {told.card_holder: told.at for told in story.events if told.event == "card_holder.identified"}
-    for told, fields in snapshots(story):
-        holder = (told.organization_reference_id, fields["card_holder"]["reference_id"])
-        assert told.at > identified[holder]
+    identified = {sent.card_holder: sent.at for sent in story.events if sent.event == "card_holder.identified"}
+    for sent, fields in snapshots(story):
+        holder = (sent.organization_reference_id, fields["card_holder"]["reference_id"])
+        assert sent.at > identified[holder]
 
 
 def test_identification_is_followed_by_a_batch_of_transactions(story: Story) -> None:
     at_one_instant = Counter(
-        (told.at, fields["card_holder"]["reference_id"], told.organization_reference_id)
-        for told, fields in snapshots(story)
+        (sent.at, fields["card_holder"]["reference_id"], sent.organization_reference_id)
+        for sent, fields in snapshots(story)
     )
     assert max(at_one_instant.values()) >= 20
 
 
 def test_card_holder_events_follow_their_life_cycle(story: Story) -> None:
     lives: dict[tuple[str, str], list[str]] = {}
-    for told in story.events:
-        if told.card_holder:
-            lives.setdefault(told.card_holder, []).append(told.event.removeprefix("card_holder."))
+    for sent in story.events:
+        if sent.card_holder:
+            lives.setdefault(sent.card_holder, []).append(sent.event.removeprefix("card_holder."))
     usual = ["email.delivered", "signed.pdpc", "identified"]
     for life in lives.values():
         assert [event for event in life if event not in ("email.failed", "deleted")] == ["created", *usual]
@@ -225,7 +225,7 @@ def test_card_holder_events_follow_their_life_cycle(story: Story) -> None:
 def test_two_organizations_number_their_card_holders_alike(story: Story) -> None:
     numbers_of = {
         organization: {
-            told.card_holder[1] for told in story.events if told.card_holder and told.card_holder[0] == organization
+            sent.card_holder[1] for sent in story.events if sent.card_holder and sent.card_holder[0] == organization
         }
         for organization in ("org-1", "org-2")
     }
@@ -233,33 +233,33 @@ def test_two_organizations_number_their_card_holders_alike(story: Story) -> None
 
 
 def test_enrichments_occur_once_and_sometimes_early(story: Story) -> None:
-    first_told = {transaction: life[0][0].at for transaction, life in by_transaction(story).items()}
-    enrichments = [(told, fields) for told in story.events if "transaction" in (fields := fields_of(told))]
-    assert set(Counter((told.event, fields["transaction"]["id"]) for told, fields in enrichments).values()) == {1}
-    assert any(told.at < first_told[fields["transaction"]["id"]] for told, fields in enrichments)
+    first_sent = {transaction: life[0][0].at for transaction, life in by_transaction(story).items()}
+    enrichments = [(sent, fields) for sent in story.events if "transaction" in (fields := fields_of(sent))]
+    assert set(Counter((sent.event, fields["transaction"]["id"]) for sent, fields in enrichments).values()) == {1}
+    assert any(sent.at < first_sent[fields["transaction"]["id"]] for sent, fields in enrichments)
 
 
 def test_vat_totals_are_the_sums_of_one_to_three_rates(story: Story) -> None:
-    told = named(story, "transaction.true.vat")
-    assert {len(fields["vat_rates"]) for fields in told} == {1, 2, 3}
-    for fields in told:
+    sent = named(story, "transaction.true.vat")
+    assert {len(fields["vat_rates"]) for fields in sent} == {1, 2, 3}
+    for fields in sent:
         for field in ("vat_amount", "taxable_amount", "total_amount"):
             assert total(fields["totals"], field) == total(fields["vat_rates"], field)
 
 
 def test_line_item_amount_is_quantity_times_price(story: Story) -> None:
-    told = named(story, "transaction.line.items")
-    assert {len(fields["line_items"]) for fields in told} == {1, 2, 3, 4, 5, 6}
-    for fields in told:
+    sent = named(story, "transaction.line.items")
+    assert {len(fields["line_items"]) for fields in sent} == {1, 2, 3, 4, 5, 6}
+    for fields in sent:
         for item in fields["line_items"]:
             weighed = item["quantity"] == WEIGHED
             assert item["total_amount"] == item["amount"] * (1 if weighed else item["quantity"]) > 0
-    assert any(item["quantity"] == WEIGHED for fields in told for item in fields["line_items"])
+    assert any(item["quantity"] == WEIGHED for fields in sent for item in fields["line_items"])
 
 
 def test_expected_rows_agree_with_the_events(story: Story) -> None:
     rows = story.expected_rows()
-    events = Counter(told.event for told in story.events)
+    events = Counter(sent.event for sent in story.events)
     assert rows == {
         "events": len(story.events),
         "transactions": 300,
@@ -279,9 +279,9 @@ def test_expected_rows_agree_with_the_events(story: Story) -> None:
 def test_expected_transaction_is_the_last_snapshot(story: Story) -> None:
     expected = story.expected_transactions()
     for transaction, life in by_transaction(story).items():
-        told, last = life[-1]
+        sent, last = life[-1]
         cleared = [fields["card_issuer_reference"] for _, fields in life if fields["state"] == "cleared"]
-        assert expected[told.organization_reference_id, transaction] == {
+        assert expected[sent.organization_reference_id, transaction] == {
             "state": last["state"],
             "accounting_amount": last["accounting_amount"],
             "original_amount": last["original_amount"],

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.sandbox.provider.retell import retell
+from receiver.sandbox.provider.rewrite_json import rewrite_json
 from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.story_events import StoryEvent, comparable, read, write
 from receiver.sandbox.verdict import SHOWN, differences
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 STORY = make_story(seed=4, organizations=["acme"], purchases=12)
 
 
-def take_in(acme: Acme, told: Sequence[StoryEvent]) -> None:
-    for one in told:
+def take_in(acme: Acme, sent: Sequence[StoryEvent]) -> None:
+    for one in sent:
         acme.take(one.event, one.payload)
     acme.process()
 
@@ -38,7 +38,7 @@ def verdict(acme: Acme, story: Story = STORY) -> list[str]:
 
 
 def first_of(event: str) -> StoryEvent:
-    return next(told for told in STORY.events if told.event == event)
+    return next(sent for sent in STORY.events if sent.event == event)
 
 
 def about(lines: list[str], words: str) -> list[str]:
@@ -54,10 +54,10 @@ def test_an_event_is_the_same_in_another_hand(acme: Acme) -> None:
     take_in(acme, STORY.events)
     rng = Random(1)  # noqa: S311 - to be the same again
     for row in acme.rows("SELECT position, payload::text AS payload FROM ems.events"):
-        retold = retell(read(row["payload"].encode()), rng)
+        rewritten = rewrite_json(read(row["payload"].encode()), rng)
         acme.execute(
-            "UPDATE ems.events SET payload = CAST(:retold AS jsonb) WHERE position = :position",
-            retold=retold,
+            "UPDATE ems.events SET payload = CAST(:rewritten AS jsonb) WHERE position = :position",
+            rewritten=rewritten,
             position=row["position"],
         )
     assert verdict(acme) == []
@@ -66,7 +66,7 @@ def test_an_event_is_the_same_in_another_hand(acme: Acme) -> None:
 @pytest.mark.parametrize("event", ["receipt.fetched", "card.transaction.authorized", "card_holder.email.delivered"])
 def test_an_event_that_never_came_is_named(acme: Acme, event: str) -> None:
     left_out = first_of(event)
-    take_in(acme, [told for told in STORY.events if told is not left_out])
+    take_in(acme, [sent for sent in STORY.events if sent is not left_out])
     wrong = verdict(acme)
     [line] = about(wrong, "missing")
     assert f"{event} of organization acme" in line
@@ -81,7 +81,7 @@ def test_replaced_event_is_a_difference_despite_equal_counts(acme: Acme) -> None
     meant = first_of("receipt.fetched")
     fields = read(meant.payload)
     other = replace(meant, payload=write({**fields, "original_amount": fields["original_amount"] + Decimal("0.01")}))
-    take_in(acme, [other if told is meant else told for told in STORY.events])
+    take_in(acme, [other if sent is meant else sent for sent in STORY.events])
     missing, excess = verdict(acme)
     assert missing.startswith("ems.events: missing receipt.fetched of organization acme, transaction ")
     assert excess.startswith("ems.events: too many of receipt.fetched of organization acme, transaction ")
@@ -143,8 +143,8 @@ def test_first_differences_are_listed_and_the_rest_counted(acme: Acme) -> None:
 def test_creating_a_card_holder_again_undoes_the_deletion(acme: Acme) -> None:
     payload = write({"card_holder": {"reference_id": "e-1"}, "organization": {"reference_id": "acme"}})
     events = ("created", "identified", "deleted", "created")
-    told = [StoryEvent("acme", f"card_holder.{what}", payload, timedelta(hours=at)) for at, what in enumerate(events)]
-    story = Story(tuple(told))
+    sent = [StoryEvent("acme", f"card_holder.{what}", payload, timedelta(hours=at)) for at, what in enumerate(events)]
+    story = Story(tuple(sent))
     assert story.expected_card_holders()["acme", "e-1"] == {
         "created_at": True,
         "identified_at": True,
@@ -153,7 +153,7 @@ def test_creating_a_card_holder_again_undoes_the_deletion(acme: Acme) -> None:
         "email_failed_at": False,
         "deleted_at": False,
     }
-    take_in(acme, told)
+    take_in(acme, sent)
     assert verdict(acme, story) == []
 
 
@@ -181,7 +181,7 @@ def value(written: str) -> Any:
 
 
 @given(st.sampled_from(STORY.events), st.integers())
-def test_every_payload_of_a_story_equals_itself_in_any_hand(told: StoryEvent, seed: int) -> None:
-    fields = read(told.payload)
-    retold = retell(fields, Random(seed))  # noqa: S311 - likewise
-    assert comparable(read(retold.encode())) == comparable(fields)
+def test_every_payload_of_a_story_equals_itself_in_any_hand(sent: StoryEvent, seed: int) -> None:
+    fields = read(sent.payload)
+    rewritten = rewrite_json(fields, Random(seed))  # noqa: S311 - likewise
+    assert comparable(read(rewritten.encode())) == comparable(fields)

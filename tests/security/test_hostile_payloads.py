@@ -86,14 +86,14 @@ def test_odd_payload_is_applied_or_dead_alone(acme: Acme, content: bytes) -> Non
 def test_of_a_key_that_comes_twice_one_value_holds_everywhere(acme: Acme) -> None:
     """A row and its snapshot must not differ."""
     twice = body(snapshot("cleared")).replace(b"{", b'{"original_amount":1.00,"purchase_merchant":"first",', 1)
-    acme.tell(EVENT, twice)
+    acme.apply(EVENT, twice)
     row = acme.row(
-        "SELECT t.original_amount, t.purchase_merchant, s.payload ->> 'original_amount' AS told_amount,"
-        " s.payload ->> 'purchase_merchant' AS told_merchant"
+        "SELECT t.original_amount, t.purchase_merchant, s.payload ->> 'original_amount' AS sent_amount,"
+        " s.payload ->> 'purchase_merchant' AS sent_merchant"
         " FROM ems.transactions AS t JOIN ems.transaction_states AS s ON s.transaction_id = t.id"
     )
-    assert row["original_amount"] == Decimal(row["told_amount"])
-    assert row["purchase_merchant"] == row["told_merchant"]
+    assert row["original_amount"] == Decimal(row["sent_amount"])
+    assert row["purchase_merchant"] == row["sent_merchant"]
 
 
 def test_repeated_organization_field_is_one_organization(acme: Acme) -> None:
@@ -102,8 +102,8 @@ def test_repeated_organization_field_is_one_organization(acme: Acme) -> None:
     acme.take(EVENT, body(snapshot("cleared"))[:-1] + b"," + other[1:-1] + b"}")
     acme.process()
     assert set(acme.rows("SELECT organization_reference_id FROM ems.transactions")[0].values()) == {"acme"}
-    told = acme.rows("SELECT payload #>> '{organization,reference_id}' AS told FROM ems.events")
-    assert {row["told"] for row in told} <= {"acme"}
+    found = acme.rows("SELECT payload #>> '{organization,reference_id}' AS organization FROM ems.events")
+    assert {row["organization"] for row in found} <= {"acme"}
 
 
 def test_processing_a_thousand_of_them_keeps_its_memory(acme: Acme) -> None:
@@ -123,5 +123,5 @@ def test_processing_a_thousand_of_them_keeps_its_memory(acme: Acme) -> None:
 
 def test_text_that_would_be_code_elsewhere_is_text(acme: Acme) -> None:
     merchant = "'); DROP TABLE ems.transactions; -- <script>alert(1)</script> ${jndi:ldap://x} {{7*7}} %s %n =1+1"
-    acme.tell(EVENT, json.dumps(snapshot("cleared", purchase_merchant=merchant), default=float).encode())
+    acme.apply(EVENT, json.dumps(snapshot("cleared", purchase_merchant=merchant), default=float).encode())
     assert acme.value("SELECT purchase_merchant FROM ems.transactions") == merchant

@@ -29,7 +29,7 @@ def test_no_mutated_request_is_answered_5xx(web: Web, acme: Acme) -> None:
 
 
 def test_the_seed_and_the_number_decide_a_request(acme: Acme) -> None:
-    told = make_story(seed=SEED, organizations=ORGANIZATIONS[:1], purchases=3).events
-    requests = [mutated(told, acme.registration, SEED, number) for number in range(50)]
-    assert [mutated(told, acme.registration, SEED, number) for number in range(50)] == requests
+    sent = make_story(seed=SEED, organizations=ORGANIZATIONS[:1], purchases=3).events
+    requests = [mutated(sent, acme.registration, SEED, number) for number in range(50)]
+    assert [mutated(sent, acme.registration, SEED, number) for number in range(50)] == requests
     assert len(set(requests)) == 50

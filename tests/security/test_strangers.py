@@ -80,10 +80,10 @@ def test_who_saw_a_signed_delivery_can_change_nothing_of_it(acme: Acme) -> None:
 
 
 def test_who_saw_a_delivery_and_sends_it_again_changes_nothing(acme: Acme) -> None:
-    acme.tell(EVENT, OURS)
+    acme.apply(EVENT, OURS)
     before = everything(acme)
     for _ in range(3):
-        acme.tell(EVENT, OURS)
+        acme.apply(EVENT, OURS)
     assert acme.statuses() == ["processed", "duplicate", "duplicate", "duplicate"]
     assert everything(acme) == before
 
@@ -124,7 +124,7 @@ def test_a_delivery_that_was_seen_opens_no_other_endpoint(organizations: Organiz
 @pytest.mark.parametrize("claimed", ["acme", "acme ", "ACME", "acme\x00", "", None, 0, [], {"$ne": ""}])
 def test_who_owns_another_tenant_writes_only_to_its_own(organizations: Organizations, claimed: object) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell(EVENT, OURS)
+    acme.apply(EVENT, OURS)
     before = everything(acme)
     for state in ("authorized", "cleared", "invoiced", "deleted"):
         payload = snapshot(state, organization={"reference_id": claimed}, original_amount=Decimal("0.01"))
@@ -137,8 +137,8 @@ def test_who_owns_another_tenant_writes_only_to_its_own(organizations: Organizat
 
 def test_the_ids_of_another_tenant_are_of_no_use(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell(EVENT, OURS)
+    acme.apply(EVENT, OURS)
     before = acme.rows("SELECT * FROM ems.transactions WHERE organization_reference_id = 'acme'")
-    globex.tell("card.transaction.deleted", snapshot("deleted", organization={"reference_id": "globex"}))
+    globex.apply("card.transaction.deleted", snapshot("deleted", organization={"reference_id": "globex"}))
     assert acme.rows("SELECT * FROM ems.transactions WHERE organization_reference_id = 'acme'") == before
     assert acme.value("SELECT state FROM ems.transactions WHERE organization_reference_id = 'globex'") == "deleted"

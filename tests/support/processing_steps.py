@@ -46,17 +46,17 @@ def process_in_order(acme: Acme, order: list[int]) -> None:
 
 def plans(connection: Connection, act: Callable[[], object]) -> list[str]:
     """Return how PostgreSQL carries out each statement of *act*."""
-    told: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        told.append((statement, parameters))
+        statements.append((statement, parameters))
 
     event.listen(connection, "before_cursor_execute", note)
     act()
     event.remove(connection, "before_cursor_execute", note)
     return [
         "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
-        for statement, parameters in told
+        for statement, parameters in statements
     ]
 
 

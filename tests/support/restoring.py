@@ -35,7 +35,7 @@ class Place:
         for reference in references:
             store(self.engine, status="pending", attempts=0, body=body(card_holder(reference)))
 
-    def tell(self, *references: str) -> None:
+    def apply(self, *references: str) -> None:
         """Store, and process."""
         self.store(*references)
         assert drain(self.engine)

@@ -160,15 +160,15 @@ def story(happened: Sequence[tuple[Sent, timedelta, str, timedelta]]) -> Story:
     """
     names = [(canonical_name(each[0].event), body(each[0].payload)) for each in happened]
     ended: dict[Any, timedelta] = {}
-    told: list[Happened] = []
+    events: list[Happened] = []
     at = timedelta()
     for number, (what, gap, fate, pause) in enumerate(happened):
         at = max(at + gap, ended.get(names[number], timedelta()) + GAPS[0])
         fates = FATES[fate if _is_closed(fate) or names[number] not in names[number + 1 :] else "by a retry"]
         ended[names[number]] = at + (len(fates) - 1) * pause
         own = at + timedelta(microseconds=number + 1)  # no two attempts are made at the same moment
-        told.append(Happened(what, tuple(Attempt(own + place * pause, *end) for place, end in enumerate(fates))))
-    return Story(tuple(told))
+        events.append(Happened(what, tuple(Attempt(own + place * pause, *end) for place, end in enumerate(fates))))
+    return Story(tuple(events))
 
 
 def stories(what: st.SearchStrategy[Sent], *, most: int = 6) -> st.SearchStrategy[Story]:

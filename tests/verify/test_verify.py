@@ -41,7 +41,7 @@ CORRUPTIONS = {
 }
 
 
-def told(number: int) -> list[tuple[str, Any]]:
+def events_of(number: int) -> list[tuple[str, Any]]:
     purchase = f"t{number:03}"
     return [
         *((f"card.transaction.{state}", snapshot(state, transaction=purchase)) for state in RANKS[: 1 + number % 4]),
@@ -59,7 +59,7 @@ def told(number: int) -> list[tuple[str, Any]]:
 def stocked(acme: Acme) -> Acme:
     """An organization with twelve of everything."""
     for number in range(12):
-        for event, payload in told(number):
+        for event, payload in events_of(number):
             acme.take(event, payload)
     acme.process()
     return acme

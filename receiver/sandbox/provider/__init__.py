@@ -25,7 +25,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``log``             the attempts to deliver to a webhook, in whatever order
 - ``log_style``       ``LogStyle``: how the delivery log is spelled
 - ``log_item``        an attempt in that spelling
-- ``retell``          the same JSON in another hand
+- ``rewrite_json``    the same JSON as another system might write it
 - ``pages``           lists in pages
 - ``events``          events and their flags
 - ``delivery``        ``deliver_story``: to each webhook what it wants, every attempt into its log

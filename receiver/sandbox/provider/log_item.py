@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from receiver.sandbox.provider.retell import retell
+from receiver.sandbox.provider.rewrite_json import rewrite_json
 from receiver.sandbox.story_events import read
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _payload(entry: ProviderLogEntry, style: LogStyle) -> object:
         return read(entry.body) if style.payload_form == "object" else entry.body.decode()
     # by attempt: the same event sent three times is written in three ways
     rng = Random(f"{style.seed}:{entry.id}")  # noqa: S311 - it has to be the same again, not unguessable
-    written = retell(read(entry.body), rng)
+    written = rewrite_json(read(entry.body), rng)
     return msgspec.Raw(written.encode()) if style.payload_form == "object" else written
 
 

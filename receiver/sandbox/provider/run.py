@@ -64,16 +64,16 @@ async def serve_until_stopped(
         loop.add_signal_handler(number, stopped.set)
     with serving(provider, port=port) as url:
         started(url)
-        telling = asyncio.create_task(tell_stream(provider, stream, url=url, tally=tally))
-        telling.add_done_callback(lambda task: stopped.set() if not task.cancelled() and task.exception() else None)
+        sending = asyncio.create_task(send_stream(provider, stream, url=url, tally=tally))
+        sending.add_done_callback(lambda task: stopped.set() if not task.cancelled() and task.exception() else None)
         await stopped.wait()
-        telling.cancel()
-        [failure] = await asyncio.gather(telling, return_exceptions=True)
+        sending.cancel()
+        [failure] = await asyncio.gather(sending, return_exceptions=True)
         if isinstance(failure, Exception):
             raise failure
 
 
-async def tell_stream(provider: Provider, stream: Stream, *, url: str, tally: DeliveryTally) -> None:
+async def send_stream(provider: Provider, stream: Stream, *, url: str, tally: DeliveryTally) -> None:
     """Deliver story after story to the webhooks that are ready when it begins; waits while there are none.
 
     Receipts can be downloaded at *url*, where the provider is served. Only cancelling ends it, unless there is nothing

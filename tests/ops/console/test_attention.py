@@ -57,9 +57,9 @@ def bad(organizations: Organizations) -> Acme:
     organizations.adopt("unchecked")
     acme.execute("UPDATE receiver.webhooks SET created_at = now() - interval '1 day'")
     add_run(acme.engine, "acme", unconfirmed=1)
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     for name in ("1.pdf", "2.pdf", "3.pdf"):
-        acme.tell("receipt.fetched", enrichment("receipt.fetched", url=f"https://files.example.com/{name}"))
+        acme.apply("receipt.fetched", enrichment("receipt.fetched", url=f"https://files.example.com/{name}"))
     statuses = ("expired", "refused", "waiting")
     for number, status in enumerate(statuses):
         acme.execute(

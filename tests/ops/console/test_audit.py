@@ -45,7 +45,7 @@ def locked(acme: Acme, table: str) -> Iterator[None]:
 @pytest.fixture
 def issue(acme: Acme, settings: Settings) -> int:
     """An open issue."""
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", b"{}")
     watch.look(acme.engine, settings, ())
     number: int = acme.value("SELECT id FROM receiver.issues WHERE kind LIKE '%dead%' OR text LIKE '%dead%' LIMIT 1")
     return number
@@ -124,14 +124,14 @@ def test_a_stranger_cannot_fill_the_table(console: Flask, acme: Acme, stranger: 
 
 
 def test_a_search_for_a_card_holder_is_recorded(acme: Acme, operator: Visitor) -> None:
-    acme.tell("card_holder.created", card_holder("employee-17"))
+    acme.apply("card_holder.created", card_holder("employee-17"))
     operator.get("/ops/deliveries/")
     operator.get("/ops/deliveries/?card_holder=employee-17")
     assert recorded(acme) == [("olga", "192.0.2.7", "deliveries list", "--card-holder", None, "done", None)]
 
 
 def test_a_payload_is_shown_only_with_its_record(acme: Acme, operator: Visitor) -> None:
-    acme.tell("card_holder.created", card_holder("employee-17"))
+    acme.apply("card_holder.created", card_holder("employee-17"))
     (delivery,) = stored(acme)
     with locked(acme, "receiver.audit"):
         answer = operator.get(f"/ops/deliveries/{delivery}")

@@ -75,10 +75,10 @@ def test_purchase_of_a_ticket_is_found_in_three_clicks(
     *,
     scripts: bool,
 ) -> None:
-    acme.tell("card.transaction.authorized", {**of_ticket(accounting_amount=Decimal(2800)), "state": "authorized"})
-    acme.tell(CLEARED, of_ticket())
-    acme.tell(CLEARED, of_ticket(id="t2", purchase_date="2026-10-13"))
-    acme.tell(CLEARED, snapshot("cleared", transaction="t3"))
+    acme.apply("card.transaction.authorized", {**of_ticket(accounting_amount=Decimal(2800)), "state": "authorized"})
+    acme.apply(CLEARED, of_ticket())
+    acme.apply(CLEARED, of_ticket(id="t2", purchase_date="2026-10-13"))
+    acme.apply(CLEARED, snapshot("cleared", transaction="t3"))
     options: dict[str, Any] = {"java_script_enabled": scripts, "viewport": SCREENS[screen]}
     with person(browser, url, **options) as operator:
         operator.sign_in("olga")
@@ -99,7 +99,7 @@ def test_purchase_that_was_not_applied_is_found_as_well(
     url: str,
     screen: str,
 ) -> None:
-    acme.tell(CLEARED, of_ticket(accounting_amount="much"))
+    acme.apply(CLEARED, of_ticket(accounting_amount="much"))
     (delivery,) = ids(acme)
     with person(browser, url, viewport=SCREENS[screen]) as operator:
         operator.sign_in("olga")
@@ -113,10 +113,10 @@ def test_purchase_that_was_not_applied_is_found_as_well(
 
 
 def test_pages_of_purchases_fit_every_screen(browser: Browser, acme: Acme, url: str) -> None:  # noqa: F811
-    acme.tell(CLEARED, of_ticket(id=LONG[:255], purchase_merchant_common=LONG, mcc_text=LONG))
-    acme.tell(CLEARED, of_ticket(id=LONG[:255], purchase_merchant_common=f"{LONG}2", mcc_text=f"{LONG}2"))
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", transaction=LONG[:255]))
-    acme.tell(CLEARED, of_ticket(id=LONG[:255], accounting_amount=LONG))
+    acme.apply(CLEARED, of_ticket(id=LONG[:255], purchase_merchant_common=LONG, mcc_text=LONG))
+    acme.apply(CLEARED, of_ticket(id=LONG[:255], purchase_merchant_common=f"{LONG}2", mcc_text=f"{LONG}2"))
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", transaction=LONG[:255]))
+    acme.apply(CLEARED, of_ticket(id=LONG[:255], accounting_amount=LONG))
     pages = (
         "/ops/purchases/",
         "/ops/purchases/?merchant=W&tolerance=1",

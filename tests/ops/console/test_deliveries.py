@@ -31,8 +31,8 @@ def stored(acme: Acme) -> list[int]:
 
 
 def test_deliveries_are_listed_newest_first_without_payloads(acme: Acme, viewer: Visitor) -> None:
-    acme.tell(EVENT, snapshot("cleared", transaction="t-1", purchase_merchant="Merchant Of Secrets"))
-    acme.tell("card_holder.created", card_holder("employee-99"))
+    acme.apply(EVENT, snapshot("cleared", transaction="t-1", purchase_merchant="Merchant Of Secrets"))
+    acme.apply("card_holder.created", card_holder("employee-99"))
     page = viewer.get("/ops/deliveries/").text
     assert ids(page) == stored(acme)
     assert "Merchant Of Secrets" not in page
@@ -41,9 +41,9 @@ def test_deliveries_are_listed_newest_first_without_payloads(acme: Acme, viewer:
 
 def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, viewer: Visitor) -> None:
     other = organizations.adopt("globex")
-    acme.tell(EVENT, snapshot("cleared", transaction="t-1", card_holder={"reference_id": "employee-1"}))
-    acme.tell(EVENT, WRONG)
-    other.tell("card_holder.created", card_holder("employee-1", "globex"))
+    acme.apply(EVENT, snapshot("cleared", transaction="t-1", card_holder={"reference_id": "employee-1"}))
+    acme.apply(EVENT, WRONG)
+    other.apply("card_holder.created", card_holder("employee-1", "globex"))
     first, wrong, globex = reversed(stored(acme))
     for query, wanted in {
         "status=dead": [wrong],
@@ -68,8 +68,8 @@ def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, v
 
 
 def test_a_card_holder_is_found_by_reference(acme: Acme, viewer: Visitor) -> None:
-    acme.tell("card_holder.created", card_holder("employee-1"))
-    acme.tell("card_holder.created", card_holder("employee-2"))
+    acme.apply("card_holder.created", card_holder("employee-1"))
+    acme.apply("card_holder.created", card_holder("employee-2"))
     assert ids(viewer.get("/ops/deliveries/?card_holder=employee-1").text) == [stored(acme)[1]]
 
 
@@ -102,9 +102,9 @@ def test_pages_lead_to_older_ones_and_back(acme: Acme, viewer: Visitor, monkeypa
 
 
 def test_a_delivery_shows_everything_that_is_known_of_it(acme: Acme, operator: Visitor) -> None:
-    acme.tell(EVENT, snapshot("cleared", transaction="t-1"))
+    acme.apply(EVENT, snapshot("cleared", transaction="t-1"))
     acme.take(EVENT, snapshot("cleared", transaction="t-1"))
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     wrong, again, first = stored(acme)
     page = operator.get(f"/ops/deliveries/{first}").text
     assert "signature" in page
@@ -120,7 +120,7 @@ def test_a_delivery_shows_everything_that_is_known_of_it(acme: Acme, operator: V
 
 
 def test_each_look_at_a_payload_is_on_record_and_shown(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
-    acme.tell(EVENT, snapshot("cleared"))
+    acme.apply(EVENT, snapshot("cleared"))
     (delivery,) = stored(acme)
     operator.get("/ops/deliveries/")
     assert acme.rows("SELECT * FROM receiver.audit WHERE action = 'deliveries show'") == []
@@ -133,9 +133,9 @@ def test_each_look_at_a_payload_is_on_record_and_shown(acme: Acme, operator: Vis
 
 def test_a_payload_is_text_whatever_is_in_it(acme: Acme, operator: Visitor) -> None:
     script = "<script>alert(1)</script>"
-    acme.tell(EVENT, snapshot("cleared", purchase_merchant=script))
-    acme.tell(script, snapshot("cleared"))
-    acme.tell(EVENT, b'{"id": "<img src=x onerror=alert(1)>')
+    acme.apply(EVENT, snapshot("cleared", purchase_merchant=script))
+    acme.apply(script, snapshot("cleared"))
+    acme.apply(EVENT, b'{"id": "<img src=x onerror=alert(1)>')
     for path in ["/ops/", "/ops/deliveries/", *(f"/ops/deliveries/{number}" for number in stored(acme))]:
         shown = operator.get(path).text
         assert "<script" not in shown
@@ -158,9 +158,9 @@ def test_a_payload_is_set_out_and_nothing_in_it_changed(payload: str | None, sho
 
 
 def test_others_that_failed_alike_are_one_link_away(acme: Acme, operator: Visitor) -> None:
-    acme.tell(EVENT, WRONG)
-    acme.tell(EVENT, WRONG.replace(b"t-1", b"t-2"))
-    acme.tell(EVENT, b"no json")
+    acme.apply(EVENT, WRONG)
+    acme.apply(EVENT, WRONG.replace(b"t-1", b"t-2"))
+    acme.apply(EVENT, b"no json")
     other, second, first = stored(acme)
     page = operator.get(f"/ops/deliveries/{first}").text
     (alike,) = [link for link in links(page) if link.startswith("/ops/deliveries/?status=dead")]

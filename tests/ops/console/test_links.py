@@ -99,7 +99,7 @@ def full(organizations: Organizations, settings: Settings, monkeypatch: pytest.M
     acme.take(EVENT, b"no json")
     acme.take("event.of.tomorrow", snapshot("cleared"))
     acme.take(LONG_EVENT, snapshot("cleared"))
-    other.tell(EVENT, snapshot("cleared"))
+    other.apply(EVENT, snapshot("cleared"))
     assert set(acme.statuses()) == {"processed", "duplicate", "dead", "ignored", "quarantined"}
     for organization in ("acme", "acme", "globex & sons"):
         add_run(acme.engine, organization)
@@ -136,7 +136,7 @@ def test_every_link_of_every_page_leads_to_a_valid_page(full: Acme, stranger: Vi
 
 
 def test_a_list_with_a_wrong_filter_offers_no_replay(acme: Acme, operator: Visitor) -> None:
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     page = operator.get("/ops/deliveries/?status=dead&since=nonsense").text
     assert ids(page) == stored(acme)
     assert not [link for link in links(page) if link.startswith("/ops/replays/new")]

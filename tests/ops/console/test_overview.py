@@ -25,8 +25,8 @@ def test_an_empty_service_is_shown_without_complaint(viewer: Visitor) -> None:
 
 
 def test_what_failed_is_grouped_and_leads_to_its_deliveries(acme: Acme, viewer: Visitor) -> None:
-    acme.tell(EVENT, WRONG)
-    acme.tell(EVENT, WRONG.replace(b"t-1", b"t-2"))
+    acme.apply(EVENT, WRONG)
+    acme.apply(EVENT, WRONG.replace(b"t-1", b"t-2"))
     page = viewer.get("/ops/").text
     assert "2 dead deliveries" in page
     (group,) = [link for link in links(page) if "status=dead" in link]
@@ -34,7 +34,7 @@ def test_what_failed_is_grouped_and_leads_to_its_deliveries(acme: Acme, viewer: 
 
 
 def test_deliveries_of_the_hour_are_a_bar(acme: Acme, viewer: Visitor) -> None:
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     page = viewer.get("/ops/").text
     assert "1 delivery in 24 hours" in page
     assert "UTC: 1 pushed</title>" in page

@@ -43,11 +43,11 @@ def looks(acme: Acme) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def bought(acme: Acme) -> Acme:
-    acme.tell("card.transaction.authorized", {**of_ticket(accounting_amount=Decimal(2800)), "state": "authorized"})
-    acme.tell(CLEARED, of_ticket())
+    acme.apply("card.transaction.authorized", {**of_ticket(accounting_amount=Decimal(2800)), "state": "authorized"})
+    acme.apply(CLEARED, of_ticket())
     for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items"):
-        acme.tell(event, enrichment(event))
-    acme.tell(CLEARED, of_ticket(id="t2", original_amount=Decimal(20), purchase_date="2026-10-13"))
+        acme.apply(event, enrichment(event))
+    acme.apply(CLEARED, of_ticket(id="t2", original_amount=Decimal(20), purchase_date="2026-10-13"))
     return acme
 
 
@@ -135,8 +135,8 @@ def test_personal_data_need_a_click_that_is_recorded(bought: Acme, viewer: Visit
 
 
 def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visitor) -> None:
-    acme.tell(CLEARED, of_ticket(accounting_amount="much"))
-    acme.tell(CLEARED, of_ticket(id="t2", accounting_amount="much", purchase_date="2026-10-11"))
+    acme.apply(CLEARED, of_ticket(accounting_amount="much"))
+    acme.apply(CLEARED, of_ticket(id="t2", accounting_amount="much", purchase_date="2026-10-11"))
     page = viewer.get(f"{LIST}?{TICKET}").text
     assert "No purchases match." in page
     assert ids(page) == [stored(acme)[1]]
@@ -146,13 +146,13 @@ def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visit
 
 
 def test_purchase_that_was_not_applied_says_why(acme: Acme, viewer: Visitor) -> None:
-    acme.tell(CLEARED, of_ticket(accounting_amount="much"))
+    acme.apply(CLEARED, of_ticket(accounting_amount="much"))
     page = viewer.get(address("transaction-1")).text
     assert f"no line: no event of the purchase was applied: delivery {stored(acme)[0]} is dead" in page
 
 
 def test_delivery_and_replay_lead_to_the_purchase_and_back(acme: Acme, operator: Visitor) -> None:
-    acme.tell(CLEARED, of_ticket())
+    acme.apply(CLEARED, of_ticket())
     (delivery,) = stored(acme)
     replay(acme, (delivery,))
     number = acme.value("SELECT id FROM receiver.replays")
@@ -164,7 +164,7 @@ def test_delivery_and_replay_lead_to_the_purchase_and_back(acme: Acme, operator:
 @pytest.mark.parametrize("name", ["kund/1", "a&b #1", "..", "<script>"])
 def test_any_reference_has_a_page(organizations: Organizations, viewer: Visitor, name: str) -> None:
     acme = organizations.adopt(name)
-    acme.tell(CLEARED, of_ticket(id=name, organization={"reference_id": name}, purchase_merchant_common=name))
+    acme.apply(CLEARED, of_ticket(id=name, organization={"reference_id": name}, purchase_merchant_common=name))
     page = viewer.get(LIST).text
     (link,) = [link for link in links(page) if link.startswith("/ops/purchases/purchase?")]
     shown = viewer.get(link)

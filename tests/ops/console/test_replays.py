@@ -49,7 +49,7 @@ def test_replay_of_one_delivery_records_reason_and_user(
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
 def test_without_a_reason_nothing_is_replayed(acme: Acme, operator: Visitor, reason: str) -> None:
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     (delivery,) = stored(acme)
     path = f"/ops/deliveries/{delivery}"
     answer = operator.post(f"{path}/replay", form=path, reason=reason)
@@ -63,7 +63,7 @@ def test_many_deliveries_are_replayed_by_filter_after_preview(
     acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_die(acme, monkeypatch, 3)
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     listed = operator.get("/ops/deliveries/?status=dead&error=disk+is+full").text
     (preview,) = [link for link in links(listed) if link.startswith("/ops/replays/new")]
     shown = operator.get(preview).text
@@ -86,7 +86,7 @@ def test_a_few_can_be_tried_first(acme: Acme, operator: Visitor, monkeypatch: py
 
 
 def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -> None:
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     form = "/ops/replays/new?status=dead"
     answer = operator.post(form, form=form, reason="once more")
     acme.process()
@@ -181,7 +181,7 @@ def test_too_many_matches_are_left_to_the_command_line(
 
 
 def test_a_dead_delivery_is_resolved_without_a_replay(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
-    acme.tell(EVENT, WRONG)
+    acme.apply(EVENT, WRONG)
     (delivery,) = stored(acme)
     path = f"/ops/deliveries/{delivery}"
     assert operator.post(f"{path}/resolve", form=path).status_code == 400

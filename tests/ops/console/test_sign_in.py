@@ -165,8 +165,8 @@ def test_a_session_ends_when_its_user_goes_or_changes(
     operator: Visitor, console_environment: dict[str, str], users: str, *, stays: bool
 ) -> None:
     same = load_settings(console_environment).ops_users[0].password_hash
-    told = users.format(same=same, other=generate_password_hash(PASSWORDS["olga"], CHEAP))
-    after_restart = create_app(load_settings({**console_environment, "OPS_USERS": told}))
+    changed_users = users.format(same=same, other=generate_password_hash(PASSWORDS["olga"], CHEAP))
+    after_restart = create_app(load_settings({**console_environment, "OPS_USERS": changed_users}))
     cookie = operator.client.get_cookie("receiver_console", path="/ops")
     assert cookie is not None
     visitor = Visitor(after_restart.test_client())

@@ -24,7 +24,7 @@ def shown(acme: Acme, number: int) -> DeliveryDetails:
 
 def test_applied_delivery_is_shown_with_outcome_and_changes(acme: Acme) -> None:
     payload = snapshot("cleared", transaction="t1")
-    acme.tell("card.transaction.cleared", payload)
+    acme.apply("card.transaction.cleared", payload)
     details = shown(acme, 1)
     assert (details.summary.status, details.summary.verification) == ("processed", "signature")
     assert details.summary.organization_reference_id == "acme"
@@ -38,7 +38,7 @@ def test_applied_delivery_is_shown_with_outcome_and_changes(acme: Acme) -> None:
 
 def test_replaced_values_are_not_shown_as_changes_of_the_older(acme: Acme) -> None:
     for state in ("authorized", "cleared"):
-        acme.tell(f"card.transaction.{state}", snapshot(state))
+        acme.apply(f"card.transaction.{state}", snapshot(state))
     assert [row.table for row in shown(acme, 1).changed] == ["events"]
 
 
@@ -51,30 +51,30 @@ def test_replaced_values_are_not_shown_as_changes_of_the_older(acme: Acme) -> No
     ],
 )
 def test_an_enrichment_is_shown_with_its_lines(acme: Acme, event: str, tables: set[str]) -> None:
-    acme.tell(event, enrichment(event))
+    acme.apply(event, enrichment(event))
     assert {row.table for row in shown(acme, 1).changed} == tables
 
 
 @pytest.mark.parametrize(("event", "table"), [("tpa.signed", "tpas"), ("invoice.created", "invoices")])
 def test_an_organizations_event_is_shown_with_its_row(acme: Acme, event: str, table: str) -> None:
-    acme.tell(event, sample(event))
+    acme.apply(event, sample(event))
     assert {row.table for row in shown(acme, 1).changed} == {"events", table}
 
 
 def test_a_card_holders_event_is_shown_with_the_card_holder(organizations: Organizations) -> None:
     globex, acme = organizations.adopt("globex"), organizations.adopt("acme")
-    globex.tell("card_holder.created", card_holder(organization="globex"))
-    acme.tell("card_holder.created", card_holder())
+    globex.apply("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", card_holder())
     (holder,) = (row for row in shown(acme, 2).changed if row.table == "card_holders")
     assert holder.values["organization_reference_id"] == "acme"
 
 
 def test_retries_are_shown_with_what_they_repeat(acme: Acme) -> None:
     for _ in range(3):
-        acme.tell("card.transaction.cleared", snapshot("cleared"))
+        acme.apply("card.transaction.cleared", snapshot("cleared"))
     for _ in range(2):
-        acme.tell("card_holder.created", card_holder())
-    acme.tell("card_holder.deleted", card_holder())
+        acme.apply("card_holder.created", card_holder())
+    acme.apply("card_holder.deleted", card_holder())
     ids = [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
     assert [row.id for row in shown(acme, 1).duplicates] == [ids[2], ids[1]]
     assert [row.id for row in shown(acme, 2).duplicates] == [ids[2], ids[0]]
@@ -87,7 +87,7 @@ def test_every_attempt_is_shown_with_its_error_and_trace(acme: Acme, monkeypatch
         raise RuntimeError("the first line\nand more")
 
     monkeypatch.setattr("receiver.processing.drain.apply", fail)
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     details = shown(acme, 1)
     assert (details.summary.status, details.summary.error) == ("failed", "RuntimeError: the first line")
     (attempt,) = details.attempts
@@ -97,7 +97,7 @@ def test_every_attempt_is_shown_with_its_error_and_trace(acme: Acme, monkeypatch
 
 
 def test_bytes_that_are_no_text_are_shown_as_far_as_they_can(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", b'{"id": "\xff\xfe"}')
+    acme.apply("card.transaction.cleared", b'{"id": "\xff\xfe"}')
     details = shown(acme, 1)
     assert details.payload == '{"id": "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"}'
     assert details.body_size == 12

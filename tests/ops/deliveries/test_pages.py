@@ -162,11 +162,11 @@ def test_the_first_delivery_of_a_time_is_found_by_halving(several: Acme, minutes
 
 
 def test_card_holder_search_includes_their_transactions(acme: Acme) -> None:
-    acme.tell("card_holder.created", card_holder("employee-17"))
-    acme.tell("card_holder.created", card_holder("employee-18"))
-    acme.tell("card.transaction.authorized", snapshot("authorized", transaction="t1"))
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", transaction="t1"))
-    acme.tell("transaction.line.items", enrichment("transaction.line.items", transaction="t1"))
+    acme.apply("card_holder.created", card_holder("employee-17"))
+    acme.apply("card_holder.created", card_holder("employee-18"))
+    acme.apply("card.transaction.authorized", snapshot("authorized", transaction="t1"))
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", transaction="t1"))
+    acme.apply("transaction.line.items", enrichment("transaction.line.items", transaction="t1"))
     reference = snapshot("authorized")["card_holder"]["reference_id"]
     rows = listed(acme, Filter(card_holder_reference_id=reference))
     assert [row.event for row in rows] == [

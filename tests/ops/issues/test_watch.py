@@ -98,7 +98,7 @@ def test_one_scheduler_looks_at_a_time(acme: Acme, watched: Settings) -> None:
 
 def test_a_storm_of_failures_of_one_cause_is_one_issue(acme: Acme, watched: Settings) -> None:
     for _ in range(5):
-        acme.tell("card_holder.created", b"{}")
+        acme.apply("card_holder.created", b"{}")
     watch.look(acme.engine, watched, ())
     with acme.engine.connect() as connection:
         (stored,) = list_issues(connection, states=[State.OPEN], most=10)

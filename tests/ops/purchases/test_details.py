@@ -36,10 +36,10 @@ def of_kind(details: PurchaseDetails, kind: str) -> list[Happening]:
 @pytest.fixture
 def bought(acme: Acme) -> Acme:
     """A purchase that was authorized and cleared with another amount, with VAT, items and a receipt."""
-    acme.tell("card.transaction.authorized", snapshot("authorized", accounting_amount=Decimal("1200.00")))
-    acme.tell("card.transaction.cleared", snapshot("cleared", accounting_amount=Decimal("1249.06")))
+    acme.apply("card.transaction.authorized", snapshot("authorized", accounting_amount=Decimal("1200.00")))
+    acme.apply("card.transaction.cleared", snapshot("cleared", accounting_amount=Decimal("1249.06")))
     for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items"):
-        acme.tell(event, enrichment(event))
+        acme.apply(event, enrichment(event))
     return acme
 
 
@@ -72,7 +72,7 @@ def test_timeline_is_in_order_and_names_every_delivery(bought: Acme) -> None:
 
 
 def test_each_line_of_the_journal_is_in_the_timeline(bought: Acme) -> None:
-    bought.tell("card.transaction.cleared", snapshot("cleared", accounting_amount=Decimal("1250.00")))
+    bought.apply("card.transaction.cleared", snapshot("cleared", accounting_amount=Decimal("1250.00")))
     ledger = [each.text.split(" of ")[0] for each in of_kind(read(bought), "ledger")]
     assert len(ledger) == bought.value("SELECT count(*) FROM ems.ledger_journal")
     assert (ledger[0], ledger[-2:]) == ("booking", ["reversal", "correction"])
@@ -101,12 +101,12 @@ def test_nothing_personal_is_read_unless_asked_for(bought: Acme) -> None:
 )
 def test_missing_ledger_line_has_its_reason(acme: Acme, events: tuple[str, ...], reason: str) -> None:
     for state in events:
-        acme.tell(f"card.transaction.{state}", snapshot(state))
+        acme.apply(f"card.transaction.{state}", snapshot(state))
     assert (read(acme).ledger, read(acme).ledger_reason) == (None, reason)
 
 
 def test_receipt_without_its_purchase_says_so(acme: Acme) -> None:
-    acme.tell("receipt.fetched", enrichment("receipt.fetched"))
+    acme.apply("receipt.fetched", enrichment("receipt.fetched"))
     details = read(acme)
     assert details.transaction is None
     assert details.ledger_reason.startswith("no event of the purchase itself was received")
@@ -114,7 +114,7 @@ def test_receipt_without_its_purchase_says_so(acme: Acme) -> None:
 
 
 def test_dead_delivery_is_the_reason_why_nothing_is_there(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared", accounting_amount="much"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", accounting_amount="much"))
     (delivery,) = ids(acme)
     details = read(acme)
     assert details.ledger_reason == f"no event of the purchase was applied: delivery {delivery} is dead"
@@ -125,7 +125,7 @@ def test_dead_delivery_is_the_reason_why_nothing_is_there(acme: Acme) -> None:
 
 def test_retries_and_replays_are_in_the_timeline(acme: Acme) -> None:
     for _ in range(2):
-        acme.tell("card.transaction.cleared", snapshot("cleared"))
+        acme.apply("card.transaction.cleared", snapshot("cleared"))
     replay(acme, (ids(acme)[0],))
     details = read(acme)
     assert [each.status for each in of_kind(details, "delivery")] == ["processed", "duplicate"]
@@ -136,8 +136,8 @@ def test_retries_and_replays_are_in_the_timeline(acme: Acme) -> None:
 
 
 def test_verdict_of_reconcile_names_the_deliveries(acme: Acme) -> None:
-    acme.tell("card.transaction.authorized", snapshot("authorized"))
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.authorized", snapshot("authorized"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     first, second = ids(acme)
     assert read(acme).reconcile == (f"not compared with OpenCard's log yet: deliveries {first}, {second}",)
     acme.execute("INSERT INTO receiver.confirmations (delivery_id, confirmed_at) VALUES (:id, now())", id=first)
@@ -151,7 +151,7 @@ def test_verdict_of_reconcile_names_the_deliveries(acme: Acme) -> None:
 
 
 def test_refused_attempts_of_the_log_come_before_the_delivery(acme: Acme) -> None:
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
     acme.execute(
         "INSERT INTO receiver.delivery_log (webhook_id, identity, event, response_status, attempted_at, fingerprint,"
         " item) SELECT :webhook, 'x', 'card.transaction.cleared', 401, received_at - :earlier, fingerprint, '{}'"
@@ -165,7 +165,7 @@ def test_refused_attempts_of_the_log_come_before_the_delivery(acme: Acme) -> Non
 
 
 def test_stored_file_of_a_receipt_is_in_the_timeline(acme: Acme) -> None:
-    acme.tell("receipt.fetched", enrichment("receipt.fetched"))
+    acme.apply("receipt.fetched", enrichment("receipt.fetched"))
     acme.execute("UPDATE ems.receipts SET file_key = 'ab/cd.pdf', file_size = 812, downloaded_at = now()")
     (stored,) = of_kind(read(acme), "file")
     assert "ab/cd.pdf, 812 bytes" in stored.text
@@ -173,8 +173,8 @@ def test_stored_file_of_a_receipt_is_in_the_timeline(acme: Acme) -> None:
 
 def test_same_id_in_two_organizations_is_two_purchases(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    acme.tell("card.transaction.cleared", snapshot("cleared"))
-    globex.tell("card.transaction.cleared", snapshot("cleared", organization={"reference_id": "globex"}))
+    acme.apply("card.transaction.cleared", snapshot("cleared"))
+    globex.apply("card.transaction.cleared", snapshot("cleared", organization={"reference_id": "globex"}))
     with acme.engine.connect() as connection:
         assert organizations_of(connection, ID) == ["acme", "globex"]
         assert organizations_of(connection, "nothing") == []

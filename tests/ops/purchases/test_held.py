@@ -37,8 +37,8 @@ def held(acme: Acme, *, most: int = 200, **wanted: Any) -> HeldDeliveries:
 
 
 def test_dead_delivery_of_the_ticket_is_found(acme: Acme) -> None:
-    acme.tell(CLEARED, payload())
-    acme.tell(CLEARED, payload(purchase_merchant="Kiosk", purchase_merchant_common=None))
+    acme.apply(CLEARED, payload())
+    acme.apply(CLEARED, payload(purchase_merchant="Kiosk", purchase_merchant_common=None))
     first, _ = ids(acme)
     found = held(acme, **TICKET)
     assert [each.id for each in found.matching] == [first]
@@ -46,7 +46,7 @@ def test_dead_delivery_of_the_ticket_is_found(acme: Acme) -> None:
 
 
 def test_applied_deliveries_are_not_compared(acme: Acme) -> None:
-    acme.tell(CLEARED, payload(accounting_amount=Decimal("1249.06")))
+    acme.apply(CLEARED, payload(accounting_amount=Decimal("1249.06")))
     assert held(acme, **TICKET).compared == 0
 
 
@@ -57,15 +57,15 @@ def test_backlog_is_compared(acme: Acme) -> None:
 
 def test_quarantined_delivery_counts_by_its_payload(organizations: Organizations) -> None:
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
-    globex.tell(CLEARED, payload(accounting_amount=Decimal("1249.06")))
-    globex.tell(CLEARED, payload(organization={"reference_id": "other"}))
+    globex.apply(CLEARED, payload(accounting_amount=Decimal("1249.06")))
+    globex.apply(CLEARED, payload(organization={"reference_id": "other"}))
     found = held(acme, **TICKET)
     assert [(each.id, each.status) for each in found.matching] == [(ids(globex)[0], "quarantined")]
 
 
 def test_bodies_that_cannot_be_read_are_counted(acme: Acme) -> None:
-    acme.tell(CLEARED, b"no json")
-    acme.tell(CLEARED, payload())
+    acme.apply(CLEARED, b"no json")
+    acme.apply(CLEARED, payload())
     acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = :id", id=ids(acme)[1])
     assert (held(acme, **TICKET).matching, held(acme, **TICKET).unreadable) == ((), 2)
 

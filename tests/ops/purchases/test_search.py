@@ -50,7 +50,7 @@ def bought(organizations: Organizations) -> Acme:
     )
     acme.take("card.transaction.invoiced", snapshot("invoiced", transaction="t3", **{**common, "purchase_date": None}))
     theirs = snapshot("cleared", transaction="t4", organization={"reference_id": "globex"}, **common)
-    globex.tell("card.transaction.cleared", {**theirs, "purchase_date": "2026-10-11"})
+    globex.apply("card.transaction.cleared", {**theirs, "purchase_date": "2026-10-11"})
     acme.execute(
         "UPDATE ems.transactions SET snapshot_at = '2026-10-14T23:30:00Z', invoice_number = 'inv-7' WHERE id = 't3'"
     )

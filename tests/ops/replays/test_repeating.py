@@ -97,12 +97,12 @@ def test_replay_among_new_deliveries_changes_nothing(
     assert as_values(product(acme)) == calm
 
 
-def as_values(told: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+def as_values(answers: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """Leave out what follows arrival: surrogate ids, when rows were written, and in which order within a batch."""
     arrival = {"position", "recorded_at", "updated_at", "delivery_id"}
     return {
         table: sorted(({name: row[name] for name in row.keys() - arrival} for row in rows), key=repr)
-        for table, rows in told.items()
+        for table, rows in answers.items()
     }
 
 

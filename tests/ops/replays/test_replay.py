@@ -79,8 +79,8 @@ def test_until_it_is_processed_a_delivery_keeps_its_status(acme: Acme, monkeypat
 
 
 def test_what_fails_again_is_counted_and_named(acme: Acme) -> None:
-    acme.tell(EVENT, b'{"id": 5}')
-    acme.tell(EVENT, snapshot("cleared"))
+    acme.apply(EVENT, b'{"id": 5}')
+    acme.apply(EVENT, snapshot("cleared"))
     replayed = replay(acme, tuple(ids(acme)))
     assert counts(replayed) == (2, 1, 1)
     with acme.engine.connect() as connection:
@@ -108,7 +108,7 @@ def test_failure_of_a_replay_restarts_the_pauses(acme: Acme, monkeypatch: pytest
 
 def test_what_waits_for_its_next_attempt_is_tried_at_once(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, RuntimeError("a disk is full"))
-    acme.tell(EVENT, snapshot("cleared"))
+    acme.apply(EVENT, snapshot("cleared"))
     fail_with(monkeypatch, None)
     assert counts(replay(acme, Filter(statuses=("failed",)))) == (1, 1, 0)
     row = acme.row("SELECT status, error, next_attempt_at FROM receiver.deliveries")
@@ -119,7 +119,7 @@ def test_an_unknown_event_is_handled_after_an_upgrade(acme: Acme, monkeypatch: p
     ignored = Filter(statuses=("ignored",))
     with monkeypatch.context() as before:
         before.setattr("receiver.events.parse.canonical_name", lambda _: None)
-        acme.tell(EVENT, snapshot("cleared"))
+        acme.apply(EVENT, snapshot("cleared"))
         assert counts(replay(acme, ignored)) == (1, 0, 1)
         assert acme.statuses() == ["ignored"]
     assert counts(replay(acme, ignored)) == (1, 1, 0)
@@ -128,7 +128,7 @@ def test_an_unknown_event_is_handled_after_an_upgrade(acme: Acme, monkeypatch: p
 
 def test_event_of_another_tenant_stays_quarantined(organizations: Organizations) -> None:
     acme = organizations.adopt("acme")
-    acme.tell("card_holder.created", card_holder(organization="globex"))
+    acme.apply("card_holder.created", card_holder(organization="globex"))
     quarantined = Filter(statuses=("quarantined",))
     assert counts(replay(acme, quarantined)) == (1, 0, 1)
     assert (acme.statuses(), feed(acme)) == (["quarantined"], [])
@@ -139,8 +139,8 @@ def test_event_of_another_tenant_stays_quarantined(organizations: Organizations)
 
 def test_a_retry_stays_a_retry_and_an_event_an_event(acme: Acme) -> None:
     for event, payload in ((EVENT, snapshot("cleared")), ("card_holder.created", card_holder())):
-        acme.tell(event, payload)
-        acme.tell(event, payload)
+        acme.apply(event, payload)
+        acme.apply(event, payload)
     statuses = acme.statuses()
     assert statuses == ["processed", "duplicate"] * 2
     assert counts(replay(acme, tuple(ids(acme)))) == (4, 4, 0)
@@ -204,7 +204,7 @@ def test_a_replay_of_nothing_leaves_no_record(acme: Acme) -> None:
 
 def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
     for reference in ("employee-1", "employee-2"):
-        acme.tell("card_holder.created", card_holder(reference))
+        acme.apply("card_holder.created", card_holder(reference))
     first, _ = ids(acme)
     acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = :id", id=first)
     assert counts(replay(acme, Filter(statuses=("processed",)))) == (1, 1, 0)
@@ -212,7 +212,7 @@ def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
 
 
 def test_once_a_replay_is_cancelled_no_worker_takes_more_of_it(acme: Acme) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     replay_id = start(acme, tuple(ids(acme)))
     cancel_replay(acme.engine, replay_id, cancelled_by="kim@ops")
     with closing(dedicated_connection(acme.engine)) as connection:
@@ -220,14 +220,14 @@ def test_once_a_replay_is_cancelled_no_worker_takes_more_of_it(acme: Acme) -> No
 
 
 def test_an_id_that_is_none_is_named_and_nothing_is_replayed(acme: Acme) -> None:
-    acme.tell("tpa.signed", sample("tpa.signed"))
+    acme.apply("tpa.signed", sample("tpa.signed"))
     with pytest.raises(OperationRefused, match="there is no delivery 4711"):
         start(acme, (*ids(acme), 4711))
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0
 
 
 def test_nul_and_markup_in_a_reason_are_kept_as_words(acme: Acme) -> None:
-    acme.tell("card_holder.created", b"{}")
+    acme.apply("card_holder.created", b"{}")
     acme.execute("UPDATE receiver.outcomes SET error = '<script>\N{REPLACEMENT CHARACTER}'")
     replay_id = start(acme, Filter(error="<script>\0"), by="kim\0", reason="<script>alert(1)</script>\0")
     kept = state(acme, replay_id)

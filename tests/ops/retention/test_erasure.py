@@ -69,7 +69,7 @@ def live(acme: Acme) -> None:
         acme.take(f"card.transaction.{state}", purchase(state))
     for event in ENRICHMENTS:
         acme.take(event, enrichment(event, **PERSON))
-    acme.take("receipt.fetched", enrichment("receipt.fetched", transaction="never-told", **PERSON))
+    acme.take("receipt.fetched", enrichment("receipt.fetched", transaction="never-reported", **PERSON))
     acme.take("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
     acme.take("card_holder.deleted", card_holder(WHO))
     acme.process()
@@ -85,7 +85,7 @@ def erase(acme: Acme, settings: Settings) -> dict[str, int]:
 def erased(acme: Acme, settings: Settings) -> Acme:
     """The person is erased; no other is."""
     live(acme)
-    acme.tell("card.transaction.cleared", snapshot("cleared", transaction="of another"))
+    acme.apply("card.transaction.cleared", snapshot("cleared", transaction="of another"))
     days_pass(acme.engine, 31)
     assert erase(acme, settings) == {"card_holders": 1}
     return acme
@@ -129,12 +129,12 @@ def test_the_accounting_facts_stay(acme: Acme, settings: Settings) -> None:
     assert holder["erased_at"] is not None
     assert {**holder, "erased_at": None, "reference_id": WHO} == before["ems.card_holders"][0]
     (state,) = [row for row in acme.rows("SELECT * FROM ems.transaction_states") if row["state"] == "cleared"]
-    told = purchase("cleared")
+    payload = purchase("cleared")
     assert state["payload"] == {
-        **{name: value for name, value in state["payload"].items() if name in told},
+        **{name: value for name, value in state["payload"].items() if name in payload},
         "card_holder": {"reference_id": who},
     }
-    assert state["payload"]["original_amount"] == float(told["original_amount"])
+    assert state["payload"]["original_amount"] == float(payload["original_amount"])
 
 
 def test_others_keep_what_is_theirs(erased: Acme) -> None:
@@ -147,7 +147,7 @@ def test_others_keep_what_is_theirs(erased: Acme) -> None:
 def test_erasure_affects_one_of_two_equal_references(organizations: Organizations, settings: Settings) -> None:
     acme, beta = organizations.adopt("acme"), organizations.adopt("beta")
     live(acme)
-    beta.tell("card_holder.created", card_holder(WHO, "beta"))
+    beta.apply("card_holder.created", card_holder(WHO, "beta"))
     days_pass(acme.engine, 31)
     erase(acme, settings)
     assert beta.rows("SELECT reference_id FROM ems.card_holders WHERE organization_reference_id = 'beta'") == [
@@ -167,7 +167,7 @@ def test_no_person_is_erased_before_the_time(acme: Acme, settings: Settings, day
 def test_person_created_again_before_is_not_erased(acme: Acme, settings: Settings) -> None:
     live(acme)
     days_pass(acme.engine, 20)
-    acme.tell("card_holder.created", card_holder(WHO))
+    acme.apply("card_holder.created", card_holder(WHO))
     days_pass(acme.engine, 20)
     assert erase(acme, settings) == {}
 
@@ -198,7 +198,7 @@ def test_reference_cannot_be_found_by_trying_all(acme: Acme, settings: Settings)
 
 def test_late_purchase_gets_the_pseudonym_and_loses_its_body(erased: Acme) -> None:
     who = pseudonym(erased)
-    erased.tell("card.transaction.invoiced", purchase("invoiced", invoice_number="4711"))
+    erased.apply("card.transaction.invoiced", purchase("invoiced", invoice_number="4711"))
     assert traces(erased) == []
     row = erased.row("SELECT * FROM ems.transactions WHERE card_holder_reference_id = :who", who=who)
     assert (row["state"], row["invoice_number"]) == ("invoiced", "4711")
@@ -210,7 +210,7 @@ def test_late_purchase_gets_the_pseudonym_and_loses_its_body(erased: Acme) -> No
 
 def test_a_retry_of_a_late_one_is_a_retry(erased: Acme) -> None:
     for _ in range(2):
-        erased.tell("card.transaction.invoiced", purchase("invoiced"))
+        erased.apply("card.transaction.invoiced", purchase("invoiced"))
     assert erased.statuses()[-2:] == ["processed", "duplicate"]
     assert traces(erased) == []
     assert erased.value("SELECT count(*) FROM ems.events WHERE type = 'card.transaction.invoiced'") == 1
@@ -245,28 +245,28 @@ def test_a_late_event_that_is_dated_back_stays_concealed(erased: Acme) -> None:
 
 
 def test_late_card_holder_events_get_the_pseudonym(erased: Acme) -> None:
-    erased.tell("card_holder.deleted", card_holder(WHO))
-    erased.tell("card_holder.email.failed", card_holder(WHO))
+    erased.apply("card_holder.deleted", card_holder(WHO))
+    erased.apply("card_holder.email.failed", card_holder(WHO))
     assert erased.statuses()[-2:] == ["duplicate", "processed"]
     assert traces(erased) == []
     assert erased.value("SELECT count(*) FROM ems.card_holders") == 1
 
 
 def test_nul_and_unknown_fields_are_pseudonymized(erased: Acme) -> None:
-    erased.tell("card.transaction.authorized", purchase("authorized", transaction="late", purchase_city="Ma\0lmo"))
+    erased.apply("card.transaction.authorized", purchase("authorized", transaction="late", purchase_city="Ma\0lmo"))
     assert traces(erased) == []
     assert erased.value("SELECT purchase_city FROM ems.transactions WHERE id = 'late'") == "Ma\ufffdlmo"
 
 
 def test_person_created_again_later_has_the_reference(erased: Acme, settings: Settings) -> None:
-    erased.tell("card_holder.created", card_holder(WHO))
-    erased.tell("card.transaction.cleared", purchase("cleared", transaction="of the new life"))
+    erased.apply("card_holder.created", card_holder(WHO))
+    erased.apply("card.transaction.cleared", purchase("cleared", transaction="of the new life"))
     assert erased.statuses()[-2:] == ["processed", "processed"]
     new = erased.row("SELECT * FROM ems.card_holders WHERE reference_id = :who", who=WHO)
     assert (new["deleted_at"], new["identified_at"], new["erased_at"]) == (None, None, None)
     assert erased.value("SELECT card_holder_reference_id FROM ems.transactions WHERE id = 'of the new life'") == WHO
     assert erased.value("SELECT count(*) FROM ems.card_holders") == 2
-    erased.tell("card_holder.deleted", card_holder(WHO))
+    erased.apply("card_holder.deleted", card_holder(WHO))
     days_pass(erased.engine, 31)
     assert erase(erased, settings) == {"card_holders": 1}
     assert traces(erased) == []
@@ -274,7 +274,7 @@ def test_person_created_again_later_has_the_reference(erased: Acme, settings: Se
 
 
 def test_held_deliveries_that_name_the_person_lose_their_body(erased: Acme, settings: Settings) -> None:
-    erased.tell("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
+    erased.apply("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
     assert WHO in traces(erased)
     erased.execute("UPDATE receiver.retention_walks SET pass_began_at = pass_began_at - interval '8 days'")
     erase(erased, settings)
@@ -292,7 +292,7 @@ def test_events_processed_during_an_erasure_are_erased(acme: Acme, settings: Set
     assert acme.value("SELECT card_holder_reference_id FROM ems.transactions") == pseudonym(acme)
     assert erase(acme, settings) == {"card_holders": 1}
     assert traces(acme) == []
-    acme.tell("card.transaction.invoiced", purchase("invoiced"))
+    acme.apply("card.transaction.invoiced", purchase("invoiced"))
     assert acme.statuses()[-1] == "duplicate"
 
 
@@ -300,7 +300,7 @@ def test_no_one_else_is_marked_during_an_erasure(acme: Acme, settings: Settings)
     live(acme)
     days_pass(acme.engine, 31)
     mark(acme, settings)
-    acme.tell("card_holder.deleted", card_holder("another"))
+    acme.apply("card_holder.deleted", card_holder("another"))
     days_pass(acme.engine, 31)
     assert erase(acme, settings) == {"card_holders": 1}
     assert acme.value("SELECT count(*) FROM ems.card_holders WHERE reference_id = 'another'") == 1
@@ -346,9 +346,9 @@ def test_a_dry_run_counts_who_would_be_erased(acme: Acme, settings: Settings) ->
 def test_late_events_are_distinguished_after_retention(erased: Acme, settings: Settings) -> None:
     days_pass(erased.engine, 100)
     retain(erased.engine, settings, erase_card_holders_days=30, **SHORTEST)
-    erased.tell("card_holder.deleted", card_holder(WHO))
+    erased.apply("card_holder.deleted", card_holder(WHO))
     assert erased.statuses()[-1] == "duplicate"
-    erased.tell("tpa.signed", sample("tpa.signed"))
+    erased.apply("tpa.signed", sample("tpa.signed"))
     assert traces(erased) == []
 
 

@@ -147,7 +147,7 @@ def test_what_is_to_be_processed_again_keeps_its_body(one_of_each: Acme, setting
 
 
 def test_the_event_log_is_kept_for_good(acme: Acme, settings: Settings) -> None:
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 5000)
     retain(acme.engine, settings, **SHORTEST)
     assert acme.value("SELECT count(*) FROM ems.events") == 1

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from tests.conftest import Acme
 
 
-def tell_some(acme: Acme) -> None:
+def apply_some(acme: Acme) -> None:
     for body in (snapshot("cleared"), snapshot("cleared"), {"nonsense": True}):
         acme.take("card.transaction.cleared", body)
-    acme.tell("card_holder.created", card_holder())
+    acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 30)
 
 
@@ -54,7 +54,7 @@ def forget(acme: Acme) -> None:
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor, left open by the death
 def test_next_run_completes_one_killed_at_any_step(acme: Acme, settings: Settings) -> None:
-    tell_some(acme)
+    apply_some(acme)
     with living(acme.engine, None) as undisturbed:
         retain(acme.engine, settings, **SHORTEST)
     meant = left(acme)
@@ -62,7 +62,7 @@ def test_next_run_completes_one_killed_at_any_step(acme: Acme, settings: Setting
     assert undisturbed[0] > 30
     for last in range(1, undisturbed[0] + 1):
         forget(acme)
-        tell_some(acme)
+        apply_some(acme)
         with living(acme.engine, last), pytest.raises(Killed):
             retain(acme.engine, settings, **SHORTEST)
         end_sessions(acme.engine)
@@ -98,7 +98,7 @@ def test_one_run_works_at_a_time(acme: Acme, settings: Settings) -> None:
 
 
 def test_stopped_run_leaves_the_rest_to_the_next(acme: Acme, settings: Settings) -> None:
-    tell_some(acme)
+    apply_some(acme)
     stop = threading.Event()
     stop.set()
     for pace in (Pace(stop=stop), Pace(within=timedelta(seconds=-1))):
@@ -108,7 +108,7 @@ def test_stopped_run_leaves_the_rest_to_the_next(acme: Acme, settings: Settings)
 
 
 def test_what_a_worker_holds_is_passed_over(acme: Acme, settings: Settings) -> None:
-    tell_some(acme)
+    apply_some(acme)
     with acme.engine.connect() as worker:
         worker.execute(
             text(
@@ -123,7 +123,7 @@ def test_what_a_worker_holds_is_passed_over(acme: Acme, settings: Settings) -> N
 
 
 def test_a_run_never_waits_for_a_table_that_is_locked(acme: Acme, settings: Settings) -> None:
-    tell_some(acme)
+    apply_some(acme)
     with acme.engine.connect() as migration:
         migration.execute(text("LOCK TABLE receiver.processing_attempts"))
         outcome = retain(acme.engine, settings, **SHORTEST)
@@ -148,7 +148,7 @@ def test_the_oldest_rows_are_found_by_the_primary_key(acme: Acme, kind: Retentio
 def test_job_reads_the_environment_and_yields_to_a_running_one(
     acme: Acme, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell_some(acme)
+    apply_some(acme)
     for name, value in {**environment, "RETAIN_PROCESSED_DAYS": "14"}.items():
         monkeypatch.setenv(name, value)
     schedule.retain()

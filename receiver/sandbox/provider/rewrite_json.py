@@ -1,4 +1,4 @@
-"""The same JSON in another hand: equal by value, not by bytes."""
+"""The same JSON as another system might write it: equal by value, not by bytes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _SPACINGS = (("", "", ""), ("", " ", " "), ("\n  ", " ", "\n  "), (" ", "\t", " 
 """The space inside brackets, after a colon, and after a comma."""
 
 
-def retell(fields: object, rng: Random) -> str:
+def rewrite_json(fields: object, rng: Random) -> str:
     """Return *fields* as JSON that a careless system might have written after it had read ours.
 
     The keys are in another order; spacing and escapes are those of some library; a whole number may have become
     ``45.0``, and a decimal may have lost or won zeros at its end. Numbers are exact: ``int`` and ``Decimal`` only.
     """
     inside, colon, comma = rng.choice(_SPACINGS)
-    hand = _Hand(rng, inside, ":" + colon, "," + comma, ascii_only=_toss(rng), escapes_slashes=_toss(rng))
-    return hand.write(fields)
+    writer = _Writer(rng, inside, ":" + colon, "," + comma, ascii_only=_either(rng), escapes_slashes=_either(rng))
+    return writer.write(fields)
 
 
-def _toss(rng: Random) -> bool:
+def _either(rng: Random) -> bool:
     return rng.choice((True, False))
 
 
 @dataclass(frozen=True, slots=True)
-class _Hand:
+class _Writer:
     rng: Random
     inside: str
     colon: str
@@ -65,6 +65,6 @@ class _Hand:
         digits = f"{Decimal(value):f}"
         if "." in digits:
             digits = digits.rstrip("0").rstrip(".")
-        if _toss(self.rng):
+        if _either(self.rng):
             return digits
         return f"{digits}0" if "." in digits else f"{digits}.0"
