@@ -12,9 +12,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from bench import ground
-from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.local import ORGANIZATIONS
 from receiver.sandbox.provider import Behaviour, Provider, environment, serving
+from receiver.sandbox.tally import DeliveryAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DELIVERIES: Final = 20_000
 JOBS: Final = 100
-PATIENCE: Final = 120.0
+TIMEOUT: Final = 120.0
 START_SECONDS: Final = 30.0
 RATE: Final = "deliveries per second"
 WAL: Final = "WAL for each"
@@ -117,12 +117,12 @@ def _workers(servers: LocalServers, connection: psycopg.Connection, number: int)
         begun = time.perf_counter()
         wake_worker(redis)
         # positions in the feed are given out under a lock that is held until the commit: the last one is committed last
-        for notice in connection.notifies(timeout=PATIENCE):
+        for notice in connection.notifies(timeout=TIMEOUT):
             if int(notice.payload) == DELIVERIES:
                 took = time.perf_counter() - begun
                 break
         else:
-            raise TimeoutError(f"the workers did not finish within {PATIENCE} s")
+            raise TimeoutError(f"the workers did not finish within {TIMEOUT} s")
     connection.execute(f"UNLISTEN {CHANNEL}")
     return took
 

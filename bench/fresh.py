@@ -29,7 +29,7 @@ SAMPLES: Final = 30
 """New purchases in each round, as long as the flood still waits."""
 FEWEST: Final = 10
 PAUSE: Final = 0.2
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 LIMIT_MS: Final = 1000.0
 PROCESSES: Final = ("worker", "scheduler")
 
@@ -97,10 +97,10 @@ def _wait_for(connection: psycopg.Connection, question: str, servers: LocalServe
     """Wake a worker, and return when PostgreSQL says yes. Raises ``TimeoutError``."""
     with closing(Redis.from_url(servers.valkey.url)) as redis:
         wake_worker(redis)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not _says_yes(connection, question):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"after {PATIENCE} s PostgreSQL still says no: {question}")
+            raise TimeoutError(f"after {TIMEOUT} s PostgreSQL still says no: {question}")
         time.sleep(0.05)
 
 
@@ -141,8 +141,8 @@ class _Sample:
                 while not client.receive():
                     pass
             while not _says_yes(self._connection, _VISIBLE, ORGANIZATIONS[0], purchase.transaction_id):
-                if time.perf_counter() - client.begun > PATIENCE:
-                    raise TimeoutError(f"a new purchase was not visible after {PATIENCE} s")
+                if time.perf_counter() - client.begun > TIMEOUT:
+                    raise TimeoutError(f"a new purchase was not visible after {TIMEOUT} s")
                 time.sleep(0.002)
             yield 1000 * (time.perf_counter() - client.begun)
             time.sleep(PAUSE)

@@ -117,7 +117,7 @@ def store_bodies(connection: psycopg.Connection, registration: Registration, sen
 
 
 def empty_tables(connection: psycopg.Connection) -> None:
-    """Empty every table but the webhooks, with their numbers starting anew."""
+    """Empty every table but the webhooks, with their numbers starting again."""
     tables = connection.execute(
         "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('receiver', 'ems', 'bench') "
         "AND tablename NOT IN ('webhooks', 'alembic_version')"

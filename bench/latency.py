@@ -36,7 +36,7 @@ WARM_UP: Final = 10
 """Samples before the first round that do not count."""
 RESTS: Final = 5
 """Samples after a rest in each round."""
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 WORKERS: Final = ("worker", "scheduler")
 P50: Final = "p50, ms"
 P99: Final = "p99, ms"
@@ -132,8 +132,8 @@ class _Round:
             sender.start()
             visible: dict[str, float] = {}
             while len(visible) < len(self._requests):
-                if not list(connection.notifies(timeout=PATIENCE, stop_after=1)):
-                    raise TimeoutError(f"nothing became visible within {PATIENCE} s")
+                if not list(connection.notifies(timeout=TIMEOUT, stop_after=1)):
+                    raise TimeoutError(f"nothing became visible within {TIMEOUT} s")
                 for transaction_id, new_position in connection.execute(_NEW, (position,)).fetchall():
                     visible[transaction_id] = time.perf_counter()
                     position = max(position, new_position)
@@ -147,7 +147,7 @@ class _Round:
             for transaction_id, request in self._requests:
                 if self._after_rest:
                     with closing(Redis.from_url(self._servers.valkey.url)) as redis:
-                        ground.wait_for_idle_workers(redis, 1, within=PATIENCE)
+                        ground.wait_for_idle_workers(redis, 1, within=TIMEOUT)
                 else:
                     time.sleep(max(0.0, due - time.perf_counter()))
                     due += 1 / PER_SECOND

@@ -16,7 +16,7 @@ from bench.report import percentile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PATIENCE: Final = 15.0
+TIMEOUT: Final = 15.0
 """Seconds without any answer after which a run fails."""
 
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -55,7 +55,7 @@ class KeepAlive:
     """A kept connection that has one request under way at most."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.begun = 0.0
         self._received = b""
@@ -109,9 +109,9 @@ def _drive(
         connection.send(next(supply))
     under_way = len(by_file)
     while under_way:
-        ready = epoll.poll(PATIENCE)
+        ready = epoll.poll(TIMEOUT)
         if not ready:
-            raise ConnectionError(f"no answer within {PATIENCE} s")
+            raise ConnectionError(f"no answer within {TIMEOUT} s")
         for number, _ in ready:
             connection = by_file[number]
             if not connection.receive():

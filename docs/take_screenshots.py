@@ -65,7 +65,7 @@ FROM jsonb_to_recordset(CAST(:moved AS jsonb)) AS moved (id bigint, at timestamp
 def main() -> None:
     """Start everything, break something, look at it, and take the pictures."""
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
-    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant
+    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are expected
     if not Path(CHROMIUM).exists():
         sys.exit(f"there is no browser at {CHROMIUM}: apt-get install chromium, or name one in CHROMIUM")
     access = new_console_access()

@@ -86,7 +86,7 @@ def start_over(ems: Connection, own: Connection, why: str) -> None:
     for line in ems.cursor().stream(LINES):
         own.execute(BOOK, list(line.values()))
     own.execute(MOVE, [newest and newest["newest"], "ledger"])
-    print(f"read the ledger anew: {why}", file=sys.stderr, flush=True)
+    print(f"read the ledger again: {why}", file=sys.stderr, flush=True)
 
 
 def begin_epoch(own: Connection, epoch_start: int, why: str) -> None:

@@ -1,7 +1,7 @@
 """The counts of all processes on all machines, added up in PostgreSQL.
 
 Each process adds what it has counted to rows of its own, about once a second and at its end, so that none waits for
-another. A flush bears an id: sent again after its answer was lost, it changes nothing. The work-horses of a worker,
+another. A flush bears an id: sent again after its answer was lost, it changes nothing. The job processes of a worker,
 one at a time, write to its rows. Because flushes only add, the rows of silent processes can be merged at any time:
 one that speaks again begins new ones. While PostgreSQL is away, counts wait in memory.
 """

@@ -85,7 +85,7 @@ def _has_port(host: str) -> bool:
 def _try_options(parts: Mapping[str, Any]) -> None:
     """Let libpq look at the values of all options, where it does so: when it connects. These sockets do not exist.
 
-    Raises ``ValueError``. libpq's own words are not repeated: they may show what was meant as a password.
+    Raises ``ValueError``. libpq's own words are not repeated: they may contain the password.
     """
     hosts = len(str(parts.get("hostaddr") or parts.get("host", "")).split(","))
     nowhere = {"hostaddr": None, "host": ",".join([NO_SOCKET] * hosts)}

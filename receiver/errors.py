@@ -228,7 +228,7 @@ class NotHandled(EventError):
 
 
 class PayloadError(EventError):
-    """A payload cannot be understood: *field* (a JSON path) and the reason. Trying again cannot help."""
+    """A payload cannot be parsed: *field* (a JSON path) and the reason. Trying again cannot help."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")

@@ -22,9 +22,9 @@ from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding  # typ
 from gunicorn.workers.ggevent import GeventWorker, StreamServer  # type: ignore[import-untyped]
 from psycopg import waiting
 
-PATIENCE: Final = 30.0
+READ_TIMEOUT: Final = 30.0
 """Seconds within which a body must arrive. For a head, and between requests, the setting ``keepalive`` applies."""
-PATIENCE_IN_NEED: Final = 2.0
+OVERLOAD_READ_TIMEOUT: Final = 2.0
 """Seconds for both while connections are scarce."""
 SCARCE: Final = 0.75
 """Share of connections in use from which on they are scarce."""
@@ -116,18 +116,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
             for progress in self._progress.values():
                 if not progress.in_request:
                     progress.since = now
-        patience = self._patience()
+        timeouts = self._read_timeouts()
         for client, progress in list(self._progress.items()):
-            if now - progress.since > patience[progress.in_request]:
+            if now - progress.since > timeouts[progress.in_request]:
                 _read_no_more(client)
 
-    def _patience(self) -> dict[bool, float]:
+    def _read_timeouts(self) -> dict[bool, float]:
         """Return how many seconds to wait for the rest of a request, and for the head of one."""
         scarce = len(self._progress) >= SCARCE * self.worker_connections
         before = self.cfg.keepalive if self.alive else LAST_REQUEST
         return {
-            True: PATIENCE_IN_NEED if scarce else PATIENCE,
-            False: min(before, PATIENCE_IN_NEED) if scarce else before,
+            True: OVERLOAD_READ_TIMEOUT if scarce else READ_TIMEOUT,
+            False: min(before, OVERLOAD_READ_TIMEOUT) if scarce else before,
         }
 
 

@@ -1,6 +1,6 @@
 """The worker process: an RQ pool whose workers have the handlers imported before they fork.
 
-Each job runs in a forked work-horse, so that a delivery which kills its process kills nothing else.
+Each job runs in a forked process (RQ's work-horse), so that a delivery which kills its process kills nothing else.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     import_module(PROCESS_DELIVERIES.rpartition(".")[0])  # before the forks
     redis = connect(settings.redis_url)
     reconcile, files = not unset_for_reconcile(settings), not unset_for_api(settings)
-    beside = [
+    background = [
         queue
         for queue, wanted in (
             (RECONCILE_QUEUE, reconcile),
@@ -80,7 +80,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
         )
         if wanted
     ]
-    pool = Pool(redis, processes=processes, beside=beside)
+    pool = Pool(redis, processes=processes, background=background)
     log.info("worker.started", processes=processes, reconcile=reconcile, files=files)
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     pool.start(logging_level="WARNING")
@@ -90,11 +90,13 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
 class Pool(WorkerPool):
     """A pool of workers for deliveries, and one worker for each queue of *beside*, alone."""
 
-    def __init__(self, redis: Redis, *, processes: int, beside: Sequence[str]) -> None:
-        workers = processes + len(beside)
+    def __init__(self, redis: Redis, *, processes: int, background: Sequence[str]) -> None:
+        workers = processes + len(background)
         super().__init__([QUEUE], connection=redis, num_workers=workers, worker_class=DeliveryWorker)
-        self._beside = {queue: WorkerPool([queue], connection=redis, worker_class=WorkerBeside) for queue in beside}
-        self._serving = dict.fromkeys(beside, "")
+        self._background = {
+            queue: WorkerPool([queue], connection=redis, worker_class=BackgroundWorker) for queue in background
+        }
+        self._serving = dict.fromkeys(background, "")
         """Queue → the name of its worker."""
 
     def get_worker_process(
@@ -105,7 +107,7 @@ class Pool(WorkerPool):
         logging_level: str = "INFO",
     ) -> BaseProcess:
         """Return a worker for a background queue that has none, else one for deliveries."""
-        for queue, pool in self._beside.items():
+        for queue, pool in self._background.items():
             if self._serving[queue] not in self.worker_dict:
                 self._serving[queue] = name
                 return pool.get_worker_process(name, burst, _sleep, logging_level)
@@ -200,7 +202,7 @@ class DeliveryWorker(Worker):
         super().handle_exception(job, *exc_info)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Ask the work-horse, too, to finish: it gives back what it has not begun."""
+        """Ask the job process, too, to finish: it gives back what it has not begun."""
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
         if self.horse_pid:
             with suppress(ProcessLookupError):
@@ -217,7 +219,7 @@ class DeliveryWorker(Worker):
             super().teardown()  # type: ignore[no-untyped-call]
 
 
-class WorkerBeside(DeliveryWorker):
+class BackgroundWorker(DeliveryWorker):
     """The worker of a background queue: when stopped, it waits neither for a long log nor for a slow server."""
 
     def setup_work_horse_signals(self) -> None:

@@ -16,13 +16,13 @@ from bench.chaos.plan import MOST_WRONG, plan
 from bench.chaos.run import run_chaos
 from receiver.progress import Progress
 from receiver.sandbox import local
-from receiver.sandbox.victims import VICTIMS
+from receiver.sandbox.killable import KILLABLE
 from tests.conftest import DATA_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 2 * len(VICTIMS)
+KILLS = 2 * len(KILLABLE)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_seed_decides_the_kills_evenly(seed: int, kills: int) -> None:
     moments = [kill.at for kill in planned.kills]
     assert moments == sorted(moments)
     assert all(0 < moment < 1 for moment in moments)
-    times = Counter(kill.victim for kill in planned.kills)
-    assert max(times.values(), default=0) - min((times[victim] for victim in VICTIMS), default=0) <= 1
+    times = Counter(kill.part for kill in planned.kills)
+    assert max(times.values(), default=0) - min((times[part] for part in KILLABLE), default=0) <= 1
     assert abs(planned.clock_ahead) <= MOST_WRONG
 
 

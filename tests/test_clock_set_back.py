@@ -11,7 +11,7 @@ from rq import Worker
 from rq.utils import utcformat
 
 from receiver.cli import main
-from receiver.files.downloads import LEASE, FileKind, claim, plan_anew
+from receiver.files.downloads import LEASE, FileKind, claim, plan_again
 from receiver.files.schedule import fetch_due
 from receiver.ops.workers import seen_workers
 from receiver.queue import QUEUE
@@ -69,7 +69,7 @@ def test_failed_download_waits_only_its_pause(receipts: Receipts) -> None:
     receipts.fetch()
     assert waits(receipts.acme) < SOON
     set_the_clock_back(receipts.acme)
-    plan_anew(receipts.acme.engine)
+    plan_again(receipts.acme.engine)
     assert timedelta() < waits(receipts.acme) < SOON
     receipts.be_due()
     assert receipts.fetch().stored == 1
@@ -79,7 +79,7 @@ def test_a_download_that_is_under_way_keeps_its_lease(receipts: Receipts) -> Non
     receipts.apply()
     assert claim(receipts.acme.engine, list(FileKind)) is not None
     set_the_clock_back(receipts.acme)
-    plan_anew(receipts.acme.engine)
+    plan_again(receipts.acme.engine)
     assert LEASE - SOON < waits(receipts.acme) <= LEASE
     assert claim(receipts.acme.engine, list(FileKind)) is None
 
@@ -89,7 +89,7 @@ def test_with_a_right_clock_nothing_is_rescheduled(receipts: Receipts) -> None:
     receipts.provider.faults.add(ApiFault.answers(404, path="/files/"))
     receipts.fetch()
     before = receipts.download()
-    plan_anew(receipts.acme.engine)
+    plan_again(receipts.acme.engine)
     assert receipts.download() == before
 
 

@@ -140,11 +140,11 @@ def test_all_below_a_killed_process_end_though_redis_is_gone(
     Queue(QUEUE, connection=redis).enqueue(wait_without_redis, result_ttl=0)
     assert eventually(lambda: bool(redis.exists(STARTED)), within=SECONDS)
     (worker,) = pool.workers(QUEUE)
-    victim = psutil.Process(worker if killed == "worker" else pool.process.pid)
-    family = victim.children(recursive=True)
+    process = psutil.Process(worker if killed == "worker" else pool.process.pid)
+    family = process.children(recursive=True)
     assert family
     valkey.kill()
-    victim.kill()
+    process.kill()
     _, alive = psutil.wait_procs(family, timeout=SECONDS)
     for process in alive:
         process.kill()

@@ -227,13 +227,13 @@ def test_wrong_value_is_one_line_without_its_secret(name: str, value: str) -> No
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_usual_scheme_of_postgresql_is_understood(scheme: str) -> None:
+def test_every_usual_scheme_of_postgresql_is_accepted(scheme: str) -> None:
     url = load(DATABASE_URL=f"{scheme}://receiver:p%40ss@db:5432/receiver?sslmode=require").database_url
     assert url == "postgresql://receiver:p%40ss@db:5432/receiver?sslmode=require"
 
 
 @pytest.mark.parametrize("url", ["redis://localhost", "rediss://:secret@redis:6380/1", "unix:///run/valkey.sock?db=1"])
-def test_every_usual_scheme_of_redis_is_understood(url: str) -> None:
+def test_every_usual_scheme_of_redis_is_accepted(url: str) -> None:
     assert load(REDIS_URL=url).redis_url == url
 
 

@@ -20,12 +20,12 @@ from receiver.db import engine_for
 from receiver.sandbox.demo import wait_until_processed
 from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.faults import Faults, schedule
+from receiver.sandbox.killable import KILLABLE, KillableParts
 from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
-from receiver.sandbox.victims import VICTIMS, Victims
 from receiver.settings import load_settings
 from tests.conftest import DATA_FOLDER
 from tests.support.waiting import eventually
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from receiver.sandbox.accounts import DeliveryTally
     from receiver.sandbox.registration import Registration
     from receiver.sandbox.story import Story
+    from receiver.sandbox.tally import DeliveryTally
 
 pytestmark = pytest.mark.long
 
@@ -107,10 +107,10 @@ class Machine:
                 for number, organization in enumerate(organizations, 1)
             ]
 
-    def kill_and_start(self, victim: str) -> None:
-        victims = Victims(self.postgres, self.valkey, self.processes)
-        victims.kill(victim)
-        victims.start(victim)
+    def kill_and_start(self, part: str) -> None:
+        parts = KillableParts(self.postgres, self.valkey, self.processes)
+        parts.kill(part)
+        parts.start(part)
 
     def check(self, story: Story, tally: DeliveryTally) -> None:
         """Assert that every event is recorded once."""
@@ -143,9 +143,9 @@ def stream(machine: Machine, seed: int, act: Callable[[Stream], None], purchases
 
 def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> None:
     def kill_one_after_the_other(running: Stream) -> None:
-        for number in range(2 * len(VICTIMS)):
-            running.wait_for((number + 1) / (2 * len(VICTIMS) + 1))
-            machine.kill_and_start(VICTIMS[number % len(VICTIMS)])
+        for number in range(2 * len(KILLABLE)):
+            running.wait_for((number + 1) / (2 * len(KILLABLE) + 1))
+            machine.kill_and_start(KILLABLE[number % len(KILLABLE)])
 
     stream(machine, seed=21, act=kill_one_after_the_other)
 

@@ -42,10 +42,10 @@ def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redi
 
 @pytest.mark.parametrize("queue", QUEUES)
 def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool, redis: Redis, queue: str) -> None:
-    (victim,) = pool.workers(queue)
+    (killed_worker,) = pool.workers(queue)
     others = {pid for other in QUEUES if other != queue for pid in pool.workers(other)}
-    os.kill(victim, signal.SIGKILL)
-    assert eventually(lambda: pool.workers(queue) not in (set(), {victim}), within=SECONDS)
+    os.kill(killed_worker, signal.SIGKILL)
+    assert eventually(lambda: pool.workers(queue) not in (set(), {killed_worker}), within=SECONDS)
     assert pool.is_up(reconcile=True)
     assert others <= {pid for each in QUEUES for pid in pool.workers(each)}
     redis.rpush(RELEASED, 1)

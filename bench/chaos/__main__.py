@@ -42,7 +42,7 @@ def main(seed: int, seeds: int, purchases: int | None, kills: int | None, is_lon
 
 def _print(result: Result) -> None:
     print_rows(
-        [{"killed": victim, "times": times} for victim, times in sorted(result.kills.items())],
+        [{"killed": part, "times": times} for part, times in sorted(result.kills.items())],
         {"killed": "killed", "times": "times"},
         empty="nothing was killed",
     )

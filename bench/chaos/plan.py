@@ -7,7 +7,7 @@ from datetime import timedelta
 from random import Random
 from typing import Final
 
-from receiver.sandbox.victims import VICTIMS
+from receiver.sandbox.killable import KILLABLE
 
 MAY_STAY_AWAY: Final = ("worker", "scheduler", "valkey")
 """Without these the stream goes on, so they may be away until the next one is killed."""
@@ -19,7 +19,7 @@ MOST_WRONG: Final = timedelta(minutes=5)
 class Kill:
     """One of them."""
 
-    victim: str
+    part: str
     at: float
     """Which part of the stream is settled by then, from 0 to 1."""
     stays_away: bool
@@ -37,13 +37,13 @@ class Plan:
 def plan(seed: int, *, kills: int) -> Plan:
     """Return what the run of *seed* does: each victim as often as any other, in an order and at moments by chance."""
     rng = Random(f"kills of {seed}")  # noqa: S311 - a run has to be the same again, not unguessable
-    victims = [VICTIMS[number % len(VICTIMS)] for number in range(kills)]
-    rng.shuffle(victims)
-    moments = sorted(rng.uniform(0.01, 0.99) for _ in victims)
+    parts = [KILLABLE[number % len(KILLABLE)] for number in range(kills)]
+    rng.shuffle(parts)
+    moments = sorted(rng.uniform(0.01, 0.99) for _ in parts)
     return Plan(
         tuple(
-            Kill(victim, moment, stays_away=victim in MAY_STAY_AWAY and rng.random() < 1 / 2)
-            for victim, moment in zip(victims, moments, strict=True)
+            Kill(part, moment, stays_away=part in MAY_STAY_AWAY and rng.random() < 1 / 2)
+            for part, moment in zip(parts, moments, strict=True)
         ),
         clock_ahead=timedelta(seconds=rng.uniform(-1, 1) * MOST_WRONG.total_seconds()),
     )

@@ -23,14 +23,14 @@ from receiver.queue import connect, wake_worker
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.demo import wait_until_processed
 from receiver.sandbox.faults import Faults
+from receiver.sandbox.killable import KillableParts
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
 from receiver.sandbox.onboarding import register
-from receiver.sandbox.patience import RetryLimits
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
 from receiver.sandbox.provider import SCOPES, Behaviour, Provider, deliver_story, environment, serving
+from receiver.sandbox.retry_limits import RetryLimits
 from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
-from receiver.sandbox.victims import Victims
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Stream:
     def __init__(self, provider: Provider, story: Story, seed: int, progress: Progress) -> None:
         self._arguments = (provider, story, seed)
         self._progress = progress
-        self._meant = len(story.events)
+        self._expected = len(story.events)
         self._settled = 0
         self._moved = threading.Condition()
         self._delivered: Delivered | None = None
@@ -105,12 +105,12 @@ class Stream:
 
     def wait_for(self, part: float) -> None:
         """Return when that part of the story is settled. Raises ``OperationRefused`` when it stands still."""
-        wanted = int(part * self._meant)
+        wanted = int(part * self._expected)
         with self._moved:
             before = -1
             while self._settled < wanted:
                 if self._settled == before or not self._thread.is_alive():
-                    raise OperationRefused(f"the stream stands still at {self._settled} of {self._meant} events")
+                    raise OperationRefused(f"the stream stands still at {self._settled} of {self._expected} events")
                 before = self._settled
                 self._moved.wait_for(lambda: self._settled >= wanted, timeout=STILL_SECONDS)
 
@@ -151,7 +151,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         progress.stage(f"sending, and killing {kills} times")
         progress.total(len(story.events))
         stream = Stream(provider, story, seed, progress)
-        _kill(planned, stream, Victims(servers.postgres, servers.valkey, processes))
+        _kill(planned, stream, KillableParts(servers.postgres, servers.valkey, processes))
         delivered = stream.finish()
         wait_until_ready(settings.public_url, processes, needed=PROCESSES)
         progress.stage("processing what is left")
@@ -174,7 +174,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
             seed=seed,
             sent=len(story.events),
             attempts=delivered.tally.sent,
-            kills=Counter(kill.victim for kill in planned.kills),
+            kills=Counter(kill.part for kill in planned.kills),
             clock_ahead=planned.clock_ahead,
             statuses=statuses,
             recovered=_recovered(servers.engine),
@@ -182,20 +182,20 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         )
 
 
-def _kill(planned: Plan, stream: Stream, victims: Victims) -> None:
+def _kill(planned: Plan, stream: Stream, parts: KillableParts) -> None:
     """Kill one after the other, and start them again: at once, or when the next one is killed."""
     away: Kill | None = None
     for kill in planned.kills:
         stream.wait_for(kill.at)
         if away is not None:
-            victims.start(away.victim)
-        victims.kill(kill.victim)
+            parts.start(away.part)
+        parts.kill(kill.part)
         away = kill if kill.stays_away else None
         if away is None:
-            victims.start(kill.victim)
+            parts.start(kill.part)
     stream.wait_for(1)
     if away is not None:
-        victims.start(away.victim)
+        parts.start(away.part)
 
 
 def _process_all(engine: Engine, settings: Settings) -> None:

@@ -18,4 +18,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("there is no release before this one; drop the schemas receiver and ems to begin anew")
+    raise NotImplementedError("there is no release before this one; drop the schemas receiver and ems to begin again")

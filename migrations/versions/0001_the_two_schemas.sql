@@ -509,7 +509,7 @@ CREATE TABLE receiver.counter_flushes (
     CONSTRAINT pk_counter_flushes PRIMARY KEY (process)
 );
 
-COMMENT ON COLUMN receiver.counter_flushes.process IS 'random; a worker''s work-horses count as the worker';
+COMMENT ON COLUMN receiver.counter_flushes.process IS 'random; a worker''s job processes count as the worker';
 COMMENT ON COLUMN receiver.counter_flushes.flush_id IS 'so that a flush whose answer was lost is not added twice';
 
 CREATE TABLE receiver.counter_minutes (
@@ -2076,7 +2076,7 @@ CREATE TABLE receiver.notifications (
 
 COMMENT ON COLUMN receiver.notifications.target IS 'a hash of the address, which is a secret';
 COMMENT ON COLUMN receiver.notifications.state IS 'the state to be sent';
-COMMENT ON COLUMN receiver.notifications.opened_at IS 'when the issue opened last: opened anew, it is sent again';
+COMMENT ON COLUMN receiver.notifications.opened_at IS 'when the issue opened last: opened again, it is sent again';
 COMMENT ON COLUMN receiver.notifications.due_at IS 'when it is sent next, or tried again; not before a minute after the last time';
 COMMENT ON COLUMN receiver.notifications.attempts IS 'how many failed since it was sent last';
 COMMENT ON COLUMN receiver.notifications.error IS 'why the last attempt failed';

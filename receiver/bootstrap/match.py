@@ -151,7 +151,7 @@ def _conflict(
         if renamed[0].opencard_webhook_id not in {webhook.id for webhook in registered}:
             return (
                 f"{ALL_DELETED}: webhook {renamed[0].id} is managed for {before!r}, but the organization is called "
-                f"{reference!r} now, without that webhook. A sandbox that was started anew gets an empty database "
+                f"{reference!r} now, without that webhook. A sandbox that was started again gets an empty database "
                 f"(DATABASE_URL), or the organizations of before (--organization {shlex.quote(before)}); if only "
                 "the name was changed, change it back"
             )

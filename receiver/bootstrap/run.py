@@ -259,7 +259,7 @@ class Bootstrap:
     ) -> None:
         """Write what the next run, ``status`` and ``doctor`` read."""
         still_there = {row.id: row.opencard_webhook_id for row in self._store.all() if not row.deleted}
-        made_anew = {
+        registered_again = {
             each.matched.stored.id
             for each in plans
             for change in each.changes
@@ -267,7 +267,7 @@ class Bootstrap:
         }
         for webhook in account.deleted:
             # one that was registered again meanwhile has another id, unless OpenCard's ids start from 1 again
-            if still_there.get(webhook.id) == webhook.opencard_webhook_id and webhook.id not in made_anew:
+            if still_there.get(webhook.id) == webhook.opencard_webhook_id and webhook.id not in registered_again:
                 self._store.note_deleted(webhook)
                 log.warning("webhook.deleted", webhook_id=webhook.id, opencard_webhook_id=webhook.opencard_webhook_id)
         errors: dict[int | None, str] = {failure.organization_id: failure.error for failure in result.failures}

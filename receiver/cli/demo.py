@@ -58,7 +58,7 @@ def dev(port: int, broken: bool) -> None:
 def _keep_quiet() -> None:
     """Log warnings only: the processes that it starts have logs of their own."""
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
-    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
+    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are expected, and counted
 
 
 def _as_fields(result: DemoResult) -> dict[str, object]:
@@ -122,17 +122,17 @@ def _print(result: DemoResult) -> None:
     click.echo()
     print_rows(
         [
-            {"table": f"ems.{table}", "rows": rows, "meant": result.expected_rows[table]}
+            {"table": f"ems.{table}", "rows": rows, "expected": result.expected_rows[table]}
             for table, rows in result.rows.items()
         ]
         + [
             {
                 "table": "receipts' files, downloaded",
                 "rows": result.downloaded,
-                "meant": result.expected_rows["receipts"],
+                "expected": result.expected_rows["receipts"],
             }
         ],
-        {"table": "table", "rows": "rows", "meant": "expected"},
+        {"table": "table", "rows": "rows", "expected": "expected"},
         empty="",
     )
     click.echo("\nthree rows of ems.ledger")

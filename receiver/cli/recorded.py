@@ -15,7 +15,7 @@ from receiver.cli.operator import operator
 from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.errors import ConfigurationError, OperationRefused
-from receiver.ops.audit import Act, Outcome, Via, arguments, record
+from receiver.ops.audit import Act, ActOutcome, Via, arguments, record
 from receiver.settings import read_settings
 
 if TYPE_CHECKING:
@@ -56,26 +56,26 @@ class RecordedCommand(click.Command):
             raise
         except (SystemExit, click.exceptions.Exit) as ended:
             code = ended.code if isinstance(ended, SystemExit) else ended.exit_code
-            self._record_end(ctx, Outcome.FAILED if code else Outcome.DONE)
+            self._record_end(ctx, ActOutcome.FAILED if code else ActOutcome.DONE)
             raise
         except BaseException as error:
             with suppress(DBAPIError):  # the command's own error says what is wrong
                 if isinstance(error, OperationRefused):
-                    self._record(ctx, Outcome.REFUSED)
+                    self._record(ctx, ActOutcome.REFUSED)
                 else:
-                    self._record(ctx, Outcome.FAILED, error=type(error).__name__)
+                    self._record(ctx, ActOutcome.FAILED, error=type(error).__name__)
             raise
-        self._record_end(ctx, Outcome.DONE)
+        self._record_end(ctx, ActOutcome.DONE)
         return result
 
-    def _record_end(self, ctx: click.Context, outcome: Outcome) -> None:
+    def _record_end(self, ctx: click.Context, outcome: ActOutcome) -> None:
         try:
             self._record(ctx, outcome)
         except DBAPIError:
             click.echo("receiver: the command has ended but could not be recorded in receiver.audit", err=True)
             raise
 
-    def _record(self, ctx: click.Context, outcome: Outcome, *, error: str | None = None) -> None:
+    def _record(self, ctx: click.Context, outcome: ActOutcome, *, error: str | None = None) -> None:
         settings, _ = read_settings(os.environ, required=())
         reason = ctx.params[self.reason] if self.reason else None
         act = Act(

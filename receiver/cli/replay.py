@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from receiver.ops.replay_state import ReplayState
     from receiver.settings import Settings
 
-PATIENCE: Final = 60.0
+NO_PROGRESS_TIMEOUT: Final = 60.0
 """Seconds without anything processed after which the command stops waiting."""
 REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 
@@ -189,14 +189,14 @@ def _wait(engine: Engine, replay_id: int) -> ReplayState:
     ways = f"watch it with receiver replay --list, stop it with receiver replay --cancel {replay_id}"
     try:
         with progress_bar() as progress:
-            state = wait_for_end(engine, replay_id, patience=PATIENCE, progress=progress)
+            state = wait_for_end(engine, replay_id, timeout=NO_PROGRESS_TIMEOUT, progress=progress)
     except KeyboardInterrupt:
         click.echo(f"replay {replay_id} continues without this command: {ways}", err=True)
         sys.exit(1)
     if state.ended_at is None:
         click.echo(
-            f"no worker has processed anything of replay {replay_id} for {PATIENCE:.0f} s: is receiver worker running, "
-            f"or busy with new deliveries? The replay continues once one is free: {ways}",
+            f"no worker has processed anything of replay {replay_id} for {NO_PROGRESS_TIMEOUT:.0f} s: is receiver "
+            f"worker running, or busy with new deliveries? The replay continues once one is free: {ways}",
             err=True,
         )
     return state

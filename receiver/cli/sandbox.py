@@ -14,7 +14,6 @@ import stamina
 
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.cli.parameters import Number, WholeNumber
-from receiver.sandbox.accounts import DeliveryTally
 from receiver.sandbox.faults import LONGEST_OUTAGE, Faults, schedule
 from receiver.sandbox.provider import RECOMMENDED, SCOPES, Behaviour, Provider, environment
 from receiver.sandbox.provider import scopes as routes
@@ -24,6 +23,7 @@ from receiver.sandbox.provider.run import Stream, numbered, serve_until_stopped
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import make_story
+from receiver.sandbox.tally import DeliveryTally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,7 +187,7 @@ def sandbox(
 
     Example: receiver sandbox --url http://127.0.0.1:8000/hooks/opencard/KEY --organization acme --secret TEXT
     """
-    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are meant, and counted
+    stamina.instrumentation.set_on_retry_hooks(())  # the sandbox's retries are expected, and counted
     stream = Stream(
         purchases=purchases,
         seed=seed,
@@ -276,7 +276,7 @@ def _deliver(webhooks: Sequence[Registration], stream: Stream, *, as_json: bool)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
     _print(tally, as_json=as_json)
-    if tally.given_up_unmeant:
+    if tally.given_up_unexpectedly:
         raise click.exceptions.Exit(1)
 
 

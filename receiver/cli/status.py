@@ -40,7 +40,7 @@ LENGTHS: Final = (SHORT, timedelta(hours=1))
 class Seen:
     """All that the command shows."""
 
-    standing: ServiceStatus
+    service: ServiceStatus
     totals: Totals
     rates: tuple[Rate, ...]
     """Over the last minutes and the last hour, as far as something was noted then."""
@@ -77,14 +77,14 @@ def status(as_json: bool) -> None:
 
 def look(connection: Connection, settings: Settings) -> Seen:
     """Return the status of the service."""
-    standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+    service = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
     failures = failures_by_error(connection)
     refusal = storage_error(connection)
-    needed = what_needs_attention(standing, settings, failures=failures, refusal=refusal, workers=workers)
-    known = accepted(connection, needed, at=standing.at)
+    needed = what_needs_attention(service, settings, failures=failures, refusal=refusal, workers=workers)
+    known = accepted(connection, needed, at=service.at)
     return Seen(
-        standing,
+        service,
         read_totals(connection),
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
         tuple(failures),
@@ -96,38 +96,38 @@ def look(connection: Connection, settings: Settings) -> Seen:
 
 
 def _as_document(seen: Seen) -> dict[str, object]:
-    standing = seen.standing
+    service = seen.service
     return {
-        **{name: each.number for name, each in standing.deliveries.items()},
-        "oldest_waiting_received_at": standing.oldest_waiting,
+        **{name: each.number for name, each in service.deliveries.items()},
+        "oldest_waiting_received_at": service.oldest_waiting,
         "totals": seen.totals,
         "rates_per_minute": seen.rates,
         "failures": seen.failures,
-        "unknown_formats": standing.unknown,
+        "unknown_formats": service.unknown,
         "inactive_webhooks": [
             {
                 "webhook_id": webhook.webhook_id,
                 "opencard_webhook_id": webhook.opencard_webhook_id,
                 "organization_reference_id": webhook.organization_reference_id,
             }
-            for webhook in standing.inactive
+            for webhook in service.inactive
         ],
-        "organizations": standing.organizations,
+        "organizations": service.organizations,
         "organizations_without_webhook": [
             {
                 "organization_reference_id": each.organization_reference_id,
                 "organization_id": each.organization_id,
                 "error": each.error,
             }
-            for each in standing.without_webhook
+            for each in service.without_webhook
         ],
-        "replays": standing.replays,
-        "receipts": standing.receipts,
-        "retention": standing.retention,
-        "feed_epoch": standing.feed_epoch,
-        "consumers": standing.consumers,
-        "invoices_that_differ": standing.invoices,
-        "refused_deliveries": standing.refused,
+        "replays": service.replays,
+        "receipts": service.receipts,
+        "retention": service.retention,
+        "feed_epoch": service.feed_epoch,
+        "consumers": service.consumers,
+        "invoices_that_differ": service.invoices,
+        "refused_deliveries": service.refused,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": [each.text for each in seen.attention],
         "acknowledged": [each.text for each in seen.acknowledged],

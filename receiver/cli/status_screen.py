@@ -31,7 +31,7 @@ def print_screen(seen: Seen) -> None:
     print_fields(dict(_figures(seen)))
     if seen.failures:
         click.echo()
-        _print_failures(seen.failures, seen.standing.failures)
+        _print_failures(seen.failures, seen.service.failures)
     click.echo()
     _print_organizations(seen)
     click.echo()
@@ -45,38 +45,38 @@ def print_screen(seen: Seen) -> None:
 
 
 def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
-    standing = seen.standing
-    waiting = ", ".join(f"{standing.deliveries[name].number} {name}" for name in WAITING)
-    oldest = standing.oldest_waiting
-    yield "backlog", waiting if oldest is None else f"{waiting}; the oldest for {_age(standing.at - oldest)}"
-    for name, each in standing.deliveries.items():
+    service = seen.service
+    waiting = ", ".join(f"{service.deliveries[name].number} {name}" for name in WAITING)
+    oldest = service.oldest_waiting
+    yield "backlog", waiting if oldest is None else f"{waiting}; the oldest for {_age(service.at - oldest)}"
+    for name, each in service.deliveries.items():
         if name not in WAITING:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
     totals = seen.totals
     yield "in total", f"{totals.received} received, {totals.processed} processed, {totals.failed} attempts failed"
     yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known until the scheduler has run for five minutes"
-    inactive = f", {len(standing.inactive)} of them not active" if standing.inactive else ""
-    without = f"; {counted(len(standing.without_webhook), 'organization')} without an active one"
-    yield "webhooks", f"{len(standing.webhooks)}{inactive}{without if standing.without_webhook else ''}"
+    inactive = f", {len(service.inactive)} of them not active" if service.inactive else ""
+    without = f"; {counted(len(service.without_webhook), 'organization')} without an active one"
+    yield "webhooks", f"{len(service.webhooks)}{inactive}{without if service.without_webhook else ''}"
     yield "workers", describe_workers(seen.workers)
-    if standing.replays:
+    if service.replays:
         yield (
             "replays",
             "; ".join(
                 f"{each.replay_id} by {each.requested_by}, {counted(each.selected, 'delivery', 'deliveries')}"
-                f", for {_age(standing.at - each.created_at)}"
-                for each in standing.replays
+                f", for {_age(service.at - each.created_at)}"
+                for each in service.replays
             ),
         )
-    if standing.receipts is not None:
-        yield "receipts", standing.receipts.in_words()
-    yield "retention", _retention(standing)
-    if standing.feed_epoch is not None:
-        yield "feed", f"epoch {standing.feed_epoch.epoch} since {words(standing.feed_epoch.begun_at)}"
-    if standing.consumers:
+    if service.receipts is not None:
+        yield "receipts", service.receipts.in_words()
+    yield "retention", _retention(service)
+    if service.feed_epoch is not None:
+        yield "feed", f"epoch {service.feed_epoch.epoch} since {words(service.feed_epoch.begun_at)}"
+    if service.consumers:
         yield (
             "consumers",
-            "; ".join(f"{each.name} {counted(each.lag_events, 'event')} behind" for each in standing.consumers),
+            "; ".join(f"{each.name} {counted(each.lag_events, 'event')} behind" for each in service.consumers),
         )
 
 
@@ -87,15 +87,15 @@ def _rate(each: Rate) -> str:
     )
 
 
-def _retention(standing: ServiceStatus) -> str:
-    last = standing.retention
+def _retention(service: ServiceStatus) -> str:
+    last = service.retention
     if last is None:
         return "never run"
     if last.ended_at is None:
-        return f"running for {_age(standing.at - last.started_at)}"
+        return f"running for {_age(service.at - last.started_at)}"
     removed = sum(last.removed.values())
     outcome = "failed" if last.error else f"{removed} removed"
-    return f"{outcome}, {_age(standing.at - last.ended_at)} ago"
+    return f"{outcome}, {_age(service.at - last.ended_at)} ago"
 
 
 def _print_failures(failures: tuple[FailureGroup, ...], in_all: int) -> None:
@@ -126,18 +126,18 @@ def _organizations(group: FailureGroup) -> str:
 
 
 def _print_organizations(seen: Seen) -> None:
-    standing = seen.standing
+    service = seen.service
     complained = {
         webhook.organization_reference_id
-        for webhook in standing.webhooks
-        if any(find_in_webhook(webhook, standing.at, seen.interval))
+        for webhook in service.webhooks
+        if any(find_in_webhook(webhook, service.at, seen.interval))
     }
-    those_first = sorted(standing.organizations, key=lambda each: each.organization_reference_id not in complained)
+    those_first = sorted(service.organizations, key=lambda each: each.organization_reference_id not in complained)
     print_rows(
         [
             {
                 **asdict(each),
-                "checked_until": _checked(each.checked_until, standing.at),
+                "checked_until": _checked(each.checked_until, service.at),
                 "failed": each.last_error is not None,
             }
             for each in those_first[:MOST_ORGANIZATIONS]

@@ -95,14 +95,14 @@ def trigger(
 
 
 def _event(name: str) -> str:
-    """Return the event that is meant; an alias stays as it is written."""
+    """Return the event of that name; an alias stays as it is written."""
     if canonical_name(name) is not None:
         return name
-    meant = [event for event in EVENT_FLAGS if event.endswith(f".{name}")]
-    if len(meant) != 1:
-        which = ", ".join(meant or EVENT_FLAGS)
-        raise click.UsageError(f"{name!r} is {'several events' if meant else 'no event'}; choose one of: {which}")
-    return meant[0]
+    matching = [event for event in EVENT_FLAGS if event.endswith(f".{name}")]
+    if len(matching) != 1:
+        which = ", ".join(matching or EVENT_FLAGS)
+        raise click.UsageError(f"{name!r} is {'several events' if matching else 'no event'}; choose one of: {which}")
+    return matching[0]
 
 
 def _change(text: str) -> tuple[str, str]:

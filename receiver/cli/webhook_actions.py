@@ -179,7 +179,7 @@ def test_command(event: str, organization: str | None, webhook_id: int | None, t
         print_json(as_fields(report))
     else:
         _print(report)
-    if report.understood is None:
+    if report.parsed is None:
         sys.exit(1)
 
 
@@ -192,12 +192,12 @@ def _print(report: Report) -> None:
             "event": report.delivery.event,
             "version": report.delivery.version,
         }
-        if report.understood is not None:
-            named = report.understood.organization_reference_id
+        if report.parsed is not None:
+            named = report.parsed.organization_reference_id
             own = report.webhook.organization_reference_id
             fields["organization"] = named if named == own else f"{named} (the webhook's is {own})"
-            fields["card holder"] = report.understood.card_holder_reference_id
-            fields["transaction"] = report.understood.transaction_id
+            fields["card holder"] = report.parsed.card_holder_reference_id
+            fields["transaction"] = report.parsed.transaction_id
         print_fields(fields)
         body = as_fields(report)["payload"]
         click.echo(body if isinstance(body, str) else msgspec.json.format(bytes(body), indent=2).decode())

@@ -37,7 +37,7 @@ class Source:
     relation: str
     order: tuple[str, ...]
     times: Mapping[By, str]
-    """The columns that a window of time may be about; the first is meant unless another is asked for."""
+    """The columns that a window of time may be about; the first is used unless another is asked for."""
     condition: str = "true"
     of_purchase: bool = False
     """Whether the days are those of the purchase that a row belongs to, in ``ems.transactions``."""

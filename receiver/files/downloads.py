@@ -153,7 +153,7 @@ WHERE status = 'waiting' AND next_attempt_at <= now() AND last_attempt_at >= exp
 """
 )
 # in the future: from before the clock was set back; the seconds are for what is noted while this statement runs
-_PLAN_ANEW: Final = text(
+_PLAN_AGAIN: Final = text(
     """
 UPDATE receiver.receipt_downloads
 SET next_attempt_at = now() + coalesce(next_attempt_at - last_attempt_at, interval '0'),
@@ -264,10 +264,10 @@ def give_up_abandoned(engine: Engine) -> int:
         return connection.execute(_GIVE_UP).rowcount
 
 
-def plan_anew(engine: Engine) -> None:
+def plan_again(engine: Engine) -> None:
     """Have the pauses and leases that began before the clock was set back begin now."""
     with engine.begin() as connection:
-        connection.execute(_PLAN_ANEW)
+        connection.execute(_PLAN_AGAIN)
 
 
 def want_now(engine: Engine, *, again: bool) -> None:

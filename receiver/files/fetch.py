@@ -79,7 +79,7 @@ class Fetcher:
         # a thread for each lane's work with PostgreSQL and the store, and as many again that still wait for a token
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * SIDE_BY_SIDE))
 
-        async def lane(files: Files) -> None:
+        async def consumer(files: Files) -> None:
             while time.monotonic() < deadline and not stop():
                 kinds = [kind for kind in FileKind if kind not in tally.hindrances]
                 wanted = await asyncio.to_thread(claim, self._engine, kinds) if kinds else None
@@ -88,15 +88,15 @@ class Fetcher:
                 try:
                     await self._download(files, wanted, tally)
                 except BaseTimeoutException:
-                    for other in lanes:
+                    for other in consumers:
                         other.cancel()  # the job has no time left
                     raise
                 settled()
 
         async with Files(self._access, self._tokens) as files:
             # a lane that ends in an error leaves the others their connections, and their downloads
-            lanes = [asyncio.create_task(lane(files)) for _ in range(SIDE_BY_SIDE)]
-            ended = await asyncio.gather(*lanes, return_exceptions=True)
+            consumers = [asyncio.create_task(consumer(files)) for _ in range(SIDE_BY_SIDE)]
+            ended = await asyncio.gather(*consumers, return_exceptions=True)
         for error in ended:
             if error is not None:
                 raise error

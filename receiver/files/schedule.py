@@ -15,7 +15,7 @@ from receiver.connections import WORK
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
-from receiver.files.downloads import give_up_abandoned, plan_anew
+from receiver.files.downloads import give_up_abandoned, plan_again
 from receiver.files.fetch import Fetcher
 from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
@@ -43,7 +43,7 @@ def fetch_due() -> None:
     _be_awake(settings.redis_url)
     engine = engine_for(settings.database_url, application="files", bounds=WORK)
     try:
-        plan_anew(engine)
+        plan_again(engine)
         if give_up_abandoned(engine):
             log.error("files.abandoned")
         store = FileStore(settings.files_url)

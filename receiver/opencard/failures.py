@@ -42,7 +42,7 @@ LONGEST_REASON: Final = 300
 LONGEST_ANSWER: Final = 65_536
 """Characters of a refusal's body that are kept to find the flags that it names."""
 HINTS: Final[dict[type[OpenCardError], str]] = {
-    InvalidRequest: "mend what it names and run the command again",
+    InvalidRequest: "correct what it names and run the command again",
     TokenRefused: "OPENCARD_API_URL and OPENCARD_CLIENT_ID may be of different environments",
     AccessDenied: (
         "either the client lacks the scope (receiver clients set-scopes, or the dashboard), "

@@ -1,4 +1,4 @@
-"""Tokens stored in PostgreSQL, encrypted, so that every process and every RQ work-horse shares them.
+"""Tokens stored in PostgreSQL, encrypted, so that every process and every job process shares them.
 
 One process requests a token while the others wait, under an advisory lock for that client and set of scopes.
 """

@@ -32,7 +32,7 @@ def reconcile_interval(settings: Settings) -> timedelta | None:
 
 
 def what_needs_attention(
-    standing: ServiceStatus,
+    service: ServiceStatus,
     settings: Settings,
     *,
     failures: Sequence[FailureGroup],
@@ -45,7 +45,7 @@ def what_needs_attention(
     not configured.
     """
     missing = unset_for_api(settings)
-    found = [*_find_in_failures(failures), *find(standing, interval=reconcile_interval(settings))]
+    found = [*_find_in_failures(failures), *find(service, interval=reconcile_interval(settings))]
     if refusal is not None:
         found.append(
             Finding(FindingKind.STORAGE, f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}")
@@ -53,9 +53,9 @@ def what_needs_attention(
     if workers is not None and not workers.reachable:
         text = "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but not processed"
         found.append(Finding(FindingKind.REDIS, text))
-    if standing.receipts is not None:
-        found += find_in_receipts(standing.receipts, missing=missing)
-    if missing and settings.reconcile_interval and standing.webhooks:  # one finding, and not one for each webhook
+    if service.receipts is not None:
+        found += find_in_receipts(service.receipts, missing=missing)
+    if missing and settings.reconcile_interval and service.webhooks:  # one finding, and not one for each webhook
         found.append(Finding(FindingKind.NOT_RECONCILED, f"webhooks are not reconciled: {missing}"))
     return sorted(found, key=lambda each: -each.severity)
 

@@ -44,7 +44,7 @@ class Via(StrEnum):
     CONSOLE = "console"
 
 
-class Outcome(StrEnum):
+class ActOutcome(StrEnum):
     """What came of it."""
 
     DONE = "done"
@@ -68,7 +68,7 @@ class Act:
     address: str | None = None
     """The client's, for the console."""
     reason: str | None = None
-    outcome: Outcome = Outcome.DONE
+    outcome: ActOutcome = ActOutcome.DONE
     error: str | None = None
     """The class of the error, where it failed by one."""
 

@@ -43,7 +43,7 @@ FROM line
 """
 """What a month had at a position. The hash leaves out the card holder, whose reference an erasure replaces."""
 _LINES: Final = text(_CONTENT)
-_STANDING: Final = text(
+_MONTH_STATE: Final = text(
     """
 SELECT organization.organization_reference_id IS NOT NULL AS known, state.complete_through, state.acknowledged_gaps,
     now() AS now, asked.month + interval '1 month' <= now() AT TIME ZONE 'UTC' AS has_ended,
@@ -138,28 +138,28 @@ def close_month(
             raise NotClosed(organization, month, ["it is closed already (receiver close --show)"])
         if acknowledge is not None:
             connection.execute(_ACKNOWLEDGE, {**asked, "by": by, "reason": acknowledge})
-        standing = connection.execute(_STANDING, asked).mappings().one()
-        if not standing["known"]:
+        state = connection.execute(_MONTH_STATE, asked).mappings().one()
+        if not state["known"]:
             raise OperationRefused(f"organization {organization!r} is unknown here: receiver webhooks list has them")
-        reasons = _reasons(connection, organization, standing)
+        reasons = _reasons(connection, organization, state)
         if reasons:
             raise NotClosed(organization, month, reasons)
         names = ("complete_through", "acknowledged_gaps", "position")
-        connection.execute(_CLOSE, {**asked, "by": by, **{name: standing[name] for name in names}})
+        connection.execute(_CLOSE, {**asked, "by": by, **{name: state[name] for name in names}})
         return _certificate(connection, organization, month)
 
 
-def _reasons(connection: Connection, organization: str, standing: RowMapping) -> list[str]:
+def _reasons(connection: Connection, organization: str, state: RowMapping) -> list[str]:
     """Return why a month cannot be closed; none if it can."""
     reasons = []
-    if not standing["has_ended"]:
+    if not state["has_ended"]:
         reasons.append("it has not ended yet (UTC)")
     for gap in connection.execute(_GAPS, {"organization": organization}):
         first = "" if gap.first is None else f", the first at {gap.first:%Y-%m-%d %H:%M:%S} UTC"
         if gap.status != "pending":
             reasons.append(f"{gap.number} {gap.status} {gap.event}{first} ({_command_for(gap.status, organization)})")
-    if not standing["is_complete"] and not reasons:
-        through = standing["complete_through"]
+    if not state["is_complete"] and not reasons:
+        through = state["complete_through"]
         reasons.append(
             "the delivery log has not been read from its beginning (receiver reconcile)"
             if through is None

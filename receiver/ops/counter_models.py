@@ -19,7 +19,7 @@ class CounterFlush(Base):
     __table_args__ = ({"schema": RECEIVER},)
 
     process: Mapped[UUID] = mapped_column(
-        primary_key=True, comment="random; a worker's work-horses count as the worker"
+        primary_key=True, comment="random; a worker's job processes count as the worker"
     )
     flush_id: Mapped[UUID] = mapped_column(comment="so that a flush whose answer was lost is not added twice")
     flushed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

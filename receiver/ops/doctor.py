@@ -31,7 +31,7 @@ from receiver.ops.doctor_stores import (
     readable_secret,
 )
 from receiver.ops.openid.answers import ProviderUnavailable
-from receiver.ops.openid.provider import Provider
+from receiver.ops.openid.provider import OpenIDProvider
 from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _check_public_address(
 
 def _check_sign_in(settings: Settings, findings: CheckResults) -> None:
     """Ask the OpenID provider, if there is one, for what it publishes."""
-    provider = Provider.of(settings)
+    provider = OpenIDProvider.of(settings)
     if provider is None:
         return
     try:

@@ -207,8 +207,8 @@ class OpenCardChecks:
             if asked and len(self._deleted) == len(asked):
                 self.findings.broken(
                     WEBHOOKS,
-                    f"{ALL_DELETED}: none of {len(asked)} is there. Run receiver bootstrap, which registers them anew; "
-                    "a sandbox that was started anew is best used with an empty database (DATABASE_URL)",
+                    f"{ALL_DELETED}: none of {len(asked)} is there. Run receiver bootstrap: it registers them again; "
+                    "a sandbox that was started again is best used with an empty database (DATABASE_URL)",
                 )
 
     def check_each_has_a_webhook(self, webhooks: Sequence[CheckedWebhook], configuration: Configuration) -> None:

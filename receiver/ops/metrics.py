@@ -45,12 +45,12 @@ def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bo
         if token and not _bears(token):
             return jsonify(error="unauthorized"), 401, {"WWW-Authenticate": "Bearer"}
         try:
-            standing, counts = _read(pool)
+            service, counts = _read(pool)
         except (psycopg.Error, PoolTimeout):
             return jsonify(error="the database cannot be read"), 503
         stores = can_store()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(MetricsCollector(standing, counts, can_store=stores)), content_type=content_type)
+        return Response(encode(MetricsCollector(service, counts, can_store=stores)), content_type=content_type)
 
     return blueprint
 
@@ -67,15 +67,15 @@ def _read(pool: ConnectionPool[Any]) -> tuple[ServiceStatus, dict[Sample, float]
         pool.connection(timeout=SECONDS_FOR_A_CONNECTION) as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
-        standing = read_status(lambda query: cursor.execute(query.encode()).fetchall())
-        return standing, counted(cursor.execute(COUNTED).fetchall())
+        service = read_status(lambda query: cursor.execute(query.encode()).fetchall())
+        return service, counted(cursor.execute(COUNTED).fetchall())
 
 
 class MetricsCollector(Collector):
     """Shows the service's status and counts in Prometheus' format."""
 
-    def __init__(self, standing: ServiceStatus, counts: Mapping[Sample, float], *, can_store: bool) -> None:
-        self._standing = standing
+    def __init__(self, service: ServiceStatus, counts: Mapping[Sample, float], *, can_store: bool) -> None:
+        self._service = service
         self._counts = counts
         self._can_store = can_store
 
@@ -88,7 +88,7 @@ class MetricsCollector(Collector):
         yield from counted_families(self._counts)
 
     def _deliveries(self) -> Iterable[Metric]:
-        standing = self._standing
+        service = self._service
         yield GaugeMetricFamily(
             "receiver_can_store",
             "1 if the web process that answers can store deliveries, as /readyz says.",
@@ -99,7 +99,7 @@ class MetricsCollector(Collector):
             "Deliveries that wait: pending and failed for a worker, dead, quarantined and ignored for a person.",
             labels=["status"],
         )
-        for status, each in standing.deliveries.items():
+        for status, each in service.deliveries.items():
             waiting.add_metric([status], each.number)
         yield waiting
         ages = GaugeMetricFamily(
@@ -107,32 +107,32 @@ class MetricsCollector(Collector):
             "Seconds since the oldest delivery of a status was received; 0 if there is none.",
             labels=["status"],
         )
-        for status, each in standing.deliveries.items():
+        for status, each in service.deliveries.items():
             ages.add_metric([status], self._age(each.oldest))
         yield ages
         yield GaugeMetricFamily(
             "receiver_deliveries_oldest_waiting_seconds",
             f"Age of the oldest delivery that is {' or '.join(WAITING)}; 0 if there is none.",
-            value=self._age(standing.oldest_waiting),
+            value=self._age(service.oldest_waiting),
         )
         yield GaugeMetricFamily(
             "receiver_unknown_versions",
             "Events and versions of the last eight days that were applied though this release does not know them.",
-            value=len(standing.unknown.applied),
+            value=len(service.unknown.applied),
         )
         issues = GaugeMetricFamily(
             "receiver_issues_open", "Open issues that nobody has acknowledged.", labels=["kind", "severity"]
         )
-        for found in standing.issues:
+        for found in service.issues:
             issues.add_metric([found.kind, Severity(found.severity).name.lower()], found.number)
         yield issues
-        lock = standing.feed_lock
+        lock = service.feed_lock
         yield GaugeMetricFamily(
             "receiver_feed_lock_held_seconds",
             "Seconds for which a process has held the feed's lock at least; 0 if none does.",
             value=0 if lock is None else lock.seconds,
         )
-        epoch = standing.feed_epoch
+        epoch = service.feed_epoch
         yield GaugeMetricFamily(
             "receiver_feed_epoch",
             "The feed's present epoch: it grows when PostgreSQL was restored or failed over.",
@@ -162,14 +162,14 @@ class MetricsCollector(Collector):
             "1 if a registered consumer is behind and has committed no position for 15 minutes.",
             labels=["consumer"],
         )
-        for each in self._standing.consumers:
+        for each in self._service.consumers:
             events.add_metric([each.name], each.lag_events)
             seconds.add_metric([each.name], each.lag_seconds)
-            stopped.add_metric([each.name], int(each.has_stopped(self._standing.at)))
+            stopped.add_metric([each.name], int(each.has_stopped(self._service.at)))
         yield from (events, seconds, stopped)
 
     def _age(self, since: datetime | None) -> float:
-        return 0 if since is None else max(0.0, (self._standing.at - since).total_seconds())
+        return 0 if since is None else max(0.0, (self._service.at - since).total_seconds())
 
     def _reconcile(self) -> Iterable[Metric]:
         checked = _gauge("checked_until_timestamp_seconds", "Up to when the delivery log was checked; absent if never.")
@@ -179,7 +179,7 @@ class MetricsCollector(Collector):
         unconfirmed = _gauge("unconfirmed", "Stored deliveries that the log does not have.")
         unrecoverable = _gauge("unrecoverable", "Lost events that the log has no payload of.")
         failed = _gauge("last_run_failed", "1 if the last run of a webhook of the organization failed.")
-        for each in self._standing.organizations:
+        for each in self._service.organizations:
             labels = [each.organization_reference_id]
             if each.checked_until is not None:
                 checked.add_metric(labels, each.checked_until.timestamp())
@@ -190,7 +190,7 @@ class MetricsCollector(Collector):
         yield from (checked, recovered, unconfirmed, unrecoverable, failed)
 
     def _receipts(self) -> Iterable[Metric]:
-        receipts = self._standing.receipts
+        receipts = self._service.receipts
         if receipts is None:
             return
         for name, words, number in (
@@ -213,23 +213,23 @@ class MetricsCollector(Collector):
         yield expires
 
     def _other_work(self) -> Iterable[Metric]:
-        standing = self._standing
+        service = self._service
         webhooks = GaugeMetricFamily(
             "receiver_webhooks",
             "Managed webhooks, by whether OpenCard delivers to them, as far as it last said.",
             labels=["state"],
         )
-        states = Counter(map(_state, standing.webhooks))
+        states = Counter(map(_state, service.webhooks))
         for state in STATES:
             webhooks.add_metric([state], states[state])
         yield webhooks
         yield GaugeMetricFamily(
             "receiver_organizations_without_webhook",
             "Organizations of the account to which OpenCard delivers nothing, for they have no active webhook.",
-            value=len(standing.without_webhook),
+            value=len(service.without_webhook),
         )
-        yield GaugeMetricFamily("receiver_replays_running", "Replays under way.", value=len(standing.replays))
-        last = standing.retention
+        yield GaugeMetricFamily("receiver_replays_running", "Replays under way.", value=len(service.replays))
+        last = service.retention
         ended_well = GaugeMetricFamily(
             "receiver_retention_last_success_timestamp_seconds", "When retention last ended well; absent if never."
         )

@@ -45,7 +45,7 @@ ORDER BY webhook.id, refused.reason
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedDeliveries:
+class RefusalCount:
     """Deliveries to a webhook that were refused for one reason."""
 
     webhook_id: int
@@ -56,12 +56,12 @@ class RefusedDeliveries:
     """The minute of the first."""
 
 
-def read_refused(query: Query) -> tuple[RefusedDeliveries, ...]:
+def read_refused(query: Query) -> tuple[RefusalCount, ...]:
     """Read which webhooks refuse what OpenCard sends: since the last that was stored, or many at present."""
-    return tuple(RefusedDeliveries(**row) for row in query(_REFUSED))
+    return tuple(RefusalCount(**row) for row in query(_REFUSED))
 
 
-def count_not_authentic(refused: Iterable[RefusedDeliveries]) -> Counter[int]:
+def count_not_authentic(refused: Iterable[RefusalCount]) -> Counter[int]:
     """Return by webhook how many were refused over a secret or credentials."""
     numbers: Counter[int] = Counter()
     for each in refused:
@@ -70,7 +70,7 @@ def count_not_authentic(refused: Iterable[RefusedDeliveries]) -> Counter[int]:
     return numbers
 
 
-def find_refused(refused: Sequence[RefusedDeliveries]) -> Iterable[Finding]:
+def find_refused(refused: Sequence[RefusalCount]) -> Iterable[Finding]:
     """Yield the deliveries that are refused, with what to do about it."""
     for each in refused:
         subject = f"webhook {each.webhook_id}"
@@ -83,7 +83,7 @@ def find_refused(refused: Sequence[RefusedDeliveries]) -> Iterable[Finding]:
         yield Finding(FindingKind.REFUSED, text, f"{subject}: {each.reason}", organization, each.number)
 
 
-def _advice(refused: RefusedDeliveries) -> str:
+def _advice(refused: RefusalCount) -> str:
     if refused.reason.startswith("signature"):
         return f"the secret differs from OpenCard's: receiver webhooks rotate-secret {refused.webhook_id}"
     if refused.reason.startswith(_OF_SECRETS):

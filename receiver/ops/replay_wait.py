@@ -17,8 +17,8 @@ PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 2.0
 
 
-def wait_for_end(engine: Engine, replay_id: int, *, patience: float, progress: Progress) -> ReplayState:
-    """Return the state of a replay when it has ended, or when nothing was processed for *patience* seconds."""
+def wait_for_end(engine: Engine, replay_id: int, *, timeout: float, progress: Progress) -> ReplayState:
+    """Return the state of a replay when it has ended, or when nothing was processed for *timeout* seconds."""
     progress.stage("waiting for a worker")
     shown, last_sign, pause = 0, time.monotonic(), PAUSE
     while True:
@@ -31,7 +31,7 @@ def wait_for_end(engine: Engine, replay_id: int, *, patience: float, progress: P
             for _ in range(replay.done - shown):
                 progress.advance()
             shown, last_sign, pause = replay.done, time.monotonic(), PAUSE
-        if replay.ended_at is not None or time.monotonic() - last_sign > patience:
+        if replay.ended_at is not None or time.monotonic() - last_sign > timeout:
             return replay
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -64,7 +64,7 @@ class SendTest:
     public_url: str
     transport: httpx.BaseTransport | None = None
 
-    def run(self, webhook: ManagedWebhook, event: str, patience: SendTestTimeouts) -> Report:
+    def run(self, webhook: ManagedWebhook, event: str, timeouts: SendTestTimeouts) -> Report:
         """Ask for a test delivery of *event*, a name in the catalogue, wait for it, and return what came of it.
 
         *webhook* is the organization's own: its test webhook authenticates as it does. Raises ``OperationRefused``
@@ -86,11 +86,11 @@ class SendTest:
             with enabled_test_webhook(self.engine, store, api, webhook, self.public_url) as test:
                 last = self._last()
                 doubt = _ask(api, test, event)
-                arrived = self._wait(test, last, patience)
+                arrived = self._wait(test, last, timeouts)
         if arrived is not None:
             with self.engine.connect() as connection:
                 return reported(connection, test, event, arrived.id)
-        return Report(test, event, error="\n".join([*doubt, self._silence(test, patience)]))
+        return Report(test, event, error="\n".join([*doubt, self._silence(test, timeouts)]))
 
     @contextmanager
     def _one_at_a_time(self, webhook: ManagedWebhook) -> Iterator[None]:
@@ -106,17 +106,17 @@ class SendTest:
         with self.engine.connect() as connection:
             return int(connection.execute(_LAST).scalar_one())
 
-    def _wait(self, test: ManagedWebhook, last: int, patience: SendTestTimeouts) -> Row[tuple[int, str]] | None:
+    def _wait(self, test: ManagedWebhook, last: int, timeouts: SendTestTimeouts) -> Row[tuple[int, str]] | None:
         """Return the delivery that arrived, once a worker has ended it or the time is up; ``None`` if none did."""
-        deadline = time.monotonic() + patience.timeout
+        deadline = time.monotonic() + timeouts.timeout
         while True:
             with self.engine.connect() as connection:
                 arrived = connection.execute(_NEXT, {"webhook_id": test.id, "last": last}).one_or_none()
             if (arrived is not None and arrived.status != "pending") or time.monotonic() >= deadline:
                 return arrived
-            time.sleep(patience.poll)
+            time.sleep(timeouts.poll)
 
-    def _silence(self, test: ManagedWebhook, patience: SendTestTimeouts) -> str:
+    def _silence(self, test: ManagedWebhook, timeouts: SendTestTimeouts) -> str:
         """Return what to look at when nothing arrived."""
         wrong = challenge_endpoint(endpoint_url(self.public_url, test.endpoint_key), test.secret)
         end = (
@@ -126,7 +126,7 @@ class SendTest:
             "can it reach that address, and does it send tests to a webhook without event flags, as this one is?"
         )
         return (
-            f"no test delivery arrived within {patience.timeout:g} s. {end} A delivery that was refused leaves nothing "
+            f"no test delivery arrived within {timeouts.timeout:g} s. {end} A delivery that was refused leaves nothing "
             "stored: the log of the web process then names the reason (delivery.refused). A test that arrives later is "
             f'ignored as well: receiver deliveries list --error "{TEST}" shows it.'
         )

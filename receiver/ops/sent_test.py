@@ -1,4 +1,4 @@
-"""What came of a test delivery: what arrived, and how it was understood."""
+"""What came of a test delivery: what arrived, and how it was parsed."""
 
 from __future__ import annotations
 
@@ -66,27 +66,27 @@ class Report:
     webhook: ManagedWebhook
     event: str
     delivery: ReceivedTest | None = None
-    understood: ParsedEvent | None = None
+    parsed: ParsedEvent | None = None
     error: str | None = None
-    """Why no test arrived, or why it was not understood."""
+    """Why no test arrived, or why it was not parsed."""
     body: bytes | None = field(default=None, repr=False)
 
 
 def reported(connection: Connection, webhook: ManagedWebhook, event: str, delivery_id: int) -> Report:
     """Return the report of a test that arrived as this delivery."""
     row = connection.execute(_DELIVERY, {"id": delivery_id}).mappings().one()
-    understood, error = _understood(row)
+    parsed, error = _parsed(row)
     return Report(
         webhook,
         event,
         delivery=ReceivedTest(**{name: row[name] for name in ReceivedTest.__slots__}),
-        understood=understood,
+        parsed=parsed,
         error=error,
         body=row["body"],
     )
 
 
-def _understood(row: RowMapping) -> tuple[ParsedEvent | None, str | None]:
+def _parsed(row: RowMapping) -> tuple[ParsedEvent | None, str | None]:
     """Return what the delivery says, or why it makes no sense. An example may name whatever organization it likes."""
     real = ClaimedDelivery(
         id=row["id"],
@@ -120,7 +120,7 @@ def as_fields(report: Report) -> dict[str, Any]:
         "opencard_webhook_id": report.webhook.opencard_webhook_id,
         "event": report.event,
         "delivery": report.delivery,
-        "understood": report.understood,
+        "parsed": report.parsed,
         "error": report.error,
         "payload": None if report.body is None else _as_json(report.body),
     }

@@ -18,7 +18,7 @@ from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
 from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.invoices import DifferentInvoice, find_different_invoices, read_different_invoices
 from receiver.ops.receipts import ReceiptsState, read_receipts
-from receiver.ops.refused import RefusedDeliveries, find_refused, read_refused
+from receiver.ops.refused import RefusalCount, find_refused, read_refused
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 from receiver.ops.unknown import UnknownFormats, find_unknown, read_unknown
 
@@ -208,7 +208,7 @@ class ServiceStatus:
     """Readers of the feed that say how far they are."""
     invoices: tuple[DifferentInvoice, ...] = ()
     """Invoices that do not agree with the ledger."""
-    refused: tuple[RefusedDeliveries, ...] = ()
+    refused: tuple[RefusalCount, ...] = ()
     issues: tuple[OpenIssues, ...] = ()
     """As the scheduler found them last."""
 
@@ -267,34 +267,34 @@ def read_status(query: Query) -> ServiceStatus:
     )
 
 
-def find(standing: ServiceStatus, *, interval: timedelta | None) -> Iterable[Finding]:
+def find(service: ServiceStatus, *, interval: timedelta | None) -> Iterable[Finding]:
     """Yield what needs attention; *interval* is that of the runs of reconcile, ``None`` if none are wanted."""
-    yield from find_unknown(standing.unknown)
-    yield from find_stopped_consumers(standing.consumers, standing.at)
-    yield from find_different_invoices(standing.invoices)
-    yield from find_refused(standing.refused)
-    yield from _find_backlog(standing)
-    yield from find_held_lock(standing.feed_lock)
-    yield from find_new_epoch(standing.feed_epoch)
-    yield from _find_in_retention(standing)
-    yield from _find_in_organizations(standing)
-    for webhook in standing.webhooks:
-        yield from find_in_webhook(webhook, standing.at, interval)
+    yield from find_unknown(service.unknown)
+    yield from find_stopped_consumers(service.consumers, service.at)
+    yield from find_different_invoices(service.invoices)
+    yield from find_refused(service.refused)
+    yield from _find_backlog(service)
+    yield from find_held_lock(service.feed_lock)
+    yield from find_new_epoch(service.feed_epoch)
+    yield from _find_in_retention(service)
+    yield from _find_in_organizations(service)
+    for webhook in service.webhooks:
+        yield from find_in_webhook(webhook, service.at, interval)
 
 
-def _find_backlog(standing: ServiceStatus) -> Iterable[Finding]:
-    pending = standing.deliveries["pending"]
-    if pending.oldest is not None and pending.oldest < standing.at - BACKLOG_OLD:
+def _find_backlog(service: ServiceStatus) -> Iterable[Finding]:
+    pending = service.deliveries["pending"]
+    if pending.oldest is not None and pending.oldest < service.at - BACKLOG_OLD:
         waiting = _count(pending.number, "pending delivery", "pending deliveries")
         text = f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
         yield Finding(FindingKind.BACKLOG, text, count=pending.number)
 
 
-def _find_in_organizations(standing: ServiceStatus) -> Iterable[Finding]:
-    if standing.bootstrap_error is not None:
-        text = f"bootstrap: the scheduler's last run failed: {standing.bootstrap_error}"
+def _find_in_organizations(service: ServiceStatus) -> Iterable[Finding]:
+    if service.bootstrap_error is not None:
+        text = f"bootstrap: the scheduler's last run failed: {service.bootstrap_error}"
         yield Finding(FindingKind.BOOTSTRAP, text)
-    for each in standing.unserved:
+    for each in service.unserved:
         name = each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
         about = (f"organization {name}", each.organization_reference_id)
         if not each.has_webhook:
@@ -305,14 +305,14 @@ def _find_in_organizations(standing: ServiceStatus) -> Iterable[Finding]:
             yield Finding(FindingKind.BOOTSTRAP, f"organization {name}: {each.error}", *about)
 
 
-def _find_in_retention(standing: ServiceStatus) -> Iterable[Finding]:
-    last = standing.retention
+def _find_in_retention(service: ServiceStatus) -> Iterable[Finding]:
+    last = service.retention
     if last is None:
         return
     well = last.succeeded_at or last.started_at
     if last.error is not None:
         yield Finding(FindingKind.RETENTION, f"retention: the last run failed: {last.error}")
-    elif well < standing.at - RETENTION_STALE:
+    elif well < service.at - RETENTION_STALE:
         since = f"no run ended well since {well:%Y-%m-%d %H:%M:%S} UTC"
         yield Finding(FindingKind.RETENTION, f"retention: {since}: is the scheduler running?")
 

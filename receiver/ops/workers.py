@@ -53,9 +53,11 @@ def describe_workers(workers: Workers | None) -> str:
     if not workers.reachable:
         return "not known: Redis cannot be reached or refuses writes"
     others = {queue: number for queue, number in workers.by_queue.items() if queue != QUEUE}
-    beside = "".join(f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items()))
+    others_text = "".join(
+        f", {number} for {queue.removeprefix(f'{QUEUE}-')}" for queue, number in sorted(others.items())
+    )
     ahead = f"; {workers.ahead} reported in the future: check the clocks" if workers.ahead else ""
-    return f"{workers.by_queue.get(QUEUE, 0)} for deliveries{beside}{ahead}"
+    return f"{workers.by_queue.get(QUEUE, 0)} for deliveries{others_text}{ahead}"
 
 
 def _aware(time: datetime) -> datetime:

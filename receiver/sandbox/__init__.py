@@ -11,11 +11,11 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``receipt_files`` the files of receipts, and their URLs
 - ``faults``        ``schedule``: the story with duplicates, disorder, lost answers, bursts, losses and an outage
 - ``sender``        ``deliver_all`` and ``challenge``: over real HTTP, signed, retried, accounted for
-- ``patience``      how long that is tried
+- ``retry_limits``  how long that is tried
 - ``challenge``     the question to a webhook, and the judgement of its answer
 - ``bearers``       tokens for webhooks that are authenticated by OAuth
 - ``registration``  what OpenCard knows of a webhook, and the headers that follow from it
-- ``accounts``      what came of the attempts
+- ``tally``         what came of the attempts
 - ``signing``       the signature
 - ``tls``           the certificates it trusts
 - ``provider``      the HTTP API (tokens, webhooks, delivery log), and deliveries to what is registered there
@@ -24,7 +24,7 @@ Around it, a whole receiver on this machine:
 
 - ``embedded``      PostgreSQL and Valkey from wheels
 - ``processes``     the Procfile's processes, started, killed and stopped
-- ``victims``       what of it can be killed and started again
+- ``killable``      what of it can be killed and started again
 - ``local``         both together, migrated, with managed webhooks
 - ``demo``, ``dev`` ``receiver demo`` and ``receiver dev``, with ``console_access`` a user for the console
 - ``breakage``      failures on purpose, which an operator can fix

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from receiver.progress import Progress
     from receiver.reconcile.run import ReconcileOutcome
-    from receiver.sandbox.accounts import DeliveryTally
     from receiver.sandbox.local import LocalServers
+    from receiver.sandbox.tally import DeliveryTally
     from receiver.settings import Settings
 
 FAULTS: Final = Faults(duplicates=0.10, disorder=0.15, lost_answers=0.05, bursts=0.20, lost=0.10)
@@ -121,7 +121,7 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
                 expected_rows=story.expected_rows(),
                 downloaded=downloaded,
                 ledger=[dict(row) for row in connection.execute(_LEDGER).mappings()],
-                differences=_accounts(delivered.tally, outcomes, _statuses(servers.engine))
+                differences=_tally_differences(delivered.tally, outcomes, _statuses(servers.engine))
                 + differences(connection, story)
                 + missing_files,
             )
@@ -153,7 +153,9 @@ def _reconcile(servers: LocalServers, settings: Settings) -> list[ReconcileOutco
     return outcomes
 
 
-def _accounts(tally: DeliveryTally, outcomes: Sequence[ReconcileOutcome], statuses: dict[str, int]) -> list[str]:
+def _tally_differences(
+    tally: DeliveryTally, outcomes: Sequence[ReconcileOutcome], statuses: dict[str, int]
+) -> list[str]:
     """Return what does not add up between what was answered 200, what was recovered, and what is stored."""
     taken = tally.accepted + tally.lost_answers
     recovered = sum(outcome.recovered for outcome in outcomes)
@@ -161,8 +163,8 @@ def _accounts(tally: DeliveryTally, outcomes: Sequence[ReconcileOutcome], status
     wrong = []
     if taken + recovered != stored:
         wrong.append(f"{taken} deliveries were answered 200 and {recovered} recovered, but {stored} are stored")
-    if tally.given_up_unmeant:
-        wrong.append(f"{tally.given_up_unmeant} events were never taken, though nothing was in their way")
+    if tally.given_up_unexpectedly:
+        wrong.append(f"{tally.given_up_unexpectedly} events were never taken, though nothing was in their way")
     for outcome in outcomes:
         whose = outcome.organization_reference_id
         if outcome.error is not None:

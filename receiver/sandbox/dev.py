@@ -152,7 +152,7 @@ def reader_address(servers: LocalServers) -> str:
 
 def following(servers: LocalServers) -> str:
     """Return the line that follows the ledger from outside the processes, with tables in a database of its own."""
-    own = servers.postgres.create_database("following", anew=True)
+    own = servers.postgres.create_database("following", drop_first=True)
     program = project_file("examples") / "ems_reader.py"
     return f"EMS_URL='{reader_address(servers)}' OWN_URL='{own}' {sys.executable} {program} ledger"
 

@@ -78,10 +78,10 @@ class EmbeddedPostgres:
         """Return the address of *database*."""
         return str(self._server.get_uri(database=database))
 
-    def create_database(self, name: str, *, anew: bool = False) -> str:
-        """Create the database unless it exists (with *anew*, drop it first) and return its URL."""
+    def create_database(self, name: str, *, drop_first: bool = False) -> str:
+        """Create the database unless it exists (with *drop_first*, drop it before) and return its URL."""
         with closing(psycopg.connect(self.url(), autocommit=True)) as connection:
-            if anew:
+            if drop_first:
                 connection.execute(
                     sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)),
                 )

@@ -46,7 +46,7 @@ def enrichment_events(rng: Random, purchase: Purchase, files: FilesAt | None = N
 
 
 def _moment(rng: Random, purchase: Purchase) -> timedelta:
-    first = purchase.first_told_at
+    first = purchase.first_sent_at
     if rng.random() < _EARLY:
         return max(purchase.holder.identified_at, first - seconds(rng, 1, 30))
     return first + hours(rng, 0.02, 60)

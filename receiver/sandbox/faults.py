@@ -18,7 +18,7 @@ _SHORTEST_BURST: Final = 5
 _LONGEST_BURST: Final = 40
 LONGEST_OUTAGE: Final = 10_000
 
-Fate: TypeAlias = Literal["lost", "outage"]
+Loss: TypeAlias = Literal["lost", "outage"]
 """Why no attempt of a sending reaches the receiver: no connection, or a gateway that answers 503 in its place."""
 
 
@@ -59,7 +59,7 @@ class Sending:
     """The first 200 counts as lost, so the same bytes are sent again."""
     burst: bool = False
     """Part of a burst: due at the same moment as its neighbours."""
-    fate: Fate | None = None
+    loss: Loss | None = None
     """Why it is given up, the receiver being untouched; ``None`` when it gets through."""
 
 
@@ -136,8 +136,8 @@ def _doom(
     begins = rng.choice(sendings).at - hours * rng.random() if sendings else timedelta()
     for sending in sendings:
         if begins <= sending.at < begins + hours:
-            yield replace(sending, fate="outage")
+            yield replace(sending, loss="outage")
         elif sending.sent in lost:
-            yield replace(sending, fate="lost")
+            yield replace(sending, loss="lost")
         else:
             yield sending

@@ -62,7 +62,7 @@ def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServer
         valkey = EmbeddedValkey(folder / "valkey")
         stack.callback(valkey.stop)
         environment = local_environment(
-            database_url=postgres.create_database(name, anew=True),
+            database_url=postgres.create_database(name, drop_first=True),
             redis_url=valkey.url,
             port=port or free_port(),
             encryption_key=Fernet.generate_key().decode(),

@@ -64,7 +64,7 @@ class Purchase:
     states: tuple[State, ...]
 
     @property
-    def first_told_at(self) -> timedelta:
+    def first_sent_at(self) -> timedelta:
         """When its first snapshot is sent, in virtual time: seconds later, or in the batch after identification."""
         return self.sent_at(self.bought_at)
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from receiver.sandbox.accounts import AttemptCounts, DeliveryAttempt, DeliveryTally, End, MonotonicClock, Outcome
 from receiver.sandbox.bearers import BearerTokens
 from receiver.sandbox.challenge import HEADERS, Challenge
-from receiver.sandbox.patience import IMPATIENT, PATIENT, RetryLimits
 from receiver.sandbox.registration import Registration
+from receiver.sandbox.retry_limits import DEFAULT_LIMITS, FEW_ATTEMPTS, RetryLimits
+from receiver.sandbox.tally import AttemptCounts, AttemptOutcome, DeliveryAttempt, DeliveryTally, End, MonotonicClock
 from receiver.sandbox.tls import tls_context
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def deliver_all(
     *,
     connections: int = 8,
     compression: float | None = None,
-    give_up_after: RetryLimits = PATIENT,
+    give_up_after: RetryLimits = DEFAULT_LIMITS,
     timeout: float = 10,  # noqa: ASYNC109 - of one request, enforced by httpx
     record: Callable[[DeliveryAttempt], None] = lambda _: None,
     on_taken: Callable[[Sending], None] = lambda _: None,
@@ -162,21 +162,21 @@ class _DeliveryRun:
         return end != "given_up"
 
     async def _send_until_accepted(self, sending: Sending) -> End:
-        patience = IMPATIENT if sending.fate else self.give_up_after
+        limits = FEW_ATTEMPTS if sending.loss else self.give_up_after
         lose_answer = sending.lose_answer
         try:
-            async for attempt in patience.attempts_while(_NotAccepted):
+            async for attempt in limits.attempts_while(_NotAccepted):
                 with attempt:
                     outcome = await self._attempt(sending, lose_answer=lose_answer)
                     lose_answer = lose_answer and outcome != "lost_answers"
                     _insist_on_acceptance(outcome)
         except _NotAccepted:
-            return sending.fate or "given_up"
+            return sending.loss or "given_up"
         except _WebhookUnavailable:
             return "given_up"
         return "accepted"
 
-    async def _attempt(self, sending: Sending, *, lose_answer: bool) -> Outcome:
+    async def _attempt(self, sending: Sending, *, lose_answer: bool) -> AttemptOutcome:
         sent = sending.sent
         async with self.slots:
             webhook = self.current(self.webhooks[sent.organization_reference_id])
@@ -193,7 +193,7 @@ class _DeliveryRun:
         return outcome
 
     async def _answer_to(self, sending: Sending, webhook: Registration) -> int | None:
-        match sending.fate:
+        match sending.loss:
             case "lost":
                 return None
             case "outage":
@@ -217,7 +217,7 @@ class _DeliveryRun:
         return response.status_code
 
 
-def _outcome(status: int | None, *, lose_answer: bool) -> Outcome:
+def _outcome(status: int | None, *, lose_answer: bool) -> AttemptOutcome:
     if status is None:
         return "unanswered"
     if status != HTTPStatus.OK:
@@ -225,7 +225,7 @@ def _outcome(status: int | None, *, lose_answer: bool) -> Outcome:
     return "lost_answers" if lose_answer else "accepted"
 
 
-def _insist_on_acceptance(outcome: Outcome) -> None:
+def _insist_on_acceptance(outcome: AttemptOutcome) -> None:
     if outcome != "accepted":
         raise _NotAccepted(outcome)
 

@@ -100,14 +100,16 @@ def _events(connection: Connection, story: Story) -> tuple[list[str], list[str]]
         bodies.setdefault(identity, fields)
         return identity
 
-    meant = Counter(identity(sent.event, sent.organization_reference_id, sent.payload) for sent in story.events)
+    expected_events = Counter(
+        identity(sent.event, sent.organization_reference_id, sent.payload) for sent in story.events
+    )
     feed = connection.execute(_EVENTS)
     found = Counter(identity(kind, organization, payload.encode()) for kind, organization, payload in feed)
     return (
-        [f"ems.events: missing {names[one]}" for one in (meant - found).elements()],
+        [f"ems.events: missing {names[one]}" for one in (expected_events - found).elements()],
         [
             f"ems.events: too many of {names[one]}: {_history(connection, one[1], bodies[one])}"
-            for one in (found - meant).elements()
+            for one in (found - expected_events).elements()
         ],
     )
 

@@ -42,7 +42,7 @@ class WebhookDirectory:
         self._encryption = encryption
         self._known: dict[str, ManagedWebhook] = {}
         self._lock = threading.Lock()
-        self._nobody = _nobody(encryption)
+        self._no_webhook = _no_webhook(encryption)
 
     def find(self, endpoint_key: str) -> ManagedWebhook:
         """Return the enabled webhook of *endpoint_key*, be it the current one or a previous one.
@@ -79,7 +79,7 @@ class WebhookDirectory:
         not reveal, not even by its timing, which clients exist. Raises psycopg's errors when the database cannot be
         asked.
         """
-        return decrypt_webhook(self._row(_BY_CLIENT, {"client_id": client_id}) or self._nobody, self._encryption)
+        return decrypt_webhook(self._row(_BY_CLIENT, {"client_id": client_id}) or self._no_webhook, self._encryption)
 
     def _row(self, query: str, parameters: dict[str, str]) -> dict[str, Any] | None:
         with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -87,7 +87,7 @@ class WebhookDirectory:
         return row
 
 
-def _nobody(encryption: Encryption) -> dict[str, Any]:
+def _no_webhook(encryption: Encryption) -> dict[str, Any]:
     """Return a row like that of a webhook with an OAuth client, whose secret is not kept anywhere."""
     client = Credentials(oauth_client_id=secrets.token_urlsafe(32), oauth_client_secret=secrets.token_urlsafe(32))
     return {

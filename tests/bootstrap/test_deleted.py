@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
 
 
-def standing(world: World) -> ServiceStatus:
+def service_status(world: World) -> ServiceStatus:
     with world.engine.connect() as connection:
         return read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
 
@@ -50,8 +50,8 @@ def test_deleted_organization_is_reported_once(world: World) -> None:
     assert (result.failures, result.drift) == ([], False)
     assert world.bootstrap().deleted == []
     assert reconciled(world) == ["globex"]
-    assert [each.organization_reference_id for each in standing(world).webhooks] == ["globex"]
-    assert standing(world).unserved == ()
+    assert [each.organization_reference_id for each in service_status(world).webhooks] == ["globex"]
+    assert service_status(world).unserved == ()
 
 
 def test_deleted_webhook_is_created_again(world: World) -> None:
@@ -69,7 +69,7 @@ def test_deleted_left_out_organization_is_reported_once(world: World) -> None:
     assert [each.organization_deleted for each in world.bootstrap(SKIP).deleted] == [False]
     assert world.bootstrap(SKIP).deleted == []
     assert reconciled(world) == []
-    assert standing(world).unserved == ()
+    assert service_status(world).unserved == ()
 
 
 def test_webhook_missing_only_in_a_list_is_not_deleted(world: World) -> None:

@@ -74,11 +74,11 @@ class InterruptingTransport(httpx.BaseTransport):
         self._network = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        meant = request.method == self.method and "/webhooks/" in request.url.path
-        if meant and self.moment == "before":
+        matches = request.method == self.method and "/webhooks/" in request.url.path
+        if matches and self.moment == "before":
             raise ProcessKilled
         response = self._network.handle_request(request)
-        if meant:
+        if matches:
             response.read()
             raise ProcessKilled
         return response

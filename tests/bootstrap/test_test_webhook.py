@@ -37,7 +37,7 @@ def access(world: World) -> Access:
     return Access(world.api_url, "1", world.client.id, world.client.secret)
 
 
-def standing(world: World) -> ServiceStatus:
+def service_status(world: World) -> ServiceStatus:
     with world.engine.connect() as connection:
         return read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
 
@@ -80,18 +80,18 @@ def test_deleted_organization_report_omits_the_test_webhook(tested: World) -> No
 
 
 def test_test_webhook_alone_counts_as_no_webhook(tested: World) -> None:
-    assert standing(tested).unserved == ()
+    assert service_status(tested).unserved == ()
     with tested.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET deleted_at = now() WHERE NOT test"))
-    [unserved] = standing(tested).unserved
+    [unserved] = service_status(tested).unserved
     assert (unserved.organization_reference_id, unserved.has_webhook) == ("acme", False)
 
 
 def test_status_omits_test_webhooks_and_their_deliveries(tested: World) -> None:
     with tested.engine.begin() as connection:
         connection.execute(text("UPDATE receiver.webhooks SET active = false WHERE test"))
-    assert [webhook.webhook_id for webhook in standing(tested).webhooks] == [tested.stored().id]
-    assert list(find(standing(tested), interval=timedelta(minutes=5))) == []
+    assert [webhook.webhook_id for webhook in service_status(tested).webhooks] == [tested.stored().id]
+    assert list(find(service_status(tested), interval=timedelta(minutes=5))) == []
 
 
 def test_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:

@@ -38,7 +38,7 @@ def listed(run: Run, *arguments: str) -> list[int]:
 
 @pytest.fixture
 def three(organizations: Organizations) -> Acme:
-    """A purchase, a card holder who cannot be understood, and another organization's unknown event."""
+    """A purchase, a card holder that cannot be parsed, and another organization's unknown event."""
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     acme.apply("card.transaction.cleared", snapshot("cleared", transaction="t1"))
     acme.apply("card_holder.created", b'{"<script>": "\x1b[31m"}')
@@ -71,7 +71,7 @@ def test_each_option_restricts(three: Acme, run: Run, options: tuple[str, ...], 
     assert listed(run, *options) == [known[number - 1] for number in numbers]
 
 
-def test_another_spelling_of_an_event_is_meant_as_well(acme: Acme, run: Run) -> None:
+def test_an_alias_of_an_event_finds_its_deliveries(acme: Acme, run: Run) -> None:
     acme.take("environmental_impact.deedster", sample("environmental.impact.deedster"))
     assert listed(run, "--event", "environmental.impact.deedster") == ids(acme)
 
@@ -107,7 +107,7 @@ def test_lists_hold_neither_bodies_nor_who_it_is_about(three: Acme, run: Run) ->
         (("--limit", "0"), "not in the range"),
     ],
 )
-def test_what_cannot_be_meant_is_wrong_usage(run: Run, options: tuple[str, ...], said: str) -> None:
+def test_impossible_filters_are_wrong_usage(run: Run, options: tuple[str, ...], said: str) -> None:
     result = run("list", *options)
     assert (result.exit_code, said in result.stderr) == (2, True)
 

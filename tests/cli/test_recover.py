@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from receiver.cli import main
 from tests.support.factories import card_holder
 from tests.support.pools import ACCESS
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,7 +44,7 @@ def run(environment: dict[str, str]) -> Run:
 @pytest.fixture
 def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no worker, and the command soon has enough of waiting."""
-    monkeypatch.setattr(command, "PATIENCE", 0.0)
+    monkeypatch.setattr(command, "NO_PROGRESS_TIMEOUT", 0.0)
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_replay_that_has_ended_cannot_be_cancelled(dead: Acme, run: Run) -> No
         (("--status", "pendingg", *REASON), "is not one of"),
     ],
 )
-def test_what_cannot_be_meant_is_wrong_usage(acme: Acme, run: Run, arguments: tuple[str, ...], said: str) -> None:
+def test_impossible_options_are_wrong_usage(acme: Acme, run: Run, arguments: tuple[str, ...], said: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, said in result.stderr) == (2, True)
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0

@@ -20,7 +20,7 @@ from receiver.ops.rollup import roll_up_once
 from tests.support.applications import unreachable_redis
 from tests.support.factories import card_holder
 from tests.support.pools import ACCESS
-from tests.support.standings import add_run, webhook_id_of
+from tests.support.service_states import add_run, webhook_id_of
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

@@ -138,7 +138,7 @@ def test_delivery_that_may_be_the_purchase_is_named(acme: Acme, run: Run) -> Non
         (("--before", "2"), "is not the place of a page"),
     ],
 )
-def test_search_that_cannot_be_meant_is_wrong_usage(acme: Acme, run: Run, options: tuple[str, ...], said: str) -> None:
+def test_impossible_search_is_wrong_usage(acme: Acme, run: Run, options: tuple[str, ...], said: str) -> None:
     result = run("list", *options)
     assert (result.exit_code, said in result.stderr) == (2, True)
     del acme

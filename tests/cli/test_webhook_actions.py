@@ -90,7 +90,7 @@ def test_people_see_until_when_the_previous_secret_is_good(run: Run, world: Worl
 
 
 @pytest.mark.parametrize(
-    ("arguments", "meant"),
+    ("arguments", "expected"),
     [
         (("--all",), {"acme", "globex", "initech"}),
         (("--organization", "acme", "--organization", "initech"), {"acme", "initech"}),
@@ -98,11 +98,13 @@ def test_people_see_until_when_the_previous_secret_is_good(run: Run, world: Worl
         (("{globex}", "{globex}", "--organization", "acme"), {"acme", "globex"}),
     ],
 )
-def test_those_that_are_named_are_rotated(run: Run, world: World, arguments: tuple[str, ...], meant: set[str]) -> None:
+def test_those_that_are_named_are_rotated(
+    run: Run, world: World, arguments: tuple[str, ...], expected: set[str]
+) -> None:
     add(world, "globex", "initech")
     result = run("rotate-secret", *(each.format(**ids(world)) for each in arguments), "--json")
     assert result.exit_code == 0, result.output
-    assert {each["organization_reference_id"] for each in json.loads(result.stdout)} == rotating(world) == meant
+    assert {each["organization_reference_id"] for each in json.loads(result.stdout)} == rotating(world) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_machines_get_one_document_and_nothing_else(run: Run, world: World) -> N
     sent = example(EVENT, world.provider.state.organizations()[0], seed=world.registered_test().id).payload
     assert document.pop("payload") == json.loads(sent)
     assert json.loads(sent)["carbon_emission_in_grams"]
-    assert document.pop("understood") == {
+    assert document.pop("parsed") == {
         "event": EVENT,
         "organization_reference_id": "acme",
         "card_holder_reference_id": json.loads(sent)["card_holder"]["reference_id"],
@@ -177,7 +179,7 @@ def test_machines_get_one_document_and_nothing_else(run: Run, world: World) -> N
     assert world.provider.requests.scopes_used() == {"webhooks-read", "webhooks-write"}
 
 
-def test_people_see_the_verdict_what_was_understood_and_the_body(run: Run) -> None:
+def test_people_see_the_verdict_the_parsed_event_and_the_body(run: Run) -> None:
     result = run("test", EVENT, "--timeout", "30", "--organization", "acme")
     assert result.exit_code == 0, result.output
     shown = {name.strip(): value for name, _, value in (line.partition("  ") for line in result.stdout.splitlines())}
@@ -234,7 +236,7 @@ def test_missing_test_delivery_fails_and_says_what_to_check(run: Run, world: Wor
     result = run("test", "card.transaction.cleared", "--timeout", "0.3", "--json")
     assert result.exit_code == 1
     document = json.loads(result.stdout)
-    assert (document["delivery"], document["understood"], document["payload"]) == (None, None, None)
+    assert (document["delivery"], document["parsed"], document["payload"]) == (None, None, None)
     assert "no test delivery arrived within 0.3 s" in document["error"]
     said = run("test", "card.transaction.cleared", "--timeout", "0.3")
     assert (said.exit_code, said.stdout) == (1, "")

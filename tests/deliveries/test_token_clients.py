@@ -168,8 +168,8 @@ def test_token_endpoint_logs_no_secret_and_no_token(
     assert tokens.ask().status_code == 200
     right = basic("acme-client", "the-client-secret")
     issued = []
-    for changes, patience in (({}, 5.0), ({"database_url": unreachable_database()}, 0.1)):
-        monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", patience)
+    for changes, pool_timeout in (({}, 5.0), ({"database_url": unreachable_database()}, 0.1)):
+        monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", pool_timeout)
         with receiver_with(settings, log_level="DEBUG", **changes) as app:
             client = app.test_client()
             for response in (

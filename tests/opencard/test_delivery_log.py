@@ -87,12 +87,12 @@ def test_payload_is_found_under_each_name(fields: dict[str, object], payload: by
 
 
 @pytest.mark.parametrize(
-    ("status", "understood"),
+    ("status", "parsed"),
     [(200, 200), ("200", 200), (200.0, 200), (None, None), ("", None), ("ok", None), (True, None), (0, None),
      (10**30, None), ([], None)],
 )  # fmt: skip
-def test_status_is_a_number_in_any_form_or_unknown(status: object, understood: int | None) -> None:
-    assert item(status=status).response_status == understood
+def test_status_is_a_number_in_any_form_or_unknown(status: object, parsed: int | None) -> None:
+    assert item(status=status).response_status == parsed
 
 
 def test_invalid_field_falls_back_to_the_next_one() -> None:
@@ -104,7 +104,7 @@ def test_invalid_field_falls_back_to_the_next_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "understood"),
+    ("time", "parsed"),
     [
         ("2026-01-12T08:00:00Z", datetime(2026, 1, 12, 8, tzinfo=UTC)),
         ("2026-01-12T13:30:00.5+05:30", datetime(2026, 1, 12, 8, 0, 0, 500000, tzinfo=UTC)),
@@ -121,8 +121,8 @@ def test_invalid_field_falls_back_to_the_next_one() -> None:
         ({}, None),
     ],
 )
-def test_time_is_parsed_in_utc_or_unknown(time: object, understood: datetime | None) -> None:
-    assert item(timestamp=time).attempted_at == understood
+def test_time_is_parsed_in_utc_or_unknown(time: object, parsed: datetime | None) -> None:
+    assert item(timestamp=time).attempted_at == parsed
 
 
 @pytest.mark.parametrize(

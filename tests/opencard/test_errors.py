@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     Answering = Callable[[Callable[[Request], Response]], Access]
 
 ROWS = [
-    (400, InvalidRequest, "mend what it names"),
+    (400, InvalidRequest, "correct what it names"),
     (401, TokenRefused, "OPENCARD_API_URL and OPENCARD_CLIENT_ID"),
     (403, AccessDenied, "receiver clients set-scopes"),
     (404, ResourceMissing, "check OPENCARD_ACCOUNT_ID and the ids"),
     (409, Conflict, "it may exist already"),
-    (422, InvalidRequest, "mend what it names"),
-    (418, InvalidRequest, "mend what it names"),
+    (422, InvalidRequest, "correct what it names"),
+    (418, InvalidRequest, "correct what it names"),
     (429, ApiUnavailable, "try again later"),
     (500, ApiUnavailable, "try again later"),
     (503, ApiUnavailable, "try again later"),

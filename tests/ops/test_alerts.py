@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

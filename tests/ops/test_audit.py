@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from receiver.ops.audit import Act, AuditFilter, Outcome, Via, list_acts, record
+from receiver.ops.audit import Act, ActOutcome, AuditFilter, Via, list_acts, record
 from tests.support.retention_steps import days_pass, removed, retain
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
     from tests.conftest import Acme
 
-ACT = Act(actor="olga", via=Via.CONSOLE, address="192.0.2.7", action="sign-in", outcome=Outcome.REFUSED)
+ACT = Act(actor="olga", via=Via.CONSOLE, address="192.0.2.7", action="sign-in", outcome=ActOutcome.REFUSED)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from sqlalchemy import text
 from receiver.cli import main
 from receiver.opencard.scopes import SCOPES
 from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
-from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.provider import ApiFault
+from receiver.sandbox.tally import DeliveryAttempt
 from tests.ops.conftest import Patient
 from tests.support.applications import unreachable_database, unreachable_redis
 from tests.support.factories import body, card_holder

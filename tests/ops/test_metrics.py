@@ -13,7 +13,7 @@ from receiver.ops import status
 from receiver.ops.status import read_status
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.factories import card_holder
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 from tests.support.stored import store
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def test_what_was_processed_costs_nothing(acme: Acme) -> None:
         for query in (status._WAITING, status._SET_ASIDE):
             for table in ("stored_deliveries_0", "outcomes", "queue"):
                 assert rows_read(connection, query, table) <= 2
-        standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
-    assert {name: each.number for name, each in standing.deliveries.items()} == {
+        service = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+    assert {name: each.number for name, each in service.deliveries.items()} == {
         "pending": 1,
         "failed": 0,
         "dead": 0,

@@ -55,8 +55,8 @@ def failures(acme: Acme) -> set[str]:
 def test_resolved_deliveries_are_open_nowhere(held: Acme) -> None:
     assert (failures(held), open_gaps(held)) == ({"dead", "quarantined", "ignored"}, 3)
     assert resolve(held, tuple(ids(held)[:3])) == 3
-    standing = read_status(held.rows)
-    assert {name: each.number for name, each in standing.deliveries.items()} == {
+    service = read_status(held.rows)
+    assert {name: each.number for name, each in service.deliveries.items()} == {
         "pending": 0, "failed": 0, "dead": 0, "quarantined": 0, "ignored": 0,
     }  # fmt: skip
     assert (failures(held), read_unknown(held.rows).ignored, open_gaps(held)) == (set(), (), 0)

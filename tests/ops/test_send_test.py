@@ -33,10 +33,10 @@ def test_what_arrived_is_shown_and_never_applied(world: World, event: str) -> No
     report = send(world, event)
     assert report.error is None
     assert report.delivery is not None
-    assert report.understood is not None
+    assert report.parsed is not None
     assert (report.delivery.event, report.delivery.status) == (event, "ignored")
     assert report.delivery.verification == "signature+basic"
-    assert (report.understood.event, report.understood.organization_reference_id) == (event, "acme")
+    assert (report.parsed.event, report.parsed.organization_reference_id) == (event, "acme")
     assert report.body == rows(world, "SELECT body FROM receiver.deliveries")[0].body
     assert (outcomes(world), feed(world)) == ([TESTED], [])
     assert rows(world, "SELECT 1 FROM ems.card_holders") == rows(world, "SELECT 1 FROM ems.transactions") == []
@@ -104,8 +104,8 @@ def test_a_real_event_meanwhile_is_processed_and_not_shown(world: World) -> None
         return ask()
 
     report = send(world, happen=happen)
-    assert report.understood is not None
-    assert report.understood.transaction_id != "real"
+    assert report.parsed is not None
+    assert report.parsed.transaction_id != "real"
     assert (outcomes(world), feed(world)) == ([("processed", None), TESTED], [EVENT])
 
 
@@ -128,15 +128,15 @@ def test_a_late_delivery_of_before_is_not_shown_as_the_test(world: World) -> Non
     assert report.delivery.id == rows(world, "SELECT max(id) FROM receiver.deliveries")[0][0]
 
 
-def test_an_example_of_another_organization_is_understood(world: World) -> None:
+def test_an_example_of_another_organization_is_parsed(world: World) -> None:
     def happen(_ask: Callable[[], httpx.Response]) -> httpx.Response:
         payload = snapshot("cleared", organization={"reference_id": "example-company"})
         deliver(world, world.registered_test(), EVENT, payload)
         return httpx.Response(200, json={"message": "sent"})
 
     report = send(world, happen=happen)
-    assert report.understood is not None
-    assert report.understood.organization_reference_id == "example-company"
+    assert report.parsed is not None
+    assert report.parsed.organization_reference_id == "example-company"
     assert (outcomes(world), feed(world)) == ([TESTED], [])
 
 
@@ -150,7 +150,7 @@ def test_a_test_that_makes_no_sense_is_shown_with_its_reason(world: World, paylo
 
     report = send(world, happen=happen)
     assert report.delivery is not None
-    assert report.understood is None
+    assert report.parsed is None
     assert report.error is not None
     assert report.error.startswith(why)
     assert report.body == body(payload)
@@ -199,7 +199,7 @@ def test_deleted_test_webhook_is_created_again(world: World) -> None:
     send(world)
     before = world.registered_test()
     world.provider.state.remove_webhook(before.id)
-    assert send(world, patience=QUICK).error is None
+    assert send(world, timeouts=QUICK).error is None
     assert world.registered_test().id != before.id
     assert len(world.store.tests()) == 1
     assert statuses(world) == ["ignored", "ignored"]

@@ -43,7 +43,7 @@ def changing(world: World, **changes: Any) -> Happen:
 
 
 def test_missing_test_delivery_points_to_opencards_end(world: World, nowhere: str) -> None:
-    report = send(world, patience=BRIEF, happen=changing(world, url=f"{nowhere}/"))
+    report = send(world, timeouts=BRIEF, happen=changing(world, url=f"{nowhere}/"))
     assert report.error is not None
     assert "no test delivery arrived within 0.2 s" in report.error
     assert "Our own end answers its challenge through PUBLIC_URL" in report.error
@@ -55,7 +55,7 @@ def test_failure_of_our_endpoint_is_reported_before_the_test(world: World, nowhe
     address = rf"{nowhere}/hooks/\S+\?challenge=\w{{20}}"
     fails = rf"our own end fails: through PUBLIC_URL, the challenge GET {address} fails: no answer \(ConnectError\)"
     with pytest.raises(OperationRefused, match=fails):
-        send(world, patience=BRIEF, public_url=nowhere)
+        send(world, timeouts=BRIEF, public_url=nowhere)
     assert requests(world) == 0
 
 
@@ -66,13 +66,13 @@ def test_where_our_end_fails_meanwhile_it_says_how(world: World, nowhere: str) -
             connection.execute(text("UPDATE receiver.webhooks SET enabled = false WHERE test"))
         return ask()
 
-    report = send(world, patience=BRIEF, happen=happen)
+    report = send(world, timeouts=BRIEF, happen=happen)
     assert report.error is not None
     assert re.search(r"Our own end fails through PUBLIC_URL: the challenge GET \S+ fails: it answers 404", report.error)
 
 
 def test_a_refused_delivery_leaves_nothing_and_the_log_is_named(world: World) -> None:
-    report = send(world, patience=BRIEF, happen=changing(world, secret="another-secret"))
+    report = send(world, timeouts=BRIEF, happen=changing(world, secret="another-secret"))
     assert report.error is not None
     assert "the log of the web process then names the reason" in report.error
     assert statuses(world) == []
@@ -81,7 +81,7 @@ def test_a_refused_delivery_leaves_nothing_and_the_log_is_named(world: World) ->
 @pytest.mark.parametrize(("kind", "arrives"), [("hang-up-after", True), ("hang-up-before", False)])
 def test_unknown_outcome_is_not_repeated_and_arrival_is_shown(world: World, kind: Any, *, arrives: bool) -> None:
     world.provider.faults.add(ApiFault(kind, path="/test/"))
-    report = send(world, patience=SendTestTimeouts(timeout=30 if arrives else 0.2, poll=0.01))
+    report = send(world, timeouts=SendTestTimeouts(timeout=30 if arrives else 0.2, poll=0.01))
     assert requests(world) == 1
     assert (report.delivery is not None) is arrives
     assert (report.error is None) is arrives
@@ -127,7 +127,7 @@ def test_first_test_is_refused_during_bootstrap_later_ones_not(world: World) -> 
 
 def test_without_a_worker_what_arrived_is_shown_as_pending(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.sending.drain", lambda _engine: True)
-    report = send(world, patience=SendTestTimeouts(timeout=3, poll=0.01))
+    report = send(world, timeouts=SendTestTimeouts(timeout=3, poll=0.01))
     assert report.delivery is not None
-    assert report.understood is not None
+    assert report.parsed is not None
     assert report.delivery.status == "pending"

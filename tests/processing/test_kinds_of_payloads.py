@@ -30,7 +30,7 @@ OTHER_KINDS = [
 ENRICHMENTS_OWN = ("url", "vat_rates", "totals", "line_items", "carbon_emission_in_grams", "carbon_social_cost_amount")
 
 
-def understood(event: str, payload: dict[str, Any]) -> Event:
+def parsed(event: str, payload: dict[str, Any]) -> Event:
     return parse(
         ClaimedDelivery(
             id=1,
@@ -58,7 +58,7 @@ def test_any_two_fields_may_be_added_to_a_payload(event: str) -> None:
     others = ALL_FIELDS.keys() - payload.keys()
     for added in combinations(sorted(others), 2):
         if not (event.startswith("card_holder.") and is_a_purchase(set(added))):
-            assert understood(event, {**payload, **{name: ALL_FIELDS[name] for name in added}}).name == event
+            assert parsed(event, {**payload, **{name: ALL_FIELDS[name] for name in added}}).name == event
 
 
 @given(event=st.sampled_from(sorted(EVENT_FLAGS)), added=st.sets(st.sampled_from(sorted(ALL_FIELDS))))
@@ -66,15 +66,15 @@ def test_any_two_fields_may_be_added_to_a_payload(event: str) -> None:
 def test_any_fields_may_be_added_to_a_payload(event: str, added: set[str]) -> None:
     assume(not (event.startswith("card_holder.") and is_a_purchase(added)))
     payload = {**{name: ALL_FIELDS[name] for name in added}, **SAMPLES[event]}
-    assert understood(event, payload).name == event
+    assert parsed(event, payload).name == event
 
 
 @pytest.mark.parametrize("event", [event for event in EVENT_FLAGS if not event.startswith("card_holder.")])
 def test_all_fields_of_all_others_may_be_added(event: str) -> None:
-    assert understood(event, {**ALL_FIELDS, **SAMPLES[event]}).name == event
+    assert parsed(event, {**ALL_FIELDS, **SAMPLES[event]}).name == event
 
 
 @pytest.mark.parametrize(("signed", "event"), OTHER_KINDS)
 def test_a_signed_payload_is_no_event_of_another_kind(signed: str, event: str) -> None:
     with pytest.raises(PayloadError):
-        understood(event, SAMPLES[signed])
+        parsed(event, SAMPLES[signed])

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from receiver.cli import main
 from tests.support.factories import body, enrichment, snapshot
 from tests.support.pools import ACCESS
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 
 if TYPE_CHECKING:
     from tests.conftest import Acme

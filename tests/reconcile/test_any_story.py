@@ -21,7 +21,7 @@ from receiver.processing.drain import drain
 from receiver.progress import Progress
 from receiver.reconcile import compare
 from receiver.records.write import writing_connection
-from receiver.sandbox.accounts import DeliveryAttempt
+from receiver.sandbox.tally import DeliveryAttempt
 from receiver.verify.run import verify
 from tests.support.factories import body
 from tests.support.processing_steps import NOON
@@ -181,15 +181,15 @@ def test_comparing_finds_the_true_order(kind: str, data: st.DataObject) -> None:
     assert all(abs(at - truly) <= timedelta(seconds=2) for (at, _), (truly, _) in zip(found, true, strict=True))
 
 
-@pytest.mark.parametrize("fate", ["by a retry", "never"])
+@pytest.mark.parametrize("ending", ["by a retry", "never"])
 @pytest.mark.parametrize("event", KIND_OF)
-def test_a_late_event_of_each_kind_takes_its_place(acme: World, event: str, fate: str) -> None:
+def test_a_late_event_of_each_kind_takes_its_place(acme: World, event: str, ending: str) -> None:
     """The first attempt fails, something newer arrives; then a retry arrives, or none ever does."""
     newer = sent(event, 2)
     if newer == sent(event, 1):  # of a card holder
         newer = sent("card_holder.deleted" if event == "card_holder.created" else "card_holder.created")
     pause = timedelta(seconds=45)
-    late = story([(sent(event, 1), timedelta(), fate, pause), (newer, timedelta(seconds=6), "at once", pause)])
+    late = story([(sent(event, 1), timedelta(), ending, pause), (newer, timedelta(seconds=6), "at once", pause)])
     begin_again(acme)
     began = ago(late.length + 2 * MINUTE)
     happen(acme, late, began, timedelta(), late.length, [0])

@@ -150,8 +150,12 @@ def test_next_run_completes_one_killed_at_any_step(acme: World) -> None:
     reset_with_a_log(acme)
     with killable_process(acme, None) as undisturbed:
         reconcile(acme)
-    meant = result(acme)
-    assert (meant["run"][0]["recovered"], meant["run"][0]["unrecoverable"], meant["run"][0]["unconfirmed"]) == (2, 1, 1)
+    expected = result(acme)
+    assert (
+        expected["run"][0]["recovered"],
+        expected["run"][0]["unrecoverable"],
+        expected["run"][0]["unconfirmed"],
+    ) == (2, 1, 1)
     assert undisturbed.steps > 40
     for last in range(1, undisturbed.steps + 1):
         reset_with_a_log(acme)
@@ -164,7 +168,7 @@ def test_next_run_completes_one_killed_at_any_step(acme: World) -> None:
             assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE source = 'log'") == 0, last
             assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 0, last
             reconcile(acme)
-        assert result(acme) == meant, last
+        assert result(acme) == expected, last
         assert reconcile(acme, since=ago(DAY)).recovered == 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.sandbox.accounts import DeliveryAttempt
+from receiver.sandbox.tally import DeliveryAttempt
 from tests.support.factories import body, snapshot
 from tests.support.reconcile_steps import HOUR, ago, value
 

@@ -210,7 +210,7 @@ def test_deleted_deliveries_are_recovered(acme: World) -> None:
 def test_refused_deliveries_are_recovered_after_the_fix(acme: World) -> None:
     webhook = acme.registered()
     acme.provider.state.change_webhook(webhook.id, secret="a-wrong-one", basic_password="and-a-wrong-password")
-    deliver(acme, STORY, Faults(), patience=THREE_ATTEMPTS)
+    deliver(acme, STORY, Faults(), limits=THREE_ATTEMPTS)
     assert rows(acme, "SELECT id FROM receiver.deliveries") == []
     acme.provider.state.change_webhook(webhook.id, secret=webhook.secret, basic_password=webhook.basic_password)
     outcome = reconcile_and_process(acme)

@@ -191,7 +191,7 @@ def test_late_retry_does_not_delete_a_recreated_card_holder(acme: World) -> None
     assert value(acme, "SELECT deleted_at IS NOT NULL FROM ems.card_holders")
     reconcile_and_process(acme)
     assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders")
-    assert sorted(feed_types(acme)) == [CREATED, CREATED, DELETED, CHANGED], "created anew after all"
+    assert sorted(feed_types(acme)) == [CREATED, CREATED, DELETED, CHANGED], "created again after all"
 
 
 def test_delay_of_a_retry_is_measured_by_the_logs_clock(acme: World) -> None:

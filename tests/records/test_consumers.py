@@ -15,7 +15,7 @@ from tests.readers.test_grants import db
 from tests.support.factories import snapshot
 from tests.support.pools import ACCESS
 from tests.support.roles import connected_as, new_role
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -113,7 +113,7 @@ def test_reader_behind_deleted_events_reloads_the_ledger(acme: Acme, ems: URL, o
     acme.execute("DELETE FROM ems.consumers")
     acme.execute("DELETE FROM ems.events")
     with following(ems, own) as follower:
-        assert "read the ledger anew" in follower.complaint()
+        assert "read the ledger again" in follower.complaint()
         clear(acme, "three")
         assert " three " in follower.line()
     assert rows(own, "SELECT transaction_id FROM bookings ORDER BY 1") == [("one",), ("three",), ("two",)]
@@ -136,7 +136,7 @@ def test_reader_reloads_the_ledger_in_a_new_epoch(acme: Acme, ems: URL, own: URL
         clear(acme, "one")
         follower.line()
         begin_epoch(acme)
-        assert "read the ledger anew: epoch " in follower.complaint()
+        assert "read the ledger again: epoch " in follower.complaint()
         clear(acme, "two")
         assert " two " in follower.line()
     assert rows(own, "SELECT transaction_id FROM bookings ORDER BY 1") == [("one",), ("two",)]

@@ -112,7 +112,7 @@ def test_readers_that_come_and_go_see_each_event_once_in_order(
 def test_the_example_goes_on_after_a_restart_of_postgresql(new_database: Callable[[], str]) -> None:
     server = EmbeddedPostgres(DATA_FOLDER / "restarted")
     try:
-        ems = make_url(server.create_database("feed", anew=True)).set(drivername="postgresql+psycopg")
+        ems = make_url(server.create_database("feed", drop_first=True)).set(drivername="postgresql+psycopg")
         engine = engine_for(ems.render_as_string(hide_password=False), application="tests")
         with engine.connect() as connection:
             upgrade(connection)

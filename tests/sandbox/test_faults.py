@@ -106,7 +106,7 @@ def test_a_burst_is_due_at_one_moment() -> None:
 @settings(deadline=None)
 def test_losses_and_an_outage_change_nothing_but_fates(faults: Faults, seed: int) -> None:
     without = dataclasses.replace(faults, lost=0, outage=0)
-    fates_left_out = [dataclasses.replace(one, fate=None) for one in schedule(STORY.events, faults, seed)]
+    fates_left_out = [dataclasses.replace(one, loss=None) for one in schedule(STORY.events, faults, seed)]
     assert fates_left_out == schedule(STORY.events, without, seed)
 
 
@@ -115,8 +115,8 @@ def test_lost_share_includes_duplicates(share: float) -> None:
     lost = 0
     for seed in range(20):
         sendings = schedule(STORY.events, Faults(lost=share, duplicates=0.5), seed)
-        doomed = {sending.sent for sending in sendings if sending.fate == "lost"}
-        assert not doomed & {sending.sent for sending in sendings if sending.fate is None}
+        doomed = {sending.sent for sending in sendings if sending.loss == "lost"}
+        assert not doomed & {sending.sent for sending in sendings if sending.loss is None}
         lost += len(doomed)
     assert lost / (20 * len(STORY.events)) == pytest.approx(share, abs=0.03)
 
@@ -125,18 +125,18 @@ def test_lost_share_includes_duplicates(share: float) -> None:
 @settings(deadline=None)
 def test_outage_affects_one_continuous_period(faults: Faults, seed: int) -> None:
     sendings = schedule(STORY.events, faults, seed)
-    due = [sending.at for sending in sendings if sending.fate == "outage"]
+    due = [sending.at for sending in sendings if sending.loss == "outage"]
     if not due:
         assert faults.outage < 1 / 3600
         return
     assert faults.outage > 0
     assert max(due) - min(due) < timedelta(hours=faults.outage)
-    assert all(sending.fate == "outage" for sending in sendings if min(due) <= sending.at <= max(due))
+    assert all(sending.loss == "outage" for sending in sendings if min(due) <= sending.at <= max(due))
 
 
 def test_another_seed_has_its_outage_at_another_time() -> None:
     def first_due(seed: int) -> timedelta:
-        return min(sending.at for sending in schedule(STORY.events, Faults(outage=6), seed) if sending.fate == "outage")
+        return min(sending.at for sending in schedule(STORY.events, Faults(outage=6), seed) if sending.loss == "outage")
 
     assert len({first_due(seed) for seed in range(10)}) > 5
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.provider import LogStyle, ProviderLogEntry
 from receiver.sandbox.provider.log import ProviderLog
 from receiver.sandbox.provider.log_item import log_item
@@ -21,6 +20,7 @@ from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.provider.rewrite_json import rewrite_json
 from receiver.sandbox.story import make_story
 from receiver.sandbox.story_events import read
+from receiver.sandbox.tally import DeliveryAttempt
 from tests.support.log_styles import log_styles
 from tests.support.parties import OpenCard, opencard, webhooks_of
 
@@ -111,15 +111,15 @@ def log_in(party: OpenCard, path: str, style: LogStyle) -> list[Any]:
 @settings(deadline=None, max_examples=30)
 def test_every_attempt_can_be_read_back_in_every_spelling(party: OpenCard, log_path: str, style: LogStyle) -> None:
     items = log_in(party, log_path, style)
-    meant = [(one.event, one.status, precise(one.at, style), read(one.body)) for one in ATTEMPTS]
+    expected = [(one.event, one.status, precise(one.at, style), read(one.body)) for one in ATTEMPTS]
     found = [read_back(item, style) for item in items]
     match style.order:
         case "newest-first":
-            assert found == meant[::-1]
+            assert found == expected[::-1]
         case "oldest-first":
-            assert found == meant
+            assert found == expected
         case "any":
-            assert sorted(found, key=lambda one: one[2]) == meant
+            assert sorted(found, key=lambda one: one[2]) == expected
     for item in items:
         assert set(item) == known_names(style) if not style.unknown_fields else set(item) > known_names(style)
     ids = [item[style.id_name] for item in items if style.id_name]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from receiver.sandbox.accounts import MonotonicClock
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider import deliver_story
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.story_events import read
+from receiver.sandbox.tally import MonotonicClock
 from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_lost_event_is_tried_three_times_and_never_arrives(party: OpenCard, ems:
     unanswered = [identity(item["event"], item["payload"]) for item in log(party) if item["status"] is None]
     assert Counter(unanswered) == Counter({sent: 3 * times for sent, times in lost.items()})
     tally = delivered.tally
-    assert (tally.lost, tally.given_up, tally.given_up_unmeant) == (lost.total(), lost.total(), 0)
+    assert (tally.lost, tally.given_up, tally.given_up_unexpectedly) == (lost.total(), lost.total(), 0)
     assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.events) - lost.total())
 
 
@@ -123,11 +123,11 @@ def test_log_has_the_true_order_including_lost_events(party: OpenCard, ems: Rece
             life = in_the_log[item["payload"]["card_holder"]["reference_id"], "acme"]
             if life[-1:] != [item["event"]]:
                 life.append(item["event"])
-    meant: dict[tuple[str, str], list[str]] = defaultdict(list)
+    expected: dict[tuple[str, str], list[str]] = defaultdict(list)
     for sent in STORY.events:
         if sent.card_holder:
-            meant[read(sent.payload)["card_holder"]["reference_id"], "acme"].append(sent.event)
-    assert in_the_log == meant
+            expected[read(sent.payload)["card_holder"]["reference_id"], "acme"].append(sent.event)
+    assert in_the_log == expected
     assert any(item["status"] in {None, 503} for item in items if item["event"].startswith("card_holder."))
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from receiver.sandbox.accounts import DeliveryTally
 from receiver.sandbox.faults import Faults
-from receiver.sandbox.provider import deliver_story, meant_for, ready_webhooks, reference_ids
+from receiver.sandbox.provider import deliver_story, events_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.run import Stream, send_stream
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
+from receiver.sandbox.tally import DeliveryTally
 from tests.support.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_webhook_with_all_flags_gets_the_whole_signed_story(
     story = story_of(party)
     delivered = deliver(party, story)
     assert Counter(one.body for one in ems.arrived) == Counter(sent.payload for sent in story.events)
-    assert delivered.meant == {made["id"]: story.events}
+    assert delivered.expected == {made["id"]: story.events}
     assert delivered.story() == story
     for one in ems.arrived:
         assert one.headers["X-Data-Signature"] == hmac.new(SECRET.encode(), one.body, hashlib.sha256).hexdigest()
@@ -83,7 +83,7 @@ def test_only_flagged_events_are_delivered(party: OpenCard, acme: ProviderOrgani
     assert left_out < {sent.event for sent in story.events}
     expected = [sent for sent in story.events if sent.event not in left_out]
     assert Counter(ems.events()) == Counter(sent.event for sent in expected)
-    assert list(delivered.meant[made["id"]]) == expected
+    assert list(delivered.expected[made["id"]]) == expected
 
 
 def test_groups_filter_transactions_by_buyer_party(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
@@ -107,7 +107,7 @@ def test_inactive_or_disabled_webhook_gets_nothing(
     story = story_of(party)
     party.provider.state.change_webhook(made["id"], **change)
     assert ready_webhooks(party.provider) == []
-    assert deliver(party, story).meant == {}
+    assert deliver(party, story).expected == {}
     assert ems.arrived == []
 
 
@@ -122,7 +122,7 @@ def test_removed_webhook_gets_nothing_more(party: OpenCard, acme: ProviderOrgani
     ems.answer = remove
     delivered = deliver(party, connections=1)
     assert len(ems.arrived) == 3
-    assert delivered.tally.given_up == len(delivered.meant[made["id"]]) - 3
+    assert delivered.tally.given_up == len(delivered.expected[made["id"]]) - 3
 
 
 def test_changed_secret_signs_the_following_deliveries(
@@ -189,10 +189,10 @@ def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: Provid
     assert Counter(ems.events())["tpa.signed"] >= 1
 
 
-def test_what_was_meant_can_be_known_without_delivering(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_expected_events_are_known_without_delivering(party: OpenCard, acme: ProviderOrganization) -> None:
     webhook = party.provider.state.add_webhook(acme.id, NOWHERE, flags=frozenset({"tpa_signed"}))
     story = make_story(seed=1, organizations=["acme", "globex"], purchases=5)
-    [sent] = meant_for(party.provider, webhook, story.events)
+    [sent] = events_for(party.provider, webhook, story.events)
     assert (sent.event, sent.organization_reference_id) == ("tpa.signed", "acme")
 
 
@@ -274,8 +274,8 @@ def test_the_log_holds_every_attempt_the_newest_first(
     ems.answer = lambda _: 503 if len(ems.arrived) % 3 == 0 else 200
     made = party.register(acme, ems.url)
     story = story_of(party)
-    patience = RetryLimits(attempts=None, seconds=None, first_pause=0, longest_pause=0)
-    delivered = deliver(party, story, faults=Faults(duplicates=0.2, lost_answers=0.2), seed=1, give_up_after=patience)
+    limits = RetryLimits(attempts=None, seconds=None, first_pause=0, longest_pause=0)
+    delivered = deliver(party, story, faults=Faults(duplicates=0.2, lost_answers=0.2), seed=1, give_up_after=limits)
     items = log_of(party, acme, made)
     assert len(items) == delivered.tally.sent == len(ems.arrived)
     statuses = Counter(item["status"] for item in items)

@@ -225,10 +225,8 @@ def test_tally_adds_up_in_total_and_by_event() -> None:
     settled: list[Sending] = []
     with serve(lambda number: 503 if number % 7 == 0 else 200) as server:
         registrations = [webhook(server.url, "org-1"), webhook(server.url, "org-2")]
-        patience = RetryLimits(attempts=None, seconds=None, first_pause=0)
-        tally = send(
-            sendings, *registrations, give_up_after=patience, record=attempts.append, on_settled=settled.append
-        )
+        limits = RetryLimits(attempts=None, seconds=None, first_pause=0)
+        tally = send(sendings, *registrations, give_up_after=limits, record=attempts.append, on_settled=settled.append)
     assert tally.sent == len(server.received) == len(attempts)
     assert tally.accepted == len(sendings) == len(settled)
     assert tally.lost_answers == sum(sending.lose_answer for sending in sendings)
@@ -245,18 +243,18 @@ def test_card_holder_event_waits_for_the_previous_one() -> None:
     sendings = schedule(story.events, Faults(duplicates=0.5, disorder=0.5, lost_answers=0.5), 3)
     attempts: list[DeliveryAttempt] = []
     with serve(lambda number: 500 if number % 3 == 0 else 200) as server:
-        patience = RetryLimits(attempts=None, seconds=None, first_pause=0)
-        send(sendings, webhook(server.url), give_up_after=patience, record=attempts.append, connections=16)
+        limits = RetryLimits(attempts=None, seconds=None, first_pause=0)
+        send(sendings, webhook(server.url), give_up_after=limits, record=attempts.append, connections=16)
 
     arrived: dict[bytes, list[str]] = defaultdict(list)
     for attempt in attempts:
         if attempt.event.startswith("card_holder.") and attempt.status == 200:
             arrived[attempt.body].append(attempt.event)
-    meant: dict[bytes, list[str]] = defaultdict(list)
+    expected: dict[bytes, list[str]] = defaultdict(list)
     for sending in sendings:
         if sending.sent.card_holder:
-            meant[sending.sent.payload].append(sending.sent.event)
-    assert arrived == meant
+            expected[sending.sent.payload].append(sending.sent.event)
+    assert arrived == expected
 
 
 def test_card_holder_event_after_a_given_up_one_is_not_sent() -> None:

@@ -78,10 +78,10 @@ def test_an_event_that_never_came_is_named(acme: Acme, event: str) -> None:
 
 
 def test_replaced_event_is_a_difference_despite_equal_counts(acme: Acme) -> None:
-    meant = first_of("receipt.fetched")
-    fields = read(meant.payload)
-    other = replace(meant, payload=write({**fields, "original_amount": fields["original_amount"] + Decimal("0.01")}))
-    take_in(acme, [other if sent is meant else sent for sent in STORY.events])
+    original = first_of("receipt.fetched")
+    fields = read(original.payload)
+    other = replace(original, payload=write({**fields, "original_amount": fields["original_amount"] + Decimal("0.01")}))
+    take_in(acme, [other if sent is original else sent for sent in STORY.events])
     missing, excess = verdict(acme)
     assert missing.startswith("ems.events: missing receipt.fetched of organization acme, transaction ")
     assert excess.startswith("ems.events: too many of receipt.fetched of organization acme, transaction ")

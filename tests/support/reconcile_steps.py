@@ -12,9 +12,9 @@ from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.processing.drain import drain
 from receiver.reconcile.run import ReconcileOutcome, Reconciler
-from receiver.sandbox.accounts import DeliveryAttempt
 from receiver.sandbox.provider import deliver_story
 from receiver.sandbox.sender import RetryLimits
+from receiver.sandbox.tally import DeliveryAttempt
 from receiver.sandbox.verdict import differences
 from tests.support.factories import body
 
@@ -68,10 +68,10 @@ def reconcile_and_process(world: World) -> ReconcileOutcome:
 
 
 def deliver(
-    world: World, story: Story, faults: Faults, *, seed: int = 1, patience: RetryLimits = RETRY_UNTIL_ACCEPTED
+    world: World, story: Story, faults: Faults, *, seed: int = 1, limits: RetryLimits = RETRY_UNTIL_ACCEPTED
 ) -> Delivered:
     """Let OpenCard deliver a story to all webhooks, and process what arrived."""
-    delivered = asyncio.run(deliver_story(world.provider, story, faults=faults, seed=seed, give_up_after=patience))
+    delivered = asyncio.run(deliver_story(world.provider, story, faults=faults, seed=seed, give_up_after=limits))
     process(world)
     return delivered
 

@@ -80,7 +80,7 @@ def deliver(world: World, webhook: ProviderWebhook, event: str, payload: object)
 def send(
     world: World,
     event: str = EVENT,
-    patience: SendTestTimeouts = QUICK,
+    timeouts: SendTestTimeouts = QUICK,
     *,
     happen: Callable[[Callable[[], httpx.Response]], httpx.Response] | None = None,
     public_url: str | None = None,
@@ -95,7 +95,7 @@ def send(
         transport=None if happen is None else Moment(happen),
     )
     with processing(world.engine):
-        return sending.run(world.stored(), event, patience)
+        return sending.run(world.stored(), event, timeouts)
 
 
 def rows(world: World, query: str) -> list[Any]:

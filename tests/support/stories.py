@@ -114,7 +114,7 @@ class Happened(NamedTuple):
     attempts: tuple[Attempt, ...]
 
 
-FATES: Final[dict[str, tuple[tuple[int | None, bool], ...]]] = {
+ENDINGS: Final[dict[str, tuple[tuple[int | None, bool], ...]]] = {
     "at once": ((200, True),),
     "by a retry": ((503, False), (200, True)),
     "by the third attempt": ((503, False), (None, False), (200, True)),
@@ -131,8 +131,8 @@ PAUSES: Final = (timedelta(seconds=7), timedelta(seconds=45), timedelta(hours=2)
 """Between the attempts of one event."""
 
 
-def _is_closed(fate: str) -> bool:
-    return FATES[fate][-1][0] == 200
+def _is_closed(ending: str) -> bool:
+    return ENDINGS[ending][-1][0] == 200
 
 
 @dataclass(frozen=True)
@@ -162,18 +162,18 @@ def story(happened: Sequence[tuple[Sent, timedelta, str, timedelta]]) -> Story:
     ended: dict[Any, timedelta] = {}
     events: list[Happened] = []
     at = timedelta()
-    for number, (what, gap, fate, pause) in enumerate(happened):
+    for number, (what, gap, ending, pause) in enumerate(happened):
         at = max(at + gap, ended.get(names[number], timedelta()) + GAPS[0])
-        fates = FATES[fate if _is_closed(fate) or names[number] not in names[number + 1 :] else "by a retry"]
-        ended[names[number]] = at + (len(fates) - 1) * pause
+        endings = ENDINGS[ending if _is_closed(ending) or names[number] not in names[number + 1 :] else "by a retry"]
+        ended[names[number]] = at + (len(endings) - 1) * pause
         own = at + timedelta(microseconds=number + 1)  # no two attempts are made at the same moment
-        events.append(Happened(what, tuple(Attempt(own + place * pause, *end) for place, end in enumerate(fates))))
+        events.append(Happened(what, tuple(Attempt(own + place * pause, *end) for place, end in enumerate(endings))))
     return Story(tuple(events))
 
 
 def stories(what: st.SearchStrategy[Sent], *, most: int = 6) -> st.SearchStrategy[Story]:
     """Return a strategy for stories of the events *what*."""
-    each = st.tuples(what, st.sampled_from(GAPS), st.sampled_from(sorted(FATES)), st.sampled_from(PAUSES))
+    each = st.tuples(what, st.sampled_from(GAPS), st.sampled_from(sorted(ENDINGS)), st.sampled_from(PAUSES))
     return st.builds(story, st.lists(each, min_size=1, max_size=most))
 
 

@@ -36,7 +36,7 @@ from receiver.ops.console.passwords import Passwords
 from receiver.ops.console.recorded import record_post
 from receiver.ops.console.sessions import SessionEnded, Sessions
 from receiver.ops.console.words import FILTERS
-from receiver.ops.openid.provider import Provider
+from receiver.ops.openid.provider import OpenIDProvider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class Console:
     engine: Engine
     passwords: Passwords | None
     """``None`` when no user has a password."""
-    provider: Provider | None
+    provider: OpenIDProvider | None
     """``None`` when users do not sign in by OpenID Connect."""
     sessions: Sessions
     wake_worker: Callable[[], object]
@@ -121,7 +121,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters.update(FILTERS)
-    provider = Provider.of(settings)
+    provider = OpenIDProvider.of(settings)
     sessions = Sessions(engine, Encryption(settings.encryption_keys), users, provider)
     passwords = Passwords(users) if users else None
     app.extensions["console"] = Console(settings, engine, passwords, provider, sessions, wake_worker)

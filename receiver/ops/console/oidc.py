@@ -20,7 +20,7 @@ from flask import Blueprint, flash, redirect, request, session, url_for
 from werkzeug.exceptions import NotFound
 
 from receiver.counters import count_failed_sign_in
-from receiver.ops.audit import Outcome
+from receiver.ops.audit import ActOutcome
 from receiver.ops.console.limits import give_back, take_try
 from receiver.ops.console.parts import console
 from receiver.ops.console.recorded import record_sign_in
@@ -31,7 +31,7 @@ from receiver.ops.openid.answers import NoRole, ProviderRefused, ProviderUnavail
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from receiver.ops.openid.provider import Provider
+    from receiver.ops.openid.provider import OpenIDProvider
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -88,18 +88,18 @@ def finish() -> Response:
         )
     except ProviderRefused as refused:  # and the try counts
         with console().engine.begin() as connection:
-            record_sign_in(connection, "(unknown)", Outcome.REFUSED)
+            record_sign_in(connection, "(unknown)", ActOutcome.REFUSED)
         return _refused(provider, address, str(refused))
     except NoRole as without:
         with console().engine.begin() as connection:
-            record_sign_in(connection, without.name, Outcome.REFUSED)
+            record_sign_in(connection, without.name, ActOutcome.REFUSED)
         answer = _without_role(provider, address, without.name)
     except ProviderUnavailable as unavailable:
         answer = _unavailable(provider, unavailable)
     else:
         account = Account.of_member(member, provider, console().sessions.users)
         with console().engine.begin() as connection:
-            record_sign_in(connection, account.name, Outcome.DONE)
+            record_sign_in(connection, account.name, ActOutcome.DONE)
         enter(account, address)
         answer = redirect(safe_target(began["next"], request.root_path) or url_for("overview.overview"))
     with console().engine.begin() as connection:
@@ -107,7 +107,7 @@ def finish() -> Response:
     return answer
 
 
-def _provider() -> Provider:
+def _provider() -> OpenIDProvider:
     provider = console().provider
     if provider is None:
         raise NotFound
@@ -135,19 +135,19 @@ def _derived(purpose: str, state: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _refused(provider: Provider, address: str, reason: str) -> Response:
+def _refused(provider: OpenIDProvider, address: str, reason: str) -> Response:
     count_failed_sign_in()
     log.warning("oidc.refused", provider=provider.host, reason=reason, address=address)
     return _back(f"{provider.host} did not confirm the sign-in. Try again; the log of the web process has the reason.")
 
 
-def _without_role(provider: Provider, address: str, name: str) -> Response:
+def _without_role(provider: OpenIDProvider, address: str, name: str) -> Response:
     count_failed_sign_in()
     log.warning("oidc.refused", provider=provider.host, reason="no-role", address=address)
     return _back(f"{name} is signed in at {provider.host}, but {whom_to_ask(provider)}")
 
 
-def _unavailable(provider: Provider, unavailable: ProviderUnavailable) -> Response:
+def _unavailable(provider: OpenIDProvider, unavailable: ProviderUnavailable) -> Response:
     log.warning("oidc.unavailable", provider=provider.host, error=str(unavailable))
     return _back(f"{provider.host} does not answer as it should. Try again in a few minutes.")
 

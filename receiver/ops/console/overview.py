@@ -29,28 +29,28 @@ MOST_ORGANIZATIONS: Final = 20
 def overview() -> str:
     """Show the status of the service."""
     with reading() as connection:
-        standing = read_status(query_of(connection))
+        service = read_status(query_of(connection))
         hours = deliveries_by_hour(connection, hours=HOURS)
         failures = failures_by_error(connection)
         pace = rate(connection)
     with console().engine.connect() as connection:  # one that may write
         refusal = storage_error(connection)
     workers = seen_workers(console().settings.redis_url)
-    found = what_needs_attention(standing, console().settings, failures=failures, refusal=refusal, workers=workers)
+    found = what_needs_attention(service, console().settings, failures=failures, refusal=refusal, workers=workers)
     with reading() as connection:
-        known = accepted(connection, found, at=standing.at)
-    organizations = sorted(standing.organizations, key=_nothing_open)
-    this_hour = standing.at.replace(minute=0, second=0, microsecond=0)
+        known = accepted(connection, found, at=service.at)
+    organizations = sorted(service.organizations, key=_nothing_open)
+    this_hour = service.at.replace(minute=0, second=0, microsecond=0)
     return render_template(
         "overview.html",
-        standing=standing,
+        service=service,
         attention=[each for each in found if each not in known],
         acknowledged=known,
         workers=describe_workers(workers),
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,
         failures=failures[:MOST_GROUPS],
-        only_the_newest=standing.failures > MOST_FAILURES and MOST_FAILURES,
+        only_the_newest=service.failures > MOST_FAILURES and MOST_FAILURES,
         more_failures=len(failures) - MOST_GROUPS,
         chart=chart_of(hours, last=this_hour, hours=HOURS),
         received=sum(each.deliveries for each in hours),

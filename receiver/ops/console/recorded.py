@@ -10,7 +10,7 @@ from flask import current_app, g, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from receiver.ops.audit import Act, Outcome, Via, arguments, record
+from receiver.ops.audit import Act, ActOutcome, Via, arguments, record
 from receiver.ops.console.errors import not_recorded
 from receiver.ops.console.filter_form import filled_in
 from receiver.ops.console.parts import console
@@ -49,7 +49,7 @@ def record_look(connection: Connection, action: str, about: str | None = None) -
     record(connection, _act(g.me.name, action, about))
 
 
-def record_sign_in(connection: Connection, actor: str, outcome: Outcome) -> None:
+def record_sign_in(connection: Connection, actor: str, outcome: ActOutcome) -> None:
     """Record a sign-in that is no form: by OpenID Connect. *actor* is the user's name, as far as it is known."""
     record(connection, _act(actor, "sign-in", None, outcome=outcome))
 
@@ -90,7 +90,7 @@ def record_post(response: Response) -> Response:
             outcome=act.outcome,
             error=type(error).__name__,
         )
-        return response if act.outcome is Outcome.FAILED else current_app.make_response(not_recorded())
+        return response if act.outcome is ActOutcome.FAILED else current_app.make_response(not_recorded())
     return response
 
 
@@ -100,7 +100,7 @@ def _act(
     about: str | None,
     *,
     reason: str | None = None,
-    outcome: Outcome = Outcome.DONE,
+    outcome: ActOutcome = ActOutcome.DONE,
     error: str | None = None,
 ) -> Act:
     return Act(
@@ -115,7 +115,7 @@ def _act(
     )
 
 
-def _outcome(status: int) -> Outcome:
+def _outcome(status: int) -> ActOutcome:
     if status < HTTPStatus.BAD_REQUEST:
-        return Outcome.DONE
-    return Outcome.REFUSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else Outcome.FAILED
+        return ActOutcome.DONE
+    return ActOutcome.REFUSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else ActOutcome.FAILED

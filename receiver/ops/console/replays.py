@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 blueprint = Blueprint("replays", __name__, url_prefix="/replays")
 
 ROWS: Final = 50
-PATIENCE: Final = 5.0
+PREVIEW_SECONDS: Final = 5.0
 """Seconds that a page looks for what is to be replayed. Whatever takes longer is for the command line."""
 
 
@@ -62,7 +62,7 @@ def new() -> Response | str | tuple[str, int]:
         asked = FilterForm.of(request.args, organizations(connection))
         if not asked.validate() or not asked.wanted().restricts:
             abort(400, "No filter: filter the deliveries first, then replay what is shown.")
-        seen = preview(connection, asked.wanted(), seconds=PATIENCE)
+        seen = preview(connection, asked.wanted(), seconds=PREVIEW_SECONDS)
     form = ReplayForm()
     if request.method == "POST" and (seen.complete or form.limit.data) and form.validate():
         replay_id = start_replay(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from receiver.encryption import Encryption
     from receiver.ops.openid.answers import Member
-    from receiver.ops.openid.provider import Provider
+    from receiver.ops.openid.provider import OpenIDProvider
     from receiver.variables import OpsUser
 
 log = structlog.stdlib.get_logger(__name__)
@@ -120,7 +120,7 @@ class Account:
         return cls(user.name, user.role, _credential(user))
 
     @classmethod
-    def of_member(cls, member: Member, provider: Provider, users: Mapping[str, OpsUser]) -> Account:
+    def of_member(cls, member: Member, provider: OpenIDProvider, users: Mapping[str, OpsUser]) -> Account:
         """Return the account of a user whom an OpenID provider confirmed; another one than any of *users*."""
         name = f"{member.name} ({provider.host})" if member.name in users else member.name
         return cls(name, member.role, _credential_at(provider), member.subject, member.tokens)
@@ -152,7 +152,7 @@ class Sessions:
     engine: Engine
     encryption: Encryption
     users: Mapping[str, OpsUser]
-    provider: Provider | None
+    provider: OpenIDProvider | None
 
     def begin(self, connection: Connection, account: Account, address: str) -> SignedIn:
         """Record a sign-in from *address*, and return the session that begins."""
@@ -260,7 +260,7 @@ class Sessions:
             return None
 
 
-def whom_to_ask(provider: Provider) -> str:
+def whom_to_ask(provider: OpenIDProvider) -> str:
     """Return what helps a user without a role: which groups have one, and who gives them."""
     groups = ", ".join(f"{group} ({role})" for group, role in provider.roles.items())
     return f"none of your groups has a role here. Ask the administrators of {provider.host} for one of these: {groups}."
@@ -274,6 +274,6 @@ def _credential(user: OpsUser) -> bytes:
     return hashlib.sha256(f"{user.role}:{user.password_hash}".encode()).digest()
 
 
-def _credential_at(provider: Provider) -> bytes:
+def _credential_at(provider: OpenIDProvider) -> bytes:
     parts = (provider.issuer, provider.client_id, *(f"{group}:{role}" for group, role in provider.roles.items()))
     return hashlib.sha256("\n".join(parts).encode()).digest()

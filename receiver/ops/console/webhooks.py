@@ -52,8 +52,8 @@ class WebhookLine:
 def listing() -> str:
     """Show every managed webhook."""
     with reading() as connection:
-        standing = read_status(query_of(connection))
-        rows = [_line(row, standing) for row in connection.execute(_WEBHOOKS)]
+        service = read_status(query_of(connection))
+        rows = [_line(row, service) for row in connection.execute(_WEBHOOKS)]
     return render_template("webhooks.html", rows=rows)
 
 
@@ -66,8 +66,8 @@ def state_of(*, enabled: bool, active: bool | None) -> str:
     return "active" if active else "not active"
 
 
-def _line(row: Row[Any], standing: ServiceStatus) -> WebhookLine:
-    mine = [webhook for webhook in standing.webhooks if webhook.webhook_id == row.id]
+def _line(row: Row[Any], service: ServiceStatus) -> WebhookLine:
+    mine = [webhook for webhook in service.webhooks if webhook.webhook_id == row.id]
     interval = console().interval
     return WebhookLine(
         organization_reference_id=row.organization_reference_id,
@@ -77,7 +77,7 @@ def _line(row: Row[Any], standing: ServiceStatus) -> WebhookLine:
         last_received_at=row.last_received_at,
         checked_until=row.checked_until,
         complaints=(
-            *(each.text for webhook in mine for each in find_in_webhook(webhook, standing.at, interval)),
-            *(each.text for each in find_refused([one for one in standing.refused if one.webhook_id == row.id])),
+            *(each.text for webhook in mine for each in find_in_webhook(webhook, service.at, interval)),
+            *(each.text for each in find_refused([one for one in service.refused if one.webhook_id == row.id])),
         ),
     )

@@ -7,7 +7,7 @@
 - ``effects``   what it changed in the schema ``ems``
 """
 
-from receiver.ops.deliveries.details import DeliveryDetails, InReplay, ProcessingAttempt, Resolution, read_delivery
+from receiver.ops.deliveries.details import DeliveryDetails, FailedAttempt, InReplay, Resolution, read_delivery
 from receiver.ops.deliveries.effects import ChangedRow
 from receiver.ops.deliveries.filter import Filter, error_group, is_resolved
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
@@ -16,10 +16,10 @@ __all__ = [
     "ChangedRow",
     "DeliveryDetails",
     "DeliverySummary",
+    "FailedAttempt",
     "Filter",
     "InReplay",
     "Page",
-    "ProcessingAttempt",
     "Resolution",
     "error_group",
     "is_resolved",

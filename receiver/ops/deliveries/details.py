@@ -57,7 +57,7 @@ WHERE member.delivery_id = :id ORDER BY replay.id
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessingAttempt:
+class FailedAttempt:
     """A try to apply a delivery that did not succeed."""
 
     number: int
@@ -110,7 +110,7 @@ class DeliveryDetails:
     """Whether it is processed alone."""
     test: bool
     """Whether it is a test delivery, which is never applied."""
-    attempts: tuple[ProcessingAttempt, ...]
+    attempts: tuple[FailedAttempt, ...]
     """Those that did not succeed, oldest first."""
     duplicates: tuple[DeliverySummary, ...]
     """Other deliveries of the same event, newest first."""
@@ -137,9 +137,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
         card_holder_reference_id=row["card_holder_reference_id"],
         alone=row["alone"],
         test=row["test"],
-        attempts=tuple(
-            ProcessingAttempt(**each) for each in connection.execute(_ATTEMPTS, {"id": delivery_id}).mappings()
-        ),
+        attempts=tuple(FailedAttempt(**each) for each in connection.execute(_ATTEMPTS, {"id": delivery_id}).mappings()),
         duplicates=_alike(connection, row),
         replays=tuple(InReplay(**each) for each in connection.execute(_REPLAYS, {"id": delivery_id}).mappings()),
         changed=read_effects(

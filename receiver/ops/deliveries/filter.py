@@ -1,4 +1,4 @@
-"""Which deliveries are meant, and which errors are one and the same. Pure."""
+"""Which deliveries a filter selects, and which errors are one and the same. Pure."""
 
 from __future__ import annotations
 

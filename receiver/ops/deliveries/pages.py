@@ -46,7 +46,7 @@ class DeliverySummary:
     processed_at: datetime | None
     confirmed_at: datetime | None
     transaction_id: str | None
-    """Once it was understood."""
+    """Once it was parsed."""
     error: str | None
     """Of the last attempt; its first line."""
 
@@ -60,7 +60,7 @@ class Page:
     """Ask for what is before this; ``None`` when there is nothing more. There may be more though *rows* are few: a
     page looks at so many deliveries at most."""
     looked_back_to: datetime | None
-    """When the last delivery was received that was looked at; ``None`` when all were that may be meant."""
+    """When the last delivery was received that was looked at; ``None`` when all that may match were."""
 
 
 def list_deliveries(

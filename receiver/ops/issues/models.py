@@ -55,7 +55,7 @@ class Notification(Base):
     target: Mapped[str] = mapped_column(Text, primary_key=True, comment="a hash of the address, which is a secret")
     state: Mapped[str] = mapped_column(Text, comment="the state to be sent")
     opened_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), comment="when the issue opened last: opened anew, it is sent again"
+        DateTime(timezone=True), comment="when the issue opened last: opened again, it is sent again"
     )
     due_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), comment="when it is sent next, or tried again; not before a minute after the last time"

@@ -78,9 +78,9 @@ def watching(settings: Settings) -> Iterator[None]:
 
 def find_all(connection: Connection, settings: Settings) -> list[Finding]:
     """Return what needs attention now; the same as ``receiver status`` shows."""
-    standing = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+    service = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     return what_needs_attention(
-        standing,
+        service,
         settings,
         failures=failures_by_error(connection),
         refusal=storage_error(connection),

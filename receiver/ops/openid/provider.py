@@ -72,7 +72,7 @@ class _OAuth(OAuth2Client):  # type: ignore[misc]  # likewise
     oauth_error_class = _TokenError
 
 
-class Provider:
+class OpenIDProvider:
     """One OpenID provider, and the roles of its groups. Safe for threads; connects when first asked."""
 
     def __init__(self, *, issuer: str, client_id: str, client_secret: str, roles: Mapping[str, Role]) -> None:
@@ -85,7 +85,7 @@ class Provider:
         self._keys: KeySet | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Provider | None:
+    def of(cls, settings: Settings) -> OpenIDProvider | None:
         """Return the provider that the settings name, if any."""
         if not settings.ops_oidc_issuer:
             return None

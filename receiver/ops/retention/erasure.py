@@ -18,7 +18,7 @@ from receiver.erasure.erase import Person, erase_not_applied, erase_people, eras
 from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudonyms
 from receiver.json_rows import rows_parameter
 from receiver.ops.retention.gently import gently
-from receiver.ops.retention.walk import begin_walk, begin_walk_anew, remember
+from receiver.ops.retention.walk import begin_walk, remember, restart_walk
 from receiver.records.locked import write_under_lock
 from receiver.records.write import writing_connection
 
@@ -129,7 +129,7 @@ class Erasing:
                     write_under_lock(own, {"due": rows_parameter(rows)}, [_MARK])
             if not connection.scalar(_ANYBODY):
                 return False
-            self._position = (begin_walk_anew if due else begin_walk)(connection, NAME)
+            self._position = (restart_walk if due else begin_walk)(connection, NAME)
         with self._engine.begin() as connection:
             self._marked_before = connection.execute(_NOW).scalar_one()
             self._last = connection.execute(_LAST).scalar_one()

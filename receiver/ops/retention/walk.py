@@ -24,7 +24,7 @@ PASS: Final = timedelta(days=7)
 """How long after its last start a walk starts again."""
 
 _POSITION: Final = text("SELECT position FROM receiver.retention_walks WHERE kind = :kind")
-_BEGIN_ANEW: Final = text(
+_BEGIN_AGAIN: Final = text(
     """
 INSERT INTO receiver.retention_walks AS walk (kind, pass_began_at) VALUES (:kind, clock_timestamp())
 ON CONFLICT (kind) DO UPDATE SET position = 0, pass_began_at = excluded.pass_began_at
@@ -52,11 +52,11 @@ class Span:
 
 def begin_walk(connection: Connection, kind: str) -> int:
     """Return the position from which to walk on; the first row's, when it is time for a new pass."""
-    connection.execute(_BEGIN_ANEW, {"kind": kind, "pass_length": PASS})
+    connection.execute(_BEGIN_AGAIN, {"kind": kind, "pass_length": PASS})
     return read_position(connection, kind)
 
 
-def begin_walk_anew(connection: Connection, kind: str) -> int:
+def restart_walk(connection: Connection, kind: str) -> int:
     """Return the position of the first row, and walk on from there."""
     begin_walk(connection, kind)
     remember(connection, kind, 0)

@@ -10,7 +10,7 @@ from receiver.records.models.enrichments import (
 )
 from receiver.records.models.feed import Consumer, EpochRow, FeedHorizon, LoggedEvent
 from receiver.records.models.ledger import Closing, JournalLine
-from receiver.records.models.organizations import Organization
+from receiver.records.models.organizations import KnownOrganization
 from receiver.records.models.people import CardHolder, Tpa
 from receiver.records.models.transactions import Transaction
 
@@ -23,9 +23,9 @@ __all__ = [
     "FeedHorizon",
     "Invoice",
     "JournalLine",
+    "KnownOrganization",
     "LineItem",
     "LoggedEvent",
-    "Organization",
     "Receipt",
     "Tpa",
     "Transaction",

@@ -10,7 +10,7 @@ from receiver.db import EMS, Base
 from receiver.records.models import columns as c
 
 
-class Organization(Base):
+class KnownOrganization(Base):
     """An organization that has or had a webhook here; written by a trigger of ``receiver.webhooks``."""
 
     __tablename__ = "organizations"

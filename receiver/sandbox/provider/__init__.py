@@ -38,7 +38,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 - ``refusals``        errors and their statuses
 """
 
-from receiver.sandbox.provider.delivery import Delivered, deliver_story, meant_for, ready_webhooks, reference_ids
+from receiver.sandbox.provider.delivery import Delivered, deliver_story, events_for, ready_webhooks, reference_ids
 from receiver.sandbox.provider.faults import ApiFault
 from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.provider import Behaviour, Provider, environment
@@ -73,7 +73,7 @@ __all__ = [
     "SeenRequest",
     "deliver_story",
     "environment",
-    "meant_for",
+    "events_for",
     "ready_webhooks",
     "reference_ids",
     "serving",

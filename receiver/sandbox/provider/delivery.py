@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.sandbox.accounts import DeliveryAttempt, DeliveryTally
 from receiver.sandbox.faults import Faults, Sending, schedule
 from receiver.sandbox.provider.refusals import Refused
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import Story
+from receiver.sandbox.tally import DeliveryAttempt, DeliveryTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,17 +25,17 @@ NO_FAULTS: Final = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What was meant, and what came of it."""
+    """What was to be delivered, and what came of it."""
 
     tally: DeliveryTally
-    meant: Mapping[int, tuple[StoryEvent, ...]]
+    expected: Mapping[int, tuple[StoryEvent, ...]]
     """Webhook id → the events that were for it, in true order, each once."""
     missed: Mapping[int, tuple[StoryEvent, ...]]
     """Webhook id → those of them that no attempt brought to the receiver: only the log has them."""
 
     def story(self) -> Story:
-        """Return the story that was sent to the receiver: what was meant for any webhook, each event once."""
-        sent = {event: None for events in self.meant.values() for event in events}
+        """Return the story that was sent to the receiver: what any webhook wants, each event once."""
+        sent = {event: None for events in self.expected.values() for event in events}
         return Story(tuple(sorted(sent, key=lambda event: event.at)))
 
 
@@ -49,7 +49,7 @@ def reference_ids(provider: Provider, webhooks: Iterable[ProviderWebhook]) -> li
     return list(dict.fromkeys(_owner(provider, webhook).reference_id for webhook in webhooks))
 
 
-def meant_for(provider: Provider, webhook: ProviderWebhook, sent: Iterable[StoryEvent]) -> tuple[StoryEvent, ...]:
+def events_for(provider: Provider, webhook: ProviderWebhook, sent: Iterable[StoryEvent]) -> tuple[StoryEvent, ...]:
     """Return those of *sent* that are for *webhook*: of its organization, flagged, and of its groups."""
     owner = _owner(provider, webhook)
     return tuple(
@@ -75,13 +75,13 @@ async def deliver_story(
     disabled or inactive meanwhile is sent nothing more. *options* are those of ``deliver_all``.
     """
     chosen = ready_webhooks(provider) if webhooks is None else webhooks
-    meant = {webhook.id: meant_for(provider, webhook, story.events) for webhook in chosen}
+    expected = {webhook.id: events_for(provider, webhook, story.events) for webhook in chosen}
     taken: dict[int, set[StoryEvent]] = {webhook.id: set() for webhook in chosen}
     tally = DeliveryTally() if tally is None else tally
     async with asyncio.TaskGroup() as tasks:
         for side_by_side in _one_of_each_organization(provider, chosen):
             ids = {organization: webhook.id for organization, webhook in side_by_side.items()}
-            events = {sent for number in ids.values() for sent in meant[number]}
+            events = {sent for number in ids.values() for sent in expected[number]}
             sendings = schedule([sent for sent in story.events if sent in events], faults, seed)
             tasks.create_task(
                 deliver_all(
@@ -95,8 +95,10 @@ async def deliver_story(
                     **options,
                 )
             )
-    missed = {number: tuple(sent for sent in events if sent not in taken[number]) for number, events in meant.items()}
-    return Delivered(tally, meant, missed)
+    missed = {
+        number: tuple(sent for sent in events if sent not in taken[number]) for number, events in expected.items()
+    }
+    return Delivered(tally, expected, missed)
 
 
 def _is_ready(webhook: ProviderWebhook) -> bool:

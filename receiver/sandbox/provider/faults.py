@@ -1,4 +1,4 @@
-"""What goes wrong with the API, on demand: each fault waits for the requests it is meant for.
+"""What goes wrong with the API, on demand: each fault waits for the requests that match it.
 
 ::
 
@@ -70,7 +70,7 @@ class ApiFault:
         return cls("answer", path, method, times, status=status, retry_after=retry_after)
 
     def meets(self, method: str, path: str) -> bool:
-        """Return whether it is meant for a request."""
+        """Return whether it matches a request."""
         return self.method in (None, method) and re.search(self.path, path) is not None
 
 
@@ -82,7 +82,7 @@ class ApiFaults:
         self._waiting: deque[ApiFault] = deque()
 
     def add(self, fault: ApiFault) -> None:
-        """Let *fault* happen to the requests it is meant for."""
+        """Let *fault* happen to the requests that match it."""
         with self._lock:
             self._waiting.append(fault)
 
@@ -97,7 +97,7 @@ class ApiFaults:
             return list(self._waiting)
 
     def take(self, method: str, path: str) -> ApiFault | None:
-        """Return the oldest one that is meant for this request, used up by one time."""
+        """Return the oldest one that matches this request, used up by one time."""
         with self._lock:
             for place, fault in enumerate(self._waiting):
                 if fault.meets(method, path):

@@ -19,9 +19,9 @@ from receiver.sandbox.story import Story, make_story
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from receiver.sandbox.accounts import DeliveryTally
     from receiver.sandbox.provider.provider import Provider
     from receiver.sandbox.provider.resources import ProviderWebhook
+    from receiver.sandbox.tally import DeliveryTally
 
 RECEIPTS_LIVE: Final = timedelta(days=7)
 """How long the URLs of receipts work, by the clock."""
@@ -56,7 +56,7 @@ async def serve_until_stopped(
 ) -> None:
     """Serve *provider* on *port* and deliver *stream*, until Ctrl+C or SIGTERM.
 
-    *started* is called with the base URL once both are understood. Raises ``OperationRefused`` when the port is taken.
+    *started* is called with the base URL once both are known. Raises ``OperationRefused`` when the port is taken.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

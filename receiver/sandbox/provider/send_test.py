@@ -16,9 +16,9 @@ from receiver.sandbox.story import make_story
 from receiver.sandbox.story_events import StoryEvent, read, write
 
 if TYPE_CHECKING:
-    from receiver.sandbox.accounts import DeliveryAttempt
     from receiver.sandbox.provider.provider import Provider
     from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
+    from receiver.sandbox.tally import DeliveryAttempt
 
 ONCE: Final = RetryLimits(attempts=1, seconds=None)
 PURCHASES: Final = 20

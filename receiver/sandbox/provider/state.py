@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import EllipsisType
 
-    from receiver.sandbox.accounts import DeliveryAttempt
+    from receiver.sandbox.tally import DeliveryAttempt
 
 T = TypeVar("T")
 SECRET_LENGTH: Final = 60

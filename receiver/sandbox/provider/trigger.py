@@ -21,9 +21,9 @@ from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story_events import StoryEvent, read, write
 
 if TYPE_CHECKING:
-    from receiver.sandbox.accounts import DeliveryAttempt
     from receiver.sandbox.provider.provider import Provider
     from receiver.sandbox.provider.resources import ProviderOrganization, ProviderWebhook
+    from receiver.sandbox.tally import DeliveryAttempt
 
 TRANSACTION: Final = "card.transaction."
 STATES: Final = ("authorized", "deleted", "cleared", "invoiced")

@@ -17,7 +17,7 @@ from tests.ops.console.test_deliveries import EVENT, WRONG
 from tests.support.applications import unreachable_redis
 from tests.support.factories import enrichment
 from tests.support.pools import ACCESS
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:

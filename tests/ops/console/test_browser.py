@@ -22,8 +22,8 @@ from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.sender import deliver_all
 from receiver.settings import load_settings
+from tests.support.service_states import add_run
 from tests.support.serving import served
-from tests.support.standings import add_run
 from tests.support.visitor import PASSWORDS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: it comes with the dev extra")

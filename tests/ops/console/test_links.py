@@ -14,7 +14,7 @@ from receiver.ops.issues import watch
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
 from tests.support.replay_steps import EVERYTHING, replay, start
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 
 if TYPE_CHECKING:
     from receiver.settings import Settings

@@ -18,7 +18,7 @@ from receiver.encryption import Encryption
 from receiver.ops.console.limits import FREE_FAILURES
 from receiver.ops.keys import rotate_keys
 from receiver.ops.openid.claims import name_of, role_of
-from receiver.ops.openid.provider import Provider
+from receiver.ops.openid.provider import OpenIDProvider
 from receiver.settings import load_settings
 from receiver.variables import Role
 from tests.support.factories import snapshot
@@ -561,7 +561,7 @@ def test_the_highest_role_of_all_groups_counts() -> None:
 
 
 def test_the_provider_shows_no_secret(openid_environment: dict[str, str]) -> None:
-    provider = Provider.of(load_settings(openid_environment))
+    provider = OpenIDProvider.of(load_settings(openid_environment))
     assert provider is not None
     assert CLIENT_SECRET not in repr(provider)
     provider.close()

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
-from tests.support.standings import add_run
+from tests.support.service_states import add_run
 from tests.support.stored import store
 
 if TYPE_CHECKING:

@@ -173,7 +173,7 @@ def test_too_many_matches_are_left_to_the_command_line(
     acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_die(acme, monkeypatch, 1)
-    monkeypatch.setattr("receiver.ops.console.replays.PATIENCE", -1.0)
+    monkeypatch.setattr("receiver.ops.console.replays.PREVIEW_SECONDS", -1.0)
     form = "/ops/replays/new?status=dead"
     assert "Too many for a page" in operator.get(form).text
     assert operator.post(form, form=form, reason="all of it").status_code == 400

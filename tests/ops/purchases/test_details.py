@@ -13,7 +13,7 @@ import pytest
 from receiver.ops.purchases import organizations_of, read_purchase
 from tests.support.factories import enrichment, snapshot
 from tests.support.replay_steps import ids, replay
-from tests.support.standings import add_run, webhook_id_of
+from tests.support.service_states import add_run, webhook_id_of
 
 if TYPE_CHECKING:
     from receiver.ops.purchases import Happening, PurchaseDetails

@@ -57,8 +57,8 @@ def test_next_run_completes_one_killed_at_any_step(acme: Acme, settings: Setting
     apply_some(acme)
     with living(acme.engine, None) as undisturbed:
         retain(acme.engine, settings, **SHORTEST)
-    meant = left(acme)
-    assert {each["body"] for each in meant["deliveries"]} == {None}
+    expected = left(acme)
+    assert {each["body"] for each in expected["deliveries"]} == {None}
     assert undisturbed[0] > 30
     for last in range(1, undisturbed[0] + 1):
         forget(acme)
@@ -67,7 +67,7 @@ def test_next_run_completes_one_killed_at_any_step(acme: Acme, settings: Setting
             retain(acme.engine, settings, **SHORTEST)
         end_sessions(acme.engine)
         assert retain(acme.engine, settings, **SHORTEST).caught_up, last
-        assert left(acme) == meant, last
+        assert left(acme) == expected, last
 
 
 def test_of_a_run_that_was_cut_off_the_next_one_says_so(acme: Acme, settings: Settings) -> None:

@@ -35,6 +35,6 @@ class RetryLimits:
         )
 
 
-PATIENT: Final = RetryLimits()
-IMPATIENT: Final = RetryLimits(attempts=3, seconds=None, first_pause=0, longest_pause=0)
-"""What is spent on a sending that cannot get through."""
+DEFAULT_LIMITS: Final = RetryLimits()
+FEW_ATTEMPTS: Final = RetryLimits(attempts=3, seconds=None, first_pause=0, longest_pause=0)
+"""For a sending that cannot get through."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
-Outcome: TypeAlias = Literal["accepted", "refused", "unanswered", "lost_answers"]
+AttemptOutcome: TypeAlias = Literal["accepted", "refused", "unanswered", "lost_answers"]
 """What came of one attempt."""
 
 End: TypeAlias = Literal["accepted", "lost", "outage", "given_up"]
@@ -55,7 +55,7 @@ class AttemptCounts:
     lost_answers: int = 0
     """Answered 200, and the answer lost on purpose: taken by the receiver, unknown to OpenCard."""
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: AttemptOutcome) -> None:
         """Add one attempt."""
         self.sent += 1
         setattr(self, outcome, getattr(self, outcome) + 1)
@@ -73,7 +73,7 @@ class DeliveryTally(AttemptCounts):
     """Of those given up, the ones that fell into the outage."""
     by_event: defaultdict[str, AttemptCounts] = field(default_factory=lambda: defaultdict(AttemptCounts))
 
-    def count_event(self, event: str, outcome: Outcome) -> None:
+    def count_event(self, event: str, outcome: AttemptOutcome) -> None:
         """Add one attempt to deliver *event*."""
         self.count(outcome)
         self.by_event[event].count(outcome)
@@ -85,6 +85,6 @@ class DeliveryTally(AttemptCounts):
         self.in_outage += end == "outage"
 
     @property
-    def given_up_unmeant(self) -> int:
-        """Sendings given up that were meant to get through."""
+    def given_up_unexpectedly(self) -> int:
+        """Sendings given up though neither a loss nor the outage was to stop them."""
         return self.given_up - self.lost - self.in_outage

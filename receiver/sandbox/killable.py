@@ -12,40 +12,40 @@ if TYPE_CHECKING:
     from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey
     from receiver.sandbox.processes import ProcfileProcesses
 
-VICTIMS: Final = ("web", "worker", "scheduler", "work-horse", "valkey", "postgres")
+KILLABLE: Final = ("web", "worker", "scheduler", "job process", "valkey", "postgres")
 """The processes of the Procfile, what the worker's pool runs, and the stores."""
 
 
 @dataclass(frozen=True, slots=True)
-class Victims:
+class KillableParts:
     """The stores and processes of one receiver."""
 
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
     processes: ProcfileProcesses
 
-    def kill(self, victim: str) -> None:
+    def kill(self, part: str) -> None:
         """End *victim* as a power cut would. Raises ``KeyError`` for a process that does not run."""
-        match victim:
+        match part:
             case "postgres":
                 self.postgres.kill()
             case "valkey":
                 self.valkey.kill()
-            case "work-horse":
+            case "job process":
                 for child in psutil.Process(self.processes.pid("worker")).children(recursive=True):
                     with suppress(psutil.NoSuchProcess):
                         child.kill()
             case process:
                 self.processes.kill(process)
 
-    def start(self, victim: str) -> None:
+    def start(self, part: str) -> None:
         """Start *victim* again; the pool replaces its workers by itself."""
-        match victim:
+        match part:
             case "postgres":
                 self.postgres.start()
             case "valkey":
                 self.valkey.start()
-            case "work-horse":
+            case "job process":
                 pass
             case process:
                 self.processes.start(process)
