@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from redis import Redis, RedisError
@@ -15,6 +15,9 @@ from rq import Queue
 from rq.exceptions import DequeueTimeout
 
 from receiver.counters import WAKE_UPS_FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -82,14 +85,15 @@ def check_writes(redis: Redis) -> None:
 class Outage:
     """Waits while Redis fails: longer each time, and with one line in the log for all of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._sleep = sleep
         self._pause = FIRST_PAUSE
 
     def wait(self, error: RedisError) -> None:
         """Wait before the next try."""
         if self._pause == FIRST_PAUSE:
             log.warning("redis.waiting", error=type(error).__name__, reason=str(error))
-        time.sleep(self._pause)
+        self._sleep(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def end(self) -> None:

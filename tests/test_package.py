@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from receiver.sandbox.embedded import free_port
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.long
 
@@ -54,11 +54,10 @@ def test_dev_server_leaves_no_process_when_interrupted(tmp_path: Path) -> None:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + SECONDS
-        while "batch.processed" not in log.read_text():
-            assert dev.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        assert eventually(lambda: dev.poll() is not None or "batch.processed" in log.read_text(), within=SECONDS), (
+            log.read_text()
+        )
+        assert dev.poll() is None, log.read_text()
         family = psutil.Process(dev.pid).children(recursive=True)
         os.killpg(dev.pid, signal.SIGINT)
         assert dev.wait(timeout=SECONDS) == 0, log.read_text()

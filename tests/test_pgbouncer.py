@@ -8,8 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
-import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from receiver.settings import load_settings
 from tests.conftest import Organizations
 from tests.support.applications import receiver_with
 from tests.support.factories import body, snapshot
+from tests.support.waiting import eventually
 from tests.test_connections import set_for_sessions
 
 if TYPE_CHECKING:
@@ -104,16 +104,19 @@ max_client_conn = 100
     ):
         try:
             url = f"postgresql://{user}@127.0.0.1:{port}/receiver"
-            for _ in range(100):
-                with suppress(psycopg.Error), closing(psycopg.connect(url, connect_timeout=2)):
-                    break
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.1)
-            else:
-                pytest.fail(log.read_text())
+            assert eventually(lambda: process.poll() is not None or accepts(url)), log.read_text()
+            assert process.poll() is None, log.read_text()
             yield f"{url}?pgbouncer=true"
         finally:
             process.terminate()
+
+
+def accepts(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.Error:
+        return False
+    return True
 
 
 def not_as_root(server: dict[str, Any]) -> list[str]:

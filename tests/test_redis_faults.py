@@ -222,10 +222,9 @@ def test_what_reports_on_redis_says_that_it_refuses_writes(
     assert findings.is_broken(REDIS)
 
 
-def test_pauses_grow_while_redis_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_while_redis_fails() -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("time.sleep", pauses.append)
-    outage = Outage()
+    outage = Outage(pauses.append)
     for _ in range(6):
         outage.wait(RedisError())
     outage.end()

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -32,7 +33,6 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -198,15 +198,16 @@ def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: Machine) -> None
     assert alive == []
 
 
+ROOT = Path(__file__).parent.parent
 ORPHAN = """
-import multiprocessing, os, time
+import multiprocessing, os, threading
 from receiver.worker import watch_pool
+from tests.support.waiting import eventually
 
 def worker(pool):
-    while os.getppid() == pool:  # the pool is killed before the worker looks for it
-        time.sleep(0.01)
+    eventually(lambda: os.getppid() != pool)  # the pool is killed before the worker looks for it
     watch_pool()
-    time.sleep(60)
+    threading.Event().wait(60)
     print("still running")
 
 multiprocessing.get_context("fork").Process(target=worker, args=(os.getpid(),)).start()
@@ -215,5 +216,7 @@ os._exit(0)
 
 
 def test_worker_ends_if_its_pool_was_killed_at_startup() -> None:
-    ran = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=90, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", ORPHAN], cwd=ROOT, capture_output=True, text=True, timeout=90, check=True
+    )
     assert (ran.stdout, ran.stderr) == ("", "")  # the output ends when the last process that has it ends

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.provider.state import ProviderState
 from receiver.webhooks.addresses import endpoint_url
 from tests.bootstrap.test_registering import FLAGS, deliver
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -239,6 +239,10 @@ def test_credentials_replaced_twice_keep_those_opencard_uses(world: World) -> No
     assert deliver(world) == 200
 
 
+def ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
+
+
 @pytest.mark.parametrize("registered_before", [1, 8, 15])
 def test_second_run_completes_a_killed_one(
     world: World, environment: dict[str, str], folder: Path, registered_before: int
@@ -247,11 +251,8 @@ def test_second_run_completes_a_killed_one(
     command = [str(Path(sys.executable).with_name("receiver")), "bootstrap"]
     environment = {**os.environ, **world.environment(environment)}
     running = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while len(world.provider.state.webhooks()) < registered_before:
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    assert eventually(lambda: len(world.provider.state.webhooks()) >= registered_before or ended(running), within=60)
+    assert not ended(running), running.communicate()
     running.send_signal(signal.SIGKILL)
     running.communicate()
     again = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -269,11 +270,8 @@ def test_interrupted_run_finishes_only_started_work(world: World, environment: d
     command = [str(Path(sys.executable).with_name("receiver")), "bootstrap"]
     environment = {**os.environ, **world.environment(environment)}
     running = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not world.provider.state.webhooks():
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    assert eventually(lambda: bool(world.provider.state.webhooks()) or ended(running), within=60)
+    assert not ended(running), running.communicate()
     running.send_signal(signal.SIGINT)
     _said, complained = running.communicate(timeout=60)
     assert running.returncode == 1

@@ -1,17 +1,17 @@
-"""Tokens and processes: web, workers, their work-horses and commands all use the same."""
+"""Tokens and processes: web, workers, their job processes and commands all use the same."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from receiver.opencard.webhooks import Webhooks
 from receiver.sandbox.provider import environment
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import pytest
@@ -75,11 +75,9 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 def wait_until_one_waits(engine: Engine) -> None:
-    until = time.monotonic() + SECONDS
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.execute(text(WAITING)).scalar_one():
-            assert time.monotonic() < until, "the other process does not wait for the token"
-            time.sleep(0.01)
+        waits = eventually(lambda: bool(connection.execute(text(WAITING)).scalar_one()), within=SECONDS)
+    assert waits, "the other process does not wait for the token"
 
 
 def test_two_processes_request_one_token(

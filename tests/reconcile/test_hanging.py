@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +18,13 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.world import World
 
 SECONDS = 40
+ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
-import os, pathlib, sys, time
+import os, pathlib, sys
 from datetime import timedelta
 from functools import partial
 from sqlalchemy import text
@@ -34,6 +35,7 @@ from receiver.opencard.client import OpenCard
 from receiver.reconcile import session
 from receiver.reconcile.run import Reconciler
 from receiver.settings import load_settings
+from tests.support.waiting import eventually
 
 holder, name = {"reading": (OpenCard, "page"), "writing": (session.ReconcileSession, "_compare")}[sys.argv[1]]
 arrived, go_on = map(pathlib.Path, sys.argv[2:])
@@ -41,8 +43,7 @@ go_ahead = getattr(holder, name)
 
 def wait(*arguments, **options):
     arrived.touch()
-    while not go_on.exists():
-        time.sleep(0.01)
+    assert eventually(go_on.exists, within=60)
     return go_ahead(*arguments, **options)
 
 setattr(holder, name, wait)
@@ -62,6 +63,7 @@ def hanging(world: World, environment: dict[str, str], folder: Path, where: str)
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, where, str(arrived), str(go_on)],
         env={**os.environ, **world.environment(environment)},
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )
     try:

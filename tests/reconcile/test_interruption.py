@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,17 +111,13 @@ def reset_with_a_log(world: World) -> None:
     store_delivery(world, CREATED, card_holder("forged"), at=ago(HOUR))
 
 
-def wait_until_gone(world: World, application: str = "receiver tests") -> None:
-    """PostgreSQL takes a moment to end the sessions of a process that is gone, and with them their locks."""
-    until = time.monotonic() + 30
-    while value(
-        world,
+def wait_for_locks(world: World, application: str = "receiver tests") -> None:
+    """Wait until PostgreSQL has ended the sessions of a process that ended, and with them their locks."""
+    held = (
         "SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)"
-        " WHERE application_name = :application AND datname = current_database() AND locktype = 'advisory'",
-        application=application,
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.001)
+        " WHERE application_name = :application AND datname = current_database() AND locktype = 'advisory'"
+    )
+    assert eventually(lambda: value(world, held, application=application) == 0, within=30)
 
 
 def result(world: World) -> dict[str, list[dict[str, Any]]]:
@@ -161,7 +156,7 @@ def test_next_run_completes_one_killed_at_any_step(acme: World) -> None:
         reset_with_a_log(acme)
         with killable_process(acme, last) as life, pytest.raises(ProcessKilled):
             reconciler(acme).run()
-        wait_until_gone(acme)
+        wait_for_locks(acme)
         assert life.ended
         was_done = bool(rows(acme, "SELECT 1 FROM receiver.reconcile_runs WHERE watermark IS NOT NULL"))
         if not was_done:
@@ -178,7 +173,7 @@ def test_process_killed_while_reading_leaves_only_its_run_row(
     reset_with_a_log(acme)
     reading = tmp_path / "reading"
     program = (
-        "import os, pathlib, sys, time\n"
+        "import os, pathlib, sys, threading\n"
         "from datetime import timedelta\n"
         "from receiver.db import engine_for\n"
         "from receiver.encryption import Encryption\n"
@@ -188,7 +183,7 @@ def test_process_killed_while_reading_leaves_only_its_run_row(
         "from receiver.settings import load_settings\n"
         "def page(*_a, **_k):\n"
         "    pathlib.Path(sys.argv[1]).touch()\n"
-        "    time.sleep(60)\n"
+        "    threading.Event().wait(60)\n"
         "client.OpenCard.page = page\n"
         "settings = load_settings(os.environ)\n"
         "engine = engine_for(settings.database_url, application='killed')\n"
@@ -206,7 +201,7 @@ def test_process_killed_while_reading_leaves_only_its_run_row(
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    wait_until_gone(acme, "receiver killed")
+    wait_for_locks(acme, "receiver killed")
     assert reconcile(acme).recovered == 2
     first, second = rows(acme, "SELECT * FROM receiver.reconcile_runs ORDER BY id")
     assert "cut off" in first["error"]
