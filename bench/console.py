@@ -1,4 +1,4 @@
-"""Console: how long its pages take with millions of stored deliveries, beside the limit of 200 ms."""
+"""Console: how long its pages take with millions of stored deliveries, compared with the limit of 200 ms."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Rep
         f"Console with {deliveries:,} deliveries, through gunicorn; the limit is {LIMIT_MS:.0f} ms",
         [
             Row(_LIMIT, {"p95, ms": [LIMIT_MS], "p50, ms": [LIMIT_MS]}),
-            *(Row(name, figures[name], beside=_LIMIT) for name in _PAGES),
+            *(Row(name, figures[name], compared_with=_LIMIT) for name in _PAGES),
         ],
         [Target("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1)],
     )

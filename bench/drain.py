@@ -1,4 +1,4 @@
-"""Drain: deliveries a second from stored to applied, beside SQL alone and beside one RQ job for each."""
+"""Drain: deliveries a second from stored to applied, compared with SQL alone and with one RQ job for each."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ def run(rounds: int, progress: Progress) -> Report:
                 progress.advance(task)
     return Report(
         "Drain: from stored to applied",
-        [Row(name, {RATE: rates[name], WAL: logged[name]}, beside="" if name == LIMIT else LIMIT) for name in rates],
+        [
+            Row(name, {RATE: rates[name], WAL: logged[name]}, compared_with="" if name == LIMIT else LIMIT)
+            for name in rates
+        ],
         [
             Target("one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED),
             Target(

@@ -80,7 +80,7 @@ def run(rounds: int, progress: Progress) -> Report:
     limit = {P50: [LIMIT_MS], WORST: [LIMIT_MS]}
     return Report(
         "Fresh first: from the POST of a new purchase to its row",
-        [Row(LIMIT, limit), *(Row(name, figures[name], beside=LIMIT) for name in figures)],
+        [Row(LIMIT, limit), *(Row(name, figures[name], compared_with=LIMIT) for name in figures)],
         [
             Target(
                 "slowest new purchase of any round, in the flood / limit",

@@ -210,8 +210,8 @@ def _report(sides: dict[str, Side], deliveries: int) -> Report:
     for measured in ("intake", "drain", *QUESTIONS):
         column = "ms" if measured in QUESTIONS else "per second"
         for name, side in sides.items():
-            beside = f"{measured}, {EMPTY}" if name == GROWN else ""
-            rows.append(Row(f"{measured}, {name}", {column: side.figures[measured]}, beside=beside))
+            compared_with = f"{measured}, {EMPTY}" if name == GROWN else ""
+            rows.append(Row(f"{measured}, {name}", {column: side.figures[measured]}, compared_with=compared_with))
     targets = [
         Target(
             f"{measured}: grown / empty",

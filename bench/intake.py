@@ -1,4 +1,4 @@
-"""Intake: requests a second from the POST to the 200, beside pgbench's inserts, the plain way, and its own parts."""
+"""Intake: requests a second compared with pgbench's inserts, the plain way, and its own parts."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
                 "p50, ms": [pace.p50_ms for pace in measured],
                 "p99, ms": [pace.p99_ms for pace in measured],
             },
-            beside="" if name == LIMIT else _row(connections, LIMIT),
+            compared_with="" if name == LIMIT else _row(connections, LIMIT),
         )
         for (connections, name), measured in paces.items()
     ]

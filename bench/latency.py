@@ -80,7 +80,7 @@ def run(rounds: int, progress: Progress) -> Report:
     return Report(
         f"Latency at {PER_SECOND} requests a second",
         [
-            Row(name, figures[name], beside="" if name == WITHOUT_RQ else WITHOUT_RQ)
+            Row(name, figures[name], compared_with="" if name == WITHOUT_RQ else WITHOUT_RQ)
             for name in (WITHOUT_RQ, ANSWERED, VISIBLE, RESTED)
         ],
         [Target("POST to visible / the same without RQ", longer, at_most=3)],

@@ -1,4 +1,4 @@
-"""From the numbers of the last runs to ``bench/results.md``, with a chart of each benchmark as SVG beside it.
+"""From the numbers of the last runs to ``bench/results.md``, with a chart of each benchmark as SVG next to it.
 
 Only ratios are published: how fast a machine was on a day says nothing to whoever has another one.
 """
@@ -29,8 +29,8 @@ STYLE: Final = Style(background="white", plot_background="white", font_family="s
 BAR_HEIGHT: Final = 40
 HEAD: Final = """# Benchmarks
 
-Written by `make bench`: each thing beside its limit, or beside another way of doing it, in turns in one run. A figure
-is the ratio of the medians of the rounds; ± is the distance of the row's farthest round from its median. Only
+Written by `make bench`: each thing compared with its limit or with another way of doing it, in turns in one run. A
+figure is the ratio of the medians of the rounds; ± is the distance of the row's farthest round from its median. Only
 ratios are shown, because times do not carry over to another machine. What a benchmark measures is described at the top
 of its module; see [README.md](README.md).
 """
@@ -53,7 +53,7 @@ def publish(names: Sequence[str]) -> Path:
 
 
 def draw(report: Report) -> str:
-    """Return the chart: each row's first figure beside that of the row it is compared with, which is 1."""
+    """Return the chart: each row's first figure as a share of that of the row it is compared with, which is 1."""
     compared = _compared(report)
     chart = pygal.HorizontalBar(
         style=STYLE,
@@ -92,7 +92,7 @@ def _section(kept: Kept) -> list[str]:
     lines = [f"## {report.title}", "", f"{kept.at:%Y-%m-%d}. {report.settings}".rstrip(), ""]
     rows = {row.name: row for row in report.rows}
     columns = list(dict.fromkeys(column for row in report.rows for column in row.figures))
-    lines += ["| | " + " | ".join(columns) + " | beside |", "|---" * (len(columns) + 2) + "|"]
+    lines += ["| | " + " | ".join(columns) + " | compared with |", "|---" * (len(columns) + 2) + "|"]
     lines += [_line(row, rows, columns) for row in report.rows]
     lines.append("")
     for target in report.targets:
@@ -107,19 +107,19 @@ def _verdict(*, met: bool) -> str:
 
 
 def _line(row: Row, rows: dict[str, Row], columns: Sequence[str]) -> str:
-    beside = rows.get(row.beside)
-    cells = [_cell(row, beside, column) for column in columns]
-    return f"| {row.name} | " + " | ".join(cells) + f" | {row.beside} |"
+    compared_with = rows.get(row.compared_with)
+    cells = [_cell(row, compared_with, column) for column in columns]
+    return f"| {row.name} | " + " | ".join(cells) + f" | {row.compared_with} |"
 
 
-def _cell(row: Row, beside: Row | None, column: str) -> str:
+def _cell(row: Row, compared_with: Row | None, column: str) -> str:
     if column not in row.figures:
         return ""
-    if beside is None:
+    if compared_with is None:
         return f"1 ±{spread(row.figures[column]):.0%}"
-    if column not in beside.figures:
+    if column not in compared_with.figures:
         return ""
-    return f"{_figure(ratio(row.figures[column], beside.figures[column]))} ±{spread(row.figures[column]):.0%}"
+    return f"{_figure(ratio(row.figures[column], compared_with.figures[column]))} ±{spread(row.figures[column]):.0%}"
 
 
 def _compared(report: Report) -> list[tuple[str, float]]:
@@ -127,8 +127,8 @@ def _compared(report: Report) -> list[tuple[str, float]]:
     compared = []
     for row in report.rows:
         column, figures = next(iter(row.figures.items()))
-        beside = rows.get(row.beside)
-        value = 1.0 if beside is None else median(figures) / median(beside.figures[column])
+        compared_with = rows.get(row.compared_with)
+        value = 1.0 if compared_with is None else median(figures) / median(compared_with.figures[column])
         compared.append((f"{row.name}, {column}", value))
     return compared
 

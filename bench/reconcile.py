@@ -1,4 +1,4 @@
-"""Reconcile: log entries compared a second, the first time and again, beside bare fetching and parsing of the pages."""
+"""Reconcile: log entries a second, the first time and again, compared with bare fetching and parsing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(rounds: int, progress: Progress) -> Report:
     return Report(
         "Reconcile: entries of the delivery log",
         [
-            Row(name, {"entries per second": figures}, beside="" if name == LIMIT else LIMIT)
+            Row(name, {"entries per second": figures}, compared_with="" if name == LIMIT else LIMIT)
             for name, figures in rates.items()
         ],
         [Target("first run / fetch and parse", ratio(rates[FIRST], rates[LIMIT]), 0.25, if_missed=MISSED)],

@@ -30,7 +30,7 @@ class Row:
 
     name: str
     figures: dict[str, Rounds]
-    beside: str = ""
+    compared_with: str = ""
     """The row that this one is compared with; it is itself compared with none."""
 
 

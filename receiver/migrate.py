@@ -69,7 +69,7 @@ def project_file(name: str) -> Path:
     for folder in (package.parent, package):
         if (folder / name).exists() and (folder is package or (folder / "pyproject.toml").exists()):
             return folder / name
-    raise OperationRefused(f"{name} is missing beside or in {package}; install opencard-receiver again")
+    raise OperationRefused(f"{name} is missing next to or in {package}; install opencard-receiver again")
 
 
 def target_metadata() -> MetaData:

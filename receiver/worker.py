@@ -88,7 +88,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
 
 
 class Pool(WorkerPool):
-    """A pool of workers for deliveries, and one worker for each queue of *beside*, alone."""
+    """A pool of workers for deliveries, and one worker for each queue of *background*, alone."""
 
     def __init__(self, redis: Redis, *, processes: int, background: Sequence[str]) -> None:
         workers = processes + len(background)

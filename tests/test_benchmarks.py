@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REPORT = Report(
     "Something: how fast",
     [
-        Row("ours", {"per second": [400.0, 500.0, 410.0]}, beside="limit"),
+        Row("ours", {"per second": [400.0, 500.0, 410.0]}, compared_with="limit"),
         Row("limit", {"per second": [1000.0, 1025.0, 2000.0]}),
     ],
     [

@@ -27,7 +27,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does beside the story's own faults."""
+    """What a run does in addition to the story's own faults."""
 
     kills: tuple[Kill, ...]
     clock_ahead: timedelta

@@ -134,9 +134,9 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         for reference in ORGANIZATIONS:
             provider.state.add_organization(reference)
         account = environment(api_url, provider.clients.add("chaos", scopes=SCOPES))
-        surroundings = {**servers.environment, **account, "RECONCILE_INTERVAL": str(RECONCILE_INTERVAL)}
-        settings = load_settings(surroundings)
-        processes = stack.enter_context(ProcfileProcesses(surroundings, servers.folder / "logs"))
+        environment_variables = {**servers.environment, **account, "RECONCILE_INTERVAL": str(RECONCILE_INTERVAL)}
+        settings = load_settings(environment_variables)
+        processes = stack.enter_context(ProcfileProcesses(environment_variables, servers.folder / "logs"))
         processes.start(*PROCESSES)
         wait_until_ready(settings.public_url, processes, needed=PROCESSES)
         register(servers, settings)

@@ -33,7 +33,7 @@ def print_delivery(details: DeliveryDetails) -> None:
     _heading("payload")
     _print_payload(details.payload)
     _print_attempts(details)
-    _print_alike(details)
+    _print_same_event(details)
     _print_changed(details)
 
 
@@ -71,7 +71,7 @@ def _print_attempts(details: DeliveryDetails) -> None:
             click.echo("   " + printable(attempt.trace).rstrip().replace("\n", "\n   "))
 
 
-def _print_alike(details: DeliveryDetails) -> None:
+def _print_same_event(details: DeliveryDetails) -> None:
     if details.duplicates:
         _heading("deliveries of the same event")
         columns = {"id": "delivery", "received_at": "received", "status": "status", "source": "source"}

@@ -130,14 +130,14 @@ def fetch(again: bool, as_json: bool) -> None:
             tally = fetcher(engine, settings, store).run(seconds=math.inf, settled=progress.advance)
     finally:
         engine.dispose()
-    hindrance = "; ".join(dict.fromkeys(map(str, tally.hindrances.values()))) or None
+    reason = "; ".join(dict.fromkeys(map(str, tally.blocked.values()))) or None
     result = {"stored": tally.stored, "failed": tally.failed, "given_up": tally.given_up}
     if as_json:
-        print_json({**result, "error": hindrance})
+        print_json({**result, "error": reason})
     else:
         print_fields({name.replace("_", " "): number for name, number in result.items()})
-        if hindrance:
-            click.echo(f"receiver: {hindrance}", err=True)
+        if reason:
+            click.echo(f"receiver: {reason}", err=True)
     sys.exit(1 if tally.failed or tally.given_up else 0)
 
 

@@ -55,7 +55,7 @@ def _authentication_type(_context: click.Context, _parameter: click.Parameter, v
     show_default=True,
     metavar="none|basic|custom",
     callback=_authentication_type,
-    help="How OpenCard authenticates beside signing.",
+    help="How OpenCard authenticates in addition to signing.",
 )
 @click.option("--basic-username", default="", help="For basic.")
 @secret_option("--basic-password", "For basic")

@@ -49,7 +49,7 @@ class FetchTally:
     """Attempts that are tried again."""
     given_up: int = 0
     """Expired or refused."""
-    hindrances: dict[FileKind, DownloadsImpossible] = field(default_factory=dict)
+    blocked: dict[FileKind, DownloadsImpossible] = field(default_factory=dict)
     """Why not all files of a kind were tried."""
 
 
@@ -81,7 +81,7 @@ class Fetcher:
 
         async def consumer(files: Files) -> None:
             while time.monotonic() < deadline and not stop():
-                kinds = [kind for kind in FileKind if kind not in tally.hindrances]
+                kinds = [kind for kind in FileKind if kind not in tally.blocked]
                 wanted = await asyncio.to_thread(claim, self._engine, kinds) if kinds else None
                 if wanted is None:
                     return
@@ -108,7 +108,7 @@ class Fetcher:
         except BaseTimeoutException:
             raise  # RQ ends the job; the lease gives the receipt back
         except DownloadsImpossible as error:
-            tally.hindrances[wanted.kind] = error
+            tally.blocked[wanted.kind] = error
             await self._failed(wanted, error, tally)
         except DownloadError as error:
             await self._failed(wanted, error, tally)

@@ -49,8 +49,8 @@ def fetch_due() -> None:
         store = FileStore(settings.files_url)
         store.sweep()
         tally = fetcher(engine, settings, store).run(seconds=RUN_SECONDS, stop=stop_requested.is_set)
-        for kind, hindrance in tally.hindrances.items():
-            log.error("files.blocked", kind=kind.value, error=str(hindrance))
+        for kind, reason in tally.blocked.items():
+            log.error("files.blocked", kind=kind.value, error=str(reason))
     except ReceiverError as error:
         log.error("files.run_failed", error=str(error))  # noqa: TRY400 - no traceback is needed
     except (OperationalError, psycopg.OperationalError):  # the next tick comes again

@@ -64,7 +64,7 @@ def read_whole(fetch: Callable[[int], ListPage]) -> list[Item]:
         if moment is not None:
             return reading.items_since(moment)
         start = reading.fetches - pages
-        seen = {key for key, sight in reading.sights.items() if sight.last >= start}
+        seen = {key for key, sighting in reading.sightings.items() if sighting.last >= start}
         if seen == before and reading.totals[-1] is None:
             return reading.items_since(start)
         before = seen
@@ -84,7 +84,7 @@ class _Sighting:
 class _Reading:
     """All passes over a list so far. Fetches are counted from 0."""
 
-    sights: dict[Hashable, _Sighting] = field(default_factory=dict)
+    sightings: dict[Hashable, _Sighting] = field(default_factory=dict)
     totals: list[int | None] = field(default_factory=list)
     is_one_page: bool = False
 
@@ -94,13 +94,13 @@ class _Reading:
 
     def one_pass(self, fetch: Callable[[int], ListPage]) -> int:
         """Fetch all pages in order; return how many there were."""
-        alike: Counter[bytes] = Counter()
+        repeats: Counter[bytes] = Counter()
         number = 0
         while True:
             number += 1
             page = fetch(number)
             for item in page.items:
-                self._see(_identity(item, alike), item)
+                self._see(_identity(item, repeats), item)
             self.totals.append(page.total)
             self.is_one_page = number == 1 and page.last_page <= 1 and len(page.items) >= (page.total or 0)
             if not page.items or number >= page.last_page:
@@ -108,8 +108,8 @@ class _Reading:
 
     def moment_of_completeness(self) -> int | None:
         """Return the last fetch at which as many items are known as the list then had."""
-        change = Counter(sight.first for sight in self.sights.values())
-        change.subtract(Counter(sight.last + 1 for sight in self.sights.values()))
+        change = Counter(sighting.first for sighting in self.sightings.values())
+        change.subtract(Counter(sighting.last + 1 for sighting in self.sightings.values()))
         known, found = 0, None
         for moment, total in enumerate(self.totals):
             known += change[moment]
@@ -119,19 +119,19 @@ class _Reading:
 
     def items_since(self, moment: int) -> list[Item]:
         """Return the items that were returned by fetch *moment* or a later one."""
-        return [sight.item for sight in self.sights.values() if sight.last >= moment]
+        return [sighting.item for sighting in self.sightings.values() if sighting.last >= moment]
 
     def _see(self, key: Hashable, item: Item) -> None:
         now = self.fetches
-        sight = self.sights.setdefault(key, _Sighting(item, now, now))
-        sight.item, sight.last = item, now
+        sighting = self.sightings.setdefault(key, _Sighting(item, now, now))
+        sighting.item, sighting.last = item, now
 
 
-def _identity(item: Item, alike: Counter[bytes]) -> Hashable:
+def _identity(item: Item, repeats: Counter[bytes]) -> Hashable:
     """Return the item's id; without one, its content and its number among equal ones in this pass."""
     identity = item.get("id")
     if identity is not None:
         return str(identity)
     content = msgspec.json.encode(item, order="sorted")
-    alike[content] += 1
-    return content, alike[content]
+    repeats[content] += 1
+    return content, repeats[content]

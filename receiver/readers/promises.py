@@ -48,7 +48,7 @@ def broken(released: Mapping[str, Mapping[str, str]], present: Mapping[str, Mapp
         for name, kind in promised.items():
             now = present[relation].get(name)
             if now is None:
-                found.append(f"{relation}.{name} is gone; add the new column beside it and keep it")
+                found.append(f"{relation}.{name} is gone; add the new column next to it and keep both")
             elif now not in {kind, f"{kind} not null"}:
-                found.append(f"{relation}.{name} was {kind} and is {now}; add a column beside it and keep it as it was")
+                found.append(f"{relation}.{name} was {kind} and is {now}; add a column and keep this one as it was")
     return found

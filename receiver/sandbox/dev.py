@@ -89,7 +89,7 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
             quiet=True,
         )
 
-        def go_aboard() -> None:
+        def register_webhooks() -> None:
             try:
                 wait_for(f"{settings.public_url}/readyz", f"{settings.opencard_api_url}/sandbox/requests")
                 register(servers, settings)
@@ -105,7 +105,7 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
             for name, address in rows:
                 say(f"{name:<{width}}  {address}")
 
-        threading.Thread(target=go_aboard, name="bootstrap", daemon=True).start()
+        threading.Thread(target=register_webhooks, name="bootstrap", daemon=True).start()
         manager.loop()
         return 0 if manager.returncode in INTERRUPTED else int(manager.returncode or 0)
 

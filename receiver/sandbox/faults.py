@@ -83,7 +83,7 @@ def schedule(story_events: Sequence[StoryEvent], faults: Faults, seed: int) -> l
         for place, sent, duplicate in ordered
     ]
     held_back = list(_hold_back(sendings, faults.bursts, rng))
-    return list(_doom(held_back, story_events, faults, seed))
+    return list(_decide_losses(held_back, story_events, faults, seed))
 
 
 def _places(
@@ -125,7 +125,7 @@ def _hold_back(sendings: Sequence[Sending], share: float, rng: Random) -> Iterat
             index += 1
 
 
-def _doom(
+def _decide_losses(
     sendings: Sequence[Sending], story_events: Iterable[StoryEvent], faults: Faults, seed: int
 ) -> Iterator[Sending]:
     """Yield each sending with its fate. What is lost is lost with its duplicate; the outage takes what is due in it."""

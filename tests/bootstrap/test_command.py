@@ -90,7 +90,7 @@ def test_run_requests_exactly_the_scopes_of_its_routes(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "scopes"),
+    ("broken", "scopes"),
     [
         ("value", {"webhook-headers-write", "webhook-headers-delete"}),
         ("surplus", {"webhook-headers-delete"}),
@@ -98,11 +98,11 @@ def test_run_requests_exactly_the_scopes_of_its_routes(
     ],
 )
 def test_repair_requests_only_the_scopes_of_its_changes(
-    world: World, run: Callable[..., Result], spoil: str, scopes: set[str]
+    world: World, run: Callable[..., Result], broken: str, scopes: set[str]
 ) -> None:
     run(configuration=HEADERS)
     webhook = world.registered()
-    match spoil:
+    match broken:
         case "value":
             world.provider.state.remove_header(webhook.id, webhook.headers[0].id)
             world.provider.state.add_header(webhook.id, "X-Token", "another")

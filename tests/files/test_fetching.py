@@ -108,7 +108,7 @@ def test_a_missing_scope_is_named_and_ends_the_run(receipts: Receipts) -> None:
     receipts.provider.clients.set_scopes(receipts.client.id, ["webhooks-read"])
     receipts.apply()
     tally = receipts.fetch()
-    assert isinstance(tally.hindrances[FileKind.RECEIPT], DownloadsImpossible)
+    assert isinstance(tally.blocked[FileKind.RECEIPT], DownloadsImpossible)
     assert "does not have the scope files-read, which files fetch needs" in receipts.failure()
     receipts.provider.clients.set_scopes(receipts.client.id, ["files-read"])
     receipts.be_due()

@@ -101,7 +101,7 @@ def test_full_disk_leaves_no_partial_file_and_is_retried(receipts: Receipts) -> 
     receipts.apply("1.pdf")
     receipts.apply("2.pdf")
     tally = receipts.fetch()
-    assert isinstance(tally.hindrances[FileKind.RECEIPT], DownloadsImpossible)
+    assert isinstance(tally.blocked[FileKind.RECEIPT], DownloadsImpossible)
     assert receipts.stored() == []
     errors = {row["error"] for row in receipts.acme.rows("SELECT error FROM receiver.receipt_downloads")}
     assert errors - {None} == {"files cannot be stored at FILES_URL: No space left on device"}

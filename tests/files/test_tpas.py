@@ -58,20 +58,20 @@ def test_its_token_can_do_nothing_but_read_tpas(receipts: Receipts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "hindered", "stored"),
+    ("scope", "blocked", "stored"),
     [("files-read", FileKind.TPA, "receipts"), ("account-tpas-read", FileKind.RECEIPT, "tpas")],
 )
 def test_a_missing_scope_of_one_kind_stops_no_other(
-    receipts: Receipts, scope: str, hindered: FileKind, stored: str
+    receipts: Receipts, scope: str, blocked: FileKind, stored: str
 ) -> None:
     receipts.provider.clients.set_scopes(receipts.client.id, [scope])
     for number in range(3):
         sign(receipts, f"{number}.pdf", tpa=f"tpa-{number}")
         receipts.apply(f"{number}.pdf")
     tally = receipts.fetch()
-    assert (tally.stored, list(tally.hindrances)) == (3, [hindered])
+    assert (tally.stored, list(tally.blocked)) == (3, [blocked])
     assert receipts.acme.value(f"SELECT count(file_key) FROM ems.{stored}") == 3  # noqa: S608
-    assert f"does not have the scope {hindered.route.scope}" in str(tally.hindrances[hindered])
+    assert f"does not have the scope {blocked.route.scope}" in str(tally.blocked[blocked])
 
 
 def test_a_newer_document_takes_the_place_of_the_older(receipts: Receipts) -> None:

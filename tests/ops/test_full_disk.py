@@ -72,7 +72,7 @@ def mounted(data: Path, name: str) -> Iterator[Path]:
     """Mount a small disk next to PostgreSQL's data, with a folder that is PostgreSQL's own."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if os.geteuid() != 0 or not data.exists() or mount is None or umount is None:
-        pytest.skip("this user may not mount a disk beside PostgreSQL's")
+        pytest.skip("this user may not mount a second disk for PostgreSQL")
     folder = data.parent / name
     folder.mkdir()
     try:

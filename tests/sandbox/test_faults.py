@@ -115,9 +115,9 @@ def test_lost_share_includes_duplicates(share: float) -> None:
     lost = 0
     for seed in range(20):
         sendings = schedule(STORY.events, Faults(lost=share, duplicates=0.5), seed)
-        doomed = {sending.sent for sending in sendings if sending.loss == "lost"}
-        assert not doomed & {sending.sent for sending in sendings if sending.loss is None}
-        lost += len(doomed)
+        lost_events = {sending.sent for sending in sendings if sending.loss == "lost"}
+        assert not lost_events & {sending.sent for sending in sendings if sending.loss is None}
+        lost += len(lost_events)
     assert lost / (20 * len(STORY.events)) == pytest.approx(share, abs=0.03)
 
 

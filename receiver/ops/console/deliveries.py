@@ -116,7 +116,12 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
             record_look(connection, LOOK, str(delivery_id))
         views = list_acts(connection, AuditFilter(action=LOOK, object=str(delivery_id)), limit=VIEWS)
     return render_template(
-        "delivery.html", delivery=found, form=form, views=views, payload=readable(found.payload), alike=_alike(found)
+        "delivery.html",
+        delivery=found,
+        form=form,
+        views=views,
+        payload=readable(found.payload),
+        same_error=_same_error(found),
     )
 
 
@@ -130,7 +135,7 @@ def readable(payload: str | None) -> str | None:
         return payload
 
 
-def _alike(found: DeliveryDetails) -> dict[str, str]:
+def _same_error(found: DeliveryDetails) -> dict[str, str]:
     """Return the query string that finds deliveries with the same status, event and kind of error."""
     summary = found.summary
     return {"status": summary.status, "event": summary.event, "error": error_group(found.error)}

@@ -24,7 +24,7 @@ from receiver.ops.audit import ActOutcome
 from receiver.ops.console.limits import give_back, take_try
 from receiver.ops.console.parts import console
 from receiver.ops.console.recorded import record_sign_in
-from receiver.ops.console.sessions import Account, whom_to_ask
+from receiver.ops.console.sessions import Account, how_to_get_a_role
 from receiver.ops.console.sign_in import enter, safe_target
 from receiver.ops.openid.answers import NoRole, ProviderRefused, ProviderUnavailable
 
@@ -144,7 +144,7 @@ def _refused(provider: OpenIDProvider, address: str, reason: str) -> Response:
 def _without_role(provider: OpenIDProvider, address: str, name: str) -> Response:
     count_failed_sign_in()
     log.warning("oidc.refused", provider=provider.host, reason="no-role", address=address)
-    return _back(f"{name} is signed in at {provider.host}, but {whom_to_ask(provider)}")
+    return _back(f"{name} is signed in at {provider.host}, but {how_to_get_a_role(provider)}")
 
 
 def _unavailable(provider: OpenIDProvider, unavailable: ProviderUnavailable) -> Response:

@@ -231,7 +231,7 @@ class Sessions:
             words = f"{host} no longer confirms your sign-in. Sign in again."
             raise self._ended(found, str(refused), f"Your session has ended: {words}") from None
         except NoRole:
-            raise self._ended(found, "no-role", f"Your session has ended: {whom_to_ask(provider)}") from None
+            raise self._ended(found, "no-role", f"Your session has ended: {how_to_get_a_role(provider)}") from None
         with self.engine.begin() as connection:
             connection.execute(
                 _CONFIRM,
@@ -260,7 +260,7 @@ class Sessions:
             return None
 
 
-def whom_to_ask(provider: OpenIDProvider) -> str:
+def how_to_get_a_role(provider: OpenIDProvider) -> str:
     """Return what helps a user without a role: which groups have one, and who gives them."""
     groups = ", ".join(f"{group} ({role})" for group, role in provider.roles.items())
     return f"none of your groups has a role here. Ask the administrators of {provider.host} for one of these: {groups}."

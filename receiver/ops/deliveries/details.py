@@ -138,7 +138,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
         alone=row["alone"],
         test=row["test"],
         attempts=tuple(FailedAttempt(**each) for each in connection.execute(_ATTEMPTS, {"id": delivery_id}).mappings()),
-        duplicates=_alike(connection, row),
+        duplicates=_same_event(connection, row),
         replays=tuple(InReplay(**each) for each in connection.execute(_REPLAYS, {"id": delivery_id}).mappings()),
         changed=read_effects(
             connection,
@@ -161,7 +161,7 @@ def _resolution(connection: Connection, delivery_id: int) -> Resolution | None:
     return None if row is None else Resolution(**row)
 
 
-def _alike(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:
+def _same_event(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:
     if row["position"] is None:
         return ()
     asked = {"id": row["id"], "position": row["position"]}

@@ -157,15 +157,15 @@ def test_a_payload_is_set_out_and_nothing_in_it_changed(payload: str | None, sho
     assert readable(payload) == shown
 
 
-def test_others_that_failed_alike_are_one_link_away(acme: Acme, operator: Visitor) -> None:
+def test_others_with_the_same_error_are_one_link_away(acme: Acme, operator: Visitor) -> None:
     acme.apply(EVENT, WRONG)
     acme.apply(EVENT, WRONG.replace(b"t-1", b"t-2"))
     acme.apply(EVENT, b"no json")
     other, second, first = stored(acme)
     page = operator.get(f"/ops/deliveries/{first}").text
-    (alike,) = [link for link in links(page) if link.startswith("/ops/deliveries/?status=dead")]
-    assert ids(operator.get(alike).text) == [second, first]
-    assert other not in ids(operator.get(alike).text)
+    (same_error,) = [link for link in links(page) if link.startswith("/ops/deliveries/?status=dead")]
+    assert ids(operator.get(same_error).text) == [second, first]
+    assert other not in ids(operator.get(same_error).text)
 
 
 def test_a_test_delivery_is_named_and_offers_no_replay(acme: Acme, operator: Visitor) -> None:

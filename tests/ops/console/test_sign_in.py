@@ -121,15 +121,15 @@ def test_signing_in_begins_a_new_cookie(stranger: Visitor) -> None:
 
 
 def test_signing_out_ends_the_session_wherever_its_cookie_went(operator: Visitor, new_visitor: Any) -> None:
-    thief = new_visitor()
+    other_browser = new_visitor()
     cookie = operator.client.get_cookie("receiver_console", path="/ops")
     assert cookie is not None
-    thief.client.set_cookie("receiver_console", cookie.value, path="/ops")
-    assert thief.get("/ops/").status_code == 200
+    other_browser.client.set_cookie("receiver_console", cookie.value, path="/ops")
+    assert other_browser.get("/ops/").status_code == 200
     assert operator.post("/ops/sign-out", form="/ops/").location == "/ops/sign-in"
     assert "You are signed out." in operator.get("/ops/sign-in").text
     assert operator.get("/ops/").status_code == 302
-    assert thief.get("/ops/").status_code == 302
+    assert other_browser.get("/ops/").status_code == 302
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_replay_among_new_deliveries_changes_nothing(
     order = list(range(1, len(story) + 1))
 
     applied(acme, story, order)
-    calm = as_values(product(acme))
+    undisturbed = as_values(product(acme))
 
     applied(acme, story[:half], order[:half])
     again = data.draw(st.lists(st.sampled_from(ids(acme)), unique=True) if half else st.just([]), label="replayed")
@@ -94,7 +94,7 @@ def test_replay_among_new_deliveries_changes_nothing(
     if again:
         replay(acme, tuple(again))
     acme.process()
-    assert as_values(product(acme)) == calm
+    assert as_values(product(acme)) == undisturbed
 
 
 def as_values(answers: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

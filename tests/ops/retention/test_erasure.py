@@ -405,8 +405,8 @@ def test_deliveries_are_processed_during_retention_and_erasure(acme: Acme, setti
             acme.execute("UPDATE receiver.retention_walks SET position = 0")
             retain(acme.engine, settings, erase_card_holders_days=30, **SHORTEST)
 
-    with ThreadPoolExecutor(1) as beside:
-        working = beside.submit(work)
+    with ThreadPoolExecutor(1) as background:
+        working = background.submit(work)
         for number in range(30):
             acme.take("card.transaction.authorized", purchase("authorized", transaction=f"new-{number}"))
             acme.take(
