@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
 from receiver.readers.examples import example
+from receiver.readers.relations import relations
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Connection
+
+    from receiver.readers.relations import Column
 
 HEAD: Final = """# The tables that the EMS reads
 
@@ -26,24 +28,6 @@ PostgreSQL schema `ems`. How the tables belong together, recipes, and how to fol
 This page is written by `make docs` from the comments in the database.
 """
 
-_COLUMNS: Final = text(
-    """
-SELECT relation.relname AS relation, relation.relkind = 'v' AS is_view,
-    obj_description(relation.oid, 'pg_class') AS meaning,
-    attribute.attname AS column, format_type(attribute.atttypid, attribute.atttypmod) AS type,
-    attribute.attnotnull AS required, coalesce(attribute.attnum = ANY(key.conkey), false) AS in_key,
-    col_description(relation.oid, attribute.attnum) AS comment
-FROM pg_class AS relation
-JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace AND schema.nspname = 'ems'
-JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid
-    AND attribute.attnum > 0 AND NOT attribute.attisdropped
-LEFT JOIN pg_constraint AS key ON key.conrelid = relation.oid AND key.contype = 'p'
-WHERE relation.relkind IN ('r', 'p', 'v')
-ORDER BY is_view, relation.relname, attribute.attnum
-"""
-)
-
-
 _FUNCTIONS: Final = text(
     """
 SELECT function.proname AS name, pg_get_function_arguments(function.oid) AS arguments,
@@ -58,13 +42,11 @@ ORDER BY function.proname
 def dictionary(connection: Connection) -> str:
     """Return every table, view and function of schema ``ems`` with its columns as Markdown."""
     parts = [HEAD]
-    rows = connection.execute(_COLUMNS).mappings().all()
-    for relation, group in groupby(rows, key=lambda row: str(row["relation"])):
-        columns = list(group)
-        kind = "view " if columns[0]["is_view"] else ""
-        parts.append(f"## {kind}ems.{relation}\n\n{columns[0]['meaning']}\n")
+    for relation in relations(connection):
+        kind = "view " if relation.is_view else ""
+        parts.append(f"## {kind}ems.{relation.name}\n\n{relation.meaning}\n")
         lines = ["| column | type | null | meaning | example |", "|---|---|---|---|---|"]
-        lines += [_line(column) for column in columns]
+        lines += [_line(relation.name, column) for column in relation.columns]
         parts.append("\n".join(lines) + "\n")
     for function in connection.execute(_FUNCTIONS):
         called = f"{function.name}({function.arguments})"
@@ -72,13 +54,10 @@ def dictionary(connection: Connection) -> str:
     return "\n".join(parts)
 
 
-def _line(column: RowMapping) -> str:
-    mark = " **key**" if column["in_key"] else ""
-    null = "" if column["is_view"] else "never" if column["required"] else "yes"
-    shown = example(column["relation"], column["column"], column["type"])
+def _line(relation: str, column: Column) -> str:
+    mark = " **key**" if column.in_key else ""
+    null = "yes" if column.nullable else "never"
+    shown = example(relation, column.name, column.type)
     code = f"`{shown}`" if shown else ""
-    return f"| `{column['column']}`{mark} | {column['type']} | {null} | {_cell(column['comment'])} | {code} |"
-
-
-def _cell(comment: str | None) -> str:
-    return (comment or "").replace("|", "\\|")
+    meaning = column.meaning.replace("|", "\\|")
+    return f"| `{column.name}`{mark} | {column.type} | {null} | {meaning} | {code} |"
