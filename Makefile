@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run shell test quick lint audit format bench chaos docs promises screenshot dist sbom tools lock clean
+.PHONY: help demo run shell test quick lint audit format bench chaos docs typescript promises screenshot dist sbom tools lock clean
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --python-version 3.11
@@ -59,9 +59,13 @@ bench: $(READY) ## run the benchmarks, each with its limit measured in the same 
 chaos: $(READY) ## kill processes during a stream of deliveries, for minutes; LONG=1: longer; SEED=n, SEEDS=n
 	@$(BIN)/python -m bench.chaos --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(if $(LONG),--long)
 
-docs: $(READY) ## write docs/schema.md from the migrated database, and docs/cli.md from the commands
+docs: $(READY) ## write what is generated: docs/schema.md, docs/cli.md, clients, docs/ems/schemas
 	$(BIN)/python docs/write_schema.py
+	$(BIN)/python clients/generate.py
 	$(BIN)/python docs/write_cli.py
+
+typescript: ## build the TypeScript reader, with node and npm
+	cd clients/typescript && npm ci --no-audit --no-fund && npm run build
 
 promises: $(READY) ## at a release: record the columns that the EMS may rely on
 	$(BIN)/python docs/write_promises.py
@@ -102,4 +106,4 @@ lock: $(READY) ## compile the lock files again: development's, and from its vers
 	$(COMPILE) .ci/tools.in --no-deps --upgrade --output-file .ci/tools.lock
 
 clean: ## remove the virtual environment and all local data
-	rm -rf $(VENV) .data .tools dist
+	rm -rf $(VENV) .data .tools dist clients/typescript/dist clients/typescript/node_modules

@@ -1,4 +1,4 @@
-"""The example reader, run as the real process that it is."""
+"""Programs that follow the feed, such as the example reader, run as the real processes that they are."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 from tests.support.roles import PASSWORD, libpq
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import URL
 
 PROGRAM = Path(__file__).parent.parent.parent / "examples" / "ems_reader.py"
+EMS_READER = (sys.executable, "-W", "error", str(PROGRAM))
 
 
 class Follower:
-    """A running ``ems_reader.py``."""
+    """A running program."""
 
-    def __init__(self, ems: URL, own: URL | None, way: str) -> None:
-        self._command = [sys.executable, "-W", "error", str(PROGRAM), way]
+    def __init__(self, ems: URL, own: URL | None, command: Sequence[str]) -> None:
+        self._command = command
         self._environment = {**os.environ, "EMS_URL": libpq(ems)}
         if own is not None:
             self._environment["OWN_URL"] = libpq(own)
@@ -55,9 +56,11 @@ class Follower:
 
 
 @contextmanager
-def following(ems: URL, own: URL | None, way: str = "ledger") -> Iterator[Follower]:
-    """Run ``ems_reader.py`` against *ems* and keep its tables in *own*, if any; it ends with the block."""
-    follower = Follower(ems, own, way)
+def following(
+    ems: URL, own: URL | None, way: str = "ledger", program: Sequence[str] = EMS_READER
+) -> Iterator[Follower]:
+    """Run *program* against *ems* and keep its tables in *own*, if any; it ends with the block."""
+    follower = Follower(ems, own, [*program, way])
     try:
         yield follower
     finally:

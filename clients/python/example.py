@@ -1,0 +1,68 @@
+"""Books every change of the ledger in a database of its own: a program to start yours with.
+
+``EMS_URL``: the receiver's database, as a role that ``receiver db grant-reader`` gave access. ``OWN_URL``: your own.
+With ``events`` as its argument, it stores each event instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import psycopg
+
+from opencard_ems import Batch, follow
+from opencard_ems.rows import Ledger
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS feed_position (position bigint NOT NULL);
+INSERT INTO feed_position SELECT 0 WHERE NOT EXISTS (SELECT FROM feed_position);
+CREATE TABLE IF NOT EXISTS stored_events (position bigint PRIMARY KEY, type text NOT NULL, transaction_id text);
+CREATE TABLE IF NOT EXISTS bookings (
+    organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
+    PRIMARY KEY (organization, transaction_id)
+)"""
+BOOK = """
+INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (organization, transaction_id) DO UPDATE
+SET (amount, currency, vat, booked_on) = (excluded.amount, excluded.currency, excluded.vat, excluded.booked_on)"""
+
+
+def book(own: psycopg.Connection, batch: Batch) -> None:
+    """Store what the ledger says now of each purchase that changed."""
+    for line in batch.read(Ledger):
+        own.execute(
+            BOOK,
+            [
+                line.organization_reference_id,
+                line.transaction_id,
+                line.accounting_amount,
+                line.accounting_currency,
+                line.vat_amount,
+                line.booked_on,
+            ],
+        )
+
+
+def store(own: psycopg.Connection, batch: Batch) -> None:
+    """Store each event."""
+    for event in batch.events:
+        own.execute("INSERT INTO stored_events VALUES (%s, %s, %s)", [event.position, event.type, event.transaction_id])
+
+
+def main() -> None:
+    """Follow the feed until interrupted."""
+    logging.basicConfig()
+    every_event = sys.argv[1:] == ["events"]
+    with psycopg.connect(os.environ["OWN_URL"], autocommit=True) as own:
+        own.execute(TABLES)
+        (position,) = own.execute("SELECT position FROM feed_position").fetchone() or (0,)
+        for batch in follow(os.environ["EMS_URL"], position, every_event=every_event):
+            with own.transaction():
+                store(own, batch) if every_event else book(own, batch)
+                own.execute("UPDATE feed_position SET position = %s", [batch.position])
+            print(batch.reload or f"{len(batch.events)} events up to {batch.position}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

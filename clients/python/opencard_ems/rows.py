@@ -1,0 +1,1124 @@
+"""The rows of schema ``ems``, a dataclass for each table and view. Written by ``make docs`` from the migrated database."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Base of all rows."""
+
+    TABLE: ClassVar[str]
+    """The table or view in schema ``ems``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardHolder(Row):
+    """Card holders and what has happened to each. OpenCard's events carry no time, so each time is when the event
+    reached us, or OpenCard's first attempt at it; of several events of a kind, the newest.
+    """
+
+    TABLE: ClassVar[str] = "card_holders"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    created_at: datetime | None
+    """When created through the API, in UTC; null when never reported"""
+    identified_at: datetime | None
+    """When the identity was linked, in UTC; transactions are sent from then on; null when never reported"""
+    signed_pdpc_at: datetime | None
+    """When the consent (PDPC) was signed, in UTC; null when never reported"""
+    email_delivered_at: datetime | None
+    """When the consent e-mail was delivered, in UTC; null when never reported"""
+    email_failed_at: datetime | None
+    """When the consent e-mail bounced, in UTC; null when never reported"""
+    deleted_at: datetime | None
+    """When deleted, in UTC; null after it is created again"""
+    erased_at: datetime | None
+    """When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"""
+    updated_at: datetime
+    """When this row last changed in this database, in UTC; not a time of the purchase"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing(Row):
+    """Months that an operator closed (receiver close), and what the ledger contained then. A month is closed once;
+    later changes of it are in ems.late_changes.
+    """
+
+    TABLE: ClassVar[str] = "closings"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    month: date
+    """First day of the month, without a zone; the lines of a month are those with a booked_on in it"""
+    closed_at: datetime
+    """When it was closed, in UTC"""
+    closed_by: str
+    """Who closed it: user and host of the command"""
+    complete_through: datetime
+    """complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then
+    was applied
+    """
+    acknowledged_gaps: int
+    """Number of missing events of the organization that an operator had acknowledged; 0 if none"""
+    position: int
+    """Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"""
+    lines: int
+    """Number of lines that the ledger had in the month"""
+    sums: dict[str, Any]
+    """Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines
+    without a currency
+    """
+    vat_sums: dict[str, Any]
+    """Sum of vat_amount of these lines by vat_currency, in the same form"""
+    sha256: str
+    """SHA-256 of these lines, hexadecimal; receiver close --verify computes it again"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer(Row):
+    """Readers of the feed that report how far they have read, one row each. Written by ems.commit_position(name,
+    position) and receiver db grant-reader. As long as a consumer is registered, no event that it has not read
+    can be deleted.
+    """
+
+    TABLE: ClassVar[str] = "consumers"
+
+    name: str
+    """Name of the consumer, as it was granted; by default the name of its role"""
+    role: str | None
+    """Role that may commit positions under this name, besides the owner of the schema; null: the role of that name"""
+    position: int
+    """Position of ems.events up to which it has read, and stored its results; 0 until it commits one"""
+    registered_at: datetime
+    """When it was granted, or first committed a position, in UTC"""
+    updated_at: datetime | None
+    """When it last committed a position, in UTC; null until it commits one"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentalImpact(Row):
+    """CO2 of purchases, one row for each provider of the figure."""
+
+    TABLE: ClassVar[str] = "environmental_impacts"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction, the same through all its states (source: transaction.id)"""
+    provider: str
+    """aland_index, deedster, or unspecified if the event names none"""
+    carbon_emission_in_grams: Decimal | None
+    """Emission in grams of CO2; null when not sent"""
+    carbon_social_cost_amount: Decimal | None
+    """Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent"""
+    carbon_social_cost_currency: str | None
+    """Currency of the cost (ISO 4217); null when not sent"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    card_issuer: str | None
+    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    occurred_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+    updated_at: datetime
+    """When this row last changed in this database, in UTC; not a time of the purchase"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Row):
+    """The event log: each event once, in the order in which it was applied; the change feed and the history.
+    Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries of type
+    receiver.changed announce a change of the tables that no event of OpenCard announces.
+    """
+
+    TABLE: ClassVar[str] = "events"
+
+    position: int
+    """Number of the event in commit order: an event that is committed later has a higher position. Some numbers
+    are not used; none is used twice. Its high bits are the feed's epoch (position >> 40), see feed_horizon
+    """
+    type: str
+    """Name of the event in OpenCard's catalogue, for example card.transaction.cleared; or receiver.changed"""
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    card_holder_reference_id: str | None
+    """The EMS's own id of the card holder; null for events of an organization"""
+    transaction_id: str | None
+    """OpenCard's id of the transaction; null for events of no transaction"""
+    occurred_at: datetime
+    """When the event reached us, or OpenCard's first attempt, in UTC; not in the order of position"""
+    recorded_at: datetime
+    """When it was applied, in UTC"""
+    source: str
+    """push: delivered to us; log: recovered from OpenCard's delivery log"""
+    delivery_id: int
+    """Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)"""
+    payload: dict[str, Any]
+    """The event's whole payload, unknown fields included; amounts in major units, digits as sent. Of a
+    receiver.changed: the reason, and the tables whose rows may have changed
+    """
+    subject_id: str
+    """What the event is about: the id of its transaction, card holder, TPA or invoice"""
+    fingerprint: bytes | None
+    """SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedHorizon(Row):
+    """The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or
+    an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose
+    position is less than epoch_start may have read events that a restore or a failover lost: note the newest
+    position, read the tables again, and continue from there.
+    """
+
+    TABLE: ClassVar[str] = "feed_horizon"
+
+    id: int
+    """Always 1"""
+    deleted_through: int
+    """Highest position in ems.events that was deleted, 0 if none; no event after it was deleted"""
+    deleted_at: datetime
+    """When events were last deleted, in UTC; if none were, when the first epoch began"""
+    epoch: int
+    """The feed's current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is
+    restored or fails over
+    """
+    epoch_start: int
+    """Position at which the current epoch began: all of its positions are higher, all others are not. 0 in epoch 0"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice(Row):
+    """Invoices of the card issuer (announced by OpenCard, not live yet)."""
+
+    TABLE: ClassVar[str] = "invoices"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: the webhook that brought it)"""
+    id: str
+    """OpenCard's id of the invoice"""
+    organization_number: str | None
+    """Company registration number; null when not sent"""
+    invoice_number: str | None
+    """Number of the invoice; null when not sent"""
+    no_of_transactions: int | None
+    """How many transactions it bills; null when not sent"""
+    invoice_amount: Decimal | None
+    """Amount of the invoice, in major units of invoice_currency; null when not sent"""
+    invoice_currency: str | None
+    """Currency of the invoice (ISO 4217); null when not sent"""
+    invoice_date: date | None
+    """Date of the invoice, a day without a zone; null when not sent"""
+    due_date: date | None
+    """Date by which it is to be paid, a day without a zone; null when not sent"""
+    occurred_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+    updated_at: datetime
+    """When this row last changed in this database, in UTC; not a time of the purchase"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerJournal(Row):
+    """Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal
+    of the previous line and a new line. Lines are only added; none changes later, except that the reference of
+    an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that
+    position, and the signs to its number of lines. Several events of a purchase that were applied together are
+    one change.
+    """
+
+    TABLE: ClassVar[str] = "ledger_journal"
+
+    position: int
+    """Position in ems.events of the event that changed the line; of several applied together, the last"""
+    line: int
+    """Number of the line at its position, from 1"""
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    kind: str
+    """booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead
+    of it, for example when a cleared amount turned negative
+    """
+    sign: int
+    """-1 for a reversal, else 1; the sum is the number of lines in the ledger"""
+    changed: list[str] | None
+    """Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a
+    purchase that returns to the ledger
+    """
+    booked_on: date
+    """The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    original_amount: Decimal | None
+    """The line's original_amount in the ledger, in major units, negated in a reversal; null when not reported"""
+    original_currency: str | None
+    """Currency of the purchase (ISO 4217); null when not reported"""
+    accounting_amount: Decimal | None
+    """The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported"""
+    accounting_currency: str | None
+    """The customer's home currency (ISO 4217); null when not reported"""
+    vat_amount: Decimal | None
+    """The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"""
+    vat_currency: str | None
+    """Currency of vat_amount (ISO 4217); null when no VAT was reported"""
+    vat_source: str | None
+    """merchant or network, as in the ledger; null when no VAT was reported"""
+    receipt_state: str
+    """none, reported or stored, as in the ledger"""
+    recorded_at: datetime
+    """When the line was written, in UTC"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineItem(Row):
+    """Items of purchases; a newer event replaces all items of a purchase. May arrive before the purchase."""
+
+    TABLE: ClassVar[str] = "line_items"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction, the same through all its states (source: transaction.id)"""
+    line_number: int
+    """Position in the merchant's list, from 1; the order as sent"""
+    description: str | None
+    """What was bought; null when not sent"""
+    amount: Decimal | None
+    """Price of one unit, in major units of currency; for weighed goods the price of the whole line, as
+    total_amount; null when not reported
+    """
+    total_amount: Decimal | None
+    """Price of the line, in major units of currency; null when not sent"""
+    quantity: Decimal | None
+    """How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported"""
+    currency: str | None
+    """Currency of the amounts (ISO 4217); null when not sent"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    card_issuer: str | None
+    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    occurred_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organization(Row):
+    """The organizations that have or had a webhook of this service."""
+
+    TABLE: ClassVar[str] = "organizations"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    added_at: datetime
+    """When its first webhook was added, in UTC"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt(Row):
+    """Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have
+    several, and a receipt may arrive before its purchase.
+    """
+
+    TABLE: ClassVar[str] = "receipts"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction, the same through all its states (source: transaction.id)"""
+    url: str
+    """Address of the file at OpenCard; expires (source: url)"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    card_issuer: str | None
+    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    content_type: str | None
+    """Media type of the file; null when not sent"""
+    expiration_time: datetime | None
+    """Until when url works, in UTC (OpenCard sends no zone; read as UTC); null when not sent"""
+    purchase_merchant: str | None
+    """Merchant on the receipt; null when not sent"""
+    original_amount: Decimal | None
+    """Amount on the receipt, in major units; null when not sent"""
+    original_currency: str | None
+    """Currency of original_amount (ISO 4217); null when not sent"""
+    purchase_date: date | None
+    """Day on the receipt, in the zone of the shop; null when not sent"""
+    purchase_time: time | None
+    """Time of day on the receipt, in the zone of the shop; null when not sent"""
+    fetched_at: datetime
+    """When the receipt's event reached us, or OpenCard's first attempt at it, in UTC"""
+    file_key: str | None
+    """Name of the stored file; null until downloaded"""
+    file_size: int | None
+    """Size of the stored file in bytes; null until downloaded"""
+    file_sha256: str | None
+    """SHA-256 of the stored file, hexadecimal; null until downloaded"""
+    downloaded_at: datetime | None
+    """When the file was stored, in UTC; null until downloaded"""
+    download_error: str | None
+    """Why the last download failed; null when none failed"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+    updated_at: datetime
+    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    url_sha256: bytes
+    """SHA-256 of url (UTF-8), which may be longer than a key can be"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tpa(Row):
+    """Processing authorizations (TPAs) of organizations, once fully signed."""
+
+    TABLE: ClassVar[str] = "tpas"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    id: str
+    """OpenCard's id of the TPA"""
+    name: str | None
+    """Name of the organization on the TPA; null when not sent"""
+    organization_number: str | None
+    """Company registration number; null when not sent"""
+    url: str | None
+    """Address of the signed PDF at OpenCard; null when not sent"""
+    signed_at: datetime
+    """When first reported as signed, in UTC"""
+    occurred_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+    updated_at: datetime
+    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    file_key: str | None
+    """Name of the stored document; null until downloaded"""
+    file_size: int | None
+    """Size of the stored document in bytes; null until downloaded"""
+    file_sha256: str | None
+    """SHA-256 of the stored document, hexadecimal; null until downloaded"""
+    downloaded_at: datetime | None
+    """When the document was stored, in UTC; null until downloaded"""
+    download_error: str | None
+    """Why the last download failed; null when none failed"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction(Row):
+    """Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized <
+    deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of
+    OpenCard's card.transaction.* payload contains that field.
+    """
+
+    TABLE: ClassVar[str] = "transactions"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    id: str
+    """OpenCard's id of the transaction, the same through all its states"""
+    state: str
+    """Current state: authorized, deleted, cleared or invoiced"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    receiptable: bool | None
+    """Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when
+    not reported
+    """
+    card_issuer: str | None
+    """Issuer of the card; null when not sent"""
+    card_issuer_reference: str | None
+    """The issuer's reference of the current state; differs per state, not unique; null when not sent"""
+    card_issuer_customer_number: str | None
+    """The issuer's number of the customer; null when not sent"""
+    type: str | None
+    """Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have
+    been seen, and the list is open; null when not reported
+    """
+    invoice_number: str | None
+    """Number of the issuer's invoice; null until invoiced"""
+    invoice_date: date | None
+    """Date of the issuer's invoice, a day without a zone; null until invoiced"""
+    original_amount: Decimal | None
+    """Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change
+    until cleared; null when not sent
+    """
+    original_currency: str | None
+    """Currency of the purchase (ISO 4217); null when not sent"""
+    vat_rate: Decimal | None
+    """VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not
+    documented; the ledger prefers the merchant's VAT; null when not reported
+    """
+    vat_amount: Decimal | None
+    """VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not sent"""
+    vat_currency: str | None
+    """Currency of vat_amount (ISO 4217); null when not sent"""
+    accounting_amount: Decimal | None
+    """Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once
+    cleared; null when not sent
+    """
+    accounting_currency: str | None
+    """The customer's home currency (ISO 4217); null when not sent"""
+    exchange_rate: Decimal | None
+    """Rate between original and accounting amount, as sent; null when not sent"""
+    purchase_merchant: str | None
+    """Merchant as the card network names it; null when not sent"""
+    purchase_merchant_common: str | None
+    """Merchant's normalized name; null when not sent"""
+    purchase_date: date | None
+    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    purchase_time: time | None
+    """Time of day in the zone purchase_timezone; null when not sent"""
+    purchase_timezone: str | None
+    """Time zone of purchase_date and purchase_time (IANA name as a rule); null when not sent"""
+    purchase_country: str | None
+    """Country (ISO 3166 alpha-2); null when not sent"""
+    purchase_city: str | None
+    """City; null when not sent"""
+    card_id: int | None
+    """OpenCard's id of the card; null when not sent"""
+    card_product: str | None
+    """Product name of the card; null when not sent"""
+    card_type: str | None
+    """private, corporate or corporate_with_private_invoice; null when not sent"""
+    card_last_four: str | None
+    """Last four digits of the card number (personal); null when not sent"""
+    mcc_code: str | None
+    """Merchant category code (ISO 18245); null when not sent"""
+    mcc_text: str | None
+    """Name of the merchant category; null when not sent"""
+    mcc_top_level: str | None
+    """Top level of the merchant category; null when not sent"""
+    branch_code: str | None
+    """Code of the merchant's line of business; null when not sent"""
+    branch_text: str | None
+    """Name of the merchant's line of business; null when not sent"""
+    category_text: str | None
+    """OpenCard's spending category; null when not sent"""
+    cleared_card_issuer_reference: str | None
+    """The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in
+    another feed; null until cleared
+    """
+    cleared_snapshot_at: datetime | None
+    """When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"""
+    authorized_at: datetime | None
+    """When first reported as authorized, in UTC; null when never reported"""
+    cleared_at: datetime | None
+    """When first reported as cleared, in UTC; null when never reported"""
+    invoiced_at: datetime | None
+    """When first reported as invoiced, in UTC; null when never reported"""
+    deleted_at: datetime | None
+    """When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported"""
+    snapshot_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+    updated_at: datetime
+    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    payment_product_id: str | None
+    """OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not
+    reported
+    """
+    payment_product_name: str | None
+    """Name of the payment product (source: payment_product.name); null when not reported"""
+    card_funding: str | None
+    """debit or credit, as sent; null when not reported"""
+    unreadable: list[str] | None
+    """Names of columns that are null because their field of the payload could not be read; the event's payload has
+    the field as sent; null when every field could be read
+    """
+    booked_on: date | None
+    """Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on
+    which it was first reported as cleared, else as invoiced; null only while authorized or deleted
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VatRate(Row):
+    """VAT by rate from the merchant's receipt; a newer event replaces all rows of a purchase. May arrive before
+    the purchase.
+    """
+
+    TABLE: ClassVar[str] = "vat_rates"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction, the same through all its states (source: transaction.id)"""
+    line_number: int
+    """Position in the merchant's list, from 1; the order as sent"""
+    vat_amount: Decimal | None
+    """VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not sent"""
+    taxable_amount: Decimal | None
+    """Amount without VAT, in major units of currency; null when not sent"""
+    total_amount: Decimal | None
+    """Amount with VAT, in major units of currency; null when not sent"""
+    percentage: Decimal | None
+    """The rate in percent (25 means 25 %); null when not sent"""
+    currency: str | None
+    """Currency of the amounts (ISO 4217); null when not sent"""
+    purchase_country: str | None
+    """Country of the purchase (ISO 3166 alpha-2); null when not sent"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    card_issuer: str | None
+    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    occurred_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VatTotal(Row):
+    """Total VAT from the merchant's receipt, usually one row for each currency; a newer event replaces all rows of
+    a purchase. May arrive before the purchase.
+    """
+
+    TABLE: ClassVar[str] = "vat_totals"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction, the same through all its states (source: transaction.id)"""
+    line_number: int
+    """Position in the merchant's list, from 1; the order as sent"""
+    vat_amount: Decimal | None
+    """VAT in total, in major units of currency (source: totals[].vat_amount); null when not sent"""
+    taxable_amount: Decimal | None
+    """Amount without VAT, in major units of currency; null when not sent"""
+    total_amount: Decimal | None
+    """Amount with VAT, in major units of currency; null when not sent"""
+    currency: str | None
+    """Currency of the amounts (ISO 4217); null when not sent"""
+    purchase_country: str | None
+    """Country of the purchase (ISO 3166 alpha-2); null when not sent"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    card_issuer: str | None
+    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    occurred_at: datetime
+    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that the current values come from (receiver.deliveries.id)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completeness(Row):
+    """Until when each organization is complete, one row each: everything that OpenCard sent until then, according
+    to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not
+    included.
+    """
+
+    TABLE: ClassVar[str] = "completeness"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    complete_through: datetime | None
+    """Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing
+    or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been
+    read from its beginning
+    """
+    open_gaps: int
+    """Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown
+    version) and that no operator has acknowledged; 0 if none
+    """
+    checked_at: datetime | None
+    """When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until
+    then
+    """
+    acknowledged_gaps: int
+    """Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if
+    none
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceControl(Row):
+    """The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports
+    them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard
+    sends invoice.created, which is announced and not live yet.
+    """
+
+    TABLE: ClassVar[str] = "invoice_control"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    invoice_id: str
+    """OpenCard's id of the invoice (ems.invoices.id)"""
+    invoice_number: str | None
+    """Number of the invoice; null when not reported, and then no purchase is found for it"""
+    invoice_date: date | None
+    """Date of the invoice, a day without a zone; null when not reported"""
+    no_of_transactions: int | None
+    """Number of transactions on the invoice, as reported; null when not reported"""
+    booked_transactions: int
+    """Number of purchases in state invoiced with this invoice_number; 0 if none"""
+    invoice_amount: Decimal | None
+    """Amount of the invoice, in major units of invoice_currency; null when not reported"""
+    invoice_currency: str | None
+    """Currency of the invoice (ISO 4217); null when not reported"""
+    booked_amount: Decimal
+    """Sum of their accounting_amount in invoice_currency, in major units; 0 if none"""
+    transactions_in_other_currencies: int
+    """Number of them with another accounting_currency, or with none"""
+    difference: Decimal
+    """invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency"""
+    agrees: bool
+    """Whether number and amount are equal, and every purchase is in invoice_currency"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateChange(Row):
+    """Each change of a month after it was closed, from the journal: the line before and after the change. A line
+    that moves from one closed month to another is listed in both.
+    """
+
+    TABLE: ClassVar[str] = "late_changes"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    month: date
+    """First day of the closed month, without a zone (ems.closings.month)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    position: int
+    """Position in ems.events of the event that changed the line; higher than that of the closing"""
+    changed_at: datetime
+    """When it was booked in the journal, in UTC"""
+    kind: str
+    """added: a line was added to the month; removed: a line left it; changed: a line in it changed"""
+    changed: list[str] | None
+    """Columns that differ; null for a line that is new in the ledger or left it"""
+    booked_on_before: date | None
+    """booked_on before the change, without a zone; null if there was no line"""
+    booked_on_after: date | None
+    """booked_on after the change, without a zone; null if there is no line"""
+    card_holder_reference_id_before: str | None
+    """The EMS's own id of the card holder before; null if there was no line"""
+    card_holder_reference_id_after: str | None
+    """The EMS's own id of the card holder after; null if there is no line"""
+    original_amount_before: Decimal | None
+    """Amount in the currency of the purchase, in major units, before; null when not reported, and if there was no
+    line
+    """
+    original_amount_after: Decimal | None
+    """The same after; null when not reported, and if there is no line"""
+    original_currency_before: str | None
+    """Currency of this amount (ISO 4217) before; null in the same cases"""
+    original_currency_after: str | None
+    """Currency of this amount (ISO 4217) after; null in the same cases"""
+    accounting_amount_before: Decimal | None
+    """Amount in the customer's home currency, in major units, before; null when not reported, and if there was no
+    line
+    """
+    accounting_amount_after: Decimal | None
+    """The same after; null when not reported, and if there is no line"""
+    accounting_currency_before: str | None
+    """Currency of this amount (ISO 4217) before; null in the same cases"""
+    accounting_currency_after: str | None
+    """Currency of this amount (ISO 4217) after; null in the same cases"""
+    vat_amount_before: Decimal | None
+    """VAT in major units before; null when none was reported, and if there was no line"""
+    vat_amount_after: Decimal | None
+    """VAT in major units after; null when none was reported, and if there is no line"""
+    vat_currency_before: str | None
+    """Currency of this amount (ISO 4217) before; null in the same cases"""
+    vat_currency_after: str | None
+    """Currency of this amount (ISO 4217) after; null in the same cases"""
+    receipt_state_before: str | None
+    """none, reported or stored, before; null if there was no line"""
+    receipt_state_after: str | None
+    """none, reported or stored, after; null if there is no line"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger(Row):
+    """What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of
+    them are in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see
+    vat_source); ledger_vat has it by rate. Select a month by booked_on.
+    """
+
+    TABLE: ClassVar[str] = "ledger"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    state: str
+    """cleared or invoiced"""
+    purchase_date: date | None
+    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    purchase_time: time | None
+    """Time of day in the zone purchase_timezone; null when not sent"""
+    purchase_timezone: str | None
+    """Time zone of purchase_date and purchase_time; null when not sent"""
+    merchant: str | None
+    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    purchase_country: str | None
+    """Country (ISO 3166 alpha-2); null when not sent"""
+    purchase_city: str | None
+    """City; null when not sent"""
+    mcc_code: str | None
+    """Merchant category code (ISO 18245); null when not sent"""
+    category_text: str | None
+    """OpenCard's spending category; null when not sent"""
+    accounting_amount: Decimal | None
+    """Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when
+    not sent
+    """
+    accounting_currency: str | None
+    """The customer's home currency (ISO 4217); null when not sent"""
+    original_amount: Decimal | None
+    """Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when
+    not sent
+    """
+    original_currency: str | None
+    """Currency of the purchase (ISO 4217); null when not sent"""
+    exchange_rate: Decimal | None
+    """Rate between original and accounting amount, as sent; null when not sent"""
+    vat_amount: Decimal | None
+    """VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent;
+    null when none was reported
+    """
+    vat_currency: str | None
+    """Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency;
+    if it has none, that of the purchase; null when no VAT was reported
+    """
+    vat_source: str | None
+    """merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported"""
+    receipt_url: str | None
+    """Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the
+    newest; null without a receipt
+    """
+    receipt_file_key: str | None
+    """Name of the stored file of this receipt; null until downloaded"""
+    number_of_items: int
+    """How many lines ems.line_items has for the purchase; 0 without any"""
+    card_issuer: str | None
+    """Issuer of the card; null when not sent"""
+    cleared_card_issuer_reference: str | None
+    """The issuer's reference of the cleared state; compare it with the cleared reference in another feed; not
+    unique; null when the purchase was only reported as invoiced
+    """
+    invoice_number: str | None
+    """Number of the issuer's invoice; null until invoiced"""
+    invoice_date: date | None
+    """Date of the issuer's invoice, a day without a zone; null until invoiced"""
+    card_id: int | None
+    """OpenCard's id of the card; null when not sent"""
+    card_type: str | None
+    """private, corporate or corporate_with_private_invoice; null when not sent"""
+    cleared_at: datetime | None
+    """When first reported as cleared, in UTC; null when only reported as invoiced"""
+    invoiced_at: datetime | None
+    """When first reported as invoiced, in UTC; null until invoiced"""
+    updated_at: datetime
+    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
+    not change it
+    """
+    network_vat_rate: Decimal | None
+    """VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not
+    documented; null when not reported
+    """
+    network_vat_amount: Decimal | None
+    """VAT from the card network in major units, often wrong; null when not sent"""
+    network_vat_currency: str | None
+    """Currency of network_vat_amount (ISO 4217); null when not sent"""
+    receipt_content_type: str | None
+    """Media type of this receipt's file; null when not sent, and without a receipt"""
+    number_of_receipts: int
+    """How many receipts ems.receipts has for the purchase; 0 without any"""
+    type: str | None
+    """Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have
+    been seen, and the list is open; null when not reported
+    """
+    mcc_text: str | None
+    """Name of the merchant category; null when not sent"""
+    card_product: str | None
+    """Product name of the card; null when not sent"""
+    card_last_four: str | None
+    """Last four digits of the card number (personal); null when not sent"""
+    card_issuer_customer_number: str | None
+    """The issuer's number of the customer; null when not sent"""
+    authorized_at: datetime | None
+    """When first reported as authorized, in UTC; null when never reported as authorized"""
+    deleted_at: datetime | None
+    """When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null when never
+    reported
+    """
+    payment_product_id: str | None
+    """OpenCard's id of the payment product that the card belongs to; null when not reported"""
+    payment_product_name: str | None
+    """Name of the payment product; null when not reported"""
+    card_funding: str | None
+    """debit or credit, as sent; null when not reported"""
+    booked_on: date
+    """Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on
+    which it was first reported as cleared, else as invoiced; never null
+    """
+    receipt_state: str
+    """none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is
+    stored
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerVat(Row):
+    """The VAT of the ledger by rate: one row for each purchase and rate, in the ledger's currency and from the
+    ledger's source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt's rates do not
+    add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no
+    row. VAT of a receipt in other currencies is in vat_rates and vat_totals.
+    """
+
+    TABLE: ClassVar[str] = "ledger_vat"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    vat_source: str
+    """merchant: from the receipt; network: from the card network, often wrong"""
+    percentage: Decimal | None
+    """The merchant's rate in percent (25 means 25 %), or the card network's rate as sent; null in a row without a
+    rate: a total without rates, or the difference between total and rates
+    """
+    vat_amount: Decimal
+    """VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less"""
+    taxable_amount: Decimal | None
+    """Amount without VAT, in major units of vat_currency; null when not sent, and from the network"""
+    total_amount: Decimal | None
+    """Amount with VAT, in major units of vat_currency; null when not sent, and from the network"""
+    vat_currency: str | None
+    """Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT
+    nor of the purchase
+    """
+    purchase_date: date | None
+    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    purchase_country: str | None
+    """Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was sent"""
+    state: str
+    """cleared or invoiced"""
+    updated_at: datetime
+    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
+    not change it
+    """
+    booked_on: date
+    """Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on
+    which it was first reported as cleared, else as invoiced; never null
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingReceipt(Row):
+    """Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder
+    about. Some receipts arrive days after the clearing, so filter by age. If the organization's billing profile
+    at OpenCard does not include receipts, every receiptable purchase is listed.
+    """
+
+    TABLE: ClassVar[str] = "missing_receipts"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    state: str
+    """cleared or invoiced"""
+    purchase_date: date | None
+    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    purchase_time: time | None
+    """Time of day in the zone purchase_timezone; null when not sent"""
+    purchase_timezone: str | None
+    """Time zone of purchase_date and purchase_time; null when not reported"""
+    merchant: str | None
+    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    accounting_amount: Decimal | None
+    """Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when
+    not reported
+    """
+    accounting_currency: str | None
+    """The customer's home currency (ISO 4217); null when not reported"""
+    original_amount: Decimal | None
+    """Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when
+    not reported
+    """
+    original_currency: str | None
+    """Currency of the purchase (ISO 4217); null when not reported"""
+    card_issuer: str | None
+    """Issuer of the card; null when not reported"""
+    cleared_at: datetime | None
+    """When first reported as cleared, in UTC; null when only reported as invoiced"""
+    invoiced_at: datetime | None
+    """When first reported as invoiced, in UTC; null until invoiced"""
+    age: timedelta
+    """Time since cleared_at, else invoiced_at, until the start of your database transaction"""
+    days_missing: int
+    """age in whole days of 24 hours"""
+    updated_at: datetime
+    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
+    not change it
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingTransaction(Row):
+    """Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change.
+    Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared.
+    """
+
+    TABLE: ClassVar[str] = "pending_transactions"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    purchase_date: date | None
+    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    purchase_time: time | None
+    """Time of day in the zone purchase_timezone; null when not sent"""
+    purchase_timezone: str | None
+    """Time zone of purchase_date and purchase_time; null when not sent"""
+    merchant: str | None
+    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    purchase_country: str | None
+    """Country (ISO 3166 alpha-2); null when not sent"""
+    purchase_city: str | None
+    """City; null when not sent"""
+    mcc_code: str | None
+    """Merchant category code (ISO 18245); null when not sent"""
+    category_text: str | None
+    """OpenCard's spending category; null when not sent"""
+    accounting_amount: Decimal | None
+    """Amount in the customer's home currency, in major units; not final; null when not sent"""
+    accounting_currency: str | None
+    """The customer's home currency (ISO 4217); null when not sent"""
+    original_amount: Decimal | None
+    """Amount in the currency of the purchase, in major units; not final; null when not sent"""
+    original_currency: str | None
+    """Currency of the purchase (ISO 4217); null when not sent"""
+    exchange_rate: Decimal | None
+    """Rate between original and accounting amount, as sent; not final; null when not sent"""
+    card_issuer: str | None
+    """Issuer of the card; null when not sent"""
+    card_id: int | None
+    """OpenCard's id of the card; null when not sent"""
+    card_last_four: str | None
+    """Last four digits of the card number (personal); null when not sent"""
+    receipt_url: str | None
+    """Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the
+    newest; null without a receipt
+    """
+    receipt_file_key: str | None
+    """Name of the stored file of this receipt; null until downloaded"""
+    authorized_at: datetime
+    """When first reported as authorized, in UTC"""
+    age: timedelta
+    """Time since authorized_at until the start of your database transaction"""
+    days_open: int
+    """age in whole days of 24 hours"""
+    updated_at: datetime
+    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
+    not change it
+    """
+    payment_product_id: str | None
+    """OpenCard's id of the payment product that the card belongs to; null when not reported"""
+    payment_product_name: str | None
+    """Name of the payment product; null when not reported"""
+    card_funding: str | None
+    """debit or credit, as sent; null when not reported"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PossibleDuplicate(Row):
+    """Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization
+    with the same issuer, the same issuer's reference of the cleared state, the same original amount and
+    currency, and the same day. Each pair is listed twice, once from each side; transaction_id <
+    other_transaction_id selects it once. Check each by hand: the issuer's reference is not unique, and a
+    purchase without one is never listed.
+    """
+
+    TABLE: ClassVar[str] = "possible_duplicates"
+
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    other_transaction_id: str
+    """OpenCard's id of the transaction that looks the same (ems.transactions.id)"""
+    card_issuer: str
+    """Issuer of both cards"""
+    cleared_card_issuer_reference: str
+    """The issuer's reference of the cleared state of both"""
+    purchase_date: date
+    """Day of both purchases, each in the zone of its own purchase_timezone"""
+    original_amount: Decimal
+    """Final amount of both in the currency of the purchase, in major units"""
+    original_currency: str
+    """Currency of both (ISO 4217)"""
+    merchant: str | None
+    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    other_merchant: str | None
+    """The same of the other transaction; null when neither was sent"""
+    card_holder_reference_id: str
+    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    other_card_holder_reference_id: str
+    """The EMS's own id of the other transaction's card holder"""
+    cleared_at: datetime
+    """When first reported as cleared, in UTC"""
+    other_cleared_at: datetime
+    """When the other was first reported as cleared, in UTC"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionState(Row):
+    """Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries are
+    left out. A view of ems.events.
+    """
+
+    TABLE: ClassVar[str] = "transaction_states"
+
+    id: int
+    """Position of the snapshot in ems.events"""
+    organization_reference_id: str
+    """The EMS's own id of the organization (source: organization.reference_id)"""
+    transaction_id: str
+    """OpenCard's id of the transaction (ems.transactions.id)"""
+    state: str
+    """authorized, deleted, cleared or invoiced: what this snapshot reports"""
+    card_issuer_reference: str | None
+    """The issuer's reference of this state; null when not reported"""
+    original_amount: Decimal | None
+    """Amount in the currency of the purchase, in major units; null when not reported"""
+    original_currency: str | None
+    """Currency of the purchase (ISO 4217); null when not reported"""
+    accounting_amount: Decimal | None
+    """Amount in the customer's home currency, in major units; null when not reported"""
+    accounting_currency: str | None
+    """The customer's home currency (ISO 4217); null when not reported"""
+    vat_amount: Decimal | None
+    """VAT from the card network in major units, often wrong; null when not reported"""
+    vat_currency: str | None
+    """Currency of vat_amount (ISO 4217); null when not reported"""
+    payload: dict[str, Any]
+    """The whole snapshot, unknown fields included"""
+    occurred_at: datetime
+    """When the event reached us, or OpenCard's first attempt at it, in UTC"""
+    delivery_id: int
+    """Delivery that brought the snapshot (receiver.deliveries.id)"""

@@ -1,0 +1,52 @@
+// Books every change of the ledger in a database of its own: a program to start yours with.
+//
+// EMS_URL: the receiver's database, as a role that `receiver db grant-reader` gave access. OWN_URL: your own.
+// With `events` as its argument, it stores each event instead.
+
+import pg from 'pg';
+import { type Batch, connect, follow } from './index.js';
+
+const TABLES = `
+CREATE TABLE IF NOT EXISTS feed_position (position bigint NOT NULL);
+INSERT INTO feed_position SELECT 0 WHERE NOT EXISTS (SELECT FROM feed_position);
+CREATE TABLE IF NOT EXISTS stored_events (position bigint PRIMARY KEY, type text NOT NULL, transaction_id text);
+CREATE TABLE IF NOT EXISTS bookings (
+    organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
+    PRIMARY KEY (organization, transaction_id)
+)`;
+const BOOK = `
+INSERT INTO bookings VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (organization, transaction_id) DO UPDATE
+SET (amount, currency, vat, booked_on) = (excluded.amount, excluded.currency, excluded.vat, excluded.booked_on)`;
+
+/** Stores what the ledger says now of each purchase that changed. */
+async function book(own: pg.Client, batch: Batch): Promise<void> {
+  for (const line of await batch.read('ledger')) {
+    await own.query(BOOK, [
+      line.organization_reference_id,
+      line.transaction_id,
+      line.accounting_amount,
+      line.accounting_currency,
+      line.vat_amount,
+      line.booked_on,
+    ]);
+  }
+}
+
+/** Stores each event. */
+async function store(own: pg.Client, batch: Batch): Promise<void> {
+  for (const event of batch.events) {
+    await own.query('INSERT INTO stored_events VALUES ($1, $2, $3)', [event.position, event.type, event.transaction_id]);
+  }
+}
+
+const everyEvent = process.argv[2] === 'events';
+const own = await connect(process.env.OWN_URL ?? '');
+await own.query(TABLES);
+const { rows } = await own.query('SELECT position FROM feed_position');
+for await (const batch of follow({ url: process.env.EMS_URL ?? '', position: rows[0].position, everyEvent })) {
+  await own.query('BEGIN');
+  await (everyEvent ? store : book)(own, batch);
+  await own.query('UPDATE feed_position SET position = $1', [batch.position]);
+  await own.query('COMMIT');
+  console.log(batch.reload ?? `${batch.events.length} events up to ${batch.position}`);
+}

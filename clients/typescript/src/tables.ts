@@ -1,0 +1,903 @@
+// The rows of schema `ems`, an interface for each table and view. Written by ``make docs`` from the migrated database.
+
+/** JSON with each number as a string: its digits as sent. */
+export type Json = string | boolean | null | Json[] | JsonObject;
+export type JsonObject = { [name: string]: Json };
+
+/** Card holders and what has happened to each. OpenCard's events carry no time, so each time is when the event reached us, or OpenCard's first attempt at it; of several events of a kind, the newest. */
+export interface CardHolder {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  reference_id: string;
+  /** When created through the API, in UTC; null when never reported */
+  created_at: Date | null;
+  /** When the identity was linked, in UTC; transactions are sent from then on; null when never reported */
+  identified_at: Date | null;
+  /** When the consent (PDPC) was signed, in UTC; null when never reported */
+  signed_pdpc_at: Date | null;
+  /** When the consent e-mail was delivered, in UTC; null when never reported */
+  email_delivered_at: Date | null;
+  /** When the consent e-mail bounced, in UTC; null when never reported */
+  email_failed_at: Date | null;
+  /** When deleted, in UTC; null after it is created again */
+  deleted_at: Date | null;
+  /** When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not */
+  erased_at: Date | null;
+  /** When this row last changed in this database, in UTC; not a time of the purchase */
+  updated_at: Date;
+}
+
+/** Months that an operator closed (receiver close), and what the ledger contained then. A month is closed once; later changes of it are in ems.late_changes. */
+export interface Closing {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** First day of the month, without a zone; the lines of a month are those with a booked_on in it */
+  month: string;
+  /** When it was closed, in UTC */
+  closed_at: Date;
+  /** Who closed it: user and host of the command */
+  closed_by: string;
+  /** complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied */
+  complete_through: Date;
+  /** Number of missing events of the organization that an operator had acknowledged; 0 if none */
+  acknowledged_gaps: bigint;
+  /** Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time */
+  position: bigint;
+  /** Number of lines that the ledger had in the month */
+  lines: bigint;
+  /** Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines without a currency */
+  sums: JsonObject;
+  /** Sum of vat_amount of these lines by vat_currency, in the same form */
+  vat_sums: JsonObject;
+  /** SHA-256 of these lines, hexadecimal; receiver close --verify computes it again */
+  sha256: string;
+}
+
+/** Readers of the feed that report how far they have read, one row each. Written by ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, no event that it has not read can be deleted. */
+export interface Consumer {
+  /** Name of the consumer, as it was granted; by default the name of its role */
+  name: string;
+  /** Role that may commit positions under this name, besides the owner of the schema; null: the role of that name */
+  role: string | null;
+  /** Position of ems.events up to which it has read, and stored its results; 0 until it commits one */
+  position: bigint;
+  /** When it was granted, or first committed a position, in UTC */
+  registered_at: Date;
+  /** When it last committed a position, in UTC; null until it commits one */
+  updated_at: Date | null;
+}
+
+/** CO2 of purchases, one row for each provider of the figure. */
+export interface EnvironmentalImpact {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction, the same through all its states (source: transaction.id) */
+  transaction_id: string;
+  /** aland_index, deedster, or unspecified if the event names none */
+  provider: string;
+  /** Emission in grams of CO2; null when not sent */
+  carbon_emission_in_grams: string | null;
+  /** Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent */
+  carbon_social_cost_amount: string | null;
+  /** Currency of the cost (ISO 4217); null when not sent */
+  carbon_social_cost_currency: string | null;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Issuer of the card (source: transaction.card_issuer); null when not sent */
+  card_issuer: string | null;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+  /** When this row last changed in this database, in UTC; not a time of the purchase */
+  updated_at: Date;
+}
+
+/** The event log: each event once, in the order in which it was applied; the change feed and the history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries of type receiver.changed announce a change of the tables that no event of OpenCard announces. */
+export interface Event {
+  /** Number of the event in commit order: an event that is committed later has a higher position. Some numbers are not used; none is used twice. Its high bits are the feed's epoch (position >> 40), see feed_horizon */
+  position: bigint;
+  /** Name of the event in OpenCard's catalogue, for example card.transaction.cleared; or receiver.changed */
+  type: string;
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** The EMS's own id of the card holder; null for events of an organization */
+  card_holder_reference_id: string | null;
+  /** OpenCard's id of the transaction; null for events of no transaction */
+  transaction_id: string | null;
+  /** When the event reached us, or OpenCard's first attempt, in UTC; not in the order of position */
+  occurred_at: Date;
+  /** When it was applied, in UTC */
+  recorded_at: Date;
+  /** push: delivered to us; log: recovered from OpenCard's delivery log */
+  source: string;
+  /** Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id) */
+  delivery_id: bigint;
+  /** The event's whole payload, unknown fields included; amounts in major units, digits as sent. Of a receiver.changed: the reason, and the tables whose rows may have changed */
+  payload: JsonObject;
+  /** What the event is about: the id of its transaction, card holder, TPA or invoice */
+  subject_id: string;
+  /** SHA-256 of type and payload by value, equal for equal events; null for receiver.changed */
+  fingerprint: Buffer | null;
+}
+
+/** The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost: note the newest position, read the tables again, and continue from there. */
+export interface FeedHorizon {
+  /** Always 1 */
+  id: number;
+  /** Highest position in ems.events that was deleted, 0 if none; no event after it was deleted */
+  deleted_through: bigint;
+  /** When events were last deleted, in UTC; if none were, when the first epoch began */
+  deleted_at: Date;
+  /** The feed's current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is restored or fails over */
+  epoch: number;
+  /** Position at which the current epoch began: all of its positions are higher, all others are not. 0 in epoch 0 */
+  epoch_start: bigint;
+}
+
+/** Invoices of the card issuer (announced by OpenCard, not live yet). */
+export interface Invoice {
+  /** The EMS's own id of the organization (source: the webhook that brought it) */
+  organization_reference_id: string;
+  /** OpenCard's id of the invoice */
+  id: string;
+  /** Company registration number; null when not sent */
+  organization_number: string | null;
+  /** Number of the invoice; null when not sent */
+  invoice_number: string | null;
+  /** How many transactions it bills; null when not sent */
+  no_of_transactions: bigint | null;
+  /** Amount of the invoice, in major units of invoice_currency; null when not sent */
+  invoice_amount: string | null;
+  /** Currency of the invoice (ISO 4217); null when not sent */
+  invoice_currency: string | null;
+  /** Date of the invoice, a day without a zone; null when not sent */
+  invoice_date: string | null;
+  /** Date by which it is to be paid, a day without a zone; null when not sent */
+  due_date: string | null;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+  /** When this row last changed in this database, in UTC; not a time of the purchase */
+  updated_at: Date;
+}
+
+/** Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, except that the reference of an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of lines. Several events of a purchase that were applied together are one change. */
+export interface LedgerJournal {
+  /** Position in ems.events of the event that changed the line; of several applied together, the last */
+  position: bigint;
+  /** Number of the line at its position, from 1 */
+  line: number;
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead of it, for example when a cleared amount turned negative */
+  kind: string;
+  /** -1 for a reversal, else 1; the sum is the number of lines in the ledger */
+  sign: number;
+  /** Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a purchase that returns to the ledger */
+  changed: string[] | null;
+  /** The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses */
+  booked_on: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** The line's original_amount in the ledger, in major units, negated in a reversal; null when not reported */
+  original_amount: string | null;
+  /** Currency of the purchase (ISO 4217); null when not reported */
+  original_currency: string | null;
+  /** The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported */
+  accounting_amount: string | null;
+  /** The customer's home currency (ISO 4217); null when not reported */
+  accounting_currency: string | null;
+  /** The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported */
+  vat_amount: string | null;
+  /** Currency of vat_amount (ISO 4217); null when no VAT was reported */
+  vat_currency: string | null;
+  /** merchant or network, as in the ledger; null when no VAT was reported */
+  vat_source: string | null;
+  /** none, reported or stored, as in the ledger */
+  receipt_state: string;
+  /** When the line was written, in UTC */
+  recorded_at: Date;
+}
+
+/** Items of purchases; a newer event replaces all items of a purchase. May arrive before the purchase. */
+export interface LineItem {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction, the same through all its states (source: transaction.id) */
+  transaction_id: string;
+  /** Position in the merchant's list, from 1; the order as sent */
+  line_number: number;
+  /** What was bought; null when not sent */
+  description: string | null;
+  /** Price of one unit, in major units of currency; for weighed goods the price of the whole line, as total_amount; null when not reported */
+  amount: string | null;
+  /** Price of the line, in major units of currency; null when not sent */
+  total_amount: string | null;
+  /** How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported */
+  quantity: string | null;
+  /** Currency of the amounts (ISO 4217); null when not sent */
+  currency: string | null;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Issuer of the card (source: transaction.card_issuer); null when not sent */
+  card_issuer: string | null;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+}
+
+/** The organizations that have or had a webhook of this service. */
+export interface Organization {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** When its first webhook was added, in UTC */
+  added_at: Date;
+}
+
+/** Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have several, and a receipt may arrive before its purchase. */
+export interface Receipt {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction, the same through all its states (source: transaction.id) */
+  transaction_id: string;
+  /** Address of the file at OpenCard; expires (source: url) */
+  url: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Issuer of the card (source: transaction.card_issuer); null when not sent */
+  card_issuer: string | null;
+  /** Media type of the file; null when not sent */
+  content_type: string | null;
+  /** Until when url works, in UTC (OpenCard sends no zone; read as UTC); null when not sent */
+  expiration_time: Date | null;
+  /** Merchant on the receipt; null when not sent */
+  purchase_merchant: string | null;
+  /** Amount on the receipt, in major units; null when not sent */
+  original_amount: string | null;
+  /** Currency of original_amount (ISO 4217); null when not sent */
+  original_currency: string | null;
+  /** Day on the receipt, in the zone of the shop; null when not sent */
+  purchase_date: string | null;
+  /** Time of day on the receipt, in the zone of the shop; null when not sent */
+  purchase_time: string | null;
+  /** When the receipt's event reached us, or OpenCard's first attempt at it, in UTC */
+  fetched_at: Date;
+  /** Name of the stored file; null until downloaded */
+  file_key: string | null;
+  /** Size of the stored file in bytes; null until downloaded */
+  file_size: bigint | null;
+  /** SHA-256 of the stored file, hexadecimal; null until downloaded */
+  file_sha256: string | null;
+  /** When the file was stored, in UTC; null until downloaded */
+  downloaded_at: Date | null;
+  /** Why the last download failed; null when none failed */
+  download_error: string | null;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+  /** When this row last changed in this database, in UTC; not a time of the purchase */
+  updated_at: Date;
+  /** SHA-256 of url (UTF-8), which may be longer than a key can be */
+  url_sha256: Buffer;
+}
+
+/** Processing authorizations (TPAs) of organizations, once fully signed. */
+export interface Tpa {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the TPA */
+  id: string;
+  /** Name of the organization on the TPA; null when not sent */
+  name: string | null;
+  /** Company registration number; null when not sent */
+  organization_number: string | null;
+  /** Address of the signed PDF at OpenCard; null when not sent */
+  url: string | null;
+  /** When first reported as signed, in UTC */
+  signed_at: Date;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+  /** When this row last changed in this database, in UTC; not a time of the purchase */
+  updated_at: Date;
+  /** Name of the stored document; null until downloaded */
+  file_key: string | null;
+  /** Size of the stored document in bytes; null until downloaded */
+  file_size: bigint | null;
+  /** SHA-256 of the stored document, hexadecimal; null until downloaded */
+  file_sha256: string | null;
+  /** When the document was stored, in UTC; null until downloaded */
+  downloaded_at: Date | null;
+  /** Why the last download failed; null when none failed */
+  download_error: string | null;
+}
+
+/** Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of OpenCard's card.transaction.* payload contains that field. */
+export interface Transaction {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction, the same through all its states */
+  id: string;
+  /** Current state: authorized, deleted, cleared or invoiced */
+  state: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when not reported */
+  receiptable: boolean | null;
+  /** Issuer of the card; null when not sent */
+  card_issuer: string | null;
+  /** The issuer's reference of the current state; differs per state, not unique; null when not sent */
+  card_issuer_reference: string | null;
+  /** The issuer's number of the customer; null when not sent */
+  card_issuer_customer_number: string | null;
+  /** Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported */
+  type: string | null;
+  /** Number of the issuer's invoice; null until invoiced */
+  invoice_number: string | null;
+  /** Date of the issuer's invoice, a day without a zone; null until invoiced */
+  invoice_date: string | null;
+  /** Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until cleared; null when not sent */
+  original_amount: string | null;
+  /** Currency of the purchase (ISO 4217); null when not sent */
+  original_currency: string | null;
+  /** VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant's VAT; null when not reported */
+  vat_rate: string | null;
+  /** VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not sent */
+  vat_amount: string | null;
+  /** Currency of vat_amount (ISO 4217); null when not sent */
+  vat_currency: string | null;
+  /** Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once cleared; null when not sent */
+  accounting_amount: string | null;
+  /** The customer's home currency (ISO 4217); null when not sent */
+  accounting_currency: string | null;
+  /** Rate between original and accounting amount, as sent; null when not sent */
+  exchange_rate: string | null;
+  /** Merchant as the card network names it; null when not sent */
+  purchase_merchant: string | null;
+  /** Merchant's normalized name; null when not sent */
+  purchase_merchant_common: string | null;
+  /** Day of the purchase in the zone purchase_timezone; null when not sent */
+  purchase_date: string | null;
+  /** Time of day in the zone purchase_timezone; null when not sent */
+  purchase_time: string | null;
+  /** Time zone of purchase_date and purchase_time (IANA name as a rule); null when not sent */
+  purchase_timezone: string | null;
+  /** Country (ISO 3166 alpha-2); null when not sent */
+  purchase_country: string | null;
+  /** City; null when not sent */
+  purchase_city: string | null;
+  /** OpenCard's id of the card; null when not sent */
+  card_id: bigint | null;
+  /** Product name of the card; null when not sent */
+  card_product: string | null;
+  /** private, corporate or corporate_with_private_invoice; null when not sent */
+  card_type: string | null;
+  /** Last four digits of the card number (personal); null when not sent */
+  card_last_four: string | null;
+  /** Merchant category code (ISO 18245); null when not sent */
+  mcc_code: string | null;
+  /** Name of the merchant category; null when not sent */
+  mcc_text: string | null;
+  /** Top level of the merchant category; null when not sent */
+  mcc_top_level: string | null;
+  /** Code of the merchant's line of business; null when not sent */
+  branch_code: string | null;
+  /** Name of the merchant's line of business; null when not sent */
+  branch_text: string | null;
+  /** OpenCard's spending category; null when not sent */
+  category_text: string | null;
+  /** The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in another feed; null until cleared */
+  cleared_card_issuer_reference: string | null;
+  /** When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared */
+  cleared_snapshot_at: Date | null;
+  /** When first reported as authorized, in UTC; null when never reported */
+  authorized_at: Date | null;
+  /** When first reported as cleared, in UTC; null when never reported */
+  cleared_at: Date | null;
+  /** When first reported as invoiced, in UTC; null when never reported */
+  invoiced_at: Date | null;
+  /** When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported */
+  deleted_at: Date | null;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  snapshot_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+  /** When this row last changed in this database, in UTC; not a time of the purchase */
+  updated_at: Date;
+  /** OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not reported */
+  payment_product_id: string | null;
+  /** Name of the payment product (source: payment_product.name); null when not reported */
+  payment_product_name: string | null;
+  /** debit or credit, as sent; null when not reported */
+  card_funding: string | null;
+  /** Names of columns that are null because their field of the payload could not be read; the event's payload has the field as sent; null when every field could be read */
+  unreadable: string[] | null;
+  /** Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; null only while authorized or deleted */
+  booked_on: string | null;
+}
+
+/** VAT by rate from the merchant's receipt; a newer event replaces all rows of a purchase. May arrive before the purchase. */
+export interface VatRate {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction, the same through all its states (source: transaction.id) */
+  transaction_id: string;
+  /** Position in the merchant's list, from 1; the order as sent */
+  line_number: number;
+  /** VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not sent */
+  vat_amount: string | null;
+  /** Amount without VAT, in major units of currency; null when not sent */
+  taxable_amount: string | null;
+  /** Amount with VAT, in major units of currency; null when not sent */
+  total_amount: string | null;
+  /** The rate in percent (25 means 25 %); null when not sent */
+  percentage: string | null;
+  /** Currency of the amounts (ISO 4217); null when not sent */
+  currency: string | null;
+  /** Country of the purchase (ISO 3166 alpha-2); null when not sent */
+  purchase_country: string | null;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Issuer of the card (source: transaction.card_issuer); null when not sent */
+  card_issuer: string | null;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+}
+
+/** Total VAT from the merchant's receipt, usually one row for each currency; a newer event replaces all rows of a purchase. May arrive before the purchase. */
+export interface VatTotal {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction, the same through all its states (source: transaction.id) */
+  transaction_id: string;
+  /** Position in the merchant's list, from 1; the order as sent */
+  line_number: number;
+  /** VAT in total, in major units of currency (source: totals[].vat_amount); null when not sent */
+  vat_amount: string | null;
+  /** Amount without VAT, in major units of currency; null when not sent */
+  taxable_amount: string | null;
+  /** Amount with VAT, in major units of currency; null when not sent */
+  total_amount: string | null;
+  /** Currency of the amounts (ISO 4217); null when not sent */
+  currency: string | null;
+  /** Country of the purchase (ISO 3166 alpha-2); null when not sent */
+  purchase_country: string | null;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Issuer of the card (source: transaction.card_issuer); null when not sent */
+  card_issuer: string | null;
+  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that the current values come from (receiver.deliveries.id) */
+  delivery_id: bigint;
+}
+
+/** Until when each organization is complete, one row each: everything that OpenCard sent until then, according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not included. */
+export interface Completeness {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning */
+  complete_through: Date | null;
+  /** Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown version) and that no operator has acknowledged; 0 if none */
+  open_gaps: bigint;
+  /** When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then */
+  checked_at: Date | null;
+  /** Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none */
+  acknowledged_gaps: bigint;
+}
+
+/** The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which is announced and not live yet. */
+export interface InvoiceControl {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the invoice (ems.invoices.id) */
+  invoice_id: string;
+  /** Number of the invoice; null when not reported, and then no purchase is found for it */
+  invoice_number: string | null;
+  /** Date of the invoice, a day without a zone; null when not reported */
+  invoice_date: string | null;
+  /** Number of transactions on the invoice, as reported; null when not reported */
+  no_of_transactions: bigint | null;
+  /** Number of purchases in state invoiced with this invoice_number; 0 if none */
+  booked_transactions: bigint;
+  /** Amount of the invoice, in major units of invoice_currency; null when not reported */
+  invoice_amount: string | null;
+  /** Currency of the invoice (ISO 4217); null when not reported */
+  invoice_currency: string | null;
+  /** Sum of their accounting_amount in invoice_currency, in major units; 0 if none */
+  booked_amount: string;
+  /** Number of them with another accounting_currency, or with none */
+  transactions_in_other_currencies: bigint;
+  /** invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency */
+  difference: string;
+  /** Whether number and amount are equal, and every purchase is in invoice_currency */
+  agrees: boolean;
+}
+
+/** Each change of a month after it was closed, from the journal: the line before and after the change. A line that moves from one closed month to another is listed in both. */
+export interface LateChange {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** First day of the closed month, without a zone (ems.closings.month) */
+  month: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** Position in ems.events of the event that changed the line; higher than that of the closing */
+  position: bigint;
+  /** When it was booked in the journal, in UTC */
+  changed_at: Date;
+  /** added: a line was added to the month; removed: a line left it; changed: a line in it changed */
+  kind: string;
+  /** Columns that differ; null for a line that is new in the ledger or left it */
+  changed: string[] | null;
+  /** booked_on before the change, without a zone; null if there was no line */
+  booked_on_before: string | null;
+  /** booked_on after the change, without a zone; null if there is no line */
+  booked_on_after: string | null;
+  /** The EMS's own id of the card holder before; null if there was no line */
+  card_holder_reference_id_before: string | null;
+  /** The EMS's own id of the card holder after; null if there is no line */
+  card_holder_reference_id_after: string | null;
+  /** Amount in the currency of the purchase, in major units, before; null when not reported, and if there was no line */
+  original_amount_before: string | null;
+  /** The same after; null when not reported, and if there is no line */
+  original_amount_after: string | null;
+  /** Currency of this amount (ISO 4217) before; null in the same cases */
+  original_currency_before: string | null;
+  /** Currency of this amount (ISO 4217) after; null in the same cases */
+  original_currency_after: string | null;
+  /** Amount in the customer's home currency, in major units, before; null when not reported, and if there was no line */
+  accounting_amount_before: string | null;
+  /** The same after; null when not reported, and if there is no line */
+  accounting_amount_after: string | null;
+  /** Currency of this amount (ISO 4217) before; null in the same cases */
+  accounting_currency_before: string | null;
+  /** Currency of this amount (ISO 4217) after; null in the same cases */
+  accounting_currency_after: string | null;
+  /** VAT in major units before; null when none was reported, and if there was no line */
+  vat_amount_before: string | null;
+  /** VAT in major units after; null when none was reported, and if there is no line */
+  vat_amount_after: string | null;
+  /** Currency of this amount (ISO 4217) before; null in the same cases */
+  vat_currency_before: string | null;
+  /** Currency of this amount (ISO 4217) after; null in the same cases */
+  vat_currency_after: string | null;
+  /** none, reported or stored, before; null if there was no line */
+  receipt_state_before: string | null;
+  /** none, reported or stored, after; null if there is no line */
+  receipt_state_after: string | null;
+}
+
+/** What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of them are in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a month by booked_on. */
+export interface Ledger {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** cleared or invoiced */
+  state: string;
+  /** Day of the purchase in the zone purchase_timezone; null when not sent */
+  purchase_date: string | null;
+  /** Time of day in the zone purchase_timezone; null when not sent */
+  purchase_time: string | null;
+  /** Time zone of purchase_date and purchase_time; null when not sent */
+  purchase_timezone: string | null;
+  /** Merchant's normalized name, else the card network's; null when neither was sent */
+  merchant: string | null;
+  /** Country (ISO 3166 alpha-2); null when not sent */
+  purchase_country: string | null;
+  /** City; null when not sent */
+  purchase_city: string | null;
+  /** Merchant category code (ISO 18245); null when not sent */
+  mcc_code: string | null;
+  /** OpenCard's spending category; null when not sent */
+  category_text: string | null;
+  /** Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when not sent */
+  accounting_amount: string | null;
+  /** The customer's home currency (ISO 4217); null when not sent */
+  accounting_currency: string | null;
+  /** Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent */
+  original_amount: string | null;
+  /** Currency of the purchase (ISO 4217); null when not sent */
+  original_currency: string | null;
+  /** Rate between original and accounting amount, as sent; null when not sent */
+  exchange_rate: string | null;
+  /** VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported */
+  vat_amount: string | null;
+  /** Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency; if it has none, that of the purchase; null when no VAT was reported */
+  vat_currency: string | null;
+  /** merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported */
+  vat_source: string | null;
+  /** Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt */
+  receipt_url: string | null;
+  /** Name of the stored file of this receipt; null until downloaded */
+  receipt_file_key: string | null;
+  /** How many lines ems.line_items has for the purchase; 0 without any */
+  number_of_items: bigint;
+  /** Issuer of the card; null when not sent */
+  card_issuer: string | null;
+  /** The issuer's reference of the cleared state; compare it with the cleared reference in another feed; not unique; null when the purchase was only reported as invoiced */
+  cleared_card_issuer_reference: string | null;
+  /** Number of the issuer's invoice; null until invoiced */
+  invoice_number: string | null;
+  /** Date of the issuer's invoice, a day without a zone; null until invoiced */
+  invoice_date: string | null;
+  /** OpenCard's id of the card; null when not sent */
+  card_id: bigint | null;
+  /** private, corporate or corporate_with_private_invoice; null when not sent */
+  card_type: string | null;
+  /** When first reported as cleared, in UTC; null when only reported as invoiced */
+  cleared_at: Date | null;
+  /** When first reported as invoiced, in UTC; null until invoiced */
+  invoiced_at: Date | null;
+  /** When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it */
+  updated_at: Date;
+  /** VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported */
+  network_vat_rate: string | null;
+  /** VAT from the card network in major units, often wrong; null when not sent */
+  network_vat_amount: string | null;
+  /** Currency of network_vat_amount (ISO 4217); null when not sent */
+  network_vat_currency: string | null;
+  /** Media type of this receipt's file; null when not sent, and without a receipt */
+  receipt_content_type: string | null;
+  /** How many receipts ems.receipts has for the purchase; 0 without any */
+  number_of_receipts: bigint;
+  /** Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported */
+  type: string | null;
+  /** Name of the merchant category; null when not sent */
+  mcc_text: string | null;
+  /** Product name of the card; null when not sent */
+  card_product: string | null;
+  /** Last four digits of the card number (personal); null when not sent */
+  card_last_four: string | null;
+  /** The issuer's number of the customer; null when not sent */
+  card_issuer_customer_number: string | null;
+  /** When first reported as authorized, in UTC; null when never reported as authorized */
+  authorized_at: Date | null;
+  /** When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null when never reported */
+  deleted_at: Date | null;
+  /** OpenCard's id of the payment product that the card belongs to; null when not reported */
+  payment_product_id: string | null;
+  /** Name of the payment product; null when not reported */
+  payment_product_name: string | null;
+  /** debit or credit, as sent; null when not reported */
+  card_funding: string | null;
+  /** Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null */
+  booked_on: string;
+  /** none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is stored */
+  receipt_state: string;
+}
+
+/** The VAT of the ledger by rate: one row for each purchase and rate, in the ledger's currency and from the ledger's source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt's rates do not add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no row. VAT of a receipt in other currencies is in vat_rates and vat_totals. */
+export interface LedgerVat {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** merchant: from the receipt; network: from the card network, often wrong */
+  vat_source: string;
+  /** The merchant's rate in percent (25 means 25 %), or the card network's rate as sent; null in a row without a rate: a total without rates, or the difference between total and rates */
+  percentage: string | null;
+  /** VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less */
+  vat_amount: string;
+  /** Amount without VAT, in major units of vat_currency; null when not sent, and from the network */
+  taxable_amount: string | null;
+  /** Amount with VAT, in major units of vat_currency; null when not sent, and from the network */
+  total_amount: string | null;
+  /** Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase */
+  vat_currency: string | null;
+  /** Day of the purchase in the zone purchase_timezone; null when not sent */
+  purchase_date: string | null;
+  /** Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was sent */
+  purchase_country: string | null;
+  /** cleared or invoiced */
+  state: string;
+  /** When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it */
+  updated_at: Date;
+  /** Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null */
+  booked_on: string;
+}
+
+/** Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder about. Some receipts arrive days after the clearing, so filter by age. If the organization's billing profile at OpenCard does not include receipts, every receiptable purchase is listed. */
+export interface MissingReceipt {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** cleared or invoiced */
+  state: string;
+  /** Day of the purchase in the zone purchase_timezone; null when not sent */
+  purchase_date: string | null;
+  /** Time of day in the zone purchase_timezone; null when not sent */
+  purchase_time: string | null;
+  /** Time zone of purchase_date and purchase_time; null when not reported */
+  purchase_timezone: string | null;
+  /** Merchant's normalized name, else the card network's; null when neither was sent */
+  merchant: string | null;
+  /** Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when not reported */
+  accounting_amount: string | null;
+  /** The customer's home currency (ISO 4217); null when not reported */
+  accounting_currency: string | null;
+  /** Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported */
+  original_amount: string | null;
+  /** Currency of the purchase (ISO 4217); null when not reported */
+  original_currency: string | null;
+  /** Issuer of the card; null when not reported */
+  card_issuer: string | null;
+  /** When first reported as cleared, in UTC; null when only reported as invoiced */
+  cleared_at: Date | null;
+  /** When first reported as invoiced, in UTC; null until invoiced */
+  invoiced_at: Date | null;
+  /** Time since cleared_at, else invoiced_at, until the start of your database transaction */
+  age: string;
+  /** age in whole days of 24 hours */
+  days_missing: number;
+  /** When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it */
+  updated_at: Date;
+}
+
+/** Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared. */
+export interface PendingTransaction {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** Day of the purchase in the zone purchase_timezone; null when not sent */
+  purchase_date: string | null;
+  /** Time of day in the zone purchase_timezone; null when not sent */
+  purchase_time: string | null;
+  /** Time zone of purchase_date and purchase_time; null when not sent */
+  purchase_timezone: string | null;
+  /** Merchant's normalized name, else the card network's; null when neither was sent */
+  merchant: string | null;
+  /** Country (ISO 3166 alpha-2); null when not sent */
+  purchase_country: string | null;
+  /** City; null when not sent */
+  purchase_city: string | null;
+  /** Merchant category code (ISO 18245); null when not sent */
+  mcc_code: string | null;
+  /** OpenCard's spending category; null when not sent */
+  category_text: string | null;
+  /** Amount in the customer's home currency, in major units; not final; null when not sent */
+  accounting_amount: string | null;
+  /** The customer's home currency (ISO 4217); null when not sent */
+  accounting_currency: string | null;
+  /** Amount in the currency of the purchase, in major units; not final; null when not sent */
+  original_amount: string | null;
+  /** Currency of the purchase (ISO 4217); null when not sent */
+  original_currency: string | null;
+  /** Rate between original and accounting amount, as sent; not final; null when not sent */
+  exchange_rate: string | null;
+  /** Issuer of the card; null when not sent */
+  card_issuer: string | null;
+  /** OpenCard's id of the card; null when not sent */
+  card_id: bigint | null;
+  /** Last four digits of the card number (personal); null when not sent */
+  card_last_four: string | null;
+  /** Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt */
+  receipt_url: string | null;
+  /** Name of the stored file of this receipt; null until downloaded */
+  receipt_file_key: string | null;
+  /** When first reported as authorized, in UTC */
+  authorized_at: Date;
+  /** Time since authorized_at until the start of your database transaction */
+  age: string;
+  /** age in whole days of 24 hours */
+  days_open: number;
+  /** When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it */
+  updated_at: Date;
+  /** OpenCard's id of the payment product that the card belongs to; null when not reported */
+  payment_product_id: string | null;
+  /** Name of the payment product; null when not reported */
+  payment_product_name: string | null;
+  /** debit or credit, as sent; null when not reported */
+  card_funding: string | null;
+}
+
+/** Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization with the same issuer, the same issuer's reference of the cleared state, the same original amount and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < other_transaction_id selects it once. Check each by hand: the issuer's reference is not unique, and a purchase without one is never listed. */
+export interface PossibleDuplicate {
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** OpenCard's id of the transaction that looks the same (ems.transactions.id) */
+  other_transaction_id: string;
+  /** Issuer of both cards */
+  card_issuer: string;
+  /** The issuer's reference of the cleared state of both */
+  cleared_card_issuer_reference: string;
+  /** Day of both purchases, each in the zone of its own purchase_timezone */
+  purchase_date: string;
+  /** Final amount of both in the currency of the purchase, in major units */
+  original_amount: string;
+  /** Currency of both (ISO 4217) */
+  original_currency: string;
+  /** Merchant's normalized name, else the card network's; null when neither was sent */
+  merchant: string | null;
+  /** The same of the other transaction; null when neither was sent */
+  other_merchant: string | null;
+  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  card_holder_reference_id: string;
+  /** The EMS's own id of the other transaction's card holder */
+  other_card_holder_reference_id: string;
+  /** When first reported as cleared, in UTC */
+  cleared_at: Date;
+  /** When the other was first reported as cleared, in UTC */
+  other_cleared_at: Date;
+}
+
+/** Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries are left out. A view of ems.events. */
+export interface TransactionState {
+  /** Position of the snapshot in ems.events */
+  id: bigint;
+  /** The EMS's own id of the organization (source: organization.reference_id) */
+  organization_reference_id: string;
+  /** OpenCard's id of the transaction (ems.transactions.id) */
+  transaction_id: string;
+  /** authorized, deleted, cleared or invoiced: what this snapshot reports */
+  state: string;
+  /** The issuer's reference of this state; null when not reported */
+  card_issuer_reference: string | null;
+  /** Amount in the currency of the purchase, in major units; null when not reported */
+  original_amount: string | null;
+  /** Currency of the purchase (ISO 4217); null when not reported */
+  original_currency: string | null;
+  /** Amount in the customer's home currency, in major units; null when not reported */
+  accounting_amount: string | null;
+  /** The customer's home currency (ISO 4217); null when not reported */
+  accounting_currency: string | null;
+  /** VAT from the card network in major units, often wrong; null when not reported */
+  vat_amount: string | null;
+  /** Currency of vat_amount (ISO 4217); null when not reported */
+  vat_currency: string | null;
+  /** The whole snapshot, unknown fields included */
+  payload: JsonObject;
+  /** When the event reached us, or OpenCard's first attempt at it, in UTC */
+  occurred_at: Date;
+  /** Delivery that brought the snapshot (receiver.deliveries.id) */
+  delivery_id: bigint;
+}
+
+/** Each table and view by its name. */
+export interface Tables {
+  card_holders: CardHolder;
+  closings: Closing;
+  consumers: Consumer;
+  environmental_impacts: EnvironmentalImpact;
+  events: Event;
+  feed_horizon: FeedHorizon;
+  invoices: Invoice;
+  ledger_journal: LedgerJournal;
+  line_items: LineItem;
+  organizations: Organization;
+  receipts: Receipt;
+  tpas: Tpa;
+  transactions: Transaction;
+  vat_rates: VatRate;
+  vat_totals: VatTotal;
+  completeness: Completeness;
+  invoice_control: InvoiceControl;
+  late_changes: LateChange;
+  ledger: Ledger;
+  ledger_vat: LedgerVat;
+  missing_receipts: MissingReceipt;
+  pending_transactions: PendingTransaction;
+  possible_duplicates: PossibleDuplicate;
+  transaction_states: TransactionState;
+}

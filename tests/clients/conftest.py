@@ -1,0 +1,44 @@
+"""A reader's access to schema ``ems``, a database of its own, and the TypeScript client if it is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import URL, make_url
+
+from tests.readers.test_grants import db
+from tests.support.following import as_reader
+from tests.support.roles import new_role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import Acme
+
+CLIENTS = Path(__file__).parents[2] / "clients"
+
+
+@pytest.fixture
+def ems(acme: Acme) -> Iterator[URL]:
+    """Where schema ems is, as a reader."""
+    url = acme.engine.url
+    with new_role(url) as role:
+        assert db(url, "grant-reader", role).exit_code == 0
+        yield as_reader(url, role)
+
+
+@pytest.fixture
+def own(new_database: Callable[[], str]) -> URL:
+    """The EMS's own database."""
+    return make_url(new_database())
+
+
+@pytest.fixture
+def typescript() -> Path:
+    """The compiled TypeScript client."""
+    built = CLIENTS / "typescript" / "dist"
+    if not (built / "index.js").exists():
+        pytest.skip("the TypeScript client is not built: make typescript, which needs node and npm")
+    return built

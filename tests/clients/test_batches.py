@@ -1,0 +1,63 @@
+"""``follow()`` of Python, called by a test: batches, the end, and what it raises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from opencard_ems import follow, rows
+from tests.support.factories import card_holder, snapshot
+from tests.support.roles import libpq
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from tests.conftest import Acme
+
+
+def test_batches_are_no_larger_than_asked_for(acme: Acme, ems: URL) -> None:
+    for number in range(5):
+        acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"transaction-{number}"))
+    acme.process()
+    batches = list(follow(libpq(ems), 0, batch_size=2, wait=False))
+    assert [len(batch.events) for batch in batches] == [2, 2, 1]
+    assert [event.position for batch in batches for event in batch.events] == [
+        row["position"] for row in acme.rows("SELECT position FROM ems.events ORDER BY position")
+    ]
+    assert [batch.position for batch in batches] == [batch.events[-1].position for batch in batches]
+    assert list(follow(libpq(ems), batches[-1].position, wait=False)) == []
+
+
+def test_a_batch_reads_each_changed_purchase_once(acme: Acme, ems: URL) -> None:
+    acme.apply("card.transaction.cleared", snapshot("cleared", transaction="before"))
+    position = acme.value("SELECT max(position) FROM ems.events")
+    for state in ("authorized", "cleared", "invoiced"):
+        acme.apply(f"card.transaction.{state}", snapshot(state, transaction="one"))
+    acme.apply("card_holder.created", card_holder())
+    for batch in follow(libpq(ems), position, wait=False):
+        assert [(line.transaction_id, line.state) for line in batch.read(rows.Ledger)] == [("one", "invoiced")]
+        assert [purchase.id for purchase in batch.read(rows.Transaction)] == ["one"]
+        assert batch.read(rows.Receipt) == []
+
+
+def test_a_position_is_committed_when_the_next_is_asked_for(acme: Acme, ems: URL) -> None:
+    for number in range(2):
+        acme.apply("card.transaction.cleared", snapshot("cleared", transaction=f"transaction-{number}"))
+    committed = "SELECT position FROM ems.consumers"
+    batches = follow(libpq(ems), 0, batch_size=1, wait=False)
+    first = next(batches)
+    assert acme.value(committed) == 0
+    next(batches)
+    assert acme.value(committed) == first.position
+
+
+def test_a_consumer_that_is_not_granted_is_an_error(ems: URL) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="grant-reader"):
+        next(follow(libpq(ems), 0, consumer="of another"))
+
+
+def test_a_first_connection_that_fails_is_an_error(nowhere: str) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        next(follow(nowhere.replace("http", "postgresql"), 0))

@@ -1,0 +1,148 @@
+"""``follow()`` of both clients: their example programs lose nothing and store nothing twice, whatever happens."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from receiver.ops.recover import recover
+from tests.clients.conftest import CLIENTS
+from tests.support.factories import enrichment, snapshot
+from tests.support.following import following
+from tests.support.roles import libpq
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import URL
+
+    from tests.conftest import Acme
+
+EVENTS = "SELECT position, transaction_id FROM ems.events ORDER BY position"
+STORED = "SELECT position, transaction_id FROM stored_events ORDER BY position"
+
+
+@pytest.fixture(params=["python", "typescript"])
+def program(request: pytest.FixtureRequest) -> Sequence[str]:
+    """The example program of a client."""
+    if request.param == "python":
+        return (sys.executable, "-W", "error", str(CLIENTS / "python" / "example.py"))
+    return ("node", str(request.getfixturevalue("typescript") / "example.js"))
+
+
+def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(libpq(url)) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def booked(own: URL) -> list[tuple[Any, ...]]:
+    return rows(own, "SELECT transaction_id, amount::text, vat::text FROM bookings ORDER BY 1")
+
+
+def clear(acme: Acme, *transactions: str, **changes: object) -> None:
+    for transaction in transactions:
+        acme.take("card.transaction.cleared", snapshot("cleared", transaction=transaction, **changes))
+    acme.process()
+
+
+def test_ledger_changes_are_booked_exactly(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "exact", accounting_amount=1234567890123456.789012)
+    with following(ems, own, "ledger", program) as follower:
+        assert follower.line().startswith("1 events up to ")
+        clear(acme, "unknown", accounting_amount=None, vat_amount=None)
+        assert follower.line().startswith("1 events up to ")
+        acme.apply("transaction.true.vat", enrichment("transaction.true.vat", transaction="exact"))
+        assert follower.line().startswith("1 events up to ")
+    assert booked(own) == rows(
+        acme.engine.url, "SELECT transaction_id, accounting_amount::text, vat_amount::text FROM ems.ledger ORDER BY 1"
+    )
+    assert ("unknown", None, None) in booked(own)
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.long)])
+def test_killed_often_it_stores_each_event_once(
+    acme: Acme, ems: URL, own: URL, program: Sequence[str], kills: int
+) -> None:
+    with following(ems, own, "events", program) as follower:
+        for number in range(kills):
+            clear(acme, *(f"transaction-{number}-{each}" for each in range(5)))
+            follower.line()
+            follower.kill()
+            committed = rows(acme.engine.url, "SELECT position FROM ems.consumers") or [(0,)]
+            assert committed <= rows(own, "SELECT position FROM feed_position"), "it reports no more than it stored"
+            follower.start_again()
+        assert eventually(lambda: rows(own, STORED) == rows(acme.engine.url, EVENTS))
+
+
+def test_it_reports_how_far_it_has_read(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "one")
+    with following(ems, own, "ledger", program):
+        committed = "SELECT position FROM ems.consumers"
+        newest = rows(acme.engine.url, "SELECT max(position) FROM ems.events")
+        assert eventually(lambda: rows(acme.engine.url, committed) == newest)
+
+
+def test_it_connects_again_when_its_session_is_ended(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    with following(ems, own, "events", program) as follower:
+        clear(acme, "one")
+        follower.line()
+        acme.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role", role=ems.username)
+        assert "PostgreSQL is not available" in follower.complaint()
+        clear(acme, "two")
+        follower.line()
+    assert rows(own, STORED) == rows(acme.engine.url, EVENTS)
+
+
+def test_it_reads_the_ledger_again_in_a_new_epoch(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    with following(ems, own, "ledger", program) as follower:
+        clear(acme, "one")
+        follower.line()
+        assert recover(acme.engine).begun
+        assert follower.line() == "epoch 1 of the feed began: the database was restored or failed over"
+        clear(acme, "two")
+        follower.line()
+    assert [each[0] for each in booked(own)] == ["one", "two"]
+
+
+def test_every_event_is_stored_once_across_epochs(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "one")
+    with following(ems, own, "events", program) as follower:
+        follower.line()
+    clear(acme, "two")
+    assert recover(acme.engine).begun
+    clear(acme, "three")
+    with following(ems, own, "events", program):
+        assert eventually(lambda: rows(own, STORED) == rows(acme.engine.url, EVENTS))
+
+
+def test_a_position_that_a_restore_lost_is_in_no_epoch(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "lost")
+    with following(ems, own, "events", program) as follower:
+        follower.line()
+    with psycopg.connect(libpq(own)) as connection:
+        connection.execute("UPDATE feed_position SET position = position + 500")
+    with following(ems, own, "events", program) as follower:  # nothing has been appended since
+        assert recover(acme.engine).begun
+        clear(acme, "new")
+        assert follower.line().startswith("0 events up to ")
+        assert follower.line().startswith("1 events up to ")
+
+
+def test_it_reads_the_ledger_again_after_a_deletion(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "one")
+    acme.execute("DELETE FROM ems.events")
+    with following(ems, own, "ledger", program) as follower:
+        assert follower.line() == "events after position 0 were deleted"
+    assert [each[0] for each in booked(own)] == ["one"]
+
+
+def test_it_stops_if_an_event_that_it_needs_is_deleted(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "one")
+    acme.execute("DELETE FROM ems.events")
+    with following(ems, own, "events", program) as follower:
+        assert follower.process.wait() == 1
+        assert "events after position 0 were deleted" in follower.process.communicate()[1]
