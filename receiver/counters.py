@@ -30,13 +30,13 @@ _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 REQUESTS: Final = Counter(
     "receiver_requests",
-    "Requests answered, by route (delivery, challenge, token, other), status and reason; refused ones are not stored.",
+    "Answered requests, by route (delivery, challenge, token, other), status and reason.",
     ["route", "status", "reason"],
     registry=_registry,
 )
 REFUSED: Final = Counter(
     "receiver_deliveries_refused",
-    "Deliveries to a webhook that were refused, by webhook (this service's id) and reason.",
+    "Refused deliveries, by webhook (this service's id) and reason.",
     ["webhook_id", "reason"],
     registry=_registry,
 )
@@ -48,53 +48,55 @@ STORE_SECONDS: Final = Histogram(
 )
 ATTEMPTS: Final = Counter(
     "receiver_processing_attempts",
-    "Attempts to process a delivery, by event and by the status that it got.",
+    "Attempts to process a delivery, by event and resulting status.",
     ["event", "outcome"],
     registry=_registry,
 )
 BATCH_SECONDS: Final = Histogram(
     "receiver_batch_seconds",
-    "Seconds from claiming a batch until its outcome is committed.",
+    "Seconds from the claim of a batch until its outcome is committed.",
     buckets=_LONG,
     registry=_registry,
 )
 BATCH_DELIVERIES: Final = Histogram(
-    "receiver_batch_deliveries", "Deliveries of a batch.", buckets=_SIZES, registry=_registry
+    "receiver_batch_deliveries", "Deliveries in a batch.", buckets=_SIZES, registry=_registry
 )
 BATCHES_FAILED: Final = Counter(
     "receiver_batches_failed",
-    "Batches that failed as a whole, so that their deliveries are processed alone.",
+    "Batches that failed, so that their deliveries are processed one at a time.",
     registry=_registry,
 )
 FEED_LOCK_TIMEOUTS: Final = Counter(
     "receiver_feed_lock_timeouts",
-    "Batches that were given back because another process held the feed's lock for too long.",
+    "Batches that were returned because another process held the feed's lock for too long.",
     registry=_registry,
 )
 WAKE_UPS_FAILED: Final = Counter(
-    "receiver_wake_ups_failed", "Times that Redis could not be reached to wake a worker.", registry=_registry
+    "receiver_wake_ups_failed",
+    "Wake-ups of a worker that failed because Redis could not be reached.",
+    registry=_registry,
 )
 OPENCARD_REQUESTS: Final = Counter(
     "receiver_opencard_requests",
-    "Requests to OpenCard's API, by route and status; the status is none when there was no answer.",
+    "Requests to OpenCard's API, by method, route and status; the status is none if there was no answer.",
     ["method", "route", "status"],
     registry=_registry,
 )
 RECONCILE_RUNS: Final = Counter(
     "receiver_reconcile_runs",
-    "Runs of a webhook against the delivery log, by outcome: ended, failed, or busy with another run.",
+    "Reconcile runs, by outcome: ended, failed, or busy because another run was in progress.",
     ["outcome"],
     registry=_registry,
 )
 RETENTION_REMOVED: Final = Counter(
     "receiver_retention_removed",
-    "What was kept long enough and went, by kind.",
+    "What retention deleted, by kind.",
     ["kind"],
     registry=_registry,
 )
 RECONCILE_SECONDS: Final = Histogram(
     "receiver_reconcile_seconds",
-    "Seconds of a run of a webhook against the delivery log.",
+    "Seconds of a reconcile run.",
     buckets=_LONG,
     registry=_registry,
 )

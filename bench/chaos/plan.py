@@ -35,7 +35,7 @@ class Plan:
 
 
 def plan(seed: int, *, kills: int) -> Plan:
-    """Return what the run of *seed* does: each victim as often as any other, in an order and at moments by chance."""
+    """Return what the run of *seed* does: each part as often as any other, in an order and at moments by chance."""
     rng = Random(f"kills of {seed}")  # noqa: S311 - a run has to be the same again, not unguessable
     parts = [KILLABLE[number % len(KILLABLE)] for number in range(kills)]
     rng.shuffle(parts)

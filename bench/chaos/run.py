@@ -62,7 +62,7 @@ class Result:
     sent: int
     attempts: int
     kills: Mapping[str, int]
-    """How often each victim was killed."""
+    """How often each part was killed."""
     clock_ahead: timedelta
     statuses: Mapping[str, int]
     recovered: int

@@ -96,7 +96,7 @@ class MetricsCollector(Collector):
         )
         waiting = GaugeMetricFamily(
             "receiver_deliveries_waiting",
-            "Deliveries that wait: pending and failed for a worker, dead, quarantined and ignored for a person.",
+            "Deliveries by status: workers process pending and failed; dead, quarantined, ignored need an operator.",
             labels=["status"],
         )
         for status, each in service.deliveries.items():
@@ -117,11 +117,11 @@ class MetricsCollector(Collector):
         )
         yield GaugeMetricFamily(
             "receiver_unknown_versions",
-            "Events and versions of the last eight days that were applied though this release does not know them.",
+            "Events and versions, unknown to this release, that were applied in the last eight days.",
             value=len(service.unknown.applied),
         )
         issues = GaugeMetricFamily(
-            "receiver_issues_open", "Open issues that nobody has acknowledged.", labels=["kind", "severity"]
+            "receiver_issues_open", "Open issues that are not acknowledged.", labels=["kind", "severity"]
         )
         for found in service.issues:
             issues.add_metric([found.kind, Severity(found.severity).name.lower()], found.number)
@@ -129,13 +129,13 @@ class MetricsCollector(Collector):
         lock = service.feed_lock
         yield GaugeMetricFamily(
             "receiver_feed_lock_held_seconds",
-            "Seconds for which a process has held the feed's lock at least; 0 if none does.",
+            "Seconds that a process has held the feed's lock, at least; 0 if no process holds it.",
             value=0 if lock is None else lock.seconds,
         )
         epoch = service.feed_epoch
         yield GaugeMetricFamily(
             "receiver_feed_epoch",
-            "The feed's present epoch: it grows when PostgreSQL was restored or failed over.",
+            "Current epoch of the feed; it increases after PostgreSQL was restored or failed over.",
             value=0 if epoch is None else epoch.epoch,
         )
         yield GaugeMetricFamily(
@@ -172,13 +172,20 @@ class MetricsCollector(Collector):
         return 0 if since is None else max(0.0, (self._service.at - since).total_seconds())
 
     def _reconcile(self) -> Iterable[Metric]:
-        checked = _gauge("checked_until_timestamp_seconds", "Up to when the delivery log was checked; absent if never.")
-        recovered = CounterMetricFamily(
-            "receiver_reconcile_recovered", "Lost events that were recovered from the log.", labels=["organization"]
+        checked = _gauge(
+            "checked_until_timestamp_seconds",
+            "Time until which the delivery log was compared; absent before the first run.",
         )
-        unconfirmed = _gauge("unconfirmed", "Stored deliveries that the log does not have.")
-        unrecoverable = _gauge("unrecoverable", "Lost events that the log has no payload of.")
-        failed = _gauge("last_run_failed", "1 if the last run of a webhook of the organization failed.")
+        recovered = CounterMetricFamily(
+            "receiver_reconcile_recovered",
+            "Events that did not arrive and were recovered from the delivery log.",
+            labels=["organization"],
+        )
+        unconfirmed = _gauge("unconfirmed", "Stored deliveries that are not in the delivery log.")
+        unrecoverable = _gauge(
+            "unrecoverable", "Events that did not arrive and whose payload the delivery log does not have."
+        )
+        failed = _gauge("last_run_failed", "1 if the last reconcile run of one of the organization's webhooks failed.")
         for each in self._service.organizations:
             labels = [each.organization_reference_id]
             if each.checked_until is not None:
@@ -194,19 +201,15 @@ class MetricsCollector(Collector):
         if receipts is None:
             return
         for name, words, number in (
-            ("waiting", "Files of receipts and signed TPAs that are still to be downloaded.", receipts.waiting),
-            ("failing", "Files still to be downloaded that failed three times or more.", receipts.failing),
+            ("waiting", "Files of receipts and signed TPAs that are not downloaded yet.", receipts.waiting),
+            ("failing", "Files that are not downloaded yet and failed three times or more.", receipts.failing),
             ("lost", "Receipts of the last eight days whose URLs expired before the download.", receipts.newly_expired),
-            (
-                "refused",
-                "Files of the last eight days that were refused.",
-                receipts.newly_refused,
-            ),
+            ("refused", "Files of the last eight days that may not be stored.", receipts.newly_refused),
         ):
             yield GaugeMetricFamily(f"receiver_receipts_{name}", words, value=number)
         expires = GaugeMetricFamily(
             "receiver_receipts_first_expiry_timestamp_seconds",
-            "When the URL of the first failing file expires; absent if none fails.",
+            "Time at which the URL of the first failing file expires; absent if none fails.",
         )
         if receipts.first_expires_at is not None:
             expires.add_metric([], receipts.first_expires_at.timestamp())
@@ -216,7 +219,7 @@ class MetricsCollector(Collector):
         service = self._service
         webhooks = GaugeMetricFamily(
             "receiver_webhooks",
-            "Managed webhooks, by whether OpenCard delivers to them, as far as it last said.",
+            "Managed webhooks by their state at OpenCard, as last read.",
             labels=["state"],
         )
         states = Counter(map(_state, service.webhooks))
@@ -225,13 +228,14 @@ class MetricsCollector(Collector):
         yield webhooks
         yield GaugeMetricFamily(
             "receiver_organizations_without_webhook",
-            "Organizations of the account to which OpenCard delivers nothing, for they have no active webhook.",
+            "Organizations of the account without an active webhook: OpenCard sends nothing about them.",
             value=len(service.without_webhook),
         )
-        yield GaugeMetricFamily("receiver_replays_running", "Replays under way.", value=len(service.replays))
+        yield GaugeMetricFamily("receiver_replays_running", "Replays that have not ended.", value=len(service.replays))
         last = service.retention
         ended_well = GaugeMetricFamily(
-            "receiver_retention_last_success_timestamp_seconds", "When retention last ended well; absent if never."
+            "receiver_retention_last_success_timestamp_seconds",
+            "Time at which retention last succeeded; absent if it never did.",
         )
         if last is not None and last.succeeded_at is not None:
             ended_well.add_metric([], last.succeeded_at.timestamp())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.story_events import StoryEvent
 
 EVENT: Final = "card.transaction.cleared"
-MEND: Final = "DROP TRIGGER IF EXISTS no_account ON ems.transactions"
+FIX: Final = "DROP TRIGGER IF EXISTS no_account ON ems.transactions"
 """Fixes the cause."""
 _SEED: Final = 2026
 
@@ -41,7 +41,7 @@ EXECUTE FUNCTION public.no_account()
 
 def break_on_purpose(connection: Connection, organization: str) -> None:
     """Have the cleared purchases of *organization* fail from now on."""
-    connection.execute(text(MEND))
+    connection.execute(text(FIX))
     connection.execute(_FUNCTION)
     name = connection.execute(text("SELECT quote_literal(:name)"), {"name": organization}).scalar_one()
     connection.execute(text(_TRIGGER.format(organization=name)))
@@ -49,7 +49,7 @@ def break_on_purpose(connection: Connection, organization: str) -> None:
 
 def repair(connection: Connection) -> None:
     """Fix the cause."""
-    connection.execute(text(MEND))
+    connection.execute(text(FIX))
 
 
 def purchases_to_break(organization: str, number: int) -> list[StoryEvent]:

@@ -19,7 +19,7 @@ from sqlalchemy import make_url, text
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
 from receiver.readers.grants import grant
-from receiver.sandbox.breakage import MEND, break_on_purpose
+from receiver.sandbox.breakage import FIX, break_on_purpose
 from receiver.sandbox.console_access import new_console_access
 from receiver.sandbox.embedded import free_port, postgres_program
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
@@ -67,7 +67,7 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
         if broken:
             with servers.engine.begin() as connection:
                 break_on_purpose(connection, ORGANIZATIONS[0])
-            rows.insert(-1, ("to fix the failures", psql(servers, MEND)))
+            rows.insert(-1, ("to fix the failures", psql(servers, FIX)))
         manager = Manager(Printer(sys.stdout))
         coloured = {
             "LOG_LEVEL": "WARNING",

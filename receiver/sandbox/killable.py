@@ -25,7 +25,7 @@ class KillableParts:
     processes: ProcfileProcesses
 
     def kill(self, part: str) -> None:
-        """End *victim* as a power cut would. Raises ``KeyError`` for a process that does not run."""
+        """End *part* as a power cut would. Raises ``KeyError`` for a process that does not run."""
         match part:
             case "postgres":
                 self.postgres.kill()
@@ -39,7 +39,7 @@ class KillableParts:
                 self.processes.kill(process)
 
     def start(self, part: str) -> None:
-        """Start *victim* again; the pool replaces its workers by itself."""
+        """Start *part* again; the pool replaces its workers by itself."""
         match part:
             case "postgres":
                 self.postgres.start()

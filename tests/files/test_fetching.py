@@ -357,7 +357,7 @@ CREATE FUNCTION receiver.break_the_first() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER break_the_first BEFORE DELETE ON receiver.receipt_downloads FOR EACH ROW WHEN (OLD.id = {id})
     EXECUTE FUNCTION receiver.break_the_first();
 """
-MEND = "DROP TRIGGER break_the_first ON receiver.receipt_downloads; DROP FUNCTION receiver.break_the_first()"
+FIX = "DROP TRIGGER break_the_first ON receiver.receipt_downloads; DROP FUNCTION receiver.break_the_first()"
 
 
 def test_download_that_cannot_be_completed_affects_no_other(receipts: Receipts) -> None:
@@ -371,7 +371,7 @@ def test_download_that_cannot_be_completed_affects_no_other(receipts: Receipts) 
         with pytest.raises(RaiseException, match="this one cannot be settled"):
             receipts.fetch()
     finally:
-        receipts.acme.execute(MEND)
+        receipts.acme.execute(FIX)
     left = receipts.acme.rows("SELECT id, attempts, error FROM receiver.receipt_downloads")
     assert left == [{"id": first, "attempts": 1, "error": None}]
     assert receipts.acme.value("SELECT count(*) FROM ems.receipts WHERE file_key IS NOT NULL") == number - 1

@@ -31,7 +31,7 @@ SECRET = "the-webhook-secret"
 
 
 @dataclass
-class Patient:
+class Installation:
     """What the doctor looks at."""
 
     provider: Provider
@@ -101,14 +101,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def patient(
+def installation(
     engine: Engine,
     redis: Redis,
     environment: dict[str, str],
     public_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Patient]:
+) -> Iterator[Installation]:
     del redis  # asked for so that it runs
     monkeypatch.chdir(tmp_path)
     provider = Provider()
@@ -116,7 +116,7 @@ def patient(
     with serving(provider) as url, logging_as_it_was():
         variables = {**environment, **environment_of(url, client), "PUBLIC_URL": public_url}
         secrets = [client.secret, SECRET, environment["ENCRYPTION_KEYS"], "database-password"]
-        patient = Patient(provider, client, engine, variables, tmp_path, secrets=secrets)
-        patient.register("acme")
-        patient.register("beta")
-        yield patient
+        installation = Installation(provider, client, engine, variables, tmp_path, secrets=secrets)
+        installation.register("acme")
+        installation.register("beta")
+        yield installation

@@ -17,7 +17,7 @@ from receiver.opencard.scopes import SCOPES
 from receiver.ops.doctor_opencard import BILLING_SCOPES, FILE_SCOPES, GROUP_SCOPES, HEADER_SCOPES, REQUIRED_SCOPES
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.tally import DeliveryAttempt
-from tests.ops.conftest import Patient
+from tests.ops.conftest import Installation
 from tests.support.applications import unreachable_database, unreachable_redis
 from tests.support.factories import body, card_holder
 from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider
@@ -29,7 +29,7 @@ SCOPE_CHECKS = [f"scope {scope}" for scope in REQUIRED_SCOPES] + OPTIONAL
 OF_THE_DATABASE = {"database", "migrations", "encryption keys", "public address", "webhooks"}
 OF_THE_CLIENT = {*SCOPE_CHECKS, "organizations", "webhooks"}
 
-Break = Callable[[Patient], object]
+Break = Callable[[Installation], object]
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class Case:
 
 
 def setting(name: str, value: str) -> Break:
-    return lambda patient: patient.environment.update({name: value})
+    return lambda installation: installation.environment.update({name: value})
 
 
 def without_scope(scope: str) -> Break:
-    return lambda patient: patient.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
+    return lambda installation: installation.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
 
 
 def webhook(**changes: object) -> Break:
-    return lambda patient: patient.provider.state.change_webhook(patient.webhooks[1], **changes)
+    return lambda installation: installation.provider.state.change_webhook(installation.webhooks[1], **changes)
 
 
 def fault(fault: ApiFault) -> Break:
-    return lambda patient: patient.provider.faults.add(fault)
+    return lambda installation: installation.provider.faults.add(fault)
 
 
 CASES = {
@@ -104,11 +104,11 @@ CASES = {
     "no database": Case(
         "database",
         "PostgreSQL (DATABASE_URL)",
-        lambda patient: patient.environment.update({"DATABASE_URL": unreachable_database()}),
+        lambda installation: installation.environment.update({"DATABASE_URL": unreachable_database()}),
         OF_THE_DATABASE - {"database"},
     ),
     "no Redis": Case(
-        "redis", "REDIS_URL: ", lambda patient: patient.environment.update({"REDIS_URL": unreachable_redis()})
+        "redis", "REDIS_URL: ", lambda installation: installation.environment.update({"REDIS_URL": unreachable_redis()})
     ),
     "a key is lost": Case(
         "encryption keys",
@@ -128,7 +128,9 @@ CASES = {
     "the API is another": Case(
         "OpenCard's API",
         "answers 404 where OpenCard's API asks for a token",
-        lambda patient: patient.environment.update({"OPENCARD_API_URL": patient.environment["PUBLIC_URL"]}),
+        lambda installation: installation.environment.update(
+            {"OPENCARD_API_URL": installation.environment["PUBLIC_URL"]}
+        ),
         {"token", *OF_THE_CLIENT},
     ),
     "the token endpoint fails": Case(
@@ -172,7 +174,9 @@ CASES = {
     "PUBLIC_URL leads elsewhere": Case(
         "public address",
         "it answers 302: it redirects, which a webhook must not",
-        lambda patient: patient.environment.update({"PUBLIC_URL": patient.environment["OPENCARD_API_URL"]}),
+        lambda installation: installation.environment.update(
+            {"PUBLIC_URL": installation.environment["OPENCARD_API_URL"]}
+        ),
     ),
     "a webhook is not active": Case("webhook 2", "not active, its challenge has not passed", webhook(active=False)),
     "a webhook is switched off": Case("webhook 2", "switched off at OpenCard (enabled)", webhook(enabled=False)),
@@ -182,48 +186,48 @@ CASES = {
     "a webhook calls another path": Case(
         "webhook 2",
         "another path of PUBLIC_URL",
-        lambda patient: patient.provider.state.change_webhook(
-            patient.webhooks[1], url=patient.environment["PUBLIC_URL"] + "/hooks/opencard/another"
+        lambda installation: installation.provider.state.change_webhook(
+            installation.webhooks[1], url=installation.environment["PUBLIC_URL"] + "/hooks/opencard/another"
         ),
     ),
     "a webhook is gone": Case(
         "webhook 2",
         "is gone at OpenCard: run receiver bootstrap",
-        lambda patient: patient.provider.state.remove_webhook(patient.webhooks[1]),
+        lambda installation: installation.provider.state.remove_webhook(installation.webhooks[1]),
     ),
     "one webhook cannot be read": Case(
         "webhook 2",
         "OpenCard answers 500",
-        lambda patient: patient.provider.faults.add(
-            ApiFault.answers(500, path=f"/webhooks/{patient.webhooks[1]}$", times=99)
+        lambda installation: installation.provider.faults.add(
+            ApiFault.answers(500, path=f"/webhooks/{installation.webhooks[1]}$", times=99)
         ),
     ),
     "the configuration is wrong": Case(
-        "configuration", "there is no such key", lambda patient: patient.configure('evnts = "all"')
+        "configuration", "there is no such key", lambda installation: installation.configure('evnts = "all"')
     ),
 }
 
 
-def test_all_is_well(patient: Patient) -> None:
-    code, found = patient.findings()
+def test_all_is_well(installation: Installation) -> None:
+    code, found = installation.findings()
     assert code == 0
     assert list(found) == [
         *("settings", "configuration", "database", "migrations", "encryption keys", "redis"),
         *("OpenCard's API", "token", *SCOPE_CHECKS),
-        *("organizations", "public address", patient.check_of(0), patient.check_of(1)),
+        *("organizations", "public address", installation.check_of(0), installation.check_of(1)),
     ]
     assert {check: state for check, (state, _) in found.items() if state != "ok"} == {}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_one_broken_check_does_not_stop_the_others(patient: Patient, case: Case) -> None:
-    case.breaks(patient)
-    patient.secrets += [FOREIGN_KEY, "another-secret"]
-    code, found = patient.findings()
-    named = patient.check_of(1) if case.named == "webhook 2" else case.named
+def test_one_broken_check_does_not_stop_the_others(installation: Installation, case: Case) -> None:
+    case.breaks(installation)
+    installation.secrets += [FOREIGN_KEY, "another-secret"]
+    code, found = installation.findings()
+    named = installation.check_of(1) if case.named == "webhook 2" else case.named
     assert [check for check, (state, _) in found.items() if state == "broken"] == [named]
     assert case.said in found[named][1]
-    webhooks = {patient.check_of(0), patient.check_of(1)}
+    webhooks = {installation.check_of(0), installation.check_of(1)}
     not_checked = webhooks if case.not_checked == {"each webhook"} else case.not_checked
     assert {check for check, (state, _) in found.items() if state == "not checked"} == not_checked
     others = {state for check, (state, _) in found.items() if check != named and check not in not_checked}
@@ -238,42 +242,42 @@ def test_one_broken_check_does_not_stop_the_others(patient: Patient, case: Case)
         ("login-redirect", "a redirect to /login"),
     ],
 )
-def test_a_login_page_in_place_of_the_api_is_named(patient: Patient, kind: Any, said: str) -> None:
-    patient.provider.faults.add(ApiFault(kind, path="/api/"))
-    code, found = patient.findings()
+def test_a_login_page_in_place_of_the_api_is_named(installation: Installation, kind: Any, said: str) -> None:
+    installation.provider.faults.add(ApiFault(kind, path="/api/"))
+    code, found = installation.findings()
     assert (code, found["OpenCard's API"][0]) == (1, "broken")
     assert said in found["OpenCard's API"][1]
 
 
-def test_an_organization_without_a_webhook_is_named(patient: Patient) -> None:
-    patient.provider.state.add_organization("gamma")
-    code, found = patient.findings()
+def test_an_organization_without_a_webhook_is_named(installation: Installation) -> None:
+    installation.provider.state.add_organization("gamma")
+    code, found = installation.findings()
     assert (code, found["organization gamma"][0]) == (1, "broken")
     assert "run receiver bootstrap" in found["organization gamma"][1]
-    patient.configure('[[organizations]]\nreference_id = "gamma"\nskip = true')
-    code, found = patient.findings()
+    installation.configure('[[organizations]]\nreference_id = "gamma"\nskip = true')
+    code, found = installation.findings()
     assert (code, "organization gamma" in found) == (0, False)
 
 
-def test_what_the_billing_does_not_allow_is_said_and_no_fault(patient: Patient) -> None:
-    (webhook,) = [each for each in patient.provider.state.webhooks() if each.id == patient.webhooks[1]]
+def test_what_the_billing_does_not_allow_is_said_and_no_fault(installation: Installation) -> None:
+    (webhook,) = [each for each in installation.provider.state.webhooks() if each.id == installation.webhooks[1]]
     why = '{"receipt_fetched": {"reason": "not in this client\'s billing"}}'
-    patient.execute(
+    installation.execute(
         "INSERT INTO receiver.organizations (organization_id, unavailable_events) VALUES (:id, CAST(:why AS jsonb))",
         id=webhook.organization_id,
         why=why,
     )
-    code, found = patient.findings()
-    assert (code, found[patient.check_of(1)]) == (0, ("ok", "active; receipts: not in this client's billing"))
+    code, found = installation.findings()
+    assert (code, found[installation.check_of(1)]) == (0, ("ok", "active; receipts: not in this client's billing"))
 
 
-def test_without_billings_read_a_note_says_what_that_means(patient: Patient) -> None:
-    patient.provider.clients.set_scopes("ems", set(SCOPES) - {"billings-read"})
-    code, found = patient.findings()
+def test_without_billings_read_a_note_says_what_that_means(installation: Installation) -> None:
+    installation.provider.clients.set_scopes("ems", set(SCOPES) - {"billings-read"})
+    code, found = installation.findings()
     assert (code, found["scope billings-read"][0]) == (0, "note")
 
 
-def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> None:
+def test_secret_that_differs_is_reported_with_the_remedy(installation: Installation) -> None:
     def happened(*statuses: int) -> None:
         """Let OpenCard's deliveries fail, as after a restore from before a rotation, and reconcile."""
         content = body(card_holder(organization=reference))
@@ -282,20 +286,20 @@ def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> No
             DeliveryAttempt(reference, "card_holder.created", status, begun + timedelta(seconds=number), content)
             for number, status in enumerate(statuses)
         ]
-        patient.provider.state.log_attempts(patient.webhooks[1], attempts)
-        CliRunner(env=patient.environment).invoke(main, ["reconcile", "--json"])
+        installation.provider.state.log_attempts(installation.webhooks[1], attempts)
+        CliRunner(env=installation.environment).invoke(main, ["reconcile", "--json"])
 
-    check = patient.check_of(1)
+    check = installation.check_of(1)
     reference = check.partition("(")[2].rstrip(")")
     happened(200, 401, 401)
-    code, found = patient.findings()
+    code, found = installation.findings()
     assert (code, found[check][0]) == (1, "broken")
     assert "2 attempts of the last day were answered 401" in found[check][1]
     assert f"run receiver webhooks rotate-secret --organization {reference}" in found[check][1]
-    assert found[patient.check_of(0)][0] == "ok"
+    assert found[installation.check_of(0)][0] == "ok"
     happened(401, 401, 401, 401, 200)
-    assert patient.findings()[1][check][0] == "ok"
-    with patient.engine.begin() as connection:
+    assert installation.findings()[1][check][0] == "ok"
+    with installation.engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO receiver.refused_deliveries (webhook_id, reason, minute, number, last_at)"
@@ -304,23 +308,23 @@ def test_secret_that_differs_is_reported_with_the_remedy(patient: Patient) -> No
             ),
             {"of": reference},
         )
-    assert "3 attempts of the last day were answered 401" in patient.findings()[1][check][1], "before a reconcile"
+    assert "3 attempts of the last day were answered 401" in installation.findings()[1][check][1], "before a reconcile"
 
 
-def test_openid_provider_is_asked_what_it_publishes(patient: Patient) -> None:
+def test_openid_provider_is_asked_what_it_publishes(installation: Installation) -> None:
     openid = OpenIdProvider()
-    patient.secrets += [CLIENT_SECRET]
+    installation.secrets += [CLIENT_SECRET]
     with served(openid.application()) as url:
-        patient.environment |= {
+        installation.environment |= {
             "OPS_OIDC_ISSUER": url,
             "OPS_OIDC_CLIENT_ID": CLIENT_ID,
             "OPS_OIDC_CLIENT_SECRET": CLIENT_SECRET,
             "OPS_OIDC_ROLES": "ops-admins:operator",
             "SECRET_KEY": "s" * 32,
         }
-        code, found = patient.findings()
+        code, found = installation.findings()
         assert (code, found["sign-in"]) == (0, ("ok", f"{url} publishes its addresses and keys"))
         openid.metadata = {"issuer": "https://another.example"}
-        code, found = patient.findings()
+        code, found = installation.findings()
         assert (code, found["sign-in"][0]) == (1, "broken")
         assert f"OPS_OIDC_ISSUER={url}: it says that its issuer is https://another.example" in found["sign-in"][1]

@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.ops.conftest import Patient
+    from tests.ops.conftest import Installation
 
 FOREIGN_KEY = Fernet.generate_key().decode()
 
 
-def without_scope(patient: Patient, scope: str) -> None:
-    patient.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
+def without_scope(installation: Installation, scope: str) -> None:
+    installation.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
 
 
-def test_unchecked_line_says_why(patient: Patient) -> None:
-    patient.environment["DATABASE_URL"] = unreachable_database()
-    _, found = patient.findings()
+def test_unchecked_line_says_why(installation: Installation) -> None:
+    installation.environment["DATABASE_URL"] = unreachable_database()
+    _, found = installation.findings()
     assert found["migrations"] == found["webhooks"] == ("not checked", "database is broken")
-    patient.environment["DATABASE_URL"] = ""
-    _, found = patient.findings()
+    installation.environment["DATABASE_URL"] = ""
+    _, found = installation.findings()
     assert found["migrations"] == found["public address"] == ("not checked", "DATABASE_URL is missing")
 
 
-def test_every_wrong_variable_has_a_line_of_its_own(patient: Patient) -> None:
-    patient.environment.update({"PORT": "http", "LOG_LEVEL": "LOUD", "OPENCARD_CLIENT_ID": ""})
-    result = patient.run()
+def test_every_wrong_variable_has_a_line_of_its_own(installation: Installation) -> None:
+    installation.environment.update({"PORT": "http", "LOG_LEVEL": "LOUD", "OPENCARD_CLIENT_ID": ""})
+    result = installation.run()
     lines = [line.split() for line in result.stdout.splitlines()]
     named = [line[2] for line in lines if line[:2] == ["broken", "settings"]]
     assert named == ["PORT", "OPENCARD_CLIENT_ID", "LOG_LEVEL"]
     assert result.exit_code == 2
 
 
-def test_a_database_that_is_not_migrated_is_named(patient: Patient, new_database: Callable[[], str]) -> None:
-    patient.environment["DATABASE_URL"] = new_database()
-    code, found = patient.findings()
+def test_a_database_that_is_not_migrated_is_named(installation: Installation, new_database: Callable[[], str]) -> None:
+    installation.environment["DATABASE_URL"] = new_database()
+    code, found = installation.findings()
     assert code == 1
     assert found["database"][0] == "ok"
     assert found["migrations"][0] == "broken"
@@ -53,9 +53,9 @@ def test_a_database_that_is_not_migrated_is_named(patient: Patient, new_database
     assert found["organizations"][0] == "ok"
 
 
-def test_values_under_an_older_key_are_a_note(patient: Patient) -> None:
-    patient.environment["ENCRYPTION_KEYS"] = f"{FOREIGN_KEY},{patient.environment['ENCRYPTION_KEYS']}"
-    code, found = patient.findings()
+def test_values_under_an_older_key_are_a_note(installation: Installation) -> None:
+    installation.environment["ENCRYPTION_KEYS"] = f"{FOREIGN_KEY},{installation.environment['ENCRYPTION_KEYS']}"
+    code, found = installation.findings()
     assert code == 0
     assert found["encryption keys"][0] == "note"
     assert "receiver keys rotate" in found["encryption keys"][1]
@@ -63,98 +63,100 @@ def test_values_under_an_older_key_are_a_note(patient: Patient) -> None:
 
 
 @pytest.mark.parametrize("scope", [*HEADER_SCOPES, *GROUP_SCOPES])
-def test_header_and_group_scopes_depend_on_the_configuration(patient: Patient, scope: str) -> None:
-    without_scope(patient, scope)
-    code, found = patient.findings()
+def test_header_and_group_scopes_depend_on_the_configuration(installation: Installation, scope: str) -> None:
+    without_scope(installation, scope)
+    code, found = installation.findings()
     assert (code, found[f"scope {scope}"][0]) == (0, "ok")
     wanted = '[headers]\nX-Tenant = "acme"' if scope in HEADER_SCOPES else 'groups = ["5561234567"]'
-    patient.configure(wanted)
-    code, found = patient.findings()
+    installation.configure(wanted)
+    code, found = installation.findings()
     assert (code, found[f"scope {scope}"][0]) == (1, "broken")
     assert scope in found[f"scope {scope}"][1]
-    patient.configure('groups = ["5561234567"]' if scope in HEADER_SCOPES else '[headers]\nX-Tenant = "acme"')
-    code, found = patient.findings()
+    installation.configure('groups = ["5561234567"]' if scope in HEADER_SCOPES else '[headers]\nX-Tenant = "acme"')
+    code, found = installation.findings()
     assert (code, found[f"scope {scope}"][0]) == (0, "ok")
 
 
-def test_configuration_of_one_organization_in_another_file(patient: Patient, tmp_path: Path) -> None:
-    without_scope(patient, "webhook-groups-read")
+def test_configuration_of_one_organization_in_another_file(installation: Installation, tmp_path: Path) -> None:
+    without_scope(installation, "webhook-groups-read")
     file = tmp_path / "other.toml"
     file.write_text('[[organizations]]\nreference_id = "acme"\ngroups = ["5561234567"]\n')
-    code, found = patient.findings("--config", str(file))
+    code, found = installation.findings("--config", str(file))
     assert (code, found["scope webhook-groups-read"][0]) == (1, "broken")
     assert found["configuration"] == ("ok", str(file))
 
 
-def test_invalid_configuration_leaves_header_scopes_unchecked(patient: Patient) -> None:
-    without_scope(patient, "webhook-headers-read")
-    patient.configure("nonsense")
-    _, found = patient.findings()
+def test_invalid_configuration_leaves_header_scopes_unchecked(installation: Installation) -> None:
+    without_scope(installation, "webhook-headers-read")
+    installation.configure("nonsense")
+    _, found = installation.findings()
     assert found["configuration"][0] == "broken"
     assert found["scope webhook-headers-read"][0] == "not checked"
     assert found["scope webhook-events-read"][0] == "ok"
 
 
-def test_each_scope_is_requested_alone_and_nothing_is_stored(patient: Patient) -> None:
-    patient.findings()
-    first = patient.provider.requests.all(path="/oauth/token")
+def test_each_scope_is_requested_alone_and_nothing_is_stored(installation: Installation) -> None:
+    installation.findings()
+    first = installation.provider.requests.all(path="/oauth/token")
     asked = [scope for each in first for scope in each.scopes_asked or ()]
     assert sorted(asked) == sorted((*REQUIRED_SCOPES, *FILE_SCOPES, *BILLING_SCOPES, *HEADER_SCOPES, *GROUP_SCOPES))
     assert all(len(each.scopes_asked or ()) == 1 for each in first)
-    patient.findings()
-    assert len(patient.provider.requests.all(path="/oauth/token")) == 2 * len(first)
-    assert {each.method for each in patient.provider.requests.all(path="/api/")} == {"GET"}
-    with patient.engine.connect() as connection:
+    installation.findings()
+    assert len(installation.provider.requests.all(path="/oauth/token")) == 2 * len(first)
+    assert {each.method for each in installation.provider.requests.all(path="/api/")} == {"GET"}
+    with installation.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM receiver.oauth_tokens").scalar_one() == 0
 
 
-def test_disabled_or_unregistered_webhook_is_a_note(patient: Patient) -> None:
-    patient.execute("UPDATE receiver.webhooks SET enabled = false WHERE organization_reference_id = 'acme'")
-    patient.execute("UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE organization_reference_id = 'beta'")
-    code, found = patient.findings()
+def test_disabled_or_unregistered_webhook_is_a_note(installation: Installation) -> None:
+    installation.execute("UPDATE receiver.webhooks SET enabled = false WHERE organization_reference_id = 'acme'")
+    installation.execute(
+        "UPDATE receiver.webhooks SET opencard_webhook_id = NULL WHERE organization_reference_id = 'beta'"
+    )
+    code, found = installation.findings()
     assert code == 0
-    assert found[patient.check_of(0)] == ("note", "switched off here: its deliveries are refused")
-    assert found[patient.check_of(1)] == ("note", "not registered at OpenCard yet: run receiver bootstrap")
+    assert found[installation.check_of(0)] == ("note", "switched off here: its deliveries are refused")
+    assert found[installation.check_of(1)] == ("note", "not registered at OpenCard yet: run receiver bootstrap")
     assert found["public address"][0] == "ok"
 
 
-def test_a_webhook_under_its_previous_endpoint_key_is_ok(patient: Patient) -> None:
-    patient.execute(
+def test_a_webhook_under_its_previous_endpoint_key_is_ok(installation: Installation) -> None:
+    installation.execute(
         "INSERT INTO receiver.previous_endpoint_keys (endpoint_key, webhook_id) "
         "SELECT endpoint_key, id FROM receiver.webhooks WHERE organization_reference_id = 'beta'"
     )
-    patient.execute(
+    installation.execute(
         "UPDATE receiver.webhooks SET endpoint_key = repeat('n', 43) WHERE organization_reference_id = 'beta'"
     )
-    code, found = patient.findings()
-    assert (code, found[patient.check_of(1)]) == (0, ("ok", "active"))
+    code, found = installation.findings()
+    assert (code, found[installation.check_of(1)]) == (0, ("ok", "active"))
 
 
-def test_without_webhooks_the_public_url_health_is_checked(patient: Patient) -> None:
-    patient.execute("DELETE FROM receiver.webhooks")
-    code, found = patient.findings()
+def test_without_webhooks_the_public_url_health_is_checked(installation: Installation) -> None:
+    installation.execute("DELETE FROM receiver.webhooks")
+    code, found = installation.findings()
     assert (code, found["public address"][0]) == (0, "ok")
     assert found["webhooks"] == ("note", "none registered: receiver bootstrap registers one for each organization")
-    patient.environment["PUBLIC_URL"] = "http://127.0.0.1:1"
-    code, found = patient.findings()
+    installation.environment["PUBLIC_URL"] = "http://127.0.0.1:1"
+    code, found = installation.findings()
     assert (code, found["public address"][0]) == (1, "broken")
-    patient.environment["PUBLIC_URL"] = patient.environment["OPENCARD_API_URL"]
-    code, found = patient.findings()
+    installation.environment["PUBLIC_URL"] = installation.environment["OPENCARD_API_URL"]
+    code, found = installation.findings()
     assert (code, found["public address"][0]) == (0, "note")
 
 
-def test_an_account_without_organizations_is_a_note(patient: Patient) -> None:
-    other = patient.provider.clients.add("other", account_id=5)
-    patient.environment.update(
+def test_an_account_without_organizations_is_a_note(installation: Installation) -> None:
+    other = installation.provider.clients.add("other", account_id=5)
+    installation.environment.update(
         {"OPENCARD_ACCOUNT_ID": "5", "OPENCARD_CLIENT_ID": "other", "OPENCARD_CLIENT_SECRET": other.secret}
     )
-    patient.execute("DELETE FROM receiver.webhooks")
-    code, found = patient.findings()
+    installation.execute("DELETE FROM receiver.webhooks")
+    code, found = installation.findings()
     assert (code, found["organizations"]) == (0, ("note", "none in account 5 yet"))
 
 
-def test_people_get_aligned_lines(patient: Patient) -> None:
-    result = patient.run()
+def test_people_get_aligned_lines(installation: Installation) -> None:
+    result = installation.run()
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["state", "check", "detail"]
     at = lines[0].index("detail")
@@ -162,21 +164,21 @@ def test_people_get_aligned_lines(patient: Patient) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_many_webhooks_are_checked_in_parallel(patient: Patient) -> None:
+def test_many_webhooks_are_checked_in_parallel(installation: Installation) -> None:
     for number in range(20):
-        patient.register(f"organization-{number:02}")
-    _, found = patient.findings()
+        installation.register(f"organization-{number:02}")
+    _, found = installation.findings()
     webhooks = [check for check in found if check.startswith("webhook ")]
     assert len(webhooks) == 22
     assert {found[check] for check in webhooks} == {("ok", "active")}
-    assert webhooks == [patient.check_of(number) for number in range(22)]
+    assert webhooks == [installation.check_of(number) for number in range(22)]
 
 
-def test_a_test_webhook_is_not_checked(patient: Patient) -> None:
-    patient.register("gamma")
-    patient.provider.state.change_webhook(patient.webhooks[2], enabled=False, active=False)
-    check = patient.check_of(2)
-    assert patient.findings()[1][check][0] == "broken"
-    patient.execute("UPDATE receiver.webhooks SET test = true WHERE organization_reference_id = 'gamma'")
-    code, found = patient.findings()
+def test_a_test_webhook_is_not_checked(installation: Installation) -> None:
+    installation.register("gamma")
+    installation.provider.state.change_webhook(installation.webhooks[2], enabled=False, active=False)
+    check = installation.check_of(2)
+    assert installation.findings()[1][check][0] == "broken"
+    installation.execute("UPDATE receiver.webhooks SET test = true WHERE organization_reference_id = 'gamma'")
+    code, found = installation.findings()
     assert (code, check in found, found["organization gamma"][0]) == (1, False, "broken")

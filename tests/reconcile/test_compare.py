@@ -87,7 +87,7 @@ def test_lost_answer_does_not_hide_a_missing_card_holder_event() -> None:
     assert missing(compare(CREATED, log((0, None), (1, 200), (3, 503)), stored(0, 1))) == [3]
 
 
-def test_what_was_recovered_is_not_missing_again_before_a_failure_that_follows_at_once() -> None:
+def test_recovered_events_are_not_missing_after_a_failure() -> None:
     moment = SECOND / HOUR / 25
     attempts = log((0, 200), (moment, 503), (moment, 503))
     arrived = [ComparedDelivery(1, NOON + SECOND / 40)]
