@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
-from flask import Flask, jsonify, redirect, request
+from flask import Flask, Response, jsonify, redirect, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -33,8 +33,6 @@ from receiver.request_ids import RequestIds
 from receiver.webhooks.directory import WebhookDirectory
 
 if TYPE_CHECKING:
-    from flask import Response
-
     from receiver.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -43,6 +41,10 @@ CONNECTIONS_PER_PROCESS = 4
 """Database connections that a web process reads with, besides the committer's one and the console's."""
 RETRY_AFTER = 5
 """Seconds after which a sender may try again when its delivery could not be stored."""
+NO_CONSOLE = """\
+The OpenCard receiver is running, without its console.
+To switch the console on, set SECRET_KEY and OPS_USERS (or OPS_OIDC_ISSUER) and restart: docs/operate/console.md
+"""
 
 ROUTES = {
     "deliveries.refuse": "delivery",
@@ -80,6 +82,9 @@ def create_app(settings: Settings) -> Flask:
         app.extensions["receiver.console"] = console
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {CONSOLE_PATH: console})  # type: ignore[method-assign]
         app.add_url_rule("/", "console", lambda: redirect(f"{CONSOLE_PATH}/"))
+    else:
+        for path in ("/", f"{CONSOLE_PATH}/"):
+            app.add_url_rule(path, "console", _no_console, strict_slashes=False)
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     app.wsgi_app = DeliveriesFirst(  # type: ignore[method-assign]
         app.wsgi_app, intake, max_body_bytes=settings.max_body_bytes
@@ -116,6 +121,12 @@ def _http_error(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
     headers = {name: value for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}}
     _count(error.code or 500, "http")
     return jsonify(error=(error.name or "error").lower()), error.code or 500, headers
+
+
+def _no_console() -> Response:
+    """Say how to switch the console on."""
+    _count(HTTPStatus.NOT_FOUND, "http")
+    return Response(NO_CONSOLE, HTTPStatus.NOT_FOUND, content_type="text/plain; charset=utf-8")
 
 
 def _unexpected(error: Exception) -> tuple[Response, int]:

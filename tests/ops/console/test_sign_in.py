@@ -175,8 +175,15 @@ def test_a_session_ends_when_its_user_goes_or_changes(
     after_restart.extensions["receiver.close"]()
 
 
+@pytest.mark.parametrize("path", ["/", "/ops", "/ops/"])
+def test_without_users_it_says_how_to_switch_the_console_on(app: Flask, path: str) -> None:
+    answer = app.test_client().get(path)
+    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
+    assert "set SECRET_KEY and OPS_USERS" in answer.text
+
+
 def test_without_users_there_is_no_console(app: Flask) -> None:
-    for path in ("/ops", "/ops/", "/ops/sign-in", "/ops/static/console.css"):
+    for path in ("/ops/sign-in", "/ops/static/console.css"):
         answer = app.test_client().get(path)
         assert (answer.status_code, answer.get_json()) == (404, {"error": "not found"})
 
