@@ -17,7 +17,7 @@ from receiver.ops.workers import seen_workers
 from receiver.queue import QUEUE
 from receiver.sandbox.provider import ApiFault
 from tests.files.conftest import Receipts, receipts
-from tests.files.test_job import set_environment
+from tests.support.program import set_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

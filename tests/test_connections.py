@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from receiver.cli import main
 from receiver.connections import LONG, WEB, WORK, Bounds, open_connection
 from receiver.counter_store import connecting
-from receiver.database_url import libpq_url
 from receiver.db import engine_for, small_engine_for
 from receiver.deliveries.store import SERVER_LOST, connect, connection_pool
 from receiver.migrate import differences, upgrade
@@ -26,6 +24,7 @@ from receiver.records.write import writing_connection
 from tests.conftest import Organizations
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder, snapshot
+from tests.support.roles import set_for_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -64,19 +63,6 @@ def strange_database(new_database: Callable[[], str]) -> str:
     url = new_database()
     set_for_sessions(url, {**{name: value for name, (value, _) in SESSION.items()}, **dict.fromkeys(BOUNDS, "1s")})
     return url
-
-
-def set_for_sessions(url: str, settings: dict[str, str]) -> None:
-    with closing(psycopg.connect(libpq_url(url), autocommit=True)) as connection:
-        for name, value in settings.items():
-            connection.execute(
-                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
-                    sql.Identifier(connection.info.dbname),
-                    sql.Identifier(name),
-                    # a list is one setting
-                    sql.SQL(value) if name == "search_path" else sql.Literal(value),
-                )
-            )
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from receiver.processing.retry_schedule import PAUSES
 from receiver.readers.dictionary import dictionary
 from receiver.settings import variable_names
 from tests.support.factories import body, card_holder
+from tests.support.pages import BLOCK, shell_lines
 from tests.support.roles import new_role
 from tests.support.stored import store
 from tests.support.world import world_of
@@ -58,18 +59,11 @@ NOT_RUN = {
 }
 MAY_REPORT_PROBLEMS = ("receiver status", "receiver doctor", "receiver reconcile")
 """These exit with 1 where something needs attention, as it does on the pages about failures."""
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.*?) -->\n)?^ *```sh\n(?P<lines>.*?)^ *```", re.MULTILINE | re.DOTALL)
 PASSWORD = "correct horse battery staple\n"
 
 
 def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def shell_lines(page: Path, *, run: bool | None = None) -> list[str]:
-    """Return the lines of the shell blocks: all, those that are to run, or those that are marked as not to."""
-    blocks = [block for block in BLOCK.finditer(page.read_text()) if run is None or run is (block["reason"] is None)]
-    return [line.strip() for block in blocks for line in block["lines"].splitlines() if line.strip()]
 
 
 def anchors(page: Path) -> set[str]:

@@ -20,7 +20,6 @@ from receiver.settings import LogFormat
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
 from tests.support.serving import served
-from tests.test_logs import _logging_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
     from tests.conftest import Acme
 
-__all__ = ["_logging_as_it_was"]
-
+pytestmark = pytest.mark.usefixtures("unchanged_logging")
 HIDDEN = "jane-doe"
 
 

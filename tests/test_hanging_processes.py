@@ -22,10 +22,10 @@ from receiver.processing.drain import drain
 from receiver.queue import QUEUE
 from tests.support.factories import card_holder, snapshot
 from tests.support.pools import ACCESS, RECEIVER, ROOT, SECONDS, Pool, running
+from tests.support.redis_faults import processed
 from tests.support.silence import way_to
 from tests.support.waiting import eventually
-from tests.test_gunicorn_worker import running as serving
-from tests.test_redis_faults import processed
+from tests.support.web_process import running as serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -17,18 +17,10 @@ from tests.support.applications import receiver_with, unreachable_database, unre
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.conftest import Acme, Organizations
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("unchanged_logging")
 
 
 class Log:

@@ -30,8 +30,8 @@ from receiver.settings import load_settings
 from tests.conftest import Organizations
 from tests.support.applications import receiver_with
 from tests.support.factories import body, snapshot
+from tests.support.roles import set_for_sessions
 from tests.support.waiting import eventually
-from tests.test_connections import set_for_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,13 +15,13 @@ from rq import Queue
 from receiver.ops.doctor_findings import CheckResults
 from receiver.ops.doctor_stores import REDIS, check_redis
 from receiver.ops.workers import seen_workers
-from receiver.queue import QUEUE, Outage, connect, wake_worker
+from receiver.queue import QUEUE, Outage, connect
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey, free_port
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
 from tests.support.long_job import STARTED, wait_without_redis
 from tests.support.pools import ACCESS, QUEUES, SECONDS, Process, running, scheduling
-from tests.support.redis_faults import Relay
+from tests.support.redis_faults import Relay, processed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -75,16 +75,6 @@ def scheduler(redis: Redis, variables: dict[str, str], tmp_path: Path) -> Iterat
     with scheduling(variables, log=tmp_path / "scheduler.log") as scheduler:
         assert eventually(lambda: bool(redis.exists(f"rq:queue:{QUEUE}")), within=SECONDS)
         yield scheduler
-
-
-def processed(acme: Acme, redis: Redis) -> bool:
-    """Return whether what was delivered is processed; wakes again and again, as the scheduler's sweep does."""
-
-    def done() -> bool:
-        wake_worker(redis)
-        return set(acme.statuses()) == {"processed"}
-
-    return eventually(done, within=SECONDS)
 
 
 def test_a_scheduler_ends_in_order_after_redis_lost_everything(redis: Redis, scheduler: Process) -> None:

@@ -18,14 +18,15 @@ import pytest
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from receiver.sandbox.processes import wait_until_ready
 from tests.support.factories import body, card_holder
-from tests.test_gunicorn_worker import EVENT, SECONDS, eventually, running
+from tests.support.waiting import eventually
+from tests.support.web_process import EVENT, SECONDS, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Acme
-    from tests.test_gunicorn_worker import Web
+    from tests.support.web_process import Web
 
 HAPROXY = """
 defaults

@@ -19,7 +19,7 @@ def test_the_repository_has_none_of_the_words() -> None:
 def test_a_word_is_found_with_what_to_write_instead() -> None:
     wrong = runpy.run_path(str(CHECK))["wrong"]
     line = "as OpenCard " + "tells"
-    assert wrong("README.md", f"first\n{line}") == ["README.md:2: 'tells': write sent, reported, says"]
+    assert wrong("README.md", f"first\n{line}") == ["README.md:2: 'tells': write reports, says"]
     assert wrong("receiver/app.py", line) == []
 
 

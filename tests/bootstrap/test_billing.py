@@ -13,10 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from receiver.bootstrap.organizations import OrganizationStore
-from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import RECOMMENDED
-from receiver.sandbox.provider.billing import NOT_DOCUMENTED, ORDINARY, PRODUCT_OF, PRODUCTS, BillingStyle, Rejection
-from tests.bootstrap.test_rotation import rotate
+from receiver.sandbox.provider.billing import NOT_DOCUMENTED, ORDINARY, PRODUCTS, BillingStyle, Rejection
+from tests.support.bootstrap_steps import FLAGS, FREE, allowed, rotate
 from tests.support.world import world_of
 
 if TYPE_CHECKING:
@@ -29,18 +28,8 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
     from tests.support.world import World
 
-ALL = {flag for flag in EVENT_FLAGS.values() if flag}
-FREE = {flag for flag in ALL if flag.startswith(("tpa_", "card_holder_"))}
 COMBINATIONS = [frozenset(some) for number in range(4) for some in combinations(PRODUCTS, number)]
 GATED = {"transaction_line_items": "product_digital_receipt", "deedster": "product_aland_index"}
-
-
-def allowed(products: frozenset[str] | None, undocumented: dict[str, str] | None = None) -> set[str]:
-    """Return the flags that an organization with these products may have."""
-    if products is None:
-        return set(FREE)
-    needs = {**PRODUCT_OF, **(undocumented or {})}
-    return {flag for flag in ALL if needs.get(flag) is None or needs[flag] in products}
 
 
 def products_of(world: World, organization_id: int) -> frozenset[str] | None:
@@ -143,7 +132,7 @@ def test_next_run_subscribes_to_a_product_switched_on(engine: Engine, settings: 
         planned = world.bootstrap(write=False)
         assert planned.drift
         result = world.bootstrap()
-        assert {each.field for _, change in result.changes for each in change.differences} == ALL - allowed(ORDINARY)
+        assert {each.field for _, change in result.changes for each in change.differences} == FLAGS - allowed(ORDINARY)
         check_each(world)
         assert result.unavailable == []
 
@@ -228,7 +217,7 @@ def test_missing_billing_is_reported_with_the_remedy(engine: Engine, settings: S
         world.provider.state.add_organizations(["acme"], [None])
         [found] = world.bootstrap().unavailable
         assert "assign one at OpenCard" in found.describe()
-        assert set(found.flags) == ALL - FREE
+        assert set(found.flags) == FLAGS - FREE
         assert set(NOT_DOCUMENTED) <= set(found.flags)
 
 

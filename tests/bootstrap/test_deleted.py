@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 from sqlalchemy import text
 
 from receiver.cli import main
-from receiver.encryption import Encryption
-from receiver.opencard.auth import Access
 from receiver.ops.status import read_status
-from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider import ApiFault
+from tests.support.bootstrap_steps import reconciled
 
 if TYPE_CHECKING:
     from receiver.ops.status import ServiceStatus
@@ -25,17 +22,6 @@ SKIP = '[[organizations]]\nreference_id = "acme"\nskip = true'
 def service_status(world: World) -> ServiceStatus:
     with world.engine.connect() as connection:
         return read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
-
-
-def reconciled(world: World) -> list[str]:
-    """Return the organizations whose logs a run over all webhooks reads."""
-    access = Access(world.api_url, "1", world.client.id, world.client.secret)
-    reconciler = Reconciler(
-        world.engine, Encryption(world.settings.encryption_keys), access, grace=timedelta(minutes=15)
-    )
-    outcomes = reconciler.run()
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
-    return sorted(outcome.organization_reference_id for outcome in outcomes)
 
 
 def test_deleted_organization_is_reported_once(world: World) -> None:

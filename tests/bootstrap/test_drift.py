@@ -14,7 +14,7 @@ from receiver.bootstrap.endpoint import challenge_endpoint
 from receiver.cli import main
 from receiver.sandbox.provider import ApiFault
 from receiver.webhooks.addresses import endpoint_url
-from tests.bootstrap.test_registering import deliver
+from tests.support.bootstrap_steps import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from receiver.bootstrap.match import ALL_DELETED
 from receiver.cli import main
 from receiver.webhooks.addresses import endpoint_url
-from tests.bootstrap.test_deleted import reconciled
+from tests.support.bootstrap_steps import reconciled
 from tests.support.log_lines import logging_as_it_was
 from tests.support.world import world_of
 

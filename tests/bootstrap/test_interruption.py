@@ -17,7 +17,7 @@ from sqlalchemy import event, text
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.provider.state import ProviderState
 from receiver.webhooks.addresses import endpoint_url
-from tests.bootstrap.test_registering import FLAGS, deliver
+from tests.support.bootstrap_steps import FLAGS, deliver
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

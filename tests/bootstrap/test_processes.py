@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.sandbox.provider.billing import ORDINARY, PRODUCTS
-from tests.bootstrap.test_billing import allowed
+from tests.support.bootstrap_steps import allowed
 from tests.support.pools import RECEIVER, SECONDS, running
 from tests.support.waiting import eventually
 

@@ -12,30 +12,19 @@ from sqlalchemy import text
 
 from receiver.bootstrap.concurrency import one_at_a_time
 from receiver.errors import AccessDenied, ApiUnavailable, ClientRefused, OperationRefused, ScopeNotGranted
-from receiver.events.catalogue import EVENT_FLAGS
 from receiver.sandbox.provider import ApiFault, deliver_story
 from receiver.sandbox.story import make_story
 from receiver.webhooks.addresses import endpoint_url, token_url
-from tests.support.factories import body, card_holder
+from tests.support.bootstrap_steps import FLAGS, deliver
 
 if TYPE_CHECKING:
     from tests.support.world import World
 
-FLAGS = {flag for flag in EVENT_FLAGS.values() if flag}
 EVERYTHING = """
 groups = ["5561234567"]
 [headers]
 X-Environment = "test"
 """
-
-
-def deliver(world: World) -> int:
-    """Deliver to what is registered, as OpenCard would, and return the answer's status."""
-    webhook = world.registered()
-    registration = webhook.registration(world.provider.state.organization(webhook.organization_id))
-    content = body(card_holder())
-    headers = registration.headers("card_holder.created", content)
-    return httpx.post(webhook.url, content=content, headers=headers, trust_env=False).status_code
 
 
 def test_each_organization_gets_one_active_basic_webhook(world: World) -> None:

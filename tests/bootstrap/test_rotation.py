@@ -13,30 +13,18 @@ import pytest
 from sqlalchemy import text
 
 from receiver.bootstrap.concurrency import one_at_a_time
-from receiver.bootstrap.rotation import Rotation, RotationResult
-from receiver.encryption import Encryption
 from receiver.errors import OperationRefused, ScopeNotGranted
-from receiver.opencard.auth import Access
 from receiver.opencard.scopes import scopes_for
 from receiver.sandbox.provider import ApiFault
+from tests.support.bootstrap_steps import DAY, rotate
 from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from receiver.bootstrap.rotation import RotationResult
     from receiver.sandbox.provider import ProviderWebhook
     from tests.support.world import World
-
-DAY = timedelta(days=1)
-
-
-def rotate(world: World, *webhook_ids: int, overlap: timedelta = DAY) -> RotationResult:
-    """Rotate the secrets of these webhooks, or of all."""
-    access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
-    rotation = Rotation(
-        world.engine, Encryption(world.settings.encryption_keys), access, world.public_url, transport=world.transport
-    )
-    return rotation.run(webhook_ids or [webhook.id for webhook in world.store.all()], overlap=overlap)
 
 
 def answer(world: World, webhook: ProviderWebhook) -> int:

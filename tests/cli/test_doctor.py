@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.test_program import RIGHT, run
+from tests.support.installed import RIGHT, run
 
 NOWHERE = {**RIGHT, "OPENCARD_API_URL": "http://127.0.0.1:1", "PUBLIC_URL": "http://127.0.0.1:1"}
 CLIENT = {"OPENCARD_ACCOUNT_ID": "1", "OPENCARD_CLIENT_ID": "ems", "OPENCARD_CLIENT_SECRET": "the-client-secret"}

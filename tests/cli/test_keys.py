@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 
 from receiver.cli import main
 from receiver.encryption import Encryption
-from tests.ops.test_keys import add_webhook, stored
+from tests.support.keys import add_webhook, stored
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from cryptography.fernet import Fernet
 
 from receiver.cli import COMMANDS, main
-from receiver.settings import variable_names
-from tests.support.applications import unreachable_database, unreachable_redis
+from tests.support.installed import RIGHT, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-BIN = Path(sys.executable).parent
 GUNICORN = ["gunicorn", "--config", "python:receiver.gunicorn_conf", "receiver.wsgi:app"]
-RIGHT = {
-    "DATABASE_URL": unreachable_database(),
-    "REDIS_URL": unreachable_redis(),
-    "PUBLIC_URL": "https://hooks.example.com",
-    "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-}
 PROCESSES = {
     "a command": ["receiver", "webhooks", "list"],
     "worker": ["receiver", "worker"],
     "scheduler": ["receiver", "scheduler"],
     "web": GUNICORN,
 }
-
-
-def run(command: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a program with nothing but *environment* of the receiver's variables."""
-    foreign = {name: value for name, value in os.environ.items() if name not in variable_names()}
-    program, *arguments = command
-    return subprocess.run(
-        [BIN / program, *arguments],
-        env={**foreign, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 @pytest.mark.parametrize("command", PROCESSES.values(), ids=PROCESSES.keys())

@@ -18,10 +18,10 @@ from receiver.processing.job import process_deliveries
 from receiver.queue import FILES_QUEUE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
-from receiver.settings import variable_names
 from tests.files.conftest import DAY
 from tests.support.factories import enrichment
 from tests.support.pools import RECEIVER, SECONDS, Pool, running
+from tests.support.program import set_environment
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 
     from tests.conftest import Acme
     from tests.files.conftest import Receipts
-
-
-def set_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    for name in variable_names():
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -7,45 +7,19 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.fernet import Fernet
 from sqlalchemy import LargeBinary, event, func, insert, select, text
 
 from receiver.encryption import Encryption
 from receiver.errors import ConfigurationError
 from receiver.opencard.models import OAuthToken
 from receiver.ops.keys import ColumnState, count_by_key, encrypted_tables, rotate_keys
-from receiver.webhooks.models import Webhook, WebhookHeader
+from receiver.webhooks.models import Webhook
+from tests.support.keys import AFTER, BEFORE, FOREIGN, LOST, NEW, OLD, add_webhook, stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Engine
-
-OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
-BEFORE, AFTER, LOST = Encryption([OLD]), Encryption([NEW, OLD]), Encryption([FOREIGN])
-
-
-def add_webhook(engine: Engine, number: int = 1, encryption: Encryption = BEFORE, **columns: Any) -> int:
-    """Store a webhook with a secret in every column that may hold one, and one header."""
-    secrets = {
-        name: encryption.encrypt(f"{name} {number}")
-        for name in ("secret", "previous_secret", "credentials", "previous_credentials")
-    }
-    with engine.begin() as connection:
-        webhook_id = connection.execute(
-            insert(Webhook)
-            .values(
-                opencard_webhook_id=number,
-                organization_id=1,
-                organization_reference_id="acme",
-                endpoint_key=f"key-{number}",
-                **{**secrets, **columns},
-            )
-            .returning(Webhook.id)
-        ).scalar_one()
-        header = {"webhook_id": webhook_id, "key": "X-Key", "value": encryption.encrypt(f"value {number}")}
-        connection.execute(insert(WebhookHeader).values(header))
-    return webhook_id
 
 
 def add_token(engine: Engine, encryption: Encryption = BEFORE) -> None:
@@ -59,18 +33,6 @@ def add_token(engine: Engine, encryption: Encryption = BEFORE) -> None:
                 expires_at=datetime.now(UTC) + timedelta(days=1),
             )
         )
-
-
-def stored(engine: Engine) -> dict[str, list[bytes]]:
-    """Return every encrypted value there is, by column."""
-    with engine.connect() as connection:
-        return {
-            f"{table.fullname}.{column.name}": list(
-                connection.execute(select(column).where(column.is_not(None)).order_by(*table.primary_key)).scalars()
-            )
-            for table, columns in encrypted_tables()
-            for column in columns
-        }
 
 
 def by_name(states: list[ColumnState]) -> Mapping[str, tuple[int, int, int]]:

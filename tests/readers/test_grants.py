@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
 from psycopg import errors
 from sqlalchemy import URL, make_url, text
 
-from receiver.cli import main
 from receiver.db import one_connection
 from receiver.sandbox.embedded import postgres_program
 from tests.support.factories import snapshot
 from tests.support.later import upgrade_to_later
+from tests.support.program import db
 from tests.support.roles import PASSWORD, connected_as, libpq, new_role, read, relations
 
 if TYPE_CHECKING:
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Acme
-
-
-def db(url: URL, *arguments: str) -> Result:
-    """Run ``receiver db`` with nothing but the database in the environment."""
-    environment = {"DATABASE_URL": url.render_as_string(hide_password=False), "REDIS_URL": None}
-    return CliRunner(env=environment).invoke(main, ["db", *arguments])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sqlalchemy import make_url, text
 from receiver.db import one_connection
 from receiver.migrate import upgrade
 from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
-from tests.readers.test_grants import db
+from tests.support.program import db
 from tests.support.roles import libpq, new_role
 from tests.support.waiting import eventually
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.reconcile.test_interruption import reset_with_a_log
-from tests.support.reconcile_steps import reconcile, reconciler, rows, value
+from tests.support.reconcile_steps import reconcile, reconciler, reset_with_a_log, rows, value
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

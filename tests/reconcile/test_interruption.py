@@ -15,21 +15,13 @@ import pytest
 from sqlalchemy import event
 
 from receiver.processing.drain import drain
-from receiver.sandbox.provider import LogStyle
-from tests.support.factories import card_holder, snapshot
 from tests.support.reconcile_steps import (
     DAY,
-    DELIVERIES,
-    HOUR,
-    MINUTE,
     ago,
-    append_log,
-    attempts,
-    execute,
     reconcile,
     reconciler,
+    reset_with_a_log,
     rows,
-    store_delivery,
     value,
 )
 from tests.support.waiting import eventually
@@ -38,9 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.world import World
-
-CREATED = "card_holder.created"
-CLEARED = "card.transaction.cleared"
 
 
 class ProcessKilled(BaseException):
@@ -93,22 +82,6 @@ def killable_process(world: World, last: int | None) -> Iterator[KillableProcess
         world.transport = None
         event.remove(world.engine, "before_cursor_execute", before_statement)
         event.remove(world.engine, "commit", before_commit)
-
-
-def reset_with_a_log(world: World) -> None:
-    """OpenCard's log has events lost, stored and without a payload; the receiver has a forged delivery, too."""
-    names = (*DELIVERIES, "delivery_log", "reconcile_runs", "oauth_tokens")
-    execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names)}, ems.events CASCADE")
-    webhook = world.registered()
-    world.provider.state.log_of(webhook.id).entries.clear()  # type: ignore[attr-defined]
-    for number in range(4):
-        payload = card_holder(f"employee-{number}")
-        append_log(world, attempts(CREATED, payload, 503, 200, at=ago(HOUR - number * MINUTE)))
-        if number % 2:
-            store_delivery(world, CREATED, payload, at=ago(HOUR - number * MINUTE))
-    without_payload = append_log(world, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
-    world.provider.behaviour.log_style = LogStyle(without_payload=frozenset(without_payload))
-    store_delivery(world, CREATED, card_holder("forged"), at=ago(HOUR))
 
 
 def wait_for_locks(world: World, application: str = "receiver tests") -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from tests.readers.test_grants import db
 from tests.support.factories import snapshot
+from tests.support.program import db
 from tests.support.roles import connected_as, new_role
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
 from receiver.cli import main
-from tests.readers.test_grants import db
 from tests.support.factories import snapshot
 from tests.support.pools import ACCESS
+from tests.support.program import db
 from tests.support.roles import connected_as, new_role
 from tests.support.service_states import add_run
 

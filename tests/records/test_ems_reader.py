@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from receiver.ops.recover import recover
-from tests.readers.test_grants import db
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import as_reader, following
+from tests.support.program import db
 from tests.support.roles import libpq, new_role
 from tests.support.waiting import eventually
 

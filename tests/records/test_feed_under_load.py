@@ -18,10 +18,10 @@ from receiver.migrate import upgrade
 from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
-from tests.readers.test_grants import db
 from tests.support.appending import append
 from tests.support.factories import snapshot
 from tests.support.following import as_reader, following
+from tests.support.program import db
 from tests.support.roles import libpq, new_role
 from tests.support.stored import store
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
 from receiver.records.journal import AMOUNTS, LINE
-from tests.readers.test_grants import db
 from tests.support.factories import enrichment, snapshot
 from tests.support.processing_steps import process_again
+from tests.support.program import db
 from tests.support.roles import connected_as, new_role
-from tests.verify.test_verify import found, rebuilt
+from tests.support.verifying import found, rebuilt
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.readers.test_grants import db
 from tests.support.factories import enrichment, sample, snapshot
+from tests.support.program import db
 from tests.support.roles import new_role, read
 
 if TYPE_CHECKING:

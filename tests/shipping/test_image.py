@@ -18,7 +18,7 @@ from receiver.sandbox.embedded import LOOPBACK, free_port
 from tests.support.image import Image, built
 from tests.support.locks import ROOT
 from tests.support.tools import needs, tool
-from tests.test_gunicorn_worker import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

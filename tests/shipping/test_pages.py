@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.settings import REQUIRED, read_settings
 from tests.support.locks import ROOT, project
-from tests.test_docs import shell_lines
+from tests.support.pages import shell_lines
 
 if TYPE_CHECKING:
     from pathlib import Path

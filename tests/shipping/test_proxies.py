@@ -22,7 +22,7 @@ from werkzeug.wrappers import Request, Response
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from tests.support.locks import ROOT
 from tests.support.serving import served
-from tests.test_gunicorn_worker import eventually
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

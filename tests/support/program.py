@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.testing import CliRunner, Result
 
 from receiver.cli import main
+from receiver.settings import variable_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
+    from sqlalchemy import URL
 
 
 def commands(group: click.Group = main, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -27,3 +32,16 @@ def commands(group: click.Group = main, *path: str) -> Iterator[tuple[str, click
 def with_option(option: str) -> dict[str, click.Command]:
     """Return the commands that take an option, by their words."""
     return {words: command for words, command in commands() if any(option in each.opts for each in command.params)}
+
+
+def db(url: URL, *arguments: str) -> Result:
+    """Run ``receiver db`` with nothing but the database in the environment."""
+    environment = {"DATABASE_URL": url.render_as_string(hide_password=False), "REDIS_URL": None}
+    return CliRunner(env=environment).invoke(main, ["db", *arguments])
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name in variable_names():
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)

@@ -12,11 +12,12 @@ from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.processing.drain import drain
 from receiver.reconcile.run import ReconcileOutcome, Reconciler
-from receiver.sandbox.provider import deliver_story
+from receiver.sandbox.provider import LogStyle, deliver_story
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.tally import DeliveryAttempt
 from receiver.sandbox.verdict import differences
-from tests.support.factories import body
+from tests.support.factories import body, card_holder, snapshot
+from tests.support.world import World
 
 if TYPE_CHECKING:
     from receiver.sandbox.faults import Faults
@@ -142,3 +143,25 @@ def database_content(world: World) -> dict[str, list[Any]]:
     """Return what the database holds but for tokens, as it was written last."""
     tables = (*DELIVERIES, "delivery_log", "reconcile_runs", "webhooks", "oauth_tokens")
     return {table: rows(world, f"SELECT xmin, * FROM receiver.{table} ORDER BY 2, 3") for table in tables}  # noqa: S608
+
+
+CREATED = "card_holder.created"
+
+
+CLEARED = "card.transaction.cleared"
+
+
+def reset_with_a_log(world: World) -> None:
+    """OpenCard's log has events lost, stored and without a payload; the receiver has a forged delivery, too."""
+    names = (*DELIVERIES, "delivery_log", "reconcile_runs", "oauth_tokens")
+    execute(world, f"TRUNCATE {', '.join(f'receiver.{name}' for name in names)}, ems.events CASCADE")
+    webhook = world.registered()
+    world.provider.state.log_of(webhook.id).entries.clear()  # type: ignore[attr-defined]
+    for number in range(4):
+        payload = card_holder(f"employee-{number}")
+        append_log(world, attempts(CREATED, payload, 503, 200, at=ago(HOUR - number * MINUTE)))
+        if number % 2:
+            store_delivery(world, CREATED, payload, at=ago(HOUR - number * MINUTE))
+    without_payload = append_log(world, attempts(CLEARED, snapshot("cleared"), 200, at=ago(MINUTE)))
+    world.provider.behaviour.log_style = LogStyle(without_payload=frozenset(without_payload))
+    store_delivery(world, CREATED, card_holder("forged"), at=ago(HOUR))

@@ -8,10 +8,17 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from receiver.queue import wake_worker
 from receiver.sandbox.embedded import LOOPBACK
+from tests.support.pools import SECONDS
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    from redis import Redis
+
+    from tests.conftest import Acme
 
 
 class Relay:
@@ -68,3 +75,13 @@ class Relay:
                 return
         end.close()
         other.close()
+
+
+def processed(acme: Acme, redis: Redis) -> bool:
+    """Return whether what was delivered is processed; wakes again and again, as the scheduler's sweep does."""
+
+    def done() -> bool:
+        wake_worker(redis)
+        return set(acme.statuses()) == {"processed"}
+
+    return eventually(done, within=SECONDS)

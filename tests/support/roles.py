@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from receiver.database_url import libpq_url
 from receiver.db import one_connection
 from receiver.readers.grants import revoke
 
@@ -69,3 +70,16 @@ def relations(url: URL) -> list[str]:
             " AND relkind IN ('r', 'p', 'v', 'm') ORDER BY 1"
         )
         return [row[0] for row in rows]
+
+
+def set_for_sessions(url: str, settings: dict[str, str]) -> None:
+    with closing(psycopg.connect(libpq_url(url), autocommit=True)) as connection:
+        for name, value in settings.items():
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                    sql.Identifier(connection.info.dbname),
+                    sql.Identifier(name),
+                    # a list is one setting
+                    sql.SQL(value) if name == "search_path" else sql.Literal(value),
+                )
+            )

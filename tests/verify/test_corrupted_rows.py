@@ -15,7 +15,7 @@ from receiver.json_rows import table_of
 from receiver.records.models.feed import LoggedEvent
 from receiver.records.tables import FOLDED, TRANSACTION_COLUMNS, TRANSACTIONS
 from tests.support.stories import sent
-from tests.verify.test_verify import contents, found, rebuilt
+from tests.support.verifying import contents, found, rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

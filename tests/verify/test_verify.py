@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.cli import main
-from receiver.progress import Progress
 from receiver.records.folds.transactions import RANKS
 from receiver.records.tables import FOLDED
-from receiver.records.write import writing_connection
-from receiver.verify.run import rebuild, verify
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.processing_steps import delete_bodies, feed
 from tests.support.stories import SENT
+from tests.support.verifying import TABLES, contents, found, rebuilt
 
 if TYPE_CHECKING:
-    from receiver.verify.difference import RowDifference
     from tests.conftest import Acme
 
-TABLES = [table.name for table in FOLDED.values()]
 CORRUPTIONS = {
     "ems.transactions": "SET original_amount = original_amount + 1, purchase_merchant = 'somebody else'",
     "ems.card_holders": "SET created_at = created_at - interval '1 day'",
@@ -63,26 +58,6 @@ def stocked(acme: Acme) -> Acme:
             acme.take(event, payload)
     acme.process()
     return acme
-
-
-def found(acme: Acme) -> list[RowDifference]:
-    with closing(writing_connection(acme.engine)) as connection:
-        return list(verify(connection, None, Progress()))
-
-
-def rebuilt(acme: Acme) -> list[RowDifference]:
-    with closing(writing_connection(acme.engine)) as connection:
-        return list(rebuild(connection, None, Progress()))
-
-
-def contents(acme: Acme) -> dict[str, list[str]]:
-    return {
-        table: sorted(
-            repr({name: value for name, value in row.items() if name != "updated_at"})
-            for row in acme.rows(f"SELECT * FROM {table}")  # noqa: S608 - a constant
-        )
-        for table in TABLES
-    }
 
 
 def test_nothing_differs_of_what_was_processed(stocked: Acme) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.ops.purchases import PurchaseFilter, find_purchases
-from tests.records.test_plans import filled, read_whole  # noqa: F401 - a fixture
+from tests.support.filled_tables import filled, read_whole  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,17 @@
+"""The shell lines of the documents."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.*?) -->\n)?^ *```sh\n(?P<lines>.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def shell_lines(page: Path, *, run: bool | None = None) -> list[str]:
+    """Return the lines of the shell blocks: all, those that are to run, or those that are marked as not to."""
+    blocks = [block for block in BLOCK.finditer(page.read_text()) if run is None or run is (block["reason"] is None)]
+    return [line.strip() for block in blocks for line in block["lines"].splitlines() if line.strip()]
