@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import URL, make_url
 
-from tests.readers.test_grants import db
 from tests.support.following import as_reader
+from tests.support.program import db
 from tests.support.roles import new_role
 
 if TYPE_CHECKING:
