@@ -1,91 +1,84 @@
-"""The bars of deliveries per hour: the position of each, as plain numbers. Pure."""
+"""The drawing of what became of deliveries: bars as plain numbers. Pure."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+    from datetime import datetime
 
-    from receiver.ops.activity import Hour
+    from receiver.ops.traffic import Part
 
-WIDTH: Final = 720
-HEIGHT: Final = 180
-LEFT: Final = 48
-"""Room for the numbers of the axis."""
-BOTTOM: Final = 22
-TOP: Final = 8
-GAP: Final = 3
-HOUR: Final = timedelta(hours=1)
+KINDS: Final = ("processed", "recovered", "pending", "failed", "refused")
+"""From the bottom of a bar to its top."""
+HEIGHT: Final = 100
+SLOT: Final = 10
+GAP: Final = 2
+WORDS: Final = 4
+"""How many times are written below a chart, besides the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One colour of a bar."""
+
+    kind: str
+    y: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The deliveries of one hour: those that were pushed, and on top of them those that were recovered from the log."""
+    """A part of the range, as pieces one on top of the other."""
 
-    hour: datetime
-    pushed: int
-    recovered: int
-    x: float
-    width: float
-    pushed_y: float
-    pushed_height: float
-    recovered_y: float
-    recovered_height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the axis, and the number that it represents."""
-
-    y: float
-    number: int
+    part: Part
+    x: int
+    pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, ready to be drawn."""
+    """A chart, ready to be drawn: it is *width* wide and ``HEIGHT`` high, whatever the screen makes of it."""
 
     bars: tuple[Bar, ...]
-    lines: tuple[Line, ...]
-    width: int = WIDTH
+    top: int
+    """The number at the upper end of the axis."""
+    times: tuple[datetime, ...]
+    """Those that are written below it, from left to right, at equal distances."""
+    width: int
     height: int = HEIGHT
-    left: int = LEFT
+    bar_width: int = SLOT - GAP
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing came."""
+        return not any(bar.pieces for bar in self.bars)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What occurs in it; what was processed in any case."""
+        found = {piece.kind for bar in self.bars for piece in bar.pieces} | {KINDS[0]}
+        return tuple(kind for kind in KINDS if kind in found)
 
 
-def chart_of(found: Iterable[Hour], *, last: datetime, hours: int) -> Chart:
-    """Return the bars of so many hours, the last of which begins at *last*; hours without deliveries are empty."""
-    pushed: dict[datetime, int] = {}
-    recovered: dict[datetime, int] = {}
-    for each in found:
-        numbers = recovered if each.source == "log" else pushed
-        numbers[each.hour] = numbers.get(each.hour, 0) + each.deliveries
-    beginnings = [last - (hours - 1 - place) * HOUR for place in range(hours)]
-    top = rounded_up(max(pushed.get(hour, 0) + recovered.get(hour, 0) for hour in beginnings))
-    room, slot = HEIGHT - TOP - BOTTOM, (WIDTH - LEFT) / hours
+def chart_of(parts: Sequence[Part]) -> Chart:
+    """Return a bar for each part."""
+    top = rounded_up(max((part.total for part in parts), default=0))
     bars = []
-    for place, hour in enumerate(beginnings):
-        below, above = room * pushed.get(hour, 0) / top, room * recovered.get(hour, 0) / top
-        bars.append(
-            Bar(
-                hour=hour,
-                pushed=pushed.get(hour, 0),
-                recovered=recovered.get(hour, 0),
-                x=round(LEFT + place * slot + GAP / 2, 2),
-                width=round(slot - GAP, 2),
-                pushed_y=round(TOP + room - below, 2),
-                pushed_height=round(below, 2),
-                recovered_y=round(TOP + room - below - above, 2),
-                recovered_height=round(above, 2),
-            )
-        )
-    numbers_shown = dict.fromkeys((0, top // 2, top))
-    return Chart(
-        tuple(bars), tuple(Line(round(TOP + room - room * number / top, 2), number) for number in numbers_shown)
-    )
+    for place, part in enumerate(parts):
+        pieces, below = [], 0
+        for kind in KINDS:
+            number = getattr(part, kind)
+            if number:
+                below += number
+                pieces.append(Piece(kind, round(HEIGHT - HEIGHT * below / top, 2), round(HEIGHT * number / top, 2)))
+        bars.append(Bar(part, place * SLOT + GAP // 2, tuple(pieces)))
+    step = max(1, len(parts) // WORDS)
+    times = tuple(part.at for part in parts[::step])
+    return Chart(tuple(bars), top, times, max(1, len(parts)) * SLOT)
 
 
 def rounded_up(number: int) -> int:

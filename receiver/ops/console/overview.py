@@ -1,18 +1,21 @@
-"""The first page: the status of the service, what failed, and what needs attention."""
+"""The first page: whether all is well, what needs attention, and what became of the deliveries."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flask import Blueprint, render_template
+from flask import Blueprint, abort, render_template, request
 
-from receiver.ops.activity import MOST_FAILURES, deliveries_by_hour, failures_by_error, rate
+from receiver.ops.activity import MOST_FAILURES, failures_by_error, rate
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of
 from receiver.ops.console.parts import console, query_of, reading
-from receiver.ops.issues.store import accepted
+from receiver.ops.findings import Severity
+from receiver.ops.issues.lifecycle import State
+from receiver.ops.issues.store import accepted, list_issues
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
+from receiver.ops.traffic import RANGES, read_completeness, read_latency, read_traffic, totals
 from receiver.ops.workers import describe_workers, seen_workers
 
 if TYPE_CHECKING:
@@ -20,41 +23,62 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("overview", __name__)
 
+RANGE: Final = "24h"
+"""What the chart shows unless the address says otherwise."""
 HOURS: Final = 24
+"""Of completeness."""
 MOST_GROUPS: Final = 10
 MOST_ORGANIZATIONS: Final = 20
+MOST_ISSUES: Final = 200
 
 
 @blueprint.get("/")
 def overview() -> str:
     """Show the status of the service."""
+    asked = RANGES.get(request.args.get("range", RANGE))
+    if asked is None:
+        abort(404)
     with reading() as connection:
         service = read_status(query_of(connection))
-        hours = deliveries_by_hour(connection, hours=HOURS)
         failures = failures_by_error(connection)
-        pace = rate(connection)
+        parts = read_traffic(connection, asked, service.at)
+        pace, latency = rate(connection), read_latency(connection)
+        organizations = sorted(service.organizations, key=_nothing_open)
+        completeness = read_completeness(
+            connection,
+            {each.organization_reference_id: each.checked_until for each in organizations[:MOST_ORGANIZATIONS]},
+            service.at,
+            hours=HOURS,
+        )
     with console().engine.connect() as connection:  # one that may write
         refusal = storage_error(connection)
     workers = seen_workers(console().settings.redis_url)
     found = what_needs_attention(service, console().settings, failures=failures, refusal=refusal, workers=workers)
     with reading() as connection:
         known = accepted(connection, found, at=service.at)
-    organizations = sorted(service.organizations, key=_nothing_open)
-    this_hour = service.at.replace(minute=0, second=0, microsecond=0)
+        issues = list_issues(connection, states=(State.OPEN, State.ACKNOWLEDGED), most=MOST_ISSUES)
+    attention = [each for each in found if each not in known]
     return render_template(
         "overview.html",
         service=service,
-        attention=[each for each in found if each not in known],
+        attention=attention,
+        worst=max((each.severity for each in attention), default=None),
+        critical=Severity.CRITICAL,
         acknowledged=known,
+        issues={(each.issue.kind, each.issue.subject): each.id for each in issues},
         workers=describe_workers(workers),
         organizations=organizations[:MOST_ORGANIZATIONS],
         more_organizations=len(organizations) - MOST_ORGANIZATIONS,
+        completeness=completeness,
         failures=failures[:MOST_GROUPS],
         only_the_newest=service.failures > MOST_FAILURES and MOST_FAILURES,
         more_failures=len(failures) - MOST_GROUPS,
-        chart=chart_of(hours, last=this_hour, hours=HOURS),
-        received=sum(each.deliveries for each in hours),
+        ranges=RANGES.values(),
+        asked=asked,
+        chart=chart_of(parts),
+        sums=totals(parts),
         rate=pace,
+        latency=latency,
     )
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, render_template, request
 from sqlalchemy import text
 
 from receiver.ops.console.parts import PageLinks, organizations, reading, whole
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 blueprint = Blueprint("reconcile", __name__, url_prefix="/reconcile")
 
 ROWS: Final = 50
+GROUPED: Final = 10
+"""How many times more runs a page has where those that found nothing are one line."""
 
 # ids grow with the time of the start
 _RUNS: Final = text(
@@ -26,20 +32,36 @@ ORDER BY run.id DESC LIMIT :limit
 
 @blueprint.get("/")
 def listing() -> str:
-    """Show the runs, of one organization if it is named."""
+    """Show the runs, of one organization if it is named; those in a row that found nothing are one line."""
     organization, before = request.args.get("organization", ""), whole(request.args.get("before"))
+    each = bool(request.args.get("each"))
+    most = ROWS if each else ROWS * GROUPED
     with reading() as connection:
         names = organizations(connection)
         found = connection.execute(
-            _RUNS, {"organization": organization, "before": before or 2**63 - 1, "limit": ROWS + 1}
+            _RUNS, {"organization": organization, "before": before or 2**63 - 1, "limit": most + 1}
         ).all()
-    rows = found[:ROWS]
-    links = PageLinks.of(request, older=rows[-1].id if len(found) > ROWS else None)
+    rows = found[:most]
+    links = PageLinks.of(request, older=rows[-1].id if len(found) > most else None)
     return render_template(
         "reconcile.html",
-        rows=rows,
+        groups=[[row] for row in rows] if each else in_groups(rows),
+        each=each,
         organization=organization,
         organizations=names,
         newer=links.newer,
         older=links.older,
     )
+
+
+def in_groups(runs: Iterable[Any]) -> list[list[Any]]:
+    """Return the runs, those in a row that found nothing together; every other by itself."""
+    groups: list[list[Any]] = []
+    for nothing, several in groupby(runs, _found_nothing):
+        in_a_row = list(several)
+        groups += [in_a_row] if nothing else [[run] for run in in_a_row]
+    return groups
+
+
+def _found_nothing(run: Any) -> bool:  # noqa: ANN401 - a row
+    return run.ended_at is not None and not (run.error or run.recovered or run.unconfirmed or run.unrecoverable)

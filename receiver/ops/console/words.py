@@ -11,6 +11,8 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from werkzeug.datastructures import MultiDict
+
 NOTHING: Final = Markup("")
 
 
@@ -41,6 +43,12 @@ def length_of_time(length: timedelta) -> str:
     return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"
 
 
+def seconds(length: timedelta) -> str:
+    """Return a short length of time, as it is measured."""
+    number = length.total_seconds()
+    return f"{1000 * number:.0f} ms" if number < 1 else f"{number:.1f} s" if number < 60 else length_of_time(length)  # noqa: PLR2004 - a minute
+
+
 def counted(number: int, one: str, several: str | None = None) -> str:
     """Return a number of things."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
@@ -51,10 +59,17 @@ def query(arguments: Iterable[tuple[str, str]]) -> str:
     return urlencode(list(arguments))
 
 
+def without(arguments: MultiDict[str, str], name: str) -> list[tuple[str, str]]:
+    """Return the first page's arguments without one of them."""
+    return [each for each in arguments.items(multi=True) if each[1] and each[0] not in {name, "before", "back"}]
+
+
 FILTERS: Final[Mapping[str, Callable[..., object]]] = {
     "when": when,
     "ago": ago,
     "length_of_time": length_of_time,
     "counted": counted,
+    "seconds": seconds,
     "query": query,
+    "without": without,
 }

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     from tests.conftest import Acme, Organizations
 
-ATTENTION = re.compile(r'<h2 class="h5" id="attention">.*?</section>', re.DOTALL)
+ATTENTION = re.compile(r'<h2 id="attention">.*?</section>', re.DOTALL)
+PARTS = re.compile(r'<h2 id="parts">.*?</section>', re.DOTALL)
 
 
 @pytest.fixture
 def overview(console_environment: dict[str, str]) -> Iterator[Callable[[dict[str, str]], str]]:
-    """Shows what the overview says below "Needs attention", in an environment with changes."""
+    """Shows what needs attention by the overview, and which processes run, in an environment with changes."""
     apps = []
 
     def show(changes: dict[str, str]) -> str:
@@ -38,9 +39,11 @@ def overview(console_environment: dict[str, str]) -> Iterator[Callable[[dict[str
         apps.append(app)
         visitor = Visitor(app.test_client())
         visitor.sign_in("vera")
-        found = ATTENTION.search(visitor.get("/ops/").text)
-        assert found
-        return unescape(found[0])
+        page = visitor.get("/ops/").text
+        attention, parts = ATTENTION.search(page), PARTS.search(page)
+        assert attention
+        assert parts
+        return unescape(attention[0] + parts[0])
 
     yield show
     for app in apps:

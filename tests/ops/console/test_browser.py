@@ -260,3 +260,29 @@ def test_user_signs_in_and_out_at_the_openid_provider(
         # the page that leads to the provider is left at once, be its icon loaded or not
         user.complaints[:] = [each for each in user.complaints if not each.endswith("/icon.svg")]
     app.extensions["receiver.close"]()
+
+
+def test_phones_show_fifty_deliveries_in_a_few_screens(browser: Browser, morning: Morning) -> None:
+    with person(browser, morning.url, viewport=TELEPHONE) as operator:
+        operator.sign_in("olga")
+        for link in operator.page.get_by_role("navigation", name="Console").get_by_role("link").all():
+            box = link.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= TELEPHONE["width"], link.inner_text()
+        operator.click("link", "Deliveries")
+        assert not operator.page.get_by_label("Status").is_visible()
+        assert operator.page.evaluate("document.documentElement.scrollHeight") < 100 * BROKEN
+        operator.page.locator("summary").click()
+        operator.page.get_by_label("Status").select_option("dead")
+        operator.click("button", "Show")
+        assert operator.page.get_by_role("link", name="Status: dead").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_setting_of_the_system(browser: Browser, morning: Morning, scheme: str) -> None:
+    with person(browser, morning.url, color_scheme=scheme) as viewer:
+        viewer.page.goto(f"{morning.url}/ops/")
+        found = viewer.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = sum(map(int, re.findall(r"\d+", found))) / 3
+        assert (brightness < 60) is (scheme == "dark"), found

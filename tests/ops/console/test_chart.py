@@ -5,35 +5,31 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.ops.activity import Hour
-from receiver.ops.console.chart import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, chart_of, rounded_up
-from receiver.ops.console.words import ago, length_of_time
+from receiver.ops.console.chart import HEIGHT, KINDS, chart_of, rounded_up
+from receiver.ops.console.words import ago, length_of_time, seconds
+from receiver.ops.traffic import Part
 
 LAST = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @given(
     st.lists(
-        st.builds(
-            lambda back, source, number: Hour(LAST - timedelta(hours=back), source, "processed", number),
-            st.integers(0, 30),
-            st.sampled_from(["push", "log"]),
-            st.integers(1, 10**9),
-        )
+        st.builds(Part, st.just(LAST), *(st.integers(0, 10**9) for _ in range(5))),
+        max_size=60,
     )
 )
-def test_every_bar_is_inside_the_picture(found: list[Hour]) -> None:
-    chart = chart_of(found, last=LAST, hours=24)
-    assert [bar.hour for bar in chart.bars] == [LAST - timedelta(hours=back) for back in range(23, -1, -1)]
-    assert sum(bar.pushed + bar.recovered for bar in chart.bars) == sum(
-        each.deliveries for each in found if each.hour > LAST - timedelta(hours=24)
-    )
+def test_every_bar_is_inside_the_picture(parts: list[Part]) -> None:
+    chart = chart_of(parts)
+    assert [bar.part for bar in chart.bars] == parts
+    assert chart.is_empty is not any(part.total for part in parts)
     for bar in chart.bars:
-        assert bar.x >= LEFT
-        assert bar.x + bar.width <= WIDTH
-        assert TOP - 0.1 <= bar.recovered_y <= bar.pushed_y <= HEIGHT - BOTTOM
-        assert abs(bar.pushed_y + bar.pushed_height - (HEIGHT - BOTTOM)) < 0.1
-        assert abs(bar.recovered_y + bar.recovered_height - bar.pushed_y) < 0.1
+        assert 0 <= bar.x <= chart.width - chart.bar_width
+        assert [piece.kind for piece in bar.pieces] == [kind for kind in KINDS if getattr(bar.part, kind)]
+        bottom = float(HEIGHT)
+        for piece in bar.pieces:
+            assert abs(piece.y + piece.height - bottom) < 0.1
+            bottom = piece.y
+        assert bottom >= -0.1
 
 
 @given(st.integers(0, 10**12))
@@ -51,3 +47,9 @@ def test_times_are_said_in_their_two_largest_units() -> None:
     assert length_of_time(timedelta(seconds=-5)) == "0 s"
     assert "2 min ago" in ago(LAST, LAST + timedelta(minutes=2))
     assert ago(None) == "never"
+
+
+def test_latencies_are_said_as_they_are_measured() -> None:
+    assert seconds(timedelta(milliseconds=42)) == "42 ms"
+    assert seconds(timedelta(seconds=1.26)) == "1.3 s"
+    assert seconds(timedelta(minutes=3)) == "3 min"

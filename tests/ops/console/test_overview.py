@@ -9,11 +9,14 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
+from receiver.ops.issues import watch
+from receiver.ops.rollup import roll_up_once
 from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
 from tests.support.service_states import add_run
 from tests.support.stored import store
 
 if TYPE_CHECKING:
+    from receiver.settings import Settings
     from tests.conftest import Acme, Organizations
     from tests.support.visitor import Visitor
 
@@ -29,15 +32,43 @@ def test_what_failed_is_grouped_and_leads_to_its_deliveries(acme: Acme, viewer: 
     acme.apply(EVENT, WRONG.replace(b"t-1", b"t-2"))
     page = viewer.get("/ops/").text
     assert "2 dead deliveries" in page
-    (group,) = [link for link in links(page) if "status=dead" in link]
+    (group,) = [link for link in links(page) if "error=" in link]
     assert ids(viewer.get(group).text) == stored(acme)
 
 
-def test_deliveries_of_the_hour_are_a_bar(acme: Acme, viewer: Visitor) -> None:
+@pytest.mark.parametrize("name", ["24h", "7d"])
+def test_deliveries_of_the_hour_are_a_bar(acme: Acme, viewer: Visitor, name: str) -> None:
     acme.apply(EVENT, WRONG)
+    page = viewer.get(f"/ops/?range={name}").text
+    assert "1 failed</span>" in page
+    assert "UTC: 1 failed</title>" in page
+
+
+def test_a_range_that_is_none_is_no_page(viewer: Visitor) -> None:
+    assert viewer.get("/ops/?range=1h").status_code == 200
+    assert viewer.get("/ops/?range=2h").status_code == 404
+
+
+def test_the_banner_links_to_the_open_issues(organizations: Organizations, viewer: Visitor, settings: Settings) -> None:
+    assert "All is well" in viewer.get("/ops/").text
+    acme = organizations.adopt("acme")
+    acme.apply(EVENT, WRONG)
+    watch.look(acme.engine, settings, ())
     page = viewer.get("/ops/").text
-    assert "1 delivery in 24 hours" in page
-    assert "UTC: 1 pushed</title>" in page
+    assert "All is well" not in page
+    banner = page.partition('id="attention"')[2].partition("</section>")[0]
+    (issue,) = re.findall(r'<li><a href="(/ops/issues/[0-9]+)">1 dead delivery', banner)
+    assert "accounting_amount" in viewer.get(issue).text
+
+
+def test_hours_of_an_organization_are_a_strip(organizations: Organizations, viewer: Visitor) -> None:
+    organizations.adopt("acme").apply(EVENT, WRONG)
+    organizations.adopt("beta")
+    add_run(organizations.engine, "beta", minutes_ago=3)
+    roll_up_once(organizations.engine)
+    page = viewer.get("/ops/").text
+    assert 'aria-label="Hours of acme: 0 of 24 checked, 0 recovered, 1 failed, 0 lost"' in page
+    assert 'aria-label="Hours of beta: 24 of 24 checked, 0 recovered, 0 failed, 0 lost"' in page
 
 
 def test_incomplete_organizations_are_first(organizations: Organizations, viewer: Visitor) -> None:
@@ -45,9 +76,9 @@ def test_incomplete_organizations_are_first(organizations: Organizations, viewer
         organizations.adopt(reference)
     add_run(organizations.engine, "globex", unrecoverable=3)
     page = viewer.get("/ops/").text
-    assert page.index('<th scope="row">globex') < page.index('<th scope="row">acme')
+    assert page.index(">globex</a></th>") < page.index(">acme</a></th>")
     assert "3 lost events cannot be recovered" in page
-    assert re.findall(r'"Last run">(.*?)<', page) == ["done", "\N{EN DASH}", "\N{EN DASH}"]
+    assert re.findall(r'"Last run">(.*?)<', page) == ["in sync", "none yet", "none yet"]
 
 
 def test_each_webhook_shows_its_status(acme: Acme, viewer: Visitor) -> None:
@@ -77,9 +108,19 @@ def test_runs_are_listed_newest_first_and_by_organization(organizations: Organiz
     add_run(organizations.engine, "acme", error="OpenCard answered 503")
     add_run(organizations.engine, "beta", unrecoverable=1)
     page = viewer.get("/ops/reconcile/").text
-    assert page.index('<td data-label="Organization">beta') < page.index('<td data-label="Organization">acme')
+    assert page.index("<td>beta") < page.index("<td>acme")
     assert "OpenCard answered 503" in page
     assert "OpenCard answered 503" not in viewer.get("/ops/reconcile/?organization=beta").text
+
+
+def test_runs_that_found_nothing_are_one_line(organizations: Organizations, viewer: Visitor) -> None:
+    organizations.adopt("acme")
+    for minutes, unconfirmed in ((9, 0), (8, 0), (7, 2), (6, 0), (5, 0), (4, 0)):
+        add_run(organizations.engine, "acme", minutes_ago=minutes, unconfirmed=unconfirmed)
+    page = viewer.get("/ops/reconcile/").text
+    assert [int(number) for number in re.findall(r"in sync: ([0-9]+) runs", page)] == [3, 2]
+    assert page.count("differences remain") == 1
+    assert viewer.get("/ops/reconcile/?each=1").text.count('data-label="Matched"') == 6
 
 
 @pytest.mark.parametrize(("number", "limited"), [(5_004, False), (20_004, True)])

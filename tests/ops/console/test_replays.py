@@ -95,8 +95,8 @@ def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -
     assert "accounting_amount" in page
     assert '<span class="status status-dead">failed</span>' in page
     assert 'aria-label="0 processed and 1 failed of 1"' in page
-    assert '<rect class="part-done" width="0"' in page
-    assert '<rect class="part-failed" x="0" width="1"' in page
+    assert '<rect class="fill-processed" width="0"' in page
+    assert '<rect class="fill-failed" x="0" width="1"' in page
     assert '<span class="status status-dead">failed</span>' in operator.get("/ops/replays/").text
 
 
