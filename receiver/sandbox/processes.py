@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 try:
     from honcho.environ import parse_procfile
 except ImportError:
-    raise OperationRefused("honcho is missing: it comes with pip install 'opencard-receiver[dev]'") from None
+    raise OperationRefused("honcho is missing: it comes with pip install 'opencard-receiver[testing]'") from None
 
 STOP_SECONDS: Final = 40
 """How long a process may take to end after SIGTERM before it is killed."""
@@ -35,12 +35,17 @@ POLL_SECONDS: Final = 0.05
 
 
 def local_environment(
-    *, database_url: str, redis_url: str, port: int, encryption_key: str | None = None
+    *,
+    database_url: str,
+    redis_url: str,
+    port: int,
+    encryption_key: str | None = None,
+    inherited: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
     """Return the environment of a receiver on this machine: it listens on loopback only."""
     return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        **inherited,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}",
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "PORT": str(port),

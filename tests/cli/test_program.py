@@ -99,7 +99,7 @@ def test_production_install_has_its_commands() -> None:
     refused = run(["python", "-c", without, "demo", "--purchases", "1"], {})
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("receiver: ")
-    assert "pip install 'opencard-receiver[dev]'" in refused.stderr
+    assert "pip install 'opencard-receiver[testing]'" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 

@@ -167,3 +167,17 @@ def test_an_answer_that_is_not_200_ends_with_1(
         ems.answer = lambda _: 503
         ran = trigger(CLEARED, "--json")
     assert (ran.exit_code, json.loads(ran.stdout)[0]["status"]) == (1, 503)
+
+
+def test_deleted_after_authorized_is_the_transactions(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    assert trigger("authorized", "--then", "deleted").exit_code == 0
+    assert [event for event, _ in arrived(ems)] == ["card.transaction.authorized", "card.transaction.deleted"]
+
+
+def test_refund_is_sent_only_when_asked_for(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    for _ in range(60):
+        assert trigger(CLEARED).exit_code == 0
+    assert trigger(CLEARED, "--set", "original_amount=-12.30").exit_code == 0
+    *made_up, refund = [float(payload["original_amount"]) for _, payload in arrived(ems)]
+    assert min(made_up) >= 0
+    assert refund == -12.3

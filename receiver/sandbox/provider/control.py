@@ -1,7 +1,7 @@
 """The sandbox's own switches over HTTP, for a sandbox in another process; no token, loopback only.
 
 ``POST /sandbox/faults`` (a fault's fields) · ``GET`` and ``DELETE /sandbox/faults`` · ``GET /sandbox/requests`` ·
-``POST /sandbox/events`` (see ``trigger.Wanted``) ·
+``POST /sandbox/events`` (see ``trigger.Wanted``) · ``GET /sandbox/webhooks`` (their ids) · ``DELETE /sandbox/log`` ·
 ``POST /sandbox/organizations`` (``reference_id``, and ``products``: a list, or null for no billing) ·
 ``DELETE /sandbox/organizations/<id>`` · ``DELETE /sandbox/webhooks/<id>`` ·
 ``PUT /sandbox/organizations/<id>/products`` (``products``)
@@ -84,6 +84,15 @@ def _account_routes(routes: Blueprint, provider: Provider) -> None:
     @routes.delete("/organizations/<int:organization_id>")
     def remove_organization(organization_id: int) -> Response:
         provider.state.remove_organization(organization_id)
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    @routes.get("/webhooks")
+    def list_webhooks() -> Response:
+        return _json([webhook.id for webhook in provider.state.webhooks()])
+
+    @routes.delete("/log")
+    def empty_log() -> Response:
+        provider.state.empty_logs()
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @routes.delete("/webhooks/<int:webhook_id>")

@@ -257,6 +257,11 @@ class ProviderState:
             _found(self._logs, webhook_id).entries.extend(entries)
             return [entry.id for entry in entries]
 
+    def empty_logs(self) -> None:
+        """Delete every attempt from the logs of all webhooks."""
+        with self._lock:
+            self._logs = {number: ProviderLog() for number in self._logs}
+
     def log_of(self, webhook_id: int, style: LogStyle = AS_WRITTEN) -> LogView:
         """Return the attempts to deliver to a webhook up to now: the newest first, unless *style* has another order."""
         with self._lock:

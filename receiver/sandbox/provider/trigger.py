@@ -95,12 +95,21 @@ def _webhook_for(provider: Provider, wanted: Wanted) -> tuple[ProviderWebhook, P
 def _payloads(wanted: Wanted, owner: ProviderOrganization) -> list[bytes]:
     if wanted.body is not None:
         return [base64.b64decode(wanted.body)]
-    seed = random.randrange(2**31)  # noqa: S311 - ids that were not used before, and no secrets
-    first = _changed(read(example(wanted.events[0], owner, seed=seed).payload), wanted.changes)
+    seed, made_up = _make_up(wanted.events[0], owner)
+    first = _changed(made_up, wanted.changes)
     story = [first]
     for event in wanted.events[1:]:
         story.append(_next(event, story, read(example(event, owner, seed=seed).payload)))
     return [write(payload) for payload in story]
+
+
+def _make_up(event: str, owner: ProviderOrganization) -> tuple[int, dict[str, Any]]:
+    """Return a payload, and the seed that it is of; a refund is not made up, only what is asked for."""
+    while True:
+        seed = random.randrange(2**31)  # noqa: S311 - ids that were not used before, and no secrets
+        payload = read(example(event, owner, seed=seed).payload)
+        if (payload.get("original_amount") or 0) >= 0:
+            return seed, payload
 
 
 def _next(event: str, story: list[dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""The program against the real service: each test has an empty database, and sends what it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import bookkeeping
+import pytest
+from bookkeeping import NotCompleteError, Total, book, connect, month, open_books
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from receiver.testing.kit import ReceiverKit
+
+NORDLYS = "nordlys-as"
+FEBRUARY = {
+    "purchase_date": "2026-02-14",
+    "accounting_amount": "125.00",
+    "accounting_currency": "NOK",
+    "vat_amount": "25.00",
+    "vat_currency": "NOK",
+}
+
+
+@pytest.fixture
+def books() -> Iterator[sqlite3.Connection]:
+    with closing(open_books(":memory:")) as books:
+        yield books
+
+
+@pytest.fixture
+def ems(opencard_receiver: ReceiverKit) -> Iterator[bookkeeping.Ems]:
+    with connect(opencard_receiver.ems_url) as connection:
+        yield connection
+
+
+def test_month_adds_up(opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection) -> None:
+    opencard_receiver.trigger("cleared", fields=FEBRUARY, count=2)
+    opencard_receiver.trigger("cleared", fields={**FEBRUARY, "purchase_date": "2026-03-01"})
+    opencard_receiver.wait_until_applied()
+    opencard_receiver.reconcile()
+    assert month(ems, books, NORDLYS, "2026-02") == [
+        Total("purchases", "NOK", Decimal("200.00")),
+        Total("vat", "NOK", Decimal("50.00")),
+    ]
+
+
+def test_month_is_refused_until_it_is_complete(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.trigger("cleared", fields=FEBRUARY, lose=True)
+    with pytest.raises(NotCompleteError):
+        month(ems, books, NORDLYS, "2026-02")
+    opencard_receiver.reconcile()  # it finds the purchase in OpenCard's log
+    opencard_receiver.wait_until_applied()
+    assert sum(total.amount for total in month(ems, books, NORDLYS, "2026-02")) == 125
+
+
+def test_corrected_purchase_is_booked_once(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    [sent] = opencard_receiver.trigger("cleared", fields=FEBRUARY)
+    opencard_receiver.wait_until_applied()
+    assert book(ems, books) == 1
+    corrected = {**FEBRUARY, "id": sent["id"], "accounting_amount": "99.00", "vat_amount": "19.80"}
+    opencard_receiver.trigger("cleared", fields=corrected, duplicate=True)
+    opencard_receiver.wait_until_applied()
+    assert book(ems, books) == 1
+    entries = books.execute("SELECT account, amount FROM entries ORDER BY account").fetchall()
+    assert entries == [("purchases", "79.20"), ("vat", "19.80")]
+
+
+def test_deleted_purchase_is_not_booked(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.trigger("authorized", then=["deleted"], fields=FEBRUARY)
+    opencard_receiver.wait_until_applied()
+    assert book(ems, books) == 2
+    assert books.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+
+
+def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
+    opencard_receiver.trigger("cleared", fields=FEBRUARY)
+    opencard_receiver.wait_until_applied()
+    opencard_receiver.reconcile()
+    opencard_receiver.run("close", NORDLYS, "2026-02")
+    variables = {**os.environ, "EMS_URL": opencard_receiver.ems_url, "BOOKS": str(tmp_path / "books.sqlite")}
+    command = [sys.executable, bookkeeping.__file__, "month", NORDLYS, "2026-02"]
+    printed = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    assert [line.split() for line in printed.splitlines()] == [
+        ["purchases", "100.00", "NOK"],
+        ["vat", "25.00", "NOK"],
+    ]
+    [closing_row] = opencard_receiver.rows("SELECT lines, sums FROM ems.closings")
+    assert closing_row == {"lines": 1, "sums": {"NOK": "125.00"}}

@@ -1,0 +1,49 @@
+"""An empty database for each test, while the processes of the service run on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import stamina
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from receiver.migrate import target_metadata
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+KEPT: Final = frozenset(
+    {
+        "ems.organizations",
+        "receiver.applied_configuration",
+        "receiver.console_sessions",
+        "receiver.erasure_key",
+        "receiver.oauth_tokens",
+        "receiver.organizations",
+        "receiver.previous_endpoint_keys",
+        "receiver.webhook_headers",
+        "receiver.webhooks",
+    }
+)
+"""What belongs to the service that is set up, not to what a test sent to it."""
+ATTEMPTS: Final = 5
+"""A worker may hold a lock: then it is tried again."""
+_LOCK_SECONDS: Final = text("SET LOCAL lock_timeout = '2s'")
+_POSITIONS_AGAIN: Final = text("ALTER SEQUENCE ems.events_position_seq RESTART")
+
+
+def empty_database(engine: Engine) -> None:
+    """Delete what was received and what came of it; webhooks and readers' rights stay, and positions begin at 1.
+
+    Raises ``OperationalError`` when a process does not let go of its tables.
+    """
+    names = [table.fullname for table in target_metadata().sorted_tables if table.fullname not in KEPT]
+    filled = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in names)  # noqa: S608
+    for attempt in stamina.retry_context(on=OperationalError, attempts=ATTEMPTS, wait_initial=0.05, wait_max=0.5):
+        with attempt, engine.begin() as connection:
+            connection.execute(_LOCK_SECONDS)
+            found = list(connection.scalars(text(filled)))
+            if found:
+                connection.execute(text(f"TRUNCATE {', '.join(found)} CASCADE"))
+            connection.execute(_POSITIONS_AGAIN)

@@ -1,0 +1,167 @@
+"""What a test of the EMS does with the service: send events, wait until they are applied, read, run commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from click.testing import CliRunner
+from psycopg.rows import dict_row
+from sqlalchemy import text
+
+from receiver.cli import main
+from receiver.encryption import Encryption
+from receiver.opencard.auth import Access
+from receiver.queue import wake_worker_if_possible
+from receiver.reconcile.run import Reconciler
+from receiver.sandbox.control_client import NO_TIME, empty_log, trigger_events
+from receiver.sandbox.local import ORGANIZATIONS
+from receiver.settings import variable_names
+from receiver.testing.emptying import empty_database
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from receiver.reconcile.outcome import ReconcileOutcome
+    from receiver.testing.stack import Stack
+
+SECONDS: Final = 30.0
+"""How long to wait for what takes a fraction of a second on a machine that is not busy."""
+POLL_SECONDS: Final = 0.02
+_WAITING: Final = text(
+    "SELECT count(*) FROM receiver.queue AS queued WHERE NOT EXISTS ("
+    "SELECT FROM receiver.outcomes AS outcome WHERE outcome.delivery_id = queued.delivery_id "
+    "AND outcome.status = 'failed')"
+)
+_NOT_APPLIED: Final = text(
+    "SELECT id, event, status, error FROM receiver.deliveries "
+    "WHERE status IN ('failed', 'dead', 'quarantined', 'ignored') ORDER BY id"
+)
+
+
+class NotAppliedError(Exception):
+    """A delivery was not applied, or not in time; the text says which, and why."""
+
+
+class CommandFailedError(Exception):
+    """A command of the service failed; the text is what it printed."""
+
+
+class ReceiverKit:
+    """The service that a test sends events to and reads from."""
+
+    organizations: Final = ORGANIZATIONS
+    """The EMS's ids of the organizations that have a webhook."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    @property
+    def ems_url(self) -> str:
+        """The database's address for the program under test: as a role that reads schema ``ems``, and nothing else."""
+        return self._stack.ems_url
+
+    def trigger(
+        self,
+        event: str,
+        *,
+        organization: str = ORGANIZATIONS[0],
+        fields: Mapping[str, object] | None = None,
+        then: Sequence[str] = (),
+        body: bytes | None = None,
+        count: int = 1,
+        duplicate: bool = False,
+        late: timedelta = NO_TIME,
+        lose: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Have the local OpenCard send an event, as ``receiver trigger`` does; return what was sent, with its ids.
+
+        *event* is a name, an alias or its last part; *then* follows for the same transaction. *fields* of the payload
+        get these values (``{"original_amount": "12.30", "card_holder.reference_id": "employee-17"}``); *body* is sent
+        as it is instead. Raises ``ValueError`` for an event that does not exist, and ``OperationRefused``.
+        """
+        return trigger_events(
+            self._stack.settings.opencard_api_url,
+            organization,
+            [event, *then],
+            changes={name: _literal(value) for name, value in (fields or {}).items()},
+            body=body,
+            count=count,
+            duplicate=duplicate,
+            late=late,
+            lose=lose,
+        )
+
+    def wait_until_applied(self, *, within: float = SECONDS, failures_allowed: bool = False) -> None:
+        """Return when everything that arrived is applied, so that schema ``ems`` shows it.
+
+        Raises ``NotAppliedError`` when it takes longer than *within* seconds, or something could not be applied;
+        *failures_allowed*: that is what the test is about.
+        """
+        wake_worker_if_possible(self._stack.settings.redis_url)
+        self._wait_for_worker(within)
+        if failures_allowed:
+            return
+        with self._stack.engine.connect() as connection:
+            failed = connection.execute(_NOT_APPLIED).all()
+        if failed:
+            raise NotAppliedError(
+                "; ".join(f"delivery {id_} ({event}) is {status}: {why}" for id_, event, status, why in failed)
+            )
+
+    def reconcile(self) -> list[ReconcileOutcome]:
+        """Compare with OpenCard's delivery log now: what was lost is recovered; wait until it is applied afterwards.
+
+        Raises ``OperationRefused`` when a log cannot be read.
+        """
+        settings = self._stack.settings
+        grace = timedelta(seconds=settings.reconcile_grace)
+        encryption = Encryption(settings.encryption_keys)
+        return Reconciler(self._stack.engine, encryption, Access.of(settings), grace=grace).run()
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Return the rows of a query, run as the EMS."""
+        with closing(psycopg.connect(self.ems_url, autocommit=True, row_factory=dict_row)) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of the service (``run("close", "nordlys-as", "2026-01")``) and return what it prints.
+
+        Raises ``CommandFailedError`` with what it printed when it ends with another exit code than 0.
+        """
+        of_the_tests = dict.fromkeys(variable_names())
+        done = CliRunner(env={**of_the_tests, **self._stack.environment}).invoke(main, arguments)
+        if done.exit_code:
+            raise CommandFailedError(
+                f"receiver {shlex.join(arguments)} ended with {done.exit_code}: {done.output}"
+            ) from done.exception
+        return done.stdout
+
+    def empty(self) -> None:
+        """Delete all that was sent so far, here and in the log of the local OpenCard. Each test begins so."""
+        self._wait_for_worker(SECONDS)
+        empty_log(self._stack.settings.opencard_api_url)
+        empty_database(self._stack.engine)
+
+    def _wait_for_worker(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            with self._stack.engine.connect() as connection:
+                waiting = connection.scalar(_WAITING)
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise NotAppliedError(
+                    f"{waiting} deliveries are not processed after {seconds:.0f} s: is a worker running?"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _literal(value: object) -> str:
+    """Return a value as ``receiver trigger --set`` takes it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
