@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import sys
 from dataclasses import asdict, replace
@@ -20,14 +21,17 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
 from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
+from receiver.ops.deliveries.fixture import make_fixture
 from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries
 from receiver.reconcile.session import OPEN_PERIOD
-from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
+from receiver.settings import REQUIRED_FOR_DATABASE, REQUIRED_FOR_KEYS, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from receiver.ops.deliveries import DeliverySummary
+    from receiver.ops.deliveries import DeliveryDetails, DeliverySummary
+    from receiver.ops.deliveries.fixture import Fixture
+    from receiver.settings import Settings
 
 MOST_AT_ONCE: Final = 1000
 COLUMNS: Final = {
@@ -114,27 +118,43 @@ def _find(
             progress.stage(f"searched back to {page.looked_back_to:%Y-%m-%d %H:%M}")
 
 
-@deliveries.command("show", cls=RecordedCommand, about=("delivery_id",))
+@deliveries.command("show", cls=RecordedCommand, about=("delivery_id", "fixture"))
 @click.argument("delivery_id", metavar="ID", type=ID)
+@click.option("--fixture", is_flag=True, help="Print it as JSON for tests, with everything personal replaced.")
 @json_option
-def show_command(delivery_id: int, as_json: bool) -> None:
+def show_command(delivery_id: int, fixture: bool, as_json: bool) -> None:
     """Show everything about one delivery.
 
     How it was verified, its headers and payload, every attempt with error and trace, deliveries of the same event,
     replays, and the rows of ems that it wrote. The payload holds personal data, so each view is recorded.
 
+    --fixture prints event, headers and body of the same structure, with names, references, texts, amounts and days
+    replaced: the same value by the same one in every fixture, as long as the first of ENCRYPTION_KEYS is the same.
+
     Example: receiver deliveries show 4711
+
+    Example: receiver deliveries show 4711 --fixture > cleared.json
     """
-    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    required = REQUIRED_FOR_KEYS if fixture else REQUIRED_FOR_DATABASE
+    settings = load_settings(os.environ, required=required)
     with one_connection(settings.database_url, application="deliveries") as connection:
         details = read_delivery(connection, delivery_id)
     if details is None:
         raise OperationRefused(f"there is no delivery {delivery_id}; see receiver deliveries list")
-    if as_json:
+    if fixture:
+        click.echo(_fixture(details, settings).as_json())
+    elif as_json:
         print_json({**asdict(details.summary), **{k: v for k, v in asdict(details).items() if k != "summary"}})
     else:
         print_delivery(details)
     sys.stdout.flush()
+
+
+def _fixture(details: DeliveryDetails, settings: Settings) -> Fixture:
+    if details.payload is None:
+        raise OperationRefused(f"delivery {details.summary.id}: its body is not stored any more")
+    key = hmac.digest(settings.encryption_keys[0].encode(), b"fixtures", "sha256")
+    return make_fixture(details.summary.event, details.headers, details.payload.encode(), key)
 
 
 @deliveries.command(

@@ -12,7 +12,7 @@ import httpx
 
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.cli.parameters import DURATION, WholeNumber
-from receiver.sandbox.control_client import NO_TIME, trigger_events
+from receiver.sandbox.control_client import NO_TIME, SendOptions, trigger_events, trigger_fixture
 from receiver.settings import load_settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ MOST: Final = 10_000
 
 
 @click.command()
-@click.argument("event")
+@click.argument("event", required=False)
 @click.option("--organization", required=True, metavar="REF", help="The EMS's own id of the organization.")
 @click.option(
     "--set",
@@ -42,10 +42,15 @@ MOST: Final = 10_000
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that is signed and sent as it is.",
 )
+@click.option(
+    "--fixture",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A delivery that receiver deliveries show --fixture wrote, instead of EVENT.",
+)
 @click.option("--count", type=WholeNumber(1, MOST), default=1, show_default=True, help="How often, with new ids.")
 @json_option
 def trigger(
-    event: str,
+    event: str | None,
     organization: str,
     changes: tuple[str, ...],
     following: tuple[str, ...],
@@ -53,6 +58,7 @@ def trigger(
     late: timedelta | None,
     lose: bool,
     body: Path | None,
+    fixture: Path | None,
     count: int,
     as_json: bool,
 ) -> None:
@@ -65,19 +71,19 @@ def trigger(
     """
     if body is not None and (changes or following):
         raise click.UsageError("--body is sent as it is: leave --set and --then away")
-    settings = load_settings(os.environ, required=frozenset())
+    if fixture is not None and (event or body or changes or following):
+        raise click.UsageError("--fixture has event and body: leave EVENT, --set, --then and --body away")
+    api_url = load_settings(os.environ, required=frozenset()).opencard_api_url
+    options = SendOptions(count=count, duplicate=duplicate, late=late or NO_TIME, lose=lose)
     try:
-        done = trigger_events(
-            settings.opencard_api_url,
-            organization,
-            [event, *following],
-            changes=dict(map(_change, changes)),
-            body=None if body is None else body.read_bytes(),
-            count=count,
-            duplicate=duplicate,
-            late=late or NO_TIME,
-            lose=lose,
-        )
+        if fixture is not None:
+            done = trigger_fixture(api_url, organization, fixture.read_bytes(), options)
+        elif event is not None:
+            content = None if body is None else body.read_bytes()
+            changed = dict(map(_change, changes))
+            done = trigger_events(api_url, organization, [event, *following], options, changes=changed, body=content)
+        else:
+            raise click.UsageError("give EVENT, or --fixture FILE")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if as_json:

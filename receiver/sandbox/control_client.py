@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
@@ -18,20 +21,43 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 60
 """How long the local OpenCard may take."""
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 NO_TIME: Final = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How events are sent."""
+
+    count: int = 1
+    """How often, with new ids."""
+    duplicate: bool = False
+    """Each event twice, as a retry would."""
+    late: timedelta = NO_TIME
+    """So long after its first attempt, which the log has."""
+    lose: bool = False
+    """Only into the delivery log."""
+
+
+ONCE: Final = SendOptions()
+
+
+class _Fixture(msgspec.Struct):
+    event: str
+    body: dict[str, Any]
+
+
+_fixture: Final = msgspec.json.Decoder(_Fixture, float_hook=Decimal)
 
 
 def trigger_events(
     api_url: str,
     organization: str,
     events: Sequence[str],
+    options: SendOptions = ONCE,
     *,
     changes: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    count: int = 1,
-    duplicate: bool = False,
-    late: timedelta = NO_TIME,
-    lose: bool = False,
 ) -> list[dict[str, Any]]:
     """Have *events* sent about an organization, and return what was sent, with the ids and answers.
 
@@ -46,13 +72,30 @@ def trigger_events(
         "spelled": spelled,
         "changes": dict(changes or {}),
         "body": None if body is None else base64.b64encode(body).decode(),
-        "count": count,
-        "duplicate": duplicate,
-        "late_seconds": late.total_seconds(),
-        "lose": lose,
+        "count": options.count,
+        "duplicate": options.duplicate,
+        "late_seconds": options.late.total_seconds(),
+        "lose": options.lose,
     }
     done: list[dict[str, Any]] = _ask("POST", api_url, "events", wanted).json()
     return done
+
+
+def trigger_fixture(
+    api_url: str,
+    organization: str,
+    fixture: bytes,
+    options: SendOptions = ONCE,
+) -> list[dict[str, Any]]:
+    """Have the delivery of a fixture sent (``receiver deliveries show --fixture``), as one of *organization*.
+
+    Raises ``ValueError`` for what is no fixture, and for an event that does not exist, and ``OperationRefused``.
+    """
+    read = _fixture.decode(fixture)
+    body = dict(read.body)
+    if isinstance(body.get("organization"), dict):
+        body["organization"] = {**body["organization"], "reference_id": organization}
+    return trigger_events(api_url, organization, [read.event], options, body=_encode(body))
 
 
 def registered_webhooks(api_url: str) -> set[int]:

@@ -19,13 +19,14 @@ from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
-from receiver.sandbox.control_client import NO_TIME, empty_log, trigger_events
+from receiver.sandbox.control_client import NO_TIME, SendOptions, empty_log, trigger_events, trigger_fixture
 from receiver.sandbox.local import ORGANIZATIONS
 from receiver.settings import variable_names
 from receiver.testing.emptying import empty_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from receiver.reconcile.outcome import ReconcileOutcome
     from receiver.testing.stack import Stack
@@ -89,13 +90,17 @@ class ReceiverKit:
             self._stack.settings.opencard_api_url,
             organization,
             [event, *then],
+            SendOptions(count=count, duplicate=duplicate, late=late, lose=lose),
             changes={name: _literal(value) for name, value in (fields or {}).items()},
             body=body,
-            count=count,
-            duplicate=duplicate,
-            late=late,
-            lose=lose,
         )
+
+    def send(self, fixture: Path, *, organization: str = ORGANIZATIONS[0]) -> list[dict[str, Any]]:
+        """Have the local OpenCard send the delivery in a file that ``receiver deliveries show --fixture`` wrote.
+
+        Raises ``ValueError`` for another file, and ``OperationRefused``.
+        """
+        return trigger_fixture(self._stack.settings.opencard_api_url, organization, fixture.read_bytes())
 
     def wait_until_applied(self, *, within: float = SECONDS, failures_allowed: bool = False) -> None:
         """Return when everything that arrived is applied, so that schema ``ems`` shows it.

@@ -184,3 +184,16 @@ def test_retries_are_shown(acme: Acme, run: Run) -> None:
 def test_the_ends_of_the_calendar_are_times_like_any_other(run: Run, options: tuple[str, ...]) -> None:
     result = run("list", "--json", *options)
     assert result.exit_code == 0
+
+
+def test_fixture_has_the_event_and_nothing_personal(acme: Acme, environment: dict[str, str]) -> None:
+    acme.apply("card.transaction.cleared", snapshot("cleared", purchase_merchant="Anna Svensson AB"))
+    (number,) = ids(acme)
+    ran = CliRunner(env=environment).invoke(main, ["deliveries", "show", str(number), "--fixture"])
+    assert ran.exit_code == 0, ran.output
+    made = json.loads(ran.stdout)
+    assert (made["event"], made["body"]["state"]) == ("card.transaction.cleared", "cleared")
+    assert "Svensson" not in ran.stdout
+    acme.execute("DELETE FROM receiver.bodies")
+    ran = CliRunner(env=environment).invoke(main, ["deliveries", "show", str(number), "--fixture"])
+    assert (ran.exit_code, "not stored any more" in ran.stderr) == (1, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from receiver.cli import main
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS
+from receiver.ops.deliveries.fixture import make_fixture
+from tests.support.factories import body, snapshot
 from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
@@ -181,3 +184,26 @@ def test_refund_is_sent_only_when_asked_for(ems: Receiver, trigger: Callable[...
     *made_up, refund = [float(payload["original_amount"]) for _, payload in arrived(ems)]
     assert min(made_up) >= 0
     assert refund == -12.3
+
+
+def test_fixture_is_sent_as_the_organizations_own(
+    ems: Receiver, trigger: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "fixture.json"
+    made = make_fixture(CLEARED, {"X-Event": CLEARED}, body(snapshot("cleared", original_amount=Decimal("7.10"))), b"k")
+    file.write_text(made.as_json())
+    ran = trigger("--fixture", file)
+    assert ran.exit_code == 0, ran.output
+    ((event, payload),) = arrived(ems)
+    assert (event, payload["organization"]) == (CLEARED, {"reference_id": "acme"})
+    assert payload["original_amount"] == str(made.body["original_amount"])
+    assert (payload["id"], payload["purchase_merchant"]) == (made.body["id"], made.body["purchase_merchant"])
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"event": "card.frozen", "body": {}}'])
+def test_what_is_no_fixture_is_wrong_usage(trigger: Callable[..., Result], tmp_path: Path, content: str) -> None:
+    file = tmp_path / "fixture.json"
+    file.write_text(content)
+    assert trigger("--fixture", file).exit_code == 2
+    assert trigger(CLEARED, "--fixture", file).exit_code == 2
+    assert trigger().exit_code == 2
