@@ -691,14 +691,17 @@ CREATE TABLE receiver.queue (
     attempts INTEGER DEFAULT '0' NOT NULL,
     leased_until TIMESTAMP WITH TIME ZONE,
     alone BOOLEAN DEFAULT false NOT NULL,
+    failed_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_queue PRIMARY KEY (delivery_id)
 )
  WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX ix_queue_due ON receiver.queue (alone, due_at, delivery_id);
+CREATE INDEX ix_queue_failed ON receiver.queue (failed_at) WHERE failed_at IS NOT NULL;
 
 COMMENT ON COLUMN receiver.queue.attempts IS 'how often processing was tried, counted at the claim';
 COMMENT ON COLUMN receiver.queue.leased_until IS 'until when a worker has it; null when none does';
 COMMENT ON COLUMN receiver.queue.alone IS 'processed in a batch of its own: it failed, or was in a batch that did';
+COMMENT ON COLUMN receiver.queue.failed_at IS 'when its last attempt failed: the pause until due_at is counted from then';
 
 CREATE TABLE receiver.receipt_downloads (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

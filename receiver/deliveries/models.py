@@ -69,6 +69,7 @@ class QueuedDelivery(Base):
     __tablename__ = "queue"
     __table_args__ = (
         Index("ix_queue_due", "alone", "due_at", "delivery_id"),
+        Index("ix_queue_failed", "failed_at", postgresql_where=text("failed_at IS NOT NULL")),
         # claims update rows in place: half of each page is room for the new version
         {"schema": RECEIVER, "postgresql_with": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.02"}},
     )
@@ -81,6 +82,9 @@ class QueuedDelivery(Base):
     leased_until: Mapped[datetime | None] = mapped_column(comment="until when a worker has it; null when none does")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="processed in a batch of its own: it failed, or was in a batch that did"
+    )
+    failed_at: Mapped[datetime | None] = mapped_column(
+        comment="when its last attempt failed: the pause until due_at is counted from then"
     )
 
 

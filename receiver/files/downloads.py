@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -125,6 +125,7 @@ SELECT pg_notify('{CHANNEL}', CAST(max(position) AS text)) FROM announced HAVING
 """  # noqa: S608 - of constants
     for kind in FileKind
 }
+_NOW_THERE: Final = text("SELECT clock_timestamp()")  # what is due is decided by PostgreSQL's clock
 # of a TPA, another url may have been noted during the attempt
 _MY_ATTEMPT: Final = "status = 'waiting' AND id = :id AND url = :url AND last_attempt_at = :last_attempt_at"
 _FAILED_FOR_THE_EMS: Final = {
@@ -241,16 +242,16 @@ def settle_stored(engine: Engine, wanted: WantedFile, stored: StoredFile) -> Non
 
 def settle_failed(engine: Engine, wanted: WantedFile, error: DownloadError) -> str:
     """Write why the file is not there, and when it is tried again; return the status that this makes."""
-    at = next_attempt(
-        wanted.attempts,
-        now=datetime.now(UTC),
-        expires_at=wanted.expires_at,
-        chance=random.random(),  # noqa: S311 - it spreads the pauses
-        retry_after=error.retry_after,
-    )
-    status = "refused" if not error.retryable else "expired" if at is None else "waiting"
     values = {"id": wanted.id, "url": wanted.url, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
     with engine.begin() as connection:
+        at = next_attempt(
+            wanted.attempts,
+            now=connection.execute(_NOW_THERE).scalar_one(),
+            expires_at=wanted.expires_at,
+            chance=random.random(),  # noqa: S311 - it spreads the pauses
+            retry_after=error.retry_after,
+        )
+        status = "refused" if not error.retryable else "expired" if at is None else "waiting"
         connection.execute(_FAILED_FOR_THE_EMS[wanted.kind], {**wanted.key, **values})
         connection.execute(
             _FAILED, {**values, "status": status, "next_attempt_at": at if status == "waiting" else None}

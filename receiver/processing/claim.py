@@ -19,7 +19,6 @@ import structlog
 from receiver.deliveries.models import ABANDONED
 from receiver.events.event import ClaimedDelivery
 from receiver.processing.failures import AttemptOutcome, FailedAttempt, write_failures
-from receiver.processing.retry_schedule import LONGEST_PAUSE
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ SELECT receiver.expect(count(*) = %(number)s, 'the lease ended') FROM (
 ) AS held
 """
 _RELEASE: Final = """
-UPDATE receiver.queue SET leased_until = NULL, alone = alone OR %(alone)s, attempts = attempts - 1
+UPDATE receiver.queue SET leased_until = NULL, alone = alone OR %(alone)s, attempts = attempts - 1,
+    due_at = least(due_at, now()), failed_at = CASE WHEN alone OR %(alone)s THEN now() END
 WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s
 """
 _END_LEASES: Final = read_sql(__package__, "end_leases")
@@ -71,13 +71,14 @@ SELECT delivery.id, delivery.event, coalesce(outcome.attempts_before_replay, 0),
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = delivery.id
 WHERE delivery.id = ANY(%(ids)s)
 """
-# A delivery that has not failed is due on its arrival. If it is due in the future, the clock was set back after it
-# arrived; the same is true of one that is due later than the longest pause. Five seconds: some arrive meanwhile.
+# A delivery that has not failed is due on its arrival, the others a pause after they failed. If either is in the
+# future, the clock was set back since. Five seconds: some arrive meanwhile.
 _MAKE_DUE: Final = """
-UPDATE receiver.queue SET due_at = now() WHERE delivery_id IN (
+UPDATE receiver.queue
+SET due_at = now() + coalesce(due_at - failed_at, interval '0'), failed_at = least(failed_at, now())
+WHERE delivery_id IN (
     SELECT delivery_id FROM receiver.queue
-    WHERE NOT alone AND due_at > now() + interval '5 seconds'
-        OR alone AND due_at > now() + CAST(%(longest)s AS interval)
+    WHERE NOT alone AND due_at > now() + interval '5 seconds' OR failed_at > now() + interval '5 seconds'
     FOR UPDATE SKIP LOCKED
 )
 """
@@ -225,5 +226,5 @@ def note_crashes(
 
 
 def make_due(connection: psycopg.Connection[Any]) -> None:
-    """Make due what arrived, or failed, before the clock was set back."""
-    connection.execute(_MAKE_DUE, {"longest": LONGEST_PAUSE}, prepare=False)
+    """Have what arrived before the clock was set back be due, and the pauses that began before it begin now."""
+    connection.execute(_MAKE_DUE, prepare=False)

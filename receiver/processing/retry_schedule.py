@@ -17,7 +17,6 @@ PAUSES: Final = (
 """Pause after the first failed attempt, after the second, and so on; after the last one there is no more."""
 JITTER: Final = 0.2
 """Pauses are longer by up to this share, so that what failed together is not tried together."""
-LONGEST_PAUSE: Final = PAUSES[-1] * (1 + JITTER)
 
 
 def pause_after(failed_attempts: int, *, chance: float) -> timedelta | None:

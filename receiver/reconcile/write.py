@@ -82,9 +82,10 @@ WITH requeued AS (
         WHERE delivery_id IN (SELECT id FROM pg_temp.log_backdated) AND leased_until IS NULL
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING delivery_id, due_at, attempts, alone
+    RETURNING delivery_id, due_at, attempts, alone, failed_at
 )
-INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone) SELECT * FROM requeued RETURNING delivery_id
+INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone, failed_at) SELECT * FROM requeued
+RETURNING delivery_id
 """
 )
 # A processed delivery is processed again with the corrected time, so that newer events win.

@@ -181,9 +181,3 @@ def test_lease_from_before_the_clock_was_set_back_ends(acme: Acme) -> None:
     acme.process()
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
 
-
-def test_failed_delivery_that_is_due_after_any_pause_is_tried(acme: Acme) -> None:
-    acme.take("card_holder.created", card_holder())
-    acme.execute("UPDATE receiver.queue SET due_at = now() + interval '30 hours', attempts = 1, alone = true")
-    acme.process()
-    assert acme.statuses() == ["processed"]

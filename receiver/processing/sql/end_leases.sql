@@ -9,6 +9,7 @@ WITH ended AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE receiver.queue AS queued SET leased_until = NULL, alone = ended.alone OR ended.to_blame,
+    due_at = least(queued.due_at, now()), failed_at = CASE WHEN ended.alone OR ended.to_blame THEN now() END,
     attempts = queued.attempts - CASE WHEN ended.alone AND ended.to_blame THEN 0 ELSE 1 END
 FROM ended WHERE queued.delivery_id = ended.delivery_id
 RETURNING queued.delivery_id, queued.attempts, ended.alone AND ended.to_blame AS crashed

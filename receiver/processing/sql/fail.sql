@@ -17,11 +17,12 @@ WITH given AS MATERIALIZED (
         error = excluded.error, transaction_id = coalesce(excluded.transaction_id, stored.transaction_id),
         card_holder_reference_id = coalesce(excluded.card_holder_reference_id, stored.card_holder_reference_id)
 ), again AS (
-    INSERT INTO receiver.queue AS queued (delivery_id, due_at, attempts, alone)
-    SELECT delivery_id, clock_timestamp() + make_interval(secs => pause), attempts, true
+    INSERT INTO receiver.queue AS queued (delivery_id, due_at, failed_at, attempts, alone)
+    SELECT delivery_id, clock_timestamp() + make_interval(secs => pause), clock_timestamp(), attempts, true
     FROM given WHERE status = 'failed'
     ON CONFLICT (delivery_id) DO UPDATE
-    SET due_at = excluded.due_at, attempts = excluded.attempts, alone = true, leased_until = NULL
+    SET due_at = excluded.due_at, failed_at = excluded.failed_at, attempts = excluded.attempts, alone = true,
+        leased_until = NULL
 ), ended AS (
     DELETE FROM receiver.queue
     WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM given WHERE status <> 'failed'))
