@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,8 @@ import structlog
 from redis import RedisError
 from rq import Worker, worker_registration
 from rq.exceptions import DequeueTimeout, StopRequested
+from rq.timeouts import HorseMonitorTimeoutException
+from rq.utils import now
 from rq.worker.base import WorkerStatus
 from rq.worker_pool import WorkerPool
 
@@ -46,6 +48,7 @@ from receiver.settings import load_settings, unset_for_api
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.process import BaseProcess
+    from resource import struct_rusage
 
     from redis import Redis
     from redis.client import Pipeline
@@ -138,7 +141,7 @@ class DeliveryWorker(Worker):
         that Redis forgets: the sweep comes again.
         """
         self._counted_as = uuid.uuid4()
-        self.birth_date = datetime.now(UTC)
+        self.birth_date = now()
         watch_pool()
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
         outage = Outage()
@@ -168,6 +171,19 @@ class DeliveryWorker(Worker):
             found = self.queue_class.dequeue_any(self.queues, self.dequeue_timeout, connection=self.connection)
             if found is not None:
                 self.execute_job(*found)
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Wait for the job process, however the clock is set meanwhile: RQ ends one that it takes for hours old."""
+        self._working, self._began = job, time.monotonic()
+        super().monitor_work_horse(job, queue, execution)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, struct_rusage | None]:
+        """Wait for the job process to end, or for RQ's next look at it."""
+        try:
+            return super().wait_for_horse()
+        except HorseMonitorTimeoutException:
+            self._working.started_at = now() - timedelta(seconds=time.monotonic() - self._began)
+            raise
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Go on with the job though Redis fails meanwhile."""
