@@ -180,4 +180,3 @@ def test_lease_from_before_the_clock_was_set_back_ends(acme: Acme) -> None:
     acme.execute("UPDATE receiver.queue SET leased_until = now() + interval '1 hour', attempts = 1")
     acme.process()
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
-

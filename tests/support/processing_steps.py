@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
+from receiver.processing.claim import LEASE
+from tests.support.waiting import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import Acme
 
 NOON = datetime(2026, 2, 13, 12, tzinfo=UTC)
+UP_FOR_A_LEASE = "SELECT now() - interval '1 second' - CAST(:lease AS interval) > pg_postmaster_start_time()"
 
 
 def occurred(acme: Acme, delivery: int, moment: datetime) -> None:
@@ -76,7 +80,8 @@ def delete_bodies(acme: Acme) -> None:
 
 
 def end_leases(acme: Acme) -> None:
-    """Let the time pass that a worker has for what it claimed."""
+    """Let the time pass that a worker has for what it claimed; they have begun after PostgreSQL did."""
+    assert eventually(lambda: bool(acme.value(UP_FOR_A_LEASE, lease=LEASE)), within=2 * LEASE.total_seconds())
     for table in ("receiver.queue", "receiver.replay_deliveries"):
         acme.execute(
             f"UPDATE {table} SET leased_until = now() - interval '1 ms' WHERE leased_until IS NOT NULL"  # noqa: S608
