@@ -15,6 +15,8 @@ OUTCOMES = ("processed", "duplicate", "ignored", "quarantined", "failed", "dead"
 STATUSES = ("pending", *OUTCOMES)
 ABANDONED = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 """The error of a delivery that killed its worker; such a one is processed alone, also when it is replayed."""
+HELD_UP = "processing took longer than its lease: its worker, or PostgreSQL, hung"
+"""The error that replaces it once the worker goes on, for then the delivery did not kill it."""
 TEST = "test delivery"
 """The error of what arrived at a test webhook: it is ``ignored``, and no replay selects it."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from receiver.deliveries.models import ABANDONED
+from receiver.deliveries.models import ABANDONED, HELD_UP
 from receiver.events.event import ClaimedDelivery
 from receiver.processing.failures import AttemptOutcome, FailedAttempt, write_failures
 from receiver.sql import read_sql
@@ -61,6 +61,11 @@ _RELEASE: Final = """
 UPDATE receiver.queue SET leased_until = NULL, alone = alone OR %(alone)s, attempts = attempts - 1,
     due_at = least(due_at, now()), failed_at = CASE WHEN alone OR %(alone)s THEN now() END
 WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s
+"""
+_EXCUSE: Final = """
+UPDATE receiver.processing_attempts AS attempt SET error = %(held_up)s
+FROM unnest(CAST(%(ids)s AS bigint[]), CAST(%(numbers)s AS integer[])) AS tried (delivery_id, number)
+WHERE attempt.delivery_id = tried.delivery_id AND attempt.number = tried.number AND attempt.error = %(abandoned)s
 """
 _END_LEASES: Final = read_sql(__package__, "end_leases")
 _CRASHED: Final = """
@@ -118,6 +123,11 @@ class Claim:
     def release(self, *, alone: bool) -> tuple[str, dict[str, Any]]:
         """Return the statement that gives the deliveries back as they were before; *alone*: to be tried alone."""
         return _RELEASE, {**self.lease, "alone": alone}
+
+    def excuse(self) -> tuple[str, dict[str, Any]]:
+        """Return the statement that notes that the deliveries did not crash this worker, though the lease has ended."""
+        numbers = [delivery.attempts for delivery in self.deliveries]
+        return _EXCUSE, {**self.lease, "numbers": numbers, "held_up": HELD_UP, "abandoned": ABANDONED}
 
 
 class Backlog:

@@ -137,6 +137,7 @@ class Processor:
             raise  # without an outcome: the lease ends by itself
         except Outdated:
             log.warning("lease.ended_before_commit", deliveries=len(claim.deliveries))
+            connection.execute(*claim.excuse())
             return claim
         except Exception as error:
             if isinstance(error, psycopg.Error) and was_cut_off(error):
@@ -167,6 +168,7 @@ class Processor:
         for attempt in stamina.retry_context(on=psycopg.Error, attempts=None, timeout=RELEASE_SECONDS, wait_max=1.0):
             with attempt:
                 self.connection(name).execute(*claim.release(alone=False))
+                self.connection(name).execute(*claim.excuse())
 
 
 def drain(

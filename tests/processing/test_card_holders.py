@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import string
 from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from receiver.events.kinds import BY_NAME
 from receiver.processing.claim import Backlog
 from receiver.processing.drain import Processor
+from receiver.records.history import Subject, read_history
+from receiver.records.write import writing_connection
 from tests.support.factories import card_holder
 from tests.support.processing_steps import NOON, feed, occurred
 
@@ -81,3 +86,16 @@ def test_two_workers_with_events_of_one_card_holder_write_both(acme: Acme, engin
     assert acme.statuses() == ["processed", "processed"]
     row = acme.row("SELECT created_at IS NOT NULL AS created, deleted_at IS NOT NULL AS deleted FROM ems.card_holders")
     assert row == {"created": True, "deleted": True}
+
+
+def test_large_payloads_of_a_card_holder_are_not_read_again(acme: Acme) -> None:
+    padding = "".join(random.Random(4).choices(string.ascii_letters, k=500_000))  # noqa: S311 - it cannot be compressed
+    for event in ("created", "deleted", "created"):
+        acme.apply(f"card_holder.{event}", {**card_holder(), "padding": padding})
+    assert acme.statuses() == ["processed"] * 3
+    with closing(writing_connection(acme.engine)) as connection:
+        history = read_history(connection, [Subject(BY_NAME["card_holder"], "acme", "employee-17")])
+    (known,) = history.known
+    assert [len(event.content) for event in known.events] == [2, 2, 2]
+    assert acme.value("SELECT min(length(payload ->> 'padding')) FROM ems.events") == len(padding)
+    assert acme.row("SELECT deleted_at IS NULL AS alive, created_at FROM ems.card_holders")["alive"]

@@ -21,7 +21,9 @@ from receiver.cli import main
 from receiver.connections import WORK
 from receiver.counter_store import Flusher, connecting
 from receiver.db import engine_for
+from receiver.deliveries.models import ABANDONED, HELD_UP
 from receiver.locks import Lock
+from receiver.processing.claim import MAX_WORKER_CRASHES
 from receiver.processing.drain import drain
 from receiver.records.epochs import compare_history
 from receiver.records.write import writing_connection
@@ -43,6 +45,10 @@ SECONDS = 40
 FEED_LOCKS = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :feed AND granted = :granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+CUT_OFF = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE application_name = 'receiver worker' AND datname = current_database()"
 )
 # it stops itself with deliveries that it has claimed
 FREEZER = """
@@ -115,6 +121,31 @@ def test_worker_that_hangs_with_its_claim_blocks_no_other(acme: Acme, settings: 
         _, said = frozen.communicate(timeout=SECONDS)
     assert b"Traceback" not in said
     assert len(feed(acme)) == 2
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_worker_that_goes_on_was_not_crashed_by_a_delivery(
+    acme: Acme,
+    settings: Settings,
+    worker: Engine,
+    cut_off: bool,  # noqa: FBT001
+) -> None:
+    acme.take(CLEARED, snapshot("cleared"))
+    for _ in range(MAX_WORKER_CRASHES):
+        acme.execute("UPDATE receiver.queue SET alone = true, due_at = now()")
+        with frozen_worker(settings.database_url) as frozen:
+            end_leases(acme)
+            assert drain(worker)
+            assert acme.row("SELECT status, error FROM receiver.deliveries") == {"status": "failed", "error": ABANDONED}
+            if cut_off:
+                acme.execute(CUT_OFF)
+            os.kill(frozen.pid, signal.SIGCONT)
+            frozen.communicate(timeout=SECONDS)
+    errors = acme.rows("SELECT error FROM receiver.processing_attempts")
+    assert errors == [{"error": HELD_UP}] * MAX_WORKER_CRASHES
+    acme.execute("UPDATE receiver.queue SET due_at = now()")
+    assert drain(worker)
+    assert acme.statuses() == ["processed"]
 
 
 def test_commit_completes_though_its_worker_hangs_at_the_lock(acme: Acme, settings: Settings) -> None:
