@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from sqlalchemy import text
@@ -16,6 +16,7 @@ from receiver.cli.status_screen import print_screen
 from receiver.connections import WEB
 from receiver.db import one_connection
 from receiver.ops.activity import SHORT, failures_by_error, rate, read_totals
+from receiver.ops.ageing import read_ageing
 from receiver.ops.attention import reconcile_interval, what_needs_attention
 from receiver.ops.issues.store import accepted
 from receiver.ops.status import read_status
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.ops.activity import FailureGroup, Rate, Totals
+    from receiver.ops.ageing import Ageing
     from receiver.ops.findings import Finding
     from receiver.ops.status import ServiceStatus
     from receiver.ops.workers import Workers
@@ -45,6 +47,7 @@ class Seen:
     rates: tuple[Rate, ...]
     """Over the last minutes and the last hour, as far as something was noted then."""
     failures: tuple[FailureGroup, ...]
+    ageing: Ageing
     workers: Workers | None
     """``None`` when ``REDIS_URL`` is not set."""
     interval: timedelta | None
@@ -77,7 +80,11 @@ def status(as_json: bool) -> None:
 
 def look(connection: Connection, settings: Settings) -> Seen:
     """Return the status of the service."""
-    service = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
+
+    def query(statement: str) -> list[dict[str, Any]]:
+        return [*map(dict, connection.execute(text(statement)).mappings())]
+
+    service = read_status(query)
     workers = seen_workers(settings.redis_url) if settings.redis_url else None
     failures = failures_by_error(connection)
     refusal = storage_error(connection)
@@ -88,6 +95,7 @@ def look(connection: Connection, settings: Settings) -> Seen:
         read_totals(connection),
         tuple(found for length in LENGTHS if (found := rate(connection, length)) is not None),
         tuple(failures),
+        read_ageing(query),
         workers,
         reconcile_interval(settings),
         tuple(each for each in needed if each not in known),
@@ -127,6 +135,7 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "feed_epoch": service.feed_epoch,
         "consumers": service.consumers,
         "invoices_that_differ": service.invoices,
+        "ageing": seen.ageing,
         "refused_deliveries": service.refused,
         "workers": None if seen.workers is None else asdict(seen.workers),
         "needs_a_person": [each.text for each in seen.attention],

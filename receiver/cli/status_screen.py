@@ -9,6 +9,7 @@ import click
 
 from receiver.cli.output import counted, print_fields, print_rows, words
 from receiver.ops.activity import MOST_FAILURES as MOST_COUNTED
+from receiver.ops.ageing import MOST as MOST_AGEING
 from receiver.ops.status import WAITING, find_in_webhook
 from receiver.ops.workers import describe_workers
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from receiver.cli.status import Seen
     from receiver.ops.activity import FailureGroup, Rate
+    from receiver.ops.ageing import Ageing
     from receiver.ops.status import ServiceStatus
 
 MOST_ORGANIZATIONS: Final = 15
@@ -70,6 +72,8 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
         )
     if service.receipts is not None:
         yield "receipts", service.receipts.in_words()
+    if ageing := "; ".join(_ageing(seen.ageing)):
+        yield "ageing", ageing
     yield "retention", _retention(service)
     if service.feed_epoch is not None:
         yield "feed", f"epoch {service.feed_epoch.epoch} since {words(service.feed_epoch.begun_at)}"
@@ -78,6 +82,16 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
             "consumers",
             "; ".join(f"{each.name} {counted(each.lag_events, 'event')} behind" for each in service.consumers),
         )
+
+
+def _ageing(ageing: Ageing) -> Iterable[str]:
+    for words_for, each in (
+        ("cleared and not invoiced", ageing.not_invoiced),
+        ("authorized, neither cleared nor deleted", ageing.not_cleared),
+    ):
+        if each.number:
+            number = f"{each.number} or more" if each.number >= MOST_AGEING else f"{each.number}"
+            yield f"{number} {words_for} for {each.days} days"
 
 
 def _rate(each: Rate) -> str:

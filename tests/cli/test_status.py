@@ -18,7 +18,7 @@ from receiver.counter_store import Flusher, connecting
 from receiver.counters import count_request, unstored_counts
 from receiver.ops.rollup import roll_up_once
 from tests.support.applications import unreachable_redis
-from tests.support.factories import card_holder
+from tests.support.factories import card_holder, snapshot
 from tests.support.pools import ACCESS
 from tests.support.service_states import add_run, webhook_id_of
 
@@ -79,6 +79,10 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
         "feed_epoch": None,
         "consumers": [],
         "invoices_that_differ": [],
+        "ageing": {
+            "not_invoiced": {"days": 45, "number": 0, "oldest": None},
+            "not_cleared": {"days": 10, "number": 0, "oldest": None},
+        },
         "refused_deliveries": [],
         "needs_a_person": [],
         "acknowledged": [],
@@ -307,3 +311,17 @@ def test_what_keeps_deliveries_from_being_stored_is_named(
     assert result.exit_code == 1
     assert "does not store deliveries, OpenCard gets 503: canceling statement due to lock timeout" in result.stderr
     assert run().exit_code == 0
+
+
+def test_purchases_that_do_not_move_are_shown_as_information(acme: Acme, run: Run) -> None:
+    for state, number in (("cleared", 2), ("authorized", 1), ("invoiced", 1)):
+        for each in range(number):
+            acme.apply(f"card.transaction.{state}", snapshot(state, transaction=f"{state}-{each}"))
+    assert "ageing" not in run().stdout
+    acme.execute("UPDATE ems.transactions SET updated_at = now() - interval '46 days'")
+    assert "2 cleared and not invoiced for 45 days; 1 authorized, neither cleared" in " ".join(run().stdout.split())
+    ageing = json.loads(run("--json").stdout)["ageing"]
+    assert [(each["days"], each["number"]) for each in ageing.values()] == [(45, 2), (10, 1)]
+    acme.execute("UPDATE ems.transactions SET updated_at = now() - interval '44 days'")
+    assert "1 authorized" in run().stdout
+    assert "not invoiced" not in run().stdout
