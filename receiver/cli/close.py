@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import asdict
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +13,7 @@ from receiver.cli.operator import operator
 from receiver.cli.output import counted, json_option, print_fields, print_json, print_rows, words
 from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
-from receiver.ops.closing import NotClosed, close_month, month_name, read_certificate, verify_closing
+from receiver.ops.closing import MONTH, NotClosed, close_month, month_name, read_certificate, verify_closing
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
@@ -22,12 +21,10 @@ if TYPE_CHECKING:
 
     from receiver.ops.closing import Certificate
 
-_MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
-
 
 def _first_day(_context: click.Context, _parameter: click.Parameter, value: str) -> date:
-    found = _MONTH.fullmatch(value)
-    if found is None or found[1] == "0000":
+    found = MONTH.fullmatch(value)
+    if found is None:
         raise click.BadParameter(f"invalid month {value!r}: give one such as 2026-10")
     return date(int(found[1]), int(found[2]), 1)
 

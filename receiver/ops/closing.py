@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, RowMapping
 
+MONTH: Final = re.compile(r"(?!0000)([0-9]{4})-(0[1-9]|1[0-2])\Z", re.ASCII)
+"""How a month is given."""
 _CONTENT: Final = """
 WITH line AS MATERIALIZED (
     SELECT * FROM ems.ledger_as_of(:position)

@@ -21,6 +21,7 @@ from receiver.encryption import Encryption
 from receiver.ops.attention import reconcile_interval
 from receiver.ops.console import (
     audit,
+    closings,
     deliveries,
     errors,
     issues,
@@ -67,6 +68,7 @@ NAVIGATION: Final = (
     ("replays.listing", "Replays"),
     ("webhooks.listing", "Webhooks"),
     ("reconcile.listing", "Reconciliation"),
+    ("closings.listing", "Closed months"),
     ("audit.listing", "Audit"),
 )
 FOR_OPERATORS: Final = frozenset({"audit.listing"})
@@ -136,7 +138,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     app.after_request(record_post)  # runs before the other: its answer is protected, too
     app.context_processor(lambda: {"me": g.get("me"), "navigation": _navigation(), "provider": provider})
     errors.register(app)
-    for module in (sign_in, overview, issues, purchases, deliveries, replays, webhooks, reconcile, audit):
+    for module in (sign_in, overview, issues, purchases, deliveries, replays, webhooks, reconcile, closings, audit):
         app.register_blueprint(module.blueprint)
     if provider is not None:
         app.register_blueprint(oidc.blueprint)

@@ -32,6 +32,7 @@ BACK: Final = {
     "replays.cancel": "replays.replay",
     "issues.acknowledge": "issues.issue",
     "issues.resolve": "issues.issue",
+    "closings.close": "closings.listing",
 }
 """POST → the page that has its form; where none is named, the form has the same address."""
 RETRY_AFTER: Final = {"Retry-After": "5"}

@@ -29,6 +29,8 @@ SEARCH: Final = "deliveries list"
 """The action of looking for a card holder's deliveries."""
 SEARCH_PURCHASES: Final = "transactions list"
 """The action of looking for a card holder's purchases, or those of a card."""
+ARGUMENTS: Final = {"closings.close": ("organization", "month")}
+"""POST → the fields of its form that are arguments of the command that does the same."""
 ANSWERS: Final = ("limit", "until", "until_it_grows")
 """The fields of forms that are recorded as the options of the command that does the same."""
 ACTIONS: Final = {
@@ -40,6 +42,7 @@ ACTIONS: Final = {
     "deliveries.resolve": ("deliveries resolve", ""),
     "replays.new": ("replay", ""),
     "replays.cancel": ("replay", "cancel"),
+    "closings.close": ("close", ""),
 }
 """POST → the action, and the option that the number in the address is given by; none where it is an argument."""
 
@@ -66,6 +69,7 @@ def record_post(response: Response) -> Response:
         return response
     action, option = ACTIONS.get(request.endpoint, (request.endpoint.replace(".", " "), ""))
     numbers = [(option, value) for value in (request.view_args or {}).values()]
+    numbers += [("", request.form[name]) for name in ARGUMENTS.get(request.endpoint, ()) if name in request.form]
     filtered = [(name, True if name == PERSONAL else value) for name, value in filled_in(request.args)]
     answers = [
         (name, True if request.form[name] == "y" else request.form[name]) for name in ANSWERS if request.form.get(name)
