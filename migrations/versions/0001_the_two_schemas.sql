@@ -1645,7 +1645,7 @@ CREATE TABLE ems.ledger_journal (
     CONSTRAINT ck_ledger_journal_sign CHECK (sign = CASE kind WHEN 'reversal' THEN -1 ELSE 1 END)
 );
 CREATE INDEX ix_ledger_journal_transaction ON ems.ledger_journal (organization_reference_id, transaction_id, position, line);
-CREATE INDEX ix_ledger_journal_booked_on ON ems.ledger_journal (organization_reference_id, booked_on);
+CREATE INDEX ix_ledger_journal_booked_on ON ems.ledger_journal (booked_on, organization_reference_id);
 
 COMMENT ON TABLE ems.ledger_journal IS 'Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, except that the reference of an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of lines. Several events of a purchase that were applied together are one change.';
 COMMENT ON COLUMN ems.ledger_journal.position IS 'Position in ems.events of the event that changed the line; of several applied together, the last';

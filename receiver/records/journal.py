@@ -36,6 +36,7 @@ BOOK_CHANGES: Final = read_sql(
     __package__,
     "journal",
     columns=", ".join(LINE),
+    entry=_of("entry"),
     booked=_of("booked"),
     before=_of("before"),
     after=_of("after"),

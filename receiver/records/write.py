@@ -67,7 +67,7 @@ FROM json_to_recordset(CAST(current_setting('receiver.dated') AS json)) AS given
 WHERE event.position = given.position AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """
 _APPEND: Final = append_statement()
-_PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND, "receiver_journal": BOOK_CHANGES}
+_PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND}
 _OF_THE_LEDGER: Final = frozenset({Transaction, Receipt, VatTotal})
 """The tables from which a line of the ledger is computed."""
 # One index lookup for each key, however large the tables are: a plan made for empty tables remains good.
@@ -141,7 +141,7 @@ class LogChange:
         statements.append("EXECUTE receiver_append")
         statements += [statement for statement, _, _ in self.after]
         if self._purchases():
-            statements.append("EXECUTE receiver_journal")
+            statements.append(BOOK_CHANGES)
         return statements
 
     def _purchases(self) -> list[Subject]:

@@ -21,7 +21,7 @@ class JournalLine(Base):
         CheckConstraint("kind IN ('booking', 'reversal', 'correction')", name="kind"),
         CheckConstraint("sign = CASE kind WHEN 'reversal' THEN -1 ELSE 1 END", name="sign"),
         Index("ix_ledger_journal_transaction", "organization_reference_id", "transaction_id", "position", "line"),
-        Index("ix_ledger_journal_booked_on", "organization_reference_id", "booked_on"),
+        Index("ix_ledger_journal_booked_on", "booked_on", "organization_reference_id"),
         {
             "schema": EMS,
             "comment": "Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the "
