@@ -172,9 +172,9 @@ def _transactions() -> bytes:
 
 
 def _everything() -> bytes:
-    """Return the statement that writes what a worker writes: events, current rows and outcomes, and empties the queue.
+    """Return the statement that writes what a worker writes: events, rows, journal, outcomes, and empties the queue.
 
-    It decides nothing: every delivery is taken for a new event of a new transaction.
+    It decides nothing: every delivery is taken for a new event of a new transaction, which is booked.
     """
     return f"""
         WITH claimed AS (
@@ -191,6 +191,15 @@ def _everything() -> bytes:
             FROM parsed
             {_FIELDS}
             {_on_conflict()}
+            RETURNING *
+        ), booked AS (
+            INSERT INTO ems.ledger_journal (position, line, organization_reference_id, transaction_id, kind, sign,
+                booked_on, card_holder_reference_id, original_amount, original_currency, accounting_amount,
+                accounting_currency, vat_amount, vat_currency, vat_source, receipt_state, recorded_at)
+            SELECT position, 1, organization_reference_id, written.id, 'booking', 1, booked_on,
+                card_holder_reference_id, original_amount, original_currency, accounting_amount, accounting_currency,
+                vat_amount, vat_currency, 'network', 'none', clock_timestamp()
+            FROM written JOIN appended USING (delivery_id)
         )
         INSERT INTO receiver.outcomes (delivery_id, status, attempts, processed_at, position)
         SELECT delivery_id, 'processed', 1, clock_timestamp(), position FROM appended

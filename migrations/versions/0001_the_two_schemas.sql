@@ -304,7 +304,7 @@ CREATE TABLE ems.transactions (
     CONSTRAINT ck_transactions_state CHECK (state IN ('authorized', 'deleted', 'cleared', 'invoiced')),
     CONSTRAINT ck_transactions_booked_on CHECK (booked_on IS NOT NULL OR state IN ('authorized', 'deleted'))
 );
-CREATE INDEX ix_transactions_card_holder ON ems.transactions (organization_reference_id, card_holder_reference_id);
+CREATE INDEX ix_transactions_card_holder ON ems.transactions (card_holder_reference_id, organization_reference_id);
 CREATE INDEX ix_transactions_cleared_card_issuer_reference ON ems.transactions (cleared_card_issuer_reference) WHERE cleared_card_issuer_reference IS NOT NULL;
 CREATE INDEX ix_transactions_purchased_on ON ems.transactions (coalesce(purchase_date, CAST(snapshot_at AT TIME ZONE 'UTC' AS date)), organization_reference_id);
 CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, updated_at);

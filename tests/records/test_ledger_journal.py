@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
+from receiver.processing.drain import Processor
 from receiver.records.journal import AMOUNTS, LINE
 from tests.support.factories import enrichment, snapshot
 from tests.support.processing_steps import process_again
@@ -210,3 +212,44 @@ def test_restricted_reader_sees_its_own_lines(organizations: Organizations) -> N
                 "SELECT organization_reference_id FROM ems.ledger_as_of(1000)",
             ):
                 assert connection.execute(query.encode()).fetchall() == [("acme",)]
+
+
+OTHERS = 3000
+"""Purchases that are booked by SQL, for the same organization."""
+BOOK_OTHERS = (
+    """
+INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, cleared_at, booked_on,
+    snapshot_at, delivery_id, updated_at)
+SELECT 'acme', 'other-' || n, 'cleared', 'employee', now(), '2026-02-13', now(), n, now()
+FROM generate_series(1, :number) AS n
+""",
+    """
+INSERT INTO ems.ledger_journal (position, line, organization_reference_id, transaction_id, kind, sign, booked_on,
+    card_holder_reference_id, receipt_state, recorded_at)
+SELECT 1, 100 + n, 'acme', 'other-' || n, 'booking', 1, '2026-02-13', 'employee', 'none', now()
+FROM generate_series(1, :number) AS n
+""",
+)
+READ = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables"
+
+
+def test_booking_reads_no_other_purchases_as_the_ledger_grows(acme: Acme) -> None:
+    """Also where PostgreSQL has no statistics of the tables yet, as after an installation."""
+    with closing(Processor(acme.engine)) as processor:
+        for number in range(3):
+            acme.take(CLEARED, snapshot("cleared", transaction=f"early-{number}"))
+            assert processor.drain()
+        for statement in BOOK_OTHERS:
+            acme.execute(statement, number=OTHERS)
+        before = tuples_read(acme, processor)
+        acme.take(CLEARED, snapshot("cleared", transaction="late"))
+        assert processor.drain()
+        assert tuples_read(acme, processor) - before < OTHERS / 2
+    assert acme.value("SELECT count(*) FROM ems.ledger_journal WHERE transaction_id = 'late'") == 1
+
+
+def tuples_read(acme: Acme, processor: Processor) -> int:
+    """Return how many rows were read from all tables so far, by the processor and by others."""
+    processor.connection("first").execute("SELECT pg_stat_force_next_flush()")
+    acme.value("SELECT CAST(pg_stat_force_next_flush() AS text)")
+    return int(acme.value(READ))

@@ -36,7 +36,7 @@ class Transaction(Base):
             "invoice_number",
             postgresql_where=sql("invoice_number IS NOT NULL"),
         ),
-        Index("ix_transactions_card_holder", "organization_reference_id", "card_holder_reference_id"),
+        Index("ix_transactions_card_holder", "card_holder_reference_id", "organization_reference_id"),
         Index("ix_transactions_state_updated_at", "state", "updated_at"),
         # by day first: what is new is written at one end, whatever its organization
         Index("ix_transactions_purchased_on", sql(PURCHASED_ON), "organization_reference_id"),
