@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import uuid
@@ -21,12 +20,12 @@ from receiver.records.epochs import compare_history, notice_branch
 from receiver.records.write import writing_connection
 from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
 from tests.conftest import DATA_FOLDER
-from tests.support.restoring import Place, copied, dump, new_place, place, restore
+from tests.support.restoring import Place, copied, dump, new_place, own_like, place, restore
 from tests.support.roles import connected_as, libpq, new_role
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from receiver.settings import Settings
 
@@ -124,13 +123,6 @@ def servers() -> Iterator[Callable[[str], EmbeddedPostgres]]:
             return server
 
         yield serve
-
-
-def own_like(folder: Path, files: Iterable[Path]) -> None:
-    """Let the user that PostgreSQL runs as own files, too."""
-    owner = folder.stat()
-    for file in files:
-        os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres], settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from tests.support.roles import libpq
 from tests.support.stored import store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from receiver.settings import Settings
 
 
@@ -109,3 +113,10 @@ def restore(url: str, dumped: bytes) -> None:
     """Restore a dump into an empty database."""
     command = [postgres_program("psql"), "--quiet", "--no-psqlrc", "--output=/dev/null", libpq(make_url(url))]
     subprocess.run(command, input=dumped, check=True, capture_output=True)
+
+
+def own_like(folder: Path, files: Iterable[Path]) -> None:
+    """Let the user that PostgreSQL runs as own files, too."""
+    owner = folder.stat()
+    for file in files:
+        os.chown(file, owner.st_uid, owner.st_gid)
