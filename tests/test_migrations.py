@@ -215,7 +215,7 @@ def test_the_code_defines_each_view_of_the_ems(connection: Connection) -> None:
         ("receiver.queue", ["alone", "due_at", "delivery_id"], None),
         ("receiver.stored_deliveries", ["webhook_id", "received_at"], None),
         ("receiver.webhooks", ["endpoint_key"], None),
-        ("ems.transactions", ["organization_reference_id", "card_holder_reference_id"], None),
+        ("ems.transactions", ["card_holder_reference_id", "organization_reference_id"], None),
         ("ems.transactions", ["state", "updated_at"], None),
         ("ems.transactions", ["cleared_card_issuer_reference"], "cleared_card_issuer_reference"),
     ],

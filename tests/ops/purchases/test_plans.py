@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.ops.purchases import PurchaseFilter, find_purchases
-from tests.support.filled_tables import filled, read_whole  # noqa: F401 - a fixture
+from tests.support.filled_tables import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def with_webhooks(filled: Engine) -> Iterator[Engine]:  # noqa: F811
+def with_webhooks(filled: Engine) -> Iterator[Engine]:
     with filled.begin() as connection:
         connection.execute(
             text(
