@@ -155,7 +155,7 @@ def test_nothing_stays_missing_after_restored_backups(
         reader.read()
         meanings |= with_their_meaning(acme, meanings)
         epoch = value(acme, "SELECT epoch FROM ems.feed_horizon")
-        assert epoch > known_epoch, "the reader is told"
+        assert epoch > known_epoch, "the reader learns of it"
         known_epoch = epoch
         assert ledger_differences(acme, replace(story, events=story.events[:begin])) == []
         taken = dict(reader.own("SELECT position, type FROM taken_events"))
