@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from bench import ground
-from bench.report import Report, Row, Target, percentile
+from bench.report import BenchmarkReport, ReportTarget, Row, percentile
 from receiver.ops.rollup import roll_up_once
 from receiver.sandbox.console_access import ConsoleAccess, new_console_access
 from receiver.sandbox.local import LocalServers, adopt_webhook, local_servers
@@ -105,7 +105,7 @@ _PAGES: Final = {
 _LIMIT: Final = "limit"
 
 
-def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Report:
+def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> BenchmarkReport:
     """Measure *rounds* times and return the report."""
     access = new_console_access()
     figures: dict[str, dict[str, list[float]]] = {name: {"p95, ms": [], "p50, ms": []} for name in _PAGES}
@@ -128,13 +128,13 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Rep
                 figures[name]["p95, ms"].append(percentile(took, 95))
                 progress.advance(task)
     slowest = max(max(figures[name]["p95, ms"]) for name in _PAGES)
-    return Report(
+    return BenchmarkReport(
         f"Console with {deliveries:,} deliveries, through gunicorn; the limit is {LIMIT_MS:.0f} ms",
         [
             Row(_LIMIT, {"p95, ms": [LIMIT_MS], "p50, ms": [LIMIT_MS]}),
             *(Row(name, figures[name], compared_with=_LIMIT) for name in _PAGES),
         ],
-        [Target("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1)],
+        [ReportTarget("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1)],
     )
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 from rq import Queue
 
 from bench import ground, plain
-from bench.report import Report, Row, Target, ratio
+from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.json_rows import table_of
 from receiver.queue import wake_worker
 from receiver.records.epochs import CHANNEL
@@ -55,7 +55,7 @@ BULK_MISSED: Final = (
 TWO_MISSED: Final = "One worker keeps two cores busy with its two consumers; a second one needs cores of its own."
 
 
-def run(rounds: int, progress: Progress) -> Report:
+def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
@@ -81,23 +81,25 @@ def run(rounds: int, progress: Progress) -> Report:
                 applied = ground.count(servers, "ems.transactions")
                 assert applied == number, f"{number} deliveries made {applied} transactions"
                 progress.advance(task)
-    return Report(
+    return BenchmarkReport(
         "Drain: from stored to applied",
         [
             Row(name, {RATE: rates[name], WAL: logged[name]}, compared_with="" if name == LIMIT else LIMIT)
             for name in rates
         ],
         [
-            Target("one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED),
-            Target(
+            ReportTarget(
+                "one worker / one SQL statement", ratio(rates[ONE], rates[LIMIT]), 0.5, if_missed=LIMIT_MISSED
+            ),
+            ReportTarget(
                 "one worker / one SQL statement for all of it",
                 ratio(rates[ONE], rates[BULK]),
                 0.5,
                 if_missed=BULK_MISSED,
             ),
-            Target("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.5, if_missed=TWO_MISSED),
-            Target("one worker / one RQ job for each delivery", ratio(rates[ONE], rates[PLAIN]), 100),
-            Target("one worker / one job for each, without a fork", ratio(rates[ONE], rates[WITHOUT_FORK]), 75),
+            ReportTarget("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.5, if_missed=TWO_MISSED),
+            ReportTarget("one worker / one RQ job for each delivery", ratio(rates[ONE], rates[PLAIN]), 100),
+            ReportTarget("one worker / one job for each, without a fork", ratio(rates[ONE], rates[WITHOUT_FORK]), 75),
         ],
         settings=f"{DELIVERIES:,} deliveries of as many transactions; {JOBS} where each is a job.",
     )

@@ -11,7 +11,7 @@ from redis import Redis
 
 from bench import ground
 from bench.load import KeepAlive
-from bench.report import Report, Row, Target, percentile, ratio
+from bench.report import BenchmarkReport, ReportTarget, Row, percentile, ratio
 from receiver.queue import wake_worker
 from receiver.sandbox.local import ORGANIZATIONS, LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
@@ -43,7 +43,7 @@ _FLOODED: Final = "EXISTS (SELECT FROM receiver.queue WHERE due_at <= now() - in
 _VISIBLE: Final = "SELECT EXISTS (SELECT FROM ems.transactions WHERE organization_reference_id = %s AND id = %s)"
 
 
-def run(rounds: int, progress: Progress) -> Report:
+def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     took: dict[str, list[list[float]]] = {FLOOD: [], REST: []}
     task = progress.add_task("fresh first", total=2 * rounds)
@@ -78,16 +78,16 @@ def run(rounds: int, progress: Progress) -> Report:
         for name, of_rounds in took.items()
     }
     limit = {P50: [LIMIT_MS], WORST: [LIMIT_MS]}
-    return Report(
+    return BenchmarkReport(
         "Fresh first: from the POST of a new purchase to its row",
         [Row(LIMIT, limit), *(Row(name, figures[name], compared_with=LIMIT) for name in figures)],
         [
-            Target(
+            ReportTarget(
                 "slowest new purchase of any round, in the flood / limit",
                 max(figures[FLOOD][WORST]) / LIMIT_MS,
                 at_most=1,
             ),
-            Target("p50 in the flood / limit", ratio(figures[FLOOD][P50], [LIMIT_MS]), at_most=1),
+            ReportTarget("p50 in the flood / limit", ratio(figures[FLOOD][P50], [LIMIT_MS]), at_most=1),
         ],
         settings=f"The limit is a second. One worker, {WAITING:,} deliveries stored before it starts.",
     )

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from bench import ground
 from bench.load import load, pace
-from bench.report import Report, Row, Target, ratio
+from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.ops.deliveries.filter import Filter
 from receiver.ops.deliveries.pages import list_deliveries
 from receiver.processing.claim import Backlog
@@ -126,7 +126,7 @@ class Side:
         self.figures.setdefault(name, []).append(figure)
 
 
-def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Report:
+def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> BenchmarkReport:
     """Measure in turns and return the report."""
     supply = ground.snapshots(rounds * DRAINED)
     with ExitStack() as stack:
@@ -205,7 +205,7 @@ def _milliseconds(side: Side, question: Callable[[Connection], object]) -> float
     return median(took)
 
 
-def _report(sides: dict[str, Side], deliveries: int) -> Report:
+def _report(sides: dict[str, Side], deliveries: int) -> BenchmarkReport:
     rows = []
     for measured in ("intake", "drain", *QUESTIONS):
         column = "ms" if measured in QUESTIONS else "per second"
@@ -213,7 +213,7 @@ def _report(sides: dict[str, Side], deliveries: int) -> Report:
             compared_with = f"{measured}, {EMPTY}" if name == GROWN else ""
             rows.append(Row(f"{measured}, {name}", {column: side.figures[measured]}, compared_with=compared_with))
     targets = [
-        Target(
+        ReportTarget(
             f"{measured}: grown / empty",
             ratio(sides[GROWN].figures[measured], sides[EMPTY].figures[measured]),
             0.9,
@@ -221,7 +221,7 @@ def _report(sides: dict[str, Side], deliveries: int) -> Report:
         )
         for measured, if_missed in (("intake", ""), ("drain", DRAIN_MISSED))
     ]
-    return Report(
+    return BenchmarkReport(
         f"Growth: with {deliveries:,} deliveries stored",
         rows,
         targets,

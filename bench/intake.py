@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from redis import Redis
 
 from bench import ground, plain
-from bench.load import Pace, Timings, load, pace
+from bench.load import ArrivalPace, Timings, load, pace
 from bench.pgbench import inserting
-from bench.report import Report, Row, Target, ratio
+from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.local import LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
@@ -56,9 +56,9 @@ TURNS: Final = [
 ]
 
 
-def run(rounds: int, progress: Progress) -> Report:
+def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
-    paces: dict[tuple[int, str], list[Pace]] = {turn: [] for turn in TURNS}
+    paces: dict[tuple[int, str], list[ArrivalPace]] = {turn: [] for turn in TURNS}
     task = progress.add_task("intake", total=rounds * len(TURNS))
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
@@ -146,7 +146,7 @@ def _served(servers: LocalServers, application: str, *arguments: str) -> Iterato
         process.wait()
 
 
-def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
+def _report(paces: dict[tuple[int, str], list[ArrivalPace]]) -> BenchmarkReport:
     rows = [
         Row(
             _row(connections, name),
@@ -162,18 +162,18 @@ def _report(paces: dict[tuple[int, str], list[Pace]]) -> Report:
     rate = {name: [pace.per_second for pace in paces[MANY, name]] for name in (LIMIT, RECEIVER, PLAIN)}
     p50 = [pace.p50_ms for pace in paces[MANY, RECEIVER]]
     p99 = [pace.p99_ms for pace in paces[MANY, RECEIVER]]
-    return Report(
+    return BenchmarkReport(
         "Intake: from the POST to the 200, stored and committed",
         rows,
         [
-            Target(
+            ReportTarget(
                 f"receiver / pgbench, {MANY} connections",
                 ratio(rate[RECEIVER], rate[LIMIT]),
                 at_least=0.25,
                 if_missed=RATE_MISSED,
             ),
-            Target(f"receiver / plain way, {MANY} connections", ratio(rate[RECEIVER], rate[PLAIN]), at_least=4.0),
-            Target(
+            ReportTarget(f"receiver / plain way, {MANY} connections", ratio(rate[RECEIVER], rate[PLAIN]), at_least=4.0),
+            ReportTarget(
                 f"p99 / p50 of the receiver, {MANY} connections",
                 ratio(p99, p50),
                 at_most=4.0,

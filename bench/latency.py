@@ -17,7 +17,7 @@ from redis import Redis
 
 from bench import ground
 from bench.load import KeepAlive
-from bench.report import Report, Row, Target, percentile, ratio
+from bench.report import BenchmarkReport, ReportTarget, Row, percentile, ratio
 from receiver.processing.drain import drain
 from receiver.records.epochs import CHANNEL
 from receiver.sandbox.local import LocalServers, local_servers, running_receiver
@@ -54,7 +54,7 @@ WHERE event.position > %s
 """
 
 
-def run(rounds: int, progress: Progress) -> Report:
+def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     took: dict[str, list[list[float]]] = {ANSWERED: [], VISIBLE: [], RESTED: [], WITHOUT_RQ: []}
     task = progress.add_task("latency", total=2 * rounds)
@@ -77,13 +77,13 @@ def run(rounds: int, progress: Progress) -> Report:
             progress.advance(task)
     figures = {name: _figures(of_rounds) for name, of_rounds in took.items()}
     longer = ratio(figures[VISIBLE][P50], figures[WITHOUT_RQ][P50])
-    return Report(
+    return BenchmarkReport(
         f"Latency at {PER_SECOND} requests a second",
         [
             Row(name, figures[name], compared_with="" if name == WITHOUT_RQ else WITHOUT_RQ)
             for name in (WITHOUT_RQ, ANSWERED, VISIBLE, RESTED)
         ],
-        [Target("POST to visible / the same without RQ", longer, at_most=3)],
+        [ReportTarget("POST to visible / the same without RQ", longer, at_most=3)],
         settings=f"{SAMPLES} deliveries in each round, and {RESTS} after a rest.",
     )
 

@@ -36,7 +36,7 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ArrivalPace:
     """What was measured: how many in a second, and how long they took."""
 
     per_second: float
@@ -44,11 +44,11 @@ class Pace:
     p99_ms: float
 
 
-def pace(timings: Timings, *, warm_up: float, seconds: float) -> Pace:
+def pace(timings: Timings, *, warm_up: float, seconds: float) -> ArrivalPace:
     """Return the pace during *seconds* after the first *warm_up* seconds."""
     begin = min(timings.ended) + warm_up
     took = [took for ended, took in zip(timings.ended, timings.took, strict=True) if begin <= ended < begin + seconds]
-    return Pace(len(took) / seconds, 1000 * percentile(took, 50), 1000 * percentile(took, 99))
+    return ArrivalPace(len(took) / seconds, 1000 * percentile(took, 50), 1000 * percentile(took, 99))
 
 
 class KeepAlive:

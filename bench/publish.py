@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pygal
 from pygal.style import Style
 
-from bench.report import Kept, Report, Row, last_kept, ratio, spread
+from bench.report import BenchmarkReport, KeptResult, Row, last_kept, ratio, spread
 from receiver.sandbox.embedded import postgres_program
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def publish(names: Sequence[str]) -> Path:
     return file
 
 
-def draw(report: Report) -> str:
+def draw(report: BenchmarkReport) -> str:
     """Return the chart: each row's first figure as a share of that of the row it is compared with, which is 1."""
     compared = _compared(report)
     chart = pygal.HorizontalBar(
@@ -87,7 +87,7 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores; {', '.join(versions)}."
 
 
-def _section(kept: Kept) -> list[str]:
+def _section(kept: KeptResult) -> list[str]:
     report = kept.report
     lines = [f"## {report.title}", "", f"{kept.at:%Y-%m-%d}. {report.settings}".rstrip(), ""]
     rows = {row.name: row for row in report.rows}
@@ -122,7 +122,7 @@ def _cell(row: Row, compared_with: Row | None, column: str) -> str:
     return f"{_figure(ratio(row.figures[column], compared_with.figures[column]))} ±{spread(row.figures[column]):.0%}"
 
 
-def _compared(report: Report) -> list[tuple[str, float]]:
+def _compared(report: BenchmarkReport) -> list[tuple[str, float]]:
     rows = {row.name: row for row in report.rows}
     compared = []
     for row in report.rows:

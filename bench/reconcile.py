@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from bench import ground
-from bench.report import Report, Row, Target, ratio
+from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.encryption import Encryption
 from receiver.opencard.auth import Access, request_token
 from receiver.opencard.routes import LIST_DELIVERY_LOG
@@ -41,7 +41,7 @@ MISSED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class BenchmarkLog:
     """The local OpenCard that holds the log."""
 
     access: Access
@@ -50,7 +50,7 @@ class Log:
     last_page: int
 
 
-def run(rounds: int, progress: Progress) -> Report:
+def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     rates: dict[str, list[float]] = {FIRST: [], AGAIN: [], LIMIT: []}
     with ExitStack() as stack:
@@ -68,19 +68,19 @@ def run(rounds: int, progress: Progress) -> Report:
                 progress.advance(task)
             rates[LIMIT].append(_fetch_and_parse(log))
             progress.advance(task)
-    return Report(
+    return BenchmarkReport(
         "Reconcile: entries of the delivery log",
         [
             Row(name, {"entries per second": figures}, compared_with="" if name == LIMIT else LIMIT)
             for name, figures in rates.items()
         ],
-        [Target("first run / fetch and parse", ratio(rates[FIRST], rates[LIMIT]), 0.25, if_missed=MISSED)],
+        [ReportTarget("first run / fetch and parse", ratio(rates[FIRST], rates[LIMIT]), 0.25, if_missed=MISSED)],
         settings=f"{ENTRIES:,} entries.",
     )
 
 
 @contextmanager
-def _serving() -> Iterator[Log]:
+def _serving() -> Iterator[BenchmarkLog]:
     """Run a local OpenCard with a log in a process of its own."""
     command = [sys.executable, "-m", "bench.delivery_log", str(ENTRIES)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -94,12 +94,12 @@ def _serving() -> Iterator[Log]:
             variables["OPENCARD_CLIENT_SECRET"],
         )
         try:
-            yield Log(access, shown["organization_id"], shown["webhook_id"], shown["last_page"])
+            yield BenchmarkLog(access, shown["organization_id"], shown["webhook_id"], shown["last_page"])
         finally:
             process.communicate()  # ends its standard input, and so the process
 
 
-def _store(servers: LocalServers, connection: psycopg.Connection, log: Log) -> None:
+def _store(servers: LocalServers, connection: psycopg.Connection, log: BenchmarkLog) -> None:
     """Store and process every delivery that the log has."""
     registration = ground.register(servers)
     connection.execute(
@@ -120,7 +120,7 @@ def _reconcile(reconciler: Reconciler) -> float:
     return outcome.log_entries / took
 
 
-def _fetch_and_parse(log: Log) -> float:
+def _fetch_and_parse(log: BenchmarkLog) -> float:
     """Return how many entries a second can be had from the same pages, doing nothing with them."""
     with httpx.Client(trust_env=False) as http:
         token = request_token(http, log.access, [LIST_DELIVERY_LOG.scope]).value

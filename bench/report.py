@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ReportTarget:
     """A ratio of medians that is to be reached: a least, or a most."""
 
     name: str
@@ -59,22 +59,22 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchmarkReport:
     """What a benchmark found."""
 
     title: str
     rows: list[Row]
-    targets: list[Target] = field(default_factory=list)
+    targets: list[ReportTarget] = field(default_factory=list)
     settings: str = ""
     """What it was run with, in a sentence: numbers of connections, workers, rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptResult:
     """A report, and when it was made, in UTC."""
 
     at: datetime
-    report: Report
+    report: BenchmarkReport
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -87,7 +87,7 @@ def ratio(one: Rounds, other: Rounds) -> float:
     return median(one) / median(other)
 
 
-def show(console: Console, report: Report) -> None:
+def show(console: Console, report: BenchmarkReport) -> None:
     """Print the table of *report*, and its targets."""
     table = Table(title=report.title, title_justify="left")
     table.add_column("", no_wrap=True)
@@ -100,17 +100,17 @@ def show(console: Console, report: Report) -> None:
     console.print(_targets(report), highlight=False, soft_wrap=True, end="\n\n")
 
 
-def keep(name: str, report: Report) -> None:
+def keep(name: str, report: BenchmarkReport) -> None:
     """Write the numbers of a benchmark's run as JSON, in place of those of its run before."""
     RESULTS.mkdir(exist_ok=True)
-    kept = Kept(datetime.now(UTC), report)
+    kept = KeptResult(datetime.now(UTC), report)
     (RESULTS / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
 
 
-def last_kept(name: str) -> Kept | None:
+def last_kept(name: str) -> KeptResult | None:
     """Return the numbers of a benchmark's last run, or ``None`` when it was never run here."""
     file = RESULTS / f"{name}.json"
-    return msgspec.json.decode(file.read_bytes(), type=Kept) if file.exists() else None
+    return msgspec.json.decode(file.read_bytes(), type=KeptResult) if file.exists() else None
 
 
 def spread(rounds: Rounds) -> float:
@@ -127,7 +127,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _targets(report: Report) -> str:
+def _targets(report: BenchmarkReport) -> str:
     lines = ["median of the rounds, and how far the farthest round is from it"]
     for target in report.targets:
         verdict = "[green]met[/green]" if target.met else "[red]missed[/red]"

@@ -33,7 +33,7 @@ from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
 from tests.support.factories import body
 from tests.support.filled_tables import filled  # noqa: F401 - a fixture
-from tests.support.pools import ACCESS, SECONDS, Pool, running
+from tests.support.pools import ACCESS, SECONDS, PoolProcess, running
 from tests.support.serving import served
 from tests.support.waiting import eventually
 from tests.support.world import World, world_of
@@ -320,7 +320,7 @@ def nowhere() -> Iterator[str]:
 
 
 @pytest.fixture
-def pool(redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
+def pool(redis: Redis, environment: dict[str, str]) -> Iterator[PoolProcess]:
     """A worker with one process for deliveries, where webhooks are reconciled and files downloaded."""
     with running(redis, {**environment, **ACCESS}) as pool:
         assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import publish, report
-from bench.report import Report, Row, Target
+from bench.report import BenchmarkReport, ReportTarget, Row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-REPORT = Report(
+REPORT = BenchmarkReport(
     "Something: how fast",
     [
         Row("ours", {"per second": [400.0, 500.0, 410.0]}, compared_with="limit"),
         Row("limit", {"per second": [1000.0, 1025.0, 2000.0]}),
     ],
     [
-        Target("ours / limit", 0.4, at_least=0.5, if_missed="It would take another kind of lock."),
-        Target("p99 / p50", 3.0, at_most=4.0),
+        ReportTarget("ours / limit", 0.4, at_least=0.5, if_missed="It would take another kind of lock."),
+        ReportTarget("p99 / p50", 3.0, at_most=4.0),
     ],
     settings="32 connections.",
 )

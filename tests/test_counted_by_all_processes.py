@@ -47,7 +47,7 @@ SECONDS = 90
 
 
 @dataclass
-class Running:
+class CountingProcesses:
     """A receiver whose processes run as the Procfile says, two for the web."""
 
     settings: Settings
@@ -106,7 +106,9 @@ class Running:
 
 
 @pytest.fixture
-def running(new_database: Callable[[], str], redis_url: str, redis: Redis, tmp_path: Path) -> Iterator[Running]:
+def running(
+    new_database: Callable[[], str], redis_url: str, redis: Redis, tmp_path: Path
+) -> Iterator[CountingProcesses]:
     del redis  # asked for so that it is empty
     environment = local_environment(database_url=new_database(), redis_url=redis_url, port=free_port())
     environment |= {"WEB_CONCURRENCY": "2", "METRICS_TOKEN": TOKEN, "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json"}
@@ -118,13 +120,13 @@ def running(new_database: Callable[[], str], redis_url: str, redis: Redis, tmp_p
         credentials = Credentials(basic_username="opencard", basic_password=PASSWORD)
         registration = adopt_webhook(connection, settings, "acme", number=1, credentials=credentials)
     with ProcfileProcesses(environment, tmp_path / "logs") as processes:
-        running = Running(settings, engine, processes, registration, tmp_path / "logs")
+        running = CountingProcesses(settings, engine, processes, registration, tmp_path / "logs")
         running.start("web", "worker", "scheduler")
         yield running
     engine.dispose()
 
 
-def send(running: Running) -> dict[tuple[str, str, str], int]:
+def send(running: CountingProcesses) -> dict[tuple[str, str, str], int]:
     """Send requests of each kind, some at a time, and return how many by (route, status, reason)."""
     dead = body({"card_holder": {"reference_id": [HIDDEN]}, "organization": {"reference_id": "acme"}})
     foreign = body(card_holder(HIDDEN, organization="globex"))
@@ -169,7 +171,7 @@ ATTEMPTS = {
 }
 
 
-def settled(running: Running, rounds: int) -> bool:
+def settled(running: CountingProcesses, rounds: int) -> bool:
     """Return whether nothing waits, and what the processes counted has come together."""
     shown = running.scrape()
     statuses = running.statuses()
@@ -181,7 +183,7 @@ def settled(running: Running, rounds: int) -> bool:
     )
 
 
-def test_sums_survive_a_restart_of_every_process(running: Running) -> None:
+def test_sums_survive_a_restart_of_every_process(running: CountingProcesses) -> None:
     sent: Counter[tuple[str, str, str]] = Counter()
     rounds = (("worker",), ("web", "worker"), ("scheduler", "web"))
     for number, restarted in enumerate(rounds, 1):
@@ -209,7 +211,7 @@ def test_sums_survive_a_restart_of_every_process(running: Running) -> None:
     check_logs(running)
 
 
-def check_logs(running: Running) -> None:
+def check_logs(running: CountingProcesses) -> None:
     """Nothing that was in a request is in any log, at the most talkative level; and every line is JSON."""
     running.processes.stop_all()
     everything = ""
@@ -240,7 +242,7 @@ def _line(line: str) -> dict[str, Any]:
     return found
 
 
-def test_killed_worker_loses_at_most_a_second_of_counts(running: Running) -> None:
+def test_killed_worker_loses_at_most_a_second_of_counts(running: CountingProcesses) -> None:
     for _ in range(5):
         running.post("card_holder.created", body(card_holder(uuid.uuid4().hex)))
     processed = "receiver_processing_attempts_total{card_holder.created,processed}"

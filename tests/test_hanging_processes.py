@@ -21,7 +21,7 @@ from receiver.migrate import differences
 from receiver.processing.drain import drain
 from receiver.queue import QUEUE
 from tests.support.factories import card_holder, snapshot
-from tests.support.pools import ACCESS, RECEIVER, ROOT, SECONDS, Pool, running
+from tests.support.pools import ACCESS, RECEIVER, ROOT, SECONDS, PoolProcess, running
 from tests.support.redis_faults import processed
 from tests.support.silence import way_to
 from tests.support.waiting import eventually
@@ -81,7 +81,7 @@ def started(program: str, *arguments: str, environment: dict[str, str]) -> Itera
 
 @pytest.mark.long
 def test_a_worker_that_hangs_between_jobs_stops_no_other(
-    acme: Acme, redis: Redis, pool: Pool, environment: dict[str, str]
+    acme: Acme, redis: Redis, pool: PoolProcess, environment: dict[str, str]
 ) -> None:
     acme.take(CREATED, card_holder("before"))
     assert processed(acme, redis)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("unchanged_logging")
 
 
-class Log:
+class CapturedLog:
     """What this process logs."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,11 +40,11 @@ class Log:
 
 
 @pytest.fixture
-def log(capsys: pytest.CaptureFixture[str]) -> Log:
-    return Log(capsys)
+def log(capsys: pytest.CaptureFixture[str]) -> CapturedLog:
+    return CapturedLog(capsys)
 
 
-def test_log_line_is_one_json_object_on_stderr(log: Log) -> None:
+def test_log_line_is_one_json_object_on_stderr(log: CapturedLog) -> None:
     log.start()
     structlog.stdlib.get_logger("receiver.somewhere").warning("something happened", number=7)
     (line,) = log.lines()
@@ -53,28 +53,28 @@ def test_log_line_is_one_json_object_on_stderr(log: Log) -> None:
     assert line["timestamp"].endswith("Z")
 
 
-def test_libraries_log_through_the_same_renderer(log: Log) -> None:
+def test_libraries_log_through_the_same_renderer(log: CapturedLog) -> None:
     log.start()
     logging.getLogger("some.library").warning("said %s", "this\nand that")
     (line,) = log.lines()
     assert (line["event"], line["logger"]) == ("said this\nand that", "some.library")
 
 
-def test_an_exception_is_part_of_its_line(log: Log) -> None:
+def test_an_exception_is_part_of_its_line(log: CapturedLog) -> None:
     log.start()
     structlog.stdlib.get_logger("receiver.somewhere").error("failed", exc_info=RuntimeError("went wrong"))
     (line,) = log.lines()
     assert "RuntimeError: went wrong" in line["exception"]
 
 
-def test_lines_below_the_level_are_left_out(log: Log) -> None:
+def test_lines_below_the_level_are_left_out(log: CapturedLog) -> None:
     log.start(level="WARNING")
     structlog.stdlib.get_logger("receiver.somewhere").info("not said")
     structlog.stdlib.get_logger("receiver.somewhere").warning("said")
     assert [line["event"] for line in log.lines()] == ["said"]
 
 
-def test_everyday_lines_of_libraries_are_left_out(log: Log) -> None:
+def test_everyday_lines_of_libraries_are_left_out(log: CapturedLog) -> None:
     log.start()
     logging.getLogger("httpx").info("HTTP Request: POST https://sandbox-api.opencard.io/oauth/token")
     logging.getLogger("rq.worker").info("a job began")
@@ -89,7 +89,7 @@ def test_people_get_lines_without_json(capsys: pytest.CaptureFixture[str]) -> No
     assert not said.startswith("{")
 
 
-def test_refused_delivery_is_logged_without_its_content(organizations: Organizations, log: Log) -> None:
+def test_refused_delivery_is_logged_without_its_content(organizations: Organizations, log: CapturedLog) -> None:
     log.start()
     acme = organizations.adopt("acme", Credentials(basic_username="opencard", basic_password="the-password"))
     content = b'{"card_holder": {"reference_id": "jane-doe"}}'
@@ -144,7 +144,7 @@ def test_the_operator_learns_what_the_caller_does_not(
     assert "jane-doe" not in said
 
 
-def test_log_lines_of_a_request_have_the_proxys_request_id(acme: Acme, log: Log) -> None:
+def test_log_lines_of_a_request_have_the_proxys_request_id(acme: Acme, log: CapturedLog) -> None:
     log.start()
     acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4711-abc"})
     acme.deliver("card_holder.created", b"{}", headers={"X-Request-ID": "edge-4712-abc", "X-Data-Signature": "f" * 64})
@@ -158,7 +158,7 @@ def test_log_lines_of_a_request_have_the_proxys_request_id(acme: Acme, log: Log)
 @pytest.mark.parametrize(
     "given", [None, "short", "with blanks in it", 'with"quotes"in-it', "x" * 200, "n\u00e4chste-anfrage"]
 )
-def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: Log, given: str | None) -> None:
+def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: CapturedLog, given: str | None) -> None:
     log.start()
     headers: dict[str, str | None] = {"X-Data-Signature": "f" * 64, "X-Request-ID": given}
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: Log, given: str |
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
 
 
-def test_a_rejected_delivery_is_named_in_the_log(acme: Acme, log: Log) -> None:
+def test_a_rejected_delivery_is_named_in_the_log(acme: Acme, log: CapturedLog) -> None:
     acme.take("card_holder.created", card_holder("jane-doe", organization="globex"))
     acme.take("card_holder.created", b'{"card_holder": {"reference_id": 5}}')
     acme.take("an.event.of.tomorrow", card_holder("jane-doe"))
@@ -191,7 +191,7 @@ def test_a_rejected_delivery_is_named_in_the_log(acme: Acme, log: Log) -> None:
     assert "jane-doe" not in json.dumps(said)
 
 
-def test_endpoint_keys_are_masked_in_every_line(log: Log) -> None:
+def test_endpoint_keys_are_masked_in_every_line(log: CapturedLog) -> None:
     url = f"https://receiver.example{ENDPOINT_PATH}{'K' * 43}?challenge=abc"
     log.start()
     structlog.stdlib.get_logger("receiver.somewhere").error("bootstrap.failed", error=f"GET {url} fails")

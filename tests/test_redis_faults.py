@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme
-from tests.support.pools import Pool
+from tests.support.pools import PoolProcess
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def variables(environment: dict[str, str], relay: Relay) -> dict[str, str]:
 
 
 @pytest.fixture
-def pool(redis: Redis, variables: dict[str, str], tmp_path: Path) -> Iterator[Pool]:
+def pool(redis: Redis, variables: dict[str, str], tmp_path: Path) -> Iterator[PoolProcess]:
     with running(redis, variables, log=tmp_path / "worker.log") as pool:
         assert eventually(lambda: pool.is_up(reconcile=True), within=SECONDS)
         yield pool
@@ -100,7 +100,7 @@ def test_workers_register_again_after_redis_lost_its_data(redis: Redis, valkey: 
 
 
 @pytest.mark.long
-def test_worker_recovers_from_silent_connections(acme: Acme, redis: Redis, relay: Relay, pool: Pool) -> None:
+def test_worker_recovers_from_silent_connections(acme: Acme, redis: Redis, relay: Relay, pool: PoolProcess) -> None:
     relay.mute()
     acme.take("card_holder.created", card_holder())
     assert processed(acme, redis)
@@ -109,7 +109,7 @@ def test_worker_recovers_from_silent_connections(acme: Acme, redis: Redis, relay
 
 @pytest.mark.long
 def test_a_worker_ends_in_order_though_its_connections_are_mute(
-    acme: Acme, redis: Redis, relay: Relay, pool: Pool
+    acme: Acme, redis: Redis, relay: Relay, pool: PoolProcess
 ) -> None:
     acme.take("card_holder.created", card_holder())
     assert processed(acme, redis)  # and its process stays for a while
@@ -125,7 +125,7 @@ def test_scheduler_stops_despite_silent_connections(relay: Relay, scheduler: Pro
 @pytest.mark.long
 @pytest.mark.parametrize("killed", ["pool", "worker"])
 def test_all_below_a_killed_process_end_though_redis_is_gone(
-    valkey: EmbeddedValkey, redis: Redis, pool: Pool, killed: str
+    valkey: EmbeddedValkey, redis: Redis, pool: PoolProcess, killed: str
 ) -> None:
     Queue(QUEUE, connection=redis).enqueue(wait_without_redis, result_ttl=0)
     assert eventually(lambda: bool(redis.exists(STARTED)), within=SECONDS)
@@ -175,7 +175,7 @@ def tries(redis: Redis) -> int:
 @pytest.mark.long
 @pytest.mark.parametrize("refusing", REFUSING)
 def test_workers_wait_for_a_redis_that_refuses_writes(
-    acme: Acme, redis: Redis, pool: Pool, refusing: Callable[[Redis], AbstractContextManager[None]]
+    acme: Acme, redis: Redis, pool: PoolProcess, refusing: Callable[[Redis], AbstractContextManager[None]]
 ) -> None:
     workers = [pool.workers(queue) for queue in QUEUES]
     with refusing(redis):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from tests.conftest import Acme
-    from tests.support.pools import Pool
+    from tests.support.pools import PoolProcess
 
 SHORT = 0.01
 
@@ -66,7 +66,7 @@ def test_one_that_is_asked_to_stop_takes_no_more(blocking: Redis) -> None:
         stop_requested.clear()
 
 
-def horse(pool: Pool) -> int | None:
+def horse(pool: PoolProcess) -> int | None:
     (worker,) = pool.workers(QUEUE)
     return next((child.pid for child in psutil.Process(worker).children()), None)
 
@@ -79,7 +79,7 @@ def processed(acme: Acme, redis: Redis, number: int) -> bool:
     return eventually(lambda: acme.statuses() == ["processed"] * number, within=SECONDS)
 
 
-def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     horses = set()
     for number in range(1, 6):
         assert processed(acme, redis, number)
@@ -88,7 +88,7 @@ def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: Pool
     assert None not in horses
 
 
-def test_killed_work_horse_loses_no_wake_up(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_killed_work_horse_loses_no_wake_up(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
     first = horse(pool)
     assert first is not None
@@ -98,7 +98,7 @@ def test_killed_work_horse_loses_no_wake_up(acme: Acme, pool: Pool, redis: Redis
     assert horse(pool) != first
 
 
-def test_other_job_does_not_wait_for_a_staying_work_horse(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_other_job_does_not_wait_for_a_staying_work_horse(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
     staying = horse(pool)
     Queue(QUEUE, connection=redis).enqueue(wait_until_released, result_ttl=0)
@@ -107,7 +107,7 @@ def test_other_job_does_not_wait_for_a_staying_work_horse(acme: Acme, pool: Pool
     redis.rpush(RELEASED, 1)
 
 
-def test_one_that_stays_ends_with_its_worker(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_one_that_stays_ends_with_its_worker(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
     staying = horse(pool)
     assert staying is not None

@@ -47,7 +47,7 @@ FAULTS = Faults(duplicates=0.1, disorder=0.2, lost_answers=0.05, bursts=0.2)
 SECONDS = 120
 
 
-class Stream:
+class KilledStream:
     """A story on its way, and how far it has come."""
 
     def __init__(self, story: Story, registrations: list[Registration], seed: int) -> None:
@@ -132,17 +132,17 @@ def machine() -> Iterator[Machine]:
         yield Machine(folder, stack)
 
 
-def stream(machine: Machine, seed: int, act: Callable[[Stream], None], purchases: int = 150) -> None:
+def stream(machine: Machine, seed: int, act: Callable[[KilledStream], None], purchases: int = 150) -> None:
     """Send a story while *act* does its worst, and check."""
     registrations = machine.adopt(*ORGANIZATIONS)
     story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
-    running = Stream(story, registrations, seed)
+    running = KilledStream(story, registrations, seed)
     act(running)
     machine.check(story, running.finish())
 
 
 def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> None:
-    def kill_one_after_the_other(running: Stream) -> None:
+    def kill_one_after_the_other(running: KilledStream) -> None:
         for number in range(2 * len(KILLABLE)):
             running.wait_for((number + 1) / (2 * len(KILLABLE) + 1))
             machine.kill_and_start(KILLABLE[number % len(KILLABLE)])
@@ -151,7 +151,7 @@ def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> 
 
 
 def test_deliveries_wait_while_valkey_is_down(machine: Machine) -> None:
-    def take_valkey_away(running: Stream) -> None:
+    def take_valkey_away(running: KilledStream) -> None:
         running.wait_for(0.2)
         machine.valkey.kill()
         running.wait_for(1)
@@ -161,7 +161,7 @@ def test_deliveries_wait_while_valkey_is_down(machine: Machine) -> None:
 
 
 def test_deliveries_wait_for_the_next_worker(machine: Machine) -> None:
-    def take_the_worker_away(running: Stream) -> None:
+    def take_the_worker_away(running: KilledStream) -> None:
         machine.processes.stop("worker")
         running.wait_for(1)
         machine.processes.start("worker")

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from tests.conftest import Acme
-    from tests.support.pools import Pool
+    from tests.support.pools import PoolProcess
 
 
-def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     pool.begin_a_long_job()
     for _ in range(3):
         Queue(RECONCILE_QUEUE, connection=redis).enqueue(wait_until_released, result_ttl=0)
@@ -41,7 +41,9 @@ def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: Pool, redi
 
 
 @pytest.mark.parametrize("queue", QUEUES)
-def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool, redis: Redis, queue: str) -> None:
+def test_a_worker_that_is_killed_is_replaced_on_its_queue(
+    acme: Acme, pool: PoolProcess, redis: Redis, queue: str
+) -> None:
     (killed_worker,) = pool.workers(queue)
     others = {pid for other in QUEUES if other != queue for pid in pool.workers(other)}
     os.kill(killed_worker, signal.SIGKILL)
@@ -55,7 +57,7 @@ def test_a_worker_that_is_killed_is_replaced_on_its_queue(acme: Acme, pool: Pool
     assert pool.stop() == 0
 
 
-def test_what_was_kept_long_enough_goes_in_a_process_of_its_own(acme: Acme, pool: Pool, redis: Redis) -> None:
+def test_what_was_kept_long_enough_goes_in_a_process_of_its_own(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 500)
     pool.begin_a_long_job()
@@ -85,7 +87,7 @@ def test_unused_queues_have_no_worker(redis: Redis, environment: dict[str, str])
 
 
 @pytest.mark.long
-def test_stopped_worker_does_not_wait_for_reconcile(pool: Pool) -> None:
+def test_stopped_worker_does_not_wait_for_reconcile(pool: PoolProcess) -> None:
     pool.begin_a_long_job()
     family = psutil.Process(pool.process.pid).children(recursive=True)
     began = time.monotonic()

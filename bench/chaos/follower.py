@@ -13,7 +13,7 @@ PAUSE: Final = 0.02
 PAUSE_AFTER_FAILURE: Final = 0.2
 
 
-class Follower:
+class FeedReader:
     """Reads in a thread until it is stopped; starts again where it was whenever PostgreSQL was away."""
 
     def __init__(self, url: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import make_url, text
 
-from bench.chaos.follower import Follower
+from bench.chaos.follower import FeedReader
 from bench.chaos.holdings import grown, take_stock
 from bench.chaos.plan import plan
 from receiver.encryption import Encryption
@@ -70,7 +70,7 @@ class Result:
     """What is not as it should be, a line each."""
 
 
-class Stream:
+class ChaosStream:
     """A story on its way, in a thread, and how far it has come."""
 
     def __init__(self, provider: Provider, story: Story, seed: int, progress: Progress) -> None:
@@ -146,11 +146,11 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
 
         before = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
-        follower = Follower(database_url)
+        follower = FeedReader(database_url)
         stack.callback(follower.stop)
         progress.stage(f"sending, and killing {kills} times")
         progress.total(len(story.events))
-        stream = Stream(provider, story, seed, progress)
+        stream = ChaosStream(provider, story, seed, progress)
         _kill(planned, stream, KillableParts(servers.postgres, servers.valkey, processes))
         delivered = stream.finish()
         wait_until_ready(settings.public_url, processes, needed=PROCESSES)
@@ -182,7 +182,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         )
 
 
-def _kill(planned: Plan, stream: Stream, parts: KillableParts) -> None:
+def _kill(planned: Plan, stream: ChaosStream, parts: KillableParts) -> None:
     """Kill one after the other, and start them again: at once, or when the next one is killed."""
     away: Kill | None = None
     for kill in planned.kills:

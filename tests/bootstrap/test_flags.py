@@ -33,7 +33,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 UNREADABLE = None
 
 
-class OpenCard:
+class PickyOpenCard:
     """Takes webhooks whose flags are all *allowed*, and rejects others in *words* that may name the flags."""
 
     def __init__(
@@ -72,7 +72,7 @@ NAMING = {
 @pytest.mark.parametrize("kind", [InvalidRequest, AccessDenied, Conflict])
 def test_named_flags_are_left_out(words: Callable[[frozenset[str]], str], kind: type[OpenCardError]) -> None:
     allowed = NEED_NO_BILLING | TRANSACTIONS
-    opencard = OpenCard(allowed, words, kind)
+    opencard = PickyOpenCard(allowed, words, kind)
     _, rejected = subscribe(opencard, ALL)
     assert opencard.registered == [allowed]
     assert rejected.keys() == ALL - allowed
@@ -80,7 +80,7 @@ def test_named_flags_are_left_out(words: Callable[[frozenset[str]], str], kind: 
 
 def test_rejection_without_names_tries_each_group() -> None:
     allowed = NEED_NO_BILLING | TRANSACTIONS | {"aland_index"}
-    opencard = OpenCard(allowed)
+    opencard = PickyOpenCard(allowed)
     _, rejected = subscribe(opencard, ALL)
     assert opencard.registered == [NEED_NO_BILLING | TRANSACTIONS, allowed]
     assert rejected.keys() == ALL - allowed
@@ -88,7 +88,7 @@ def test_rejection_without_names_tries_each_group() -> None:
 
 
 def test_rejection_that_repeats_all_flags_names_none() -> None:
-    opencard = OpenCard(NEED_NO_BILLING | TRANSACTIONS, lambda _: " ".join(ALL))
+    opencard = PickyOpenCard(NEED_NO_BILLING | TRANSACTIONS, lambda _: " ".join(ALL))
     subscribe(opencard, ALL)
     assert opencard.registered[-1] == NEED_NO_BILLING | TRANSACTIONS
 
@@ -106,7 +106,7 @@ def test_organization_gets_every_flag_it_may_have(
     words: Callable[[frozenset[str]], str],
 ) -> None:
     allowed = NEED_NO_BILLING.union(*allowed_groups)
-    opencard = OpenCard(allowed, words)
+    opencard = PickyOpenCard(allowed, words)
     result, rejected = subscribe(opencard, desired, current=current & desired)
     assert opencard.registered[-1] == desired & allowed
     assert rejected.keys() == desired - allowed
@@ -117,20 +117,20 @@ def test_organization_gets_every_flag_it_may_have(
 
 def test_flags_already_on_are_never_switched_off() -> None:
     current = NEED_NO_BILLING | TRANSACTIONS | {"aland_index"}
-    opencard = OpenCard(current)
+    opencard = PickyOpenCard(current)
     subscribe(opencard, ALL, current=current)
     assert [flags for flags in opencard.asked if not flags >= current] == []
 
 
 def test_rejection_for_another_reason_is_raised() -> None:
-    opencard = OpenCard([], lambda _: "The url must be reachable.")
+    opencard = PickyOpenCard([], lambda _: "The url must be reachable.")
     with pytest.raises(InvalidRequest, match="rejected"):
         subscribe(opencard, ALL)
     assert len(opencard.asked) == 3
 
 
 def test_other_error_is_raised_at_once() -> None:
-    opencard = OpenCard([], kind=ApiUnavailable)
+    opencard = PickyOpenCard([], kind=ApiUnavailable)
     with pytest.raises(ApiUnavailable):
         subscribe(opencard, ALL)
     assert len(opencard.asked) == 1

@@ -18,6 +18,7 @@ from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.provider.state import ProviderState
 from receiver.webhooks.addresses import endpoint_url
 from tests.support.bootstrap_steps import FLAGS, deliver
+from tests.support.killing import Killed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -39,11 +40,7 @@ X-Token = "a-new-token"
 """
 
 
-class ProcessKilled(BaseException):
-    """The process is gone: nothing of it runs any more."""
-
-
-class KillableProcess(httpx.BaseTransport):
+class KillableBootstrap(httpx.BaseTransport):
     """A process that ends at its *last* step, by number or by name; each commit is one, and each end of a call."""
 
     def __init__(self, last: int | str | None) -> None:
@@ -56,7 +53,7 @@ class KillableProcess(httpx.BaseTransport):
         self.steps.append(name)
         self.ended = self.ended or self.last in (len(self.steps), name)
         if self.ended:
-            raise ProcessKilled
+            raise Killed
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         writes = request.method != "GET" and "/oauth/" not in request.url.path
@@ -73,9 +70,9 @@ class KillableProcess(httpx.BaseTransport):
 
 
 @contextmanager
-def killable_process(world: World, last: int | str | None) -> Iterator[KillableProcess]:
+def killable_process(world: World, last: int | str | None) -> Iterator[KillableBootstrap]:
     """Let what follows run in a process that ends at its *last* step."""
-    life = KillableProcess(last)
+    life = KillableBootstrap(last)
 
     def before_commit(_connection: object) -> None:
         life.step("commit")
@@ -166,7 +163,7 @@ def test_run_after_interruption_at_any_step_is_complete(world: World, begin: Cal
     for last in range(1, len(undisturbed.steps) + 1):
         reset(world)
         begin(world)
-        with killable_process(world, last=last), pytest.raises(ProcessKilled):
+        with killable_process(world, last=last), pytest.raises(Killed):
             world.bootstrap(CONFIGURATION, **options)
         assert world.bootstrap(CONFIGURATION, **options).failures == []
         check_end(world, prune=True)
@@ -202,7 +199,7 @@ def test_expired_token_is_replaced_during_a_run(world: World) -> None:
 
 def test_secrets_are_committed_before_the_request(world: World) -> None:
     """Killed between the call and its answer: the webhook exists, and its deliveries are taken."""
-    with killable_process(world, last="after POST"), pytest.raises(ProcessKilled):
+    with killable_process(world, last="after POST"), pytest.raises(Killed):
         world.bootstrap(parallelism=1)
     assert world.registered().active
     assert world.stored().opencard_webhook_id is None
@@ -212,11 +209,11 @@ def test_secrets_are_committed_before_the_request(world: World) -> None:
 def test_old_and_new_credentials_are_accepted_during_change(world: World) -> None:
     world.bootstrap()
     old = world.registered()
-    with killable_process(world, last="before PUT"), pytest.raises(ProcessKilled):
+    with killable_process(world, last="before PUT"), pytest.raises(Killed):
         world.bootstrap('authentication_type = "custom"', parallelism=1)
     assert world.registered() == old
     assert deliver(world) == 200
-    with killable_process(world, last="after PUT"), pytest.raises(ProcessKilled):
+    with killable_process(world, last="after PUT"), pytest.raises(Killed):
         world.bootstrap('authentication_type = "custom"', parallelism=1)
     assert world.registered().authentication_type == "custom"
     assert deliver(world) == 200
@@ -231,7 +228,7 @@ def test_credentials_replaced_twice_keep_those_opencard_uses(world: World) -> No
     old = world.registered()
     world.store.replace_secret(world.stored())  # a rotation that was cut off
     for kind in ("custom", "oauth"):
-        with killable_process(world, last="before PUT"), pytest.raises(ProcessKilled):
+        with killable_process(world, last="before PUT"), pytest.raises(Killed):
             world.bootstrap(f'authentication_type = "{kind}"', parallelism=1)
         assert world.registered() == old
         assert deliver(world) == 200

@@ -18,6 +18,7 @@ from receiver.opencard.scopes import scopes_for
 from receiver.sandbox.provider import ApiFault
 from tests.support.bootstrap_steps import DAY, rotate
 from tests.support.factories import body, card_holder
+from tests.support.killing import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +51,6 @@ def failure(result: RotationResult) -> str:
     return failed.error
 
 
-class ProcessKilled(BaseException):
-    """The process is gone: nothing of it runs any more."""
-
-
 class InterruptingTransport(httpx.BaseTransport):
     """The network of a process that ends before or after OpenCard carries out what is asked with *method*."""
 
@@ -64,11 +61,11 @@ class InterruptingTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         matches = request.method == self.method and "/webhooks/" in request.url.path
         if matches and self.moment == "before":
-            raise ProcessKilled
+            raise Killed
         response = self._network.handle_request(request)
         if matches:
             response.read()
-            raise ProcessKilled
+            raise Killed
         return response
 
     def close(self) -> None:
@@ -79,7 +76,7 @@ class InterruptingTransport(httpx.BaseTransport):
 def cut_off(world: World, moment: str, method: str) -> Iterator[None]:
     world.transport = InterruptingTransport(moment, method)
     try:
-        with pytest.raises(ProcessKilled):
+        with pytest.raises(Killed):
             yield
     finally:
         world.transport = None

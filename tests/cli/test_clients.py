@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Account:
+class ServedAccount:
     """An account at OpenCard, and the environment of a receiver that is one of its clients."""
 
     provider: Provider
@@ -48,12 +48,12 @@ class Account:
 
 
 @pytest.fixture
-def account(engine: Engine, environment: dict[str, str]) -> Iterator[Account]:
+def account(engine: Engine, environment: dict[str, str]) -> Iterator[ServedAccount]:
     del engine  # asked for so that the table of tokens is there, and empty afterwards
     provider = Provider()
     client = provider.clients.add("ems", name="EMS")
     with serving(provider) as url, logging_as_it_was():
-        yield Account(provider, client, {**environment, **environment_of(url, client), "LOG_LEVEL": "DEBUG"})
+        yield ServedAccount(provider, client, {**environment, **environment_of(url, client), "LOG_LEVEL": "DEBUG"})
 
 
 def document(result: Result) -> Any:
@@ -61,7 +61,7 @@ def document(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_clients_are_listed_without_their_secrets(account: Account) -> None:
+def test_clients_are_listed_without_their_secrets(account: ServedAccount) -> None:
     other = account.provider.clients.add(name="reader", scopes=["webhooks-read", "organizations-read"])
     found = document(account.run("list", "--json"))
     assert {
@@ -79,7 +79,7 @@ def test_clients_are_listed_without_their_secrets(account: Account) -> None:
     assert account.provider.requests.scopes_asked() == {"oauth-clients-read"}
 
 
-def test_new_client_has_its_scopes_and_a_private_secret_file(account: Account, tmp_path: Path) -> None:
+def test_new_client_has_its_scopes_and_a_private_secret_file(account: ServedAccount, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     made = document(
         account.run(
@@ -109,7 +109,7 @@ def test_new_client_has_its_scopes_and_a_private_secret_file(account: Account, t
     assert account.provider.requests.scopes_asked() == {"oauth-clients-write"}
 
 
-def test_scope_sets_can_be_requested_by_name(account: Account, tmp_path: Path) -> None:
+def test_scope_sets_can_be_requested_by_name(account: ServedAccount, tmp_path: Path) -> None:
     result = account.run(
         "create", "--name", "new", "--recommended", "--for", "bootstrap", "--secret-file", str(tmp_path / "secret")
     )
@@ -136,7 +136,7 @@ def test_scope_sets_can_be_requested_by_name(account: Account, tmp_path: Path) -
     ],
 )
 def test_unworkable_options_exit_with_2_before_any_request(
-    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    account: ServedAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = account.run(*arguments)
@@ -146,7 +146,7 @@ def test_unworkable_options_exit_with_2_before_any_request(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_is_never_overwritten(account: Account, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_never_overwritten(account: ServedAccount, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("of another client")
     result = account.run("create", "--name", "new", "--recommended", "--secret-file", str(file))
@@ -166,7 +166,7 @@ def test_a_file_that_is_there_is_never_overwritten(account: Account, tmp_path: P
     ids=["refused", "no answer", "no token"],
 )
 def test_when_the_request_fails_the_file_is_removed_again(
-    account: Account, tmp_path: Path, fault: ApiFault, said: str
+    account: ServedAccount, tmp_path: Path, fault: ApiFault, said: str
 ) -> None:
     account.provider.faults.add(fault)
     file = tmp_path / "secret"
@@ -177,7 +177,7 @@ def test_when_the_request_fails_the_file_is_removed_again(
     assert not file.exists()
 
 
-def test_a_terminal_shows_the_secret_once(account: Account) -> None:
+def test_a_terminal_shows_the_secret_once(account: ServedAccount) -> None:
     main_end, terminal = pty.openpty()
     process = subprocess.Popen(
         [Path(sys.executable).parent / "receiver", "clients", "create", "--name", "new", "--scope", "webhooks-read"],
@@ -193,7 +193,7 @@ def test_a_terminal_shows_the_secret_once(account: Account) -> None:
     assert shown.count(account.clients()["new"].secret) == 1
 
 
-def test_json_on_a_terminal_needs_a_file_too(account: Account) -> None:
+def test_json_on_a_terminal_needs_a_file_too(account: ServedAccount) -> None:
     main_end, terminal = pty.openpty()
     ended = subprocess.run(
         [Path(sys.executable).parent / "receiver", "clients", "create", "--name", "new", "--recommended", "--json"],
@@ -210,7 +210,7 @@ def test_json_on_a_terminal_needs_a_file_too(account: Account) -> None:
     assert account.asked() == 0
 
 
-def test_setting_scopes_replaces_them_and_reports_changes(account: Account) -> None:
+def test_setting_scopes_replaces_them_and_reports_changes(account: ServedAccount) -> None:
     client = account.provider.clients.add("reader", name="reader", scopes=["webhooks-read", "organizations-read"])
     changed = document(account.run("set-scopes", client.id, "webhooks-read", "webhook-events-read", "--json"))
     assert changed == {
@@ -229,7 +229,7 @@ def test_setting_scopes_replaces_them_and_reports_changes(account: Account) -> N
     ]
 
 
-def test_an_unknown_client_is_an_error(account: Account) -> None:
+def test_an_unknown_client_is_an_error(account: ServedAccount) -> None:
     result = account.run("set-scopes", "nobody", "webhooks-read")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "GET /accounts/1/oauthclients/nobody" in result.stderr
@@ -242,7 +242,7 @@ def test_missing_variables_are_named_each_in_a_line() -> None:
     assert named >= {"OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"}
 
 
-def test_retries_are_logged_on_standard_error_only(account: Account) -> None:
+def test_retries_are_logged_on_standard_error_only(account: ServedAccount) -> None:
     stamina.instrumentation.set_on_retry_hooks(None)  # those that a new process has
     account.provider.faults.add(ApiFault.answers(503, path="/oauthclients", retry_after="0"))
     result = account.run("list", "--json")
@@ -251,7 +251,7 @@ def test_retries_are_logged_on_standard_error_only(account: Account) -> None:
     assert account.client.secret not in result.stderr
 
 
-def test_a_scope_unknown_here_is_passed_on_with_a_warning(account: Account, tmp_path: Path) -> None:
+def test_a_scope_unknown_here_is_passed_on_with_a_warning(account: ServedAccount, tmp_path: Path) -> None:
     account.provider.behaviour.accepts_unknown_scopes = True
     made = account.run("create", "--name", "new", "--scope", "webhook-reeds", "--secret-file", str(tmp_path / "s"))
     assert made.exit_code == 0
@@ -259,14 +259,14 @@ def test_a_scope_unknown_here_is_passed_on_with_a_warning(account: Account, tmp_
     assert account.clients()["new"].scopes == ("webhook-reeds",)
 
 
-def test_what_opencard_does_not_know_either_is_its_error(account: Account, tmp_path: Path) -> None:
+def test_what_opencard_does_not_know_either_is_its_error(account: ServedAccount, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     result = account.run("create", "--name", "new", "--scope", "webhook-reeds", "--secret-file", str(file))
     assert (result.exit_code, file.exists()) == (1, False)
     assert "Unknown scopes: webhook-reeds" in result.stderr
 
 
-def test_set_scopes_keeps_what_the_catalogue_lacks(account: Account) -> None:
+def test_set_scopes_keeps_what_the_catalogue_lacks(account: ServedAccount) -> None:
     account.provider.clients.add("reader", name="reader", scopes=["webhooks-read", "tomorrows-read"])
     changed = document(account.run("set-scopes", "reader", "files-read", "--json"))
     assert changed == {
@@ -281,7 +281,7 @@ def test_set_scopes_keeps_what_the_catalogue_lacks(account: Account) -> None:
     assert "kept     tomorrows-read" in shown
 
 
-def test_scopes_that_are_not_reported_are_not_none(account: Account) -> None:
+def test_scopes_that_are_not_reported_are_not_none(account: ServedAccount) -> None:
     account.provider.clients.add("reader", name="reader", scopes=["webhooks-read"])
     account.provider.behaviour.reports_client_scopes = False
     assert {client["scopes"] for client in document(account.run("list", "--json"))} == {None}

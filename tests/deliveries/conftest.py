@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.token_requests import CLIENT, Tokens
+from tests.support.token_requests import CLIENT, TokenRequests
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def tokens(acme: Acme, settings: Settings) -> Tokens:
-    tokens = Tokens(acme, settings)
+def tokens(acme: Acme, settings: Settings) -> TokenRequests:
+    tokens = TokenRequests(acme, settings)
     tokens.give("acme", CLIENT)
     return tokens

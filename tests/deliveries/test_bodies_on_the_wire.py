@@ -28,7 +28,7 @@ BASIC = Credentials(basic_username="opencard", basic_password="the-password")
 
 
 @dataclass
-class Answer:
+class RawAnswer:
     status: int
     body: object
 
@@ -39,7 +39,7 @@ class Wire:
 
     port: int
 
-    def send(self, head: list[str], content: bytes) -> Answer:
+    def send(self, head: list[str], content: bytes) -> RawAnswer:
         """Send a request, say that nothing more will come, and return the answer."""
         with closing(socket.create_connection(("127.0.0.1", self.port), timeout=ENOUGH_TIME)) as connection:
             connection.sendall("\r\n".join([*head, "Host: receiver", "Connection: close", "", ""]).encode("latin-1"))
@@ -48,7 +48,7 @@ class Wire:
                 connection.shutdown(socket.SHUT_WR)
             response = HTTPResponse(connection)
             response.begin()
-            return Answer(response.status, json.loads(response.read()))
+            return RawAnswer(response.status, json.loads(response.read()))
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ CHUNKED = "Transfer-Encoding: chunked"
 @pytest.mark.parametrize("length", [0, 1, LIMIT - 1, LIMIT])
 def test_announced_and_chunked_bodies_are_taken_up_to_the_limit(acme: Acme, wire: Wire, length: int) -> None:
     content = b"x" * length
-    assert wire.send(head(acme, f"Content-Length: {length}"), content) == Answer(200, {})
-    assert wire.send(head(acme, CHUNKED), chunks(content) + b"0\r\n\r\n") == Answer(200, {})
+    assert wire.send(head(acme, f"Content-Length: {length}"), content) == RawAnswer(200, {})
+    assert wire.send(head(acme, CHUNKED), chunks(content) + b"0\r\n\r\n") == RawAnswer(200, {})
     assert bodies(acme) == [content, content]
 
 
@@ -110,7 +110,7 @@ def test_bodies_beyond_the_limit_are_refused_also_chunked(acme: Acme, wire: Wire
 @pytest.mark.parametrize("sent", [b"", b"x" * 99], ids=["nothing", "all but one byte"])
 def test_a_body_that_ends_before_its_content_length_is_refused(acme: Acme, wire: Wire, sent: bytes) -> None:
     answer = wire.send(head(acme, "Content-Length: 100"), sent)
-    assert answer == Answer(400, {"error": "the body ended too early"})
+    assert answer == RawAnswer(400, {"error": "the body ended too early"})
     assert bodies(acme) == []
 
 
@@ -126,7 +126,7 @@ def test_a_chunked_body_that_is_broken_off_is_refused(acme: Acme, wire: Wire, se
     ids=["no length", "wrong length", "no end"],
 )
 def test_chunks_that_cannot_be_read_are_refused(acme: Acme, wire: Wire, sent: bytes) -> None:
-    assert wire.send(head(acme, CHUNKED), sent) == Answer(400, {"error": "the chunks of the body cannot be read"})
+    assert wire.send(head(acme, CHUNKED), sent) == RawAnswer(400, {"error": "the chunks of the body cannot be read"})
     assert bodies(acme) == []
 
 

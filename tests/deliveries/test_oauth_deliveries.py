@@ -10,7 +10,7 @@ from receiver.webhooks.credentials import Credentials
 from receiver.webhooks.oauth import issue_token
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
-from tests.support.token_requests import CLIENT, POST, Tokens, assert_issued
+from tests.support.token_requests import CLIENT, POST, TokenRequests, assert_issued
 
 if TYPE_CHECKING:
     import pytest
@@ -23,7 +23,7 @@ GLOBEX = Credentials(oauth_client_id="globex-client", oauth_client_secret="anoth
 UNSIGNED = {"X-Data-Signature": None}
 
 
-def bearer(tokens: Tokens, **fields: str) -> dict[str, str | None]:
+def bearer(tokens: TokenRequests, **fields: str) -> dict[str, str | None]:
     """Get a token and return the header that OpenCard sends with it."""
     response = tokens.ask({**POST, **fields})
     assert response.status_code == 200, response.text
@@ -39,13 +39,13 @@ def verdicts(acme: Acme) -> list[str]:
     return [row["verification"] for row in acme.rows("SELECT verification FROM receiver.deliveries ORDER BY id")]
 
 
-def test_issued_token_proves_signed_and_unsigned_deliveries(tokens: Tokens) -> None:
+def test_issued_token_proves_signed_and_unsigned_deliveries(tokens: TokenRequests) -> None:
     right = bearer(tokens)
     assert deliver(tokens.acme, right, {**right, **UNSIGNED}, right) == [200, 200, 200]
     assert verdicts(tokens.acme) == ["signature+oauth", "oauth", "signature+oauth"]
 
 
-def test_a_signature_alone_proves_nothing_on_an_oauth_webhook(tokens: Tokens) -> None:
+def test_a_signature_alone_proves_nothing_on_an_oauth_webhook(tokens: TokenRequests) -> None:
     wrong: list[str | None] = [
         None,
         "",
@@ -59,15 +59,17 @@ def test_a_signature_alone_proves_nothing_on_an_oauth_webhook(tokens: Tokens) ->
     assert verdicts(tokens.acme) == []
 
 
-def test_a_signature_that_is_there_must_be_right_as_well(tokens: Tokens) -> None:
+def test_a_signature_that_is_there_must_be_right_as_well(tokens: TokenRequests) -> None:
     assert deliver(tokens.acme, {**bearer(tokens), "X-Data-Signature": "0" * 64}) == [401]
 
 
-def test_the_client_secret_itself_is_no_token(tokens: Tokens) -> None:
+def test_the_client_secret_itself_is_no_token(tokens: TokenRequests) -> None:
     assert deliver(tokens.acme, {"Authorization": f"Bearer {CLIENT.oauth_client_secret}"}) == [401]
 
 
-def test_token_is_refused_at_the_endpoint_of_another_tenant(tokens: Tokens, organizations: Organizations) -> None:
+def test_token_is_refused_at_the_endpoint_of_another_tenant(
+    tokens: TokenRequests, organizations: Organizations
+) -> None:
     globex = organizations.adopt("globex")
     tokens.give("globex", GLOBEX)
     of_globex = bearer(tokens, client_id=GLOBEX.oauth_client_id, client_secret=GLOBEX.oauth_client_secret)
@@ -75,7 +77,7 @@ def test_token_is_refused_at_the_endpoint_of_another_tenant(tokens: Tokens, orga
     assert deliver(globex, of_globex, bearer(tokens)) == [200, 401]
 
 
-def test_an_expired_token_is_refused(tokens: Tokens) -> None:
+def test_an_expired_token_is_refused(tokens: TokenRequests) -> None:
     now = datetime.now(UTC)
     for age, status in ((timedelta(minutes=14), 200), (timedelta(minutes=15), 401), (timedelta(days=1), 401)):
         token = issue_token(
@@ -87,14 +89,14 @@ def test_an_expired_token_is_refused(tokens: Tokens) -> None:
         assert deliver(tokens.acme, {"Authorization": f"Bearer {token}"}) == [status]
 
 
-def test_replacing_the_client_secret_ends_its_tokens_at_once(tokens: Tokens) -> None:
+def test_replacing_the_client_secret_ends_its_tokens_at_once(tokens: TokenRequests) -> None:
     old = bearer(tokens)
     assert deliver(tokens.acme, old) == [200]
     tokens.give("acme", Credentials(oauth_client_id="acme-client", oauth_client_secret="new"))
     assert deliver(tokens.acme, old, bearer(tokens, client_secret="new")) == [401, 200]
 
 
-def test_tokens_of_both_client_secrets_are_valid_in_rotation(tokens: Tokens) -> None:
+def test_tokens_of_both_client_secrets_are_valid_in_rotation(tokens: TokenRequests) -> None:
     old = bearer(tokens)
     tokens.acme.execute(
         "UPDATE receiver.webhooks SET previous_authentication_type = 'oauth', previous_credentials = credentials,"
@@ -109,13 +111,13 @@ def test_tokens_of_both_client_secrets_are_valid_in_rotation(tokens: Tokens) -> 
     assert deliver(tokens.acme, old, again, bearer(tokens, client_secret="new")) == [401, 401, 200]
 
 
-def test_a_token_opens_a_disabled_webhook_no_more(tokens: Tokens) -> None:
+def test_a_token_opens_a_disabled_webhook_no_more(tokens: TokenRequests) -> None:
     right = bearer(tokens)
     tokens.acme.execute("UPDATE receiver.webhooks SET enabled = false")
     assert deliver(tokens.acme, right) == [404]
 
 
-def test_when_signatures_are_required_a_token_alone_is_refused(tokens: Tokens, settings: Settings) -> None:
+def test_when_signatures_are_required_a_token_alone_is_refused(tokens: TokenRequests, settings: Settings) -> None:
     right = bearer(tokens)
     with receiver_with(settings, signature_policy=SignaturePolicy.REQUIRED) as app:
         tokens.acme.client = app.test_client()
@@ -123,7 +125,7 @@ def test_when_signatures_are_required_a_token_alone_is_refused(tokens: Tokens, s
 
 
 def test_a_token_is_not_kept_with_the_delivery_and_not_logged(
-    tokens: Tokens, settings: Settings, capsys: pytest.CaptureFixture[str]
+    tokens: TokenRequests, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     right = bearer(tokens)
     with receiver_with(settings, log_level="DEBUG") as app:
@@ -139,7 +141,7 @@ def test_a_token_is_not_kept_with_the_delivery_and_not_logged(
             assert secret not in place
 
 
-def test_a_token_is_good_on_every_key_of_its_webhook(tokens: Tokens) -> None:
+def test_a_token_is_good_on_every_key_of_its_webhook(tokens: TokenRequests) -> None:
     right = bearer(tokens)
     tokens.acme.execute("INSERT INTO receiver.previous_endpoint_keys SELECT endpoint_key, id FROM receiver.webhooks")
     tokens.acme.execute("UPDATE receiver.webhooks SET endpoint_key = gen_random_uuid()")

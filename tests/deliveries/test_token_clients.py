@@ -16,7 +16,7 @@ from receiver.webhooks.addresses import TOKEN_PATH
 from receiver.webhooks.credentials import Credentials
 from receiver.webhooks.token_request import TokenRequest
 from tests.support.applications import receiver_with, unreachable_database
-from tests.support.token_requests import CLIENT, GRANT, POST, Tokens, assert_issued, assert_refused, basic
+from tests.support.token_requests import CLIENT, GRANT, POST, TokenRequests, assert_issued, assert_refused, basic
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -54,7 +54,7 @@ WRONG_CLIENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize(("fields", "headers"), WRONG_CLIENTS.values(), ids=WRONG_CLIENTS.keys())
 def test_unknown_client_gets_401_with_the_scheme(
-    tokens: Tokens, organizations: Organizations, fields: dict[str, str], headers: dict[str, str]
+    tokens: TokenRequests, organizations: Organizations, fields: dict[str, str], headers: dict[str, str]
 ) -> None:
     organizations.adopt("globex")
     tokens.give("globex", Credentials(oauth_client_id="globex-client", oauth_client_secret="another-secret"))
@@ -63,7 +63,7 @@ def test_unknown_client_gets_401_with_the_scheme(
     assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
-def test_unknown_wrong_and_disabled_clients_look_alike(tokens: Tokens) -> None:
+def test_unknown_wrong_and_disabled_clients_look_alike(tokens: TokenRequests) -> None:
     def looks(response: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
         return response.status_code, response.data, sorted(response.headers)
 
@@ -74,7 +74,7 @@ def test_unknown_wrong_and_disabled_clients_look_alike(tokens: Tokens) -> None:
     assert looks(tokens.ask()) == unknown
 
 
-def test_unknown_client_costs_as_much_as_a_wrong_secret(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_client_costs_as_much_as_a_wrong_secret(tokens: TokenRequests, monkeypatch: pytest.MonkeyPatch) -> None:
     decrypted = []
     decrypt = Encryption.decrypt
 
@@ -89,14 +89,14 @@ def test_unknown_client_costs_as_much_as_a_wrong_secret(tokens: Tokens, monkeypa
     assert (by_wrong_secret, len(decrypted)) == (2, 4)
 
 
-def test_two_client_authentications_must_agree(tokens: Tokens) -> None:
+def test_two_client_authentications_must_agree(tokens: TokenRequests) -> None:
     right = basic("acme-client", "the-client-secret")
     assert tokens.ask(POST, headers=right).status_code == 200
     assert_refused(tokens.ask({**GRANT, "client_id": "other"}, headers=right), 400, "invalid_request")
     assert_refused(tokens.ask({**POST, "client_secret": "other"}, headers=right), 400, "invalid_request")
 
 
-def test_a_webhook_of_another_type_issues_no_tokens(tokens: Tokens) -> None:
+def test_a_webhook_of_another_type_issues_no_tokens(tokens: TokenRequests) -> None:
     tokens.acme.execute("UPDATE receiver.webhooks SET authentication_type = 'basic'")
     assert_refused(tokens.ask(), 401, "invalid_client")
 
@@ -104,7 +104,9 @@ def test_a_webhook_of_another_type_issues_no_tokens(tokens: Tokens) -> None:
 @pytest.mark.parametrize(
     "credentials", [None, Credentials(oauth_client_id="acme-client"), Credentials(basic_username="a")]
 )
-def test_a_webhook_without_a_client_secret_issues_no_tokens(tokens: Tokens, credentials: Credentials | None) -> None:
+def test_a_webhook_without_a_client_secret_issues_no_tokens(
+    tokens: TokenRequests, credentials: Credentials | None
+) -> None:
     stored = None if credentials is None else tokens.encrypted(credentials)
     tokens.acme.execute("UPDATE receiver.webhooks SET credentials = :stored", stored=stored)
     for secret in ("", "the-client-secret"):
@@ -117,7 +119,7 @@ def test_a_webhook_without_a_client_secret_issues_no_tokens(tokens: Tokens, cred
     [(False, None, True), (True, "1 hour", True), (True, "0", False), (True, None, False)],
 )
 def test_replaced_client_secret_gets_tokens_until_it_expires(
-    tokens: Tokens, replacing: Credentials | None, *, acknowledged: bool, overlap: str | None, good: bool
+    tokens: TokenRequests, replacing: Credentials | None, *, acknowledged: bool, overlap: str | None, good: bool
 ) -> None:
     tokens.acme.execute(
         "UPDATE receiver.webhooks SET previous_authentication_type = authentication_type,"
@@ -144,7 +146,7 @@ def test_replaced_client_secret_gets_tokens_until_it_expires(
 )
 @with_the_same_database
 def test_any_token_request_is_answered_without_crash(
-    tokens: Tokens, client_id: str, client_secret: str, header: str | None
+    tokens: TokenRequests, client_id: str, client_secret: str, header: str | None
 ) -> None:
     fields = {**GRANT, "client_id": client_id, "client_secret": client_secret}
     headers = {} if header is None else {"Authorization": header}
@@ -152,7 +154,7 @@ def test_any_token_request_is_answered_without_crash(
         assert response.status_code in {400, 401}
 
 
-def test_secret_of_a_replaced_client_fails_for_its_successor(tokens: Tokens) -> None:
+def test_secret_of_a_replaced_client_fails_for_its_successor(tokens: TokenRequests) -> None:
     tokens.acme.execute(
         "UPDATE receiver.webhooks SET previous_authentication_type = 'oauth', previous_credentials = credentials,"
         " acknowledged_at = NULL"
@@ -163,7 +165,7 @@ def test_secret_of_a_replaced_client_fails_for_its_successor(tokens: Tokens) -> 
 
 
 def test_token_endpoint_logs_no_secret_and_no_token(
-    tokens: Tokens, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tokens: TokenRequests, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tokens.ask().status_code == 200
     right = basic("acme-client", "the-client-secret")

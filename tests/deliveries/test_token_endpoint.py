@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from receiver.webhooks.addresses import TOKEN_PATH, token_url
 from receiver.webhooks.credentials import Credentials
 from tests.support.applications import receiver_with, unreachable_database
-from tests.support.token_requests import GRANT, POST, Tokens, assert_issued, assert_refused, basic
+from tests.support.token_requests import GRANT, POST, TokenRequests, assert_issued, assert_refused, basic
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -30,14 +30,14 @@ def test_the_token_endpoint_is_where_webhooks_say_it_is() -> None:
     assert token_url("https://receiver.example") == "https://receiver.example/hooks/oauth/token"
 
 
-def test_a_client_that_authenticates_in_the_form_gets_a_token(tokens: Tokens) -> None:
+def test_a_client_that_authenticates_in_the_form_gets_a_token(tokens: TokenRequests) -> None:
     response = tokens.ask()
     assert_issued(tokens, response)
     assert response.mimetype == "application/json"
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_a_client_that_authenticates_by_http_basic_gets_a_token(tokens: Tokens) -> None:
+def test_a_client_that_authenticates_by_http_basic_gets_a_token(tokens: TokenRequests) -> None:
     right = basic("acme-client", "the-client-secret")
     assert_issued(tokens, tokens.ask(GRANT, headers=right))
     assert_issued(tokens, tokens.ask({**GRANT, "client_id": "acme-client"}, headers=right))
@@ -46,7 +46,7 @@ def test_a_client_that_authenticates_by_http_basic_gets_a_token(tokens: Tokens) 
     )
 
 
-def test_http_basic_bears_the_names_in_the_form_encoding(tokens: Tokens) -> None:
+def test_http_basic_bears_the_names_in_the_form_encoding(tokens: TokenRequests) -> None:
     unusual = Credentials(oauth_client_id="acme client:+%", oauth_client_secret="\u00e5:+ %&=")
     tokens.give("acme", unusual)
     encoded = basic(quote_plus(unusual.oauth_client_id), quote_plus(unusual.oauth_client_secret))
@@ -56,12 +56,12 @@ def test_http_basic_bears_the_names_in_the_form_encoding(tokens: Tokens) -> None
 
 
 @pytest.mark.parametrize("scope", ["", "everything", "a b c", "\u00e5", "x" * 500])
-def test_a_scope_changes_nothing(tokens: Tokens, scope: str) -> None:
+def test_a_scope_changes_nothing(tokens: TokenRequests, scope: str) -> None:
     assert_issued(tokens, tokens.ask({**POST, "scope": scope}))
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
-def test_a_json_object_is_taken_like_a_form(tokens: Tokens, content_type: str) -> None:
+def test_a_json_object_is_taken_like_a_form(tokens: TokenRequests, content_type: str) -> None:
     content = json.dumps({**POST, "scope": None, "more": [1, {}]})
     assert_issued(tokens, tokens.acme.client.post(TOKEN_PATH, data=content, content_type=content_type))
     by_header = basic("acme-client", "the-client-secret")
@@ -69,7 +69,7 @@ def test_a_json_object_is_taken_like_a_form(tokens: Tokens, content_type: str) -
 
 
 @pytest.mark.parametrize("content_type", [None, "", "application/x-www-form-urlencoded; charset=UTF-8"])
-def test_form_is_accepted_with_any_content_type_parameters(tokens: Tokens, content_type: str | None) -> None:
+def test_form_is_accepted_with_any_content_type_parameters(tokens: TokenRequests, content_type: str | None) -> None:
     assert_issued(tokens, tokens.acme.client.post(TOKEN_PATH, data=urlencode(POST), content_type=content_type))
 
 
@@ -87,7 +87,7 @@ def test_form_is_accepted_with_any_content_type_parameters(tokens: Tokens, conte
     ],
 )
 def test_a_request_that_is_not_by_client_credentials_is_refused(
-    tokens: Tokens, fields: dict[str, str], error: str
+    tokens: TokenRequests, fields: dict[str, str], error: str
 ) -> None:
     assert_refused(tokens.ask(fields), 400, error)
 
@@ -108,18 +108,20 @@ def test_a_request_that_is_not_by_client_credentials_is_refused(
         (urlencode(POST).encode(), "multipart/form-data; boundary=x"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_an_invalid_request(tokens: Tokens, content: bytes, content_type: str) -> None:
+def test_a_body_that_cannot_be_read_is_an_invalid_request(
+    tokens: TokenRequests, content: bytes, content_type: str
+) -> None:
     assert_refused(tokens.acme.client.post(TOKEN_PATH, data=content, content_type=content_type), 400, "invalid_request")
 
 
-def test_a_body_of_a_few_kilobytes_is_the_most_that_is_read(tokens: Tokens) -> None:
+def test_a_body_of_a_few_kilobytes_is_the_most_that_is_read(tokens: TokenRequests) -> None:
     room = 4096 - len(urlencode({**POST, "scope": ""}))
     assert tokens.ask({**POST, "scope": "x" * room}).status_code == 200
     refused = tokens.ask({**POST, "scope": "x" * (room + 1)})
     assert (refused.status_code, refused.headers["Cache-Control"]) == (413, "no-store")
 
 
-def test_a_body_that_is_cut_off_is_an_invalid_request(tokens: Tokens) -> None:
+def test_a_body_that_is_cut_off_is_an_invalid_request(tokens: TokenRequests) -> None:
     assert_refused(tokens.ask(POST, environ_overrides={"CONTENT_LENGTH": "500"}), 400, "invalid_request")
 
 
@@ -130,7 +132,7 @@ def test_tokens_are_only_posted_for(client: FlaskClient) -> None:
 
 
 def test_without_postgresql_opencard_is_asked_to_retry(
-    tokens: Tokens, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tokens: TokenRequests, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.1)
     with receiver_with(settings, database_url=unreachable_database()) as app:
@@ -141,7 +143,7 @@ def test_without_postgresql_opencard_is_asked_to_retry(
     assert_issued(tokens, tokens.ask())
 
 
-def test_wrong_encryption_keys_make_opencard_ask_again(tokens: Tokens) -> None:
+def test_wrong_encryption_keys_make_opencard_ask_again(tokens: TokenRequests) -> None:
     tokens.acme.execute("UPDATE receiver.webhooks SET credentials = 'not encrypted'")
     response = tokens.ask()
     assert_refused(response, 503, "temporarily_unavailable")
@@ -150,6 +152,8 @@ def test_wrong_encryption_keys_make_opencard_ask_again(tokens: Tokens) -> None:
 
 @given(content=st.binary(max_size=200), content_type=st.sampled_from(["application/json", "", "text/plain"]))
 @with_the_same_database
-def test_whatever_is_posted_is_answered_and_never_crashes(tokens: Tokens, content: bytes, content_type: str) -> None:
+def test_whatever_is_posted_is_answered_and_never_crashes(
+    tokens: TokenRequests, content: bytes, content_type: str
+) -> None:
     response = tokens.acme.client.post(TOKEN_PATH, data=content, content_type=content_type)
     assert response.status_code in {400, 401}

@@ -20,7 +20,7 @@ from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
 from tests.files.conftest import DAY
 from tests.support.factories import enrichment
-from tests.support.pools import RECEIVER, SECONDS, Pool, running
+from tests.support.pools import RECEIVER, SECONDS, PoolProcess, running
 from tests.support.program import set_environment
 from tests.support.waiting import eventually
 
@@ -129,7 +129,7 @@ def test_download_that_kills_workers_is_given_up_at_expiry(receipts: Receipts) -
 
 
 @pytest.fixture
-def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> Iterator[Pool]:
+def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> Iterator[PoolProcess]:
     """A worker and a scheduler; nothing is reconciled."""
     settings = {**receipts.environment(environment), "RECONCILE_INTERVAL": "0"}
     with running(redis, settings) as pool:
@@ -144,7 +144,7 @@ def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> 
 
 
 @pytest.mark.long
-def test_receipt_is_downloaded_again_after_a_kill(receipts: Receipts, processes: Pool) -> None:
+def test_receipt_is_downloaded_again_after_a_kill(receipts: Receipts, processes: PoolProcess) -> None:
     receipts.acme.take("receipt.fetched", _receipt(receipts, "1.pdf"))
     assert eventually(lambda: len(receipts.stored()) == 1, within=SECONDS)
     receipts.provider.faults.add(ApiFault("drip", path="/files/", seconds=0.5))

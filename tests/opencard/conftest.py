@@ -39,7 +39,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @dataclass
-class World:
+class ApiWorld:
     """An account at OpenCard with one organization, and who asks for it."""
 
     provider: Provider
@@ -70,12 +70,12 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ApiWorld]:
     provider = Provider(behaviour=Behaviour(per_page=3))
     client = provider.clients.add("ems", secret=SECRET)
     organization = provider.state.add_organization("acme")
     with serving(provider) as url, ExitStack() as stack:
-        yield World(provider, client, organization, url, stack)
+        yield ApiWorld(provider, client, organization, url, stack)
 
 
 @pytest.fixture

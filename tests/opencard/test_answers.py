@@ -17,7 +17,7 @@ from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import RegisteredHeader, Webhooks
 from receiver.sandbox.provider import ApiFault
 from receiver.settings import LogFormat
-from tests.opencard.conftest import SECRET, World, as_json
+from tests.opencard.conftest import SECRET, ApiWorld, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_invalid_list_is_an_unreadable_answer(answering: Answering, answer: obje
         Webhooks(api).organizations()
 
 
-def test_lists_that_shift_between_pages_are_read_completely(world: World) -> None:
+def test_lists_that_shift_between_pages_are_read_completely(world: ApiWorld) -> None:
     wanted = {world.organization.id} | {world.provider.state.add_organization(f"o{n}").id for n in range(10)}
     seeds = list(range(6))
 
@@ -95,7 +95,7 @@ def test_lists_that_shift_between_pages_are_read_completely(world: World) -> Non
     assert len(found) == len(wanted)
 
 
-def test_clients_are_listed_without_secrets(world: World) -> None:
+def test_clients_are_listed_without_secrets(world: ApiWorld) -> None:
     for number in range(4):
         world.provider.clients.add(f"client-{number}", name="another", scopes=["webhooks-read"])
     api = world.api("oauth-clients-read")
@@ -105,7 +105,7 @@ def test_clients_are_listed_without_secrets(world: World) -> None:
     assert all(client.secret is None for client in found)
 
 
-def test_repr_hides_a_header_value(world: World) -> None:
+def test_repr_hides_a_header_value(world: ApiWorld) -> None:
     webhook = world.add_webhook()
     world.provider.state.add_header(webhook, "X-Key", "the-header-value")
     (header,) = Webhooks(world.api("webhook-headers-read")).headers(world.organization.id, webhook)
@@ -114,7 +114,7 @@ def test_repr_hides_a_header_value(world: World) -> None:
 
 
 def test_no_secret_is_logged_and_stdout_stays_empty(
-    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: ApiWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", list(root.handlers))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from receiver.opencard.auth import Access
     from receiver.sandbox.provider import LogStyle
-    from tests.opencard.conftest import World
+    from tests.opencard.conftest import ApiWorld
 
 NOW = datetime(2026, 1, 13, tzinfo=UTC)
 BEGUN = datetime(2026, 1, 12, 8, 0, 0, 123456, tzinfo=UTC)
@@ -156,7 +156,7 @@ def test_any_bytes_are_parsed_without_error(raw: bytes) -> None:
 
 
 @dataclass
-class Log:
+class ListedLog:
     """A log of entries, one a minute, that may change while it is read."""
 
     number: int
@@ -167,7 +167,7 @@ class Log:
     shows_total: bool = True
     jitter: timedelta = timedelta()
     asked: list[int] = field(default_factory=list)
-    before_page: Callable[[Log, int], None] = lambda _log, _page: None
+    before_page: Callable[[ListedLog, int], None] = lambda _log, _page: None
     extra: list[int] = field(default_factory=list)
     gone: int = 0
 
@@ -224,28 +224,28 @@ ORDERS = pytest.mark.parametrize("order", ["newest-first", "oldest-first", "any"
 @pytest.mark.parametrize("with_times", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 10, 11, 95])
 def test_log_is_read_completely_with_each_entry_once(order: str, with_times: bool, number: int) -> None:  # noqa: FBT001
-    log = Log(number, order, with_times=with_times)
+    log = ListedLog(number, order, with_times=with_times)
     assert sorted(seen(log.reading())) == list(range(number))
 
 
 @pytest.mark.parametrize("order", ["newest-first", "oldest-first"])
 @pytest.mark.parametrize("jitter", [timedelta(), timedelta(seconds=90)])
 def test_only_the_new_end_of_an_ordered_log_is_read(order: str, jitter: timedelta) -> None:
-    log = Log(2000, order, jitter=jitter)
+    log = ListedLog(2000, order, jitter=jitter)
     assert set(seen(log.reading(since=1980))) >= set(range(1980, 2000))
     assert len(log.asked) <= 8
 
 
 @pytest.mark.parametrize(("order", "with_times"), [("any", True), ("newest-first", False), ("oldest-first", False)])
 def test_log_without_order_or_times_is_read_completely(order: str, with_times: bool) -> None:  # noqa: FBT001
-    log = Log(300, order, with_times=with_times)
+    log = ListedLog(300, order, with_times=with_times)
     assert sorted(seen(log.reading(since=290))) == list(range(300))
 
 
 @given(seed=st.integers(), per_page=st.integers(1, 4), since=st.integers(0, 60))
 @settings(deadline=None)
 def test_small_pages_do_not_make_disorder_look_ordered(seed: int, per_page: int, since: int) -> None:
-    entries = Log(60).shown()
+    entries = ListedLog(60).shown()
     Random(seed).shuffle(entries)  # noqa: S311 - to be the same again
 
     def fetch(page: int) -> FetchedLogPage:
@@ -258,7 +258,7 @@ def test_small_pages_do_not_make_disorder_look_ordered(seed: int, per_page: int,
 
 
 def test_log_ordered_only_at_its_end_is_read_completely() -> None:
-    entries = Log(400, "oldest-first").shown()
+    entries = ListedLog(400, "oldest-first").shown()
     entries[355], entries[5] = entries[5], entries[355]  # the fifth page from the end holds an old one
 
     def fetch(page: int) -> FetchedLogPage:
@@ -270,11 +270,11 @@ def test_log_ordered_only_at_its_end_is_read_completely() -> None:
 @ORDERS
 @pytest.mark.parametrize("with_ids", [True, False])
 def test_entries_that_appear_during_reading_hide_none(order: str, with_ids: bool) -> None:  # noqa: FBT001
-    def one_more(log: Log, page: int) -> None:
+    def one_more(log: ListedLog, page: int) -> None:
         if page > 1 and log.number < 60:
             log.number += 1
 
-    log = Log(50, order, with_ids=with_ids, before_page=one_more)
+    log = ListedLog(50, order, with_ids=with_ids, before_page=one_more)
     reading = log.reading()
     found = seen(reading)
     assert set(found) >= set(range(50))
@@ -283,11 +283,11 @@ def test_entries_that_appear_during_reading_hide_none(order: str, with_ids: bool
 
 
 def test_growing_log_without_ids_is_read_again() -> None:
-    def once(log: Log, page: int) -> None:
+    def once(log: ListedLog, page: int) -> None:
         if page == 3 and log.number == 50:
             log.number = 51
 
-    log = Log(50, with_ids=False, before_page=once)
+    log = ListedLog(50, with_ids=False, before_page=once)
     reading = log.reading()
     assert sorted(seen(reading)) == list(range(51))
     assert not reading.merge_equal
@@ -295,10 +295,10 @@ def test_growing_log_without_ids_is_read_again() -> None:
 
 
 def test_ever_growing_log_without_ids_merges_equal_entries() -> None:
-    def always(log: Log, _page: int) -> None:
+    def always(log: ListedLog, _page: int) -> None:
         log.number += 1
 
-    log = Log(50, with_ids=False, before_page=always)
+    log = ListedLog(50, with_ids=False, before_page=always)
     reading = log.reading()
     assert set(seen(reading)) >= set(range(50))
     assert reading.merge_equal
@@ -306,27 +306,27 @@ def test_ever_growing_log_without_ids_merges_equal_entries() -> None:
 
 
 def test_log_cut_at_its_beginning_is_read_again() -> None:
-    def once(log: Log, page: int) -> None:
+    def once(log: ListedLog, page: int) -> None:
         if page == 3:
             log.gone = 7
 
-    log = Log(50, "any", before_page=once)
+    log = ListedLog(50, "any", before_page=once)
     assert sorted(seen(log.reading())) == list(range(7, 50))
 
 
 def test_log_without_total_merges_equal_entries() -> None:
-    reading = Log(50, with_ids=False, shows_total=False).reading()
+    reading = ListedLog(50, with_ids=False, shows_total=False).reading()
     assert sorted(seen(reading)) == list(range(50))
     assert reading.merge_equal
 
 
-def read_over_http(world: World, webhook: int, since: datetime | None = None) -> list[LogItem]:
+def read_over_http(world: ApiWorld, webhook: int, since: datetime | None = None) -> list[LogItem]:
     api = world.api(SCOPE)
     reading = DeliveryLog.of(api, organization=world.organization.id, webhook=webhook, since=since)
     return [entry for page in reading.pages() for entry in page.entries]
 
 
-def test_log_is_read_over_http_with_one_scope(world: World) -> None:
+def test_log_is_read_over_http_with_one_scope(world: ApiWorld) -> None:
     webhook = world.add_webhook()
     for number, sent in enumerate(STORY):
         world.provider.state.log_attempt(webhook, sent.event, 200, BEGUN + number * MINUTE, sent.payload)
@@ -338,7 +338,7 @@ def test_log_is_read_over_http_with_one_scope(world: World) -> None:
     assert world.provider.requests.scopes_used() == {SCOPE}
 
 
-def test_refusal_of_the_log_is_named(world: World) -> None:
+def test_refusal_of_the_log_is_named(world: ApiWorld) -> None:
     webhook = world.add_webhook()
     with pytest.raises(ResourceMissing, match=rf"/webhooks/{webhook + 1}/events \(scope {SCOPE}"):
         read_over_http(world, webhook + 1)
@@ -350,7 +350,7 @@ def test_refusal_of_the_log_is_named(world: World) -> None:
 
 @pytest.mark.parametrize("answer", [{"items": []}, {"data": {}}, {"data": [], "last_page": "many"}, 5])
 def test_answer_that_is_not_a_list_is_named(
-    answering: Callable[[Callable[[Request], Response]], Access], world: World, answer: Any
+    answering: Callable[[Callable[[Request], Response]], Access], world: ApiWorld, answer: Any
 ) -> None:
     access = answering(lambda _request: as_json(answer))
     reading = DeliveryLog.of(world.api(SCOPE, access=access), organization=1, webhook=2)

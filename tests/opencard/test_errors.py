@@ -29,7 +29,7 @@ from receiver.opencard.failures import MASK, mask_secrets
 from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import RegisteredWebhook, Webhooks
 from receiver.sandbox.provider import ApiFault
-from tests.opencard.conftest import SECRET, World, as_json
+from tests.opencard.conftest import SECRET, ApiWorld, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("status", "kind", "way_out"), ROWS)
 def test_each_status_is_an_error_with_request_and_remedy(
-    world: World, status: int, kind: type[OpenCardError], way_out: str
+    world: ApiWorld, status: int, kind: type[OpenCardError], way_out: str
 ) -> None:
     world.provider.faults.add(ApiFault.answers(status, path="/api/", times=99))
     with pytest.raises(OpenCardError) as failed:
@@ -70,25 +70,25 @@ def test_each_status_is_an_error_with_request_and_remedy(
     assert "\n" not in text
 
 
-def test_error_contains_the_text_of_the_answer(world: World) -> None:
+def test_error_contains_the_text_of_the_answer(world: ApiWorld) -> None:
     with pytest.raises(InvalidRequest, match=r"422 .*\(The url must be HTTPS and reachable\.\)"):
         Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": "http://hooks.example.com"})
 
 
-def test_foreign_account_is_named(world: World) -> None:
+def test_foreign_account_is_named(world: ApiWorld) -> None:
     other = Access(world.url, "2", world.client.id, SECRET)
     with pytest.raises(AccessDenied, match=r"account 2\).*403.*the account \(OPENCARD_ACCOUNT_ID\)"):
         Webhooks(world.api("organizations-read", access=other)).organizations()
 
 
-def test_organization_of_another_account_is_named(world: World) -> None:
+def test_organization_of_another_account_is_named(world: ApiWorld) -> None:
     foreign = world.provider.state.add_organization("foreign", account_id=2)
     with pytest.raises(AccessDenied, match=rf"account 1, organization {foreign.id}\).*403"):
         Webhooks(world.api("webhooks-read")).of(foreign.id)
 
 
 @pytest.mark.parametrize("wrong", ["secret", "client"])
-def test_wrong_client_or_secret_names_the_variables(world: World, wrong: str) -> None:
+def test_wrong_client_or_secret_names_the_variables(world: ApiWorld, wrong: str) -> None:
     access = Access(
         world.url,
         "1",
@@ -102,7 +102,7 @@ def test_wrong_client_or_secret_names_the_variables(world: World, wrong: str) ->
     assert world.asked() == 0
 
 
-def test_missing_scope_is_named_with_the_commands(world: World) -> None:
+def test_missing_scope_is_named_with_the_commands(world: ApiWorld) -> None:
     world.provider.clients.set_scopes("ems", ["organizations-read", "webhooks-read"])
     scopes = ("organizations-read", "webhooks-read", "webhooks-write", "webhook-headers-delete")
     with pytest.raises(ScopeNotGranted) as refused:
@@ -113,7 +113,7 @@ def test_missing_scope_is_named_with_the_commands(world: World) -> None:
     assert world.asked() == 0
 
 
-def test_silently_missing_scope_is_named_by_the_first_call(world: World) -> None:
+def test_silently_missing_scope_is_named_by_the_first_call(world: ApiWorld) -> None:
     world.provider.behaviour.grants_silently = True
     world.provider.clients.set_scopes("ems", ["organizations-read"])
     webhooks = Webhooks(world.api("organizations-read", "webhooks-read"))
@@ -122,7 +122,7 @@ def test_silently_missing_scope_is_named_by_the_first_call(world: World) -> None
         webhooks.of(world.organization.id)
 
 
-def test_token_with_fewer_scopes_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_with_fewer_scopes_is_not_used(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = '{"access_token": "t", "expires_in": 60, "scope": "organizations-read"}'
     monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
     with pytest.raises(ScopeNotGranted, match="does not have the scope webhooks-read,"):
@@ -158,7 +158,7 @@ def test_secrets_repeated_by_opencard_are_masked_in_errors(answering: Answering)
         assert "the-header-value" not in str(refused.value)
 
 
-def test_client_secret_repeated_by_opencard_is_masked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_secret_repeated_by_opencard_is_masked(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "receiver.sandbox.provider.api.write",
         lambda fields: f'{{"error": "invalid_client", "message": "{SECRET} is wrong {fields}"}}'.encode(),
@@ -188,13 +188,13 @@ def test_error_without_a_text_is_reported_and_short(answering: Answering, conten
         assert len(str(missing.value)) < 500
 
 
-def test_post_with_unknown_outcome_is_reported_as_such(world: World) -> None:
+def test_post_with_unknown_outcome_is_reported_as_such(world: ApiWorld) -> None:
     world.provider.faults.add(ApiFault.answers(500, path="/test/"))
     with pytest.raises(OutcomeUnknown, match=r"POST .*/test/tpa.signed.*it may have been carried out"):
         Webhooks(world.api("webhooks-write")).send_test(world.organization.id, world.add_webhook(), "tpa.signed")
 
 
-def test_ids_are_escaped_in_the_path(world: World) -> None:
+def test_ids_are_escaped_in_the_path(world: ApiWorld) -> None:
     with pytest.raises(ResourceMissing):
         world.api("webhooks-read").call(
             routes.GET_WEBHOOK, RegisteredWebhook, organization=world.organization.id, webhook="../../../x?page=1"

@@ -19,7 +19,7 @@ from tests.support.serving import served
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.opencard.conftest import World
+    from tests.opencard.conftest import ApiWorld
 
     Answering = Callable[[Callable[[Request], Response]], Access]
 
@@ -116,7 +116,7 @@ def test_html_page_with_an_error_status_is_that_error(answering: Answering, stat
     assert len(pauses) == (0 if status == 404 else 5)
 
 
-def test_pages_of_a_hundred_items_are_requested(world: World) -> None:
+def test_pages_of_a_hundred_items_are_requested(world: ApiWorld) -> None:
     Webhooks(world.api("organizations-read")).organizations()
     (asked,) = world.provider.requests.all(path="/api/")
     assert asked.query == {"page": "1", "per_page": "100"}

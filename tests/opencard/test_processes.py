@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.opencard.tokens import StoredTokens
-    from tests.opencard.conftest import World
+    from tests.opencard.conftest import ApiWorld
 
 SECONDS = 30
 COMMON = """
@@ -59,7 +59,7 @@ WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
 """
 
 
-def start(world: World, settings_environment: dict[str, str], program: str) -> subprocess.Popen[str]:
+def start(world: ApiWorld, settings_environment: dict[str, str], program: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program],
         env={**os.environ, **settings_environment, **environment(world.url, world.client)},
@@ -81,7 +81,7 @@ def wait_until_one_waits(engine: Engine) -> None:
 
 
 def test_two_processes_request_one_token(
-    world: World, environment: dict[str, str], engine: Engine, monkeypatch: pytest.MonkeyPatch
+    world: ApiWorld, environment: dict[str, str], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issue = world.provider.clients.issue
 
@@ -96,14 +96,18 @@ def test_two_processes_request_one_token(
     assert world.asked() == 2
 
 
-def test_forked_child_uses_the_token_of_its_parent(world: World, environment: dict[str, str], engine: Engine) -> None:
+def test_forked_child_uses_the_token_of_its_parent(
+    world: ApiWorld, environment: dict[str, str], engine: Engine
+) -> None:
     del engine  # asked for so that the table is there, and empty afterwards
     assert output(start(world, environment, FORK)) == "1\n1\n"
     assert len(world.token_requests()) == 1
     assert world.asked() == 2
 
 
-def test_later_process_uses_the_stored_token(world: World, environment: dict[str, str], stored: StoredTokens) -> None:
+def test_later_process_uses_the_stored_token(
+    world: ApiWorld, environment: dict[str, str], stored: StoredTokens
+) -> None:
     Webhooks(world.api("organizations-read", store=stored)).organizations()
     assert output(start(world, environment, ASK)) == "1\n"
     assert len(world.token_requests()) == 1

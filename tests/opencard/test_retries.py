@@ -19,7 +19,7 @@ from receiver.opencard.failures import retry_after
 from receiver.opencard.oauth_clients import create_client
 from receiver.opencard.webhooks import Webhooks
 from receiver.sandbox.provider import ApiFault
-from tests.opencard.conftest import SECRET, World
+from tests.opencard.conftest import SECRET, ApiWorld
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,11 @@ PASSING = [ApiFault.answers(status) for status in (429, 500, 502, 503, 504)] + [
 IDS = ["429", "500", "502", "503", "504", "connection closed"]
 
 
-def url_of(world: World, number: int = 1) -> str:
+def url_of(world: ApiWorld, number: int = 1) -> str:
     return f"{world.url}/hooks/{number}"
 
 
-def fault(world: World, like: ApiFault, *, method: str, times: int) -> None:
+def fault(world: ApiWorld, like: ApiFault, *, method: str, times: int) -> None:
     world.provider.faults.add(
         ApiFault(like.kind, "/api/", method, times, status=like.status, retry_after=like.retry_after)
     )
@@ -41,7 +41,7 @@ def fault(world: World, like: ApiFault, *, method: str, times: int) -> None:
 @pytest.mark.parametrize("passing", PASSING, ids=IDS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_safe_request_is_retried_until_it_succeeds(
-    world: World, pauses: list[float], method: str, passing: ApiFault
+    world: ApiWorld, pauses: list[float], method: str, passing: ApiFault
 ) -> None:
     webhook = world.add_webhook()
     header = world.provider.state.add_header(webhook, "X-Key", "value").id
@@ -60,7 +60,7 @@ def test_safe_request_is_retried_until_it_succeeds(
     assert len(pauses) == 2
 
 
-def test_pauses_grow_and_the_attempts_end(world: World, pauses: list[float]) -> None:
+def test_pauses_grow_and_the_attempts_end(world: ApiWorld, pauses: list[float]) -> None:
     fault(world, ApiFault.answers(503), method="GET", times=99)
     with pytest.raises(ApiUnavailable):
         Webhooks(world.api("organizations-read")).organizations()
@@ -70,7 +70,7 @@ def test_pauses_grow_and_the_attempts_end(world: World, pauses: list[float]) -> 
     assert max(pauses) <= MAX_PAUSE
 
 
-def test_refused_connection_is_retried_and_then_named(world: World, pauses: list[float]) -> None:
+def test_refused_connection_is_retried_and_then_named(world: ApiWorld, pauses: list[float]) -> None:
     webhooks = Webhooks(world.api("organizations-read"))
     webhooks.organizations()  # the token is there
     fault(world, ApiFault("hang-up-before"), method="GET", times=99)
@@ -79,7 +79,7 @@ def test_refused_connection_is_retried_and_then_named(world: World, pauses: list
     assert len(pauses) == ATTEMPTS - 1
 
 
-def test_post_without_a_token_is_not_sent_and_retried(pauses: list[float], world: World) -> None:
+def test_post_without_a_token_is_not_sent_and_retried(pauses: list[float], world: ApiWorld) -> None:
     world.provider.faults.add(ApiFault.answers(503, path="/oauth/token", times=2))
     created = Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": url_of(world)})
     assert world.asked("POST") == 1
@@ -87,7 +87,7 @@ def test_post_without_a_token_is_not_sent_and_retried(pauses: list[float], world
     assert [webhook.id for webhook in world.provider.state.webhooks()] == [created.id]
 
 
-def test_address_without_a_server_is_named(world: World, pauses: list[float], nowhere: str) -> None:
+def test_address_without_a_server_is_named(world: ApiWorld, pauses: list[float], nowhere: str) -> None:
     access = type(world.access)(nowhere, "1", "ems", SECRET)
     with pytest.raises(ApiUnavailable, match=rf"no answer \(ConnectError\) from {nowhere}; check OPENCARD_API_URL"):
         Webhooks(world.api("organizations-read", access=access)).organizations()
@@ -95,13 +95,13 @@ def test_address_without_a_server_is_named(world: World, pauses: list[float], no
 
 
 @pytest.mark.parametrize("seconds", ["0", "7"])
-def test_retry_after_in_seconds_is_waited_for(world: World, pauses: list[float], seconds: str) -> None:
+def test_retry_after_in_seconds_is_waited_for(world: ApiWorld, pauses: list[float], seconds: str) -> None:
     fault(world, ApiFault.answers(429, retry_after=seconds), method="GET", times=1)
     Webhooks(world.api("organizations-read")).organizations()
     assert pauses == [float(seconds)]
 
 
-def test_retry_after_as_a_date_is_waited_for(world: World, pauses: list[float]) -> None:
+def test_retry_after_as_a_date_is_waited_for(world: ApiWorld, pauses: list[float]) -> None:
     until = datetime.now(UTC) + timedelta(seconds=30)
     fault(world, ApiFault.answers(503, retry_after=format_datetime(until, usegmt=True)), method="GET", times=1)
     Webhooks(world.api("organizations-read")).organizations()
@@ -109,14 +109,14 @@ def test_retry_after_as_a_date_is_waited_for(world: World, pauses: list[float]) 
     assert 20 < pause <= 30
 
 
-def test_post_is_retried_after_retry_after(world: World, pauses: list[float]) -> None:
+def test_post_is_retried_after_retry_after(world: ApiWorld, pauses: list[float]) -> None:
     fault(world, ApiFault.answers(429, retry_after="3"), method="POST", times=1)
     Webhooks(world.api("webhooks-write")).create(world.organization.id, {"url": url_of(world)})
     assert pauses == [3]
     assert len(world.provider.state.webhooks()) == 1
 
 
-def test_too_long_retry_after_is_an_error_at_once(world: World, pauses: list[float]) -> None:
+def test_too_long_retry_after_is_an_error_at_once(world: ApiWorld, pauses: list[float]) -> None:
     fault(world, ApiFault.answers(429, retry_after=str(int(MAX_RETRY_AFTER) + 1)), method="GET", times=1)
     with pytest.raises(ApiUnavailable) as unavailable:
         Webhooks(world.api("organizations-read")).organizations()
@@ -125,7 +125,7 @@ def test_too_long_retry_after_is_an_error_at_once(world: World, pauses: list[flo
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
-def test_refusal_is_not_retried(world: World, pauses: list[float], status: int) -> None:
+def test_refusal_is_not_retried(world: ApiWorld, pauses: list[float], status: int) -> None:
     fault(world, ApiFault.answers(status), method="PUT", times=99)
     with pytest.raises(OpenCardError):
         Webhooks(world.api("webhooks-write")).update(world.organization.id, 7, {"enabled": False})
@@ -133,7 +133,7 @@ def test_refusal_is_not_retried(world: World, pauses: list[float], status: int) 
 
 
 @pytest.mark.parametrize("kind", ["hang-up-after", "hang-up-before", "answer"])
-def test_webhook_is_created_once_even_if_answers_are_lost(world: World, pauses: list[float], kind: str) -> None:
+def test_webhook_is_created_once_even_if_answers_are_lost(world: ApiWorld, pauses: list[float], kind: str) -> None:
     for number in range(1, 5):
         world.provider.state.add_webhook(world.organization.id, url_of(world, 100 + number))
     world.provider.faults.add(ApiFault(kind, r"/webhooks$", "POST"))  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_webhook_is_created_once_even_if_answers_are_lost(world: World, pauses: 
     assert len(pauses) == 1
 
 
-def test_header_and_group_are_added_once_if_answers_are_lost(world: World) -> None:
+def test_header_and_group_are_added_once_if_answers_are_lost(world: ApiWorld) -> None:
     webhook = world.add_webhook()
     world.provider.faults.add(ApiFault("hang-up-after", r"/(headers|groups)$", "POST", times=2))
     webhooks = Webhooks(
@@ -160,7 +160,7 @@ def test_header_and_group_are_added_once_if_answers_are_lost(world: World) -> No
     assert world.asked("POST") == 2
 
 
-def test_request_without_a_lookup_is_not_repeated(world: World, pauses: list[float]) -> None:
+def test_request_without_a_lookup_is_not_repeated(world: ApiWorld, pauses: list[float]) -> None:
     world.provider.faults.add(ApiFault("hang-up-after", r"/oauthclients$", "POST"))
     with pytest.raises(OutcomeUnknown, match=r"receiver clients list shows whether it was made.*its secret is lost"):
         create_client(world.api("oauth-clients-write"), name="another", scopes=["webhooks-read"])
@@ -168,7 +168,7 @@ def test_request_without_a_lookup_is_not_repeated(world: World, pauses: list[flo
     assert pauses == []
 
 
-def test_resource_deleted_by_a_lost_try_counts_as_deleted(world: World) -> None:
+def test_resource_deleted_by_a_lost_try_counts_as_deleted(world: ApiWorld) -> None:
     webhook = world.add_webhook()
     header = world.provider.state.add_header(webhook, "X-Key", "value").id
     world.provider.faults.add(ApiFault("hang-up-after", method="DELETE"))
@@ -178,7 +178,7 @@ def test_resource_deleted_by_a_lost_try_counts_as_deleted(world: World) -> None:
 
 @pytest.mark.parametrize(("method", "kind"), [("GET", ApiUnavailable), ("POST", OutcomeUnknown)])
 def test_late_answer_ends_the_wait(
-    world: World, monkeypatch: pytest.MonkeyPatch, method: str, kind: type[Exception]
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch, method: str, kind: type[Exception]
 ) -> None:
     monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(5, read=0.05))
     monkeypatch.setattr(client, "ATTEMPTS", 2)
@@ -194,7 +194,7 @@ def test_late_answer_ends_the_wait(
 
 
 def test_token_endpoint_retry_after_is_bounded_by_the_time_out(
-    world: World, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     monkeypatch.setattr(auth, "TIMEOUT", httpx.Timeout(5, read=0.05))
     world.provider.faults.add(ApiFault.answers(429, path="/oauth/token", retry_after="5"))

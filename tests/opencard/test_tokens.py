@@ -18,7 +18,7 @@ from receiver.opencard.models import OAuthToken
 from receiver.opencard.tokens import BorrowedTokens, MemoryTokens, StoredTokens, Token, TokenKey
 from receiver.opencard.webhooks import Webhooks
 from receiver.sandbox.provider import ApiFault
-from tests.opencard.conftest import SECRET, World
+from tests.opencard.conftest import SECRET, ApiWorld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ WHERE locktype = 'advisory' AND datname = current_database()
 """
 
 
-def ask(world: World, *scopes: str, store: Any = None) -> None:
+def ask(world: ApiWorld, *scopes: str, store: Any = None) -> None:
     Webhooks(world.api(*(scopes or (READ,)), store=store)).organizations()
 
 
@@ -43,20 +43,20 @@ def rows(engine: Engine) -> Sequence[Any]:
         return connection.execute(select(OAuthToken.__table__)).all()
 
 
-def test_exactly_the_needed_scopes_are_requested(world: World) -> None:
+def test_exactly_the_needed_scopes_are_requested(world: ApiWorld) -> None:
     ask(world, READ, "webhooks-read")
     assert world.token_requests() == [{READ, "webhooks-read"}]
     assert world.provider.requests.scopes_used() == {READ, "webhooks-read"}
 
 
-def test_unknown_scope_is_refused_before_any_request(world: World) -> None:
+def test_unknown_scope_is_refused_before_any_request(world: ApiWorld) -> None:
     with pytest.raises(OperationRefused, match="no scope 'webhook-read': the nearest are webhooks-read"):
         world.api("webhook-read")
     assert world.token_requests() == []
 
 
 def test_token_is_stored_encrypted_and_reused(
-    world: World, stored: StoredTokens, engine: Engine, settings: Settings
+    world: ApiWorld, stored: StoredTokens, engine: Engine, settings: Settings
 ) -> None:
     ask(world, store=stored)
     ask(world, store=StoredTokens(engine, Encryption(settings.encryption_keys)))
@@ -68,7 +68,7 @@ def test_token_is_stored_encrypted_and_reused(
     assert token.encode() not in row.token
 
 
-def test_each_set_of_scopes_has_its_own_token(world: World, stored: StoredTokens) -> None:
+def test_each_set_of_scopes_has_its_own_token(world: ApiWorld, stored: StoredTokens) -> None:
     ask(world, READ, "webhooks-read", store=stored)
     ask(world, "webhooks-read", READ, store=stored)
     ask(world, READ, store=stored)
@@ -92,7 +92,7 @@ def test_token_is_not_used_until_its_very_end(expires_in: float, unused: float) 
 
 
 @pytest.mark.parametrize("kind", ["stored", "memory"])
-def test_token_is_renewed_shortly_before_it_expires(world: World, stored: StoredTokens, kind: str) -> None:
+def test_token_is_renewed_shortly_before_it_expires(world: ApiWorld, stored: StoredTokens, kind: str) -> None:
     store = stored if kind == "stored" else MemoryTokens()
     key = TokenKey(world.url, "ems", frozenset([READ]))
     store.obtain(key, lambda: Token("nearly over", datetime.now(UTC) - timedelta(microseconds=1)))
@@ -101,7 +101,7 @@ def test_token_is_renewed_shortly_before_it_expires(world: World, stored: Stored
     assert store.obtain(key, lambda: Token("not asked for", datetime.now(UTC))).value != "nearly over"
 
 
-def test_long_running_process_renews_its_token(world: World) -> None:
+def test_long_running_process_renews_its_token(world: ApiWorld) -> None:
     store = MemoryTokens()
     api = world.api(READ, store=store)
     Webhooks(api).organizations()
@@ -112,7 +112,7 @@ def test_long_running_process_renews_its_token(world: World) -> None:
     assert [each.status for each in world.provider.requests.all(path="/api/")] == [200, 200]
 
 
-def test_refused_token_is_dropped_and_replaced(world: World, stored: StoredTokens, engine: Engine) -> None:
+def test_refused_token_is_dropped_and_replaced(world: ApiWorld, stored: StoredTokens, engine: Engine) -> None:
     ask(world, store=stored)
     before = rows(engine)
     world.provider.clients.revoke_tokens()
@@ -125,7 +125,7 @@ def test_refused_token_is_dropped_and_replaced(world: World, stored: StoredToken
     assert len(world.token_requests()) == 2
 
 
-def test_refused_token_is_replaced_only_once(world: World, stored: StoredTokens, pauses: list[float]) -> None:
+def test_refused_token_is_replaced_only_once(world: ApiWorld, stored: StoredTokens, pauses: list[float]) -> None:
     world.provider.faults.add(ApiFault("expire-token", "/api/", times=99))
     with pytest.raises(TokenRefused, match="different environments"):
         ask(world, store=stored)
@@ -134,7 +134,7 @@ def test_refused_token_is_replaced_only_once(world: World, stored: StoredTokens,
     assert pauses == []
 
 
-def test_newer_token_of_another_process_is_not_dropped(world: World, stored: StoredTokens, engine: Engine) -> None:
+def test_newer_token_of_another_process_is_not_dropped(world: ApiWorld, stored: StoredTokens, engine: Engine) -> None:
     mine = world.api(READ, store=stored)
     Webhooks(mine).organizations()
     world.provider.clients.revoke_tokens()
@@ -145,7 +145,7 @@ def test_newer_token_of_another_process_is_not_dropped(world: World, stored: Sto
     assert len(world.token_requests()) == 2
 
 
-def test_token_older_than_a_granted_scope_is_replaced(world: World, stored: StoredTokens) -> None:
+def test_token_older_than_a_granted_scope_is_replaced(world: ApiWorld, stored: StoredTokens) -> None:
     world.provider.behaviour.grants_silently = True
     world.provider.clients.set_scopes("ems", [])
     with pytest.raises(AccessDenied):
@@ -156,7 +156,7 @@ def test_token_older_than_a_granted_scope_is_replaced(world: World, stored: Stor
     assert len(world.token_requests()) == 2
 
 
-def test_refused_threads_request_one_new_token(world: World, stored: StoredTokens) -> None:
+def test_refused_threads_request_one_new_token(world: ApiWorld, stored: StoredTokens) -> None:
     api = world.api(READ, store=stored)
     Webhooks(api).organizations()
     world.provider.clients.revoke_tokens()
@@ -176,7 +176,7 @@ def test_refused_threads_request_one_new_token(world: World, stored: StoredToken
 
 
 def test_borrowed_tokens_use_what_is_stored_and_write_nothing(
-    world: World, stored: StoredTokens, engine: Engine
+    world: ApiWorld, stored: StoredTokens, engine: Engine
 ) -> None:
     ask(world, store=BorrowedTokens(stored))
     assert rows(engine) == []
@@ -192,7 +192,7 @@ def test_borrowed_tokens_use_what_is_stored_and_write_nothing(
     assert rows(engine) == before
 
 
-def test_token_under_a_removed_key_is_requested_again(world: World, stored: StoredTokens, engine: Engine) -> None:
+def test_token_under_a_removed_key_is_requested_again(world: ApiWorld, stored: StoredTokens, engine: Engine) -> None:
     ask(world, store=stored)
     with engine.begin() as connection:
         gone = Encryption([Fernet.generate_key().decode()])
@@ -202,7 +202,7 @@ def test_token_under_a_removed_key_is_requested_again(world: World, stored: Stor
     assert len(world.token_requests()) == 2
 
 
-def test_failed_request_leaves_no_token_and_no_lock(world: World, stored: StoredTokens, engine: Engine) -> None:
+def test_failed_request_leaves_no_token_and_no_lock(world: ApiWorld, stored: StoredTokens, engine: Engine) -> None:
     world.provider.faults.add(ApiFault.answers(403, path="/oauth/token"))
     with pytest.raises(Exception, match="OPENCARD_CLIENT_SECRET"):
         ask(world, store=stored)
@@ -232,14 +232,14 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_answer_without_a_usable_token_is_unreadable(
-    world: World, monkeypatch: pytest.MonkeyPatch, answer: str
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
     with pytest.raises(UnreadableAnswer, match=r"^POST /oauth/token: .*check that OPENCARD_API_URL"):
         ask(world)
 
 
-def test_token_numbers_may_be_strings_with_unknown_fields(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_numbers_may_be_strings_with_unknown_fields(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = b'{"access_token": "t", "expires_in": "60", "refresh": {"x": 1}, "scope": "organizations-read other"}'
     monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer)
     auth = TokenAuth(world.access, [READ], MemoryTokens())
@@ -247,7 +247,7 @@ def test_token_numbers_may_be_strings_with_unknown_fields(world: World, monkeypa
     auth.close()
 
 
-def test_repr_contains_no_secret(world: World) -> None:
+def test_repr_contains_no_secret(world: ApiWorld) -> None:
     api = world.api(READ)
     token = api._auth.token()
     for thing in (world.access, token, api, api._auth, api._auth._key, api._http):

@@ -37,7 +37,7 @@ from tests.support.reconcile_steps import (
     rows,
     store_delivery,
 )
-from tests.support.stories import EVERYTHING, SENT, Sent, Story, differing, rows_of, sent, stories, story
+from tests.support.stories import EVERYTHING, SENT, DeliveryStory, Sent, differing, rows_of, sent, stories, story
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,7 +57,9 @@ def begin_again(world: World) -> None:
     world.provider.state._logs[world.registered().id].entries.clear()
 
 
-def happen(world: World, story: Story, began: datetime, after: timedelta, until: timedelta, turns: list[int]) -> None:
+def happen(
+    world: World, story: DeliveryStory, began: datetime, after: timedelta, until: timedelta, turns: list[int]
+) -> None:
     """Let the attempts between two moments be made; what arrives is processed in turns."""
     made = [(attempt, sent) for attempt, sent in story.attempts() if after < attempt.at <= until]
     world.provider.state.log_attempts(
@@ -81,7 +83,7 @@ def reconcile_all(world: World) -> None:
     process(world)
 
 
-def wrong(world: World, story: Story, began: datetime) -> list[str]:
+def wrong(world: World, story: DeliveryStory, began: datetime) -> list[str]:
     """Return what of ``ems`` is not as it follows from a story: rows, and events that the feed lacks."""
     logged = [
         (row["type"], decode(row["payload"].encode()))
@@ -99,7 +101,7 @@ def wrong(world: World, story: Story, began: datetime) -> list[str]:
         return differing(connection, rows_of(story, began)) + unknown + verified
 
 
-def run_story(world: World, story: Story, turns: list[int], pause: int | None) -> None:
+def run_story(world: World, story: DeliveryStory, turns: list[int], pause: int | None) -> None:
     """Let a story happen, with a run after some of its attempts, and one at its end; check what is there."""
     begin_again(world)
     began = ago(story.length + 2 * MINUTE)
@@ -131,7 +133,7 @@ def test_rows_follow_from_the_true_order(acme: World, kind: str, data: st.DataOb
     run_story(acme, story, data.draw(TURNS, label="turns"), data.draw(PAUSES, label="reconciled after"))
 
 
-def simulated(kind: EventKind, story: Story, pause: int | None) -> list[tuple[datetime, str]]:
+def simulated(kind: EventKind, story: DeliveryStory, pause: int | None) -> list[tuple[datetime, str]]:
     """Return the events that comparing ends with, and when each occurred: pure, with clocks that differ by a second."""
     attempts = list(story.attempts())
     until = {len(attempts), *([] if pause is None else [pause % len(attempts)])}

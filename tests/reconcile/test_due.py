@@ -21,7 +21,7 @@ moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 
 
 
 @dataclass
-class Webhook:
+class DueWebhook:
     """A webhook whose runs take no time and succeed."""
 
     id: int
@@ -52,7 +52,7 @@ class Webhook:
 def test_each_webhook_runs_once_in_every_interval(webhook_id: int, start: datetime, seconds: int, tick: int) -> None:
     interval, every = timedelta(seconds=seconds), timedelta(seconds=tick)
     end = start + 6 * max(interval, every)
-    webhook = Webhook(webhook_id, interval)
+    webhook = DueWebhook(webhook_id, interval)
     webhook.live(start, end, every)
     starts = [*webhook.runs, end]
     assert all(later - earlier <= interval + every for earlier, later in pairwise(starts))
@@ -63,7 +63,7 @@ def test_each_webhook_runs_once_in_every_interval(webhook_id: int, start: dateti
 @settings(deadline=None, max_examples=20)
 def test_each_webhook_looks_back_once_a_day(webhook_id: int, start: datetime, minutes: int) -> None:
     days, hour, tick = 8, timedelta(hours=1), timedelta(minutes=minutes)
-    webhook = Webhook(webhook_id, hour)
+    webhook = DueWebhook(webhook_id, hour)
     webhook.live(start, start + days * DAY, tick)
     assert days <= len(webhook.looks_back) <= days + 2
     assert all(later - earlier <= DAY + hour + tick for earlier, later in pairwise(webhook.looks_back))
@@ -73,7 +73,7 @@ def test_each_webhook_looks_back_once_a_day(webhook_id: int, start: datetime, mi
 @settings(deadline=None, max_examples=10)
 def test_runs_are_spread_over_the_interval(first: int, start: datetime, seconds: int) -> None:
     interval, number = timedelta(seconds=seconds), 200
-    webhooks = [Webhook(first + place, interval) for place in range(number)]
+    webhooks = [DueWebhook(first + place, interval) for place in range(number)]
     for webhook in webhooks:
         webhook.live(start, start + 3 * interval)
     steady = Counter(at for webhook in webhooks for at in webhook.runs if at > start + interval + TICK)
@@ -129,7 +129,7 @@ def test_each_period_has_one_slot_for_a_webhook(
 
 def test_runs_are_spread_again_after_an_outage() -> None:
     interval = timedelta(minutes=5)
-    webhooks = [Webhook(number, interval) for number in range(1, 201)]
+    webhooks = [DueWebhook(number, interval) for number in range(1, 201)]
     for webhook in webhooks:
         webhook.live(START, START + timedelta(minutes=20))
         webhook.live(START + timedelta(hours=3), START + timedelta(hours=3, minutes=20))

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from receiver.processing.drain import drain
+from tests.support.killing import Killed
 from tests.support.reconcile_steps import (
     DAY,
     ago,
@@ -32,11 +33,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 
-class ProcessKilled(BaseException):
-    """The process is gone: nothing of it runs any more."""
-
-
-class KillableProcess(httpx.BaseTransport):
+class KillableReconcile(httpx.BaseTransport):
     """A process that ends at its *last* step; each statement, each commit and each call of the API is one."""
 
     def __init__(self, last: int | None) -> None:
@@ -49,7 +46,7 @@ class KillableProcess(httpx.BaseTransport):
         self.steps += 1
         self.ended = self.ended or self.steps == self.last
         if self.ended:
-            raise ProcessKilled
+            raise Killed
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.step()
@@ -63,9 +60,9 @@ class KillableProcess(httpx.BaseTransport):
 
 
 @contextmanager
-def killable_process(world: World, last: int | None) -> Iterator[KillableProcess]:
+def killable_process(world: World, last: int | None) -> Iterator[KillableReconcile]:
     """Let what follows run in a process that ends at its *last* step."""
-    life = KillableProcess(last)
+    life = KillableReconcile(last)
 
     def before_statement(*_: object) -> None:
         life.step()
@@ -127,7 +124,7 @@ def test_next_run_completes_one_killed_at_any_step(acme: World) -> None:
     assert undisturbed.steps > 40
     for last in range(1, undisturbed.steps + 1):
         reset_with_a_log(acme)
-        with killable_process(acme, last) as life, pytest.raises(ProcessKilled):
+        with killable_process(acme, last) as life, pytest.raises(Killed):
             reconciler(acme).run()
         wait_for_locks(acme)
         assert life.ended

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from receiver.queue import RECONCILE_QUEUE
 from receiver.sandbox.provider import ApiFault
 from tests.support.losing import lose
-from tests.support.pools import RECEIVER, SECONDS, Pool, running
+from tests.support.pools import RECEIVER, SECONDS, PoolProcess, running
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture
-def processes(world: World, environment: dict[str, str], redis: Redis) -> Iterator[Pool]:
+def processes(world: World, environment: dict[str, str], redis: Redis) -> Iterator[PoolProcess]:
     """A worker and a scheduler; acme's webhook is registered, and reconciled every two seconds."""
     assert world.bootstrap().failures == []
     settings = {**world.environment(environment), "RECONCILE_INTERVAL": "2"}
@@ -51,7 +51,7 @@ def recorded(world: World) -> list[str]:
     return column(world, "SELECT reference_id FROM ems.card_holders ORDER BY 1")
 
 
-def test_scheduler_recovers_lost_deliveries_into_ems(world: World, processes: Pool) -> None:
+def test_scheduler_recovers_lost_deliveries_into_ems(world: World, processes: PoolProcess) -> None:
     del processes  # asked for so that they run
     lose(world, "employee-1")
     assert eventually(lambda: recorded(world) == ["employee-1"], within=SECONDS)
@@ -59,7 +59,7 @@ def test_scheduler_recovers_lost_deliveries_into_ems(world: World, processes: Po
     assert eventually(lambda: recorded(world) == ["employee-1", "employee-2"], within=SECONDS)
 
 
-def test_killed_reconcile_is_repeated_by_the_next(world: World, processes: Pool) -> None:
+def test_killed_reconcile_is_repeated_by_the_next(world: World, processes: PoolProcess) -> None:
     assert eventually(lambda: bool(column(world, "SELECT 1 FROM receiver.reconcile_runs")), within=SECONDS)
     world.provider.faults.add(ApiFault("slow", path="/events", seconds=20))
     lose(world, "employee-1")

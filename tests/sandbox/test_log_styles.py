@@ -22,7 +22,7 @@ from receiver.sandbox.story import make_story
 from receiver.sandbox.story_events import read
 from receiver.sandbox.tally import DeliveryAttempt
 from tests.support.log_styles import log_styles
-from tests.support.parties import OpenCard, opencard, webhooks_of
+from tests.support.parties import ServedProvider, opencard, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,13 +78,13 @@ def known_names(style: LogStyle) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard(per_page=7) as party:
         yield party
 
 
 @pytest.fixture(scope="module")
-def log_path(party: OpenCard) -> str:
+def log_path(party: ServedProvider) -> str:
     acme = party.provider.state.add_organization("acme")
     webhook = party.provider.state.add_webhook(acme.id, "http://127.0.0.1:1/hook")
     party.provider.state.log_attempts(webhook.id, ATTEMPTS)
@@ -99,7 +99,7 @@ def exactly(answer: httpx.Response) -> Any:
     return read(answer.content)["data"]
 
 
-def log_in(party: OpenCard, path: str, style: LogStyle) -> list[Any]:
+def log_in(party: ServedProvider, path: str, style: LogStyle) -> list[Any]:
     party.provider.behaviour.log_style = style
     pages = party.get(path)["last_page"]
     return [
@@ -109,7 +109,9 @@ def log_in(party: OpenCard, path: str, style: LogStyle) -> list[Any]:
 
 @given(style=log_styles)
 @settings(deadline=None, max_examples=30)
-def test_every_attempt_can_be_read_back_in_every_spelling(party: OpenCard, log_path: str, style: LogStyle) -> None:
+def test_every_attempt_can_be_read_back_in_every_spelling(
+    party: ServedProvider, log_path: str, style: LogStyle
+) -> None:
     items = log_in(party, log_path, style)
     expected = [(one.event, one.status, precise(one.at, style), read(one.body)) for one in ATTEMPTS]
     found = [read_back(item, style) for item in items]
@@ -126,7 +128,7 @@ def test_every_attempt_can_be_read_back_in_every_spelling(party: OpenCard, log_p
     assert len(set(ids)) == len(ids)
 
 
-def test_default_log_style_is_the_published_example(party: OpenCard, log_path: str) -> None:
+def test_default_log_style_is_the_published_example(party: ServedProvider, log_path: str) -> None:
     [newest, *_] = log_in(party, log_path, LogStyle())
     assert newest.items() > {"event": ATTEMPTS[-1].event, "status": ATTEMPTS[-1].status}.items()
     assert newest["created_at"] == f"{ATTEMPTS[-1].at:%Y-%m-%dT%H:%M:%S.%f}Z"
@@ -150,7 +152,7 @@ def test_a_time_is_written_in_each_form(form: Any, microseconds: bool, written: 
     assert log_item(ENTRIES[0], style)["created_at"] == written
 
 
-def test_attempt_can_lack_its_payload(party: OpenCard, log_path: str) -> None:
+def test_attempt_can_lack_its_payload(party: ServedProvider, log_path: str) -> None:
     shown = log_in(party, log_path, LogStyle())
     without = {item["id"] for item in shown[:5]}
     items = log_in(party, log_path, LogStyle(payload_name="body", without_payload=frozenset(without)))

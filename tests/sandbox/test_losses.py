@@ -17,7 +17,7 @@ from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.story_events import read
 from receiver.sandbox.tally import MonotonicClock
-from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ EVERYTHING = Faults(duplicates=0.2, disorder=0.3, lost_answers=0.2, bursts=0.2, 
 
 
 @pytest.fixture
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard(per_page=500) as party:
         yield party
 
@@ -42,13 +42,13 @@ def ems() -> Iterator[Receiver]:
         yield ems
 
 
-def deliver(party: OpenCard, ems: Receiver, faults: Faults, *, seed: int = 1, story: Story = STORY) -> Delivered:
+def deliver(party: ServedProvider, ems: Receiver, faults: Faults, *, seed: int = 1, story: Story = STORY) -> Delivered:
     acme = party.provider.state.add_organization("acme")
     party.register(acme, ems.url)
     return asyncio.run(deliver_story(party.provider, story, faults=faults, seed=seed, give_up_after=UNTIL_TAKEN))
 
 
-def log(party: OpenCard) -> list[Any]:
+def log(party: ServedProvider) -> list[Any]:
     """Return the log of the only webhook, the oldest attempt first."""
     [webhook] = party.provider.state.webhooks()
     acme = party.provider.state.organization(webhook.organization_id)
@@ -68,7 +68,7 @@ def as_sent(sent: StoryEvent) -> tuple[str, str]:
     return identity(sent.event, json.loads(sent.payload))
 
 
-def test_lost_event_is_tried_three_times_and_never_arrives(party: OpenCard, ems: Receiver) -> None:
+def test_lost_event_is_tried_three_times_and_never_arrives(party: ServedProvider, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.2))
     lost = Counter(map(as_sent, missed(delivered)))
     assert 0 < lost.total() < len(STORY.events) / 2
@@ -80,7 +80,7 @@ def test_lost_event_is_tried_three_times_and_never_arrives(party: OpenCard, ems:
     assert (tally.unanswered, tally.accepted) == (3 * lost.total(), len(STORY.events) - lost.total())
 
 
-def test_outage_answers_503_and_gives_up_due_events(party: OpenCard, ems: Receiver) -> None:
+def test_outage_answers_503_and_gives_up_due_events(party: ServedProvider, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(outage=72))
     fallen = missed(delivered)
     assert fallen
@@ -93,7 +93,7 @@ def test_outage_answers_503_and_gives_up_due_events(party: OpenCard, ems: Receiv
     assert (tally.in_outage, tally.given_up, tally.refused) == (len(fallen), len(fallen), 3 * len(fallen))
 
 
-def test_missed_events_are_those_without_accepted_attempt(party: OpenCard, ems: Receiver) -> None:
+def test_missed_events_are_those_without_accepted_attempt(party: ServedProvider, ems: Receiver) -> None:
     taken: list[tuple[str, str]] = []
 
     def answer(one: Any) -> int:
@@ -114,7 +114,7 @@ def test_missed_events_are_those_without_accepted_attempt(party: OpenCard, ems: 
     assert delivered.tally.given_up == delivered.tally.lost + delivered.tally.in_outage
 
 
-def test_log_has_the_true_order_including_lost_events(party: OpenCard, ems: Receiver) -> None:
+def test_log_has_the_true_order_including_lost_events(party: ServedProvider, ems: Receiver) -> None:
     deliver(party, ems, EVERYTHING)
     items = sorted(log(party), key=lambda item: datetime.fromisoformat(item["created_at"]))
     in_the_log: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -131,7 +131,7 @@ def test_log_has_the_true_order_including_lost_events(party: OpenCard, ems: Rece
     assert any(item["status"] in {None, 503} for item in items if item["event"].startswith("card_holder."))
 
 
-def test_no_two_attempts_of_a_webhook_begin_at_the_same_moment(party: OpenCard, ems: Receiver) -> None:
+def test_no_two_attempts_of_a_webhook_begin_at_the_same_moment(party: ServedProvider, ems: Receiver) -> None:
     deliver(party, ems, EVERYTHING)
     times = [item["created_at"] for item in log(party)]
     assert len(set(times)) == len(times)
@@ -142,7 +142,7 @@ def test_moments_increase_even_when_the_clock_stops() -> None:
     assert all(earlier < later for earlier, later in pairwise(moments.next() for _ in range(10_000)))
 
 
-def test_lost_event_does_not_delay_later_ones(party: OpenCard, ems: Receiver) -> None:
+def test_lost_event_does_not_delay_later_ones(party: ServedProvider, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=0.5), seed=3)
     lost = {sent.card_holder for sent in missed(delivered) if sent.event == "card_holder.created"}
     assert lost
@@ -150,7 +150,7 @@ def test_lost_event_does_not_delay_later_ones(party: OpenCard, ems: Receiver) ->
     assert {holder[1] for holder in lost if holder} & identified
 
 
-def test_the_same_seed_misses_the_same_events_over_http(party: OpenCard, ems: Receiver) -> None:
+def test_the_same_seed_misses_the_same_events_over_http(party: ServedProvider, ems: Receiver) -> None:
     first = missed(deliver(party, ems, EVERYTHING))
     with opencard() as again, receiver() as elsewhere:
         assert missed(deliver(again, elsewhere, EVERYTHING)) == first
@@ -158,7 +158,7 @@ def test_the_same_seed_misses_the_same_events_over_http(party: OpenCard, ems: Re
         assert missed(deliver(another, elsewhere, EVERYTHING, seed=2)) != first
 
 
-def test_log_has_everything_when_all_events_are_lost(party: OpenCard, ems: Receiver) -> None:
+def test_log_has_everything_when_all_events_are_lost(party: ServedProvider, ems: Receiver) -> None:
     delivered = deliver(party, ems, Faults(lost=1))
     assert ems.arrived == []
     assert missed(delivered) == STORY.events

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from receiver.sandbox.provider.billing import ORDINARY, PRODUCTS, Rejection
-from tests.support.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import ALL_FLAGS, SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ TRANSACTIONS = {flag: True for flag in ALL_FLAGS if flag.startswith("card_transa
 
 
 @pytest.fixture
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard() as party:
         yield party
 
@@ -30,13 +30,13 @@ def ems() -> Iterator[Receiver]:
         yield ems
 
 
-def ordinary(party: OpenCard) -> ProviderOrganization:
+def ordinary(party: ServedProvider) -> ProviderOrganization:
     billing = party.provider.state.add_billing(ORDINARY)
     return party.provider.state.add_organization("acme", billing_id=billing.id)
 
 
 @pytest.mark.parametrize("flag", ["receipt_fetched", "transaction_true_vat", "aland_index"])
-def test_a_flag_without_its_product_is_rejected(party: OpenCard, ems: Receiver, flag: str) -> None:
+def test_a_flag_without_its_product_is_rejected(party: ServedProvider, ems: Receiver, flag: str) -> None:
     acme = ordinary(party)
     refused = party.post(webhooks_of(acme), {"url": ems.url, **TRANSACTIONS, flag: True}, status=422)
     assert list(refused["errors"]) == [flag]
@@ -45,7 +45,7 @@ def test_a_flag_without_its_product_is_rejected(party: OpenCard, ems: Receiver, 
     assert made["card_transaction_cleared"]
 
 
-def test_an_update_is_checked_and_changes_nothing_when_rejected(party: OpenCard, ems: Receiver) -> None:
+def test_an_update_is_checked_and_changes_nothing_when_rejected(party: ServedProvider, ems: Receiver) -> None:
     acme = ordinary(party)
     made = party.post(webhooks_of(acme), {"url": ems.url, "secret": SECRET, **TRANSACTIONS})
     path = f"{webhooks_of(acme)}/{made['id']}"
@@ -56,7 +56,7 @@ def test_an_update_is_checked_and_changes_nothing_when_rejected(party: OpenCard,
     assert party.put(path, {"aland_index": True})["aland_index"] is True
 
 
-def test_without_a_billing_only_free_flags_are_allowed(party: OpenCard, ems: Receiver) -> None:
+def test_without_a_billing_only_free_flags_are_allowed(party: ServedProvider, ems: Receiver) -> None:
     acme = party.provider.state.add_organization("acme", billing_id=None)
     for flag in [*TRANSACTIONS, "receipt_fetched", "deedster", "transaction_line_items"]:
         assert flag in party.post(webhooks_of(acme), {"url": ems.url, flag: True}, status=422)["errors"]
@@ -94,14 +94,14 @@ def test_billings_are_listed_in_each_style(style: str, switches: dict[str, objec
     assert switches.items() <= billing.items()
 
 
-def test_organizations_get_products_in_turn(party: OpenCard) -> None:
+def test_organizations_get_products_in_turn(party: ServedProvider) -> None:
     state = party.provider.state
     state.add_organizations(["a", "b", "c"], [frozenset(PRODUCTS), None])
     first, second, third = state.organizations()
     assert first.billing_id == third.billing_id != second.billing_id is None
 
 
-def test_deleting_a_tpa_or_an_organization_deletes_its_webhooks(party: OpenCard, ems: Receiver) -> None:
+def test_deleting_a_tpa_or_an_organization_deletes_its_webhooks(party: ServedProvider, ems: Receiver) -> None:
     acme, globex = (party.provider.state.add_organization(name) for name in ("acme", "globex"))
     for organization in (acme, globex):
         party.register(organization, ems.url)
@@ -126,7 +126,7 @@ def test_a_route_can_be_switched_off(status: int) -> None:
         assert party.call("GET", "/accounts/1/organizations").status_code == 200
 
 
-def test_the_account_is_changed_over_http(party: OpenCard) -> None:
+def test_the_account_is_changed_over_http(party: ServedProvider) -> None:
     made = party.http.post("/sandbox/organizations", json={"reference_id": "new", "products": ["product_transaction"]})
     number = made.json()["id"]
     state = party.provider.state

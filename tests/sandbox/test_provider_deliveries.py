@@ -20,7 +20,7 @@ from receiver.sandbox.provider.run import Stream, send_stream
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.tally import DeliveryTally
-from tests.support.parties import SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +32,13 @@ AT_ONCE = RetryLimits(attempts=5, seconds=None, first_pause=0, longest_pause=0)
 
 
 @pytest.fixture
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard() as party:
         yield party
 
 
 @pytest.fixture
-def acme(party: OpenCard) -> ProviderOrganization:
+def acme(party: ServedProvider) -> ProviderOrganization:
     return party.provider.state.add_organization("acme", buyer_party="5561234567")
 
 
@@ -48,22 +48,22 @@ def ems() -> Iterator[Receiver]:
         yield ems
 
 
-def story_of(party: OpenCard, *, purchases: int = 5, seed: int = 1) -> Story:
+def story_of(party: ServedProvider, *, purchases: int = 5, seed: int = 1) -> Story:
     references = reference_ids(party.provider, ready_webhooks(party.provider))
     return make_story(seed=seed, organizations=references, purchases=purchases)
 
 
-def deliver(party: OpenCard, story: Story | None = None, **options: Any) -> Delivered:
+def deliver(party: ServedProvider, story: Story | None = None, **options: Any) -> Delivered:
     story = story_of(party) if story is None else story
     return asyncio.run(deliver_story(party.provider, story, **{"give_up_after": AT_ONCE, **options}))
 
 
-def log_of(party: OpenCard, organization: ProviderOrganization, webhook: dict[str, Any]) -> list[Any]:
+def log_of(party: ServedProvider, organization: ProviderOrganization, webhook: dict[str, Any]) -> list[Any]:
     return party.all_pages(f"{webhooks_of(organization)}/{webhook['id']}/events")
 
 
 def test_webhook_with_all_flags_gets_the_whole_signed_story(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.register(acme, ems.url)
     story = story_of(party)
@@ -75,7 +75,7 @@ def test_webhook_with_all_flags_gets_the_whole_signed_story(
         assert one.headers["X-Data-Signature"] == hmac.new(SECRET.encode(), one.body, hashlib.sha256).hexdigest()
 
 
-def test_only_flagged_events_are_delivered(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_only_flagged_events_are_delivered(party: ServedProvider, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url, card_transaction_authorized=False, aland_index=False)
     story = story_of(party, purchases=40)
     delivered = deliver(party, story)
@@ -86,7 +86,9 @@ def test_only_flagged_events_are_delivered(party: OpenCard, acme: ProviderOrgani
     assert list(delivered.expected[made["id"]]) == expected
 
 
-def test_groups_filter_transactions_by_buyer_party(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_groups_filter_transactions_by_buyer_party(
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
+) -> None:
     made = party.register(acme, ems.url)
     [group] = [party.post(f"{webhooks_of(acme)}/{made['id']}/groups", {"buyer_party": "5569999999"})]
     deliver(party)
@@ -101,7 +103,7 @@ def test_groups_filter_transactions_by_buyer_party(party: OpenCard, acme: Provid
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"active": False}])
 def test_inactive_or_disabled_webhook_gets_nothing(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver, change: dict[str, bool]
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver, change: dict[str, bool]
 ) -> None:
     made = party.register(acme, ems.url)
     story = story_of(party)
@@ -111,7 +113,7 @@ def test_inactive_or_disabled_webhook_gets_nothing(
     assert ems.arrived == []
 
 
-def test_removed_webhook_gets_nothing_more(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_removed_webhook_gets_nothing_more(party: ServedProvider, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
 
     def remove(_: object) -> int:
@@ -126,7 +128,7 @@ def test_removed_webhook_gets_nothing_more(party: OpenCard, acme: ProviderOrgani
 
 
 def test_changed_secret_signs_the_following_deliveries(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.register(acme, ems.url)
 
@@ -143,7 +145,7 @@ def test_changed_secret_signs_the_following_deliveries(
             assert one.headers["X-Data-Signature"] == hmac.new(secret.encode(), one.body, hashlib.sha256).hexdigest()
 
 
-def test_each_webhook_gets_its_own_events(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_each_webhook_gets_its_own_events(party: ServedProvider, acme: ProviderOrganization, ems: Receiver) -> None:
     globex = party.provider.state.add_organization("globex")
     with receiver() as second, receiver() as third:
         party.register(acme, ems.url)
@@ -159,7 +161,9 @@ def test_each_webhook_gets_its_own_events(party: OpenCard, acme: ProviderOrganiz
         assert delivered.story() == story
 
 
-def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_stream_finds_new_webhooks_between_stories(
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
+) -> None:
     globex = party.provider.state.add_organization("globex")
 
     async def scenario(second: Receiver) -> None:
@@ -189,7 +193,7 @@ def test_stream_finds_new_webhooks_between_stories(party: OpenCard, acme: Provid
     assert Counter(ems.events())["tpa.signed"] >= 1
 
 
-def test_expected_events_are_known_without_delivering(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_expected_events_are_known_without_delivering(party: ServedProvider, acme: ProviderOrganization) -> None:
     webhook = party.provider.state.add_webhook(acme.id, NOWHERE, flags=frozenset({"tpa_signed"}))
     story = make_story(seed=1, organizations=["acme", "globex"], purchases=5)
     [sent] = events_for(party.provider, webhook, story.events)
@@ -197,7 +201,7 @@ def test_expected_events_are_known_without_delivering(party: OpenCard, acme: Pro
 
 
 def test_custom_headers_are_added_to_contract_headers(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.register(acme, ems.url, authentication_type="basic", basic_username="u", basic_password="p")
     for key, value in (("X-Route", "blue"), ("authorization", "stolen"), ("x-event", "other")):
@@ -223,7 +227,7 @@ def bearers(ems: Receiver) -> list[str]:
 
 
 def test_oauth_token_is_fetched_once_for_all_deliveries(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     party.register(acme, ems.url, **oauth(ems))
     deliver(party)
@@ -232,7 +236,9 @@ def test_oauth_token_is_fetched_once_for_all_deliveries(
     assert ems.tokens_asked == [{"grant_type": "client_credentials", "client_id": "opencard", "client_secret": "o-s"}]
 
 
-def test_an_expired_oauth_token_is_fetched_again(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_an_expired_oauth_token_is_fetched_again(
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
+) -> None:
     ems.token_life = 0
     party.register(acme, ems.url, **oauth(ems))
     deliver(party, connections=1)
@@ -240,7 +246,7 @@ def test_an_expired_oauth_token_is_fetched_again(party: OpenCard, acme: Provider
 
 
 def test_after_401_the_retry_carries_a_new_oauth_token(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     ems.answer = lambda one: 401 if one.headers["Authorization"] == "Bearer token-1" else 200
     made = party.register(acme, ems.url, **oauth(ems))
@@ -252,7 +258,7 @@ def test_after_401_the_retry_carries_a_new_oauth_token(
 
 
 def test_refused_oauth_token_is_fetched_at_most_twice(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     ems.answer = lambda _: 401
     party.register(acme, ems.url, **oauth(ems))
@@ -261,7 +267,9 @@ def test_refused_oauth_token_is_fetched_at_most_twice(
     assert len(ems.tokens_asked) == 2
 
 
-def test_missing_oauth_token_is_logged_as_no_answer(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_missing_oauth_token_is_logged_as_no_answer(
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
+) -> None:
     made = party.register(acme, ems.url, **{**oauth(ems), "oauth_access_token_url": NOWHERE})
     deliver(party)
     assert ems.arrived == []
@@ -269,7 +277,7 @@ def test_missing_oauth_token_is_logged_as_no_answer(party: OpenCard, acme: Provi
 
 
 def test_the_log_holds_every_attempt_the_newest_first(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     ems.answer = lambda _: 503 if len(ems.arrived) % 3 == 0 else 200
     made = party.register(acme, ems.url)
@@ -291,7 +299,7 @@ def test_the_log_holds_every_attempt_the_newest_first(
 
 @pytest.mark.parametrize("event", FLAG_OF)
 def test_test_delivery_of_any_event_is_valid_and_logged(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver, event: str
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver, event: str
 ) -> None:
     party.provider.behaviour.tests_before_answering = True
     made = party.register(acme, ems.url)
@@ -305,7 +313,7 @@ def test_test_delivery_of_any_event_is_valid_and_logged(
 
 
 def test_test_delivery_follows_the_answer_by_default(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     may_answer = threading.Event()
     made = party.register(acme, ems.url)
@@ -317,14 +325,14 @@ def test_test_delivery_follows_the_answer_by_default(
     assert [item["status"] for item in log_of(party, acme, made)] == [200]
 
 
-def test_an_unknown_event_cannot_be_tested(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_an_unknown_event_cannot_be_tested(party: ServedProvider, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
     party.post(f"{webhooks_of(acme)}/{made['id']}/test/moon.landed", status=422)
 
 
 @pytest.mark.parametrize("change", ["enabled", "active"])
 def test_a_webhook_that_gets_no_deliveries_cannot_be_tested(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver, change: str
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver, change: str
 ) -> None:
     made = party.register(acme, ems.url)
     party.provider.state.change_webhook(made["id"], **{change: False})
@@ -333,7 +341,7 @@ def test_a_webhook_that_gets_no_deliveries_cannot_be_tested(
 
 
 def test_test_delivery_without_receiver_is_tried_once(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     party.provider.behaviour.tests_before_answering = True
     made = party.register(acme, ems.url)

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.errors import OperationRefused
 from receiver.sandbox.provider import ApiFault, Provider, SeenRequest, serving
-from tests.support.parties import OpenCard, opencard, webhooks_of
+from tests.support.parties import ServedProvider, opencard, webhooks_of
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ NOWHERE = "http://127.0.0.1:1/hook"
 
 
 @pytest.fixture
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard() as party:
         yield party
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_fault_applies_to_the_next_matching_requests(party: OpenCard, status: int) -> None:
+def test_fault_applies_to_the_next_matching_requests(party: ServedProvider, status: int) -> None:
     party.provider.faults.add(ApiFault.answers(status, path="/organizations$", times=2, retry_after="7"))
     assert party.call("GET", "/accounts/1/oauthclients").status_code == 200
     answers = [party.call("GET", ORGANIZATIONS) for _ in range(3)]
@@ -37,7 +37,7 @@ def test_fault_applies_to_the_next_matching_requests(party: OpenCard, status: in
     assert answers[0].json()["error"]
 
 
-def test_faults_match_method_and_path_oldest_first(party: OpenCard) -> None:
+def test_faults_match_method_and_path_oldest_first(party: ServedProvider) -> None:
     acme = party.provider.state.add_organization("acme")
     date = "Mon, 12 Jan 2026 08:00:00 GMT"
     party.provider.faults.add(ApiFault.answers(503, method="POST", path="/webhooks$", retry_after=date))
@@ -49,12 +49,12 @@ def test_faults_match_method_and_path_oldest_first(party: OpenCard) -> None:
     assert party.provider.faults.waiting() == []
 
 
-def test_the_token_endpoint_can_fail_too(party: OpenCard) -> None:
+def test_the_token_endpoint_can_fail_too(party: ServedProvider) -> None:
     party.provider.faults.add(ApiFault.answers(500, path="^/oauth/token$"))
     assert [party.ask_for_token().status_code for _ in range(2)] == [500, 200]
 
 
-def test_slow_request_is_answered_unless_the_caller_gives_up(party: OpenCard) -> None:
+def test_slow_request_is_answered_unless_the_caller_gives_up(party: ServedProvider) -> None:
     party.provider.faults.add(ApiFault("slow", seconds=60))
     with pytest.raises(httpx.ReadTimeout):
         party.call("GET", ORGANIZATIONS, timeout=0.05)
@@ -64,13 +64,13 @@ def test_slow_request_is_answered_unless_the_caller_gives_up(party: OpenCard) ->
     assert time.monotonic() - begun >= 0.05
 
 
-def test_a_token_can_expire_with_the_next_request(party: OpenCard) -> None:
+def test_a_token_can_expire_with_the_next_request(party: ServedProvider) -> None:
     party.provider.faults.add(ApiFault("expire-token", path="/organizations"))
     assert [party.call("GET", ORGANIZATIONS).status_code for _ in range(2)] == [401, 401]
     assert party.call("GET", ORGANIZATIONS, token=party.token("organizations-read")).status_code == 200
 
 
-def test_a_connection_can_break_before_anything_is_done(party: OpenCard) -> None:
+def test_a_connection_can_break_before_anything_is_done(party: ServedProvider) -> None:
     acme = party.provider.state.add_organization("acme")
     party.provider.faults.add(ApiFault("hang-up-before", method="POST"))
     with pytest.raises(httpx.TransportError):
@@ -80,7 +80,7 @@ def test_a_connection_can_break_before_anything_is_done(party: OpenCard) -> None
     assert (request.status, request.answered) == (None, False)
 
 
-def test_connection_can_break_after_the_effect(party: OpenCard) -> None:
+def test_connection_can_break_after_the_effect(party: ServedProvider) -> None:
     acme = party.provider.state.add_organization("acme")
     party.provider.faults.add(ApiFault("hang-up-after", method="POST"))
     with pytest.raises(httpx.TransportError):
@@ -91,7 +91,7 @@ def test_connection_can_break_after_the_effect(party: OpenCard) -> None:
     assert (request.status, request.answered) == (201, False)
 
 
-def test_control_routes_need_no_token(party: OpenCard) -> None:
+def test_control_routes_need_no_token(party: ServedProvider) -> None:
     del party.http.headers["Authorization"]
     fault = {"kind": "answer", "status": 429, "retry_after": "1", "path": "/organizations$", "times": 2}
     assert party.http.post("/sandbox/faults", json=fault).status_code == 201
@@ -104,7 +104,7 @@ def test_control_routes_need_no_token(party: OpenCard) -> None:
 
 
 @pytest.mark.parametrize("fault", [b"{", b'{"kind": "earthquake"}', b'{"kind": "slow", "path": "("}'])
-def test_a_fault_that_does_not_exist_is_refused(party: OpenCard, fault: bytes) -> None:
+def test_a_fault_that_does_not_exist_is_refused(party: ServedProvider, fault: bytes) -> None:
     answer = party.http.post("/sandbox/faults", content=fault)
     assert answer.status_code == 400
     assert answer.json()["error"]
@@ -137,7 +137,7 @@ def test_requests_are_recorded_with_their_scopes() -> None:
     assert party.provider.requests.scopes_asked() == party.provider.requests.scopes_used() == {"organizations-read"}
 
 
-def test_many_clients_are_served_at_once(party: OpenCard) -> None:
+def test_many_clients_are_served_at_once(party: ServedProvider) -> None:
     threading.Barrier(4, timeout=20)
     party.provider.behaviour.before_page = lambda _path, _page: None
     answers: list[int] = []
@@ -151,7 +151,7 @@ def test_many_clients_are_served_at_once(party: OpenCard) -> None:
     assert answers == [200] * 4
 
 
-def test_port_in_use_is_reported_in_one_line(party: OpenCard) -> None:
+def test_port_in_use_is_reported_in_one_line(party: ServedProvider) -> None:
     port = int(party.url.rpartition(":")[2])
     with pytest.raises(OperationRefused, match=str(port)), serving(Provider(), port=port):
         raise AssertionError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.sandbox.provider import ApiFault
-from tests.support.parties import OpenCard, opencard
+from tests.support.parties import ServedProvider, opencard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +25,13 @@ ERRORS = [
 
 
 @pytest.fixture(params=["redirect", "page"])
-def party(request: pytest.FixtureRequest) -> Iterator[OpenCard]:
+def party(request: pytest.FixtureRequest) -> Iterator[ServedProvider]:
     with opencard(html_errors=request.param) as party:
         del party.http.headers["Accept"], party.http.headers["Authorization"]
         yield party
 
 
-def is_login(party: OpenCard, answer: httpx.Response) -> bool:
+def is_login(party: ServedProvider, answer: httpx.Response) -> bool:
     if party.provider.behaviour.html_errors == "redirect":
         assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
         answer = party.http.get("/login")
@@ -42,18 +42,18 @@ def is_login(party: OpenCard, answer: httpx.Response) -> bool:
 
 @pytest.mark.parametrize("accept", ACCEPTS, ids=str)
 @pytest.mark.parametrize(("method", "path"), ERRORS)
-def test_errors_are_html_without_accept(party: OpenCard, method: str, path: str, accept: dict[str, str]) -> None:
+def test_errors_are_html_without_accept(party: ServedProvider, method: str, path: str, accept: dict[str, str]) -> None:
     assert is_login(party, party.http.request(method, path, headers=accept))
 
 
 @pytest.mark.parametrize(("method", "path"), ERRORS)
-def test_errors_are_json_for_who_accepts_it(party: OpenCard, method: str, path: str) -> None:
+def test_errors_are_json_for_who_accepts_it(party: ServedProvider, method: str, path: str) -> None:
     answer = party.http.request(method, path, headers={"Accept": "application/json, */*"})
     assert answer.status_code in {400, 401, 404}
     assert "error" in answer.json()
 
 
-def test_a_success_is_json_in_any_case(party: OpenCard) -> None:
+def test_a_success_is_json_in_any_case(party: ServedProvider) -> None:
     party.http.headers["Accept"] = "application/json"
     token = party.token("organizations-read")
     party.http.headers["Accept"] = "*/*"
@@ -61,7 +61,7 @@ def test_a_success_is_json_in_any_case(party: OpenCard) -> None:
 
 
 @pytest.mark.parametrize("kind", ["login-page", "login-redirect"])
-def test_a_fault_answers_so_whatever_is_accepted(party: OpenCard, kind: str) -> None:
+def test_a_fault_answers_so_whatever_is_accepted(party: ServedProvider, kind: str) -> None:
     party.provider.faults.add(ApiFault(kind, path="/oauth/token"))  # type: ignore[arg-type]
     answer = party.http.post("/oauth/token", headers={"Accept": "application/json"})
     assert answer.status_code == (200 if kind == "login-page" else 302)

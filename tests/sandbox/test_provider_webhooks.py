@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.parties import ALL_FLAGS, SECRET, OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import ALL_FLAGS, SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,13 @@ NOWHERE = "http://127.0.0.1:1/hook"
 
 
 @pytest.fixture
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard() as party:
         yield party
 
 
 @pytest.fixture
-def acme(party: OpenCard) -> ProviderOrganization:
+def acme(party: ServedProvider) -> ProviderOrganization:
     return party.provider.state.add_organization("acme")
 
 
@@ -34,7 +34,7 @@ def ems() -> Iterator[Receiver]:
 
 
 def test_new_webhook_is_challenged_before_the_answer(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     made = party.post(webhooks_of(acme), {"url": f"{ems.url}?key=1", "secret": SECRET, "tpa_signed": True})
     assert made["active"] is True
@@ -44,7 +44,9 @@ def test_new_webhook_is_challenged_before_the_answer(
     assert party.get(f"{webhooks_of(acme)}/{made['id']}")["active"] is True
 
 
-def test_webhook_is_listed_while_it_is_challenged(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_webhook_is_listed_while_it_is_challenged(
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
+) -> None:
     listed: list[Any] = []
     ems.on_question = lambda: listed.extend(party.provider.state.webhooks_of(acme.id))
     party.register(acme, ems.url)
@@ -53,20 +55,22 @@ def test_webhook_is_listed_while_it_is_challenged(party: OpenCard, acme: Provide
 
 
 def test_failed_challenge_leaves_the_webhook_inactive(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
 ) -> None:
     assert party.register(acme, ems.url, secret="another")["active"] is False
     assert party.register(acme, NOWHERE)["active"] is False
 
 
-def test_generated_secret_has_60_characters_and_is_shown_once(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_generated_secret_has_60_characters_and_is_shown_once(
+    party: ServedProvider, acme: ProviderOrganization
+) -> None:
     made = party.post(webhooks_of(acme), {"url": NOWHERE})
     assert len(made["secret"]) == 60
     assert "secret" not in party.get(f"{webhooks_of(acme)}/{made['id']}")
     assert "secret" not in party.get(webhooks_of(acme))["data"][0]
 
 
-def test_secrets_and_credentials_are_hidden_by_default(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_secrets_and_credentials_are_hidden_by_default(party: ServedProvider, acme: ProviderOrganization) -> None:
     hidden = {"secret": SECRET, "basic_password": "p-w"}
     made = party.register(acme, NOWHERE, authentication_type="basic", basic_username="u", **hidden)
     path = f"{webhooks_of(acme)}/{made['id']}"
@@ -76,7 +80,7 @@ def test_secrets_and_credentials_are_hidden_by_default(party: OpenCard, acme: Pr
     assert party.get(path).items() > hidden.items()
 
 
-def test_webhook_has_all_flags_and_undocumented_fields(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_webhook_has_all_flags_and_undocumented_fields(party: ServedProvider, acme: ProviderOrganization) -> None:
     made = party.post(webhooks_of(acme), {"url": NOWHERE, "receipt_fetched": True, "id": 1, "active": True})
     assert {flag for flag in ALL_FLAGS if made[flag] is True} == {"receipt_fetched"}
     assert (made["enabled"], made["authentication_type"], made["active"]) == (True, "none", False)
@@ -85,7 +89,9 @@ def test_webhook_has_all_flags_and_undocumented_fields(party: OpenCard, acme: Pr
     assert "api_version" in made
 
 
-def test_an_update_changes_the_given_fields_only(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_an_update_changes_the_given_fields_only(
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver
+) -> None:
     made = party.register(acme, ems.url)
     path = f"{webhooks_of(acme)}/{made['id']}"
     changed = party.put(path, {"enabled": False, "tpa_signed": False})
@@ -93,7 +99,7 @@ def test_an_update_changes_the_given_fields_only(party: OpenCard, acme: Provider
     assert len(ems.questions) == 1  # the same URL is not challenged again
 
 
-def test_changed_url_triggers_a_new_challenge(party: OpenCard, acme: ProviderOrganization, ems: Receiver) -> None:
+def test_changed_url_triggers_a_new_challenge(party: ServedProvider, acme: ProviderOrganization, ems: Receiver) -> None:
     made = party.register(acme, ems.url)
     path = f"{webhooks_of(acme)}/{made['id']}"
     assert party.put(path, {"url": NOWHERE})["active"] is False
@@ -117,12 +123,12 @@ def test_changed_url_triggers_a_new_challenge(party: OpenCard, acme: ProviderOrg
         None,
     ],
 )
-def test_a_wrong_type_is_malformed(party: OpenCard, acme: ProviderOrganization, fields: object) -> None:
+def test_a_wrong_type_is_malformed(party: ServedProvider, acme: ProviderOrganization, fields: object) -> None:
     assert party.post(webhooks_of(acme), fields, status=400)["error"]
     assert party.provider.state.webhooks() == []
 
 
-def test_broken_json_is_malformed(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_broken_json_is_malformed(party: ServedProvider, acme: ProviderOrganization) -> None:
     assert party.call("POST", webhooks_of(acme), content=b'{"url": ').status_code == 400
 
 
@@ -142,12 +148,14 @@ def test_broken_json_is_malformed(party: OpenCard, acme: ProviderOrganization) -
         {"url": NOWHERE, "authentication_type": "oauth"},
     ],
 )
-def test_business_rules_are_answered_422(party: OpenCard, acme: ProviderOrganization, fields: dict[str, Any]) -> None:
+def test_business_rules_are_answered_422(
+    party: ServedProvider, acme: ProviderOrganization, fields: dict[str, Any]
+) -> None:
     assert party.post(webhooks_of(acme), fields, status=422)["error"]
     assert party.provider.state.webhooks() == []
 
 
-def test_update_is_checked_together_with_current_values(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_update_is_checked_together_with_current_values(party: ServedProvider, acme: ProviderOrganization) -> None:
     made = party.register(acme, NOWHERE)
     path = f"{webhooks_of(acme)}/{made['id']}"
     party.put(path, {"authentication_type": "basic"}, status=422)
@@ -156,7 +164,7 @@ def test_update_is_checked_together_with_current_values(party: OpenCard, acme: P
     party.put(path, {"basic_password": None}, status=422)
 
 
-def test_the_dashboard_changes_what_the_api_shows(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_the_dashboard_changes_what_the_api_shows(party: ServedProvider, acme: ProviderOrganization) -> None:
     made = party.register(acme, NOWHERE)
     path = f"{webhooks_of(acme)}/{made['id']}"
     state = party.provider.state
@@ -177,7 +185,7 @@ def test_unknown_flag_is_reported_to_the_dashboard() -> None:
             party.provider.state.switch_event(webhook.id, "invoice.created", on=True)
 
 
-def test_no_repr_contains_a_secret(party: OpenCard, acme: ProviderOrganization) -> None:
+def test_no_repr_contains_a_secret(party: ServedProvider, acme: ProviderOrganization) -> None:
     party.register(
         acme,
         NOWHERE,

@@ -45,7 +45,7 @@ class Received:
 
 
 @dataclass
-class Server:
+class AnswerServer:
     """A receiver on a free loopback port that answers as configured and remembers what it was sent."""
 
     answer: Callable[[int], int]
@@ -56,10 +56,10 @@ class Server:
 
 
 @contextmanager
-def serve(answer: Callable[[int], int] = lambda _: 200, *, secret: str = SECRET) -> Iterator[Server]:
-    state = Server(answer)
+def serve(answer: Callable[[int], int] = lambda _: 200, *, secret: str = SECRET) -> Iterator[AnswerServer]:
+    state = AnswerServer(answer)
 
-    class Handler(BaseHTTPRequestHandler):
+    class AnswerHandler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with state.lock:
@@ -79,7 +79,7 @@ def serve(answer: Callable[[int], int] = lambda _: 200, *, secret: str = SECRET)
         def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), AnswerHandler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}/hooks/opencard/key"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -14,7 +14,7 @@ from receiver.cli import main
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS
 from receiver.ops.deliveries.fixture import make_fixture
 from tests.support.factories import body, snapshot
-from tests.support.parties import OpenCard, Receiver, opencard, receiver, webhooks_of
+from tests.support.parties import Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,25 +26,25 @@ CLEARED = "card.transaction.cleared"
 
 
 @pytest.fixture
-def party() -> Iterator[OpenCard]:
+def party() -> Iterator[ServedProvider]:
     with opencard() as party:
         yield party
 
 
 @pytest.fixture
-def acme(party: OpenCard) -> ProviderOrganization:
+def acme(party: ServedProvider) -> ProviderOrganization:
     return party.provider.state.add_organization("acme", buyer_party="5561234567")
 
 
 @pytest.fixture
-def ems(party: OpenCard, acme: ProviderOrganization) -> Iterator[Receiver]:
+def ems(party: ServedProvider, acme: ProviderOrganization) -> Iterator[Receiver]:
     with receiver() as ems:
         party.register(acme, ems.url)
         yield ems
 
 
 @pytest.fixture
-def trigger(party: OpenCard) -> Callable[..., Result]:
+def trigger(party: ServedProvider) -> Callable[..., Result]:
     def trigger(*arguments: object, organization: str = "acme") -> Result:
         command = ["trigger", *map(str, arguments), "--organization", organization]
         return CliRunner(env={"OPENCARD_API_URL": party.url, "DATABASE_URL": None}).invoke(main, command)
@@ -106,7 +106,7 @@ def test_count_makes_new_ids_and_duplicate_repeats(ems: Receiver, trigger: Calla
 
 
 def test_what_is_lost_is_in_the_log_alone(
-    party: OpenCard, acme: ProviderOrganization, ems: Receiver, trigger: Callable[..., Result]
+    party: ServedProvider, acme: ProviderOrganization, ems: Receiver, trigger: Callable[..., Result]
 ) -> None:
     ran = trigger(CLEARED, "--lose")
     assert (ran.exit_code, "only in the log" in ran.stdout) == (0, True)
@@ -116,7 +116,7 @@ def test_what_is_lost_is_in_the_log_alone(
 
 
 def test_what_is_late_has_an_earlier_attempt_in_the_log(
-    party: OpenCard, ems: Receiver, trigger: Callable[..., Result]
+    party: ServedProvider, ems: Receiver, trigger: Callable[..., Result]
 ) -> None:
     assert trigger(CLEARED, "--late", "2d").exit_code == 0
     assert len(arrived(ems)) == 1
@@ -163,7 +163,7 @@ def test_a_service_at_the_real_opencard_is_refused(url: str) -> None:
 
 
 def test_an_answer_that_is_not_200_ends_with_1(
-    party: OpenCard, acme: ProviderOrganization, trigger: Callable[..., Result]
+    party: ServedProvider, acme: ProviderOrganization, trigger: Callable[..., Result]
 ) -> None:
     with receiver() as ems:
         party.register(acme, ems.url)

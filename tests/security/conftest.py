@@ -21,7 +21,7 @@ MEBIBYTE = 1024 * 1024
 
 
 @dataclass
-class Web:
+class WebUnderAttack:
     """The web process as the Procfile runs it, for who speaks to it byte by byte."""
 
     port: int
@@ -51,7 +51,7 @@ class Web:
 
 
 @pytest.fixture(scope="module")
-def web(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+def web(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUnderAttack]:
     port = free_port()
     given = local_environment(
         database_url=environment["DATABASE_URL"],
@@ -62,7 +62,7 @@ def web(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     with ProcfileProcesses(given, tmp_path_factory.mktemp("web")) as processes:
         processes.start("web")
         wait_until_ready(given["PUBLIC_URL"], processes)
-        yield Web(port, processes)
+        yield WebUnderAttack(port, processes)
 
 
 def request(path: str, headers: dict[str, str], content: bytes = b"", *, method: str = "POST") -> bytes:

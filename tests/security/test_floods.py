@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Acme
-    from tests.security.conftest import Web
+    from tests.security.conftest import WebUnderAttack
 
 pytestmark = pytest.mark.long
 
@@ -42,7 +42,7 @@ def garbage(acme: Acme) -> list[bytes]:
     ]
 
 
-def flood(web: Web, requests: list[bytes], answered: list[int]) -> None:
+def flood(web: WebUnderAttack, requests: list[bytes], answered: list[int]) -> None:
     """Send one request after the other as fast as they are answered, on one connection as long as it is left open."""
     pending = iter(requests * REQUESTS)
     for _ in range(0, REQUESTS, PER_CONNECTION):
@@ -62,7 +62,7 @@ def deliveries(acme: Acme) -> Iterator[bytes]:
         yield genuine(acme, body(snapshot("authorized", transaction=f"transaction-{number}")), Connection="close")
 
 
-def test_a_flood_of_garbage_keeps_no_genuine_delivery_out(acme: Acme, web: Web) -> None:
+def test_a_flood_of_garbage_keeps_no_genuine_delivery_out(acme: Acme, web: WebUnderAttack) -> None:
     assert statuses(web.send(genuine(acme, body(snapshot("authorized"))))) == [200]
     before = web.memory()
     answered: list[int] = []
@@ -85,7 +85,7 @@ def test_a_flood_of_garbage_keeps_no_genuine_delivery_out(acme: Acme, web: Web) 
     assert web.memory() < before + GROWTH
 
 
-def test_parallel_large_bodies_are_bounded_by_the_limit(acme: Acme, web: Web) -> None:
+def test_parallel_large_bodies_are_bounded_by_the_limit(acme: Acme, web: WebUnderAttack) -> None:
     """Each connection may have one body of at most a mebibyte in memory, and a process has few at a time."""
     before = web.memory()
     wrong = request(acme.path, {"Content-Type": "application/json", "X-Event": EVENT}, b"x" * MEBIBYTE)

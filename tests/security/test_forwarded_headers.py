@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from tests.conftest import Acme
-    from tests.security.conftest import Web
+    from tests.security.conftest import WebUnderAttack
 
 NAMES = ("SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "PATH-INFO", "X-Script-Name", "X-Forwarded-Prefix")
 VALUES = ("/hooks", "/hooks/", "/ops", "/elsewhere", "hooks", "", "//", "/%2e%2e")
@@ -26,7 +26,7 @@ def paths(app: Flask) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_header_opens_another_route(web: Web, app: Flask, name: str) -> None:
+def test_no_header_opens_another_route(web: WebUnderAttack, app: Flask, name: str) -> None:
     hidden = paths(app)
     assert {"/metrics", "/healthz", "/ops/"} <= set(hidden)
     for path in (f"/hooks{path}" for path in hidden):
@@ -36,7 +36,7 @@ def test_no_header_opens_another_route(web: Web, app: Flask, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_header_changes_the_answer_of_a_route(web: Web, acme: Acme, app: Flask, name: str) -> None:
+def test_no_header_changes_the_answer_of_a_route(web: WebUnderAttack, acme: Acme, app: Flask, name: str) -> None:
     known = body(snapshot("authorized"))
     for value in VALUES:
         (status,) = statuses(web.send(genuine(acme, known, **{name: value, "Connection": "close"})))

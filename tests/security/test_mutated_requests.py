@@ -13,14 +13,14 @@ from receiver.sandbox.story import make_story
 
 if TYPE_CHECKING:
     from tests.conftest import Acme
-    from tests.security.conftest import Web
+    from tests.security.conftest import WebUnderAttack
 
 NUMBER = 5000
 SEED = 2
 
 
 @pytest.mark.long
-def test_no_mutated_request_is_answered_5xx(web: Web, acme: Acme) -> None:
+def test_no_mutated_request_is_answered_5xx(web: WebUnderAttack, acme: Acme) -> None:
     found = send_all(web.port, acme.registration, number=NUMBER, seed=SEED)
     assert found.wrong == []
     assert 0 < acme.value("SELECT count(*) FROM receiver.deliveries") <= found.statuses["200"]

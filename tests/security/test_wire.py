@@ -11,7 +11,7 @@ from tests.support.factories import body, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme
-    from tests.security.conftest import Web
+    from tests.security.conftest import WebUnderAttack
 
 EVENT = "card.transaction.authorized"
 CONTENT = body(snapshot("authorized"))
@@ -40,7 +40,7 @@ CONFLICTS = {
 
 
 @pytest.mark.parametrize("headers", CONFLICTS.values(), ids=CONFLICTS.keys())
-def test_ambiguous_length_smuggles_no_other_request(acme: Acme, web: Web, headers: dict[str, str]) -> None:
+def test_ambiguous_length_smuggles_no_other_request(acme: Acme, web: WebUnderAttack, headers: dict[str, str]) -> None:
     """The hidden one is genuine, so were it seen, it would be stored."""
     hidden = genuine(acme, CONTENT)
     outer = request(acme.path, {"Content-Type": "application/json", "X-Event": EVENT, **headers}, b"0\r\n\r\n" + hidden)
@@ -51,13 +51,13 @@ def test_ambiguous_length_smuggles_no_other_request(acme: Acme, web: Web, header
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "xchunked", "identity", "c"])
-def test_unknown_transfer_coding_is_answered_400(acme: Acme, web: Web, coding: str) -> None:
+def test_unknown_transfer_coding_is_answered_400(acme: Acme, web: WebUnderAttack, coding: str) -> None:
     headers = {**acme.registration.headers(EVENT, CONTENT), "Transfer-Encoding": coding}
     assert statuses(web.send(request(acme.path, headers, CONTENT)))[:1] == [400]
     assert acme.statuses() == []
 
 
-def test_two_different_lengths_are_refused(acme: Acme, web: Web) -> None:
+def test_two_different_lengths_are_refused(acme: Acme, web: WebUnderAttack) -> None:
     one = genuine(acme, CONTENT)
     two = one.replace(b"Content-Length:", b"Content-Length: 5\r\nContent-Length:", 1)
     assert statuses(web.send(two)) == [400]
@@ -80,7 +80,7 @@ def test_two_different_lengths_are_refused(acme: Acme, web: Web) -> None:
         b"\0" * 10_000,
     ],
 )
-def test_heads_that_are_none_are_refused_and_the_next_is_taken(acme: Acme, web: Web, head: bytes) -> None:
+def test_heads_that_are_none_are_refused_and_the_next_is_taken(acme: Acme, web: WebUnderAttack, head: bytes) -> None:
     content = head % acme.path.encode() if b"%s" in head else head
     assert set(statuses(web.send(content))) <= {400, 401, 404, 405, 414, 431, 505}
     assert acme.statuses() == []
@@ -97,20 +97,20 @@ HUGE = {
 
 
 @pytest.mark.parametrize("headers", HUGE.values(), ids=HUGE.keys())
-def test_huge_heads_are_refused_and_the_next_is_taken(acme: Acme, web: Web, headers: dict[str, str]) -> None:
+def test_huge_heads_are_refused_and_the_next_is_taken(acme: Acme, web: WebUnderAttack, headers: dict[str, str]) -> None:
     answers = statuses(web.send(request(acme.path, {"Content-Type": "application/json", **headers}, CONTENT)))
     assert set(answers) <= {400, 431}, answers
     assert acme.statuses() == []
     assert statuses(web.send(genuine(acme, CONTENT))) == [200]
 
 
-def test_a_compressed_body_is_not_unpacked(acme: Acme, web: Web) -> None:
+def test_a_compressed_body_is_not_unpacked(acme: Acme, web: WebUnderAttack) -> None:
     """The received bytes are stored as they are; they are not decompressed here."""
     assert statuses(web.send(genuine(acme, CONTENT, **{"Content-Encoding": "gzip"}))) == [200]
     assert acme.value("SELECT body FROM receiver.deliveries") == CONTENT
 
 
-def test_chunks_with_extensions_and_trailers_smuggle_nothing(acme: Acme, web: Web) -> None:
+def test_chunks_with_extensions_and_trailers_smuggle_nothing(acme: Acme, web: WebUnderAttack) -> None:
     headers = {**acme.registration.headers(EVENT, CONTENT), "Transfer-Encoding": "chunked"}
     size = b"%x" % len(CONTENT)
     with_extension = request(acme.path, headers, chunked(CONTENT).replace(size, size + b";a=b", 1))
@@ -121,7 +121,7 @@ def test_chunks_with_extensions_and_trailers_smuggle_nothing(acme: Acme, web: We
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "OPTIONS", "get", "P\u00d6ST"])
-def test_no_other_method_stores_anything(acme: Acme, web: Web, method: str) -> None:
+def test_no_other_method_stores_anything(acme: Acme, web: WebUnderAttack, method: str) -> None:
     headers = acme.registration.headers(EVENT, CONTENT)
     assert set(statuses(web.send(request(acme.path, headers, CONTENT, method=method)))) <= {200, 400, 405}
     assert acme.statuses() == []

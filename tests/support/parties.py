@@ -45,7 +45,7 @@ ALL_FLAGS = (
 
 
 @dataclass
-class OpenCard:
+class ServedProvider:
     """A provider that is served, and a client of it with a token for every scope."""
 
     provider: Provider
@@ -104,12 +104,12 @@ def webhooks_of(organization: ProviderOrganization) -> str:
 
 
 @contextmanager
-def opencard(*, scopes: Iterable[str] = SCOPES, now: Any = None, **behaviour: Any) -> Iterator[OpenCard]:
+def opencard(*, scopes: Iterable[str] = SCOPES, now: Any = None, **behaviour: Any) -> Iterator[ServedProvider]:
     """Serve a provider and speak to it."""
     provider = Provider(Behaviour(**behaviour), **({"now": now} if now else {}))
     client = provider.clients.add("ems", scopes=scopes)
     with serving(provider) as url, httpx.Client(base_url=url, trust_env=False, verify=tls_context()) as http:
-        party = OpenCard(provider, url, client, http)
+        party = ServedProvider(provider, url, client, http)
         http.headers["Accept"] = "application/json"
         http.headers["Authorization"] = f"Bearer {party.token(*scopes)}"
         yield party

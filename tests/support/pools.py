@@ -54,7 +54,7 @@ class Process:
 
 
 @dataclass
-class Pool(Process):
+class PoolProcess(Process):
     """A running ``receiver worker``."""
 
     redis: Redis
@@ -74,8 +74,8 @@ class Pool(Process):
         assert eventually(lambda: bool(self.redis.exists(STARTED)), within=SECONDS)
 
 
-def running(redis: Redis, environment: dict[str, str], log: Path | None = None) -> AbstractContextManager[Pool]:
-    return _running("worker", environment, log, lambda process: Pool(process, log, redis))
+def running(redis: Redis, environment: dict[str, str], log: Path | None = None) -> AbstractContextManager[PoolProcess]:
+    return _running("worker", environment, log, lambda process: PoolProcess(process, log, redis))
 
 
 def scheduling(environment: dict[str, str], log: Path) -> AbstractContextManager[Process]:

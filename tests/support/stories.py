@@ -136,7 +136,7 @@ def _is_closed(ending: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Story:
+class DeliveryStory:
     """Events in true order, that of their first attempts."""
 
     happened: tuple[Happened, ...]
@@ -151,7 +151,7 @@ class Story:
         return self.attempts()[-1][0].at
 
 
-def story(happened: Sequence[tuple[Sent, timedelta, str, timedelta]]) -> Story:
+def story(happened: Sequence[tuple[Sent, timedelta, str, timedelta]]) -> DeliveryStory:
     """Return the story of events, each with the gap before it, its fate, and the pause between its attempts.
 
     Payloads bear no id: whether an event failed and equals a later one, or the later one is a retry of it,
@@ -168,10 +168,10 @@ def story(happened: Sequence[tuple[Sent, timedelta, str, timedelta]]) -> Story:
         ended[names[number]] = at + (len(endings) - 1) * pause
         own = at + timedelta(microseconds=number + 1)  # no two attempts are made at the same moment
         events.append(Happened(what, tuple(Attempt(own + place * pause, *end) for place, end in enumerate(endings))))
-    return Story(tuple(events))
+    return DeliveryStory(tuple(events))
 
 
-def stories(what: st.SearchStrategy[Sent], *, most: int = 6) -> st.SearchStrategy[Story]:
+def stories(what: st.SearchStrategy[Sent], *, most: int = 6) -> st.SearchStrategy[DeliveryStory]:
     """Return a strategy for stories of the events *what*."""
     each = st.tuples(what, st.sampled_from(GAPS), st.sampled_from(sorted(ENDINGS)), st.sampled_from(PAUSES))
     return st.builds(story, st.lists(each, min_size=1, max_size=most))
@@ -180,7 +180,7 @@ def stories(what: st.SearchStrategy[Sent], *, most: int = 6) -> st.SearchStrateg
 # --- what follows ----------------------------------------------------------------------------------------------------
 
 
-def rows_of(story: Story, began: datetime, organization: str = "acme") -> dict[str, list[Row]]:
+def rows_of(story: DeliveryStory, began: datetime, organization: str = "acme") -> dict[str, list[Row]]:
     """Return, by table, the rows of ``ems``: the fold of what was sent, each event at its first attempt."""
     by_subject: dict[Subject, list[Event]] = {}
     for number, (what, attempts) in zip(count(1), story.happened, strict=False):

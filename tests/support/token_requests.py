@@ -24,7 +24,7 @@ POST = {**GRANT, "client_id": "acme-client", "client_secret": "the-client-secret
 
 
 @dataclass
-class Tokens:
+class TokenRequests:
     """A webhook with an OAuth client, and a caller that asks for its tokens."""
 
     acme: Acme
@@ -51,7 +51,7 @@ def basic(client_id: str, client_secret: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()}
 
 
-def assert_issued(tokens: Tokens, response: TestResponse, credentials: Credentials = CLIENT) -> None:
+def assert_issued(tokens: TokenRequests, response: TestResponse, credentials: Credentials = CLIENT) -> None:
     """Insist on a token that opens acme's webhook."""
     assert response.status_code == 200, response.data
     assert isinstance(response.json, dict)

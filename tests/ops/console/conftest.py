@@ -73,7 +73,7 @@ def viewer(new_visitor: Callable[[], Visitor]) -> Visitor:
 
 
 @dataclass
-class Running:
+class ServedOpenIdProvider:
     """A provider, and its address. Each test sets what it does; between tests it is as new."""
 
     provider: OpenIdProvider
@@ -81,20 +81,20 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Running]:
+def running() -> Iterator[ServedOpenIdProvider]:
     provider = OpenIdProvider()
     with served(provider.application()) as url:
-        yield Running(provider, url)
+        yield ServedOpenIdProvider(provider, url)
 
 
 @pytest.fixture
-def provider(running: Running) -> OpenIdProvider:
+def provider(running: ServedOpenIdProvider) -> OpenIdProvider:
     running.provider.__dict__.update(OpenIdProvider().__dict__)
     return running.provider
 
 
 @pytest.fixture(scope="session")
-def openid_environment(console_environment: dict[str, str], running: Running) -> dict[str, str]:
+def openid_environment(console_environment: dict[str, str], running: ServedOpenIdProvider) -> dict[str, str]:
     return {
         **console_environment,
         "OPS_OIDC_ISSUER": running.url,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import TestResponse
 
-    from tests.ops.console.conftest import Running
+    from tests.ops.console.conftest import ServedOpenIdProvider
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def let_a_minute_pass(engine: Engine) -> None:
     )
 
 
-def test_sign_in_page_offers_both_ways(browser: Browser, running: Running) -> None:
+def test_sign_in_page_offers_both_ways(browser: Browser, running: ServedOpenIdProvider) -> None:
     shown = browser.visitor.get("/ops/sign-in?next=/reconcile/").text
     assert f"Sign in with {urlsplit(running.url).netloc}" in shown
     assert 'href="/ops/sign-in/oidc?next=/reconcile/"' in shown
@@ -129,7 +129,7 @@ def test_a_group_gives_its_role(
 
 @pytest.mark.parametrize("groups", [[], ["staff"], "staff", None, {"ops-admins": True}, [["ops-admins"]]])
 def test_no_group_with_a_role_says_whom_to_ask(
-    browser: Browser, provider: OpenIdProvider, running: Running, groups: object
+    browser: Browser, provider: OpenIdProvider, running: ServedOpenIdProvider, groups: object
 ) -> None:
     provider.groups = groups
     shown = browser.is_refused()
@@ -493,7 +493,7 @@ def test_a_session_outlives_the_rotation_of_keys(
 
 
 def test_a_name_of_a_user_with_a_password_is_marked(
-    browser: Browser, provider: OpenIdProvider, running: Running
+    browser: Browser, provider: OpenIdProvider, running: ServedOpenIdProvider
 ) -> None:
     provider.name = {"preferred_username": "olga"}
     browser.sign_in()

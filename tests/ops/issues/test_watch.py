@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 
 
-class Web:
+class AskedServer:
     """What was asked of a server of ours, by path."""
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ class Web:
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
-    web = Web()
+def web() -> Iterator[AskedServer]:
+    web = AskedServer()
     with served(web.app) as web.url:
         yield web
 
 
 @pytest.fixture
-def watched(settings: Settings, web: Web) -> Settings:
+def watched(settings: Settings, web: AskedServer) -> Settings:
     """Return settings with an address for messages and a heartbeat, of a service without OpenCard's API."""
     address = NotifyUrl(f"{web.url.replace('http://', 'json://')}/messages", "warning")
     return replace(settings, notify_urls=(address,), heartbeat_url=f"{web.url}/heartbeat", reconcile_interval=0)
@@ -60,7 +60,7 @@ def open_kinds(acme: Acme) -> list[str]:
         return [each.issue.kind for each in list_issues(connection, states=[State.OPEN], most=10)]
 
 
-def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings, web: Web) -> None:
+def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings, web: AskedServer) -> None:
     message = "messages OpenCard receiver: webhook-inactive {} (acme)"
     with watch.watching(watched):
         assert eventually(lambda: "heartbeat" in web.asked, within=SECONDS)
@@ -74,7 +74,7 @@ def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings
     assert sorted(set(web.asked) - {"heartbeat"}) == [message.format("open"), message.format("resolved")]
 
 
-def test_the_heartbeat_stops_while_a_critical_issue_is_open(acme: Acme, watched: Settings, web: Web) -> None:
+def test_the_heartbeat_stops_while_a_critical_issue_is_open(acme: Acme, watched: Settings, web: AskedServer) -> None:
     assert watch.look(acme.engine, watched, ())
     acme.execute("UPDATE receiver.webhooks SET active = false")
     assert not watch.look(acme.engine, watched, ())
