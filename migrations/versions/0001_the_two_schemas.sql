@@ -17,7 +17,7 @@ CREATE TABLE ems.card_holders (
 );
 CREATE INDEX ix_card_holders_to_be_erased ON ems.card_holders (deleted_at) WHERE deleted_at IS NOT NULL AND erased_at IS NULL;
 
-COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so each time is when the event reached us, or OpenCard''s first attempt at it; of several events of a kind, the newest.';
+COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of a kind, the newest.';
 COMMENT ON COLUMN ems.card_holders.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.card_holders.created_at IS 'When created through the API, in UTC; null when never reported';
@@ -53,7 +53,7 @@ COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_amount IS 'Social
 COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_currency IS 'Currency of the cost (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.environmental_impacts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.environmental_impacts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.environmental_impacts.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 
@@ -82,7 +82,7 @@ COMMENT ON COLUMN ems.events.type IS 'Name of the event in OpenCard''s catalogue
 COMMENT ON COLUMN ems.events.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.events.card_holder_reference_id IS 'The EMS''s own id of the card holder; null for events of an organization';
 COMMENT ON COLUMN ems.events.transaction_id IS 'OpenCard''s id of the transaction; null for events of no transaction';
-COMMENT ON COLUMN ems.events.occurred_at IS 'When the event reached us, or OpenCard''s first attempt, in UTC; not in the order of position';
+COMMENT ON COLUMN ems.events.occurred_at IS 'When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC; not in the order of position';
 COMMENT ON COLUMN ems.events.recorded_at IS 'When it was applied, in UTC';
 COMMENT ON COLUMN ems.events.source IS 'push: delivered to us; log: recovered from OpenCard''s delivery log';
 COMMENT ON COLUMN ems.events.delivery_id IS 'Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)';
@@ -105,7 +105,7 @@ COMMENT ON COLUMN ems.feed_horizon.id IS 'Always 1';
 COMMENT ON COLUMN ems.feed_horizon.deleted_through IS 'Highest position in ems.events that was deleted, 0 if none; no event after it was deleted';
 COMMENT ON COLUMN ems.feed_horizon.deleted_at IS 'When events were last deleted, in UTC; if none were, when the first epoch began';
 COMMENT ON COLUMN ems.feed_horizon.epoch IS 'The feed''s current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is restored or fails over';
-COMMENT ON COLUMN ems.feed_horizon.epoch_start IS 'Position at which the current epoch began: all of its positions are higher, all others are not. 0 in epoch 0';
+COMMENT ON COLUMN ems.feed_horizon.epoch_start IS 'Position at which the current epoch began: its positions are higher, those of earlier epochs are not. 0 in epoch 0';
 
 CREATE TABLE ems.invoices (
     organization_reference_id TEXT NOT NULL,
@@ -133,7 +133,7 @@ COMMENT ON COLUMN ems.invoices.invoice_amount IS 'Amount of the invoice, in majo
 COMMENT ON COLUMN ems.invoices.invoice_currency IS 'Currency of the invoice (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.invoices.invoice_date IS 'Date of the invoice, a day without a zone; null when not sent';
 COMMENT ON COLUMN ems.invoices.due_date IS 'Date by which it is to be paid, a day without a zone; null when not sent';
-COMMENT ON COLUMN ems.invoices.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.invoices.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.invoices.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.invoices.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 
@@ -164,7 +164,7 @@ COMMENT ON COLUMN ems.line_items.quantity IS 'How many, or how much: may be a fr
 COMMENT ON COLUMN ems.line_items.currency IS 'Currency of the amounts (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.line_items.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.line_items.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.line_items.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.line_items.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.line_items.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
 CREATE TABLE ems.receipts (
@@ -205,7 +205,7 @@ COMMENT ON COLUMN ems.receipts.original_amount IS 'Amount on the receipt, in maj
 COMMENT ON COLUMN ems.receipts.original_currency IS 'Currency of original_amount (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.receipts.purchase_date IS 'Day on the receipt, in the zone of the shop; null when not sent';
 COMMENT ON COLUMN ems.receipts.purchase_time IS 'Time of day on the receipt, in the zone of the shop; null when not sent';
-COMMENT ON COLUMN ems.receipts.fetched_at IS 'When the receipt''s event reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.receipts.fetched_at IS 'When OpenCard first tried to send the receipt''s event: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.receipts.file_key IS 'Name of the stored file; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_size IS 'Size of the stored file in bytes; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_sha256 IS 'SHA-256 of the stored file, hexadecimal; null until downloaded';
@@ -240,7 +240,7 @@ COMMENT ON COLUMN ems.tpas.name IS 'Name of the organization on the TPA; null wh
 COMMENT ON COLUMN ems.tpas.organization_number IS 'Company registration number; null when not sent';
 COMMENT ON COLUMN ems.tpas.url IS 'Address of the signed PDF at OpenCard; null when not sent';
 COMMENT ON COLUMN ems.tpas.signed_at IS 'When first reported as signed, in UTC';
-COMMENT ON COLUMN ems.tpas.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.tpas.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.tpas.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.tpas.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 COMMENT ON COLUMN ems.tpas.file_key IS 'Name of the stored document; null until downloaded';
@@ -354,7 +354,7 @@ COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first reported as auth
 COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first reported as cleared, in UTC; null when never reported';
 COMMENT ON COLUMN ems.transactions.invoiced_at IS 'When first reported as invoiced, in UTC; null when never reported';
 COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported';
-COMMENT ON COLUMN ems.transactions.snapshot_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.transactions.snapshot_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.transactions.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to (source: payment_product.id); null when not reported';
@@ -392,7 +392,7 @@ COMMENT ON COLUMN ems.vat_rates.currency IS 'Currency of the amounts (ISO 4217);
 COMMENT ON COLUMN ems.vat_rates.purchase_country IS 'Country of the purchase (ISO 3166 alpha-2); null when not sent';
 COMMENT ON COLUMN ems.vat_rates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.vat_rates.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.vat_rates.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.vat_rates.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.vat_rates.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
 CREATE TABLE ems.vat_totals (
@@ -422,7 +422,7 @@ COMMENT ON COLUMN ems.vat_totals.currency IS 'Currency of the amounts (ISO 4217)
 COMMENT ON COLUMN ems.vat_totals.purchase_country IS 'Country of the purchase (ISO 3166 alpha-2); null when not sent';
 COMMENT ON COLUMN ems.vat_totals.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'When the event that these values come from reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
 CREATE TABLE receiver.applied_configuration (
@@ -1514,7 +1514,7 @@ COMMENT ON COLUMN ems.transaction_states.accounting_currency IS 'The customer''s
 COMMENT ON COLUMN ems.transaction_states.vat_amount IS 'VAT from the card network in major units, often wrong; null when not reported';
 COMMENT ON COLUMN ems.transaction_states.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.transaction_states.payload IS 'The whole snapshot, unknown fields included';
-COMMENT ON COLUMN ems.transaction_states.occurred_at IS 'When the event reached us, or OpenCard''s first attempt at it, in UTC';
+COMMENT ON COLUMN ems.transaction_states.occurred_at IS 'When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.transaction_states.delivery_id IS 'Delivery that brought the snapshot (receiver.deliveries.id)';
 
 CREATE VIEW receiver.reconcile_state AS

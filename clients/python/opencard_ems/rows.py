@@ -16,8 +16,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardHolder(Row):
-    """Card holders and what has happened to each. OpenCard's events carry no time, so each time is when the event
-    reached us, or OpenCard's first attempt at it; of several events of a kind, the newest.
+    """Card holders and what has happened to each. OpenCard's events carry no time, so each time is when OpenCard
+    first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of
+    a kind, the newest.
     """
 
     TABLE: ClassVar[str] = "card_holders"
@@ -124,7 +125,9 @@ class EnvironmentalImpact(Row):
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not sent"""
     occurred_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
@@ -153,7 +156,9 @@ class Event(Row):
     transaction_id: str | None
     """OpenCard's id of the transaction; null for events of no transaction"""
     occurred_at: datetime
-    """When the event reached us, or OpenCard's first attempt, in UTC; not in the order of position"""
+    """When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC;
+    not in the order of position
+    """
     recorded_at: datetime
     """When it was applied, in UTC"""
     source: str
@@ -191,7 +196,9 @@ class FeedHorizon(Row):
     restored or fails over
     """
     epoch_start: int
-    """Position at which the current epoch began: all of its positions are higher, all others are not. 0 in epoch 0"""
+    """Position at which the current epoch began: its positions are higher, those of earlier epochs are not. 0 in
+    epoch 0
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +226,9 @@ class Invoice(Row):
     due_date: date | None
     """Date by which it is to be paid, a day without a zone; null when not sent"""
     occurred_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
@@ -308,7 +317,9 @@ class LineItem(Row):
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not sent"""
     occurred_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
 
@@ -358,7 +369,9 @@ class Receipt(Row):
     purchase_time: time | None
     """Time of day on the receipt, in the zone of the shop; null when not sent"""
     fetched_at: datetime
-    """When the receipt's event reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the receipt's event: its arrival, or an earlier attempt in the delivery
+    log; in UTC
+    """
     file_key: str | None
     """Name of the stored file; null until downloaded"""
     file_size: int | None
@@ -396,7 +409,9 @@ class Tpa(Row):
     signed_at: datetime
     """When first reported as signed, in UTC"""
     occurred_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
@@ -519,7 +534,9 @@ class Transaction(Row):
     deleted_at: datetime | None
     """When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported"""
     snapshot_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
@@ -573,7 +590,9 @@ class VatRate(Row):
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not sent"""
     occurred_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
 
@@ -607,7 +626,9 @@ class VatTotal(Row):
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not sent"""
     occurred_at: datetime
-    """When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
+    in the delivery log; in UTC
+    """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
 
@@ -1119,6 +1140,6 @@ class TransactionState(Row):
     payload: dict[str, Any]
     """The whole snapshot, unknown fields included"""
     occurred_at: datetime
-    """When the event reached us, or OpenCard's first attempt at it, in UTC"""
+    """When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC"""
     delivery_id: int
     """Delivery that brought the snapshot (receiver.deliveries.id)"""

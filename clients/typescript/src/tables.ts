@@ -4,7 +4,7 @@
 export type Json = string | boolean | null | Json[] | JsonObject;
 export type JsonObject = { [name: string]: Json };
 
-/** Card holders and what has happened to each. OpenCard's events carry no time, so each time is when the event reached us, or OpenCard's first attempt at it; of several events of a kind, the newest. */
+/** Card holders and what has happened to each. OpenCard's events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of a kind, the newest. */
 export interface CardHolder {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
@@ -86,7 +86,7 @@ export interface EnvironmentalImpact {
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not sent */
   card_issuer: string | null;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -106,7 +106,7 @@ export interface Event {
   card_holder_reference_id: string | null;
   /** OpenCard's id of the transaction; null for events of no transaction */
   transaction_id: string | null;
-  /** When the event reached us, or OpenCard's first attempt, in UTC; not in the order of position */
+  /** When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC; not in the order of position */
   occurred_at: Date;
   /** When it was applied, in UTC */
   recorded_at: Date;
@@ -132,7 +132,7 @@ export interface FeedHorizon {
   deleted_at: Date;
   /** The feed's current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is restored or fails over */
   epoch: number;
-  /** Position at which the current epoch began: all of its positions are higher, all others are not. 0 in epoch 0 */
+  /** Position at which the current epoch began: its positions are higher, those of earlier epochs are not. 0 in epoch 0 */
   epoch_start: bigint;
 }
 
@@ -156,7 +156,7 @@ export interface Invoice {
   invoice_date: string | null;
   /** Date by which it is to be paid, a day without a zone; null when not sent */
   due_date: string | null;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -226,7 +226,7 @@ export interface LineItem {
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not sent */
   card_issuer: string | null;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -266,7 +266,7 @@ export interface Receipt {
   purchase_date: string | null;
   /** Time of day on the receipt, in the zone of the shop; null when not sent */
   purchase_time: string | null;
-  /** When the receipt's event reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the receipt's event: its arrival, or an earlier attempt in the delivery log; in UTC */
   fetched_at: Date;
   /** Name of the stored file; null until downloaded */
   file_key: string | null;
@@ -300,7 +300,7 @@ export interface Tpa {
   url: string | null;
   /** When first reported as signed, in UTC */
   signed_at: Date;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -404,7 +404,7 @@ export interface Transaction {
   invoiced_at: Date | null;
   /** When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported */
   deleted_at: Date | null;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   snapshot_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -446,7 +446,7 @@ export interface VatRate {
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not sent */
   card_issuer: string | null;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -474,7 +474,7 @@ export interface VatTotal {
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not sent */
   card_issuer: string | null;
-  /** When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -868,7 +868,7 @@ export interface TransactionState {
   vat_currency: string | null;
   /** The whole snapshot, unknown fields included */
   payload: JsonObject;
-  /** When the event reached us, or OpenCard's first attempt at it, in UTC */
+  /** When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC */
   occurred_at: Date;
   /** Delivery that brought the snapshot (receiver.deliveries.id) */
   delivery_id: bigint;

@@ -11,7 +11,10 @@ ORGANIZATION = "The EMS's own id of the organization (source: organization.refer
 CARD_HOLDER = "The EMS's own id of the card holder (source: card_holder.reference_id)"
 TRANSACTION = "OpenCard's id of the transaction, the same through all its states (source: transaction.id)"
 UPDATED = "When this row last changed in this database, in UTC; not a time of the purchase"
-LEARNED = "When the event that these values come from reached us, or OpenCard's first attempt at it, in UTC"
+LEARNED = (
+    "When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in "
+    "the delivery log; in UTC"
+)
 DELIVERY = "Delivery that the current values come from (receiver.deliveries.id)"
 
 URL_HASH = r"sha256(decode(replace(url, '\', '\\'), 'escape'))"

@@ -57,7 +57,8 @@ class Receipt(_OfPurchase, Base):
         "Time of day on the receipt, in the zone of the shop; null when not sent"
     )
     fetched_at: Mapped[datetime] = c.column(
-        "When the receipt's event reached us, or OpenCard's first attempt at it, in UTC"
+        "When OpenCard first tried to send the receipt's event: its arrival, "
+        "or an earlier attempt in the delivery log; in UTC"
     )
     file_key: Mapped[str | None] = c.column("Name of the stored file; null until downloaded")
     file_size: Mapped[int | None] = c.whole_number("Size of the stored file in bytes; null until downloaded")

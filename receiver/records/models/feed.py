@@ -52,7 +52,8 @@ class LoggedEvent(Base):
     )
     transaction_id: Mapped[str | None] = c.column("OpenCard's id of the transaction; null for events of no transaction")
     occurred_at: Mapped[datetime] = c.column(
-        "When the event reached us, or OpenCard's first attempt, in UTC; not in the order of position"
+        "When OpenCard first tried to send the event: its arrival, "
+        "or an earlier attempt in the delivery log; in UTC; not in the order of position"
     )
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When it was applied, in UTC")
     source: Mapped[str] = c.column("push: delivered to us; log: recovered from OpenCard's delivery log")
@@ -101,7 +102,8 @@ class FeedHorizon(Base):
     epoch_start: Mapped[int] = mapped_column(
         BigInteger,
         server_default=text("0"),
-        comment="Position at which the current epoch began: all of its positions are higher, all others are not. 0 in "
+        comment="Position at which the current epoch began: its positions are higher, "
+        "those of earlier epochs are not. 0 in "
         "epoch 0",
     )
 

@@ -25,7 +25,8 @@ class CardHolder(Base):
         {
             "schema": EMS,
             "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so each time is "
-            "when the event reached us, or OpenCard's first attempt at it; of several events of a kind, the newest.",
+            "when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of "
+            "several events of a kind, the newest.",
         },
     )
 

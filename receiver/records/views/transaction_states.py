@@ -45,7 +45,8 @@ WHERE type IN (
         "vat_amount": "VAT from the card network in major units, often wrong; null when not reported",
         "vat_currency": "Currency of vat_amount (ISO 4217); null when not reported",
         "payload": "The whole snapshot, unknown fields included",
-        "occurred_at": "When the event reached us, or OpenCard's first attempt at it, in UTC",
+        "occurred_at": "When OpenCard first tried to send the event: its arrival, "
+        "or an earlier attempt in the delivery log; in UTC",
         "delivery_id": "Delivery that brought the snapshot (receiver.deliveries.id)",
     },
 )
