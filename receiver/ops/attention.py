@@ -51,7 +51,7 @@ def what_needs_attention(
             Finding(FindingKind.STORAGE, f"PostgreSQL does not store deliveries, OpenCard gets 503: {refusal}")
         )
     if workers is not None and not workers.reachable:
-        text = "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are taken, but not processed"
+        text = "Redis (REDIS_URL) cannot be reached or refuses writes: deliveries are stored, but not processed"
         found.append(Finding(FindingKind.REDIS, text))
     if service.receipts is not None:
         found += find_in_receipts(service.receipts, missing=missing)

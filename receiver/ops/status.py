@@ -286,7 +286,7 @@ def _find_backlog(service: ServiceStatus) -> Iterable[Finding]:
     pending = service.deliveries["pending"]
     if pending.oldest is not None and pending.oldest < service.at - BACKLOG_OLD:
         waiting = _count(pending.number, "pending delivery", "pending deliveries")
-        text = f"{waiting}: not processed since {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
+        text = f"{waiting}, the oldest received at {pending.oldest:%Y-%m-%d %H:%M:%S} UTC: is a worker running?"
         yield Finding(FindingKind.BACKLOG, text, count=pending.number)
 
 
@@ -313,7 +313,7 @@ def _find_in_retention(service: ServiceStatus) -> Iterable[Finding]:
     if last.error is not None:
         yield Finding(FindingKind.RETENTION, f"retention: the last run failed: {last.error}")
     elif well < service.at - RETENTION_STALE:
-        since = f"no run ended well since {well:%Y-%m-%d %H:%M:%S} UTC"
+        since = f"no run has succeeded since {well:%Y-%m-%d %H:%M:%S} UTC"
         yield Finding(FindingKind.RETENTION, f"retention: {since}: is the scheduler running?")
 
 
@@ -332,7 +332,7 @@ def find_in_webhook(webhook: WebhookStatus, at: datetime, interval: timedelta | 
         yield finding(FindingKind.WEBHOOK_INACTIVE, text)
     if webhook.unrecoverable:
         events = _count(webhook.unrecoverable, "lost event")
-        text = f"{events} cannot be recovered, for the log has no payload: get the data from OpenCard in another way"
+        text = f"{events} cannot be recovered, because the delivery log has no payload: ask OpenCard for the data"
         yield finding(FindingKind.UNRECOVERABLE, text, webhook.unrecoverable)
     if webhook.unconfirmed:
         stored = _count(webhook.unconfirmed, "stored delivery", "stored deliveries")

@@ -139,7 +139,7 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
     def name(organization: str) -> str:
         return f"webhook {webhook_id_of(acme.engine, organization)} ({organization})"
 
-    no_payload = "for the log has no payload: get the data from OpenCard in another way"
+    no_payload = "because the delivery log has no payload: ask OpenCard for the data"
     listed = "receiver deliveries list --status quarantined"
     other = (
         "organization.reference_id is 'globex', but this webhook belongs to organization 'acme'; "
@@ -221,7 +221,7 @@ def test_unprocessed_deliveries_need_attention(acme: Acme, run: Run) -> None:
     acme.take("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '6 minutes'")
     (said,) = needs(run("--json"))
-    assert said.startswith("1 pending delivery: not processed since ")
+    assert said.startswith("1 pending delivery, the oldest received at ")
     assert said.endswith(" UTC: is a worker running?")
 
 
@@ -286,7 +286,7 @@ def test_replays_and_retention_are_shown(acme: Acme, run: Run) -> None:
     assert "retention    7 removed, 2 h ago\n" in shown
     acme.execute("UPDATE receiver.retention_runs SET started_at = now() - interval '3 days', ended_at = started_at")
     acme.execute("UPDATE receiver.retention_runs SET ended_at = started_at")
-    assert needs(run("--json"))[0].startswith("retention: no run ended well since ")
+    assert needs(run("--json"))[0].startswith("retention: no run has succeeded since ")
     acme.execute("UPDATE receiver.retention_runs SET error = 'OperationalError: away'")
     assert needs(run("--json")) == ["retention: the last run failed: OperationalError: away"]
 

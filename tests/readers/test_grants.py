@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -16,7 +16,7 @@ from receiver.sandbox.embedded import postgres_program
 from tests.support.factories import snapshot
 from tests.support.later import upgrade_to_later
 from tests.support.program import db
-from tests.support.roles import PASSWORD, connected_as, libpq, new_role, read, relations
+from tests.support.roles import PASSWORD, connected_as, libpq, new_role, privileges, read, relations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,15 +121,6 @@ def test_granting_twice_and_revoking_twice_does_no_harm(url: URL, reader: str) -
     assert {"role": reader, "organizations": None} in json.loads(listed.stdout)
     revoked = [json.loads(db(url, "revoke-reader", reader, "--json").stdout) for _ in range(2)]
     assert revoked == [{"role": reader, "revoked": True}, {"role": reader, "revoked": False}]
-
-
-def privileges(acme: Acme, role: str) -> list[dict[str, Any]]:
-    """Return every dependency that *role* has in this database: privileges, default privileges, policies."""
-    return acme.rows(
-        "SELECT classid::regclass::text, objid FROM pg_shdepend WHERE refobjid = (SELECT oid FROM pg_roles"
-        " WHERE rolname = :role) AND refclassid = 'pg_authid'::regclass",
-        role=role,
-    )
 
 
 def test_revoking_leaves_nothing(acme: Acme, url: URL, reader: str) -> None:

@@ -11,11 +11,10 @@ from sqlalchemy import URL, make_url, text
 from receiver.db import one_connection
 from receiver.readers.eligibility import RoleFacts, refusal
 from receiver.readers.row_security import protect
-from tests.readers.test_grants import privileges
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.later import upgrade_to_later
 from tests.support.program import db
-from tests.support.roles import connected_as, new_role, read, relations
+from tests.support.roles import connected_as, new_role, privileges, read, relations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

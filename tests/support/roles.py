@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+    from tests.conftest import Acme
+
 PASSWORD = "only-for-tests"
 
 
@@ -83,3 +85,12 @@ def set_for_sessions(url: str, settings: dict[str, str]) -> None:
                     sql.SQL(value) if name == "search_path" else sql.Literal(value),
                 )
             )
+
+
+def privileges(acme: Acme, role: str) -> list[dict[str, Any]]:
+    """Return every dependency that *role* has in this database: privileges, default privileges, policies."""
+    return acme.rows(
+        "SELECT classid::regclass::text, objid FROM pg_shdepend WHERE refobjid = (SELECT oid FROM pg_roles"
+        " WHERE rolname = :role) AND refclassid = 'pg_authid'::regclass",
+        role=role,
+    )
