@@ -1,0 +1,87 @@
+"""The example reader on a streaming replica: nobody can LISTEN there, so it polls, and commits at the primary."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import make_url
+
+from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
+from tests.conftest import DATA_FOLDER
+from tests.support.following import as_reader, following
+from tests.support.program import db
+from tests.support.restoring import Place, new_place, place
+from tests.support.roles import libpq, new_role
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from receiver.settings import Settings
+
+pytestmark = pytest.mark.long
+SECONDS = 60
+
+
+@pytest.fixture
+def servers() -> Iterator[Callable[[str], EmbeddedPostgres]]:
+    """Servers of this test's own, by the names of their folders."""
+    folder = DATA_FOLDER / f"replica-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+
+        def serve(name: str) -> EmbeddedPostgres:
+            server = EmbeddedPostgres(folder / name)
+            stack.callback(server.stop)
+            return server
+
+        yield serve
+
+
+def replicate(primary: EmbeddedPostgres, made: Place, name: str) -> None:
+    """Make a streaming replica's folder with what the primary has."""
+    folder = Path(made.value("SHOW data_directory"))
+    copy = folder.parent / name
+    options = ["--checkpoint=fast", "--write-recovery-conf", "-D", str(copy), "-d", libpq(make_url(primary.url()))]
+    subprocess.run([postgres_program("pg_basebackup"), *options], check=True, capture_output=True)
+    for of_the_primary in (*copy.glob(".s.PGSQL.*"), copy / ".handle_pids.json"):
+        of_the_primary.unlink()
+    owner = folder.stat()
+    for file in (copy, *copy.rglob("*")):
+        os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def test_reader_polls_a_replica_and_commits_at_the_primary(
+    servers: Callable[[str], EmbeddedPostgres], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = servers("primary")
+    made = new_place(primary.create_database("receiver"), settings)
+    own = make_url(primary.create_database("own"))
+    url = made.engine.url
+    with new_role(url) as role:
+        assert db(url, "grant-reader", role).exit_code == 0
+        replicate(primary, made, "replica")
+        replica = servers("replica")
+        there = place(replica.url("receiver"))
+        assert there.value("SELECT pg_is_in_recovery()") is True
+        monkeypatch.setenv("COMMIT_URL", libpq(as_reader(url, role)))
+        with following(as_reader(there.engine.url, role), own, "events") as follower:
+            made.apply("employee-1")
+            assert follower.line() == "1 card_holder.created None"
+            committed = "SELECT max(position) FROM ems.consumers"
+            assert eventually(lambda: made.value(committed) == 1, within=SECONDS)
+            there.engine.dispose()
+            replica.kill()
+            assert "PostgreSQL is away" in follower.complaint()
+            made.apply("employee-2")
+            replica.start()
+            assert follower.line() == "2 card_holder.created None"
+            assert eventually(lambda: made.value(committed) == 2, within=SECONDS)
+        made.engine.dispose()
