@@ -18,7 +18,7 @@ import structlog
 
 from receiver.deliveries.models import ABANDONED, HELD_UP
 from receiver.events.event import ClaimedDelivery
-from receiver.processing.failures import AttemptOutcome, FailedAttempt, write_failures
+from receiver.processing.failures import AttemptFailure, AttemptOutcome, write_failures
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def note_crashes(
         crashes = 1 + sum(number > before for number in numbers)
         log.error("delivery.crashed_worker", delivery_id=delivery_id, times=crashes)
         failures.append(
-            FailedAttempt(
+            AttemptFailure(
                 delivery_id,
                 event,
                 attempts[delivery_id],

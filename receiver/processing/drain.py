@@ -19,7 +19,7 @@ from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED
 from receiver.db import was_cut_off
 from receiver.processing.batch import apply
 from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
-from receiver.processing.failures import AttemptOutcome, FailedAttempt, count_outcomes, write_failures
+from receiver.processing.failures import AttemptFailure, AttemptOutcome, count_outcomes, write_failures
 from receiver.processing.replays import claim_replayed, end_replay_leases, end_replays
 from receiver.records.write import Outdated, writing_connection
 
@@ -202,10 +202,10 @@ def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exce
     return outcomes
 
 
-def _failure(delivery: ClaimedDelivery, error: Exception) -> FailedAttempt:
+def _failure(delivery: ClaimedDelivery, error: Exception) -> AttemptFailure:
     """Return the evidence of a failed attempt. Values that PostgreSQL refuses will be refused again: no retry."""
     frames = "".join(traceback.format_tb(error.__traceback__))
-    return FailedAttempt(
+    return AttemptFailure(
         delivery_id=delivery.id,
         event=delivery.event,
         number=delivery.attempts,

@@ -47,7 +47,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class AttemptFailure:
     """An attempt to apply a delivery that went wrong."""
 
     delivery_id: int
@@ -75,7 +75,7 @@ def reject(rejections: Sequence[Rejection]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def write_failures(connection: psycopg.Connection[Any], failures: Sequence[FailedAttempt]) -> list[AttemptOutcome]:
+def write_failures(connection: psycopg.Connection[Any], failures: Sequence[AttemptFailure]) -> list[AttemptOutcome]:
     """Note failed attempts: ``failed`` with the time of the next one, or ``dead`` when there is none.
 
     What failed is tried alone from then on, so that it spoils no other batch.
