@@ -77,7 +77,9 @@ PAGES: Final = {
     "replay": "replays/{replay}",
     "replay-new": "replays/new?status=dead",
     "webhooks": "webhooks/",
+    "webhook": "webhooks/1",
     "reconcile": "reconcile/",
+    "closings": "closings/",
     "audit": "audit/",
     "not-found": "nowhere",
 }

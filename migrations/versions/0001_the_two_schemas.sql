@@ -843,6 +843,7 @@ CREATE TABLE receiver.webhooks (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     deleted_at TIMESTAMP WITH TIME ZONE,
     registered_groups JSONB DEFAULT '[]' NOT NULL,
+    reconcile_requested_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_webhooks PRIMARY KEY (id),
     CONSTRAINT ck_webhooks_authentication_type CHECK (authentication_type IN ('none', 'basic', 'custom', 'oauth')),
     CONSTRAINT uq_webhooks_opencard_webhook_id UNIQUE (opencard_webhook_id),
@@ -866,6 +867,7 @@ COMMENT ON COLUMN receiver.webhooks.active IS 'whether OpenCard last said that t
 COMMENT ON COLUMN receiver.webhooks.test IS 'only for test deliveries: nothing that arrives at it is ever applied';
 COMMENT ON COLUMN receiver.webhooks.deleted_at IS 'since when OpenCard does not have it; it is not reconciled then';
 COMMENT ON COLUMN receiver.webhooks.registered_groups IS 'buyer parties that were registered, where OpenCard does not list them';
+COMMENT ON COLUMN receiver.webhooks.reconcile_requested_at IS 'when an operator requested a run of reconcile; it is due unless one has started since';
 
 CREATE TABLE receiver.delivery_log (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

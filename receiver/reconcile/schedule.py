@@ -40,10 +40,13 @@ BATCH_SIZE: Final = 4 * PARALLEL_RUNS
 LOOK_BACK_TOLERANCE: Final = timedelta(hours=1)
 """By how much a look-back may fall short of ``LOOK_BACK`` and still count: mostly the delay of its start."""
 
-# a run from before the feed's epoch does not count: what it found may be lost
+# a run from before the feed's epoch does not count, for what it found may be lost; nor one before an operator's request
 _LAST_STARTS: Final = text(
     f"""
-SELECT webhook.id, now() AS now, CASE WHEN last.id > epoch.last_run_id THEN last.started_at END AS started_at
+SELECT webhook.id, now() AS now, CASE
+        WHEN last.id > epoch.last_run_id AND last.started_at >= coalesce(webhook.reconcile_requested_at, '-infinity')
+        THEN last.started_at
+    END AS started_at
 FROM receiver.webhooks AS webhook
 CROSS JOIN (SELECT coalesce(({LAST_RUN_ID}), 0) AS last_run_id) AS epoch
 LEFT JOIN LATERAL (

@@ -62,6 +62,9 @@ class Webhook(Base):
         server_default=text("'[]'"),
         comment="buyer parties that were registered, where OpenCard does not list them",
     )
+    reconcile_requested_at: Mapped[datetime | None] = mapped_column(
+        comment="when an operator requested a run of reconcile; it is due unless one has started since"
+    )
 
 
 class PreviousEndpointKey(Base):

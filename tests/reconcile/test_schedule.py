@@ -112,6 +112,19 @@ def test_webhook_is_run_again_only_after_its_interval(job: Job, world: World) ->
     assert [run["recovered"] for run in runs(world)] == [0, 1]
 
 
+def test_a_requested_run_is_due_at_once_and_only_once(job: Job, world: World) -> None:
+    job()
+    job()
+    runs = "SELECT count(*) FROM receiver.reconcile_runs"
+    with world.engine.begin() as connection:
+        assert connection.scalar(text(runs)) == 1
+        connection.execute(text("UPDATE receiver.webhooks SET reconcile_requested_at = clock_timestamp()"))
+    job()
+    job()
+    with world.engine.begin() as connection:
+        assert connection.scalar(text(runs)) == 2
+
+
 def test_the_first_run_reads_the_whole_log(job: Job, world: World) -> None:
     lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=300))
     job()

@@ -60,6 +60,8 @@ OPEN: Final = frozenset({"static", "bootstrap.static", "sign_in.sign_in", "oidc.
 """What can be had without signing in."""
 FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
 """What a viewer may POST, too."""
+REFRESH: Final = "X-Refresh"
+"""The header of requests that a page sends by itself: they keep no session from ending."""
 NAVIGATION: Final = (
     ("overview.overview", "Overview"),
     ("issues.listing", "Issues"),
@@ -75,7 +77,8 @@ FOR_OPERATORS: Final = frozenset({"audit.listing"})
 """What viewers do not see."""
 # data: is how Bootstrap's style sheet draws the arrows of its fields
 CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 
@@ -155,7 +158,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
 def _signed_in(sessions: Sessions, token: str) -> SignedIn | None:
     """Return the session, and remember why there is none any more, if that was not the user's doing."""
     try:
-        return sessions.find(token)
+        return sessions.find(token, seen=REFRESH not in request.headers)
     except SessionEnded as ended:
         g.session_ended = str(ended)
         return None
@@ -178,7 +181,10 @@ def _admit() -> AnyResponse | None:
     g.me = current_user._get_current_object()  # noqa: SLF001 - the way that Flask-Login documents
     changes = request.method not in {"GET", "HEAD", "OPTIONS"} and request.endpoint not in FOR_EVERYBODY
     if changes and not g.me.may_operate:
-        raise Forbidden("A viewer sees everything and changes nothing: this needs the role operator.")
+        raise Forbidden(
+            "A viewer sees everything and changes nothing: this needs the role operator. Ask an operator to do it, or "
+            "ask for the role those who maintain OPS_USERS or the groups in OPS_OIDC_ROLES."
+        )
     return None
 
 

@@ -11,10 +11,11 @@ from wtforms import IntegerField, StringField, SubmitField
 from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
 from receiver.ops.audit import AuditFilter, arguments, list_acts
+from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.recorded import LOOK, PERSONAL, SEARCH, record_look
-from receiver.ops.deliveries import error_group, list_deliveries, read_delivery
+from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries
 from receiver.ops.replay import start_replay
 from receiver.ops.resolving import resolve_deliveries
 
@@ -114,12 +115,14 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
             abort(404)
         if request.method == "GET":
             record_look(connection, LOOK, str(delivery_id))
+        steps = timeline_of(found, read_log_entries(connection, found))
         views = list_acts(connection, AuditFilter(action=LOOK, object=str(delivery_id)), limit=VIEWS)
     return render_template(
         "delivery.html",
         delivery=found,
         form=form,
         views=views,
+        steps=steps,
         payload=readable(found.payload),
         same_error=_same_error(found),
     )

@@ -30,6 +30,7 @@ BACK: Final = {
     "sign_in.sign_out": "overview.overview",
     "deliveries.replay": "deliveries.delivery",
     "replays.cancel": "replays.replay",
+    "webhooks.reconcile": "webhooks.webhook",
     "issues.acknowledge": "issues.issue",
     "issues.resolve": "issues.issue",
     "closings.close": "closings.listing",

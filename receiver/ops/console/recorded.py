@@ -41,6 +41,7 @@ ACTIONS: Final = {
     "deliveries.replay": ("replay", ""),
     "deliveries.resolve": ("deliveries resolve", ""),
     "replays.new": ("replay", ""),
+    "webhooks.reconcile": ("reconcile", "webhook"),
     "replays.cancel": ("replay", "cancel"),
     "closings.close": ("close", ""),
 }

@@ -175,9 +175,10 @@ class Sessions:
         )
         return SignedIn(account.name, account.role, token, None)
 
-    def find(self, token: str) -> SignedIn | None:
+    def find(self, token: str, *, seen: bool = True) -> SignedIn | None:
         """Return the session, unless it ended: signed out, idle, too old, its user gone, or role or password changed.
 
+        *seen*: whether the user does something, so that the session is idle from now on.
         Raises ``SessionEnded`` when it ends now, by what the OpenID provider says.
         """
         with self.engine.begin() as connection:
@@ -185,7 +186,7 @@ class Sessions:
             found = connection.execute(_FIND, {"token_hash": _hash(token), **limits}).one_or_none()
             if found is None or not self._still_valid(found):
                 return None
-            if found.stale:
+            if found.stale and seen:
                 connection.execute(_SEEN, {"id": found.id})
             # one request asks, and moves the time ahead first: a refresh token may be used only once
             asks = found.due and connection.execute(_ASK, {"id": found.id, "ask_again_after": ASK_AGAIN_AFTER}).rowcount

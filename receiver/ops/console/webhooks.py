@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from flask import Blueprint, render_template
+from flask import Blueprint, abort, flash, redirect, render_template, url_for
 from sqlalchemy import text
 
-from receiver.ops.console.parts import console, query_of, reading
+from receiver.errors import OperationRefused
+from receiver.ops.console.parts import console, query_of, reading, whole
 from receiver.ops.refused import find_refused
 from receiver.ops.status import find_in_webhook, read_status
+from receiver.ops.webhook_details import read_webhook, request_reconcile
+from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
     from sqlalchemy import Row
+    from werkzeug.wrappers import Response
 
     from receiver.ops.status import ServiceStatus
 
@@ -39,6 +44,7 @@ ORDER BY webhook.organization_reference_id, webhook.id
 class WebhookLine:
     """A webhook as the page shows it."""
 
+    id: int
     organization_reference_id: str
     opencard_webhook_id: int | None
     authentication_type: str
@@ -57,6 +63,48 @@ def listing() -> str:
     return render_template("webhooks.html", rows=rows)
 
 
+@blueprint.get("/<int:webhook_id>")
+def webhook(webhook_id: int) -> str:
+    """Show one webhook; its URL, which nobody can guess, to operators only."""
+    if whole(str(webhook_id)) is None:
+        abort(404)
+    with reading() as connection:
+        details = read_webhook(connection, webhook_id)
+        rows = [row for row in connection.execute(_WEBHOOKS) if row.id == webhook_id]
+        if details is None or not rows:
+            abort(404)
+        service = read_status(query_of(connection))
+    row = details.webhook
+    ends = [
+        moment
+        for name in ("previous_secret_expires_at", "previous_credentials_expires_at")
+        if (moment := row[name]) is not None and moment > service.at
+    ]
+    return render_template(
+        "webhook.html",
+        details=details,
+        line=_line(rows[0], service),
+        state=state_of(enabled=row["enabled"], active=row["active"]),
+        url=endpoint_url(console().settings.public_url, row["endpoint_key"]),
+        overlap=max(ends, default=None),
+        requested=row["reconcile_requested_at"] is not None
+        and not any(run["started_at"] >= row["reconcile_requested_at"] for run in details.runs),
+        quoted=quote(row["organization_reference_id"]),
+    )
+
+
+@blueprint.post("/<int:webhook_id>/reconcile")
+def reconcile(webhook_id: int) -> Response:
+    """Have its log compared now."""
+    if console().interval is None:
+        raise OperationRefused("the scheduler does not reconcile: RECONCILE_INTERVAL is 0, or the API is not set up")
+    with console().engine.begin() as connection:
+        if whole(str(webhook_id)) is None or not request_reconcile(connection, webhook_id):
+            raise OperationRefused(f"webhook {webhook_id} is not in use, or not registered at OpenCard")
+    flash("Requested: the run begins within seconds.", "success")
+    return redirect(url_for("webhooks.webhook", webhook_id=webhook_id))
+
+
 def state_of(*, enabled: bool, active: bool | None) -> str:
     """Return in a word whether deliveries come by a webhook: ``off`` where we take none of it."""
     if not enabled:
@@ -70,6 +118,7 @@ def _line(row: Row[Any], service: ServiceStatus) -> WebhookLine:
     mine = [webhook for webhook in service.webhooks if webhook.webhook_id == row.id]
     interval = console().interval
     return WebhookLine(
+        id=row.id,
         organization_reference_id=row.organization_reference_id,
         opencard_webhook_id=row.opencard_webhook_id,
         authentication_type=row.authentication_type,

@@ -7,7 +7,15 @@
 - ``effects``   what it changed in the schema ``ems``
 """
 
-from receiver.ops.deliveries.details import DeliveryDetails, FailedAttempt, InReplay, Resolution, read_delivery
+from receiver.ops.deliveries.details import (
+    DeliveryDetails,
+    FailedAttempt,
+    InReplay,
+    LogEntry,
+    Resolution,
+    read_delivery,
+    read_log_entries,
+)
 from receiver.ops.deliveries.effects import ChangedRow
 from receiver.ops.deliveries.filter import Filter, error_group, is_resolved
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
@@ -19,10 +27,12 @@ __all__ = [
     "FailedAttempt",
     "Filter",
     "InReplay",
+    "LogEntry",
     "Page",
     "Resolution",
     "error_group",
     "is_resolved",
     "list_deliveries",
     "read_delivery",
+    "read_log_entries",
 ]

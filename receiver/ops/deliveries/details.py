@@ -46,6 +46,12 @@ SELECT acknowledged_at AS resolved_at, acknowledged_by AS resolved_by, reason
 FROM receiver.acknowledged_gaps WHERE kind = 'delivery' AND id = :id
 """
 )
+_LOG: Final = text(
+    f"""
+SELECT attempted_at, response_status FROM receiver.delivery_log
+WHERE webhook_id = :webhook_id AND fingerprint = decode(:fingerprint, 'hex') ORDER BY attempted_at LIMIT {MOST_ALIKE}
+"""  # noqa: S608 - a constant
+)
 _REPLAYS: Final = text(
     """
 SELECT replay.id AS replay_id, replay.created_at, replay.requested_by, replay.reason, member.status_before,
@@ -88,6 +94,19 @@ class Resolution:
     resolved_at: datetime
     resolved_by: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An attempt to deliver an event, as OpenCard's log has it."""
+
+    attempted_at: datetime | None
+    response_status: int | None
+
+    def in_words(self) -> str:
+        """Return it as a sentence."""
+        answer = "no answer on record" if self.response_status is None else f"answered with {self.response_status}"
+        return f"OpenCard's attempt by its log: {answer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +173,14 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
         ),
         resolution=_resolution(connection, delivery_id),
     )
+
+
+def read_log_entries(connection: Connection, delivery: DeliveryDetails) -> tuple[LogEntry, ...]:
+    """Return OpenCard's attempts to deliver the event, as far as its log was read."""
+    if delivery.fingerprint is None:
+        return ()
+    asked = {"webhook_id": delivery.summary.webhook_id, "fingerprint": delivery.fingerprint}
+    return tuple(LogEntry(**row) for row in connection.execute(_LOG, asked).mappings())
 
 
 def _resolution(connection: Connection, delivery_id: int) -> Resolution | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,7 +100,7 @@ def test_every_answer_bears_the_headers_that_protect_it(console: Flask, operator
             policy = headers["Content-Security-Policy"]
             assert policy.startswith("default-src 'none'; ")
             assert "unsafe" not in policy
-            assert "script-src" not in policy
+            assert "script-src 'self'; " in policy
             assert "frame-ancestors 'none'" in policy
             assert headers["X-Content-Type-Options"] == "nosniff"
             assert headers["Referrer-Policy"] == "no-referrer"
@@ -112,8 +113,11 @@ def test_no_page_has_a_script_or_a_style_of_its_own(console: Flask, operator: Vi
         if rule.endpoint in {"static", "bootstrap.static"}:
             continue
         shown = operator.get(address_of(console, rule)).text.lower()
-        for inline in ("<script", "<style", " style=", " onclick=", "javascript:"):
+        for inline in ("<style", " style=", " onclick=", "javascript:"):
             assert inline not in shown, (rule, inline)
+        assert re.findall("<script.*?</script>", shown) == ['<script src="/ops/static/console.js" defer></script>'], (
+            rule
+        )
         assert '<html lang="en">' in shown
 
 

@@ -161,7 +161,7 @@ def test_operator_finds_and_replays_failures_in_five_clicks(browser: Browser, mo
         assert operator.sees(f"{BROKEN} dead deliveries")
         operator.click("link", re.compile("accounting has no account"))  # what failed: the whole group
         operator.click("link", re.compile(r"^\d+$"))  # one of them: what went wrong, the trace, the payload
-        assert operator.sees("Failed attempts")
+        assert operator.sees("Attempt 1: dead")
         assert operator.sees("accounting has no account for the purchases of acme")
         morning.repair()
         operator.click("link", "Replay all of them …")  # how many there are, and by which causes
@@ -286,3 +286,23 @@ def test_colours_follow_the_setting_of_the_system(browser: Browser, morning: Mor
         found = viewer.page.evaluate("getComputedStyle(document.body).backgroundColor")
         brightness = sum(map(int, re.findall(r"\d+", found))) / 3
         assert (brightness < 60) is (scheme == "dark"), found
+
+
+def test_pages_refresh_themselves_and_show_local_times(browser: Browser, morning: Morning) -> None:
+    options = {"java_script_enabled": True, "timezone_id": "Europe/Helsinki", "permissions": ["clipboard-write"]}
+    with person(browser, morning.url, **options) as operator:
+        operator.page.clock.install()
+        operator.sign_in("olga")
+        banner = operator.page.locator("#attention")
+        assert "attention" in banner.inner_text()
+        morning.repair()
+        with morning.engine.begin() as connection:
+            connection.execute(text("DELETE FROM receiver.outcomes WHERE status = 'dead'"))
+        operator.page.clock.run_for(16_000)
+        operator.page.get_by_role("link", name=f"{BROKEN} dead deliveries").first.wait_for(state="detached")
+        with morning.engine.connect() as connection:
+            delivery = connection.scalar(text("SELECT max(id) FROM receiver.deliveries"))
+        operator.page.goto(f"{morning.url}/ops/deliveries/{delivery}")
+        assert operator.sees("your time)")
+        operator.page.get_by_role("button", name="Copy the payload", exact=True).click()
+        operator.page.get_by_text("Copied").wait_for()

@@ -93,6 +93,38 @@ def test_each_webhook_shows_its_status(acme: Acme, viewer: Visitor) -> None:
     assert acme.path.rpartition("/")[2] not in page
 
 
+def test_a_webhook_has_a_page_of_its_own(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+    acme.apply(EVENT, WRONG)
+    acme.execute(
+        "UPDATE receiver.webhooks SET previous_secret_expires_at = now() + interval '1 hour', acknowledged_at = now()"
+    )
+    acme.execute(
+        "INSERT INTO receiver.organizations (organization_id, organization_reference_id, unavailable_events)"
+        ' SELECT organization_id, \'acme\', \'{"aland_index": {"reason": "not in the billing"}}\''
+        " FROM receiver.webhooks"
+    )
+    acme.execute(
+        "INSERT INTO receiver.refused_deliveries (webhook_id, reason, minute, number, last_at) "
+        "SELECT id, 'signature-mismatch', date_trunc('minute', now()), 2503, now() FROM receiver.webhooks"
+    )
+    add_run(acme.engine, "acme", unconfirmed=2)
+    (address,) = {link for link in links(operator.get("/ops/webhooks/").text) if re.search(r"/webhooks/\d", link)}
+    page = operator.get(address).text
+    for words in (
+        acme.path.rpartition("/")[2],
+        "not aland_index: not in the billing",
+        "signature-mismatch",
+        "2,503",
+        "valid until",
+        "2 unconfirmed",
+        "receiver webhooks rotate-secret",
+    ):
+        assert words in page, words
+    assert acme.registration.secret not in page
+    assert acme.path.rpartition("/")[2] not in viewer.get(address).text
+    assert operator.get("/ops/webhooks/999").status_code == 404
+
+
 def test_the_state_of_a_webhook_is_a_word() -> None:
     assert [state_of(enabled=True, active=active) for active in (True, False, None)] == [
         "active",

@@ -146,6 +146,14 @@ def test_a_session_ends_when_it_is_idle_or_old(operator: Visitor, engine: Engine
     assert (operator.get("/ops/").status_code == 302) is ends
 
 
+def test_pages_that_refresh_themselves_keep_no_session(operator: Visitor, engine: Engine) -> None:
+    execute(engine, "UPDATE receiver.console_sessions SET seen_at = now() - interval '50 min'")
+    assert operator.client.get("/ops/", headers={"X-Refresh": "1"}).status_code == 200
+    assert rows(engine, "SELECT seen_at > now() - interval '1 min' FROM receiver.console_sessions") == [(False,)]
+    assert operator.get("/ops/").status_code == 200
+    assert rows(engine, "SELECT seen_at > now() - interval '1 min' FROM receiver.console_sessions") == [(True,)]
+
+
 def test_looking_at_pages_keeps_a_session_alive(operator: Visitor, engine: Engine) -> None:
     execute(engine, "UPDATE receiver.console_sessions SET seen_at = now() - interval '50 min'")
     operator.get("/ops/")
