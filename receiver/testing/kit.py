@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import psycopg
 from click.testing import CliRunner
 from psycopg.rows import dict_row
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 30.0
 """How long to wait for what takes a fraction of a second on a machine that is not busy."""
 POLL_SECONDS: Final = 0.02
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _WAITING: Final = text(
     "SELECT count(*) FROM receiver.queue AS queued WHERE NOT EXISTS ("
     "SELECT FROM receiver.outcomes AS outcome WHERE outcome.delivery_id = queued.delivery_id "
@@ -169,4 +170,4 @@ class ReceiverKit:
 
 def _literal(value: object) -> str:
     """Return a value as ``receiver trigger --set`` takes it."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return _encode(value).decode() if value is None or isinstance(value, bool | list | dict) else str(value)

@@ -207,3 +207,11 @@ def test_what_is_no_fixture_is_wrong_usage(trigger: Callable[..., Result], tmp_p
     assert trigger("--fixture", file).exit_code == 2
     assert trigger(CLEARED, "--fixture", file).exit_code == 2
     assert trigger().exit_code == 2
+
+
+def test_list_is_set_as_json(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    rates = '[{"vat_amount": 12.50, "currency": "NOK"}]'
+    assert trigger("transaction.true.vat", "--set", f"vat_rates={rates}", "--set", "totals=[not JSON").exit_code == 0
+    ((_, payload),) = arrived(ems)
+    assert payload["vat_rates"] == [{"vat_amount": "12.50", "currency": "NOK"}]
+    assert payload["totals"] == "[not JSON"

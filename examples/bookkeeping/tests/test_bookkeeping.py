@@ -87,6 +87,19 @@ def test_deleted_purchase_is_not_booked(
     assert books.execute("SELECT count(*) FROM entries").fetchone() == (0,)
 
 
+def test_vat_of_the_receipt_replaces_the_networks(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    [sent] = opencard_receiver.trigger("cleared", fields=FEBRUARY)
+    rates = [{"vat_amount": Decimal("12.50"), "percentage": Decimal(12), "currency": "NOK"}]
+    receipt = {"transaction.id": sent["id"], "vat_rates": rates, "totals": []}
+    opencard_receiver.trigger("transaction.true.vat", fields=receipt)
+    opencard_receiver.wait_until_applied()
+    assert book(ems, books) == 2
+    entries = books.execute("SELECT account, amount FROM entries ORDER BY account").fetchall()
+    assert entries == [("purchases", "112.50"), ("vat", "12.50")]
+
+
 def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
     opencard_receiver.trigger("cleared", fields=FEBRUARY)
     opencard_receiver.wait_until_applied()

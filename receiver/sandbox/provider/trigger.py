@@ -139,11 +139,16 @@ def _changed(payload: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]
 
 
 def _value(text: str, present: object) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value in *text*; a text stays one where the payload has one."""
+    """Return the JSON value in *text*: a list or an object, too; a text stays one where the payload has one."""
     if text in LITERALS:
         return LITERALS[text]
     if isinstance(present, str):
         return text
+    if text[:1] in {"[", "{"}:
+        try:
+            return read(text.encode())
+        except msgspec.DecodeError:
+            return text
     try:
         number = Decimal(text)
     except InvalidOperation:
