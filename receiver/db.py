@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
 from receiver.connections import CONNECT_TIMEOUT, LONG, open_connection
 from receiver.database_url import POOLED, is_pooled, libpq_url
-from receiver.errors import ConfigurationError
+from receiver.errors import ConfigurationError, OperationRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,23 +178,49 @@ def one_connection(database_url: str, *, application: str, bounds: Bounds = LONG
         engine.dispose()
 
 
+class HeldLock:
+    """An advisory lock, true if it was free; the session that has it shows now and then that this process lives."""
+
+    def __init__(self, *, free: bool, seconds: float) -> None:
+        self._free = free
+        self._seconds = seconds
+        self._shown = time.monotonic()
+
+    def __bool__(self) -> bool:
+        return self._free
+
+    def show(self, connection: Connection) -> None:
+        """Show that this process lives. Raises SQLAlchemy's errors when the session has ended."""
+        began = time.monotonic()
+        connection.execute(text("SELECT 1"))
+        self._shown = began
+
+    def check(self) -> None:
+        """Raise ``OperationRefused`` if this process hung for so long that another one may have the lock."""
+        silent = time.monotonic() - self._shown
+        if silent >= self._seconds:
+            raise OperationRefused(f"this process hung for {silent:.0f} s and lost its lock: run again")
+
+
 @contextmanager
-def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iterator[bool]:
-    """Hold an advisory lock for the length of the block, if it is free; yield whether it was.
+def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iterator[HeldLock]:
+    """Hold an advisory lock for the length of the block, if it is free.
 
     Its session shows all the while that this process lives: PostgreSQL ends it, and gives the lock back, so many
     *seconds* after the last sign of life.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}):
-                yield False
+            free = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock})
+            held = HeldLock(free=bool(free), seconds=seconds)
+            if not held:
+                yield held
                 return
             bound = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
             _set_idle_bound(connection, f"{seconds}s")
             try:
-                with _signs_of_life(connection, every=seconds / 6):
-                    yield True
+                with _signs_of_life(connection, held, every=seconds / 6):
+                    yield held
             finally:
                 with suppress(SQLAlchemyError):  # then the session has ended, and the lock with it
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
@@ -204,14 +231,14 @@ def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iter
 
 
 @contextmanager
-def _signs_of_life(connection: Connection, *, every: float) -> Iterator[None]:
+def _signs_of_life(connection: Connection, held: HeldLock, *, every: float) -> Iterator[None]:
     """Keep the session from being idle for longer than so many seconds, as long as this process is at work."""
     ended = threading.Event()
 
     def show_life() -> None:
         with suppress(SQLAlchemyError):  # then the session has ended
             while not ended.wait(every):
-                connection.execute(text("SELECT 1"))
+                held.show(connection)
 
     thread = threading.Thread(target=show_life, name="held lock", daemon=True)
     thread.start()

@@ -68,11 +68,18 @@ def test_a_process_that_hangs_in_a_transaction_loses_its_locks(
 HOLDER = f"""
 import signal, sys
 from receiver.db import engine_for, held_lock
+from receiver.errors import OperationRefused
 
 engine = engine_for(sys.argv[1], application="holder")
+signal.signal(signal.SIGUSR1, lambda *_: None)
 with held_lock(engine, {KEY}, seconds=2) as held:
-    print(held, flush=True)
-    signal.pause()
+    print(bool(held), flush=True)
+    while True:
+        signal.pause()
+        try:
+            print(held.check(), flush=True)
+        except OperationRefused as error:
+            print(error, flush=True)
 """
 SHOWN_LIFE = (
     "SELECT coalesce(max(state_change - backend_start) > interval '5 seconds', false) FROM pg_stat_activity "
@@ -88,8 +95,13 @@ def test_bootstrap_or_retention_that_hangs_loses_its_lock(settings: Settings, ot
             assert holder.stdout.readline() == b"True\n"
             assert eventually(lambda: bool(other.scalar(text(SHOWN_LIFE))), within=SECONDS)
             assert not other.scalar(lock, {"key": KEY}), "as long as it shows that it lives it keeps the lock"
+            os.kill(holder.pid, signal.SIGUSR1)
+            assert holder.stdout.readline() == b"None\n"
             os.kill(holder.pid, signal.SIGSTOP)
             assert eventually(lambda: bool(other.scalar(lock, {"key": KEY})), within=SECONDS)
+            os.kill(holder.pid, signal.SIGUSR1)
+            os.kill(holder.pid, signal.SIGCONT)
+            assert b"and lost its lock: run again" in holder.stdout.readline()
         finally:
             holder.kill()
 
@@ -97,7 +109,7 @@ def test_bootstrap_or_retention_that_hangs_loses_its_lock(settings: Settings, ot
 def test_a_lock_is_given_back_with_its_session_as_it_was(settings: Settings, other: Connection) -> None:
     engine = engine_for(settings.database_url, application="holder", bounds=RECONCILE)
     with held_lock(engine, KEY) as held, held_lock(engine, KEY) as held_again:
-        assert (held, held_again) == (True, False)
+        assert (bool(held), bool(held_again)) == (True, False)
     with held_lock(engine, KEY) as held:
         assert held
     with engine.connect() as connection:

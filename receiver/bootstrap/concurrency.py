@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from receiver.db import HeldLock
     from receiver.opencard.webhooks import Organization
 
 T = TypeVar("T")
@@ -34,12 +35,12 @@ class OrganizationFailure:
 
 
 @contextmanager
-def one_at_a_time(engine: Engine) -> Iterator[None]:
+def one_at_a_time(engine: Engine) -> Iterator[HeldLock]:
     """Hold the lock for changing webhooks. Raises ``OperationRefused`` when another process holds it."""
     with held_lock(engine, Lock.BOOTSTRAP) as held:
         if not held:
             raise OperationRefused("another command is changing webhooks at this moment: wait for it, then run again")
-        yield
+        yield held
 
 
 def in_parallel(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.bootstrap.concurrency import OrganizationFailure
+    from receiver.db import HeldLock
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
     from receiver.opencard.webhooks import RegisteredWebhook
@@ -98,15 +99,16 @@ class Rotation:
         webhooks, and an ``OpenCardError`` when there is no token.
         """
         with ExitStack() as stack:
-            stack.enter_context(one_at_a_time(self._engine))
+            held = stack.enter_context(one_at_a_time(self._engine))
             api = Webhooks(
-                stack.enter_context(self._client(routes.GET_WEBHOOK.scope)),
-                stack.enter_context(self._client(routes.UPDATE_WEBHOOK.scope)),
+                stack.enter_context(self._client(routes.GET_WEBHOOK.scope, held)),
+                stack.enter_context(self._client(routes.UPDATE_WEBHOOK.scope, held)),
             )
             progress.stage("rotating")
             progress.total(len(webhook_ids))
 
             def rotated(webhook: ManagedWebhook) -> RotatedWebhook:
+                held.check()
                 try:
                     return self._rotate(api, webhook, overlap)
                 finally:
@@ -122,8 +124,8 @@ class Rotation:
             )
             return RotationResult([result for _, result in done], failures)
 
-    def _client(self, scope: str) -> OpenCard:
-        client = OpenCard(self._access, [scope], self._tokens, transport=self._transport)
+    def _client(self, scope: str, held: HeldLock) -> OpenCard:
+        client = OpenCard(self._access, [scope], self._tokens, before_change=held.check, transport=self._transport)
         client.authenticate()  # before anything is changed, so that a missing scope is reported once
         return client
 

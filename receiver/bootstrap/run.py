@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.bootstrap.desired import Configuration
+    from receiver.db import HeldLock
     from receiver.encryption import Encryption
     from receiver.opencard.auth import Access
     from receiver.opencard.billings import Billing
@@ -93,8 +94,7 @@ class Bootstrap:
         """
         given = configuration
         with ExitStack() as stack:
-            if options.write:
-                stack.enter_context(one_at_a_time(self._engine))
+            held = stack.enter_context(one_at_a_time(self._engine)) if options.write else None
             if configuration is None:  # loaded while no other run can replace it
                 configuration = self._applied.load()
             if configuration is None:
@@ -111,14 +111,14 @@ class Bootstrap:
             account = self._account_state(tokens, options, selected)
             plans, unread = self._read(api, selected, configuration, options, account, progress)
             failures += unread
-            if options.write:
+            if held is not None:
                 needed = scopes_of(
                     route for each in plans for change in each.changes for route in ROUTES[change.action]
                 )
                 if needed:
-                    api = Webhooks(reading, stack.enter_context(self._client(needed, tokens)))
+                    api = Webhooks(reading, stack.enter_context(self._client(needed, tokens, held)))
                 progress.stage("registering")
-                failures += self._apply(api, plans, options, account, progress)
+                failures += self._apply(api, held, plans, options, account, progress)
             if not options.only:
                 self._find_deleted_organizations(Webhooks(reading), organizations, account)
             failures += [failure_of(each.organization, problem) for each in plans for problem in each.problems]
@@ -136,12 +136,14 @@ class Bootstrap:
                 notes=[failure_of(each.organization, note) for each in plans for note in each.notes],
                 all_deleted=account.all_deleted,
             )
-            if options.write:
+            if held is not None:
+                held.check()
                 self._save_state(given, options, organizations, selected, plans, result, account)
             return result
 
-    def _client(self, scopes: Iterable[str], tokens: TokenStore) -> OpenCard:
-        client = OpenCard(self._access, scopes, tokens, transport=self._transport)
+    def _client(self, scopes: Iterable[str], tokens: TokenStore, held: HeldLock | None = None) -> OpenCard:
+        guard = {} if held is None else {"before_change": held.check}
+        client = OpenCard(self._access, scopes, tokens, transport=self._transport, **guard)
         client.authenticate()  # a missing scope is reported once, not for each organization
         return client
 
@@ -210,6 +212,7 @@ class Bootstrap:
     def _apply(
         self,
         api: Webhooks,
+        held: HeldLock,
         plans: Sequence[OrganizationPlan],
         options: BootstrapOptions,
         account: AccountState,
@@ -218,6 +221,7 @@ class Bootstrap:
         """Apply each plan; afterwards its changes are those that were made."""
 
         def carry_out(draft: OrganizationPlan) -> None:
+            held.check()
             applier = Applier.of(
                 api, self._store, self._public_url, draft.organization, draft.desired, draft.matched, draft.extras
             )

@@ -64,14 +64,22 @@ class Answer(msgspec.Struct, frozen=True):
 class OpenCard:
     """The API with a token of exactly *scopes*; safe for threads.
 
-    Each call raises an ``OpenCardError`` when the request fails. *transport* replaces the network in tests.
+    Each call raises an ``OpenCardError`` when the request fails. *before_change* is called before each request that
+    changes something, and may raise. *transport* replaces the network in tests.
     """
 
     def __init__(
-        self, access: Access, scopes: Iterable[str], store: TokenStore, *, transport: httpx.BaseTransport | None = None
+        self,
+        access: Access,
+        scopes: Iterable[str],
+        store: TokenStore,
+        *,
+        before_change: Callable[[], None] = lambda: None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Raise ``OperationRefused`` for a scope that the catalogue does not know."""
         self._account = access.account_id
+        self._before_change = before_change
         self._auth = TokenAuth(access, scopes, store, transport=transport)
         self._http = httpx.Client(
             base_url=access.application_url,
@@ -147,6 +155,8 @@ class OpenCard:
         raise AssertionError("the attempts end with an answer or an error")
 
     def _send_once(self, request: ApiRequest, fields: Fields | None, page: int | None) -> httpx.Response:
+        if request.method != "GET":
+            self._before_change()
         try:
             response = self._http.request(
                 request.method,
