@@ -61,7 +61,7 @@ def _holding(pid: int) -> Holding:
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     memory, files = [0], [0]
     for process in family:
-        with suppress(psutil.NoSuchProcess):  # a work-horse that is done
+        with suppress(psutil.NoSuchProcess):  # a job process that is done
             memory.append(process.memory_info().rss)
             files.append(process.num_fds())
     return Holding(len(family), max(memory), max(files))
@@ -76,7 +76,7 @@ def grown(before: Holdings, after: Holdings) -> list[str]:
             lines.append(f"{name} grew from {then.memory // MEBIBYTE} to {now.memory // MEBIBYTE} MiB")
         if now.files > then.files + FILES:
             lines.append(f"{name} had {then.files} files open and has {now.files}")
-        if now.processes > then.processes + 2:  # work-horses come and go
+        if now.processes > then.processes + 2:  # job processes come and go
             lines.append(f"{name} had {then.processes} processes and has {now.processes}")
     for what, held, holds in (
         ("PostgreSQL", before.postgres_connections, after.postgres_connections),
