@@ -1,6 +1,7 @@
 """Books every change of the ledger in a database of its own: a program to start yours with.
 
 ``EMS_URL``: the receiver's database, as a role that ``receiver db grant-reader`` gave access. ``OWN_URL``: your own.
+``PRIMARY_URL``: the primary, if ``EMS_URL`` is a replica.
 With ``events`` as its argument, it stores each event instead.
 """
 
@@ -57,7 +58,8 @@ def main() -> None:
     with psycopg.connect(os.environ["OWN_URL"], autocommit=True) as own:
         own.execute(TABLES)
         (position,) = own.execute("SELECT position FROM feed_position").fetchone() or (0,)
-        for batch in follow(os.environ["EMS_URL"], position, every_event=every_event):
+        primary = os.environ.get("PRIMARY_URL")
+        for batch in follow(os.environ["EMS_URL"], position, every_event=every_event, primary=primary):
             with own.transaction():
                 store(own, batch) if every_event else book(own, batch)
                 own.execute("UPDATE feed_position SET position = %s", [batch.position])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
@@ -40,7 +40,7 @@ class Batch:
     """The position to continue from."""
     reload: str | None
     """Why everything is to be read again: more changed after your position than the events say. As a rule ``None``."""
-    _feed: _Feed
+    _feed: _Feed = field(repr=False, compare=False)
 
     def read(self, kind: type[Kind]) -> list[Kind]:
         """Return the rows of the purchases that the events are about, as they are now; all rows if *reload* is set.

@@ -1,6 +1,7 @@
 // Books every change of the ledger in a database of its own: a program to start yours with.
 //
 // EMS_URL: the receiver's database, as a role that `receiver db grant-reader` gave access. OWN_URL: your own.
+// PRIMARY_URL: the primary, if EMS_URL is a replica.
 // With `events` as its argument, it stores each event instead.
 
 import pg from 'pg';
@@ -43,7 +44,8 @@ const everyEvent = process.argv[2] === 'events';
 const own = await connect(process.env.OWN_URL ?? '');
 await own.query(TABLES);
 const { rows } = await own.query('SELECT position FROM feed_position');
-for await (const batch of follow({ url: process.env.EMS_URL ?? '', position: rows[0].position, everyEvent })) {
+const url = process.env.EMS_URL ?? '';
+for await (const batch of follow({ url, position: rows[0].position, everyEvent, primary: process.env.PRIMARY_URL })) {
   await own.query('BEGIN');
   await (everyEvent ? store : book)(own, batch);
   await own.query('UPDATE feed_position SET position = $1', [batch.position]);

@@ -23,11 +23,11 @@ export interface FollowOptions {
   everyEvent?: boolean;
   batchSize?: number;
   /** Name under which the position is committed; by default that of the role. */
-  consumer?: string;
+  consumer?: string | undefined;
   /** With a replica: where the position is committed, if anywhere. */
-  primary?: string;
+  primary?: string | undefined;
   /** Ends the iteration. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** false: end when nothing is new. */
   wait?: boolean;
   /** Gets a line for each lost connection; `console.warn` by default. */
