@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import URL, make_url
@@ -13,7 +17,7 @@ from tests.support.program import db
 from tests.support.roles import new_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.conftest import Acme
 
@@ -42,3 +46,19 @@ def typescript() -> Path:
     if not (built / "index.js").exists():
         pytest.skip("the TypeScript client is not built: make typescript, which needs node and npm")
     return built
+
+
+@pytest.fixture(params=["python", "typescript"])
+def program(request: pytest.FixtureRequest) -> Sequence[str]:
+    """The example program of a client."""
+    if request.param == "python":
+        return (sys.executable, "-W", "error", str(CLIENTS / "python" / "example.py"))
+    return ("node", str(request.getfixturevalue("typescript") / "example.js"))
+
+
+def node(script: str, **variables: str) -> Any:
+    """Return what a module of JavaScript prints, which is JSON."""
+    command = ["node", "--input-type=module", "--eval", script]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

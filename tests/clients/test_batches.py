@@ -1,4 +1,4 @@
-"""``follow()`` of Python, called by a test: batches, the end, and what it raises."""
+"""``follow()`` as a function: batches, the end, and what it raises."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import psycopg
 import pytest
 
 from opencard_ems import follow, rows
+from tests.clients.conftest import node
 from tests.support.factories import card_holder, snapshot
 from tests.support.roles import libpq
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import URL
 
     from tests.conftest import Acme
@@ -61,3 +64,39 @@ def test_a_consumer_that_is_not_granted_is_an_error(ems: URL) -> None:
 def test_a_first_connection_that_fails_is_an_error(nowhere: str) -> None:
     with pytest.raises(psycopg.OperationalError):
         next(follow(nowhere.replace("http", "postgresql"), 0))
+
+
+IN_TYPESCRIPT = """
+import { follow } from '%s';
+const url = process.env.EMS_URL;
+const batches = [];
+for await (const batch of follow({ url, position: 0n, batchSize: 2, wait: false })) batches.push(batch.events.length);
+const read = [];
+for await (const batch of follow({ url, position: 0n, wait: false })) {
+    read.push((await batch.read('transactions')).map((row) => row.id).sort(), (await batch.read('receipts')).length);
+}
+const controller = new AbortController();
+const { signal } = controller;
+for await (const _batch of follow({ url, position: 0n, signal })) setTimeout(() => controller.abort(), 50);
+const failure = async (options) => {
+    try {
+        for await (const _batch of follow({ position: 0n, ...options })) break;
+    } catch (error) {
+        return error.code;
+    }
+};
+const errors = [await failure({ url, consumer: 'of another' }), await failure({ url: process.env.NOWHERE })];
+console.log(JSON.stringify({ batches, read, errors }));
+"""
+
+
+def test_typescript_has_batches_ends_and_throws(acme: Acme, ems: URL, typescript: Path, nowhere: str) -> None:
+    for number in range(3):
+        acme.take("card.transaction.authorized", snapshot("authorized", transaction=f"transaction-{number}"))
+    acme.process()
+    addresses = {"EMS_URL": libpq(ems), "NOWHERE": nowhere.replace("http", "postgresql")}
+    assert node(IN_TYPESCRIPT % (typescript / "index.js"), **addresses) == {
+        "batches": [2, 1],
+        "read": [["transaction-0", "transaction-1", "transaction-2"], 0],
+        "errors": ["42501", "ECONNREFUSED"],
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import subprocess
 from dataclasses import fields
 from decimal import Decimal
 from types import UnionType
@@ -18,7 +17,7 @@ from opencard_ems import connect, exact_json, read, rows
 from opencard_ems.models import Model, Transaction
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.ops.recover import recover
-from tests.clients.conftest import CLIENTS
+from tests.clients.conftest import CLIENTS, node
 from tests.support.factories import card_holder, sample, snapshot
 from tests.support.roles import libpq
 
@@ -167,18 +166,8 @@ def test_models_lead_to_what_belongs_together(session: Session) -> None:
 def test_interfaces_of_typescript_fit_every_value(stocked: Acme, typescript: Path) -> None:
     names = runpy.run_path(str(CLIENTS / "generate.py"))
     described = described_by(stocked.engine, names["relations"])
-    done = subprocess.run(
-        ["node", "--input-type=module", "--eval", OF_EACH_COLUMN % (typescript / "index.js")],  # noqa: S607 - of the path
-        env={
-            "EMS_URL": libpq(stocked.engine.url),
-            "TABLES": json.dumps(list(described)),
-            "PATH": "/usr/bin:/usr/local/bin",
-        },
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    shown = json.loads(done.stdout)
+    reader = {"EMS_URL": libpq(stocked.engine.url), "TABLES": json.dumps(list(described))}
+    shown = node(OF_EACH_COLUMN % (typescript / "index.js"), **reader)
     wrong = []
     for table, found in shown["found"].items():
         declared = {column.name: names["typescript_type"](column).split(" | ") for column in described[table].columns}

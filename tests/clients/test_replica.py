@@ -1,0 +1,75 @@
+"""Both clients follow the feed at a real standby of PostgreSQL, and report their position at its primary."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from receiver.db import one_connection
+from receiver.migrate import upgrade
+from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
+from tests.conftest import DATA_FOLDER
+from tests.support.following import following
+from tests.support.roles import libpq
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import URL
+
+pytestmark = pytest.mark.long
+EVENT = """
+INSERT INTO ems.events (type, organization_reference_id, transaction_id, subject_id, occurred_at, source, delivery_id,
+    payload)
+VALUES ('card.transaction.cleared', 'acme', 't1', 't1', now(), 'push', 1, '{}')
+"""
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[str, str]]:
+    """The addresses of a migrated primary and of its standby."""
+    folder = DATA_FOLDER / f"replica-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        primary = EmbeddedPostgres(folder / "primary")
+        stack.callback(primary.stop)
+        url = primary.create_database("receiver")
+        with one_connection(url, application="tests") as connection:
+            upgrade(connection)
+        with closing(psycopg.connect(libpq(make_url(url)))) as connection:
+            (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        copy = Path(data).parent / "standby"
+        command = [postgres_program("pg_basebackup"), "--checkpoint=fast", "--write-recovery-conf", "-D", str(copy)]
+        subprocess.run([*command, "-d", libpq(make_url(primary.url()))], check=True, capture_output=True)
+        owner = Path(data).stat()
+        for file in (copy, *copy.rglob("*")):
+            os.chown(file, owner.st_uid, owner.st_gid)
+        standby = EmbeddedPostgres(copy)
+        stack.callback(standby.stop)
+        yield libpq(make_url(url)), libpq(make_url(standby.url("receiver")))
+
+
+def test_a_standby_is_followed(
+    pair: tuple[str, str], own: URL, program: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary, standby = pair
+    monkeypatch.setenv("PRIMARY_URL", primary)
+    with (
+        closing(psycopg.connect(primary, autocommit=True)) as connection,
+        following(make_url(standby), own, "events", program) as follower,
+    ):
+        for _ in range(2):
+            connection.execute(EVENT)
+            assert follower.line().startswith("1 events up to ")
+        newest = connection.execute("SELECT max(position) FROM ems.events").fetchone()
+        assert eventually(lambda: connection.execute("SELECT position FROM ems.consumers").fetchone() == newest)
