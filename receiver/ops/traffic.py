@@ -73,10 +73,10 @@ _LATENCY: Final = text(
     """
 SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY outcome.processed_at - newest.received_at)
 FROM (
-    SELECT id, received_at FROM receiver.stored_deliveries WHERE source = 'push' ORDER BY id DESC LIMIT :most
+    SELECT id, received_at, source FROM receiver.stored_deliveries ORDER BY id DESC LIMIT :most
 ) AS newest
 JOIN receiver.outcomes AS outcome ON outcome.delivery_id = newest.id
-WHERE outcome.status IN ('processed', 'duplicate')
+WHERE newest.source = 'push' AND outcome.status IN ('processed', 'duplicate')
 """
 )
 
