@@ -177,8 +177,19 @@ def test_a_number_of_another_organization_is_quarantined(acme: Acme) -> None:
     assert acme.statuses() == ["quarantined"]
 
 
+def varied(size: int, first: int, last: int) -> str:
+    """Return a text of random characters: what repeats is compressed, in a key as well."""
+    rng = random.Random(6)  # noqa: S311
+    return "".join(chr(rng.randrange(first, last)) for _ in range(size))
+
+
+LATIN, CJK = (0x61, 0x7B), (0x4E00, 0x9FA6)
+
+
 @pytest.mark.parametrize(
-    "rest", ["a" * 2_190, "\N{CJK UNIFIED IDEOGRAPH-65E5}" * 1_000, "b" * 900_000, r"back\slash\x41" + "c" * 3_000]
+    "rest",
+    [varied(6_000, *LATIN), varied(1_000, *CJK), varied(900_000, *LATIN), r"back\slash\x41" + varied(6_000, *LATIN)],
+    ids=["long", "CJK", "very long", "backslashes"],
 )
 def test_a_url_of_any_length_is_kept(acme: Acme, rest: str) -> None:
     urls = [f"https://files.example/{number}/{rest}" for number in range(2)]
@@ -192,8 +203,7 @@ def test_a_url_of_any_length_is_kept(acme: Acme, rest: str) -> None:
 
 
 def test_the_longest_ids_fit_every_key(organizations: Organizations) -> None:
-    rng = random.Random(6)  # noqa: S311 - what repeats is compressed, in a key as well
-    longest, reference = ("".join(chr(rng.randrange(0x20000, 0x2A000)) for _ in range(size)) for size in (255, 500))
+    longest, reference = varied(255, 0x20000, 0x2A000), varied(500, 0x20000, 0x2A000)
     wide = organizations.adopt(longest)
     owners = {"organization": {"reference_id": longest}, "card_holder": {"reference_id": longest}}
     for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items", "environmental.impact.deedster"):
