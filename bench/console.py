@@ -83,7 +83,10 @@ SELECT n, status, 1, CASE WHEN status <> 'failed' THEN at + interval '1 second' 
 FROM made
 """
 _PAGES: Final = {
-    "overview": "",
+    "overview, a day": "",
+    "overview, an hour": "?range=1h",
+    "overview, a week": "?range=7d",
+    "issues": "issues/",
     "deliveries, all": "deliveries/",
     "deliveries, dead": "deliveries/?status=dead",
     "deliveries, anything wrong": "deliveries/?status=wrong",
@@ -98,6 +101,8 @@ _PAGES: Final = {
     "search, card holder": "deliveries/?card_holder=employee-17",
     "one delivery": "deliveries/{middle}",
     "webhooks": "webhooks/",
+    "one webhook": "webhooks/1",
+    "audit": "audit/",
     "reconcile": "reconcile/",
 }
 

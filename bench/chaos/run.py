@@ -80,7 +80,7 @@ class ChaosStream:
         self._settled = 0
         self._moved = threading.Condition()
         self._delivered: Delivered | None = None
-        self._thread = threading.Thread(target=self._run, name="stream")
+        self._thread = threading.Thread(target=self._run, name="stream", daemon=True)  # it sends until it is accepted
         self._thread.start()
 
     def _run(self) -> None:
