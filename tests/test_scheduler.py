@@ -149,7 +149,7 @@ def signal_handlers() -> Iterator[None]:
 
 @pytest.mark.usefixtures("signal_handlers")
 def test_stops_though_the_exception_of_a_signal_is_lost(redis: Redis) -> None:
-    class Interrupted(Scheduler):
+    class InterruptedScheduler(Scheduler):
         rounds = 0
 
         def heartbeat(self) -> None:
@@ -161,12 +161,12 @@ def test_stops_though_the_exception_of_a_signal_is_lost(redis: Redis) -> None:
         def calculate_sleep_interval(self) -> float:
             return 0
 
-    Interrupted(connection=redis).run()
+    InterruptedScheduler(connection=redis).run()
 
 
 @pytest.mark.usefixtures("signal_handlers")
 def test_idle_worker_stops_though_the_exception_is_lost(redis: Redis) -> None:
-    class Interrupted(DeliveryWorker):
+    class InterruptedWorker(DeliveryWorker):
         rounds = 0
 
         def _take_job(self) -> None:
@@ -175,4 +175,4 @@ def test_idle_worker_stops_though_the_exception_is_lost(redis: Redis) -> None:
             with suppress(StopRequested):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    assert Interrupted([QUEUE], connection=redis, prepare_for_work=False).work()
+    assert InterruptedWorker([QUEUE], connection=redis, prepare_for_work=False).work()

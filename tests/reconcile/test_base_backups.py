@@ -48,7 +48,7 @@ BOOKED = "SELECT organization_reference_id, transaction_id, state, accounting_am
 
 
 @dataclass
-class Server:
+class RestorableServer:
     """A PostgreSQL server that can be replaced by a base backup of itself."""
 
     postgres: EmbeddedPostgres
@@ -69,7 +69,7 @@ class Server:
         self.postgres.start()
 
 
-class Reader:
+class ExampleReader:
     """The example's two ways to follow, with the positions in a database of the reader's own."""
 
     def __init__(self, ems_url: str, own_url: str) -> None:
@@ -96,17 +96,17 @@ class Reader:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[RestorableServer]:
     folder = DATA_FOLDER / f"backups-{uuid.uuid4().hex[:8]}"
     postgres = EmbeddedPostgres(folder / "postgres")
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(postgres.stop)
-        yield Server(postgres, folder / "postgres", folder / "backup")
+        yield RestorableServer(postgres, folder / "postgres", folder / "backup")
 
 
 @pytest.fixture
-def acme(server: Server, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def acme(server: RestorableServer, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A receiver on that server, with one registered webhook."""
     url = server.postgres.create_database("receiver")
     own_environment = environment | {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg://")}
@@ -129,13 +129,13 @@ def acme(server: Server, environment: dict[str, str], monkeypatch: pytest.Monkey
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_stays_missing_after_restored_backups(
-    seed: int, acme: World, server: Server, new_database: Callable[[], str]
+    seed: int, acme: World, server: RestorableServer, new_database: Callable[[], str]
 ) -> None:
     """Deliveries that never arrived are missing besides those that are lost with the server."""
     random = Random(seed)  # noqa: S311
     story = make_story(seed=seed, organizations=["acme"], purchases=RESTORES * PURCHASES)
     cuts = [*sorted(random.sample(range(1, len(story.events)), 2 * RESTORES - 1)), len(story.events)]
-    reader = Reader(acme.settings.database_url, new_database())
+    reader = ExampleReader(acme.settings.database_url, new_database())
     meanings: dict[int, str] = {}
     known_epoch = 0
     for number in range(RESTORES):

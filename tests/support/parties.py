@@ -191,10 +191,10 @@ def receiver(**more: Any) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""
 
-    class Server(ThreadingHTTPServer):
+    class PartyServer(ThreadingHTTPServer):
         request_queue_size = 128  # a connection that does not fit is tried again after a second only
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with PartyServer(("127.0.0.1", 0), Handler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}/hooks"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

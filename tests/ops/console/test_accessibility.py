@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme
-    from tests.ops.console.test_browser import Person
+    from tests.ops.console.test_browser import BrowserUser
 
 __all__ = ["browser"]  # the fixture
 pytestmark = [
@@ -79,7 +79,7 @@ def pages(acme: Acme, settings: Settings) -> list[str]:
 
 
 @contextmanager
-def looking(browser: Browser, url: str, **options: object) -> Iterator[Person]:
+def looking(browser: Browser, url: str, **options: object) -> Iterator[BrowserUser]:
     with person(browser, url, java_script_enabled=True, **options) as operator:
         yield operator
         operator.complaints[:] = [each for each in operator.complaints if "404 (NOT FOUND)" not in each]

@@ -59,7 +59,7 @@ def browser() -> Iterator[Browser]:
 
 
 @dataclass
-class Person:
+class BrowserUser:
     """A user at a browser. Any error of the browser fails the test."""
 
     page: Page
@@ -97,10 +97,10 @@ class Person:
 
 
 @contextmanager
-def person(browser: Browser, url: str, **options: object) -> Iterator[Person]:
+def person(browser: Browser, url: str, **options: object) -> Iterator[BrowserUser]:
     """Open a browser of its own; scripts are off, because the console must work without."""
     context = browser.new_context(**{"java_script_enabled": False, **options})  # type: ignore[arg-type]
-    somebody = Person(context.new_page(), url)
+    somebody = BrowserUser(context.new_page(), url)
     yield somebody
     context.close()
     assert somebody.complaints == []

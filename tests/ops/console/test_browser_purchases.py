@@ -10,7 +10,7 @@ import pytest
 
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
-from tests.ops.console.test_browser import CHROMIUM, WIDTHS, Person, browser, person  # noqa: F401 - a fixture
+from tests.ops.console.test_browser import CHROMIUM, WIDTHS, BrowserUser, browser, person  # noqa: F401 - a fixture
 from tests.ops.console.test_purchases import CLEARED, address, of_ticket
 from tests.support.factories import enrichment, snapshot
 from tests.support.replay_steps import ids
@@ -52,7 +52,7 @@ def url(acme: Acme, console_environment: dict[str, str], tmp_path: Path) -> Iter
         yield address_of_console
 
 
-def search(operator: Person) -> None:
+def search(operator: BrowserUser) -> None:
     """Fill in what the ticket says: acme misses a purchase at Café Müller of 12 October over 245.50."""
     operator.click("link", "Purchases")
     operator.page.wait_for_url("**/ops/purchases/")

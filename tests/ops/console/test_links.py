@@ -25,7 +25,7 @@ MOST_PAGES = 500
 LONG_EVENT = "card." + "x" * 600
 
 
-class Page(HTMLParser):
+class LinkedPage(HTMLParser):
     """What a page leads to, and the fields that it marks as wrong."""
 
     def __init__(self, path: str, html: str) -> None:
@@ -78,7 +78,7 @@ class Walk:
             if answer.status_code != 200:
                 self.complaints.append(f"{path}: {answer.status_code}")
             elif answer.mimetype == "text/html":
-                page = Page(path, answer.text)
+                page = LinkedPage(path, answer.text)
                 self.complaints += [f"{path}: {name} is marked as wrong" for name in page.wrong]
                 waiting += page.leads_to - self.seen
 
