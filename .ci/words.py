@@ -56,7 +56,9 @@ def wrong(path: str, text: str) -> list[str]:
         f"{path}:{number}: {found.group()!r}: write {better}"
         for number, line in enumerate(text.splitlines(), start=1)
         for pattern, better in words.items()
-        for found in re.finditer(rf"(?<![^\W\d_])({pattern})(?![^\W\d_])", line, flags=re.IGNORECASE)
+        for found in re.finditer(
+            rf"(?<![^\W\d_])({pattern.replace(' ', '[ _]')})(?![^\W\d_])", line, flags=re.IGNORECASE
+        )
     ]
 
 

@@ -1,7 +1,7 @@
 """Receives OpenCard's webhook deliveries, verifies and stores them, and turns them into tables that an EMS reads.
 
 How a purchase gets into the ledger: OpenCard POSTs ``card.transaction.cleared``. ``deliveries`` verifies the request,
-stores its bytes and answers 200. A worker (``processing``) claims it with others, parses it (``events``) and appends
+stores its bytes and answers 200. A worker (``processing``) claims it in a batch, parses it (``events``) and appends
 the event to the log ``ems.events``, unless it is there already. From all events of a purchase ``records`` computes its
 row in ``ems.transactions``, which the view ``ems.ledger`` shows once it is cleared. Read in this order:
 

@@ -33,7 +33,7 @@
     └── EventError              a stored delivery cannot be applied
         ├── NotHandled              permanent: unknown to this release; a replay after an upgrade helps
         ├── PayloadError            permanent: names the field and the reason
-        └── WrongTenant             permanent: belongs to another organization
+        └── WrongOrganization             permanent: belongs to another organization
 """
 
 from __future__ import annotations
@@ -235,11 +235,11 @@ class PayloadError(EventError):
         self.field = field
 
 
-class WrongTenant(EventError):
+class WrongOrganization(EventError):
     """A payload names another organization than its webhook's."""
 
     def __init__(self, *, expected: str, found: str) -> None:
         super().__init__(
             f"organization.reference_id is {found!r}, but this webhook belongs to organization {expected!r}; "
-            "not applied, so that tenants stay apart"
+            "not applied"
         )

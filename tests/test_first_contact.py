@@ -89,7 +89,7 @@ def test_the_production_steps_work_at_the_first_try(scopes: str, html_errors: st
             assert eventually(arrived, within=SECONDS)
             done |= {step: run(step) for step in STEPS[3:]}
             assert sorted(each["matched"] for each in done["receiver reconcile"]) == [0, 0, 0, 1]
-            assert done["receiver status"]["needs_a_person"] == []
+            assert done["receiver status"]["needs_attention"] == []
             states = {each["check"]: each["state"] for each in run("receiver doctor")}
     not_given = {"scope billings-read", "scope files-read"} if scopes == "recommended" else set()
     assert {check for check, state in states.items() if state != "ok"} == not_given

@@ -89,6 +89,24 @@ def test_people_get_lines_without_json(capsys: pytest.CaptureFixture[str]) -> No
     assert not said.startswith("{")
 
 
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_traceback_has_no_local_variables(capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> None:
+    """They may be bodies and secrets; structlog shows them where rich is installed."""
+    configure_logs(level="INFO", log_format=log_format)
+
+    def fail() -> None:
+        secret = "Café Müller"
+        raise ValueError(len(secret))
+
+    try:
+        fail()
+    except ValueError:
+        structlog.stdlib.get_logger("receiver").exception("delivery.failed")
+    line = capsys.readouterr().err
+    assert "ValueError" in line
+    assert "Café" not in line
+
+
 def test_refused_delivery_is_logged_without_its_content(organizations: Organizations, log: CapturedLog) -> None:
     log.start()
     acme = organizations.adopt("acme", Credentials(basic_username="opencard", basic_password="the-password"))

@@ -25,7 +25,7 @@ COMMENT ON COLUMN ems.card_holders.identified_at IS 'When the identity was linke
 COMMENT ON COLUMN ems.card_holders.signed_pdpc_at IS 'When the consent (PDPC) was signed, in UTC; null when never reported';
 COMMENT ON COLUMN ems.card_holders.email_delivered_at IS 'When the consent e-mail was delivered, in UTC; null when never reported';
 COMMENT ON COLUMN ems.card_holders.email_failed_at IS 'When the consent e-mail bounced, in UTC; null when never reported';
-COMMENT ON COLUMN ems.card_holders.deleted_at IS 'When deleted, in UTC; null after it is created again';
+COMMENT ON COLUMN ems.card_holders.deleted_at IS 'When deleted, in UTC; null when never reported, and after the card holder was created again';
 COMMENT ON COLUMN ems.card_holders.erased_at IS 'When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not';
 COMMENT ON COLUMN ems.card_holders.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 
@@ -210,7 +210,7 @@ COMMENT ON COLUMN ems.receipts.file_key IS 'Name of the stored file; null until 
 COMMENT ON COLUMN ems.receipts.file_size IS 'Size of the stored file in bytes; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_sha256 IS 'SHA-256 of the stored file, hexadecimal; null until downloaded';
 COMMENT ON COLUMN ems.receipts.downloaded_at IS 'When the file was stored, in UTC; null until downloaded';
-COMMENT ON COLUMN ems.receipts.download_error IS 'Why the last download failed; null when none failed';
+COMMENT ON COLUMN ems.receipts.download_error IS 'Why the last attempt to download failed; null if none failed, and once the file is stored';
 COMMENT ON COLUMN ems.receipts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.receipts.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
 COMMENT ON COLUMN ems.receipts.url_sha256 IS 'SHA-256 of url (UTF-8), which may be longer than a key can be';
@@ -247,7 +247,7 @@ COMMENT ON COLUMN ems.tpas.file_key IS 'Name of the stored document; null until 
 COMMENT ON COLUMN ems.tpas.file_size IS 'Size of the stored document in bytes; null until downloaded';
 COMMENT ON COLUMN ems.tpas.file_sha256 IS 'SHA-256 of the stored document, hexadecimal; null until downloaded';
 COMMENT ON COLUMN ems.tpas.downloaded_at IS 'When the document was stored, in UTC; null until downloaded';
-COMMENT ON COLUMN ems.tpas.download_error IS 'Why the last download failed; null when none failed';
+COMMENT ON COLUMN ems.tpas.download_error IS 'Why the last attempt to download failed; null if none failed, and once the file is stored';
 
 CREATE TABLE ems.transactions (
     organization_reference_id TEXT NOT NULL,
@@ -348,7 +348,7 @@ COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant c
 COMMENT ON COLUMN ems.transactions.branch_code IS 'Code of the merchant''s line of business; null when not sent';
 COMMENT ON COLUMN ems.transactions.branch_text IS 'Name of the merchant''s line of business; null when not sent';
 COMMENT ON COLUMN ems.transactions.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept in later states; compare it with the cleared reference in another feed; null until cleared';
+COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank''s own file; null until cleared';
 COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared';
 COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first reported as authorized, in UTC; null when never reported';
 COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first reported as cleared, in UTC; null when never reported';
@@ -972,7 +972,7 @@ CREATE TABLE receiver.webhook_headers (
 COMMENT ON COLUMN receiver.webhook_headers.key IS 'the header''s name, in lower case';
 COMMENT ON COLUMN receiver.webhook_headers.value IS 'encrypted';
 
--- What only grows is in partitions; the scheduler makes the next ones, and the default one takes what has none.
+-- Tables that only grow are partitioned. The retention process creates the next partitions; the default partition takes rows that have none.
 
 CREATE TABLE receiver.stored_deliveries_default PARTITION OF receiver.stored_deliveries DEFAULT;
 
@@ -1211,13 +1211,13 @@ COMMENT ON COLUMN ems.ledger.original_amount IS 'Final amount in the currency of
 COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
 COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported';
-COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency; if it has none, that of the purchase; null when no VAT was reported';
+COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency of the VAT or the purchase';
 COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
 COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
 COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another feed; not unique; null when the purchase was only reported as invoiced';
+COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another source, such as the bank''s own file; not unique; null when the purchase was only reported as invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
 COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; null when not sent';
@@ -1664,7 +1664,7 @@ COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purch
 COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units, negated in a reversal; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_amount IS 'The line''s vat_amount in the ledger, in major units, negated in a reversal; null when none was reported';
-COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount (ISO 4217); null when no VAT was reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_source IS 'merchant or network, as in the ledger; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger_journal.receipt_state IS 'none, reported or stored, as in the ledger';
 COMMENT ON COLUMN ems.ledger_journal.recorded_at IS 'When the line was written, in UTC';
@@ -1703,7 +1703,7 @@ CREATE FUNCTION ems.ledger_as_of(through bigint) RETURNS TABLE (
     WHERE last.sign = 1
 $$;
 
-COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a position of the feed: one row for each purchase, with the columns of the journal; position is that of its last change.';
+COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a position of the feed: one row for each purchase, with the columns of the ledger that the journal records; position is that of the last change of the row.';
 
 CREATE TABLE ems.organizations (
     organization_reference_id TEXT NOT NULL,
@@ -1844,14 +1844,14 @@ COMMENT ON TABLE ems.closings IS 'Months that an operator closed (receiver close
 COMMENT ON COLUMN ems.closings.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.closings.month IS 'First day of the month, without a zone; the lines of a month are those with a booked_on in it';
 COMMENT ON COLUMN ems.closings.closed_at IS 'When it was closed, in UTC';
-COMMENT ON COLUMN ems.closings.closed_by IS 'Who closed it: user and host of the command';
-COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied';
-COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of missing events of the organization that an operator had acknowledged; 0 if none';
+COMMENT ON COLUMN ems.closings.closed_by IS 'Who closed it: user@host of the command line, or the user of the console';
+COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied, except the acknowledged gaps';
+COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none';
 COMMENT ON COLUMN ems.closings.position IS 'Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time';
 COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month';
 COMMENT ON COLUMN ems.closings.sums IS 'Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines without a currency';
 COMMENT ON COLUMN ems.closings.vat_sums IS 'Sum of vat_amount of these lines by vat_currency, in the same form';
-COMMENT ON COLUMN ems.closings.sha256 IS 'SHA-256 of these lines, hexadecimal; receiver close --verify computes it again';
+COMMENT ON COLUMN ems.closings.sha256 IS 'SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again';
 
 CREATE VIEW ems.late_changes AS
 SELECT

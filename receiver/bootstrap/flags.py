@@ -93,7 +93,9 @@ def unavailable_flags(
         product = PRODUCT_OF.get(flag, "")
         previous = remembered.get(flag)
         if billing is not None and billing.products.get(product) is False:
-            found[flag] = UnavailableFlag(f"not in this client's billing ({product} is off in billing {billing.id})")
+            found[flag] = UnavailableFlag(
+                f"not in this organization's billing ({product} is off in billing {billing.id})"
+            )
         elif previous is not None and _still_holds(previous, basis, retry_before):
             found[flag] = previous
     return found

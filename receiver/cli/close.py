@@ -37,7 +37,7 @@ def _first_day(_context: click.Context, _parameter: click.Parameter, value: str)
 @click.option(
     "--acknowledge",
     metavar="REASON",
-    help="Close it although events are permanently missing or cannot be applied; the certificate has this reason.",
+    help="Close it although events are missing or not applied: acknowledges all of them. The certificate has REASON.",
 )
 @json_option
 def close(organization: str, month: date, *, show: bool, verify: bool, acknowledge: str | None, as_json: bool) -> None:
@@ -98,7 +98,8 @@ def _print(certificate: Certificate, *, as_json: bool) -> None:
     fields: dict[str, object] = {
         "Month": f"{month_name(certificate.month)} of {certificate.organization_reference_id}",
         "Closed": f"{words(certificate.closed_at)} by {certificate.closed_by}",
-        "Complete": f"through {words(certificate.complete_through)}: all that OpenCard sent until then is booked",
+        "Complete": f"through {words(certificate.complete_through)}: all that OpenCard sent until then is applied, "
+        "except the acknowledged gaps",
         "Feed position": certificate.position,
         "Lines": certificate.lines,
         **{f"Sum {currency or 'without currency'}": amount for currency, amount in sorted(certificate.sums.items())},
@@ -107,7 +108,7 @@ def _print(certificate: Certificate, *, as_json: bool) -> None:
         },
         "SHA-256": f"{certificate.sha256} (receiver close --verify computes it again)",
         "Late changes": f"{certificate.late_changes} (ems.late_changes)",
-        "Known to be missing": certificate.acknowledged_gaps,
+        "Acknowledged gaps": certificate.acknowledged_gaps,
     }
     print_fields(fields)
     columns = {"occurred_at": "Occurred", "kind": "Missing", "id": "ID", "acknowledged_by": "By", "reason": "Reason"}

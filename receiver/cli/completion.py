@@ -14,7 +14,7 @@ SHELLS: Final = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the script that completes commands in a shell.
+    """Print the script that completes commands in a shell.
 
     \b
     For bash, add to ~/.bashrc:     eval "$(receiver completion bash)"
@@ -22,7 +22,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     For fish, run once:             receiver completion fish >~/.config/fish/completions/receiver.fish
 
     Example: receiver completion bash
-    """
+    """  # noqa: D301 - \b is for click
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has all three
     program = ctx.find_root()

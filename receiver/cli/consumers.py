@@ -18,7 +18,7 @@ from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 @click.group(cls=Group)
 def consumers() -> None:
-    """See how far the readers of the feed are, and drop those that are gone."""
+    """List the readers of the feed with their positions, and drop those that no longer read."""
 
 
 def _database_url() -> str:

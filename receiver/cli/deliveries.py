@@ -176,7 +176,7 @@ def resolve_command(
 ) -> None:
     """Resolve dead, quarantined and ignored deliveries without replaying them, by id or by a filter.
 
-    They keep their status, but count as open no longer: in receiver status, in issues and alarms, and in
+    They keep their status, but no longer count as open: in receiver status, in issues and alerts, and in
     ems.completeness, which then says that nothing is missing. So first make sure that the EMS needs nothing of them.
 
     Example: receiver deliveries resolve --status dead --event card_holder.renamed --reason "a test of OpenCard's"

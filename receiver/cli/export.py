@@ -46,7 +46,7 @@ def _command(name: str, words: str) -> None:
         about=("since", "until", "by", "organizations", "how", "output"),
         help=words,
     )
-    @click.option("--since", type=MOMENT, metavar="TIME", help="From this time on: 2026-02-13, or 24h ago.")
+    @click.option("--since", type=MOMENT, metavar="TIME", help="From this time on: 2026-02-13, or 24h (24 hours ago).")
     @click.option("--until", type=MOMENT, metavar="TIME", help="Before this time.")
     @click.option(
         "--by",

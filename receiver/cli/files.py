@@ -106,7 +106,7 @@ def list_files(status: str | None, organizations: tuple[str, ...], limit: int, a
 
 
 @files.command("fetch", cls=RecordedCommand, about=("again",))
-@click.option("--again", is_flag=True, help="Also retry files that were given up or refused.")
+@click.option("--again", is_flag=True, help="Also retry files that are expired or refused.")
 @json_option
 def fetch(again: bool, as_json: bool) -> None:
     """Download the waiting files now.

@@ -28,7 +28,7 @@ FILTER: Final = ("statuses", "events", "organizations", "since", "until", "error
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that restrict deliveries by status, event, organization, time and error."""
     for option in (
-        click.option("--unresolved", is_flag=True, help="Failed or set aside, and not resolved by anybody."),
+        click.option("--unresolved", is_flag=True, help="Failed, dead, quarantined or ignored, and not resolved."),
         click.option("--error", metavar="TEXT", help="Text in the error's first line; * matches anything."),
         click.option("--until", type=MOMENT, metavar="TIME", help="Received before this time."),
         click.option(

@@ -62,7 +62,7 @@ def issues() -> None:
     default=(str(State.OPEN), str(State.ACKNOWLEDGED)),
     help="State; repeatable. Default: open and acknowledged.",
 )
-@click.option("--limit", type=WholeNumber(1, 10_000), default=MOST, show_default=True, help="Print at most so many.")
+@click.option("--limit", type=WholeNumber(1, 10_000), default=MOST, show_default=True, help="Print at most this many.")
 @json_option
 def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List issues: open ones first, critical before warning.

@@ -54,7 +54,7 @@ def rotate(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        headings = {"renewed": "re-encrypted", "newest": "newest before", "unreadable": "unreadable"}
+        headings = {"renewed": "re-encrypted", "newest": "already current", "unreadable": "unreadable"}
         print_rows(rows, {"table": "table", "column": "column", **headings}, empty="nothing is encrypted")
     unreadable = [state for state in found if state.unreadable]
     for state in unreadable:

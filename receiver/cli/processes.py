@@ -28,10 +28,10 @@ def worker(processes: int) -> None:
 
 @click.command()
 def scheduler() -> None:
-    """Start due work, until SIGTERM.
+    """Start the jobs that are due, until SIGTERM.
 
-    Deliveries that wait, retries, reconciliation, downloads of receipts, retention. One is enough; more than one does
-    no harm.
+    Pending deliveries, retries, reconciliation, downloads of receipts, retention. One is enough; more than one does no
+    harm.
 
     Example: receiver scheduler
     """

@@ -89,7 +89,9 @@ def print_held(held: HeldDeliveries, *, organizations: Sequence[str], found: boo
     if held.matching:
         click.echo(f"see: receiver deliveries show {held.matching[0].id}")
     elif held.compared and not found:
-        click.echo(f"{counted(held.compared, 'delivery', 'deliveries')} compared that were not applied: none may be it")
+        click.echo(
+            f"{counted(held.compared, 'delivery', 'deliveries')} compared that were not applied: none of them matches"
+        )
     if held.unreadable or (held.more and not found):
         of = "".join(f" --organization {each}" for each in organizations)
         why = f"{held.unreadable} of them cannot be read" if held.unreadable else "there are older ones"

@@ -124,7 +124,9 @@ SHARE = Number(0, 1)
     type=Number(min=0, min_open=True),
     help="Virtual seconds in a real one; as fast as possible unless given.",
 )
-@click.option("--connections", type=WholeNumber(min=1), default=8, show_default=True, help="Requests at once.")
+@click.option(
+    "--connections", type=WholeNumber(min=1), default=8, show_default=True, help="Number of parallel requests."
+)
 @click.option("--duplicates", type=SHARE, default=0.0, help="Share of events that are sent twice.")
 @click.option("--disorder", type=SHARE, default=0.0, help="Share of events that change places.")
 @click.option("--lost-answers", type=SHARE, default=0.0, help="Share of sendings whose answer is lost.")

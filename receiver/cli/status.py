@@ -63,8 +63,7 @@ class Seen:
 def status(as_json: bool) -> None:
     """Show backlog, rates, failures and completeness.
 
-    Exit code 1 when an issue is open; each is listed. Those that a person acknowledged (receiver issues) are counted
-    by themselves.
+    Exit code 1 when an issue is open; each is listed. Acknowledged issues (receiver issues) are counted separately.
 
     Example: receiver status
     """
@@ -138,6 +137,6 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "ageing": seen.ageing,
         "refused_deliveries": service.refused,
         "workers": None if seen.workers is None else asdict(seen.workers),
-        "needs_a_person": [each.text for each in seen.attention],
+        "needs_attention": [each.text for each in seen.attention],
         "acknowledged": [each.text for each in seen.acknowledged],
     }

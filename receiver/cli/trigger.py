@@ -35,8 +35,8 @@ MOST: Final = 10_000
     "--then", "following", metavar="EVENT", multiple=True, help="What follows for the same transaction; repeatable."
 )
 @click.option("--duplicate", is_flag=True, help="Send each event twice, as a retry would.")
-@click.option("--late", type=DURATION, metavar="AGE", help="So long after its first attempt, which the log shows: 2d.")
-@click.option("--lose", is_flag=True, help="Only into the delivery log, as if no attempt had arrived.")
+@click.option("--late", type=DURATION, metavar="AGE", help="Age of its first attempt in the delivery log, such as 2d.")
+@click.option("--lose", is_flag=True, help="Write it to the delivery log only, as if no attempt had arrived.")
 @click.option(
     "--body",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -47,7 +47,9 @@ MOST: Final = 10_000
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A delivery that receiver deliveries show --fixture wrote, instead of EVENT.",
 )
-@click.option("--count", type=WholeNumber(1, MOST), default=1, show_default=True, help="How often, with new ids.")
+@click.option(
+    "--count", type=WholeNumber(1, MOST), default=1, show_default=True, help="How many times, each with new ids."
+)
 @json_option
 def trigger(
     event: str | None,

@@ -101,7 +101,7 @@ def challenge(intake: Intake, endpoint_key: str, asked: str | None) -> str:
 def _verify(
     intake: Intake, endpoint_key: str, webhook: ManagedWebhook, headers: Headers, body: bytes
 ) -> tuple[ManagedWebhook, str]:
-    """Return the webhook and the proofs that held; a cached webhook is read again before anything is refused."""
+    """Return the webhook and the checks that passed; a cached webhook is read again before anything is refused."""
     now = datetime.now(UTC)
     try:
         return webhook, authenticate(body, headers, webhook.expected(now), intake.signature_policy)

@@ -12,7 +12,7 @@ import msgspec
 import msgspec.inspect
 
 from receiver.deliveries.models import TEST
-from receiver.errors import NotHandled, PayloadError, WrongTenant
+from receiver.errors import NotHandled, PayloadError, WrongOrganization
 from receiver.events.catalogue import canonical_name, is_supported
 from receiver.events.content import as_postgresql_reads_it, encode, fingerprint_of, read, reference_of
 from receiver.events.event import Event
@@ -55,7 +55,7 @@ def parse(delivery: ClaimedDelivery) -> Event:
 
     A payload of an unknown version is parsed like the known one, if it has the fields that its kind needs (``NEEDED``).
     Raises ``NotHandled`` for a test delivery, an unknown event and an unknown version that cannot be parsed;
-    ``WrongTenant`` when the payload names another organization; ``PayloadError``, with field and reason, when the
+    ``WrongOrganization`` when the payload names another organization; ``PayloadError``, with field and reason, when the
     payload cannot be parsed.
     """
     if delivery.test:
@@ -76,7 +76,7 @@ def _parsed(delivery: ClaimedDelivery, name: str, needed: Iterable[str] = ()) ->
     assert delivery.body is not None  # noqa: S101 - without a body, the event is read from the log
     text, content, by_value = read(delivery.body)
     expected_type = payload_type(name)
-    _check_tenant(content, delivery.organization_reference_id)
+    _check_organization(content, delivery.organization_reference_id)
     for field in needed:
         if field not in content:
             raise PayloadError(field, "missing")
@@ -148,11 +148,11 @@ def parse_entry(entry: EventEntry) -> Event:
     )
 
 
-def _check_tenant(content: dict[str, Any], expected: str) -> None:
+def _check_organization(content: dict[str, Any], expected: str) -> None:
     """Refuse a payload of another organization, before its other fields are checked."""
     found = reference_of(content, "organization")
     if found is not None and found != expected:
-        raise WrongTenant(expected=expected, found=found)
+        raise WrongOrganization(expected=expected, found=found)
 
 
 def _check_kind(content: dict[str, Any], payload_type: type[Payload]) -> None:

@@ -1,4 +1,4 @@
-"""Closing a month of an organization's ledger: refused while anything is missing, and proven by a hash ever after."""
+"""Closing a month of an organization's ledger: refused while anything is missing, and verifiable by a hash."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ SELECT count(*) AS lines,
     ) AS text), E'\\n' ORDER BY transaction_id COLLATE "C"), ''), 'UTF8')), 'hex') AS sha256
 FROM line
 """
-"""What a month had at a position. The hash leaves out the card holder, whose reference an erasure replaces."""
+"""The number of lines, sums and hash of a month at a position. The hash leaves out the card holder, whose reference
+an erasure replaces."""
 _LINES: Final = text(_CONTENT)
 _MONTH_STATE: Final = text(
     """
@@ -112,7 +113,7 @@ class Certificate:
     late_changes: int
     """How many changes of the month were booked since."""
     acknowledged: tuple[Mapping[str, Any], ...]
-    """What was known to be missing when it was closed, with who acknowledged that and why."""
+    """The gaps acknowledged up to the closing, with who acknowledged each and why."""
 
 
 def month_name(month: date) -> str:
@@ -172,7 +173,7 @@ def _reasons(connection: Connection, organization: str, state: RowMapping) -> li
 
 
 def _command_for(status: str, organization: str) -> str:
-    """Return the command that shows the gaps of a status; what the log lost is no delivery that could be listed."""
+    """Return the command that shows the gaps of a status; an unrecoverable event has no delivery to list."""
     if status == "unrecoverable":
         return "receiver status"
     return f"receiver deliveries list --status {status} --organization {shlex.quote(organization)}"
@@ -185,7 +186,7 @@ def read_certificate(engine: Engine, organization: str, month: date) -> Certific
 
 
 def verify_closing(engine: Engine, certificate: Certificate) -> dict[str, tuple[Any, Any]]:
-    """Return what the lines of a closed month are not any more, as recorded and as computed now; empty if all agree."""
+    """Return the values that differ from the closing: recorded, and computed now; empty if none does."""
     asked = {
         "organization": certificate.organization_reference_id,
         "month": certificate.month,

@@ -165,11 +165,11 @@ def managed_webhooks(engine: Engine | None, findings: CheckResults) -> Sequence[
         findings.not_checked(WEBHOOKS, str(reason))
         return None
     found: list[CheckedWebhook] = []
-    _ask(engine, WEBHOOKS, findings, lambda connection, _findings: found.extend(_in_care(connection)))
+    _ask(engine, WEBHOOKS, findings, lambda connection, _findings: found.extend(_managed_webhooks(connection)))
     return None if findings.is_broken(WEBHOOKS) else found
 
 
-def _in_care(connection: Connection) -> Iterator[CheckedWebhook]:
+def _managed_webhooks(connection: Connection) -> Iterator[CheckedWebhook]:
     previous: dict[int, tuple[str, ...]] = {}
     for key in connection.execute(select(PreviousEndpointKey.webhook_id, PreviousEndpointKey.endpoint_key)):
         previous[key.webhook_id] = (*previous.get(key.webhook_id, ()), key.endpoint_key)

@@ -1,4 +1,4 @@
-"""Deliveries that wait for a person and need no replay: resolved with a reason, they count as open no longer.
+"""Deliveries that need attention and need no replay: resolved with a reason, they count as open no longer.
 
 What is resolved is an acknowledged gap (``receiver.acknowledged_gaps``), so ``ems.completeness`` passes it, too.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from receiver.ops.replay_selection import Selection
 
 RESOLVABLE: Final = ("dead", "quarantined", "ignored")
-"""Statuses of deliveries that wait for a person; a failed one is tried again by itself."""
+"""Statuses of deliveries that need attention; a failed one is tried again by itself."""
 
 _OPEN: Final = f"""
 FROM receiver.deliveries AS delivery JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id

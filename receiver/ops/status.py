@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WAITING: Final = ("pending", "failed")
 """Statuses of deliveries that wait for a worker."""
-SET_ASIDE: Final = ("dead", "quarantined", "ignored")
+NOT_APPLIED: Final = ("dead", "quarantined", "ignored")
 """Statuses of deliveries that wait for a person."""
 STALE_INTERVALS: Final = 3
 """After so many intervals without a run that ended well, a webhook counts as not checked."""
@@ -48,7 +48,7 @@ FROM (
 ) AS waiting
 LEFT JOIN receiver.stored_deliveries AS stored ON stored.id = waiting.first
 """
-_SET_ASIDE: Final = f"""
+_NOT_APPLIED: Final = f"""
 SELECT held.status, held.number, stored.received_at AS oldest
 FROM (
     SELECT status, count(*) AS number, min(delivery_id) AS first
@@ -220,7 +220,7 @@ class ServiceStatus:
     @property
     def failures(self) -> int:
         """How many deliveries are failed, dead, quarantined or ignored, test deliveries left out."""
-        return sum(self.deliveries[status].number for status in ("failed", *SET_ASIDE))
+        return sum(self.deliveries[status].number for status in ("failed", *NOT_APPLIED))
 
     @property
     def oldest_waiting(self) -> datetime | None:
@@ -245,8 +245,8 @@ class ServiceStatus:
 def read_status(query: Query) -> ServiceStatus:
     """Read the current status of the service."""
     (row,) = query("SELECT clock_timestamp() AS at")
-    deliveries = dict.fromkeys((*WAITING, *SET_ASIDE), PendingDeliveries())
-    for counting in (_WAITING, _SET_ASIDE):
+    deliveries = dict.fromkeys((*WAITING, *NOT_APPLIED), PendingDeliveries())
+    for counting in (_WAITING, _NOT_APPLIED):
         deliveries |= {each["status"]: PendingDeliveries(each["number"], each["oldest"]) for each in query(counting)}
     return ServiceStatus(
         row["at"],

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from receiver.erasure.late import pseudonymize
-from receiver.errors import EventError, NotHandled, WrongTenant
+from receiver.errors import EventError, NotHandled, WrongOrganization
 from receiver.events.catalogue import is_supported
 from receiver.events.kinds import KIND_OF
 from receiver.events.parse import EventEntry, parse, parse_entry
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 MAX_OUTDATED: Final = 100
-"""How often a batch is prepared again, because its subjects changed before the commit, until it fails."""
+"""How often a batch is prepared if its subjects keep changing before the commit; after that it fails."""
 REORDERED: Final = "an earlier attempt of it is known"
 """The announced reason for a subject whose events occurred in another order than first known."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")
@@ -92,7 +92,7 @@ def parse_all(
                 events.append(parse(delivery))
         except NotHandled as error:
             rejections.append(Rejection(delivery, "ignored", str(error)))
-        except WrongTenant as error:
+        except WrongOrganization as error:
             rejections.append(Rejection(delivery, "quarantined", str(error)))
         except EventError as error:
             rejections.append(Rejection(delivery, "dead", str(error)))

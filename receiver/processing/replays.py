@@ -28,7 +28,7 @@ CANCELLED: Final = "cancelled"
 WITHOUT_BODY: Final = "without-body"
 CUT_OFF_AFTER: Final = "10 minutes"
 """How long after its last progress a selection counts as cut off."""
-CUT_OFF: Final = "nobody: selecting was cut off"
+CUT_OFF: Final = "the service: the selection was interrupted"
 AT_ONCE: Final = 5000
 
 # at random, so that a small replay does not wait for a large one

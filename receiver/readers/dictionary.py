@@ -19,7 +19,7 @@ HEAD: Final = """# The tables that the EMS reads
 PostgreSQL schema `ems`. How the tables belong together, recipes, and how to follow the feed: [ems/](ems/README.md).
 
 - Columns are added in later releases, never renamed or retyped, and what is never null stays so.
-- All times are `timestamptz`; the zone in which you see them is your session's. Days and times of day of a purchase are
+- All times are `timestamptz`: stored in UTC, shown in the zone of your session. Days and times of day of a purchase are
   those of its own zone, `purchase_timezone`.
 - All amounts are exact (`numeric`), in major units (109.38 is 109 euros and 38 cents), digits as sent, unrounded.
 - "Not sent" means that OpenCard's payload had no such field, or null.

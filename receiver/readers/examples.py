@@ -25,7 +25,7 @@ _BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
         "payment_product_id": "nordkort-business-gold",
         "payment_product_name": "Nordkort Business Gold",
         "card_funding": "credit",
-        "days_missing": "6",
+        "days_missing": "3",
         "invoice_number": "2026-0231",
         "invoice_date": "2026-02-28",
         "due_date": "2026-03-30",

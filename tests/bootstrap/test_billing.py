@@ -120,7 +120,7 @@ def test_billing_is_parsed_in_every_style(
         check_each(world)
         assert {each.status for each in world.provider.requests.all(method="POST", path="/api/")} == {201}
         [found] = [each for each in result.unavailable if "receipt_fetched" in each.flags]
-        assert found.describe().startswith("receipts, VAT: not in this client's billing")
+        assert found.describe().startswith("receipts, VAT: not in this organization's billing")
 
 
 def test_next_run_subscribes_to_a_product_switched_on(engine: Engine, settings: Settings, public_url: str) -> None:

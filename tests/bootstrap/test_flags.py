@@ -145,7 +145,7 @@ def test_billing_decides_which_flags_are_unavailable() -> None:
     found = unavailable_flags(organization(billing_id=12), billings, {}, retry_before=NOW)
     assert found.keys() == {"receipt_fetched", "transaction_true_vat"}
     assert describe_unavailable(found) == [
-        "receipts, VAT: not in this client's billing (product_digital_receipt is off in billing 12)"
+        "receipts, VAT: not in this organization's billing (product_digital_receipt is off in billing 12)"
     ]
     assert by_reason(found)[0]["events"] == ["receipt.fetched", "transaction.true.vat"]
 

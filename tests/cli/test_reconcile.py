@@ -17,7 +17,7 @@ from receiver.queue import QUEUE
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.applications import unreachable_redis
 from tests.support.log_lines import logging_as_it_was
-from tests.support.losing import lose, take_into_care
+from tests.support.losing import add_managed, lose
 from tests.support.reconcile_steps import DELIVERIES
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ FIELDS = [
 @pytest.fixture
 def run(world: World, environment: dict[str, str], redis: Redis) -> Iterator[Run]:
     """Runs ``receiver reconcile``; the webhooks of acme and globex are registered."""
-    take_into_care(world, "globex")
+    add_managed(world, "globex")
     assert world.bootstrap().failures == []
     world.provider.requests.clear()
     redis.flushdb()
@@ -163,7 +163,7 @@ def test_dry_run_reports_the_same_and_writes_nothing(run: Run, world: World, red
 
 
 def test_only_the_organizations_that_are_named_are_run(run: Run, world: World) -> None:
-    take_into_care(world, "initech")
+    add_managed(world, "initech")
     result = run("--json", "--organization", "globex", "--organization", "initech")
     assert set(outcomes(result)) == {"globex", "initech"}
     assert len(world.provider.requests.all(path="/events")) == 2
@@ -219,7 +219,7 @@ def test_a_missing_scope_is_named(run: Run, world: World) -> None:
     assert "webhook-events-read" in result.output
 
 
-def test_what_needs_a_person_ends_with_1(run: Run, world: World) -> None:
+def test_what_needs_attention_ends_with_1(run: Run, world: World) -> None:
     lose(world, "employee-1")
     (entry,) = world.provider.state.log_of(
         next(each.id for each in world.provider.state.webhooks() if world.provider.state.log_of(each.id))
@@ -252,7 +252,7 @@ def test_without_access_to_the_api_the_variables_are_named(run: Run) -> None:
     assert result.stderr.startswith("OPENCARD_CLIENT_ID is missing")
 
 
-def test_with_no_webhook_in_care_there_is_nothing_to_do(world: World, environment: dict[str, str]) -> None:
+def test_without_managed_webhooks_there_is_nothing_to_do(world: World, environment: dict[str, str]) -> None:
     result = CliRunner(env=world.environment(environment)).invoke(main, ["reconcile"])
     assert (result.exit_code, result.stdout) == (0, "no webhooks registered: receiver bootstrap registers them\n")
 

@@ -84,7 +84,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
             "not_cleared": {"days": 10, "number": 0, "oldest": None},
         },
         "refused_deliveries": [],
-        "needs_a_person": [],
+        "needs_attention": [],
         "acknowledged": [],
     }
 
@@ -118,12 +118,12 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
 
 def needs(result: Result) -> list[str]:
     assert result.exit_code == 1
-    found = json.loads(result.stdout)["needs_a_person"]
+    found = json.loads(result.stdout)["needs_attention"]
     assert isinstance(found, list)
     return found
 
 
-def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, run: Run) -> None:
+def test_each_thing_that_needs_attention_is_named(organizations: Organizations, run: Run) -> None:
     acme = organizations.adopt("acme")
     acme.apply("card_holder.created", card_holder(organization="globex"))
     acme.apply("card_holder.created", b"{}")
@@ -141,10 +141,7 @@ def test_each_thing_that_needs_a_person_is_named(organizations: Organizations, r
 
     no_payload = "because the delivery log has no payload: ask OpenCard for the data"
     listed = "receiver deliveries list --status quarantined"
-    other = (
-        "organization.reference_id is 'globex', but this webhook belongs to organization 'acme'; "
-        "not applied, so that tenants stay apart"
-    )
+    other = "organization.reference_id is 'globex', but this webhook belongs to organization 'acme'; not applied"
     forged = f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log; "
     forged += "receiver deliveries list --unconfirmed --organization forged"
     said = needs(run("--json"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,9 +14,10 @@ from sqlalchemy import make_url
 
 from receiver.db import one_connection
 from receiver.migrate import upgrade
-from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
+from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
 from tests.support.following import following
+from tests.support.restoring import base_backup
 from tests.support.roles import libpq
 from tests.support.waiting import eventually
 
@@ -49,11 +48,7 @@ def pair() -> Iterator[tuple[str, str]]:
         with closing(psycopg.connect(libpq(make_url(url)))) as connection:
             (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
         copy = Path(data).parent / "standby"
-        command = [postgres_program("pg_basebackup"), "--checkpoint=fast", "--write-recovery-conf", "-D", str(copy)]
-        subprocess.run([*command, "-d", libpq(make_url(primary.url()))], check=True, capture_output=True)
-        owner = Path(data).stat()
-        for file in (copy, *copy.rglob("*")):
-            os.chown(file, owner.st_uid, owner.st_gid)
+        base_backup(primary, copy, "--write-recovery-conf")
         standby = EmbeddedPostgres(copy)
         stack.callback(standby.stop)
         yield libpq(make_url(url)), libpq(make_url(standby.url("receiver")))

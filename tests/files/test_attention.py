@@ -20,7 +20,7 @@ def needs_attention(state: ReceiptsState, *, missing: str) -> list[str]:
     return [found.text for found in find_in_receipts(state, missing=missing)]
 
 
-def test_nothing_waits_and_nothing_needs_a_person(receipts: Receipts) -> None:
+def test_nothing_waits_and_nothing_needs_attention(receipts: Receipts) -> None:
     found = state(receipts)
     assert (found.waiting, found.oldest_waiting, found.failing, found.expired, found.refused) == (0, None, 0, 0, 0)
     assert needs_attention(found, missing="") == []

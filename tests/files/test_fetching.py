@@ -195,7 +195,7 @@ def test_redirect_to_another_host_is_not_followed(receipts: Receipts) -> None:
     assert seen == []
 
 
-def test_a_redirect_within_opencard_is_followed_but_not_for_ever(receipts: Receipts) -> None:
+def test_redirects_within_opencard_are_followed_up_to_a_limit(receipts: Receipts) -> None:
     receipts.apply()
     elsewhere = signed_url("", "2.pdf", datetime.now(UTC) + DAY)
     receipts.provider.faults.add(ApiFault("redirect", path="/1.pdf", location=elsewhere))

@@ -268,7 +268,10 @@ def test_what_the_billing_does_not_allow_is_said_and_no_fault(installation: Inst
         why=why,
     )
     code, found = installation.findings()
-    assert (code, found[installation.check_of(1)]) == (0, ("ok", "active; receipts: not in this client's billing"))
+    assert (code, found[installation.check_of(1)]) == (
+        0,
+        ("ok", "active; receipts: not in this organization's billing"),
+    )
 
 
 def test_without_billings_read_a_note_says_what_that_means(installation: Installation) -> None:

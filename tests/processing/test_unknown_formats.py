@@ -52,7 +52,7 @@ def test_an_applied_unknown_version_needs_attention(acme: Acme, environment: dic
     for number in range(3):
         apply_version(acme, CLEARED, snapshot("cleared", transaction=f"t{number}"), "2")
     exit_code, document = status(acme, environment)
-    (line,) = document["needs_a_person"]
+    (line,) = document["needs_attention"]
     assert exit_code == 1
     assert line.startswith("3 deliveries of an unknown version ('card.transaction.cleared', version '2')")
     assert metric(acme, "receiver_unknown_versions") == 1
@@ -100,7 +100,7 @@ def test_ignored_deliveries_need_attention_by_event(acme: Acme, environment: dic
         acme.apply("card.transaction.refunded", snapshot("cleared", transaction=f"t{number}"))
     apply_version(acme, CLEARED, body({"id": "t9"}), "2")
     exit_code, document = status(acme, environment)
-    refunded, cleared = document["needs_a_person"]
+    refunded, cleared = document["needs_attention"]
     assert exit_code == 1
     assert refunded.startswith("3 ignored deliveries ('card.transaction.refunded', version '1')")
     assert cleared.startswith("1 ignored delivery ('card.transaction.cleared', version '2')")

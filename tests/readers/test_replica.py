@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url
 
-from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
+from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
 from tests.support.following import as_reader, following
 from tests.support.program import db
-from tests.support.restoring import Place, new_place, place
+from tests.support.restoring import base_backup, new_place, place
 from tests.support.roles import libpq, new_role
 from tests.support.waiting import eventually
 
@@ -45,19 +43,6 @@ def servers() -> Iterator[Callable[[str], EmbeddedPostgres]]:
         yield serve
 
 
-def replicate(primary: EmbeddedPostgres, made: Place, name: str) -> None:
-    """Make a streaming replica's folder with what the primary has."""
-    folder = Path(made.value("SHOW data_directory"))
-    copy = folder.parent / name
-    options = ["--checkpoint=fast", "--write-recovery-conf", "-D", str(copy), "-d", libpq(make_url(primary.url()))]
-    subprocess.run([postgres_program("pg_basebackup"), *options], check=True, capture_output=True)
-    for of_the_primary in (*copy.glob(".s.PGSQL.*"), copy / ".handle_pids.json"):
-        of_the_primary.unlink()
-    owner = folder.stat()
-    for file in (copy, *copy.rglob("*")):
-        os.chown(file, owner.st_uid, owner.st_gid)
-
-
 def test_reader_polls_a_replica_and_commits_at_the_primary(
     servers: Callable[[str], EmbeddedPostgres], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +52,7 @@ def test_reader_polls_a_replica_and_commits_at_the_primary(
     url = made.engine.url
     with new_role(url) as role:
         assert db(url, "grant-reader", role).exit_code == 0
-        replicate(primary, made, "replica")
+        base_backup(primary, Path(made.value("SHOW data_directory")).parent / "replica", "--write-recovery-conf")
         replica = servers("replica")
         there = place(replica.url("receiver"))
         assert there.value("SELECT pg_is_in_recovery()") is True

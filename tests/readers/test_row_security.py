@@ -143,7 +143,7 @@ def test_a_reader_of_all_can_be_restricted(url: URL) -> None:
             assert read(url, role, ORGANIZATIONS.format(relation)) == [("acme",)], relation
 
 
-def test_an_organization_that_is_not_in_care_is_pointed_out(url: URL, tenant: str) -> None:
+def test_unknown_organization_is_reported(url: URL, tenant: str) -> None:
     granted = db(url, "grant-reader", tenant, "--organization", "acmee", "--json")
     assert (granted.exit_code, json.loads(granted.stdout)["organizations"]) == (0, ["acmee"])
     assert "'acmee'" in granted.stderr

@@ -1,4 +1,4 @@
-"""The server is destroyed and a base backup started in its place: after reconciling, nothing is missing for anybody."""
+"""The server is destroyed and a base backup started in its place: after reconciling, nothing is missing anywhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import uuid
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -21,14 +20,14 @@ from receiver.app import create_app
 from receiver.db import engine_for
 from receiver.migrate import upgrade
 from receiver.reconcile.schedule import reconcile_due
-from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
+from receiver.sandbox.embedded import EmbeddedPostgres
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import make_story
 from receiver.settings import load_settings
 from tests.conftest import DATA_FOLDER
 from tests.support.following import PROGRAM
 from tests.support.reconcile_steps import deliver, ledger_differences, process, rows, value
-from tests.support.restoring import own_like
+from tests.support.restoring import base_backup
 from tests.support.roles import libpq
 from tests.support.serving import served
 from tests.support.world import world_of
@@ -56,14 +55,11 @@ class RestorableServer:
     backup: Path
 
     def back_up(self) -> None:
-        where = libpq(make_url(self.postgres.url()))
-        command = [postgres_program("pg_basebackup"), "--checkpoint=fast", "-D", str(self.backup), "-d", where]
-        subprocess.run(command, check=True, capture_output=True)
+        base_backup(self.postgres, self.backup)
 
     def restore(self) -> None:
         """Destroy the server and start the backup in its place."""
         self.postgres.kill()
-        own_like(self.folder, [self.backup, *self.backup.rglob("*")])
         shutil.rmtree(self.folder)
         self.backup.rename(self.folder)
         self.postgres.start()
@@ -144,7 +140,7 @@ def test_nothing_stays_missing_after_restored_backups(
         for end in cuts[2 * number : 2 * number + 2]:
             deliver(acme, replace(story, events=story.events[begin:end]), faults, seed=random.randrange(1000))
             reader.read()
-            meanings |= with_their_meaning(acme, meanings)
+            meanings |= events_by_position(acme, meanings)
             begin = end
             if not server.backup.exists():
                 server.back_up()
@@ -153,7 +149,7 @@ def test_nothing_stays_missing_after_restored_backups(
         reconcile_due()
         process(acme)
         reader.read()
-        meanings |= with_their_meaning(acme, meanings)
+        meanings |= events_by_position(acme, meanings)
         epoch = value(acme, "SELECT epoch FROM ems.feed_horizon")
         assert epoch > known_epoch, "the reader learns of it"
         known_epoch = epoch
@@ -164,7 +160,7 @@ def test_nothing_stays_missing_after_restored_backups(
         assert sorted(booked) == sorted(tuple(row.values()) for row in rows(acme, BOOKED))
 
 
-def with_their_meaning(world: World, before: dict[int, str]) -> dict[int, str]:
+def events_by_position(world: World, before: dict[int, str]) -> dict[int, str]:
     """Return what each position of the feed means; none may mean something else than *before*."""
     found = {
         row["position"]: row["type"] + json.dumps(row["payload"], sort_keys=True, default=str)

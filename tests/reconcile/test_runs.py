@@ -18,7 +18,7 @@ from receiver.reconcile.runs import INTERRUPTED
 from receiver.reconcile.session import BUSY, OPEN_PERIOD
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.factories import card_holder, snapshot
-from tests.support.losing import lose, take_into_care
+from tests.support.losing import add_managed, lose
 from tests.support.reconcile_steps import (
     DAY,
     HOUR,
@@ -282,7 +282,7 @@ def test_attempts_logged_during_the_reading_count_once(acme: World, order: Any, 
 
 def others(world: World, *references: str) -> list[int]:
     """Adopt more webhooks; return this service's ids of all, acme's first."""
-    take_into_care(world, *references)
+    add_managed(world, *references)
     return [row["id"] for row in rows(world, "SELECT id FROM receiver.webhooks ORDER BY id")]
 
 

@@ -19,7 +19,7 @@ from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import BATCH_SIZE, reconcile_due, run_due
 from receiver.sandbox.provider import ApiFault
 from tests.support.applications import unreachable_database, unreachable_redis
-from tests.support.losing import lose, take_into_care
+from tests.support.losing import add_managed, lose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,7 @@ def test_outage_longer_than_a_week_leaves_no_gap(job: Job, world: World) -> None
 
 
 def test_failed_webhook_stops_no_other_and_waits_its_interval(job: Job, world: World) -> None:
-    take_into_care(world, "globex", "initech")
+    add_managed(world, "globex", "initech")
     globex = world.store.all()[1]
     world.provider.faults.add(ApiFault.answers(404, path=f"/{globex.opencard_webhook_id}/events", times=100))
     lose(world, "employee-1", organization="initech")
@@ -231,7 +231,7 @@ def test_job_without_a_token_ends_and_waits_for_its_interval(job: Job, world: Wo
 
 
 def test_several_jobs_at_once_recover_everything_once(job: Job, world: World) -> None:
-    take_into_care(world, *(f"organization-{number}" for number in range(10)))
+    add_managed(world, *(f"organization-{number}" for number in range(10)))
     for number in range(10):
         lose(world, f"employee-{number}", organization=f"organization-{number}")
     jobs = [threading.Thread(target=job) for _ in range(3)]
@@ -251,7 +251,7 @@ def reconciler(world: World) -> Reconciler:
 
 def test_stopped_job_starts_no_further_webhook(job: Job, world: World) -> None:
     del job  # asked for so that acme is registered
-    take_into_care(world, *(f"organization-{number}" for number in range(3 * BATCH_SIZE)))
+    add_managed(world, *(f"organization-{number}" for number in range(3 * BATCH_SIZE)))
     run_due(
         world.engine,
         reconciler(world),
@@ -264,7 +264,7 @@ def test_stopped_job_starts_no_further_webhook(job: Job, world: World) -> None:
 
 @pytest.mark.long
 def test_two_hundred_quiet_webhooks_cost_a_request_each(job: Job, world: World) -> None:
-    take_into_care(world, *(f"organization-{number}" for number in range(199)))
+    add_managed(world, *(f"organization-{number}" for number in range(199)))
     job()
     assert len({run["organization"] for run in runs(world)}) == 200
     pass_time(world, INTERVAL)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from receiver.reconcile.views import COMPLETENESS, RECONCILE_STATE
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.factories import card_holder, snapshot
-from tests.support.losing import take_into_care
+from tests.support.losing import add_managed
 from tests.support.reconcile_steps import (
     DAY,
     HOUR,
@@ -139,7 +139,7 @@ def test_state_sums_recovered_and_has_the_last_error(acme: World) -> None:
 
 
 def test_each_webhook_has_its_own_rows(acme: World) -> None:
-    take_into_care(acme, "globex")
+    add_managed(acme, "globex")
     ids = [row["id"] for row in rows(acme, "SELECT id FROM receiver.webhooks ORDER BY id")]
     reconciler(acme).run(ids[1:])
     assert {row["organization_reference_id"] for row in rows(acme, INCOMPLETE)} == {"acme"}
@@ -150,7 +150,7 @@ def test_each_webhook_has_its_own_rows(acme: World) -> None:
 
 
 def test_two_hundred_quiet_webhooks_are_complete_after_a_run(acme: World) -> None:
-    take_into_care(acme, *(f"organization-{number}" for number in range(199)))
+    add_managed(acme, *(f"organization-{number}" for number in range(199)))
     outcomes = reconciler(acme).run()
     assert (len(outcomes), {outcome.error for outcome in outcomes}) == (200, {None})
     assert rows(acme, INCOMPLETE) == []

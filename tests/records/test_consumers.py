@@ -153,7 +153,7 @@ def test_a_consumer_that_stopped_needs_attention(
     def attention() -> list[str]:
         add_run(acme.engine, "acme")
         ran = CliRunner(env={**environment, **ACCESS}).invoke(main, ["status", "--json"])
-        found = json.loads(ran.stdout)["needs_a_person"]
+        found = json.loads(ran.stdout)["needs_attention"]
         assert ran.exit_code == bool(found)
         return list(found)
 

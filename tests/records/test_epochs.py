@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -12,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from receiver.locks import Lock
 from receiver.ops.recover import recover
 from receiver.records.epochs import compare_history, notice_branch
 from receiver.records.write import writing_connection
-from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
+from receiver.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import DATA_FOLDER
-from tests.support.restoring import Place, copied, dump, new_place, own_like, place, restore
-from tests.support.roles import connected_as, libpq, new_role
+from tests.support.restoring import Place, base_backup, chown_like, copied, dump, new_place, place, restore
+from tests.support.roles import connected_as, new_role
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostg
     made.engine.dispose()
     server.kill()
     (folder / "recovery.signal").touch()
-    own_like(folder, [folder / "recovery.signal"])
+    chown_like(folder, [folder / "recovery.signal"])
     with (folder / "postgresql.auto.conf").open("a") as configuration:
         configuration.write("restore_command = 'false'\n")
     server.start()
@@ -150,21 +149,11 @@ def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres
     server = servers("primary")
     original = new_place(server.create_database("receiver"), settings)
     original.apply("employee-1")
-    folder = Path(original.value("SHOW data_directory"))
-    backup = folder.parent / "backup"
-    command = [
-        postgres_program("pg_basebackup"),
-        "--checkpoint=fast",
-        "-D",
-        str(backup),
-        "-d",
-        libpq(make_url(server.url())),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    backup = Path(original.value("SHOW data_directory")).parent / "backup"
+    base_backup(server, backup)
     original.apply("employee-2")
     original.engine.dispose()
     server.kill()
-    own_like(folder, [backup, *backup.rglob("*")])
     restored = place(servers("backup").url("receiver"))
     restored.apply("employee-3")
     assert restored.epoch_of("employee-3") == 1

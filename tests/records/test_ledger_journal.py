@@ -1,4 +1,4 @@
-"""The ledger's journal: at any position it adds up to the ledger as it was at it, and no line ever changes."""
+"""The ledger's journal: its lines up to a position add up to the ledger at that position; lines are only added."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_clearing_that_turns_negative_is_a_correction(acme: Acme) -> None:
         ("transaction.line.items", None),
     ],
 )
-def test_what_comes_later_is_booked_if_it_is_of_the_line(acme: Acme, event: str, changed: list[str] | None) -> None:
+def test_later_vat_and_receipt_are_booked_as_corrections(acme: Acme, event: str, changed: list[str] | None) -> None:
     acme.apply(CLEARED, snapshot("cleared"))
     acme.apply(event, enrichment(event))
     lines = acme.rows(JOURNAL)

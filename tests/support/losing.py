@@ -24,7 +24,7 @@ def lose(world: World, *references: str, organization: str = "acme", at: datetim
         state.log_attempt(webhook.id, "card_holder.created", 503, at or datetime.now(UTC), content)
 
 
-def take_into_care(world: World, *references: str) -> None:
+def add_managed(world: World, *references: str) -> None:
     """Have webhooks of new organizations registered, without the way over OpenCard's API."""
     encryption = Encryption(world.settings.encryption_keys)
     with world.engine.begin() as connection:

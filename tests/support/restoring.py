@@ -6,6 +6,7 @@ import os
 import subprocess
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,7 +16,7 @@ from sqlalchemy import Engine, make_url, text
 from receiver.db import engine_for
 from receiver.migrate import upgrade
 from receiver.processing.drain import drain
-from receiver.sandbox.embedded import postgres_program
+from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
 from receiver.sandbox.local import adopt_webhook
 from tests.support.factories import body, card_holder
 from tests.support.roles import libpq
@@ -23,7 +24,6 @@ from tests.support.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from receiver.settings import Settings
 
@@ -115,7 +115,19 @@ def restore(url: str, dumped: bytes) -> None:
     subprocess.run(command, input=dumped, check=True, capture_output=True)
 
 
-def own_like(folder: Path, files: Iterable[Path]) -> None:
+def base_backup(server: EmbeddedPostgres, copy: Path, *options: str) -> None:
+    """Make a base backup of a server in the folder *copy*, from which another server can start."""
+    where = libpq(make_url(server.url()))
+    command = [postgres_program("pg_basebackup"), "--checkpoint=fast", *options, "-D", str(copy), "-d", where]
+    subprocess.run(command, check=True, capture_output=True)
+    for of_the_server in (*copy.glob(".s.PGSQL.*"), copy / ".handle_pids.json"):
+        of_the_server.unlink(missing_ok=True)
+    with closing(psycopg.connect(where)) as connection:
+        (folder,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+    chown_like(Path(folder), [copy, *copy.rglob("*")])
+
+
+def chown_like(folder: Path, files: Iterable[Path]) -> None:
     """Let the user that PostgreSQL runs as own files, too."""
     owner = folder.stat()
     for file in files:

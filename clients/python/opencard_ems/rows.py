@@ -38,7 +38,7 @@ class CardHolder(Row):
     email_failed_at: datetime | None
     """When the consent e-mail bounced, in UTC; null when never reported"""
     deleted_at: datetime | None
-    """When deleted, in UTC; null after it is created again"""
+    """When deleted, in UTC; null when never reported, and after the card holder was created again"""
     erased_at: datetime | None
     """When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"""
     updated_at: datetime
@@ -60,13 +60,13 @@ class Closing(Row):
     closed_at: datetime
     """When it was closed, in UTC"""
     closed_by: str
-    """Who closed it: user and host of the command"""
+    """Who closed it: user@host of the command line, or the user of the console"""
     complete_through: datetime
     """complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then
-    was applied
+    was applied, except the acknowledged gaps
     """
     acknowledged_gaps: int
-    """Number of missing events of the organization that an operator had acknowledged; 0 if none"""
+    """Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none"""
     position: int
     """Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"""
     lines: int
@@ -78,7 +78,7 @@ class Closing(Row):
     vat_sums: dict[str, Any]
     """Sum of vat_amount of these lines by vat_currency, in the same form"""
     sha256: str
-    """SHA-256 of these lines, hexadecimal; receiver close --verify computes it again"""
+    """SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +279,7 @@ class LedgerJournal(Row):
     vat_amount: Decimal | None
     """The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"""
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217); null when no VAT was reported"""
+    """Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported"""
     vat_source: str | None
     """merchant or network, as in the ledger; null when no VAT was reported"""
     receipt_state: str
@@ -381,7 +381,7 @@ class Receipt(Row):
     downloaded_at: datetime | None
     """When the file was stored, in UTC; null until downloaded"""
     download_error: str | None
-    """Why the last download failed; null when none failed"""
+    """Why the last attempt to download failed; null if none failed, and once the file is stored"""
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
@@ -425,7 +425,7 @@ class Tpa(Row):
     downloaded_at: datetime | None
     """When the document was stored, in UTC; null until downloaded"""
     download_error: str | None
-    """Why the last download failed; null when none failed"""
+    """Why the last attempt to download failed; null if none failed, and once the file is stored"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -521,7 +521,7 @@ class Transaction(Row):
     """OpenCard's spending category; null when not sent"""
     cleared_card_issuer_reference: str | None
     """The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in
-    another feed; null until cleared
+    another source, such as the bank's own file; null until cleared
     """
     cleared_snapshot_at: datetime | None
     """When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"""
@@ -814,8 +814,9 @@ class Ledger(Row):
     null when none was reported
     """
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency;
-    if it has none, that of the purchase; null when no VAT was reported
+    """Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else
+    accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency
+    of the VAT or the purchase
     """
     vat_source: str | None
     """merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported"""
@@ -830,8 +831,8 @@ class Ledger(Row):
     card_issuer: str | None
     """Issuer of the card; null when not sent"""
     cleared_card_issuer_reference: str | None
-    """The issuer's reference of the cleared state; compare it with the cleared reference in another feed; not
-    unique; null when the purchase was only reported as invoiced
+    """The issuer's reference of the cleared state; compare it with the cleared reference in another source, such
+    as the bank's own file; not unique; null when the purchase was only reported as invoiced
     """
     invoice_number: str | None
     """Number of the issuer's invoice; null until invoiced"""

@@ -20,7 +20,7 @@ export interface CardHolder {
   email_delivered_at: Date | null;
   /** When the consent e-mail bounced, in UTC; null when never reported */
   email_failed_at: Date | null;
-  /** When deleted, in UTC; null after it is created again */
+  /** When deleted, in UTC; null when never reported, and after the card holder was created again */
   deleted_at: Date | null;
   /** When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not */
   erased_at: Date | null;
@@ -36,11 +36,11 @@ export interface Closing {
   month: string;
   /** When it was closed, in UTC */
   closed_at: Date;
-  /** Who closed it: user and host of the command */
+  /** Who closed it: user@host of the command line, or the user of the console */
   closed_by: string;
-  /** complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied */
+  /** complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied, except the acknowledged gaps */
   complete_through: Date;
-  /** Number of missing events of the organization that an operator had acknowledged; 0 if none */
+  /** Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none */
   acknowledged_gaps: bigint;
   /** Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time */
   position: bigint;
@@ -50,7 +50,7 @@ export interface Closing {
   sums: JsonObject;
   /** Sum of vat_amount of these lines by vat_currency, in the same form */
   vat_sums: JsonObject;
-  /** SHA-256 of these lines, hexadecimal; receiver close --verify computes it again */
+  /** SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again */
   sha256: string;
 }
 
@@ -194,7 +194,7 @@ export interface LedgerJournal {
   accounting_currency: string | null;
   /** The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported */
   vat_amount: string | null;
-  /** Currency of vat_amount (ISO 4217); null when no VAT was reported */
+  /** Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported */
   vat_currency: string | null;
   /** merchant or network, as in the ledger; null when no VAT was reported */
   vat_source: string | null;
@@ -276,7 +276,7 @@ export interface Receipt {
   file_sha256: string | null;
   /** When the file was stored, in UTC; null until downloaded */
   downloaded_at: Date | null;
-  /** Why the last download failed; null when none failed */
+  /** Why the last attempt to download failed; null if none failed, and once the file is stored */
   download_error: string | null;
   /** Delivery that the current values come from (receiver.deliveries.id) */
   delivery_id: bigint;
@@ -314,7 +314,7 @@ export interface Tpa {
   file_sha256: string | null;
   /** When the document was stored, in UTC; null until downloaded */
   downloaded_at: Date | null;
-  /** Why the last download failed; null when none failed */
+  /** Why the last attempt to download failed; null if none failed, and once the file is stored */
   download_error: string | null;
 }
 
@@ -392,7 +392,7 @@ export interface Transaction {
   branch_text: string | null;
   /** OpenCard's spending category; null when not sent */
   category_text: string | null;
-  /** The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in another feed; null until cleared */
+  /** The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank's own file; null until cleared */
   cleared_card_issuer_reference: string | null;
   /** When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared */
   cleared_snapshot_at: Date | null;
@@ -614,7 +614,7 @@ export interface Ledger {
   exchange_rate: string | null;
   /** VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported */
   vat_amount: string | null;
-  /** Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else accounting_currency; if it has none, that of the purchase; null when no VAT was reported */
+  /** Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency of the VAT or the purchase */
   vat_currency: string | null;
   /** merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported */
   vat_source: string | null;
@@ -626,7 +626,7 @@ export interface Ledger {
   number_of_items: bigint;
   /** Issuer of the card; null when not sent */
   card_issuer: string | null;
-  /** The issuer's reference of the cleared state; compare it with the cleared reference in another feed; not unique; null when the purchase was only reported as invoiced */
+  /** The issuer's reference of the cleared state; compare it with the cleared reference in another source, such as the bank's own file; not unique; null when the purchase was only reported as invoiced */
   cleared_card_issuer_reference: string | null;
   /** Number of the issuer's invoice; null until invoiced */
   invoice_number: string | null;

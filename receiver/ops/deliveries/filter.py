@@ -41,7 +41,7 @@ class Filter:
     """Events of that card holder, and of the card holder's transactions."""
 
     unresolved: bool = False
-    """Failed, dead, quarantined or ignored, and not resolved by anybody."""
+    """Failed, dead, quarantined or ignored, and not resolved."""
 
     unconfirmed: bool = False
     """Pushed, and missing in OpenCard's log when that was last compared."""

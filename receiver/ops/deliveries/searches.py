@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 MOST: Final = 10_000
 """How many deliveries are looked at for one page."""
 OUT_OF_ORDER: Final = timedelta(minutes=15)
-END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 """By how much a delivery may have been received before one with a smaller id: as long as a transaction lasts."""
-SET_ASIDE: Final = ("duplicate", "ignored", "quarantined", "failed", "dead")
+END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+INDEXED_STATUSES: Final = ("duplicate", "ignored", "quarantined", "failed", "dead")
 """Statuses that have an index of their own."""
 WITH_ERRORS: Final = ("ignored", "quarantined", "failed", "dead")
 """Those of them that have an error."""
@@ -192,7 +192,7 @@ def _source(
 def _of_status(status: str) -> str:
     if status == "pending":
         return _newest(_WAITING, BY_ID)
-    assert status in SET_ASIDE  # noqa: S101 - it becomes a word of the query
+    assert status in INDEXED_STATUSES  # noqa: S101 - it becomes a word of the query
     return _newest(f"{_OF_STATUS} AND status = '{status}'", BY_ID)
 
 

@@ -64,7 +64,9 @@ class Receipt(_OfPurchase, Base):
     file_size: Mapped[int | None] = c.whole_number("Size of the stored file in bytes; null until downloaded")
     file_sha256: Mapped[str | None] = c.column("SHA-256 of the stored file, hexadecimal; null until downloaded")
     downloaded_at: Mapped[datetime | None] = c.column("When the file was stored, in UTC; null until downloaded")
-    download_error: Mapped[str | None] = c.column("Why the last download failed; null when none failed")
+    download_error: Mapped[str | None] = c.column(
+        "Why the last attempt to download failed; null if none failed, and once the file is stored"
+    )
     updated_at: Mapped[datetime] = c.column(c.UPDATED)
     url_sha256: Mapped[bytes] = c.url_hash("SHA-256 of url (UTF-8), which may be longer than a key can be")
 

@@ -72,7 +72,9 @@ class JournalLine(Base):
     vat_amount: Mapped[Decimal | None] = c.column(
         "The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"
     )
-    vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when no VAT was reported")
+    vat_currency: Mapped[str | None] = c.column(
+        "Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported"
+    )
     vat_source: Mapped[str | None] = c.column("merchant or network, as in the ledger; null when no VAT was reported")
     receipt_state: Mapped[str] = c.column("none, reported or stored, as in the ledger")
     recorded_at: Mapped[datetime] = c.column("When the line was written, in UTC")
@@ -96,13 +98,13 @@ class Closing(Base):
         comment="First day of the month, without a zone; the lines of a month are those with a booked_on in it",
     )
     closed_at: Mapped[datetime] = c.column("When it was closed, in UTC")
-    closed_by: Mapped[str] = c.column("Who closed it: user and host of the command")
+    closed_by: Mapped[str] = c.column("Who closed it: user@host of the command line, or the user of the console")
     complete_through: Mapped[datetime] = c.column(
         "complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was "
-        "applied"
+        "applied, except the acknowledged gaps"
     )
     acknowledged_gaps: Mapped[int] = c.whole_number(
-        "Number of missing events of the organization that an operator had acknowledged; 0 if none"
+        "Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none"
     )
     position: Mapped[int] = c.whole_number(
         "Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"
@@ -113,4 +115,6 @@ class Closing(Base):
         "without a currency"
     )
     vat_sums: Mapped[dict[str, Any]] = c.column("Sum of vat_amount of these lines by vat_currency, in the same form")
-    sha256: Mapped[str] = c.column("SHA-256 of these lines, hexadecimal; receiver close --verify computes it again")
+    sha256: Mapped[str] = c.column(
+        "SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again"
+    )

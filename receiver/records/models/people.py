@@ -45,7 +45,9 @@ class CardHolder(Base):
     email_failed_at: Mapped[datetime | None] = c.column(
         "When the consent e-mail bounced, in UTC; null when never reported"
     )
-    deleted_at: Mapped[datetime | None] = c.column("When deleted, in UTC; null after it is created again")
+    deleted_at: Mapped[datetime | None] = c.column(
+        "When deleted, in UTC; null when never reported, and after the card holder was created again"
+    )
     erased_at: Mapped[datetime | None] = c.column(
         "When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"
     )
@@ -73,4 +75,6 @@ class Tpa(Base):
     file_size: Mapped[int | None] = c.whole_number("Size of the stored document in bytes; null until downloaded")
     file_sha256: Mapped[str | None] = c.column("SHA-256 of the stored document, hexadecimal; null until downloaded")
     downloaded_at: Mapped[datetime | None] = c.column("When the document was stored, in UTC; null until downloaded")
-    download_error: Mapped[str | None] = c.column("Why the last download failed; null when none failed")
+    download_error: Mapped[str | None] = c.column(
+        "Why the last attempt to download failed; null if none failed, and once the file is stored"
+    )

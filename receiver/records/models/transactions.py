@@ -120,7 +120,7 @@ class Transaction(Base):
     category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not sent")
     cleared_card_issuer_reference: Mapped[str | None] = c.column(
         "The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in "
-        "another feed; null until cleared"
+        "another source, such as the bank's own file; null until cleared"
     )
     cleared_snapshot_at: Mapped[datetime | None] = c.column(
         "When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"

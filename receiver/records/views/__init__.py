@@ -3,7 +3,7 @@
 - ``ledger``      what accounting books, one row for each purchase
 - ``vat``         the VAT of each of these rows, by rate
 - ``pending``     what is authorized and still open
-- ``duplicates``  purchases that two feeds may have reported
+- ``duplicates``  purchases that may have been reported twice
 - ``transaction_states``  every snapshot of a purchase, from the event log
 - ``missing_receipts``  purchases that should have a receipt and have none
 - ``completeness``  until when everything is stored and applied

@@ -1,4 +1,4 @@
-"""The view ``ems.possible_duplicates``: purchases that two feeds may have reported."""
+"""The view ``ems.possible_duplicates``: purchases that may have been reported twice."""
 
 from __future__ import annotations
 

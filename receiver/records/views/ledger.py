@@ -132,8 +132,9 @@ WHERE t.state IN ('cleared', 'invoiced')
         "exchange_rate": "Rate between original and accounting amount, as sent; null when not sent",
         "vat_amount": "VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever "
         "sign was sent; null when none was reported",
-        "vat_currency": "Currency of vat_amount (ISO 4217); if a receipt has several, that of the purchase, else "
-        "accounting_currency; if it has none, that of the purchase; null when no VAT was reported",
+        "vat_currency": "Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else "
+        "accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency of "
+        "the VAT or the purchase",
         "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when no VAT was "
         "reported",
         "receipt_url": "Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, "
@@ -142,7 +143,8 @@ WHERE t.state IN ('cleared', 'invoiced')
         "number_of_items": "How many lines ems.line_items has for the purchase; 0 without any",
         "card_issuer": "Issuer of the card; null when not sent",
         "cleared_card_issuer_reference": "The issuer's reference of the cleared state; compare it with the cleared "
-        "reference in another feed; not unique; null when the purchase was only reported as invoiced",
+        "reference in another source, such as the bank's own file; not unique; null when the purchase was only "
+        "reported as invoiced",
         "invoice_number": "Number of the issuer's invoice; null until invoiced",
         "invoice_date": "Date of the issuer's invoice, a day without a zone; null until invoiced",
         "card_id": "OpenCard's id of the card; null when not sent",

@@ -46,7 +46,7 @@ def test_opens_when_found_and_resolves_when_gone() -> None:
     assert again.resolved_at is None
 
 
-def test_acknowledged_for_ever_stays_so_until_resolved() -> None:
+def test_permanently_acknowledged_stays_so_until_resolved() -> None:
     known = acknowledge(opened(), by="ada", note="ticket 7")
     assert (known.state, known.owner, known.note) == (State.ACKNOWLEDGED, "ada", "ticket 7")
     assert looked(known, dead(1000), 9_999).state is State.ACKNOWLEDGED

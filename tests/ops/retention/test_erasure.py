@@ -230,7 +230,7 @@ def test_pending_equal_event_keeps_its_body_until_processed(erased: Acme) -> Non
     assert traces(erased) == []
 
 
-def test_a_late_event_that_is_dated_back_stays_concealed(erased: Acme) -> None:
+def test_a_backdated_late_event_stays_concealed(erased: Acme) -> None:
     for name, hours in (("first", 0), ("second", 5), ("first", 9)):
         vat = enrichment("transaction.true.vat", transaction="late", purchase_country=name[:2].upper(), **PERSON)
         erased.take("transaction.true.vat", vat)
