@@ -49,7 +49,7 @@ SELECT organization_reference_id, transaction_id, booked_on, accounting_amount, 
     CASE WHEN vat_currency = accounting_currency THEN vat_amount END AS vat_amount
 FROM ems.ledger"""
 OF_THESE = " WHERE (organization_reference_id, transaction_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
-COMPLETE = "SELECT complete_through FROM ems.completeness WHERE organization_reference_id = %s"
+COMPLETE = "SELECT complete_through, open_gaps FROM ems.completeness WHERE organization_reference_id = %s"
 
 
 class NotCompleteError(Exception):
@@ -61,7 +61,7 @@ class Total:
     """What a month comes to on an account."""
 
     account: str
-    currency: str
+    currency: str | None
     amount: Decimal
 
 
@@ -117,12 +117,15 @@ def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> 
     through = row["complete_through"] if row else None
     if through is None or through < end:
         raise NotCompleteError(f"{name} of {organization} is complete through {through or 'no day'} only")
+    if row and row["open_gaps"]:
+        raise NotCompleteError(f"{row['open_gaps']} events of {organization} are missing or not applied")
     book(ems, books)
-    totals: dict[tuple[str, str], Decimal] = {}
+    totals: dict[tuple[str, str | None], Decimal] = {}
     entries = "SELECT account, currency, amount FROM entries WHERE organization = ? AND booked_on LIKE ?"
-    for account, currency, amount in books.execute(entries, [organization, f"{name}-%"]):
+    for account, currency, amount in books.execute(entries, [organization, f"{year:04}-{number:02}-%"]):
         totals[account, currency] = totals.get((account, currency), Decimal(0)) + Decimal(amount)
-    return [Total(account, currency, amount) for (account, currency), amount in sorted(totals.items())]
+    in_order = sorted(totals.items(), key=lambda total: (total[0][0], total[0][1] or ""))
+    return [Total(account, currency, amount) for (account, currency), amount in in_order]
 
 
 def open_books(file: str) -> sqlite3.Connection:

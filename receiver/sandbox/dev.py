@@ -47,7 +47,7 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
     """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process.
 
     Only warnings and errors are logged, unless ``LOG_LEVEL`` is set. With *broken*, cleared purchases of one
-    organization fail until the cause is fixed; *idle*: no purchases are sent but those that are asked for.
+    organization fail until the cause is fixed; *idle*: purchases are sent, and webhooks reconciled, only when asked.
     """
     with local_servers("dev", port=port) as servers:
         opencard_port = free_port()
@@ -56,6 +56,8 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
         opencard = environment(f"http://127.0.0.1:{opencard_port}", client)
         access = new_console_access()
         variables = {**servers.environment, **opencard, **access.variables}
+        if idle:
+            variables["RECONCILE_INTERVAL"] = "0"
         settings = load_settings(variables)
         write_environment(servers.folder / "environment", variables)
         (servers.folder / "webhooks.toml").write_text(CONFIGURATION)

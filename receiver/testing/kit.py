@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from receiver.cli import main
 from receiver.encryption import Encryption
+from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
@@ -123,17 +124,21 @@ class ReceiverKit:
     def reconcile(self) -> list[ReconcileOutcome]:
         """Compare with OpenCard's delivery log now: what was lost is recovered; wait until it is applied afterwards.
 
-        Raises ``OperationRefused`` when a log cannot be read.
+        Raises ``OperationRefused`` when a log cannot be read or compared.
         """
         settings = self._stack.settings
         grace = timedelta(seconds=settings.reconcile_grace)
         encryption = Encryption(settings.encryption_keys)
-        return Reconciler(self._stack.engine, encryption, Access.of(settings), grace=grace).run()
+        outcomes = Reconciler(self._stack.engine, encryption, Access.of(settings), grace=grace).run()
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise OperationRefused(outcome.error)
+        return outcomes
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Return the rows of a query, run as the EMS."""
         with closing(psycopg.connect(self.ems_url, autocommit=True, row_factory=dict_row)) as connection:
-            return connection.execute(query, parameters).fetchall()
+            return connection.execute(query, parameters or None).fetchall()  # without any, % is a plain character
 
     def run(self, *arguments: str) -> str:
         """Run a command of the service (``run("close", "nordlys-as", "2026-01")``) and return what it prints.

@@ -64,6 +64,16 @@ def test_month_is_refused_until_it_is_complete(
     assert sum(total.amount for total in month(ems, books, NORDLYS, "2026-02")) == 125
 
 
+def test_month_is_refused_while_a_purchase_is_not_applied(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.trigger("cleared", fields={**FEBRUARY, "accounting_amount": "no amount"})
+    opencard_receiver.wait_until_applied(failures_allowed=True)
+    opencard_receiver.reconcile()
+    with pytest.raises(NotCompleteError, match="1 events"):
+        month(ems, books, NORDLYS, "2026-02")
+
+
 def test_corrected_purchase_is_booked_once(
     opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
 ) -> None:
