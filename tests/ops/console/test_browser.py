@@ -230,7 +230,7 @@ def test_pages_fit_the_screen_and_viewers_have_no_buttons(browser: Browser, morn
                 viewer.page.set_viewport_size({"width": width, "height": TELEPHONE["height"]})
                 assert viewer.is_as_wide_as_its_page(), (page, width)
             buttons = viewer.page.get_by_role("button").all_inner_texts()
-            assert set(buttons) <= {"Sign out", "Show"}, (page, buttons)
+            assert set(buttons) <= {"Sign out", "Show", "Copy"}, (page, buttons)
             unlabelled = viewer.page.evaluate(
                 "[...document.querySelectorAll('input:not([type=hidden]), select')].filter(e => !e.labels.length)"
                 ".map(e => e.name)"

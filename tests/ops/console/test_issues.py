@@ -54,7 +54,7 @@ def test_an_operator_acknowledges_with_a_note(acme: Acme, operator: Visitor, iss
     page = operator.get(issue).text
     assert "ticket 7" in page
     assert "Reopens above" in page
-    assert "card_holder.created" in operator.get("/ops/").text.partition("Acknowledged")[2]
+    assert "card_holder.created" in operator.get("/ops/").text.partition("1 acknowledged")[2]
 
 
 def test_an_operator_resolves_an_issue(acme: Acme, operator: Visitor, issue: str) -> None:
