@@ -261,7 +261,7 @@ def test_an_organization_without_a_webhook_is_named(installation: Installation) 
 
 def test_what_the_billing_does_not_allow_is_said_and_no_fault(installation: Installation) -> None:
     (webhook,) = [each for each in installation.provider.state.webhooks() if each.id == installation.webhooks[1]]
-    why = '{"receipt_fetched": {"reason": "not in this client\'s billing"}}'
+    why = '{"receipt_fetched": {"reason": "not in this organization\'s billing"}}'
     installation.execute(
         "INSERT INTO receiver.organizations (organization_id, unavailable_events) VALUES (:id, CAST(:why AS jsonb))",
         id=webhook.organization_id,
