@@ -186,7 +186,7 @@ def test_what_was_processed_costs_nothing(acme: Acme) -> None:
     acme.execute("ANALYZE receiver.stored_deliveries, receiver.outcomes, receiver.queue")
     acme.execute("ANALYZE receiver.processing_attempts")
     with acme.engine.connect() as connection:
-        for query in (status._WAITING, status._SET_ASIDE):
+        for query in (status._WAITING, status._NOT_APPLIED):
             for table in ("stored_deliveries_0", "outcomes", "queue"):
                 assert rows_read(connection, query, table) <= 2
         service = read_status(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
