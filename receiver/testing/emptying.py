@@ -26,17 +26,17 @@ KEPT: Final = frozenset(
         "receiver.webhooks",
     }
 )
-"""What belongs to the service that is set up, not to what a test sent to it."""
+"""Tables of the installation: their rows are kept."""
 ATTEMPTS: Final = 5
-"""A worker may hold a lock: then it is tried again."""
+"""Attempts to lock the tables, which a worker may hold locked."""
 _LOCK_SECONDS: Final = text("SET LOCAL lock_timeout = '2s'")
 _POSITIONS_AGAIN: Final = text("ALTER SEQUENCE ems.events_position_seq RESTART")
 
 
 def empty_database(engine: Engine) -> None:
-    """Delete what was received and what came of it; webhooks and readers' rights stay, and positions begin at 1.
+    """Delete deliveries and everything derived from them; keep webhooks and readers' rights; restart positions at 1.
 
-    Raises ``OperationalError`` when a process does not let go of its tables.
+    Raises ``OperationalError`` if another process still holds locks on these tables after ``ATTEMPTS`` attempts.
     """
     names = [table.fullname for table in target_metadata().sorted_tables if table.fullname not in KEPT]
     filled = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in names)  # noqa: S608
