@@ -110,7 +110,7 @@ class ChaosStream:
             before = -1
             while self._settled < wanted:
                 if self._settled == before or not self._thread.is_alive():
-                    raise OperationRefused(f"the stream stands still at {self._settled} of {self._expected} events")
+                    raise OperationRefused(f"the stream stopped at {self._settled} of {self._expected} events")
                 before = self._settled
                 self._moved.wait_for(lambda: self._settled >= wanted, timeout=STILL_SECONDS)
 

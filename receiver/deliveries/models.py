@@ -16,7 +16,7 @@ STATUSES = ("pending", *OUTCOMES)
 ABANDONED = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 """The error of a delivery that killed its worker; such a one is processed alone, also when it is replayed."""
 HELD_UP = "processing took longer than its lease: its worker, or PostgreSQL, hung"
-"""The error that replaces it once the worker goes on, for then the delivery did not kill it."""
+"""The error that replaces it when the worker resumes, because then the delivery did not crash it."""
 TEST = "test delivery"
 """The error of what arrived at a test webhook: it is ``ignored``, and no replay selects it."""
 

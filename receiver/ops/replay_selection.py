@@ -84,7 +84,7 @@ class Preview:
     without_body: int
     """Left out: what cannot be processed, for its body is not kept any more."""
     complete: bool = True
-    """Whether everything that may match was looked at."""
+    """Whether everything that may match was checked."""
 
 
 def preview(

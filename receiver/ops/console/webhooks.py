@@ -65,7 +65,7 @@ def listing() -> str:
 
 @blueprint.get("/<int:webhook_id>")
 def webhook(webhook_id: int) -> str:
-    """Show one webhook; its URL, which nobody can guess, to operators only."""
+    """Show one webhook; its secret URL to operators only."""
     if whole(str(webhook_id)) is None:
         abort(404)
     with reading() as connection:

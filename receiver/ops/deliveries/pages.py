@@ -60,7 +60,7 @@ class Page:
     """Ask for what is before this; ``None`` when there is nothing more. There may be more though *rows* are few: a
     page looks at so many deliveries at most."""
     looked_back_to: datetime | None
-    """When the last delivery was received that was looked at; ``None`` when all that may match were."""
+    """When the last checked delivery was received; ``None`` if all that may match were checked."""
 
 
 def list_deliveries(

@@ -1,5 +1,5 @@
 -- Appends to the journal each line of the ledger that this transaction changed: a reversal of the old line, then the new
--- line. LATERAL with OFFSET 0: each purchase is looked up by index, whatever table sizes the planner assumes.
+-- line. LATERAL with OFFSET 0: each purchase is read by index, whatever table sizes the planner assumes.
 INSERT INTO ems.ledger_journal (
     position, line, organization_reference_id, transaction_id, kind, sign, changed, $columns, recorded_at
 )

@@ -77,7 +77,7 @@ function isUsed(main) {
 async function refresh() {
   const main = document.querySelector("main");
   if (isUsed(main)) return true;
-  // a session in which nobody does anything ends in spite of this request
+  // an idle session still expires, in spite of this request
   const answer = await fetch(location.href, { headers: { "X-Refresh": "1" }, cache: "no-store" });
   if (answer.redirected || answer.status === 404) return false;
   if (!answer.ok || isUsed(main)) return true;
