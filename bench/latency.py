@@ -1,6 +1,6 @@
 """Latency: from the POST to the row that the EMS can read, at low load, with every process of the Procfile.
 
-Compared with the same trip without RQ: the sender processes the pending deliveries in its own process, at once. A job stays
+Compared with the same trip without RQ: the sender processes pending deliveries itself, at once. A job stays
 for some seconds when it has done its work, and the scheduler's sweep comes again before it ends: what finds no job is
 measured apart, without the scheduler.
 """

@@ -49,7 +49,7 @@ note = click.option("--note", required=True, help="Why; shown with the issue.")
 def issues() -> None:
     """List what needs attention, acknowledge it, and resolve it.
 
-    The scheduler checks every 15 seconds: an issue opens when its cause is found, and resolves when the cause no longer exists.
+    The scheduler checks every 15 seconds: an issue opens when its cause is found, and resolves when the cause is gone.
     """
 
 

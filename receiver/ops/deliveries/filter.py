@@ -53,7 +53,7 @@ class Filter:
 
 
 def is_resolved(delivery_id: str) -> str:
-    """Return the condition, in SQL, that the delivery with this id was resolved by an operator (``receiver.ops.resolving``)."""
+    """Return the condition, in SQL, that an operator resolved a delivery (``receiver.ops.resolving``)."""
     return (
         "EXISTS (SELECT FROM receiver.acknowledged_gaps AS resolved "
         f"WHERE resolved.kind = 'delivery' AND resolved.id = {delivery_id})"
