@@ -214,6 +214,20 @@ def test_restricted_reader_sees_its_own_lines(organizations: Organizations) -> N
                 assert connection.execute(query.encode()).fetchall() == [("acme",)]
 
 
+def test_line_that_returns_to_the_ledger_is_booked_without_a_reversal(acme: Acme) -> None:
+    acme.apply(CLEARED, snapshot("cleared"))
+    acme.execute("UPDATE ems.transactions SET state = 'authorized'")
+    acme.apply(VAT, enrichment(VAT))
+    assert kinds(acme) == ["booking", "reversal"]
+    acme.apply(RECEIPT, enrichment(RECEIPT))
+    assert kinds(acme) == ["booking", "reversal"]
+    acme.execute("UPDATE ems.transactions SET state = 'cleared'")
+    acme.apply(RECEIPT, enrichment(RECEIPT, url="https://files.opencard.invalid/another"))
+    assert kinds(acme) == ["booking", "reversal", "correction"]
+    assert acme.rows(JOURNAL)[-1]["changed"] is None
+    assert acme.value("SELECT sum(sign) FROM ems.ledger_journal") == 1
+
+
 OTHERS = 3000
 """Purchases that are booked by SQL, for the same organization."""
 BOOK_OTHERS = (
