@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,10 +11,8 @@ from sqlalchemy import make_url
 
 from receiver.db import one_connection
 from receiver.migrate import upgrade
-from receiver.sandbox.embedded import EmbeddedPostgres
-from tests.conftest import DATA_FOLDER
 from tests.support.following import following
-from tests.support.restoring import base_backup
+from tests.support.restoring import base_backup, own_servers
 from tests.support.roles import libpq
 from tests.support.waiting import eventually
 
@@ -37,20 +32,13 @@ VALUES ('card.transaction.cleared', 'acme', 't1', 't1', now(), 'push', 1, '{}')
 @pytest.fixture
 def pair() -> Iterator[tuple[str, str]]:
     """The addresses of a migrated primary and of its standby."""
-    folder = DATA_FOLDER / f"replica-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        primary = EmbeddedPostgres(folder / "primary")
-        stack.callback(primary.stop)
+    with own_servers("replica") as serve:
+        primary = serve("primary")
         url = primary.create_database("receiver")
         with one_connection(url, application="tests") as connection:
             upgrade(connection)
-        with closing(psycopg.connect(libpq(make_url(url)))) as connection:
-            (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
-        copy = Path(data).parent / "standby"
-        base_backup(primary, copy, "--write-recovery-conf")
-        standby = EmbeddedPostgres(copy)
-        stack.callback(standby.stop)
+        base_backup(primary, "standby", "--write-recovery-conf")
+        standby = serve("standby")
         yield libpq(make_url(url)), libpq(make_url(standby.url("receiver")))
 
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import make_url
 
-from receiver.sandbox.embedded import EmbeddedPostgres
-from tests.conftest import DATA_FOLDER
 from tests.support.following import as_reader, following
 from tests.support.program import db
-from tests.support.restoring import base_backup, new_place, place
+from tests.support.restoring import base_backup, new_place, own_servers, place
 from tests.support.roles import libpq, new_role
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from receiver.sandbox.embedded import EmbeddedPostgres
     from receiver.settings import Settings
 
 pytestmark = pytest.mark.long
@@ -30,16 +25,7 @@ SECONDS = 60
 
 @pytest.fixture
 def servers() -> Iterator[Callable[[str], EmbeddedPostgres]]:
-    """Servers of this test's own, by the names of their folders."""
-    folder = DATA_FOLDER / f"replica-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-
-        def serve(name: str) -> EmbeddedPostgres:
-            server = EmbeddedPostgres(folder / name)
-            stack.callback(server.stop)
-            return server
-
+    with own_servers("replica") as serve:
         yield serve
 
 
@@ -52,7 +38,7 @@ def test_reader_polls_a_replica_and_commits_at_the_primary(
     url = made.engine.url
     with new_role(url) as role:
         assert db(url, "grant-reader", role).exit_code == 0
-        base_backup(primary, Path(made.value("SHOW data_directory")).parent / "replica", "--write-recovery-conf")
+        base_backup(primary, "replica", "--write-recovery-conf")
         replica = servers("replica")
         there = place(replica.url("receiver"))
         assert there.value("SELECT pg_is_in_recovery()") is True

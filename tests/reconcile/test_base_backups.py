@@ -6,8 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
-import uuid
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,14 +19,12 @@ from receiver.app import create_app
 from receiver.db import engine_for
 from receiver.migrate import upgrade
 from receiver.reconcile.schedule import reconcile_due
-from receiver.sandbox.embedded import EmbeddedPostgres
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import make_story
 from receiver.settings import load_settings
-from tests.conftest import DATA_FOLDER
 from tests.support.following import PROGRAM
 from tests.support.reconcile_steps import deliver, ledger_differences, process, rows, value
-from tests.support.restoring import base_backup
+from tests.support.restoring import base_backup, data_folder, own_servers
 from tests.support.roles import libpq
 from tests.support.serving import served
 from tests.support.world import world_of
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from receiver.sandbox.embedded import EmbeddedPostgres
     from tests.support.world import World
 
 RESTORES = int(os.environ.get("RESTORES", "2"))
@@ -55,7 +53,7 @@ class RestorableServer:
     backup: Path
 
     def back_up(self) -> None:
-        base_backup(self.postgres, self.backup)
+        base_backup(self.postgres, self.backup.name)
 
     def restore(self) -> None:
         """Destroy the server and start the backup in its place."""
@@ -93,12 +91,10 @@ class ExampleReader:
 
 @pytest.fixture
 def server() -> Iterator[RestorableServer]:
-    folder = DATA_FOLDER / f"backups-{uuid.uuid4().hex[:8]}"
-    postgres = EmbeddedPostgres(folder / "postgres")
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.callback(postgres.stop)
-        yield RestorableServer(postgres, folder / "postgres", folder / "backup")
+    with own_servers("backups") as serve:
+        postgres = serve("postgres")
+        folder = data_folder(postgres)
+        yield RestorableServer(postgres, folder, folder.parent / "backup")
 
 
 @pytest.fixture

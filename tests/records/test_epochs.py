@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +15,25 @@ from receiver.locks import Lock
 from receiver.ops.recover import recover
 from receiver.records.epochs import compare_history, notice_branch
 from receiver.records.write import writing_connection
-from receiver.sandbox.embedded import EmbeddedPostgres
-from tests.conftest import DATA_FOLDER
-from tests.support.restoring import Place, base_backup, chown_like, copied, dump, new_place, place, restore
+from tests.support.restoring import (
+    Place,
+    base_backup,
+    chown_like,
+    copied,
+    data_folder,
+    dump,
+    new_place,
+    own_servers,
+    place,
+    restore,
+)
 from tests.support.roles import connected_as, new_role
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from receiver.sandbox.embedded import EmbeddedPostgres
     from receiver.settings import Settings
 
 
@@ -111,16 +119,7 @@ def test_tables_restored_in_place_begin_an_epoch(original: Place) -> None:
 
 @pytest.fixture
 def servers() -> Iterator[Callable[[str], EmbeddedPostgres]]:
-    """Servers of this test's own, by the names of their folders."""
-    folder = DATA_FOLDER / f"epochs-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-
-        def serve(name: str) -> EmbeddedPostgres:
-            server = EmbeddedPostgres(folder / name)
-            stack.callback(server.stop)
-            return server
-
+    with own_servers("epochs") as serve:
         yield serve
 
 
@@ -130,7 +129,7 @@ def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostg
     made.apply("employee-1")
     folder = Path(made.value("SHOW data_directory"))
     made.engine.dispose()
-    server.kill()
+    folder = data_folder(server)
     (folder / "recovery.signal").touch()
     chown_like(folder, [folder / "recovery.signal"])
     with (folder / "postgresql.auto.conf").open("a") as configuration:
@@ -149,8 +148,7 @@ def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres
     server = servers("primary")
     original = new_place(server.create_database("receiver"), settings)
     original.apply("employee-1")
-    backup = Path(original.value("SHOW data_directory")).parent / "backup"
-    base_backup(server, backup)
+    base_backup(server, "backup")
     original.apply("employee-2")
     original.engine.dispose()
     server.kill()

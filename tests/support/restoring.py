@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from contextlib import closing
+import uuid
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +20,13 @@ from receiver.migrate import upgrade
 from receiver.processing.drain import drain
 from receiver.sandbox.embedded import EmbeddedPostgres, postgres_program
 from receiver.sandbox.local import adopt_webhook
+from tests.conftest import DATA_FOLDER
 from tests.support.factories import body, card_holder
 from tests.support.roles import libpq
 from tests.support.stored import store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from receiver.settings import Settings
 
@@ -115,16 +118,38 @@ def restore(url: str, dumped: bytes) -> None:
     subprocess.run(command, input=dumped, check=True, capture_output=True)
 
 
-def base_backup(server: EmbeddedPostgres, copy: Path, *options: str) -> None:
-    """Make a base backup of a server in the folder *copy*, from which another server can start."""
-    where = libpq(make_url(server.url()))
-    command = [postgres_program("pg_basebackup"), "--checkpoint=fast", *options, "-D", str(copy), "-d", where]
-    subprocess.run(command, check=True, capture_output=True)
+@contextmanager
+def own_servers(name: str) -> Iterator[Callable[[str], EmbeddedPostgres]]:
+    """Yield what starts PostgreSQL servers, by the names of their folders; they end with the block."""
+    folder = DATA_FOLDER / f"{name}-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+
+        def serve(name: str) -> EmbeddedPostgres:
+            server = EmbeddedPostgres(folder / name)
+            stack.callback(server.stop)
+            return server
+
+        yield serve
+
+
+def data_folder(server: EmbeddedPostgres) -> Path:
+    """Return where a server has its data."""
+    with closing(psycopg.connect(libpq(make_url(server.url())))) as connection:
+        (folder,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+    return Path(folder)
+
+
+def base_backup(server: EmbeddedPostgres, name: str, *options: str) -> Path:
+    """Make a base backup of a server, from which another can start, in the folder *name* next to its data."""
+    folder = data_folder(server)
+    copy = folder.parent / name
+    command = [postgres_program("pg_basebackup"), "--checkpoint=fast", *options, "-D", str(copy)]
+    subprocess.run([*command, "-d", libpq(make_url(server.url()))], check=True, capture_output=True)
     for of_the_server in (*copy.glob(".s.PGSQL.*"), copy / ".handle_pids.json"):
         of_the_server.unlink(missing_ok=True)
-    with closing(psycopg.connect(where)) as connection:
-        (folder,) = connection.execute("SHOW data_directory").fetchone() or ("",)
-    chown_like(Path(folder), [copy, *copy.rglob("*")])
+    chown_like(folder, [copy, *copy.rglob("*")])
+    return copy
 
 
 def chown_like(folder: Path, files: Iterable[Path]) -> None:
