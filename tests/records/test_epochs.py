@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -127,9 +126,9 @@ def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostg
     server = servers("primary")
     made = new_place(server.create_database("receiver"), settings)
     made.apply("employee-1")
-    folder = Path(made.value("SHOW data_directory"))
-    made.engine.dispose()
     folder = data_folder(server)
+    made.engine.dispose()
+    server.kill()
     (folder / "recovery.signal").touch()
     chown_like(folder, [folder / "recovery.signal"])
     with (folder / "postgresql.auto.conf").open("a") as configuration:
