@@ -99,7 +99,7 @@ class Processor:
             if (together and together.full) or (replayed and replayed.full):
                 there_is_more()
             if not together and not alone and not replayed:
-                return True
+                return not stop_requested.is_set()
         return False
 
     def _process_alone(self, name: str, take: TakeClaim) -> bool:
@@ -119,10 +119,10 @@ class Processor:
             return alone[-1]
 
         self._process_alone(name, take)
-        claim = claim or alone[0]
-        if claim:
+        claimed = next(filter(None, [claim, *alone]), None)
+        if claimed:
             end_replays(self.connection(name))
-        return claim
+        return claimed
 
     def process(self, name: str, take: TakeClaim) -> Claim | None:
         """Claim deliveries, apply them, and commit effect and outcome together; return what was claimed."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from receiver.processing import drain as draining
-from receiver.processing.drain import drain, stop_requested
+from receiver.processing.claim import Backlog
+from receiver.processing.drain import Processor, drain, stop_requested
 from receiver.processing.job import process_deliveries
 from receiver.queue import WAITING, connect
 from receiver.records.folds.transactions import RANKS
@@ -20,9 +22,11 @@ from tests.support.processing_steps import feed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import psycopg
     from redis import Redis
     from sqlalchemy import Engine
 
+    from receiver.processing.claim import Claim
     from tests.conftest import Acme
 
 
@@ -68,6 +72,27 @@ def test_a_worker_that_is_asked_to_stop_gives_the_rest_back(acme: Acme, engine: 
     store_many(acme, transactions=2, copies=1)
     assert not drain(engine, batch_size=5)
     assert set(acme.statuses()) == {"pending"}
+
+
+class StoppingBacklog(Backlog):
+    """A backlog whose worker is asked to stop as soon as it has claimed a batch."""
+
+    def claim(self, connection: psycopg.Connection[Any], batch_size: int) -> Claim | None:
+        stop_requested.set()
+        return super().claim(connection, batch_size)
+
+
+@pytest.mark.parametrize("batch", [20, 50], ids=["a full batch", "a batch that is not full"])
+def test_worker_asked_to_stop_within_a_batch_completes_it(acme: Acme, engine: Engine, batch: int) -> None:
+    store_many(acme, transactions=2, copies=2)
+    stored = len(acme.statuses())
+    try:
+        with closing(Processor(engine)) as processor:
+            nothing_left = processor.consume("first", StoppingBacklog(), time.monotonic() + 30, batch, lambda: None)
+    finally:
+        stop_requested.clear()
+    assert not nothing_left, "it does not know whether there is more"
+    assert acme.statuses().count("pending") == max(stored - batch, 0)
 
 
 def test_a_full_batch_wakes_another_worker(acme: Acme, engine: Engine) -> None:
