@@ -66,16 +66,14 @@ def test_a_process_that_hangs_in_a_transaction_loses_its_locks(
 
 
 HOLDER = f"""
-import signal, sys
+import sys
 from receiver.db import engine_for, held_lock
 from receiver.errors import OperationRefused
 
 engine = engine_for(sys.argv[1], application="holder")
-signal.signal(signal.SIGUSR1, lambda *_: None)
 with held_lock(engine, {KEY}, seconds=2) as held:
     print(bool(held), flush=True)
-    while True:
-        signal.pause()
+    for line in sys.stdin:
         try:
             print(held.check(), flush=True)
         except OperationRefused as error:
@@ -89,17 +87,19 @@ SHOWN_LIFE = (
 
 def test_bootstrap_or_retention_that_hangs_loses_its_lock(settings: Settings, other: Connection) -> None:
     lock = text("SELECT pg_try_advisory_lock(:key) AND pg_advisory_unlock(:key)")
-    with subprocess.Popen([sys.executable, "-c", HOLDER, settings.database_url], stdout=subprocess.PIPE) as holder:
+    command = [sys.executable, "-c", HOLDER, settings.database_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as holder:
         try:
+            assert holder.stdin is not None
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"True\n"
             assert eventually(lambda: bool(other.scalar(text(SHOWN_LIFE))), within=SECONDS)
             assert not other.scalar(lock, {"key": KEY}), "as long as it shows that it lives it keeps the lock"
-            os.kill(holder.pid, signal.SIGUSR1)
+            holder.stdin.write(b"check\n")
             assert holder.stdout.readline() == b"None\n"
             os.kill(holder.pid, signal.SIGSTOP)
             assert eventually(lambda: bool(other.scalar(lock, {"key": KEY})), within=SECONDS)
-            os.kill(holder.pid, signal.SIGUSR1)
+            holder.stdin.write(b"check\n")
             os.kill(holder.pid, signal.SIGCONT)
             assert b"and lost its lock: run again" in holder.stdout.readline()
         finally:
