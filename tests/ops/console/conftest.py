@@ -10,6 +10,7 @@ from werkzeug.security import generate_password_hash
 
 from receiver.app import create_app
 from receiver.settings import Settings, load_settings
+from tests.support.browser import CHROMIUM
 from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider
 from tests.support.serving import served
 from tests.support.visitor import PASSWORDS, Visitor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
+    from playwright.sync_api import Browser
     from redis import Redis
     from sqlalchemy import Engine
 
@@ -44,6 +46,12 @@ def console_app(console_settings: Settings, migrated_engine: Engine) -> Iterator
     app = create_app(console_settings)
     yield app
     app.extensions["receiver.close"]()
+
+
+@pytest.fixture(scope="session")
+def console(console_app: Flask) -> Flask:
+    found: Flask = console_app.extensions["receiver.console"]
+    return found
 
 
 @pytest.fixture
@@ -102,3 +110,12 @@ def openid_environment(console_environment: dict[str, str], running: ServedOpenI
         "OPS_OIDC_CLIENT_SECRET": CLIENT_SECRET,
         "OPS_OIDC_ROLES": ROLES,
     }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: it comes with the dev extra")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -12,32 +12,14 @@ from receiver.app import create_app
 from receiver.ops.console.application import FOR_EVERYBODY, OPEN
 from receiver.sandbox.embedded import free_port
 from receiver.settings import load_settings
+from tests.support.console_pages import address_of, rules
 from tests.support.factories import body, snapshot
 from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
     from flask import Flask
-    from werkzeug.routing import Rule
 
     from tests.conftest import Acme
-
-
-@pytest.fixture(scope="session")
-def console(console_app: Flask) -> Flask:
-    found: Flask = console_app.extensions["receiver.console"]
-    return found
-
-
-def address_of(console: Flask, rule: Rule) -> str:
-    """Return an address that *rule* answers."""
-    with console.test_request_context(base_url="http://localhost/ops/"):
-        return console.url_map.bind("localhost", script_name="/ops").build(
-            rule.endpoint, dict.fromkeys(rule.arguments, 1), method=next(iter(rule.methods or {"GET"} - {"OPTIONS"}))
-        )
-
-
-def rules(console: Flask, method: str) -> list[Rule]:
-    return [rule for rule in console.url_map.iter_rules() if method in (rule.methods or set())]
 
 
 def test_every_page_needs_a_sign_in(console: Flask, stranger: Visitor) -> None:

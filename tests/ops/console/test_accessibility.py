@@ -11,8 +11,8 @@ import pytest
 from receiver.app import create_app
 from receiver.ops.issues import watch
 from receiver.settings import load_settings
-from tests.ops.console.test_browser import CHROMIUM, browser, person
-from tests.ops.console.test_deliveries import EVENT, WRONG, stored
+from tests.support.browser import CHROMIUM, person
+from tests.support.console_pages import EVENT, WRONG, stored
 from tests.support.factories import snapshot
 from tests.support.replay_steps import replay
 from tests.support.service_states import add_run
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme
-    from tests.ops.console.test_browser import BrowserUser
-
-__all__ = ["browser"]  # the fixture
+    from tests.support.browser import BrowserUser
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}: apt-get install chromium"),

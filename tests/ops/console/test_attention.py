@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from receiver.app import create_app
 from receiver.cli import main
 from receiver.settings import load_settings
-from tests.ops.console.test_deliveries import EVENT, WRONG
 from tests.support.applications import unreachable_redis
+from tests.support.console_pages import EVENT, WRONG
 from tests.support.factories import enrichment
 from tests.support.pools import ACCESS
 from tests.support.service_states import add_run

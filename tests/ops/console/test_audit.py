@@ -12,8 +12,7 @@ from sqlalchemy import text
 from receiver.ops.console.application import FOR_EVERYBODY
 from receiver.ops.console.recorded import ACTIONS
 from receiver.ops.issues import watch
-from tests.ops.console.test_access import address_of, console, rules  # noqa: F401 - a fixture
-from tests.ops.console.test_deliveries import links, stored
+from tests.support.console_pages import address_of, links, rules, stored
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
@@ -51,11 +50,11 @@ def issue(acme: Acme, settings: Settings) -> int:
     return number
 
 
-def test_every_form_has_the_name_of_its_action(console: Flask) -> None:  # noqa: F811
+def test_every_form_has_the_name_of_its_action(console: Flask) -> None:
     assert {rule.endpoint for rule in rules(console, "POST")} == set(ACTIONS)
 
 
-def test_every_form_of_a_viewer_is_refused_and_recorded(console: Flask, acme: Acme, viewer: Visitor) -> None:  # noqa: F811
+def test_every_form_of_a_viewer_is_refused_and_recorded(console: Flask, acme: Acme, viewer: Visitor) -> None:
     refused = []
     for rule in rules(console, "POST"):
         if rule.endpoint in FOR_EVERYBODY:
@@ -113,7 +112,7 @@ def test_sign_ins_are_recorded_and_no_password(acme: Acme, stranger: Visitor) ->
     assert "password" not in str(acme.rows("SELECT * FROM receiver.audit"))
 
 
-def test_a_stranger_cannot_fill_the_table(console: Flask, acme: Acme, stranger: Visitor) -> None:  # noqa: F811
+def test_a_stranger_cannot_fill_the_table(console: Flask, acme: Acme, stranger: Visitor) -> None:
     for rule in rules(console, "POST"):
         stranger.client.post(address_of(console, rule))
         stranger.post(address_of(console, rule))

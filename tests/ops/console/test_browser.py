@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,22 +20,20 @@ from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.sandbox.sender import deliver_all
 from receiver.settings import load_settings
+from tests.support.browser import CHROMIUM, WIDTHS, person
 from tests.support.service_states import add_run
 from tests.support.serving import served
-from tests.support.visitor import PASSWORDS
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: it comes with the dev extra")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from playwright.sync_api import Browser, Page, Request
+    from playwright.sync_api import Browser
     from redis import Redis
     from sqlalchemy import Engine
 
     from tests.support.openid_provider import OpenIdProvider
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}: apt-get install chromium"),
@@ -46,64 +42,7 @@ pytestmark = [
 ORGANIZATION = "acme"
 BROKEN = 50
 TELEPHONE = {"width": 360, "height": 740}
-WIDTHS = (360, 600, 768, 800, 1024, 1200, 1280, 1920)
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@dataclass
-class BrowserUser:
-    """A user at a browser. Any error of the browser fails the test."""
-
-    page: Page
-    url: str
-    complaints: list[str] = field(default_factory=list)
-    clicks: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("requestfailed", self._note)
-
-    def _note(self, request: Request) -> None:
-        """Note a request that failed, unless the browser dropped it, as it does when a page is left at once."""
-        if request.failure != "net::ERR_ABORTED":
-            self.complaints.append(request.url)
-
-    def sign_in(self, name: str) -> None:
-        self.page.goto(f"{self.url}/ops/")
-        self.page.get_by_label("Name").fill(name)
-        self.page.get_by_label("Password").fill(PASSWORDS[name])
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url(f"{self.url}/ops/")
-
-    def click(self, role: str, name: str | re.Pattern[str]) -> None:
-        self.clicks.append(str(getattr(name, "pattern", name)))
-        self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]  # one of ARIA's names
-
-    def sees(self, words: str) -> bool:
-        return words in self.page.locator("main").inner_text()
-
-    def is_as_wide_as_its_page(self) -> bool:
-        width = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        return bool(width[0] <= width[1])
-
-
-@contextmanager
-def person(browser: Browser, url: str, **options: object) -> Iterator[BrowserUser]:
-    """Open a browser of its own; scripts are off, because the console must work without."""
-    context = browser.new_context(**{"java_script_enabled": False, **options})  # type: ignore[arg-type]
-    somebody = BrowserUser(context.new_page(), url)
-    yield somebody
-    context.close()
-    assert somebody.complaints == []
 
 
 @dataclass

@@ -10,8 +10,8 @@ import pytest
 
 from receiver.sandbox.embedded import free_port
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
-from tests.ops.console.test_browser import CHROMIUM, WIDTHS, BrowserUser, browser, person  # noqa: F401 - a fixture
-from tests.ops.console.test_purchases import CLEARED, address, of_ticket
+from tests.support.browser import CHROMIUM, WIDTHS, BrowserUser, person
+from tests.support.console_pages import EVENT, address, of_ticket
 from tests.support.factories import enrichment, snapshot
 from tests.support.replay_steps import ids
 
@@ -68,7 +68,7 @@ def search(operator: BrowserUser) -> None:
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_purchase_of_a_ticket_is_found_in_three_clicks(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     acme: Acme,
     url: str,
     screen: str,
@@ -76,9 +76,9 @@ def test_purchase_of_a_ticket_is_found_in_three_clicks(
     scripts: bool,
 ) -> None:
     acme.apply("card.transaction.authorized", {**of_ticket(accounting_amount=Decimal(2800)), "state": "authorized"})
-    acme.apply(CLEARED, of_ticket())
-    acme.apply(CLEARED, of_ticket(id="t2", purchase_date="2026-10-13"))
-    acme.apply(CLEARED, snapshot("cleared", transaction="t3"))
+    acme.apply(EVENT, of_ticket())
+    acme.apply(EVENT, of_ticket(id="t2", purchase_date="2026-10-13"))
+    acme.apply(EVENT, snapshot("cleared", transaction="t3"))
     options: dict[str, Any] = {"java_script_enabled": scripts, "viewport": SCREENS[screen]}
     with person(browser, url, **options) as operator:
         operator.sign_in("olga")
@@ -94,12 +94,12 @@ def test_purchase_of_a_ticket_is_found_in_three_clicks(
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_purchase_that_was_not_applied_is_found_as_well(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     acme: Acme,
     url: str,
     screen: str,
 ) -> None:
-    acme.apply(CLEARED, of_ticket(accounting_amount="much"))
+    acme.apply(EVENT, of_ticket(accounting_amount="much"))
     (delivery,) = ids(acme)
     with person(browser, url, viewport=SCREENS[screen]) as operator:
         operator.sign_in("olga")
@@ -112,11 +112,11 @@ def test_purchase_that_was_not_applied_is_found_as_well(
         assert operator.sees("accounting_amount")
 
 
-def test_pages_of_purchases_fit_every_screen(browser: Browser, acme: Acme, url: str) -> None:  # noqa: F811
-    acme.apply(CLEARED, of_ticket(id=LONG[:255], purchase_merchant_common=LONG, mcc_text=LONG))
-    acme.apply(CLEARED, of_ticket(id=LONG[:255], purchase_merchant_common=f"{LONG}2", mcc_text=f"{LONG}2"))
+def test_pages_of_purchases_fit_every_screen(browser: Browser, acme: Acme, url: str) -> None:
+    acme.apply(EVENT, of_ticket(id=LONG[:255], purchase_merchant_common=LONG, mcc_text=LONG))
+    acme.apply(EVENT, of_ticket(id=LONG[:255], purchase_merchant_common=f"{LONG}2", mcc_text=f"{LONG}2"))
     acme.apply("transaction.line.items", enrichment("transaction.line.items", transaction=LONG[:255]))
-    acme.apply(CLEARED, of_ticket(id=LONG[:255], accounting_amount=LONG))
+    acme.apply(EVENT, of_ticket(id=LONG[:255], accounting_amount=LONG))
     pages = (
         "/ops/purchases/",
         "/ops/purchases/?merchant=W&tolerance=1",

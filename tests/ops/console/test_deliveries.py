@@ -7,27 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.ops.console.deliveries import readable
+from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
     from tests.support.visitor import Visitor
-
-EVENT = "card.transaction.cleared"
-WRONG = b'{"id": "t-1", "state": "cleared", "accounting_amount": "much"}'
-
-
-def links(page: str) -> list[str]:
-    return [unescape(link) for link in re.findall(r'href="([^"]+)"', page)]
-
-
-def ids(page: str) -> list[int]:
-    """Return the deliveries that a list shows, in its order."""
-    return [int(number) for number in re.findall(r'<th scope="row"><a href="/ops/deliveries/(\d+)"', page)]
-
-
-def stored(acme: Acme) -> list[int]:
-    return [row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id DESC")]
 
 
 def test_deliveries_are_listed_newest_first_without_payloads(acme: Acme, viewer: Visitor) -> None:

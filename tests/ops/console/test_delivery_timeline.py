@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.deliveries import read_delivery, read_log_entries
-from tests.ops.console.test_deliveries import EVENT, WRONG, stored
+from tests.support.console_pages import EVENT, WRONG, stored
 from tests.support.factories import snapshot
 
 if TYPE_CHECKING:

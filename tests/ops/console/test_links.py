@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from receiver.ops.issues import watch
-from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
+from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
 from tests.support.replay_steps import EVERYTHING, replay, start
 from tests.support.service_states import add_run

@@ -11,7 +11,7 @@ from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
 from receiver.ops.issues import watch
 from receiver.ops.rollup import roll_up_once
-from tests.ops.console.test_deliveries import EVENT, WRONG, ids, links, stored
+from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.service_states import add_run
 from tests.support.stored import store
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ops.console.test_deliveries import ids, links, stored
-from tests.support.factories import enrichment, snapshot
+from tests.support.console_pages import EVENT, address, ids, links, of_ticket, stored
+from tests.support.factories import enrichment
 from tests.support.replay_steps import replay
 
 if TYPE_CHECKING:
@@ -17,23 +17,12 @@ if TYPE_CHECKING:
     from tests.support.visitor import Visitor
 
 LIST = "/ops/purchases/"
-CLEARED = "card.transaction.cleared"
 TICKET = "organization=acme&merchant=caf%C3%A9+m%C3%BCller&amount=245%2C50&on=2026-10-12"
-
-
-def of_ticket(**changes: object) -> dict[str, Any]:
-    fields: dict[str, Any] = {"purchase_date": "2026-10-12", "original_amount": Decimal("245.50"), **changes}
-    return {**snapshot("cleared"), **fields}
 
 
 def purchases(page: str) -> list[str]:
     """Return the ids of the purchases that a list shows, in its order."""
     return [link.rpartition("id=")[2] for link in links(page) if link.startswith("/ops/purchases/purchase?")]
-
-
-def address(transaction: str, organization: str = "acme", **more: str) -> str:
-    rest = "".join(f"&{name}={value}" for name, value in more.items())
-    return f"/ops/purchases/purchase?organization={organization}&id={transaction}{rest}"
 
 
 def looks(acme: Acme) -> list[tuple[Any, ...]]:
@@ -44,10 +33,10 @@ def looks(acme: Acme) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def bought(acme: Acme) -> Acme:
     acme.apply("card.transaction.authorized", {**of_ticket(accounting_amount=Decimal(2800)), "state": "authorized"})
-    acme.apply(CLEARED, of_ticket())
+    acme.apply(EVENT, of_ticket())
     for event in ("receipt.fetched", "transaction.true.vat", "transaction.line.items"):
         acme.apply(event, enrichment(event))
-    acme.apply(CLEARED, of_ticket(id="t2", original_amount=Decimal(20), purchase_date="2026-10-13"))
+    acme.apply(EVENT, of_ticket(id="t2", original_amount=Decimal(20), purchase_date="2026-10-13"))
     return acme
 
 
@@ -96,7 +85,7 @@ def test_search_for_a_person_is_recorded_without_the_person(bought: Acme, viewer
 def test_list_leads_to_older_purchases_and_back(acme: Acme, viewer: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.ops.console.purchases.ROWS", 2)
     for number in range(5):
-        acme.take(CLEARED, of_ticket(id=f"t{number}"))
+        acme.take(EVENT, of_ticket(id=f"t{number}"))
     acme.process()
     path, seen = f"{LIST}?organization=acme", []
     while path:
@@ -135,8 +124,8 @@ def test_personal_data_need_a_click_that_is_recorded(bought: Acme, viewer: Visit
 
 
 def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visitor) -> None:
-    acme.apply(CLEARED, of_ticket(accounting_amount="much"))
-    acme.apply(CLEARED, of_ticket(id="t2", accounting_amount="much", purchase_date="2026-10-11"))
+    acme.apply(EVENT, of_ticket(accounting_amount="much"))
+    acme.apply(EVENT, of_ticket(id="t2", accounting_amount="much", purchase_date="2026-10-11"))
     page = viewer.get(f"{LIST}?{TICKET}").text
     assert "No purchases match." in page
     assert ids(page) == [stored(acme)[1]]
@@ -146,13 +135,13 @@ def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visit
 
 
 def test_purchase_that_was_not_applied_says_why(acme: Acme, viewer: Visitor) -> None:
-    acme.apply(CLEARED, of_ticket(accounting_amount="much"))
+    acme.apply(EVENT, of_ticket(accounting_amount="much"))
     page = viewer.get(address("transaction-1")).text
     assert f"no line: no event of the purchase was applied: delivery {stored(acme)[0]} is dead" in page
 
 
 def test_delivery_and_replay_lead_to_the_purchase_and_back(acme: Acme, operator: Visitor) -> None:
-    acme.apply(CLEARED, of_ticket())
+    acme.apply(EVENT, of_ticket())
     (delivery,) = stored(acme)
     replay(acme, (delivery,))
     number = acme.value("SELECT id FROM receiver.replays")
@@ -164,7 +153,7 @@ def test_delivery_and_replay_lead_to_the_purchase_and_back(acme: Acme, operator:
 @pytest.mark.parametrize("name", ["kund/1", "a&b #1", "..", "<script>"])
 def test_any_reference_has_a_page(organizations: Organizations, viewer: Visitor, name: str) -> None:
     acme = organizations.adopt(name)
-    acme.apply(CLEARED, of_ticket(id=name, organization={"reference_id": name}, purchase_merchant_common=name))
+    acme.apply(EVENT, of_ticket(id=name, organization={"reference_id": name}, purchase_merchant_common=name))
     page = viewer.get(LIST).text
     (link,) = [link for link in links(page) if link.startswith("/ops/purchases/purchase?")]
     shown = viewer.get(link)

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
-from tests.ops.console.test_deliveries import EVENT, WRONG, links, stored
+from tests.support.console_pages import EVENT, WRONG, links, stored
 from tests.support.factories import snapshot
 from tests.support.replay_steps import fail_with
 
