@@ -13,7 +13,11 @@ from receiver.logs import configure_logs
 from receiver.settings import LogFormat, Settings
 from receiver.webhooks.addresses import ENDPOINT_PATH
 from receiver.webhooks.credentials import Credentials
-from tests.support.applications import receiver_with, unreachable_database, unreachable_redis
+from tests.support.applications import (
+    receiver_with,
+    receiver_without_postgresql,
+    unreachable_redis,
+)
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
@@ -134,12 +138,10 @@ def test_refused_delivery_is_logged_without_its_content(organizations: Organizat
 def test_unstored_delivery_is_logged_without_its_content(
     organizations: Organizations,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.05)
     acme = organizations.adopt("acme")
-    with receiver_with(settings, database_url=unreachable_database(), redis_url=unreachable_redis()) as app:
+    with receiver_without_postgresql(settings, redis_url=unreachable_redis()) as app:
         acme.client = app.test_client()
         assert acme.deliver("card_holder.created", b'{"name": "jane-doe"}').status_code == 503
     said = capsys.readouterr().err

@@ -58,8 +58,16 @@ class Committer:
     The connection has a time limit for each answer, so a hanging backend delays deliveries no longer than that.
     """
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        *,
+        most_waiting: int = MOST_WAITING,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._connect = connect
+        self.most_waiting = most_waiting
+        self._most_bytes = most_bytes
         self._connection: psycopg.Connection[Any] | None = None
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
@@ -68,13 +76,13 @@ class Committer:
         self._failure: tuple[float, str] | None = None
         """When PostgreSQL last failed to store a delivery, and the name of the error."""
 
-    def store(self, arrived: ArrivedDelivery) -> bool:
+    def store(self, arrived: ArrivedDelivery, within: float = STORE_SECONDS) -> bool:
         """Return ``True`` once *arrived* is committed; ``False`` when its webhook was changed after it was read.
 
-        Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes too long, and psycopg's errors;
-        each delivery gets its own error only.
+        Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes longer than *within* seconds,
+        and psycopg's errors; each delivery gets its own error only.
         """
-        return self._wait_for(_Waiting(arrived), STORE_SECONDS)
+        return self._wait_for(_Waiting(arrived), within)
 
     def why_not(self, seconds: float) -> str | None:
         """Return why deliveries cannot be stored now, after *seconds* at most; ``None`` if they can.
@@ -94,7 +102,7 @@ class Committer:
 
     def _wait_for(self, waiting: _Waiting, seconds: float) -> bool:
         with self._changed:
-            if self._closing or len(self._waiting) >= MOST_WAITING:
+            if self._closing or len(self._waiting) >= self.most_waiting:
                 raise StoreUnavailable
             self._waiting.append(waiting)
             self._changed.notify()
@@ -140,7 +148,7 @@ class Committer:
                 self._changed.wait()
             while self._waiting and len(batch) < MOST_ROWS:
                 size += _size(self._waiting[0])
-                if batch and size > MOST_BYTES:
+                if batch and size > self._most_bytes:
                     break
                 batch.append(self._waiting.popleft())
         return batch

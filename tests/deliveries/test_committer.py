@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from receiver.connections import STORE, open_connection
-from receiver.deliveries import committer as committing
 from receiver.deliveries.committer import STORE_SECONDS, Committer
 from receiver.deliveries.store import ArrivedDelivery, connect, connection_pool
 from receiver.encryption import Encryption
@@ -97,11 +96,17 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def storing(acme: Acme, settings: Settings) -> Iterator[Storing]:
+def limits() -> dict[str, int]:
+    """What the committer may hold besides its defaults."""
+    return {}
+
+
+@pytest.fixture
+def storing(acme: Acme, settings: Settings, limits: dict[str, int]) -> Iterator[Storing]:
     stamina.instrumentation.set_on_retry_hooks(())
     pool = connection_pool(settings.database_url, size=1)
     pool.open()
-    committer = Committer(partial(connect, settings.database_url))
+    committer = Committer(partial(connect, settings.database_url), **limits)
     with ExitStack() as stack:
         stack.callback(pool.close)
         stack.callback(committer.close)
@@ -166,15 +171,11 @@ def test_changed_webhook_is_checked_again_and_the_rest_stored(
     assert storing.committer.store(storing.arrived(initech))
 
 
-def test_a_request_that_has_given_up_is_not_stored_later(
-    acme: Acme, storing: Storing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_has_given_up_is_not_stored_later(acme: Acme, storing: Storing) -> None:
     with deliveries_locked(acme):
         storing.begin(storing.arrived(acme, "in.the.statement"))
-        monkeypatch.setattr(committing, "STORE_SECONDS", 0.05)
         with pytest.raises(TimeoutError):
-            storing.committer.store(storing.arrived(acme, "given.up"))
-    monkeypatch.undo()
+            storing.committer.store(storing.arrived(acme, "given.up"), within=0.05)
     assert storing.committer.store(storing.arrived(acme, "after.it"))
     assert stored(acme) == ["in.the.statement", "after.it"]
 
@@ -195,13 +196,11 @@ def connecting(settings: Settings) -> Iterator[tuple[Committer, Event]]:
 
 
 def test_who_gave_up_while_it_was_connecting_is_not_stored(
-    acme: Acme, storing: Storing, connecting: tuple[Committer, Event], monkeypatch: pytest.MonkeyPatch
+    acme: Acme, storing: Storing, connecting: tuple[Committer, Event]
 ) -> None:
     committer, may_connect = connecting
-    monkeypatch.setattr(committing, "STORE_SECONDS", 0.1)
     with pytest.raises(TimeoutError):
-        committer.store(storing.arrived(acme, "given.up"))
-    monkeypatch.setattr(committing, "STORE_SECONDS", STORE_SECONDS)
+        committer.store(storing.arrived(acme, "given.up"), within=0.1)
     may_connect.set()
     assert committer.store(storing.arrived(acme))
     assert stored(acme) == [EVENT]
@@ -228,10 +227,8 @@ def test_what_is_stored_late_makes_no_event_of_a_retry(
     assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
-def test_full_queue_refuses_new_deliveries_and_stores_waiting(
-    acme: Acme, storing: Storing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(committing, "MOST_WAITING", 3)
+@pytest.mark.parametrize("limits", [{"most_waiting": 3}])
+def test_full_queue_refuses_new_deliveries_and_stores_waiting(acme: Acme, storing: Storing) -> None:
     with deliveries_locked(acme):
         begun = storing.begin_behind_another(*(storing.arrived(acme) for _ in range(3)))
         with pytest.raises(StoreUnavailable):
@@ -240,11 +237,9 @@ def test_full_queue_refuses_new_deliveries_and_stores_waiting(
     assert len(stored(acme)) == 4
 
 
-def test_a_full_queue_is_answered_503_with_retry_after(
-    acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(committing, "MOST_WAITING", 0)
+def test_a_full_queue_is_answered_503_with_retry_after(acme: Acme, settings: Settings) -> None:
     with receiver_with(settings) as app:
+        app.extensions["receiver"].committer.most_waiting = 0
         acme.client = app.test_client()
         response = acme.deliver(EVENT, card_holder())
     assert response.status_code == 503
@@ -252,10 +247,8 @@ def test_a_full_queue_is_answered_503_with_retry_after(
     assert stored(acme) == []
 
 
-def test_a_statement_holds_no_more_bytes_than_it_may(
-    acme: Acme, storing: Storing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(committing, "MOST_BYTES", len(b"{}") * 2)
+@pytest.mark.parametrize("limits", [{"most_bytes": len(b"{}") * 2}])
+def test_a_statement_holds_no_more_bytes_than_it_may(acme: Acme, storing: Storing) -> None:
     with deliveries_locked(acme):
         begun = storing.begin_behind_another(*(storing.arrived(acme) for _ in range(6)))
     assert [each.result(SECONDS) for each in begun] == [True] * 6

@@ -8,7 +8,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.connections import STORE
 from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
-from tests.support.applications import receiver_with, unreachable_database
+from tests.support.applications import receiver_with, receiver_without_postgresql
 from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
@@ -137,11 +137,8 @@ def test_strangers_get_no_details_about_a_malformed_request(acme: Acme) -> None:
     assert [status for status, _ in answers] == [401]
 
 
-def test_without_postgresql_a_delivery_is_answered_503(
-    acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.1)
-    with receiver_with(settings, database_url=unreachable_database()) as app:
+def test_without_postgresql_a_delivery_is_answered_503(acme: Acme, settings: Settings) -> None:
+    with receiver_without_postgresql(settings) as app:
         acme.client = app.test_client()
         refused = acme.deliver(EVENT, card_holder())
         challenge = acme.client.get(f"{acme.path}?challenge=abc")

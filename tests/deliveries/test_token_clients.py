@@ -15,7 +15,7 @@ from receiver.encryption import Encryption
 from receiver.webhooks.addresses import TOKEN_PATH
 from receiver.webhooks.credentials import Credentials
 from receiver.webhooks.token_request import TokenRequest
-from tests.support.applications import receiver_with, unreachable_database
+from tests.support.applications import receiver_with, receiver_without_postgresql
 from tests.support.token_requests import CLIENT, GRANT, POST, TokenRequests, assert_issued, assert_refused, basic
 
 if TYPE_CHECKING:
@@ -165,14 +165,13 @@ def test_secret_of_a_replaced_client_fails_for_its_successor(tokens: TokenReques
 
 
 def test_token_endpoint_logs_no_secret_and_no_token(
-    tokens: TokenRequests, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tokens: TokenRequests, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tokens.ask().status_code == 200
     right = basic("acme-client", "the-client-secret")
     issued = []
-    for changes, pool_timeout in (({}, 5.0), ({"database_url": unreachable_database()}, 0.1)):
-        monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", pool_timeout)
-        with receiver_with(settings, log_level="DEBUG", **changes) as app:
+    for receiver in (receiver_with, receiver_without_postgresql):
+        with receiver(settings, log_level="DEBUG") as app:
             client = app.test_client()
             for response in (
                 client.post(TOKEN_PATH, data=POST),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from receiver.webhooks.addresses import TOKEN_PATH, token_url
 from receiver.webhooks.credentials import Credentials
-from tests.support.applications import receiver_with, unreachable_database
+from tests.support.applications import receiver_without_postgresql
 from tests.support.token_requests import GRANT, POST, TokenRequests, assert_issued, assert_refused, basic
 
 if TYPE_CHECKING:
@@ -131,11 +131,8 @@ def test_tokens_are_only_posted_for(client: FlaskClient) -> None:
     assert "POST" in response.headers["Allow"]
 
 
-def test_without_postgresql_opencard_is_asked_to_retry(
-    tokens: TokenRequests, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.deliveries.store.POOL_TIMEOUT", 0.1)
-    with receiver_with(settings, database_url=unreachable_database()) as app:
+def test_without_postgresql_opencard_is_asked_to_retry(tokens: TokenRequests, settings: Settings) -> None:
+    with receiver_without_postgresql(settings) as app:
         response = app.test_client().post(TOKEN_PATH, data=POST)
     assert_refused(response, 503, "temporarily_unavailable")
     assert int(response.headers["Retry-After"]) > 0

@@ -27,6 +27,14 @@ def receiver_with(settings: Settings, **changes: Any) -> Iterator[Flask]:
         app.extensions["receiver.close"]()
 
 
+@contextmanager
+def receiver_without_postgresql(settings: Settings, **changes: Any) -> Iterator[Flask]:
+    """The application with *changes* to its settings and no PostgreSQL, which it does not wait for long."""
+    with receiver_with(settings, database_url=unreachable_database(), **changes) as app:
+        app.extensions["receiver"].webhooks._pool.timeout = 0.1
+        yield app
+
+
 def unreachable_database() -> str:
     """Return the URL of a database on which no server listens."""
     return f"postgresql+psycopg://receiver:database-password@127.0.0.1:{free_port()}/receiver"
