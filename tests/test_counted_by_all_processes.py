@@ -171,7 +171,7 @@ ATTEMPTS = {
 }
 
 
-def settled(running: CountingProcesses, rounds: int) -> bool:
+def counted(running: CountingProcesses, rounds: int) -> bool:
     """Return whether nothing waits, and what the processes counted has come together."""
     shown = running.scrape()
     statuses = running.statuses()
@@ -189,7 +189,7 @@ def test_sums_survive_a_restart_of_every_process(running: CountingProcesses) -> 
     for number, restarted in enumerate(rounds, 1):
         sent.update(send(running))
         running.restart(*restarted)
-        assert eventually(partial(settled, running, number), within=SECONDS), running.scrape()
+        assert eventually(partial(counted, running, number), within=SECONDS), running.scrape()
     shown = running.scrape()
     for (route, status, reason), times in sent.items():
         assert shown[f"receiver_requests_total{{{reason},{route},{status}}}"] == times, (route, status, reason)

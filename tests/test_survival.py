@@ -53,7 +53,7 @@ class KilledStream:
     def __init__(self, story: Story, registrations: list[Registration], seed: int) -> None:
         self._sendings = schedule(story.events, FAULTS, seed)
         self._registrations = registrations
-        self._settled = 0
+        self._completed = 0
         self._moved = threading.Condition()
         self.tally: DeliveryTally | None = None
         self._thread = threading.Thread(target=self._run)
@@ -61,19 +61,19 @@ class KilledStream:
 
     def _run(self) -> None:
         self.tally = asyncio.run(
-            deliver_all(self._sendings, self._registrations, connections=4, on_settled=lambda _sending: self._count())
+            deliver_all(self._sendings, self._registrations, connections=4, on_completed=lambda _sending: self._count())
         )
 
     def _count(self) -> None:
         with self._moved:
-            self._settled += 1
+            self._completed += 1
             self._moved.notify_all()
 
     def wait_for(self, share: float) -> None:
-        """Return when that share of the stream is settled."""
+        """Return when that share of the stream is completed."""
         wanted = int(share * len(self._sendings))
         with self._moved:
-            assert self._moved.wait_for(lambda: self._settled >= wanted, timeout=SECONDS), "the stream does not move"
+            assert self._moved.wait_for(lambda: self._completed >= wanted, timeout=SECONDS), "the stream does not move"
 
     def finish(self) -> DeliveryTally:
         self._thread.join(timeout=SECONDS)

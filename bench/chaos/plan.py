@@ -21,7 +21,7 @@ class Kill:
 
     part: str
     at: float
-    """Which part of the stream is settled by then, from 0 to 1."""
+    """Which part of the stream is completed by then, from 0 to 1."""
     stays_away: bool
 
 

@@ -77,7 +77,7 @@ class ChaosStream:
         self._arguments = (provider, story, seed)
         self._progress = progress
         self._expected = len(story.events)
-        self._settled = 0
+        self._completed = 0
         self._moved = threading.Condition()
         self._delivered: Delivered | None = None
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)  # it sends until it is accepted
@@ -93,26 +93,26 @@ class ChaosStream:
                 seed=seed,
                 connections=CONNECTIONS,
                 give_up_after=NEVER,  # what was never tried would stand in no log
-                on_settled=lambda sending: None if sending.duplicate else self._count(),
+                on_completed=lambda sending: None if sending.duplicate else self._count(),
             )
         )
 
     def _count(self) -> None:
         with self._moved:
-            self._settled += 1
+            self._completed += 1
             self._moved.notify_all()
         self._progress.advance()
 
     def wait_for(self, part: float) -> None:
-        """Return when that part of the story is settled. Raises ``OperationRefused`` when it stands still."""
+        """Return when that part of the story is completed. Raises ``OperationRefused`` when it stands still."""
         wanted = int(part * self._expected)
         with self._moved:
             before = -1
-            while self._settled < wanted:
-                if self._settled == before or not self._thread.is_alive():
-                    raise OperationRefused(f"the stream stopped at {self._settled} of {self._expected} events")
-                before = self._settled
-                self._moved.wait_for(lambda: self._settled >= wanted, timeout=STILL_SECONDS)
+            while self._completed < wanted:
+                if self._completed == before or not self._thread.is_alive():
+                    raise OperationRefused(f"the stream stopped at {self._completed} of {self._expected} events")
+                before = self._completed
+                self._moved.wait_for(lambda: self._completed >= wanted, timeout=STILL_SECONDS)
 
     def finish(self) -> Delivered:
         """Return what came of it, once it has ended."""

@@ -717,7 +717,7 @@ CREATE TABLE receiver.receipt_downloads (
     last_attempt_at TIMESTAMP WITH TIME ZONE,
     error TEXT,
     noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    settled_at TIMESTAMP WITH TIME ZONE,
+    completed_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_receipt_downloads PRIMARY KEY (id),
     CONSTRAINT ck_receipt_downloads_status CHECK (status IN ('waiting', 'expired', 'refused')),
     CONSTRAINT ck_receipt_downloads_one_subject CHECK (num_nonnulls(transaction_id, tpa_id) = 1)
@@ -735,7 +735,7 @@ COMMENT ON COLUMN receiver.receipt_downloads.attempts IS 'how often it was begun
 COMMENT ON COLUMN receiver.receipt_downloads.next_attempt_at IS 'while one is under way: when it counts as dead';
 COMMENT ON COLUMN receiver.receipt_downloads.last_attempt_at IS 'when it was begun last';
 COMMENT ON COLUMN receiver.receipt_downloads.error IS 'why the last attempt failed, in one line for a person';
-COMMENT ON COLUMN receiver.receipt_downloads.settled_at IS 'when it was given up; null while it waits';
+COMMENT ON COLUMN receiver.receipt_downloads.completed_at IS 'when it was given up; null while it waits';
 
 CREATE TABLE receiver.replays (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -948,7 +948,7 @@ CREATE TABLE receiver.replay_deliveries (
     attempts INTEGER DEFAULT '0' NOT NULL,
     leased_until TIMESTAMP WITH TIME ZONE,
     outcome TEXT,
-    settled_at TIMESTAMP WITH TIME ZONE,
+    completed_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_replay_deliveries PRIMARY KEY (replay_id, delivery_id),
     CONSTRAINT fk_replay_deliveries_replay_id_replays FOREIGN KEY(replay_id) REFERENCES receiver.replays (id) ON DELETE CASCADE
 );

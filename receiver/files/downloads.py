@@ -142,14 +142,14 @@ _FAILED: Final = text(
     f"""
 UPDATE receiver.receipt_downloads
 SET status = :status, error = :error, next_attempt_at = coalesce(:next_attempt_at, next_attempt_at),
-    settled_at = CASE WHEN :status <> 'waiting' THEN clock_timestamp() END
+    completed_at = CASE WHEN :status <> 'waiting' THEN clock_timestamp() END
 WHERE {_MY_ATTEMPT}
 """  # noqa: S608 - of constants
 )
 _GIVE_UP: Final = text(
     """
 UPDATE receiver.receipt_downloads
-SET status = 'expired', settled_at = clock_timestamp(), error = coalesce(error, 'the last attempt never ended')
+SET status = 'expired', completed_at = clock_timestamp(), error = coalesce(error, 'the last attempt never ended')
 WHERE status = 'waiting' AND next_attempt_at <= now() AND last_attempt_at >= expires_at
 """
 )
@@ -165,7 +165,7 @@ WHERE status = 'waiting' AND next_attempt_at > now() + interval '5 seconds'
 )
 _AGAIN: Final = text(
     """
-UPDATE receiver.receipt_downloads SET status = 'waiting', next_attempt_at = now(), attempts = 0, settled_at = NULL
+UPDATE receiver.receipt_downloads SET status = 'waiting', next_attempt_at = now(), attempts = 0, completed_at = NULL
 WHERE status IN ('expired', 'refused')
 """
 )

@@ -32,7 +32,7 @@ SELECT organization_reference_id, transaction_id, tpa_id, split_part(url, '?', 1
 FROM receiver.receipt_downloads
 WHERE (CAST(:status AS text) IS NULL OR status = :status)
     AND (:everybody OR organization_reference_id = ANY(:organizations))
-ORDER BY status = 'waiting', coalesce(settled_at, next_attempt_at), id
+ORDER BY status = 'waiting', coalesce(completed_at, next_attempt_at), id
 LIMIT :limit
 """
 )

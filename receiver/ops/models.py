@@ -71,7 +71,7 @@ class ReplayDelivery(Base):
     outcome: Mapped[str | None] = mapped_column(
         Text, comment="the status it got; cancelled, or without-body, when it was not processed; null while it waits"
     )
-    settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class Audit(Base):

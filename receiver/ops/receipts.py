@@ -26,8 +26,8 @@ SELECT count(*) FILTER (WHERE status = 'waiting') AS waiting,
     ) AS last_error,
     count(*) FILTER (WHERE status = 'expired') AS expired,
     count(*) FILTER (WHERE status = 'refused') AS refused,
-    count(*) FILTER (WHERE status = 'expired' AND settled_at > now() - interval '8 days') AS newly_expired,
-    count(*) FILTER (WHERE status = 'refused' AND settled_at > now() - interval '8 days') AS newly_refused
+    count(*) FILTER (WHERE status = 'expired' AND completed_at > now() - interval '8 days') AS newly_expired,
+    count(*) FILTER (WHERE status = 'refused' AND completed_at > now() - interval '8 days') AS newly_refused
 FROM receiver.receipt_downloads
 """
 

@@ -30,7 +30,7 @@ CROSS JOIN LATERAL (
 WHERE receipt.file_key IS NULL
 ORDER BY 1, 2, 3
 ON CONFLICT (organization_reference_id, transaction_id, url_sha256) DO UPDATE
-SET expires_at = excluded.expires_at, status = 'waiting', next_attempt_at = now(), attempts = 0, settled_at = NULL
+SET expires_at = excluded.expires_at, status = 'waiting', next_attempt_at = now(), attempts = 0, completed_at = NULL
 """
 # of several documents of a TPA the newest counts
 _TPAS: Final = """
@@ -47,7 +47,7 @@ CROSS JOIN LATERAL (
 WHERE tpa.url IS NOT NULL AND tpa.file_key IS NULL
 ORDER BY 1, 2
 ON CONFLICT (organization_reference_id, tpa_id) WHERE tpa_id IS NOT NULL DO UPDATE
-SET url = excluded.url, status = 'waiting', next_attempt_at = now(), attempts = 0, settled_at = NULL
+SET url = excluded.url, status = 'waiting', next_attempt_at = now(), attempts = 0, completed_at = NULL
 """
 _DUE: Final = (
     "SELECT EXISTS (SELECT FROM receiver.receipt_downloads WHERE status = 'waiting' AND next_attempt_at <= now())"

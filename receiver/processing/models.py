@@ -92,4 +92,4 @@ class ReceiptDownload(Base):
     last_attempt_at: Mapped[datetime | None] = mapped_column(comment="when it was begun last")
     error: Mapped[str | None] = mapped_column(comment="why the last attempt failed, in one line for a person")
     noted_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    settled_at: Mapped[datetime | None] = mapped_column(comment="when it was given up; null while it waits")
+    completed_at: Mapped[datetime | None] = mapped_column(comment="when it was given up; null while it waits")

@@ -41,7 +41,7 @@ _MINE: Final = "replay_id = %(replay_id)s AND delivery_id = ANY(%(ids)s) AND lea
 _END: Final = f"""
 WITH ended AS (
     UPDATE receiver.replay_deliveries AS member
-    SET outcome = given.status, settled_at = clock_timestamp(), leased_until = NULL
+    SET outcome = given.status, completed_at = clock_timestamp(), leased_until = NULL
     FROM json_to_recordset(CAST(%(outcomes)s AS json)) AS given (id bigint, status text)
     WHERE {_MINE} AND member.delivery_id = given.id RETURNING member.delivery_id, member.outcome
 ), processed AS (
@@ -77,7 +77,7 @@ LEFT JOIN receiver.queue AS queued ON queued.delivery_id = ended.delivery_id
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = ended.delivery_id
 """
 _CRASHED: Final = """
-UPDATE receiver.replay_deliveries AS member SET outcome = delivery.status, settled_at = clock_timestamp()
+UPDATE receiver.replay_deliveries AS member SET outcome = delivery.status, completed_at = clock_timestamp()
 FROM receiver.outcomes AS delivery
 WHERE member.delivery_id = ANY(%(ids)s) AND member.outcome IS NULL AND member.leased_until IS NULL
     AND delivery.delivery_id = member.delivery_id
@@ -98,7 +98,7 @@ WITH closed AS MATERIALIZED (
     LIMIT %(at_once)s FOR UPDATE OF member SKIP LOCKED
 )
 UPDATE receiver.replay_deliveries AS member
-SET outcome = %(outcome)s, settled_at = clock_timestamp(), leased_until = NULL
+SET outcome = %(outcome)s, completed_at = clock_timestamp(), leased_until = NULL
 FROM closed WHERE member.replay_id = closed.replay_id AND member.delivery_id = closed.delivery_id
 """
 _CLOSE_CANCELLED: Final = _CLOSE.format(which="member.leased_until IS NULL OR member.leased_until < now()")

@@ -95,7 +95,7 @@ def run_demo(*, seed: int, purchases: int, progress: Progress) -> DemoResult:
                     faults=FAULTS,
                     seed=seed,
                     compression=COMPRESSION,
-                    on_settled=lambda sending: None if sending.duplicate else progress.advance(),
+                    on_completed=lambda sending: None if sending.duplicate else progress.advance(),
                 )
             )
             progress.stage("processing")

@@ -1,7 +1,7 @@
 """Sends a schedule to the registered webhooks over real HTTP, until each sending is taken or given up.
 
 The road of one sending: wait until it is due → wait for the card holder's previous event → attempt, and again with
-growing pauses until the answer is 200 → settled. One whose fate is to be lost, or to meet an outage, is tried a few
+growing pauses until the answer is 200 → completed. One whose fate is to be lost, or to meet an outage, is tried a few
 times without reaching the receiver, and the card holder's next event does not wait for it to be accepted.
 """
 
@@ -49,7 +49,7 @@ async def deliver_all(
     timeout: float = 10,  # noqa: ASYNC109 - of one request, enforced by httpx
     record: Callable[[DeliveryAttempt], None] = lambda _: None,
     on_taken: Callable[[Sending], None] = lambda _: None,
-    on_settled: Callable[[Sending], None] = lambda _: None,
+    on_completed: Callable[[Sending], None] = lambda _: None,
     current: Callable[[Registration], Registration | None] = lambda registration: registration,
     bearers: BearerTokens | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
@@ -59,7 +59,7 @@ async def deliver_all(
 
     *connections* requests are under way at once at most. *compression* is virtual seconds for each real one; ``None``
     sends as fast as possible. An attempt without an answer within *timeout* seconds counts as unanswered. *record* is
-    called after each attempt; *on_taken* each time the receiver answered 200, be the answer lost or not; *on_settled*
+    called after each attempt; *on_taken* each time the receiver answered 200, be the answer lost or not; *on_completed*
     once for each sending that is accepted or given up. *current* is asked before each attempt what became of a
     registration meanwhile; after ``None`` the sending is given up. *bearers* keeps the tokens of ``oauth`` from one run
     to the next. Pass a *tally* to read the accounts of a run that was cancelled; cancelling stops all that is under way
@@ -88,7 +88,7 @@ async def deliver_all(
             give_up_after=give_up_after,
             record=record,
             on_taken=on_taken,
-            on_settled=on_settled,
+            on_completed=on_completed,
             current=current,
             bearers=BearerTokens() if bearers is None else bearers,
             tally=DeliveryTally() if tally is None else tally,
@@ -131,7 +131,7 @@ class _DeliveryRun:
     give_up_after: RetryLimits
     record: Callable[[DeliveryAttempt], None]
     on_taken: Callable[[Sending], None]
-    on_settled: Callable[[Sending], None]
+    on_completed: Callable[[Sending], None]
     current: Callable[[Registration], Registration | None]
     bearers: BearerTokens
     tally: DeliveryTally
@@ -158,7 +158,7 @@ class _DeliveryRun:
         held_back = previous is not None and not await previous
         end = "given_up" if held_back else await self._send_until_accepted(sending)
         self.tally.count_end(end)
-        self.on_settled(sending)
+        self.on_completed(sending)
         return end != "given_up"
 
     async def _send_until_accepted(self, sending: Sending) -> End:

@@ -131,7 +131,7 @@ def test_a_url_that_expired_is_tried_once_and_then_given_up(receipts: Receipts, 
     tally = receipts.fetch()
     assert (tally.failed, tally.given_up) == (0, 1)
     assert "expired" in receipts.failure("expired")
-    assert receipts.download()["settled_at"] is not None
+    assert receipts.download()["completed_at"] is not None
     receipts.be_due()
     assert receipts.fetch().given_up == 0, "nobody asks again"
 
@@ -353,7 +353,7 @@ def test_a_claim_survives_what_an_older_release_stored(receipts: Receipts) -> No
 
 BREAK_THE_FIRST = """
 CREATE FUNCTION receiver.break_the_first() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'this one cannot be settled'; END $$;
+    $$ BEGIN RAISE EXCEPTION 'this one cannot be completed'; END $$;
 CREATE TRIGGER break_the_first BEFORE DELETE ON receiver.receipt_downloads FOR EACH ROW WHEN (OLD.id = {id})
     EXECUTE FUNCTION receiver.break_the_first();
 """
@@ -368,7 +368,7 @@ def test_download_that_cannot_be_completed_affects_no_other(receipts: Receipts) 
     first = receipts.acme.value("SELECT min(id) FROM receiver.receipt_downloads")
     receipts.acme.execute(BREAK_THE_FIRST.format(id=first))
     try:
-        with pytest.raises(RaiseException, match="this one cannot be settled"):
+        with pytest.raises(RaiseException, match="this one cannot be completed"):
             receipts.fetch()
     finally:
         receipts.acme.execute(FIX)

@@ -15,7 +15,7 @@ NOTED = (
     " FROM receiver.receipt_downloads JOIN ems.receipts USING (organization_reference_id, transaction_id, url)"
     " ORDER BY url"
 )
-GIVE_UP = "UPDATE receiver.receipt_downloads SET status = 'expired', attempts = 7, settled_at = now()"
+GIVE_UP = "UPDATE receiver.receipt_downloads SET status = 'expired', attempts = 7, completed_at = now()"
 
 
 def receipt(url: str = "https://files.opencard.invalid/1", **changes: Any) -> dict[str, Any]:

@@ -207,28 +207,30 @@ def test_only_an_answer_that_came_can_be_lost() -> None:
 
 
 def test_sending_given_up_does_not_stop_the_others() -> None:
-    settled: list[Sending] = []
+    completed: list[Sending] = []
     sendings = [snapshot(1), snapshot(2)]
 
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200 if b"2" in request.content else 500)
 
-    tally = send(sendings, transport=httpx.MockTransport(handle), on_settled=settled.append)
+    tally = send(sendings, transport=httpx.MockTransport(handle), on_completed=completed.append)
     assert (tally.sent, tally.refused, tally.accepted, tally.given_up) == (6, 5, 1, 1)
-    assert sorted(settled, key=sendings.index) == sendings
+    assert sorted(completed, key=sendings.index) == sendings
 
 
 def test_tally_adds_up_in_total_and_by_event() -> None:
     story = make_story(seed=2, organizations=["org-1", "org-2"], purchases=30)
     sendings = schedule(story.events, Faults(duplicates=0.2, disorder=0.3, lost_answers=0.3, bursts=0.5), 2)
     attempts: list[DeliveryAttempt] = []
-    settled: list[Sending] = []
+    completed: list[Sending] = []
     with serve(lambda number: 503 if number % 7 == 0 else 200) as server:
         registrations = [webhook(server.url, "org-1"), webhook(server.url, "org-2")]
         limits = RetryLimits(attempts=None, seconds=None, first_pause=0)
-        tally = send(sendings, *registrations, give_up_after=limits, record=attempts.append, on_settled=settled.append)
+        tally = send(
+            sendings, *registrations, give_up_after=limits, record=attempts.append, on_completed=completed.append
+        )
     assert tally.sent == len(server.received) == len(attempts)
-    assert tally.accepted == len(sendings) == len(settled)
+    assert tally.accepted == len(sendings) == len(completed)
     assert tally.lost_answers == sum(sending.lose_answer for sending in sendings)
     assert tally.refused == len(server.received) // 7
     assert all(map(adds_up, [tally, *tally.by_event.values()]))
@@ -261,12 +263,12 @@ def test_card_holder_event_after_a_given_up_one_is_not_sent() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200 if b"emp-2" in request.content else 500)
 
-    settled: list[Sending] = []
+    completed: list[Sending] = []
     sendings = [of_holder("created"), of_holder("identified"), of_holder("created", "emp-2")]
-    tally = send(sendings, transport=httpx.MockTransport(handle), on_settled=settled.append)
+    tally = send(sendings, transport=httpx.MockTransport(handle), on_completed=completed.append)
     assert (tally.accepted, tally.refused, tally.given_up) == (1, 5, 2)
     assert "card_holder.identified" not in tally.by_event
-    assert len(settled) == 3
+    assert len(completed) == 3
 
 
 def test_concurrent_requests_never_exceed_the_connections() -> None:

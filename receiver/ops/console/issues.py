@@ -91,7 +91,7 @@ def acknowledge(issue_id: int) -> Response | tuple[str, int]:
 
 @blueprint.post("/<int:issue_id>/resolve")
 def resolve(issue_id: int) -> Response | tuple[str, int]:
-    """Note that the issue is settled."""
+    """Note that the issue is resolved."""
     form = AnswerForm()
     return _answer(
         issue_id,

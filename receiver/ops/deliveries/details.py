@@ -55,7 +55,7 @@ WHERE webhook_id = :webhook_id AND fingerprint = decode(:fingerprint, 'hex') ORD
 _REPLAYS: Final = text(
     """
 SELECT replay.id AS replay_id, replay.created_at, replay.requested_by, replay.reason, member.status_before,
-    member.outcome, member.settled_at
+    member.outcome, member.completed_at
 FROM receiver.replay_deliveries AS member JOIN receiver.replays AS replay ON replay.id = member.replay_id
 WHERE member.delivery_id = :id ORDER BY replay.id
 """
@@ -84,7 +84,7 @@ class InReplay:
     status_before: str
     outcome: str | None
     """The status that it got by the replay; ``None`` while it waits, ``cancelled`` when it was not processed."""
-    settled_at: datetime | None
+    completed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class State(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     """It still holds, and a person has said that this is known."""
     RESOLVED = "resolved"
-    """It does not hold any more, or a person has said that it is settled."""
+    """It does not hold any more, or a person resolved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def acknowledge(
 
 
 def resolve(issue: Issue, *, by: str, note: str, at: datetime) -> Issue:
-    """Return an issue after a person settled it. It reopens when it grows, or goes away and comes back.
+    """Return an issue after a person resolved it. It reopens when it grows, or goes away and comes back.
 
     Raises ``OperationRefused`` for one that is resolved.
     """

@@ -85,7 +85,7 @@ def compare(connection: Connection, findings: Iterable[Finding], *, at: datetime
 
 
 def accepted(connection: Connection, findings: Iterable[Finding], *, at: datetime) -> list[Finding]:
-    """Return the findings of which a person has said that they are known, or settled."""
+    """Return the findings that a person acknowledged or resolved."""
     found = list(findings)
     asked = {"kinds": [str(each.kind) for each in found], "subjects": [each.subject for each in found]}
     query = text(_FOUND_AGAIN.text.replace("FOR UPDATE", ""))

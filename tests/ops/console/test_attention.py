@@ -66,7 +66,7 @@ def bad(organizations: Organizations) -> Acme:
     statuses = ("expired", "refused", "waiting")
     for number, status in enumerate(statuses):
         acme.execute(
-            "UPDATE receiver.receipt_downloads SET status = :status, error = 'gone', attempts = 3, settled_at ="
+            "UPDATE receiver.receipt_downloads SET status = :status, error = 'gone', attempts = 3, completed_at ="
             " CASE WHEN :status <> 'waiting' THEN now() END WHERE id ="
             " (SELECT id FROM receiver.receipt_downloads ORDER BY id OFFSET :number LIMIT 1)",
             status=status,

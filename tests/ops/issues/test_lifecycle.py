@@ -71,20 +71,20 @@ def test_acknowledged_until_it_grows_reopens_by_count() -> None:
 
 
 def test_resolved_by_a_person_reopens_by_growth_or_return() -> None:
-    settled = resolve(opened(3), by="ada", note="test account", at=AT)
-    assert (settled.state, settled.owner) == (State.RESOLVED, "ada")
-    assert looked(settled, dead(3)).state is State.RESOLVED
-    assert looked(settled, dead(4)).state is State.OPEN
-    away = looked(looked(settled, dead(3)), None, 2)
+    resolved = resolve(opened(3), by="ada", note="test account", at=AT)
+    assert (resolved.state, resolved.owner) == (State.RESOLVED, "ada")
+    assert looked(resolved, dead(3)).state is State.RESOLVED
+    assert looked(resolved, dead(4)).state is State.OPEN
+    away = looked(looked(resolved, dead(3)), None, 2)
     assert looked(away, dead(1), 3).state is State.OPEN
 
 
 def test_what_is_resolved_cannot_be_answered() -> None:
-    settled = resolve(opened(), by="ada", note="x", at=AT)
+    resolved = resolve(opened(), by="ada", note="x", at=AT)
     with pytest.raises(OperationRefused, match="nothing to acknowledge"):
-        acknowledge(settled, by="bo", note="y")
+        acknowledge(resolved, by="bo", note="y")
     with pytest.raises(OperationRefused, match="resolved already"):
-        resolve(settled, by="bo", note="y", at=AT)
+        resolve(resolved, by="bo", note="y", at=AT)
 
 
 HAPPENINGS = st.lists(

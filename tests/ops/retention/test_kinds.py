@@ -74,7 +74,7 @@ def test_limits_delete_their_bodies_and_keep_pending_ones(
     assert one_of_each.rows(emptied) == [{"headers": {}, "unknown": False}] * left.count(False)
 
 
-def test_what_was_settled_late_is_kept_from_then_on(one_of_each: Acme, settings: Settings) -> None:
+def test_what_was_completed_late_is_kept_from_then_on(one_of_each: Acme, settings: Settings) -> None:
     days_pass(one_of_each.engine, 30)
     one_of_each.process()
     assert removed(retain(one_of_each.engine, settings, retain_processed_days=20)) == {"processed_bodies": 1}
