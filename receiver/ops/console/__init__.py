@@ -7,7 +7,7 @@
 - ``deliveries``   lists by ``filter_form``, one delivery in full, and replaying it
 - ``purchases``    finding a purchase by ``purchase_form``, and one with everything that happened to it
 - ``replays``      replays: of many at once, one in full, cancelling
-- ``webhooks``     the webhooks; ``reconcile`` the runs against OpenCard's log
+- ``webhooks``     the webhooks, with ``webhook_actions`` at OpenCard; ``reconcile`` the runs against its log
 - ``errors``       what is wrong, as a page
 - ``parts``        what every page uses; ``words`` how it says times and numbers
 - ``models``       sessions, and sign-ins that failed

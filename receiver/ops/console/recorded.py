@@ -29,7 +29,7 @@ SEARCH: Final = "deliveries list"
 """The action of looking for a card holder's deliveries."""
 SEARCH_PURCHASES: Final = "transactions list"
 """The action of looking for a card holder's purchases, or those of a card."""
-ARGUMENTS: Final = {"closings.close": ("organization", "month")}
+ARGUMENTS: Final = {"closings.close": ("organization", "month"), "webhooks.send_test": ("event",)}
 """POST → the fields of its form that are arguments of the command that does the same."""
 ANSWERS: Final = ("limit", "until", "until_it_grows")
 """The fields of forms that are recorded as the options of the command that does the same."""
@@ -42,6 +42,9 @@ ACTIONS: Final = {
     "deliveries.resolve": ("deliveries resolve", ""),
     "replays.new": ("replay", ""),
     "webhooks.reconcile": ("reconcile", "webhook"),
+    "webhooks.rotate_secret": ("webhooks rotate-secret", ""),
+    "webhooks.send_test": ("webhooks test", "webhook"),
+    "webhooks.register": ("bootstrap", "webhook"),
     "replays.cancel": ("replay", "cancel"),
     "closings.close": ("close", ""),
 }

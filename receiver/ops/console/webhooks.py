@@ -11,9 +11,11 @@ from sqlalchemy import text
 
 from receiver.errors import OperationRefused
 from receiver.ops.console.parts import console, query_of, reading, whole
+from receiver.ops.console.webhook_actions import commands_of, register, rotate_secret, send_test
 from receiver.ops.refused import find_refused
 from receiver.ops.status import find_in_webhook, read_status
 from receiver.ops.webhook_details import read_webhook, request_reconcile
+from receiver.settings import unset_for_api
 from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from receiver.ops.status import ServiceStatus
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+for _part, _view in (("rotate-secret", rotate_secret), ("test", send_test), ("register", register)):
+    blueprint.add_url_rule(f"/<int:webhook_id>/{_part}", view_func=_view, methods=["GET", "POST"])
 
 # the newest delivery of each by the index on (webhook_id, received_at)
 _WEBHOOKS: Final = text(
@@ -90,6 +94,8 @@ def webhook(webhook_id: int) -> str:
         requested=row["reconcile_requested_at"] is not None
         and not any(run["started_at"] >= row["reconcile_requested_at"] for run in details.runs),
         quoted=quote(row["organization_reference_id"]),
+        commands=commands_of(row),
+        missing=unset_for_api(console().settings),
     )
 
 

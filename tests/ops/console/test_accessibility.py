@@ -69,6 +69,7 @@ def pages(acme: Acme, settings: Settings) -> list[str]:
         "replays/new?status=dead",
         "webhooks/",
         f"webhooks/{webhook}",
+        f"webhooks/{webhook}/test",
         "reconcile/",
         "closings/",
         "audit/",
