@@ -24,7 +24,7 @@ WINDOW: Final = timedelta(days=1)
 """How long after an event an equal delivery is a retry of it."""
 
 
-class Mention(msgspec.Struct, frozen=True):
+class EventDelivery(msgspec.Struct, frozen=True):
     """A delivery of an event."""
 
     key: bytes | str
@@ -40,19 +40,19 @@ def key_of(kind: EventKind, event: Event) -> bytes | str:
     return event.name if kind.in_sequence else event.fingerprint
 
 
-def runs(kind: EventKind, mentions: Iterable[Mention]) -> list[list[Mention]]:
+def group_by_event(kind: EventKind, deliveries: Iterable[EventDelivery]) -> list[list[EventDelivery]]:
     """Return the deliveries grouped by event, each group in order of time."""
-    in_order = sorted(mentions, key=lambda mention: (mention.at, mention.delivery_id))
+    in_order = sorted(deliveries, key=lambda delivery: (delivery.at, delivery.delivery_id))
     if kind.in_sequence:
-        return [list(run) for _, run in groupby(in_order, key=lambda mention: mention.key)]
-    found: list[list[Mention]] = []
-    newest: dict[bytes | str, list[Mention]] = {}
-    for mention in in_order:
-        run = newest.get(mention.key)
-        if run is None or mention.at - run[0].at > WINDOW:
-            newest[mention.key] = run = []
-            found.append(run)
-        run.append(mention)
+        return [list(group) for _, group in groupby(in_order, key=lambda delivery: delivery.key)]
+    found: list[list[EventDelivery]] = []
+    newest: dict[bytes | str, list[EventDelivery]] = {}
+    for delivery in in_order:
+        group = newest.get(delivery.key)
+        if group is None or delivery.at - group[0].at > WINDOW:
+            newest[delivery.key] = group = []
+            found.append(group)
+        group.append(delivery)
     return found
 
 
@@ -61,6 +61,8 @@ def occurrences(kind: EventKind, events: Sequence[Event]) -> list[Event]:
     if len(events) == 1:
         return list(events)
     by_delivery = {event.delivery_id: event for event in events}
-    mentions = [Mention(key_of(kind, event), event.occurred_at, event.delivery_id) for event in events]
-    firsts = sorted((run[0] for run in runs(kind, mentions)), key=lambda first: (first.at, first.delivery_id))
+    deliveries = [EventDelivery(key_of(kind, event), event.occurred_at, event.delivery_id) for event in events]
+    firsts = sorted(
+        (group[0] for group in group_by_event(kind, deliveries)), key=lambda first: (first.at, first.delivery_id)
+    )
     return [by_delivery[first.delivery_id] for first in firsts]

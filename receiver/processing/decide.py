@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from receiver.events.deduplicate import Mention, key_of, runs
+from receiver.events.deduplicate import EventDelivery, group_by_event, key_of
 from receiver.json_rows import bytea
 
 if TYPE_CHECKING:
@@ -42,18 +42,18 @@ def decide(
     """
     if not known.events and len(arrived) == 1:  # the usual case: the first delivery of a purchase
         return Decided(events=[*arrived], new=[*arrived], outcomes=[_outcome(arrived[0], None, arrived[0].delivery_id)])
-    content, mentions = _mentions(kind, known, arrived, fingerprints or {})
+    content, deliveries = _deliveries(kind, known, arrived, fingerprints or {})
     own = {event.delivery_id: event for event in arrived}
     logged = {event.position: event for event in known.events}
     decided = Decided()
-    for run in runs(kind, mentions.values()):
-        first = run[0]
-        published = [mention for mention in run if mention.position is not None]
-        for number, mention in enumerate(published):
-            event = logged[mention.position]
-            at = mention.at if number else first.at
+    for group in group_by_event(kind, deliveries.values()):
+        first = group[0]
+        published = [delivery for delivery in group if delivery.position is not None]
+        for number, delivery in enumerate(published):
+            event = logged[delivery.position]
+            at = delivery.at if number else first.at
             if at != event.occurred_at:
-                decided.dated[mention.position or 0] = at
+                decided.dated[delivery.position or 0] = at
                 event = msgspec.structs.replace(event, occurred_at=at)
             decided.events.append(event)
         if not published:
@@ -61,11 +61,11 @@ def decide(
             decided.events.append(new)
             decided.new.append(new)
         position = published[0].position if published else None
-        for mention in run:
-            brought = mention is first if not published else mention.position is not None
-            if mention.delivery_id in own or (brought and not published):
-                event = content[mention.delivery_id]
-                place = mention.position if brought else position
+        for delivery in group:
+            brought = delivery is first if not published else delivery.position is not None
+            if delivery.delivery_id in own or (brought and not published):
+                event = content[delivery.delivery_id]
+                place = delivery.position if brought else position
                 decided.outcomes.append(
                     _outcome(event, place, None if published else first.delivery_id, repeats=not brought)
                 )
@@ -83,17 +83,17 @@ def _outcome(event: Event, position: int | None, brought_by: int | None, *, repe
     }
 
 
-def _mentions(
+def _deliveries(
     kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
-) -> tuple[dict[int, Event], dict[int, Mention]]:
+) -> tuple[dict[int, Event], dict[int, EventDelivery]]:
     """Return the event in each delivery, and when each was first attempted; both by delivery."""
 
     def key(event: Event) -> bytes | str:
         return event.name if kind.in_sequence else fingerprints.get(event.delivery_id, event.fingerprint)
 
     content = {event.delivery_id: event for event in known.events}
-    mentions = {
-        event.delivery_id: Mention(key(event), event.occurred_at, event.delivery_id, event.position)
+    deliveries = {
+        event.delivery_id: EventDelivery(key(event), event.occurred_at, event.delivery_id, event.position)
         for event in known.events
     }
     by_position = {event.position: event for event in known.events}
@@ -107,12 +107,14 @@ def _mentions(
                 source=repeat.source,
                 position=None,
             )
-        mentions[repeat.delivery_id] = Mention(
+        deliveries[repeat.delivery_id] = EventDelivery(
             key(event), repeat.occurred_at, repeat.delivery_id, None if repeat.repeats else repeat.position
         )
     for event in arrived:
-        before = mentions.get(event.delivery_id)
+        before = deliveries.get(event.delivery_id)
         position = None if before is None else before.position
         content[event.delivery_id] = event
-        mentions[event.delivery_id] = Mention(key_of(kind, event), event.occurred_at, event.delivery_id, position)
-    return content, mentions
+        deliveries[event.delivery_id] = EventDelivery(
+            key_of(kind, event), event.occurred_at, event.delivery_id, position
+        )
+    return content, deliveries

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.events.deduplicate import WINDOW, Mention, runs
+from receiver.events.deduplicate import WINDOW, EventDelivery, group_by_event
 from receiver.events.kinds import BY_NAME
 from tests.support.processing_steps import NOON
 
@@ -21,48 +21,48 @@ if TYPE_CHECKING:
 TRANSACTION, CARD_HOLDER = BY_NAME["transaction"], BY_NAME["card_holder"]
 MENTIONS = st.lists(
     st.builds(
-        Mention,
+        EventDelivery,
         key=st.sampled_from(["a", "b", "c"]),
         at=st.integers(0, 100).map(lambda hours: NOON + timedelta(hours=hours)),
         delivery_id=st.integers(1, 10**6),
     ),
-    unique_by=lambda mention: mention.delivery_id,
+    unique_by=lambda delivery: delivery.delivery_id,
     min_size=1,
     max_size=12,
 )
 KINDS = st.sampled_from([TRANSACTION, CARD_HOLDER])
 
 
-def keys(found: list[list[Mention]]) -> list[list[int]]:
-    return sorted([mention.delivery_id for mention in run] for run in found)
+def keys(found: list[list[EventDelivery]]) -> list[list[int]]:
+    return sorted([delivery.delivery_id for delivery in group] for group in found)
 
 
 @given(KINDS, MENTIONS, st.randoms())
 def test_order_in_which_deliveries_are_read_does_not_show(
-    kind: EventKind, mentions: list[Mention], rng: random.Random
+    kind: EventKind, deliveries: list[EventDelivery], rng: random.Random
 ) -> None:
-    shuffled = list(mentions)
+    shuffled = list(deliveries)
     rng.shuffle(shuffled)
-    assert keys(runs(kind, shuffled)) == keys(runs(kind, mentions))
+    assert keys(group_by_event(kind, shuffled)) == keys(group_by_event(kind, deliveries))
 
 
 @given(KINDS, MENTIONS)
-def test_one_more_delivery_never_makes_fewer_events(kind: EventKind, mentions: list[Mention]) -> None:
-    assert len(runs(kind, mentions)) >= len(runs(kind, mentions[:-1]))
+def test_one_more_delivery_never_makes_fewer_events(kind: EventKind, deliveries: list[EventDelivery]) -> None:
+    assert len(group_by_event(kind, deliveries)) >= len(group_by_event(kind, deliveries[:-1]))
 
 
 @given(MENTIONS)
-def test_equal_deliveries_are_one_event_for_a_day(mentions: list[Mention]) -> None:
-    found = runs(TRANSACTION, mentions)
-    for run in found:
-        assert {mention.key for mention in run} == {run[0].key}
-        assert run[-1].at - run[0].at <= WINDOW
-    for key in {mention.key for mention in mentions}:
-        firsts = sorted(run[0].at for run in found if run[0].key == key)
+def test_equal_deliveries_are_one_event_for_a_day(deliveries: list[EventDelivery]) -> None:
+    found = group_by_event(TRANSACTION, deliveries)
+    for group in found:
+        assert {delivery.key for delivery in group} == {group[0].key}
+        assert group[-1].at - group[0].at <= WINDOW
+    for key in {delivery.key for delivery in deliveries}:
+        firsts = sorted(group[0].at for group in found if group[0].key == key)
         assert all(later - earlier > WINDOW for earlier, later in pairwise(firsts))
 
 
 @given(MENTIONS)
-def test_equal_neighbours_of_a_card_holder_are_one_event(mentions: list[Mention]) -> None:
-    found = [run[0].key for run in runs(CARD_HOLDER, mentions)]
+def test_equal_neighbours_of_a_card_holder_are_one_event(deliveries: list[EventDelivery]) -> None:
+    found = [group[0].key for group in group_by_event(CARD_HOLDER, deliveries)]
     assert all(one != other for one, other in pairwise(found))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from receiver.events.catalogue import canonical_name
 from receiver.events.content import decode
-from receiver.events.deduplicate import Mention, runs
+from receiver.events.deduplicate import EventDelivery, group_by_event
 from receiver.events.kinds import BY_NAME, KIND_OF
 from receiver.migrate import target_metadata
 from receiver.processing.drain import drain
@@ -164,8 +164,8 @@ def _key(kind: EventKind, sent: Sent) -> str:
 
 
 def _events(kind: EventKind, times: list[tuple[str, datetime]]) -> list[tuple[datetime, str]]:
-    mentions = [Mention(key, at, number) for number, (key, at) in enumerate(times)]
-    return sorted((run[0].at, str(run[0].key)) for run in runs(kind, mentions))
+    deliveries = [EventDelivery(key, at, number) for number, (key, at) in enumerate(times)]
+    return sorted((group[0].at, str(group[0].key)) for group in group_by_event(kind, deliveries))
 
 
 @pytest.mark.parametrize("kind", ["transaction", "card_holder"])
