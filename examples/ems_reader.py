@@ -40,7 +40,10 @@ POLL = 1.0
 """Seconds between two looks at a replica, where nobody can LISTEN."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS feed_positions (follower text PRIMARY KEY, position bigint NOT NULL);
-CREATE TABLE IF NOT EXISTS taken_events (position bigint PRIMARY KEY, type text, transaction_id text);
+CREATE TABLE IF NOT EXISTS taken_events (
+    position bigint PRIMARY KEY, type text, transaction_id text, organization text, subject text, fingerprint bytea,
+    UNIQUE (organization, subject, type, fingerprint)
+);
 CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, state text, amount numeric, currency text, vat numeric, vat_source text,
     merchant text, PRIMARY KEY (organization, transaction_id)
@@ -62,26 +65,40 @@ INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (organization, transaction_id) DO UPDATE SET (state, amount, currency, vat, vat_source, merchant) =
     (excluded.state, excluded.amount, excluded.currency, excluded.vat, excluded.vat_source, excluded.merchant)
 WHERE bookings.* IS DISTINCT FROM excluded.* RETURNING *"""
+OURS = "receiver.changed"
+"""The type of entries that no event of OpenCard is behind."""
+LEFT = """
+DELETE FROM bookings WHERE (organization, transaction_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+RETURNING organization, transaction_id, 'left the ledger' AS news"""
+TAKE = """
+INSERT INTO taken_events (position, type, transaction_id, organization, subject, fingerprint)
+VALUES (
+    %(position)s, %(type)s, %(transaction_id)s, %(organization_reference_id)s, %(subject_id)s, %(fingerprint)s
+) ON CONFLICT (organization, subject, type, fingerprint) DO NOTHING RETURNING position, type, transaction_id"""
 MOVE = "UPDATE feed_positions SET position = %s WHERE follower = %s"
 
 
 def ledger(ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]:
-    """Re-read the purchases that *events* are about, however many events of each, and book what is new."""
+    """Re-read the purchases that *events* are about, however many events of each; book what is new, drop what left."""
     keys = {
         (event["organization_reference_id"], event["transaction_id"]) for event in events if event["transaction_id"]
     }
     lines = ems.execute(LINES + OF_THESE, [[key[0] for key in keys], [key[1] for key in keys]]).fetchall()
-    return [booked for line in lines for booked in own.execute(BOOK, list(line.values())).fetchall()]
+    gone = keys - {(line["organization_reference_id"], line["transaction_id"]) for line in lines}
+    left = own.execute(LEFT, [[key[0] for key in gone], [key[1] for key in gone]]).fetchall()
+    return left + [booked for line in lines for booked in own.execute(BOOK, list(line.values())).fetchall()]
 
 
 def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]:
-    """Take each event as it is; event["payload"] has all that OpenCard sent."""
-    taken = "INSERT INTO taken_events VALUES (%(position)s, %(type)s, %(transaction_id)s) RETURNING *"
-    return [row for event in events for row in own.execute(taken, event).fetchall()]
+    """Take each event once, also if OpenCard sends it again after a day; event["payload"] has all that it sent."""
+    return [row for event in events if event["type"] != OURS for row in own.execute(TAKE, event).fetchall()]
 
 
 def start_over(ems: Connection, own: Connection, why: str) -> None:
-    """Read the whole ledger, for the events after our position do not say everything; then follow later events."""
+    """Read the whole ledger, for the events after our position do not say everything; then follow later events.
+
+    Other bookings are kept: what the database lost in a restore will be in the ledger again.
+    """
     newest = ems.execute(NEWEST).fetchone()  # before the ledger, which is then at least as new
     for line in ems.cursor().stream(LINES):
         own.execute(BOOK, list(line.values()))

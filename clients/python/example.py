@@ -19,18 +19,27 @@ from opencard_ems.rows import Ledger
 TABLES = """
 CREATE TABLE IF NOT EXISTS feed_position (position bigint NOT NULL);
 INSERT INTO feed_position SELECT 0 WHERE NOT EXISTS (SELECT FROM feed_position);
-CREATE TABLE IF NOT EXISTS stored_events (position bigint PRIMARY KEY, type text NOT NULL, transaction_id text);
+CREATE TABLE IF NOT EXISTS stored_events (
+    position bigint PRIMARY KEY, organization text NOT NULL, type text NOT NULL, subject text NOT NULL,
+    fingerprint bytea, transaction_id text, UNIQUE (organization, type, subject, fingerprint)
+);
 CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
     PRIMARY KEY (organization, transaction_id)
 )"""
+STORE = """
+INSERT INTO stored_events VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (organization, type, subject, fingerprint) DO NOTHING"""
+CANCEL = "DELETE FROM bookings WHERE organization = %s AND transaction_id = %s"
 BOOK = """
 INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (organization, transaction_id) DO UPDATE
 SET (amount, currency, vat, booked_on) = (excluded.amount, excluded.currency, excluded.vat, excluded.booked_on)"""
 
 
 def book(own: psycopg.Connection, batch: Batch) -> None:
-    """Store what the ledger says now of each purchase that changed."""
+    """Store what the ledger says now of each purchase that changed: nothing, if it has left the ledger."""
+    for event in batch.events:
+        own.execute(CANCEL, [event.organization_reference_id, event.transaction_id])
     for line in batch.read(Ledger):
         own.execute(
             BOOK,
@@ -46,9 +55,20 @@ def book(own: psycopg.Connection, batch: Batch) -> None:
 
 
 def store(own: psycopg.Connection, batch: Batch) -> None:
-    """Store each event."""
+    """Store each event of OpenCard once, also if OpenCard sends it again after a day."""
     for event in batch.events:
-        own.execute("INSERT INTO stored_events VALUES (%s, %s, %s)", [event.position, event.type, event.transaction_id])
+        if event.type != "receiver.changed":
+            own.execute(
+                STORE,
+                [
+                    event.position,
+                    event.organization_reference_id,
+                    event.type,
+                    event.subject_id,
+                    event.fingerprint,
+                    event.transaction_id,
+                ],
+            )
 
 
 def main() -> None:

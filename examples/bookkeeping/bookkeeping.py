@@ -81,7 +81,7 @@ def book_batch(ems: Ems, books: sqlite3.Connection) -> int:
     with books:
         if horizon and horizon["missed"]:
             newest = ems.execute(NEWEST).fetchone()  # before the ledger, which is then at least as new
-            books.execute("DELETE FROM entries")
+            # what the ledger lacks now was lost with the database, and will be in it again: it is kept
             enter(books, ems.execute(LINES))
             position = newest["newest"] if newest else 0
         elif events:
@@ -99,14 +99,14 @@ def book_batch(ems: Ems, books: sqlite3.Connection) -> int:
 
 
 def enter(books: sqlite3.Connection, lines: Iterable[Row]) -> None:
-    """Enter lines of the ledger: the net amount, and the VAT where it is in the same currency."""
+    """Enter lines of the ledger, replacing earlier ones: the net amount, and VAT in the same currency."""
     for line in lines:
         vat = line["vat_amount"] or Decimal(0)
         amounts = {"purchases": (line["accounting_amount"] or Decimal(0)) - vat, "vat": vat}
         for account, amount in amounts.items():
             key = (line["organization_reference_id"], line["transaction_id"], account)
             value = (line["booked_on"].isoformat(), str(amount), line["accounting_currency"])
-            books.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", [*key, *value])
+            books.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", [*key, *value])
 
 
 def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> list[Total]:

@@ -10,6 +10,7 @@ import pytest
 from receiver.ops.recover import recover
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import following
+from tests.support.ledger_changes import book_by_mistake, rebuild_by_corrected_rules, send_again_after_a_day
 from tests.support.roles import libpq
 from tests.support.waiting import eventually
 
@@ -110,6 +111,25 @@ def test_every_event_is_stored_once_across_epochs(acme: Acme, ems: URL, own: URL
     clear(acme, "three")
     with following(ems, own, "events", program):
         assert eventually(lambda: rows(own, STORED) == rows(acme.engine.url, EVENTS))
+
+
+def test_event_sent_again_after_a_day_is_stored_once(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    send_again_after_a_day(acme)
+    with following(ems, own, "events", program) as follower:
+        assert follower.line() == "2 events up to 2"
+        clear(acme, "another")
+        follower.line()
+    assert [row[1] for row in rows(own, STORED)] == ["again", "another"]
+
+
+def test_booking_is_deleted_when_its_purchase_leaves(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    clear(acme, "stays")
+    book_by_mistake(acme, "leaves")
+    with following(ems, own, "ledger", program) as follower:
+        follower.line()
+        rebuild_by_corrected_rules(acme)
+        follower.line()
+        assert [each[0] for each in booked(own)] == ["stays"]
 
 
 def test_a_position_that_a_restore_lost_is_in_no_epoch(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:

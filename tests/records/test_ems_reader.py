@@ -11,6 +11,7 @@ from sqlalchemy import URL, make_url
 from receiver.ops.recover import recover
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import as_reader, following
+from tests.support.ledger_changes import book_by_mistake, rebuild_by_corrected_rules, send_again_after_a_day
 from tests.support.program import db
 from tests.support.roles import libpq, new_role
 from tests.support.waiting import eventually
@@ -125,6 +126,23 @@ def test_who_needs_each_event_stops_when_some_were_deleted(acme: Acme, ems: URL,
     with following(ems, own, "events") as follower:
         assert follower.complaint() == "events after position 0 were deleted"
         assert follower.process.wait() == 1
+
+
+def test_event_sent_again_after_a_day_is_taken_once(acme: Acme, ems: URL, own: URL) -> None:
+    send_again_after_a_day(acme)
+    clear(acme, "another")
+    with following(ems, own, "events") as follower:
+        assert ["again" in follower.line(), "another" in follower.line()] == [True, True]
+    assert rows(own, "SELECT count(*) FROM taken_events") == [(2,)]
+
+
+def test_booking_is_deleted_when_its_purchase_leaves(acme: Acme, ems: URL, own: URL) -> None:
+    book_by_mistake(acme, "leaves")
+    with following(ems, own) as follower:
+        follower.line()
+        rebuild_by_corrected_rules(acme)
+        assert follower.line() == "acme leaves left the ledger"
+    assert rows(own, "SELECT transaction_id FROM bookings") == []
 
 
 def begin_epoch(acme: Acme) -> None:

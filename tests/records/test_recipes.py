@@ -28,6 +28,11 @@ INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by
 SELECT 'nordlys-as', '2026-10-01', now(), 'operator', now(), 0, max(position), 1, '{}', '{}', '' FROM ems.events
 """
 
+RECONCILED = """
+INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)
+SELECT id, times.at, times.at, times.at FROM receiver.webhooks, (SELECT now() + interval '10 years' AS at) AS times
+"""
+
 
 @pytest.fixture
 def nordlys(organizations: Organizations) -> Acme:
@@ -66,6 +71,21 @@ def reader(nordlys: Acme) -> Iterator[str]:
 
 def test_there_are_recipes() -> None:
     assert len(RECIPES) > 8
+
+
+def test_month_may_be_closed_when_nothing_speaks_against_it(nordlys: Acme, reader: str) -> None:
+    [recipe] = [each for each in RECIPES if "may_close" in each]
+
+    def answer() -> list[object]:
+        [row] = read(nordlys.engine.url, reader, recipe)
+        return [row[0], row[1], row[5] is None, row[6]]
+
+    assert answer() == [False, False, False, None], "the log is not read, and October is closed"
+    nordlys.execute("DELETE FROM ems.closings")
+    nordlys.execute(RECONCILED)
+    assert answer() == [True, True, True, None]
+    nordlys.execute("UPDATE ems.invoices SET invoice_date = '2026-10-31', invoice_number = 'F-7', invoice_amount = 1")
+    assert answer() == [False, True, True, ["F-7"]]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))

@@ -10,17 +10,27 @@ import { type Batch, connect, follow } from './index.js';
 const TABLES = `
 CREATE TABLE IF NOT EXISTS feed_position (position bigint NOT NULL);
 INSERT INTO feed_position SELECT 0 WHERE NOT EXISTS (SELECT FROM feed_position);
-CREATE TABLE IF NOT EXISTS stored_events (position bigint PRIMARY KEY, type text NOT NULL, transaction_id text);
+CREATE TABLE IF NOT EXISTS stored_events (
+    position bigint PRIMARY KEY, organization text NOT NULL, type text NOT NULL, subject text NOT NULL, fingerprint bytea,
+    transaction_id text, UNIQUE (organization, type, subject, fingerprint)
+);
 CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
     PRIMARY KEY (organization, transaction_id)
 )`;
+const STORE = `
+INSERT INTO stored_events VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (organization, type, subject, fingerprint) DO NOTHING`;
+const CANCEL = 'DELETE FROM bookings WHERE organization = $1 AND transaction_id = $2';
 const BOOK = `
 INSERT INTO bookings VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (organization, transaction_id) DO UPDATE
 SET (amount, currency, vat, booked_on) = (excluded.amount, excluded.currency, excluded.vat, excluded.booked_on)`;
 
-/** Stores what the ledger says now of each purchase that changed. */
+/** Stores what the ledger says now of each purchase that changed: nothing, if it has left the ledger. */
 async function book(own: pg.Client, batch: Batch): Promise<void> {
+  for (const event of batch.events) {
+    await own.query(CANCEL, [event.organization_reference_id, event.transaction_id]);
+  }
   for (const line of await batch.read('ledger')) {
     await own.query(BOOK, [
       line.organization_reference_id,
@@ -33,10 +43,18 @@ async function book(own: pg.Client, batch: Batch): Promise<void> {
   }
 }
 
-/** Stores each event. */
+/** Stores each event of OpenCard once, also if OpenCard sends it again after a day. */
 async function store(own: pg.Client, batch: Batch): Promise<void> {
   for (const event of batch.events) {
-    await own.query('INSERT INTO stored_events VALUES ($1, $2, $3)', [event.position, event.type, event.transaction_id]);
+    if (event.type === 'receiver.changed') continue;
+    await own.query(STORE, [
+      event.position,
+      event.organization_reference_id,
+      event.type,
+      event.subject_id,
+      event.fingerprint,
+      event.transaction_id,
+    ]);
   }
 }
 
