@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask_wtf import FlaskForm
@@ -17,6 +17,8 @@ from receiver.ops.closing import MONTH, NotClosed, close_month, month_name, read
 from receiver.ops.console.parts import console, organizations, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from werkzeug.wrappers import Response
 
 blueprint = Blueprint("closings", __name__, url_prefix="/closings")
@@ -33,8 +35,13 @@ ORDER BY closing.month DESC, closing.organization_reference_id LIMIT :limit
 )
 
 
-class CloseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+class MonthForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     """Which month to close."""
+
+    class Meta:
+        """It changes nothing, so it needs no token."""
+
+        csrf = False
 
     organization = SelectField("Organization", [DataRequired("Choose an organization.")])
     month = StringField(
@@ -42,6 +49,11 @@ class CloseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         [Regexp(MONTH, message="Give a month such as 2026-10.")],
         render_kw={"autocomplete": "off", "placeholder": "2026-10", "size": 8},
     )
+
+
+class CloseForm(FlaskForm):  # type: ignore[misc]  # likewise
+    """Close it, after a look at what is to be closed."""
+
     reason = StringField(
         "Reason, if events are permanently missing (optional)",
         [Length(max=500)],
@@ -52,7 +64,7 @@ class CloseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 @blueprint.get("/")
 def listing() -> str:
     """Show the closed months, of one organization if it is named, and the form."""
-    return _page(_form(), [])
+    return _page(_month(None))
 
 
 @blueprint.get("/certificate")
@@ -66,13 +78,15 @@ def certificate() -> str:
     return render_template("certificate.html", certificate=found, month=month_name(month))
 
 
-@blueprint.post("/")
-def close() -> Response | tuple[str, int]:
-    """Close a month, or show why that is refused."""
-    form = _form()
-    if not form.validate():
-        return _page(form, []), 400
-    organization, month = form.organization.data, form.month.data
+@blueprint.route("/close", methods=["GET", "POST"])
+def close() -> Response | str | tuple[str, int]:
+    """Show what is to be closed; close it once that is confirmed, or show why it is refused."""
+    form, month_form = CloseForm(), _month(request.values)
+    if not month_form.validate():
+        return _page(month_form), 400
+    organization, month = month_form.organization.data, month_form.month.data
+    if request.method == "GET" or not form.validate():
+        return _confirmation(form, organization, month), 200 if request.method == "GET" else 400
     reason = (form.reason.data or "").strip()
     engine = engine_for(console().settings.database_url, application="close", bounds=LONG)  # a month may be large
     try:
@@ -80,24 +94,26 @@ def close() -> Response | tuple[str, int]:
         close_month(engine, organization, first_day, by=g.me.name, acknowledge=reason or None)
     except NotClosed as refused:
         g.error = str(refused)
-        return _page(form, refused.reasons), 409
+        return _confirmation(form, organization, month, refused.reasons), 409
     finally:
         engine.dispose()
     flash(f"{month} of {organization} is closed.", "success")
     return redirect(url_for("closings.certificate", organization=organization, month=month))
 
 
-def _form() -> CloseForm:
-    form = CloseForm()
+def _month(given: Any) -> MonthForm:  # noqa: ANN401 - werkzeug's MultiDict
+    form = MonthForm(given)
     with reading() as connection:
         form.organization.choices = organizations(connection)
     return form
 
 
-def _page(form: CloseForm, reasons: list[str]) -> str:
+def _confirmation(form: CloseForm, organization: str, month: str, reasons: Sequence[str] = ()) -> str:
+    return render_template("close.html", form=form, organization=organization, month=month, reasons=reasons)
+
+
+def _page(form: MonthForm) -> str:
     organization = request.args.get("organization", "")
     with reading() as connection:
         rows = connection.execute(_CLOSINGS, {"organization": organization, "limit": ROWS}).all()
-    return render_template(
-        "closings.html", rows=rows, form=form, reasons=reasons, organization=organization, month_name=month_name
-    )
+    return render_template("closings.html", rows=rows, form=form, month_name=month_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from wtforms import BooleanField, DateField, StringField
 from wtforms.validators import DataRequired, Length, Optional, ValidationError
 
 from receiver.ops.console.parts import console, reading, whole
-from receiver.ops.findings import Severity
+from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
@@ -29,6 +30,14 @@ blueprint = Blueprint("issues", __name__, url_prefix="/issues")
 ROWS: Final = 200
 SHOWN: Final = {"current": (State.OPEN, State.ACKNOWLEDGED), "resolved": (State.RESOLVED,)}
 """What the address may ask for, and the states that it shows."""
+
+
+_WEBHOOK: Final = re.compile(r"webhook ([0-9]{1,18})(?::|$)", re.ASCII)
+_STATUSES: Final[dict[str, str]] = {
+    FindingKind.DEAD: "dead",
+    FindingKind.QUARANTINED: "quarantined",
+    FindingKind.UNKNOWN_FORMAT: "ignored",
+}
 
 
 class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
@@ -115,9 +124,37 @@ def _answer(
     return redirect(url_for("issues.issue", issue_id=issue_id))
 
 
+def deliveries_of(issue: Issue) -> dict[str, str] | None:
+    """Return the filter that lists what an issue is about; ``None`` where deliveries have no such filter."""
+    status = _STATUSES.get(issue.kind)
+    if status is None:
+        return None
+    found = {"status": status}
+    event, separator, error = issue.subject.partition(": ")
+    if status != "ignored" and separator:
+        found |= {"event": event, "error": error}
+    if issue.organization_reference_id:
+        found["organization"] = issue.organization_reference_id
+    return found
+
+
 def _page(issue_id: int, form: AnswerForm) -> str:
     if whole(str(issue_id)) is None:
         abort(404)
     with reading() as connection:
         stored = read_issue(connection, issue_id)
-    return render_template("issue.html", stored=stored, issue=stored.issue, form=form, severities=_SEVERITIES)
+    return render_template(
+        "issue.html",
+        stored=stored,
+        issue=stored.issue,
+        form=form,
+        severities=_SEVERITIES,
+        deliveries=deliveries_of(stored.issue),
+        webhook=_webhook_of(stored.issue),
+    )
+
+
+def _webhook_of(issue: Issue) -> int | None:
+    """Return this service's id of the webhook that has the trouble, if it is one's."""
+    found = _WEBHOOK.match(issue.subject)
+    return int(found[1]) if found else None

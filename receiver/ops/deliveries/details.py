@@ -139,6 +139,16 @@ class DeliveryDetails:
     resolution: Resolution | None = None
     """``None`` while it is open, or needs none."""
 
+    def why_not_retried(self) -> str | None:
+        """Return why no attempt follows by itself, as a sentence; ``None`` unless it is dead."""
+        if self.summary.status != "dead":
+            return None
+        last_replay = max((each.created_at for each in self.replays), default=None)
+        number = sum(last_replay is None or each.attempted_at >= last_replay for each in self.attempts)
+        if number > 1:
+            return f"Not retried any more: {number} attempts failed. Replay it once the cause is fixed."
+        return "Not retried: another attempt would end with the same error. Replay it once the cause is fixed."
+
 
 def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails | None:
     """Return everything about one delivery; ``None`` when there is none of that id."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import date
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
 
 from receiver.app import create_app
+from receiver.ops.closing import close_month
 from receiver.ops.issues import watch
 from receiver.settings import load_settings
 from tests.support.browser import CHROMIUM, person
@@ -46,6 +48,8 @@ def url(console_environment: dict[str, str]) -> Iterator[str]:
 def pages(acme: Acme, settings: Settings) -> list[str]:
     """Addresses of pages with something on each."""
     acme.apply(EVENT, snapshot("cleared", transaction="t-1"))
+    add_run(acme.engine, "acme")
+    close_month(acme.engine, "acme", date(2026, 2, 1), by="olga")
     acme.apply(EVENT, WRONG)
     dead, processed = stored(acme)
     add_run(acme.engine, "acme", unconfirmed=1)
@@ -72,6 +76,8 @@ def pages(acme: Acme, settings: Settings) -> list[str]:
         f"webhooks/{webhook}/test",
         "reconcile/",
         "closings/",
+        "closings/close?organization=acme&month=2026-02",
+        "closings/certificate?organization=acme&month=2026-02",
         "audit/",
         "nowhere",
     ]

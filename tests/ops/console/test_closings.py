@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.support.visitor import Visitor
 
 PAGE = "/ops/closings/"
+CLOSE = f"{PAGE}close"
 CERTIFICATE = f"{PAGE}certificate?organization=acme&month=2026-02"
 
 
@@ -30,7 +31,9 @@ def check(acme: Acme) -> None:
 
 
 def close(visitor: Visitor, month: str = "2026-02", **fields: str) -> Any:
-    return visitor.post(PAGE, form=PAGE, **{"organization": "acme", "month": month, **fields})
+    return visitor.post(
+        CLOSE, form=f"{CLOSE}?organization=acme&month=2026-02", organization="acme", month=month, **fields
+    )
 
 
 def records(acme: Acme) -> list[tuple[Any, ...]]:
@@ -64,6 +67,18 @@ def test_month_that_is_not_complete_is_refused_with_reasons(acme: Acme, operator
     assert records(acme)[1:] == [("olga", "acme 2026-02", "OpenCard's test", "done")]
 
 
+def test_month_is_closed_after_a_confirmation(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+    book(acme)
+    check(acme)
+    chosen = f"{CLOSE}?organization=acme&month=2026-02"
+    page = operator.get(chosen)
+    assert (page.status_code, "cannot be opened again" in page.text) == (200, True)
+    assert "Close the month</button>" in page.text
+    assert "Close the month</button>" not in viewer.get(chosen).text
+    assert operator.get(f"{CLOSE}?organization=acme&month=2026").status_code == 400
+    assert (acme.rows("SELECT * FROM ems.closings"), records(acme)) == ([], [])
+
+
 @pytest.mark.parametrize("month", ["", "2026-13", "0000-01", "2026-02x", "february"])
 def test_what_is_no_month_is_named(acme: Acme, operator: Visitor, month: str) -> None:
     del acme  # asked for so that there is an organization
@@ -77,7 +92,7 @@ def test_viewer_sees_closings_and_closes_none(acme: Acme, operator: Visitor, vie
     page = viewer.get(PAGE).text
     assert "No closed months." in page
     assert "Only users with the role operator" in page
-    assert viewer.post(PAGE, form="/ops/", organization="acme", month="2026-02").status_code == 403
+    assert viewer.post(CLOSE, form="/ops/", organization="acme", month="2026-02").status_code == 403
     assert acme.rows("SELECT * FROM ems.closings") == []
     assert viewer.get(CERTIFICATE).status_code == 404
     close(operator)

@@ -9,6 +9,7 @@ import pytest
 from receiver.ops.console.deliveries import readable
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
+from tests.support.replay_steps import replay
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
@@ -162,3 +163,19 @@ def test_a_test_delivery_is_named_and_offers_no_replay(acme: Acme, operator: Vis
     assert "It is a test delivery and is never applied." in page
     assert "not compared" in page
     assert "No webhooks registered" in operator.get("/ops/webhooks/").text
+
+
+def test_dead_delivery_says_why_it_is_not_retried(acme: Acme, operator: Visitor) -> None:
+    acme.apply(EVENT, snapshot("cleared"))
+    acme.apply(EVENT, WRONG)
+    dead, processed = stored(acme)
+    assert "another attempt would end with the same error" in operator.get(f"/ops/deliveries/{dead}").text
+    assert "Not retried" not in operator.get(f"/ops/deliveries/{processed}").text
+    acme.execute(
+        "INSERT INTO receiver.processing_attempts (delivery_id, number, attempted_at, outcome, error)"
+        " SELECT delivery_id, 1, attempted_at - place * interval '1 min', 'failed', error"
+        " FROM receiver.processing_attempts, generate_series(1, 7) AS place"
+    )
+    assert "8 attempts failed" in operator.get(f"/ops/deliveries/{dead}").text
+    replay(acme, (dead,))
+    assert "another attempt would end with the same error" in operator.get(f"/ops/deliveries/{dead}").text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.ops.issues import watch
+from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
@@ -38,6 +39,18 @@ def test_a_viewer_sees_an_issue_and_learns_whom_to_ask(viewer: Visitor, issue: s
     assert "2 dead deliveries of card_holder.created: card_holder: missing" in page
     assert "Only users with the role operator" in page
     assert viewer.post(f"{issue}/acknowledge", form="/ops/", note="mine").status_code == 403
+
+
+def test_issue_leads_to_exactly_its_deliveries(acme: Acme, viewer: Visitor, issue: str, settings: Settings) -> None:
+    of_issue = stored(acme)
+    acme.apply(EVENT, WRONG)  # dead, too, by another error
+    acme.execute("UPDATE receiver.webhooks SET active = false")
+    watch.look(acme.engine, replace(settings, reconcile_interval=0), ())
+    (link,) = [each for each in links(viewer.get(issue).text) if each.startswith("/ops/deliveries/?")]
+    assert ids(viewer.get(link).text) == of_issue
+    inactive = acme.value("SELECT id FROM receiver.issues WHERE kind = 'webhook-inactive'")
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    assert f"/ops/webhooks/{webhook}" in links(viewer.get(f"/ops/issues/{inactive}").text)
 
 
 def test_an_operator_acknowledges_with_a_note(acme: Acme, operator: Visitor, issue: str) -> None:
