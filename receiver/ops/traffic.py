@@ -77,6 +77,7 @@ FROM (
 ) AS newest
 JOIN receiver.outcomes AS outcome ON outcome.delivery_id = newest.id
 WHERE newest.source = 'push' AND outcome.status IN ('processed', 'duplicate')
+    AND NOT EXISTS (SELECT FROM receiver.replay_deliveries AS replayed WHERE replayed.delivery_id = newest.id)
 """
 )
 
@@ -195,7 +196,10 @@ def read_completeness(
 
 
 def read_latency(connection: Connection, *, most: int = MEASURED) -> tuple[timedelta, timedelta] | None:
-    """Return how long half, and 95 in 100, of the newest pushed deliveries took at most until they were processed."""
+    """Return how long half, and 95 in 100, of the newest pushed deliveries took at most until they were processed.
+
+    Those that were replayed are left out: only the time of the last processing is stored.
+    """
     found: list[timedelta] | None = connection.scalar(_LATENCY, {"most": most})
     return None if not found else (found[0], found[1])
 

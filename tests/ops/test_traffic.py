@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from receiver.ops.rollup import roll_up_once
 from receiver.ops.traffic import RANGES, Part, read_completeness, read_latency, read_traffic, totals
 from tests.support.factories import snapshot
+from tests.support.replay_steps import ids, replay
 from tests.support.service_states import add_run
 
 if TYPE_CHECKING:
@@ -71,6 +72,20 @@ def test_latency_is_that_of_the_newest_deliveries(acme: Acme) -> None:
     acme.execute(
         "UPDATE receiver.outcomes AS outcome SET processed_at = stored.received_at + interval '2 seconds' "
         "FROM receiver.stored_deliveries AS stored WHERE stored.id = outcome.delivery_id"
+    )
+    with acme.engine.connect() as connection:
+        assert read_latency(connection) == (timedelta(seconds=2), timedelta(seconds=2))
+
+
+def test_latency_leaves_out_what_was_replayed(acme: Acme) -> None:
+    for number in range(3):
+        acme.apply(EVENT, snapshot("cleared", transaction=f"t-{number}"))
+    replay(acme, (min(ids(acme)),))
+    acme.execute(
+        "UPDATE receiver.outcomes AS outcome SET processed_at = stored.received_at + CASE WHEN EXISTS"
+        " (SELECT FROM receiver.replay_deliveries AS replayed WHERE replayed.delivery_id = stored.id)"
+        " THEN interval '3 days' ELSE interval '2 seconds' END"
+        " FROM receiver.stored_deliveries AS stored WHERE stored.id = outcome.delivery_id"
     )
     with acme.engine.connect() as connection:
         assert read_latency(connection) == (timedelta(seconds=2), timedelta(seconds=2))

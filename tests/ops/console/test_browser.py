@@ -227,6 +227,29 @@ def test_colours_follow_the_setting_of_the_system(browser: Browser, morning: Mor
         assert (brightness < 60) is (scheme == "dark"), found
 
 
+def test_select_shows_its_arrow_in_the_dark(browser: Browser, morning: Morning) -> None:
+    with person(browser, morning.url, color_scheme="dark") as viewer:
+        viewer.sign_in("vera")
+        viewer.page.goto(f"{morning.url}/ops/deliveries/")
+        arrow = viewer.page.get_by_label("Status").evaluate("e => getComputedStyle(e).backgroundImage")
+        (colour,) = re.findall("stroke='%23([0-9a-f]{6})'", arrow)
+        assert sum(bytes.fromhex(colour)) / 3 > 180, arrow
+
+
+def test_copy_button_covers_no_text(browser: Browser, morning: Morning) -> None:
+    with morning.engine.connect() as connection:
+        dead = connection.scalar(text("SELECT max(delivery_id) FROM receiver.outcomes WHERE status = 'dead'"))
+    with person(browser, morning.url, java_script_enabled=True, viewport=TELEPHONE) as operator:
+        operator.sign_in("olga")
+        operator.page.goto(f"{morning.url}/ops/deliveries/{dead}")
+        for name in ("Copy the error", "Copy the payload"):
+            button = operator.page.get_by_role("button", name=name, exact=True).bounding_box()
+            shown = operator.page.locator(f"[data-copy='{name.removeprefix('Copy ')}']").bounding_box()
+            assert button is not None
+            assert shown is not None
+            assert button["y"] + button["height"] <= shown["y"] or shown["y"] + shown["height"] <= button["y"], name
+
+
 def test_pages_refresh_themselves_and_show_local_times(browser: Browser, morning: Morning) -> None:
     options = {"java_script_enabled": True, "timezone_id": "Europe/Helsinki", "permissions": ["clipboard-write"]}
     with person(browser, morning.url, **options) as operator:

@@ -56,7 +56,7 @@ function addCopyButtons(root) {
       const box = document.createElement("div");
       box.className = "copy-box";
       element.replaceWith(box);
-      box.append(element, button);
+      box.append(button, element);
     } else {
       element.after(" ", button);
     }
