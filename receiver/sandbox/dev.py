@@ -19,7 +19,7 @@ from receiver.errors import ReceiverError
 from receiver.migrate import project_file
 from receiver.sandbox.breakage import FIX, break_on_purpose
 from receiver.sandbox.console_access import new_console_access
-from receiver.sandbox.embedded import free_port, postgres_program
+from receiver.sandbox.embedded import check_port, free_port, postgres_program
 from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers, reader_address
 from receiver.sandbox.onboarding import CONFIGURATION, register
 from receiver.sandbox.provider import SCOPES, Provider, environment
@@ -48,7 +48,9 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
 
     Only warnings and errors are logged, unless ``LOG_LEVEL`` is set. With *broken*, cleared purchases of one
     organization fail until the cause is fixed; *idle*: purchases are sent, and webhooks reconciled, only when asked.
+    Raises ``OperationRefused`` when another process listens on *port*.
     """
+    check_port(port)
     with local_servers("dev", port=port) as servers:
         opencard_port = free_port()
         with closing(Provider()) as nobody:  # only to name the client as the other process will

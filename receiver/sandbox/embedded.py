@@ -53,6 +53,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def check_port(port: int) -> None:
+    """Raise ``OperationRefused`` when another process listens on a port of the loopback interface."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web process does: old connections may wait
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise OperationRefused(
+                f"port {port} cannot be used: {error.strerror}. End what listens there, or give another with --port"
+            ) from error
+
+
 @cache
 def _pgserver() -> ModuleType:
     """Import the package with a runtime folder of this user's own.

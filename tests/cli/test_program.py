@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.installed import RIGHT, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 GUNICORN = ["gunicorn", "--config", "python:receiver.gunicorn_conf", "receiver.wsgi:app"]
 PROCESSES = {
@@ -31,6 +33,17 @@ def test_wrong_environment_exits_with_2_and_names_each_variable(command: list[st
     lines = ended.stderr.splitlines()
     assert [line.split(" is ")[0] for line in lines] == ["PUBLIC_URL", "ENCRYPTION_KEYS", "PORT"]
     assert "the-secret-key" not in ended.stderr
+
+
+def test_dev_names_the_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = CliRunner().invoke(main, ["dev", "--port", str(port)])
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert f"port {port} cannot be used: Address already in use" in ended.stderr
+    assert "--port" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_migrations_ask_only_for_the_database() -> None:
