@@ -29,7 +29,8 @@ MOST: Final = 10_000
     "changes",
     metavar="FIELD=VALUE",
     multiple=True,
-    help="A field of the payload, such as original_amount=12.30 or card_holder.reference_id=employee-17.",
+    help="A field of the payload, such as original_amount=12.30 or card_holder.reference_id=employee-17; "
+    "of the events after --then, too.",
 )
 @click.option(
     "--then", "following", metavar="EVENT", multiple=True, help="What follows for the same transaction; repeatable."

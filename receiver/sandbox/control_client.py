@@ -15,6 +15,7 @@ import msgspec
 
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
+from receiver.sandbox.payload_fields import changes_of_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,16 +62,18 @@ def trigger_events(
 ) -> list[dict[str, Any]]:
     """Have *events* sent about an organization, and return what was sent, with the ids and answers.
 
-    The first event is made up, with *changes* to its fields, or has this *body*; the others follow for the same
-    transaction. Raises ``ValueError`` for an event that does not exist, and ``OperationRefused``.
+    The first event is made up, or has this *body*; the others follow for the same transaction. *changes* are made to
+    each event that has the field. Raises ``ValueError`` for an event or a field that does not exist, and
+    ``OperationRefused``.
     """
     first = named_event(events[0])
     spelled = [first, *(named_event(name, after=first) for name in events[1:])]
+    names = [canonical_name(name) or name for name in spelled]
     wanted = {
         "organization": organization,
-        "events": [canonical_name(name) for name in spelled],
+        "events": names,
         "spelled": spelled,
-        "changes": dict(changes or {}),
+        "changes": changes_of_each(names, changes or {}),
         "body": None if body is None else base64.b64encode(body).decode(),
         "count": options.count,
         "duplicate": options.duplicate,

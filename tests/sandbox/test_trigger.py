@@ -139,6 +139,9 @@ def test_a_body_is_sent_as_it_is(ems: Receiver, trigger: Callable[..., Result], 
         (("card.transaction.teleported",), "no event"),
         (("cleared", "--set", "x"), "FIELD=VALUE"),
         ((CLEARED, "--then", "fetch"), "no event"),
+        ((CLEARED, "--set", "orginal_amount=1"), "did you mean original_amount?"),
+        ((CLEARED, "--set", "card_holder.id=7"), "did you mean card_holder"),
+        (("tpa.signed", "--set", "zzz=7"), "its fields: id, name"),
     ],
 )
 def test_wrong_usage_is_named(
@@ -184,6 +187,21 @@ def test_refund_is_sent_only_when_asked_for(ems: Receiver, trigger: Callable[...
     *made_up, refund = [float(payload["original_amount"]) for _, payload in arrived(ems)]
     assert min(made_up) >= 0
     assert refund == -12.3
+
+
+def test_what_was_set_is_kept_by_what_follows(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    ran = trigger(
+        "authorized", "--then", "receipt.fetched", "--then", "invoiced", "--set", "original_amount=12.30",
+        "--set", "id=my-own", "--set", "state=authorized", "--set", "invoice_number=F-7",
+        "--set", "card_holder.reference_id=employee-17", "--set", "url=https://files.example/receipt.pdf",
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    (_, authorized), (_, receipt), (_, invoiced) = arrived(ems)
+    for payload in (authorized, receipt, invoiced):
+        assert (payload["original_amount"], payload["card_holder"]) == ("12.30", {"reference_id": "employee-17"})
+    assert (receipt["transaction"]["id"], receipt["url"]) == ("my-own", "https://files.example/receipt.pdf")
+    assert (invoiced["id"], invoiced["state"], invoiced["invoice_number"]) == ("my-own", "invoiced", "F-7")
+    assert "url" not in authorized
 
 
 def test_fixture_is_sent_as_the_organizations_own(

@@ -40,8 +40,8 @@ class Wanted(msgspec.Struct):
     """Names in the catalogue: the first, and what follows for the same transaction or card holder."""
     spelled: list[str]
     """How each is written in ``X-Event``."""
-    changes: dict[str, str] = msgspec.field(default_factory=dict)
-    """Field of the first event's payload (``card_holder.reference_id`` for one inside another) → its value."""
+    changes: list[dict[str, str]]
+    """For each event: field of its payload (``card_holder.reference_id`` for one inside another) → its value."""
     body: str | None = None
     """A body to send as it is, in Base64."""
     count: int = 1
@@ -96,10 +96,10 @@ def _payloads(wanted: Wanted, owner: ProviderOrganization) -> list[bytes]:
     if wanted.body is not None:
         return [base64.b64decode(wanted.body)]
     seed, made_up = _make_up(wanted.events[0], owner)
-    first = _changed(made_up, wanted.changes)
-    story = [first]
-    for event in wanted.events[1:]:
-        story.append(_next(event, story, read(example(event, owner, seed=seed).payload)))
+    story = [_changed(made_up, wanted.changes[0])]
+    for event, changes in zip(wanted.events[1:], wanted.changes[1:], strict=True):
+        following = _next(event, story, read(example(event, owner, seed=seed).payload))
+        story.append(_changed(following, changes))
     return [write(payload) for payload in story]
 
 
