@@ -18,6 +18,7 @@ from receiver.cli import main
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
+from receiver.ops.recover import recover
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.control_client import NO_TIME, SendOptions, empty_log, trigger_events, trigger_fixture
@@ -84,9 +85,10 @@ class ReceiverKit:
     ) -> list[dict[str, Any]]:
         """Have the local OpenCard send an event, as ``receiver trigger`` does; return what was sent, with its ids.
 
-        *event* is a name, an alias or its last part; *then* follows for the same transaction. *fields* of the payload
-        get these values (``{"original_amount": "12.30", "card_holder.reference_id": "employee-17"}``); *body* is sent
-        as it is instead. Raises ``ValueError`` for an event that does not exist, and ``OperationRefused``.
+        *event* is a name, an alias or its last part; *then* follows for the same transaction. *fields* get these values
+        in each payload that has them (``{"original_amount": "12.30", "card_holder.reference_id": "employee-17"}``);
+        *body* is sent as it is instead. Raises ``ValueError`` for an event or a field that does not exist, and
+        ``OperationRefused``.
         """
         return trigger_events(
             self._stack.settings.opencard_api_url,
@@ -134,6 +136,16 @@ class ReceiverKit:
             if outcome.error is not None:
                 raise OperationRefused(outcome.error)
         return outcomes
+
+    def begin_epoch(self, *, lost: bool = False) -> int:
+        """Begin a new epoch of the feed, as ``receiver recover`` does after a restore, and return its number.
+
+        *lost*: the restored database has nothing of what was sent so far; ``reconcile`` then recovers it.
+        """
+        self._wait_for_worker(SECONDS)
+        if lost:
+            empty_database(self._stack.engine)
+        return recover(self._stack.engine).epoch
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Return the rows of a query, run as the EMS."""

@@ -110,6 +110,25 @@ def test_vat_of_the_receipt_replaces_the_networks(
     assert entries == [("purchases", "112.50"), ("vat", "12.50")]
 
 
+def test_books_survive_a_restore_of_the_database(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    [sent] = opencard_receiver.trigger("cleared", fields=FEBRUARY)
+    opencard_receiver.wait_until_applied()
+    book(ems, books)
+    booked = books.execute("SELECT * FROM entries").fetchall()
+    assert opencard_receiver.begin_epoch(lost=True) == 1
+    book(ems, books)
+    assert books.execute("SELECT * FROM entries").fetchall() == booked
+    with pytest.raises(NotCompleteError):
+        month(ems, books, NORDLYS, "2026-02")
+    opencard_receiver.reconcile()  # OpenCard's log has what the database lost
+    opencard_receiver.wait_until_applied()
+    opencard_receiver.trigger("cleared", fields={**FEBRUARY, "id": sent["id"], "accounting_amount": "99.00"})
+    opencard_receiver.wait_until_applied()
+    assert sum(total.amount for total in month(ems, books, NORDLYS, "2026-02")) == 99
+
+
 def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
     opencard_receiver.trigger("cleared", fields=FEBRUARY)
     opencard_receiver.wait_until_applied()
