@@ -425,6 +425,18 @@ COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: tra
 COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
+CREATE TABLE receiver.answers (
+    delivery_id BIGINT NOT NULL,
+    answer TEXT NOT NULL,
+    answered_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    answered_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    CONSTRAINT pk_answers PRIMARY KEY (delivery_id),
+    CONSTRAINT ck_answers_answer CHECK (answer IN ('genuine'))
+);
+
+COMMENT ON COLUMN receiver.answers.answer IS 'genuine: a person acknowledged it';
+
 CREATE TABLE receiver.applied_configuration (
     id SMALLINT NOT NULL,
     configuration BYTEA NOT NULL,
@@ -935,7 +947,7 @@ COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed_before IS 'what was receiv
 COMMENT ON COLUMN receiver.reconcile_runs.log_entries IS 'attempts read';
 COMMENT ON COLUMN receiver.reconcile_runs.matched IS 'events that the log and the deliveries have';
 COMMENT ON COLUMN receiver.reconcile_runs.recovered IS 'deliveries made from the log';
-COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed IS 'deliveries open when the run ended';
+COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed IS 'deliveries open when the run ended, less those answered since';
 COMMENT ON COLUMN receiver.reconcile_runs.unrecoverable IS 'events open when the run ended';
 COMMENT ON COLUMN receiver.reconcile_runs.recovered_in_all IS 'by this run and those before it';
 COMMENT ON COLUMN receiver.reconcile_runs.clock_ahead IS 'how far OpenCard''s clock is ahead of PostgreSQL''s; null where nothing showed it';
@@ -1081,6 +1093,7 @@ SELECT
     outcome.processed_at,
     outcome.error,
     confirmation.confirmed_at,
+    answer.answer,
     coalesce(queued.alone, false) AS alone,
     outcome.position,
     coalesce(outcome.fingerprint, event.fingerprint) AS fingerprint,
@@ -1091,6 +1104,7 @@ LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
 LEFT JOIN receiver.queue AS queued ON queued.delivery_id = stored.id
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
 LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
+LEFT JOIN receiver.answers AS answer ON answer.delivery_id = stored.id
 LEFT JOIN ems.events AS event ON event.position = outcome.position;
 
 CREATE VIEW ems.ledger AS
@@ -1600,6 +1614,7 @@ LEFT JOIN (
             count(*) FILTER (
                 WHERE delivery.source = 'push' AND confirmation.confirmed_at IS NULL
                     AND delivery.received_at < checked.unconfirmed_before
+                    AND NOT EXISTS (SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = delivery.id)
             ) AS unconfirmed,
             max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
         FROM receiver.stored_deliveries AS delivery

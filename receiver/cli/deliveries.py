@@ -1,4 +1,4 @@
-"""``receiver deliveries``: list stored deliveries, show everything about one, resolve what needs no replay."""
+"""``receiver deliveries``: list stored deliveries, show everything about one, answer for those that need attention."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from receiver.cli.parameters import ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
+from receiver.ops.answering import confirm_deliveries
 from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
 from receiver.ops.deliveries.fixture import make_fixture
 from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries
@@ -50,7 +51,7 @@ OPTIONAL: Final = ("attempts", "organization_reference_id", "transaction_id")
 
 @click.group(cls=Group)
 def deliveries() -> None:
-    """List stored deliveries, show everything about one, resolve what needs no replay."""
+    """List stored deliveries, show everything about one, answer for those that need attention."""
 
 
 @deliveries.command("list", cls=RecordedCommand, about=(*FILTER, "unconfirmed"), only_with=("card_holder",))
@@ -208,3 +209,29 @@ def resolve_command(
         print_json({name.replace(" ", "_"): number})
     else:
         click.echo(f"{counted(number, 'delivery', 'deliveries')} {name}")
+
+
+@deliveries.command("confirm", cls=RecordedCommand, about=("ids",), reason="reason")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, type=ID)
+@click.option("--reason", metavar="TEXT", required=True, help="Why they are genuine, for the record.")
+@json_option
+def confirm_command(ids: tuple[int, ...], reason: str, as_json: bool) -> None:
+    """Acknowledge deliveries as genuine that OpenCard's log does not have.
+
+    They count as unconfirmed no longer: in receiver status, in issues, alerts and receiver.completeness. Their events
+    are in ems already. Only unconfirmed deliveries can be confirmed: receiver deliveries list --unconfirmed.
+
+    Example: receiver deliveries confirm 4711 4712 --reason "OpenCard: their log has a gap on 3 May"
+    """
+    if not reason.strip():
+        raise click.UsageError("--reason is empty: it is recorded with each delivery")
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    engine = engine_for(settings.database_url, application="deliveries")
+    try:
+        number = confirm_deliveries(engine, ids, by=operator(), reason=reason)
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json({"confirmed": number})
+    else:
+        click.echo(f"{counted(number, 'delivery', 'deliveries')} confirmed")

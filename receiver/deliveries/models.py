@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
 
+ANSWERS = ("genuine",)
+"""What a person says of a delivery that the provider's log does not have."""
 OUTCOMES = ("processed", "duplicate", "ignored", "quarantined", "failed", "dead")
 """What became of a delivery. ``failed`` waits for its next attempt; ``dead`` waits for a person."""
 STATUSES = ("pending", *OUTCOMES)
@@ -142,3 +144,19 @@ class Confirmation(Base):
     occurred_at: Mapped[datetime | None] = mapped_column(
         comment="time of the first attempt, where the log shows one before it arrived"
     )
+
+
+class Answer(Base):
+    """What a person said of a delivery that the provider's log does not have: it counts as unconfirmed no longer."""
+
+    __tablename__ = "answers"
+    __table_args__ = (
+        CheckConstraint("answer IN ({})".format(", ".join(f"'{answer}'" for answer in ANSWERS)), name="answer"),
+        {"schema": RECEIVER},
+    )
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    answer: Mapped[str] = mapped_column(comment="genuine: a person acknowledged it")
+    answered_at: Mapped[datetime] = _now()
+    answered_by: Mapped[str]
+    reason: Mapped[str]

@@ -82,7 +82,9 @@ class ReconcileRun(Base):
     log_entries: Mapped[int] = mapped_column(server_default="0", comment="attempts read")
     matched: Mapped[int] = mapped_column(server_default="0", comment="events that the log and the deliveries have")
     recovered: Mapped[int] = mapped_column(server_default="0", comment="deliveries made from the log")
-    unconfirmed: Mapped[int] = mapped_column(server_default="0", comment="deliveries open when the run ended")
+    unconfirmed: Mapped[int] = mapped_column(
+        server_default="0", comment="deliveries open when the run ended, less those answered since"
+    )
     unrecoverable: Mapped[int] = mapped_column(server_default="0", comment="events open when the run ended")
     recovered_in_all: Mapped[int] = mapped_column(
         BigInteger, server_default="0", comment="by this run and those before it"

@@ -48,3 +48,17 @@ def add_run(
                 "error": error,
             },
         )
+
+
+def miss_all_in_the_log(engine: Engine, organization: str) -> None:
+    """Note a run of which the log had none of the deliveries stored so far."""
+    add_run(engine, organization)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE receiver.reconcile_runs AS run SET unconfirmed_before = now(), unconfirmed = ("
+                " SELECT count(*) FROM receiver.stored_deliveries AS stored WHERE stored.webhook_id = run.webhook_id)"
+                " WHERE run.webhook_id = :webhook_id"
+            ),
+            {"webhook_id": webhook_id_of(engine, organization)},
+        )

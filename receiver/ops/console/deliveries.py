@@ -10,6 +10,7 @@ from flask_wtf import FlaskForm
 from wtforms import IntegerField, StringField, SubmitField
 from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
+from receiver.ops.answering import confirm_deliveries
 from receiver.ops.audit import AuditFilter, arguments, list_acts
 from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.console.filter_form import FilterForm, filled_in
@@ -103,6 +104,17 @@ def resolve(delivery_id: int) -> Response | tuple[str, int]:
         return _delivery(delivery_id, form), 400
     resolve_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
     flash("Resolved: it keeps its status, and is not counted as open any more.", "success")
+    return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
+
+
+@blueprint.post("/<int:delivery_id>/confirm")
+def confirm(delivery_id: int) -> Response | tuple[str, int]:
+    """Acknowledge it as genuine, though OpenCard's log does not have it."""
+    form = ReasonForm()
+    if not form.validate():
+        return _delivery(delivery_id, form), 400
+    confirm_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
+    flash("Acknowledged as genuine: it counts as unconfirmed no longer.", "success")
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 

@@ -17,6 +17,8 @@ COMPLETED: Final = {
     "ignored": "Nothing to apply",
 }
 
+ANSWERED: Final = {"genuine": "Acknowledged as genuine"}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -66,6 +68,9 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
     if delivery.resolution:
         resolution = delivery.resolution
         steps.append(Step(resolution.resolved_at, f"Resolved by {resolution.resolved_by}: {resolution.reason}"))
+    if delivery.answer:
+        answer = delivery.answer
+        steps.append(Step(answer.answered_at, f"{ANSWERED[answer.answer]} by {answer.answered_by}: {answer.reason}"))
     ordered = sorted(steps, key=lambda step: (step.at is None, step.at))
     return [*ordered, *_to_come(delivery)]
 
@@ -76,6 +81,6 @@ def _to_come(delivery: DeliveryDetails) -> list[Step]:
         waiting.append(Step(None, "Waits for a worker", "waits"))
     elif summary.status == "failed":
         waiting.append(Step(summary.next_attempt_at, "Next attempt", "waits"))
-    if not summary.confirmed_at and not delivery.test:
+    if not (summary.confirmed_at or delivery.test or delivery.answer):
         waiting.append(Step(None, "Not yet found in OpenCard's log", "waits"))
     return waiting

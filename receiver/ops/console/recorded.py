@@ -40,6 +40,7 @@ ACTIONS: Final = {
     "issues.resolve": ("issues resolve", ""),
     "deliveries.replay": ("replay", ""),
     "deliveries.resolve": ("deliveries resolve", ""),
+    "deliveries.confirm": ("deliveries confirm", ""),
     "replays.new": ("replay", ""),
     "webhooks.reconcile": ("reconcile", "webhook"),
     "webhooks.rotate_secret": ("webhooks rotate-secret", ""),

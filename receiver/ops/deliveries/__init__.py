@@ -8,6 +8,7 @@
 """
 
 from receiver.ops.deliveries.details import (
+    Answer,
     DeliveryDetails,
     FailedAttempt,
     InReplay,
@@ -17,10 +18,12 @@ from receiver.ops.deliveries.details import (
     read_log_entries,
 )
 from receiver.ops.deliveries.effects import ChangedRow
-from receiver.ops.deliveries.filter import Filter, error_group, is_resolved
+from receiver.ops.deliveries.filter import IS_UNCONFIRMED, Filter, error_group, is_resolved
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
 
 __all__ = [
+    "IS_UNCONFIRMED",
+    "Answer",
     "ChangedRow",
     "DeliveryDetails",
     "DeliverySummary",

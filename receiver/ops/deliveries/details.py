@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from receiver.deliveries.models import TEST
 from receiver.ops.deliveries.effects import ChangedRow, read_effects
+from receiver.ops.deliveries.filter import IS_UNCONFIRMED
 from receiver.ops.deliveries.pages import COLUMNS, DeliverySummary, summaries
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ MOST_ALIKE: Final = 100
 _DELIVERY: Final = text(
     f"""
 SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, alone, position,
-    delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false) AS test
+    delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false) AS test,
+    coalesce({IS_UNCONFIRMED}, false) AS unconfirmed
 FROM receiver.deliveries AS delivery WHERE id = :id
 """  # noqa: S608 - a constant
 )
@@ -46,6 +48,7 @@ SELECT acknowledged_at AS resolved_at, acknowledged_by AS resolved_by, reason
 FROM receiver.acknowledged_gaps WHERE kind = 'delivery' AND id = :id
 """
 )
+_ANSWER: Final = text("SELECT answer, answered_at, answered_by, reason FROM receiver.answers WHERE delivery_id = :id")
 _LOG: Final = text(
     f"""
 SELECT attempted_at, response_status FROM receiver.delivery_log
@@ -97,6 +100,16 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person said of a delivery that OpenCard's log does not have."""
+
+    answer: str
+    answered_at: datetime
+    answered_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """An attempt to deliver an event, as OpenCard's log has it."""
 
@@ -138,6 +151,9 @@ class DeliveryDetails:
     """The rows of ``ems`` that name it."""
     resolution: Resolution | None = None
     """``None`` while it is open, or needs none."""
+    unconfirmed: bool = False
+    """Whether OpenCard's log ought to have it and does not, and no person has answered for it."""
+    answer: Answer | None = None
 
     def why_not_retried(self) -> str | None:
         """Return why no attempt follows by itself, as a sentence; ``None`` unless it is dead."""
@@ -182,6 +198,8 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
             },
         ),
         resolution=_resolution(connection, delivery_id),
+        unconfirmed=row["unconfirmed"],
+        answer=_answer(connection, delivery_id),
     )
 
 
@@ -196,6 +214,11 @@ def read_log_entries(connection: Connection, delivery: DeliveryDetails) -> tuple
 def _resolution(connection: Connection, delivery_id: int) -> Resolution | None:
     row = connection.execute(_RESOLUTION, {"id": delivery_id}).mappings().one_or_none()
     return None if row is None else Resolution(**row)
+
+
+def _answer(connection: Connection, delivery_id: int) -> Answer | None:
+    row = connection.execute(_ANSWER, {"id": delivery_id}).mappings().one_or_none()
+    return None if row is None else Answer(**row)
 
 
 def _same_event(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.ops.deliveries.filter import error_pattern, is_resolved
+from receiver.ops.deliveries.filter import IS_UNCONFIRMED, error_pattern, is_resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,12 +75,6 @@ _WAITING: Final = "SELECT delivery_id FROM receiver.queue WHERE delivery_id < :b
 _OF_STATUS: Final = "SELECT delivery_id FROM receiver.outcomes WHERE delivery_id < :before"
 _WITH_ERRORS: Final = ", ".join(f"'{status}'" for status in WITH_ERRORS)
 _UNRESOLVED: Final = f"status IN ({_WITH_ERRORS}) AND NOT {is_resolved('delivery.id')}"
-_UNCONFIRMED: Final = """
-source = 'push' AND confirmed_at IS NULL AND received_at < (
-    SELECT run.unconfirmed_before FROM receiver.reconcile_runs AS run
-    WHERE run.webhook_id = delivery.webhook_id AND run.watermark IS NOT NULL ORDER BY run.started_at DESC LIMIT 1
-)
-"""
 _RECEIVED_AT: Final = text(
     "SELECT received_at FROM receiver.stored_deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1"
 )
@@ -166,7 +160,7 @@ def _conditions(wanted: Filter) -> str:
         "transaction_id = :transaction_id": wanted.transaction_id,
         "card_holder_reference_id = :card_holder": wanted.card_holder_reference_id,
         _UNRESOLVED: wanted.unresolved,
-        _UNCONFIRMED: wanted.unconfirmed,
+        IS_UNCONFIRMED: wanted.unconfirmed,
     }
     return " AND ".join(condition for condition, value in conditions.items() if value) or "true"
 

@@ -187,7 +187,9 @@ def verdict(
     before: dict[int, datetime | None] = {each["webhook_id"]: each["unconfirmed_before"] for each in reconciled}
     recovered = [each.id for each in deliveries if each.source == "log"]
     confirmed = [each.id for each in deliveries if each.source != "log" and each.confirmed_at is not None]
-    open_ = [each for each in deliveries if each.source != "log" and each.confirmed_at is None]
+    unlogged = [each for each in deliveries if each.source != "log" and each.confirmed_at is None]
+    genuine = [each.id for each in unlogged if each.answer == "genuine"]
+    open_ = [each for each in unlogged if each.answer is None]
     unconfirmed = [
         each.id for each in open_ if (until := before.get(each.webhook_id)) is not None and each.received_at < until
     ]
@@ -197,6 +199,7 @@ def verdict(
         for words, ids in (
             ("confirmed, found in OpenCard's log", confirmed),
             ("recovered from OpenCard's log", recovered),
+            ("acknowledged as genuine, not in OpenCard's log", genuine),
             ("unconfirmed, received and not in OpenCard's log", unconfirmed),
             ("not compared with OpenCard's log yet", waiting),
         )

@@ -10,6 +10,7 @@ from receiver.ops.console.deliveries import readable
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
 from tests.support.replay_steps import replay
+from tests.support.service_states import miss_all_in_the_log
 
 if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
@@ -179,3 +180,19 @@ def test_dead_delivery_says_why_it_is_not_retried(acme: Acme, operator: Visitor)
     assert "8 attempts failed" in operator.get(f"/ops/deliveries/{dead}").text
     replay(acme, (dead,))
     assert "another attempt would end with the same error" in operator.get(f"/ops/deliveries/{dead}").text
+
+
+def test_an_unconfirmed_delivery_is_acknowledged_as_genuine(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+    acme.apply(EVENT, snapshot("cleared"))
+    (delivery,) = stored(acme)
+    path = f"/ops/deliveries/{delivery}"
+    assert "Acknowledge as genuine" not in operator.get(path).text, "before the log was compared"
+    miss_all_in_the_log(acme.engine, "acme")
+    assert "Acknowledge as genuine" not in viewer.get(path).text
+    assert viewer.post(f"{path}/confirm", form="/ops/", reason="a gap").status_code == 403
+    assert operator.post(f"{path}/confirm", form=path).status_code == 400
+    page = operator.get(operator.post(f"{path}/confirm", form=path, reason="a gap").location).text
+    assert "Acknowledged as genuine by olga: a gap" in page
+    assert "Acknowledge as genuine" not in page
+    recorded = acme.rows("SELECT outcome, reason FROM receiver.audit WHERE action = 'deliveries confirm' ORDER BY id")
+    assert [tuple(row.values()) for row in recorded] == [("refused", "a gap"), ("refused", None), ("done", "a gap")]

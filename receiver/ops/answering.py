@@ -1,0 +1,78 @@
+"""Deliveries that OpenCard's log does not have: a person answers for them, with a reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.errors import OperationRefused
+from receiver.ops.audit import storable
+from receiver.ops.deliveries import IS_UNCONFIRMED
+from receiver.ops.replay_selection import check_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Engine
+
+_NOT_UNCONFIRMED: Final = text(
+    f"""
+SELECT id, source, confirmed_at, answer FROM receiver.deliveries AS delivery
+WHERE id = ANY(:ids) AND NOT coalesce({IS_UNCONFIRMED}, false) ORDER BY id LIMIT 1
+"""  # noqa: S608 - a constant
+)
+# The last run's number, which is of eight days, counts less at once, before the next run counts again.
+_CONFIRM: Final = text(
+    """
+WITH answered AS (
+    INSERT INTO receiver.answers (delivery_id, answer, answered_by, reason)
+    SELECT id, 'genuine', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING delivery_id
+), counted AS (
+    SELECT stored.webhook_id, count(*) AS number
+    FROM answered JOIN receiver.stored_deliveries AS stored ON stored.id = answered.delivery_id
+    WHERE stored.received_at >= now() - interval '8 days' GROUP BY stored.webhook_id
+), lessened AS (
+    UPDATE receiver.reconcile_runs AS run SET unconfirmed = greatest(run.unconfirmed - counted.number, 0)
+    FROM counted
+    WHERE run.id = (
+        SELECT last.id FROM receiver.reconcile_runs AS last
+        WHERE last.webhook_id = counted.webhook_id AND last.ended_at IS NOT NULL AND last.error IS NULL
+        ORDER BY last.started_at DESC LIMIT 1
+    )
+)
+SELECT count(*) FROM answered
+"""
+)
+
+
+def confirm_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
+    """Acknowledge unconfirmed deliveries as genuine; return how many that were.
+
+    They count as unconfirmed no longer; ``confirmed_at`` stays null, for OpenCard's log does not have them. Raises
+    ``OperationRefused`` without a reason, and for an id of a delivery that is not unconfirmed; then nothing is changed.
+    """
+    if not reason.strip():
+        raise OperationRefused("answering for deliveries needs a reason: it is recorded with them")
+    asked = sorted(set(ids))
+    with engine.begin() as connection:
+        _check(connection, asked)
+        given = {"ids": asked, "by": by, "reason": storable(reason.strip())}
+        return connection.scalar(_CONFIRM, given) or 0
+
+
+def _check(connection: Connection, ids: list[int]) -> None:
+    """Raise for the first delivery that is not unconfirmed."""
+    check_ids(connection, ids)
+    wrong = connection.execute(_NOT_UNCONFIRMED, {"ids": ids}).one_or_none()
+    if wrong is None:
+        return
+    if wrong.confirmed_at is not None or wrong.source == "log":
+        why = "OpenCard's log has it"
+    elif wrong.answer is not None:
+        why = f"it was answered for already, as {wrong.answer}"
+    else:
+        why = "it was not compared with OpenCard's log yet"
+    raise OperationRefused(f"delivery {wrong.id} is not unconfirmed: {why}")
