@@ -35,12 +35,17 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 30.0
 """How long to wait for what takes a fraction of a second on a machine that is not busy."""
+TWO_DAYS: Final = timedelta(days=2)
 POLL_SECONDS: Final = 0.02
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _WAITING: Final = text(
     "SELECT count(*) FROM receiver.queue AS queued WHERE NOT EXISTS ("
     "SELECT FROM receiver.outcomes AS outcome WHERE outcome.delivery_id = queued.delivery_id "
     "AND outcome.status = 'failed')"
+)
+_NEWEST: Final = text(
+    "SELECT delivery.event, webhook.organization_reference_id, delivery.body FROM receiver.deliveries AS delivery "
+    "JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id ORDER BY delivery.id DESC LIMIT 1"
 )
 _NOT_APPLIED: Final = text(
     "SELECT id, event, status, error FROM receiver.deliveries "
@@ -105,6 +110,21 @@ class ReceiverKit:
         Raises ``ValueError`` for another file, and ``OperationRefused``.
         """
         return trigger_fixture(self._stack.settings.opencard_api_url, organization, fixture.read_bytes())
+
+    def send_again(self, *, after: timedelta = TWO_DAYS) -> list[dict[str, Any]]:
+        """Have OpenCard send the newest delivery again, as if *after* had passed since its first attempt.
+
+        After more than a day it is a new event, with the same payload and fingerprint. Reconciles in between. Raises
+        ``NotAppliedError`` if something is not applied, and ``OperationRefused``.
+        """
+        self.wait_until_applied()
+        with self._stack.engine.connect() as connection:
+            event, organization, body = connection.execute(_NEWEST).one()
+        api_url = self._stack.settings.opencard_api_url
+        trigger_events(api_url, organization, [event], SendOptions(late=after, lose=True), body=bytes(body))
+        self.reconcile()  # the log has an attempt of that time, so the first delivery is dated by it
+        self.wait_until_applied()
+        return trigger_events(api_url, organization, [event], body=bytes(body))
 
     def wait_until_applied(self, *, within: float = SECONDS, failures_allowed: bool = False) -> None:
         """Return when everything that arrived is applied, so that schema ``ems`` shows it.

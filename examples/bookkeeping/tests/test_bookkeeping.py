@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,21 @@ def test_books_survive_a_restore_of_the_database(
     opencard_receiver.trigger("cleared", fields={**FEBRUARY, "id": sent["id"], "accounting_amount": "99.00"})
     opencard_receiver.wait_until_applied()
     assert sum(total.amount for total in month(ems, books, NORDLYS, "2026-02")) == 99
+
+
+def test_purchase_sent_again_after_two_days_is_booked_once(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.trigger("cleared", fields=FEBRUARY)
+    opencard_receiver.send_again(after=timedelta(days=2))
+    opencard_receiver.wait_until_applied()
+    sent = opencard_receiver.rows("SELECT fingerprint FROM ems.events WHERE type = 'card.transaction.cleared'")
+    assert (len(sent), sent[0]) == (2, sent[1])
+    book(ems, books)
+    assert books.execute("SELECT account, amount FROM entries ORDER BY account").fetchall() == [
+        ("purchases", "100.00"),
+        ("vat", "25.00"),
+    ]
 
 
 def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
