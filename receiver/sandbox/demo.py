@@ -21,8 +21,7 @@ from receiver.sandbox.faults import Faults
 from receiver.sandbox.local import ORGANIZATIONS, local_servers, running_receiver
 from receiver.sandbox.onboarding import register
 from receiver.sandbox.provider import SCOPES, Provider, deliver_story, environment, serving
-from receiver.sandbox.provider.run import RECEIPTS_LIVE
-from receiver.sandbox.receipt_files import FilesAt
+from receiver.sandbox.receipt_files import RECEIPTS_LIVE, FilesAt
 from receiver.sandbox.stored_files import file_differences, wait_until_downloaded
 from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import count_rows, differences

@@ -11,6 +11,7 @@ import hmac
 import struct
 import zlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ PATH: Final = "/files/receipts/"
 """Their path at OpenCard's own host."""
 TPA_PATH: Final = "/files/tpas/"
 """Where the documents of signed TPAs are."""
+RECEIPTS_LIVE: Final = timedelta(days=7)
+"""How long the URLs of receipts work, by the clock."""
 MEDIA_TYPES: Final = {"pdf": "application/pdf", "png": "image/png", "html": "text/html"}
 """Suffix → media type."""
 _SIGNING_KEY: Final = b"the sandbox signs the URLs of its files with this"

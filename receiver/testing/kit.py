@@ -17,12 +17,14 @@ from sqlalchemy import text
 from receiver.cli import main
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
+from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
 from receiver.ops.recover import recover
 from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.control_client import NO_TIME, SendOptions, empty_log, trigger_events, trigger_fixture
 from receiver.sandbox.local import ORGANIZATIONS
+from receiver.sandbox.stored_files import wait_until_downloaded
 from receiver.settings import variable_names
 from receiver.testing.emptying import empty_database
 
@@ -142,6 +144,19 @@ class ReceiverKit:
             raise NotAppliedError(
                 "; ".join(f"delivery {id_} ({event}) is {status}: {why}" for id_, event, status, why in failed)
             )
+
+    def receipt_file(self, file_key: str) -> bytes:
+        """Return the stored file of a receipt, by ``file_key`` of ``ems.receipts``. Raises ``FileNotFoundError``."""
+        with FileStore(self._stack.settings.files_url).open(file_key) as file:
+            return file.read()
+
+    def wait_until_downloaded(self, *, within: float = SECONDS) -> None:
+        """Return when the file of each receipt that arrived is stored, or cannot be.
+
+        Raises ``NotAppliedError`` as ``wait_until_applied`` does, and ``OperationRefused`` after *within* seconds.
+        """
+        self.wait_until_applied(within=within)
+        wait_until_downloaded(self._stack.engine, seconds=within)
 
     def reconcile(self) -> list[ReconcileOutcome]:
         """Compare with OpenCard's delivery log now: what was lost is recovered; wait until it is applied afterwards.

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from receiver.cli import main
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS
 from receiver.ops.deliveries.fixture import make_fixture
+from receiver.sandbox.receipt_files import name_in, receipt_file
 from tests.support.factories import body, snapshot
 from tests.support.parties import Receiver, ServedProvider, opencard, receiver, webhooks_of
 
@@ -202,6 +203,16 @@ def test_what_was_set_is_kept_by_what_follows(ems: Receiver, trigger: Callable[.
     assert (receipt["transaction"]["id"], receipt["url"]) == ("my-own", "https://files.example/receipt.pdf")
     assert (invoiced["id"], invoiced["state"], invoiced["invoice_number"]) == ("my-own", "invoiced", "F-7")
     assert "url" not in authorized
+
+
+def test_file_of_a_receipt_can_be_downloaded(
+    party: ServedProvider, ems: Receiver, trigger: Callable[..., Result]
+) -> None:
+    assert trigger("cleared", "--then", "receipt.fetched").exit_code == 0
+    (_, receipt) = arrived(ems)[1]
+    assert receipt["url"].startswith(f"{party.url}/files/")
+    answer = party.http.get(receipt["url"])
+    assert (answer.status_code, answer.content) == (200, receipt_file(name_in(receipt["url"])))
 
 
 def test_fixture_is_sent_as_the_organizations_own(

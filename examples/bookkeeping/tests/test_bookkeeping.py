@@ -145,6 +145,13 @@ def test_purchase_sent_again_after_two_days_is_booked_once(
     ]
 
 
+def test_file_of_a_receipt_can_be_read(opencard_receiver: ReceiverKit) -> None:
+    opencard_receiver.trigger("cleared", then=["receipt.fetched"], fields=FEBRUARY)
+    opencard_receiver.wait_until_downloaded()
+    [receipt] = opencard_receiver.rows("SELECT file_key FROM ems.receipts")
+    assert opencard_receiver.receipt_file(receipt["file_key"])
+
+
 def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
     opencard_receiver.trigger("cleared", fields=FEBRUARY)
     opencard_receiver.wait_until_applied()

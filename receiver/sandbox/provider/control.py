@@ -59,7 +59,7 @@ def control_routes(provider: Provider) -> Blueprint:
 
     @routes.post("/events")
     def trigger_events() -> Response:
-        return _json(trigger(provider, _asked(Wanted)), HTTPStatus.CREATED)
+        return _json(trigger(provider, _asked(Wanted), request.root_url.rstrip("/")), HTTPStatus.CREATED)
 
     _account_routes(routes, provider)
     return routes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +12,7 @@ from receiver.sandbox.breakage import purchases_to_break
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.provider.delivery import deliver_story, ready_webhooks, reference_ids
 from receiver.sandbox.provider.server import serving
-from receiver.sandbox.receipt_files import FilesAt
+from receiver.sandbox.receipt_files import RECEIPTS_LIVE, FilesAt
 from receiver.sandbox.story import Story, make_story
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from receiver.sandbox.provider.resources import ProviderWebhook
     from receiver.sandbox.tally import DeliveryTally
 
-RECEIPTS_LIVE: Final = timedelta(days=7)
-"""How long the URLs of receipts work, by the clock."""
 POLL_SECONDS: Final = 0.1
 """How often newly registered webhooks are looked for."""
 

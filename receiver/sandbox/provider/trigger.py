@@ -17,6 +17,7 @@ from receiver.sandbox.provider.delivery import ready_webhooks
 from receiver.sandbox.provider.events import FLAG_OF
 from receiver.sandbox.provider.refusals import against_the_rules
 from receiver.sandbox.provider.send_test import ONCE, example
+from receiver.sandbox.receipt_files import RECEIPTS_LIVE, FilesAt
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story_events import StoryEvent, read, write
 
@@ -65,16 +66,20 @@ class Triggered:
     sent: bool
 
 
-def trigger(provider: Provider, wanted: Wanted) -> list[Triggered]:
-    """Send what is *wanted*, and return it with the answers. Raises ``Refused`` (422) when that cannot be."""
+def trigger(provider: Provider, wanted: Wanted, base_url: str) -> list[Triggered]:
+    """Send what is *wanted*, and return it with the answers. Raises ``Refused`` (422) when that cannot be.
+
+    The files of its receipts can be downloaded at *base_url*, where this OpenCard is.
+    """
     for event in wanted.events:
         if event not in FLAG_OF:
             raise against_the_rules(f"There is no event {event}.")
     webhook, owner = _webhook_for(provider, wanted)
+    files = FilesAt(base_url, provider.now() + RECEIPTS_LIVE)
     sent = [
         StoryEvent(owner.reference_id, spelled, payload, timedelta())
         for _ in range(wanted.count)
-        for spelled, payload in zip(wanted.spelled, _payloads(wanted, owner), strict=True)
+        for spelled, payload in zip(wanted.spelled, _payloads(wanted, owner, files), strict=True)
         for _ in range(2 if wanted.duplicate else 1)
     ]
     return [_trigger_one(provider, webhook, owner, each, wanted) for each in sent]
@@ -92,15 +97,22 @@ def _webhook_for(provider: Provider, wanted: Wanted) -> tuple[ProviderWebhook, P
     raise against_the_rules(f"{wanted.organization} has no active webhook; organizations that have one: {known}.")
 
 
-def _payloads(wanted: Wanted, owner: ProviderOrganization) -> list[bytes]:
+def _payloads(wanted: Wanted, owner: ProviderOrganization, files: FilesAt) -> list[bytes]:
     if wanted.body is not None:
         return [base64.b64decode(wanted.body)]
     seed, made_up = _make_up(wanted.events[0], owner)
-    story = [_changed(made_up, wanted.changes[0])]
+    story = [_changed(_with_file(wanted.events[0], made_up, files), wanted.changes[0])]
     for event, changes in zip(wanted.events[1:], wanted.changes[1:], strict=True):
         following = _next(event, story, read(example(event, owner, seed=seed).payload))
-        story.append(_changed(following, changes))
+        story.append(_changed(_with_file(event, following, files), changes))
     return [write(payload) for payload in story]
+
+
+def _with_file(event: str, payload: dict[str, Any], files: FilesAt) -> dict[str, Any]:
+    """Return *payload* so that its file can be downloaded, if it has one."""
+    if event == "receipt.fetched":
+        return {**payload, **files.signed_fields(payload["url"])}
+    return {**payload, "url": files.tpa_url(payload["id"])} if event == "tpa.signed" else payload
 
 
 def _make_up(event: str, owner: ProviderOrganization) -> tuple[int, dict[str, Any]]:
