@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.errors import OperationRefused
+from receiver.ops.answering import confirm_deliveries
 from receiver.processing.drain import drain
 from receiver.progress import Progress
 from receiver.reconcile.runs import INTERRUPTED
@@ -179,6 +180,17 @@ def test_unconfirmed_deliveries_can_be_listed(acme: World, environment: dict[str
     assert listed("--organization", "acme") == [forged]
     assert listed("--since", "30d") == [older, forged]
     assert listed("--status", "dead") == []
+
+
+def test_run_does_not_count_what_a_person_confirmed(acme: World) -> None:
+    first, _ = (store_delivery(acme, CREATED, card_holder(f"employee-{each}"), at=ago(HOUR)) for each in (1, 2))
+    assert reconcile(acme).unconfirmed == 2
+    confirm_deliveries(acme.engine, (first,), by="kim@ops", reason="a gap in their log")
+    assert reconcile(acme, write=False).unconfirmed == reconcile(acme).unconfirmed == 1
+    append_log(acme, attempts(CREATED, card_holder("employee-1"), 200, at=ago(HOUR)))
+    assert reconcile(acme, since=ago(DAY)).unconfirmed == 1
+    found = rows(acme, "SELECT id FROM receiver.deliveries WHERE confirmed_at IS NOT NULL")
+    assert [row["id"] for row in found] == [first], "the log has it after all"
 
 
 def test_open_issues_are_counted_for_eight_days(acme: World) -> None:
