@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOT_APPLIED: Final = ("failed", "dead", "quarantined")
 MEASURED: Final = 1000
 """Of so many of the newest deliveries it is measured how long they took."""
+MARKS: Final = 20
+"""How many replays a chart marks."""
 
 # what had been counted at two minutes that follow each other; a gap between them is of the later one
 _MINUTES: Final = text(
@@ -82,6 +84,14 @@ WHERE newest.source = 'push' AND outcome.status IN ('processed', 'duplicate')
 )
 
 
+_REPLAYS: Final = text(
+    """
+SELECT id, at FROM (SELECT id, created_at AS at FROM receiver.replays ORDER BY id DESC LIMIT :most) AS newest
+WHERE at >= :since ORDER BY id
+"""
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """A length of time up to now, and the length of each of its parts."""
@@ -121,6 +131,14 @@ class Part:
     def total(self) -> int:
         """All of them."""
         return self.processed + self.recovered + self.pending + self.failed + self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayMark:
+    """A replay, and when it was requested (UTC)."""
+
+    id: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +220,11 @@ def read_latency(connection: Connection, *, most: int = MEASURED) -> tuple[timed
     """
     found: list[timedelta] | None = connection.scalar(_LATENCY, {"most": most})
     return None if not found else (found[0], found[1])
+
+
+def read_replays(connection: Connection, since: datetime, *, most: int = MARKS) -> list[ReplayMark]:
+    """Return the replays that were requested *since* then, oldest first; of the newest *most*."""
+    return [ReplayMark(row.id, row.at) for row in connection.execute(_REPLAYS, {"since": since, "most": most})]
 
 
 def totals(parts: Iterable[Part]) -> Part | None:

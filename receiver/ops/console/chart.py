@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from receiver.ops.traffic import Part
 
@@ -79,6 +79,13 @@ def chart_of(parts: Sequence[Part]) -> Chart:
     step = max(1, len(parts) // WORDS)
     times = tuple(part.at for part in parts[::step])
     return Chart(tuple(bars), top, times, max(1, len(parts)) * SLOT)
+
+
+def place_in(chart: Chart, parts: Sequence[Part], step: timedelta, at: datetime) -> float:
+    """Return where on the axis of *chart* a moment is; *parts* are its bars, each *step* long."""
+    if not parts:
+        return 0
+    return round(min(max((at - parts[0].at) / (step * len(parts)), 0), 1) * chart.width, 2)
 
 
 def rounded_up(number: int) -> int:

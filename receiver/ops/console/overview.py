@@ -8,14 +8,14 @@ from flask import Blueprint, abort, render_template, request
 
 from receiver.ops.activity import MOST_FAILURES, failures_by_error, rate
 from receiver.ops.attention import what_needs_attention
-from receiver.ops.console.chart import chart_of
+from receiver.ops.console.chart import chart_of, place_in
 from receiver.ops.console.parts import console, query_of, reading
 from receiver.ops.findings import Severity
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import accepted, list_issues
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
-from receiver.ops.traffic import RANGES, read_completeness, read_latency, read_traffic, totals
+from receiver.ops.traffic import RANGES, read_completeness, read_latency, read_replays, read_traffic, totals
 from receiver.ops.workers import describe_workers, seen_workers
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def overview() -> str:
         service = read_status(query_of(connection))
         failures = failures_by_error(connection)
         parts = read_traffic(connection, asked, service.at)
+        replays = read_replays(connection, parts[0].at)
         pace, latency = rate(connection), read_latency(connection)
         organizations = sorted(service.organizations, key=_nothing_open)
         completeness = read_completeness(
@@ -57,6 +58,7 @@ def overview() -> str:
     with reading() as connection:
         known = accepted(connection, found, at=service.at)
         issues = list_issues(connection, states=(State.OPEN, State.ACKNOWLEDGED), most=MOST_ISSUES)
+    chart = chart_of(parts)
     attention = [each for each in found if each not in known]
     return render_template(
         "overview.html",
@@ -75,7 +77,8 @@ def overview() -> str:
         more_failures=len(failures) - MOST_GROUPS,
         ranges=RANGES.values(),
         asked=asked,
-        chart=chart_of(parts),
+        chart=chart,
+        marks=[(each, place_in(chart, parts, asked.step, each.at)) for each in replays],
         sums=totals(parts),
         rate=pace,
         latency=latency,

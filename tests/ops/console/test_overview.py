@@ -12,6 +12,7 @@ from receiver.ops.console.webhooks import state_of
 from receiver.ops.issues import watch
 from receiver.ops.rollup import roll_up_once
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
+from tests.support.replay_steps import replay
 from tests.support.service_states import add_run
 from tests.support.stored import store
 
@@ -174,3 +175,20 @@ def test_counts_by_cause_are_those_of_the_command_line(
     assert ("Of the newest 20,000" in page) is limited
     screen = CliRunner(env=environment).invoke(main, ["status"]).stdout
     assert (f"of the newest 20000 of {number}" in screen) is limited
+
+
+def test_replays_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
+    acme.apply(EVENT, WRONG)
+    for _ in range(2):
+        replay(acme, tuple(stored(acme)))
+    old, new = (row["id"] for row in acme.rows("SELECT id FROM receiver.replays ORDER BY id"))
+    acme.execute("UPDATE receiver.replays SET created_at = now() - interval '2 days' WHERE id = :id", id=old)
+    roll_up_once(acme.engine)
+    for name, marked in {"24h": [new], "7d": [old, new]}.items():
+        page = viewer.get(f"/ops/?range={name}").text
+        places = re.findall(r'<line class="mark" x1="([0-9.]+)".*?replay (\d+)</title>', page)
+        assert [int(number) for _, number in places] == marked
+        width = float(re.findall(r'viewBox="0 0 (\d+) 100"', page)[0])
+        shares = [float(x) / width for x, _ in places]
+        assert shares == pytest.approx([5 / 7, 1][-len(marked) :], abs=0.05)
+        assert [f"/ops/replays/{each}" in links(page) for each in (old, new)] == [old in marked, True]
