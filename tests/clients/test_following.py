@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -80,14 +81,20 @@ def test_it_reports_how_far_it_has_read(acme: Acme, ems: URL, own: URL, program:
         assert eventually(lambda: rows(acme.engine.url, committed) == newest)
 
 
+LOOKS_ANYWAY = 60
+"""Seconds after which it looks for what is new without a notification."""
+
+
 def test_it_connects_again_when_its_session_is_ended(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
     with following(ems, own, "events", program) as follower:
         clear(acme, "one")
         follower.line()
         acme.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role", role=ems.username)
+        began = time.monotonic()
+        clear(acme, "two")  # before it listens again
         assert "PostgreSQL is not available" in follower.complaint()
-        clear(acme, "two")
         follower.line()
+        assert time.monotonic() - began < LOOKS_ANYWAY / 2, "it reads what it was not notified of at once"
     assert rows(own, STORED) == rows(acme.engine.url, EVENTS)
 
 

@@ -166,8 +166,11 @@ class _Feed:
 
     def wait(self) -> None:
         """Return when something may be new."""
+        looked_over = self._connection
 
         def notified(connection: psycopg.Connection[Any]) -> None:
+            if connection is not looked_over:
+                return  # made again: what was committed before it listened sent it no notification
             for _notice in connection.notifies(timeout=IDLE, stop_after=1):
                 pass
 
