@@ -41,9 +41,10 @@ POLL = 1.0
 TABLES = """
 CREATE TABLE IF NOT EXISTS feed_positions (follower text PRIMARY KEY, position bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS taken_events (
-    position bigint PRIMARY KEY, type text, transaction_id text, organization text, subject text, fingerprint bytea,
-    UNIQUE (organization, subject, type, fingerprint)
+    position bigint PRIMARY KEY, type text, transaction_id text, organization text, subject text, fingerprint bytea
 );
+CREATE UNIQUE INDEX IF NOT EXISTS once ON taken_events (organization, subject, type, fingerprint)
+    WHERE type !~ '^card_holder[.]';
 CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, state text, amount numeric, currency text, vat numeric, vat_source text,
     merchant text, PRIMARY KEY (organization, transaction_id)
@@ -74,7 +75,8 @@ TAKE = """
 INSERT INTO taken_events (position, type, transaction_id, organization, subject, fingerprint)
 VALUES (
     %(position)s, %(type)s, %(transaction_id)s, %(organization_reference_id)s, %(subject_id)s, %(fingerprint)s
-) ON CONFLICT (organization, subject, type, fingerprint) DO NOTHING RETURNING position, type, transaction_id"""
+) ON CONFLICT (organization, subject, type, fingerprint) WHERE type !~ '^card_holder[.]' DO NOTHING
+RETURNING position, type, transaction_id"""
 MOVE = "UPDATE feed_positions SET position = %s WHERE follower = %s"
 
 
@@ -90,7 +92,10 @@ def ledger(ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]
 
 
 def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row]:
-    """Take each event once, also if OpenCard sends it again after a day; event["payload"] has all that it sent."""
+    """Take each event once, also if OpenCard sends it again after a day; event["payload"] has all that it sent.
+
+    Not so those of a card holder, who may be created again after a deletion.
+    """
     return [row for event in events if event["type"] != OURS for row in own.execute(TAKE, event).fetchall()]
 
 

@@ -21,15 +21,17 @@ CREATE TABLE IF NOT EXISTS feed_position (position bigint NOT NULL);
 INSERT INTO feed_position SELECT 0 WHERE NOT EXISTS (SELECT FROM feed_position);
 CREATE TABLE IF NOT EXISTS stored_events (
     position bigint PRIMARY KEY, organization text NOT NULL, type text NOT NULL, subject text NOT NULL,
-    fingerprint bytea, transaction_id text, UNIQUE (organization, type, subject, fingerprint)
+    fingerprint bytea, transaction_id text
 );
+CREATE UNIQUE INDEX IF NOT EXISTS once ON stored_events (organization, type, subject, fingerprint)
+    WHERE type !~ '^card_holder[.]';
 CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
     PRIMARY KEY (organization, transaction_id)
 )"""
 STORE = """
 INSERT INTO stored_events VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (organization, type, subject, fingerprint) DO NOTHING"""
+ON CONFLICT (organization, type, subject, fingerprint) WHERE type !~ '^card_holder[.]' DO NOTHING"""
 CANCEL = "DELETE FROM bookings WHERE organization = %s AND transaction_id = %s"
 BOOK = """
 INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (organization, transaction_id) DO UPDATE
@@ -55,7 +57,10 @@ def book(own: psycopg.Connection, batch: Batch) -> None:
 
 
 def store(own: psycopg.Connection, batch: Batch) -> None:
-    """Store each event of OpenCard once, also if OpenCard sends it again after a day."""
+    """Store each event of OpenCard once, also if OpenCard sends it again after a day.
+
+    Not so those of a card holder, who may be created again after a deletion.
+    """
     for event in batch.events:
         if event.type != "receiver.changed":
             own.execute(

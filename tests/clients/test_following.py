@@ -11,7 +11,12 @@ import pytest
 from receiver.ops.recover import recover
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import following
-from tests.support.ledger_changes import book_by_mistake, rebuild_by_corrected_rules, send_again_after_a_day
+from tests.support.ledger_changes import (
+    book_by_mistake,
+    create_card_holder_again,
+    rebuild_by_corrected_rules,
+    send_again_after_a_day,
+)
 from tests.support.roles import libpq
 from tests.support.waiting import eventually
 
@@ -127,6 +132,13 @@ def test_event_sent_again_after_a_day_is_stored_once(acme: Acme, ems: URL, own: 
         clear(acme, "another")
         follower.line()
     assert [row[1] for row in rows(own, STORED)] == ["again", "another"]
+
+
+def test_card_holder_created_again_is_stored_again(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:
+    create_card_holder_again(acme)
+    with following(ems, own, "events", program) as follower:
+        follower.line()
+    assert rows(own, "SELECT count(*) FROM stored_events") == [(3,)]
 
 
 def test_booking_is_deleted_when_its_purchase_leaves(acme: Acme, ems: URL, own: URL, program: Sequence[str]) -> None:

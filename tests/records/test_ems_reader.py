@@ -11,7 +11,12 @@ from sqlalchemy import URL, make_url
 from receiver.ops.recover import recover
 from tests.support.factories import enrichment, snapshot
 from tests.support.following import as_reader, following
-from tests.support.ledger_changes import book_by_mistake, rebuild_by_corrected_rules, send_again_after_a_day
+from tests.support.ledger_changes import (
+    book_by_mistake,
+    create_card_holder_again,
+    rebuild_by_corrected_rules,
+    send_again_after_a_day,
+)
 from tests.support.program import db
 from tests.support.roles import libpq, new_role
 from tests.support.waiting import eventually
@@ -134,6 +139,14 @@ def test_event_sent_again_after_a_day_is_taken_once(acme: Acme, ems: URL, own: U
     with following(ems, own, "events") as follower:
         assert ["again" in follower.line(), "another" in follower.line()] == [True, True]
     assert rows(own, "SELECT count(*) FROM taken_events") == [(2,)]
+
+
+def test_card_holder_created_again_is_taken_again(acme: Acme, ems: URL, own: URL) -> None:
+    create_card_holder_again(acme)
+    with following(ems, own, "events") as follower:
+        for _ in range(3):
+            follower.line()
+    assert rows(own, "SELECT count(*) FROM taken_events") == [(3,)]
 
 
 def test_booking_is_deleted_when_its_purchase_leaves(acme: Acme, ems: URL, own: URL) -> None:

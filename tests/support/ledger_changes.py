@@ -1,10 +1,10 @@
-"""What seldom happens to the ledger: the same event again after a day, and a purchase that leaves."""
+"""What seldom happens: the same event again, by mistake or not, and a purchase that leaves the ledger."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.factories import snapshot
+from tests.support.factories import card_holder, snapshot
 from tests.support.verifying import rebuilt
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ def send_again_after_a_day(acme: Acme) -> None:
     acme.process()
     acme.apply("card.transaction.cleared", cleared)
     assert acme.value("SELECT count(*) FROM ems.events WHERE transaction_id = 'again'") == 2
+
+
+def create_card_holder_again(acme: Acme) -> None:
+    """Let a card holder be created, deleted, and created again with equal data: three events."""
+    for event in ("created", "deleted", "created"):
+        acme.apply(f"card_holder.{event}", card_holder())
 
 
 def book_by_mistake(acme: Acme, transaction: str) -> None:

@@ -12,15 +12,17 @@ CREATE TABLE IF NOT EXISTS feed_position (position bigint NOT NULL);
 INSERT INTO feed_position SELECT 0 WHERE NOT EXISTS (SELECT FROM feed_position);
 CREATE TABLE IF NOT EXISTS stored_events (
     position bigint PRIMARY KEY, organization text NOT NULL, type text NOT NULL, subject text NOT NULL, fingerprint bytea,
-    transaction_id text, UNIQUE (organization, type, subject, fingerprint)
+    transaction_id text
 );
+CREATE UNIQUE INDEX IF NOT EXISTS once ON stored_events (organization, type, subject, fingerprint)
+    WHERE type !~ '^card_holder[.]';
 CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
     PRIMARY KEY (organization, transaction_id)
 )`;
 const STORE = `
 INSERT INTO stored_events VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (organization, type, subject, fingerprint) DO NOTHING`;
+ON CONFLICT (organization, type, subject, fingerprint) WHERE type !~ '^card_holder[.]' DO NOTHING`;
 const CANCEL = 'DELETE FROM bookings WHERE organization = $1 AND transaction_id = $2';
 const BOOK = `
 INSERT INTO bookings VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (organization, transaction_id) DO UPDATE
@@ -43,7 +45,10 @@ async function book(own: pg.Client, batch: Batch): Promise<void> {
   }
 }
 
-/** Stores each event of OpenCard once, also if OpenCard sends it again after a day. */
+/**
+ * Stores each event of OpenCard once, also if OpenCard sends it again after a day.
+ * Not so those of a card holder, who may be created again after a deletion.
+ */
 async function store(own: pg.Client, batch: Batch): Promise<void> {
   for (const event of batch.events) {
     if (event.type === 'receiver.changed') continue;
