@@ -1,4 +1,4 @@
-"""``receiver deliveries``: list stored deliveries, show everything about one, answer for those that need attention."""
+"""``receiver deliveries``: list stored deliveries, show one in full, decide about those that need attention."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OPTIONAL: Final = ("attempts", "organization_reference_id", "transaction_id")
 
 @click.group(cls=Group)
 def deliveries() -> None:
-    """List stored deliveries, show everything about one, answer for those that need attention."""
+    """List stored deliveries, show everything about one, and decide about those that need attention."""
 
 
 @deliveries.command("list", cls=RecordedCommand, about=(*FILTER, "unconfirmed"), only_with=("card_holder",))
@@ -216,9 +216,9 @@ def resolve_command(
 @click.option("--reason", metavar="TEXT", required=True, help="Why they are genuine, for the record.")
 @json_option
 def confirm_command(ids: tuple[int, ...], reason: str, as_json: bool) -> None:
-    """Acknowledge deliveries as genuine that OpenCard's log does not have.
+    """Confirm deliveries that OpenCard's log does not have: a person knows that they are genuine.
 
-    They count as unconfirmed no longer: in receiver status, in issues, alerts and receiver.completeness. Their events
+    They are no longer counted as unconfirmed in receiver status, issues, alerts and receiver.completeness. Their events
     are in ems already. Only unconfirmed deliveries can be confirmed: receiver deliveries list --unconfirmed.
 
     Example: receiver deliveries confirm 4711 4712 --reason "OpenCard: their log has a gap on 3 May"

@@ -147,7 +147,7 @@ class Confirmation(Base):
 
 
 class Answer(Base):
-    """What a person said of a delivery that the provider's log does not have: it counts as unconfirmed no longer."""
+    """A person's decision about a delivery that the provider's log does not have: it is not unconfirmed."""
 
     __tablename__ = "answers"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Deliveries that OpenCard's log does not have: a person answers for them, with a reason."""
+"""Deliveries that OpenCard's log does not have: a person decides about them, with a reason."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ SELECT count(*) FROM answered
 def confirm_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
     """Acknowledge unconfirmed deliveries as genuine; return how many that were.
 
-    They count as unconfirmed no longer; ``confirmed_at`` stays null, for OpenCard's log does not have them. Raises
+    They no longer count as unconfirmed; ``confirmed_at`` stays null, for OpenCard's log does not have them. Raises
     ``OperationRefused`` without a reason, and for an id of a delivery that is not unconfirmed; then nothing is changed.
     """
     if not reason.strip():
-        raise OperationRefused("answering for deliveries needs a reason: it is recorded with them")
+        raise OperationRefused("confirming deliveries needs a reason: it is recorded with them")
     asked = sorted(set(ids))
     with engine.begin() as connection:
         _check(connection, asked)
@@ -72,7 +72,7 @@ def _check(connection: Connection, ids: list[int]) -> None:
     if wrong.confirmed_at is not None or wrong.source == "log":
         why = "OpenCard's log has it"
     elif wrong.answer is not None:
-        why = f"it was answered for already, as {wrong.answer}"
+        why = f"a person decided about it already: {wrong.answer}"
     else:
         why = "it was not compared with OpenCard's log yet"
     raise OperationRefused(f"delivery {wrong.id} is not unconfirmed: {why}")

@@ -1,6 +1,7 @@
-"""What an operator does to one webhook through OpenCard's API from the console: the functions of the commands.
+"""What an operator does to one webhook from the console: rotate its secret, test it, register it again.
 
-Each returns in a sentence what was done, and raises ``OperationRefused`` or an ``OpenCardError`` where it was not.
+The commands call the same functions. Each returns in a sentence what was done, and raises ``OperationRefused`` or an
+``OpenCardError`` where it was not.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ EVENTS: Final = tuple(EVENT_FLAGS)
 OVERLAP: Final = timedelta(hours=24)
 """How long the previous secret stays valid; the command's default."""
 TEST_SECONDS: Final = 15.0
-"""How long a test delivery is waited for: platforms answer for us after half a minute."""
+"""Seconds to wait for a test delivery: shorter than the request time-out of hosting platforms, 30 s."""
 
 
 def rotate_secret(settings: Settings, webhook_id: int) -> str:

@@ -1,4 +1,4 @@
-"""A person answers for deliveries that OpenCard's log does not have."""
+"""A person decides about deliveries that OpenCard's log does not have."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_only_unconfirmed_deliveries_are_confirmed(unlogged: Acme) -> None:
     new = ids(unlogged)[-1]
     for given, why in (
         (first, f"delivery {first} is not unconfirmed: OpenCard's log has it"),
-        (second, f"delivery {second} is not unconfirmed: it was answered for already, as genuine"),
+        (second, f"delivery {second} is not unconfirmed: a person decided about it already: genuine"),
         (new, f"delivery {new} is not unconfirmed: it was not compared with OpenCard's log yet"),
         (new + 1, f"there is no delivery {new + 1}"),
     ):

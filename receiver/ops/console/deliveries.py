@@ -114,7 +114,7 @@ def confirm(delivery_id: int) -> Response | tuple[str, int]:
     if not form.validate():
         return _delivery(delivery_id, form), 400
     confirm_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
-    flash("Acknowledged as genuine: it counts as unconfirmed no longer.", "success")
+    flash("Acknowledged as genuine: it no longer counts as unconfirmed.", "success")
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 

@@ -152,7 +152,7 @@ class DeliveryDetails:
     resolution: Resolution | None = None
     """``None`` while it is open, or needs none."""
     unconfirmed: bool = False
-    """Whether OpenCard's log ought to have it and does not, and no person has answered for it."""
+    """Whether OpenCard's log ought to have it and does not, and no person has decided about it."""
     answer: Answer | None = None
 
     def why_not_retried(self) -> str | None:

@@ -26,7 +26,7 @@ delivery.source = 'push' AND delivery.confirmed_at IS NULL AND delivery.answer I
     WHERE run.webhook_id = delivery.webhook_id AND run.watermark IS NOT NULL ORDER BY run.started_at DESC LIMIT 1
 )
 """
-"""The condition, in SQL, that a ``delivery`` is missing in OpenCard's log, and that no person answered for it."""
+"""The condition, in SQL, that a ``delivery`` is missing in OpenCard's log, and that no person decided about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Filter:
     """Failed, dead, quarantined or ignored, and not resolved."""
 
     unconfirmed: bool = False
-    """Pushed, missing in OpenCard's log when that was last compared, and answered for by no person."""
+    """Pushed, missing in OpenCard's log when that was last compared, and no person decided about it."""
 
     @property
     def restricts(self) -> bool:
