@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NOT_RIGHT: Final = "wrong"
 """The choice of everything that may need attention."""
+UNCONFIRMED: Final = "unconfirmed"
+"""The choice of what OpenCard's log does not have."""
 WRONG: Final = ("failed", "dead", "quarantined", "ignored")
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 LONGEST: Final = 512
@@ -37,7 +39,12 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     status = SelectField(
         "Status",
         default="",  # an address without it means any status
-        choices=[SelectChoice("", "any"), SelectChoice(NOT_RIGHT, "needs attention"), *map(SelectChoice, STATUSES)],
+        choices=[
+            SelectChoice("", "any"),
+            SelectChoice(NOT_RIGHT, "needs attention"),
+            SelectChoice(UNCONFIRMED, "not in OpenCard's log"),
+            *map(SelectChoice, STATUSES),
+        ],
     )
     event = StringField("Event", render_kw={"placeholder": "card.transaction.cleared"})
     organization = SelectField("Organization", validate_choice=False)
@@ -61,7 +68,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         right = {name: field.data for name, field in self._fields.items() if not field.errors and field.data}
         status = right.get("status", "")
         return Filter(
-            statuses=WRONG if status == NOT_RIGHT else _each(status),
+            statuses={NOT_RIGHT: WRONG, UNCONFIRMED: ()}.get(status, _each(status)),
+            unconfirmed=status == UNCONFIRMED,
             events=_each(right.get("event", "").strip()),
             organizations=_each(right.get("organization", "")),
             since=_utc(right.get("since")),

@@ -12,6 +12,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, StringField
 from wtforms.validators import DataRequired, Length, Optional, ValidationError
 
+from receiver.ops.console.filter_form import UNCONFIRMED
 from receiver.ops.console.parts import console, reading, whole
 from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
@@ -37,6 +38,7 @@ _STATUSES: Final[dict[str, str]] = {
     FindingKind.DEAD: "dead",
     FindingKind.QUARANTINED: "quarantined",
     FindingKind.UNKNOWN_FORMAT: "ignored",
+    FindingKind.UNCONFIRMED: UNCONFIRMED,
 }
 
 
@@ -131,7 +133,7 @@ def deliveries_of(issue: Issue) -> dict[str, str] | None:
         return None
     found = {"status": status}
     event, separator, error = issue.subject.partition(": ")
-    if status != "ignored" and separator:
+    if status in {"dead", "quarantined"} and separator:
         found |= {"event": event, "error": error}
     if issue.organization_reference_id:
         found["organization"] = issue.organization_reference_id

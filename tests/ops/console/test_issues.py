@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
 
 from receiver.ops.issues import watch
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
+from tests.support.factories import snapshot
+from tests.support.service_states import miss_all_in_the_log
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
@@ -51,6 +54,20 @@ def test_issue_leads_to_exactly_its_deliveries(acme: Acme, viewer: Visitor, issu
     inactive = acme.value("SELECT id FROM receiver.issues WHERE kind = 'webhook-inactive'")
     webhook = acme.value("SELECT id FROM receiver.webhooks")
     assert f"/ops/webhooks/{webhook}" in links(viewer.get(f"/ops/issues/{inactive}").text)
+
+
+def test_unconfirmed_deliveries_are_one_click_away(acme: Acme, viewer: Visitor, settings: Settings) -> None:
+    acme.apply(EVENT, snapshot("cleared"))
+    miss_all_in_the_log(acme.engine, "acme")
+    unconfirmed = stored(acme)
+    acme.apply(EVENT, snapshot("cleared", transaction="t-2"))  # since then
+    watch.look(acme.engine, settings, ())
+    number = acme.value("SELECT id FROM receiver.issues WHERE kind = 'deliveries-unconfirmed'")
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    for page in (f"/ops/issues/{number}", f"/ops/webhooks/{webhook}", "/ops/"):
+        (link,) = {each for each in links(viewer.get(page).text) if "status=unconfirmed" in each}
+        assert ids(viewer.get(link).text) == unconfirmed, page
+    assert "not in OpenCard's log" in unescape(viewer.get(link).text)
 
 
 def test_an_operator_acknowledges_with_a_note(acme: Acme, operator: Visitor, issue: str) -> None:
