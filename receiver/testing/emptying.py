@@ -1,4 +1,4 @@
-"""An empty database for each test, while the processes of the service run on."""
+"""Empty databases for each test, while the processes of the service run on: the service's, and one of the EMS's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from receiver.migrate import target_metadata
+from receiver.sandbox.local import READER
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -47,3 +48,16 @@ def empty_database(engine: Engine) -> None:
             if found:
                 connection.execute(text(f"TRUNCATE {', '.join(found)} CASCADE"))
             connection.execute(_POSITIONS_AGAIN)
+
+
+def own_database(engine: Engine) -> str:
+    """Drop and create the database for the EMS's own tables, on the same server; return its address, as its owner.
+
+    Sessions that a previous test left open are ended.
+    """
+    own = engine.url.set(drivername="postgresql", database=f"{engine.url.database}_own", username=READER, password=None)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        name = connection.dialect.identifier_preparer.quote(own.database or "")
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name} OWNER {READER}"))
+    return own.render_as_string(hide_password=False)

@@ -6,6 +6,7 @@ import shlex
 import time
 from contextlib import closing
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,7 +27,7 @@ from receiver.sandbox.control_client import NO_TIME, SendOptions, empty_log, tri
 from receiver.sandbox.local import ORGANIZATIONS
 from receiver.sandbox.stored_files import wait_until_downloaded
 from receiver.settings import variable_names
-from receiver.testing.emptying import empty_database
+from receiver.testing.emptying import empty_database, own_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,6 +77,11 @@ class ReceiverKit:
     def ems_url(self) -> str:
         """The database's address for the program under test: as a role that reads schema ``ems``, and nothing else."""
         return self._stack.ems_url
+
+    @cached_property
+    def own_url(self) -> str:
+        """The address of an empty database for the EMS's own tables, as a role that owns it; a new one in each test."""
+        return own_database(self._stack.engine)
 
     def trigger(
         self,

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import bookkeeping
+import psycopg
 import pytest
 from bookkeeping import NotCompleteError, Total, book, connect, month, open_books
 
@@ -143,6 +144,14 @@ def test_purchase_sent_again_after_two_days_is_booked_once(
         ("purchases", "100.00"),
         ("vat", "25.00"),
     ]
+
+
+@pytest.mark.parametrize("test", ["first", "second"])
+def test_own_database_is_empty_in_each_test(opencard_receiver: ReceiverKit, test: str) -> None:
+    with psycopg.connect(opencard_receiver.own_url, autocommit=True) as own:
+        own.execute("CREATE TABLE bookings AS SELECT %s AS test", [test])
+    with psycopg.connect(opencard_receiver.own_url) as own:
+        assert own.execute("SELECT test FROM bookings").fetchall() == [(test,)]
 
 
 def test_file_of_a_receipt_can_be_read(opencard_receiver: ReceiverKit) -> None:
