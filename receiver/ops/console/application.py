@@ -95,6 +95,8 @@ class Console:
     """``None`` when users do not sign in by OpenID Connect."""
     sessions: Sessions
     wake_worker: Callable[[], object]
+    rows: int = 50
+    """Rows on a page of a list."""
 
     @property
     def interval(self) -> timedelta | None:

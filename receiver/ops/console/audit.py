@@ -8,11 +8,10 @@ from flask import Blueprint, g, render_template, request
 from werkzeug.exceptions import Forbidden
 
 from receiver.ops.audit import AuditFilter, list_acts
-from receiver.ops.console.parts import PageLinks, reading, whole
+from receiver.ops.console.parts import PageLinks, console, reading, whole
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
-ROWS: Final = 50
 FILTERS: Final = ("actor", "action")
 """What the address may restrict."""
 
@@ -23,13 +22,14 @@ def listing() -> str:
     if not g.me.may_operate:
         raise Forbidden("Records of what users did are for operators: ask one of them.")
     wanted = {name: request.args[name] for name in FILTERS if request.args.get(name)}
+    most = console().rows
     with reading() as connection:
         found = list_acts(
             connection,
             AuditFilter(actor=wanted.get("actor"), action=wanted.get("action")),
             before=whole(request.args.get("before")),
-            limit=ROWS + 1,
+            limit=most + 1,
         )
-    rows = found[:ROWS]
-    older = rows[-1].id if len(found) > ROWS else None
+    rows = found[:most]
+    older = rows[-1].id if len(found) > most else None
     return render_template("audit.html", rows=rows, wanted=wanted, links=PageLinks.of(request, older=older))

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
 
-ROWS: Final = 50
 VIEWS: Final = 20
 """How many of those who saw a payload are shown."""
 LOOKED_AT: Final = 10_000
@@ -62,7 +61,9 @@ def listing() -> str:
         form = FilterForm.of(request.args, organizations(connection))
         valid = form.validate()
         wanted = form.wanted()
-        page = list_deliveries(connection, wanted, before=whole(request.args.get("before")), limit=ROWS, most=LOOKED_AT)
+        page = list_deliveries(
+            connection, wanted, before=whole(request.args.get("before")), limit=console().rows, most=LOOKED_AT
+        )
     if wanted.card_holder_reference_id:
         with console().engine.begin() as connection:
             record_look(connection, SEARCH, arguments([(PERSONAL, True)]))

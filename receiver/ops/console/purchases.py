@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, abort, render_template, request
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from receiver.ops.purchases import PurchaseFilter, PurchasePage
 
 blueprint = Blueprint("purchases", __name__, url_prefix="/purchases")
-
-ROWS: Final = 50
 
 
 @blueprint.get("/")
@@ -55,10 +53,10 @@ def _page(connection: Connection, wanted: PurchaseFilter, before: str | None) ->
     """Return a page, and whether it is the first; an address with a place that is none shows the first."""
     if before:
         try:
-            return find_purchases(connection, wanted, before=before, limit=ROWS), False
+            return find_purchases(connection, wanted, before=before, limit=console().rows), False
         except ValueError:
             pass
-    return find_purchases(connection, wanted, limit=ROWS), True
+    return find_purchases(connection, wanted, limit=console().rows), True
 
 
 @blueprint.get("/purchase")

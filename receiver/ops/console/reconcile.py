@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Blueprint, render_template, request
 from sqlalchemy import text
 
-from receiver.ops.console.parts import PageLinks, organizations, reading, whole
+from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 blueprint = Blueprint("reconcile", __name__, url_prefix="/reconcile")
 
-ROWS: Final = 50
 GROUPED: Final = 10
 """How many times more runs a page has where those that found nothing are one line."""
 
@@ -35,7 +34,7 @@ def listing() -> str:
     """Show the runs, of one organization if it is named; those in a row that found nothing are one line."""
     organization, before = request.args.get("organization", ""), whole(request.args.get("before"))
     each = bool(request.args.get("each"))
-    most = ROWS if each else ROWS * GROUPED
+    most = console().rows if each else console().rows * GROUPED
     with reading() as connection:
         names = organizations(connection)
         found = connection.execute(

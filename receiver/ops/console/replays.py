@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("replays", __name__, url_prefix="/replays")
 
-ROWS: Final = 50
 PREVIEW_SECONDS: Final = 5.0
 """Seconds that a page looks for what is to be replayed. Whatever takes longer is for the command line."""
 
@@ -27,11 +26,11 @@ PREVIEW_SECONDS: Final = 5.0
 @blueprint.get("/")
 def listing() -> str:
     """Show the replays, newest first."""
-    before = whole(request.args.get("before"))
+    before, most = whole(request.args.get("before")), console().rows
     with reading() as connection:
-        found = list_replays(connection, before=before, limit=ROWS + 1)
-    rows = found[:ROWS]
-    older = rows[-1].replay_id if len(found) > ROWS else None
+        found = list_replays(connection, before=before, limit=most + 1)
+    rows = found[:most]
+    older = rows[-1].replay_id if len(found) > most else None
     return render_template("replays.html", rows=rows, links=PageLinks.of(request, older=older))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +52,15 @@ def console_app(console_settings: Settings, migrated_engine: Engine) -> Iterator
 def console(console_app: Flask) -> Flask:
     found: Flask = console_app.extensions["receiver.console"]
     return found
+
+
+@pytest.fixture
+def short_pages(console: Flask) -> Iterator[None]:
+    """Lists have two rows on a page."""
+    usual = console.extensions["console"]
+    console.extensions["console"] = replace(usual, rows=2)
+    yield
+    console.extensions["console"] = usual
 
 
 @pytest.fixture

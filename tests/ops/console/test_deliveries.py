@@ -68,8 +68,8 @@ def test_whatever_is_searched_for_a_page_comes(viewer: Visitor, field: str, valu
     assert viewer.get(f"/ops/deliveries/?{field}=%00").status_code == 400
 
 
-def test_pages_lead_to_older_ones_and_back(acme: Acme, viewer: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.ops.console.deliveries.ROWS", 2)
+@pytest.mark.usefixtures("short_pages")
+def test_pages_lead_to_older_ones_and_back(acme: Acme, viewer: Visitor) -> None:
     for number in range(7):
         acme.take(EVENT, snapshot("cleared", transaction=f"t-{number}"))
     path, seen, trail = "/ops/deliveries/?organization=acme", [], []

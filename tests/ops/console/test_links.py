@@ -84,10 +84,9 @@ class Walk:
 
 
 @pytest.fixture
-def full(organizations: Organizations, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Acme:
+def full(organizations: Organizations, settings: Settings, short_pages: None, monkeypatch: pytest.MonkeyPatch) -> Acme:
     """A service that has something of everything, in lists that take several pages."""
-    for module in ("deliveries", "purchases", "replays", "reconcile"):
-        monkeypatch.setattr(f"receiver.ops.console.{module}.ROWS", 2)
+    del short_pages
     monkeypatch.setattr("receiver.ops.console.overview.MOST_GROUPS", 1)
     monkeypatch.setattr("receiver.ops.console.overview.MOST_ORGANIZATIONS", 1)
     acme, other = organizations.adopt("acme"), organizations.adopt("globex & sons")

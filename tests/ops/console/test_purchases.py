@@ -82,8 +82,8 @@ def test_search_for_a_person_is_recorded_without_the_person(bought: Acme, viewer
     ]
 
 
-def test_list_leads_to_older_purchases_and_back(acme: Acme, viewer: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.ops.console.purchases.ROWS", 2)
+@pytest.mark.usefixtures("short_pages")
+def test_list_leads_to_older_purchases_and_back(acme: Acme, viewer: Visitor) -> None:
     for number in range(5):
         acme.take(EVENT, of_ticket(id=f"t{number}"))
     acme.process()
