@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.conftest import Acme
 
 ROUNDS = 5
+COUNTERS = {"receiver.counters", "receiver.counter_flushes"}
+"""What processes that go on running may fill at any moment."""
 
 
 def test_what_is_kept_are_tables() -> None:
@@ -33,7 +35,7 @@ def test_nothing_is_left_but_the_webhook(acme: Acme, engine: Engine) -> None:
         for table in target_metadata().sorted_tables
         if acme.value(f"SELECT EXISTS (SELECT FROM {table.fullname})")  # noqa: S608 - names of the models
     }
-    assert filled == {"receiver.webhooks", "ems.organizations"}
+    assert filled - COUNTERS == {"receiver.webhooks", "ems.organizations"}
     acme.apply("card_holder.created", card_holder("employee-17"))
     assert acme.value("SELECT min(position) FROM ems.events") == 1
     assert acme.value("SELECT count(*) FROM ems.card_holders") == 1
