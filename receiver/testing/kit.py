@@ -48,7 +48,8 @@ _WAITING: Final = text(
 )
 _NEWEST: Final = text(
     "SELECT delivery.event, webhook.organization_reference_id, delivery.body FROM receiver.deliveries AS delivery "
-    "JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id ORDER BY delivery.id DESC LIMIT 1"
+    "JOIN receiver.webhooks AS webhook ON webhook.id = delivery.webhook_id "
+    "WHERE delivery.body IS NOT NULL ORDER BY delivery.id DESC LIMIT 1"
 )
 _NOT_APPLIED: Final = text(
     "SELECT id, event, status, error FROM receiver.deliveries "
@@ -123,11 +124,14 @@ class ReceiverKit:
         """Have OpenCard send the newest delivery again, as if *after* had passed since its first attempt.
 
         After more than a day it is a new event, with the same payload and fingerprint. Reconciles in between. Raises
-        ``NotAppliedError`` if something is not applied, and ``OperationRefused``.
+        ``NotAppliedError`` if something is not applied, and ``OperationRefused``, also if nothing was sent yet.
         """
         self.wait_until_applied()
         with self._stack.engine.connect() as connection:
-            event, organization, body = connection.execute(_NEWEST).one()
+            newest = connection.execute(_NEWEST).one_or_none()
+        if newest is None:
+            raise OperationRefused("no delivery has arrived that could be sent again: trigger an event first")
+        event, organization, body = newest
         api_url = self._stack.settings.opencard_api_url
         trigger_events(api_url, organization, [event], SendOptions(late=after, lose=True), body=bytes(body))
         self.reconcile()  # the log has an attempt of that time, so the first delivery is dated by it

@@ -15,6 +15,8 @@ import psycopg
 import pytest
 from bookkeeping import NotCompleteError, Total, book, connect, month, open_books
 
+from receiver.errors import OperationRefused
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
@@ -129,6 +131,11 @@ def test_books_survive_a_restore_of_the_database(
     opencard_receiver.trigger("cleared", fields={**FEBRUARY, "id": sent["id"], "accounting_amount": "99.00"})
     opencard_receiver.wait_until_applied()
     assert sum(total.amount for total in month(ems, books, NORDLYS, "2026-02")) == 99
+
+
+def test_nothing_can_be_sent_again_before_something_arrived(opencard_receiver: ReceiverKit) -> None:
+    with pytest.raises(OperationRefused, match="trigger an event first"):
+        opencard_receiver.send_again()
 
 
 def test_purchase_sent_again_after_two_days_is_booked_once(
