@@ -95,6 +95,17 @@ def test_worker_asked_to_stop_within_a_batch_completes_it(acme: Acme, engine: En
     assert acme.statuses().count("pending") == max(stored - batch, 0)
 
 
+def test_worker_asked_to_stop_leaves_what_is_tried_alone(acme: Acme, engine: Engine) -> None:
+    store_many(acme, transactions=1, copies=1)
+    acme.execute("UPDATE receiver.queue SET alone = true")
+    try:
+        with closing(Processor(engine)) as processor:
+            assert not processor.consume("first", StoppingBacklog(), time.monotonic() + 30, 20, lambda: None)
+    finally:
+        stop_requested.clear()
+    assert set(acme.statuses()) == {"pending"}
+
+
 def test_a_full_batch_wakes_another_worker(acme: Acme, engine: Engine) -> None:
     store_many(acme, transactions=2, copies=1)
     woken = []
