@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 import httpx
 
+from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_json, print_rows
 from receiver.cli.parameters import DURATION, WholeNumber
-from receiver.sandbox.control_client import NO_TIME, SendOptions, trigger_events, trigger_fixture
-from receiver.settings import load_settings
+from receiver.connections import RECONCILE
+from receiver.db import engine_for
+from receiver.sandbox.control_client import NO_TIME, SendOptions, read_fixture, trigger_events
+from receiver.sandbox.send_again import trigger_again
+from receiver.settings import REQUIRED_FOR_API, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import timedelta
+
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
 
 MOST: Final = 10_000
 
@@ -37,6 +47,12 @@ MOST: Final = 10_000
 )
 @click.option("--duplicate", is_flag=True, help="Send each event twice, as a retry would.")
 @click.option("--late", type=DURATION, metavar="AGE", help="Age of its first attempt in the delivery log, such as 2d.")
+@click.option(
+    "--again-after",
+    type=DURATION,
+    metavar="AGE",
+    help="Send it again, as if AGE (such as 2d) had passed: after more than a day that is a new event.",
+)
 @click.option("--lose", is_flag=True, help="Write it to the delivery log only, as if no attempt had arrived.")
 @click.option(
     "--body",
@@ -59,6 +75,7 @@ def trigger(
     following: tuple[str, ...],
     duplicate: bool,
     late: timedelta | None,
+    again_after: timedelta | None,
     lose: bool,
     body: Path | None,
     fixture: Path | None,
@@ -76,26 +93,52 @@ def trigger(
         raise click.UsageError("--body is sent as it is: leave --set and --then away")
     if fixture is not None and (event or body or changes or following):
         raise click.UsageError("--fixture has event and body: leave EVENT, --set, --then and --body away")
-    api_url = load_settings(os.environ, required=frozenset()).opencard_api_url
-    options = SendOptions(count=count, duplicate=duplicate, late=late or NO_TIME, lose=lose)
+    if again_after is not None and (duplicate or late or lose):
+        raise click.UsageError("--again-after says when it is sent: leave --duplicate, --late and --lose away")
+    settings = load_settings(os.environ, required=frozenset() if again_after is None else REQUIRED_FOR_API)
+    content = None if body is None else body.read_bytes()
     try:
         if fixture is not None:
-            done = trigger_fixture(api_url, organization, fixture.read_bytes(), options)
-        elif event is not None:
-            content = None if body is None else body.read_bytes()
-            changed = dict(map(_change, changes))
-            done = trigger_events(api_url, organization, [event, *following], options, changes=changed, body=content)
-        else:
+            event, content = read_fixture(fixture.read_bytes(), organization)
+        if event is None:
             raise click.UsageError("give EVENT, or --fixture FILE")
+        events, changed = [event, *following], dict(map(_change, changes))
+        if again_after is None:
+            options = SendOptions(count=count, duplicate=duplicate, late=late or NO_TIME, lose=lose)
+            api_url = settings.opencard_api_url
+            done = trigger_events(api_url, organization, events, options, changes=changed, body=content)
+        else:
+            with _engine(settings) as engine:
+                done = trigger_again(
+                    engine,
+                    settings,
+                    organization,
+                    events,
+                    after=again_after,
+                    count=count,
+                    changes=changed,
+                    body=content,
+                )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if as_json:
         print_json(done)
     else:
-        rows = [{**each, "answer": each["status"] if each["sent"] else "only in the log"} for each in done]
+        unsent = "only in the log" if again_after is None else "recovered from the log"
+        rows = [{**each, "answer": each["status"] if each["sent"] else unsent} for each in done]
         columns = {"event": "event", "organization_reference_id": "organization", "id": "id", "answer": "answer"}
         print_rows(rows, columns, empty="")
     sys.exit(0 if all(each["status"] == httpx.codes.OK or not each["sent"] for each in done) else 1)
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    configure_command_logs(settings)
+    engine = engine_for(settings.database_url, application="trigger", bounds=RECONCILE)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _change(text: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 Around it, a whole receiver on this machine:
 
 - ``control_client`` asks for what only a local OpenCard does: ``receiver trigger``, the test kit
+- ``send_again``   sends an event, and again as if days had passed
 - ``payload_fields`` which fields can be set in an event that it sends
 - ``embedded``      PostgreSQL and Valkey from wheels
 - ``processes``     the Procfile's processes, started, killed and stopped

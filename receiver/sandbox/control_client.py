@@ -66,6 +66,19 @@ def trigger_events(
     each event that has the field. Raises ``ValueError`` for an event or a field that does not exist, and
     ``OperationRefused``.
     """
+    return [sent for sent, _ in trigger_bodies(api_url, organization, events, options, changes=changes, body=body)]
+
+
+def trigger_bodies(
+    api_url: str,
+    organization: str,
+    events: Sequence[str],
+    options: SendOptions,
+    *,
+    changes: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> list[tuple[dict[str, Any], bytes]]:
+    """Do what ``trigger_events`` does, and return with each event its body."""
     first = named_event(events[0])
     spelled = [first, *(named_event(name, after=first) for name in events[1:])]
     names = [canonical_name(name) or name for name in spelled]
@@ -81,7 +94,7 @@ def trigger_events(
         "lose": options.lose,
     }
     done: list[dict[str, Any]] = _ask("POST", api_url, "events", wanted).json()
-    return done
+    return [(sent, base64.b64decode(sent.pop("body"))) for sent in done]
 
 
 def trigger_fixture(
@@ -94,11 +107,17 @@ def trigger_fixture(
 
     Raises ``ValueError`` for what is no fixture, and for an event that does not exist, and ``OperationRefused``.
     """
+    event, body = read_fixture(fixture, organization)
+    return trigger_events(api_url, organization, [event], options, body=body)
+
+
+def read_fixture(fixture: bytes, organization: str) -> tuple[str, bytes]:
+    """Return event and body of a fixture, as one of *organization*. Raises ``ValueError`` for what is no fixture."""
     read = _fixture.decode(fixture)
     body = dict(read.body)
     if isinstance(body.get("organization"), dict):
         body["organization"] = {**body["organization"], "reference_id": organization}
-    return trigger_events(api_url, organization, [read.event], options, body=_encode(body))
+    return read.event, _encode(body)
 
 
 def registered_webhooks(api_url: str) -> set[int]:

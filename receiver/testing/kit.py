@@ -25,6 +25,7 @@ from receiver.queue import wake_worker_if_possible
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.control_client import NO_TIME, SendOptions, empty_log, trigger_events, trigger_fixture
 from receiver.sandbox.local import ORGANIZATIONS
+from receiver.sandbox.send_again import trigger_again
 from receiver.sandbox.stored_files import wait_until_downloaded
 from receiver.settings import variable_names
 from receiver.testing.emptying import empty_database, own_database
@@ -123,8 +124,8 @@ class ReceiverKit:
     def send_again(self, *, after: timedelta = TWO_DAYS) -> list[dict[str, Any]]:
         """Have OpenCard send the newest delivery again, as if *after* had passed since its first attempt.
 
-        After more than a day it is a new event, with the same payload and fingerprint. Reconciles in between. Raises
-        ``NotAppliedError`` if something is not applied, and ``OperationRefused``, also if nothing was sent yet.
+        After more than a day it is a new event, with the same payload and fingerprint. Raises ``NotAppliedError`` if
+        something is not applied, and ``OperationRefused``, also if nothing was sent yet.
         """
         self.wait_until_applied()
         with self._stack.engine.connect() as connection:
@@ -132,11 +133,9 @@ class ReceiverKit:
         if newest is None:
             raise OperationRefused("no delivery has arrived that could be sent again: trigger an event first")
         event, organization, body = newest
-        api_url = self._stack.settings.opencard_api_url
-        trigger_events(api_url, organization, [event], SendOptions(late=after, lose=True), body=bytes(body))
-        self.reconcile()  # the log has an attempt of that time, so the first delivery is dated by it
-        self.wait_until_applied()
-        return trigger_events(api_url, organization, [event], body=bytes(body))
+        settings = self._stack.settings
+        both = trigger_again(self._stack.engine, settings, organization, [event], after=after, body=bytes(body))
+        return [sent for sent in both if sent["sent"]]
 
     def wait_until_applied(self, *, within: float = SECONDS, failures_allowed: bool = False) -> None:
         """Return when everything that arrived is applied, so that schema ``ems`` shows it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,26 @@ import pytest
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
+from receiver.counters import RECONCILE_RUNS
+from receiver.db import held_lock
 from receiver.events.catalogue import ALIASES, EVENT_FLAGS
+from receiver.locks import LockFamily, key_of
 from receiver.ops.deliveries.fixture import make_fixture
 from receiver.sandbox.receipt_files import name_in, receipt_file
+from receiver.sandbox.send_again import trigger_again
+from receiver.settings import load_settings
 from tests.support.factories import body, snapshot
+from tests.support.log_lines import logging_as_it_was
 from tests.support.parties import Receiver, ServedProvider, opencard, receiver, webhooks_of
+from tests.support.reconcile_steps import process, reconcile, rows
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from receiver.sandbox.provider import ProviderOrganization
+    from tests.support.world import World
 
 CLEARED = "card.transaction.cleared"
 
@@ -244,3 +254,89 @@ def test_list_is_set_as_json(ems: Receiver, trigger: Callable[..., Result]) -> N
     ((_, payload),) = arrived(ems)
     assert payload["vat_rates"] == [{"vat_amount": "12.50", "currency": "NOK"}]
     assert payload["totals"] == "[not JSON"
+
+
+@pytest.fixture
+def service(world: World, environment: dict[str, str]) -> Iterator[Callable[..., Result]]:
+    """Runs ``receiver trigger`` for a service that is registered, and has compared the log before."""
+    world.bootstrap()
+    reconcile(world)
+
+    def run(*arguments: object) -> Result:
+        command = ["trigger", *map(str, arguments), "--organization", "acme"]
+        return CliRunner(env=world.environment(environment)).invoke(main, command)
+
+    with logging_as_it_was():
+        yield run
+
+
+def test_event_sent_again_after_days_is_a_new_event(world: World, service: Callable[..., Result]) -> None:
+    ran = service("authorized", "--then", "cleared", "--then", "invoiced", "--again-after", "2d", "--json")
+    assert ran.exit_code == 0, ran.output
+    states = ["authorized", "cleared", "invoiced"]
+    assert [(each["event"].rpartition(".")[2], each["status"]) for each in json.loads(ran.stdout)] == [
+        *((state, None) for state in states),
+        *((state, 200) for state in states),
+    ]
+    process(world)
+    events = rows(world, "SELECT type, transaction_id, fingerprint, occurred_at FROM ems.events ORDER BY occurred_at")
+    first, again = events[:3], events[3:]
+    assert [each["type"].rpartition(".")[2] for each in again] == states
+    assert [each["fingerprint"] for each in first] == [each["fingerprint"] for each in again]
+    assert len({each["transaction_id"] for each in events}) == 1
+    assert timedelta(days=2) <= again[1]["occurred_at"] - first[1]["occurred_at"] < timedelta(days=2, minutes=5)
+    found = reconcile(world)
+    assert (found.recovered, found.unconfirmed, found.unrecoverable) == (0, 0, 0)
+
+
+def test_event_sent_again_after_hours_is_the_same_event(world: World, service: Callable[..., Result]) -> None:
+    assert service(CLEARED, "--again-after", "23h").exit_code == 0
+    process(world)
+    assert rows(world, "SELECT status FROM receiver.deliveries ORDER BY occurred_at") == [
+        {"status": "processed"},
+        {"status": "duplicate"},
+    ]
+
+
+def test_body_is_sent_again_as_it_is(world: World, service: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "body.json").write_bytes(body(snapshot("cleared")))
+    ran = service(CLEARED, "--body", tmp_path / "body.json", "--again-after", "2d")
+    assert (ran.exit_code, "recovered from the log" in ran.stdout) == (0, True), ran.output
+    process(world)
+    assert len(rows(world, "SELECT FROM ems.events")) == 2
+
+
+@pytest.mark.parametrize("option", [("--lose",), ("--duplicate",), ("--late", "1d")])
+def test_when_it_is_sent_again_is_said_once(
+    ems: Receiver, trigger: Callable[..., Result], option: tuple[str, ...]
+) -> None:
+    ran = trigger(CLEARED, "--again-after", "2d", *option)
+    assert (ran.exit_code, "--again-after" in ran.stderr) == (2, True)
+    assert arrived(ems) == []
+
+
+def test_nothing_is_sent_again_at_the_real_opencard(world: World, environment: dict[str, str]) -> None:
+    real = {**world.environment(environment), "OPENCARD_API_URL": "https://api.opencard.example"}
+    command = ["trigger", CLEARED, "--organization", "acme", "--again-after", "2d"]
+    with logging_as_it_was():
+        ran = CliRunner(env=real).invoke(main, command)
+    assert (ran.exit_code, "receiver dev" in ran.stderr) == (1, True)
+
+
+def busy_runs() -> float:
+    """Return how many runs of this process found another one busy."""
+    samples = [sample for metric in RECONCILE_RUNS.collect() for sample in metric.samples]
+    return sum(each.value for each in samples if each.labels == {"outcome": "busy"} and each.name.endswith("_total"))
+
+
+def test_run_of_the_scheduler_is_waited_for(world: World, environment: dict[str, str]) -> None:
+    world.bootstrap()
+    settings = load_settings(world.environment(environment))
+    before = busy_runs()
+    with ThreadPoolExecutor(1) as executor:
+        with held_lock(world.engine, key_of(LockFamily.RECONCILE, world.stored().id)) as held:
+            assert held
+            sent = executor.submit(trigger_again, world.engine, settings, "acme", [CLEARED], after=timedelta(days=2))
+            assert eventually(lambda: busy_runs() > before or sent.done())
+        assert [each["status"] for each in sent.result()] == [None, 200]
+    assert busy_runs() > before

@@ -64,6 +64,7 @@ class Triggered:
     status: int | None
     """The receiver's answer; ``None`` when there was none, or it was not sent."""
     sent: bool
+    body: bytes
 
 
 def trigger(provider: Provider, wanted: Wanted, base_url: str) -> list[Triggered]:
@@ -200,4 +201,5 @@ def _trigger_one(
         about = _subject(read(sent.payload))
     except (msgspec.DecodeError, TypeError, AttributeError, UnicodeDecodeError):
         about = None
-    return Triggered(sent.event, owner.reference_id, about, answers[-1] if answers else None, not wanted.lose)
+    status = answers[-1] if answers else None
+    return Triggered(sent.event, owner.reference_id, about, status, sent=not wanted.lose, body=sent.payload)
