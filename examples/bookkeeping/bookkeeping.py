@@ -111,6 +111,14 @@ def enter(books: sqlite3.Connection, lines: Iterable[Row]) -> None:
 
 def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> list[Total]:
     """Return the totals of a month (``2026-02``). Raises ``NotCompleteError`` while purchases of it may be missing."""
+    check_complete(ems, organization, name)
+    book(ems, books)
+    entries = "SELECT account, currency, amount FROM entries WHERE organization = ? AND booked_on LIKE ?"
+    return add_up(books.execute(entries, [organization, f"{name}-%"]))
+
+
+def check_complete(ems: Ems, organization: str, name: str) -> None:
+    """Raise ``NotCompleteError`` while purchases of a month (``2026-02``) may be missing."""
     year, number = map(int, name.split("-"))
     end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
     row = ems.execute(COMPLETE, [organization]).fetchone()
@@ -119,10 +127,12 @@ def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> 
         raise NotCompleteError(f"{name} of {organization} is complete through {through or 'no day'} only")
     if row and row["open_gaps"]:
         raise NotCompleteError(f"{row['open_gaps']} events of {organization} are missing or not applied")
-    book(ems, books)
+
+
+def add_up(entries: Iterable[tuple[str, str | None, str]]) -> list[Total]:
+    """Return the totals of entries (account, currency, amount)."""
     totals: dict[tuple[str, str | None], Decimal] = {}
-    entries = "SELECT account, currency, amount FROM entries WHERE organization = ? AND booked_on LIKE ?"
-    for account, currency, amount in books.execute(entries, [organization, f"{year:04}-{number:02}-%"]):
+    for account, currency, amount in entries:
         totals[account, currency] = totals.get((account, currency), Decimal(0)) + Decimal(amount)
     in_order = sorted(totals.items(), key=lambda total: (total[0][0], total[0][1] or ""))
     return [Total(account, currency, amount) for (account, currency), amount in in_order]
