@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 import threading
-import uuid
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-import stamina
 from sqlalchemy import text
 
-from receiver.db import engine_for
 from receiver.sandbox.demo import wait_until_processed
-from receiver.sandbox.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from receiver.sandbox.faults import Faults, schedule
-from receiver.sandbox.killable import KILLABLE, KillableParts
-from receiver.sandbox.local import adopt_webhook
-from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from receiver.sandbox.killable import KILLABLE
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
-from receiver.settings import load_settings
-from tests.conftest import DATA_FOLDER
+from tests.support.machine import running_machine
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Engine
-
     from receiver.sandbox.registration import Registration
     from receiver.sandbox.story import Story
     from receiver.sandbox.tally import DeliveryTally
+    from tests.support.machine import Machine
 
 pytestmark = pytest.mark.long
 
@@ -81,55 +71,20 @@ class KilledStream:
         return self.tally
 
 
-class Machine:
-    """A receiver with servers of its own, each of which can be killed and started again."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.postgres = EmbeddedPostgres(folder / "postgres")
-        stack.callback(self.postgres.stop)
-        self.valkey = EmbeddedValkey(folder / "valkey")
-        stack.callback(self.valkey.stop)
-        environment = local_environment(
-            database_url=self.postgres.create_database("survival"), redis_url=self.valkey.url, port=free_port()
-        )
-        self.settings = load_settings(environment)
-        self.engine: Engine = engine_for(self.settings.database_url, application="tests")
-        stack.callback(self.engine.dispose)
-        self.processes = stack.enter_context(ProcfileProcesses(environment, folder / "logs"))
-        self.processes.run("release")
-        self.processes.start("web", "worker", "scheduler")
-        wait_until_ready(self.settings.public_url, self.processes)
-
-    def adopt(self, *organizations: str) -> list[Registration]:
-        with self.engine.begin() as connection:
-            return [
-                adopt_webhook(connection, self.settings, organization, number=number)
-                for number, organization in enumerate(organizations, 1)
-            ]
-
-    def kill_and_start(self, part: str) -> None:
-        parts = KillableParts(self.postgres, self.valkey, self.processes)
-        parts.kill(part)
-        parts.start(part)
-
-    def check(self, story: Story, tally: DeliveryTally) -> None:
-        """Assert that every event is recorded once."""
-        assert tally.given_up == 0
-        wait_until_processed(self.engine, seconds=SECONDS)
-        with self.engine.connect() as connection:
-            assert differences(connection, story) == []
-            statuses = set(connection.scalars(text("SELECT DISTINCT status FROM receiver.deliveries")))
-            assert statuses == {"processed", "duplicate"}
+def check(machine: Machine, story: Story, tally: DeliveryTally) -> None:
+    """Assert that every event is recorded once."""
+    assert tally.given_up == 0
+    wait_until_processed(machine.engine, seconds=SECONDS)
+    with machine.engine.connect() as connection:
+        assert differences(connection, story) == []
+        statuses = set(connection.scalars(text("SELECT DISTINCT status FROM receiver.deliveries")))
+        assert statuses == {"processed", "duplicate"}
 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    """A machine with its data below .data: pytest closes its own folders to the user that PostgreSQL runs as."""
-    stamina.instrumentation.set_on_retry_hooks(())
-    folder = DATA_FOLDER / f"machine-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield Machine(folder, stack)
+    with running_machine() as machine:
+        yield machine
 
 
 def stream(machine: Machine, seed: int, act: Callable[[KilledStream], None], purchases: int = 150) -> None:
@@ -138,14 +93,16 @@ def stream(machine: Machine, seed: int, act: Callable[[KilledStream], None], pur
     story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
     running = KilledStream(story, registrations, seed)
     act(running)
-    machine.check(story, running.finish())
+    check(machine, story, running.finish())
 
 
 def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> None:
     def kill_one_after_the_other(running: KilledStream) -> None:
         for number in range(2 * len(KILLABLE)):
             running.wait_for((number + 1) / (2 * len(KILLABLE) + 1))
-            machine.kill_and_start(KILLABLE[number % len(KILLABLE)])
+            part = KILLABLE[number % len(KILLABLE)]
+            machine.parts.kill(part)
+            machine.parts.start(part)
 
     stream(machine, seed=21, act=kill_one_after_the_other)
 
@@ -182,7 +139,7 @@ def test_stopped_worker_finishes_its_batch(machine: Machine) -> None:
         assert connection.scalar(text("SELECT count(*) FROM receiver.queue WHERE leased_until IS NOT NULL")) == 0
         assert connection.scalar(text("SELECT count(*) FROM receiver.queue WHERE alone")) == 0
     machine.processes.start("worker")
-    machine.check(story, tally)
+    check(machine, story, tally)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -202,6 +159,7 @@ ROOT = Path(__file__).parent.parent
 ORPHAN = """
 import multiprocessing, os, threading
 from receiver.worker import watch_pool
+from tests.support.machine import running_machine
 from tests.support.waiting import eventually
 
 def worker(pool):

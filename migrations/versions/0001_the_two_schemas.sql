@@ -697,6 +697,15 @@ COMMENT ON COLUMN receiver.processing_attempts.outcome IS 'the status that the d
 COMMENT ON COLUMN receiver.processing_attempts.error IS 'one line for a person';
 COMMENT ON COLUMN receiver.processing_attempts.trace IS 'the traceback, when there was an exception to explain';
 
+CREATE TABLE receiver.worker_deaths (
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    deliveries BIGINT NOT NULL,
+    CONSTRAINT pk_worker_deaths PRIMARY KEY (at)
+);
+
+COMMENT ON COLUMN receiver.worker_deaths.at IS 'the end of the lease, which identifies it';
+COMMENT ON COLUMN receiver.worker_deaths.deliveries IS 'how many it held';
+
 CREATE TABLE receiver.queue (
     delivery_id BIGINT NOT NULL,
     due_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,

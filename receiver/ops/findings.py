@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Severity(IntEnum):
@@ -20,6 +24,7 @@ class FindingKind(StrEnum):
 
     STORAGE = "storage-failing"
     BACKLOG = "backlog-old"
+    WORKER_DIED = "worker-died"
     FEED_LOCK = "feed-lock-held"
     EPOCH = "epoch-changed"
     REDIS = "redis-unreachable"
@@ -45,6 +50,7 @@ class FindingKind(StrEnum):
 
 WARNINGS = frozenset(
     {
+        FindingKind.WORKER_DIED,
         FindingKind.EPOCH,
         FindingKind.BOOTSTRAP,
         FindingKind.UNCONFIRMED,
@@ -71,6 +77,8 @@ class Finding:
     organization_reference_id: str | None = None
     count: int = 1
     """How many deliveries, events or files are affected."""
+    since: datetime | None = None
+    """When it began, where that is known: it may be found later."""
 
     @property
     def severity(self) -> Severity:

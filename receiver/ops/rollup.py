@@ -80,6 +80,7 @@ SELECT clock_timestamp(), totals.* FROM ({TOTALS}) AS totals
 """  # noqa: S608 - a constant
 )
 _OLD_MINUTES: Final = text("DELETE FROM receiver.counter_minutes WHERE at < now() - interval '1 day'")
+_OLD_DEATHS: Final = text("DELETE FROM receiver.worker_deaths WHERE at < now() - interval '30 days'")
 _OLD_REFUSED: Final = text("DELETE FROM receiver.refused_deliveries WHERE minute < now() - interval '30 days'")
 # hours that were never counted since they were over, the newest first; the last one again, and the one at hand, so far;
 # and the one whose count is oldest
@@ -135,6 +136,7 @@ def roll_up_once(engine: Engine) -> None:
         connection.execute(_MINUTE)
         connection.execute(_OLD_MINUTES)
         connection.execute(_OLD_REFUSED)
+        connection.execute(_OLD_DEATHS)
     with engine.connect() as connection:
         hours = list(connection.scalars(_HOURS, {"most": HOURS_AT_ONCE}))
     for hour in hours:

@@ -21,6 +21,7 @@ from receiver.ops.receipts import ReceiptsState, read_receipts
 from receiver.ops.refused import RefusalCount, find_refused, read_refused
 from receiver.ops.retention.record import LastRetentionRun, Query, last_retention_run
 from receiver.ops.unknown import UnknownFormats, find_unknown, read_unknown
+from receiver.ops.worker_deaths import WorkerDeaths, find_worker_deaths, read_worker_deaths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -211,6 +212,7 @@ class ServiceStatus:
     refused: tuple[RefusalCount, ...] = ()
     issues: tuple[OpenIssues, ...] = ()
     """As the scheduler found them last."""
+    worker_deaths: WorkerDeaths = field(default_factory=WorkerDeaths)
 
     @property
     def without_webhook(self) -> list[UnservedOrganization]:
@@ -264,6 +266,7 @@ def read_status(query: Query) -> ServiceStatus:
         read_different_invoices(query),
         read_refused(query),
         tuple(OpenIssues(**each) for each in query(_ISSUES)),
+        read_worker_deaths(query),
     )
 
 
@@ -274,6 +277,7 @@ def find(service: ServiceStatus, *, interval: timedelta | None) -> Iterable[Find
     yield from find_different_invoices(service.invoices)
     yield from find_refused(service.refused)
     yield from _find_backlog(service)
+    yield from find_worker_deaths(service.worker_deaths)
     yield from find_held_lock(service.feed_lock)
     yield from find_new_epoch(service.feed_epoch)
     yield from _find_in_retention(service)

@@ -34,6 +34,16 @@ class ProcessingAttempt(Base):
     trace: Mapped[str | None] = mapped_column(comment="the traceback, when there was an exception to explain")
 
 
+class WorkerDeath(Base):
+    """A lease that ended without an outcome: the worker died over its deliveries, or hung; kept for 30 days."""
+
+    __tablename__ = "worker_deaths"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    at: Mapped[datetime] = mapped_column(primary_key=True, comment="the end of the lease, which identifies it")
+    deliveries: Mapped[int] = mapped_column(BigInteger, comment="how many it held")
+
+
 class UnknownVersion(Base):
     """A version of the webhook format that this release was not written for, of which deliveries were applied."""
 

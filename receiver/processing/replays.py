@@ -61,11 +61,15 @@ WHERE {_MINE}
 """  # noqa: S608 - a constant
 _END_LEASES: Final = """
 WITH ended AS MATERIALIZED (
-    SELECT replay_id, delivery_id, alone, leased_until < now() AND leased_until - CAST(%(lease)s AS interval)
-        > pg_postmaster_start_time() AS to_blame
+    SELECT replay_id, delivery_id, alone, leased_until,
+        leased_until < now() AND leased_until - CAST(%(lease)s AS interval) > pg_postmaster_start_time() AS to_blame
     FROM receiver.replay_deliveries
     WHERE outcome IS NULL AND (leased_until < now() OR leased_until > now() + 2 * CAST(%(lease)s AS interval))
     FOR UPDATE SKIP LOCKED
+), noted AS (
+    INSERT INTO receiver.worker_deaths (at, deliveries)
+    SELECT leased_until, count(*) FROM ended WHERE to_blame GROUP BY leased_until
+    ON CONFLICT DO NOTHING
 ), released AS (
     UPDATE receiver.replay_deliveries AS member SET leased_until = NULL, alone = member.alone OR ended.to_blame
     FROM ended WHERE member.replay_id = ended.replay_id AND member.delivery_id = ended.delivery_id

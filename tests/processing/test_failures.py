@@ -215,6 +215,7 @@ def test_delivery_that_kills_workers_ends_dead_alone(acme: Acme) -> None:
     assert [row["outcome"] for row in attempts] == ["failed"] * (MAX_WORKER_CRASHES - 1) + ["dead"]
     assert {row["error"] for row in attempts} == {ABANDONED}
     assert acme.value("SELECT count(*) FROM receiver.queue") == 0
+    assert acme.value("SELECT array_agg(deliveries ORDER BY at) FROM receiver.worker_deaths") == [10, 1, 1, 1]
 
 
 def test_fresh_deliveries_are_applied_while_a_killer_waits(acme: Acme) -> None:
@@ -233,6 +234,7 @@ def test_lease_before_a_postgresql_restart_is_no_crash(acme: Acme, engine: Engin
     assert drain(engine)
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
     assert acme.value("SELECT count(*) FROM receiver.processing_attempts") == 0
+    assert acme.value("SELECT count(*) FROM receiver.worker_deaths") == 0
 
 
 def test_deliveries_that_a_living_worker_has_are_left_to_it(acme: Acme, engine: Engine) -> None:

@@ -71,8 +71,8 @@ def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue
             finding.organization_reference_id,
             finding.count,
             State.OPEN,
-            opened_at=at,
-            first_seen_at=at,
+            opened_at=finding.since or at,
+            first_seen_at=finding.since or at,
             last_seen_at=at,
         )
     seen = replace(
@@ -85,7 +85,7 @@ def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue
     )
     if issue.state is State.OPEN or _is_accepted(issue, finding.count, at):
         return seen
-    return _reopened(seen, at)
+    return _reopened(seen, finding.since or at)
 
 
 def acknowledge(

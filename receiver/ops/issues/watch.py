@@ -22,6 +22,7 @@ from receiver.ops.activity import failures_by_error
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.findings import Severity
 from receiver.ops.issues.notifications import note_changes, send_due, targets_of
+from receiver.ops.issues.outage import Outage
 from receiver.ops.issues.store import accepted, compare
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
@@ -45,6 +46,8 @@ SEND_SECONDS: Final = 1
 HEARTBEAT_SECONDS: Final = 60
 HEARTBEAT_TIMEOUT: Final = 10
 
+POSTGRESQL_FAILS: Final = (SQLAlchemyError, psycopg.Error)
+
 _ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _NOW: Final = text("SELECT clock_timestamp()")
 
@@ -56,9 +59,15 @@ def watching(settings: Settings) -> Iterator[None]:
     stop = threading.Event()
     engine = engine_for(settings.database_url, application="issues")
     heartbeat = Heartbeat(settings.heartbeat_url)
+    outage = Outage(settings, targets)
 
     def look_once() -> None:
-        heartbeat.beat(well=look(engine, settings, targets))
+        try:
+            well = look(engine, settings, targets, outage)
+        except POSTGRESQL_FAILS as error:
+            outage.failed(_first_line(error))
+            raise
+        heartbeat.beat(well=well)
 
     tasks = [(look_once, LOOK_SECONDS), (lambda: send_due(engine, targets, link=settings.public_url), SEND_SECONDS)]
     threads = [
@@ -88,16 +97,24 @@ def find_all(connection: Connection, settings: Settings) -> list[Finding]:
     )
 
 
-def look(engine: Engine, settings: Settings, targets: Sequence[Target]) -> bool:
-    """Compare the issues with what holds, if no other process does; return whether it did, and all is well."""
+def look(engine: Engine, settings: Settings, targets: Sequence[Target], outage: Outage | None = None) -> bool:
+    """Compare the issues with what holds, if no other process does; return whether it did, and all is well.
+
+    *outage*: what is known of one of PostgreSQL, which is recorded now that it is over.
+    """
+    outage = outage or Outage(settings, targets)
     with engine.begin() as connection:
         if not connection.scalar(_ALONE, {"key": Lock.ISSUES}):
             return False  # another scheduler looks, and fetches the URL
         findings = find_all(connection, settings)
+        if (over := outage.finding(connection)) is not None:
+            findings.append(over)
         at = connection.execute(_NOW).scalar_one()
         changed = compare(connection, findings, at=at)
         note_changes(connection, changed, targets)
+        outage.note_sent(connection, changed)
         known = accepted(connection, findings, at=at)
+    outage.ended()
     for each in changed:
         issue = each.issue
         log.info("issue.changed", issue=each.id, kind=issue.kind, state=str(issue.state))
@@ -122,6 +139,10 @@ class Heartbeat:
             log.warning("heartbeat.failed", error=f"{type(error).__name__}: {error}")
 
 
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).partition("\n")[0]
+
+
 def _repeat(task: Callable[[], object], seconds: float, stop: threading.Event) -> None:
     """Run a task every some seconds, through outages of PostgreSQL, each with one line in the log."""
     away = False
@@ -129,9 +150,9 @@ def _repeat(task: Callable[[], object], seconds: float, stop: threading.Event) -
         try:
             task()
             away = False
-        except (SQLAlchemyError, psycopg.Error) as error:
+        except POSTGRESQL_FAILS as error:
             if not away:
-                log.warning("issues.postponed", error=str(getattr(error, "orig", error)).partition("\n")[0])
+                log.warning("issues.postponed", error=_first_line(error))
             away = True
         except Exception:
             log.exception("issues.failed")

@@ -2,11 +2,15 @@
 -- alone has crashed its worker, or was given up by one that hangs. One that began before PostgreSQL did says nothing of
 -- its worker, nor does one that ends later than a lease can, for the clock was set back.
 WITH ended AS MATERIALIZED (
-    SELECT delivery_id, alone, leased_until < now() AND leased_until - CAST(%(lease)s AS interval)
+    SELECT delivery_id, alone, leased_until, leased_until < now() AND leased_until - CAST(%(lease)s AS interval)
         > pg_postmaster_start_time() AS to_blame
     FROM receiver.queue
     WHERE leased_until < now() OR leased_until > now() + 2 * CAST(%(lease)s AS interval)
     FOR UPDATE SKIP LOCKED
+), noted AS (
+    INSERT INTO receiver.worker_deaths (at, deliveries)
+    SELECT leased_until, count(*) FROM ended WHERE to_blame GROUP BY leased_until
+    ON CONFLICT DO NOTHING
 )
 UPDATE receiver.queue AS queued SET leased_until = NULL, alone = ended.alone OR ended.to_blame,
     due_at = least(queued.due_at, now()), failed_at = CASE WHEN ended.alone OR ended.to_blame THEN now() END,

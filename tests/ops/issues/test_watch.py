@@ -10,8 +10,10 @@ from flask import Flask, request
 from sqlalchemy import text
 
 from receiver.locks import Lock
+from receiver.ops.issues import outage as outage_module
 from receiver.ops.issues import watch
 from receiver.ops.issues.lifecycle import State
+from receiver.ops.issues.notifications import send_due, targets_of
 from receiver.ops.issues.store import list_issues
 from receiver.variables import NotifyUrl
 from tests.support.serving import served
@@ -31,14 +33,15 @@ class AskedServer:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.fails = False
         self.app = Flask(__name__)
         self.app.add_url_rule("/<name>", view_func=self.take, methods=["GET", "POST"])
         self.url = ""
 
-    def take(self, name: str) -> str:
+    def take(self, name: str) -> tuple[str, int]:
         title = request.get_json()["title"] if request.method == "POST" else ""
         self.asked.append(f"{name} {title}".strip())
-        return ""
+        return "", 500 if self.fails else 200
 
 
 @pytest.fixture
@@ -84,6 +87,68 @@ def test_the_heartbeat_stops_while_a_critical_issue_is_open(acme: Acme, watched:
     heartbeat.beat(well=True)
     heartbeat.beat(well=True)
     assert web.asked == ["heartbeat"], "once a minute"
+
+
+def test_a_dead_worker_is_an_issue_for_a_quarter_of_an_hour(acme: Acme, watched: Settings) -> None:
+    acme.execute("INSERT INTO receiver.worker_deaths VALUES (now() - interval '14 minutes', 500)")
+    watch.look(acme.engine, watched, ())
+    assert open_kinds(acme) == ["worker-died"]
+    assert "died or hung once while it processed 500 deliveries" in acme.value("SELECT text FROM receiver.issues")
+    acme.execute("UPDATE receiver.worker_deaths SET at = at - interval '1 minute'")
+    watch.look(acme.engine, watched, ())
+    assert open_kinds(acme) == []
+
+
+OUTAGE = "messages OpenCard receiver: storage-failing {}"
+FAILED = 'connection to server at "db" failed: Connection refused'
+
+
+@pytest.fixture
+def _short_outages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage_module, "OUTAGE_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("_short_outages", "redis")
+def test_an_outage_of_postgresql_is_reported_while_it_lasts(acme: Acme, watched: Settings, web: AskedServer) -> None:
+    targets = targets_of(watched)
+    outages = [outage_module.Outage(watched, targets) for _ in range(2)]
+    for _ in range(3):
+        for outage in outages:  # of two schedulers
+            outage.failed(FAILED)
+    assert web.asked == [OUTAGE.format("open")]
+
+    since = outages[0].since
+    for outage in outages:
+        watch.look(acme.engine, watched, targets, outage)
+    issue = acme.row("SELECT opened_at, state, text FROM receiver.issues")
+    assert (issue["opened_at"], issue["state"]) == (since, "resolved")
+    assert FAILED in issue["text"]
+    assert send_due(acme.engine, targets, link="") == 0, "not within a minute of the message"
+    acme.execute("UPDATE receiver.notifications SET due_at = due_at - interval '1 minute'")
+    assert send_due(acme.engine, targets, link="") == 1
+    assert web.asked == [OUTAGE.format("open"), OUTAGE.format("resolved")]
+    outages[0].failed(FAILED)
+    assert web.asked[2:] == [OUTAGE.format("open")], "the next outage is reported again"
+
+
+@pytest.mark.usefixtures("_short_outages")
+def test_a_message_about_an_outage_is_sent_until_taken(acme: Acme, watched: Settings, web: AskedServer) -> None:
+    web.fails = True
+    outage = outage_module.Outage(watched, targets_of(watched))
+    outage.failed(FAILED)
+    web.fails = False
+    outage.failed(FAILED)
+    assert web.asked == [OUTAGE.format("open")] * 2
+    watch.look(acme.engine, watched, targets_of(watched), outage)
+    assert acme.value("SELECT sent_state FROM receiver.notifications") == "open"
+
+
+def test_a_restart_of_postgresql_is_no_issue(acme: Acme, watched: Settings, web: AskedServer) -> None:
+    outage = outage_module.Outage(watched, targets_of(watched))
+    outage.failed(FAILED)
+    watch.look(acme.engine, watched, targets_of(watched), outage)
+    assert web.asked == []
+    assert acme.value("SELECT count(*) FROM receiver.issues") == 0
 
 
 def test_one_scheduler_looks_at_a_time(acme: Acme, watched: Settings) -> None:
