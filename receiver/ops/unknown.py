@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ast import literal_eval
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 MOST: Final = 20
 """How many events and versions are named, those with the most deliveries first."""
 LONGEST_NAME: Final = 100
+_QUOTED: Final = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_SUBJECT: Final = re.compile(f"({_QUOTED}), (?:no version|version ({_QUOTED}))")
 
 _IGNORED: Final = f"""
 SELECT stored.event, stored.version, count(*) AS deliveries, min(stored.received_at) AS oldest,
@@ -47,6 +51,15 @@ class UnknownFormat:
     def __str__(self) -> str:
         version = "no version" if self.version is None else f"version {self.version[:LONGEST_NAME]!r}"
         return f"{self.event[:LONGEST_NAME]!r}, {version}"
+
+
+def named_format(subject: str) -> tuple[str, str | None] | None:
+    """Return event and version that a subject names, as ``str`` of an ``UnknownFormat``; ``None`` if it is cut off."""
+    found = _SUBJECT.fullmatch(subject)
+    if found is None:
+        return None
+    event, version = literal_eval(found[1]), None if found[2] is None else literal_eval(found[2])
+    return None if LONGEST_NAME in (len(event), len(version or "")) else (event, version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ WRONG: Final = ("failed", "dead", "quarantined", "ignored")
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 LONGEST: Final = 512
 """Characters that are searched for. An event has no such bound: pages link to it by its whole name."""
-FIELDS: Final = ("status", "event", "organization", "since", "until", "error", "transaction", "card_holder")
+FIELDS: Final = ("status", "event", "version", "organization", "since", "until", "error", "transaction", "card_holder")
 
 
 class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
@@ -47,6 +47,7 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         ],
     )
     event = StringField("Event", render_kw={"placeholder": "card.transaction.cleared"})
+    version = StringField("Version", [Length(max=LONGEST)], description="none: without a version.")
     organization = SelectField("Organization", validate_choice=False)
     since = DateTimeLocalField("Received since (UTC)", [Optional()], format=FORMATS)
     until = DateTimeLocalField("Received before (UTC)", [Optional()], format=FORMATS)
@@ -71,6 +72,7 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
             statuses={NOT_RIGHT: WRONG, UNCONFIRMED: ()}.get(status, _each(status)),
             unconfirmed=status == UNCONFIRMED,
             events=_each(right.get("event", "").strip()),
+            version=right.get("version", "").strip() or None,
             organizations=_each(right.get("organization", "")),
             since=_utc(right.get("since")),
             until=_utc(right.get("until")),

@@ -14,10 +14,12 @@ from wtforms.validators import DataRequired, Length, Optional, ValidationError
 
 from receiver.ops.console.filter_form import UNCONFIRMED
 from receiver.ops.console.parts import console, reading, whole
+from receiver.ops.deliveries.filter import NO_VERSION
 from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
+from receiver.ops.unknown import named_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +137,9 @@ def deliveries_of(issue: Issue) -> dict[str, str] | None:
     event, separator, error = issue.subject.partition(": ")
     if status in {"dead", "quarantined"} and separator:
         found |= {"event": event, "error": error}
+    named = named_format(issue.subject) if issue.kind == FindingKind.UNKNOWN_FORMAT else None
+    if named is not None:
+        found |= {"event": named[0], "version": NO_VERSION if named[1] is None else named[1]}
     if issue.organization_reference_id:
         found["organization"] = issue.organization_reference_id
     return found

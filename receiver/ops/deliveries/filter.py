@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 ANYTHING: Final = "*"
 """Replaces what differs between errors of one group; matches anything in a filter."""
 LONGEST_GROUP: Final = 200
+NO_VERSION: Final = "none"
+"""The version, in a filter, of deliveries without ``X-Version``."""
 
 # quoted names are kept unless they bear digits: 'acme' names a cause, 't-4711' one case of it
 _QUOTED: Final = re.compile(r"""(?P<quote>['"`])(?=[^'"`]*[0-9])[^'"`]*(?P=quote)""")
@@ -36,6 +38,8 @@ class Filter:
     statuses: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     """As they arrived in ``X-Event``."""
+    version: str | None = None
+    """As it arrived in ``X-Version``; ``none`` for deliveries without one."""
     organizations: tuple[str, ...] = ()
     """The EMS's own ids of them."""
     since: datetime | None = None

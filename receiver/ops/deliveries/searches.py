@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.ops.deliveries.filter import IS_UNCONFIRMED, error_pattern, is_resolved
+from receiver.ops.deliveries.filter import IS_UNCONFIRMED, NO_VERSION, error_pattern, is_resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,6 +140,7 @@ def _asked(wanted: Filter, webhooks: list[int] | None) -> dict[str, Any]:
     return {
         "statuses": list(wanted.statuses),
         "events": list(wanted.events),
+        "version": wanted.version,
         "webhooks": webhooks,
         "since": wanted.since,
         "until": wanted.until,
@@ -153,6 +154,7 @@ def _conditions(wanted: Filter) -> str:
     conditions = {
         "status = ANY(:statuses)": wanted.statuses,
         "event = ANY(:events)": wanted.events,
+        f"coalesce(version, '{NO_VERSION}') = :version": wanted.version,
         "webhook_id = ANY(:webhooks)": wanted.organizations,
         "received_at >= :since": wanted.since,
         "received_at < :until": wanted.until,

@@ -56,6 +56,21 @@ def test_issue_leads_to_exactly_its_deliveries(acme: Acme, viewer: Visitor, issu
     assert f"/ops/webhooks/{webhook}" in links(viewer.get(f"/ops/issues/{inactive}").text)
 
 
+@pytest.mark.parametrize("version", ["2", None])
+def test_an_unknown_event_leads_to_its_deliveries(
+    acme: Acme, viewer: Visitor, settings: Settings, version: str | None
+) -> None:
+    event = "card.transaction.o'clock"
+    for name, given in ((event, version), (event, "3"), ("card.transaction.teleported", version)):
+        acme.deliver(name, snapshot("cleared"), headers={"X-Version": given})
+    acme.process()
+    watch.look(acme.engine, settings, ())
+    subject = f'"{event}", ' + ("no version" if version is None else f"version '{version}'")
+    number = acme.value("SELECT id FROM receiver.issues WHERE subject = :subject", subject=subject)
+    (link,) = [each for each in links(viewer.get(f"/ops/issues/{number}").text) if each.startswith("/ops/deliveries/?")]
+    assert ids(viewer.get(link).text) == stored(acme)[2:]
+
+
 def test_unconfirmed_deliveries_are_one_click_away(acme: Acme, viewer: Visitor, settings: Settings) -> None:
     acme.apply(EVENT, snapshot("cleared"))
     miss_all_in_the_log(acme.engine, "acme")
