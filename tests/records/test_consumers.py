@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
@@ -140,6 +141,26 @@ def test_the_list_says_how_far_each_is_behind(acme: Acme, url: URL, reader: str)
     (listed,) = json.loads(db(url, "consumers", "list", "--json").stdout)
     assert (listed["lag_events"], listed["lag_seconds"]) == (0, 0)
     assert reader in db(url, "consumers", "list").stdout
+
+
+def test_metrics_show_how_far_each_is_behind(acme: Acme, url: URL, reader: str) -> None:
+    def shown(name: str) -> float:
+        families = text_string_to_metric_families(acme.client.get("/metrics").text)
+        (value,) = (
+            each.value
+            for family in families
+            for each in family.samples
+            if (each.name, each.labels) == (f"receiver_consumer_{name}", {"consumer": reader})
+        )
+        return value
+
+    positions = clear(acme, 3)
+    commit(url, reader, reader, positions[0])
+    acme.execute("UPDATE ems.events SET recorded_at = now() - interval '1 hour' WHERE position = :at", at=positions[1])
+    assert (shown("lag_events"), shown("stopped")) == (2, 0)
+    assert 3600 <= shown("lag_seconds") < 3700
+    acme.execute("UPDATE ems.consumers SET updated_at = now() - interval '20 minutes'")
+    assert shown("stopped") == 1
 
 
 def test_dropping_an_unknown_consumer_is_refused(url: URL) -> None:

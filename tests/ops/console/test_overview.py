@@ -12,6 +12,7 @@ from receiver.ops.console.webhooks import state_of
 from receiver.ops.issues import watch
 from receiver.ops.rollup import roll_up_once
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
+from tests.support.factories import snapshot
 from tests.support.replay_steps import replay
 from tests.support.service_states import add_run
 from tests.support.stored import store
@@ -35,6 +36,16 @@ def test_what_failed_is_grouped_and_leads_to_its_deliveries(acme: Acme, viewer: 
     assert "2 dead deliveries" in page
     (group,) = [link for link in links(page) if "error=" in link]
     assert ids(viewer.get(group).text) == stored(acme)
+
+
+def test_readers_of_the_feed_are_shown_with_their_lag(acme: Acme, viewer: Visitor) -> None:
+    assert "Readers of the feed" not in viewer.get("/ops/").text
+    for number in range(2):
+        acme.apply("card.transaction.cleared", snapshot("cleared", transaction=f"transaction-{number}"))
+    acme.execute("SELECT ems.commit_position('bookkeeping', (SELECT min(position) FROM ems.events))")
+    page = viewer.get("/ops/").text
+    _, _, readers = page.partition("<dt>Readers of the feed</dt>")
+    assert readers.startswith("<dd>bookkeeping: 1 event behind, last seen <time")
 
 
 @pytest.mark.parametrize("name", ["24h", "7d"])
