@@ -89,7 +89,7 @@ def as_postgresql_reads_it(content: dict[str, Any], text: bytes) -> dict[str, An
     shortened = {
         name: TOO_EXACT.sub("", value)
         for name in ("purchase_time", "expiration_time")
-        if isinstance(value := content.get(name), str) and TOO_EXACT.search(value)
+        if isinstance(value := content.get(name), str) and len(value) > len("hh:mm:ss") and TOO_EXACT.search(value)
     }
     return {**content, **shortened} if shortened else content
 

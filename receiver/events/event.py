@@ -10,8 +10,8 @@ import msgspec
 from receiver.events.payloads import Payload
 
 
-class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery that a worker has claimed, with its webhook's organization."""
+class ClaimedDelivery(msgspec.Struct, frozen=True):
+    """A delivery that a worker has claimed, with its webhook's organization: the first columns of ``claim.sql``."""
 
     id: int
     organization_reference_id: str

@@ -18,11 +18,12 @@ import structlog
 
 from receiver.deliveries.models import ABANDONED, HELD_UP
 from receiver.events.event import ClaimedDelivery
+from receiver.json_rows import ids_parameter
 from receiver.processing.failures import AttemptFailure, AttemptOutcome, write_failures
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import psycopg
 
@@ -48,19 +49,23 @@ _CLAIM_NEW: Final = read_sql(
 _CLAIM_ALONE: Final = read_sql(__package__, "claim", which="alone", order="ASC")
 _END: Final = """
 WITH ended AS (
-    DELETE FROM receiver.queue WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s RETURNING delivery_id
+    DELETE FROM receiver.queue
+    WHERE delivery_id = ANY(CAST(%(ids)s AS bigint[])) AND leased_until = %(until)s
+    RETURNING delivery_id
 )
 SELECT receiver.expect(count(*) = %(number)s, 'the lease ended') FROM ended
 """
 _HOLD: Final = """
 SELECT receiver.expect(count(*) = %(number)s, 'the lease ended') FROM (
-    SELECT FROM receiver.queue WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s FOR UPDATE
+    SELECT FROM receiver.queue
+    WHERE delivery_id = ANY(CAST(%(ids)s AS bigint[])) AND leased_until = %(until)s
+    FOR UPDATE
 ) AS held
 """
 _RELEASE: Final = """
 UPDATE receiver.queue SET leased_until = NULL, alone = alone OR %(alone)s, attempts = attempts - 1,
     due_at = least(due_at, now()), failed_at = CASE WHEN alone OR %(alone)s THEN now() END
-WHERE delivery_id = ANY(%(ids)s) AND leased_until = %(until)s
+WHERE delivery_id = ANY(CAST(%(ids)s AS bigint[])) AND leased_until = %(until)s
 """
 _EXCUSE: Final = """
 UPDATE receiver.processing_attempts AS attempt SET error = %(held_up)s
@@ -87,10 +92,11 @@ WHERE delivery_id IN (
     FOR UPDATE SKIP LOCKED
 )
 """
+_COLUMNS: Final = len(ClaimedDelivery.__struct_fields__)
 _BEGINNING: Final[tuple[datetime | str, int]] = ("-infinity", 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """Deliveries that this worker has until the lease ends."""
 
@@ -103,8 +109,8 @@ class Claim:
     @property
     def lease(self) -> dict[str, Any]:
         """The parameters by which statements find it."""
-        ids = [delivery.id for delivery in self.deliveries]
-        return {"ids": ids, "until": self.until, "number": len(ids)}
+        ids = ids_parameter(delivery.id for delivery in self.deliveries)
+        return {"ids": ids, "until": self.until, "number": len(self.deliveries)}
 
     def end(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
@@ -126,7 +132,7 @@ class Claim:
 
     def excuse(self) -> tuple[str, dict[str, Any]]:
         """Return the statement that notes that the deliveries did not crash this worker, though the lease has ended."""
-        numbers = [delivery.attempts for delivery in self.deliveries]
+        numbers = ids_parameter(delivery.attempts for delivery in self.deliveries)
         return _EXCUSE, {**self.lease, "numbers": numbers, "held_up": HELD_UP, "abandoned": ABANDONED}
 
 
@@ -175,25 +181,13 @@ def _claimed(
     if not rows:
         return None, _BEGINNING
     *_, until, due_at, found = rows[-1]
-    claim = Claim([claimed_delivery(row) for row in rows], until, full=found == limit or len(rows) < found)
+    claim = Claim(claimed(rows), until, full=found == limit or len(rows) < found)
     return claim, (due_at, rows[-1][0])
 
 
-def claimed_delivery(row: Sequence[Any]) -> ClaimedDelivery:
-    """Return the delivery in a row of ``claim.sql`` or ``claim_replayed.sql``."""
-    return ClaimedDelivery(
-        id=row[0],
-        organization_reference_id=row[1],
-        event=row[2],
-        version=row[3],
-        body=row[4],
-        source=row[5],
-        occurred_at=row[6],
-        attempts=row[7],
-        attempts_before_replay=row[8],
-        position=row[9],
-        test=row[10],
-    )
+def claimed(rows: Iterable[Sequence[Any]]) -> list[ClaimedDelivery]:
+    """Return the deliveries in rows of ``claim.sql`` or ``claim_replayed.sql``."""
+    return [ClaimedDelivery(*row[:_COLUMNS]) for row in rows]
 
 
 def end_leases(connection: psycopg.Connection[Any]) -> list[AttemptOutcome]:

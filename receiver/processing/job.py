@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from contextlib import closing
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
+GARBAGE_AFTER: Final = 50_000
+"""Objects after which Python looks for unreachable cycles: those of a batch. Its default costs a sixth of the time."""
 STAY_SECONDS: Final = 5.0
 """How long a job waits for the next wake-up before it ends."""
 LOOK_UP_SECONDS: Final = 0.5
@@ -40,6 +43,7 @@ def process_deliveries() -> None:
 
     In a worker it waits a few seconds for the next wake-up, so that deliveries that arrive soon need no new process.
     """
+    gc.set_threshold(GARBAGE_AFTER)
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)
     engine = engine_for(settings.database_url, application="worker", bounds=WORK)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from receiver.json_rows import rows_parameter
-from receiver.processing.claim import LEASE, MAX_BYTES, Claim, claimed_delivery, note_crashes
+from receiver.processing.claim import LEASE, MAX_BYTES, Claim, claimed, note_crashes
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _TURNS: Final = (
     "ORDER BY random()"
 )
 _CLAIM: Final = read_sql(__package__, "claim_replayed")
-_MINE: Final = "replay_id = %(replay_id)s AND delivery_id = ANY(%(ids)s) AND leased_until = %(until)s"
+_MINE: Final = "replay_id = %(replay_id)s AND delivery_id = ANY(CAST(%(ids)s AS bigint[])) AND leased_until = %(until)s"
 _END: Final = f"""
 WITH ended AS (
     UPDATE receiver.replay_deliveries AS member
@@ -124,7 +124,7 @@ RETURNING replay.selected, replay.processed, replay.failed
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReplayClaim(Claim):
     """Deliveries of a replay that this worker has until the lease ends."""
 
@@ -133,8 +133,7 @@ class ReplayClaim(Claim):
     @property
     def lease(self) -> dict[str, Any]:
         """The parameters by which statements find it."""
-        ids = [delivery.id for delivery in self.deliveries]
-        return {"ids": ids, "until": self.until, "number": len(ids), "replay_id": self.replay_id}
+        return {**super().lease, "replay_id": self.replay_id}
 
     def end(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
         """Return the statements that end it with *outcomes*, if it is still this worker's."""
@@ -161,7 +160,7 @@ def claim_replayed(connection: psycopg.Connection[Any], limit: int, *, alone: bo
         rows = connection.execute(_CLAIM, asked, binary=True).fetchall()
         if rows:
             *_, until, _, found = rows[-1]
-            deliveries = [claimed_delivery(row) for row in rows]
+            deliveries = claimed(rows)
             return ReplayClaim(deliveries, until, full=found == limit or len(rows) < found, replay_id=replay_id)
     return None
 

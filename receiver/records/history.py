@@ -9,6 +9,7 @@ import msgspec
 
 from receiver.events.kinds import KINDS
 from receiver.events.parse import EventEntry, parse_entry
+from receiver.json_rows import ids_parameter, rows_parameter
 from receiver.records.epochs import HISTORY_IS_KNOWN
 from receiver.sql import read_sql
 
@@ -83,12 +84,8 @@ def read_history(
     *all_times*: read the time of each event's own delivery also if no delivery repeats it. It equals the time in the
     log, unless one of them was changed by hand.
     """
-    asked = {
-        "kinds": [subject.kind.name for subject in subjects],
-        "organizations": [subject.organization for subject in subjects],
-        "ids": [subject.id for subject in subjects],
-        "types": _TYPES,
-    }
+    rows = [{"kind": subject.kind.name, "organization": subject.organization, "id": subject.id} for subject in subjects]
+    asked = {"subjects": rows_parameter(rows), "types": _TYPES}
     with connection.pipeline():
         first = connection.execute(_HORIZON)
         second = connection.execute(_EVENTS, asked)
@@ -101,7 +98,7 @@ def read_history(
         of_position[entry[0]] = known[number - 1]
     repeats = 0
     if of_position:
-        for row in connection.execute(_REPEATS, {"positions": list(of_position), "all": all_times}):
+        for row in connection.execute(_REPEATS, {"positions": ids_parameter(of_position), "all": all_times}):
             repeat = Repeat(*row)
             of_position[repeat.position].repeats.append(repeat)
             repeats += repeat.repeats

@@ -6,7 +6,7 @@ WITH chosen AS MATERIALIZED (
     ORDER BY due_at $order, delivery_id $order
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-), sized AS (
+), sized AS MATERIALIZED (
     SELECT chosen.*, coalesce((
             SELECT octet_length(body.body) FROM receiver.bodies AS body WHERE body.delivery_id = chosen.delivery_id
         ), 0) AS size

@@ -7,8 +7,9 @@ SELECT subject.number, event.position, event.type, event.organization_reference_
         'card_holder', jsonb_build_object('reference_id', event.card_holder_reference_id),
         'organization', jsonb_build_object('reference_id', event.organization_reference_id)
     ) ELSE event.payload END::text AS payload
-FROM unnest(CAST(%(kinds)s AS text[]), CAST(%(organizations)s AS text[]), CAST(%(ids)s AS text[]))
-    WITH ORDINALITY AS subject (kind, organization, id, number)
+FROM ROWS FROM (
+    json_to_recordset(CAST(%(subjects)s AS json)) AS (kind text, organization text, id text)
+) WITH ORDINALITY AS subject (kind, organization, id, number)
 CROSS JOIN LATERAL (
     SELECT * FROM ems.events AS logged
     WHERE logged.organization_reference_id = subject.organization AND logged.subject_id = subject.id

@@ -1,7 +1,7 @@
 -- The deliveries that repeat some events of the log, and of those that are repeated (or of all) the delivery that brought
 -- each: when each was first attempted, as far as it is known.
 WITH repeats AS MATERIALIZED (
-    SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(%(positions)s)
+    SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(CAST(%(positions)s AS bigint[]))
 ), mentions AS (
     SELECT delivery_id, position, true AS repeats FROM repeats
     UNION ALL
@@ -9,7 +9,7 @@ WITH repeats AS MATERIALIZED (
     FROM (
         SELECT position FROM repeats
         UNION
-        SELECT position FROM unnest(%(positions)s) AS read (position) WHERE %(all)s
+        SELECT position FROM unnest(CAST(%(positions)s AS bigint[])) AS read (position) WHERE %(all)s
     ) AS repeated
     CROSS JOIN LATERAL (SELECT * FROM ems.events AS event WHERE event.position = repeated.position OFFSET 0) AS brought
 )
