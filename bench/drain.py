@@ -94,10 +94,10 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
             ReportTarget(
                 "one worker / one SQL statement for all of it",
                 ratio(rates[ONE], rates[BULK]),
-                0.5,
+                0.9,
                 if_missed=BULK_MISSED,
             ),
-            ReportTarget("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.5, if_missed=TWO_MISSED),
+            ReportTarget("two workers / one worker", ratio(rates[TWO], rates[ONE]), 1.0, if_missed=TWO_MISSED),
             ReportTarget("one worker / one RQ job for each delivery", ratio(rates[ONE], rates[PLAIN]), 100),
             ReportTarget("one worker / one job for each, without a fork", ratio(rates[ONE], rates[WITHOUT_FORK]), 75),
         ],
