@@ -183,7 +183,7 @@ def _deliver(provider: Provider, servers: LocalServers) -> None:
         broken = tuple(connection.scalars(_BROKEN))
     start_replay(servers.engine, broken[:3], requested_by="olga", reason="try three of them first")
     wait_until_processed(servers.engine)
-    watch.look(servers.engine, settings, ())
+    watch.check(servers.engine, settings, ())
 
 
 def _spread(engine: Engine) -> None:

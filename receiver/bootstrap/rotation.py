@@ -1,7 +1,7 @@
 """Rotate the secrets of webhooks, each step safe to be interrupted.
 
 The new secret is committed next to the old one before it is sent to OpenCard, and both are valid from then on; the old
-one gets an expiry when OpenCard has accepted the new one. An interrupted rotation is completed by the next run, with
+one gets an expiry when OpenCard has accepted the new one. An interrupted rotation is finished by the next run, with
 the secret that was already generated, or by bootstrap.
 """
 
@@ -177,7 +177,7 @@ class Rotation:
 
 
 def _previous(webhook: ManagedWebhook) -> tuple[bool, datetime | None]:
-    """Return whether an interrupted rotation has to be completed, and until when a completed one overlaps."""
+    """Return whether an interrupted rotation has to be finished, and until when a finished one overlaps."""
     is_good, expires_at = (
         webhook.previous_secret_is_good(datetime.now(UTC)),
         _in_utc(webhook.previous_secret_expires_at),

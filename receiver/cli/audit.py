@@ -36,7 +36,7 @@ OPTIONAL: Final = ("via", "address", "error", "reason")
 
 @click.group(cls=Group)
 def audit() -> None:
-    """See who did what: changes, looks at personal data, and sign-ins.
+    """See who did what: changes, views of personal data, and sign-ins.
 
     Every command and every form of the console that changes something is recorded in receiver.audit.
     """

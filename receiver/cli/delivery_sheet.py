@@ -65,7 +65,7 @@ def _indented(payload: str) -> str:
 
 
 def _print_attempts(details: DeliveryDetails) -> None:
-    _heading("failed attempts")
+    _heading("failed processing attempts")
     if not details.attempts:
         click.echo("none")
     for attempt in details.attempts:

@@ -127,7 +127,7 @@ def fetch(again: bool, as_json: bool) -> None:
             with engine.connect() as connection:
                 waiting = text("SELECT count(*) FROM receiver.receipt_downloads WHERE status = 'waiting'")
                 progress.total(connection.scalar(waiting) or 0)
-            tally = fetcher(engine, settings, store).run(seconds=math.inf, completed=progress.advance)
+            tally = fetcher(engine, settings, store).run(seconds=math.inf, after_each=progress.advance)
     finally:
         engine.dispose()
     reason = "; ".join(dict.fromkeys(map(str, tally.blocked.values()))) or None

@@ -177,7 +177,7 @@ def show_command(transaction_id: str, organization: str | None, personal: bool, 
     """Show everything about one purchase.
 
     What holds now, the ledger's line or why there is none, receipts, VAT and items, what reconcile found, and a
-    timeline: deliveries, events with what each changed, OpenCard's attempts, the journal, replays, who looked at
+    timeline: deliveries, events with what each changed, OpenCard's attempts, the journal, replays, who viewed
     personal data.
 
     Example: receiver transactions show 7c1e5d0e-5b1f-4e0a-9d8e-3a9f6a1b2c3d

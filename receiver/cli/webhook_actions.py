@@ -100,7 +100,7 @@ def rotate_secret_command(
     """Give webhooks a new secret, here and at OpenCard.
 
     WEBHOOK_ID is this service's id. Until the overlap ends, deliveries signed with either secret are accepted. An
-    interrupted run does no harm: the next one completes it. Secrets are never shown.
+    interrupted run does no harm: the next one finishes it. Secrets are never shown.
 
     Example: receiver webhooks rotate-secret --organization acme --overlap 12h
     """

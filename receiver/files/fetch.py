@@ -69,12 +69,12 @@ class Fetcher:
         *,
         seconds: float,
         stop: Callable[[], bool] = lambda: False,
-        completed: Callable[[], None] = lambda: None,
+        after_each: Callable[[], None] = lambda: None,
     ) -> FetchTally:
-        """Download what is due until nothing is, *seconds* have passed, or *stop* says so; *completed*: after each."""
-        return asyncio.run(self._run(time.monotonic() + seconds, stop, completed))
+        """Download what is due until nothing is, *seconds* have passed, or *stop* says so; *after_each*: after each."""
+        return asyncio.run(self._run(time.monotonic() + seconds, stop, after_each))
 
-    async def _run(self, deadline: float, stop: Callable[[], bool], completed: Callable[[], None]) -> FetchTally:
+    async def _run(self, deadline: float, stop: Callable[[], bool], after_each: Callable[[], None]) -> FetchTally:
         tally = FetchTally()
         # a thread for each lane's work with PostgreSQL and the store, and as many again that still wait for a token
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * SIDE_BY_SIDE))
@@ -91,7 +91,7 @@ class Fetcher:
                     for other in consumers:
                         other.cancel()  # the job has no time left
                     raise
-                completed()
+                after_each()
 
         async with Files(self._access, self._tokens) as files:
             # a lane that ends in an error leaves the others their connections, and their downloads

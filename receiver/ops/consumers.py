@@ -43,7 +43,7 @@ ORDER BY consumer.name
 
 
 @dataclass(frozen=True, slots=True)
-class ConsumerStanding:
+class ConsumerLag:
     """A consumer, and how far it is behind the feed."""
 
     name: str
@@ -63,12 +63,12 @@ class ConsumerStanding:
         return self.lag_seconds > STOPPED_AFTER.total_seconds() and at - seen > STOPPED_AFTER
 
 
-def read_consumers(query: Query) -> tuple[ConsumerStanding, ...]:
+def read_consumers(query: Query) -> tuple[ConsumerLag, ...]:
     """Read how far each registered consumer is."""
-    return tuple(ConsumerStanding(**row) for row in query(_CONSUMERS))
+    return tuple(ConsumerLag(**row) for row in query(_CONSUMERS))
 
 
-def find_stopped_consumers(consumers: Sequence[ConsumerStanding], at: datetime) -> Iterable[Finding]:
+def find_stopped_consumers(consumers: Sequence[ConsumerLag], at: datetime) -> Iterable[Finding]:
     """Yield which consumers have stopped."""
     for each in consumers:
         if each.has_stopped(at):

@@ -83,7 +83,7 @@ class Preview:
     """Left out: what waits to be processed anyway."""
     without_body: int
     """Left out: what cannot be processed, for its body is not kept any more."""
-    complete: bool = True
+    all_counted: bool = True
     """Whether everything that may match was checked."""
 
 
@@ -96,10 +96,10 @@ def preview(
     """
     numbers: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
-    complete, deadline = True, time.monotonic() + seconds
+    all_counted, deadline = True, time.monotonic() + seconds
     for ids in batches(connection, wanted):
         if time.monotonic() > deadline:
-            complete = False
+            all_counted = False
             break
         most = len(ids) if limit is None else limit - numbers.total()
         for row in connection.execute(_COUNT, {"ids": ids, "most": most}):
@@ -118,7 +118,7 @@ def preview(
         tests=left_out["test"],
         waiting=left_out["waiting"],
         without_body=left_out["without_body"],
-        complete=complete,
+        all_counted=all_counted,
     )
 
 

@@ -74,7 +74,7 @@ class ReplayState:
         """The state in a word for people; of one that has ended, whether it succeeded."""
         if self.state != "ended" or not self.failed:
             return self.state
-        return "partly failed" if self.processed else "failed"
+        return "some failed" if self.processed else "all failed"
 
     @property
     def done(self) -> int:

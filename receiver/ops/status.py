@@ -11,7 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from receiver.deliveries.models import TEST
-from receiver.ops.consumers import ConsumerStanding, find_stopped_consumers, read_consumers
+from receiver.ops.consumers import ConsumerLag, find_stopped_consumers, read_consumers
 from receiver.ops.deliveries.filter import is_resolved
 from receiver.ops.feed_epochs import EpochState, find_new_epoch, read_feed_epoch
 from receiver.ops.feed_lock import FeedLock, find_held_lock, read_feed_lock
@@ -205,7 +205,7 @@ class ServiceStatus:
     feed_epoch: EpochState | None = None
     """``None`` as long as none has begun."""
     unknown: UnknownFormats = field(default_factory=UnknownFormats)
-    consumers: tuple[ConsumerStanding, ...] = ()
+    consumers: tuple[ConsumerLag, ...] = ()
     """Readers of the feed that say how far they are."""
     invoices: tuple[DifferentInvoice, ...] = ()
     """Invoices that do not agree with the ledger."""
@@ -330,7 +330,7 @@ def find_in_webhook(webhook: WebhookStatus, at: datetime, interval: timedelta | 
         return Finding(kind, f"{subject} ({organization}): {text}", subject, organization, count)
 
     if webhook.opencard_webhook_id is None:
-        yield finding(FindingKind.WEBHOOK_INACTIVE, "not registered at OpenCard: receiver bootstrap completes it")
+        yield finding(FindingKind.WEBHOOK_INACTIVE, "not registered at OpenCard: receiver bootstrap finishes it")
     elif webhook.active is False:
         text = "not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge"
         yield finding(FindingKind.WEBHOOK_INACTIVE, text)

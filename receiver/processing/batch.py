@@ -155,7 +155,7 @@ def prepare(
         arrived.setdefault(subject, []).append(event)
     subjects = list(arrived)
     history = read_history(connection, subjects)
-    if not history.is_known:
+    if not history.database_is_known:
         compare_history(connection)
     change = LogChange(subjects, history, marked=pseudonymized.marked)
     rows: dict[int, Row] = {}
@@ -163,8 +163,8 @@ def prepare(
         keyed = {event.delivery_id: pseudonymized.fingerprint(event) for event in known.events}
         decided = decide(subject.kind, known, arrived[subject], keyed)
         change.events += decided.new
-        change.dated |= decided.dated
-        if decided.dated:
+        change.corrected_times |= decided.corrected_times
+        if decided.corrected_times:
             change.announced.append((subject, decided.events[-1], REORDERED))
         for model, folded in fold(subject.kind, decided.events).items():
             change.rows.setdefault(model, []).extend(folded)

@@ -27,7 +27,7 @@ class Decided:
     events: list[Event] = field(default_factory=list)
     """All events of the subject, those in the log and the new ones, with the times at which they occurred."""
     new: list[Event] = field(default_factory=list)
-    dated: dict[int, datetime] = field(default_factory=dict)
+    corrected_times: dict[int, datetime] = field(default_factory=dict)
     """The corrected times of events in the log, by position."""
     outcomes: list[Row] = field(default_factory=list)
     """For the deliveries that arrived, and for stored retries that turn out to be events."""
@@ -53,7 +53,7 @@ def decide(
             event = logged[delivery.position]
             at = delivery.at if number else first.at
             if at != event.occurred_at:
-                decided.dated[delivery.position or 0] = at
+                decided.corrected_times[delivery.position or 0] = at
                 event = msgspec.structs.replace(event, occurred_at=at)
             decided.events.append(event)
         if not published:

@@ -188,7 +188,7 @@ def write_comparison(connection: Connection, webhook_id: int, *, started_at: dat
     requeued = list(connection.scalars(_REQUEUE))
     backdated = connection.execute(_BACKDATE, {"requeued": requeued}).rowcount
     if backdated:
-        log.info("reconcile.dated", webhook_id=webhook_id, deliveries=backdated)
+        log.info("reconcile.backdated", webhook_id=webhook_id, deliveries=backdated)
     connection.execute(_CLOSE_UNRECOVERABLE, {**parameters, "open_since": open_since})
     connection.execute(_DELETE_OTHER_SPELLINGS, {**parameters, "oldest": connection.scalar(_OLDEST)})
     connection.execute(_MIRROR, parameters)

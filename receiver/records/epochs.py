@@ -41,14 +41,14 @@ _NEWEST: Final = "SELECT * FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1
 
 LAST_RUN_ID: Final = "SELECT last_run_id FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1"
 """A query: the last run of reconcile before the present epoch."""
-HISTORY_IS_KNOWN: Final = f"""
+DATABASE_IS_KNOWN: Final = f"""
 EXISTS (
     SELECT FROM ({_NEWEST}) AS known, receiver.feed_history() AS present
     WHERE {" AND ".join(f"coalesce(known.{name} = present.{name}, present.{name} IS NULL)" for name in _BRANCHES)}
 )
 """
 """An expression of SQL: whether PostgreSQL writes the history of the newest epoch."""
-_IS_KNOWN: Final = f"SELECT {HISTORY_IS_KNOWN}"
+_IS_KNOWN: Final = f"SELECT {DATABASE_IS_KNOWN}"
 _KNOWN: Final = "SELECT max(epoch) FROM receiver.feed_epochs"
 # what a managed server refuses to say is null, and differs from nothing
 _COMPARE: Final = f"""

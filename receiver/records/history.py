@@ -10,7 +10,7 @@ import msgspec
 from receiver.events.kinds import KINDS
 from receiver.events.parse import EventEntry, parse_entry
 from receiver.json_rows import ids_parameter, rows_parameter
-from receiver.records.epochs import HISTORY_IS_KNOWN
+from receiver.records.epochs import DATABASE_IS_KNOWN
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class History:
     """The log's newest position when it was read."""
     repeats: int
     """How many deliveries repeat the events that were read."""
-    is_known: bool
-    """Whether the history that PostgreSQL writes is the stored one (see ``epochs``)."""
+    database_is_known: bool
+    """Whether PostgreSQL was not restored, and has not failed over, since the newest epoch began (see ``epochs``)."""
 
     @property
     def positions(self) -> list[int]:
@@ -70,7 +70,7 @@ class History:
 
 _TYPES: Final = msgspec.json.encode({kind.name: list(kind.payloads) for kind in KINDS}).decode()
 _HORIZON: Final = f"""
-SELECT coalesce((SELECT max(position) FROM ems.events), 0) AS horizon, {HISTORY_IS_KNOWN} AS is_known
+SELECT coalesce((SELECT max(position) FROM ems.events), 0) AS horizon, {DATABASE_IS_KNOWN} AS database_is_known
 """  # noqa: S608 - a constant
 _EVENTS: Final = read_sql(__package__, "read_events")
 _REPEATS: Final = read_sql(__package__, "read_repeats")
@@ -89,7 +89,7 @@ def read_history(
     with connection.pipeline():
         first = connection.execute(_HORIZON)
         second = connection.execute(_EVENTS, asked)
-    horizon, is_known = first.fetchone() or (0, False)
+    horizon, database_is_known = first.fetchone() or (0, False)
     known = [KnownDeliveries() for _ in subjects]
     of_position: dict[int, KnownDeliveries] = {}
     for number, *entry in second:
@@ -102,4 +102,4 @@ def read_history(
             repeat = Repeat(*row)
             of_position[repeat.position].repeats.append(repeat)
             repeats += repeat.repeats
-    return History(known, horizon, repeats, is_known)
+    return History(known, horizon, repeats, database_is_known)

@@ -17,7 +17,7 @@ from psycopg.errors import InvalidSqlStatementName, SerializationFailure
 
 from receiver.db import dedicated_connection
 from receiver.json_rows import bytea, ids_parameter, rows_parameter
-from receiver.records.epochs import HISTORY_IS_KNOWN
+from receiver.records.epochs import DATABASE_IS_KNOWN
 from receiver.records.folds import tables_of
 from receiver.records.journal import BOOK_CHANGES
 from receiver.records.locked import write_under_lock
@@ -56,12 +56,12 @@ SELECT receiver.expect(NOT EXISTS (
         SELECT count(*) FROM receiver.outcomes WHERE status = 'duplicate'
             AND position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
     ), 'something was added to these subjects'),
-    receiver.expect({HISTORY_IS_KNOWN}, 'the history of PostgreSQL branched'),
+    receiver.expect({DATABASE_IS_KNOWN}, 'the history of PostgreSQL branched'),
     receiver.expect(current_setting('receiver.marked') IN ('', ({_MARKED})), 'a card holder was marked as erased')
 """  # noqa: S608 - a constant
 _DATE: Final = """
 UPDATE ems.events AS event SET occurred_at = given.occurred_at
-FROM json_to_recordset(CAST(current_setting('receiver.dated') AS json)) AS given (
+FROM json_to_recordset(CAST(current_setting('receiver.corrected_times') AS json)) AS given (
     position bigint, occurred_at timestamptz
 )
 WHERE event.position = given.position AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
@@ -97,7 +97,7 @@ class LogChange:
     """Events to append, in this order."""
     announced: list[tuple[Subject, Event, str]] = field(default_factory=list)
     """Subjects whose rows change without a new event, each with the event that it is derived from, and the reason."""
-    dated: dict[int, datetime] = field(default_factory=dict)
+    corrected_times: dict[int, datetime] = field(default_factory=dict)
     """The corrected times of events in the log, by position."""
     rows: dict[type[Base], list[Row]] = field(default_factory=dict)
     outcomes: list[Row] = field(default_factory=list)
@@ -115,7 +115,9 @@ class LogChange:
             "outcomes": self.outcomes,
             "subjects": _keys(self.subjects),
             "purchases": _keys(self._purchases()),
-            "dated": [{"position": position, "occurred_at": at} for position, at in self.dated.items()],
+            "corrected_times": [
+                {"position": position, "occurred_at": at} for position, at in self.corrected_times.items()
+            ],
         }
         for table in self._tables():
             touched = [subject for subject in self.subjects if table.model in tables_of(subject.kind)]
@@ -135,7 +137,7 @@ class LogChange:
         if not self.subjects:
             return []
         statements = ["EXECUTE receiver_expect"]
-        if self.dated:
+        if self.corrected_times:
             statements.append(_DATE)
         statements += [table.replace for table in self._tables()]
         statements.append("EXECUTE receiver_append")

@@ -126,8 +126,8 @@ def _compare_rows(
 ) -> Iterator[RowDifference]:
     history = read_history(connection, subjects, all_times=True)
     rows: dict[str, list[Row]] = {table.name: [] for table in FOLDED.values()}
-    for subject, events, dated in _decided(subjects, history):
-        for position, (stored, expected) in dated.items():
+    for subject, events, times in _decided(subjects, history):
+        for position, (stored, expected) in times.items():
             yield RowDifference(
                 EVENTS,
                 {"position": position},
@@ -154,11 +154,11 @@ def _compare_rows(
 def _decided(
     subjects: Sequence[Subject], history: History
 ) -> Iterator[tuple[Subject, list[Event], dict[int, tuple[Any, Any]]]]:
-    """Yield each subject with its events as they are to be dated, and those that are dated otherwise."""
+    """Yield each subject with its events at the right times, and of those that have another one both times."""
     for subject, known in zip(subjects, history.known, strict=True):
         decided = decide(subject.kind, known, [])
         stored = {event.position: event.occurred_at for event in known.events}
-        yield subject, decided.events, {at: (stored[at], moment) for at, moment in decided.dated.items()}
+        yield subject, decided.events, {at: (stored[at], moment) for at, moment in decided.corrected_times.items()}
 
 
 def _row_difference(table: FoldedTable, present: str | None, expected: str | None) -> RowDifference:
@@ -195,7 +195,7 @@ def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Se
     unexpected: list[Row] = []
     for subject, known in zip(subjects, history.known, strict=True):
         decided = decide(subject.kind, known, [])
-        change.dated |= decided.dated
+        change.corrected_times |= decided.corrected_times
         for model, rows in fold(subject.kind, decided.events).items():
             change.rows.setdefault(model, []).extend(rows)
         if decided.events:

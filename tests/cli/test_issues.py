@@ -43,7 +43,7 @@ def watched(settings: Settings) -> Settings:
 def dead(acme: Acme, watched: Settings) -> Acme:
     """Return the receiver of acme with a dead delivery, and the issue of it."""
     acme.apply("card_holder.created", b"{}")
-    watch.look(acme.engine, watched, ())
+    watch.check(acme.engine, watched, ())
     return acme
 
 
@@ -81,7 +81,7 @@ def test_an_acknowledged_issue_does_not_fail_status(dead: Acme, watched: Setting
     assert len(json.loads(run("status", "--json").stdout)["acknowledged"]) == 1
     dead.apply("card_holder.created", b"{}")
     assert run("status").exit_code == 1
-    watch.look(dead.engine, watched, ())
+    watch.check(dead.engine, watched, ())
     assert [each["state"] for each in listed(run)] == ["open"]
 
 

@@ -197,7 +197,7 @@ def test_missing_api_access_is_reported_only_once(organizations: Organizations, 
 def test_a_webhook_whose_registration_was_cut_off_is_named(acme: Acme, run: Run) -> None:
     acme.execute("UPDATE receiver.webhooks SET opencard_webhook_id = NULL")
     (said,) = needs(run("--json"))
-    assert said.endswith("(acme): not registered at OpenCard: receiver bootstrap completes it")
+    assert said.endswith("(acme): not registered at OpenCard: receiver bootstrap finishes it")
 
 
 def test_disabled_webhook_needs_no_attention(acme: Acme, run: Run) -> None:

@@ -84,7 +84,7 @@ def test_personal_data_are_shown_when_asked_and_recorded(bought: Acme, run: Run)
     assert "card_holder_reference_id  employee-17" in result.stdout
     record = bought.row("SELECT action, object, outcome FROM receiver.audit")
     assert tuple(record.values()) == ("transactions show", f"{ID} --personal", "done")
-    assert "looked at card holder and payloads" in run("show", ID).stdout
+    assert "viewed card holder and payloads" in run("show", ID).stdout
     assert bought.value("SELECT count(*) FROM receiver.audit") == 1
 
 

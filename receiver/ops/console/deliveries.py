@@ -15,7 +15,7 @@ from receiver.ops.audit import AuditFilter, arguments, list_acts
 from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
-from receiver.ops.console.recorded import LOOK, PERSONAL, SEARCH, record_look
+from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries
 from receiver.ops.replay import start_replay
 from receiver.ops.resolving import resolve_deliveries
@@ -66,7 +66,7 @@ def listing() -> str:
         )
     if wanted.card_holder_reference_id:
         with console().engine.begin() as connection:
-            record_look(connection, SEARCH, arguments([(PERSONAL, True)]))
+            record_view(connection, SEARCH, arguments([(PERSONAL, True)]))
     return render_template(
         "deliveries.html",
         form=form,
@@ -127,9 +127,9 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
         if found is None:
             abort(404)
         if request.method == "GET":
-            record_look(connection, LOOK, str(delivery_id))
+            record_view(connection, VIEW, str(delivery_id))
         steps = timeline_of(found, read_log_entries(connection, found))
-        views = list_acts(connection, AuditFilter(action=LOOK, object=str(delivery_id)), limit=VIEWS)
+        views = list_acts(connection, AuditFilter(action=VIEW, object=str(delivery_id)), limit=VIEWS)
     return render_template(
         "delivery.html",
         delivery=found,

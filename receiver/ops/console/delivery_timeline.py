@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.deliveries import DeliveryDetails, LogEntry
 
-COMPLETED: Final = {
+APPLIED: Final = {
     "processed": "Applied",
     "duplicate": "Known already: nothing changed",
     "ignored": "Nothing to apply",
@@ -59,10 +59,8 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
         )
         for each in delivery.replays
     ]
-    if summary.processed_at and summary.status in COMPLETED:
-        steps.append(
-            Step(summary.processed_at, "A test: never applied" if delivery.test else COMPLETED[summary.status])
-        )
+    if summary.processed_at and summary.status in APPLIED:
+        steps.append(Step(summary.processed_at, "A test: never applied" if delivery.test else APPLIED[summary.status]))
     if summary.confirmed_at:
         steps.append(Step(summary.confirmed_at, "Confirmed by OpenCard's log"))
     if delivery.resolution:

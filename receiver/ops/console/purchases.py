@@ -10,8 +10,8 @@ from receiver.ops.audit import arguments
 from receiver.ops.console.deliveries import readable
 from receiver.ops.console.parts import PageLinks, console, organizations, reading
 from receiver.ops.console.purchase_form import PurchaseForm
-from receiver.ops.console.recorded import SEARCH_PURCHASES, record_look
-from receiver.ops.purchases import LOOK, find_purchases, held_deliveries, look, read_purchase
+from receiver.ops.console.recorded import SEARCH_PURCHASES, record_view
+from receiver.ops.purchases import VIEW, find_purchases, held_deliveries, read_purchase, view_arguments
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,7 +37,7 @@ def listing() -> str:
             ("last_four", wanted.last_four is not None),
         ]
         with console().engine.begin() as connection:
-            record_look(connection, SEARCH_PURCHASES, arguments(about))
+            record_view(connection, SEARCH_PURCHASES, arguments(about))
     return render_template(
         "purchases.html",
         form=form,
@@ -69,5 +69,5 @@ def purchase() -> str:
         if found is None:
             abort(404)
         if personal:
-            record_look(connection, LOOK, look(transaction_id, organization))
+            record_view(connection, VIEW, view_arguments(transaction_id, organization))
     return render_template("purchase.html", purchase=found, personal=personal, readable=readable)

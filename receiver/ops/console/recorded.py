@@ -23,8 +23,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 PERSONAL: Final = "card_holder"
 """The field of the filter whose value is personal."""
-LOOK: Final = "deliveries show"
-"""The action of looking at a payload."""
+VIEW: Final = "deliveries show"
+"""The action of viewing a payload."""
 SEARCH: Final = "deliveries list"
 """The action of looking for a card holder's deliveries."""
 SEARCH_PURCHASES: Final = "transactions list"
@@ -52,7 +52,7 @@ ACTIONS: Final = {
 """POST → the action, and the option that the number in the address is given by; none where it is an argument."""
 
 
-def record_look(connection: Connection, action: str, about: str | None = None) -> None:
+def record_view(connection: Connection, action: str, about: str | None = None) -> None:
     """Record that a user is shown personal data, by the same transaction that reads them or before."""
     record(connection, _act(g.me.name, action, about))
 

@@ -63,7 +63,7 @@ def new() -> Response | str | tuple[str, int]:
             abort(400, "No filter: filter the deliveries first, then replay what is shown.")
         seen = preview(connection, asked.wanted(), seconds=PREVIEW_SECONDS)
     form = ReplayForm()
-    if request.method == "POST" and (seen.complete or form.limit.data) and form.validate():
+    if request.method == "POST" and (seen.all_counted or form.limit.data) and form.validate():
         replay_id = start_replay(
             console().engine,
             asked.wanted(),

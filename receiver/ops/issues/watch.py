@@ -63,7 +63,7 @@ def watching(settings: Settings) -> Iterator[None]:
 
     def look_once() -> None:
         try:
-            well = look(engine, settings, targets, outage)
+            well = check(engine, settings, targets, outage)
         except POSTGRESQL_FAILS as error:
             outage.failed(_first_line(error))
             raise
@@ -97,7 +97,7 @@ def find_all(connection: Connection, settings: Settings) -> list[Finding]:
     )
 
 
-def look(engine: Engine, settings: Settings, targets: Sequence[Target], outage: Outage | None = None) -> bool:
+def check(engine: Engine, settings: Settings, targets: Sequence[Target], outage: Outage | None = None) -> bool:
     """Compare the issues with what holds, if no other process does; return whether it did, and all is well.
 
     *outage*: what is known of one of PostgreSQL, which is recorded now that it is over.

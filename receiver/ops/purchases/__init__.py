@@ -11,10 +11,10 @@ from receiver.ops.purchases.details import PurchaseDetails, organizations_of, re
 from receiver.ops.purchases.difference import FieldChange
 from receiver.ops.purchases.held import HeldDeliveries, held_deliveries
 from receiver.ops.purchases.search import FoundPurchase, PurchaseFilter, PurchasePage, find_purchases, parse_amount
-from receiver.ops.purchases.timeline import LOOK, Happening, look
+from receiver.ops.purchases.timeline import VIEW, Happening, view_arguments
 
 __all__ = [
-    "LOOK",
+    "VIEW",
     "FieldChange",
     "FoundPurchase",
     "Happening",
@@ -24,8 +24,8 @@ __all__ = [
     "PurchasePage",
     "find_purchases",
     "held_deliveries",
-    "look",
     "organizations_of",
     "parse_amount",
     "read_purchase",
+    "view_arguments",
 ]

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from receiver.ops.deliveries import DeliverySummary
 
-LOOK: Final = "transactions show"
+VIEW: Final = "transactions show"
 """The action of looking at a purchase with personal data, in records."""
 CHANGED: Final = "receiver.changed"
 """The type of an entry of the feed that no event of OpenCard announces."""
 STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
 MOST: Final = 500
 """How many of each kind are shown at most."""
-ORDER: Final = ("log", "delivery", "failed attempt", "event", "ledger", "file", "confirmed", "replay", "look")
+ORDER: Final = ("log", "delivery", "processing failed", "event", "ledger", "file", "confirmed", "replay", "viewed")
 """Kinds in the order in which they happen, where the times are equal."""
 _EVENTS: Final = text(
     f"""
@@ -66,10 +66,10 @@ FROM ems.ledger_journal WHERE organization_reference_id = :organization AND tran
 ORDER BY position, line LIMIT {MOST}
 """  # noqa: S608 - likewise
 )
-_LOOKS: Final = text(
+_VIEWS: Final = text(
     f"""
 SELECT at, actor, action, object FROM receiver.audit
-WHERE (action = '{LOOK}' AND object = ANY(:looks)) OR (action = 'deliveries show' AND object = ANY(:delivery_ids))
+WHERE (action = '{VIEW}' AND object = ANY(:views)) OR (action = 'deliveries show' AND object = ANY(:delivery_ids))
 ORDER BY id DESC LIMIT {MOST}
 """  # noqa: S608 - likewise
 )
@@ -110,8 +110,8 @@ def read_timeline(
     purchase = {"organization": organization, "transaction": transaction_id}
     stored = {"deliveries": [each.id for each in deliveries]}
     log = {**stored, "webhooks": sorted({each.webhook_id for each in deliveries})}
-    looks = {
-        "looks": [look(transaction_id), look(transaction_id, organization)],
+    views = {
+        "views": [view_arguments(transaction_id), view_arguments(transaction_id, organization)],
         "delivery_ids": [str(each.id) for each in deliveries],
     }
     happened = [
@@ -122,13 +122,13 @@ def read_timeline(
         *_of_journal(rows_of(connection, _JOURNAL, purchase)),
         *_of_files(receipts),
         *_of_replays(rows_of(connection, _REPLAYS, stored)),
-        *_of_looks(rows_of(connection, _LOOKS, looks)),
+        *_of_views(rows_of(connection, _VIEWS, views)),
     ]
     return tuple(sorted(happened, key=lambda each: (each.at, ORDER.index(each.kind))))
 
 
-def look(transaction_id: str, organization: str | None = None) -> str:
-    """Return what the record of a look says it was at: the command's arguments."""
+def view_arguments(transaction_id: str, organization: str | None = None) -> str:
+    """Return what the record of a view has of the purchase: the command's arguments."""
     return arguments([("", transaction_id), ("organization", organization), ("personal", True)]) or ""
 
 
@@ -162,7 +162,7 @@ def _of_attempts(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
     for row in rows:
         said = f"processing attempt {row['number']} of delivery {row['delivery_id']} failed: {row['error']}"
         yield Happening(
-            row["attempted_at"], "failed attempt", said, status=row["outcome"], delivery_id=row["delivery_id"]
+            row["attempted_at"], "processing failed", said, status=row["outcome"], delivery_id=row["delivery_id"]
         )
 
 
@@ -229,7 +229,7 @@ def _of_replays(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
         )
 
 
-def _of_looks(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
+def _of_views(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:
     for row in rows:
-        what = "card holder and payloads" if row["action"] == LOOK else f"the payload of delivery {row['object']}"
-        yield Happening(row["at"], "look", f"{row['actor']} looked at {what}")
+        what = "card holder and payloads" if row["action"] == VIEW else f"the payload of delivery {row['object']}"
+        yield Happening(row["at"], "viewed", f"{row['actor']} viewed {what}")

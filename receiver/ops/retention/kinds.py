@@ -127,7 +127,7 @@ KINDS: Final = (
     ),
     _rows(
         "processing_attempts",
-        "traces of failed attempts",
+        "traces of failed processing attempts",
         "RETAIN_TRACES_DAYS",
         "receiver.processing_attempts",
         "attempted_at",

@@ -54,7 +54,7 @@ def pages(acme: Acme, settings: Settings) -> list[str]:
     dead, processed = stored(acme)
     add_run(acme.engine, "acme", unconfirmed=1)
     replay(acme, (dead,))
-    watch.look(acme.engine, settings, ())
+    watch.check(acme.engine, settings, ())
     issue = acme.value("SELECT min(id) FROM receiver.issues")
     webhook = acme.value("SELECT id FROM receiver.webhooks")
     last_replay = acme.value("SELECT max(id) FROM receiver.replays")

@@ -45,7 +45,7 @@ def locked(acme: Acme, table: str) -> Iterator[None]:
 def issue(acme: Acme, settings: Settings) -> int:
     """An open issue."""
     acme.apply("card_holder.created", b"{}")
-    watch.look(acme.engine, settings, ())
+    watch.check(acme.engine, settings, ())
     number: int = acme.value("SELECT id FROM receiver.issues WHERE kind LIKE '%dead%' OR text LIKE '%dead%' LIMIT 1")
     return number
 

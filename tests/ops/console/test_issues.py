@@ -24,7 +24,7 @@ def issue(acme: Acme, settings: Settings) -> str:
     """Return the address of the issue of two dead deliveries."""
     for _ in range(2):
         acme.apply("card_holder.created", b"{}")
-    watch.look(acme.engine, replace(settings, reconcile_interval=0), ())
+    watch.check(acme.engine, replace(settings, reconcile_interval=0), ())
     number = acme.value("SELECT max(id) FROM receiver.issues")
     return f"/ops/issues/{number}"
 
@@ -48,7 +48,7 @@ def test_issue_leads_to_exactly_its_deliveries(acme: Acme, viewer: Visitor, issu
     of_issue = stored(acme)
     acme.apply(EVENT, WRONG)  # dead, too, by another error
     acme.execute("UPDATE receiver.webhooks SET active = false")
-    watch.look(acme.engine, replace(settings, reconcile_interval=0), ())
+    watch.check(acme.engine, replace(settings, reconcile_interval=0), ())
     (link,) = [each for each in links(viewer.get(issue).text) if each.startswith("/ops/deliveries/?")]
     assert ids(viewer.get(link).text) == of_issue
     inactive = acme.value("SELECT id FROM receiver.issues WHERE kind = 'webhook-inactive'")
@@ -64,7 +64,7 @@ def test_an_unknown_event_leads_to_its_deliveries(
     for name, given in ((event, version), (event, "3"), ("card.transaction.teleported", version)):
         acme.deliver(name, snapshot("cleared"), headers={"X-Version": given})
     acme.process()
-    watch.look(acme.engine, settings, ())
+    watch.check(acme.engine, settings, ())
     subject = f'"{event}", ' + ("no version" if version is None else f"version '{version}'")
     number = acme.value("SELECT id FROM receiver.issues WHERE subject = :subject", subject=subject)
     (link,) = [each for each in links(viewer.get(f"/ops/issues/{number}").text) if each.startswith("/ops/deliveries/?")]
@@ -76,7 +76,7 @@ def test_unconfirmed_deliveries_are_one_click_away(acme: Acme, viewer: Visitor, 
     miss_all_in_the_log(acme.engine, "acme")
     unconfirmed = stored(acme)
     acme.apply(EVENT, snapshot("cleared", transaction="t-2"))  # since then
-    watch.look(acme.engine, settings, ())
+    watch.check(acme.engine, settings, ())
     number = acme.value("SELECT id FROM receiver.issues WHERE kind = 'deliveries-unconfirmed'")
     webhook = acme.value("SELECT id FROM receiver.webhooks")
     for page in (f"/ops/issues/{number}", f"/ops/webhooks/{webhook}", "/ops/"):

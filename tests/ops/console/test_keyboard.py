@@ -109,7 +109,7 @@ def test_inactive_webhook_is_registered_by_keyboard(
     with world.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE receiver.webhooks SET active = false")
     settings = load_settings(world.environment(console_environment))
-    watch.look(world.engine, settings, ())
+    watch.check(world.engine, settings, ())
     app = create_app(settings)
     with served(app) as url, person(browser, url) as user:
         keyboard = Keyboard(user)

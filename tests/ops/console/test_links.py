@@ -105,7 +105,7 @@ def full(organizations: Organizations, settings: Settings, short_pages: None, mo
     for _ in range(3):
         replay(acme, tuple(stored(acme)[:2]))
     start(acme, EVERYTHING)
-    watch.look(acme.engine, settings, ())
+    watch.check(acme.engine, settings, ())
     return acme
 
 

@@ -65,7 +65,7 @@ def test_the_banner_links_to_the_open_issues(organizations: Organizations, viewe
     assert "All is well" in viewer.get("/ops/").text
     acme = organizations.adopt("acme")
     acme.apply(EVENT, WRONG)
-    watch.look(acme.engine, settings, ())
+    watch.check(acme.engine, settings, ())
     page = viewer.get("/ops/").text
     assert "All is well" not in page
     banner = page.partition('id="attention"')[2].partition("</section>")[0]

@@ -120,7 +120,7 @@ def test_personal_data_need_a_click_that_is_recorded(bought: Acme, viewer: Visit
     for personal in ("employee-17", "4242", "files.opencard.invalid"):
         assert personal in page
     assert looks(bought) == [("vera", "transactions show", "transaction-1 --organization acme --personal")]
-    assert "vera looked at card holder and payloads" in viewer.get(address("transaction-1")).text
+    assert "vera viewed card holder and payloads" in viewer.get(address("transaction-1")).text
 
 
 def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visitor) -> None:

@@ -78,9 +78,9 @@ def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings
 
 
 def test_the_heartbeat_stops_while_a_critical_issue_is_open(acme: Acme, watched: Settings, web: AskedServer) -> None:
-    assert watch.look(acme.engine, watched, ())
+    assert watch.check(acme.engine, watched, ())
     acme.execute("UPDATE receiver.webhooks SET active = false")
-    assert not watch.look(acme.engine, watched, ())
+    assert not watch.check(acme.engine, watched, ())
     heartbeat = watch.Heartbeat(watched.heartbeat_url)
     heartbeat.beat(well=False)
     assert web.asked == []
@@ -91,11 +91,11 @@ def test_the_heartbeat_stops_while_a_critical_issue_is_open(acme: Acme, watched:
 
 def test_a_dead_worker_is_an_issue_for_a_quarter_of_an_hour(acme: Acme, watched: Settings) -> None:
     acme.execute("INSERT INTO receiver.worker_deaths VALUES (now() - interval '14 minutes', 500)")
-    watch.look(acme.engine, watched, ())
+    watch.check(acme.engine, watched, ())
     assert open_kinds(acme) == ["worker-died"]
     assert "died or hung once while it processed 500 deliveries" in acme.value("SELECT text FROM receiver.issues")
     acme.execute("UPDATE receiver.worker_deaths SET at = at - interval '1 minute'")
-    watch.look(acme.engine, watched, ())
+    watch.check(acme.engine, watched, ())
     assert open_kinds(acme) == []
 
 
@@ -119,7 +119,7 @@ def test_an_outage_of_postgresql_is_reported_while_it_lasts(acme: Acme, watched:
 
     since = outages[0].since
     for outage in outages:
-        watch.look(acme.engine, watched, targets, outage)
+        watch.check(acme.engine, watched, targets, outage)
     issue = acme.row("SELECT opened_at, state, text FROM receiver.issues")
     assert (issue["opened_at"], issue["state"]) == (since, "resolved")
     assert FAILED in issue["text"]
@@ -139,14 +139,14 @@ def test_a_message_about_an_outage_is_sent_until_taken(acme: Acme, watched: Sett
     web.fails = False
     outage.failed(FAILED)
     assert web.asked == [OUTAGE.format("open")] * 2
-    watch.look(acme.engine, watched, targets_of(watched), outage)
+    watch.check(acme.engine, watched, targets_of(watched), outage)
     assert acme.value("SELECT sent_state FROM receiver.notifications") == "open"
 
 
 def test_a_restart_of_postgresql_is_no_issue(acme: Acme, watched: Settings, web: AskedServer) -> None:
     outage = outage_module.Outage(watched, targets_of(watched))
     outage.failed(FAILED)
-    watch.look(acme.engine, watched, targets_of(watched), outage)
+    watch.check(acme.engine, watched, targets_of(watched), outage)
     assert web.asked == []
     assert acme.value("SELECT count(*) FROM receiver.issues") == 0
 
@@ -155,16 +155,16 @@ def test_one_scheduler_looks_at_a_time(acme: Acme, watched: Settings) -> None:
     acme.execute("UPDATE receiver.webhooks SET active = false")
     with acme.engine.connect() as other:
         other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.ISSUES})
-        assert not watch.look(acme.engine, watched, ())
+        assert not watch.check(acme.engine, watched, ())
         assert open_kinds(acme) == []
-    watch.look(acme.engine, watched, ())
+    watch.check(acme.engine, watched, ())
     assert open_kinds(acme) == ["webhook-inactive"]
 
 
 def test_a_storm_of_failures_of_one_cause_is_one_issue(acme: Acme, watched: Settings) -> None:
     for _ in range(5):
         acme.apply("card_holder.created", b"{}")
-    watch.look(acme.engine, watched, ())
+    watch.check(acme.engine, watched, ())
     with acme.engine.connect() as connection:
         (stored,) = list_issues(connection, states=[State.OPEN], most=10)
     assert (stored.issue.kind, stored.issue.count) == ("deliveries-dead", 5)

@@ -118,7 +118,7 @@ def test_dead_delivery_is_the_reason_why_nothing_is_there(acme: Acme) -> None:
     (delivery,) = ids(acme)
     details = read(acme)
     assert details.ledger_reason == f"no event of the purchase was applied: delivery {delivery} is dead"
-    (attempt,) = of_kind(details, "failed attempt")
+    (attempt,) = of_kind(details, "processing failed")
     assert (attempt.status, attempt.delivery_id) == ("dead", delivery)
     assert "accounting_amount" in attempt.text
 
