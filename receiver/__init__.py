@@ -26,7 +26,7 @@ Outside this path:
 ``receiver.verify``                derives each layer again from the one before it: ``verify`` and ``rebuild``
 ``receiver.erasure``               replaces an erased card holder's reference by a pseudonym
 ``receiver.readers``               the roles that may read schema ``ems``, and the dictionary of its columns
-``receiver.reconcile``             compares the delivery log with the stored deliveries: recover, confirm, flag
+``receiver.reconcile``             compares the delivery log with the stored deliveries: recover, confirm, report
 ``receiver.files``                 downloads receipts before their URLs expire
 ``receiver.exports``               exports tables of ``ems`` as CSV, JSON lines or Parquet
 ``receiver.ops``                   what operators see and do: status, replay, console, metrics, retention
