@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pygal
 from pygal.style import Style
 
-from bench.report import BenchmarkReport, KeptResult, Row, last_kept, ratio, spread
+from bench.report import RESULTS, BenchmarkReport, KeptResult, Row, last_kept, ratio, spread
 from receiver.sandbox.embedded import postgres_program
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ of its module; see [README.md](README.md).
 """
 
 
-def publish(names: Sequence[str]) -> Path:
-    """Write the page and the charts of the last runs of *names*; return the page."""
+def publish(names: Sequence[str], *, results: Path = RESULTS, folder: Path = FOLDER) -> Path:
+    """Write the page and the charts of the last runs of *names* into *folder*; return the page."""
     page = [HEAD, _machine(), ""]
     for name in names:
-        kept = last_kept(name)
+        kept = last_kept(name, results)
         if kept is None:
             page += [f"## {name.capitalize()}", "", f"Not run here yet: `python -m bench {name}`.", ""]
             continue
-        chart = FOLDER / f"{name}.svg"
+        chart = folder / f"{name}.svg"
         chart.write_text(draw(kept.report))
         page += [*_section(kept), f"![{kept.report.title}]({chart.name})", ""]
-    file = FOLDER / "results.md"
+    file = folder / "results.md"
     file.write_text("\n".join(page).rstrip() + "\n")
     return file
 

@@ -100,16 +100,16 @@ def show(console: Console, report: BenchmarkReport) -> None:
     console.print(_targets(report), highlight=False, soft_wrap=True, end="\n\n")
 
 
-def keep(name: str, report: BenchmarkReport) -> None:
+def keep(name: str, report: BenchmarkReport, folder: Path = RESULTS) -> None:
     """Write the numbers of a benchmark's run as JSON, in place of those of its run before."""
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     kept = KeptResult(datetime.now(UTC), report)
-    (RESULTS / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
+    (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
 
 
-def last_kept(name: str) -> KeptResult | None:
+def last_kept(name: str, folder: Path = RESULTS) -> KeptResult | None:
     """Return the numbers of a benchmark's last run, or ``None`` when it was never run here."""
-    file = RESULTS / f"{name}.json"
+    file = folder / f"{name}.json"
     return msgspec.json.decode(file.read_bytes(), type=KeptResult) if file.exists() else None
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from bench import publish, report
 from bench.report import BenchmarkReport, ReportTarget, Row
 
@@ -26,37 +24,31 @@ REPORT = BenchmarkReport(
 )
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(publish, "FOLDER", tmp_path)
-    return tmp_path
+def published(folder: Path, name: str) -> str:
+    return publish.publish([name], results=folder, folder=folder).read_text()
 
 
-def test_page_shows_ratios_and_no_absolute_rates(folder: Path) -> None:
-    report.keep("something", REPORT)
-    page = publish.publish(["something"]).read_text()
+def test_page_shows_ratios_and_no_absolute_rates(tmp_path: Path) -> None:
+    report.keep("something", REPORT, tmp_path)
+    page = published(tmp_path, "something")
     assert "| ours | 0.4 ±22% | limit |" in page
     assert "| limit | 1 ±95% |  |" in page
     assert "32 connections." in page
-    assert "410" not in page + (folder / "something.svg").read_text()
+    assert "410" not in page + (tmp_path / "something.svg").read_text()
 
 
-def test_the_page_says_what_is_missed_and_why(folder: Path) -> None:
-    del folder
-    report.keep("something", REPORT)
-    page = publish.publish(["something"]).read_text()
+def test_the_page_says_what_is_missed_and_why(tmp_path: Path) -> None:
+    report.keep("something", REPORT, tmp_path)
+    page = published(tmp_path, "something")
     assert "ours / limit: **0.40**, wanted at least 0.50: **missed**.\n  It would take another kind of lock." in page
     assert "p99 / p50: **3.00**, wanted at most 4.00: met." in page
 
 
-def test_a_benchmark_that_was_not_run_is_named(folder: Path) -> None:
-    del folder
-    assert "Not run here yet: `python -m bench other`" in publish.publish(["other"]).read_text()
+def test_a_benchmark_that_was_not_run_is_named(tmp_path: Path) -> None:
+    assert "Not run here yet: `python -m bench other`" in published(tmp_path, "other")
 
 
-def test_the_chart_runs_no_script_and_loads_nothing(folder: Path) -> None:
-    del folder
+def test_the_chart_runs_no_script_and_loads_nothing() -> None:
     chart = publish.draw(REPORT)
     assert chart.startswith("<svg")
     assert "<script" not in chart

@@ -84,18 +84,20 @@ def stored(engine: Engine, settings: Settings) -> StoredTokens:
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[Callable[[Request], Response]], Access]]:
-    """Serves an API whose every answer a function makes; the token endpoint gives out ``the-token``."""
+def answering() -> Iterator[Callable[..., Access]]:
+    """Serves an API whose every answer a function makes; the token endpoint gives out ``the-token``, or its own."""
     with ExitStack() as stack:
-        yield lambda answer: stack.enter_context(_served(answer))
+        yield lambda answer, token=None: stack.enter_context(_served(answer, token))
 
 
 @contextmanager
-def _served(answer: Callable[[Request], Response]) -> Iterator[Access]:
+def _served(answer: Callable[[Request], Response], token: Response | None) -> Iterator[Access]:
     @Request.application
     def app(request: Request) -> Response:
         request.get_data()
         if request.path == TOKEN_PATH:
+            if token is not None:
+                return token
             return as_json({"token_type": "Bearer", "expires_in": 31536000, "access_token": "the-token"})
         return answer(request)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,12 +112,8 @@ def test_repr_hides_a_header_value(world: ApiWorld) -> None:
     assert "the-header-value" not in repr(header)
 
 
-def test_no_secret_is_logged_and_stdout_stays_empty(
-    world: ApiWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", list(root.handlers))
-    monkeypatch.setattr(root, "level", root.level)
+@pytest.mark.usefixtures("unchanged_logging")
+def test_no_secret_is_logged_and_stdout_stays_empty(world: ApiWorld, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(level="DEBUG", log_format=LogFormat.JSON)
     stamina.instrumentation.set_on_retry_hooks(None)  # those that a new process has
     world.provider.faults.add(ApiFault.answers(503, path="/api/"))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Request
 
-    Answering = Callable[[Callable[[Request], Response]], Access]
+    Answering = Callable[..., Access]
 
 ROWS = [
     (400, InvalidRequest, "correct what it names"),
@@ -122,12 +122,20 @@ def test_silently_missing_scope_is_named_by_the_first_call(world: ApiWorld) -> N
         webhooks.of(world.organization.id)
 
 
-def test_token_with_fewer_scopes_is_not_used(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = '{"access_token": "t", "expires_in": 60, "scope": "organizations-read"}'
-    monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
-    with pytest.raises(ScopeNotGranted, match="does not have the scope webhooks-read,"):
-        Webhooks(world.api("organizations-read", "webhooks-read")).organizations()
-    assert world.asked() == 0
+def test_token_with_fewer_scopes_is_not_used(answering: Answering) -> None:
+    asked: list[Request] = []
+
+    def note(request: Request) -> Response:
+        asked.append(request)
+        return as_json({}, 404)
+
+    token = as_json({"access_token": "t", "expires_in": 60, "scope": "organizations-read"})
+    with (
+        OpenCard(answering(note, token), ["organizations-read", "webhooks-read"], MemoryTokens()) as api,
+        pytest.raises(ScopeNotGranted, match="does not have the scope webhooks-read,"),
+    ):
+        Webhooks(api).organizations()
+    assert asked == []
 
 
 SENT = {
@@ -158,14 +166,13 @@ def test_secrets_repeated_by_opencard_are_masked_in_errors(answering: Answering)
         assert "the-header-value" not in str(refused.value)
 
 
-def test_client_secret_repeated_by_opencard_is_masked(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "receiver.sandbox.provider.api.write",
-        lambda fields: f'{{"error": "invalid_client", "message": "{SECRET} is wrong {fields}"}}'.encode(),
-    )
-    world.provider.faults.add(ApiFault.answers(401, path="/oauth/token"))
-    with pytest.raises(ClientRefused) as refused:
-        Webhooks(world.api("organizations-read")).organizations()
+def test_client_secret_repeated_by_opencard_is_masked(answering: Answering) -> None:
+    refusal = as_json({"error": "invalid_client", "message": f"{SECRET} is wrong"}, 401)
+    with (
+        OpenCard(answering(lambda _: as_json({}), refusal), ["organizations-read"], MemoryTokens()) as api,
+        pytest.raises(ClientRefused) as refused,
+    ):
+        Webhooks(api).organizations()
     assert "invalid_client" in str(refused.value)
     assert SECRET not in str(refused.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
@@ -10,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import select, text, update
+from werkzeug.wrappers import Response
 
 from receiver.encryption import Encryption
 from receiver.errors import AccessDenied, OperationRefused, TokenRefused, UnreadableAnswer
-from receiver.opencard.auth import TokenAuth
+from receiver.opencard.auth import Access, TokenAuth
 from receiver.opencard.models import OAuthToken
 from receiver.opencard.tokens import BorrowedTokens, MemoryTokens, StoredTokens, Token, TokenKey
 from receiver.opencard.webhooks import Webhooks
 from receiver.sandbox.provider import ApiFault
-from tests.opencard.conftest import SECRET, ApiWorld
+from tests.opencard.conftest import SECRET, ApiWorld, as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Engine
 
@@ -231,20 +233,19 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_answer_without_a_usable_token_is_unreadable(
-    world: ApiWorld, monkeypatch: pytest.MonkeyPatch, answer: str
-) -> None:
-    monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer.encode())
-    with pytest.raises(UnreadableAnswer, match=r"^POST /oauth/token: .*check that OPENCARD_API_URL"):
-        ask(world)
+def test_answer_without_a_usable_token_is_unreadable(answering: Callable[..., Access], answer: str) -> None:
+    access = answering(lambda _: as_json({}), Response(answer, content_type="application/json"))
+    with (
+        closing(TokenAuth(access, [READ], MemoryTokens())) as auth,
+        pytest.raises(UnreadableAnswer, match=r"^POST /oauth/token: .*check that OPENCARD_API_URL"),
+    ):
+        auth.token()
 
 
-def test_token_numbers_may_be_strings_with_unknown_fields(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = b'{"access_token": "t", "expires_in": "60", "refresh": {"x": 1}, "scope": "organizations-read other"}'
-    monkeypatch.setattr("receiver.sandbox.provider.api.write", lambda _fields: answer)
-    auth = TokenAuth(world.access, [READ], MemoryTokens())
-    assert auth.token().value == "t"
-    auth.close()
+def test_token_numbers_may_be_strings_with_unknown_fields(answering: Callable[..., Access]) -> None:
+    answer = {"access_token": "t", "expires_in": "60", "refresh": {"x": 1}, "scope": "organizations-read other"}
+    with closing(TokenAuth(answering(lambda _: as_json({}), as_json(answer)), [READ], MemoryTokens())) as auth:
+        assert auth.token().value == "t"
 
 
 def test_repr_contains_no_secret(world: ApiWorld) -> None:

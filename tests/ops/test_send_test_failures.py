@@ -125,9 +125,8 @@ def test_first_test_is_refused_during_bootstrap_later_ones_not(world: World) -> 
         assert send(world, EVENT).error is None
 
 
-def test_without_a_worker_what_arrived_is_shown_as_pending(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.sending.drain", lambda _engine: True)
-    report = send(world, timeouts=SendTestTimeouts(timeout=3, poll=0.01))
+def test_without_a_worker_what_arrived_is_shown_as_pending(world: World) -> None:
+    report = send(world, timeouts=SendTestTimeouts(timeout=3, poll=0.01), worker=False)
     assert report.delivery is not None
     assert report.parsed is not None
     assert report.delivery.status == "pending"

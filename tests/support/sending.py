@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -84,8 +84,9 @@ def send(
     *,
     happen: Callable[[Callable[[], httpx.Response]], httpx.Response] | None = None,
     public_url: str | None = None,
+    worker: bool = True,
 ) -> Report:
-    """Have a test of *event* sent, with a worker that processes what arrives."""
+    """Have a test of *event* sent, with a *worker* that processes what arrives."""
     access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
     sending = SendTest(
         world.engine,
@@ -94,7 +95,7 @@ def send(
         public_url or world.public_url,
         transport=None if happen is None else Moment(happen),
     )
-    with processing(world.engine):
+    with processing(world.engine) if worker else nullcontext():
         return sending.run(world.stored(), event, timeouts)
 
 
