@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     from receiver.opencard.tokens import TokenStore
     from receiver.settings import Settings
 
-TIMEOUT: Final = httpx.Timeout(30, connect=5)
-"""Seconds: for a connection, and then for each read, write, and wait for a free connection."""
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 30.0
+"""For each read, write, and wait for a free connection."""
+RETRY_SECONDS: Final = 120.0
+"""For how long a request is repeated, unless the caller waits for less."""
 JSON_ONLY: Final = {"Accept": "application/json"}
 """Header of every request: without it OpenCard answers an error as an HTML page (contract, section 2)."""
 MAX_TOKEN_LIFETIME: Final = 10_000_000_000
@@ -53,16 +56,24 @@ class Access:
     account_id: str
     client_id: str
     client_secret: str = field(repr=False)
+    seconds: float = RETRY_SECONDS
+    """For how long a request is repeated, and at most waited for."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Access:
+    def of(cls, settings: Settings, *, seconds: float = RETRY_SECONDS) -> Access:
         """Read the ``OPENCARD_*`` settings."""
         return cls(
+            seconds=seconds,
             api_url=settings.opencard_api_url,
             account_id=settings.opencard_account_id,
             client_id=settings.opencard_client_id,
             client_secret=settings.opencard_client_secret,
         )
+
+    @property
+    def timeout(self) -> httpx.Timeout:
+        """How long to wait for a connection, and then for each part of an answer."""
+        return httpx.Timeout(min(READ_SECONDS, self.seconds), connect=min(CONNECT_SECONDS, self.seconds))
 
     @property
     def application_url(self) -> str:
@@ -94,7 +105,7 @@ class TokenAuth(httpx.Auth):
         check_known(self._key.scopes)
         self._access = access
         self._store = store
-        self._http = httpx.Client(timeout=TIMEOUT, transport=transport)
+        self._http = httpx.Client(timeout=access.timeout, transport=transport)
         self._token: Token | None = None
         self._requested_at: dict[str, datetime] = {}
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ import structlog
 from receiver.counters import count_opencard_request
 from receiver.errors import ApiUnavailable, HtmlAnswer, OpenCardError, OutcomeUnknown, ResourceMissing, UnreadableAnswer
 from receiver.json_text import repaired
-from receiver.opencard.auth import JSON_ONLY, TIMEOUT, TokenAuth
+from receiver.opencard.auth import JSON_ONLY, TokenAuth
 from receiver.opencard.failures import (
     ApiRequest,
     failure,
@@ -42,7 +42,6 @@ A = TypeVar("A", bound="Answer")
 log = structlog.stdlib.get_logger(__name__)
 
 ATTEMPTS: Final = 6
-RETRY_SECONDS: Final = 120.0
 FIRST_PAUSE: Final = 0.2
 MAX_PAUSE: Final = 10.0
 MAX_RETRY_AFTER: Final = 60.0
@@ -79,12 +78,13 @@ class OpenCard:
     ) -> None:
         """Raise ``OperationRefused`` for a scope that the catalogue does not know."""
         self._account = access.account_id
+        self.seconds = access.seconds
         self._before_change = before_change
         self._auth = TokenAuth(access, scopes, store, transport=transport)
         self._http = httpx.Client(
             base_url=access.application_url,
             auth=self._auth,
-            timeout=TIMEOUT,
+            timeout=access.timeout,
             transport=transport,
             headers=JSON_ONLY,
         )
@@ -99,7 +99,7 @@ class OpenCard:
 
     def authenticate(self) -> None:
         """Get the token now, rather than with the first call. Raises an ``OpenCardError`` when there is none."""
-        for attempt in _attempts(ApiUnavailable):
+        for attempt in _attempts(ApiUnavailable, self.seconds):
             with attempt:
                 self._auth.token()
 
@@ -149,7 +149,7 @@ class OpenCard:
         return self._read(request, content, read)
 
     def _send(self, request: ApiRequest, fields: Fields | None = None, page: int | None = None) -> httpx.Response:
-        for attempt in _attempts(ApiUnavailable):
+        for attempt in _attempts(ApiUnavailable, self.seconds):
             with attempt:
                 return self._send_once(request, fields, page)
         raise AssertionError("the attempts end with an answer or an error")
@@ -207,19 +207,20 @@ def _documented(request: ApiRequest) -> Iterator[None]:
         raise request.failed(UnreadableAnswer, f"the answer is not what is documented ({error})") from None
 
 
-def send_once(send: Callable[[], T], look: Callable[[], T | None]) -> T:
+def send_once(send: Callable[[], T], look: Callable[[], T | None], *, seconds: float) -> T:
     """Call *send* until it took effect once: after an unknown outcome, *look* for its result before sending again.
 
-    Raises what *send* raises; ``OutcomeUnknown`` when the last attempt has no result either.
+    *seconds*: for how long it is repeated. Raises what *send* raises; ``OutcomeUnknown`` when the last attempt has no
+    result either.
     """
-    for attempt in _attempts(OutcomeUnknown):
+    for attempt in _attempts(OutcomeUnknown, seconds):
         with attempt:
             found = look() if attempt.num > 1 else None
             return send() if found is None else found
     raise AssertionError("the attempts end with a result or an error")
 
 
-def _attempts(on: type[OpenCardError]) -> Iterable[stamina.Attempt]:
+def _attempts(on: type[OpenCardError], seconds: float) -> Iterable[stamina.Attempt]:
     """Yield attempts until one raises no error of type *on*, with growing pauses or those of ``Retry-After``."""
 
     def pause(error: Exception) -> bool | float:
@@ -227,12 +228,12 @@ def _attempts(on: type[OpenCardError]) -> Iterable[stamina.Attempt]:
             return False
         if error.retry_after is None:
             return True
-        return error.retry_after if error.retry_after <= MAX_RETRY_AFTER else False
+        return error.retry_after if error.retry_after <= min(MAX_RETRY_AFTER, seconds) else False
 
     return stamina.retry_context(
         on=pause,
         attempts=ATTEMPTS,
-        timeout=RETRY_SECONDS,
+        timeout=seconds,
         wait_initial=FIRST_PAUSE,
         wait_max=MAX_PAUSE,
         wait_jitter=FIRST_PAUSE,

@@ -143,7 +143,7 @@ class Webhooks:
         def look() -> RegisteredWebhook | None:
             return next((webhook for webhook in self.of(organization_id) if webhook.url == fields["url"]), None)
 
-        return send_once(send, look)
+        return send_once(send, look, seconds=self._writing.seconds)
 
     def update(self, organization_id: int, webhook_id: int, fields: Mapping[str, Any]) -> None:
         """Set *fields* of a webhook; a changed ``url`` makes OpenCard run the challenge again."""
@@ -165,7 +165,7 @@ class Webhooks:
         def look() -> bool | None:
             return any(header.key == key for header in self.headers(organization_id, webhook_id)) or None
 
-        send_once(send, look)
+        send_once(send, look, seconds=self._writing.seconds)
 
     def remove_header(self, organization_id: int, webhook_id: int, header_id: int | str) -> None:
         """Remove a custom header; one that does not exist counts as removed."""
@@ -186,7 +186,7 @@ class Webhooks:
             parties = {str(group.buyer_party) for group in self.groups(organization_id, webhook_id)}
             return buyer_party in parties or None
 
-        send_once(send, look)
+        send_once(send, look, seconds=self._writing.seconds)
 
     def remove_group(self, organization_id: int, webhook_id: int, group_id: int | str) -> None:
         """Remove a buyer party; one that does not exist counts as removed."""

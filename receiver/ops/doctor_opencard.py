@@ -14,7 +14,7 @@ import httpx
 from receiver.bootstrap.match import ALL_DELETED
 from receiver.errors import AccessDenied, ClientRefused, OpenCardError, ResourceMissing, ScopeNotGranted
 from receiver.opencard import routes
-from receiver.opencard.auth import JSON_ONLY, TIMEOUT, Access, TokenAuth
+from receiver.opencard.auth import JSON_ONLY, Access, TokenAuth
 from receiver.opencard.client import OpenCard
 from receiver.opencard.failures import html_refusal, is_html_refusal
 from receiver.opencard.tokens import MemoryTokens
@@ -87,7 +87,7 @@ class OpenCardChecks:
         there = self._access.api_url
         url = self._access.application_url + f"/accounts/{self._access.account_id or 0}/organizations"
         try:
-            answer = httpx.get(url, timeout=TIMEOUT, headers=JSON_ONLY)
+            answer = httpx.get(url, timeout=self._access.timeout, headers=JSON_ONLY)
         except httpx.HTTPError as error:
             said = f"no answer ({type(error).__name__}) from {there}: check OPENCARD_API_URL and the network"
             self.findings.broken(API, said)

@@ -32,6 +32,8 @@ EVENTS: Final = tuple(EVENT_FLAGS)
 """Events of which OpenCard can be asked for a test delivery."""
 OVERLAP: Final = timedelta(hours=24)
 """How long the previous secret stays valid; the command's default."""
+OPENCARD_SECONDS: Final = 8.0
+"""Seconds to wait for each answer of OpenCard, and for how long a request is repeated: a person waits for the page."""
 TEST_SECONDS: Final = 15.0
 """Seconds to wait for a test delivery: shorter than the request time-out of hosting platforms, 30 s."""
 
@@ -39,7 +41,12 @@ TEST_SECONDS: Final = 15.0
 def rotate_secret(settings: Settings, webhook_id: int) -> str:
     """Give a webhook a new secret, as ``receiver webhooks rotate-secret`` does."""
     with _engine(settings) as engine:
-        rotation = Rotation(engine, Encryption(settings.encryption_keys), Access.of(settings), settings.public_url)
+        rotation = Rotation(
+            engine,
+            Encryption(settings.encryption_keys),
+            _access(settings),
+            settings.public_url,
+        )
         result = rotation.run([webhook_id], overlap=OVERLAP)
     _check(result.failures)
     (rotated,) = result.rotated
@@ -51,7 +58,7 @@ def send_test(settings: Settings, webhook_id: int, event: str) -> str:
     """Have OpenCard send a test delivery, as ``receiver webhooks test`` does, and wait for it."""
     with _engine(settings) as engine:
         encryption = Encryption(settings.encryption_keys)
-        sending = SendTest(engine, encryption, Access.of(settings), settings.public_url)
+        sending = SendTest(engine, encryption, _access(settings), settings.public_url)
         webhook = WebhookStore(engine, encryption).get(webhook_id)
         report = sending.run(webhook, event, SendTestTimeouts(TEST_SECONDS))
     if report.delivery is None:
@@ -70,13 +77,17 @@ def register(settings: Settings, webhook_id: int) -> str:
     with _engine(settings) as engine:
         encryption = Encryption(settings.encryption_keys)
         organization = WebhookStore(engine, encryption).get(webhook_id).organization_reference_id
-        bootstrap = Bootstrap(engine, encryption, Access.of(settings), settings.public_url)
+        bootstrap = Bootstrap(engine, encryption, _access(settings), settings.public_url)
         result = bootstrap.run(None, BootstrapOptions(only=(organization,)))
     _check([each for each in result.failures if each.organization_reference_id == organization])
     if not result.changes:
         return "Nothing differs from the configuration: OpenCard was not asked for anything."
     made = ", ".join(dict.fromkeys(change.action.value for _, change in result.changes))
     return f"Registered again at OpenCard: {made}."
+
+
+def _access(settings: Settings) -> Access:
+    return Access.of(settings, seconds=OPENCARD_SECONDS)
 
 
 def _check(failures: list[OrganizationFailure]) -> None:

@@ -180,7 +180,7 @@ def test_resource_deleted_by_a_lost_try_counts_as_deleted(world: ApiWorld) -> No
 def test_late_answer_ends_the_wait(
     world: ApiWorld, monkeypatch: pytest.MonkeyPatch, method: str, kind: type[Exception]
 ) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(5, read=0.05))
+    monkeypatch.setattr(auth, "READ_SECONDS", 0.05)
     monkeypatch.setattr(client, "ATTEMPTS", 2)
     world.provider.faults.add(ApiFault("slow", "/api/", seconds=60, times=2))
     webhook = world.add_webhook()
@@ -196,7 +196,7 @@ def test_late_answer_ends_the_wait(
 def test_token_endpoint_retry_after_is_bounded_by_the_time_out(
     world: ApiWorld, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
-    monkeypatch.setattr(auth, "TIMEOUT", httpx.Timeout(5, read=0.05))
+    monkeypatch.setattr(auth, "READ_SECONDS", 0.05)
     world.provider.faults.add(ApiFault.answers(429, path="/oauth/token", retry_after="5"))
     world.provider.faults.add(ApiFault("slow", "/oauth/token", seconds=60, times=99))
     with pytest.raises(ApiUnavailable, match=r"POST /oauth/token \(client ems\): no answer \(ReadTimeout\)"):

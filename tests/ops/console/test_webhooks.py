@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from receiver.app import create_app
+from receiver.ops import webhook_actions
+from receiver.sandbox.provider import ApiFault
 from receiver.settings import load_settings
 from tests.support.pools import ACCESS
 from tests.support.sending import processing
@@ -120,6 +122,21 @@ def test_inactive_webhook_is_challenged_again(world: World, at_opencard: Visitor
     assert world.registered().active
     assert "Nothing differs" in at_opencard.get(at_opencard.post(page, form=page).location or "").text
     assert acts(world) == [("bootstrap", f"--webhook {webhook.id}", "done", None)] * 2
+
+
+@pytest.mark.parametrize("part", ["rotate-secret", "test", "register"])
+def test_a_page_does_not_wait_long_for_opencard(
+    world: World, at_opencard: Visitor, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_actions, "OPENCARD_SECONDS", 0.3)
+    before = world.stored()
+    world.provider.faults.add(ApiFault("slow", seconds=1.5, times=99))
+    page = f"/ops/webhooks/{before.id}/{part}"
+    answer = at_opencard.post(page, form=page, event="receipt.fetched")
+    world.provider.faults.clear()
+    assert (answer.status_code, "no answer (ReadTimeout)" in answer.text) == (502, True)
+    assert world.stored().secret == before.secret
+    assert acts(world)[0][2:] == ("failed", "ApiUnavailable")
 
 
 @pytest.mark.parametrize("part", ["rotate-secret", "test", "register"])
