@@ -829,6 +829,7 @@ CREATE TABLE receiver.stored_deliveries (
     source TEXT DEFAULT 'push' NOT NULL,
     received_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     occurred_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    written_ms INTEGER,
     CONSTRAINT pk_stored_deliveries PRIMARY KEY (id),
     CONSTRAINT ck_stored_deliveries_source CHECK (source IN ('push', 'log'))
 )
@@ -840,6 +841,7 @@ COMMENT ON COLUMN receiver.stored_deliveries.version IS 'X-Version, as received'
 COMMENT ON COLUMN receiver.stored_deliveries.verification IS 'what proved that it is authentic';
 COMMENT ON COLUMN receiver.stored_deliveries.source IS 'push, or log: recovered by reconcile';
 COMMENT ON COLUMN receiver.stored_deliveries.occurred_at IS 'push: when it was received; log: the first attempt''s time';
+COMMENT ON COLUMN receiver.stored_deliveries.written_ms IS 'milliseconds from the arrival of the request until this row was written; the commit and the answer followed; null: from the log';
 
 CREATE TABLE receiver.webhooks (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

@@ -51,6 +51,10 @@ class StoredDelivery(Base):
     occurred_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="push: when it was received; log: the first attempt's time"
     )
+    written_ms: Mapped[int | None] = mapped_column(
+        comment="milliseconds from the arrival of the request until this row was written; the commit and the answer "
+        "followed; null: from the log"
+    )
 
 
 class Body(Base):

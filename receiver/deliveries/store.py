@@ -50,8 +50,12 @@ WITH unchanged AS MATERIALIZED (
     JOIN unchanged ON unchanged.id = request.webhook_id AND unchanged.row_version = request.row_version
     ORDER BY place
 ), stored AS (
-    INSERT INTO receiver.stored_deliveries (id, webhook_id, event, version, verification, received_at, occurred_at)
-    SELECT id, webhook_id, event, version, verification, at, at FROM arrived
+    INSERT INTO receiver.stored_deliveries (
+        id, webhook_id, event, version, verification, received_at, occurred_at, written_ms
+    )
+    SELECT id, webhook_id, event, version, verification, at, at,
+        CAST(greatest(0, 1000 * date_part('epoch', clock_timestamp() - at)) AS integer)
+    FROM arrived
 ), bodies AS (
     INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, body, headers FROM arrived
 ), queued AS (

@@ -41,7 +41,7 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
         steps.append(Step(summary.received_at, "Recovered from OpenCard's log"))
     else:
         steps += [
-            Step(summary.received_at, "Received, and answered with 200"),
+            Step(summary.received_at, f"Received, {_written(delivery)}committed, and answered with 200"),
             Step(summary.received_at, f"Verified by {summary.verification}"),
         ]
     steps += [
@@ -71,6 +71,10 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
         steps.append(Step(answer.answered_at, f"{ANSWERED[answer.answer]} by {answer.answered_by}: {answer.reason}"))
     ordered = sorted(steps, key=lambda step: (step.at is None, step.at))
     return [*ordered, *_to_come(delivery)]
+
+
+def _written(delivery: DeliveryDetails) -> str:
+    return "" if delivery.written_ms is None else f"written within {delivery.written_ms:,} ms, "
 
 
 def _to_come(delivery: DeliveryDetails) -> list[Step]:

@@ -25,7 +25,8 @@ _DELIVERY: Final = text(
     f"""
 SELECT {COLUMNS}, body, headers, fingerprint, card_holder_reference_id, alone, position,
     delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false) AS test,
-    coalesce({IS_UNCONFIRMED}, false) AS unconfirmed
+    coalesce({IS_UNCONFIRMED}, false) AS unconfirmed,
+    (SELECT written_ms FROM receiver.stored_deliveries AS stored WHERE stored.id = delivery.id) AS written_ms
 FROM receiver.deliveries AS delivery WHERE id = :id
 """  # noqa: S608 - a constant
 )
@@ -154,6 +155,8 @@ class DeliveryDetails:
     unconfirmed: bool = False
     """Whether OpenCard's log ought to have it and does not, and no person has decided about it."""
     answer: Answer | None = None
+    written_ms: int | None = None
+    """Milliseconds from its arrival until it was written; the commit and the answer followed. ``None``: not pushed."""
 
     def why_not_retried(self) -> str | None:
         """Return why no attempt follows by itself, as a sentence; ``None`` unless it is dead."""
@@ -176,6 +179,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
         summary=summary,
         error=row["error"],
         headers=row["headers"] or {},
+        written_ms=row["written_ms"],
         payload=None if row["body"] is None else bytes(row["body"]).decode("utf-8", errors="replace"),
         body_size=None if row["body"] is None else len(row["body"]),
         fingerprint=None if row["fingerprint"] is None else bytes(row["fingerprint"]).hex(),
