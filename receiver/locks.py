@@ -25,6 +25,8 @@ class Lock(IntEnum):
     """One process adds up the counters at a time."""
     ISSUES = 0x0C4D_0006
     """One process compares the issues with what holds at a time."""
+    DEPLOYS = 0x0C4D_0007
+    """One process notes its version at a time."""
 
 
 class LockFamily(StrEnum):

@@ -536,6 +536,13 @@ COMMENT ON COLUMN receiver.counter_minutes.received IS 'deliveries stored';
 COMMENT ON COLUMN receiver.counter_minutes.processed IS 'attempts that need no other';
 COMMENT ON COLUMN receiver.counter_minutes.failed IS 'attempts that ended as failed, dead or quarantined';
 
+CREATE TABLE receiver.deploys (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    version TEXT NOT NULL,
+    CONSTRAINT pk_deploys PRIMARY KEY (id)
+);
+
 CREATE TABLE receiver.refused_deliveries (
     webhook_id BIGINT NOT NULL,
     reason TEXT NOT NULL,

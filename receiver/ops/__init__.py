@@ -4,6 +4,7 @@
 - ``status``     the status of the service; ``metrics`` gives the same to Prometheus
 - ``attention``  what needs attention, a line each
 - ``counted``    what all processes have counted, for ``metrics``
+- ``deploys``    when the version of the service changed
 - ``workers``    the running workers; ``worker_deaths``: those that died over their deliveries
 - ``activity``   deliveries by hour, rates, failures by their cause; ``rollup`` keeps what they need
 - ``doctor``     checks the installation; with ``doctor_findings``, ``doctor_stores``, ``doctor_opencard``

@@ -12,6 +12,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from receiver.db import RECEIVER, Base
 
 
+class DeployRow(Base):
+    """A version, noted when a scheduler first ran with another one than before."""
+
+    __tablename__ = "deploys"
+    __table_args__ = ({"schema": RECEIVER},)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    version: Mapped[str] = mapped_column(Text)
+
+
 class Replay(Base):
     """Stored deliveries that a person had processed again: who, when, why, which, and the outcome."""
 

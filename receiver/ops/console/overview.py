@@ -10,6 +10,7 @@ from receiver.ops.activity import MOST_FAILURES, failures_by_error, rate
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of, place_in
 from receiver.ops.console.parts import console, query_of, reading
+from receiver.ops.deploys import read_deploys
 from receiver.ops.findings import Severity
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import accepted, list_issues
@@ -42,7 +43,7 @@ def overview() -> str:
         service = read_status(query_of(connection))
         failures = failures_by_error(connection)
         parts = read_traffic(connection, asked, service.at)
-        replays = read_replays(connection, parts[0].at)
+        replays, deploys = read_replays(connection, parts[0].at), read_deploys(connection, parts[0].at)
         pace, latency = rate(connection), read_latency(connection)
         organizations = sorted(service.organizations, key=_nothing_open)
         completeness = read_completeness(
@@ -79,6 +80,7 @@ def overview() -> str:
         asked=asked,
         chart=chart,
         marks=[(each, place_in(chart, parts, asked.step, each.at)) for each in replays],
+        deploys=[(each, place_in(chart, parts, asked.step, each.at)) for each in deploys],
         sums=totals(parts),
         rate=pace,
         latency=latency,

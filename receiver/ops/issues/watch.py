@@ -20,6 +20,7 @@ from receiver.db import engine_for
 from receiver.locks import Lock
 from receiver.ops.activity import failures_by_error
 from receiver.ops.attention import what_needs_attention
+from receiver.ops.deploys import note_version
 from receiver.ops.findings import Severity
 from receiver.ops.issues.notifications import note_changes, send_due, targets_of
 from receiver.ops.issues.outage import Outage
@@ -60,9 +61,12 @@ def watching(settings: Settings) -> Iterator[None]:
     engine = engine_for(settings.database_url, application="issues")
     heartbeat = Heartbeat(settings.heartbeat_url)
     outage = Outage(settings, targets)
+    noted: list[str] = []
 
     def look_once() -> None:
         try:
+            if not noted and note_version(engine):
+                noted.append("version")
             well = check(engine, settings, targets, outage)
         except POSTGRESQL_FAILS as error:
             outage.failed(_first_line(error))

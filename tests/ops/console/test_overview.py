@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
+from receiver.ops.deploys import note_version
 from receiver.ops.issues import watch
 from receiver.ops.rollup import roll_up_once
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
@@ -186,6 +187,20 @@ def test_counts_by_cause_are_those_of_the_command_line(
     assert ("Of the newest 20,000" in page) is limited
     screen = CliRunner(env=environment).invoke(main, ["status"]).stdout
     assert (f"of the newest 20000 of {number}" in screen) is limited
+
+
+def test_deploys_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
+    acme.apply(EVENT, WRONG)
+    roll_up_once(acme.engine)
+    for running in ("1.0.0", "1.0.0", "1.1.0", "1.0.0"):
+        assert note_version(acme.engine, running)
+    page = viewer.get("/ops/?range=1h").text
+    marked = re.findall(r'<line class="mark mark-deploy".*?<title>.*? UTC: version ([0-9.]+)</title>', page)
+    assert marked == ["1.0.0", "1.1.0", "1.0.0"]
+    (words,) = re.findall(r'<p [^>]*id="marks">(.*?)</p>', page, re.DOTALL)
+    assert re.findall(r"version ([0-9.]+) at", words) == marked
+    acme.execute("UPDATE receiver.deploys SET at = now() - interval '2 hours'")
+    assert "mark-deploy" not in viewer.get("/ops/?range=1h").text
 
 
 def test_replays_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:

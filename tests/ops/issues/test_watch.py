@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +68,7 @@ def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings
     message = "messages OpenCard receiver: webhook-inactive {} (acme)"
     with watch.watching(watched):
         assert eventually(lambda: "heartbeat" in web.asked, within=SECONDS)
+        assert acme.value("SELECT version FROM receiver.deploys") == version("opencard-receiver")
         acme.execute("UPDATE receiver.webhooks SET active = false")
         assert eventually(lambda: message.format("open") in web.asked, within=SECONDS)
         assert open_kinds(acme) == ["webhook-inactive"]

@@ -1,0 +1,59 @@
+"""Deploys: when a scheduler first ran with another version than the one before. Charts mark them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from receiver.locks import Lock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+PACKAGE: Final = "opencard-receiver"
+MOST: Final = 20
+"""How many deploys a chart marks."""
+
+_ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_NOTE: Final = text(
+    """
+INSERT INTO receiver.deploys (version) SELECT CAST(:version AS text)
+WHERE :version IS DISTINCT FROM (SELECT version FROM receiver.deploys ORDER BY id DESC LIMIT 1)
+"""
+)
+_SINCE: Final = text(
+    """
+SELECT version, at FROM (SELECT id, version, at FROM receiver.deploys ORDER BY id DESC LIMIT :most) AS newest
+WHERE at >= :since ORDER BY id
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """A version, and when a scheduler first ran with it (UTC)."""
+
+    version: str
+    at: datetime
+
+
+def note_version(engine: Engine, running: str | None = None) -> bool:
+    """Note the version of this process if the last one noted was another; return whether no other process was doing so.
+
+    *running*: the version, by default that of the installed package.
+    """
+    with engine.begin() as connection:
+        if not connection.scalar(_ALONE, {"key": Lock.DEPLOYS}):
+            return False
+        connection.execute(_NOTE, {"version": running or version(PACKAGE)})
+    return True
+
+
+def read_deploys(connection: Connection, since: datetime) -> list[Deploy]:
+    """Return the deploys *since* then, oldest first; of the newest ``MOST``."""
+    return [Deploy(row.version, row.at) for row in connection.execute(_SINCE, {"since": since, "most": MOST})]
