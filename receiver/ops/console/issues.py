@@ -42,6 +42,8 @@ _STATUSES: Final[dict[str, str]] = {
     FindingKind.UNKNOWN_FORMAT: "ignored",
     FindingKind.UNCONFIRMED: UNCONFIRMED,
 }
+_FORMATS: Final = (FindingKind.UNKNOWN_FORMAT, FindingKind.UNKNOWN_VERSION)
+"""The kinds whose subject names an event and a version."""
 
 
 class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
@@ -131,13 +133,13 @@ def _answer(
 def deliveries_of(issue: Issue) -> dict[str, str] | None:
     """Return the filter that lists what an issue is about; ``None`` where deliveries have no such filter."""
     status = _STATUSES.get(issue.kind)
-    if status is None:
+    named = named_format(issue.subject) if issue.kind in _FORMATS else None
+    if status is None and named is None:
         return None
-    found = {"status": status}
+    found = {} if status is None else {"status": status}
     event, separator, error = issue.subject.partition(": ")
     if status in {"dead", "quarantined"} and separator:
         found |= {"event": event, "error": error}
-    named = named_format(issue.subject) if issue.kind == FindingKind.UNKNOWN_FORMAT else None
     if named is not None:
         found |= {"event": named[0], "version": NO_VERSION if named[1] is None else named[1]}
     if issue.organization_reference_id:

@@ -71,6 +71,16 @@ def test_an_unknown_event_leads_to_its_deliveries(
     assert ids(viewer.get(link).text) == stored(acme)[2:]
 
 
+def test_an_unknown_version_leads_to_its_deliveries(acme: Acme, viewer: Visitor, settings: Settings) -> None:
+    for version in ("2", "1"):
+        acme.deliver(EVENT, snapshot("cleared", transaction=f"v{version}"), headers={"X-Version": version})
+    acme.process()
+    watch.check(acme.engine, settings, ())
+    number = acme.value("SELECT id FROM receiver.issues WHERE kind = 'version-unknown'")
+    (link,) = [each for each in links(viewer.get(f"/ops/issues/{number}").text) if each.startswith("/ops/deliveries/?")]
+    assert ids(viewer.get(link).text) == stored(acme)[1:]
+
+
 def test_unconfirmed_deliveries_are_one_click_away(acme: Acme, viewer: Visitor, settings: Settings) -> None:
     acme.apply(EVENT, snapshot("cleared"))
     miss_all_in_the_log(acme.engine, "acme")
