@@ -92,6 +92,14 @@ WHERE at >= :since ORDER BY id
 )
 
 
+_OUTAGES: Final = text(
+    """
+SELECT opened_at, resolved_at FROM receiver.issues
+WHERE kind = 'storage-failing' AND coalesce(resolved_at, now()) >= :since ORDER BY opened_at
+"""
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """A length of time up to now, and the length of each of its parts."""
@@ -139,6 +147,15 @@ class ReplayMark:
 
     id: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOutage:
+    """When PostgreSQL did not store deliveries (UTC), as its issue says."""
+
+    began: datetime
+    ended: datetime | None
+    """``None`` while it lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +242,11 @@ def read_latency(connection: Connection, *, most: int = MEASURED) -> tuple[timed
 def read_replays(connection: Connection, since: datetime, *, most: int = MARKS) -> list[ReplayMark]:
     """Return the replays that were requested *since* then, oldest first; of the newest *most*."""
     return [ReplayMark(row.id, row.at) for row in connection.execute(_REPLAYS, {"since": since, "most": most})]
+
+
+def read_outages(connection: Connection, since: datetime) -> list[DatabaseOutage]:
+    """Return the outages of PostgreSQL that lasted until *since* or later, oldest first: of each cause the last one."""
+    return [DatabaseOutage(*row) for row in connection.execute(_OUTAGES, {"since": since})]
 
 
 def totals(parts: Iterable[Part]) -> Part | None:

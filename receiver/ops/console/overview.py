@@ -16,7 +16,15 @@ from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import accepted, list_issues
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
-from receiver.ops.traffic import RANGES, read_completeness, read_latency, read_replays, read_traffic, totals
+from receiver.ops.traffic import (
+    RANGES,
+    read_completeness,
+    read_latency,
+    read_outages,
+    read_replays,
+    read_traffic,
+    totals,
+)
 from receiver.ops.workers import describe_workers, seen_workers
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ def overview() -> str:
         failures = failures_by_error(connection)
         parts = read_traffic(connection, asked, service.at)
         replays, deploys = read_replays(connection, parts[0].at), read_deploys(connection, parts[0].at)
+        outages = read_outages(connection, parts[0].at)
         pace, latency = rate(connection), read_latency(connection)
         organizations = sorted(service.organizations, key=_nothing_open)
         completeness = read_completeness(
@@ -81,6 +90,10 @@ def overview() -> str:
         chart=chart,
         marks=[(each, place_in(chart, parts, asked.step, each.at)) for each in replays],
         deploys=[(each, place_in(chart, parts, asked.step, each.at)) for each in deploys],
+        outages=[
+            (each, *(place_in(chart, parts, asked.step, moment) for moment in (each.began, each.ended or service.at)))
+            for each in outages
+        ],
         sums=totals(parts),
         rate=pace,
         latency=latency,

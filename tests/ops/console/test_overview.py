@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,9 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
 from receiver.ops.deploys import note_version
+from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.issues import watch
+from receiver.ops.issues.store import compare
 from receiver.ops.rollup import roll_up_once
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import snapshot
@@ -191,16 +194,31 @@ def test_counts_by_cause_are_those_of_the_command_line(
 
 def test_deploys_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
     acme.apply(EVENT, WRONG)
-    roll_up_once(acme.engine)
     for running in ("1.0.0", "1.0.0", "1.1.0", "1.0.0"):
         assert note_version(acme.engine, running)
-    page = viewer.get("/ops/?range=1h").text
+    page = viewer.get("/ops/").text
     marked = re.findall(r'<line class="mark mark-deploy".*?<title>.*? UTC: version ([0-9.]+)</title>', page)
     assert marked == ["1.0.0", "1.1.0", "1.0.0"]
-    (words,) = re.findall(r'<p [^>]*id="marks">(.*?)</p>', page, re.DOTALL)
+    (words,) = re.findall(r"<div>(Solid lines .*?)</div>", page)
     assert re.findall(r"version ([0-9.]+) at", words) == marked
-    acme.execute("UPDATE receiver.deploys SET at = now() - interval '2 hours'")
-    assert "mark-deploy" not in viewer.get("/ops/?range=1h").text
+    acme.execute("UPDATE receiver.deploys SET at = now() - interval '25 hours'")
+    assert "mark-deploy" not in viewer.get("/ops/").text
+
+
+def test_an_outage_is_shaded_in_the_chart(acme: Acme, viewer: Visitor) -> None:
+    acme.apply(EVENT, WRONG)
+    now = acme.value("SELECT now()")
+    began, ended = now - timedelta(hours=5), now - timedelta(hours=2)
+    with acme.engine.begin() as connection:
+        compare(connection, [Finding(FindingKind.STORAGE, "down", "PostgreSQL", since=began)], at=now)
+        compare(connection, [], at=ended)
+    page = viewer.get("/ops/").text
+    ((begin, width),) = re.findall(r'<rect class="outage" x="([0-9.]+)" y="0" width="([0-9.]+)"', page)
+    assert 18 * 10 <= float(begin) <= 20 * 10  # an hour is 10 wide, and the last of 24 is not over yet
+    assert float(width) == pytest.approx(30, abs=0.5)
+    assert f"outages of the database: {began:%m-%d %H:%M} to {ended:%m-%d %H:%M}" in page
+    acme.execute("UPDATE receiver.issues SET resolved_at = now() - interval '25 hours'")
+    assert 'class="outage"' not in viewer.get("/ops/").text
 
 
 def test_replays_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
