@@ -1,12 +1,13 @@
-"""How the pages say times, lengths of time and numbers."""
+"""How the pages say times, lengths of time, numbers and payloads."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import MultiDict
 
 NOTHING: Final = Markup("")
+LONGEST_HIGHLIGHTED: Final = 65_536
+"""Characters of a payload; a longer one has no colours."""
+_JSON: Final = re.compile(
+    r"""(?P<key>"(?:[^"\\]|\\.)*"(?=\s*:))|(?P<text>"(?:[^"\\]|\\.)*")"""
+    r"""|(?P<value>-?[0-9][0-9.eE+-]*|true|false|null)"""
+)
 
 
 def when(moment: datetime | None) -> Markup:
@@ -64,11 +71,24 @@ def without(arguments: MultiDict[str, str], name: str) -> list[tuple[str, str]]:
     return [each for each in arguments.items(multi=True) if each[1] and each[0] not in {name, "before", "back"}]
 
 
+def highlighted(payload: str) -> Markup:
+    """Return a payload with the names, texts and other values of its JSON in colours."""
+    if len(payload) > LONGEST_HIGHLIGHTED:
+        return escape(payload)
+    parts, end = [], 0
+    for found in _JSON.finditer(payload):
+        parts.append(escape(payload[end : found.start()]))
+        parts.append(Markup('<span class="json-{}">{}</span>').format(found.lastgroup, found[0]))
+        end = found.end()
+    return NOTHING.join([*parts, escape(payload[end:])])
+
+
 FILTERS: Final[Mapping[str, Callable[..., object]]] = {
     "when": when,
     "ago": ago,
     "length_of_time": length_of_time,
     "counted": counted,
+    "highlighted": highlighted,
     "seconds": seconds,
     "query": query,
     "without": without,

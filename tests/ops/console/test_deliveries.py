@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.ops.console.deliveries import readable
+from receiver.ops.console.words import highlighted
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import card_holder, snapshot
 from tests.support.replay_steps import replay
@@ -128,6 +129,19 @@ def test_a_payload_is_text_whatever_is_in_it(acme: Acme, operator: Visitor) -> N
         assert "<script>" not in shown
         assert "<img src=x" not in shown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in operator.get(f"/ops/deliveries/{stored(acme)[2]}").text
+
+
+def test_a_payload_has_colours_and_is_otherwise_unchanged() -> None:
+    payload = '{\n  "a\\"<b>": [1.10, -2e5, null, "x: \\"y\\" <i>"],\n  "c": "d'
+    shown = highlighted(payload)
+    assert re.findall(r'<span class="json-(\w+)">(.*?)</span>', shown) == [
+        ("key", "&#34;a\\&#34;&lt;b&gt;&#34;"),
+        *[("value", value) for value in ("1.10", "-2e5", "null")],
+        ("text", "&#34;x: \\&#34;y\\&#34; &lt;i&gt;&#34;"),
+        ("key", "&#34;c&#34;"),
+    ]
+    assert unescape(re.sub(r"</?span[^>]*>", "", shown)) == payload
+    assert highlighted("<" * 70_000) == "&lt;" * 70_000
 
 
 @pytest.mark.parametrize(
