@@ -37,7 +37,7 @@ def _first_day(_context: click.Context, _parameter: click.Parameter, value: str)
 @click.option(
     "--acknowledge",
     metavar="REASON",
-    help="Close it although events are missing or not applied: acknowledges all of them. The certificate has REASON.",
+    help="Close it although events are missing or not applied: acknowledges all of them. The certificate shows REASON.",
 )
 @json_option
 def close(organization: str, month: date, *, show: bool, verify: bool, acknowledge: str | None, as_json: bool) -> None:

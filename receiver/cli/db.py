@@ -72,7 +72,8 @@ def current(as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Check that database, migrations and models agree.
 
-    Also that there is one head. Exit code 1, and a line for each difference, when they do not.
+    Also check that the migrations have one head, not two branches. Exit code 1, and a line for each difference, when
+    they do not agree.
 
     Example: receiver db check
     """

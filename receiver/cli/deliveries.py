@@ -180,7 +180,7 @@ def resolve_command(
     They keep their status, but no longer count as open: in receiver status, in issues and alerts, and in
     ems.completeness, which then says that nothing is missing. So first make sure that the EMS needs nothing of them.
 
-    Example: receiver deliveries resolve --status dead --event card_holder.renamed --reason "a test of OpenCard's"
+    Example: receiver deliveries resolve --status dead --event card_holder.renamed --reason "a test by OpenCard"
     """
     if ids and any(restrictions.values()):
         raise click.UsageError("give ids or a filter, not both")
@@ -216,7 +216,7 @@ def resolve_command(
 @click.option("--reason", metavar="TEXT", required=True, help="Why they are genuine, for the record.")
 @json_option
 def confirm_command(ids: tuple[int, ...], reason: str, as_json: bool) -> None:
-    """Confirm deliveries that OpenCard's log does not have: a person knows that they are genuine.
+    """Confirm that deliveries are genuine although OpenCard's log does not have them.
 
     They are no longer counted as unconfirmed in receiver status, issues, alerts and receiver.completeness. Their events
     are in ems already. Only unconfirmed deliveries can be confirmed: receiver deliveries list --unconfirmed.

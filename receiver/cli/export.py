@@ -31,8 +31,8 @@ FORMATS = [each.value for each in Format]
 def export() -> None:
     """Export a table of schema ems to a file.
 
-    All rows are of one moment. Amounts keep their digits and times are in UTC. In CSV a text that a spreadsheet would
-    read as a formula begins with a quote; jsonl and parquet hold texts unchanged.
+    All rows are from one snapshot. Amounts keep their digits and times are in UTC. In CSV a text that a spreadsheet
+    would read as a formula begins with a quote; jsonl and parquet contain texts unchanged.
     """
 
 

@@ -109,7 +109,7 @@ def list_files(status: str | None, organizations: tuple[str, ...], limit: int, a
 @click.option("--again", is_flag=True, help="Also retry files that are expired or refused.")
 @json_option
 def fetch(again: bool, as_json: bool) -> None:
-    """Download the waiting files now.
+    """Download the missing files now.
 
     The worker downloads by itself, with pauses after a failure; use this once the cause is fixed. Safe while workers
     run. Exit code 1 when a file could not be downloaded; receiver files list shows why.
@@ -150,7 +150,7 @@ def export_files(directory: Path, organizations: tuple[str, ...], since: datetim
     """Copy stored files into DIRECTORY, under readable names.
 
     ORGANIZATION/date_merchant_transaction_mark.pdf; the mark distinguishes the receipts of one purchase. A TPA has TPA
-    in place of the merchant, and its own id in place of the transaction's. Existing files are left alone, so it can be
+    in place of the merchant, and its own id in place of the transaction's. Existing files are not changed, so it can be
     run again. Exit code 1 when a stored file is missing.
 
     Example: receiver files export --organization acme --since 30d receipts

@@ -49,7 +49,7 @@ note = click.option("--note", required=True, help="Why; shown with the issue.")
 def issues() -> None:
     """List what needs attention, acknowledge it, and resolve it.
 
-    The scheduler checks every 15 seconds: an issue opens when its cause is found, and resolves when the cause is gone.
+    The scheduler checks every 15 seconds: an issue opens when its cause is found, and resolves when its cause ends.
     """
 
 
@@ -98,9 +98,9 @@ def show(issue_id: int, as_json: bool) -> None:
 def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows: bool, as_json: bool) -> None:
     """Acknowledge an issue: it remains, but status and alerts no longer count it.
 
-    Without --until and --until-it-grows it stays acknowledged until its cause is gone.
+    Without --until and --until-it-grows it stays acknowledged until its cause ends.
 
-    Example: receiver issues acknowledge 7 --note "OpenCard works on it, ticket 4711" --until-it-grows
+    Example: receiver issues acknowledge 7 --note "OpenCard is working on it" --until-it-grows
     """
     if until is not None and until <= datetime.now(UTC):
         raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M} UTC is in the past: give a later time")

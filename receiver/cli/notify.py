@@ -15,13 +15,13 @@ from receiver.settings import load_settings
 
 @click.group(cls=Group)
 def notify() -> None:
-    """Check the addresses of NOTIFY_URLS, to which messages about issues go."""
+    """Check the addresses of NOTIFY_URLS, to which messages about issues are sent."""
 
 
 @notify.command("test")
 @json_option
 def test(as_json: bool) -> None:
-    """Send a test message to each address. Exit code 1 when one does not take it.
+    """Send a test message to each address. Exit code 1 when one does not accept it.
 
     Example: receiver notify test
     """

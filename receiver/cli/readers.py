@@ -51,7 +51,7 @@ def grant_reader(
     """Let a role read schema ems, and nothing else.
 
     The role must exist. It may read every table and view, those of later releases included, use LISTEN ems_events, and
-    commit by ems.commit_position how far it has read; it can write nothing else and cannot see schema receiver. With
+    report with ems.commit_position how far it has read; it can write nothing else and cannot see schema receiver. With
     --organization it sees only the rows of these organizations, in every table and view; this needs PostgreSQL 15 or
     newer. With --replication, for a role that has REPLICATION, the tables are published as publication ems. Run it
     again to change the organizations.

@@ -176,7 +176,7 @@ def _find(
 def show_command(transaction_id: str, organization: str | None, personal: bool, as_json: bool) -> None:
     """Show everything about one purchase.
 
-    What holds now, the ledger's line or why there is none, receipts, VAT and items, what reconcile found, and a
+    The current state, the ledger's line or why there is none, receipts, VAT and items, what reconcile found, and a
     timeline: deliveries, events with what each changed, OpenCard's attempts, the journal, replays, who viewed
     personal data.
 

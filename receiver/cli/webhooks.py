@@ -74,7 +74,7 @@ def adopt_command(
     custom_value: str,
     as_json: bool,
 ) -> None:
-    """Manage a webhook that was made elsewhere.
+    """Manage a webhook that was registered elsewhere.
 
     Does not call OpenCard's API. Prints the endpoint's key and URL; set that URL on the webhook.
 

@@ -75,7 +75,7 @@ def find_stopped_consumers(consumers: Sequence[ConsumerLag], at: datetime) -> It
             seen = "never" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S} UTC"
             text = (
                 f"consumer {each.name} stopped reading the feed: last seen {seen}, {each.lag_events} events behind; is "
-                f"it running? receiver db consumers drop {each.name} if it is not to read any more"
+                f"it running? receiver db consumers drop {each.name} if it will not read again"
             )
             yield Finding(FindingKind.CONSUMER_STOPPED, text, f"consumer {each.name}", count=each.lag_events)
 

@@ -235,7 +235,7 @@ class OpenCardChecks:
             if not isinstance(error, ResourceMissing):
                 return CheckResult(webhook.check, CheckState.BROKEN, str(error))
             self._deleted.append(webhook)
-            said = f"{webhook.opencard_webhook_id} is gone at OpenCard: run receiver bootstrap"
+            said = f"{webhook.opencard_webhook_id} was deleted at OpenCard: run receiver bootstrap"
             return CheckResult(webhook.check, CheckState.BROKEN, said)
         except OpenCardError as error:
             return CheckResult(webhook.check, CheckState.BROKEN, str(error))
@@ -264,7 +264,7 @@ class OpenCardChecks:
             return CheckResult(
                 webhook.check, CheckState.NOTE, f"registered and active; {PUBLIC_ADDRESS} is broken: {address}"
             )
-        said = "active" if found.active else "registered; OpenCard does not tell whether it is active"
+        said = "active" if found.active else "registered; OpenCard does not report whether it is active"
         said = "; ".join((said, *webhook.unavailable))
         return CheckResult(webhook.check, CheckState.OK if found.active else CheckState.NOTE, said)
 

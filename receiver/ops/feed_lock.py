@@ -60,5 +60,5 @@ def find_held_lock(lock: FeedLock | None) -> Iterable[Finding]:
     where = f" at {lock.address}" if lock.address else ""
     who = f"{lock.application or 'a session'}{where}"
     held = f"has held the feed's lock for {lock.seconds:.0f} s, and {lock.waiting} wait for it: nothing is processed"
-    end = f"PostgreSQL ends it after a minute without a statement; SELECT pg_terminate_backend({lock.pid}) does at once"
+    end = f"PostgreSQL ends it after a minute without a statement; SELECT pg_terminate_backend({lock.pid}) ends it now"
     yield Finding(FindingKind.FEED_LOCK, f"feed: {who} {held}. {end}")

@@ -77,7 +77,7 @@ def find_in_receipts(state: ReceiptsState, *, missing: str) -> Iterable[Finding]
         yield Finding(FindingKind.RECEIPTS_LATE, text, count=state.failing)
     if state.newly_expired:
         text = (
-            f"{_files(state.newly_expired)} lost, the URLs expired before the files were here: "
+            f"{_files(state.newly_expired)} lost, the URLs expired before the download: "
             "receiver files list --status expired"
         )
         yield Finding(FindingKind.RECEIPTS_LOST, text, count=state.newly_expired)

@@ -84,7 +84,7 @@ def find_unknown(found: UnknownFormats) -> Iterable[Finding]:
     for each in found.ignored:
         number = "1 ignored delivery" if each.deliveries == 1 else f"{each.deliveries} ignored deliveries"
         text = (
-            f"{number} ({each}): this release does not know the event or cannot parse the version, nothing of it is in "
+            f"{number} ({each}): this release does not know the event or cannot parse the version; it is not in "
             "ems; receiver deliveries list --status ignored; upgrade, then receiver replay --status ignored"
         )
         yield Finding(FindingKind.UNKNOWN_FORMAT, text, str(each), count=each.deliveries)

@@ -8,7 +8,7 @@
 - ``oauth``          access tokens: issued and verified; ``token_request`` parses what OpenCard sends for one
 - ``header_rules``   what may be a header or a credential
 - ``generate``       new secrets, credentials and endpoint keys
-- ``adoption``       adopts a webhook that was made elsewhere
+- ``adoption``       adopts a webhook that was registered elsewhere
 - ``listing``        what may be shown
 - ``addresses``      the URLs that OpenCard calls
 """

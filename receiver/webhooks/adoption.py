@@ -1,4 +1,4 @@
-"""Adopting a webhook that was made elsewhere."""
+"""Adopting a webhook that was registered elsewhere."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ADOPTABLE: Final = {
     AuthenticationType.BASIC: ("basic_username", "basic_password"),
     AuthenticationType.CUSTOM: ("custom_key", "custom_value"),
 }
-"""Which authentication a webhook that was made elsewhere may have, and the credentials that go with each."""
+"""Which authentication a webhook that was registered elsewhere may have, and the credentials that go with each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A webhook that was made elsewhere, to be adopted."""
+    """A webhook that was registered elsewhere, to be adopted."""
 
     organization_reference_id: str
     organization_id: int

@@ -55,7 +55,7 @@ def test_lost_or_refused_files_are_reported_for_eight_days(receipts: Receipts) -
     receipts.apply("3.pdf", url="https://elsewhere.example/3.pdf")
     receipts.fetch()
     lost, refused = needs_attention(state(receipts), missing="")
-    assert lost.startswith("2 files lost, the URLs expired before the files were here")
+    assert lost.startswith("2 files lost, the URLs expired before the download")
     assert refused == "1 file refused: receiver files list --status refused"
     receipts.acme.execute("UPDATE receiver.receipt_downloads SET completed_at = now() - interval '9 days'")
     found = state(receipts)

@@ -190,9 +190,9 @@ CASES = {
             installation.webhooks[1], url=installation.environment["PUBLIC_URL"] + "/hooks/opencard/another"
         ),
     ),
-    "a webhook is gone": Case(
+    "a webhook was deleted": Case(
         "webhook 2",
-        "is gone at OpenCard: run receiver bootstrap",
+        "was deleted at OpenCard: run receiver bootstrap",
         lambda installation: installation.provider.state.remove_webhook(installation.webhooks[1]),
     ),
     "one webhook cannot be read": Case(

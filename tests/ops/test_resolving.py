@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CLEARED = "card.transaction.cleared"
 UNPARSED = b'{"id": 5}'
-REASON = "a test of OpenCard's"
+REASON = "a test by OpenCard"
 
 
 @pytest.fixture

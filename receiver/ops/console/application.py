@@ -169,7 +169,7 @@ def _signed_in(sessions: Sessions, token: str) -> SignedIn | None:
 def _admit() -> AnyResponse | None:
     """Let those in who signed in; of them only operators change anything. PostgreSQL's texts hold no NUL."""
     if any("\0" in value for value in request.values.values()):
-        raise BadRequest("There is a character in it that nothing here has.")
+        raise BadRequest("The request contains a character that is not allowed.")
     if request.endpoint in OPEN:
         return None
     if not current_user.is_authenticated:
@@ -184,8 +184,8 @@ def _admit() -> AnyResponse | None:
     changes = request.method not in {"GET", "HEAD", "OPTIONS"} and request.endpoint not in FOR_EVERYBODY
     if changes and not g.me.may_operate:
         raise Forbidden(
-            "A viewer sees everything and changes nothing: this needs the role operator. Ask an operator to do it, or "
-            "ask for the role those who maintain OPS_USERS or the groups in OPS_OIDC_ROLES."
+            "This needs the role operator, and you are a viewer. Ask an operator to do it, or ask those who maintain "
+            "OPS_USERS or the groups in OPS_OIDC_ROLES for the role."
         )
     return None
 

@@ -46,7 +46,7 @@ class MonthForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     organization = SelectField("Organization", [DataRequired("Choose an organization.")])
     month = StringField(
         "Month",
-        [Regexp(MONTH, message="Give a month such as 2026-10.")],
+        [Regexp(MONTH, message="Enter a month such as 2026-10.")],
         render_kw={"autocomplete": "off", "placeholder": "2026-10", "size": 8},
     )
 

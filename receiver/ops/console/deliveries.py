@@ -104,7 +104,7 @@ def resolve(delivery_id: int) -> Response | tuple[str, int]:
     if not form.validate():
         return _delivery(delivery_id, form), 400
     resolve_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
-    flash("Resolved: it keeps its status, and is not counted as open any more.", "success")
+    flash("Resolved: it keeps its status, and no longer counts as open.", "success")
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 APPLIED: Final = {
     "processed": "Applied",
-    "duplicate": "Known already: nothing changed",
+    "duplicate": "Applied already: nothing changed",
     "ignored": "Nothing to apply",
 }
 
@@ -60,7 +60,9 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
         for each in delivery.replays
     ]
     if summary.processed_at and summary.status in APPLIED:
-        steps.append(Step(summary.processed_at, "A test: never applied" if delivery.test else APPLIED[summary.status]))
+        steps.append(
+            Step(summary.processed_at, "A test delivery: never applied" if delivery.test else APPLIED[summary.status])
+        )
     if summary.confirmed_at:
         steps.append(Step(summary.confirmed_at, "Confirmed by OpenCard's log"))
     if delivery.resolution:

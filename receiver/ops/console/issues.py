@@ -51,7 +51,7 @@ class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
     note = StringField(
         "Note",
-        [DataRequired("Give a note: everybody who looks at the issue sees it."), Length(max=500)],
+        [DataRequired("Enter a note: it is shown with the issue."), Length(max=500)],
         render_kw={"autocomplete": "off"},
     )
     until = DateField("Until (optional)", [Optional()])
@@ -60,7 +60,7 @@ class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     def validate_until(self, field: DateField) -> None:
         """Refuse a day that is over."""
         if field.data <= datetime.now(UTC).date():
-            raise ValidationError("Give a day to come.")
+            raise ValidationError("Choose a day in the future.")
 
     @property
     def ends_at(self) -> datetime | None:

@@ -34,12 +34,12 @@ class SignInForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
     name = StringField(
         "Name",
-        [InputRequired("Give your name."), Length(max=64)],
+        [InputRequired("Enter your name."), Length(max=64)],
         render_kw={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false", "autofocus": True},
     )
     password = PasswordField(
         "Password",
-        [InputRequired("Give your password."), Length(max=1024)],
+        [InputRequired("Enter your password."), Length(max=1024)],
         render_kw={"autocomplete": "current-password"},
     )
     submit = SubmitField("Sign in")

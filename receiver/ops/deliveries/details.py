@@ -120,7 +120,7 @@ class LogEntry:
     def in_words(self) -> str:
         """Return it as a sentence."""
         answer = "no answer on record" if self.response_status is None else f"answered with {self.response_status}"
-        return f"OpenCard's attempt by its log: {answer}"
+        return f"OpenCard's attempt, according to its log: {answer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class DeliveryDetails:
         last_replay = max((each.created_at for each in self.replays), default=None)
         number = sum(last_replay is None or each.attempted_at >= last_replay for each in self.attempts)
         if number > 1:
-            return f"Not retried any more: {number} attempts failed. Replay it once the cause is fixed."
+            return f"No longer retried: {number} attempts failed. Replay it once the cause is fixed."
         return "Not retried: another attempt would end with the same error. Replay it once the cause is fixed."
 
 

@@ -209,8 +209,8 @@ def verdict(
     if lost:
         number = "1 event" if lost == 1 else f"{lost} events"
         said.append(
-            f"unrecoverable: OpenCard's log has {number} of {organization} without a payload; whether this purchase is "
-            "concerned cannot be known"
+            f"unrecoverable: OpenCard's log has {number} of {organization} without a payload; it is not known whether "
+            "this purchase is one of them"
         )
     return said
 

@@ -83,7 +83,7 @@ def test_month_is_closed_after_a_confirmation(acme: Acme, operator: Visitor, vie
 def test_what_is_no_month_is_named(acme: Acme, operator: Visitor, month: str) -> None:
     del acme  # asked for so that there is an organization
     answer = close(operator, month)
-    assert (answer.status_code, "Give a month such as 2026-10." in answer.text) == (400, True)
+    assert (answer.status_code, "Enter a month such as 2026-10." in answer.text) == (400, True)
 
 
 def test_viewer_sees_closings_and_closes_none(acme: Acme, operator: Visitor, viewer: Visitor) -> None:

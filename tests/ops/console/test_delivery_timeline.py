@@ -41,7 +41,7 @@ def test_an_applied_delivery_has_each_step_in_order(acme: Acme) -> None:
         " FROM receiver.deliveries"
     )
     found = steps(acme)
-    assert found[0].text == "OpenCard's attempt by its log: answered with 503"
+    assert found[0].text == "OpenCard's attempt, according to its log: answered with 503"
     assert found[-1].text == "Confirmed by OpenCard's log"
     assert None not in [step.at for step in found]
 

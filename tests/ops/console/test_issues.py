@@ -121,7 +121,7 @@ def test_an_operator_resolves_an_issue(acme: Acme, operator: Visitor, issue: str
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"), [({"note": " "}, "Give a note"), ({"until": "2020-01-01"}, "a day to come")]
+    ("fields", "said"), [({"note": " "}, "Enter a note"), ({"until": "2020-01-01"}, "a day in the future")]
 )
 def test_a_wrong_answer_changes_nothing(
     acme: Acme, operator: Visitor, issue: str, fields: dict[str, str], said: str

@@ -83,8 +83,8 @@ def test_hours_of_an_organization_are_a_strip(organizations: Organizations, view
     add_run(organizations.engine, "beta", minutes_ago=3)
     roll_up_once(organizations.engine)
     page = viewer.get("/ops/").text
-    assert 'aria-label="Hours of acme: 0 of 24 checked, 0 recovered, 1 failed, 0 lost"' in page
-    assert 'aria-label="Hours of beta: 24 of 24 checked, 0 recovered, 0 failed, 0 lost"' in page
+    assert 'aria-label="Hours of acme: 0 of 24 checked, 0 recovered, 1 not applied, 0 unrecoverable"' in page
+    assert 'aria-label="Hours of beta: 24 of 24 checked, 0 recovered, 0 not applied, 0 unrecoverable"' in page
 
 
 def test_incomplete_organizations_are_first(organizations: Organizations, viewer: Visitor) -> None:
