@@ -17,6 +17,8 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.ops.audit import LONGEST, Act, Via, arguments, record
 from tests.support.factories import card_holder
 from tests.support.log_lines import logging_as_it_was
+from tests.support.parties import opencard
+from tests.support.pools import ACCESS
 from tests.support.program import commands
 from tests.support.terminal import on_terminal
 
@@ -150,17 +152,13 @@ def test_a_refused_command_is_recorded(acme: Acme, run: Run) -> None:
     ]
 
 
-def test_a_failed_command_is_recorded_with_its_error(acme: Acme, run: Run, nowhere: str) -> None:
-    api = {
-        "OPENCARD_API_URL": nowhere,
-        "OPENCARD_ACCOUNT_ID": "1",
-        "OPENCARD_CLIENT_ID": "client",
-        "OPENCARD_CLIENT_SECRET": "the-client-secret",
-    }
-    assert run("clients", "set-scopes", "42", "webhooks-read", **api).exit_code == 1
+def test_a_failed_command_is_recorded_with_its_error(acme: Acme, run: Run) -> None:
+    with opencard() as party:
+        api = {**ACCESS, "OPENCARD_API_URL": party.url, "OPENCARD_CLIENT_SECRET": "another"}
+        assert run("clients", "set-scopes", "42", "webhooks-read", **api).exit_code == 1
     assert run("keys", "rotate", ENCRYPTION_KEYS=Fernet.generate_key().decode()).exit_code == 1
     assert short(acme) == [
-        ("clients set-scopes", "42 webhooks-read", "failed", "ApiUnavailable"),
+        ("clients set-scopes", "42 webhooks-read", "failed", "ClientRefused"),
         ("keys rotate", None, "failed", None),
     ]
 

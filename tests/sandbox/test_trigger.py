@@ -101,11 +101,12 @@ def test_a_story_is_about_one_transaction(ems: Receiver, trigger: Callable[..., 
     assert receipt["card_holder"] == authorized["card_holder"]
 
 
-@pytest.mark.parametrize("event", [*EVENT_FLAGS, *ALIASES])
-def test_each_event_and_alias_can_be_sent(ems: Receiver, trigger: Callable[..., Result], event: str) -> None:
-    ran = trigger(event)
-    assert ran.exit_code == 0, ran.output
-    assert [name for name, _ in arrived(ems)] == [event]
+def test_each_event_and_alias_can_be_sent(ems: Receiver, trigger: Callable[..., Result]) -> None:
+    events = [*EVENT_FLAGS, *ALIASES]
+    for event in events:
+        ran = trigger(event)
+        assert ran.exit_code == 0, ran.output
+    assert [name for name, _ in arrived(ems)] == events
 
 
 def test_count_makes_new_ids_and_duplicate_repeats(ems: Receiver, trigger: Callable[..., Result]) -> None:
@@ -192,8 +193,7 @@ def test_deleted_after_authorized_is_the_transactions(ems: Receiver, trigger: Ca
 
 
 def test_refund_is_sent_only_when_asked_for(ems: Receiver, trigger: Callable[..., Result]) -> None:
-    for _ in range(60):
-        assert trigger(CLEARED).exit_code == 0
+    assert trigger(CLEARED, "--count", 60).exit_code == 0
     assert trigger(CLEARED, "--set", "original_amount=-12.30").exit_code == 0
     *made_up, refund = [float(payload["original_amount"]) for _, payload in arrived(ems)]
     assert min(made_up) >= 0
