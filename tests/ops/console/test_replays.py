@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
-from tests.support.console_pages import EVENT, WRONG, links, stored
+from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import snapshot
 from tests.support.replay_steps import fail_with
 
@@ -92,7 +92,8 @@ def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -
     acme.process()
     page = operator.get(answer.location).text
     assert "0 of 1 processed, 1 failed" in page
-    assert "accounting_amount" in page
+    (link,) = [each for each in links(page) if "accounting_amount" in each]
+    assert ids(operator.get(link).text) == stored(acme)
     assert '<span class="status status-dead">all failed</span>' in page
     assert 'aria-label="0 processed and 1 failed of 1"' in page
     assert '<rect class="fill-processed" width="0"' in page
