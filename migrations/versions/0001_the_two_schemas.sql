@@ -70,6 +70,7 @@ CREATE TABLE ems.events (
     payload JSONB NOT NULL,
     subject_id TEXT NOT NULL,
     fingerprint BYTEA,
+    retracted_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_events PRIMARY KEY (position)
 )
  PARTITION BY RANGE (position);
@@ -89,6 +90,7 @@ COMMENT ON COLUMN ems.events.delivery_id IS 'Delivery that brought it, or that a
 COMMENT ON COLUMN ems.events.payload IS 'The event''s whole payload, unknown fields included; amounts in major units, digits as sent. Of a receiver.changed: the reason, and the tables whose rows may have changed';
 COMMENT ON COLUMN ems.events.subject_id IS 'What the event is about: the id of its transaction, card holder, TPA or invoice';
 COMMENT ON COLUMN ems.events.fingerprint IS 'SHA-256 of type and payload by value, equal for equal events; null for receiver.changed';
+COMMENT ON COLUMN ems.events.retracted_at IS 'When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it is retracted';
 
 CREATE TABLE ems.feed_horizon (
     id SMALLINT NOT NULL,
@@ -432,10 +434,10 @@ CREATE TABLE receiver.answers (
     answered_by TEXT NOT NULL,
     reason TEXT NOT NULL,
     CONSTRAINT pk_answers PRIMARY KEY (delivery_id),
-    CONSTRAINT ck_answers_answer CHECK (answer IN ('genuine'))
+    CONSTRAINT ck_answers_answer CHECK (answer IN ('genuine', 'retracted'))
 );
 
-COMMENT ON COLUMN receiver.answers.answer IS 'genuine: a person acknowledged it';
+COMMENT ON COLUMN receiver.answers.answer IS 'genuine: a person acknowledged it; retracted: forged, its event does not count';
 
 CREATE TABLE receiver.applied_configuration (
     id SMALLINT NOT NULL,
@@ -1533,9 +1535,10 @@ SELECT
 FROM ems.events
 WHERE type IN (
     'card.transaction.authorized', 'card.transaction.cleared', 'card.transaction.deleted', 'card.transaction.invoiced'
-);
+)
+    AND retracted_at IS NULL;
 
-COMMENT ON VIEW ems.transaction_states IS 'Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries are left out. A view of ems.events.';
+COMMENT ON VIEW ems.transaction_states IS 'Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries and retracted snapshots are left out. A view of ems.events.';
 COMMENT ON COLUMN ems.transaction_states.id IS 'Position of the snapshot in ems.events';
 COMMENT ON COLUMN ems.transaction_states.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transaction_states.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';

@@ -24,6 +24,7 @@ from receiver.ops.answering import confirm_deliveries
 from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
 from receiver.ops.deliveries.fixture import make_fixture
 from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries
+from receiver.ops.retracting import retract_deliveries, undo_retraction
 from receiver.reconcile.session import OPEN_PERIOD
 from receiver.settings import REQUIRED_FOR_DATABASE, REQUIRED_FOR_KEYS, load_settings
 
@@ -235,3 +236,37 @@ def confirm_command(ids: tuple[int, ...], reason: str, as_json: bool) -> None:
         print_json({"confirmed": number})
     else:
         click.echo(f"{counted(number, 'delivery', 'deliveries')} confirmed")
+
+
+@deliveries.command("retract", cls=RecordedCommand, about=("ids", "undo"), reason="reason")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, type=ID)
+@click.option("--reason", metavar="TEXT", required=True, help="Why they are forged, or genuine after all.")
+@click.option("--undo", is_flag=True, help="Undo their retraction: they count again.")
+@json_option
+def retract_command(ids: tuple[int, ...], reason: str, undo: bool, as_json: bool) -> None:
+    """Retract deliveries that are forged: the tables of ems are computed without their events.
+
+    Only deliveries that OpenCard's log does not have can be retracted: receiver deliveries list --unconfirmed. Rows,
+    ledger and journal become as if they had not arrived, and the feed announces it (receiver.changed). The event stays
+    if another delivery brought it, too: that one is processed again. A retracted delivery no longer counts as
+    unconfirmed, and is not replayed.
+
+    Example: receiver deliveries retract 4711 --reason "OpenCard: not sent by them"
+
+    Example: receiver deliveries retract --undo 4711 --reason "OpenCard: it is theirs after all"
+    """
+    if not reason.strip():
+        raise click.UsageError("--reason is empty: it is recorded with each delivery")
+    settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
+    engine = engine_for(settings.database_url, application="deliveries")
+    try:
+        if undo:
+            name, number = "restored", undo_retraction(engine, ids, reason=reason)
+        else:
+            name, number = "retracted", retract_deliveries(engine, ids, by=operator(), reason=reason)
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json({name: number})
+    else:
+        click.echo(f"{counted(number, 'delivery', 'deliveries')} {name}")

@@ -230,5 +230,9 @@ def _read(engine: Engine, replay_id: int) -> ReplayState:
 
 
 def _document(state: ReplayState, seen: Preview | None = None) -> dict[str, object]:
-    left_out = {} if seen is None else {name: getattr(seen, name) for name in ("tests", "waiting", "without_body")}
+    left_out = (
+        {}
+        if seen is None
+        else {name: getattr(seen, name) for name in ("tests", "waiting", "without_body", "retracted")}
+    )
     return {**asdict(state), **left_out}

@@ -28,6 +28,7 @@ def print_left_out(seen: Preview) -> None:
     for number, words in (
         (seen.tests, "test deliveries, which never reach the EMS"),
         (seen.waiting, "queued to be processed anyway"),
+        (seen.retracted, "retracted as forged: undo that first, with receiver deliveries retract --undo"),
         (seen.without_body, "without a body, which retention deleted: they cannot be processed"),
     ):
         if number:

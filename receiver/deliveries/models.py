@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
 
-ANSWERS = ("genuine",)
+ANSWERS = ("genuine", "retracted")
 """What a person says of a delivery that the provider's log does not have."""
 OUTCOMES = ("processed", "duplicate", "ignored", "quarantined", "failed", "dead")
 """What became of a delivery. ``failed`` waits for its next attempt; ``dead`` waits for a person."""
@@ -160,7 +160,9 @@ class Answer(Base):
     )
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    answer: Mapped[str] = mapped_column(comment="genuine: a person acknowledged it")
+    answer: Mapped[str] = mapped_column(
+        comment="genuine: a person acknowledged it; retracted: forged, its event does not count"
+    )
     answered_at: Mapped[datetime] = _now()
     answered_by: Mapped[str]
     reason: Mapped[str]

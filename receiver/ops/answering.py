@@ -22,20 +22,13 @@ SELECT id, source, confirmed_at, answer FROM receiver.deliveries AS delivery
 WHERE id = ANY(:ids) AND NOT coalesce({IS_UNCONFIRMED}, false) ORDER BY id LIMIT 1
 """  # noqa: S608 - a constant
 )
-# The last run's number, which is of eight days, counts less at once, before the next run counts again.
-_CONFIRM: Final = text(
-    """
-WITH answered AS (
-    INSERT INTO receiver.answers (delivery_id, answer, answered_by, reason)
-    SELECT id, 'genuine', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
-    ON CONFLICT DO NOTHING
-    RETURNING delivery_id
-), counted AS (
+COUNT_AGAIN: Final = """
+counted AS (
     SELECT stored.webhook_id, count(*) AS number
     FROM answered JOIN receiver.stored_deliveries AS stored ON stored.id = answered.delivery_id
-    WHERE stored.received_at >= now() - interval '8 days' GROUP BY stored.webhook_id
-), lessened AS (
-    UPDATE receiver.reconcile_runs AS run SET unconfirmed = greatest(run.unconfirmed - counted.number, 0)
+    WHERE stored.received_at >= now() - interval '8 days' GROUP BY stored.webhook_id ORDER BY stored.webhook_id
+), recounted AS (
+    UPDATE receiver.reconcile_runs AS run SET unconfirmed = greatest(run.unconfirmed {sign} counted.number, 0)
     FROM counted
     WHERE run.id = (
         SELECT last.id FROM receiver.reconcile_runs AS last
@@ -43,8 +36,18 @@ WITH answered AS (
         ORDER BY last.started_at DESC LIMIT 1
     )
 )
-SELECT count(*) FROM answered
 """
+"""Corrects the last run's number, which is of eight days, before the next run counts the ``answered`` again."""
+_CONFIRM: Final = text(
+    f"""
+WITH answered AS (
+    INSERT INTO receiver.answers (delivery_id, answer, answered_by, reason)
+    SELECT id, 'genuine', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING delivery_id
+), {COUNT_AGAIN.format(sign="-")}
+SELECT count(*) FROM answered
+"""  # noqa: S608 - a constant
 )
 
 
@@ -73,6 +76,8 @@ def _check(connection: Connection, ids: list[int]) -> None:
         why = "OpenCard's log has it"
     elif wrong.answer is not None:
         why = f"a person decided about it already: {wrong.answer}"
+        if wrong.answer == "retracted":
+            why = f"{why} (undo that first)"
     else:
         why = "it was not compared with OpenCard's log yet"
     raise OperationRefused(f"delivery {wrong.id} is not unconfirmed: {why}")

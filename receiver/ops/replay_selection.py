@@ -34,7 +34,8 @@ FROM (
     SELECT *, row_number() OVER (PARTITION BY left_out IS NULL ORDER BY id DESC) AS place
     FROM (
         SELECT id, status, event, split_part(error, E'\n', 1) AS error, CASE
-            WHEN {_TEST} THEN 'test' WHEN status = 'pending' THEN 'waiting' WHEN body IS NULL THEN 'without_body'
+            WHEN {_TEST} THEN 'test' WHEN answer = 'retracted' THEN 'retracted' WHEN status = 'pending' THEN 'waiting'
+            WHEN body IS NULL THEN 'without_body'
         END AS left_out
         FROM receiver.deliveries AS delivery WHERE id = ANY(:ids)
     ) AS asked
@@ -49,6 +50,7 @@ INSERT INTO receiver.replay_deliveries (replay_id, delivery_id, status_before, a
 SELECT :replay_id, id, status, coalesce(error = :abandoned, false)
 FROM receiver.deliveries AS delivery
 WHERE id = ANY(:ids) AND status <> 'pending' AND body IS NOT NULL AND NOT {_TEST}
+    AND answer IS DISTINCT FROM 'retracted'
 ORDER BY id DESC LIMIT :most
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - a constant
@@ -83,6 +85,8 @@ class Preview:
     """Left out: what waits to be processed anyway."""
     without_body: int
     """Left out: what cannot be processed, for its body is not kept any more."""
+    retracted: int = 0
+    """Left out: what was retracted as forged."""
     all_counted: bool = True
     """Whether everything that may match was checked."""
 
@@ -118,6 +122,7 @@ def preview(
         tests=left_out["test"],
         waiting=left_out["waiting"],
         without_body=left_out["without_body"],
+        retracted=left_out["retracted"],
         all_counted=all_counted,
     )
 
@@ -151,7 +156,7 @@ def check_ids(connection: Connection, ids: Sequence[int]) -> None:
 def select_batch(connection: Connection, replay_id: int, ids: list[int], most: int) -> int:
     """Make the newest *most* of these deliveries part of a replay, and return how many that were.
 
-    None that is a test, waits, or has no body.
+    None that is a test, waits, was retracted, or has no body.
     """
     asked = {"replay_id": replay_id, "ids": ids, "abandoned": ABANDONED, "most": most}
     return connection.execute(_SELECT, asked).rowcount

@@ -39,10 +39,27 @@ def decide(
     """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
 
     *fingerprints*: by delivery, the fingerprints of known events that are recognized by another one than their own.
+    A retracted delivery that is processed again keeps its outcome and changes nothing.
     """
+    retracted = known.retracted_places()
+    if retracted:
+        again = [event for event in arrived if event.delivery_id in retracted]
+        arrived = [event for event in arrived if event.delivery_id not in retracted]
+    else:
+        again = []
+    decided = _decide(kind, known, arrived, fingerprints or {})
+    for event in again:
+        position, repeats = retracted[event.delivery_id]
+        decided.outcomes.append(_outcome(event, position, None, repeats=repeats))
+    return decided
+
+
+def _decide(
+    kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
+) -> Decided:
     if not known.events and len(arrived) == 1:  # the usual case: the first delivery of a purchase
         return Decided(events=[*arrived], new=[*arrived], outcomes=[_outcome(arrived[0], None, arrived[0].delivery_id)])
-    content, deliveries = _deliveries(kind, known, arrived, fingerprints or {})
+    content, deliveries = _deliveries(kind, known, arrived, fingerprints)
     own = {event.delivery_id: event for event in arrived}
     logged = {event.position: event for event in known.events}
     decided = Decided()

@@ -66,6 +66,12 @@ WHERE rank = 1 OR (opencard_event_id IS NULL AND NOT :merge_equal)
 _OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
 _FINGERPRINT: Final = "coalesce(outcome.fingerprint, event.fingerprint)"
 _OCCURRED_AT: Final = "coalesce(confirmation.occurred_at, stored.occurred_at)"
+# Not a retracted one: should the log have its event after all, that is recovered.
+_NOT_RETRACTED: Final = """
+NOT EXISTS (
+    SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = stored.id AND answer.answer = 'retracted'
+)
+"""
 _STORED: Final = f"""
 SELECT stored.id, stored.event, {{body}}{_OCCURRED_AT} AS occurred_at, stored.source = 'log',
     confirmation.confirmed_at IS NOT NULL, stored.received_at, {_FINGERPRINT}
@@ -77,10 +83,12 @@ LEFT JOIN ems.events AS event ON event.position = outcome.position
 _IN_THE_WINDOW: Final = f"""
 stored.webhook_id = :webhook_id AND stored.received_at >= coalesce(CAST(:after AS timestamptz), '-infinity')
     AND (stored.source = 'push' OR {_OCCURRED_AT} >= coalesce(CAST(:after AS timestamptz), '-infinity'))
+    AND {_NOT_RETRACTED}
 """
 _BEFORE_THE_WINDOW: Final = f"""
 stored.webhook_id = :webhook_id AND stored.received_at >= :after - CAST(:window AS interval)
     AND (stored.received_at < :after OR (stored.source = 'log' AND {_OCCURRED_AT} < :after))
+    AND {_NOT_RETRACTED}
 """
 _LOAD_PROCESSED: Final = text(
     f"""

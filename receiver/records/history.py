@@ -14,7 +14,7 @@ from receiver.records.epochs import DATABASE_IS_KNOWN
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     import psycopg
@@ -39,6 +39,8 @@ class Repeat(NamedTuple):
     repeats: bool
     source: str
     occurred_at: datetime
+    retracted: bool = False
+    """Whether an operator retracted this delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,35 @@ class KnownDeliveries:
 
     events: list[Event] = field(default_factory=list)
     repeats: list[Repeat] = field(default_factory=list)
+    retracted: list[Event] = field(default_factory=list)
+    """Events of retracted deliveries: they count for nothing."""
+    left_out: list[Repeat] = field(default_factory=list)
+    """Deliveries that were retracted, or that repeat a retracted event."""
+
+    def retracted_places(self) -> dict[int, tuple[int | None, bool]]:
+        """Return, by retracted delivery, the position of its event, and whether it repeats that."""
+        repeats: dict[int, tuple[int | None, bool]] = {
+            each.delivery_id: (each.position, True) for each in self.left_out if each.retracted and each.repeats
+        }
+        return repeats | {event.delivery_id: (event.position, False) for event in self.retracted}
+
+    def without(self, deliveries: Collection[int]) -> KnownDeliveries:
+        """Return what is known once *deliveries* are retracted."""
+        events = [event for event in self.events if event.delivery_id not in deliveries]
+        positions = {event.position for event in events}
+        counts = [each for each in self.repeats if each.position in positions and each.delivery_id not in deliveries]
+        return KnownDeliveries(events, counts)
+
+    def restored(self, deliveries: Collection[int]) -> KnownDeliveries:
+        """Return what is known once *deliveries*, which were retracted, no longer are."""
+        events = self.events + [event for event in self.retracted if event.delivery_id in deliveries]
+        positions = {event.position for event in events}
+        again = [
+            each
+            for each in self.left_out
+            if each.position in positions and (each.delivery_id in deliveries or not each.retracted)
+        ]
+        return KnownDeliveries(events, self.repeats + again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +96,12 @@ class History:
     @property
     def positions(self) -> list[int]:
         """The positions of the events that were read."""
-        return [event.position for known in self.known for event in known.events if event.position is not None]
+        return [
+            event.position
+            for known in self.known
+            for event in (*known.events, *known.retracted)
+            if event.position is not None
+        ]
 
 
 _TYPES: Final = msgspec.json.encode({kind.name: list(kind.payloads) for kind in KINDS}).decode()
@@ -92,14 +128,21 @@ def read_history(
     horizon, database_is_known = first.fetchone() or (0, False)
     known = [KnownDeliveries() for _ in subjects]
     of_position: dict[int, KnownDeliveries] = {}
-    for number, *entry in second:
+    retracted_positions: set[int] = set()
+    for number, retracted, *entry in second:
         event = parse_entry(EventEntry(*entry))
-        known[number - 1].events.append(event)
-        of_position[entry[0]] = known[number - 1]
+        of_position[entry[0]] = of_subject = known[number - 1]
+        if retracted:
+            retracted_positions.add(entry[0])
+            of_subject.retracted.append(event)
+        else:
+            of_subject.events.append(event)
     repeats = 0
     if of_position:
         for row in connection.execute(_REPEATS, {"positions": ids_parameter(of_position), "all": all_times}):
             repeat = Repeat(*row)
-            of_position[repeat.position].repeats.append(repeat)
+            of_subject = of_position[repeat.position]
+            left_out = repeat.retracted or repeat.position in retracted_positions
+            (of_subject.left_out if left_out else of_subject.repeats).append(repeat)
             repeats += repeat.repeats
     return History(known, horizon, repeats, database_is_known)

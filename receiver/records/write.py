@@ -66,6 +66,13 @@ FROM json_to_recordset(CAST(current_setting('receiver.corrected_times') AS json)
 )
 WHERE event.position = given.position AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """
+# as the statements that replace the rows of the other tables do
+_DELETE_TRANSACTIONS: Final = """
+DELETE FROM ems.transactions AS stored
+USING json_to_recordset(CAST(current_setting('receiver.without_events') AS json))
+    AS subject (organization text, id text)
+WHERE stored.organization_reference_id = subject.organization AND stored.id = subject.id
+"""
 _APPEND: Final = append_statement()
 _PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND}
 _OF_THE_LEDGER: Final = frozenset({Transaction, Receipt, VatTotal})
@@ -118,6 +125,7 @@ class LogChange:
             "corrected_times": [
                 {"position": position, "occurred_at": at} for position, at in self.corrected_times.items()
             ],
+            "without_events": _keys(self.without_events()),
         }
         for table in self._tables():
             touched = [subject for subject in self.subjects if table.model in tables_of(subject.kind)]
@@ -140,6 +148,8 @@ class LogChange:
         if self.corrected_times:
             statements.append(_DATE)
         statements += [table.replace for table in self._tables()]
+        if self.without_events():
+            statements.append(_DELETE_TRANSACTIONS)
         statements.append("EXECUTE receiver_append")
         statements += [statement for statement, _, _ in self.after]
         if self._purchases():
@@ -153,6 +163,11 @@ class LogChange:
                 subject[1:]: subject for subject in self.subjects if _OF_THE_LEDGER & set(tables_of(subject.kind))
             }.values()
         )
+
+    def without_events(self) -> list[Subject]:
+        """Return the transactions that have no row: no event is left of them."""
+        written = {(row["organization_reference_id"], row["id"]) for row in self.rows.get(Transaction, [])}
+        return [each for each in self.subjects if Transaction in tables_of(each.kind) and each[1:] not in written]
 
     def _tables(self) -> list[FoldedTable]:
         """Return the tables with rows of the subjects, except ``transactions``, in the order of writing."""

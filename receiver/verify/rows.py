@@ -43,12 +43,6 @@ SELECT subject_id, array_agg(DISTINCT type) FROM (
     ORDER BY subject_id
 ) AS logged GROUP BY subject_id ORDER BY subject_id LIMIT %(limit)s
 """
-_DELETE: Final = """
-DELETE FROM {table} AS stored
-USING json_to_recordset(CAST(current_setting('receiver.unexpected_{name}') AS json))
-    AS gone (organization text, id text)
-WHERE stored.organization_reference_id = gone.organization AND stored.{subject} = gone.id
-"""
 
 
 def _compare_statement(table: FoldedTable) -> str:
@@ -185,14 +179,13 @@ def rewrite_rows(connection: psycopg.Connection[Any], organization: str, found: 
         or (JOURNAL in tables and TRANSACTIONS.model in tables_of(kind))
         or any(FOLDED[model].name in tables for model in tables_of(kind))
     ]
-    until_written(connection, lambda: _folded(connection, organization, subjects))
+    until_written(connection, lambda: _folded(connection, subjects))
 
 
-def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Sequence[Subject]) -> LogChange:
+def _folded(connection: psycopg.Connection[Any], subjects: Sequence[Subject]) -> LogChange:
     """Return the change that makes the rows of *subjects* what they follow from."""
     history = read_history(connection, subjects, all_times=True)
     change = LogChange(subjects, history)
-    unexpected: list[Row] = []
     for subject, known in zip(subjects, history.known, strict=True):
         decided = decide(subject.kind, known, [])
         change.corrected_times |= decided.corrected_times
@@ -200,9 +193,4 @@ def _folded(connection: psycopg.Connection[Any], organization: str, subjects: Se
             change.rows.setdefault(model, []).extend(rows)
         if decided.events:
             change.announced.append((subject, decided.events[-1], REBUILT))
-        elif TRANSACTIONS.model in tables_of(subject.kind):
-            unexpected.append({"organization": organization, "id": subject.id})
-    if unexpected:
-        delete = _DELETE.format(table=TRANSACTIONS.name, name=TRANSACTIONS.table.name, subject=TRANSACTIONS.subject)
-        change.after.append((delete, f"unexpected_{TRANSACTIONS.table.name}", unexpected))
     return change

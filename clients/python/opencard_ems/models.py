@@ -120,6 +120,7 @@ class Event(Model):
     payload: Mapped[dict[str, Any]]
     subject_id: Mapped[str]
     fingerprint: Mapped[bytes | None]
+    retracted_at: Mapped[datetime | None]
     transaction: Mapped["Transaction | None"] = relationship(
         primaryjoin="and_("
         "foreign(Event.organization_reference_id) == Transaction.organization_reference_id, "

@@ -173,6 +173,10 @@ class Event(Row):
     """What the event is about: the id of its transaction, card holder, TPA or invoice"""
     fingerprint: bytes | None
     """SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"""
+    retracted_at: datetime | None
+    """When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it
+    is retracted
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1110,8 +1114,8 @@ class PossibleDuplicate(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionState(Row):
-    """Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries are
-    left out. A view of ems.events.
+    """Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries and
+    retracted snapshots are left out. A view of ems.events.
     """
 
     TABLE: ClassVar[str] = "transaction_states"

@@ -120,6 +120,8 @@ export interface Event {
   subject_id: string;
   /** SHA-256 of type and payload by value, equal for equal events; null for receiver.changed */
   fingerprint: Buffer | null;
+  /** When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it is retracted */
+  retracted_at: Date | null;
 }
 
 /** The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost: note the newest position, read the tables again, and continue from there. */
@@ -842,7 +844,7 @@ export interface PossibleDuplicate {
   other_cleared_at: Date;
 }
 
-/** Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries are left out. A view of ems.events. */
+/** Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries and retracted snapshots are left out. A view of ems.events. */
 export interface TransactionState {
   /** Position of the snapshot in ems.events */
   id: bigint;

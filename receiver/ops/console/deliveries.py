@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import msgspec
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
@@ -21,9 +22,22 @@ from receiver.ops.replay import start_replay
 from receiver.ops.resolving import resolve_deliveries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
     from werkzeug.wrappers import Response
 
     from receiver.ops.deliveries import DeliveryDetails
+
+    class Retracting(Protocol):
+        """``receiver.ops.retracting``."""
+
+        def retract_deliveries(self, engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
+            """Retract them."""
+
+        def undo_retraction(self, engine: Engine, ids: Sequence[int], *, reason: str) -> int:
+            """Let them count again."""
+
 
 blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
 
@@ -91,7 +105,7 @@ def replay(delivery_id: int) -> Response | tuple[str, int]:
         return _delivery(delivery_id, form), 400
     replay_id = start_replay(console().engine, (delivery_id,), requested_by=g.me.name, reason=form.reason.data)
     if replay_id is None:
-        flash("Nothing to replay: the delivery is queued already, is a test, or its body was deleted.", "warning")
+        flash("Nothing to replay: it is queued already, a test or retracted, or its body was deleted.", "warning")
         return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
     console().wake_worker()
     return redirect(url_for("replays.replay", replay_id=replay_id))
@@ -117,6 +131,27 @@ def confirm(delivery_id: int) -> Response | tuple[str, int]:
     confirm_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
     flash("Acknowledged as genuine: it no longer counts as unconfirmed.", "success")
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
+
+
+@blueprint.post("/<int:delivery_id>/retract")
+def retract(delivery_id: int) -> Response | tuple[str, int]:
+    """Retract it as forged, or undo that."""
+    form = ReasonForm()
+    if not form.validate():
+        return _delivery(delivery_id, form), 400
+    if request.form.get("undo"):
+        _retracting().undo_retraction(console().engine, (delivery_id,), reason=form.reason.data)
+        flash("The retraction is undone: the delivery counts again, and is unconfirmed.", "success")
+    else:
+        _retracting().retract_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
+        flash("Retracted: the tables of the EMS are computed without it.", "success")
+    console().wake_worker()  # another delivery of its event may be processed again
+    return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
+
+
+def _retracting() -> Retracting:
+    """Return what retracts; loaded at the first use, because deliveries need none of it."""
+    return cast("Retracting", import_module("receiver.ops.retracting"))
 
 
 def _delivery(delivery_id: int, form: ReasonForm) -> str:

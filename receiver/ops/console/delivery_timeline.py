@@ -17,7 +17,7 @@ APPLIED: Final = {
     "ignored": "Nothing to apply",
 }
 
-ANSWERED: Final = {"genuine": "Acknowledged as genuine"}
+ANSWERED: Final = {"genuine": "Acknowledged as genuine", "retracted": "Retracted as forged"}
 
 
 @dataclass(frozen=True, slots=True)

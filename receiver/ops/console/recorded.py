@@ -31,7 +31,7 @@ SEARCH_PURCHASES: Final = "transactions list"
 """The action of looking for a card holder's purchases, or those of a card."""
 ARGUMENTS: Final = {"closings.close": ("organization", "month"), "webhooks.send_test": ("event",)}
 """POST → the fields of its form that are arguments of the command that does the same."""
-ANSWERS: Final = ("limit", "until", "until_it_grows")
+ANSWERS: Final = ("limit", "until", "until_it_grows", "undo")
 """The fields of forms that are recorded as the options of the command that does the same."""
 ACTIONS: Final = {
     "sign_in.sign_in": ("sign-in", ""),
@@ -41,6 +41,7 @@ ACTIONS: Final = {
     "deliveries.replay": ("replay", ""),
     "deliveries.resolve": ("deliveries resolve", ""),
     "deliveries.confirm": ("deliveries confirm", ""),
+    "deliveries.retract": ("deliveries retract", ""),
     "replays.new": ("replay", ""),
     "webhooks.reconcile": ("reconcile", "webhook"),
     "webhooks.rotate_secret": ("webhooks rotate-secret", ""),

@@ -18,10 +18,11 @@ from receiver.ops.deliveries.details import (
     read_log_entries,
 )
 from receiver.ops.deliveries.effects import ChangedRow
-from receiver.ops.deliveries.filter import IS_UNCONFIRMED, Filter, error_group, is_resolved
+from receiver.ops.deliveries.filter import IS_NOT_IN_THE_LOG, IS_UNCONFIRMED, Filter, error_group, is_resolved
 from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
 
 __all__ = [
+    "IS_NOT_IN_THE_LOG",
     "IS_UNCONFIRMED",
     "Answer",
     "ChangedRow",

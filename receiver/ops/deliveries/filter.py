@@ -22,13 +22,15 @@ _HEX: Final = re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\b", re.
 _TIME: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]+(?:Z|[+-][0-9:]+)?)?", re.ASCII)
 _NUMBER: Final = re.compile(r"(?<![\w.])[-+]?[0-9]+(?:[.,:/][0-9]+)*(?![0-9A-Za-z_])", re.ASCII)
 
-IS_UNCONFIRMED: Final = """
-delivery.source = 'push' AND delivery.confirmed_at IS NULL AND delivery.answer IS NULL AND delivery.received_at < (
+IS_NOT_IN_THE_LOG: Final = """
+delivery.source = 'push' AND delivery.confirmed_at IS NULL AND delivery.received_at < (
     SELECT run.unconfirmed_before FROM receiver.reconcile_runs AS run
     WHERE run.webhook_id = delivery.webhook_id AND run.watermark IS NOT NULL ORDER BY run.started_at DESC LIMIT 1
 )
 """
-"""The condition, in SQL, that a ``delivery`` is missing in OpenCard's log, and that no person decided about it."""
+"""The condition, in SQL, that a ``delivery`` is missing in OpenCard's log."""
+IS_UNCONFIRMED: Final = f"delivery.answer IS NULL AND {IS_NOT_IN_THE_LOG}"
+"""The condition, in SQL, that it is missing there, and that no person decided about it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ def verdict(
     confirmed = [each.id for each in deliveries if each.source != "log" and each.confirmed_at is not None]
     unlogged = [each for each in deliveries if each.source != "log" and each.confirmed_at is None]
     genuine = [each.id for each in unlogged if each.answer == "genuine"]
+    retracted = [each.id for each in unlogged if each.answer == "retracted"]
     open_ = [each for each in unlogged if each.answer is None]
     unconfirmed = [
         each.id for each in open_ if (until := before.get(each.webhook_id)) is not None and each.received_at < until
@@ -200,6 +201,7 @@ def verdict(
             ("confirmed, found in OpenCard's log", confirmed),
             ("recovered from OpenCard's log", recovered),
             ("acknowledged as genuine, not in OpenCard's log", genuine),
+            ("retracted as forged, not in OpenCard's log", retracted),
             ("unconfirmed, received and not in OpenCard's log", unconfirmed),
             ("not compared with OpenCard's log yet", waiting),
         )

@@ -29,7 +29,7 @@ ORDER: Final = ("log", "delivery", "processing failed", "event", "ledger", "file
 """Kinds in the order in which they happen, where the times are equal."""
 _EVENTS: Final = text(
     f"""
-SELECT position, type, occurred_at, recorded_at, source, delivery_id, CAST(payload AS text) AS payload
+SELECT position, type, occurred_at, recorded_at, source, delivery_id, retracted_at, CAST(payload AS text) AS payload
 FROM ems.events WHERE organization_reference_id = :organization AND subject_id = :transaction
 ORDER BY occurred_at, position LIMIT {MOST}
 """  # noqa: S608 - a constant
@@ -175,17 +175,21 @@ def _of_events(rows: Iterable[Mapping[str, Any]], *, personal: bool) -> Iterator
             said = f"{row['type']}: {payload.get('reason', 'the rows were computed again')}"
             yield Happening(row["recorded_at"], "event", said, delivery_id=row["delivery_id"], position=row["position"])
             continue
+        said = f"{row['type']} applied; it occurred at {row['occurred_at']:%Y-%m-%d %H:%M:%S} UTC"
+        if row["retracted_at"] is not None:
+            said = f"{said}; retracted as forged at {row['retracted_at']:%Y-%m-%d %H:%M:%S} UTC"
         yield Happening(
             row["recorded_at"],
             "event",
-            f"{row['type']} applied; it occurred at {row['occurred_at']:%Y-%m-%d %H:%M:%S} UTC",
+            said,
             delivery_id=row["delivery_id"],
             position=row["position"],
             first=kind not in before,
             changes=difference(before.get(kind), payload, personal=personal),
             payload=row["payload"] if personal else None,
         )
-        before[kind] = payload
+        if row["retracted_at"] is None:
+            before[kind] = payload
 
 
 def _kind(event: str) -> str:

@@ -70,6 +70,10 @@ class LoggedEvent(Base):
     fingerprint: Mapped[bytes | None] = mapped_column(
         comment="SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"
     )
+    retracted_at: Mapped[datetime | None] = c.column(
+        "When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it is "
+        "retracted"
+    )
 
 
 class FeedHorizon(Base):

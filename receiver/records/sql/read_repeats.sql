@@ -1,5 +1,5 @@
 -- The deliveries that repeat some events of the log, and of those that are repeated (or of all) the delivery that brought
--- each: when each was first attempted, as far as it is known.
+-- each: when each was first attempted, as far as it is known, and whether it was retracted.
 WITH repeats AS MATERIALIZED (
     SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(CAST(%(positions)s AS bigint[]))
 ), mentions AS (
@@ -16,7 +16,11 @@ WITH repeats AS MATERIALIZED (
 SELECT mention.delivery_id, mention.position, mention.repeats, stored.source,
     coalesce(
         (SELECT occurred_at FROM receiver.confirmations WHERE delivery_id = mention.delivery_id), stored.occurred_at
-    ) AS occurred_at
+    ) AS occurred_at,
+    EXISTS (
+        SELECT FROM receiver.answers AS answer
+        WHERE answer.delivery_id = mention.delivery_id AND answer.answer = 'retracted'
+    ) AS retracted
 FROM mentions AS mention
 CROSS JOIN LATERAL (
     SELECT * FROM receiver.stored_deliveries AS delivery WHERE delivery.id = mention.delivery_id OFFSET 0

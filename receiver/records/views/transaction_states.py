@@ -9,7 +9,7 @@ from receiver.records.views import view as v
 TRANSACTION_STATES: Final = v.View(
     name="transaction_states",
     comment="Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries "
-    "are left out. A view of ems.events.",
+    "and retracted snapshots are left out. A view of ems.events.",
     query="""
 SELECT
     position AS id,
@@ -31,6 +31,7 @@ FROM ems.events
 WHERE type IN (
     'card.transaction.authorized', 'card.transaction.cleared', 'card.transaction.deleted', 'card.transaction.invoiced'
 )
+    AND retracted_at IS NULL
 """,
     columns={
         "id": "Position of the snapshot in ems.events",

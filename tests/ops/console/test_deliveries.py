@@ -210,3 +210,30 @@ def test_an_unconfirmed_delivery_is_acknowledged_as_genuine(acme: Acme, operator
     assert "Acknowledge as genuine" not in page
     recorded = acme.rows("SELECT outcome, reason FROM receiver.audit WHERE action = 'deliveries confirm' ORDER BY id")
     assert [tuple(row.values()) for row in recorded] == [("refused", "a gap"), ("refused", None), ("done", "a gap")]
+
+
+def test_a_forged_delivery_is_retracted_and_restored(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+    acme.apply(EVENT, snapshot("cleared"))
+    (delivery,) = stored(acme)
+    path = f"/ops/deliveries/{delivery}"
+    assert operator.post(f"{path}/retract", form=path, reason="forged").status_code == 409, "the log was not compared"
+    miss_all_in_the_log(acme.engine, "acme")
+    assert "Retract as forged" not in viewer.get(path).text
+    assert viewer.post(f"{path}/retract", form="/ops/", reason="forged").status_code == 403
+    assert "Retract as forged" in operator.get(path).text
+    assert operator.post(f"{path}/retract", form=path).status_code == 400
+    page = operator.get(operator.post(f"{path}/retract", form=path, reason="forged").location).text
+    assert "Retracted as forged by olga: forged" in page
+    assert "Retract as forged" not in page
+    assert acme.rows("SELECT FROM ems.transactions") == []
+    page = operator.get(operator.post(f"{path}/retract", form=path, reason="theirs", undo="y").location).text
+    assert "Retract as forged" in page
+    assert len(acme.rows("SELECT FROM ems.transactions")) == 1
+    query = "SELECT object, outcome, reason FROM receiver.audit WHERE action = 'deliveries retract' ORDER BY id"
+    assert [tuple(row.values()) for row in acme.rows(query)] == [
+        (f"{delivery}", "refused", "forged"),
+        (f"{delivery}", "refused", "forged"),
+        (f"{delivery}", "refused", None),
+        (f"{delivery}", "done", "forged"),
+        (f"{delivery} --undo", "done", "theirs"),
+    ]

@@ -1,0 +1,192 @@
+"""Retracting forged deliveries, and undoing that: ``ems`` is computed without what they brought, or with it again.
+
+A delivery is stored for good, and so is the entry of its event in the feed. What is retracted is marked, announced in
+the feed, and left out wherever events are folded. An event that another delivery repeats is not lost: that delivery is
+processed again, and brings it.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.errors import OperationRefused
+from receiver.events.kinds import KIND_OF
+from receiver.ops.answering import COUNT_AGAIN
+from receiver.ops.audit import storable
+from receiver.ops.deliveries import IS_NOT_IN_THE_LOG
+from receiver.ops.replay_selection import check_ids
+from receiver.processing.decide import decide
+from receiver.processing.downloads import note_downloads
+from receiver.records.folds import fold
+from receiver.records.history import Subject, read_history
+from receiver.records.write import LogChange, read_marked, writing_connection
+from receiver.verify.difference import until_written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+    from sqlalchemy import Engine
+
+    from receiver.events.event import Event
+    from receiver.processing.decide import Decided
+
+RETRACTED: Final = "a delivery was retracted as forged"
+RESTORED: Final = "a retraction was undone"
+"""Why a change is announced in the feed."""
+AT_ONCE: Final = 100
+"""How many deliveries are retracted in one transaction."""
+
+_WRONG: Final = f"""
+SELECT id, status, source, confirmed_at, answer FROM receiver.deliveries AS delivery
+WHERE id = ANY(%(ids)s) AND (
+    status IN ('pending', 'failed') OR answer = 'retracted' OR NOT coalesce({IS_NOT_IN_THE_LOG}, false)
+) ORDER BY id LIMIT 1
+"""  # noqa: S608 - a constant
+_NOT_RETRACTED: Final = """
+SELECT id FROM receiver.deliveries WHERE id = ANY(%(ids)s) AND answer IS DISTINCT FROM 'retracted' ORDER BY id LIMIT 1
+"""
+_ANSWER: Final = f"""
+WITH answered AS (
+    SELECT id AS delivery_id FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id)
+    WHERE NOT EXISTS (SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = id)
+), {COUNT_AGAIN.format(sign="-")}
+INSERT INTO receiver.answers AS known (delivery_id, answer, answered_by, reason)
+SELECT id, 'retracted', %(by)s, %(reason)s FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id) ORDER BY id
+ON CONFLICT (delivery_id) DO UPDATE SET answer = excluded.answer, answered_at = excluded.answered_at,
+    answered_by = excluded.answered_by, reason = excluded.reason
+"""  # noqa: S608 - a constant
+_TAKE_BACK: Final = f"""
+WITH answered AS (
+    DELETE FROM receiver.answers WHERE delivery_id = ANY(%(ids)s) RETURNING delivery_id
+), {COUNT_AGAIN.format(sign="+")}
+SELECT count(*) FROM answered
+"""  # noqa: S608 - a constant
+_EVENTS: Final = """
+SELECT outcome.delivery_id, outcome.position, event.type, event.organization_reference_id, event.subject_id
+FROM receiver.outcomes AS outcome JOIN ems.events AS event ON event.position = outcome.position
+WHERE outcome.delivery_id = ANY(%(ids)s) AND outcome.status IN ('processed', 'duplicate')
+ORDER BY outcome.delivery_id
+"""
+_GIVEN: Final = """
+json_to_recordset(CAST(current_setting('receiver.retracted') AS json)) AS given (position bigint, retracted boolean)
+"""
+_MARK: Final = f"""
+UPDATE ems.events AS event SET retracted_at = CASE WHEN given.retracted THEN clock_timestamp() END
+FROM {_GIVEN} WHERE event.position = given.position AND (event.retracted_at IS NOT NULL) <> given.retracted
+    AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
+"""  # noqa: S608 - a constant
+_PROCESS_REPEATS: Final = f"""
+INSERT INTO receiver.queue (delivery_id, attempts)
+SELECT outcome.delivery_id, outcome.attempts
+FROM {_GIVEN} JOIN receiver.outcomes AS outcome ON outcome.position = given.position AND outcome.status = 'duplicate'
+WHERE given.retracted AND NOT EXISTS (
+    SELECT FROM receiver.answers AS answer
+    WHERE answer.delivery_id = outcome.delivery_id AND answer.answer = 'retracted'
+)
+ON CONFLICT (delivery_id) DO NOTHING
+"""  # noqa: S608 - a constant
+# a file that is of no receipt or TPA any more
+_FORGET_DOWNLOADS: Final = """
+DELETE FROM receiver.receipt_downloads AS noted
+USING json_to_recordset(CAST(current_setting('receiver.subjects') AS json)) AS subject (organization text, id text)
+WHERE noted.organization_reference_id = subject.organization AND (
+    noted.transaction_id = subject.id AND NOT EXISTS (
+        SELECT FROM ems.receipts AS receipt WHERE receipt.organization_reference_id = subject.organization
+            AND receipt.transaction_id = subject.id AND receipt.url = noted.url
+    ) OR noted.tpa_id = subject.id AND NOT EXISTS (
+        SELECT FROM ems.tpas AS tpa
+        WHERE tpa.organization_reference_id = subject.organization AND tpa.id = subject.id AND tpa.url = noted.url
+    )
+)
+"""
+
+
+def retract_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
+    """Retract forged deliveries; return how many that were.
+
+    Raises ``OperationRefused`` without a reason, and for a delivery that OpenCard's log has, that was not compared with
+    it yet, that is being processed, or that is retracted already; then nothing is changed.
+    """
+    return _each(engine, ids, {"by": by, "reason": storable(reason.strip())}, retract=True)
+
+
+def undo_retraction(engine: Engine, ids: Sequence[int], *, reason: str) -> int:
+    """Let retracted deliveries count again: they are unconfirmed; return how many were retracted.
+
+    Raises ``OperationRefused`` without a reason, and for a delivery that is not retracted; then nothing is changed.
+    """
+    return _each(engine, ids, {"reason": reason.strip()}, retract=False)
+
+
+def _each(engine: Engine, ids: Sequence[int], given: dict[str, Any], *, retract: bool) -> int:
+    if not given["reason"]:
+        raise OperationRefused("retracting deliveries, and undoing that, needs a reason: it is recorded")
+    asked = sorted(set(ids))
+    with engine.connect() as connection:
+        check_ids(connection, asked)
+    with closing(writing_connection(engine)) as connection:
+        _check(connection, asked, retract=retract)
+        for start in range(0, len(asked), AT_ONCE):
+            some = {**given, "ids": asked[start : start + AT_ONCE]}
+            until_written(connection, partial(_change, connection, some, retract=retract))
+    return len(asked)
+
+
+def _check(connection: psycopg.Connection[Any], ids: list[int], *, retract: bool) -> None:
+    """Raise for the first delivery that cannot be retracted, or whose retraction cannot be undone."""
+    wrong = connection.execute(_WRONG if retract else _NOT_RETRACTED, {"ids": ids}).fetchone()
+    if wrong is None:
+        return
+    if not retract:
+        raise OperationRefused(f"delivery {wrong[0]} is not retracted")
+    delivery_id, status, source, confirmed_at, answer = wrong
+    if confirmed_at is not None or source == "log":
+        why = "OpenCard's log has it, so it is genuine"
+    elif answer == "retracted":
+        why = "it is retracted already"
+    elif status in {"pending", "failed"}:
+        why = "it is still to be processed; try again once it is"
+    else:
+        why = "it was not compared with OpenCard's log yet"
+    raise OperationRefused(f"delivery {delivery_id} cannot be retracted: {why}")
+
+
+def _change(connection: psycopg.Connection[Any], given: dict[str, Any], *, retract: bool) -> LogChange:
+    """Return the change that retracts the deliveries ``ids``, or undoes that."""
+    ids: list[int] = given["ids"]
+    marked = read_marked(connection)
+    _check(connection, ids, retract=retract)
+    positions: dict[Subject, list[int]] = {}
+    for _, position, type_, organization, subject_id in connection.execute(_EVENTS, {"ids": ids}):
+        positions.setdefault(Subject(KIND_OF[type_], organization, subject_id), []).append(position)
+    # an event may have the time of a delivery that no longer repeats it
+    history = read_history(connection, list(positions), all_times=True)
+    change = LogChange(list(positions), history, marked=marked)
+    retracted: dict[int, bool] = {}
+    restored: list[Event] = []
+    for (subject, own), known in zip(positions.items(), history.known, strict=True):
+        then = known.without(ids) if retract else known.restored(ids)
+        decided = decide(subject.kind, then, [])
+        _fold(change, subject, decided)
+        counting = {event.position for event in then.events}
+        retracted |= {position: position not in counting for position in own}
+        about = next(event for event in (*known.events, *known.retracted) if event.position == own[-1])
+        change.announced.append((subject, about, RETRACTED if retract else RESTORED))
+        restored += [event for event in decided.events if event.delivery_id in ids or event in decided.new]
+    change.before.append((_ANSWER if retract else _TAKE_BACK, given))
+    marks = [{"position": position, "retracted": is_retracted} for position, is_retracted in retracted.items()]
+    change.after = [(_MARK, "retracted", marks), (_PROCESS_REPEATS, "retracted", marks)]
+    change.after += [(_FORGET_DOWNLOADS, "retracted", marks)] if retract else note_downloads(restored)
+    return change
+
+
+def _fold(change: LogChange, subject: Subject, decided: Decided) -> None:
+    """Add the rows of a subject to *change*, and the events that other deliveries turn out to have brought."""
+    change.corrected_times |= decided.corrected_times
+    change.events += decided.new
+    change.outcomes += [{**row, "attempts": None} for row in decided.outcomes]
+    for model, rows in fold(subject.kind, decided.events).items():
+        change.rows.setdefault(model, []).extend(rows)
