@@ -6,7 +6,7 @@ row of ``ems`` is a fold of it; bodies, errors and the mirror of OpenCard's log 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.erasure.pseudonyms import lives_in
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from receiver.erasure.pseudonyms import Life, Pseudonyms
     from receiver.events.event import Event
     from receiver.json_rows import Row
+    from receiver.records.write import LogChange
 
 ERASED: Final = "its card holder was erased"
 """Takes the place of an error, which may name the person; and why a change is announced."""
@@ -87,6 +88,18 @@ JOIN json_to_recordset(CAST(%(people)s AS json)) AS person (organization text, r
     ON person.organization = purchase.organization AND person.reference <> purchase.holder
 WHERE line.organization_reference_id = purchase.organization AND line.transaction_id = purchase.id
     AND line.card_holder_reference_id = person.reference
+"""
+# entries of type receiver.changed: no delivery brought them
+_ANNOUNCEMENTS: Final = """
+UPDATE ems.events AS event SET card_holder_reference_id = person.pseudonym,
+    subject_id = CASE WHEN event.transaction_id IS NULL THEN person.pseudonym ELSE event.subject_id END
+FROM json_to_recordset(CAST(%(subjects)s AS json)) AS subject (organization text, id text)
+JOIN json_to_recordset(CAST(%(people)s AS json)) AS person (
+    organization text, reference text, pseudonym text, recreated_at timestamptz
+) USING (organization)
+WHERE event.organization_reference_id = subject.organization AND event.subject_id = subject.id
+    AND event.type = 'receiver.changed' AND event.card_holder_reference_id = person.reference
+    AND (person.recreated_at IS NULL OR event.occurred_at < person.recreated_at)
 """
 _MARK_ERASED: Final = """
 UPDATE ems.card_holders AS holder SET erased_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -161,7 +174,7 @@ def _erase(
             ERASED,
         )
         change.before += _statements(pseudonyms, people, theirs)
-        change.before.append(_rewrite_journal(people, change.rows.get(Transaction, [])))
+        change.before += [_rewrite_journal(people, change), _rewrite_announcements(people, change)]
         if query is _OF_PEOPLE:
             erased = [{"organization": person.organization, "pseudonym": person.pseudonym} for person in people]
             change.after = [(_MARK_ERASED, "erased", erased)]
@@ -172,17 +185,25 @@ def _erase(
         return len(theirs)
 
 
-def _rewrite_journal(people: Sequence[Person], purchases: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """Return the statement that replaces references in the journal's lines of *purchases*, the rows as folded again."""
+def _rewrite_journal(people: Sequence[Person], change: LogChange) -> tuple[str, dict[str, Any]]:
+    """Return the statement that replaces references in the journal's lines of the purchases in *change*."""
     named = [
         {"organization": row["organization_reference_id"], "id": row["id"], "holder": row["card_holder_reference_id"]}
-        for row in purchases
+        for row in change.rows.get(Transaction, [])
     ]
+    # all of their events are retracted
+    named += [{"organization": each.organization, "id": each.id, "holder": ""} for each in change.without_events()]
     known = [
         {"organization": person.organization, "reference": person.reference, "pseudonym": person.pseudonym}
         for person in people
     ]
     return _JOURNAL, {"purchases": rows_parameter(named), "people": rows_parameter(known)}
+
+
+def _rewrite_announcements(people: Sequence[Person], change: LogChange) -> tuple[str, dict[str, Any]]:
+    """Return the statement that replaces references in the announcements of the subjects of *change*."""
+    subjects = [{"organization": each.organization, "id": each.id} for each in dict.fromkeys(change.subjects)]
+    return _ANNOUNCEMENTS, {"subjects": rows_parameter(subjects), "people": rows_parameter([asdict(p) for p in people])}
 
 
 def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:

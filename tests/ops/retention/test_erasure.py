@@ -14,10 +14,14 @@ from receiver.encryption import Encryption
 from receiver.events.content import fingerprint
 from receiver.migrate import target_metadata
 from receiver.ops.retention.erasure import Erasing
+from receiver.ops.retracting import retract_deliveries, undo_retraction
 from receiver.records import write as writing
 from tests.support.factories import body, card_holder, enrichment, sample, snapshot
 from tests.support.killing import Killed, end_sessions, living
+from tests.support.replay_steps import ids
 from tests.support.retention_steps import SHORTEST, days_pass, ems, removed, retain
+from tests.support.service_states import miss_all_in_the_log
+from tests.support.verifying import found
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
@@ -135,6 +139,22 @@ def test_the_accounting_facts_stay(acme: Acme, settings: Settings) -> None:
         "card_holder": {"reference_id": who},
     }
     assert state["payload"]["original_amount"] == float(payload["original_amount"])
+
+
+def test_retracted_events_are_erased_and_can_be_restored(acme: Acme, settings: Settings) -> None:
+    live(acme)
+    miss_all_in_the_log(acme.engine, "acme")
+    forged = ids(acme)[1:6]
+    retract_deliveries(acme.engine, forged, by="kim@ops", reason="forged")
+    acme.process()
+    days_pass(acme.engine, 31)
+    erase(acme, settings)
+    assert traces(acme) == []
+    undo_retraction(acme.engine, forged, reason="theirs")
+    assert traces(acme) == []
+    holders = [row["card_holder_reference_id"] for row in acme.rows("SELECT * FROM ems.transactions")]
+    assert holders == [pseudonym(acme)]
+    assert found(acme) == []
 
 
 def test_others_keep_what_is_theirs(erased: Acme) -> None:
