@@ -26,7 +26,7 @@ def keys() -> None:
 def rotate(as_json: bool) -> None:
     """Encrypt stored secrets with the newest key.
 
-    That is the first in ENCRYPTION_KEYS; values that use it already are left alone.
+    That is the first in ENCRYPTION_KEYS; values that use it already are not changed.
 
     First put the new key in front of the others for every process, and restart them; then run this. When it exits 0,
     the older keys can be removed. Safe while the service runs; may be interrupted and run again.

@@ -17,9 +17,10 @@ from receiver.worker import run_worker_pool
 def worker(processes: int) -> None:
     """Process deliveries, until SIGTERM.
 
-    A pool of RQ workers; any number may run, on any number of machines. One more process reconciles with OpenCard's
-    delivery log, unless RECONCILE_INTERVAL is 0, and one downloads the files of receipts; neither runs where
-    OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset.
+    A pool of RQ workers; any number may run, on any number of machines. Separate processes reconcile (unless
+    RECONCILE_INTERVAL is 0), run bootstrap (unless BOOTSTRAP_INTERVAL is 0), download the files of receipts, and delete
+    expired data. Where OPENCARD_ACCOUNT_ID, OPENCARD_CLIENT_ID or OPENCARD_CLIENT_SECRET is unset, only the last of
+    them runs.
 
     Example: receiver worker --processes 2
     """
@@ -30,8 +31,8 @@ def worker(processes: int) -> None:
 def scheduler() -> None:
     """Start the jobs that are due, until SIGTERM.
 
-    Pending deliveries, retries, reconciliation, downloads of receipts, retention. One is enough; more than one does no
-    harm.
+    Pending deliveries, retries, reconciliation, bootstrap, downloads of receipts, retention. It also checks for issues
+    and sends notifications. One is enough; more than one does no harm.
 
     Example: receiver scheduler
     """

@@ -39,7 +39,7 @@ def run(dry_run: bool, as_json: bool) -> None:
 
     In small steps, so that it does not slow down other work. The scheduler does the same every five
     minutes; run it by hand to see first what would be deleted. May be interrupted and run again. Exit code 1 when rows
-    that were locked by others are left.
+    that were locked by other processes are left.
 
     Example: receiver retention run --dry-run
     """
@@ -56,7 +56,7 @@ def run(dry_run: bool, as_json: bool) -> None:
     else:
         _print(outcome, planned=dry_run)
     if not outcome.caught_up:
-        click.echo("receiver: some rows were locked by others: run it again", err=True)
+        click.echo("receiver: some rows were locked by other processes: run it again", err=True)
         raise click.exceptions.Exit(1)
 
 

@@ -128,9 +128,9 @@ SHARE = Number(0, 1)
     "--connections", type=WholeNumber(min=1), default=8, show_default=True, help="Number of parallel requests."
 )
 @click.option("--duplicates", type=SHARE, default=0.0, help="Share of events that are sent twice.")
-@click.option("--disorder", type=SHARE, default=0.0, help="Share of events that change places.")
-@click.option("--lost-answers", type=SHARE, default=0.0, help="Share of sendings whose answer is lost.")
-@click.option("--bursts", type=SHARE, default=0.0, help="Share of sendings that are held back and sent together.")
+@click.option("--disorder", type=SHARE, default=0.0, help="Share of events that are sent out of order.")
+@click.option("--lost-answers", type=SHARE, default=0.0, help="Share of requests whose answer is lost.")
+@click.option("--bursts", type=SHARE, default=0.0, help="Share of requests that are held back and sent together.")
 @click.option("--lost", type=SHARE, default=0.0, help="Share of events that never arrive and are given up.")
 @click.option(
     "--outage",
