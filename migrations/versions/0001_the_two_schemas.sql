@@ -125,7 +125,7 @@ CREATE TABLE ems.invoices (
     CONSTRAINT pk_invoices PRIMARY KEY (organization_reference_id, id)
 );
 
-COMMENT ON TABLE ems.invoices IS 'Invoices of the card issuer (announced by OpenCard, not live yet).';
+COMMENT ON TABLE ems.invoices IS 'Invoices of the card issuer (OpenCard has announced their event and does not send it yet).';
 COMMENT ON COLUMN ems.invoices.organization_reference_id IS 'The EMS''s own id of the organization (source: the webhook that brought it)';
 COMMENT ON COLUMN ems.invoices.id IS 'OpenCard''s id of the invoice';
 COMMENT ON COLUMN ems.invoices.organization_number IS 'Company registration number; null when not sent';
@@ -320,7 +320,7 @@ COMMENT ON COLUMN ems.transactions.state IS 'Current state: authorized, deleted,
 COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when not reported';
 COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the current state; differs per state, not unique; null when not sent';
+COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the current state; different in each state, not unique; null when not sent';
 COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
 COMMENT ON COLUMN ems.transactions.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported';
 COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
@@ -927,7 +927,7 @@ COMMENT ON COLUMN receiver.delivery_log.event IS 'as the log has it; empty where
 COMMENT ON COLUMN receiver.delivery_log.response_status IS 'what we answered, as the log has it';
 COMMENT ON COLUMN receiver.delivery_log.fingerprint IS 'SHA-256 of the event by value; null without a payload';
 COMMENT ON COLUMN receiver.delivery_log.item IS 'the log''s item, whole, as it came: JSON in UTF-8';
-COMMENT ON COLUMN receiver.delivery_log.unrecoverable IS 'its event is missing here, and the log does not tell the payload';
+COMMENT ON COLUMN receiver.delivery_log.unrecoverable IS 'its event is missing here, and the log does not have the payload';
 COMMENT ON COLUMN receiver.delivery_log.read_at IS 'when it was read first';
 
 CREATE TABLE receiver.previous_endpoint_keys (
@@ -1998,7 +1998,7 @@ CROSS JOIN LATERAL (
         AND t.invoice_number = invoice.invoice_number AND t.state = 'invoiced'
 ) AS booked;
 
-COMMENT ON VIEW ems.invoice_control IS 'The issuer''s invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which is announced and not live yet.';
+COMMENT ON VIEW ems.invoice_control IS 'The issuer''s invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which it has announced and does not send yet.';
 COMMENT ON COLUMN ems.invoice_control.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.invoice_control.invoice_id IS 'OpenCard''s id of the invoice (ems.invoices.id)';
 COMMENT ON COLUMN ems.invoice_control.invoice_number IS 'Number of the invoice; null when not reported, and then no purchase is found for it';

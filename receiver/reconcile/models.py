@@ -49,7 +49,7 @@ class DeliveryLogEntry(Base):
     )
     item: Mapped[bytes] = mapped_column(LargeBinary, comment="the log's item, whole, as it came: JSON in UTF-8")
     unrecoverable: Mapped[bool] = mapped_column(
-        server_default=text("false"), comment="its event is missing here, and the log does not tell the payload"
+        server_default=text("false"), comment="its event is missing here, and the log does not have the payload"
     )
     read_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), comment="when it was read first"

@@ -207,7 +207,7 @@ class FeedHorizon(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice(Row):
-    """Invoices of the card issuer (announced by OpenCard, not live yet)."""
+    """Invoices of the card issuer (OpenCard has announced their event and does not send it yet)."""
 
     TABLE: ClassVar[str] = "invoices"
 
@@ -456,7 +456,7 @@ class Transaction(Row):
     card_issuer: str | None
     """Issuer of the card; null when not sent"""
     card_issuer_reference: str | None
-    """The issuer's reference of the current state; differs per state, not unique; null when not sent"""
+    """The issuer's reference of the current state; different in each state, not unique; null when not sent"""
     card_issuer_customer_number: str | None
     """The issuer's number of the customer; null when not sent"""
     type: str | None
@@ -671,7 +671,7 @@ class Completeness(Row):
 class InvoiceControl(Row):
     """The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports
     them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard
-    sends invoice.created, which is announced and not live yet.
+    sends invoice.created, which it has announced and does not send yet.
     """
 
     TABLE: ClassVar[str] = "invoice_control"

@@ -138,7 +138,7 @@ export interface FeedHorizon {
   epoch_start: bigint;
 }
 
-/** Invoices of the card issuer (announced by OpenCard, not live yet). */
+/** Invoices of the card issuer (OpenCard has announced their event and does not send it yet). */
 export interface Invoice {
   /** The EMS's own id of the organization (source: the webhook that brought it) */
   organization_reference_id: string;
@@ -334,7 +334,7 @@ export interface Transaction {
   receiptable: boolean | null;
   /** Issuer of the card; null when not sent */
   card_issuer: string | null;
-  /** The issuer's reference of the current state; differs per state, not unique; null when not sent */
+  /** The issuer's reference of the current state; different in each state, not unique; null when not sent */
   card_issuer_reference: string | null;
   /** The issuer's number of the customer; null when not sent */
   card_issuer_customer_number: string | null;
@@ -496,7 +496,7 @@ export interface Completeness {
   acknowledged_gaps: bigint;
 }
 
-/** The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which is announced and not live yet. */
+/** The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which it has announced and does not send yet. */
 export interface InvoiceControl {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;

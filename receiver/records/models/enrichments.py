@@ -168,7 +168,12 @@ class Invoice(Base):
     """An invoice of the card issuer."""
 
     __tablename__ = "invoices"
-    __table_args__ = ({"schema": EMS, "comment": "Invoices of the card issuer (announced by OpenCard, not live yet)."},)
+    __table_args__ = (
+        {
+            "schema": EMS,
+            "comment": "Invoices of the card issuer (OpenCard has announced their event and does not send it yet).",
+        },
+    )
 
     organization_reference_id: Mapped[str] = c.key(
         "The EMS's own id of the organization (source: the webhook that brought it)"

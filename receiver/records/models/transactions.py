@@ -63,7 +63,7 @@ class Transaction(Base):
     )
     card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not sent")
     card_issuer_reference: Mapped[str | None] = c.column(
-        "The issuer's reference of the current state; differs per state, not unique; null when not sent"
+        "The issuer's reference of the current state; different in each state, not unique; null when not sent"
     )
     card_issuer_customer_number: Mapped[str | None] = c.column(
         "The issuer's number of the customer; null when not sent"

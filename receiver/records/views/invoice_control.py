@@ -10,7 +10,7 @@ INVOICE_CONTROL: Final = v.View(
     name="invoice_control",
     comment="The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice "
     "reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until "
-    "OpenCard sends invoice.created, which is announced and not live yet.",
+    "OpenCard sends invoice.created, which it has announced and does not send yet.",
     query="""
 SELECT
     invoice.organization_reference_id,
