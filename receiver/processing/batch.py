@@ -24,7 +24,6 @@ from receiver.json_rows import rows_parameter
 from receiver.processing.decide import decide
 from receiver.processing.downloads import note_downloads
 from receiver.processing.failures import AttemptOutcome, Rejection, name_of, reject
-from receiver.records.epochs import compare_history
 from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
 from receiver.records.write import LogChange, Outdated, commit
@@ -155,8 +154,6 @@ def prepare(
         arrived.setdefault(subject, []).append(event)
     subjects = list(arrived)
     history = read_history(connection, subjects)
-    if not history.database_is_known:
-        compare_history(connection)
     change = LogChange(subjects, history, marked=pseudonymized.marked)
     rows: dict[int, Row] = {}
     for subject, known in zip(subjects, history.known, strict=True):

@@ -17,7 +17,7 @@ from psycopg.errors import InvalidSqlStatementName, SerializationFailure
 
 from receiver.db import dedicated_connection
 from receiver.json_rows import bytea, ids_parameter, rows_parameter
-from receiver.records.epochs import DATABASE_IS_KNOWN
+from receiver.records.epochs import DATABASE_IS_KNOWN, compare_history
 from receiver.records.folds import tables_of
 from receiver.records.journal import BOOK_CHANGES
 from receiver.records.locked import write_under_lock
@@ -202,9 +202,12 @@ def _prepare(connection: psycopg.Connection[Any]) -> None:
 def commit(connection: psycopg.Connection[Any], change: LogChange) -> None:
     """Write *change* in a transaction of its own; *connection* is a ``writing_connection``.
 
-    Raises ``Outdated`` when something was added to the subjects since their history was read, when the history of
-    PostgreSQL branched (see ``epochs``), or when a lease ended; and psycopg's errors. Then nothing is written.
+    Begins an epoch first if PostgreSQL's history had branched when that of the subjects was read (see ``epochs``).
+    Raises ``Outdated`` when something was added to the subjects since, when the history branched since, or when a lease
+    ended; and psycopg's errors. Then nothing is written.
     """
+    if not change.history.database_is_known:
+        compare_history(connection)
     given, statements = change.given(), change.statements()
     try:
         try:

@@ -12,8 +12,11 @@ from sqlalchemy import text
 
 from receiver.locks import Lock
 from receiver.ops.recover import recover
+from receiver.ops.retracting import retract_deliveries
+from receiver.progress import Progress
 from receiver.records.epochs import compare_history, notice_branch
 from receiver.records.write import writing_connection
+from receiver.verify.run import rebuild
 from tests.support.restoring import (
     Place,
     base_backup,
@@ -27,6 +30,7 @@ from tests.support.restoring import (
     restore,
 )
 from tests.support.roles import connected_as, new_role
+from tests.support.service_states import miss_all_in_the_log
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -94,6 +98,20 @@ def test_a_restored_database_begins_an_epoch(original: Place, restored: Place) -
     }
     restored.apply("employee-6")
     assert restored.epochs() == [1]
+
+
+@pytest.mark.parametrize("act", ["retract", "rebuild"])
+def test_every_write_to_ems_begins_the_epoch(restored: Place, act: str) -> None:
+    deliveries = [delivery for (delivery,) in restored.rows("SELECT id FROM receiver.deliveries ORDER BY id")]
+    miss_all_in_the_log(restored.engine, "acme")
+    if act == "retract":
+        retract_deliveries(restored.engine, deliveries[:1], by="kim@ops", reason="forged")
+    else:
+        restored.execute("DELETE FROM ems.card_holders WHERE reference_id = 'employee-1'")
+        with closing(writing_connection(restored.engine)) as connection:
+            assert len(list(rebuild(connection, None, Progress()))) == 1
+    assert restored.epochs() == [1]
+    assert restored.value("SELECT max(position) >> 40 FROM ems.events") == 1
 
 
 def test_a_backup_restored_twice_gives_no_position_twice(original: Place, copy: Callable[[Place], Place]) -> None:
