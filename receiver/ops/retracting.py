@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from receiver.errors import OperationRefused
 from receiver.events.kinds import KIND_OF
+from receiver.locks import LockFamily, key_of
 from receiver.ops.answering import COUNT_AGAIN
 from receiver.ops.audit import storable
 from receiver.ops.deliveries import IS_NOT_IN_THE_LOG
@@ -25,7 +26,7 @@ from receiver.records.write import LogChange, read_marked, writing_connection
 from receiver.verify.difference import until_written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import psycopg
     from sqlalchemy import Engine
@@ -40,10 +41,14 @@ AT_ONCE: Final = 100
 """How many deliveries are retracted in one transaction."""
 
 _WRONG: Final = f"""
-SELECT id, status, source, confirmed_at, answer FROM receiver.deliveries AS delivery
-WHERE id = ANY(%(ids)s) AND (
-    status IN ('pending', 'failed') OR answer = 'retracted' OR NOT coalesce({IS_NOT_IN_THE_LOG}, false)
-) ORDER BY id LIMIT 1
+SELECT * FROM (
+    SELECT id, source, confirmed_at, answer, status IN ('pending', 'failed') AS is_queued, EXISTS (
+            SELECT FROM receiver.replay_deliveries AS member
+            WHERE member.delivery_id = delivery.id AND member.outcome IS NULL
+        ) AS is_replayed, coalesce({IS_NOT_IN_THE_LOG}, false) AS is_not_in_the_log
+    FROM receiver.deliveries AS delivery WHERE id = ANY(%(ids)s)
+) AS asked
+WHERE is_queued OR is_replayed OR answer = 'retracted' OR NOT is_not_in_the_log ORDER BY id LIMIT 1
 """  # noqa: S608 - a constant
 _NOT_RETRACTED: Final = """
 SELECT id FROM receiver.deliveries WHERE id = ANY(%(ids)s) AND answer IS DISTINCT FROM 'retracted' ORDER BY id LIMIT 1
@@ -64,11 +69,16 @@ WITH answered AS (
 ), {COUNT_AGAIN.format(sign="+")}
 SELECT count(*) FROM answered
 """  # noqa: S608 - a constant
+_LOCK: Final = "SELECT pg_try_advisory_lock_shared(%s)"
 _EVENTS: Final = """
 SELECT outcome.delivery_id, outcome.position, event.type, event.organization_reference_id, event.subject_id
 FROM receiver.outcomes AS outcome JOIN ems.events AS event ON event.position = outcome.position
-WHERE outcome.delivery_id = ANY(%(ids)s) AND outcome.status IN ('processed', 'duplicate')
-ORDER BY outcome.delivery_id
+WHERE outcome.delivery_id = ANY(%(ids)s) ORDER BY outcome.delivery_id
+"""
+# A delivery that repeats another one's event is retracted before that one, so that it is not processed again meanwhile.
+_IN_ORDER: Final = """
+SELECT id, webhook_id FROM receiver.deliveries WHERE id = ANY(%(ids)s)
+ORDER BY (status = 'duplicate') <> %(retract)s, id
 """
 _GIVEN: Final = """
 json_to_recordset(CAST(current_setting('receiver.retracted') AS json)) AS given (position bigint, retracted boolean)
@@ -78,16 +88,17 @@ UPDATE ems.events AS event SET retracted_at = CASE WHEN given.retracted THEN clo
 FROM {_GIVEN} WHERE event.position = given.position AND (event.retracted_at IS NOT NULL) <> given.retracted
     AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """  # noqa: S608 - a constant
-_PROCESS_REPEATS: Final = f"""
+# before the feed's lock is taken, for a worker deletes rows of the queue before it takes that
+_PROCESS_REPEATS: Final = """
 INSERT INTO receiver.queue (delivery_id, attempts)
-SELECT outcome.delivery_id, outcome.attempts
-FROM {_GIVEN} JOIN receiver.outcomes AS outcome ON outcome.position = given.position AND outcome.status = 'duplicate'
-WHERE given.retracted AND NOT EXISTS (
+SELECT outcome.delivery_id, outcome.attempts FROM receiver.outcomes AS outcome
+WHERE outcome.position = ANY(%(retracted)s) AND outcome.status = 'duplicate' AND NOT EXISTS (
     SELECT FROM receiver.answers AS answer
     WHERE answer.delivery_id = outcome.delivery_id AND answer.answer = 'retracted'
 )
+ORDER BY outcome.delivery_id
 ON CONFLICT (delivery_id) DO NOTHING
-"""  # noqa: S608 - a constant
+"""
 # a file that is of no receipt or TPA any more
 _FORGET_DOWNLOADS: Final = """
 DELETE FROM receiver.receipt_downloads AS noted
@@ -108,7 +119,7 @@ def retract_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: s
     """Retract forged deliveries; return how many that were.
 
     Raises ``OperationRefused`` without a reason, and for a delivery that OpenCard's log has, that was not compared with
-    it yet, that is being processed, or that is retracted already; then nothing is changed.
+    it yet, that is being processed, or that is retracted already, and while reconcile runs; then nothing is changed.
     """
     return _each(engine, ids, {"by": by, "reason": storable(reason.strip())}, retract=True)
 
@@ -116,7 +127,8 @@ def retract_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: s
 def undo_retraction(engine: Engine, ids: Sequence[int], *, reason: str) -> int:
     """Let retracted deliveries count again: they are unconfirmed; return how many were retracted.
 
-    Raises ``OperationRefused`` without a reason, and for a delivery that is not retracted; then nothing is changed.
+    Raises ``OperationRefused`` without a reason, for a delivery that is not retracted, and while reconcile runs;
+    then nothing is changed.
     """
     return _each(engine, ids, {"reason": reason.strip()}, retract=False)
 
@@ -128,11 +140,24 @@ def _each(engine: Engine, ids: Sequence[int], given: dict[str, Any], *, retract:
     with engine.connect() as connection:
         check_ids(connection, asked)
     with closing(writing_connection(engine)) as connection:
+        in_order = connection.execute(_IN_ORDER, {"ids": asked, "retract": retract}).fetchall()
+        _keep_from_reconcile(connection, {webhook_id for _, webhook_id in in_order})
         _check(connection, asked, retract=retract)
-        for start in range(0, len(asked), AT_ONCE):
-            some = {**given, "ids": asked[start : start + AT_ONCE]}
+        for start in range(0, len(in_order), AT_ONCE):
+            some = {**given, "ids": [id_ for id_, _ in in_order[start : start + AT_ONCE]]}
             until_written(connection, partial(_change, connection, some, retract=retract))
     return len(asked)
+
+
+def _keep_from_reconcile(connection: psycopg.Connection[Any], webhook_ids: Collection[int]) -> None:
+    """Let no run of reconcile begin while *connection* is open, for a run relies on what it read from its beginning on.
+
+    Raises ``OperationRefused`` when one is at work.
+    """
+    for webhook_id in webhook_ids:
+        taken = connection.execute(_LOCK, [key_of(LockFamily.RECONCILE, webhook_id)]).fetchone()
+        if not taken or not taken[0]:
+            raise OperationRefused(f"reconcile is busy with webhook {webhook_id} at this moment: try again in a minute")
 
 
 def _check(connection: psycopg.Connection[Any], ids: list[int], *, retract: bool) -> None:
@@ -142,13 +167,15 @@ def _check(connection: psycopg.Connection[Any], ids: list[int], *, retract: bool
         return
     if not retract:
         raise OperationRefused(f"delivery {wrong[0]} is not retracted")
-    delivery_id, status, source, confirmed_at, answer = wrong
+    delivery_id, source, confirmed_at, answer, is_queued, is_replayed, _ = wrong
     if confirmed_at is not None or source == "log":
         why = "OpenCard's log has it, so it is genuine"
     elif answer == "retracted":
         why = "it is retracted already"
-    elif status in {"pending", "failed"}:
+    elif is_queued:
         why = "it is still to be processed; try again once it is"
+    elif is_replayed:
+        why = "a replay that has not ended processes it; try again once it has, or cancel it"
     else:
         why = "it was not compared with OpenCard's log yet"
     raise OperationRefused(f"delivery {delivery_id} cannot be retracted: {why}")
@@ -176,9 +203,11 @@ def _change(connection: psycopg.Connection[Any], given: dict[str, Any], *, retra
         about = next(event for event in (*known.events, *known.retracted) if event.position == own[-1])
         change.announced.append((subject, about, RETRACTED if retract else RESTORED))
         restored += [event for event in decided.events if event.delivery_id in ids or event in decided.new]
+    positions_left_out = [position for position, is_retracted in retracted.items() if is_retracted]
     change.before.append((_ANSWER if retract else _TAKE_BACK, given))
+    change.before.append((_PROCESS_REPEATS, {"retracted": positions_left_out}))
     marks = [{"position": position, "retracted": is_retracted} for position, is_retracted in retracted.items()]
-    change.after = [(_MARK, "retracted", marks), (_PROCESS_REPEATS, "retracted", marks)]
+    change.after = [(_MARK, "retracted", marks)]
     change.after += [(_FORGET_DOWNLOADS, "retracted", marks)] if retract else note_downloads(restored)
     return change
 

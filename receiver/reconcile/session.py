@@ -47,7 +47,7 @@ CLOCK_SLACK: Final = timedelta(minutes=15)
 OPEN_PERIOD: Final = timedelta(days=8)
 """How long an issue counts as open: a little longer than the daily look-back of a week."""
 EXPECTED_ERRORS: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
-BUSY: Final = "another run is busy with this webhook at this moment: it finds the same; wait for it, or run again"
+BUSY: Final = "another run or a retraction is busy with this webhook at this moment: wait for it, or run again"
 _SET_TIMEOUT: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")
 """A run that hangs in a transaction keeps its row locks no longer than its advisory lock."""
 

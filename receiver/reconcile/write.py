@@ -69,9 +69,6 @@ _CONFIRM: Final = text(
     """
 INSERT INTO receiver.confirmations AS known (delivery_id, confirmed_at)
 SELECT id, clock_timestamp() FROM (SELECT DISTINCT id FROM pg_temp.log_confirmed ORDER BY id) AS confirmed
-WHERE NOT EXISTS (
-    SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = confirmed.id AND answer.answer = 'retracted'
-)
 ON CONFLICT (delivery_id) DO UPDATE SET confirmed_at = excluded.confirmed_at WHERE known.confirmed_at IS NULL
 """
 )

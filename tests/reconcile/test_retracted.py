@@ -1,10 +1,18 @@
-"""OpenCard's log has an event after all whose delivery was retracted as forged: it is recovered."""
+"""OpenCard's log has an event whose delivery was retracted as forged: it is recovered. No run meets a retraction."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import httpx
+import pytest
+from sqlalchemy import text
+
+from receiver.errors import OperationRefused
+from receiver.locks import Lock
 from receiver.ops.retracting import retract_deliveries, undo_retraction
+from receiver.reconcile.session import BUSY
 from tests.support.factories import snapshot
 from tests.support.reconcile_steps import (
     CLEARED,
@@ -15,11 +23,15 @@ from tests.support.reconcile_steps import (
     attempts,
     process,
     reconcile,
+    reconciler,
     store_delivery,
     value,
 )
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.world import World
 
 LEDGER = "SELECT count(*) FROM ems.ledger"
@@ -44,3 +56,60 @@ def test_event_of_a_retracted_delivery_is_recovered(acme: World) -> None:
     undo_retraction(acme.engine, (delivery,), reason="it was theirs")
     assert value(acme, LEDGER) == 1
     assert reconcile(acme, since=ago(DAY)).recovered == 0
+
+
+class Between(httpx.BaseTransport):
+    """Calls *act* once a run has read the log."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._network.handle_request(request)
+        response.read()
+        if request.url.path.endswith("/events"):
+            self._act()
+        return response
+
+    def close(self) -> None:
+        self._network.close()
+
+
+def test_nothing_is_retracted_while_reconcile_runs(acme: World) -> None:
+    delivery = store_delivery(acme, CLEARED, snapshot("cleared"), at=ago(HOUR))
+    process(acme)
+    assert reconcile(acme).unconfirmed == 1
+    append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(HOUR)))
+    webhook, refusals = value(acme, "SELECT id FROM receiver.webhooks"), []
+
+    def retract() -> None:
+        with pytest.raises(OperationRefused) as refused:
+            retract_deliveries(acme.engine, (delivery,), by="kim@ops", reason="forged")
+        refusals.append(str(refused.value))
+
+    acme.transport = Between(retract)
+    assert reconcile(acme, since=ago(DAY)).matched == 1
+    retract()
+    assert [refusal.partition(" at this moment")[0] for refusal in refusals] == [
+        f"reconcile is busy with webhook {webhook}",
+        f"delivery {delivery} cannot be retracted: OpenCard's log has it, so it is genuine",
+    ]
+    assert value(acme, LEDGER) == 1
+
+
+def test_no_run_begins_during_a_retraction(acme: World) -> None:
+    delivery = store_delivery(acme, CLEARED, snapshot("cleared"), at=ago(HOUR))
+    process(acme)
+    assert reconcile(acme).unconfirmed == 1
+    append_log(acme, attempts(CLEARED, snapshot("cleared"), 200, at=ago(HOUR)))
+    with ThreadPoolExecutor(1) as pool, acme.engine.connect() as feed:
+        feed.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(Lock.FEED)})
+        retracted = pool.submit(retract_deliveries, acme.engine, (delivery,), by="kim@ops", reason="forged")
+        assert eventually(lambda: value(acme, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+        (outcome,) = reconciler(acme).run(since=ago(DAY))
+        feed.rollback()
+        assert (outcome.error, retracted.result(timeout=60)) == (BUSY, 1)
+    assert reconcile(acme, since=ago(DAY)).recovered == 1
+    process(acme)
+    assert value(acme, LEDGER) == 1
