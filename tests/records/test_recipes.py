@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.factories import enrichment, sample, snapshot
+from tests.support.filled_tables import nodes
 from tests.support.program import db
 from tests.support.roles import new_role, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy import Engine
+
     from tests.conftest import Acme, Organizations
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "ems").glob("*.md"))
 RECIPES = [recipe for page in PAGES for recipe in re.findall(r"```sql\n(.*?)```", page.read_text(), flags=re.DOTALL)]
+MONTHS = [recipe for recipe in RECIPES if re.search(r"FROM ems.ledger(_vat)?\s.*booked_on >=", recipe, flags=re.DOTALL)]
+"""Those that read a month of the ledger."""
 EMPTY = {"consumers", "feed_horizon"}
 """What has no row as long as nothing was deleted, no epoch began, and no reader has registered."""
 
@@ -31,6 +37,15 @@ SELECT 'nordlys-as', '2026-10-01', now(), 'operator', now(), 0, max(position), 1
 RECONCILED = """
 INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)
 SELECT id, times.at, times.at, times.at FROM receiver.webhooks, (SELECT now() + interval '10 years' AS at) AS times
+"""
+
+YEARS_OF_PURCHASES = """
+INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id,
+    original_amount, original_currency, accounting_amount, accounting_currency, vat_amount, vat_currency, booked_on,
+    snapshot_at, delivery_id, updated_at)
+SELECT 'nordlys-as', 'transaction-' || n, 'cleared', 'employee-' || n % 500, n, 'SEK', n, 'NOK', 1, 'NOK',
+    date '2023-01-01' + n % 1400, now(), n, now()
+FROM generate_series(1, 200000) AS n
 """
 
 
@@ -92,3 +107,18 @@ def test_month_may_be_closed_when_nothing_speaks_against_it(nordlys: Acme, reade
 def test_a_recipe_runs_as_a_reader_and_finds_something(nordlys: Acme, reader: str, recipe: str) -> None:
     found = read(nordlys.engine.url, reader, recipe)
     assert bool(found) is not any(name in recipe for name in EMPTY)
+
+
+def test_month_of_200_000_purchases_is_read_by_index(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(YEARS_OF_PURCHASES))
+        connection.execute(text("ANALYZE ems.transactions"))
+    assert len(MONTHS) == 2
+    for recipe in MONTHS:
+        with engine.connect() as connection:
+            (explained,) = connection.execute(text(f"EXPLAIN (FORMAT json) {recipe}")).scalar_one()
+        read = list(nodes(explained["Plan"]))
+        assert ("Seq Scan", "transactions") not in [(node["Node Type"], node.get("Relation Name")) for node in read]
+        [by_day] = [node for node in read if node.get("Index Name") == "ix_transactions_booked_on"]
+        assert "(organization_reference_id = 'nordlys-as'::text)" in by_day["Index Cond"]
+        assert "(booked_on >= '2026-02-01'::date) AND (booked_on < '2026-03-01'::date)" in by_day["Index Cond"]
