@@ -163,6 +163,15 @@ def test_metrics_show_how_far_each_is_behind(acme: Acme, url: URL, reader: str) 
     assert shown("stopped") == 1
 
 
+def test_consumer_that_never_read_stops_after_its_grant(acme: Acme, url: URL, reader: str) -> None:
+    clear(acme, 1)
+    acme.execute("UPDATE ems.events SET recorded_at = now() - interval '1 hour'")
+    assert db(url, "grant-reader", reader, "--consumer", "archive").exit_code == 0
+    assert 'receiver_consumer_stopped{consumer="archive"} 0.0' in acme.client.get("/metrics").text
+    acme.execute("UPDATE ems.consumers SET registered_at = now() - interval '20 minutes'")
+    assert 'receiver_consumer_stopped{consumer="archive"} 1.0' in acme.client.get("/metrics").text
+
+
 def test_dropping_an_unknown_consumer_is_refused(url: URL) -> None:
     refused = db(url, "consumers", "drop", "nobody")
     assert (refused.exit_code, "receiver db consumers list" in refused.stderr) == (1, True)

@@ -47,9 +47,10 @@ def test_readers_of_the_feed_are_shown_with_their_lag(acme: Acme, viewer: Visito
     for number in range(2):
         acme.apply("card.transaction.cleared", snapshot("cleared", transaction=f"transaction-{number}"))
     acme.execute("SELECT ems.commit_position('bookkeeping', (SELECT min(position) FROM ems.events))")
+    acme.execute("INSERT INTO ems.consumers (name, position) VALUES ('archive', 0)")
     page = viewer.get("/ops/").text
     _, _, readers = page.partition("<dt>Readers of the feed</dt>")
-    assert readers.startswith("<dd>bookkeeping: 1 event behind, last seen <time")
+    assert readers.startswith("<dd>archive: 2 events behind; bookkeeping: 1 event behind, last seen <time")
 
 
 @pytest.mark.parametrize("name", ["24h", "7d"])
