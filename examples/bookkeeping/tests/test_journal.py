@@ -141,6 +141,19 @@ def test_what_a_restored_database_lost_is_posted_once(
     assert totals(books, NORDLYS, FEBRUARY) == amounts("200.00", "50.00")
 
 
+def test_failover_that_lost_nothing_cancels_nothing(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.trigger("cleared", fields=PURCHASE)
+    opencard_receiver.wait_until_applied()
+    assert post(ems, books) == 1
+    opencard_receiver.begin_epoch()
+    opencard_receiver.trigger("cleared", fields=PURCHASE)
+    opencard_receiver.wait_until_applied()
+    assert post(ems, books) == 1
+    assert [kind for kind, _, _ in postings(books)] == ["booking", "booking"]
+
+
 def test_program_closes_a_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
     opencard_receiver.trigger("cleared", fields=PURCHASE)
     opencard_receiver.wait_until_applied()
