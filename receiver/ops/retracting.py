@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from receiver.db import HELD_SECONDS
 from receiver.errors import OperationRefused
 from receiver.events.kinds import KIND_OF
 from receiver.locks import LockFamily, key_of
@@ -69,7 +70,8 @@ WITH answered AS (
 ), {COUNT_AGAIN.format(sign="+")}
 SELECT count(*) FROM answered
 """  # noqa: S608 - a constant
-_LOCK: Final = "SELECT pg_try_advisory_lock_shared(%s)"
+# a process that hangs does not keep it for longer than a run would
+_LOCK: Final = "SELECT pg_try_advisory_lock_shared(%s), set_config('idle_session_timeout', %s, false)"
 _EVENTS: Final = """
 SELECT outcome.delivery_id, outcome.position, event.type, event.organization_reference_id, event.subject_id
 FROM receiver.outcomes AS outcome JOIN ems.events AS event ON event.position = outcome.position
@@ -155,7 +157,7 @@ def _keep_from_reconcile(connection: psycopg.Connection[Any], webhook_ids: Colle
     Raises ``OperationRefused`` when one is at work.
     """
     for webhook_id in webhook_ids:
-        taken = connection.execute(_LOCK, [key_of(LockFamily.RECONCILE, webhook_id)]).fetchone()
+        taken = connection.execute(_LOCK, [key_of(LockFamily.RECONCILE, webhook_id), f"{HELD_SECONDS}s"]).fetchone()
         if not taken or not taken[0]:
             raise OperationRefused(f"reconcile is busy with webhook {webhook_id} at this moment: try again in a minute")
 

@@ -58,6 +58,17 @@ def test_event_of_a_retracted_delivery_is_recovered(acme: World) -> None:
     assert reconcile(acme, since=ago(DAY)).recovered == 0
 
 
+def test_failed_attempts_are_no_retries_of_a_retracted_one(acme: World) -> None:
+    delivery = store_delivery(acme, CLEARED, snapshot("cleared"), at=ago(20 * HOUR))
+    process(acme)
+    assert reconcile(acme).unconfirmed == 1
+    retract_deliveries(acme.engine, (delivery,), by="kim@ops", reason="forged")
+    append_log(acme, attempts(CLEARED, snapshot("cleared"), 503, 503, at=ago(HOUR)))
+    assert reconcile(acme, since=ago(2 * HOUR)).recovered == 1
+    process(acme)
+    assert value(acme, LEDGER) == 1
+
+
 class Between(httpx.BaseTransport):
     """Calls *act* once a run has read the log."""
 
