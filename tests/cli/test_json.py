@@ -42,6 +42,7 @@ QUEUES = {QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE}
 ELSEWHERE = {
     "demo": "starts servers of its own: tests/test_package.py runs it and reads its document",
     "deliveries confirm": "needs a delivery that the log lacks: tests/ops/test_answering.py reads its document",
+    "deliveries retract": "needs a delivery that the log lacks: tests/ops/test_retracting.py reads its document",
 }
 MAY_FAIL = {"status", "doctor", "replay", "notify test", "close"}
 """Commands that end with 1 here, as a delivery is dead and no address takes messages."""
