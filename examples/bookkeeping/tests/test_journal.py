@@ -139,6 +139,8 @@ def test_what_a_restored_database_lost_is_posted_once(
     assert post(ems, books) == 2
     assert [kind for kind, _, _ in postings(books)] == 2 * ["booking"] + 2 * ["cancellation"] + 2 * ["booking"]
     assert totals(books, NORDLYS, FEBRUARY) == amounts("200.00", "50.00")
+    opencard_receiver.begin_epoch()
+    assert post(ems, books) == 0
 
 
 def test_failover_that_lost_nothing_cancels_nothing(
@@ -152,6 +154,20 @@ def test_failover_that_lost_nothing_cancels_nothing(
     opencard_receiver.wait_until_applied()
     assert post(ems, books) == 1
     assert [kind for kind, _, _ in postings(books)] == ["booking", "booking"]
+
+
+def test_vat_in_another_currency_is_not_posted(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.trigger("cleared", fields={**PURCHASE, "vat_currency": "SEK"})
+    opencard_receiver.wait_until_applied()
+    assert post(ems, books) == 1
+    assert totals(books, NORDLYS, FEBRUARY) == amounts("125.00", "0")
+
+
+def test_january_follows_a_closed_december(books: sqlite3.Connection) -> None:
+    books.execute("INSERT INTO closed VALUES (?, '2026-12')", [NORDLYS])
+    assert journal.open_month(books, NORDLYS, "2026-12-31") == "2027-01"
 
 
 def test_program_closes_a_month(opencard_receiver: ReceiverKit, tmp_path: Path) -> None:
