@@ -71,7 +71,7 @@ WITH answered AS (
 SELECT count(*) FROM answered
 """  # noqa: S608 - a constant
 # a process that hangs does not keep it for longer than a run would
-_LOCK: Final = "SELECT pg_try_advisory_lock_shared(%s), set_config('idle_session_timeout', %s, false)"
+_LOCK: Final = "SELECT pg_try_advisory_lock_shared(%(key)s), set_config('idle_session_timeout', %(held)s, false)"
 _EVENTS: Final = """
 SELECT outcome.delivery_id, outcome.position, event.type, event.organization_reference_id, event.subject_id
 FROM receiver.outcomes AS outcome JOIN ems.events AS event ON event.position = outcome.position
@@ -157,7 +157,8 @@ def _keep_from_reconcile(connection: psycopg.Connection[Any], webhook_ids: Colle
     Raises ``OperationRefused`` when one is at work.
     """
     for webhook_id in webhook_ids:
-        taken = connection.execute(_LOCK, [key_of(LockFamily.RECONCILE, webhook_id), f"{HELD_SECONDS}s"]).fetchone()
+        asked = {"key": key_of(LockFamily.RECONCILE, webhook_id), "held": f"{HELD_SECONDS}s"}
+        taken = connection.execute(_LOCK, asked).fetchone()
         if not taken or not taken[0]:
             raise OperationRefused(f"reconcile is busy with webhook {webhook_id} at this moment: try again in a minute")
 
