@@ -54,7 +54,7 @@ WITH unchanged AS MATERIALIZED (
         id, webhook_id, event, version, verification, received_at, occurred_at, written_ms
     )
     SELECT id, webhook_id, event, version, verification, at, at,
-        CAST(greatest(0, 1000 * date_part('epoch', clock_timestamp() - at)) AS integer)
+        CAST(least(greatest(0, 1000 * date_part('epoch', clock_timestamp() - at)), 2147483647) AS integer)
     FROM arrived
 ), bodies AS (
     INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, body, headers FROM arrived

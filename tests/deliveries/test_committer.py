@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -322,3 +323,9 @@ def test_closing_stores_what_waits_and_takes_nothing_more(acme: Acme, storing: S
     closing.result(SECONDS)
     assert len(stored(acme)) == 4
     assert storing.committer._connection is None
+
+
+def test_delivery_that_waited_for_very_long_is_stored(storing: Storing, acme: Acme) -> None:
+    arrived = replace(storing.arrived(acme), at=monotonic() - 60 * 86_400)
+    assert storing.committer.store(arrived)
+    assert acme.value("SELECT written_ms FROM receiver.stored_deliveries") == 2**31 - 1
