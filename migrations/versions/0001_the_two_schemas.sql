@@ -977,8 +977,7 @@ CREATE TABLE receiver.replay_deliveries (
     delivery_id BIGINT NOT NULL,
     status_before TEXT NOT NULL,
     alone BOOLEAN DEFAULT false NOT NULL,
-    attempts INTEGER DEFAULT '0' NOT NULL,
-    leased_until TIMESTAMP WITH TIME ZONE,
+    queued_at TIMESTAMP WITH TIME ZONE,
     outcome TEXT,
     completed_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_replay_deliveries PRIMARY KEY (replay_id, delivery_id),
@@ -986,11 +985,11 @@ CREATE TABLE receiver.replay_deliveries (
 );
 CREATE INDEX ix_replay_deliveries_delivery_id ON receiver.replay_deliveries (delivery_id);
 CREATE INDEX ix_replay_deliveries_open ON receiver.replay_deliveries (replay_id, delivery_id) WHERE outcome IS NULL;
+CREATE INDEX ix_replay_deliveries_queued ON receiver.replay_deliveries (delivery_id) WHERE outcome IS NULL AND queued_at IS NOT NULL;
 
 COMMENT ON COLUMN receiver.replay_deliveries.status_before IS 'its status when it was selected';
-COMMENT ON COLUMN receiver.replay_deliveries.alone IS 'processed alone: it killed a worker before, or was in a batch that failed';
-COMMENT ON COLUMN receiver.replay_deliveries.attempts IS 'how often this replay tried it';
-COMMENT ON COLUMN receiver.replay_deliveries.leased_until IS 'until when a worker has it; null when none does';
+COMMENT ON COLUMN receiver.replay_deliveries.alone IS 'processed in a batch of its own: it crashed a worker before';
+COMMENT ON COLUMN receiver.replay_deliveries.queued_at IS 'when it was queued; null while its turn has not come';
 COMMENT ON COLUMN receiver.replay_deliveries.outcome IS 'the status it got; cancelled, or without-body, when it was not processed; null while it waits';
 
 CREATE TABLE receiver.webhook_headers (

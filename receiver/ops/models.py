@@ -58,11 +58,16 @@ class Replay(Base):
 
 
 class ReplayDelivery(Base):
-    """A delivery that a replay selected. It keeps its status until a worker has processed it again."""
+    """A delivery that a replay selected. It keeps its status until it is queued."""
 
     __tablename__ = "replay_deliveries"
     __table_args__ = (
         Index("ix_replay_deliveries_open", "replay_id", "delivery_id", postgresql_where=text("outcome IS NULL")),
+        Index(
+            "ix_replay_deliveries_queued",
+            "delivery_id",
+            postgresql_where=text("outcome IS NULL AND queued_at IS NOT NULL"),
+        ),
         {"schema": RECEIVER},
     )
 
@@ -73,11 +78,10 @@ class ReplayDelivery(Base):
     status_before: Mapped[str] = mapped_column(Text, comment="its status when it was selected")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
-        comment="processed alone: it killed a worker before, or was in a batch that failed",
+        comment="processed in a batch of its own: it crashed a worker before",
     )
-    attempts: Mapped[int] = mapped_column(server_default="0", comment="how often this replay tried it")
-    leased_until: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="until when a worker has it; null when none does"
+    queued_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="when it was queued; null while its turn has not come"
     )
     outcome: Mapped[str | None] = mapped_column(
         Text, comment="the status it got; cancelled, or without-body, when it was not processed; null while it waits"

@@ -1,8 +1,8 @@
 """Replays: stored deliveries are processed again when a person asks for it. Command line and console both call these.
 
 A replay is a record: who asked, when, why, for which deliveries, and what came of each. They are selected here, batch
-by batch; once all are, workers process them through the same steps as every delivery (``receiver.processing.replays``),
-when nothing newer waits. Until then each keeps the status that it has.
+by batch; once all are, workers queue them, a batch at a time when they keep up with what arrives
+(``receiver.processing.replays``). Until then each keeps the status that it has.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def prepare(
     change.after = note_downloads(events)
     outcomes = [AttemptOutcome(each.delivery.id, each.delivery.event, each.status) for each in rejections]
     outcomes += [AttemptOutcome(event.delivery_id, event.name, rows[event.delivery_id]["status"]) for event in events]
-    change.before = claim.end(outcomes) + pseudonymized.statements
+    change.before = [claim.end(), *pseudonymized.statements]
     if rejections:
         change.before.append(reject(rejections))
     odd = Counter((event.name, version) for event in events if (version := _unknown_version(tried, event)) is not None)

@@ -23,7 +23,7 @@ from receiver.processing.failures import AttemptFailure, AttemptOutcome, write_f
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     import psycopg
 
@@ -112,19 +112,13 @@ class Claim:
         ids = ids_parameter(delivery.id for delivery in self.deliveries)
         return {"ids": ids, "until": self.until, "number": len(self.deliveries)}
 
-    def end(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
-        """Return the statements that end it with *outcomes*, if it is still this worker's."""
-        del outcomes  # their rows say it
-        return [(_END, self.lease)]
+    def end(self) -> tuple[str, dict[str, Any]]:
+        """Return the statement that ends it, if it is still this worker's."""
+        return _END, self.lease
 
-    def hold(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the statements that prevent another worker from claiming them while a failure is noted."""
-        return [(_HOLD, self.lease)]
-
-    def end_failed(self, outcomes: Sequence[AttemptOutcome]) -> list[tuple[str, dict[str, Any]]]:
-        """Return the statements that end it where a failure was noted: that put the delivery back, or took it out."""
-        del outcomes
-        return []
+    def hold(self) -> tuple[str, dict[str, Any]]:
+        """Return the statement that prevents another worker from claiming them while a failure is noted."""
+        return _HOLD, self.lease
 
     def release(self, *, alone: bool) -> tuple[str, dict[str, Any]]:
         """Return the statement that gives the deliveries back as they were before; *alone*: to be tried alone."""
@@ -181,13 +175,9 @@ def _claimed(
     if not rows:
         return None, _BEGINNING
     *_, until, due_at, found = rows[-1]
-    claim = Claim(claimed(rows), until, full=found == limit or len(rows) < found)
+    deliveries = [ClaimedDelivery(*row[:_COLUMNS]) for row in rows]
+    claim = Claim(deliveries, until, full=found == limit or len(rows) < found)
     return claim, (due_at, rows[-1][0])
-
-
-def claimed(rows: Iterable[Sequence[Any]]) -> list[ClaimedDelivery]:
-    """Return the deliveries in rows of ``claim.sql`` or ``claim_replayed.sql``."""
-    return [ClaimedDelivery(*row[:_COLUMNS]) for row in rows]
 
 
 def end_leases(connection: psycopg.Connection[Any]) -> list[AttemptOutcome]:
@@ -197,23 +187,17 @@ def end_leases(connection: psycopg.Connection[Any]) -> list[AttemptOutcome]:
         crashed = {delivery_id: attempts for delivery_id, attempts, crashed in ended if crashed}
         if len(ended) > len(crashed):
             log.warning("leases.ended", deliveries=len(ended) - len(crashed))
-        return note_crashes(connection, crashed)
+        return _note_crashes(connection, crashed)
 
 
-def note_crashes(
-    connection: psycopg.Connection[Any], attempts: Mapping[int, int], *, replayed: bool = False
-) -> list[AttemptOutcome]:
-    """Note that deliveries crashed the worker that had each alone; *attempts*: how often each was tried.
-
-    *replayed*: what was tried before this attempt does not count.
-    """
+def _note_crashes(connection: psycopg.Connection[Any], attempts: Mapping[int, int]) -> list[AttemptOutcome]:
+    """Note that deliveries crashed the worker that had each alone; *attempts*: how often each was tried."""
     if not attempts:
         return []
     failures = []
-    for delivery_id, event, before_replay, numbers in connection.execute(
+    for delivery_id, event, before, numbers in connection.execute(
         _CRASHED, {"ids": list(attempts), "abandoned": ABANDONED}
     ).fetchall():
-        before = attempts[delivery_id] - 1 if replayed else before_replay
         crashes = 1 + sum(number > before for number in numbers)
         log.error("delivery.crashed_worker", delivery_id=delivery_id, times=crashes)
         failures.append(

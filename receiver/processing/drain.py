@@ -20,7 +20,7 @@ from receiver.db import was_cut_off
 from receiver.processing.batch import apply
 from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
 from receiver.processing.failures import AttemptFailure, AttemptOutcome, count_outcomes, write_failures
-from receiver.processing.replays import claim_replayed, end_replay_leases, end_replays
+from receiver.processing.replays import end_replays, queue_replayed
 from receiver.records.write import Outdated, writing_connection
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ class Processor:
         connection = self.connection("first")
         make_due(connection)
         count_outcomes(end_leases(connection))
-        count_outcomes(end_replay_leases(connection))
         end_replays(connection)
         deadline = time.monotonic() + DRAIN_SECONDS
         with ThreadPoolExecutor(1, thread_name_prefix="second-consumer") as background:
@@ -94,35 +93,26 @@ class Processor:
         """Process batch by batch, and after each some alone; return whether nothing is left that is due."""
         while time.monotonic() < deadline and not stop_requested.is_set():
             together = self.process(name, lambda connection: backlog.claim(connection, batch_size))
-            alone = self._process_alone(name, claim_alone)
-            replayed = None if together and together.full else self._process_replayed(name, batch_size)
-            if (together and together.full) or (replayed and replayed.full):
+            alone = self._process_alone(name)
+            full = together is not None and together.full
+            if full:
                 there_is_more()
-            if not together and not alone and not replayed:
+            if not full and not self._queue_replayed(name, batch_size) and not together and not alone:
                 return not stop_requested.is_set()
         return False
 
-    def _process_alone(self, name: str, take: TakeClaim) -> bool:
+    def _process_alone(self, name: str) -> bool:
         """Process some of the deliveries that are to be processed alone."""
         number = 0
-        while number < ALONE_AT_ONCE and not stop_requested.is_set() and self.process(name, take):
+        while number < ALONE_AT_ONCE and not stop_requested.is_set() and self.process(name, claim_alone):
             number += 1
         return bool(number)
 
-    def _process_replayed(self, name: str, batch_size: int) -> Claim | None:
-        """Process a batch of what replays selected, and some of it alone; return what was claimed."""
-        claim = self.process(name, lambda connection: claim_replayed(connection, batch_size))
-        alone: list[Claim | None] = []
-
-        def take(connection: psycopg.Connection[Any]) -> Claim | None:
-            alone.append(claim_replayed(connection, 1, alone=True))
-            return alone[-1]
-
-        self._process_alone(name, take)
-        claimed = next(filter(None, [claim, *alone]), None)
-        if claimed:
-            end_replays(self.connection(name))
-        return claimed
+    def _queue_replayed(self, name: str, batch_size: int) -> bool:
+        """Note what became of replayed deliveries, and queue the next."""
+        connection = self.connection(name)
+        end_replays(connection)
+        return queue_replayed(connection, batch_size)
 
     def process(self, name: str, take: TakeClaim) -> Claim | None:
         """Claim deliveries, apply them, and commit effect and outcome together; return what was claimed."""
@@ -194,12 +184,8 @@ def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exce
     failure = _failure(delivery, error)
     log.error("delivery.failed", delivery_id=delivery.id, error=failure.error)
     with connection.transaction():
-        for statement, parameters in claim.hold():
-            connection.execute(statement, parameters)
-        outcomes = write_failures(connection, [failure])
-        for statement, parameters in claim.end_failed(outcomes):
-            connection.execute(statement, parameters)
-    return outcomes
+        connection.execute(*claim.hold())
+        return write_failures(connection, [failure])
 
 
 def _failure(delivery: ClaimedDelivery, error: Exception) -> AttemptFailure:

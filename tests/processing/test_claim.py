@@ -62,8 +62,7 @@ def claimed(connection: psycopg.Connection[Any], backlog: Backlog, limit: int) -
     claim = backlog.claim(connection, limit)
     if claim is None:
         return []
-    for statement, parameters in claim.end([]):
-        connection.execute(statement, parameters)
+    connection.execute(*claim.end())
     return [delivery.id for delivery in claim.deliveries]
 
 

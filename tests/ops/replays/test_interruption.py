@@ -22,9 +22,9 @@ from receiver.errors import OperationRefused
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.processing.batch import apply
-from receiver.processing.claim import claim_alone, end_leases
+from receiver.processing.claim import Backlog, claim_alone, end_leases
 from receiver.processing.drain import Processor, drain
-from receiver.processing.replays import ReplayClaim, claim_replayed, end_replay_leases, end_replays
+from receiver.processing.replays import end_replays, queue_replayed
 from receiver.records.write import writing_connection
 from tests.support.factories import card_holder, snapshot
 from tests.support.processing_steps import feed
@@ -32,7 +32,7 @@ from tests.support.replay_steps import counts, ids, replay, start, state
 from tests.support.stored import become
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import psycopg
     from sqlalchemy import Engine
@@ -59,7 +59,8 @@ def dead(acme: Acme) -> Acme:
 def process_replayed(engine: Engine, number: int) -> None:
     """Process so many deliveries of a replay, as a worker does."""
     with closing(Processor(engine)) as processor:
-        assert processor.process("test", lambda connection: claim_replayed(connection, number))
+        assert queue_replayed(processor.connection("test"), number)
+        assert processor.process("test", lambda connection: Backlog().claim(connection, number))
         end_replays(processor.connection("test"))
 
 
@@ -71,13 +72,14 @@ def members(acme: Acme) -> list[str | None]:
 
 
 def test_fresh_deliveries_do_not_wait_for_a_large_replay(dead: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = ids(dead)
     start(dead, DEAD)
     order: list[str] = []
 
     def note_order(
         connection: psycopg.Connection[Any], claim: Claim, encryption: Encryption | None
     ) -> list[AttemptOutcome]:
-        order.extend(["replayed" if isinstance(claim, ReplayClaim) else "fresh"] * len(claim.deliveries))
+        order.extend("replayed" if delivery.id in replayed else "fresh" for delivery in claim.deliveries)
         if len(order) in {2, 6}:  # while it runs, more arrive
             for number in range(3):
                 dead.take("card_holder.created", card_holder(f"employee-{len(order)}-{number}"))
@@ -139,7 +141,8 @@ def test_cancelled_replay_leaves_the_unprocessed_unchanged(dead: Acme) -> None:
 def test_cancelled_replay_counts_the_claimed_batch(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
     with closing(writing_connection(dead.engine)) as connection:
-        claim = claim_replayed(connection, 5)
+        assert queue_replayed(connection, 5)
+        claim = Backlog().claim(connection, 5)
         assert claim
         cancel_replay(dead.engine, replay_id, cancelled_by="alex@ops")
         end_replays(connection)
@@ -202,10 +205,10 @@ def test_selecting_after_cancellation_raises(dead: Acme, monkeypatch: pytest.Mon
 def test_batch_of_a_crashed_worker_is_processed_one_by_one(dead: Acme) -> None:
     replay_id = start(dead, DEAD)
     die_over_replayed(dead.engine, 4)
+    queued = dead.rows("SELECT alone FROM receiver.queue")
+    assert [row["alone"] for row in queued] == [True] * 4
     dead.process()
     assert counts(state(dead, replay_id)) == (12, 12, 0)
-    alone = dead.rows("SELECT alone FROM receiver.replay_deliveries ORDER BY delivery_id")
-    assert [row["alone"] for row in alone] == [True] * 4 + [False] * 8
 
 
 def test_replayed_delivery_that_crashes_again_has_failed(dead: Acme) -> None:
@@ -218,7 +221,7 @@ def test_replayed_delivery_that_crashes_again_has_failed(dead: Acme) -> None:
         error=ABANDONED,
     )
     replay_id = start(dead, (first,))
-    die_over_replayed(dead.engine, 1, alone=True)
+    die_over_replayed(dead.engine, 1)
     drain(dead.engine)
     assert counts(state(dead, replay_id)) == (1, 0, 1)
     for deaths in (2, 3):
@@ -232,33 +235,85 @@ def test_replayed_delivery_that_crashes_again_has_failed(dead: Acme) -> None:
     assert counts(replay(dead, (first,))) == (1, 1, 0)
 
 
-def die_over_replayed(engine: Engine, number: int, *, alone: bool = False) -> None:
-    """Claim of a replay as a worker does, and die; its lease ends."""
-    with closing(dedicated_connection(engine)) as connection, short_leases("receiver.processing.replays"):
-        claim = claim_replayed(connection, number, alone=alone)
+def die_over_replayed(engine: Engine, number: int) -> None:
+    """Queue of a replay and claim that as a worker does, and die; its lease ends."""
+    with closing(dedicated_connection(engine)) as connection, short_leases():
+        assert queue_replayed(connection, number)
+        claim = Backlog().claim(connection, number) or claim_alone(connection)
         assert claim
         assert len(claim.deliveries) == number
-        until_ended(connection, "replay_deliveries", lambda: end_replay_leases(connection))
+        until_ended(connection)
 
 
 def die_over_one(engine: Engine) -> None:
     """Claim one that waits to be processed alone as a worker does, and die; its lease ends."""
-    with closing(dedicated_connection(engine)) as connection, short_leases("receiver.processing.claim"):
+    with closing(dedicated_connection(engine)) as connection, short_leases():
         assert claim_alone(connection)
-        until_ended(connection, "queue", lambda: end_leases(connection))
+        until_ended(connection)
 
 
 @contextmanager
-def short_leases(module: str) -> Iterator[None]:
+def short_leases() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(f"{module}.LEASE", timedelta(milliseconds=1))
+        patched.setattr("receiver.processing.claim.LEASE", timedelta(milliseconds=1))
         yield
 
 
-def until_ended(connection: psycopg.Connection[Any], table: str, end: Callable[[], object]) -> None:
+def until_ended(connection: psycopg.Connection[Any]) -> None:
     """End leases until there is none."""
-    while connection.execute(f"SELECT 1 FROM receiver.{table} WHERE leased_until IS NOT NULL".encode()).fetchone():  # noqa: S608
-        end()
+    while connection.execute("SELECT 1 FROM receiver.queue WHERE leased_until IS NOT NULL").fetchone():
+        end_leases(connection)
+
+
+def test_replay_leaves_what_a_worker_has_until_it_is_free(dead: Acme) -> None:
+    first, second, *_ = ids(dead)
+    dead.execute("INSERT INTO receiver.queue (delivery_id, attempts) VALUES (:id, 8)", id=first)
+    with closing(writing_connection(dead.engine)) as connection:
+        claim = Backlog().claim(connection, 1)
+        assert claim
+        dead.execute("UPDATE receiver.outcomes SET status = 'failed' WHERE delivery_id = :id", id=first)
+        replay_id = start(dead, (first, second))
+        dead.process()
+        assert members(dead) == [None, "processed"]
+        assert state(dead, replay_id).state == "running"
+        apply(connection, claim)
+    dead.process()
+    assert counts(state(dead, replay_id)) == (2, 2, 0)
+
+
+def test_replay_does_not_wait_for_the_next_retry(dead: Acme) -> None:
+    waiting = ids(dead)[:3]
+    dead.execute(
+        "INSERT INTO receiver.queue (delivery_id, due_at, failed_at, attempts, alone)"
+        " SELECT id, now() + interval '1 hour', now(), 3, true FROM unnest(CAST(:ids AS bigint[])) AS id",
+        ids=waiting,
+    )
+    dead.execute("UPDATE receiver.outcomes SET status = 'failed' WHERE delivery_id = ANY(:ids)", ids=waiting)
+    replay_id = start(dead, Filter(statuses=("failed",)))
+    with closing(writing_connection(dead.engine)) as connection:
+        assert queue_replayed(connection, 10)
+        claim = Backlog().claim(connection, 10)
+        assert claim
+        assert [delivery.id for delivery in claim.deliveries] == waiting
+        connection.execute(*claim.release(alone=False))
+    dead.process()
+    assert counts(state(dead, replay_id)) == (3, 3, 0)
+
+
+def test_queueing_a_replay_reads_no_more_of_a_long_queue(dead: Acme) -> None:
+    dead.execute(
+        "INSERT INTO receiver.queue (delivery_id) SELECT 1000000 + number FROM generate_series(1, 20000) AS number"
+    )
+    dead.execute("ANALYZE receiver.queue")
+    start(dead, DEAD)
+    with closing(writing_connection(dead.engine)) as connection:
+        read = (
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'receiver.queue'::regclass"
+        )
+        with connection.transaction():
+            assert queue_replayed(connection, 10)
+            ((rows,),) = connection.execute(read).fetchall()
+            assert rows <= 100
 
 
 def test_deleted_body_does_not_keep_a_replay_from_ending(dead: Acme) -> None:

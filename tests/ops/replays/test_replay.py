@@ -15,7 +15,7 @@ from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
 from receiver.ops.replay_state import list_replays, what_failed
 from receiver.processing.batch import apply
-from receiver.processing.replays import claim_replayed
+from receiver.processing.replays import queue_replayed
 from tests.support.factories import card_holder, sample, snapshot
 from tests.support.processing_steps import feed
 from tests.support.replay_steps import counts, fail_with, ids, replay, start, state
@@ -216,7 +216,7 @@ def test_once_a_replay_is_cancelled_no_worker_takes_more_of_it(acme: Acme) -> No
     replay_id = start(acme, tuple(ids(acme)))
     cancel_replay(acme.engine, replay_id, cancelled_by="kim@ops")
     with closing(dedicated_connection(acme.engine)) as connection:
-        assert claim_replayed(connection, 10) is None
+        assert not queue_replayed(connection, 10)
 
 
 def test_an_id_that_is_none_is_named_and_nothing_is_replayed(acme: Acme) -> None:
