@@ -15,6 +15,8 @@ from rq import Queue
 from rq.exceptions import DequeueTimeout
 
 from receiver.counters import WAKE_UPS_FAILED
+from receiver.redis_url import sentinel_url
+from receiver.sentinel import pool_of_master
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,13 +70,16 @@ LONGEST_PAUSE: Final = 8.0
 
 def connect(redis_url: str, *, timeout: float = LONG_TIMEOUT) -> Redis:
     """Return a client that gives up after *timeout* seconds and does not try again by itself. Connects on first use."""
-    return Redis.from_url(
-        redis_url,
-        socket_connect_timeout=min(timeout, 5.0),
-        socket_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=30,
-    )
+    options = {
+        "socket_connect_timeout": min(timeout, 5.0),
+        "socket_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 30,
+    }
+    sentinels = sentinel_url(redis_url)
+    if sentinels is None:
+        return Redis.from_url(redis_url, **options)
+    return Redis.from_pool(pool_of_master(sentinels, **options))
 
 
 def check_writes(redis: Redis) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from receiver.database_url import database_url
 from receiver.errors import ConfigurationError
+from receiver.redis_url import redis_url
 from receiver.variables import (
     MAX_DAYS,
     MAX_SECONDS,
@@ -24,7 +25,6 @@ from receiver.variables import (
     one_of,
     ops_users,
     public_url,
-    redis_url,
     secret_key,
     web_address,
     whole_number,

@@ -53,14 +53,6 @@ class OpsUser:
     password_hash: str = field(repr=False)
 
 
-def redis_url(text: str) -> str:
-    """Return the URL of a Redis or Valkey."""
-    parts = _split(text)
-    if parts is None or parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("not a Redis URL; it looks like redis://host:6379/0")
-    return text
-
-
 def public_url(text: str) -> str:
     """Return an address that others call, without the slash at its end: HTTPS, unless it is loopback."""
     parts = _split(text)
