@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -40,12 +41,18 @@ READ_SECONDS: Final = 30.0
 """For each read, write, and wait for a free connection."""
 RETRY_SECONDS: Final = 120.0
 """For how long a request is repeated, unless the caller waits for less."""
+LEAST_SECONDS: Final = 0.001
+"""A time-out is more than 0."""
 JSON_ONLY: Final = {"Accept": "application/json"}
 """Header of every request: without it OpenCard answers an error as an HTML page (contract, section 2)."""
 MAX_TOKEN_LIFETIME: Final = 10_000_000_000
 """Seconds; a longer ``expires_in`` counts as an unreadable answer."""
 NEW_TOKEN_PERIOD: Final = timedelta(minutes=1)
 """How long after its request a token certainly has all scopes of its client."""
+
+
+class TimeIsUp(httpx.ConnectTimeout):
+    """A request was not sent, because the time for all of them is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,15 @@ class Access:
     client_secret: str = field(repr=False)
     seconds: float = RETRY_SECONDS
     """For how long a request is repeated, and at most waited for."""
+    until: float | None = None
+    """When all requests end, by ``time.monotonic``; ``None``: there is no such limit."""
 
     @classmethod
-    def of(cls, settings: Settings, *, seconds: float = RETRY_SECONDS) -> Access:
+    def of(cls, settings: Settings, *, seconds: float = RETRY_SECONDS, until: float | None = None) -> Access:
         """Read the ``OPENCARD_*`` settings."""
         return cls(
             seconds=seconds,
+            until=until,
             api_url=settings.opencard_api_url,
             account_id=settings.opencard_account_id,
             client_id=settings.opencard_client_id,
@@ -71,9 +81,22 @@ class Access:
         )
 
     @property
+    def seconds_left(self) -> float:
+        """For how long a request is repeated, and at most waited for, from now on; more than 0."""
+        left = self.seconds if self.until is None else min(self.seconds, self.until - time.monotonic())
+        return max(left, LEAST_SECONDS)
+
+    @property
     def timeout(self) -> httpx.Timeout:
         """How long to wait for a connection, and then for each part of an answer."""
-        return httpx.Timeout(min(READ_SECONDS, self.seconds), connect=min(CONNECT_SECONDS, self.seconds))
+        left = self.seconds_left
+        return httpx.Timeout(min(READ_SECONDS, left), connect=min(CONNECT_SECONDS, left))
+
+    def limit(self, request: httpx.Request) -> None:
+        """Give *request* the time that is left. Raises ``TimeIsUp``; then it is not sent."""
+        if self.until is not None and time.monotonic() >= self.until:
+            raise TimeIsUp("the time for all requests is over", request=request)
+        request.extensions["timeout"] = self.timeout.as_dict()
 
     @property
     def application_url(self) -> str:
@@ -105,7 +128,7 @@ class TokenAuth(httpx.Auth):
         check_known(self._key.scopes)
         self._access = access
         self._store = store
-        self._http = httpx.Client(timeout=access.timeout, transport=transport)
+        self._http = httpx.Client(transport=transport, event_hooks={"request": [access.limit]})
         self._token: Token | None = None
         self._requested_at: dict[str, datetime] = {}
         self._lock = threading.Lock()

@@ -78,13 +78,13 @@ class OpenCard:
     ) -> None:
         """Raise ``OperationRefused`` for a scope that the catalogue does not know."""
         self._account = access.account_id
-        self.seconds = access.seconds
+        self._access = access
         self._before_change = before_change
         self._auth = TokenAuth(access, scopes, store, transport=transport)
         self._http = httpx.Client(
             base_url=access.application_url,
             auth=self._auth,
-            timeout=access.timeout,
+            event_hooks={"request": [access.limit]},
             transport=transport,
             headers=JSON_ONLY,
         )
@@ -96,6 +96,11 @@ class OpenCard:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def seconds(self) -> float:
+        """For how long a request is repeated, from now on."""
+        return self._access.seconds_left
 
     def authenticate(self) -> None:
         """Get the token now, rather than with the first call. Raises an ``OpenCardError`` when there is none."""

@@ -6,6 +6,7 @@ The commands call the same functions. Each returns in a sentence what was done, 
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -33,9 +34,9 @@ EVENTS: Final = tuple(EVENT_FLAGS)
 OVERLAP: Final = timedelta(hours=24)
 """How long the previous secret stays valid; the command's default."""
 OPENCARD_SECONDS: Final = 8.0
-"""Seconds to wait for each answer of OpenCard, and for how long a request is repeated: a person waits for the page."""
+"""Seconds for all requests of a page to OpenCard together, repeated ones too: a person waits for the page."""
 TEST_SECONDS: Final = 15.0
-"""Seconds to wait for a test delivery: shorter than the request time-out of hosting platforms, 30 s."""
+"""Seconds to wait for a test delivery: all together shorter than the request time-out of hosting platforms, 30 s."""
 
 
 def rotate_secret(settings: Settings, webhook_id: int) -> str:
@@ -58,7 +59,7 @@ def send_test(settings: Settings, webhook_id: int, event: str) -> str:
     """Have OpenCard send a test delivery, as ``receiver webhooks test`` does, and wait for it."""
     with _engine(settings) as engine:
         encryption = Encryption(settings.encryption_keys)
-        sending = SendTest(engine, encryption, _access(settings), settings.public_url)
+        sending = SendTest(engine, encryption, _access(settings, more=TEST_SECONDS), settings.public_url)
         webhook = WebhookStore(engine, encryption).get(webhook_id)
         report = sending.run(webhook, event, SendTestTimeouts(TEST_SECONDS))
     if report.delivery is None:
@@ -86,8 +87,9 @@ def register(settings: Settings, webhook_id: int) -> str:
     return f"Registered again at OpenCard: {made}."
 
 
-def _access(settings: Settings) -> Access:
-    return Access.of(settings, seconds=OPENCARD_SECONDS)
+def _access(settings: Settings, more: float = 0.0) -> Access:
+    """Return the access with a page's limit; *more*: seconds that the page waits for something else meanwhile."""
+    return Access.of(settings, seconds=OPENCARD_SECONDS, until=time.monotonic() + OPENCARD_SECONDS + more)
 
 
 def _check(failures: list[OrganizationFailure]) -> None:
