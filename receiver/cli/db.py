@@ -15,6 +15,7 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.connections import MIGRATE
 from receiver.db import one_connection
 from receiver.migrate import current_revision, differences, head_revision, upgrade
+from receiver.ops.deploys import note_release
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 
@@ -36,6 +37,7 @@ def upgrade_command() -> None:
     """Run the missing migrations.
 
     Safe to run while the old release is serving, and by several machines at once: one migrates, the others wait.
+    Each run is marked as a deploy in the console's chart.
 
     Example: receiver db upgrade
     """
@@ -44,6 +46,8 @@ def upgrade_command() -> None:
         connection.rollback()
         upgrade(connection)
         after = current_revision(connection)
+        connection.rollback()
+        note_release(connection)
     if before == after:
         click.echo(f"already at {after}")
     else:

@@ -1,4 +1,7 @@
-"""Deploys: when a scheduler first ran with another version than the one before. Charts mark them."""
+"""Deploys, which charts mark: each ``receiver db upgrade``, the release process, whatever the version.
+
+Where that is not run, the first start of a scheduler with another version than the one noted last.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ PACKAGE: Final = "opencard-receiver"
 MOST: Final = 20
 """How many deploys a chart marks."""
 
+_RELEASE: Final = text("INSERT INTO receiver.deploys (version) VALUES (:version)")
 _ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _NOTE: Final = text(
     """
@@ -36,10 +40,16 @@ WHERE at >= :since ORDER BY id
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """A version, and when a scheduler first ran with it (UTC)."""
+    """A version, and when it was released, or a scheduler first ran with it (UTC)."""
 
     version: str
     at: datetime
+
+
+def note_release(connection: Connection) -> None:
+    """Note that this version is released now, on a connection without a transaction."""
+    with connection.begin():
+        connection.execute(_RELEASE, {"version": version(PACKAGE)})
 
 
 def note_version(engine: Engine, running: str | None = None) -> bool:

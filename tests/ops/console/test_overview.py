@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.ops.console.webhooks import state_of
-from receiver.ops.deploys import note_version
+from receiver.ops.deploys import PACKAGE, note_version
 from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.issues import watch
 from receiver.ops.issues.store import compare
@@ -204,6 +205,14 @@ def test_deploys_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
     assert re.findall(r"version ([0-9.]+) at", words) == marked
     acme.execute("UPDATE receiver.deploys SET at = now() - interval '25 hours'")
     assert "mark-deploy" not in viewer.get("/ops/").text
+
+
+def test_each_release_is_a_deploy_whatever_the_version(acme: Acme, environment: dict[str, str]) -> None:
+    running = version(PACKAGE)
+    for _ in range(2):
+        assert CliRunner(env=environment).invoke(main, ["db", "upgrade"]).exit_code == 0
+        assert note_version(acme.engine)
+    assert acme.rows("SELECT version FROM receiver.deploys ORDER BY id") == [{"version": running}] * 2
 
 
 def test_an_outage_is_shaded_in_the_chart(acme: Acme, viewer: Visitor) -> None:
