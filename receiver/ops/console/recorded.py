@@ -43,6 +43,7 @@ ACTIONS: Final = {
     "deliveries.confirm": ("deliveries confirm", ""),
     "deliveries.retract": ("deliveries retract", ""),
     "replays.new": ("replay", ""),
+    "replays.resolve": ("deliveries resolve", ""),
     "webhooks.reconcile": ("reconcile", "webhook"),
     "webhooks.rotate_secret": ("webhooks rotate-secret", ""),
     "webhooks.send_test": ("webhooks test", "webhook"),

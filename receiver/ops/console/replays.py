@@ -7,15 +7,20 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 
-from receiver.ops.console.deliveries import ReplayForm
+from receiver.ops.console.deliveries import ReasonForm, ReplayForm
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
+from receiver.ops.console.words import counted
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
 from receiver.ops.replay_state import list_replays, read_replay, what_failed
+from receiver.ops.resolving import RESOLVABLE, resolve_deliveries
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
+
+    from receiver.ops.deliveries import Filter
+    from receiver.ops.replay_selection import Preview
 
 blueprint = Blueprint("replays", __name__, url_prefix="/replays")
 
@@ -57,24 +62,52 @@ def cancel(replay_id: int) -> Response:
 @blueprint.route("/new", methods=["GET", "POST"])
 def new() -> Response | str | tuple[str, int]:
     """Show what a replay of all that fits the filter would process; process it."""
-    with reading() as connection:
-        asked = FilterForm.of(request.args, organizations(connection))
-        if not asked.validate() or not asked.wanted().restricts:
-            abort(400, "No filter: filter the deliveries first, then replay what is shown.")
-        seen = preview(connection, asked.wanted(), seconds=PREVIEW_SECONDS)
+    wanted, seen = _wanted()
     form = ReplayForm()
     if request.method == "POST" and (seen.all_counted or form.limit.data) and form.validate():
         replay_id = start_replay(
             console().engine,
-            asked.wanted(),
+            wanted,
             requested_by=g.me.name,
             reason=form.reason.data,
             limit=form.limit.data,
         )
         if replay_id is None:
             flash("Nothing to replay: no deliveries match.", "warning")
-            return redirect(f"{url_for('deliveries.listing')}?{urlencode(filled_in(request.args))}")
+            return redirect(_with_filter("deliveries.listing"))
         console().wake_worker()
         return redirect(url_for("replays.replay", replay_id=replay_id))
-    page = render_template("replay_new.html", form=form, preview=seen, arguments=filled_in(request.args))
+    page = render_template(
+        "replay_new.html",
+        form=form,
+        preview=seen,
+        arguments=filled_in(request.args),
+        may_resolve=seen.all_counted and any(group.status in RESOLVABLE for group in seen.groups),
+    )
     return (page, 400) if request.method == "POST" else page
+
+
+@blueprint.post("/resolve")
+def resolve() -> Response:
+    """Let all that fits the filter count as open no longer, without a replay."""
+    wanted, seen = _wanted()
+    form = ReasonForm()
+    if not seen.all_counted or not form.validate():
+        flash("Too many to resolve here." if not seen.all_counted else "Give the reason: it is recorded.", "warning")
+        return redirect(_with_filter("replays.new"))
+    number = resolve_deliveries(console().engine, wanted, by=g.me.name, reason=form.reason.data)
+    flash(f"Resolved {counted(number, 'delivery', 'deliveries')}: the status stays, they no longer count.", "success")
+    return redirect(_with_filter("deliveries.listing"))
+
+
+def _wanted() -> tuple[Filter, Preview]:
+    """Return the filter in the address, and what fits it; refuse the request if there is none."""
+    with reading() as connection:
+        asked = FilterForm.of(request.args, organizations(connection))
+        if not asked.validate() or not asked.wanted().restricts:
+            abort(400, "No filter: filter the deliveries first, then replay what is shown.")
+        return asked.wanted(), preview(connection, asked.wanted(), seconds=PREVIEW_SECONDS)
+
+
+def _with_filter(endpoint: str) -> str:
+    return f"{url_for(endpoint)}?{urlencode(filled_in(request.args))}"

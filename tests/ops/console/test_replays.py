@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +74,27 @@ def test_many_deliveries_are_replayed_by_filter_after_preview(
     acme.process()
     assert "3 of 3 processed" in operator.get(answer.location).text
     assert acme.statuses() == ["processed", "processed", "processed", "dead"]
+
+
+def test_what_fits_a_filter_is_resolved_without_a_replay(acme: Acme, operator: Visitor) -> None:
+    for _ in range(2):
+        acme.apply(EVENT, WRONG)
+    acme.apply("card_holder.created", b"{}")
+    form = f"/ops/replays/new?status=dead&event={EVENT}"
+    (address,) = re.findall(r'formaction="([^"]+)">Resolve all', operator.get(form).text)
+    address = unescape(address)
+    assert operator.post(address, form=form, reason=" ").location == form
+    assert acme.value("SELECT count(*) FROM receiver.acknowledged_gaps") == 0
+    answer = operator.post(address, form=form, reason="a test by OpenCard")
+    assert "Resolved 2 deliveries" in operator.get(answer.location).text
+    assert acme.statuses() == ["dead"] * 3
+    resolved = acme.rows("SELECT id, acknowledged_by, reason FROM receiver.acknowledged_gaps ORDER BY id DESC")
+    assert [row["id"] for row in resolved] == stored(acme)[1:]
+    assert {(row["acknowledged_by"], row["reason"]) for row in resolved} == {("olga", "a test by OpenCard")}
+    act = acme.row("SELECT action, object, outcome FROM receiver.audit WHERE reason = 'a test by OpenCard'")
+    assert act == {"action": "deliveries resolve", "object": f"--status dead --event {EVENT}", "outcome": "done"}
+    assert operator.post("/ops/replays/resolve", form=form, reason="all").status_code == 400
+    assert "Resolve all" not in operator.get("/ops/replays/new?status=processed").text
 
 
 def test_a_few_can_be_tried_first(acme: Acme, operator: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
