@@ -264,14 +264,14 @@ class Applier:
         problem = challenge_endpoint(endpoint_url(self.public_url, stored.endpoint_key), stored.secret)
         if problem is not None:
             raise OperationRefused(
-                f"webhook {self._webhook.id} is not active, and our own end fails: through PUBLIC_URL, {problem}"
+                f"webhook {self._webhook.id} is not active, and its endpoint fails: through PUBLIC_URL, {problem}"
             )
         self.stored = stored = self.store.replace_endpoint_key(stored)
         self._register(stored)
         self.registered = self.api.get(self.organization.id, self._webhook.id)
         if self.registered.active is not True:
             raise OperationRefused(
-                f"webhook {self.registered.id} is not active, though our own end answers its challenge through "
+                f"webhook {self.registered.id} is not active, though its endpoint answers the challenge through "
                 f"PUBLIC_URL, and OpenCard was made to ask again: can OpenCard reach "
                 f"{endpoint_url(self.public_url, stored.endpoint_key)} from outside, with ?challenge= and 20 letters?"
             )

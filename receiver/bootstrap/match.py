@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from receiver.webhooks.managed import ManagedWebhook
 
 
-ALL_DELETED: Final = "OpenCard has forgotten what is registered here"
+ALL_DELETED: Final = "OpenCard no longer has any webhook that is registered here"
 """As when a sandbox is started again with the old database."""
 
 

@@ -58,7 +58,7 @@ class ReplayState:
     filter: Mapping[str, Any]
     created_at: datetime
     state: str
-    """``selecting``, ``cut off``, ``running``, ``cancelling``, ``cancelled`` or ``ended``."""
+    """``selecting``, ``interrupted``, ``running``, ``cancelling``, ``cancelled`` or ``ended``."""
     selected: int
     processed: int
     """How many became ``processed`` or ``duplicate``."""
@@ -118,4 +118,4 @@ def _state(row: RowMapping) -> str:
         return "cancelling"
     if row["selected_at"] is not None:
         return "running"
-    return "selecting" if row["at"] - row["selecting_at"] < SILENCE else "cut off"
+    return "selecting" if row["at"] - row["selecting_at"] < SILENCE else "interrupted"

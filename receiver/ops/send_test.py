@@ -120,10 +120,10 @@ class SendTest:
         """Return what to look at when nothing arrived."""
         wrong = challenge_endpoint(endpoint_url(self.public_url, test.endpoint_key), test.secret)
         end = (
-            f"Our own end fails through PUBLIC_URL: {wrong}"
+            f"The endpoint fails through PUBLIC_URL: {wrong}"
             if wrong is not None
-            else f"Our own end answers its challenge through PUBLIC_URL ({self.public_url}), so look at OpenCard's: "
-            "can it reach that address, and does it send tests to a webhook without event flags, as this one is?"
+            else f"The endpoint answers its challenge through PUBLIC_URL ({self.public_url}), so look at OpenCard's "
+            "side: can it reach that address, and does it send tests to a webhook without event flags, as this one is?"
         )
         return (
             f"no test delivery arrived within {timeouts.timeout:g} s. {end} A delivery that was refused leaves nothing "

@@ -205,7 +205,7 @@ def test_inactive_webhook_gets_a_new_url_and_keeps_the_old(world: World) -> None
 def test_challenge_failing_at_our_endpoint_is_reported(world: World) -> None:
     real, world.public_url = world.public_url, "http://127.0.0.1:1"
     (failure,) = world.bootstrap().failures
-    assert "is not active, and our own end fails: through PUBLIC_URL, the challenge GET http://127" in failure.error
+    assert "is not active, and its endpoint fails: through PUBLIC_URL, the challenge GET http://127" in failure.error
     tried = re.search(r"GET (\S+)\?challenge=([A-Za-z0-9]{20}) fails: no answer", failure.error)
     assert tried is not None
     assert tried[1] == endpoint_url("http://127.0.0.1:1", world.stored().endpoint_key)
@@ -221,7 +221,7 @@ def test_challenge_failing_at_our_endpoint_is_reported(world: World) -> None:
 def test_challenge_failing_only_at_opencard_is_repeated_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
     (failure,) = world.bootstrap().failures
-    assert "though our own end answers its challenge" in failure.error
+    assert "though its endpoint answers the challenge" in failure.error
     assert f"can OpenCard reach {endpoint_url(world.public_url, world.stored().endpoint_key)} from" in failure.error
     assert len(world.provider.state.webhooks()) == 1
     monkeypatch.undo()
@@ -236,7 +236,7 @@ def test_corrected_url_with_failing_challenge_is_reported(world: World, monkeypa
     world.provider.state.change_webhook(world.registered().id, url="https://elsewhere.example/")
     monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
     (failure,) = world.bootstrap().failures
-    assert "though our own end answers its challenge" in failure.error
+    assert "though its endpoint answers the challenge" in failure.error
     monkeypatch.undo()
     assert world.bootstrap().failures == []
     assert world.registered().active

@@ -46,14 +46,14 @@ def test_missing_test_delivery_points_to_opencards_end(world: World, nowhere: st
     report = send(world, timeouts=BRIEF, happen=changing(world, url=f"{nowhere}/"))
     assert report.error is not None
     assert "no test delivery arrived within 0.2 s" in report.error
-    assert "Our own end answers its challenge through PUBLIC_URL" in report.error
+    assert "The endpoint answers its challenge through PUBLIC_URL" in report.error
     assert world.store.tests()[0].secret not in report.error
     assert not world.registered_test().enabled
 
 
 def test_failure_of_our_endpoint_is_reported_before_the_test(world: World, nowhere: str) -> None:
     address = rf"{nowhere}/hooks/\S+\?challenge=\w{{20}}"
-    fails = rf"our own end fails: through PUBLIC_URL, the challenge GET {address} fails: no answer \(ConnectError\)"
+    fails = rf"its endpoint fails: through PUBLIC_URL, the challenge GET {address} fails: no answer \(ConnectError\)"
     with pytest.raises(OperationRefused, match=fails):
         send(world, timeouts=BRIEF, public_url=nowhere)
     assert requests(world) == 0
@@ -68,7 +68,9 @@ def test_where_our_end_fails_meanwhile_it_says_how(world: World, nowhere: str) -
 
     report = send(world, timeouts=BRIEF, happen=happen)
     assert report.error is not None
-    assert re.search(r"Our own end fails through PUBLIC_URL: the challenge GET \S+ fails: it answers 404", report.error)
+    assert re.search(
+        r"The endpoint fails through PUBLIC_URL: the challenge \S+ \S+ fails: it answers 404", report.error
+    )
 
 
 def test_a_refused_delivery_leaves_nothing_and_the_log_is_named(world: World) -> None:

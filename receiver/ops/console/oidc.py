@@ -138,7 +138,7 @@ def _derived(purpose: str, state: str) -> str:
 def _refused(provider: OpenIDProvider, address: str, reason: str) -> Response:
     count_failed_sign_in()
     log.warning("oidc.refused", provider=provider.host, reason=reason, address=address)
-    return _back(f"{provider.host} did not confirm the sign-in. Try again; the log of the web process has the reason.")
+    return _back(f"{provider.host} did not confirm the sign-in. Try again; the log of the web process says why.")
 
 
 def _without_role(provider: OpenIDProvider, address: str, name: str) -> Response:

@@ -180,7 +180,7 @@ def test_command_killed_during_selection_processes_nothing(dead: Acme, environme
     assert set(dead.statuses()) == {"dead"}
 
     dead.execute("UPDATE receiver.replays SET selecting_at = now() - interval '2 minutes'")
-    assert state(dead, replay_id).state == "cut off"
+    assert state(dead, replay_id).state == "interrupted"
     dead.execute("UPDATE receiver.replays SET selecting_at = now() - interval '11 minutes'")
     dead.process()
     assert (state(dead, replay_id).state, counts(state(dead, replay_id))) == ("cancelled", (5, 0, 0))
