@@ -2072,6 +2072,8 @@ CREATE TABLE receiver.issues (
     subject TEXT NOT NULL,
     severity INTEGER NOT NULL,
     text TEXT NOT NULL,
+    command TEXT DEFAULT '' NOT NULL,
+    example_delivery_id BIGINT,
     organization_reference_id TEXT,
     count BIGINT NOT NULL,
     state TEXT NOT NULL,
@@ -2092,6 +2094,8 @@ CREATE TABLE receiver.issues (
 COMMENT ON COLUMN receiver.issues.subject IS 'what has the trouble; empty for the whole service';
 COMMENT ON COLUMN receiver.issues.severity IS '1 warning, 2 critical';
 COMMENT ON COLUMN receiver.issues.text IS 'what was found last, for people';
+COMMENT ON COLUMN receiver.issues.command IS 'what to run about it; empty: no command';
+COMMENT ON COLUMN receiver.issues.example_delivery_id IS 'one of the affected deliveries';
 COMMENT ON COLUMN receiver.issues.count IS 'how many deliveries, events or files are affected';
 COMMENT ON COLUMN receiver.issues.opened_at IS 'when it opened last';
 COMMENT ON COLUMN receiver.issues.owner IS 'who acknowledged or resolved it last';

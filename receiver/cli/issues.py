@@ -139,7 +139,11 @@ def _print(stored: StoredIssue, *, as_json: bool) -> None:
         print_json(document)
     else:
         print_fields(
-            {LABELS.get(name, name.replace("_", " ")): value for name, value in document.items() if value is not None}
+            {
+                LABELS.get(name, name.replace("_", " ")): value
+                for name, value in document.items()
+                if value not in (None, "")
+            }
         )
 
 

@@ -137,6 +137,6 @@ def _as_document(seen: Seen) -> dict[str, object]:
         "ageing": seen.ageing,
         "refused_deliveries": service.refused,
         "workers": None if seen.workers is None else asdict(seen.workers),
-        "needs_attention": [each.text for each in seen.attention],
-        "acknowledged": [each.text for each in seen.acknowledged],
+        "needs_attention": [str(each) for each in seen.attention],
+        "acknowledged": [str(each) for each in seen.acknowledged],
     }

@@ -38,7 +38,7 @@ def print_screen(seen: Seen) -> None:
     _print_organizations(seen)
     click.echo()
     for line in seen.attention[:MOST_LINES]:
-        click.echo(line.text, err=True)
+        click.echo(str(line), err=True)
     if len(seen.attention) > MOST_LINES:
         click.echo(f"and {len(seen.attention) - MOST_LINES} more: see receiver status --json", err=True)
     known = f", {len(seen.acknowledged)} acknowledged" if seen.acknowledged else ""

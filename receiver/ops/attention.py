@@ -68,13 +68,15 @@ def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
             several = "delivery" if group.number == 1 else "deliveries"
             yield Finding(
                 kind,
-                f"{group.number} {status} {several} of {group.event}: {group.error}; {listed}",
+                f"{group.number} {status} {several} of {group.event}: {group.error}",
                 f"{group.event}: {group.error}"[:LONGEST_SUBJECT],
                 group.organizations[0] if group.number_of_organizations == 1 else None,
                 group.number,
+                command=listed,
+                example_delivery_id=group.example_id,
             )
         rest = groups[MOST_CAUSES:]
         if rest:
             number = sum(group.number for group in rest)
-            text = f"{number} {status} deliveries for {len(rest)} other reasons; {listed}"
-            yield Finding(kind, text, "other reasons", count=number)
+            text = f"{number} {status} deliveries for {len(rest)} other reasons"
+            yield Finding(kind, text, "other reasons", count=number, command=listed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -75,9 +76,10 @@ def find_stopped_consumers(consumers: Sequence[ConsumerLag], at: datetime) -> It
             seen = "never" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S} UTC"
             text = (
                 f"consumer {each.name} stopped reading the feed: last seen {seen}, {each.lag_events} events behind; is "
-                f"it running? receiver db consumers drop {each.name} if it will not read again"
+                "it running? Drop it if it will not read again"
             )
-            yield Finding(FindingKind.CONSUMER_STOPPED, text, f"consumer {each.name}", count=each.lag_events)
+            subject, drop = f"consumer {each.name}", f"receiver db consumers drop {quote(each.name)}"
+            yield Finding(FindingKind.CONSUMER_STOPPED, text, subject, count=each.lag_events, command=drop)
 
 
 def drop_consumer(connection: Connection, name: str) -> None:

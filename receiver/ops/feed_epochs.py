@@ -55,5 +55,5 @@ def find_new_epoch(epoch: EpochState | None) -> Iterable[Finding]:
     began = f"epoch {epoch.epoch} began at {epoch.begun_at:%Y-%m-%d %H:%M:%S} UTC ({epoch.reason})"
     left = epoch.webhooks_to_reconcile
     still = f"; {left} {'webhook is' if left == 1 else 'webhooks are'} still to be reconciled" if left else ""
-    text = f"feed: {began}, and readers read the tables again{still}. receiver recover acknowledges it"
-    yield Finding(FindingKind.EPOCH, text, f"epoch {epoch.epoch}")
+    text = f"feed: {began}, and readers read the tables again{still}: acknowledge it"
+    yield Finding(FindingKind.EPOCH, text, f"epoch {epoch.epoch}", command="receiver recover")

@@ -71,7 +71,7 @@ class Finding:
 
     kind: FindingKind
     text: str
-    """A sentence for people, with what to do about it. No personal data."""
+    """A sentence for people. No personal data."""
     subject: str = ""
     """What has the trouble, such as ``webhook 12``; empty for the service. Kind and subject identify the cause."""
     organization_reference_id: str | None = None
@@ -79,6 +79,10 @@ class Finding:
     """How many deliveries, events or files are affected."""
     since: datetime | None = None
     """When it began, where that is known: it may be found later."""
+    command: str = ""
+    """What to run about it, if a command shows more or ends it."""
+    example_delivery_id: int | None = None
+    """One of the deliveries that are affected."""
 
     @property
     def severity(self) -> Severity:
@@ -86,5 +90,5 @@ class Finding:
         return Severity.WARNING if self.kind in WARNINGS else Severity.CRITICAL
 
     def __str__(self) -> str:
-        """Return the sentence."""
-        return self.text
+        """Return the sentence and the command."""
+        return f"{self.text}; {self.command}" if self.command else self.text

@@ -76,14 +76,13 @@ def find_in_receipts(state: ReceiptsState, *, missing: str) -> Iterable[Finding]
         text = f"{_files(state.failing)} not downloaded so far{lost}: {state.last_error}"
         yield Finding(FindingKind.RECEIPTS_LATE, text, count=state.failing)
     if state.newly_expired:
-        text = (
-            f"{_files(state.newly_expired)} lost, the URLs expired before the download: "
-            "receiver files list --status expired"
-        )
-        yield Finding(FindingKind.RECEIPTS_LOST, text, count=state.newly_expired)
+        text = f"{_files(state.newly_expired)} lost, the URLs expired before the download"
+        listed = "receiver files list --status expired"
+        yield Finding(FindingKind.RECEIPTS_LOST, text, count=state.newly_expired, command=listed)
     if state.newly_refused:
-        text = f"{_files(state.newly_refused)} refused: receiver files list --status refused"
-        yield Finding(FindingKind.RECEIPTS_REFUSED, text, count=state.newly_refused)
+        text = f"{_files(state.newly_refused)} refused"
+        listed = "receiver files list --status refused"
+        yield Finding(FindingKind.RECEIPTS_REFUSED, text, count=state.newly_refused, command=listed)
 
 
 def _files(number: int) -> str:

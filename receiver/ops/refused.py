@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from receiver.ops.findings import Finding, FindingKind
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.retention.record import Query
 
-_OF_SECRETS: Final = ("signature", "basic", "custom", "oauth")
+OF_SECRETS: Final = ("signature", "basic", "custom", "oauth")
 """How the reasons of ``NotAuthentic`` begin."""
 MANY: Final = 10
 """So many refused within a quarter of an hour need attention although others are stored."""
@@ -65,7 +66,7 @@ def count_not_authentic(refused: Iterable[RefusalCount]) -> Counter[int]:
     """Return by webhook how many were refused over a secret or credentials."""
     numbers: Counter[int] = Counter()
     for each in refused:
-        if each.reason.startswith(_OF_SECRETS):
+        if each.reason.startswith(OF_SECRETS):
             numbers[each.webhook_id] += each.number
     return numbers
 
@@ -78,16 +79,25 @@ def find_refused(refused: Sequence[RefusalCount]) -> Iterable[Finding]:
         several = "delivery" if each.number == 1 else "deliveries"
         text = (
             f"{subject} ({organization}): {each.number} {several} refused since {each.since:%Y-%m-%d %H:%M} UTC: "
-            f"{each.reason}: {_advice(each)}"
+            f"{each.reason}: {_cause(each)}"
         )
-        yield Finding(FindingKind.REFUSED, text, f"{subject}: {each.reason}", organization, each.number)
+        cause, run = f"{subject}: {each.reason}", _command(each)
+        yield Finding(FindingKind.REFUSED, text, cause, organization, each.number, command=run)
 
 
-def _advice(refused: RefusalCount) -> str:
+def _cause(refused: RefusalCount) -> str:
     if refused.reason.startswith("signature"):
-        return f"the secret differs from OpenCard's: receiver webhooks rotate-secret {refused.webhook_id}"
-    if refused.reason.startswith(_OF_SECRETS):
-        return "the credentials differ from OpenCard's: receiver bootstrap corrects them"
+        return "the secret differs from OpenCard's, rotate it"
+    if refused.reason.startswith(OF_SECRETS):
+        return "the credentials differ from OpenCard's, register the webhook again"
     if refused.reason == "too-large":
         return "larger than MAX_BODY_BYTES"
     return "does a proxy before this service change or cut requests?"
+
+
+def _command(refused: RefusalCount) -> str:
+    if refused.reason.startswith("signature"):
+        return f"receiver webhooks rotate-secret {refused.webhook_id}"
+    if refused.reason.startswith(OF_SECRETS):
+        return f"receiver bootstrap --organization {quote(refused.organization_reference_id)}"
+    return ""

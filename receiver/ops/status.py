@@ -302,9 +302,9 @@ def _find_in_organizations(service: ServiceStatus) -> Iterable[Finding]:
         name = each.organization_reference_id or f"with OpenCard's id {each.organization_id}"
         about = (f"organization {name}", each.organization_reference_id)
         if not each.has_webhook:
-            why = each.error or "receiver bootstrap registers it"
-            text = f"organization {name} has no webhook, and OpenCard sends nothing about it: {why}"
-            yield Finding(FindingKind.WITHOUT_WEBHOOK, text, *about)
+            text = f"organization {name} has no webhook, and OpenCard sends nothing about it"
+            text = f"{text}: {each.error}" if each.error else text
+            yield Finding(FindingKind.WITHOUT_WEBHOOK, text, *about, command="receiver bootstrap")
         elif each.error is not None:
             yield Finding(FindingKind.BOOTSTRAP, f"organization {name}: {each.error}", *about)
 
@@ -323,26 +323,27 @@ def _find_in_retention(service: ServiceStatus) -> Iterable[Finding]:
 
 def find_in_webhook(webhook: WebhookStatus, at: datetime, interval: timedelta | None) -> Iterable[Finding]:
     """Yield what needs attention with one webhook, by what is known of it at a time."""
+    organization = webhook.organization_reference_id
+    bootstrap = f"receiver bootstrap --organization {quote(organization)}"
 
-    def finding(kind: FindingKind, text: str, count: int = 1) -> Finding:
-        organization = webhook.organization_reference_id
+    def finding(kind: FindingKind, text: str, count: int = 1, command: str = "") -> Finding:
         subject = f"webhook {webhook.webhook_id}"
-        return Finding(kind, f"{subject} ({organization}): {text}", subject, organization, count)
+        return Finding(kind, f"{subject} ({organization}): {text}", subject, organization, count, command=command)
 
     if webhook.opencard_webhook_id is None:
-        yield finding(FindingKind.WEBHOOK_INACTIVE, "not registered at OpenCard: receiver bootstrap finishes it")
+        yield finding(FindingKind.WEBHOOK_INACTIVE, "not registered at OpenCard", command=bootstrap)
     elif webhook.active is False:
-        text = "not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge"
-        yield finding(FindingKind.WEBHOOK_INACTIVE, text)
+        text = "not active, OpenCard sends nothing to it: register it again, which triggers a new challenge"
+        yield finding(FindingKind.WEBHOOK_INACTIVE, text, command=bootstrap)
     if webhook.unrecoverable:
         events = _count(webhook.unrecoverable, "lost event")
         text = f"{events} cannot be recovered, because the delivery log has no payload: ask OpenCard for the data"
         yield finding(FindingKind.UNRECOVERABLE, text, webhook.unrecoverable)
     if webhook.unconfirmed:
         stored = _count(webhook.unconfirmed, "stored delivery", "stored deliveries")
-        listed = f"receiver deliveries list --unconfirmed --organization {quote(webhook.organization_reference_id)}"
-        text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log; {listed}"
-        yield finding(FindingKind.UNCONFIRMED, text, webhook.unconfirmed)
+        listed = f"receiver deliveries list --unconfirmed --organization {quote(organization)}"
+        text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
+        yield finding(FindingKind.UNCONFIRMED, text, webhook.unconfirmed, listed)
     if webhook.last_error is not None:
         yield finding(FindingKind.RECONCILE, f"the last run failed: {webhook.last_error}")
     if interval is not None:

@@ -85,9 +85,10 @@ def find_unknown(found: UnknownFormats) -> Iterable[Finding]:
         number = "1 ignored delivery" if each.deliveries == 1 else f"{each.deliveries} ignored deliveries"
         text = (
             f"{number} ({each}): this release does not know the event or cannot parse the version; it is not in "
-            "ems; receiver deliveries list --status ignored; upgrade, then receiver replay --status ignored"
+            "ems: upgrade, then replay"
         )
-        yield Finding(FindingKind.UNKNOWN_FORMAT, text, str(each), count=each.deliveries)
+        again = "receiver replay --status ignored"
+        yield Finding(FindingKind.UNKNOWN_FORMAT, text, str(each), count=each.deliveries, command=again)
     for each in found.applied:
         number = "1 delivery" if each.deliveries == 1 else f"{each.deliveries} deliveries"
         text = (

@@ -50,7 +50,7 @@ def test_an_epoch_needs_attention_until_it_is_acknowledged(acme: Acme, run: Run)
     assert seen.exit_code == 1
     assert "feed: epoch 1 began at" in seen.stderr
     assert "another timeline" in seen.stderr
-    assert "1 webhook is still to be reconciled. receiver recover acknowledges it" in seen.stderr
+    assert "1 webhook is still to be reconciled: acknowledge it; receiver recover" in seen.stderr
     assert (metric(acme, "receiver_feed_epoch"), metric(acme, "receiver_feed_epoch_needs_attention")) == (1, 1)
     done = run("recover")
     assert (done.exit_code, "is acknowledged" in done.stdout) == (0, True)

@@ -141,6 +141,7 @@ def test_each_thing_that_needs_attention_is_named(organizations: Organizations, 
 
     no_payload = "because the delivery log has no payload: ask OpenCard for the data"
     listed = "receiver deliveries list --status quarantined"
+    again = "register it again, which triggers a new challenge; receiver bootstrap --organization asleep"
     other = "organization.reference_id is 'globex', but this webhook belongs to organization 'acme'; not applied"
     forged = f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log; "
     forged += "receiver deliveries list --unconfirmed --organization forged"
@@ -156,7 +157,7 @@ def test_each_thing_that_needs_attention_is_named(organizations: Organizations, 
             stale,
             f"{name('lost')}: 1 lost event cannot be recovered, {no_payload}",
             f"{name('forbidden')}: the last run failed: {FORBIDDEN}",
-            f"{name('asleep')}: not active, OpenCard sends nothing to it: receiver bootstrap triggers a new challenge",
+            f"{name('asleep')}: not active, OpenCard sends nothing to it: {again}",
         ]
     )
     for_people = run()
@@ -197,7 +198,7 @@ def test_missing_api_access_is_reported_only_once(organizations: Organizations, 
 def test_a_webhook_whose_registration_was_cut_off_is_named(acme: Acme, run: Run) -> None:
     acme.execute("UPDATE receiver.webhooks SET opencard_webhook_id = NULL")
     (said,) = needs(run("--json"))
-    assert said.endswith("(acme): not registered at OpenCard: receiver bootstrap finishes it")
+    assert said.endswith("(acme): not registered at OpenCard; receiver bootstrap --organization acme")
 
 
 def test_disabled_webhook_needs_no_attention(acme: Acme, run: Run) -> None:

@@ -17,7 +17,7 @@ def state(receipts: Receipts) -> ReceiptsState:
 
 
 def needs_attention(state: ReceiptsState, *, missing: str) -> list[str]:
-    return [found.text for found in find_in_receipts(state, missing=missing)]
+    return [str(found) for found in find_in_receipts(state, missing=missing)]
 
 
 def test_nothing_waits_and_nothing_needs_attention(receipts: Receipts) -> None:
@@ -56,7 +56,7 @@ def test_lost_or_refused_files_are_reported_for_eight_days(receipts: Receipts) -
     receipts.fetch()
     lost, refused = needs_attention(state(receipts), missing="")
     assert lost.startswith("2 files lost, the URLs expired before the download")
-    assert refused == "1 file refused: receiver files list --status refused"
+    assert refused == "1 file refused; receiver files list --status refused"
     receipts.acme.execute("UPDATE receiver.receipt_downloads SET completed_at = now() - interval '9 days'")
     found = state(receipts)
     assert needs_attention(found, missing="") == []

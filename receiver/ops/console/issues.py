@@ -14,11 +14,13 @@ from wtforms.validators import DataRequired, Length, Optional, ValidationError
 
 from receiver.ops.console.filter_form import UNCONFIRMED
 from receiver.ops.console.parts import console, reading, whole
+from receiver.ops.console.words import query
 from receiver.ops.deliveries.filter import NO_VERSION
 from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
+from receiver.ops.refused import OF_SECRETS
 from receiver.ops.unknown import named_format
 
 if TYPE_CHECKING:
@@ -44,6 +46,13 @@ _STATUSES: Final[dict[str, str]] = {
 }
 _FORMATS: Final = (FindingKind.UNKNOWN_FORMAT, FindingKind.UNKNOWN_VERSION)
 """The kinds whose subject names an event and a version."""
+
+
+_AT_WEBHOOKS: Final[dict[str, tuple[str, str]]] = {
+    FindingKind.WEBHOOK_INACTIVE: ("Register again …", "webhooks.register"),
+    FindingKind.RECONCILE: ("Reconcile now …", "webhooks.webhook"),
+    FindingKind.NOT_RECONCILED: ("Reconcile now …", "webhooks.webhook"),
+}
 
 
 class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
@@ -147,6 +156,31 @@ def deliveries_of(issue: Issue) -> dict[str, str] | None:
     return found
 
 
+def actions_of(issue: Issue) -> list[tuple[str, str]]:
+    """Return where the console helps with an issue: what each link is called, and its address."""
+    found: list[tuple[str, str]] = []
+    listed, webhook = deliveries_of(issue), _webhook_of(issue)
+    if listed is not None:
+        found.append(("Deliveries", f"{url_for('deliveries.listing')}?{query(listed.items())}"))
+        if issue.kind != FindingKind.UNCONFIRMED:
+            found.append(("Replay …", f"{url_for('replays.new')}?{query(listed.items())}"))
+    if webhook is not None and (action := _at_webhook(issue)) is not None:
+        found.append((action[0], url_for(action[1], webhook_id=webhook)))
+    if issue.kind == FindingKind.WITHOUT_WEBHOOK:
+        found.append(("Webhooks", url_for("webhooks.listing")))
+    return found
+
+
+def _at_webhook(issue: Issue) -> tuple[str, str] | None:
+    """Return what can be done to the webhook that has the trouble, and the endpoint of its page."""
+    if issue.kind != FindingKind.REFUSED:
+        return _AT_WEBHOOKS.get(issue.kind)
+    reason = issue.subject.partition(": ")[2]
+    if reason.startswith("signature"):
+        return "New secret …", "webhooks.rotate_secret"
+    return ("Register again …", "webhooks.register") if reason.startswith(OF_SECRETS) else None
+
+
 def _page(issue_id: int, form: AnswerForm) -> str:
     if whole(str(issue_id)) is None:
         abort(404)
@@ -158,6 +192,7 @@ def _page(issue_id: int, form: AnswerForm) -> str:
         issue=stored.issue,
         form=form,
         severities=_SEVERITIES,
+        actions=actions_of(stored.issue) if g.me.may_operate else [],
         deliveries=deliveries_of(stored.issue),
         webhook=_webhook_of(stored.issue),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from flask import Blueprint, abort, flash, redirect, render_template, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from sqlalchemy import text
 
 from receiver.errors import OperationRefused
@@ -60,11 +60,15 @@ class WebhookLine:
 
 @blueprint.get("/")
 def listing() -> str:
-    """Show every managed webhook."""
+    """Show every managed webhook, or those of one organization."""
+    organization = request.args.get("organization")
     with reading() as connection:
         service = read_status(query_of(connection))
-        rows = [_line(row, service) for row in connection.execute(_WEBHOOKS)]
-    return render_template("webhooks.html", rows=rows)
+        found = [
+            row for row in connection.execute(_WEBHOOKS) if organization in {None, "", row.organization_reference_id}
+        ]
+        rows = [_line(row, service) for row in found]
+    return render_template("webhooks.html", rows=rows, organization=organization)
 
 
 @blueprint.get("/<int:webhook_id>")

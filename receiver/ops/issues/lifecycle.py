@@ -50,6 +50,10 @@ class Issue:
     """When an acknowledgement ends; ``None``: never."""
     by_person: bool = False
     """Whether a person resolved it, while it may still have been found."""
+    command: str = ""
+    """What to run about it."""
+    example_delivery_id: int | None = None
+    """One of the deliveries that are affected."""
 
 
 def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue | None:
@@ -74,11 +78,15 @@ def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue
             opened_at=finding.since or at,
             first_seen_at=finding.since or at,
             last_seen_at=at,
+            command=finding.command,
+            example_delivery_id=finding.example_delivery_id,
         )
     seen = replace(
         issue,
         severity=int(finding.severity),
         text=finding.text,
+        command=finding.command,
+        example_delivery_id=finding.example_delivery_id,
         organization_reference_id=finding.organization_reference_id,
         count=finding.count,
         last_seen_at=at,

@@ -25,6 +25,8 @@ class IssueRow(Base):
     subject: Mapped[str] = mapped_column(Text, comment="what has the trouble; empty for the whole service")
     severity: Mapped[int] = mapped_column(comment="1 warning, 2 critical")
     text: Mapped[str] = mapped_column(Text, comment="what was found last, for people")
+    command: Mapped[str] = mapped_column(Text, server_default="", comment="what to run about it; empty: no command")
+    example_delivery_id: Mapped[int | None] = mapped_column(BigInteger, comment="one of the affected deliveries")
     organization_reference_id: Mapped[str | None] = mapped_column(Text)
     count: Mapped[int] = mapped_column(BigInteger, comment="how many deliveries, events or files are affected")
     state: Mapped[str] = mapped_column(Text)

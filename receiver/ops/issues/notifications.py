@@ -67,7 +67,8 @@ RETURNING notification.issue_id, notification.target, notification.state, notifi
     notification.attempts,
     (notification.state, notification.opened_at) IS NOT DISTINCT FROM
         (notification.sent_state, notification.sent_opened_at) AS reminder,
-    issue.kind, issue.severity, issue.text, issue.organization_reference_id, issue.resolved_at, issue.owner, issue.note
+    issue.kind, issue.severity, issue.text, issue.command, issue.example_delivery_id,
+    issue.organization_reference_id, issue.resolved_at, issue.owner, issue.note
 """
 )
 _SENT: Final = text(
@@ -181,4 +182,8 @@ def _body(row: RowMapping, link: str) -> str:
         lines[-1] += f", until {row['resolved_at']:%Y-%m-%d %H:%M:%S} UTC"
     if row["state"] != State.OPEN and row["note"]:
         lines.append(f"{row['owner']}: {row['note']}")
+    if row["state"] == State.OPEN and row["command"]:
+        lines.append(row["command"])
+    if row["state"] == State.OPEN and row["example_delivery_id"] is not None:
+        lines.append(f"for example {link}/ops/deliveries/{row['example_delivery_id']}")
     return "\n".join([*lines, f"{link}/ops/issues/{row['issue_id']}"])

@@ -88,7 +88,8 @@ def test_the_console_lists_what_the_command_line_lists(
     changes = {**(ACCESS if access else {}), **({} if with_redis else {"REDIS_URL": unreachable_redis()})}
     shown = re.findall(r"<li>(.*?)</li>", overview(changes))
     status = CliRunner(env={**console_environment, **changes}).invoke(main, ["status", "--json"])
-    assert shown == json.loads(status.stdout)["needs_attention"]
+    # the console has buttons instead of commands
+    assert shown == [line.partition("; receiver ")[0] for line in json.loads(status.stdout)["needs_attention"]]
     words = [
         "1 dead delivery",
         "not active",

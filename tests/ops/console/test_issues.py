@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from tests.support.service_states import miss_all_in_the_log
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
-    from tests.conftest import Acme
+    from tests.conftest import Acme, Organizations
     from tests.support.visitor import Visitor
 
 
@@ -110,6 +111,41 @@ def test_an_operator_acknowledges_with_a_note(acme: Acme, operator: Visitor, iss
     assert "ticket 7" in page
     assert "Reopens above" in page
     assert "card_holder.created" in operator.get("/ops/").text.partition("1 acknowledged")[2]
+
+
+def test_issue_offers_buttons_first_then_its_command(acme: Acme, operator: Visitor, issue: str) -> None:
+    page = operator.get(issue).text
+    assert f"/ops/deliveries/{max(stored(acme))}" in links(page), "an example"
+    sentence, button, command = (
+        page.index(each) for each in ("card_holder: missing</p>", ">Replay …</a>", "receiver deliveries list")
+    )
+    assert sentence < button < command
+    (replay,) = [each for each in links(page) if each.startswith("/ops/replays/new?")]
+    assert "Replay 2 deliveries" in operator.get(replay).text
+    assert "receiver deliveries list" not in operator.get("/ops/").text
+
+
+def test_issue_of_a_webhook_leads_to_what_ends_it(acme: Acme, operator: Visitor, settings: Settings) -> None:
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    acme.execute("UPDATE receiver.webhooks SET active = false")
+    watch.check(acme.engine, settings, ())
+    number = acme.value("SELECT id FROM receiver.issues WHERE kind = 'webhook-inactive'")
+    assert f"/ops/webhooks/{webhook}/register" in links(operator.get(f"/ops/issues/{number}").text)
+
+
+def test_issue_leads_to_the_webhooks_of_its_organization(
+    organizations: Organizations, viewer: Visitor, settings: Settings
+) -> None:
+    organizations.adopt("acme")
+    globex = organizations.adopt("globex & co")
+    globex.execute("UPDATE receiver.webhooks SET active = false WHERE organization_reference_id = 'globex & co'")
+    watch.check(globex.engine, replace(settings, reconcile_interval=0), ())
+    number = globex.value("SELECT min(id) FROM receiver.issues")
+    (link,) = [each for each in links(viewer.get(f"/ops/issues/{number}").text) if "/webhooks/?" in each]
+    page = viewer.get(link).text
+    assert "Organization: <strong>globex &amp; co</strong>" in page
+    assert len([each for each in links(page) if re.fullmatch(r"/ops/webhooks/[0-9]+", each)]) == 1
+    assert "No webhooks of this organization" in viewer.get("/ops/webhooks/?organization=nobody").text
 
 
 def test_an_operator_resolves_an_issue(acme: Acme, operator: Visitor, issue: str) -> None:

@@ -110,6 +110,18 @@ def test_each_change_is_sent_once_to_each_address(service: Service, channel: Cha
     assert [message["type"] for message in channel.messages] == ["failure"] * 2 + ["success"] * 2
 
 
+def test_message_has_an_example_and_what_to_do(service: Service, channel: Channel) -> None:
+    dead = Finding(FindingKind.DEAD, "2 dead", "x: y", "acme", 2, command="receiver list", example_delivery_id=17)
+    service.look(dead)
+    service.send()
+    lines = channel.messages[0]["message"].splitlines()
+    assert lines[2:4] == ["receiver list", "for example https://hooks.example.com/ops/deliveries/17"]
+    service.look()
+    service.later("1 minute")
+    service.send()
+    assert "17" not in channel.messages[-1]["message"], "it ended: there is nothing to do"
+
+
 def test_a_mild_issue_is_not_sent_to_the_pager(service: Service, channel: Channel) -> None:
     service.look(MILD, INACTIVE)
     service.send()
