@@ -78,8 +78,10 @@ PAGES: Final = {
     "replay-new": "replays/new?status=dead",
     "webhooks": "webhooks/",
     "webhook": "webhooks/1",
+    "webhook-test": "webhooks/1/test",
     "reconcile": "reconcile/",
     "closings": "closings/",
+    "close": "closings/close?organization={organization}&month=2026-02",
     "audit": "audit/",
     "not-found": "nowhere",
 }
@@ -129,6 +131,8 @@ def main() -> None:
         EVERY_PAGE.mkdir(parents=True, exist_ok=True)
         for (screen, options), scheme in product(SCREENS.items(), SCHEMES):
             page = browser.new_context(**options, color_scheme=scheme).new_page()
+            page.goto(f"{url}/ops/sign-in")
+            page.screenshot(path=EVERY_PAGE / f"sign-in-{screen}-{scheme}.png", full_page=True)
             _sign_in(page, url, access)
             for name, shown in README.items():
                 if shown == (screen, scheme):
@@ -138,7 +142,7 @@ def main() -> None:
                 page.screenshot(path=EVERY_PAGE / f"{name}-{screen}-{scheme}.png", full_page=True)
             page.context.close()
         browser.close()
-    print(f"pictures of {len(PAGES)} pages in {EVERY_PAGE}")  # noqa: T201 - what the command did
+    print(f"pictures of {1 + len(PAGES)} pages in {EVERY_PAGE}")  # noqa: T201 - what the command did
 
 
 def _sign_in(page: Page, url: str, access: ConsoleAccess) -> None:

@@ -18,6 +18,7 @@ from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries
+from receiver.ops.purchases.brief import read_purchases_of
 from receiver.ops.replay import start_replay
 from receiver.ops.resolving import resolve_deliveries
 
@@ -78,6 +79,7 @@ def listing() -> str:
         page = list_deliveries(
             connection, wanted, before=whole(request.args.get("before")), limit=console().rows, most=LOOKED_AT
         )
+        purchases = read_purchases_of(connection, page.rows)
     if wanted.card_holder_reference_id:
         with console().engine.begin() as connection:
             record_view(connection, SEARCH, arguments([(PERSONAL, True)]))
@@ -86,6 +88,7 @@ def listing() -> str:
         form=form,
         may_replay=valid and wanted.restricts and g.me.may_operate,
         page=page,
+        purchases=purchases,
         links=PageLinks.of(request, older=page.before),
         arguments=filled_in(request.args),
     )

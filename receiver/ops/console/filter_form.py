@@ -57,6 +57,12 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "full reference", "autocomplete": "off"}
     )
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a field is filled in, or wrong, that is folded otherwise."""
+        folded = (self.since, self.until, self.card_holder, self.error, self.version)
+        return any(field.data or field.errors for field in folded)
+
     @classmethod
     def of(cls, arguments: Any, organizations: Sequence[str]) -> FilterForm:  # noqa: ANN401 - werkzeug's MultiDict
         """Return the form as the address fills it in."""

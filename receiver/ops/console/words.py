@@ -50,6 +50,12 @@ def length_of_time(length: timedelta) -> str:
     return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"
 
 
+def age(moment: datetime, now: datetime | None = None) -> str:
+    """Return how long ago a moment was, in its largest unit."""
+    first, unit, *_ = length_of_time((now or datetime.now(UTC)) - moment).split()
+    return f"{first} {unit}"
+
+
 def seconds(length: timedelta) -> str:
     """Return a short length of time, as it is measured."""
     number = length.total_seconds()
@@ -86,6 +92,7 @@ def highlighted(payload: str) -> Markup:
 FILTERS: Final[Mapping[str, Callable[..., object]]] = {
     "when": when,
     "ago": ago,
+    "age": age,
     "length_of_time": length_of_time,
     "counted": counted,
     "highlighted": highlighted,

@@ -163,9 +163,9 @@ def test_operators_see_records_newest_first(acme: Acme, operator: Visitor) -> No
     assert rows_of(page) == ["3", "2"]
     assert "deploy@ops-1" in page
     (older,) = re.findall(r'rel="next" href="([^"]+)"', page)
-    assert rows_of(operator.get(older.replace("&amp;", "&")).text) == ["1", ""]
+    assert rows_of(operator.get(older.replace("&amp;", "&")).text) == ["1", "\N{EN DASH}"]
     assert "/ops/audit/?action=replay" in links(page)
-    assert rows_of(operator.get("/ops/audit/?actor=olga").text) == [""]
+    assert rows_of(operator.get("/ops/audit/?actor=olga").text) == ["\N{EN DASH}"]
     assert "No records match." in operator.get("/ops/audit/?action=nothing").text
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from receiver.ops.console.deliveries import readable
 from receiver.ops.console.words import highlighted
-from tests.support.console_pages import EVENT, WRONG, ids, links, stored
+from tests.support.console_pages import EVENT, WRONG, address, ids, links, of_ticket, stored
 from tests.support.factories import card_holder, snapshot
 from tests.support.replay_steps import replay
 from tests.support.service_states import miss_all_in_the_log
@@ -25,6 +25,23 @@ def test_deliveries_are_listed_newest_first_without_payloads(acme: Acme, viewer:
     assert ids(page) == stored(acme)
     assert "Merchant Of Secrets" not in page
     assert "employee-99" not in page
+
+
+def test_list_names_the_purchase_the_age_and_the_attempts(acme: Acme, viewer: Visitor) -> None:
+    bought = {**of_ticket(), "id": "t-1", "purchase_merchant_common": "Café Müller"}
+    acme.apply(EVENT, bought)
+    acme.apply(EVENT, {**bought, "id": "t-2", "purchase_merchant_common": None, "purchase_merchant": None})
+    acme.apply("card_holder.created", card_holder("employee-1"))
+    acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at - interval '3 hours'")
+    acme.execute(
+        "UPDATE receiver.outcomes SET attempts = 3 WHERE delivery_id = (SELECT min(id) FROM receiver.deliveries)"
+    )
+    holder, other, first = (unescape(row) for row in viewer.get("/ops/deliveries/").text.split("<tr>")[2:])
+    for said in ("Café Müller</a>", "245.50", address("t-1"), "3 attempts", ">3 h</td>"):
+        assert said in first, said
+    assert "no merchant</a>" in other
+    assert '<td class="purchase"></td>' in holder
+    assert "attempts" not in other
 
 
 def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, viewer: Visitor) -> None:
