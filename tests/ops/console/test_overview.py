@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from receiver.cli import main
+from receiver.locks import Lock
 from receiver.ops.console.webhooks import state_of
 from receiver.ops.deploys import PACKAGE, note_version
 from receiver.ops.findings import Finding, FindingKind
@@ -205,6 +207,14 @@ def test_deploys_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
     assert re.findall(r"version ([0-9.]+) at", words) == marked
     acme.execute("UPDATE receiver.deploys SET at = now() - interval '25 hours'")
     assert "mark-deploy" not in viewer.get("/ops/").text
+
+
+def test_one_scheduler_at_a_time_notes_the_version(acme: Acme) -> None:
+    with acme.engine.connect() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.DEPLOYS})
+        assert not note_version(acme.engine)
+        assert acme.rows("SELECT version FROM receiver.deploys") == []
+    assert note_version(acme.engine)
 
 
 def test_each_release_is_a_deploy_whatever_the_version(acme: Acme, environment: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.notifications import send_due, targets_of
 from receiver.ops.issues.store import list_issues
 from receiver.variables import NotifyUrl
+from tests.support.applications import unreachable_redis
 from tests.support.serving import served
 from tests.support.waiting import eventually
 
@@ -143,6 +144,14 @@ def test_a_message_about_an_outage_is_sent_until_taken(acme: Acme, watched: Sett
     assert web.asked == [OUTAGE.format("open")] * 2
     watch.check(acme.engine, watched, targets_of(watched), outage)
     assert acme.value("SELECT sent_state FROM receiver.notifications") == "open"
+
+
+@pytest.mark.usefixtures("_short_outages")
+def test_outage_is_reported_once_though_redis_is_away(watched: Settings, web: AskedServer) -> None:
+    outage = outage_module.Outage(replace(watched, redis_url=unreachable_redis()), targets_of(watched))
+    for _ in range(3):
+        outage.failed(FAILED)
+    assert web.asked == [OUTAGE.format("open")]
 
 
 def test_a_restart_of_postgresql_is_no_issue(acme: Acme, watched: Settings, web: AskedServer) -> None:
