@@ -2040,6 +2040,7 @@ DECLARE
         (SELECT max(event.position) FROM ems.events AS event),
         (SELECT greatest(deleted_through, epoch_start) FROM ems.feed_horizon), 0
     );
+    reached bigint := commit_position.position;
 BEGIN
     IF commit_position.name IS NULL THEN
         RAISE EXCEPTION 'the name of a consumer is null' USING ERRCODE = 'null_value_not_allowed';
@@ -2052,12 +2053,22 @@ BEGIN
             ERRCODE = 'insufficient_privilege',
             HINT = 'Run: receiver db grant-reader ' || session_user || ' --consumer ' || commit_position.name;
     END IF;
-    IF commit_position.position IS NULL OR commit_position.position NOT BETWEEN 0 AND newest THEN
+    -- What a reader has read may have been lost in a failover, and the next epoch has not begun yet.
+    IF reached > newest AND EXISTS (
+        SELECT FROM (SELECT * FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1) AS stored,
+            receiver.feed_history() AS present
+        WHERE stored.system_identifier <> present.system_identifier OR stored.timeline <> present.timeline
+            OR stored.backup_label <> present.backup_label OR stored.database_oid <> present.database_oid
+            OR stored.events_oid <> present.events_oid
+    ) THEN
+        reached := newest;
+    END IF;
+    IF reached IS NULL OR reached NOT BETWEEN 0 AND newest THEN
         RAISE EXCEPTION 'position % is not between 0 and %, the newest position of the feed',
-            commit_position.position, newest USING ERRCODE = 'invalid_parameter_value';
+            reached, newest USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO ems.consumers AS consumer (name, position, updated_at)
-    VALUES (commit_position.name, commit_position.position, clock_timestamp())
+    VALUES (commit_position.name, reached, clock_timestamp())
     ON CONFLICT ON CONSTRAINT pk_consumers DO UPDATE
     SET position = excluded.position, updated_at = excluded.updated_at;
 END

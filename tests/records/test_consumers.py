@@ -95,6 +95,13 @@ def test_a_position_that_cannot_be_is_refused(url: URL, reader: str, position: i
         commit(url, reader, reader, position)
 
 
+def test_position_lost_in_a_failover_counts_as_newest(acme: Acme, url: URL, reader: str) -> None:
+    (newest,) = clear(acme, 1)
+    acme.execute("UPDATE receiver.feed_epochs SET timeline = timeline + 1")  # the next epoch has not begun yet
+    commit(url, reader, reader, newest + 50)
+    assert acme.rows(CONSUMERS) == [{"name": reader, "role": None, "position": newest}]
+
+
 def test_a_null_name_is_refused_as_such(url: URL, reader: str) -> None:
     with (
         pytest.raises(errors.NullValueNotAllowed, match="the name of a consumer is null"),
