@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,19 +19,21 @@ from receiver.sandbox.provider import SCOPES, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
 from receiver.sandbox.receipt_files import signed_url
 from tests.support.factories import body, card_holder, enrichment, snapshot
+from tests.support.forked_commands import ForkedCommands, forking
 from tests.support.program import with_option
 from tests.support.roles import new_role
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from redis import Redis
     from sqlalchemy import Engine
 
     from receiver.sandbox.registration import Registration
 
-RECEIVER = Path(sys.executable).with_name("receiver")
 SECONDS = 90
 TRANSACTION = "transaction-1"
 QUEUES = {QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE}
@@ -57,6 +55,7 @@ class Living:
     registration: Registration
     folder: Path
     role: str
+    commands: ForkedCommands
 
     def value(self, query: str) -> str:
         with self.engine.connect() as connection:
@@ -96,15 +95,7 @@ class Living:
         }
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [RECEIVER, *command.split(), *self.arguments().get(command, []), "--json"],
-            env={**os.environ, **self.environment},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS,
-        )
+        return self.commands.run(*command.split(), *self.arguments().get(command, []), "--json")
 
 
 def served_queues(redis: Redis) -> set[str]:
@@ -134,12 +125,13 @@ def living(engine: Engine, redis: Redis, environment: dict[str, str], tmp_path: 
             },
             tmp_path / "logs",
         ) as processes,
+        forking(variables, tmp_path / "commands") as commands,
     ):
         processes.start("web", "worker", "scheduler")
         wait_until_ready(ours["PUBLIC_URL"], processes)
-        subprocess.run([RECEIVER, "bootstrap", "--json"], env=variables, capture_output=True, check=True, cwd=tmp_path)
+        assert commands.run("bootstrap").returncode == 0
         (webhook,) = provider.state.webhooks()
-        living = Living(variables, engine, webhook.registration(organization), tmp_path, role)
+        living = Living(variables, engine, webhook.registration(organization), tmp_path, role, commands)
         living.send("card.transaction.cleared", snapshot("cleared", transaction=TRANSACTION))
         living.send("card.transaction.cleared", snapshot("cleared", transaction=TRANSACTION))
         living.send("card_holder.created", card_holder())

@@ -47,7 +47,8 @@ def wait(*arguments, **options):
 
 setattr(holder, name, wait)
 session.held_lock = partial(held_lock, seconds=2)
-session._BOUND = text("SELECT set_config('idle_in_transaction_session_timeout', '2s', false)")
+assert hasattr(session, "_SET_TIMEOUT")
+session._SET_TIMEOUT = text("SELECT set_config('idle_in_transaction_session_timeout', '2s', false)")
 settings = load_settings(os.environ)
 engine = engine_for(settings.database_url, application="hangs")
 (outcome,) = Reconciler(engine, Encryption(settings.encryption_keys), Access.of(settings), grace=timedelta(0)).run()
