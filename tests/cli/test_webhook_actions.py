@@ -107,24 +107,22 @@ def test_those_that_are_named_are_rotated(
     assert {each["organization_reference_id"] for each in json.loads(result.stdout)} == rotating(world) == expected
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        ((), 2, "Give WEBHOOK_ID, --organization REF, or --all"),
-        (("--all", "--organization", "acme"), 2, "not both"),
-        (("--all", "--overlap", "24"), 2, "not a duration with its unit"),
-        (("acme",), 2, "WEBHOOK_ID"),
-        (("--organization", "glober"), 1, "organization 'glober' has no webhook; the nearest is globex"),
-        (("999999999",), 1, "there is no webhook 999999999"),
-    ],
-)
-def test_impossible_options_are_refused_before_any_request(
-    run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
-) -> None:
+IMPOSSIBLE_ROTATIONS = [
+    ((), 2, "Give WEBHOOK_ID, --organization REF, or --all"),
+    (("--all", "--organization", "acme"), 2, "not both"),
+    (("--all", "--overlap", "24"), 2, "not a duration with its unit"),
+    (("acme",), 2, "WEBHOOK_ID"),
+    (("--organization", "glober"), 1, "organization 'glober' has no webhook; the nearest is globex"),
+    (("999999999",), 1, "there is no webhook 999999999"),
+]
+
+
+def test_impossible_options_are_refused_before_any_request(run: Run, world: World) -> None:
     add(world, "globex")
-    result = run("rotate-secret", *arguments, "--json")
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert said in result.stderr
+    for arguments, code, said in IMPOSSIBLE_ROTATIONS:
+        result = run("rotate-secret", *arguments, "--json")
+        assert (result.exit_code, result.stdout) == (code, ""), arguments
+        assert said in result.stderr
     assert world.provider.requests.all() == []
     assert rotating(world) == set()
 
@@ -196,25 +194,23 @@ def test_other_spellings_are_accepted_and_sent_as_opencard_names(run: Run, world
     assert asked.path.endswith(f"/test/{EVENT}")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("card.transaction.clear",), 2, "no event 'card.transaction.clear'; the nearest is card.transaction.cleared"),
-        (("Challenge",), 2, "there are card.transaction.authorized"),
-        ((EVENT, "--organization", "acme", "--webhook", "1"), 2, "not both"),
-        ((EVENT,), 2, "Give --organization REF or --webhook ID"),
-        ((EVENT, "--organization", "acm"), 1, "the nearest is acme"),
-        ((EVENT, "--webhook", "999999999"), 1, "there is no webhook 999999999"),
-        ((EVENT, "--organization", "acme", "--timeout", "0"), 2, "--timeout"),
-    ],
-)
-def test_mistake_is_reported_before_any_request(
-    run: Run, world: World, arguments: tuple[str, ...], code: int, said: str
-) -> None:
+IMPOSSIBLE_TESTS = [
+    (("card.transaction.clear",), 2, "no event 'card.transaction.clear'; the nearest is card.transaction.cleared"),
+    (("Challenge",), 2, "there are card.transaction.authorized"),
+    ((EVENT, "--organization", "acme", "--webhook", "1"), 2, "not both"),
+    ((EVENT,), 2, "Give --organization REF or --webhook ID"),
+    ((EVENT, "--organization", "acm"), 1, "the nearest is acme"),
+    ((EVENT, "--webhook", "999999999"), 1, "there is no webhook 999999999"),
+    ((EVENT, "--organization", "acme", "--timeout", "0"), 2, "--timeout"),
+]
+
+
+def test_mistake_is_reported_before_any_request(run: Run, world: World) -> None:
     add(world, "globex")
-    result = run("test", *arguments, "--json")
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert said in " ".join(result.stderr.split())
+    for arguments, code, said in IMPOSSIBLE_TESTS:
+        result = run("test", *arguments, "--json")
+        assert (result.exit_code, result.stdout) == (code, ""), arguments
+        assert said in " ".join(result.stderr.split())
     assert world.provider.requests.all() == []
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FOREIGN_KEY = Fernet.generate_key().decode()
 
 
-def without_scope(installation: Installation, scope: str) -> None:
-    installation.provider.clients.set_scopes("ems", set(SCOPES) - {scope})
+def without_scope(installation: Installation, *scopes: str) -> None:
+    installation.provider.clients.set_scopes("ems", set(SCOPES) - set(scopes))
 
 
 def test_unchecked_line_says_why(installation: Installation) -> None:
@@ -62,19 +62,27 @@ def test_values_under_an_older_key_are_a_note(installation: Installation) -> Non
     assert found["public address"][0] == "ok"
 
 
-@pytest.mark.parametrize("scope", [*HEADER_SCOPES, *GROUP_SCOPES])
-def test_header_and_group_scopes_depend_on_the_configuration(installation: Installation, scope: str) -> None:
-    without_scope(installation, scope)
+HEADERS, GROUPS = '[headers]\nX-Tenant = "acme"', 'groups = ["5561234567"]'
+
+
+@pytest.mark.parametrize(
+    ("scopes", "configured", "others"),
+    [(HEADER_SCOPES, HEADERS, GROUPS), (GROUP_SCOPES, GROUPS, HEADERS)],
+    ids=["headers", "groups"],
+)
+def test_header_and_group_scopes_depend_on_the_configuration(
+    installation: Installation, scopes: tuple[str, ...], configured: str, others: str
+) -> None:
+    without_scope(installation, *scopes)
     code, found = installation.findings()
-    assert (code, found[f"scope {scope}"][0]) == (0, "ok")
-    wanted = '[headers]\nX-Tenant = "acme"' if scope in HEADER_SCOPES else 'groups = ["5561234567"]'
-    installation.configure(wanted)
+    assert (code, {found[f"scope {scope}"][0] for scope in scopes}) == (0, {"ok"})
+    installation.configure(configured)
     code, found = installation.findings()
-    assert (code, found[f"scope {scope}"][0]) == (1, "broken")
-    assert scope in found[f"scope {scope}"][1]
-    installation.configure('groups = ["5561234567"]' if scope in HEADER_SCOPES else '[headers]\nX-Tenant = "acme"')
+    assert (code, {found[f"scope {scope}"][0] for scope in scopes}) == (1, {"broken"})
+    assert all(scope in found[f"scope {scope}"][1] for scope in scopes)
+    installation.configure(others)
     code, found = installation.findings()
-    assert (code, found[f"scope {scope}"][0]) == (0, "ok")
+    assert (code, {found[f"scope {scope}"][0] for scope in scopes}) == (0, {"ok"})
 
 
 def test_configuration_of_one_organization_in_another_file(installation: Installation, tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from receiver.cli import main
 from receiver.cli.operator import operator
 from receiver.db import engine_for
 from receiver.errors import OperationRefused
-from receiver.migrate import target_metadata
 from receiver.ops.answering import confirm_deliveries
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay_selection import preview
 from receiver.ops.retracting import RESTORED, RETRACTED, retract_deliveries, undo_retraction
 from receiver.records.write import writing_connection
+from receiver.testing.emptying import empty_database
 from tests.ops.test_answering import by_hour, listed
 from tests.ops.test_answering import found as findings
 from tests.support.factories import card_holder, enrichment, sample, snapshot
@@ -308,11 +308,6 @@ def test_an_operator_retracts_with_a_reason(acme: Acme, environment: dict[str, s
 
 
 BEGAN = datetime(2026, 2, 13, 12, tzinfo=UTC)
-TABLES = ", ".join(
-    table.fullname
-    for table in target_metadata().sorted_tables
-    if table.fullname not in {"receiver.webhooks", "receiver.feed_epochs", "ems.feed_horizon"}
-)
 
 
 def assert_rows(acme: Acme, happened: Sequence[Happened]) -> None:
@@ -325,7 +320,7 @@ def assert_rows(acme: Acme, happened: Sequence[Happened]) -> None:
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_rows_follow_from_what_is_not_retracted_in_any_story(acme: Acme, kind: str, data: st.DataObject) -> None:
-    acme.execute(f"TRUNCATE {TABLES} CASCADE")
+    empty_database(acme.engine)
     each = st.tuples(SENT[kind], st.integers(0, 60), st.booleans())
     events, hours, forged = zip(*data.draw(st.lists(each, min_size=1, max_size=6), label="story"), strict=True)
     moments = [timedelta(hours=hour, microseconds=number) for number, hour in enumerate(hours)]

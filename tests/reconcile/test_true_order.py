@@ -102,8 +102,7 @@ KINDS: dict[str, tuple[str, Any, Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fails", [1, 3])
+@pytest.mark.parametrize(("kind", "fails"), [*((kind, 1) for kind in KINDS), ("card.transaction.cleared", 3)])
 def test_late_retry_overwrites_nothing_newer(acme: World, kind: str, fails: int) -> None:
     event, older, newer, query = KINDS[kind]
     late_retry(acme, event, older, newer, fails=fails)

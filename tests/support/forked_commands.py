@@ -56,7 +56,8 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def _fork_each_line() -> None:
-    from tests.support.program import commands, main  # noqa: PLC0415 - only in the process that forks
+    from receiver.cli import main  # noqa: PLC0415 - only in the process that forks
+    from tests.support.program import commands  # noqa: PLC0415 - likewise
 
     tuple(commands())  # imports them
     gc.collect()
