@@ -8,22 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
-import msgspec
 import pytest
-from flask import Flask, request
 from sqlalchemy import text
 
 from receiver.sandbox.demo import wait_until_processed
 from tests.support.factories import body, snapshot
 from tests.support.machine import running_machine
 from tests.support.pools import RECEIVER
-from tests.support.serving import served
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from receiver.sandbox.registration import Registration
+    from tests.support.channel import Channel
     from tests.support.machine import Machine
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -34,30 +30,8 @@ SECONDS = 180.0
 """What a machine under load may take."""
 
 
-class Channel:
-    """Where people read messages."""
-
-    def __init__(self) -> None:
-        self.titles: Counter[str] = Counter()
-        self.url = ""
-        self.app = Flask(__name__)
-        self.app.add_url_rule("/", view_func=self.take, methods=["POST"])
-
-    def take(self) -> str:
-        title = msgspec.json.decode(request.get_data())["title"]
-        self.titles[title.removeprefix("OpenCard receiver: ")] += 1
-        return ""
-
-    def has(self, title: str, *, within: float = SECONDS) -> bool:
-        return eventually(lambda: title in self.titles, within=within)
-
-
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    channel = Channel()
-    with served(channel.app) as url:
-        channel.url = url.replace("http://", "json://")
-        yield channel
+def has(channel: Channel, title: str, *, within: float = SECONDS) -> bool:
+    return eventually(lambda: title in channel.titles, within=within)
 
 
 def deliver(webhook: Registration, transaction: str) -> int:
@@ -85,12 +59,12 @@ def kill_worker_during_a_batch(machine: Machine, webhook: Registration) -> None:
 
 
 def test_each_trouble_of_a_night_is_reported_with_its_end(channel: Channel) -> None:
-    with running_machine(NOTIFY_URLS=channel.url, RECONCILE_INTERVAL="0") as machine:
+    with running_machine(NOTIFY_URLS=f"{channel.url}/all", RECONCILE_INTERVAL="0") as machine:
         acme, globex = machine.adopt("acme", "globex")
         assert deliver(replace(acme, secret="wrong" * 12), "refused") == 401
-        assert channel.has("deliveries-refused open (acme)", within=MINUTE)
+        assert has(channel, "deliveries-refused open (acme)", within=MINUTE)
         kill_worker_during_a_batch(machine, globex)
-        assert channel.has("worker-died open")
+        assert has(channel, "worker-died open")
 
         assert deliver(acme, "refused") == 200, "the secret was corrected"
         with machine.engine.begin() as connection:
@@ -98,14 +72,14 @@ def test_each_trouble_of_a_night_is_reported_with_its_end(channel: Channel) -> N
 
         machine.postgres.kill()
         assert deliver(acme, "outage") == 503
-        assert channel.has("storage-failing open")
+        assert has(channel, "storage-failing open")
         machine.postgres.start()
         assert eventually(lambda: deliver(acme, "outage") == 200, within=SECONDS)
 
         kinds = ("deliveries-refused {} (acme)", "worker-died {}", "storage-failing {}")
         for title in kinds:
-            assert channel.has(title.format("resolved"))
-        assert channel.titles == {title.format(state): 1 for title in kinds for state in ("open", "resolved")}
+            assert has(channel, title.format("resolved"))
+        assert Counter(channel.titles) == {title.format(state): 1 for title in kinds for state in ("open", "resolved")}
         wait_until_processed(machine.engine, seconds=SECONDS)
         status = subprocess.run(
             [RECEIVER, "status"], env=machine.environment, capture_output=True, text=True, check=False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import bookkeeping
 import psycopg
 import pytest
-from bookkeeping import NotCompleteError, Total, book, connect, month, open_books
+from bookkeeping import NotCompleteError, Total, book, month, open_books
 
 from receiver.errors import OperationRefused
 
@@ -38,12 +38,6 @@ FEBRUARY = {
 def books() -> Iterator[sqlite3.Connection]:
     with closing(open_books(":memory:")) as books:
         yield books
-
-
-@pytest.fixture
-def ems(opencard_receiver: ReceiverKit) -> Iterator[bookkeeping.Ems]:
-    with connect(opencard_receiver.ems_url) as connection:
-        yield connection
 
 
 def test_month_adds_up(opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import bookkeeping
 import journal
 import pytest
-from bookkeeping import NotCompleteError, Total, connect
+from bookkeeping import NotCompleteError, Total
 from journal import close, open_books, post, totals
 
 if TYPE_CHECKING:
@@ -38,12 +38,6 @@ PURCHASE = {
 def books() -> Iterator[sqlite3.Connection]:
     with closing(open_books(":memory:")) as books:
         yield books
-
-
-@pytest.fixture
-def ems(opencard_receiver: ReceiverKit) -> Iterator[bookkeeping.Ems]:
-    with connect(opencard_receiver.ems_url) as connection:
-        yield connection
 
 
 def amounts(purchases: str, vat: str) -> list[Total]:

@@ -7,9 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
-from flask import Flask, request
 from sqlalchemy import text
 
 from receiver.errors import ConfigurationError
@@ -17,41 +15,16 @@ from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.issues.notifications import note_changes, send_due, targets_of
 from receiver.ops.issues.store import compare
 from receiver.variables import NotifyUrl
-from tests.support.serving import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from receiver.settings import Settings
+    from tests.support.channel import Channel
 
 AT = datetime(2026, 3, 1, 2, 41, tzinfo=UTC)
 INACTIVE = Finding(FindingKind.WEBHOOK_INACTIVE, "webhook 1 (acme): not active", "webhook 1", "acme")
 MILD = Finding(FindingKind.RETENTION, "retention: the last run failed")
-
-
-class Channel:
-    """Where people read messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, str]] = []
-        self.failures = 0
-        """How many of the next requests it answers with 500."""
-        self.app = Flask(__name__)
-        self.app.add_url_rule("/<name>", view_func=self.take, methods=["POST"])
-        self.url = ""
-
-    def take(self, name: str) -> tuple[str, int]:
-        if self.failures:
-            self.failures -= 1
-            return "", 500
-        self.messages.append({**msgspec.json.decode(request.get_data()), "channel": name})
-        return "", 200
-
-    @property
-    def titles(self) -> list[str]:
-        return [message["title"].removeprefix("OpenCard receiver: ") for message in self.messages]
 
 
 class Service:
@@ -76,14 +49,6 @@ class Service:
         with self.engine.begin() as connection:
             statement = "UPDATE receiver.notifications SET due_at = due_at - i, sent_at = sent_at - i"
             connection.execute(text(f"{statement} FROM CAST(:i AS interval) AS i"), {"i": interval})
-
-
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    channel = Channel()
-    with served(channel.app) as url:
-        channel.url = url.replace("http://", "json://")
-        yield channel
 
 
 @pytest.fixture
