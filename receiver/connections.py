@@ -1,7 +1,7 @@
 """Opening connections to PostgreSQL. Every connection of this service is opened here, and its session is set here.
 
 What the code depends on must not depend on ``ALTER ROLE … SET``, ``ALTER DATABASE … SET`` or an environment of libpq:
-the session sets it. So does it with the bounds: no process may hold a lock that others need for longer than that.
+the session sets it. It also sets the time limits: no process may hold a lock that others need for longer than that.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The counts of all processes on all machines, added up in PostgreSQL.
 
 Each process adds what it has counted to rows of its own, about once a second and at its end, so that none waits for
-another. A flush bears an id: sent again after its answer was lost, it changes nothing. The job processes of a worker,
-one at a time, write to its rows. Because flushes only add, the rows of silent processes can be merged at any time:
-one that speaks again begins new ones. While PostgreSQL is away, counts wait in memory.
+another. A flush has an id: sent again after its answer was lost, it changes nothing. The job processes of a worker,
+one at a time, write to its rows. Because flushes only add, the rows of processes that no longer flush can be merged at
+any time: one that flushes again begins new rows. While PostgreSQL is unreachable, counts stay in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``DATABASE_URL``: what is read of it here is checked at the start, and the rest is PostgreSQL's client library's."""
+"""``DATABASE_URL``: the parts that this service reads are checked at start; libpq gets the rest."""
 
 from __future__ import annotations
 

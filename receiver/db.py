@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: naming convention, base class of the models, engine."""
+"""Access to PostgreSQL: engine, base class of the models, naming convention."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def driver_of(connection: Connection) -> psycopg.Connection[Any]:
 
 
 def was_cut_off(error: DBAPIError | psycopg.Error) -> bool:
-    """Return whether the work was cut off, whatever it was: a connection or session ended, or a lock was not free."""
+    """Return whether the work was interrupted, not refused: a connection or session ended, or a lock was not free."""
     if not isinstance(error, psycopg.Error):
         return error.connection_invalidated or (isinstance(error.orig, psycopg.Error) and was_cut_off(error.orig))
     state = error.sqlstate

@@ -33,7 +33,7 @@
     └── EventError              a stored delivery cannot be applied
         ├── NotHandled              permanent: unknown to this release; a replay after an upgrade helps
         ├── PayloadError            permanent: names the field and the reason
-        └── WrongOrganization             permanent: belongs to another organization
+        └── WrongOrganization       permanent: belongs to another organization
 """
 
 from __future__ import annotations

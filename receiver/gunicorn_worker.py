@@ -2,7 +2,7 @@
 
 A process has a limited number of connections, and a slow client occupies one of them. So a body must arrive within
 half a minute after its head. While most connections are in use, the limit is a few seconds, also for a connection that
-sends nothing. A request that is too slow is answered as cut off, and OpenCard sends it again.
+sends nothing. A request that is too slow is answered with 400, as incomplete, and OpenCard sends it again.
 
 A process that is asked to stop closes its listening socket, answers the open connections and requests that are already
 on their way, and then exits: so processes can be replaced one after the other behind a proxy.
@@ -51,7 +51,7 @@ class _Listener:
 
 
 class Server(StreamServer):  # type: ignore[misc]
-    """Takes all that have connected before it stops listening: they would be cut off."""
+    """Takes all that have connected before it stops listening: else they would be closed unanswered."""
 
     def __init__(self, worker: Worker, listener: socket.socket, *, spawn: object, **others: object) -> None:
         tls = {name: others[name] for name in others.keys() & {"ssl_context"}}

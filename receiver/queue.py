@@ -1,4 +1,4 @@
-"""The wake-up of the workers through RQ. The queue carries no data: PostgreSQL knows what waits."""
+"""The wake-up of the workers through RQ. The queue carries no data: PostgreSQL has the backlog."""
 
 from __future__ import annotations
 

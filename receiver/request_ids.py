@@ -1,6 +1,6 @@
 """Which request a log line is about: the id that the proxy gave it, or one of our own.
 
-An id is made when the first line of a request is logged; a delivery that is taken says nothing, and pays nothing.
+An id is made when the first line of a request is logged; an accepted delivery logs nothing, and so needs none.
 """
 
 from __future__ import annotations

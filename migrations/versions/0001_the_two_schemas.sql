@@ -427,17 +427,17 @@ COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: tra
 COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
 COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
-CREATE TABLE receiver.answers (
+CREATE TABLE receiver.delivery_decisions (
     delivery_id BIGINT NOT NULL,
     answer TEXT NOT NULL,
     answered_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     answered_by TEXT NOT NULL,
     reason TEXT NOT NULL,
-    CONSTRAINT pk_answers PRIMARY KEY (delivery_id),
-    CONSTRAINT ck_answers_answer CHECK (answer IN ('genuine', 'retracted'))
+    CONSTRAINT pk_delivery_decisions PRIMARY KEY (delivery_id),
+    CONSTRAINT ck_delivery_decisions_answer CHECK (answer IN ('genuine', 'retracted'))
 );
 
-COMMENT ON COLUMN receiver.answers.answer IS 'genuine: a person acknowledged it; retracted: forged, its event does not count';
+COMMENT ON COLUMN receiver.delivery_decisions.answer IS 'genuine: a person acknowledged it; retracted: forged, its event does not count';
 
 CREATE TABLE receiver.applied_configuration (
     id SMALLINT NOT NULL,
@@ -786,7 +786,7 @@ CREATE TABLE receiver.replays (
 CREATE INDEX ix_replays_unfinished ON receiver.replays (id) WHERE ended_at IS NULL;
 
 COMMENT ON COLUMN receiver.replays.filter IS 'which deliveries were requested';
-COMMENT ON COLUMN receiver.replays.selecting_at IS 'when selecting last went on; long ago, with selected_at null: it was cut off';
+COMMENT ON COLUMN receiver.replays.selecting_at IS 'last progress of the selection; minutes ago, with selected_at null: it was interrupted';
 COMMENT ON COLUMN receiver.replays.selected_at IS 'when all were selected; workers take them from then on';
 COMMENT ON COLUMN receiver.replays.selected IS 'how many deliveries';
 COMMENT ON COLUMN receiver.replays.processed IS 'once it ended: how many of them became processed or duplicate';
@@ -1123,7 +1123,7 @@ LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
 LEFT JOIN receiver.queue AS queued ON queued.delivery_id = stored.id
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
 LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
-LEFT JOIN receiver.answers AS answer ON answer.delivery_id = stored.id
+LEFT JOIN receiver.delivery_decisions AS answer ON answer.delivery_id = stored.id
 LEFT JOIN ems.events AS event ON event.position = outcome.position;
 
 CREATE VIEW ems.ledger AS
@@ -1634,7 +1634,9 @@ LEFT JOIN (
             count(*) FILTER (
                 WHERE delivery.source = 'push' AND confirmation.confirmed_at IS NULL
                     AND delivery.received_at < checked.unconfirmed_before
-                    AND NOT EXISTS (SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = delivery.id)
+                    AND NOT EXISTS (
+                        SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = delivery.id
+                    )
             ) AS unconfirmed,
             max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
         FROM receiver.stored_deliveries AS delivery

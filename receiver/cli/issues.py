@@ -1,4 +1,4 @@
-"""``receiver issues``: what needs attention over time, and what people say about it."""
+"""``receiver issues``: list issues, acknowledge and resolve them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``receiver notify``: whether messages about issues reach people."""
+"""``receiver notify``: test the addresses that alerts are sent to."""
 
 from __future__ import annotations
 

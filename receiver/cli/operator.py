@@ -1,4 +1,4 @@
-"""Who is at the command line: what records say."""
+"""The operator at the command line, as the audit records name them."""
 
 from __future__ import annotations
 

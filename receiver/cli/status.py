@@ -1,4 +1,4 @@
-"""``receiver status``: what waits, how fast it goes, what fails, and what has been checked, on one screen."""
+"""``receiver status``: the backlog, rates, failures, and how far OpenCard's logs are checked, on one screen."""
 
 from __future__ import annotations
 

@@ -150,10 +150,10 @@ class Confirmation(Base):
     )
 
 
-class Answer(Base):
+class DeliveryDecision(Base):
     """A person's decision about a delivery that the provider's log does not have: it is not unconfirmed."""
 
-    __tablename__ = "answers"
+    __tablename__ = "delivery_decisions"
     __table_args__ = (
         CheckConstraint("answer IN ({})".format(", ".join(f"'{answer}'" for answer in ANSWERS)), name="answer"),
         {"schema": RECEIVER},

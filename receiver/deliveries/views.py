@@ -42,7 +42,7 @@ LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
 LEFT JOIN receiver.queue AS queued ON queued.delivery_id = stored.id
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
 LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
-LEFT JOIN receiver.answers AS answer ON answer.delivery_id = stored.id
+LEFT JOIN receiver.delivery_decisions AS answer ON answer.delivery_id = stored.id
 LEFT JOIN ems.events AS event ON event.position = outcome.position
 """
 """One row for each delivery. ``status``: pending as long as it waits for its first attempt, or for a new one."""

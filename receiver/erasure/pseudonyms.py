@@ -1,4 +1,4 @@
-"""Card holders who are erased: nothing that comes late brings their reference back.
+"""Pseudonyms of erased card holders: late deliveries do not bring their reference back.
 
 An erased card holder is known by a pseudonym, made from organization and reference under a key that is stored
 encrypted: without that key a reference and a pseudonym cannot be shown to belong together, not even by

@@ -1,7 +1,7 @@
 """What of a payload may stay when its card holder is erased: pure.
 
-The accounting facts stay: amounts, dates, merchant, items. What names the person goes, and with it everything that
-the contract does not name, because it may name the person too.
+The accounting facts stay: amounts, dates, merchant, items. What names the person is removed, and so is every
+field that the contract does not list, because it may name the person too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A merchant may be called ``=HYPERLINK(…)``. A spreadsheet runs that, so a text that begins like a formula gets a quote
 in front, and so does one that begins with such a quote already: a program that reads the file removes one quote
-and has the very text (``unquoted``). Numbers are left alone: ``-12.00`` is an amount.
+to get the original text (``unquoted``). Numbers get no quote: ``-12.00`` is an amount.
 """
 
 from __future__ import annotations

@@ -20,4 +20,4 @@ class Rows(ABC):
         """Write what comes after the last row."""
 
     def close(self) -> None:  # noqa: B027 - likewise
-        """Let go of the file, whether all rows came or not."""
+        """Close the file, also after an error."""

@@ -94,7 +94,7 @@ def copy_receipts(
 ) -> Iterator[Copied]:
     """Copy the files that were downloaded since a time into *directory*, and yield what became of each.
 
-    No organization means all. A copy that is there already is left alone. Raises ``OperationRefused`` when the
+    No organization means all. A copy that exists is not written again. Raises ``OperationRefused`` when the
     folder cannot be written to.
     """
     asked = {"since": since, "everybody": not organizations, "organizations": list(organizations)}

@@ -1,9 +1,9 @@
 """Which files are to be downloaded, and what became of them: the table ``receiver.receipt_downloads``.
 
 They are of two kinds: receipts, and the documents of signed TPAs. A file is claimed by one short statement, which also
-says when the attempt counts as dead; so no transaction stays open while a server is slow, and a worker that dies gives
-nothing back but time. ``ems.receipts`` or ``ems.tpas`` is written before ``receipt_downloads``, in the order in which
-the handler of the event locks them.
+sets when the claim expires; so no transaction stays open while a server is slow, and the file of a worker that died is
+downloaded again after that time. ``ems.receipts`` or ``ems.tpas`` is written before ``receipt_downloads``, in the order
+in which the handler of the event locks them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The steps of one file: claim, download, identify, store, complete. Several files in parallel.
 
-A file is first written to a temporary file of this machine (small ones stay in memory), so that the store never sees
-one that is cut off, too large, or no receipt.
+A file is first written to a temporary file of this machine (small ones stay in memory), so that no incomplete or too
+large file, and nothing that is no receipt, gets into the store.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a file is, by its bytes, and whether it is what was announced. Pure.
+"""The type of a file, from its bytes, and whether it is the announced one. Pure.
 
-A receipt is of one of a few kinds, so the list is closed: what is not on it is not kept. The bytes decide; what payload
-and answer say of the type counts for texts only: a text is taken where a text was announced, and HTML where HTML was,
-for where anything else was announced, it is the page of an error. A page that asks for a password is never kept.
+Receipts have one of a few types; a file of any other type is not stored. The bytes decide. The type that payload and
+response announce counts for texts only: a text is accepted where a text was announced, and HTML where HTML was; where
+another type was announced, a text is an error page. A page that asks for a password is never stored.
 """
 
 from __future__ import annotations

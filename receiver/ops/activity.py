@@ -1,4 +1,4 @@
-"""What is going on: deliveries of each hour, how fast they come and are processed, and what fails for which reason.
+"""Activity: deliveries by hour, how fast they arrive and are processed, and failures by their cause.
 
 Nothing here reads a whole table: ``rollup`` has counted the hours, rates are differences of counters, and an index
 finds what failed.

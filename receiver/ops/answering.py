@@ -41,7 +41,7 @@ counted AS (
 _CONFIRM: Final = text(
     f"""
 WITH answered AS (
-    INSERT INTO receiver.answers (delivery_id, answer, answered_by, reason)
+    INSERT INTO receiver.delivery_decisions (delivery_id, answer, answered_by, reason)
     SELECT id, 'genuine', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING delivery_id

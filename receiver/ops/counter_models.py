@@ -1,4 +1,4 @@
-"""Tables of what is counted: by processes as things happen, and by the clock what is stored."""
+"""Tables of counters: what the processes count, and the deliveries of each minute and hour."""
 
 from __future__ import annotations
 

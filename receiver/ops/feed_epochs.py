@@ -1,4 +1,4 @@
-"""The feed's present epoch: it began when PostgreSQL was restored or failed over, and readers read the tables again."""
+"""The feed's current epoch: it began when PostgreSQL was restored or failed over, and readers reload the tables."""
 
 from __future__ import annotations
 

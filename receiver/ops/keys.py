@@ -1,4 +1,4 @@
-"""Encryption keys: under which of them everything is stored, and the renewal of it under the newest.
+"""Encryption keys: which of them encrypts each stored value, and encrypting all values again with the newest.
 
 Columns are found by their mark (``receiver.db.encrypted``), over all models, so that none can be forgotten.
 """

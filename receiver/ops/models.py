@@ -1,4 +1,4 @@
-"""Tables of the operators' doings."""
+"""Tables: replays, and records of the audit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Replay(Base):
     selecting_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True),
         server_default=func.now(),
-        comment="when selecting last went on; long ago, with selected_at null: it was cut off",
+        comment="last progress of the selection; minutes ago, with selected_at null: it was interrupted",
     )
     selected_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="when all were selected; workers take them from then on"

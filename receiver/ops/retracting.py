@@ -57,16 +57,16 @@ SELECT id FROM receiver.deliveries WHERE id = ANY(%(ids)s) AND answer IS DISTINC
 _ANSWER: Final = f"""
 WITH answered AS (
     SELECT id AS delivery_id FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id)
-    WHERE NOT EXISTS (SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = id)
+    WHERE NOT EXISTS (SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = id)
 ), {COUNT_AGAIN.format(sign="-")}
-INSERT INTO receiver.answers AS known (delivery_id, answer, answered_by, reason)
+INSERT INTO receiver.delivery_decisions AS known (delivery_id, answer, answered_by, reason)
 SELECT id, 'retracted', %(by)s, %(reason)s FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id) ORDER BY id
 ON CONFLICT (delivery_id) DO UPDATE SET answer = excluded.answer, answered_at = excluded.answered_at,
     answered_by = excluded.answered_by, reason = excluded.reason
 """  # noqa: S608 - a constant
 _TAKE_BACK: Final = f"""
 WITH answered AS (
-    DELETE FROM receiver.answers WHERE delivery_id = ANY(%(ids)s) RETURNING delivery_id
+    DELETE FROM receiver.delivery_decisions WHERE delivery_id = ANY(%(ids)s) RETURNING delivery_id
 ), {COUNT_AGAIN.format(sign="+")}
 SELECT count(*) FROM answered
 """  # noqa: S608 - a constant
@@ -95,7 +95,7 @@ _PROCESS_REPEATS: Final = """
 INSERT INTO receiver.queue (delivery_id, attempts)
 SELECT outcome.delivery_id, outcome.attempts FROM receiver.outcomes AS outcome
 WHERE outcome.position = ANY(%(retracted)s) AND outcome.status = 'duplicate' AND NOT EXISTS (
-    SELECT FROM receiver.answers AS answer
+    SELECT FROM receiver.delivery_decisions AS answer
     WHERE answer.delivery_id = outcome.delivery_id AND answer.answer = 'retracted'
 )
 ORDER BY outcome.delivery_id

@@ -1,4 +1,4 @@
-"""Whether a delivery could be stored, as commands and ``/readyz`` find it out over a connection of their own."""
+"""Check whether a delivery could be stored, over a connection of its own: for commands and ``/readyz``."""
 
 from __future__ import annotations
 

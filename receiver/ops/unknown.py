@@ -54,7 +54,7 @@ class UnknownFormat:
 
 
 def named_format(subject: str) -> tuple[str, str | None] | None:
-    """Return event and version that a subject names, as ``str`` of an ``UnknownFormat``; ``None`` if it is cut off."""
+    """Return event and version in a subject, which is ``str`` of an ``UnknownFormat``; ``None`` if it was shortened."""
     found = _SUBJECT.fullmatch(subject)
     if found is None:
         return None

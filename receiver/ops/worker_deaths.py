@@ -1,4 +1,4 @@
-"""Workers that died over their deliveries, out of memory for one, or hung: as far as it was lately."""
+"""Workers that recently died or hung while they processed deliveries, for example for lack of memory."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class Processor:
         return known
 
     def _release(self, name: str, claim: Claim) -> None:
-        """Give back what was claimed over a connection that was cut off, for no delivery is to blame.
+        """Release what was claimed over a connection that was lost, for no delivery is to blame.
 
         Raises psycopg's errors when PostgreSQL cannot be reached for long; then the lease ends by itself.
         """

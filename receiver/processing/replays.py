@@ -19,9 +19,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 CANCELLED: Final = "cancelled"
 WITHOUT_BODY: Final = "without-body"
-CUT_OFF_AFTER: Final = "10 minutes"
-"""How long after its last progress a selection counts as cut off."""
-CUT_OFF: Final = "the service: the selection was interrupted"
+INTERRUPTED_AFTER: Final = "10 minutes"
+"""How long after its last progress a selection counts as interrupted."""
+INTERRUPTED: Final = "the service: the selection was interrupted"
 AT_ONCE: Final = 5000
 
 # at random, so that a small replay does not wait for a large one
@@ -31,10 +31,10 @@ _TURNS: Final = (
 )
 _QUEUE: Final = read_sql(__package__, "queue_replayed")
 _NOTE: Final = read_sql(__package__, "note_replayed")
-_CUT_OFF: Final = f"""
-UPDATE receiver.replays SET cancelled_at = clock_timestamp(), cancelled_by = %(cut_off)s
+_CANCEL_INTERRUPTED: Final = f"""
+UPDATE receiver.replays SET cancelled_at = clock_timestamp(), cancelled_by = %(interrupted)s
 WHERE ended_at IS NULL AND selected_at IS NULL AND cancelled_at IS NULL
-    AND selecting_at < clock_timestamp() - interval '{CUT_OFF_AFTER}'
+    AND selecting_at < clock_timestamp() - interval '{INTERRUPTED_AFTER}'
 """  # noqa: S608 - a constant
 _OPEN: Final = (
     "SELECT id, cancelled_at IS NOT NULL AS cancelled FROM receiver.replays "
@@ -76,7 +76,7 @@ def queue_replayed(connection: psycopg.Connection[Any], limit: int) -> bool:
 
 def end_replays(connection: psycopg.Connection[Any]) -> None:
     """Note what became of the deliveries of replays, and end the replays of which nothing waits any more."""
-    connection.execute(_CUT_OFF, {"cut_off": CUT_OFF})
+    connection.execute(_CANCEL_INTERRUPTED, {"interrupted": INTERRUPTED})
     unfinished = connection.execute(_OPEN).fetchall()
     if unfinished:
         connection.execute(_NOTE, prepare=False)

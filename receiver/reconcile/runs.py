@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-INTERRUPTED: Final = "it was cut off: its process ended, or hung; the next run does it all again"
+INTERRUPTED: Final = "it was interrupted: its process ended or hung; the next run repeats it"
 
 _WATERMARK: Final = text(
     "SELECT watermark FROM receiver.reconcile_runs "

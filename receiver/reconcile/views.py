@@ -92,7 +92,9 @@ LEFT JOIN (
             count(*) FILTER (
                 WHERE delivery.source = 'push' AND confirmation.confirmed_at IS NULL
                     AND delivery.received_at < checked.unconfirmed_before
-                    AND NOT EXISTS (SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = delivery.id)
+                    AND NOT EXISTS (
+                        SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = delivery.id
+                    )
             ) AS unconfirmed,
             max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
         FROM receiver.stored_deliveries AS delivery

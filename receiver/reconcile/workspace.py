@@ -69,7 +69,8 @@ _OCCURRED_AT: Final = "coalesce(confirmation.occurred_at, stored.occurred_at)"
 # Not a retracted one: should the log have its event after all, that is recovered.
 _NOT_RETRACTED: Final = """
 NOT EXISTS (
-    SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = stored.id AND answer.answer = 'retracted'
+    SELECT FROM receiver.delivery_decisions AS answer
+    WHERE answer.delivery_id = stored.id AND answer.answer = 'retracted'
 )
 """
 _STORED: Final = f"""

@@ -157,7 +157,7 @@ WHERE webhook_id = :webhook_id AND source = 'push' AND received_at < :before
         SELECT FROM receiver.confirmations AS confirmation
         WHERE confirmation.delivery_id = stored.id AND confirmation.confirmed_at IS NOT NULL
     )
-    AND NOT EXISTS (SELECT FROM receiver.answers AS answer WHERE answer.delivery_id = stored.id)
+    AND NOT EXISTS (SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = stored.id)
     AND NOT EXISTS (SELECT FROM pg_temp.log_confirmed AS confirmed WHERE confirmed.id = stored.id)
 """
 )

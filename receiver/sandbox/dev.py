@@ -1,4 +1,4 @@
-"""Development: everything on this machine, staying up, with a slow stream of purchases."""
+"""Development: the whole service on this machine until Ctrl+C, with a slow stream of purchases."""
 
 from __future__ import annotations
 

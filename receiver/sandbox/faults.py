@@ -33,7 +33,7 @@ class Faults:
     lost_answers: float = 0
     """Share of sendings whose first 200 does not come back."""
     bursts: float = 0
-    """Share of sendings that are held back and let go together, as after an outage at OpenCard."""
+    """Share of sendings that are held back and sent together, as after an outage at OpenCard."""
     lost: float = 0
     """Share of events that never reach the receiver: OpenCard finds no connection, a few times, and gives up."""
     outage: float = 0

@@ -1,6 +1,6 @@
-"""Sends a schedule to the registered webhooks over real HTTP, until each sending is taken or given up.
+"""Sends a schedule to the registered webhooks over real HTTP, until each sending is accepted or abandoned.
 
-The road of one sending: wait until it is due → wait for the card holder's previous event → attempt, and again with
+The steps of one sending: wait until it is due → wait for the card holder's previous event → attempt, and again with
 growing pauses until the answer is 200 → completed. One whose fate is to be lost, or to meet an outage, is tried a few
 times without reaching the receiver, and the card holder's next event does not wait for it to be accepted.
 """

@@ -1,4 +1,4 @@
-"""Are the files of all receipts that were sent here, byte for byte? The other half of the verdict."""
+"""Check that the files of all receipts that were sent are stored, byte for byte: part of the verdict."""
 
 from __future__ import annotations
 

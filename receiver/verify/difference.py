@@ -1,4 +1,4 @@
-"""What is found, and writing what is expected in its place."""
+"""A difference, and the change that corrects it."""
 
 from __future__ import annotations
 

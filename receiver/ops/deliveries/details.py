@@ -49,7 +49,9 @@ SELECT acknowledged_at AS resolved_at, acknowledged_by AS resolved_by, reason
 FROM receiver.acknowledged_gaps WHERE kind = 'delivery' AND id = :id
 """
 )
-_ANSWER: Final = text("SELECT answer, answered_at, answered_by, reason FROM receiver.answers WHERE delivery_id = :id")
+_ANSWER: Final = text(
+    "SELECT answer, answered_at, answered_by, reason FROM receiver.delivery_decisions WHERE delivery_id = :id"
+)
 _LOG: Final = text(
     f"""
 SELECT attempted_at, response_status FROM receiver.delivery_log

@@ -1,9 +1,9 @@
 """A stored delivery as a fixture for tests: same structure and types, no personal data. Pure.
 
-Nothing is kept but what is known to say nothing of a person or a company: states, currencies, countries, rates, kinds,
-times of day. Every other text has its letters and digits replaced, amounts are multiplied, days are moved. The same
-value becomes the same everywhere, under a key: so deliveries of one purchase belong together in several fixtures, and
-without the key no value can be shown to be behind another, not even by trying all that are possible.
+Only values that identify neither a person nor a company are kept: states, currencies, countries, rates, kinds, times of
+day. In every other text letters and digits are replaced, amounts are multiplied, and days are moved. Equal values get
+equal replacements, under a key: so deliveries of one purchase belong together in several fixtures, and nobody without
+the key can find the original value, not even by trying all that are possible.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """By which index a list of deliveries is read, so that none of them reads the table.
 
-What no index answers is read backwards from the newest, and not endlessly: a page looks at ``MOST`` deliveries at most.
+A search that no index answers is read backwards from the newest; a page reads ``MOST`` deliveries at most.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One purchase, and finding it. Command line and console both read here.
 
 - ``difference``  what differs between two payloads, field by field
-- ``details``     what holds now
+- ``details``     its current state
 - ``timeline``    everything that happened to it, oldest first
 - ``search``      lists: by merchant, amount, day and so on
 - ``held``        deliveries that were not applied, and may bring what is searched for

@@ -1,4 +1,4 @@
-"""One purchase: what holds now, why it is in the ledger or not, and what reconcile says of it."""
+"""One purchase: its current state, why it is in the ledger or not, and what reconcile found about it."""
 
 from __future__ import annotations
 

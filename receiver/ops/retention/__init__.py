@@ -1,4 +1,4 @@
-"""Retention: what was kept long enough is deleted, in small steps while all other work goes on.
+"""Retention: deletes expired data in small steps, while all other work continues.
 
 - ``run``       a run: what is due, kind by kind, a small transaction each, within its time
 - ``kinds``     what is deleted, when, and how: one entry for each kind

@@ -1,9 +1,9 @@
 """The erasure of card holders who were deleted long enough ago and not created again.
 
 First they are *marked*, under the feed's lock: whatever is committed about them from then on is under a pseudonym
-(``erasure.late``). Then one walk over all deliveries rewrites what each of theirs left behind, wherever it is. When it
-has arrived, their rows in ``ems.card_holders`` have the pseudonym, and nothing knows the reference. It may be cut off
-anywhere: what is rewritten does not match any more, and the walk goes on where it was.
+(``erasure.late``). Then one walk over all deliveries rewrites what each of theirs left behind, wherever it is. At its
+end their rows in ``ems.card_holders`` have the pseudonym, and the reference is stored nowhere. It may be interrupted
+anywhere: what is rewritten no longer matches, and the next run continues the walk where it stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes once it was kept long enough: one entry for each kind, in the order in which they take turns."""
+"""What retention deletes: one entry for each kind, in the order in which they take turns."""
 
 from __future__ import annotations
 

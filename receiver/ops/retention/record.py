@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Query: TypeAlias = Callable[[str], Iterable[Mapping[str, Any]]]
 """Runs a query without parameters and returns its rows."""
 
-INTERRUPTED: Final = "it was cut off: its process ended; the next run goes on where it was"
+INTERRUPTED: Final = "it was interrupted: its process ended; the next run continues where it stopped"
 
 _LAST: Final = """
 SELECT run.started_at, run.ended_at, run.removed, run.caught_up, run.error, (
@@ -27,7 +27,7 @@ SELECT run.started_at, run.ended_at, run.removed, run.caught_up, run.error, (
 FROM receiver.retention_runs AS run ORDER BY run.started_at DESC LIMIT 1
 """
 # The holder of retention's lock knows that none of these runs any more.
-_CUT_OFF: Final = text(
+_END_INTERRUPTED: Final = text(
     "UPDATE receiver.retention_runs SET ended_at = clock_timestamp(), error = :error WHERE ended_at IS NULL"
 )
 _BEGIN: Final = text("INSERT INTO receiver.retention_runs (started_at) VALUES (clock_timestamp()) RETURNING id")
@@ -64,8 +64,8 @@ def last_retention_run(query: Query) -> LastRetentionRun | None:
 
 
 def begin(connection: Connection) -> int:
-    """Write that a run has begun, and of those that were cut off that they were; return its id."""
-    connection.execute(_CUT_OFF, {"error": INTERRUPTED})
+    """Record the start of a run, and which earlier runs were interrupted; return its id."""
+    connection.execute(_END_INTERRUPTED, {"error": INTERRUPTED})
     return int(connection.execute(_BEGIN).scalar_one())
 
 

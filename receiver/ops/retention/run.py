@@ -1,8 +1,8 @@
-"""A run of retention: what is due goes, kind by kind in turns, each turn a small transaction, within its time.
+"""A run of retention: deletes expired data, kind by kind in turns, each turn a small transaction, within its time.
 
 It yields to all other work: it takes no row that is locked, waits for no lock longer than half a second, and
-rests between its steps in proportion to the work. It may be cut off at any moment: what is done stays done, with the
-position in the same transaction, and the next run goes on there.
+rests between its steps in proportion to the work. It may be interrupted at any moment: each step commits its
+position too, and the next run continues there.
 """
 
 from __future__ import annotations

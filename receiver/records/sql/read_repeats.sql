@@ -18,7 +18,7 @@ SELECT mention.delivery_id, mention.position, mention.repeats, stored.source,
         (SELECT occurred_at FROM receiver.confirmations WHERE delivery_id = mention.delivery_id), stored.occurred_at
     ) AS occurred_at,
     EXISTS (
-        SELECT FROM receiver.answers AS answer
+        SELECT FROM receiver.delivery_decisions AS answer
         WHERE answer.delivery_id = mention.delivery_id AND answer.answer = 'retracted'
     ) AS retracted
 FROM mentions AS mention

@@ -1,4 +1,4 @@
--- Makes the rows of some subjects what is given: what is not given is deleted, and what would stay as it is is left alone.
+-- Replaces the rows of some subjects by the given ones: others of theirs are deleted, and equal rows are not written.
 WITH given AS MATERIALIZED (
     SELECT * FROM json_populate_recordset(CAST(NULL AS $table), CAST(current_setting('receiver.rows_of_$bare_name') AS json))
 ), removed AS (

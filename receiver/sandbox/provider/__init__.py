@@ -12,7 +12,7 @@ Like the rest of the sandbox it shares nothing with the receiver but the contrac
 
 - ``server``          ``serving``: on loopback, in a thread
 - ``provider``        ``Provider``: all of it together; ``Behaviour``: what the contract leaves open
-- ``api``             the road of a request: fault, token, scope, account, route, record
+- ``api``             the steps of a request: fault, token, scope, account, route, record
 - ``routes``          what each route does with a ``Call`` (``call``)
 - ``scopes``          scopes, and which route needs which
 - ``clients``         OAuth clients and tokens

@@ -1,6 +1,6 @@
 """The HTTP API as a Flask app: token endpoint, application API, files, and the sandbox's own switches.
 
-The road of a request: a fault that waits for it → the token and its scope → the account and organization of the path
+The steps of a request: a fault that is set for it → the token and its scope → the account and organization of the path
 → the route → the record of requests.
 """
 

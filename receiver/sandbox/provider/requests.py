@@ -1,4 +1,4 @@
-"""What the API was asked: for tests of least privilege, retries and order."""
+"""The requests that the API received: for tests of least privilege, retries and order."""
 
 from __future__ import annotations
 
