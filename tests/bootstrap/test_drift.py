@@ -218,26 +218,26 @@ def test_challenge_failing_at_our_endpoint_is_reported(world: World) -> None:
     assert deliver(world) == 200
 
 
-def test_challenge_failing_only_at_opencard_is_repeated_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
+def test_challenge_failing_only_at_opencard_is_repeated_later(world: World) -> None:
+    world.provider.behaviour.challenges_arrive = False
     (failure,) = world.bootstrap().failures
     assert "though its endpoint answers the challenge" in failure.error
     assert f"can OpenCard reach {endpoint_url(world.public_url, world.stored().endpoint_key)} from" in failure.error
     assert len(world.provider.state.webhooks()) == 1
-    monkeypatch.undo()
+    world.provider.behaviour.challenges_arrive = True
     assert world.bootstrap().failures == []
     assert world.registered().active
     assert world.stored().previous_keys == ()
     assert deliver(world) == 200
 
 
-def test_corrected_url_with_failing_challenge_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrected_url_with_failing_challenge_is_reported(world: World) -> None:
     world.bootstrap()
     world.provider.state.change_webhook(world.registered().id, url="https://elsewhere.example/")
-    monkeypatch.setattr(type(world.provider), "challenge", lambda *_: False)
+    world.provider.behaviour.challenges_arrive = False
     (failure,) = world.bootstrap().failures
     assert "though its endpoint answers the challenge" in failure.error
-    monkeypatch.undo()
+    world.provider.behaviour.challenges_arrive = True
     assert world.bootstrap().failures == []
     assert world.registered().active
     assert deliver(world) == 200

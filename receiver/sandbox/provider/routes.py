@@ -6,6 +6,7 @@ Who calls has been proved before: the token, its scope, the account and the orga
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -39,7 +40,8 @@ def _route(method: str, path: str) -> Callable[[Route], Route]:
 
 @_route("GET", scopes.ORGANIZATIONS)
 def _list_organizations(call: Call) -> Answer:
-    return call.page(lambda: call.state.organizations(call.account_id), organization_fields)
+    shown = partial(organization_fields, all_fields=call.provider.behaviour.describes_organizations)
+    return call.page(lambda: call.state.organizations(call.account_id), shown)
 
 
 @_route("GET", scopes.BILLINGS)

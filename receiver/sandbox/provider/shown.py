@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from receiver.sandbox.provider.resources import Client, ProviderGroup, ProviderHeader, ProviderOrganization
 
 
-def organization_fields(organization: ProviderOrganization) -> dict[str, object]:
-    """Return an organization as its list has it."""
+def organization_fields(organization: ProviderOrganization, *, all_fields: bool = True) -> dict[str, object]:
+    """Return an organization as its list has it, or its id and reference alone."""
+    named: dict[str, object] = {"id": organization.id, "reference_id": organization.reference_id}
+    if not all_fields:
+        return named
     return {
-        "id": organization.id,
-        "reference_id": organization.reference_id,
+        **named,
         "tpa_id": organization.tpa_id,
         "billing_id": organization.billing_id,
         "account_id": organization.account_id,
