@@ -179,7 +179,7 @@ def one_connection(database_url: str, *, application: str, bounds: Bounds = LONG
 
 
 class HeldLock:
-    """An advisory lock, true if it was free; the session that has it shows now and then that this process lives."""
+    """An advisory lock, true if it was free; its session shows at intervals that this process is alive."""
 
     def __init__(self, *, free: bool, seconds: float) -> None:
         self._free = free

@@ -67,7 +67,7 @@ class Server(StreamServer):  # type: ignore[misc]
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Ends what is sent too slowly, and cuts off no request when it ends; the rest is gunicorn's own."""
+    """Closes connections that send too slowly, and answers every request before it ends."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's
         super().__init__(*args, **kwargs)

@@ -8,7 +8,7 @@ import socket
 
 
 def operator() -> str:
-    """Return the operating system's user and host, as ``user@host``: who called ``sudo``, where it was used."""
+    """Return the operating system's user and host, as ``user@host``; under ``sudo``, the user who called it."""
     user = os.environ.get("SUDO_USER")
     if not user:
         try:

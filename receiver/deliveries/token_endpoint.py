@@ -70,7 +70,7 @@ def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint
 
 
 def grant(webhooks: WebhookDirectory, asked: TokenRequest, now: datetime) -> str:
-    """Return a token for the webhook whose client *asked* is, good from *now* on.
+    """Return a token for the webhook of the client in *asked*, valid from *now* on.
 
     Raises ``TokenRequestRefused``: the client is not known, its secret is wrong, or the database cannot be asked.
     """

@@ -40,7 +40,7 @@ def export_rows(
 ) -> int:
     """Write the rows of *source* that *window* holds, as they all were at one moment; return how many.
 
-    *counted*: count them first, for who looks on; *excel*: CSV as a European Excel opens it. Raises
+    *counted*: count them first, to show progress; *excel*: CSV as a European Excel opens it. Raises
     ``OperationRefused`` and ``ConfigurationError``.
     """
     snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}

@@ -116,7 +116,7 @@ class OpenCard:
     def call(self, route: Route, kind: type[A], *, fields: Fields | None = None, **ids: object) -> A:
         """Ask *route* with the JSON object *fields* and return the answer as *kind*.
 
-        Repeats what is safe to repeat. A POST that may have been carried out is not: it raises ``OutcomeUnknown``.
+        Repeats requests that are safe to repeat; a POST that may have been carried out raises ``OutcomeUnknown``.
         """
         request = self._request(route, ids)
         content = self._send(request, fields).content

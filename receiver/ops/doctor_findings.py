@@ -19,7 +19,7 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line; *detail* says what is, or what to do."""
+    """One line; *detail* says what was found, or what to do."""
 
     check: str
     state: CheckState

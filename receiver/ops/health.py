@@ -35,7 +35,7 @@ OK: Final = "ok"
 
 
 class HealthProbe:
-    """A question that is asked in a thread of its own, once at a time: who asks meanwhile waits for the same answer."""
+    """A check in a thread of its own, one at a time: callers that come meanwhile wait for the same result."""
 
     def __init__(self, ask: Callable[[], str]) -> None:
         self._ask = ask

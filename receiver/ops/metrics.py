@@ -37,7 +37,7 @@ SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
 
 
 def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bool]) -> Blueprint:
-    """Return the blueprint. With a *token*, who asks has to bear it; *can_store* is about this process."""
+    """Return the blueprint. With a *token*, requests must present it; *can_store* is about this process."""
     blueprint = Blueprint("metrics", __name__)
 
     @blueprint.get("/metrics")

@@ -55,7 +55,7 @@ class ReceiptsState:
     """Likewise."""
 
     def in_words(self) -> str:
-        """Return what is still to be downloaded, on one line."""
+        """Return the downloads that are still to be made, on one line."""
         return f"{self.waiting} waiting for their files, {self.failing} of them failing"
 
 

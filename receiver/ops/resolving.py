@@ -59,7 +59,7 @@ def count_resolvable(engine: Engine, wanted: Selection) -> int:
 def resolve_deliveries(engine: Engine, wanted: Selection, *, by: str, reason: str) -> int:
     """Resolve what is dead, quarantined or ignored of *wanted*; return how many were open until now.
 
-    Raises ``OperationRefused`` without a reason, and for an id of no delivery or of one that waits for nobody; then
+    Raises ``OperationRefused`` without a reason, and for an id of no delivery or of one that needs no decision; then
     nothing is changed.
     """
     if not reason.strip():
@@ -87,7 +87,7 @@ def reopen_deliveries(engine: Engine, wanted: Selection) -> int:
 
 
 def _check(connection: Connection, ids: list[int], wanted: Selection) -> None:
-    """Raise where a delivery that was asked for by its id waits for nobody; a filter leaves those out."""
+    """Raise where a delivery that was asked for by its id needs no decision; a filter leaves those out."""
     if isinstance(wanted, Filter):
         return
     wrong = connection.execute(_NOT_RESOLVABLE, _asked(ids)).one_or_none()

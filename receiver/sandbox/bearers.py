@@ -52,7 +52,7 @@ class BearerTokens:
             return kept.value
 
     def judge(self, webhook: Registration, value: str, status: int) -> None:
-        """Learn from the *status* of a delivery with this token: after 401 the next one is sent with another, once."""
+        """Take note of the *status* of a delivery with this token: after a 401 the next one gets a new token, once."""
         key = _key(webhook)
         kept = self._kept.get(key)
         if kept is None or kept.value != value:

@@ -83,7 +83,7 @@ def slicing(table: str, key: str, time: str) -> TextClause:
 
 
 def next_span(connection: Connection, query: TextClause, *, after: int, before: datetime) -> tuple[Span, bool]:
-    """Return the next span of rows that are old enough, and whether the walk has arrived at what is too young."""
+    """Return the next span of rows that are old enough, and whether the walk has reached rows that are too young."""
     row = connection.execute(query, {"after": after, "before": before}).one()
     if row.last is None:
         return Span(after, after, before), True
