@@ -184,6 +184,26 @@ def test_retracted_repeat_never_becomes_an_event(acme: Acme) -> None:
     assert found(acme) == []
 
 
+def test_event_loses_the_time_of_a_retracted_repeat(acme: Acme) -> None:
+    applied(acme, GENUINE[1])
+    when = "SELECT occurred_at FROM ems.events WHERE type <> 'receiver.changed'"
+    first = acme.value(when)
+    earlier = first - timedelta(hours=1)
+    acme.take(*GENUINE[1])
+    occurred(acme, 2, earlier)
+    acme.process()
+    miss_all_in_the_log(acme.engine, "acme")
+    assert (acme.statuses(), acme.value(when)) == (["processed", "duplicate"], earlier)
+    retract(acme, ids(acme)[1])
+    assert acme.value(when) == first
+    undo(acme, ids(acme)[1])
+    assert acme.value(when) == earlier
+    retract(acme, *ids(acme))
+    undo(acme, ids(acme)[0])
+    assert acme.value(when) == first, "the repeat is retracted still"
+    assert found(acme) == []
+
+
 def test_processed_again_a_retracted_delivery_changes_nothing(acme: Acme) -> None:
     (forged, repeat) = applied(acme, GENUINE[1], GENUINE[1])
     retract(acme, forged, repeat)
