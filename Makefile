@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run shell test quick lint audit format bench chaos docs typescript promises screenshot dist sbom tools lock clean
+.PHONY: help demo run shell test quick lint audit format bench chaos ha docs typescript promises screenshot dist sbom tools lock clean
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --python-version 3.11
@@ -58,6 +58,9 @@ bench: $(READY) ## run the benchmarks, each with its limit measured in the same 
 
 chaos: $(READY) ## kill processes during a stream of deliveries, for minutes; LONG=1: longer; SEED=n, SEEDS=n
 	@$(BIN)/python -m bench.chaos --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(if $(LONG),--long)
+
+ha: $(READY) ## lose each machine of a cluster during a stream of deliveries: Patroni, Sentinel, HAProxy
+	$(BIN)/python -m pytest tests/ha
 
 docs: $(READY) ## write what is generated: docs/schema.md, docs/cli.md, clients, docs/ems/schemas
 	$(BIN)/python docs/write_schema.py

@@ -49,6 +49,7 @@ RUN_ELSEWHERE = {
     "receiver demo --purchases 100 --seed 7": "tests/test_package.py",
     "make .venv/.ready": "Makefile",
     "make bench": "tests/test_benchmarks.py",
+    "make ha": "tests/ha/test_failover.py",
     ".venv/bin/python -m pytest tests/processing/test_states.py": "tests/processing/test_states.py",
     "make lock": "tests/shipping/test_locks.py",
 }

@@ -22,6 +22,8 @@ class FeedReader:
         self._last = 0
         self.seen: list[int] = []
         """The delivery of each event, in the order of the feed."""
+        self.positions: list[int] = []
+        """Their positions, in the same order."""
         self._thread = threading.Thread(target=self._run, name="follower")
         self._thread.start()
 
@@ -51,4 +53,5 @@ class FeedReader:
         for position, delivery_id in rows:
             self._last = position
             self.seen.append(delivery_id)
+            self.positions.append(position)
         return len(rows)

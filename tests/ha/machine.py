@@ -1,0 +1,252 @@
+"""The service on a cluster: two web processes behind HAProxy, a worker, a scheduler, a local OpenCard, and readers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+import tomllib
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import psycopg
+
+from bench.chaos.follower import FeedReader
+from receiver.bootstrap.desired import parse_configuration
+from receiver.bootstrap.run import Bootstrap, BootstrapOptions
+from receiver.db import engine_for
+from receiver.encryption import Encryption
+from receiver.opencard.auth import Access
+from receiver.readers.grants import grant
+from receiver.sandbox.demo import wait_until_processed
+from receiver.sandbox.embedded import LOOPBACK, free_port
+from receiver.sandbox.local import ORGANIZATIONS, READER
+from receiver.sandbox.onboarding import CONFIGURATION, SILENT
+from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
+from receiver.sandbox.provider import SCOPES, Provider, deliver_story, environment, serving
+from receiver.sandbox.retry_limits import RetryLimits
+from receiver.sandbox.story import make_story
+from receiver.settings import load_settings
+from tests.ha.programs import SECONDS, Program, write_configuration
+from tests.support.following import EMS_READER
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from receiver.sandbox.story import Story
+    from tests.ha.patroni import Patroni
+    from tests.ha.sentinel import Sentinels
+
+OTHER_ADDRESS: Final = "127.0.0.2"
+PURCHASES: Final = 120
+STREAM_SECONDS: Final = 20
+UNTIL_ACCEPTED: Final = RetryLimits(seconds=None, longest_pause=2)
+
+
+class Stream:
+    """A story that a local OpenCard sends for some time, each delivery until it is answered 200."""
+
+    def __init__(self, provider: Provider, story: Story, stack: ExitStack) -> None:
+        self._completed = 0
+        self._number = len(story.events)
+        self._failures: list[BaseException] = []
+        self._arguments = (provider, story)
+        self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
+        self._thread.start()
+        stack.callback(self._thread.join, SECONDS)
+
+    def _run(self) -> None:
+        provider, story = self._arguments
+        span = (story.events[-1].at - story.events[0].at).total_seconds()
+        try:
+            asyncio.run(
+                deliver_story(
+                    provider,
+                    story,
+                    connections=8,
+                    compression=span / STREAM_SECONDS,
+                    give_up_after=UNTIL_ACCEPTED,
+                    on_completed=lambda _sending: self._count(),
+                )
+            )
+        except BaseException as error:
+            self._failures.append(error)
+            raise
+
+    def _count(self) -> None:
+        self._completed += 1
+
+    def wait_for(self, share: float) -> None:
+        """Return when that share of the story has been answered 200."""
+        wanted = int(share * self._number)
+        assert eventually(lambda: self._completed >= wanted or bool(self._failures), within=3 * SECONDS), (
+            f"the stream stopped at {self._completed} of {self._number}"
+        )
+        assert not self._failures
+
+    def wait_for_more(self, number: int) -> None:
+        """Return when so many more have been answered 200, or all."""
+        self.wait_for(min(1.0, (self._completed + number) / self._number))
+
+
+class Machine:
+    """All of it, in a database of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        postgres: Patroni,
+        sentinels: Sentinels,
+        own_url: str,
+        through_proxy: bool = False,
+        variables: Mapping[str, str],
+    ) -> None:
+        self._stack = stack
+        self.postgres = postgres
+        self.database = folder.name.replace("-", "_")
+        postgres.create_database(self.database)
+        ports = {name: free_port() for name in ("web", "postgres", "first", "second")}
+        self._proxy(folder, ports)
+        self.direct_url = postgres.url(self.database)
+        url = self.direct_url
+        if through_proxy:
+            url = f"postgresql://receiver@{LOOPBACK}:{ports['postgres']}/{self.database}"
+        self.provider = Provider()
+        api_url = stack.enter_context(serving(self.provider))
+        account = environment(api_url, self.provider.clients.add("ha", scopes=SCOPES))
+        common = {
+            **local_environment(database_url=url, redis_url=sentinels.url, port=ports["web"]),
+            **account,
+            "FILES_URL": str(folder / "files"),
+            "WEB_CONCURRENCY": "1",
+            "BOOTSTRAP_INTERVAL": "0",
+            **variables,
+        }
+        self.settings = load_settings(common)
+        self.engine = engine_for(self.direct_url, application="tests")
+        stack.callback(self.engine.dispose)
+        self.webs = {
+            at: stack.enter_context(ProcfileProcesses({**common, "GUNICORN_CMD_ARGS": f"--bind {at}"}, folder / at))
+            for at in (f"{LOOPBACK}:{ports['first']}", f"{OTHER_ADDRESS}:{ports['second']}")
+        }
+        """The processes at each of the two addresses; the worker and the scheduler are at the first."""
+        self.processes, second = self.webs.values()
+        self.processes.run("release")
+        self.processes.start("web", "worker", "scheduler")
+        second.start("web")
+        for at, processes in self.webs.items():
+            wait_until_ready(f"http://{at}", processes)
+        wait_until_ready(self.settings.public_url, self.processes)
+        self._register()
+        self.reader = FeedReader(self.direct_url)
+        stack.callback(self.reader.stop)
+        self._followers = [self._follow(way, folder, own_url) for way in ("ledger", "events")]
+
+    def _proxy(self, folder: Path, ports: Mapping[str, int]) -> None:
+        one, two = self.postgres.nodes
+        configuration = write_configuration(
+            "haproxy.cfg",
+            folder / "haproxy.cfg",
+            web_port=ports["web"],
+            first_web=f"{LOOPBACK}:{ports['first']}",
+            second_web=f"{OTHER_ADDRESS}:{ports['second']}",
+            postgres_port=ports["postgres"],
+            first_port=one.port,
+            first_api=one.api_port,
+            second_port=two.port,
+            second_api=two.api_port,
+        )
+        proxy = Program("haproxy", ["haproxy", "-db", "-f", configuration], folder)
+        self._stack.callback(proxy.kill)
+        proxy.start()
+
+    def _register(self) -> None:
+        """Have OpenCard's organizations, and their webhooks."""
+        for reference in ORGANIZATIONS:
+            self.provider.state.add_organization(reference)
+        bootstrap = Bootstrap(
+            self.engine, Encryption(self.settings.encryption_keys), Access.of(self.settings), self.settings.public_url
+        )
+        wanted = parse_configuration(tomllib.loads(CONFIGURATION), {}, name="the demo's configuration")
+        assert not bootstrap.run(wanted, BootstrapOptions(), SILENT).failures
+
+    def _follow(self, way: str, folder: Path, own_url: str) -> Program:
+        """Run the example of a reader, as the role of an EMS."""
+        self.postgres.execute(
+            f"DO $$ BEGIN CREATE ROLE {READER} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+        with self.engine.connect() as connection:
+            grant(connection, READER)
+        variables = {**os.environ, "EMS_URL": self.postgres.url(self.database, READER), "OWN_URL": own_url}
+        follower = Program(f"reader-{way}", [*EMS_READER, way], folder, environment=variables)
+        self._stack.callback(follower.kill)
+        follower.start()
+        return follower
+
+    def send(self, seed: int) -> tuple[Story, Stream]:
+        """Begin to send a story."""
+        story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=PURCHASES)
+        return story, Stream(self.provider, story, self._stack)
+
+    def rows(self, query: str, url: str | None = None) -> list[tuple[Any, ...]]:
+        """Return what PostgreSQL answers, over a new connection."""
+        with closing(psycopg.connect(url or self.direct_url, autocommit=True)) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def value(self, query: str) -> Any:
+        ((value,),) = self.rows(query)
+        return value
+
+    def wait_until_processed(self) -> None:
+        self.engine.dispose()
+        wait_until_processed(self.engine, seconds=SECONDS)
+
+    def acknowledged(self) -> Counter[str]:
+        """Return how many attempts to deliver each body were answered 200."""
+        return Counter(
+            _digest(attempt.body)
+            for webhook in self.provider.state.webhooks()
+            for attempt in self.provider.state.log_of(webhook.id)
+            if attempt.status == httpx.codes.OK
+        )
+
+    def answers(self) -> Counter[int | None]:
+        """Return how many attempts had which answer; ``None``: none."""
+        return Counter(
+            attempt.status
+            for webhook in self.provider.state.webhooks()
+            for attempt in self.provider.state.log_of(webhook.id)
+        )
+
+    def digests(self, bodies: str) -> Counter[str]:
+        """Return how often each body is among those that the query *bodies* finds."""
+        return Counter(_digest(bytes(body)) for (body,) in self.rows(bodies))
+
+    def stored(self) -> Counter[str]:
+        """Return how many deliveries of each body were pushed to us and are stored."""
+        return self.digests(
+            "SELECT body FROM receiver.bodies JOIN receiver.stored_deliveries ON id = delivery_id WHERE source = 'push'"
+        )
+
+    def wait_for_readers(self, own_url: str) -> None:
+        """Return when both examples of a reader have all that there is."""
+        newest = self.value("SELECT max(position) FROM ems.events")
+        query = f"SELECT count(*) FROM feed_positions WHERE position >= {newest}"  # noqa: S608 - a number
+        assert eventually(lambda: self.rows(query, own_url) == [(2,)], within=2 * SECONDS), [
+            follower.log.read_text()[-500:] for follower in self._followers
+        ]
+
+    def readers_said(self) -> str:
+        return "".join(follower.log.read_text() for follower in self._followers)
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

@@ -1,0 +1,174 @@
+"""A stream of deliveries through the loss of any machine, on real clusters: docs/operate/high-availability.md."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import make_url, text
+
+from receiver.sandbox.processes import wait_until_ready
+from receiver.sandbox.verdict import differences
+from tests.conftest import DATA_FOLDER
+from tests.ha.machine import Machine
+from tests.ha.patroni import ETCD, PATRONI, Patroni, postgres_programs
+from tests.ha.programs import SECONDS, own
+from tests.ha.sentinel import Sentinels
+from tests.support.roles import libpq
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from receiver.sandbox.story import Story
+    from tests.ha.machine import Stream
+
+MISSING = [program for program in (ETCD, PATRONI, "haproxy") if shutil.which(program) is None]
+if postgres_programs() is None:
+    MISSING.append("postgresql")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"{', '.join(MISSING)} missing: apt-get install patroni etcd-server haproxy postgresql"
+    ),
+]
+NO_RECONCILE = {"RECONCILE_INTERVAL": "0"}
+"""What is lost here is not recovered from the log."""
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Below .data: pytest closes its own folders to the user that PostgreSQL runs as."""
+    folder = DATA_FOLDER / f"ha-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    own(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[Sentinels]:
+    with new_folder() as folder, ExitStack() as stack:
+        yield Sentinels(folder, stack)
+
+
+@pytest.fixture(scope="module")
+def synchronous() -> Iterator[Patroni]:
+    with new_folder() as folder, ExitStack() as stack:
+        yield Patroni(folder, stack, synchronous=True)
+
+
+@pytest.fixture
+def own_url(new_database: Callable[[], str]) -> str:
+    """The database of the EMS itself."""
+    return libpq(make_url(new_database()))
+
+
+@pytest.fixture
+def machine(synchronous: Patroni, sentinels: Sentinels, own_url: str) -> Iterator[Machine]:
+    synchronous.wait_until_whole()
+    sentinels.wait_until_whole()
+    with new_folder() as folder, ExitStack() as stack:
+        yield Machine(folder, stack, postgres=synchronous, sentinels=sentinels, own_url=own_url, variables=NO_RECONCILE)
+
+
+def kill_primary(machine: Machine, stream: Stream) -> None:
+    primary = machine.postgres.primary
+    primary.kill()
+    assert eventually(lambda: machine.postgres.other(primary).says("primary"), within=SECONDS)
+    stream.wait_for_more(50)
+    primary.start()
+
+
+def freeze_primary(machine: Machine, stream: Stream) -> None:
+    primary = machine.postgres.primary
+    events = machine.value("SELECT count(*) FROM ems.events")
+    primary.freeze()
+    assert eventually(lambda: machine.postgres.other(primary).says("primary"), within=SECONDS)
+    stream.wait_for_more(50)
+    # also the worker leaves the connections that hang
+    assert eventually(lambda: machine.value("SELECT count(*) FROM ems.events") > events + 50, within=SECONDS)
+    primary.thaw()
+
+
+def switch_over(machine: Machine, stream: Stream) -> None:
+    primary = machine.postgres.primary
+    machine.postgres.switch_over()
+    assert eventually(lambda: machine.postgres.other(primary).says("primary"), within=SECONDS)
+    stream.wait_for_more(50)
+
+
+def kill_web(machine: Machine, stream: Stream) -> None:
+    for at, processes in machine.webs.items():
+        processes.kill("web")
+        stream.wait_for_more(50)
+        processes.start("web")
+        wait_until_ready(f"http://{at}", processes)
+
+
+LOSSES: list[Callable[[Machine, Stream], None]] = [kill_primary, freeze_primary, switch_over, kill_web]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_synchronous_standby_loses_nothing(
+    machine: Machine, own_url: str, lose: Callable[[Machine, Stream], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    story, stream = machine.send(seed=LOSSES.index(lose))
+    stream.wait_for(0.2)
+    lose(machine, stream)
+    stream.wait_for(1)
+    machine.postgres.wait_until_whole()
+    machine.wait_until_processed()
+    report(f"synchronous, {lose.__name__}", machine, capsys)
+    assert not machine.acknowledged() - machine.stored()
+    assert wrong(machine, story) == []
+    machine.reader.finish()
+    assert machine.reader.positions == positions(machine)
+    machine.wait_for_readers(own_url)
+    check_example(machine, own_url)
+
+
+def wrong(machine: Machine, story: Story) -> list[str]:
+    """Return what is not as it should be."""
+    machine.engine.dispose()
+    with machine.engine.connect() as connection:
+        statuses = set(connection.scalars(text("SELECT DISTINCT status FROM receiver.deliveries")))
+        return [*differences(connection, story), *(statuses - {"processed", "duplicate"})]
+
+
+def positions(machine: Machine) -> list[int]:
+    return [position for (position,) in machine.rows("SELECT position FROM ems.events ORDER BY position")]
+
+
+def check_example(machine: Machine, own_url: str) -> None:
+    """Assert that both examples of a reader made of it what it is."""
+    ledger = "SELECT organization_reference_id, transaction_id, state, accounting_amount FROM ems.ledger ORDER BY 1, 2"
+    booked = "SELECT organization, transaction_id, state, amount FROM bookings ORDER BY 1, 2"
+    assert machine.rows(booked, own_url) == machine.rows(ledger)
+    sent = "SELECT fingerprint FROM ems.events WHERE type !~ '^(card_holder|receiver)[.]' ORDER BY 1"
+    taken = "SELECT fingerprint FROM taken_events WHERE type !~ '^card_holder[.]' ORDER BY 1"
+    assert machine.rows(taken, own_url) == machine.rows(sent)
+
+
+def report(title: str, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print what happened, as counts."""
+    acknowledged, stored = machine.acknowledged(), machine.stored()
+    answers = machine.answers()
+    figures = {
+        "answered 200": answers[200],
+        "answered otherwise": sum(answers.values()) - answers[200] - answers[None],
+        "not answered": answers[None],
+        "acknowledged and lost": (acknowledged - stored).total(),
+        "recovered": machine.value("SELECT count(*) FROM receiver.stored_deliveries WHERE source = 'log'"),
+        "duplicates": machine.value("SELECT count(*) FROM receiver.deliveries WHERE status = 'duplicate'"),
+        "epochs begun": machine.value("SELECT count(*) FROM receiver.feed_epochs WHERE reason IS NOT NULL"),
+    }
+    with capsys.disabled():  # for docs/operate/high-availability.md
+        print(f"\n{title}: " + ", ".join(f"{number} {name}" for name, number in figures.items()))  # noqa: T201
