@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GUNICORN = ["gunicorn", "--config", "python:receiver.gunicorn_conf", "receiver.wsgi:app"]
-PROCESSES = {
-    "a command": ["receiver", "webhooks", "list"],
-    "worker": ["receiver", "worker"],
-    "scheduler": ["receiver", "scheduler"],
-    "web": GUNICORN,
-}
+WRONG = {**RIGHT, "PORT": "http", "ENCRYPTION_KEYS": "the-secret-key", "PUBLIC_URL": ""}
 
 
-@pytest.mark.parametrize("command", PROCESSES.values(), ids=PROCESSES.keys())
+@pytest.mark.parametrize("command", [["receiver", "webhooks", "list"], GUNICORN], ids=["a command", "web"])
 def test_wrong_environment_exits_with_2_and_names_each_variable(command: list[str]) -> None:
-    wrong = {**RIGHT, "PORT": "http", "ENCRYPTION_KEYS": "the-secret-key", "PUBLIC_URL": ""}
-    ended = run(command, wrong)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    lines = ended.stderr.splitlines()
-    assert [line.split(" is ")[0] for line in lines] == ["PUBLIC_URL", "ENCRYPTION_KEYS", "PORT"]
-    assert "the-secret-key" not in ended.stderr
+    ended = run(command, WRONG)
+    check_wrong_environment(ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.mark.parametrize("command", ["worker", "scheduler"])
+def test_wrong_environment_of_other_processes(command: str) -> None:
+    result = CliRunner(env=WRONG).invoke(main, [command])
+    check_wrong_environment(result.exit_code, result.stdout, result.stderr)
+
+
+def check_wrong_environment(code: int, output: str, errors: str) -> None:
+    assert (code, output) == (2, "")
+    assert [line.split(" is ")[0] for line in errors.splitlines()] == ["PUBLIC_URL", "ENCRYPTION_KEYS", "PORT"]
+    assert "the-secret-key" not in errors
 
 
 def test_dev_names_the_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
