@@ -2055,15 +2055,20 @@ BEGIN
             ERRCODE = 'insufficient_privilege',
             HINT = 'Run: receiver db grant-reader ' || session_user || ' --consumer ' || commit_position.name;
     END IF;
-    -- What a reader has read may have been lost in a failover, and the next epoch has not begun yet.
-    IF reached > newest AND EXISTS (
-        SELECT FROM (SELECT * FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1) AS stored,
-            receiver.feed_history() AS present
-        WHERE stored.system_identifier <> present.system_identifier OR stored.timeline <> present.timeline
-            OR stored.backup_label <> present.backup_label OR stored.database_oid <> present.database_oid
-            OR stored.events_oid <> present.events_oid
-    ) THEN
-        reached := newest;
+    IF reached > newest THEN
+        IF EXISTS (
+            SELECT FROM (SELECT * FROM receiver.feed_epochs ORDER BY epoch DESC LIMIT 1) AS stored,
+                receiver.feed_history() AS present
+            WHERE stored.system_identifier <> present.system_identifier OR stored.timeline <> present.timeline
+                OR stored.backup_label <> present.backup_label OR stored.database_oid <> present.database_oid
+                OR stored.events_oid <> present.events_oid
+        ) THEN
+            -- What a reader has read was lost in a failover, and the next epoch has not begun yet.
+            reached := newest;
+        ELSE
+            -- The next epoch may have begun since.
+            newest := greatest(newest, (SELECT epoch_start FROM ems.feed_horizon));
+        END IF;
     END IF;
     IF reached IS NULL OR reached NOT BETWEEN 0 AND newest THEN
         RAISE EXCEPTION 'position % is not between 0 and %, the newest position of the feed',
