@@ -244,9 +244,6 @@ class Machine:
             follower.log.read_text()[-500:] for follower in self._followers
         ]
 
-    def readers_said(self) -> str:
-        return "".join(follower.log.read_text() for follower in self._followers)
-
 
 def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()

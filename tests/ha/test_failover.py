@@ -39,6 +39,7 @@ pytestmark = [
 ]
 NO_RECONCILE = {"RECONCILE_INTERVAL": "0"}
 """What is lost here is not recovered from the log."""
+OFTEN = {"RECONCILE_INTERVAL": "10", "RECONCILE_GRACE": "5"}
 
 
 @contextmanager
@@ -172,3 +173,55 @@ def report(title: str, machine: Machine, capsys: pytest.CaptureFixture[str]) -> 
     }
     with capsys.disabled():  # for docs/operate/high-availability.md
         print(f"\n{title}: " + ", ".join(f"{number} {name}" for name, number in figures.items()))  # noqa: T201
+
+
+def test_asynchronous_standby_is_made_good_from_the_log(
+    sentinels: Sentinels, own_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with new_folder() as folder, ExitStack() as stack:
+        cluster = Patroni(folder, stack, synchronous=False)
+        there = folder / f"service-{folder.name}"
+        there.mkdir()
+        machine = Machine(
+            there,
+            stack,
+            postgres=cluster,
+            sentinels=sentinels,
+            own_url=own_url,
+            through_proxy=True,
+            variables=OFTEN,
+        )
+        story, stream = machine.send(seed=100)
+        stream.wait_for(0.2)
+        primary = cluster.primary
+        primary.stop_sending()
+        stream.wait_for_more(50)
+        kill_primary(machine, stream)
+        stream.wait_for(1)
+        cluster.wait_until_whole()
+        lost = machine.acknowledged() - machine.stored()
+        assert lost
+        assert eventually(lambda: not outstanding(machine), within=2 * SECONDS)
+        machine.wait_until_processed()
+        report("asynchronous, kill_primary", machine, capsys)
+        assert wrong(machine, story) == []
+        check_positions(machine)
+
+
+def outstanding(machine: Machine) -> bool:
+    """Return whether the log has something acknowledged that is not here, by push or from the log."""
+    here = "SELECT body FROM receiver.bodies"
+    return bool(machine.acknowledged().keys() - machine.digests(here).keys())
+
+
+def check_positions(machine: Machine) -> None:
+    """Assert that a reader that kept on missed nothing that is there, and that no position has two meanings."""
+    machine.reader.finish()
+    seen = dict(zip(machine.reader.positions, machine.reader.seen, strict=True))
+    there = dict(machine.rows("SELECT position, delivery_id FROM ems.events"))
+    start = machine.value("SELECT epoch_start FROM ems.feed_horizon")
+    gone = seen.keys() - there.keys()
+    assert gone
+    assert max(gone) <= start
+    assert there.keys() <= seen.keys()
+    assert {position: seen[position] for position in there} == there
