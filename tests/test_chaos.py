@@ -39,6 +39,7 @@ def test_random_kills_under_all_faults_lose_nothing() -> None:
     assert not result.wrong, "\n".join(result.wrong)
     assert sum(result.kills.values()) == KILLS
     assert result.recovered
+    assert result.replayed
 
 
 @given(seed=st.integers(), kills=st.integers(0, 300))

@@ -51,7 +51,8 @@ def _print(result: Result) -> None:
     statuses = ", ".join(f"{number} {status}" for status, number in result.statuses.items())
     click.echo(
         f"{counted(result.sent, 'event')} sent in {counted(result.attempts, 'attempt')}, "
-        f"OpenCard's clock {result.clock_ahead.total_seconds():+.0f} s; {statuses}; {result.recovered} recovered:"
+        f"OpenCard's clock {result.clock_ahead.total_seconds():+.0f} s; {statuses}; {result.recovered} recovered, "
+        f"{result.replayed} replayed:"
     )
     verdict = (
         "nothing is missing, nothing is doubled, nothing is left over" if not result.wrong else "NOT as it should be"

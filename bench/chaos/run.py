@@ -6,12 +6,13 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from bench.chaos.follower import FeedReader
 from bench.chaos.holdings import grown, take_stock
@@ -19,6 +20,10 @@ from bench.chaos.plan import plan
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
+from receiver.ops.deliveries import Filter
+from receiver.ops.replay import start_replay
+from receiver.ops.replay_wait import wait_for_end
+from receiver.progress import Progress
 from receiver.queue import connect, wake_worker
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.demo import wait_until_processed
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from bench.chaos.plan import Kill, Plan
-    from receiver.progress import Progress
     from receiver.reconcile.run import ReconcileOutcome
     from receiver.sandbox.provider import Delivered
     from receiver.sandbox.story import Story
@@ -50,6 +54,8 @@ CONNECTIONS: Final = 16
 NEVER: Final = RetryLimits(seconds=None)
 RECONCILE_INTERVAL: Final = 15
 """Seconds: reconciling is under way most of the time, and so in the middle of being killed."""
+REPLAYED: Final = 200
+"""How many deliveries are replayed after each kill."""
 STILL_SECONDS: Final = 300
 """How long the stream, or processing, may stand still before the run is given up."""
 
@@ -66,6 +72,7 @@ class Result:
     clock_ahead: timedelta
     statuses: Mapping[str, int]
     recovered: int
+    replayed: int
     wrong: Sequence[str]
     """What is not as it should be, a line each."""
 
@@ -151,7 +158,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         progress.stage(f"sending, and killing {kills} times")
         progress.total(len(story.events))
         stream = ChaosStream(provider, story, seed, progress)
-        _kill(planned, stream, KillableParts(servers.postgres, servers.valkey, processes))
+        _kill(planned, stream, KillableParts(servers.postgres, servers.valkey, processes), servers.engine)
         delivered = stream.finish()
         wait_until_ready(settings.public_url, processes, needed=PROCESSES)
         progress.stage("processing what is left")
@@ -166,6 +173,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
             wrong = [
                 *_of_reconciling(outcomes),
                 *_of_statuses(statuses),
+                *_of_replays(connection),
                 *differences(connection, story),
                 *_of_the_feed(connection, follower.finish()),
                 *grown(before, after),
@@ -177,13 +185,14 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
             kills=Counter(kill.part for kill in planned.kills),
             clock_ahead=planned.clock_ahead,
             statuses=statuses,
-            recovered=_recovered(servers.engine),
+            recovered=_count(servers.engine, "SELECT count(*) FROM receiver.stored_deliveries WHERE source = 'log'"),
+            replayed=_count(servers.engine, "SELECT coalesce(sum(processed), 0) FROM receiver.replays"),
             wrong=wrong,
         )
 
 
-def _kill(planned: Plan, stream: ChaosStream, parts: KillableParts) -> None:
-    """Kill one after the other, and start them again: at once, or when the next one is killed."""
+def _kill(planned: Plan, stream: ChaosStream, parts: KillableParts, engine: Engine) -> None:
+    """Kill one after the other, and start them again: at once, or when the next one is killed; then replay some."""
     away: Kill | None = None
     for kill in planned.kills:
         stream.wait_for(kill.at)
@@ -193,6 +202,14 @@ def _kill(planned: Plan, stream: ChaosStream, parts: KillableParts) -> None:
         away = kill if kill.stays_away else None
         if away is None:
             parts.start(kill.part)
+        with suppress(DBAPIError):  # PostgreSQL is away
+            start_replay(
+                engine,
+                Filter(statuses=("processed", "duplicate")),
+                requested_by="chaos",
+                reason="it changes nothing",
+                limit=REPLAYED,
+            )
     stream.wait_for(1)
     if away is not None:
         parts.start(away.part)
@@ -205,6 +222,14 @@ def _process_all(engine: Engine, settings: Settings) -> None:
     with closing(connect(settings.redis_url)) as redis:
         wake_worker(redis)
     wait_until_processed(engine, seconds=STILL_SECONDS)
+    for replay in _replays_under_way(engine):
+        wait_for_end(engine, replay, timeout=STILL_SECONDS, progress=Progress())
+
+
+def _replays_under_way(engine: Engine) -> list[int]:
+    selected = text("SELECT id FROM receiver.replays WHERE ended_at IS NULL AND selected_at IS NOT NULL ORDER BY id")
+    with engine.connect() as connection:
+        return list(connection.scalars(selected))
 
 
 def _reconcile(engine: Engine, settings: Settings) -> list[ReconcileOutcome]:
@@ -225,9 +250,9 @@ def _reconcile(engine: Engine, settings: Settings) -> list[ReconcileOutcome]:
             return list(done.values())
 
 
-def _recovered(engine: Engine) -> int:
+def _count(engine: Engine, statement: str) -> int:
     with engine.connect() as connection:
-        return connection.scalar(text("SELECT count(*) FROM receiver.stored_deliveries WHERE source = 'log'")) or 0
+        return connection.scalar(text(statement)) or 0
 
 
 def _statuses(connection: Connection) -> dict[str, int]:
@@ -250,6 +275,17 @@ def _of_statuses(statuses: Mapping[str, int]) -> list[str]:
         for status, number in statuses.items()
         if status not in {"processed", "duplicate"}
     ]
+
+
+def _of_replays(connection: Connection) -> list[str]:
+    """Return the replays that were selected and did not process everything once."""
+    replays = connection.execute(
+        text(
+            "SELECT id, selected, processed FROM receiver.replays "
+            "WHERE selected_at IS NOT NULL AND (ended_at IS NULL OR processed + failed <> selected) ORDER BY id"
+        )
+    )
+    return [f"replay {row.id} processed {row.processed} of {row.selected} deliveries" for row in replays]
 
 
 def _of_the_feed(connection: Connection, seen: Sequence[int]) -> list[str]:

@@ -54,7 +54,7 @@ _NOW: Final = text("SELECT clock_timestamp()")
 
 
 @contextmanager
-def watching(settings: Settings) -> Iterator[None]:
+def watching(settings: Settings, *, look_seconds: float = LOOK_SECONDS) -> Iterator[None]:
     """Watch for as long as the block runs. Raises ``ConfigurationError`` for an address that Apprise does not know."""
     targets = targets_of(settings)
     stop = threading.Event()
@@ -73,7 +73,7 @@ def watching(settings: Settings) -> Iterator[None]:
             raise
         heartbeat.beat(well=well)
 
-    tasks = [(look_once, LOOK_SECONDS), (lambda: send_due(engine, targets, link=settings.public_url), SEND_SECONDS)]
+    tasks = [(look_once, look_seconds), (lambda: send_due(engine, targets, link=settings.public_url), SEND_SECONDS)]
     threads = [
         threading.Thread(target=_repeat, args=(task, seconds, stop), daemon=True)
         for task, seconds in (tasks if targets else tasks[:1])

@@ -116,9 +116,8 @@ def test_a_stranger_cannot_fill_the_table(console: Flask, acme: Acme, stranger: 
     for rule in rules(console, "POST"):
         stranger.client.post(address_of(console, rule))
         stranger.post(address_of(console, rule))
-    for _ in range(20):
-        answer = stranger.sign_in("olga", "wrong-password")
-    assert answer.status_code == 429
+    answers = [stranger.sign_in("olga", "wrong-password").status_code for _ in range(20)]
+    assert 429 in answers
     assert 1 <= len(recorded(acme, "true")) <= 10
 
 
