@@ -32,6 +32,7 @@ if postgres_programs() is None:
     MISSING.append("postgresql")
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.ha,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
         bool(MISSING), reason=f"{', '.join(MISSING)} missing: apt-get install patroni etcd-server haproxy postgresql"
