@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: prebuilt deliveries, and a database in the same state before each measurement."""
+"""What the benchmarks share: prebuilt deliveries, and a database in the same state before each measurement."""
 
 from __future__ import annotations
 

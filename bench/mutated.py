@@ -1,6 +1,6 @@
 """``python -m bench.mutated``: send mutated requests to a real web process; none may be answered 5xx.
 
-Each request is decided by the seed and its number, but for the endpoint's key and what it proves with.
+Seed and number decide each request, except the endpoint's key and the secrets.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From the numbers of the last runs to ``bench/results.md``, with a chart of each benchmark as SVG next to it.
+"""Writes ``bench/results.md`` from the numbers of the last runs, and a chart of each benchmark as SVG.
 
-Only ratios are published: how fast a machine was on a day says nothing to whoever has another one.
+Only ratios are published: absolute times do not carry over to another machine.
 """
 
 from __future__ import annotations

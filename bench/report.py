@@ -1,4 +1,4 @@
-"""From the numbers of each round to a table: medians, their spread, and whether the targets were met."""
+"""The table of a benchmark: medians of the rounds, their spread, and whether the targets were met."""
 
 from __future__ import annotations
 

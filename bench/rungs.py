@@ -1,7 +1,7 @@
-"""Rungs of the ladder from an empty answer to the receiver: what each step costs, under the receiver's gunicorn.
+"""Steps from an empty answer to the receiver, each measured under the receiver's gunicorn.
 
 ``bench.rungs:bare`` reads the body and answers, with nothing but gunicorn; ``bench.rungs:flask`` does so in a view of
-Flask; ``bench.rungs:signed()`` proves the delivery as well. None of them stores anything.
+Flask; ``bench.rungs:signed()`` verifies the delivery as well. None of them stores anything.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ ROLL_UP_SECONDS: Final = 60
 BOOTSTRAP_TICK_SECONDS: Final = 15
 """How often at most a worker looks whether the applied configuration is to be applied again."""
 RETENTION_TICK_SECONDS: Final = 300
-"""How often a worker lets go what was kept long enough."""
+"""How often a worker deletes expired data."""
 KEPT_JOBS: Final = 2
 """How many jobs of the background queues may wait: one would do, for each runs whatever is due."""
 

@@ -1,4 +1,4 @@
-"""``python -m bench.chaos``: run it, and say what was wrong."""
+"""``python -m bench.chaos``: run it, and report what was wrong."""
 
 from __future__ import annotations
 

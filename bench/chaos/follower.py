@@ -1,4 +1,4 @@
-"""A reader of the change feed that lives through everything: it asks for what lies behind the last it saw."""
+"""A reader of the change feed that survives every kill: it asks for what follows the last position it saw."""
 
 from __future__ import annotations
 

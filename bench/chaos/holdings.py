@@ -1,4 +1,4 @@
-"""What the processes hold: memory, open files, connections. What is held at the end is held by the start's standard."""
+"""Memory, open files and connections of the processes, at the end compared with the start."""
 
 from __future__ import annotations
 

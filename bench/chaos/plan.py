@@ -1,4 +1,4 @@
-"""Who is killed when. Moments are parts of the stream and no times: so the same seed repeats a run on any machine."""
+"""Which process is killed when. Moments are parts of the stream, so that a seed repeats its run on any machine."""
 
 from __future__ import annotations
 

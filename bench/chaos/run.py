@@ -1,4 +1,4 @@
-"""A run, and what was wrong in the end."""
+"""A chaos run, and what was wrong at its end."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Result:
 
 
 class ChaosStream:
-    """A story on its way, in a thread, and how far it has come."""
+    """Sends a story in a thread, and knows how far it has come."""
 
     def __init__(self, provider: Provider, story: Story, seed: int, progress: Progress) -> None:
         self._arguments = (provider, story, seed)

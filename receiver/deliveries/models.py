@@ -58,7 +58,7 @@ class StoredDelivery(Base):
 
 
 class Body(Base):
-    """The bytes of a delivery, as received. Deleted once they were kept long enough, or their person was erased."""
+    """The bytes of a delivery, as received. Deleted when they expire, or when their person is erased."""
 
     __tablename__ = "bodies"
     __table_args__ = ({"schema": RECEIVER, "postgresql_partition_by": "RANGE (delivery_id)"},)

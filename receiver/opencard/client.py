@@ -109,7 +109,7 @@ class OpenCard:
                 self._auth.token()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
         self._auth.close()
 

@@ -156,7 +156,7 @@ def deliveries_by_hour(connection: Connection, *, hours: int = 24, organization:
 
 
 def rate(connection: Connection, length: timedelta = SHORT) -> Rate | None:
-    """Return how fast it went over some *length* of time up to now; ``None`` if nothing was noted that far back."""
+    """Return the rates over some *length* of time up to now; ``None`` if nothing was noted that far back."""
     row = connection.execute(_RATE, {"length": length}).mappings().one_or_none()
     if row is None:
         return None

@@ -33,19 +33,19 @@ class CheckResults:
     lines: list[CheckResult] = field(default_factory=list)
 
     def ok(self, check: str, detail: str) -> None:
-        """Say that something is as it should be."""
+        """Report that a check passed."""
         self.lines.append(CheckResult(check, CheckState.OK, detail))
 
     def note(self, check: str, detail: str) -> None:
-        """Say something that breaks nothing."""
+        """Report something that an operator should know."""
         self.lines.append(CheckResult(check, CheckState.NOTE, detail))
 
     def broken(self, check: str, detail: str) -> None:
-        """Say what is broken, and what to do."""
+        """Report what is broken, and what to do."""
         self.lines.append(CheckResult(check, CheckState.BROKEN, detail))
 
     def not_checked(self, check: str, reason: str) -> None:
-        """Say why something could not be checked."""
+        """Report why something could not be checked."""
         self.lines.append(CheckResult(check, CheckState.NOT_CHECKED, reason))
 
     def is_broken(self, check: str) -> bool:

@@ -1,4 +1,4 @@
-"""The doctor on OpenCard: its API, the client, its scopes, the account, and the registered webhooks."""
+"""The doctor's checks of OpenCard: its API, the client, its scopes, the account, and the registered webhooks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FILE_SCOPES: Final = {
 BILLING_SCOPES: Final = (routes.LIST_BILLINGS.scope,)
 GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
 ASKING: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
-"""How an API answers that misses the token."""
+"""The answers of an API to a request without a token."""
 PARALLEL_REQUESTS: Final = 8
 """Webhooks that are looked at at a time."""
 
@@ -79,7 +79,7 @@ class OpenCardChecks:
         self._access = Access.of(self.settings)
 
     def check_api(self) -> None:
-        """Ask without a token: the API is there when it asks for one."""
+        """Send a request without a token: the API is there if it asks for one."""
         reason = why_not(self.problems, "OPENCARD_API_URL")
         if reason:
             self.findings.not_checked(API, reason)

@@ -1,4 +1,4 @@
-"""The doctor on what stores: PostgreSQL, its migrations, the encryption keys, Redis, and the managed webhooks."""
+"""The doctor's checks of the stores: PostgreSQL, its migrations, the encryption keys, Redis, the managed webhooks."""
 
 from __future__ import annotations
 

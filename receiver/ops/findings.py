@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Severity(IntEnum):
-    """How bad a finding is, the mildest first."""
+    """The severities of findings, the lowest first."""
 
     WARNING = 1
     """Needs attention during working hours."""
@@ -73,7 +73,7 @@ class Finding:
     text: str
     """A sentence for people. No personal data."""
     subject: str = ""
-    """What has the trouble, such as ``webhook 12``; empty for the service. Kind and subject identify the cause."""
+    """What is affected, such as ``webhook 12``; empty for the service. Kind and subject identify the cause."""
     organization_reference_id: str | None = None
     count: int = 1
     """How many deliveries, events or files are affected."""
@@ -86,7 +86,7 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """How bad it is, which its kind decides."""
+        """Its severity, which its kind decides."""
         return Severity.WARNING if self.kind in WARNINGS else Severity.CRITICAL
 
     def __str__(self) -> str:

@@ -43,7 +43,7 @@ class HealthProbe:
         self._answer: Future[str] | None = None
 
     def begin(self) -> Future[str]:
-        """Ask, unless an answer is still awaited."""
+        """Begin the check, unless one is under way."""
         with self._lock:
             if self._answer is None or self._answer.done():
                 self._answer = Future()
@@ -58,7 +58,7 @@ class HealthProbe:
 
 
 class Readiness:
-    """Whether this web process can take deliveries, whatever hangs."""
+    """Whether this web process can store deliveries; answers in time even if PostgreSQL or Redis hangs."""
 
     def __init__(self, pool: ConnectionPool[Any], committer: Committer, *, redis_url: str) -> None:
         redis = connect(redis_url, timeout=SHORT_TIMEOUT)

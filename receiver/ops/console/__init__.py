@@ -1,4 +1,4 @@
-"""The console at ``/ops/``: pages made on the server, for people who look after the service. No script runs in them.
+"""The console for operators at ``/ops/``. Its pages are complete without its script, which refreshes them.
 
 - ``application``  an application of its own: who is admitted, which headers protect, which pages there are
 - ``sign_in``      signing in and out, with ``sessions``, ``passwords`` and ``limits`` (how often one may try)

@@ -57,11 +57,11 @@ CONNECTIONS: Final = 2
 STATEMENT_SECONDS: Final = 5
 LARGEST_FORM: Final = 64 * 1024
 OPEN: Final = frozenset({"static", "bootstrap.static", "sign_in.sign_in", "oidc.start", "oidc.finish"})
-"""What can be had without signing in."""
+"""Endpoints that need no sign-in."""
 FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
 """What a viewer may POST, too."""
 REFRESH: Final = "X-Refresh"
-"""The header of requests that a page sends by itself: they keep no session from ending."""
+"""The header of a page's automatic refresh: it does not extend the session."""
 NAVIGATION: Final = (
     ("overview.overview", "Overview"),
     ("issues.listing", "Issues"),
@@ -167,7 +167,7 @@ def _signed_in(sessions: Sessions, token: str) -> SignedIn | None:
 
 
 def _admit() -> AnyResponse | None:
-    """Let those in who signed in; of them only operators change anything. PostgreSQL's texts hold no NUL."""
+    """Admit users who signed in; only operators may change anything. PostgreSQL's texts hold no NUL."""
     if any("\0" in value for value in request.values.values()):
         raise BadRequest("The request contains a character that is not allowed.")
     if request.endpoint in OPEN:

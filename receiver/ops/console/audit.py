@@ -13,7 +13,7 @@ from receiver.ops.console.parts import PageLinks, console, reading, whole
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
 FILTERS: Final = ("actor", "action")
-"""What the address may restrict."""
+"""The filters in the address."""
 
 
 @blueprint.get("/")

@@ -1,4 +1,4 @@
-"""The drawing of what became of deliveries: bars as plain numbers. Pure."""
+"""The chart of deliveries by outcome, as numbers to draw. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from receiver.ops.traffic import Part
 
 KINDS: Final = ("processed", "recovered", "pending", "failed", "refused")
-"""From the bottom of a bar to its top."""
+"""Height of the drawing, in its own units."""
 HEIGHT: Final = 100
 SLOT: Final = 10
 GAP: Final = 2
 WORDS: Final = 4
-"""How many times are written below a chart, besides the last."""
+"""Labels of time below a chart, besides the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Chart:
     top: int
     """The number at the upper end of the axis."""
     times: tuple[datetime, ...]
-    """Those that are written below it, from left to right, at equal distances."""
+    """The labels below it, from left to right, at equal distances."""
     width: int
     height: int = HEIGHT
     bar_width: int = SLOT - GAP
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing came."""
+        """Whether no delivery is in it."""
         return not any(bar.pieces for bar in self.bars)
 
     @property

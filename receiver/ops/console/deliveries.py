@@ -34,10 +34,10 @@ if TYPE_CHECKING:
         """``receiver.ops.retracting``."""
 
         def retract_deliveries(self, engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
-            """Retract them."""
+            """Retract deliveries."""
 
         def undo_retraction(self, engine: Engine, ids: Sequence[int], *, reason: str) -> int:
-            """Let them count again."""
+            """Undo retractions."""
 
 
 blueprint = Blueprint("deliveries", __name__, url_prefix="/deliveries")
@@ -102,7 +102,7 @@ def delivery(delivery_id: int) -> str:
 
 @blueprint.post("/<int:delivery_id>/replay")
 def replay(delivery_id: int) -> Response | tuple[str, int]:
-    """Have it processed again."""
+    """Replay it."""
     form = ReasonForm()
     if not form.validate():
         return _delivery(delivery_id, form), 400
@@ -116,7 +116,7 @@ def replay(delivery_id: int) -> Response | tuple[str, int]:
 
 @blueprint.post("/<int:delivery_id>/resolve")
 def resolve(delivery_id: int) -> Response | tuple[str, int]:
-    """Let it count as open no longer, without a replay."""
+    """Resolve it without a replay: it no longer counts as open."""
     form = ReasonForm()
     if not form.validate():
         return _delivery(delivery_id, form), 400

@@ -1,4 +1,4 @@
-"""What is wrong, as a page in the console's looks."""
+"""Error pages in the console's layout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RETRY_AFTER: Final = {"Retry-After": "5"}
 
 
 def register(app: Flask) -> None:
-    """Let the pages below answer what goes wrong in *app*."""
+    """Register the error pages below with *app*."""
     app.register_error_handler(CSRFError, _form_expired)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OperationRefused, _refused)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FREE_FAILURES: Final = 5
-"""So many mistakes cost nothing but themselves."""
+"""Failures that cause no pause."""
 LONGEST_PAUSE: Final = timedelta(minutes=5)
 """The longest pause, however many tries failed."""
 FORGOTTEN_AFTER: Final = timedelta(days=1)
@@ -78,7 +78,7 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What a try counts against."""
+    """The name and the address that an attempt counts against."""
 
     address: bytes
     name: bytes | None = None

@@ -40,7 +40,7 @@ blueprint = Blueprint("oidc", __name__)
 PENDING: Final = "oidc"
 """Where the session keeps the sign-in that the browser began last."""
 MAX_SECONDS: Final = 600
-"""So long a user may take to sign in at the provider."""
+"""How long a user may take to sign in at the provider."""
 MAX_NEXT: Final = 1_000
 """Characters of the page to go on with; a cookie has room for some 4,000."""
 ERROR: Final = re.compile(r"[a-z_]{1,64}")
@@ -64,7 +64,7 @@ def start() -> Response:
 
 @blueprint.get("/sign-in/oidc/callback")
 def finish() -> Response:
-    """Sign in whom the provider sends back, if it was sent there by this browser and has a role."""
+    """Sign in the user whom the provider sends back, if this browser began the sign-in and the user has a role."""
     provider, address, began = _provider(), request.remote_addr or "unknown", _begun()
     if began is None:
         return _back("This sign-in began in another window, or too long ago. Begin again.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from receiver.ops.retention.record import Query
 
 MOST_NEWER: Final = 50
-"""So many pages back are remembered in the address."""
+"""How many earlier pages the address remembers."""
 
 _ORGANIZATIONS: Final = text("SELECT DISTINCT organization_reference_id FROM receiver.webhooks ORDER BY 1")
 _ONE_MOMENT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from receiver.variables import OpsUser
 
 SECONDS_IN_LINE: Final = 3.0
-"""A hash takes a processor for a tenth of a second: who finds others waiting for theirs waits no longer than this."""
+"""Seconds a sign-in waits for others to be checked: a hash takes a tenth of a second of a processor."""
 
 
 class Busy(ReceiverError):

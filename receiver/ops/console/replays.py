@@ -52,7 +52,7 @@ def replay(replay_id: int) -> str:
 
 @blueprint.post("/<int:replay_id>/cancel")
 def cancel(replay_id: int) -> Response:
-    """Have nothing more of it processed."""
+    """Cancel it."""
     cancel_replay(console().engine, replay_id, cancelled_by=g.me.name)
     console().wake_worker()
     flash("Cancelled: deliveries that were not processed yet keep their status.", "success")
@@ -89,7 +89,7 @@ def new() -> Response | str | tuple[str, int]:
 
 @blueprint.post("/resolve")
 def resolve() -> Response:
-    """Let all that fits the filter count as open no longer, without a replay."""
+    """Resolve all deliveries that match the filter, without a replay."""
     wanted, seen = _wanted()
     form = ReasonForm()
     if not seen.all_counted or not form.validate():

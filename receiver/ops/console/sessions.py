@@ -42,7 +42,7 @@ LONGEST: Final = timedelta(hours=12)
 KEPT: Final = timedelta(days=400)
 """How long a sign-in stays on record."""
 CONFIRM_EVERY: Final = timedelta(minutes=1)
-"""So long the groups that an OpenID provider confirmed count."""
+"""How long the groups that an OpenID provider confirmed are valid."""
 ASK_AGAIN_AFTER: Final = timedelta(seconds=30)
 """Between two questions to a provider that does not answer. Longer than one takes, which is up to four requests."""
 UNCONFIRMED: Final = timedelta(minutes=5)
@@ -101,7 +101,7 @@ RETURNING before.tokens
 
 
 class SessionEnded(ReceiverError):
-    """A session is over that its user did not end. The text is for the user."""
+    """A session ended that its user did not end. The text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class SignInForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
 def sign_in() -> Response | str | tuple[str, int, dict[str, str]]:
-    """Ask who it is; sign in who proves it; slow down who does not."""
+    """Ask for name and password; sign the user in, or slow further attempts down."""
     passwords = console().passwords
     if passwords is None:
         return render_template("sign_in.html", form=None)
@@ -107,7 +107,7 @@ def safe_target(wanted: str, root: str) -> str | None:
 
 
 def enter(account: Account, address: str) -> None:
-    """Begin the session of a user who has proved who it is."""
+    """Begin the session of an authenticated user."""
     with console().engine.begin() as connection:
         signed_in = console().sessions.begin(connection, account, address)
     session.clear()  # nothing remains of the previous user of this browser

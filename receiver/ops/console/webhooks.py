@@ -116,7 +116,7 @@ def reconcile(webhook_id: int) -> Response:
 
 
 def state_of(*, enabled: bool, active: bool | None) -> str:
-    """Return in a word whether deliveries come by a webhook: ``off`` where we take none of it."""
+    """Return in a word whether a webhook delivers: ``off`` where it is disabled here."""
     if not enabled:
         return "off"
     if active is None:

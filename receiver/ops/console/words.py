@@ -1,4 +1,4 @@
-"""How the pages say times, lengths of time, numbers and payloads."""
+"""Formats of times, durations, numbers and payloads in the pages."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def counted(number: int, one: str, several: str | None = None) -> str:
 
 
 def query(arguments: Iterable[tuple[str, str]]) -> str:
-    """Return the part of an address behind the question mark."""
+    """Return the query string of an address."""
     return urlencode(list(arguments))
 
 

@@ -97,7 +97,7 @@ class Target:
     name: str
     """The URL with its secrets masked."""
     lowest: Severity
-    """What is milder is not sent."""
+    """The lowest severity that is sent."""
     service: apprise.Apprise
 
     def send(self, *, title: str, body: str, severity: Severity | None) -> None:
@@ -126,7 +126,7 @@ def targets_of(settings: Settings) -> tuple[Target, ...]:
 
 
 def note_changes(connection: Connection, changed: Sequence[StoredIssue], targets: Sequence[Target]) -> None:
-    """Write down that issues changed state, in the transaction of the change."""
+    """Note that issues changed state, in the transaction of the change."""
     if changed and targets:
         asked = {
             "issue_ids": [each.id for each in changed],

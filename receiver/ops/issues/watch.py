@@ -1,4 +1,4 @@
-"""Looks every few seconds what needs attention, keeps the issues, and sends the messages: threads in the scheduler.
+"""Checks every few seconds what needs attention, keeps the issues, and sends the messages: threads in the scheduler.
 
 In threads of their own, so that a slow address delays neither a job nor the next look.
 """

@@ -98,11 +98,11 @@ class OpenIDProvider:
 
     @property
     def host(self) -> str:
-        """What users know the provider by."""
+        """The provider's host, as users know it."""
         return urlsplit(self.issuer).netloc
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
     def metadata(self) -> Metadata:

@@ -70,7 +70,7 @@ def count_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) 
 
 
 def delete_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) -> tuple[int, bool]:
-    """Delete bodies of a span; return how many, and whether the span is done with."""
+    """Delete bodies of a span; return how many, and whether the span is finished."""
     asked = {**span.parameters(), "statuses": list(statuses)}
     unknown = connection.execute(_WITHOUT_FINGERPRINT, asked).all()
     if unknown:

@@ -96,7 +96,7 @@ class Erasing:
         self._position = self._last = 0
 
     def step(self) -> bool:
-        """Do a little; return whether it has arrived, or cannot go on now."""
+        """Do one step; return whether it is finished, or cannot go on now."""
         if not self._write:
             self.removed = self._count_due()
             return True

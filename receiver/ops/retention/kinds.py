@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 Count: TypeAlias = Callable[["Connection", "Span"], int]
-"""Returns how much of a span would go."""
+"""Returns how many rows of a span would be deleted."""
 Remove: TypeAlias = Callable[["Connection", "Span"], tuple[int, bool]]
-"""Lets it go; returns how much went, and whether the span is done with."""
+"""Deletes them; returns how many, and whether the span is finished."""
 
 AT_ONCE: Final = 5000
 

@@ -12,7 +12,7 @@ from receiver.db import RECEIVER, Base
 
 
 class RetentionRun(Base):
-    """One run that deleted what was kept long enough: how much of each kind went, and whether something is left."""
+    """One run that deleted expired data: how many of each kind, and whether something is left."""
 
     __tablename__ = "retention_runs"
     __table_args__ = (Index("ix_retention_runs_started_at", "started_at"), {"schema": RECEIVER})
@@ -30,7 +30,7 @@ class RetentionRun(Base):
 
 
 class RetentionWalk(Base):
-    """How far retention has walked through a table: what is behind it was looked at in this pass."""
+    """How far retention has walked through a table in this pass."""
 
     __tablename__ = "retention_walks"
     __table_args__ = ({"schema": RECEIVER},)

@@ -49,9 +49,9 @@ class LastRetentionRun:
     ended_at: datetime | None
     """``None`` while it runs."""
     removed: Mapping[str, int]
-    """Kind → how many went; of a run that is under way, so far."""
+    """Kind → how many were deleted; of a run that is under way, so far."""
     caught_up: bool | None
-    """Whether nothing is left that was kept long enough; ``None`` while it runs."""
+    """Whether no expired data are left; ``None`` while it runs."""
     error: str | None
     succeeded_at: datetime | None
     """When the newest run ended that ended well; ``None`` if none ever did."""
@@ -70,7 +70,7 @@ def begin(connection: Connection) -> int:
 
 
 def count(connection: Connection, run_id: int, removed: Mapping[str, int]) -> None:
-    """Write how much of each kind went so far."""
+    """Write how many of each kind were deleted so far."""
     connection.execute(_COUNT, {"id": run_id, "removed": _json(removed)})
 
 

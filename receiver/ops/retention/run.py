@@ -52,7 +52,7 @@ _YIELDED: Final = (refusals.LockNotAvailable, refusals.DeadlockDetected, refusal
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One kind of things, for how long it is kept, and how much of it went."""
+    """One kind of data: for how long it is kept, and how much was deleted."""
 
     kind: str
     words: str
@@ -68,7 +68,7 @@ class RetentionOutcome:
 
     kinds: tuple[Kept, ...]
     caught_up: bool
-    """Whether nothing is left that was kept long enough."""
+    """Whether no expired data are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Turn(Protocol):
     """Whether something is left that others held."""
 
     def step(self) -> bool:
-        """Do a little; return whether it has arrived, or cannot go on now."""
+        """Do one step; return whether it is finished, or cannot go on now."""
 
 
 class Walking:
@@ -115,7 +115,7 @@ class Walking:
         self._write = write
 
     def step(self) -> bool:
-        """Do the next slice; return whether the walk has arrived, or cannot go on now."""
+        """Do the next slice; return whether the walk is finished, or cannot go on now."""
         kind = self._kind
         with gently(self._engine) as connection:
             query = slicing(kind.table, kind.key, kind.time)
@@ -197,7 +197,7 @@ class _RetentionRun:
         return turns
 
     def _take_turns(self, run_id: int | None) -> bool:
-        """Let each take one step after the other; return whether all arrived."""
+        """Let each take one step in turn; return whether all are finished."""
         waiting = list(self._turns)
         begun = counted = time.monotonic()
         while waiting:

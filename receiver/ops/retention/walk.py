@@ -39,11 +39,11 @@ class Span:
     """Some rows, by their ids, the younger of which may be too young."""
 
     after: int
-    """Behind which the span begins."""
+    """The last id before the span."""
     until: int
     """The last id."""
     before: datetime
-    """What is older than this was kept long enough (aware)."""
+    """What is older than this has expired (aware)."""
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of a query about the span."""
