@@ -31,7 +31,7 @@ run: $(READY) ## run everything with a slow stream of purchases, until Ctrl+C
 shell: $(READY) ## open a shell in which receiver is found
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $${SHELL:-/bin/sh}
 
-test: $(READY) ## run every test
+test: $(READY) ## run the tests, except those of make ha
 	$(BIN)/python -m pytest -n 2
 
 quick: $(READY) ## run the tests without the long ones

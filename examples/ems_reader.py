@@ -2,17 +2,17 @@
 
     EMS_URL=postgresql://ems_reader:...@host/receiver OWN_URL=postgresql://...  python ems_reader.py ledger
 
-``EMS_URL``: where schema ems is, as a role that ``receiver db grant-reader`` let read. ``OWN_URL``: your own database,
-for what you make of it and how far you are. Without it, what you make is in temporary tables: to look, not to stay.
+``EMS_URL``: the receiver's database, as a role that ``receiver db grant-reader`` gave access. ``OWN_URL``: your own
+database, for your results and your position. Without it they are in temporary tables, which is enough to try it out.
 ``EMS_URL`` may name a replica, which is polled; then ``COMMIT_URL`` names the primary, where the position is committed.
-``CONSUMER``: the name under which it is, if not that of the role. Two ways to follow:
+``CONSUMER``: the consumer's name, if it is not that of the role. There are two ways to follow:
 
-``ledger``  re-read each purchase that changed. Needs nothing but the newest state, and may begin at any time.
-``events``  take each event as it is, once, in order. Needs the feed from where you are.
+``ledger``  read each changed purchase again. Needs only the current state, and may begin at any time.
+``events``  process each event once, in order. Needs every event after your position.
 
-What you do with a batch and your position are committed together: killed at any moment, you go on where you were. Then
-``ems.commit_position`` says so to the service: what you have not read is not deleted, and who stops is noticed.
-Needs psycopg 3.2 or newer, and a direct connection: a pooler that pools transactions cannot LISTEN.
+Your results and your position are committed together: if killed at any moment, the program continues where it was. Then
+``ems.commit_position`` reports the position: unread events are not deleted, and a reader that stops is noticed.
+Needs psycopg 3.2 or newer, and a direct connection: a pooler in transaction mode cannot LISTEN.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def events(_ems: Connection, own: Connection, events: Sequence[Row]) -> list[Row
 
 
 def start_over(ems: Connection, own: Connection, why: str) -> None:
-    """Read the whole ledger, for the events after our position do not say everything; then follow later events.
+    """Read the whole ledger, because the events after our position do not say everything; then follow later events.
 
     Other bookings are kept: what the database lost in a restore will be in the ledger again.
     """
@@ -134,7 +134,7 @@ def take_batch(ems: Connection, own: Connection, take: Take) -> int:
             start_over(ems, own, why)
             return 1
         if horizon and horizon["is_new_epoch"]:
-            why = f"epoch {horizon['epoch']} of the feed began, for the database was restored or failed over"
+            why = f"epoch {horizon['epoch']} of the feed began: the database was restored or failed over"
             if take is ledger:
                 start_over(ems, own, why)
                 return 1

@@ -2,8 +2,9 @@
 
 How a purchase gets into the ledger: OpenCard POSTs ``card.transaction.cleared``. ``deliveries`` verifies the request,
 stores its bytes and answers 200. A worker (``processing``) claims it in a batch, parses it (``events``) and appends
-the event to the log ``ems.events``, unless it is there already. From all events of a purchase ``records`` computes its
-row in ``ems.transactions``, which the view ``ems.ledger`` shows once it is cleared. Read in this order:
+the event to the log ``ems.events``, unless it is there already. From the snapshots of a purchase (its
+``card.transaction.*`` events) ``records`` computes its row in ``ems.transactions``. The view ``ems.ledger`` shows it
+once it is cleared or invoiced, with VAT and receipt from the tables of other kinds. Read in this order:
 
 ``receiver.gunicorn_worker``       the web server's worker: a slow client cannot block it
 ``receiver.deliveries.endpoint``   the HTTP route

@@ -1,11 +1,11 @@
-"""Books purchases from schema ``ems`` by the feed, and reports a month once it is complete.
+"""Follows the feed, books purchases from schema ``ems``, and reports a month once it is complete.
 
     EMS_URL=postgresql://ems_reader:...@host/receiver  python bookkeeping.py book
     EMS_URL=postgresql://ems_reader:...@host/receiver  python bookkeeping.py month nordlys-as 2026-02
 
 Books are in SQLite, in the file that ``BOOKS`` names (books.sqlite). Each purchase is a net amount on the account
-``purchases`` and its VAT on ``vat``. A purchase that changes is booked again, so it does not matter how often
-it changes, or in which order that becomes known.
+``purchases`` and its VAT on ``vat``; VAT in another currency is not split off. A purchase that changes is booked
+again, so it does not matter how often it changes, or in which order that becomes known.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def check_complete(ems: Ems, organization: str, name: str) -> None:
     row = ems.execute(COMPLETE, [organization]).fetchone()
     through = row["complete_through"] if row else None
     if through is None or through < end:
-        raise NotCompleteError(f"{name} of {organization} is complete through {through or 'no day'} only")
+        raise NotCompleteError(
+            f"{name} of {organization} is not complete (complete through: {through or 'not known yet'})"
+        )
     if row and row["open_gaps"]:
         raise NotCompleteError(f"{row['open_gaps']} events of {organization} are missing or not applied")
 

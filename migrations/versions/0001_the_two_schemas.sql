@@ -102,7 +102,7 @@ CREATE TABLE ems.feed_horizon (
     CONSTRAINT ck_feed_horizon_one_row CHECK (id = 1)
 );
 
-COMMENT ON TABLE ems.feed_horizon IS 'The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost: note the newest position, read the tables again, and continue from there.';
+COMMENT ON TABLE ems.feed_horizon IS 'The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md.';
 COMMENT ON COLUMN ems.feed_horizon.id IS 'Always 1';
 COMMENT ON COLUMN ems.feed_horizon.deleted_through IS 'Highest position in ems.events that was deleted, 0 if none; no event after it was deleted';
 COMMENT ON COLUMN ems.feed_horizon.deleted_at IS 'When events were last deleted, in UTC; if none were, when the first epoch began';
@@ -330,8 +330,8 @@ COMMENT ON COLUMN ems.transactions.original_currency IS 'Currency of the purchas
 COMMENT ON COLUMN ems.transactions.vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant''s VAT; null when not reported';
 COMMENT ON COLUMN ems.transactions.vat_amount IS 'VAT from the card network in major units, often wrong; the ledger prefers the merchant''s; null when not sent';
 COMMENT ON COLUMN ems.transactions.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.transactions.accounting_amount IS 'Amount in the customer''s home currency, in major units, VAT included; negative for a refund; final once cleared; null when not sent';
-COMMENT ON COLUMN ems.transactions.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not sent';
+COMMENT ON COLUMN ems.transactions.accounting_amount IS 'Amount in the organization''s home currency, in major units, VAT included; negative for a refund; as a rule final once cleared; null when not sent';
+COMMENT ON COLUMN ems.transactions.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
 COMMENT ON COLUMN ems.transactions.purchase_merchant IS 'Merchant as the card network names it; null when not sent';
 COMMENT ON COLUMN ems.transactions.purchase_merchant_common IS 'Merchant''s normalized name; null when not sent';
@@ -1225,7 +1225,7 @@ LEFT JOIN LATERAL (
 ) AS items ON true
 WHERE t.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of them are in ledger_journal). VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
+COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with the amounts last reported (each change is in ledger_journal). VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
 COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
@@ -1238,13 +1238,13 @@ COMMENT ON COLUMN ems.ledger.purchase_country IS 'Country (ISO 3166 alpha-2); nu
 COMMENT ON COLUMN ems.ledger.purchase_city IS 'City; null when not sent';
 COMMENT ON COLUMN ems.ledger.mcc_code IS 'Merchant category code (ISO 18245); null when not sent';
 COMMENT ON COLUMN ems.ledger.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.ledger.accounting_amount IS 'Final amount in the customer''s home currency, in major units, VAT included; negative for a refund; null when not sent';
-COMMENT ON COLUMN ems.ledger.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.ledger.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent';
+COMMENT ON COLUMN ems.ledger.accounting_amount IS 'Amount in the organization''s home currency, in major units, VAT included; negative for a refund; null when not sent';
+COMMENT ON COLUMN ems.ledger.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not sent';
+COMMENT ON COLUMN ems.ledger.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent';
 COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
 COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported';
-COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency of the VAT or the purchase';
+COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or neither has a currency';
 COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
@@ -1406,8 +1406,8 @@ COMMENT ON COLUMN ems.pending_transactions.purchase_country IS 'Country (ISO 316
 COMMENT ON COLUMN ems.pending_transactions.purchase_city IS 'City; null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.mcc_code IS 'Merchant category code (ISO 18245); null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.accounting_amount IS 'Amount in the customer''s home currency, in major units; not final; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not sent';
+COMMENT ON COLUMN ems.pending_transactions.accounting_amount IS 'Amount in the organization''s home currency, in major units; not final; null when not sent';
+COMMENT ON COLUMN ems.pending_transactions.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.original_amount IS 'Amount in the currency of the purchase, in major units; not final; null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
 COMMENT ON COLUMN ems.pending_transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; not final; null when not sent';
@@ -1459,7 +1459,7 @@ COMMENT ON COLUMN ems.possible_duplicates.other_transaction_id IS 'OpenCard''s i
 COMMENT ON COLUMN ems.possible_duplicates.card_issuer IS 'Issuer of both cards';
 COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state of both';
 COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in the zone of its own purchase_timezone';
-COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Final amount of both in the currency of the purchase, in major units';
+COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Amount of both in the currency of the purchase, in major units';
 COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both (ISO 4217)';
 COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
 COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'The same of the other transaction; null when neither was sent';
@@ -1503,9 +1503,9 @@ COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in 
 COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone; null when not sent';
 COMMENT ON COLUMN ems.missing_receipts.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not reported';
 COMMENT ON COLUMN ems.missing_receipts.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
-COMMENT ON COLUMN ems.missing_receipts.accounting_amount IS 'Final amount in the customer''s home currency, in major units, VAT included; negative for a refund; null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.original_amount IS 'Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.accounting_amount IS 'Amount in the organization''s home currency, in major units, VAT included; negative for a refund; null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.missing_receipts.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported';
 COMMENT ON COLUMN ems.missing_receipts.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.missing_receipts.card_issuer IS 'Issuer of the card; null when not reported';
 COMMENT ON COLUMN ems.missing_receipts.cleared_at IS 'When first reported as cleared, in UTC; null when only reported as invoiced';
@@ -1537,7 +1537,7 @@ WHERE type IN (
 )
     AND retracted_at IS NULL;
 
-COMMENT ON VIEW ems.transaction_states IS 'Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries and retracted snapshots are left out. A view of ems.events.';
+COMMENT ON VIEW ems.transaction_states IS 'Each snapshot of a transaction in ems.events, including those that arrived late and changed nothing; retries and retracted snapshots are left out.';
 COMMENT ON COLUMN ems.transaction_states.id IS 'Position of the snapshot in ems.events';
 COMMENT ON COLUMN ems.transaction_states.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transaction_states.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
@@ -1545,8 +1545,8 @@ COMMENT ON COLUMN ems.transaction_states.state IS 'authorized, deleted, cleared 
 COMMENT ON COLUMN ems.transaction_states.card_issuer_reference IS 'The issuer''s reference of this state; null when not reported';
 COMMENT ON COLUMN ems.transaction_states.original_amount IS 'Amount in the currency of the purchase, in major units; null when not reported';
 COMMENT ON COLUMN ems.transaction_states.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.transaction_states.accounting_amount IS 'Amount in the customer''s home currency, in major units; null when not reported';
-COMMENT ON COLUMN ems.transaction_states.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.accounting_amount IS 'Amount in the organization''s home currency, in major units; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.transaction_states.vat_amount IS 'VAT from the card network in major units, often wrong; null when not reported';
 COMMENT ON COLUMN ems.transaction_states.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.transaction_states.payload IS 'The whole snapshot, unknown fields included';
@@ -1699,7 +1699,7 @@ COMMENT ON COLUMN ems.ledger_journal.card_holder_reference_id IS 'The EMS''s own
 COMMENT ON COLUMN ems.ledger_journal.original_amount IS 'The line''s original_amount in the ledger, in major units, negated in a reversal; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units, negated in a reversal; null when not reported';
-COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'The customer''s home currency (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_amount IS 'The line''s vat_amount in the ledger, in major units, negated in a reversal; null when none was reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_source IS 'merchant or network, as in the ledger; null when no VAT was reported';
@@ -1958,7 +1958,7 @@ COMMENT ON COLUMN ems.late_changes.original_amount_before IS 'Amount in the curr
 COMMENT ON COLUMN ems.late_changes.original_amount_after IS 'The same after; null when not reported, and if there is no line';
 COMMENT ON COLUMN ems.late_changes.original_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
 COMMENT ON COLUMN ems.late_changes.original_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.accounting_amount_before IS 'Amount in the customer''s home currency, in major units, before; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.accounting_amount_before IS 'Amount in the organization''s home currency, in major units, before; null when not reported, and if there was no line';
 COMMENT ON COLUMN ems.late_changes.accounting_amount_after IS 'The same after; null when not reported, and if there is no line';
 COMMENT ON COLUMN ems.late_changes.accounting_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
 COMMENT ON COLUMN ems.late_changes.accounting_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';

@@ -58,8 +58,8 @@ def list_consumers(as_json: bool) -> None:
 def drop(name: str) -> None:
     """Drop a consumer that will not read the feed any more.
 
-    Events that it has not read may be deleted from then on. It is registered again when it commits a position, and has
-    to be granted its name again unless that is the name of its role.
+    Events that it has not read may be deleted from then on. It is registered again when it commits a position; a
+    name other than that of its role must be granted again first.
 
     Example: receiver db consumers drop old_ems
     """

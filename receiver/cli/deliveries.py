@@ -131,7 +131,7 @@ def show_command(delivery_id: int, fixture: bool, as_json: bool) -> None:
     replays, and the rows of ems that it wrote. The payload holds personal data, so each view is recorded.
 
     --fixture prints event, headers and body of the same structure, with names, references, texts, amounts and days
-    replaced: the same value by the same one in every fixture, as long as the first of ENCRYPTION_KEYS is the same.
+    replaced. Equal values get equal replacements in every fixture while the first of ENCRYPTION_KEYS stays the same.
 
     Example: receiver deliveries show 4711
 
@@ -247,8 +247,8 @@ def retract_command(ids: tuple[int, ...], reason: str, undo: bool, as_json: bool
     """Retract deliveries that are forged: the tables of ems are computed without their events.
 
     Only deliveries that OpenCard's log does not have can be retracted: receiver deliveries list --unconfirmed. Rows,
-    ledger and journal become as if they had not arrived, and the feed announces it (receiver.changed). The event stays
-    if another delivery brought it, too: that one is processed again. A retracted delivery no longer counts as
+    ledger and journal are computed as if they had not arrived, and the feed announces it (receiver.changed). The event
+    stays if another delivery brought it, too: that one is processed again. A retracted delivery no longer counts as
     unconfirmed, and is not replayed.
 
     Example: receiver deliveries retract 4711 --reason "OpenCard: not sent by them"

@@ -47,7 +47,7 @@ def _heading(name: str) -> None:
 
 def _print_payload(payload: str | None) -> None:
     if payload is None:
-        click.echo("deleted by retention")
+        click.echo("deleted, by retention or an erasure")
         return
     text = printable(_indented(payload))
     if sys.stdout.isatty():

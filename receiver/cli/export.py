@@ -32,7 +32,7 @@ def export() -> None:
     """Export a table of schema ems to a file.
 
     All rows are from one snapshot. Amounts keep their digits and times are in UTC. In CSV a text that a spreadsheet
-    would read as a formula begins with a quote; jsonl and parquet contain texts unchanged.
+    would read as a formula gets a leading '; jsonl and parquet contain texts unchanged.
     """
 
 
@@ -106,14 +106,14 @@ for _name, _words in (
     ),
     (
         "line_items",
-        """Export what was bought, by the days of the purchases.
+        """Export what was bought, by the day of booking.
 
         Example: receiver export line_items --since 2026-02-01 --until 2026-03-01 --output items.csv
         """,
     ),
     (
         "receipts",
-        """Export the receipts and where their files are, by the days of the purchases.
+        """Export the receipts and where their files are, by the day of booking.
 
         Example: receiver export receipts --since 2026-02-01 --until 2026-03-01 --output receipts.csv
         """,

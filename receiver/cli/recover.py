@@ -21,13 +21,13 @@ from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 @click.command(cls=RecordedCommand)
 @json_option
 def recover(as_json: bool) -> None:
-    """Start a new feed epoch after a database restore or failover.
+    """Acknowledge a restore or failover of the database; begin a feed epoch if none began.
 
     The service starts an epoch by itself when it notices that PostgreSQL was restored or failed over; then this command
-    only acknowledges it. Where it cannot notice (a snapshot of the volume, a restore of the data alone), stop the
-    workers, restore, run this command, and start them again. Either way the scheduler reconciles every webhook at once,
-    and readers of the feed read the tables again. Exit code 1 when the scheduler does not reconcile: then run receiver
-    reconcile.
+    only acknowledges it; run again, it begins another one. Where the service cannot notice (a snapshot of the volume, a
+    restore of the data alone), stop the workers, restore, run this command, and start them again. Either way the
+    scheduler reconciles every webhook at once, and readers of the feed read the tables again. Exit code 1 when the
+    scheduler does not reconcile: then run receiver reconcile.
 
     Example: receiver recover
     """

@@ -75,7 +75,7 @@ def replay(
 ) -> None:
     """Process stored deliveries again, selected by id or by a filter.
 
-    Workers process them once there are no new deliveries; the command waits for the end. Safe to repeat: a delivery
+    Workers process them whenever they keep up with new ones; the command waits for the end. Safe to repeat: a delivery
     that was applied before changes nothing. Test deliveries, deliveries that are queued anyway, and deliveries whose
     body was deleted are left out. Exit code 1 when something failed again or the replay has not ended.
 

@@ -37,7 +37,7 @@ def retention() -> None:
 def run(dry_run: bool, as_json: bool) -> None:
     """Delete expired data now.
 
-    In small steps, so that it does not slow down other work. The scheduler does the same every five
+    In small steps, so that it does not slow down other work. A worker does the same every five
     minutes; run it by hand to see first what would be deleted. May be interrupted and run again. Exit code 1 when rows
     that were locked by other processes are left.
 

@@ -80,7 +80,7 @@ class Committer:
         """Return ``True`` once *arrived* is committed; ``False`` when its webhook was changed after it was read.
 
         Raises ``StoreUnavailable`` when too many wait, ``TimeoutError`` when it takes longer than *within* seconds,
-        and psycopg's errors; each delivery gets its own error only.
+        and psycopg's errors; an error in the data of one delivery is raised for that delivery only.
         """
         return self._wait_for(_Waiting(arrived), within)
 

@@ -55,7 +55,7 @@ class Pseudonymized:
     """Belong to the same transaction. The bodies are deleted, for the events have the payloads themselves."""
     pseudonyms: Pseudonyms | None = None
     marked: str = ""
-    """When a person was last marked as erased, as read before the marked persons; see ``Change.marked``."""
+    """When a person was last marked as erased, as read before the marked persons; see ``LogChange.marked``."""
     unfinished: set[tuple[str, str]] = field(default_factory=set)
     """Organizations and references of those who are being erased: the log may still have both."""
 

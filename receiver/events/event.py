@@ -46,7 +46,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: datetime
     source: str
     fingerprint: bytes
-    """SHA-256 of name and payload by value: key order, spacing and ``45`` / ``45.0`` do not count."""
+    """SHA-256 of name and payload by value: key order, spacing and ``45`` / ``45.0`` do not count. Of what names no
+    organization, that of the webhook counts, too."""
     payload: Payload
     content: dict[str, Any]
     """The payload from which columns are read: unreadable fields are null, numbers in text fields are texts."""

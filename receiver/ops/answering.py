@@ -52,7 +52,7 @@ SELECT count(*) FROM answered
 
 
 def confirm_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
-    """Acknowledge unconfirmed deliveries as genuine; return how many that were.
+    """Confirm unconfirmed deliveries as genuine; return how many that were.
 
     They no longer count as unconfirmed; ``confirmed_at`` stays null, for OpenCard's log does not have them. Raises
     ``OperationRefused`` without a reason, and for an id of a delivery that is not unconfirmed; then nothing is changed.

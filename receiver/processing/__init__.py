@@ -4,8 +4,8 @@
 - ``drain``     batch by batch, until nothing is due
 - ``batch``     the steps of one batch: parse, find the new events, fold, commit
 - ``decide``    which deliveries are new events, which repeat one: pure
-- ``claim``     leases: one worker has a delivery at a time, and its lease expires
-- ``replays``   leases on the deliveries that operators selected for a replay
+- ``claim``     leases: no two workers have a delivery at once, and a lease expires
+- ``replays``   puts what replays selected into the queue, and notes what became of it
 - ``failures``  stores failed attempts, and when each delivery is tried again
 - ``retry_schedule``  the pauses between attempts: pure
 - ``downloads``  notes which files are to be downloaded

@@ -44,8 +44,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 MAX_OUTDATED: Final = 100
 """How often a batch is prepared if its subjects keep changing before the commit; after that it fails."""
-REORDERED: Final = "an earlier attempt of it is known"
-"""The announced reason for a subject whose events occurred in another order than first known."""
+TIME_CORRECTED: Final = "an earlier attempt to deliver an event is known"
+"""The announced reason for a subject of which an event got an earlier time."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")
 _NOTE_VERSIONS: Final = read_sql(__package__, "note_versions")
 
@@ -162,7 +162,7 @@ def prepare(
         change.events += decided.new
         change.corrected_times |= decided.corrected_times
         if decided.corrected_times:
-            change.announced.append((subject, decided.events[-1], REORDERED))
+            change.announced.append((subject, decided.events[-1], TIME_CORRECTED))
         for model, folded in fold(subject.kind, decided.events).items():
             change.rows.setdefault(model, []).extend(folded)
         rows |= {row["delivery_id"]: row for row in decided.outcomes}

@@ -1,4 +1,4 @@
-"""Claims on deliveries: leases, so that one worker has a delivery at a time, and a worker that dies does not keep it.
+"""Claims on deliveries: leases, so that no two workers have the same one, and one that dies does not keep what it had.
 
 A lease is committed before the work begins, and counts the attempt. The transaction that writes the outcome ends it; if
 the lease expired before, that transaction is rolled back. Deliveries whose lease expired without an outcome become due
@@ -81,8 +81,8 @@ SELECT delivery.id, delivery.event, coalesce(outcome.attempts_before_replay, 0),
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = delivery.id
 WHERE delivery.id = ANY(%(ids)s)
 """
-# A delivery that has not failed is due on its arrival, the others a pause after they failed. If either is in the
-# future, the clock was set back since. Five seconds: some arrive meanwhile.
+# A delivery that never failed is due when it arrived, a failed one a pause after ``failed_at``. If arrival or failure
+# is in the future, the clock was set back since. The five seconds are for those that arrive while this runs.
 _MAKE_DUE: Final = """
 UPDATE receiver.queue
 SET due_at = now() + coalesce(due_at - failed_at, interval '0'), failed_at = least(failed_at, now())
@@ -125,7 +125,7 @@ class Claim:
         return _RELEASE, {**self.lease, "alone": alone}
 
     def excuse(self) -> tuple[str, dict[str, Any]]:
-        """Return the statement that notes that the deliveries did not crash this worker, though the lease has ended."""
+        """Return the statement that notes, after the lease ended, that these deliveries did not crash this worker."""
         numbers = ids_parameter(delivery.attempts for delivery in self.deliveries)
         return _EXCUSE, {**self.lease, "numbers": numbers, "held_up": HELD_UP, "abandoned": ABANDONED}
 
@@ -181,7 +181,7 @@ def _claimed(
 
 
 def end_leases(connection: psycopg.Connection[Any]) -> list[AttemptOutcome]:
-    """Take back what workers held that died or hang; return what became of deliveries by that."""
+    """End the leases of workers that died or hang; return the outcomes of the deliveries that crashed them."""
     with connection.transaction():
         ended = connection.execute(_END_LEASES, {"lease": LEASE}, prepare=False).fetchall()
         crashed = {delivery_id: attempts for delivery_id, attempts, crashed in ended if crashed}
@@ -214,5 +214,5 @@ def _note_crashes(connection: psycopg.Connection[Any], attempts: Mapping[int, in
 
 
 def make_due(connection: psycopg.Connection[Any]) -> None:
-    """Have what arrived before the clock was set back be due, and the pauses that began before it begin now."""
+    """After the clock was set back: make earlier arrivals due now, and begin now the pauses that began before."""
     connection.execute(_MAKE_DUE, prepare=False)

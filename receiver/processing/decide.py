@@ -38,7 +38,7 @@ def decide(
 ) -> Decided:
     """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
 
-    *fingerprints*: by delivery, the fingerprints of known events that are recognized by another one than their own.
+    *fingerprints*: by delivery, what known events are recognized by: a keyed one if their card holder is erased.
     A retracted delivery that is processed again keeps its outcome and changes nothing.
     """
     retracted = known.retracted_places()
@@ -90,7 +90,7 @@ def _decide(
 
 
 def _outcome(event: Event, position: int | None, brought_by: int | None, *, repeats: bool = False) -> Row:
-    """Return the outcome of a delivery: it is the first of an event, or *repeats* one, at *position* or new."""
+    """Return a delivery's outcome. Its event is at *position*, or is new and *brought_by* a delivery."""
     return {
         "delivery_id": event.delivery_id,
         "status": "duplicate" if repeats else "processed",

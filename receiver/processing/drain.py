@@ -151,7 +151,7 @@ class Processor:
         return known
 
     def _release(self, name: str, claim: Claim) -> None:
-        """Release what was claimed over a connection that was lost, for no delivery is to blame.
+        """Give back a claim whose connection was lost, over a new one: no delivery is to blame.
 
         Raises psycopg's errors when PostgreSQL cannot be reached for long; then the lease ends by itself.
         """
@@ -206,6 +206,6 @@ def _failure(delivery: ClaimedDelivery, error: Exception) -> AttemptFailure:
 def _words(error: Exception) -> str:
     """Return an error in one line.
 
-    PostgreSQL puts whole rows into the later lines of its errors; the first names the constraint, which has to do.
+    PostgreSQL puts whole rows into the later lines of its errors; the first names the constraint, which must suffice.
     """
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,7 +1,7 @@
 """Hands the deliveries that replays selected to the queue, a batch at a time, and notes what became of them.
 
 From the queue on they are processed like every other delivery. What is not in it yet keeps its status, so cancelling a
-replay means dropping the waiting rows of ``replay_deliveries``.
+replay means marking its waiting rows in ``replay_deliveries`` as cancelled.
 """
 
 from __future__ import annotations

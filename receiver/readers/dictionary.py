@@ -22,7 +22,8 @@ PostgreSQL schema `ems`. How the tables belong together, recipes, and how to fol
 - All times are `timestamptz`: stored in UTC, shown in the zone of your session. Days and times of day of a purchase are
   those of its own zone, `purchase_timezone`.
 - All amounts are exact (`numeric`), in major units (109.38 is 109 euros and 38 cents), digits as sent, unrounded.
-- "Not sent" means that OpenCard's payload had no such field, or null.
+- "Not sent" and "not reported": OpenCard's payload had no such field, or null, or a value that could not be read (see
+  `transactions.unreadable`).
 - `\\d+ ems.transactions` in `psql` shows the same words.
 
 This page is written by `make docs` from the comments in the database.

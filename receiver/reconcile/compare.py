@@ -91,7 +91,7 @@ def compare(event: str, attempts: Sequence[LogAttempt], stored: Sequence[Compare
 
 
 def _needed(missing: Iterable[list[LogAttempt]], known: list[datetime]) -> list[list[LogAttempt]]:
-    """Return the occurrences without which an event would be missing, or late, of those that are *known*."""
+    """Return which *missing* occurrences add an event to those of the *known* times, or begin one earlier."""
     needed = []
     for occurrence in missing:
         first = _time(occurrence[0])
@@ -103,7 +103,7 @@ def _needed(missing: Iterable[list[LogAttempt]], known: list[datetime]) -> list[
 
 
 def _beginnings(times: Iterable[datetime]) -> list[datetime]:
-    """Return when each event began of which equal deliveries have these *times* (see ``events.deduplicate``)."""
+    """Return when each event began, if equal deliveries have these *times* (see ``events.deduplicate``)."""
     found: list[datetime] = []
     for at in sorted(times):
         if not found or at - found[-1] > WINDOW:
@@ -183,8 +183,9 @@ def _backdated(
 def _first_attempt(attempts: Sequence[LogAttempt], deliveries: Sequence[ComparedDelivery]) -> datetime:
     """Return when an occurrence was first attempted, by our clock.
 
-    How long before the first arrival that was is measured by the log's own clock. A single delivery came by the attempt
-    that was answered 2xx, unless it was here before that; of several, the first came by the attempt that is nearest.
+    It is the first arrival, less the time that the log shows from the first attempt to the one that arrived. A single
+    delivery came by the attempt that was answered 2xx, unless it was here before that; of several, the first came by
+    the nearest attempt.
     Attempts that are as close as clocks may differ decide nothing. What was recovered has the time that the log has.
     """
     known = min(each.at for each in deliveries)

@@ -78,7 +78,7 @@ class ErasedCardHolders:
         return self.pseudonyms.fingerprint(plain)
 
     def apply_pseudonyms(self, connection: Connection) -> None:
-        """Replace the fingerprints of deliveries whose card holder's erasure is not finished, as it will do."""
+        """Key the fingerprints of deliveries whose card holder's erasure is unfinished, as the erasure will."""
         if all(life.finished for life in self.lives.values()):
             return
         lives = {

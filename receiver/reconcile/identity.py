@@ -35,7 +35,7 @@ def event_fingerprint(event: str, body: bytes, organization: str) -> bytes:
 
 
 def entry_key(entry: LogItem, fingerprint: bytes | None) -> bytes:
-    """Return the hash that identifies a log entry: of its id, or without one of its content in any spelling."""
+    """Return the hash that identifies a log entry: of its id or, if it has none, of its content in any spelling."""
     if entry.id is not None:
         identity_fields: tuple[object, ...] = ("id", entry.id)
     elif entry.event:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileOutcome:
-    """``log_entries`` counts attempts, the other numbers count events."""
+    """``log_entries`` counts attempts; the others count occurrences (see ``compare``): an event sent twice is two."""
 
     webhook_id: int
     opencard_webhook_id: int | None
     organization_reference_id: str
     log_entries: int = 0
     matched: int = 0
-    """Events that the log and the stored deliveries have."""
+    """Occurrences that the log and the stored deliveries have."""
     recovered: int = 0
     """Deliveries that were missing and are stored and pending now; in a dry run, those that would be."""
     unconfirmed: int = 0

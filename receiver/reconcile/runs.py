@@ -51,7 +51,7 @@ WHERE id = :id
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a run found; see ``Outcome``."""
+    """What a run found; see ``ReconcileOutcome``."""
 
     log_entries: int
     matched: int

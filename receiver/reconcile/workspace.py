@@ -51,7 +51,7 @@ _TABLES: Final = (
 _TABLE_NAMES: Final = ("read", "attempts", "stored", "missing", "confirmed", "unrecoverable", "backdated")
 _CLEAR: Final = text(f"TRUNCATE {', '.join(f'pg_temp.log_{name}' for name in _TABLE_NAMES)}")
 
-# An entry with an id counts once, as it was read last. Equal entries without ids count each, or once.
+# Of entries with the same id only the one read last counts. Equal entries without ids count each, or once.
 _DEDUPLICATE: Final = text(
     """
 INSERT INTO pg_temp.log_attempts
@@ -66,7 +66,7 @@ WHERE rank = 1 OR (opencard_event_id IS NULL AND NOT :merge_equal)
 _OLDEST: Final = text("SELECT min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_attempts")
 _FINGERPRINT: Final = "coalesce(outcome.fingerprint, event.fingerprint)"
 _OCCURRED_AT: Final = "coalesce(confirmation.occurred_at, stored.occurred_at)"
-# Not a retracted one: should the log have its event after all, that is recovered.
+# A retracted delivery is not compared: if the log has its event after all, the event is recovered.
 _NOT_RETRACTED: Final = """
 NOT EXISTS (
     SELECT FROM receiver.delivery_decisions AS answer
@@ -104,7 +104,7 @@ _UNPROCESSED: Final = text(
 WHERE {_IN_THE_WINDOW} AND {_FINGERPRINT} IS NULL
 """
 )
-# Failed attempts to send again what was stored before the window are not an event.
+# If what was stored before the window is sent again and fails, that is no new event.
 _NEVER_ACCEPTED: Final = """
 SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_attempts AS attempt
 WHERE fingerprint IS NOT NULL

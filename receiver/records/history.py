@@ -32,7 +32,7 @@ class Subject(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """A delivery that repeats an event of the log, or that was the first of an event which others repeat."""
+    """A delivery of an event that has retries: a retry (``repeats``), or the first one, which brought the event."""
 
     delivery_id: int
     position: int
@@ -87,7 +87,7 @@ class History:
     known: list[KnownDeliveries]
     """In the order of the subjects."""
     horizon: int
-    """The log's newest position when it was read."""
+    """The newest position of the event log when it was read."""
     repeats: int
     """How many deliveries repeat the events that were read."""
     database_is_known: bool

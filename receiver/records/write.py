@@ -66,7 +66,7 @@ FROM json_to_recordset(CAST(current_setting('receiver.corrected_times') AS json)
 )
 WHERE event.position = given.position AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """
-# as the statements that replace the rows of the other tables do
+# the statements of ``FoldedTable.replace`` do this for the other tables
 _DELETE_TRANSACTIONS: Final = """
 DELETE FROM ems.transactions AS stored
 USING json_to_recordset(CAST(current_setting('receiver.without_events') AS json))
@@ -76,7 +76,7 @@ WHERE stored.organization_reference_id = subject.organization AND stored.id = su
 _APPEND: Final = append_statement()
 _PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND}
 _OF_THE_LEDGER: Final = frozenset({Transaction, Receipt, VatTotal})
-"""The tables from which a line of the ledger is computed."""
+"""One table of each kind of event that can change a booked column (``VatTotal`` and ``VatRate`` are of one kind)."""
 # One index lookup for each key, however large the tables are: a plan made for empty tables remains good.
 _SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
 

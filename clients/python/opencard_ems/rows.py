@@ -183,8 +183,8 @@ class Event(Row):
 class FeedHorizon(Row):
     """The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or
     an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose
-    position is less than epoch_start may have read events that a restore or a failover lost: note the newest
-    position, read the tables again, and continue from there.
+    position is less than epoch_start may have read events that a restore or a failover lost. What readers do
+    then depends on how they use the feed: docs/ems/feed.md.
     """
 
     TABLE: ClassVar[str] = "feed_horizon"
@@ -279,7 +279,7 @@ class LedgerJournal(Row):
     accounting_amount: Decimal | None
     """The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported"""
     accounting_currency: str | None
-    """The customer's home currency (ISO 4217); null when not reported"""
+    """The organization's home currency (ISO 4217); null when not reported"""
     vat_amount: Decimal | None
     """The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"""
     vat_currency: str | None
@@ -482,11 +482,11 @@ class Transaction(Row):
     vat_currency: str | None
     """Currency of vat_amount (ISO 4217); null when not sent"""
     accounting_amount: Decimal | None
-    """Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once
-    cleared; null when not sent
+    """Amount in the organization's home currency, in major units, VAT included; negative for a refund; as a rule
+    final once cleared; null when not sent
     """
     accounting_currency: str | None
-    """The customer's home currency (ISO 4217); null when not sent"""
+    """The organization's home currency (ISO 4217); null when not sent"""
     exchange_rate: Decimal | None
     """Rate between original and accounting amount, as sent; null when not sent"""
     purchase_merchant: str | None
@@ -743,8 +743,8 @@ class LateChange(Row):
     original_currency_after: str | None
     """Currency of this amount (ISO 4217) after; null in the same cases"""
     accounting_amount_before: Decimal | None
-    """Amount in the customer's home currency, in major units, before; null when not reported, and if there was no
-    line
+    """Amount in the organization's home currency, in major units, before; null when not reported, and if there was
+    no line
     """
     accounting_amount_after: Decimal | None
     """The same after; null when not reported, and if there is no line"""
@@ -768,8 +768,8 @@ class LateChange(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger(Row):
-    """What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of
-    them are in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see
+    """What accounting books: cleared and invoiced purchases only, one row each, with the amounts last reported
+    (each change is in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see
     vat_source); ledger_vat has it by rate. Select a month by booked_on.
     """
 
@@ -800,14 +800,14 @@ class Ledger(Row):
     category_text: str | None
     """OpenCard's spending category; null when not sent"""
     accounting_amount: Decimal | None
-    """Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when
+    """Amount in the organization's home currency, in major units, VAT included; negative for a refund; null when
     not sent
     """
     accounting_currency: str | None
-    """The customer's home currency (ISO 4217); null when not sent"""
+    """The organization's home currency (ISO 4217); null when not sent"""
     original_amount: Decimal | None
-    """Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when
-    not sent
+    """Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not
+    sent
     """
     original_currency: str | None
     """Currency of the purchase (ISO 4217); null when not sent"""
@@ -818,9 +818,9 @@ class Ledger(Row):
     null when none was reported
     """
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else
-    accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency
-    of the VAT or the purchase
+    """Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, else
+    accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or
+    neither has a currency
     """
     vat_source: str | None
     """merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported"""
@@ -974,14 +974,14 @@ class MissingReceipt(Row):
     merchant: str | None
     """Merchant's normalized name, else the card network's; null when neither was sent"""
     accounting_amount: Decimal | None
-    """Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when
+    """Amount in the organization's home currency, in major units, VAT included; negative for a refund; null when
     not reported
     """
     accounting_currency: str | None
-    """The customer's home currency (ISO 4217); null when not reported"""
+    """The organization's home currency (ISO 4217); null when not reported"""
     original_amount: Decimal | None
-    """Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when
-    not reported
+    """Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not
+    reported
     """
     original_currency: str | None
     """Currency of the purchase (ISO 4217); null when not reported"""
@@ -1032,9 +1032,9 @@ class PendingTransaction(Row):
     category_text: str | None
     """OpenCard's spending category; null when not sent"""
     accounting_amount: Decimal | None
-    """Amount in the customer's home currency, in major units; not final; null when not sent"""
+    """Amount in the organization's home currency, in major units; not final; null when not sent"""
     accounting_currency: str | None
-    """The customer's home currency (ISO 4217); null when not sent"""
+    """The organization's home currency (ISO 4217); null when not sent"""
     original_amount: Decimal | None
     """Amount in the currency of the purchase, in major units; not final; null when not sent"""
     original_currency: str | None
@@ -1095,7 +1095,7 @@ class PossibleDuplicate(Row):
     purchase_date: date
     """Day of both purchases, each in the zone of its own purchase_timezone"""
     original_amount: Decimal
-    """Final amount of both in the currency of the purchase, in major units"""
+    """Amount of both in the currency of the purchase, in major units"""
     original_currency: str
     """Currency of both (ISO 4217)"""
     merchant: str | None
@@ -1114,8 +1114,8 @@ class PossibleDuplicate(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionState(Row):
-    """Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries and
-    retracted snapshots are left out. A view of ems.events.
+    """Each snapshot of a transaction in ems.events, including those that arrived late and changed nothing; retries
+    and retracted snapshots are left out.
     """
 
     TABLE: ClassVar[str] = "transaction_states"
@@ -1135,9 +1135,9 @@ class TransactionState(Row):
     original_currency: str | None
     """Currency of the purchase (ISO 4217); null when not reported"""
     accounting_amount: Decimal | None
-    """Amount in the customer's home currency, in major units; null when not reported"""
+    """Amount in the organization's home currency, in major units; null when not reported"""
     accounting_currency: str | None
-    """The customer's home currency (ISO 4217); null when not reported"""
+    """The organization's home currency (ISO 4217); null when not reported"""
     vat_amount: Decimal | None
     """VAT from the card network in major units, often wrong; null when not reported"""
     vat_currency: str | None

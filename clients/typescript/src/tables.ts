@@ -124,7 +124,7 @@ export interface Event {
   retracted_at: Date | null;
 }
 
-/** The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost: note the newest position, read the tables again, and continue from there. */
+/** The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md. */
 export interface FeedHorizon {
   /** Always 1 */
   id: number;
@@ -192,7 +192,7 @@ export interface LedgerJournal {
   original_currency: string | null;
   /** The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported */
   accounting_amount: string | null;
-  /** The customer's home currency (ISO 4217); null when not reported */
+  /** The organization's home currency (ISO 4217); null when not reported */
   accounting_currency: string | null;
   /** The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported */
   vat_amount: string | null;
@@ -354,9 +354,9 @@ export interface Transaction {
   vat_amount: string | null;
   /** Currency of vat_amount (ISO 4217); null when not sent */
   vat_currency: string | null;
-  /** Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once cleared; null when not sent */
+  /** Amount in the organization's home currency, in major units, VAT included; negative for a refund; as a rule final once cleared; null when not sent */
   accounting_amount: string | null;
-  /** The customer's home currency (ISO 4217); null when not sent */
+  /** The organization's home currency (ISO 4217); null when not sent */
   accounting_currency: string | null;
   /** Rate between original and accounting amount, as sent; null when not sent */
   exchange_rate: string | null;
@@ -556,7 +556,7 @@ export interface LateChange {
   original_currency_before: string | null;
   /** Currency of this amount (ISO 4217) after; null in the same cases */
   original_currency_after: string | null;
-  /** Amount in the customer's home currency, in major units, before; null when not reported, and if there was no line */
+  /** Amount in the organization's home currency, in major units, before; null when not reported, and if there was no line */
   accounting_amount_before: string | null;
   /** The same after; null when not reported, and if there is no line */
   accounting_amount_after: string | null;
@@ -578,7 +578,7 @@ export interface LateChange {
   receipt_state_after: string | null;
 }
 
-/** What accounting books: cleared and invoiced purchases only, one row each, with final amounts (corrections of them are in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a month by booked_on. */
+/** What accounting books: cleared and invoiced purchases only, one row each, with the amounts last reported (each change is in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a month by booked_on. */
 export interface Ledger {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
@@ -604,11 +604,11 @@ export interface Ledger {
   mcc_code: string | null;
   /** OpenCard's spending category; null when not sent */
   category_text: string | null;
-  /** Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when not sent */
+  /** Amount in the organization's home currency, in major units, VAT included; negative for a refund; null when not sent */
   accounting_amount: string | null;
-  /** The customer's home currency (ISO 4217); null when not sent */
+  /** The organization's home currency (ISO 4217); null when not sent */
   accounting_currency: string | null;
-  /** Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent */
+  /** Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent */
   original_amount: string | null;
   /** Currency of the purchase (ISO 4217); null when not sent */
   original_currency: string | null;
@@ -616,7 +616,7 @@ export interface Ledger {
   exchange_rate: string | null;
   /** VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported */
   vat_amount: string | null;
-  /** Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency of the VAT or the purchase */
+  /** Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or neither has a currency */
   vat_currency: string | null;
   /** merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported */
   vat_source: string | null;
@@ -730,11 +730,11 @@ export interface MissingReceipt {
   purchase_timezone: string | null;
   /** Merchant's normalized name, else the card network's; null when neither was sent */
   merchant: string | null;
-  /** Final amount in the customer's home currency, in major units, VAT included; negative for a refund; null when not reported */
+  /** Amount in the organization's home currency, in major units, VAT included; negative for a refund; null when not reported */
   accounting_amount: string | null;
-  /** The customer's home currency (ISO 4217); null when not reported */
+  /** The organization's home currency (ISO 4217); null when not reported */
   accounting_currency: string | null;
-  /** Final amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported */
+  /** Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported */
   original_amount: string | null;
   /** Currency of the purchase (ISO 4217); null when not reported */
   original_currency: string | null;
@@ -776,9 +776,9 @@ export interface PendingTransaction {
   mcc_code: string | null;
   /** OpenCard's spending category; null when not sent */
   category_text: string | null;
-  /** Amount in the customer's home currency, in major units; not final; null when not sent */
+  /** Amount in the organization's home currency, in major units; not final; null when not sent */
   accounting_amount: string | null;
-  /** The customer's home currency (ISO 4217); null when not sent */
+  /** The organization's home currency (ISO 4217); null when not sent */
   accounting_currency: string | null;
   /** Amount in the currency of the purchase, in major units; not final; null when not sent */
   original_amount: string | null;
@@ -826,7 +826,7 @@ export interface PossibleDuplicate {
   cleared_card_issuer_reference: string;
   /** Day of both purchases, each in the zone of its own purchase_timezone */
   purchase_date: string;
-  /** Final amount of both in the currency of the purchase, in major units */
+  /** Amount of both in the currency of the purchase, in major units */
   original_amount: string;
   /** Currency of both (ISO 4217) */
   original_currency: string;
@@ -844,7 +844,7 @@ export interface PossibleDuplicate {
   other_cleared_at: Date;
 }
 
-/** Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries and retracted snapshots are left out. A view of ems.events. */
+/** Each snapshot of a transaction in ems.events, including those that arrived late and changed nothing; retries and retracted snapshots are left out. */
 export interface TransactionState {
   /** Position of the snapshot in ems.events */
   id: bigint;
@@ -860,9 +860,9 @@ export interface TransactionState {
   original_amount: string | null;
   /** Currency of the purchase (ISO 4217); null when not reported */
   original_currency: string | null;
-  /** Amount in the customer's home currency, in major units; null when not reported */
+  /** Amount in the organization's home currency, in major units; null when not reported */
   accounting_amount: string | null;
-  /** The customer's home currency (ISO 4217); null when not reported */
+  /** The organization's home currency (ISO 4217); null when not reported */
   accounting_currency: string | null;
   /** VAT from the card network in major units, often wrong; null when not reported */
   vat_amount: string | null;

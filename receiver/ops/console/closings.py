@@ -55,7 +55,7 @@ class CloseForm(FlaskForm):  # type: ignore[misc]  # likewise
     """Close it, after a look at what is to be closed."""
 
     reason = StringField(
-        "Reason, if events are permanently missing (optional)",
+        "Reason, to close it although events are missing or not applied (optional)",
         [Length(max=500)],
         render_kw={"autocomplete": "off"},
     )

@@ -127,12 +127,12 @@ def resolve(delivery_id: int) -> Response | tuple[str, int]:
 
 @blueprint.post("/<int:delivery_id>/confirm")
 def confirm(delivery_id: int) -> Response | tuple[str, int]:
-    """Acknowledge it as genuine, though OpenCard's log does not have it."""
+    """Confirm it as genuine, though OpenCard's log does not have it."""
     form = ReasonForm()
     if not form.validate():
         return _delivery(delivery_id, form), 400
     confirm_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
-    flash("Acknowledged as genuine: it no longer counts as unconfirmed.", "success")
+    flash("Confirmed as genuine: it no longer counts as unconfirmed.", "success")
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 

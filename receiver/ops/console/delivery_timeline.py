@@ -17,7 +17,7 @@ APPLIED: Final = {
     "ignored": "Nothing to apply",
 }
 
-ANSWERED: Final = {"genuine": "Acknowledged as genuine", "retracted": "Retracted as forged"}
+ANSWERED: Final = {"genuine": "Confirmed as genuine", "retracted": "Retracted as forged"}
 
 
 @dataclass(frozen=True, slots=True)

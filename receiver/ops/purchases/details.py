@@ -200,7 +200,7 @@ def verdict(
         for words, ids in (
             ("confirmed, found in OpenCard's log", confirmed),
             ("recovered from OpenCard's log", recovered),
-            ("acknowledged as genuine, not in OpenCard's log", genuine),
+            ("confirmed as genuine, not in OpenCard's log", genuine),
             ("retracted as forged, not in OpenCard's log", retracted),
             ("unconfirmed, received and not in OpenCard's log", unconfirmed),
             ("not compared with OpenCard's log yet", waiting),

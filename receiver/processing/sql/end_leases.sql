@@ -1,6 +1,6 @@
 -- Takes back the leases that ended without an outcome: what was in a batch is tried alone from now on, and what was tried
--- alone has crashed its worker, or was given up by one that hangs. One that began before PostgreSQL did says nothing of
--- its worker, nor does one that ends later than a lease can, for the clock was set back.
+-- alone has crashed its worker, or was left by one that hangs. Nobody is to blame if the lease began before PostgreSQL
+-- last started, or ends later than a lease can (the clock was set back).
 WITH ended AS MATERIALIZED (
     SELECT delivery_id, alone, leased_until, leased_until < now() AND leased_until - CAST(%(lease)s AS interval)
         > pg_postmaster_start_time() AS to_blame

@@ -1,4 +1,4 @@
--- Notes failed attempts: what is to be tried again goes back into the queue, to be tried alone; the rest is left to a person.
+-- Notes attempts that applied nothing: what failed is queued again, to be tried alone; the rest leaves the queue.
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (
         delivery_id bigint, status text, attempts integer, attempts_before_replay integer, error text, trace text,

@@ -1,5 +1,5 @@
--- Queues deliveries of one replay, oldest first. What was tried before the replay counts for no pause. What a worker has
--- at the moment is left for the next time.
+-- Queues deliveries of one replay, oldest first. Earlier attempts do not lengthen the pauses. What a worker holds now is
+-- left for the next call.
 WITH chosen AS MATERIALIZED (
     SELECT member.delivery_id, member.alone,
         EXISTS (SELECT FROM receiver.bodies AS body WHERE body.delivery_id = member.delivery_id) AS has_body

@@ -2,9 +2,9 @@
 
 ``authorized < deleted < cleared < invoiced``: clearing decides the accounting, so it revives a deleted transaction.
 The row has the state of the highest snapshot. Of several snapshots of a state only the newest counts. A field that is
-null in a state is taken from the next lower state that has it: an ``invoiced`` may contain only its invoice. The times
-of the lower states (``authorized_at``, …) are kept, and the reference of the cleared one. ``booked_on`` is the day on
-which accounting books it: that of the purchase, or else of the clearing, or else of the invoice.
+null in a state is taken from the next lower state that has it: an ``invoiced`` may contain only its invoice. Each state
+keeps the time of its first snapshot (``authorized_at``, …), and the row the reference of the cleared one. ``booked_on``
+is the day on which accounting books it: that of the purchase, or else of the clearing, or else of the invoice.
 """
 
 from __future__ import annotations

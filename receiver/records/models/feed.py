@@ -87,7 +87,7 @@ class FeedHorizon(Base):
             "comment": "The last deleted position of the change feed, and its epoch, in one row; no row until events "
             "are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed "
             "events, and one whose position is less than epoch_start may have read events that a restore or a "
-            "failover lost: note the newest position, read the tables again, and continue from there.",
+            "failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md.",
         },
     )
 

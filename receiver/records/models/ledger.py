@@ -67,7 +67,7 @@ class JournalLine(Base):
         "The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported"
     )
     accounting_currency: Mapped[str | None] = c.column(
-        "The customer's home currency (ISO 4217); null when not reported"
+        "The organization's home currency (ISO 4217); null when not reported"
     )
     vat_amount: Mapped[Decimal | None] = c.column(
         "The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"

@@ -90,10 +90,12 @@ class Transaction(Base):
     )
     vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when not sent")
     accounting_amount: Mapped[Decimal | None] = c.column(
-        "Amount in the customer's home currency, in major units, VAT included; negative for a refund; final once "
-        "cleared; null when not sent"
+        "Amount in the organization's home currency, in major units, VAT included; negative for a refund; as a rule "
+        "final once cleared; null when not sent"
     )
-    accounting_currency: Mapped[str | None] = c.column("The customer's home currency (ISO 4217); null when not sent")
+    accounting_currency: Mapped[str | None] = c.column(
+        "The organization's home currency (ISO 4217); null when not sent"
+    )
     exchange_rate: Mapped[Decimal | None] = c.column(
         "Rate between original and accounting amount, as sent; null when not sent"
     )

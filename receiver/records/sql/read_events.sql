@@ -1,6 +1,6 @@
 -- The events of some subjects. LATERAL with OFFSET 0: one look into an index for each subject, however the log grows.
--- A card holder has many events, and needs only the references of each: of a large payload no more is read, which is
--- known without reading it (2,000 bytes, compressed: the others are in the row itself).
+-- Of a card holder's many events only the references are needed. Above 2,000 bytes (compressed) a payload is stored
+-- outside the row: its size is known without reading it, and the references are taken from columns.
 SELECT subject.number, event.retracted_at IS NOT NULL AS retracted, event.position, event.type, event.organization_reference_id, event.card_holder_reference_id,
     event.transaction_id, event.subject_id, event.occurred_at, event.source, event.delivery_id, event.fingerprint,
     CASE WHEN subject.kind = 'card_holder' AND pg_column_size(event.payload) > 2000 THEN jsonb_build_object(

@@ -1,5 +1,5 @@
--- The deliveries that repeat some events of the log, and of those that are repeated (or of all) the delivery that brought
--- each: when each was first attempted, as far as it is known, and whether it was retracted.
+-- For events of the log: the deliveries that repeat them and, if any does (with "all": always), the one that brought the
+-- event. Of each delivery: when it was first attempted, as far as is known, and whether it was retracted.
 WITH repeats AS MATERIALIZED (
     SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(CAST(%(positions)s AS bigint[]))
 ), mentions AS (

@@ -48,7 +48,7 @@ WHERE btrim(one.cleared_card_issuer_reference) <> ''
         "card_issuer": "Issuer of both cards",
         "cleared_card_issuer_reference": "The issuer's reference of the cleared state of both",
         "purchase_date": "Day of both purchases, each in the zone of its own purchase_timezone",
-        "original_amount": "Final amount of both in the currency of the purchase, in major units",
+        "original_amount": "Amount of both in the currency of the purchase, in major units",
         "original_currency": "Currency of both (ISO 4217)",
         "merchant": v.MERCHANT,
         "other_merchant": "The same of the other transaction; null when neither was sent",

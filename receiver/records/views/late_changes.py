@@ -79,7 +79,7 @@ WHERE line.sign = -1 OR before.in_month IS NOT TRUE
         "original_amount_after": "The same after; null when not reported, and if there is no line",
         "original_currency_before": "Currency of this amount (ISO 4217) before; null in the same cases",
         "original_currency_after": "Currency of this amount (ISO 4217) after; null in the same cases",
-        "accounting_amount_before": "Amount in the customer's home currency, in major units, before; null when not "
+        "accounting_amount_before": "Amount in the organization's home currency, in major units, before; null when not "
         "reported, and if there was no line",
         "accounting_amount_after": "The same after; null when not reported, and if there is no line",
         "accounting_currency_before": "Currency of this amount (ISO 4217) before; null in the same cases",

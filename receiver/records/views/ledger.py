@@ -8,8 +8,8 @@ from receiver.records.views import view as v
 
 LEDGER: Final = v.View(
     name="ledger",
-    comment="What accounting books: cleared and invoiced purchases only, one row each, with final amounts "
-    "(corrections of them are in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's "
+    comment="What accounting books: cleared and invoiced purchases only, one row each, with the amounts last "
+    "reported (each change is in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's "
     "(see vat_source); ledger_vat has it by rate. Select a month by booked_on.",
     query="""
 SELECT
@@ -123,18 +123,18 @@ WHERE t.state IN ('cleared', 'invoiced')
         "purchase_city": "City; null when not sent",
         "mcc_code": "Merchant category code (ISO 18245); null when not sent",
         "category_text": "OpenCard's spending category; null when not sent",
-        "accounting_amount": "Final amount in the customer's home currency, in major units, VAT included; negative for "
+        "accounting_amount": "Amount in the organization's home currency, in major units, VAT included; negative for "
         "a refund; null when not sent",
-        "accounting_currency": "The customer's home currency (ISO 4217); null when not sent",
-        "original_amount": "Final amount in the currency of the purchase, in major units, VAT included; negative for a "
+        "accounting_currency": "The organization's home currency (ISO 4217); null when not sent",
+        "original_amount": "Amount in the currency of the purchase, in major units, VAT included; negative for a "
         "refund; null when not sent",
         "original_currency": "Currency of the purchase (ISO 4217); null when not sent",
         "exchange_rate": "Rate between original and accounting amount, as sent; null when not sent",
         "vat_amount": "VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever "
         "sign was sent; null when none was reported",
-        "vat_currency": "Currency of vat_amount (ISO 4217). With VAT in several currencies: that of the purchase, else "
-        "accounting_currency. With VAT in none: that of the purchase; null when no VAT was reported, or no currency of "
-        "the VAT or the purchase",
+        "vat_currency": "Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, "
+        "else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or "
+        "neither has a currency",
         "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when no VAT was "
         "reported",
         "receipt_url": "Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, "

@@ -46,10 +46,10 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
         "purchase_time": v.CLOCK,
         "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not reported",
         "merchant": v.MERCHANT,
-        "accounting_amount": "Final amount in the customer's home currency, in major units, VAT included; negative for "
+        "accounting_amount": "Amount in the organization's home currency, in major units, VAT included; negative for "
         "a refund; null when not reported",
-        "accounting_currency": "The customer's home currency (ISO 4217); null when not reported",
-        "original_amount": "Final amount in the currency of the purchase, in major units, VAT included; negative for a "
+        "accounting_currency": "The organization's home currency (ISO 4217); null when not reported",
+        "original_amount": "Amount in the currency of the purchase, in major units, VAT included; negative for a "
         "refund; null when not reported",
         "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
         "card_issuer": "Issuer of the card; null when not reported",

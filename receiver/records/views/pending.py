@@ -61,8 +61,9 @@ WHERE t.state = 'authorized'
         "purchase_city": "City; null when not sent",
         "mcc_code": "Merchant category code (ISO 18245); null when not sent",
         "category_text": "OpenCard's spending category; null when not sent",
-        "accounting_amount": "Amount in the customer's home currency, in major units; not final; null when not sent",
-        "accounting_currency": "The customer's home currency (ISO 4217); null when not sent",
+        "accounting_amount": "Amount in the organization's home currency, in major units; not final; null when not "
+        "sent",
+        "accounting_currency": "The organization's home currency (ISO 4217); null when not sent",
         "original_amount": "Amount in the currency of the purchase, in major units; not final; null when not sent",
         "original_currency": "Currency of the purchase (ISO 4217); null when not sent",
         "exchange_rate": "Rate between original and accounting amount, as sent; not final; null when not sent",

@@ -8,8 +8,8 @@ from receiver.records.views import view as v
 
 TRANSACTION_STATES: Final = v.View(
     name="transaction_states",
-    comment="Each distinct snapshot of a transaction, including those that arrived late and changed nothing; retries "
-    "and retracted snapshots are left out. A view of ems.events.",
+    comment="Each snapshot of a transaction in ems.events, including those that arrived late and changed nothing; "
+    "retries and retracted snapshots are left out.",
     query="""
 SELECT
     position AS id,
@@ -41,8 +41,8 @@ WHERE type IN (
         "card_issuer_reference": "The issuer's reference of this state; null when not reported",
         "original_amount": "Amount in the currency of the purchase, in major units; null when not reported",
         "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
-        "accounting_amount": "Amount in the customer's home currency, in major units; null when not reported",
-        "accounting_currency": "The customer's home currency (ISO 4217); null when not reported",
+        "accounting_amount": "Amount in the organization's home currency, in major units; null when not reported",
+        "accounting_currency": "The organization's home currency (ISO 4217); null when not reported",
         "vat_amount": "VAT from the card network in major units, often wrong; null when not reported",
         "vat_currency": "Currency of vat_amount (ISO 4217); null when not reported",
         "payload": "The whole snapshot, unknown fields included",

@@ -105,7 +105,7 @@ def test_purchase_that_was_not_applied_is_found_as_well(
         operator.sign_in("olga")
         search(operator)
         assert operator.sees("No purchases match.")
-        assert operator.sees("1 delivery may be the purchase")
+        assert operator.sees("1 delivery may belong to the purchase")
         operator.click("link", re.compile(rf"^{delivery}$"))
         operator.page.wait_for_url(f"**/ops/deliveries/{delivery}")
         assert len(operator.clicks) == 3

@@ -217,14 +217,14 @@ def test_an_unconfirmed_delivery_is_acknowledged_as_genuine(acme: Acme, operator
     acme.apply(EVENT, snapshot("cleared"))
     (delivery,) = stored(acme)
     path = f"/ops/deliveries/{delivery}"
-    assert "Acknowledge as genuine" not in operator.get(path).text, "before the log was compared"
+    assert "Confirm as genuine" not in operator.get(path).text, "before the log was compared"
     miss_all_in_the_log(acme.engine, "acme")
-    assert "Acknowledge as genuine" not in viewer.get(path).text
+    assert "Confirm as genuine" not in viewer.get(path).text
     assert viewer.post(f"{path}/confirm", form="/ops/", reason="a gap").status_code == 403
     assert operator.post(f"{path}/confirm", form=path).status_code == 400
     page = operator.get(operator.post(f"{path}/confirm", form=path, reason="a gap").location).text
-    assert "Acknowledged as genuine by olga: a gap" in page
-    assert "Acknowledge as genuine" not in page
+    assert "Confirmed as genuine by olga: a gap" in page
+    assert "Confirm as genuine" not in page
     recorded = acme.rows("SELECT outcome, reason FROM receiver.audit WHERE action = 'deliveries confirm' ORDER BY id")
     assert [tuple(row.values()) for row in recorded] == [("refused", "a gap"), ("refused", None), ("done", "a gap")]
 

@@ -109,7 +109,7 @@ def test_an_operator_acknowledges_with_a_note(acme: Acme, operator: Visitor, iss
     }
     page = operator.get(issue).text
     assert "ticket 7" in page
-    assert "Reopens above" in page
+    assert "Reopens if the count exceeds" in page
     assert "card_holder.created" in operator.get("/ops/").text.partition("1 acknowledged")[2]
 
 

@@ -130,8 +130,8 @@ def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visit
     assert "No purchases match." in page
     assert ids(page) == [stored(acme)[1]]
     assert "/ops/deliveries/?status=wrong&organization=acme" in links(page)
-    assert "1 delivery may be the purchase" in page
-    assert "None may be the purchase." in viewer.get(f"{LIST}?merchant=kiosk").text
+    assert "1 delivery may belong to the purchase" in page
+    assert "None can belong to the purchase." in viewer.get(f"{LIST}?merchant=kiosk").text
 
 
 def test_purchase_that_was_not_applied_says_why(acme: Acme, viewer: Visitor) -> None:
