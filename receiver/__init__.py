@@ -8,7 +8,7 @@ once it is cleared or invoiced, with VAT and receipt from the tables of other ki
 
 ``receiver.gunicorn_worker``       the web server's worker: a slow client cannot block it
 ``receiver.deliveries.endpoint``   the HTTP route
-``receiver.deliveries.receive``    arrive → verify → store → answer 200 → wake a worker
+``receiver.deliveries.receive``    arrive → verify → store → wake a worker → answer 200
 ``receiver.deliveries.committer``  stores waiting deliveries in one statement, and answers them after its commit
 ``receiver.queue``                 wakes a worker; Redis carries no data
 ``receiver.processing.batch``      the steps of a batch: parse → find the new events → fold → commit

@@ -17,7 +17,7 @@ CREATE TABLE ems.card_holders (
 );
 CREATE INDEX ix_card_holders_to_be_erased ON ems.card_holders (deleted_at) WHERE deleted_at IS NOT NULL AND erased_at IS NULL;
 
-COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of a kind, the newest.';
+COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of one type, the newest.';
 COMMENT ON COLUMN ems.card_holders.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.card_holders.created_at IS 'When created through the API, in UTC; null when never reported';
@@ -313,14 +313,14 @@ CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, update
 CREATE INDEX ix_transactions_booked_on ON ems.transactions (organization_reference_id, booked_on) WHERE booked_on IS NOT NULL;
 CREATE INDEX ix_transactions_invoice_number ON ems.transactions (organization_reference_id, invoice_number) WHERE invoice_number IS NOT NULL;
 
-COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of OpenCard''s card.transaction.* payload contains that field.';
+COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, in their current state: the highest that was reported (authorized < deleted < cleared < invoiced). Of each state the newest snapshot counts; a field that is null in it is taken from the next lower state that has it. A deleted purchase keeps its row. A column with the name of a field of OpenCard''s card.transaction.* payload contains that field.';
 COMMENT ON COLUMN ems.transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transactions.id IS 'OpenCard''s id of the transaction, the same through all its states';
 COMMENT ON COLUMN ems.transactions.state IS 'Current state: authorized, deleted, cleared or invoiced';
 COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when not reported';
 COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the current state; different in each state, not unique; null when not sent';
+COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the highest state that has one; different in each state, not unique; null when not sent';
 COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
 COMMENT ON COLUMN ems.transactions.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported';
 COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
@@ -350,7 +350,7 @@ COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant c
 COMMENT ON COLUMN ems.transactions.branch_code IS 'Code of the merchant''s line of business; null when not sent';
 COMMENT ON COLUMN ems.transactions.branch_text IS 'Name of the merchant''s line of business; null when not sent';
 COMMENT ON COLUMN ems.transactions.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank''s own file; null until cleared';
+COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank''s own file; null until cleared, and when not sent';
 COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared';
 COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first reported as authorized, in UTC; null when never reported';
 COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first reported as cleared, in UTC; null when never reported';
@@ -453,7 +453,7 @@ CREATE TABLE receiver.applied_configuration (
 COMMENT ON COLUMN receiver.applied_configuration.configuration IS 'encrypted; JSON, values from the environment included';
 COMMENT ON COLUMN receiver.applied_configuration.applied_at IS 'when an operator applied it';
 COMMENT ON COLUMN receiver.applied_configuration.started_at IS 'when the last run began that applied it';
-COMMENT ON COLUMN receiver.applied_configuration.ended_at IS 'when the last run ended that could list the organizations';
+COMMENT ON COLUMN receiver.applied_configuration.ended_at IS 'when the last run ended, also early; not of one that another command kept out';
 COMMENT ON COLUMN receiver.applied_configuration.error IS 'why the last run ended early; null when it did not';
 
 CREATE TABLE receiver.bodies (
@@ -1250,7 +1250,7 @@ COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard,
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
 COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
 COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another source, such as the bank''s own file; not unique; null when the purchase was only reported as invoiced';
+COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another source, such as the bank''s own file; not unique; null when not sent, and when the purchase was only reported as invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
 COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; null when not sent';
@@ -1857,8 +1857,8 @@ CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_
 
 COMMENT ON VIEW ems.completeness IS 'Until when each organization is complete, one row each: everything that OpenCard sent until then, according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not included.';
 COMMENT ON COLUMN ems.completeness.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning';
-COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown version) and that no operator has acknowledged; 0 if none';
+COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook';
+COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing permanently or were not applied (failed, dead, quarantined, or ignored events of transactions) and that no operator has acknowledged; 0 if none';
 COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then';
 COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none';
 

@@ -112,8 +112,10 @@ def subscribe(
 ) -> tuple[T, dict[str, OpenCardError]]:
     """Send a webhook with the *desired* flags, or with as many of them as OpenCard allows.
 
-    *send* sends it with exactly these flags on. *current* are already on: they are never switched off in between. Flags
-    that a rejection names are left out; after one that names none, or all, groups of flags are tried one by one.
+    *send* sends it with exactly these flags on. *current* are already on: they stay on in between, unless OpenCard
+    rejects them, too. Flags that a rejection names are left out; after one that names none, or all, groups of flags are
+    tried one by one.
+
     Returns the result of the last accepted *send*, and the rejected flags with their errors. Raises the first error
     when not even the flags that need no billing are accepted, and any other error at once.
     """

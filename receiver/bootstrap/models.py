@@ -56,6 +56,6 @@ class AppliedConfiguration(Base):
         DateTime(timezone=True), server_default=func.now(), comment="when the last run began that applied it"
     )
     ended_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="when the last run ended that could list the organizations"
+        DateTime(timezone=True), comment="when the last run ended, also early; not of one that another command kept out"
     )
     error: Mapped[str | None] = mapped_column(Text, comment="why the last run ended early; null when it did not")

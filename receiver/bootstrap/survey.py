@@ -114,7 +114,7 @@ def read_extras(api: Webhooks, draft: OrganizationPlan, options: BootstrapOption
 
 
 def exclude_unavailable(draft: OrganizationPlan, account: AccountState) -> None:
-    """Remove the flags that the organization cannot have from its desired webhook. It may have those already on."""
+    """Remove the flags that the organization cannot have from its desired webhook; those that are on already stay."""
     if draft.desired is None:
         return
     on = draft.matched.registered.flags_on if draft.matched.registered else frozenset()

@@ -181,7 +181,7 @@ def resolve_command(
     They keep their status, but no longer count as open: in receiver status, in issues and alerts, and in
     ems.completeness, which then says that nothing is missing. So first make sure that the EMS needs nothing of them.
 
-    Example: receiver deliveries resolve --status dead --event card_holder.renamed --reason "a test by OpenCard"
+    Example: receiver deliveries resolve --status ignored --event card_holder.renamed --reason "a test by OpenCard"
     """
     if ids and any(restrictions.values()):
         raise click.UsageError("give ids or a filter, not both")

@@ -34,7 +34,9 @@ def test(as_json: bool) -> None:
     results = []
     for target in targets:
         try:
-            target.send(title="OpenCard receiver: test", body="Messages about issues arrive here.", severity=None)
+            target.send(
+                title="OpenCard receiver: test", body="Messages about issues arrive here.", message_type="success"
+            )
         except OSError as error:
             results.append({"address": target.name, "taken": False, "error": str(error)})
         else:

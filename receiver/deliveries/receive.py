@@ -59,8 +59,8 @@ def receive(intake: Intake, endpoint_key: str, headers: Headers, read_body: Call
     """Receive one delivery; when this returns, it is committed.
 
     Raises a ``DeliveryRefused``, which has the answer's status, and what *read_body* raises, for example for a body
-    that is too large. The order of the checks reveals nothing to an unauthenticated sender: unknown and disabled
-    endpoints get the same answer, and errors in a request's form are reported only after authentication.
+    that is too large. The order of the checks reveals little to an unauthenticated sender: unknown and disabled
+    endpoints get the same answer, and headers that are wrong or missing are reported only after authentication.
     """
     begun = monotonic()
     try:

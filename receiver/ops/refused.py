@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from receiver.ops.retention.record import Query
 
-OF_SECRETS: Final = ("signature", "basic", "custom", "oauth")
+WRONG_SIGNATURE: Final = "signature-wrong"
+OF_CREDENTIALS: Final = ("basic", "custom", "oauth")
+OF_SECRETS: Final = ("signature", *OF_CREDENTIALS)
 """How the reasons of ``NotAuthentic`` begin."""
 MANY: Final = 10
 """So many refused within a quarter of an hour need attention although others are stored."""
@@ -86,9 +88,13 @@ def find_refused(refused: Sequence[RefusalCount]) -> Iterable[Finding]:
 
 
 def _cause(refused: RefusalCount) -> str:
-    if refused.reason.startswith("signature"):
+    if refused.reason == WRONG_SIGNATURE:
         return "the secret differs from OpenCard's, rotate it"
-    if refused.reason.startswith(OF_SECRETS):
+    if refused.reason == "signature-missing":
+        return "unsigned; accepted only with SIGNATURE_POLICY=when-present and credentials on the webhook"
+    if refused.reason == "signature-of-a-challenge":
+        return "somebody had a challenge signed and sent it as a delivery: the endpoint's URL is known to others"
+    if refused.reason.startswith(OF_CREDENTIALS):
         return "the credentials differ from OpenCard's, register the webhook again"
     if refused.reason == "too-large":
         return "larger than MAX_BODY_BYTES"
@@ -96,8 +102,8 @@ def _cause(refused: RefusalCount) -> str:
 
 
 def _command(refused: RefusalCount) -> str:
-    if refused.reason.startswith("signature"):
+    if refused.reason == WRONG_SIGNATURE:
         return f"receiver webhooks rotate-secret {refused.webhook_id}"
-    if refused.reason.startswith(OF_SECRETS):
+    if refused.reason.startswith(OF_CREDENTIALS):
         return f"receiver bootstrap --organization {quote(refused.organization_reference_id)}"
     return ""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileOutcome:
-    """``log_entries`` counts attempts; the others count occurrences (see ``compare``): an event sent twice is two."""
+    """``log_entries`` counts attempts, ``unconfirmed`` deliveries, the rest occurrences (see ``compare``)."""
 
     webhook_id: int
     opencard_webhook_id: int | None
@@ -22,7 +22,8 @@ class ReconcileOutcome:
     recovered: int = 0
     """Deliveries that were missing and are stored and pending now; in a dry run, those that would be."""
     unconfirmed: int = 0
-    """Deliveries of the window, and of the last eight days, that are not in the log though the grace has passed."""
+    """Deliveries that are not in the log though the grace has passed: of the time that was read, and at least of the
+    last eight days, unless the run leaves a gap before it."""
     unrecoverable: int = 0
     """Events that are missing here and have no payload in the log, likewise."""
     checked_until: datetime | None = None

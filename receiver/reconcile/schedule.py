@@ -38,7 +38,7 @@ PARALLEL_RUNS: Final = 4
 BATCH_SIZE: Final = 4 * PARALLEL_RUNS
 """How many are started before the job checks again which are due, and whether it should stop."""
 LOOK_BACK_TOLERANCE: Final = timedelta(hours=1)
-"""By how much a look-back may fall short of ``LOOK_BACK`` and still count: mostly the delay of its start."""
+"""By how much a look-back may fall short of ``LOOK_BACK`` and still count: an operator's machine has another clock."""
 
 # a run from before the feed's epoch does not count, for what it found may be lost; nor one before an operator's request
 _LAST_STARTS: Final = text(

@@ -1,6 +1,6 @@
 """Reconcile one webhook after another on one PostgreSQL connection, which owns the temporary tables.
 
-Another connection holds the webhook's lock for as long as this process is alive.
+Another connection holds the webhook's lock during its run, and loses it a minute after this process died or hung.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OVERLAP: Final = timedelta(minutes=10)
 CLOCK_SLACK: Final = timedelta(minutes=15)
 """How much older than the oldest attempt a compared delivery may be: clocks differ."""
 OPEN_PERIOD: Final = timedelta(days=8)
-"""How long an issue counts as open: a little longer than the daily look-back of a week."""
+"""How long an unconfirmed delivery or unrecoverable event counts as open: a little more than the daily look-back."""
 EXPECTED_ERRORS: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
 BUSY: Final = "another run or a retraction is busy with this webhook at this moment: wait for it, or run again"
 _SET_TIMEOUT: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")

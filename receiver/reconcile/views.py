@@ -1,6 +1,7 @@
 """The views that show how complete the deliveries are. Migrations keep their own copies; a test compares both.
 
-Both are limited in time and read indexes webhook by webhook, so that they stay cheap with millions of deliveries.
+Both read indexes webhook by webhook, the second for eight days only, so that they stay cheap with millions of
+deliveries.
 """
 
 from __future__ import annotations
@@ -108,5 +109,5 @@ LEFT JOIN (
 """One row for each registered webhook and hour of the last eight days. Is anything undelivered? WHERE NOT complete.
 
 ``complete``: checked against the log to the hour's end (in the current hour: to its latest delivery), and nothing is
-missing. A recovered delivery is not missing any more.
+missing. A recovered delivery is not missing any more, though it may not be applied yet (see ``ems.completeness``).
 """

@@ -61,7 +61,7 @@ def issue_token(*, webhook_id: int, client_id: str, client_secret: str, now: dat
 
 
 def verify_token(token: str, *, webhook_id: int, client_id: str, client_secret: str, now: datetime) -> None:
-    """Return when *token* was issued for this webhook and client, and has not expired at *now* (aware).
+    """Check that *token* was issued for this webhook and client, and has not expired at *now* (aware).
 
     Raises ``NotAuthentic`` and nothing else: ``oauth-malformed``, ``oauth-wrong``, or ``oauth-expired`` for one that
     was right.

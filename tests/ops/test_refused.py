@@ -61,6 +61,22 @@ def test_all_refused_is_a_finding_with_what_to_do(acme: Acme, flusher: Flusher) 
     assert count_not_authentic(read_refused(acme.rows)) == {webhook: 3}
 
 
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("signature-missing", "unsigned; accepted only with SIGNATURE_POLICY=when-present and credentials"),
+        ("signature-of-a-challenge", "somebody had a challenge signed"),
+    ],
+)
+def test_a_new_secret_is_no_remedy_for_other_signatures(acme: Acme, flusher: Flusher, reason: str, cause: str) -> None:
+    refuse(acme, 3)
+    flusher.flush()
+    acme.execute("UPDATE receiver.refused_deliveries SET reason = :reason", reason=reason)
+    (finding,) = said(acme)
+    assert f"{reason}: {cause}" in finding
+    assert "rotate" not in finding
+
+
 def test_a_stored_delivery_after_them_ends_it(acme: Acme, flusher: Flusher) -> None:
     refuse(acme, 3)
     flusher.flush()

@@ -18,7 +18,7 @@ class Row:
 class CardHolder(Row):
     """Card holders and what has happened to each. OpenCard's events carry no time, so each time is when OpenCard
     first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of
-    a kind, the newest.
+    one type, the newest.
     """
 
     TABLE: ClassVar[str] = "card_holders"
@@ -434,8 +434,9 @@ class Tpa(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction(Row):
-    """Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized <
-    deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of
+    """Card purchases, one row each, in their current state: the highest that was reported (authorized < deleted <
+    cleared < invoiced). Of each state the newest snapshot counts; a field that is null in it is taken from the
+    next lower state that has it. A deleted purchase keeps its row. A column with the name of a field of
     OpenCard's card.transaction.* payload contains that field.
     """
 
@@ -456,7 +457,9 @@ class Transaction(Row):
     card_issuer: str | None
     """Issuer of the card; null when not sent"""
     card_issuer_reference: str | None
-    """The issuer's reference of the current state; different in each state, not unique; null when not sent"""
+    """The issuer's reference of the highest state that has one; different in each state, not unique; null when not
+    sent
+    """
     card_issuer_customer_number: str | None
     """The issuer's number of the customer; null when not sent"""
     type: str | None
@@ -525,7 +528,7 @@ class Transaction(Row):
     """OpenCard's spending category; null when not sent"""
     cleared_card_issuer_reference: str | None
     """The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in
-    another source, such as the bank's own file; null until cleared
+    another source, such as the bank's own file; null until cleared, and when not sent
     """
     cleared_snapshot_at: datetime | None
     """When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"""
@@ -651,11 +654,11 @@ class Completeness(Row):
     complete_through: datetime | None
     """Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing
     or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been
-    read from its beginning
+    read from its beginning (again after a restore or a failover), and while the organization has no webhook
     """
     open_gaps: int
-    """Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown
-    version) and that no operator has acknowledged; 0 if none
+    """Number of events that are missing permanently or were not applied (failed, dead, quarantined, or ignored
+    events of transactions) and that no operator has acknowledged; 0 if none
     """
     checked_at: datetime | None
     """When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until
@@ -836,7 +839,7 @@ class Ledger(Row):
     """Issuer of the card; null when not sent"""
     cleared_card_issuer_reference: str | None
     """The issuer's reference of the cleared state; compare it with the cleared reference in another source, such
-    as the bank's own file; not unique; null when the purchase was only reported as invoiced
+    as the bank's own file; not unique; null when not sent, and when the purchase was only reported as invoiced
     """
     invoice_number: str | None
     """Number of the issuer's invoice; null until invoiced"""

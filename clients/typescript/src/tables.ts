@@ -4,7 +4,7 @@
 export type Json = string | boolean | null | Json[] | JsonObject;
 export type JsonObject = { [name: string]: Json };
 
-/** Card holders and what has happened to each. OpenCard's events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of a kind, the newest. */
+/** Card holders and what has happened to each. OpenCard's events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of one type, the newest. */
 export interface CardHolder {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
@@ -320,7 +320,7 @@ export interface Tpa {
   download_error: string | null;
 }
 
-/** Card purchases, one row each, in their current state: the newest snapshot of the highest state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the name of a field of OpenCard's card.transaction.* payload contains that field. */
+/** Card purchases, one row each, in their current state: the highest that was reported (authorized < deleted < cleared < invoiced). Of each state the newest snapshot counts; a field that is null in it is taken from the next lower state that has it. A deleted purchase keeps its row. A column with the name of a field of OpenCard's card.transaction.* payload contains that field. */
 export interface Transaction {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
@@ -334,7 +334,7 @@ export interface Transaction {
   receiptable: boolean | null;
   /** Issuer of the card; null when not sent */
   card_issuer: string | null;
-  /** The issuer's reference of the current state; different in each state, not unique; null when not sent */
+  /** The issuer's reference of the highest state that has one; different in each state, not unique; null when not sent */
   card_issuer_reference: string | null;
   /** The issuer's number of the customer; null when not sent */
   card_issuer_customer_number: string | null;
@@ -394,7 +394,7 @@ export interface Transaction {
   branch_text: string | null;
   /** OpenCard's spending category; null when not sent */
   category_text: string | null;
-  /** The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank's own file; null until cleared */
+  /** The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank's own file; null until cleared, and when not sent */
   cleared_card_issuer_reference: string | null;
   /** When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared */
   cleared_snapshot_at: Date | null;
@@ -486,9 +486,9 @@ export interface VatTotal {
 export interface Completeness {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
-  /** Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning */
+  /** Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook */
   complete_through: Date | null;
-  /** Number of events that are missing permanently or were not applied (failed, dead, quarantined, of an unknown version) and that no operator has acknowledged; 0 if none */
+  /** Number of events that are missing permanently or were not applied (failed, dead, quarantined, or ignored events of transactions) and that no operator has acknowledged; 0 if none */
   open_gaps: bigint;
   /** When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then */
   checked_at: Date | null;
@@ -628,7 +628,7 @@ export interface Ledger {
   number_of_items: bigint;
   /** Issuer of the card; null when not sent */
   card_issuer: string | null;
-  /** The issuer's reference of the cleared state; compare it with the cleared reference in another source, such as the bank's own file; not unique; null when the purchase was only reported as invoiced */
+  /** The issuer's reference of the cleared state; compare it with the cleared reference in another source, such as the bank's own file; not unique; null when not sent, and when the purchase was only reported as invoiced */
   cleared_card_issuer_reference: string | null;
   /** Number of the issuer's invoice; null until invoiced */
   invoice_number: string | null;

@@ -20,7 +20,7 @@ from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
-from receiver.ops.refused import OF_SECRETS
+from receiver.ops.refused import OF_CREDENTIALS, WRONG_SIGNATURE
 from receiver.ops.unknown import named_format
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ def _at_webhook(issue: Issue) -> tuple[str, str] | None:
     if issue.kind != FindingKind.REFUSED:
         return _AT_WEBHOOKS.get(issue.kind)
     reason = issue.subject.partition(": ")[2]
-    if reason.startswith("signature"):
+    if reason == WRONG_SIGNATURE:
         return "New secret …", "webhooks.rotate_secret"
-    return ("Register again …", "webhooks.register") if reason.startswith(OF_SECRETS) else None
+    return ("Register again …", "webhooks.register") if reason.startswith(OF_CREDENTIALS) else None
 
 
 def _page(issue_id: int, form: AnswerForm) -> str:

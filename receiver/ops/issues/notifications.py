@@ -35,6 +35,10 @@ LONGEST_PAUSE: Final = 300
 LONGEST_TEXT: Final = 2_000
 """Characters of a message; some services refuse longer ones."""
 
+TYPES: Final = {Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
+"""Apprise's types of messages; some services act on them."""
+_NO_LONGER_OPEN: Final = {State.ACKNOWLEDGED: "info", State.RESOLVED: "success"}
+
 _NOTE: Final = text(
     """
 INSERT INTO receiver.notifications AS notification (issue_id, target, state, opened_at, due_at)
@@ -100,11 +104,10 @@ class Target:
     """The lowest severity that is sent."""
     service: apprise.Apprise
 
-    def send(self, *, title: str, body: str, severity: Severity | None) -> None:
-        """Send a message. Raises ``OSError`` when it was not taken."""
-        kinds = {None: "success", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
+    def send(self, *, title: str, body: str, message_type: str) -> None:
+        """Send a message of one of Apprise's types. Raises ``OSError`` when it was not taken."""
         with apprise.LogCapture(level=logging.WARNING) as said:  # type: ignore[no-untyped-call]
-            taken = self.service.notify(title=title, body=body[:LONGEST_TEXT], notify_type=kinds[severity])
+            taken = self.service.notify(title=title, body=body[:LONGEST_TEXT], notify_type=message_type)
             reason = said.getvalue().strip().splitlines()
         if not taken:
             raise OSError(reason[-1] if reason else "not taken")
@@ -158,7 +161,7 @@ def send_due(engine: Engine, targets: Iterable[Target], *, link: str) -> int:
             target.send(
                 title=_title(row),
                 body=_body(row, link),
-                severity=None if row["state"] == State.RESOLVED else Severity(row["severity"]),
+                message_type=_NO_LONGER_OPEN.get(row["state"], TYPES[Severity(row["severity"])]),
             )
         except OSError as error:
             log.warning("notification.failed", target=target.name, issue=row["issue_id"], error=str(error))

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.issues.lifecycle import State
+from receiver.ops.issues.notifications import TYPES
 from receiver.queue import SHORT_TIMEOUT, connect
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Outage:
                 target.send(
                     title=f"OpenCard receiver: {FindingKind.STORAGE} open",
                     body=f"PostgreSQL cannot be used: {self._words()}\nsince {self.since:%Y-%m-%d %H:%M:%S} UTC",
-                    severity=Finding(FindingKind.STORAGE, "").severity,
+                    message_type=TYPES[Finding(FindingKind.STORAGE, "").severity],
                 )
             except OSError as error:
                 log.warning("notification.failed", target=target.name, issue=None, error=str(error))

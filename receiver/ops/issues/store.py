@@ -48,6 +48,13 @@ ORDER BY array_position(ARRAY['open', 'acknowledged', 'resolved'], state), sever
 LIMIT :most
 """  # noqa: S608 - constants
 )
+# each address that was sent that it is open; which is sent is decided when it is due
+_NOTIFY: Final = text(
+    """
+UPDATE receiver.notifications SET state = :state, opened_at = :opened_at, due_at = greatest(clock_timestamp(), due_at)
+WHERE issue_id = :issue_id
+"""
+)
 _FORGET: Final = text(
     "DELETE FROM receiver.issues WHERE state = 'resolved' AND NOT by_person AND resolved_at < :at - interval '400 days'"
 )
@@ -108,10 +115,13 @@ def read_issue(connection: Connection, issue_id: int) -> StoredIssue:
 def answer(connection: Connection, issue_id: int, change: Callable[[Issue], Issue]) -> StoredIssue:
     """Change an issue as a person says, in the caller's transaction, and return it as it is then.
 
-    Raises ``OperationRefused`` when there is none of this id, or *change* does.
+    The addresses that were sent that it is open are sent the change, and no reminders while it is not open. Raises
+    ``OperationRefused`` when there is none of this id, or *change* does.
     """
     after = change(_one(connection, _ONE_LOCKED, issue_id).issue)
     _save(connection, after)
+    changed = {"issue_id": issue_id, "state": str(after.state), "opened_at": after.opened_at}
+    connection.execute(_NOTIFY, changed)
     return StoredIssue(issue_id, after)
 
 

@@ -26,7 +26,7 @@ class CardHolder(Base):
             "schema": EMS,
             "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so each time is "
             "when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of "
-            "several events of a kind, the newest.",
+            "several events of one type, the newest.",
         },
     )
 

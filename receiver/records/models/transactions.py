@@ -47,9 +47,10 @@ class Transaction(Base):
         ),
         {
             "schema": EMS,
-            "comment": "Card purchases, one row each, in their current state: the newest snapshot of the highest "
-            "state (authorized < deleted < cleared < invoiced). A deleted purchase keeps its row. A column with the "
-            "name of a field of OpenCard's card.transaction.* payload contains that field.",
+            "comment": "Card purchases, one row each, in their current state: the highest that was reported "
+            "(authorized < deleted < cleared < invoiced). Of each state the newest snapshot counts; a field that is "
+            "null in it is taken from the next lower state that has it. A deleted purchase keeps its row. A column "
+            "with the name of a field of OpenCard's card.transaction.* payload contains that field.",
         },
     )
 
@@ -63,7 +64,8 @@ class Transaction(Base):
     )
     card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not sent")
     card_issuer_reference: Mapped[str | None] = c.column(
-        "The issuer's reference of the current state; different in each state, not unique; null when not sent"
+        "The issuer's reference of the highest state that has one; different in each state, not unique; null when not "
+        "sent"
     )
     card_issuer_customer_number: Mapped[str | None] = c.column(
         "The issuer's number of the customer; null when not sent"
@@ -122,7 +124,7 @@ class Transaction(Base):
     category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not sent")
     cleared_card_issuer_reference: Mapped[str | None] = c.column(
         "The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in "
-        "another source, such as the bank's own file; null until cleared"
+        "another source, such as the bank's own file; null until cleared, and when not sent"
     )
     cleared_snapshot_at: Mapped[datetime | None] = c.column(
         "When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"

@@ -25,9 +25,10 @@ CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_
         "organization_reference_id": v.ORGANIZATION,
         "complete_through": "Everything that OpenCard sent until then, in UTC, is applied. Always before the first "
         "event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of "
-        "each webhook has been read from its beginning",
+        "each webhook has been read from its beginning (again after a restore or a failover), and while the "
+        "organization has no webhook",
         "open_gaps": "Number of events that are missing permanently or were not applied (failed, dead, quarantined, "
-        "of an unknown version) and that no operator has acknowledged; 0 if none",
+        "or ignored events of transactions) and that no operator has acknowledged; 0 if none",
         "checked_at": "When the delivery log was last read, in UTC; with several webhooks, the earliest of these "
         "times; null until then",
         "acknowledged_gaps": "Number of such events that an operator acknowledged, so that they no longer hold back "

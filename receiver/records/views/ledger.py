@@ -143,8 +143,8 @@ WHERE t.state IN ('cleared', 'invoiced')
         "number_of_items": "How many lines ems.line_items has for the purchase; 0 without any",
         "card_issuer": "Issuer of the card; null when not sent",
         "cleared_card_issuer_reference": "The issuer's reference of the cleared state; compare it with the cleared "
-        "reference in another source, such as the bank's own file; not unique; null when the purchase was only "
-        "reported as invoiced",
+        "reference in another source, such as the bank's own file; not unique; null when not sent, and when "
+        "the purchase was only reported as invoiced",
         "invoice_number": "Number of the issuer's invoice; null until invoiced",
         "invoice_date": "Date of the issuer's invoice, a day without a zone; null until invoiced",
         "card_id": "OpenCard's id of the card; null when not sent",

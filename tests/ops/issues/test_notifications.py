@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,13 +13,18 @@ from sqlalchemy import text
 
 from receiver.errors import ConfigurationError
 from receiver.ops.findings import Finding, FindingKind
+from receiver.ops.issues import lifecycle
+from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.notifications import note_changes, send_due, targets_of
-from receiver.ops.issues.store import compare
+from receiver.ops.issues.store import answer, compare, list_issues
 from receiver.variables import NotifyUrl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
+    from receiver.ops.issues.lifecycle import Issue
     from receiver.settings import Settings
     from tests.support.channel import Channel
 
@@ -154,6 +160,33 @@ def test_an_open_issue_is_repeated_once_a_day(service: Service, channel: Channel
     assert service.send() == 1
     assert service.send() == 0
     assert channel.titles == ["retention-failing open", "retention-failing still open"]
+
+
+@pytest.mark.parametrize(
+    ("answered", "state", "kind"),
+    [
+        (partial(lifecycle.acknowledge, until=None, until_it_grows=False), "acknowledged", "info"),
+        (partial(lifecycle.resolve, at=AT + timedelta(hours=1)), "resolved", "success"),
+    ],
+)
+def test_an_answer_is_sent_and_ends_the_reminders(
+    service: Service, channel: Channel, answered: Callable[..., Issue], state: str, kind: str
+) -> None:
+    service.look(MILD)
+    service.send()
+    with service.engine.begin() as connection:
+        (stored,) = list_issues(connection, states=[State.OPEN], most=10)
+        answer(connection, stored.id, partial(answered, by="kim@ops", note="known"))
+    assert service.send() == 0, "not within a minute"
+    service.later("1 minute")
+    assert service.send() == 1
+    assert channel.titles == ["retention-failing open", f"retention-failing {state}"]
+    assert (channel.messages[-1]["type"], "kim@ops: known" in channel.messages[-1]["message"]) == (kind, True)
+    service.later("25 hours")
+    service.look(MILD)
+    assert service.send() == 0, "no reminder"
+    service.look()
+    assert service.send() == (1 if state == "acknowledged" else 0), "its end, unless that was sent"
 
 
 def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: Service, channel: Channel) -> None:
