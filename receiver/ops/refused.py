@@ -93,7 +93,7 @@ def _cause(refused: RefusalCount) -> str:
     if refused.reason == "signature-missing":
         return "unsigned; accepted only with SIGNATURE_POLICY=when-present and credentials on the webhook"
     if refused.reason == "signature-of-a-challenge":
-        return "somebody had a challenge signed and sent it as a delivery: the endpoint's URL is known to others"
+        return "a signed challenge was sent as a delivery: the endpoint's URL is known to others"
     if refused.reason.startswith(OF_CREDENTIALS):
         return "the credentials differ from OpenCard's, register the webhook again"
     if refused.reason == "too-large":

@@ -151,7 +151,7 @@ class Processor:
         return known
 
     def _release(self, name: str, claim: Claim) -> None:
-        """Give back a claim whose connection was lost, over a new one: no delivery is to blame.
+        """Give back a claim whose connection was lost, over a new one: no delivery caused that.
 
         Raises psycopg's errors when PostgreSQL cannot be reached for long; then the lease ends by itself.
         """

@@ -65,7 +65,7 @@ def test_all_refused_is_a_finding_with_what_to_do(acme: Acme, flusher: Flusher) 
     ("reason", "cause"),
     [
         ("signature-missing", "unsigned; accepted only with SIGNATURE_POLICY=when-present and credentials"),
-        ("signature-of-a-challenge", "somebody had a challenge signed"),
+        ("signature-of-a-challenge", "a signed challenge was sent as a delivery"),
     ],
 )
 def test_a_new_secret_is_no_remedy_for_other_signatures(acme: Acme, flusher: Flusher, reason: str, cause: str) -> None:

@@ -1,6 +1,6 @@
 -- Takes back the leases that ended without an outcome: what was in a batch is tried alone from now on, and what was tried
--- alone has crashed its worker, or was left by one that hangs. Nobody is to blame if the lease began before PostgreSQL
--- last started, or ends later than a lease can (the clock was set back).
+-- alone has crashed its worker, or was left by one that hangs. A lease that began before PostgreSQL
+-- last started, or ends later than a lease can (the clock was set back), is no sign of a crash.
 WITH ended AS MATERIALIZED (
     SELECT delivery_id, alone, leased_until, leased_until < now() AND leased_until - CAST(%(lease)s AS interval)
         > pg_postmaster_start_time() AS to_blame
