@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page, Request
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (360, 600, 768, 800, 1024, 1200, 1280, 1920)
@@ -29,14 +29,13 @@ class BrowserUser:
     clicks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("requestfailed", self._note)
 
-    def _note(self, request: Request) -> None:
-        """Note a request that failed, unless the browser dropped it, as it does when a page is left at once."""
-        if request.failure != "net::ERR_ABORTED":
-            self.complaints.append(request.url)
+    def _note(self, message: ConsoleMessage) -> None:
+        """Note errors and warnings: also what could not be loaded, not what a page was loading when it was left."""
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
     def sign_in(self, name: str) -> None:
         self.page.goto(f"{self.url}/ops/")
@@ -61,7 +60,8 @@ class BrowserUser:
 def person(browser: Browser, url: str, **options: object) -> Iterator[BrowserUser]:
     """Open a browser of its own; scripts are off, because the console must work without."""
     context = browser.new_context(**{"java_script_enabled": False, **options})  # type: ignore[arg-type]
-    somebody = BrowserUser(context.new_page(), url)
-    yield somebody
+    user = BrowserUser(context.new_page(), url)
+    yield user
     context.close()
-    assert somebody.complaints == []
+    if user.complaints:
+        raise AssertionError("the browser reports:\n" + "\n".join(user.complaints))
