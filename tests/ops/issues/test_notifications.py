@@ -90,7 +90,7 @@ def test_message_has_an_example_and_what_to_do(service: Service, channel: Channe
     service.look()
     service.later("1 minute")
     service.send()
-    assert "17" not in channel.messages[-1]["message"], "it ended: there is nothing to do"
+    assert "deliveries/17" not in channel.messages[-1]["message"], "it ended: there is nothing to do"
 
 
 def test_a_mild_issue_is_not_sent_to_the_pager(service: Service, channel: Channel) -> None:
