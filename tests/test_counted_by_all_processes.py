@@ -23,6 +23,7 @@ from receiver.sandbox.embedded import free_port
 from receiver.sandbox.local import adopt_webhook
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 from receiver.settings import load_settings
+from receiver.tls import tls_context
 from receiver.webhooks.credentials import Credentials
 from tests.support.factories import body, card_holder, sample, snapshot
 from tests.support.waiting import eventually
@@ -61,10 +62,14 @@ class CountingProcesses:
         headers: dict[str, str | None] = {**self.registration.headers(event, content)}
         headers |= {name.replace("_", "-"): value for name, value in changes.items()}
         given = {name: value for name, value in headers.items() if value is not None}
-        return httpx.post(self.registration.url, content=content, headers=given, timeout=30).status_code
+        return httpx.post(
+            self.registration.url, content=content, headers=given, verify=tls_context(), timeout=30
+        ).status_code
 
     def ask(self, method: str, path: str, **given: Any) -> int:
-        return httpx.request(method, self.settings.public_url + path, timeout=30, **given).status_code
+        return httpx.request(
+            method, self.settings.public_url + path, verify=tls_context(), timeout=30, **given
+        ).status_code
 
     @property
     def path(self) -> str:

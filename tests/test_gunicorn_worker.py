@@ -15,6 +15,7 @@ import stamina
 from sqlalchemy import text
 
 from receiver.sandbox.embedded import LOOPBACK
+from receiver.tls import tls_context
 from tests.support.silence import frozen
 from tests.support.web_process import SECONDS, Web, running
 
@@ -113,7 +114,10 @@ def test_waiting_for_postgresql_does_not_block_other_requests(web: Web) -> None:
             answer = threads.submit(web.deliver, "employee")
             eventually(lambda: web.acme.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
             for path, status in (("/healthz", 200), ("/readyz", 503)):  # where it could not store another one
-                assert httpx.get(f"http://{LOOPBACK}:{web.port}{path}", timeout=SECONDS).status_code == status
+                assert (
+                    httpx.get(f"http://{LOOPBACK}:{web.port}{path}", verify=tls_context(), timeout=SECONDS).status_code
+                    == status
+                )
             assert not answer.done()
         assert answer.result() == 200
 

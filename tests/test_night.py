@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.sandbox.demo import wait_until_processed
+from receiver.tls import tls_context
 from tests.support.factories import body, snapshot
 from tests.support.machine import running_machine
 from tests.support.pools import RECEIVER
@@ -44,7 +45,9 @@ def deliver(webhook: Registration, transaction: str) -> int:
         )
     )
     headers = webhook.headers(CLEARED, content)
-    return httpx.post(webhook.url, content=content, headers=headers, trust_env=False, timeout=30).status_code
+    return httpx.post(
+        webhook.url, content=content, headers=headers, verify=tls_context(), trust_env=False, timeout=30
+    ).status_code
 
 
 def kill_worker_during_a_batch(machine: Machine, webhook: Registration) -> None:

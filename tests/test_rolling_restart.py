@@ -17,6 +17,7 @@ import pytest
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from receiver.sandbox.processes import wait_until_ready
+from receiver.tls import tls_context
 from tests.support.factories import body, card_holder
 from tests.support.waiting import eventually
 from tests.support.web_process import EVENT, SECONDS, running
@@ -103,7 +104,7 @@ def test_running_request_is_answered_during_shutdown(acme: Acme, web: Web) -> No
 
 def uses_both(port: int) -> bool:
     """Return whether the proxy has found both servers ready."""
-    return httpx.get(f"http://{LOOPBACK}:{port}/both", timeout=SECONDS).status_code == 200
+    return httpx.get(f"http://{LOOPBACK}:{port}/both", verify=tls_context(), timeout=SECONDS).status_code == 200
 
 
 class Senders:

@@ -12,6 +12,7 @@ import httpx
 
 from receiver.deliveries.challenge import sign
 from receiver.deliveries.endpoint import VERIFY_TOKEN_HEADER
+from receiver.tls import tls_context
 
 CHALLENGE_LENGTH: Final = 20
 TIMEOUT: Final = httpx.Timeout(10, connect=5)
@@ -29,7 +30,7 @@ def challenge_endpoint(url: str, secret: str, *, transport: httpx.BaseTransport 
 
 def _problem_with(url: str, challenge: str, secret: str, transport: httpx.BaseTransport | None) -> str | None:
     try:
-        with httpx.Client(timeout=TIMEOUT, transport=transport) as http:
+        with httpx.Client(verify=tls_context(), timeout=TIMEOUT, transport=transport) as http:
             answer = http.get(url, params={"challenge": challenge}, headers={"X-Event": "challenge"})
     except httpx.HTTPError as error:
         return f"no answer ({type(error).__name__}): is PUBLIC_URL right, and does a web process listen behind it?"

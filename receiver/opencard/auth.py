@@ -29,6 +29,7 @@ from receiver.opencard.failures import HINTS, html_refusal, is_html_refusal, rea
 from receiver.opencard.routes import API_PATH, TOKEN_PATH
 from receiver.opencard.scopes import check_known, commands_needing
 from receiver.opencard.tokens import Token, TokenKey
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable
@@ -128,7 +129,7 @@ class TokenAuth(httpx.Auth):
         check_known(self._key.scopes)
         self._access = access
         self._store = store
-        self._http = httpx.Client(transport=transport, event_hooks={"request": [access.limit]})
+        self._http = httpx.Client(transport=transport, verify=tls_context(), event_hooks={"request": [access.limit]})
         self._token: Token | None = None
         self._requested_at: dict[str, datetime] = {}
         self._lock = threading.Lock()

@@ -24,6 +24,7 @@ from receiver.opencard.failures import (
     sensitive_values,
 )
 from receiver.opencard.lists import ListKeepsChanging, ListPage, read_whole
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -86,6 +87,7 @@ class OpenCard:
             auth=self._auth,
             event_hooks={"request": [access.limit]},
             transport=transport,
+            verify=tls_context(),
             headers=JSON_ONLY,
         )
 

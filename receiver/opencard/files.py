@@ -21,6 +21,7 @@ from receiver.errors import DownloadError, DownloadRefused, DownloadsImpossible,
 from receiver.opencard.auth import TokenAuth
 from receiver.opencard.failures import HTML, html_refusal, is_html_refusal, media_type, retry_after
 from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA, Route
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,7 +74,7 @@ class Files:
         self._access = access
         self._own = _origin(httpx.URL(access.api_url))
         self._auths = {route: TokenAuth(access, [route.scope], store) for route in (DOWNLOAD_FILE, DOWNLOAD_TPA)}
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, headers=HEADERS, follow_redirects=False)
+        self._http = httpx.AsyncClient(verify=tls_context(), timeout=TIMEOUT, headers=HEADERS, follow_redirects=False)
 
     async def __aenter__(self) -> Self:
         return self

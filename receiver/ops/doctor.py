@@ -32,6 +32,7 @@ from receiver.ops.doctor_stores import (
 )
 from receiver.ops.openid.answers import ProviderUnavailable
 from receiver.ops.openid.provider import OpenIDProvider
+from receiver.tls import tls_context
 from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _check_sign_in(settings: Settings, findings: CheckResults) -> None:
 def _check_health(public_url: str, findings: CheckResults) -> None:
     """Without a webhook to challenge, see whether a web process of this service answers at all."""
     try:
-        answer = httpx.get(f"{public_url}/healthz", timeout=TIMEOUT)
+        answer = httpx.get(f"{public_url}/healthz", verify=tls_context(), timeout=TIMEOUT)
     except httpx.HTTPError as error:
         findings.broken(
             PUBLIC_ADDRESS,

@@ -21,6 +21,7 @@ from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import Webhooks
 from receiver.ops.doctor_findings import CheckResult, CheckState, why_not
 from receiver.ops.doctor_stores import WEBHOOKS
+from receiver.tls import tls_context
 from receiver.webhooks.addresses import endpoint_url
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class OpenCardChecks:
         there = self._access.api_url
         url = self._access.application_url + f"/accounts/{self._access.account_id or 0}/organizations"
         try:
-            answer = httpx.get(url, timeout=self._access.timeout, headers=JSON_ONLY)
+            answer = httpx.get(url, verify=tls_context(), timeout=self._access.timeout, headers=JSON_ONLY)
         except httpx.HTTPError as error:
             said = f"no answer ({type(error).__name__}) from {there}: check OPENCARD_API_URL and the network"
             self.findings.broken(API, said)

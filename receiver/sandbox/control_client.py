@@ -16,6 +16,7 @@ import msgspec
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import EVENT_FLAGS, canonical_name
 from receiver.sandbox.payload_fields import changes_of_each
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,7 +157,7 @@ def _ask(method: str, api_url: str, path: str, wanted: object = None) -> httpx.R
         )
     url = f"{api_url.rstrip('/')}/sandbox/{path}"
     try:
-        answer = httpx.request(method, url, json=wanted, timeout=SECONDS, trust_env=False)
+        answer = httpx.request(method, url, json=wanted, timeout=SECONDS, verify=tls_context(), trust_env=False)
     except httpx.TransportError as error:
         raise OperationRefused(
             f"no local OpenCard answers at {api_url} ({error}): start it with receiver dev"

@@ -24,6 +24,7 @@ from receiver.sandbox.local import ORGANIZATIONS, PROCESSES, local_servers, read
 from receiver.sandbox.onboarding import CONFIGURATION, register
 from receiver.sandbox.provider import SCOPES, Provider, environment
 from receiver.settings import load_settings
+from receiver.tls import tls_context
 from receiver.webhooks.addresses import endpoint_url
 from receiver.webhooks.listing import list_webhooks
 
@@ -121,7 +122,7 @@ def wait_for(*urls: str) -> None:
             on=httpx.HTTPError, attempts=None, timeout=READY_SECONDS, wait_initial=0.1, wait_max=0.5, wait_jitter=0
         ):
             with attempt:
-                httpx.get(url, timeout=5, trust_env=False).raise_for_status()
+                httpx.get(url, verify=tls_context(), timeout=5, trust_env=False).raise_for_status()
 
 
 def addresses(servers: LocalServers, opencard: Mapping[str, str], access: ConsoleAccess) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 from receiver.errors import OperationRefused
 from receiver.migrate import project_file
 from receiver.sandbox.embedded import LOOPBACK
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -152,7 +153,7 @@ def wait_until_ready(public_url: str, processes: ProcfileProcesses, *, needed: I
             if not processes.is_running(name):
                 raise OperationRefused(f"{name} ended at its start: see {processes.log_of(name)}")
         try:
-            if httpx.get(f"{public_url}/readyz", timeout=5).status_code == httpx.codes.OK:
+            if httpx.get(f"{public_url}/readyz", verify=tls_context(), timeout=5).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass

@@ -20,7 +20,7 @@ from receiver.sandbox.challenge import HEADERS, Challenge
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.retry_limits import DEFAULT_LIMITS, FEW_ATTEMPTS, RetryLimits
 from receiver.sandbox.tally import AttemptCounts, AttemptOutcome, DeliveryAttempt, DeliveryTally, End, MonotonicClock
-from receiver.sandbox.tls import tls_context
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

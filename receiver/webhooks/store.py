@@ -6,12 +6,14 @@ The order of these commits and of the calls to OpenCard is what makes an interru
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from receiver.webhooks.credentials import encrypt_credentials
+from receiver.webhooks.directory import REREAD_SECONDS
 from receiver.webhooks.generate import new_credentials, new_endpoint_key, new_secret
 from receiver.webhooks.managed import decrypt_webhook
 from receiver.webhooks.models import PreviousEndpointKey, Webhook, WebhookHeader
@@ -90,7 +92,7 @@ class WebhookStore:
         credentials = new_credentials(kind, given)
         # where a replacement is open already, OpenCard has what that one replaced, and may not know the current ones
         is_open = Webhook.previous_authentication_type.is_not(None) & Webhook.previous_credentials_expires_at.is_(None)
-        self._update(
+        return self._replace(
             webhook,
             previous_authentication_type=case(
                 (is_open, Webhook.previous_authentication_type), else_=Webhook.authentication_type
@@ -103,18 +105,16 @@ class WebhookStore:
             oauth_client_id=credentials.oauth_client_id or Webhook.oauth_client_id,
             acknowledged_at=None,
         )
-        return self.get(webhook.id)
 
     def replace_secret(self, webhook: ManagedWebhook) -> ManagedWebhook:
         """Add a new secret to the current one, which stays valid until some time after OpenCard has taken the new."""
-        self._update(
+        return self._replace(
             webhook,
             previous_secret=Webhook.secret,
             previous_secret_expires_at=None,
             secret=self._encryption.encrypt(new_secret()),
             acknowledged_at=None,
         )
-        return self.get(webhook.id)
 
     def acknowledge(self, webhook: ManagedWebhook, *, opencard_webhook_id: int, overlap: timedelta) -> ManagedWebhook:
         """Note that OpenCard has everything as stored here; what it replaces is valid for *overlap* from now on.
@@ -195,6 +195,12 @@ class WebhookStore:
             connection.execute(
                 delete(WebhookHeader).where(WebhookHeader.webhook_id == webhook.id, WebhookHeader.key == key.lower())
             )
+
+    def _replace(self, webhook: ManagedWebhook, **values: Any) -> ManagedWebhook:  # noqa: ANN401 - of a row's columns
+        """Change what proves a delivery; return when no web process refuses by what it read before the change."""
+        self._update(webhook, **values)
+        time.sleep(REREAD_SECONDS)
+        return self.get(webhook.id)
 
     def _update(self, webhook: ManagedWebhook, **values: Any) -> None:  # noqa: ANN401 - of a row's columns
         with self._engine.begin() as connection:

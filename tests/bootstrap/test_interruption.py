@@ -16,6 +16,7 @@ from sqlalchemy import event, text
 
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.provider.state import ProviderState
+from receiver.tls import tls_context
 from receiver.webhooks.addresses import endpoint_url
 from tests.support.bootstrap_steps import FLAGS, deliver
 from tests.support.killing import Killed
@@ -47,7 +48,7 @@ class KillableBootstrap(httpx.BaseTransport):
         self.last = last
         self.steps: list[str] = []
         self.ended = False
-        self._network = httpx.HTTPTransport()
+        self._network = httpx.HTTPTransport(verify=tls_context())
 
     def step(self, name: str) -> None:
         self.steps.append(name)

@@ -14,6 +14,7 @@ from receiver.bootstrap.concurrency import one_at_a_time
 from receiver.errors import AccessDenied, ApiUnavailable, ClientRefused, OperationRefused, ScopeNotGranted
 from receiver.sandbox.provider import ApiFault, deliver_story
 from receiver.sandbox.story import make_story
+from receiver.tls import tls_context
 from receiver.webhooks.addresses import endpoint_url, token_url
 from tests.support.bootstrap_steps import FLAGS, deliver
 
@@ -185,7 +186,7 @@ class ForgetfulList(httpx.BaseTransport):
     """The network to an API whose list of webhooks is empty, though each can be asked for."""
 
     def __init__(self) -> None:
-        self._network = httpx.HTTPTransport()
+        self._network = httpx.HTTPTransport(verify=tls_context())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET" and request.url.path.endswith("/webhooks"):

@@ -16,6 +16,7 @@ from receiver.bootstrap.concurrency import one_at_a_time
 from receiver.errors import OperationRefused, ScopeNotGranted
 from receiver.opencard.scopes import scopes_for
 from receiver.sandbox.provider import ApiFault
+from receiver.tls import tls_context
 from tests.support.bootstrap_steps import DAY, rotate
 from tests.support.factories import body, card_holder
 from tests.support.killing import Killed
@@ -33,7 +34,9 @@ def answer(world: World, webhook: ProviderWebhook) -> int:
     registration = webhook.registration(world.provider.state.organization(webhook.organization_id))
     content = body(card_holder(organization=registration.organization_reference_id))
     headers = registration.headers("card_holder.created", content)
-    return httpx.post(registration.url, content=content, headers=headers, trust_env=False).status_code
+    return httpx.post(
+        registration.url, content=content, headers=headers, verify=tls_context(), trust_env=False
+    ).status_code
 
 
 def execute(world: World, statement: str) -> None:
@@ -56,7 +59,7 @@ class InterruptingTransport(httpx.BaseTransport):
 
     def __init__(self, moment: str, method: str) -> None:
         self.moment, self.method = moment, method
-        self._network = httpx.HTTPTransport()
+        self._network = httpx.HTTPTransport(verify=tls_context())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         matches = request.method == self.method and "/webhooks/" in request.url.path

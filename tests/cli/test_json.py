@@ -18,6 +18,7 @@ from receiver.sandbox.processes import ProcfileProcesses, local_environment, wai
 from receiver.sandbox.provider import SCOPES, Provider, serving
 from receiver.sandbox.provider import environment as environment_of
 from receiver.sandbox.receipt_files import signed_url
+from receiver.tls import tls_context
 from tests.support.factories import body, card_holder, enrichment, snapshot
 from tests.support.forked_commands import ForkedCommands, forking
 from tests.support.program import with_option
@@ -65,7 +66,9 @@ class Living:
         """Have the web process take a delivery."""
         content = body(payload)
         headers = self.registration.headers(event, content)
-        assert httpx.post(self.registration.url, content=content, headers=headers).status_code == 200
+        assert (
+            httpx.post(self.registration.url, content=content, headers=headers, verify=tls_context()).status_code == 200
+        )
 
     def arguments(self) -> dict[str, list[str]]:
         """Return what each command needs besides ``--json``."""

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from receiver.processing.drain import drain
+from receiver.tls import tls_context
 from tests.support.killing import Killed
 from tests.support.reconcile_steps import (
     DAY,
@@ -40,7 +41,7 @@ class KillableReconcile(httpx.BaseTransport):
         self.last = last
         self.steps = 0
         self.ended = False
-        self._network = httpx.HTTPTransport()
+        self._network = httpx.HTTPTransport(verify=tls_context())
 
     def step(self) -> None:
         self.steps += 1

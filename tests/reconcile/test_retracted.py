@@ -13,6 +13,7 @@ from receiver.errors import OperationRefused
 from receiver.locks import Lock
 from receiver.ops.retracting import retract_deliveries, undo_retraction
 from receiver.reconcile.session import BUSY
+from receiver.tls import tls_context
 from tests.support.factories import snapshot
 from tests.support.reconcile_steps import (
     CLEARED,
@@ -74,7 +75,7 @@ class Between(httpx.BaseTransport):
 
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
-        self._network = httpx.HTTPTransport()
+        self._network = httpx.HTTPTransport(verify=tls_context())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         response = self._network.handle_request(request)

@@ -13,6 +13,7 @@ from receiver.events.catalogue import EVENT_FLAGS
 from receiver.opencard.auth import Access
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.provider.billing import PRODUCT_OF
+from receiver.tls import tls_context
 from tests.support.factories import body, card_holder
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def deliver(world: World) -> int:
     registration = webhook.registration(world.provider.state.organization(webhook.organization_id))
     content = body(card_holder())
     headers = registration.headers("card_holder.created", content)
-    return httpx.post(webhook.url, content=content, headers=headers, trust_env=False).status_code
+    return httpx.post(webhook.url, content=content, headers=headers, verify=tls_context(), trust_env=False).status_code
 
 
 def rotate(world: World, *webhook_ids: int, overlap: timedelta = DAY) -> RotationResult:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from receiver.sandbox.provider import SCOPES, Behaviour, Provider, serving
-from receiver.sandbox.tls import tls_context
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,6 +13,7 @@ from receiver.encryption import Encryption
 from receiver.opencard.auth import Access
 from receiver.ops.send_test import SendTest, SendTestTimeouts
 from receiver.processing.drain import drain
+from receiver.tls import tls_context
 from tests.support.factories import body
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Moment(httpx.BaseTransport):
 
     def __init__(self, happen: Callable[[Callable[[], httpx.Response]], httpx.Response]) -> None:
         self._happen = happen
-        self._network = httpx.HTTPTransport()
+        self._network = httpx.HTTPTransport(verify=tls_context())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         def ask() -> httpx.Response:
@@ -74,7 +75,12 @@ def deliver(world: World, webhook: ProviderWebhook, event: str, payload: object)
     registration = webhook.registration(world.provider.state.organizations()[0])
     content = body(payload)
     headers = registration.headers(event, content)
-    assert httpx.post(registration.url, content=content, headers=headers, trust_env=False).status_code == 200
+    assert (
+        httpx.post(
+            registration.url, content=content, headers=headers, verify=tls_context(), trust_env=False
+        ).status_code
+        == 200
+    )
 
 
 def send(

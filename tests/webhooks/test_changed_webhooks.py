@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.encryption import Encryption
+from receiver.webhooks.credentials import AuthenticationType
+from receiver.webhooks.store import WebhookStore
 from tests.support.factories import card_holder
 
 if TYPE_CHECKING:
@@ -62,13 +64,24 @@ def test_replaced_secret_is_refused_at_once_despite_cache(acme: Acme, new: Acme,
     assert acme.value("SELECT count(*) FROM receiver.deliveries") == 2
 
 
-def test_new_secret_is_accepted_at_once_despite_cache(
-    acme: Acme, new: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.webhooks.directory.REREAD_SECONDS", 0)
-    assert answer(acme) == 200
-    acme.execute("UPDATE receiver.webhooks SET secret = :new", new=encrypted(settings, "a-new-secret"))
-    assert answer(new) == 200
+@pytest.mark.parametrize("replaced", ["secret", "credentials"])
+def test_what_replaces_a_secret_is_accepted_at_once(acme: Acme, replaced: str) -> None:
+    store = WebhookStore(acme.engine, acme.encryption)
+    (webhook,) = store.all()
+    assert answer(acme) == 200, "from now on the web process remembers the webhook"
+    if replaced == "secret":
+        webhook = store.replace_secret(webhook)
+    else:
+        webhook = store.replace_credentials(webhook, AuthenticationType.BASIC, {})
+    changed = dataclasses.replace(
+        acme.registration,
+        secret=webhook.secret,
+        basic_username=webhook.credentials.basic_username,
+        basic_password=webhook.credentials.basic_password,
+        authentication_type=webhook.authentication_type.value,
+        signs=replaced == "secret",  # otherwise the credentials prove nothing that the signature does not
+    )
+    assert answer(dataclasses.replace(acme, registration=changed)) == 200
 
 
 def test_disabling_and_enabling_a_webhook_apply_at_once(acme: Acme) -> None:

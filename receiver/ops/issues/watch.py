@@ -28,6 +28,7 @@ from receiver.ops.issues.store import accepted, compare
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
 from receiver.ops.workers import seen_workers
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -138,7 +139,9 @@ class Heartbeat:
             return
         self._next = time.monotonic() + HEARTBEAT_SECONDS
         try:
-            httpx.get(self._url, timeout=HEARTBEAT_TIMEOUT, follow_redirects=True).raise_for_status()
+            httpx.get(
+                self._url, verify=tls_context(), timeout=HEARTBEAT_TIMEOUT, follow_redirects=True
+            ).raise_for_status()
         except httpx.HTTPError as error:
             log.warning("heartbeat.failed", error=f"{type(error).__name__}: {error}")
 

@@ -25,6 +25,7 @@ from receiver.ops.openid.answers import (
     Tokens,
 )
 from receiver.ops.openid.claims import Claims, check_claims, name_of, role_of, signed_claims, usable_keys
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -80,7 +81,7 @@ class OpenIDProvider:
         self.client_id = client_id
         self.roles = dict(roles)
         self._client_secret = client_secret
-        self._http = httpx.Client(timeout=TIMEOUT, headers={"Accept": "application/json"})
+        self._http = httpx.Client(verify=tls_context(), timeout=TIMEOUT, headers={"Accept": "application/json"})
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: KeySet | None = None
 

@@ -16,7 +16,7 @@ from receiver.sandbox.provider.faults import ApiFaults
 from receiver.sandbox.provider.log_style import LogStyle
 from receiver.sandbox.provider.requests import SeenRequests
 from receiver.sandbox.provider.state import ProviderState
-from receiver.sandbox.tls import tls_context
+from receiver.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
