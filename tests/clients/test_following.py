@@ -63,7 +63,7 @@ def test_ledger_changes_are_booked_exactly(acme: Acme, ems: URL, own: URL, progr
 
 
 @pytest.mark.timeout(900)  # a process for each kill
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.long)])
 def test_killed_often_it_stores_each_event_once(
     acme: Acme, ems: URL, own: URL, program: Sequence[str], kills: int
 ) -> None:

@@ -69,7 +69,7 @@ def test_each_ledger_change_is_notified_at_once(acme: Acme, ems: URL, own: URL) 
     )
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.long)])
 def test_killed_again_and_again_it_takes_each_event_once(acme: Acme, ems: URL, own: URL, kills: int) -> None:
     with following(ems, own, "events") as follower:
         for number in range(kills):
