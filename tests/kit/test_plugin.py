@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,14 +31,16 @@ QUICK = 0.5
 
 def sample(*arguments: str, **variables: str) -> str:
     """Run the tests of the sample project as its developer does, and return what pytest prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-vv", *arguments],
-        cwd=SAMPLE,
-        env={**{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    with TemporaryDirectory() as folder:  # pytest closes the folder of an outer run to servers of other users
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-vv", *arguments],
+            cwd=SAMPLE,
+            env={**environment, "PYTEST_DEBUG_TEMPROOT": folder, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
