@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "webhooks": "receiver.cli.webhooks:webhooks",
     "reconcile": "receiver.cli.reconcile:reconcile",
     "recover": "receiver.cli.recover:recover",
+    "drill": "receiver.cli.drill:drill",
     "deliveries": "receiver.cli.deliveries:deliveries",
     "transactions": "receiver.cli.transactions:transactions",
     "replay": "receiver.cli.replay:replay",

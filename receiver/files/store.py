@@ -65,6 +65,11 @@ class FileStore:
                     self._files.rm_file(incoming)
                 raise
 
+    def has(self, key: str, size: int) -> bool:
+        """Return whether a file is stored under *key*, whole. Raises ``DownloadsImpossible``."""
+        with _naming_failures("looked at"):
+            return self._has(key, size)
+
     @contextmanager
     def open(self, key: str) -> Iterator[IO[bytes]]:
         """Open a stored file for reading. Raises ``FileNotFoundError``, and whatever the storage raises."""

@@ -44,6 +44,7 @@ CHANGES_NOTHING = {
     "demo": "runs a service of its own, for development",
     "dev": "runs a service of its own, for development",
     "doctor": "reads",
+    "drill": "changes a copy of the database only",
     "files list": "reads ids and states",
     "files path": "reads paths",
     "issues list": "reads",

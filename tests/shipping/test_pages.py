@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGES = sorted((ROOT / "docs" / "operate").glob("*.md"))
 INSTALL = ROOT / "docs" / "operate" / "install.md"
+BACKUPS = ROOT / "docs" / "operate" / "backup-and-restore.md"
 SHARE = "/opt/receiver/share/opencard-receiver/"
 PYTHON = "/opt/receiver/bin/python"
 
@@ -33,6 +34,18 @@ def test_every_command_of_the_receiver_exists(page: Path) -> None:
         result = CliRunner().invoke(main, [*names, "--help"])
         assert result.exit_code == 0, arguments
         assert all(option in result.output for option in arguments if option.startswith("--")), arguments
+
+
+def test_the_monthly_drill_is_a_line_that_cron_runs() -> None:
+    """And its command is the program that the page about installing installs."""
+    (line,) = [line for line in shell_lines(BACKUPS) if "/etc/cron.d/" in line]
+    entry, target = re.fullmatch(r"echo '(.*)' >(\S+)", line).groups()  # type: ignore[union-attr]
+    minute, hour, day, month, weekday, user, program, *arguments = entry.split()
+    assert (month, weekday, user) == ("*", "*", "root")
+    assert [int(minute) < 60, int(hour) < 24, int(day) <= 28] == [True] * 3
+    assert re.fullmatch(r"/etc/cron\.d/[a-z-]+", target), "cron reads no file with a dot in its name"
+    assert f" {program}" in "".join(shell_lines(INSTALL))
+    assert CliRunner().invoke(main, [*arguments, "--help"]).exit_code == 0
 
 
 def test_every_file_of_the_release_that_the_page_copies_exists() -> None:
