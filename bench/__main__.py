@@ -1,4 +1,4 @@
-"""``python -m bench [intake] [drain] [latency] [fresh] [reconcile] [console] [growth]``: all, when none is named."""
+"""``python -m bench [NAME]…``, with the names of ``BENCHMARKS``: all, when none is named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import console as console_pages
-from bench import drain, fresh, growth, intake, latency, reconcile
+from bench import drain, fresh, growth, intake, latency, reconcile, tracing
 from bench.publish import publish
 from bench.report import RESULTS, keep, show
 from receiver.logs import configure_logs
@@ -25,6 +25,7 @@ BENCHMARKS: Final = {
     "reconcile": reconcile.run,
     "console": console_pages.run,
     "growth": growth.run,
+    "tracing": tracing.run,
 }
 
 SIZED: Final = ("console", "growth")

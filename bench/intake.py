@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis import Redis
 
@@ -19,7 +20,7 @@ from receiver.sandbox.local import LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, local_environment, wait_until_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.progress import Progress
 
@@ -56,6 +57,13 @@ TURNS: Final = [
 ]
 
 
+class Served(NamedTuple):
+    """A web server: its port, and the id of its master process."""
+
+    port: int
+    pid: int
+
+
 def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     paces: dict[tuple[int, str], list[ArrivalPace]] = {turn: [] for turn in TURNS}
@@ -65,7 +73,7 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
         measures = _measures(servers, ground.register(servers), stack)
         for _ in range(rounds):
             for connections, name in TURNS:
-                _prepare(servers)
+                prepare(servers)
                 timings = measures[name](connections)
                 paces[connections, name].append(pace(timings, warm_up=WARM_UP, seconds=SECONDS))
                 progress.advance(task)
@@ -77,18 +85,19 @@ def _measures(
 ) -> dict[str, Callable[[int], Timings]]:
     """Start everything that is compared, and return what measures each over so many connections."""
     in_threads = ("--worker-class", "gthread", "--threads", str(plain.THREADS))
-    port = stack.enter_context(_served(servers, "bench.plain:create_app()", *in_threads))
+    port = stack.enter_context(served(servers, "bench.plain:create_app()", *in_threads)).port
     measures = {
         LIMIT: stack.enter_context(inserting(servers, registration, seconds=WARM_UP + SECONDS)),
         RECEIVER: _storing(servers, registration, stack.enter_context(_receiver(servers))),
         PLAIN: _storing(servers, registration, port),
     }
     for name, application in RUNGS.items():
-        measures[name] = _loading(registration, stack.enter_context(_served(servers, application)))
+        measures[name] = loading(registration, stack.enter_context(served(servers, application)).port)
     return measures
 
 
-def _prepare(servers: LocalServers) -> None:
+def prepare(servers: LocalServers) -> None:
+    """Empty the tables and Redis before a turn."""
     with closing(ground.connect(servers)) as connection:
         ground.empty_tables(connection)
         ground.settle_down(connection)
@@ -96,18 +105,18 @@ def _prepare(servers: LocalServers) -> None:
         redis.flushall()
 
 
-def _loading(registration: Registration, port: int) -> Callable[[int], Timings]:
-    """Return what loads the web process on *port*."""
+def loading(registration: Registration, port: int, *, seconds: float = WARM_UP + SECONDS) -> Callable[[int], Timings]:
+    """Return what loads the web process on *port*, over so many connections."""
     requests = [ground.request_bytes(registration, snapshot.body, port=port) for snapshot in ground.snapshots(REQUESTS)]
-    return lambda connections: load(port, requests, connections=connections, seconds=WARM_UP + SECONDS)
+    return lambda connections: load(port, requests, connections=connections, seconds=seconds)
 
 
 def _storing(servers: LocalServers, registration: Registration, port: int) -> Callable[[int], Timings]:
     """Return the same, which also checks that all that was answered 200 is stored."""
-    loading = _loading(registration, port)
+    loads = loading(registration, port)
 
     def measure(connections: int) -> Timings:
-        timings = loading(connections)
+        timings = loads(connections)
         stored = ground.count(servers, "receiver.stored_deliveries")
         assert stored == len(timings), f"{len(timings)} requests were answered 200, but {stored} are stored"
         return timings
@@ -125,14 +134,17 @@ def _receiver(servers: LocalServers) -> Iterator[int]:
 
 
 @contextmanager
-def _served(servers: LocalServers, application: str, *arguments: str) -> Iterator[int]:
-    """Run *application* under the receiver's gunicorn settings, changed by *arguments*; yield its port."""
+def served(
+    servers: LocalServers, application: str, *arguments: str, inherited: Mapping[str, str] = os.environ
+) -> Iterator[Served]:
+    """Run *application* under the receiver's gunicorn settings, changed by *arguments*."""
     port = free_port()
     environment = local_environment(
         database_url=servers.settings.database_url,
         redis_url=servers.settings.redis_url,
         port=port,
         encryption_key=servers.settings.encryption_keys[0],
+        inherited=inherited,
     )
     gunicorn = Path(sys.executable).parent / "gunicorn"
     command = [str(gunicorn), "--config", "python:receiver.gunicorn_conf", *arguments, application]
@@ -140,7 +152,7 @@ def _served(servers: LocalServers, application: str, *arguments: str) -> Iterato
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         ground.wait_for_port(port, within=START_SECONDS)
-        yield port
+        yield Served(port, process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -17,9 +17,10 @@ from receiver.counter_store import CONNECT_SECONDS, Flusher
 from receiver.counters import OTHER, count_request
 from receiver.deliveries.committer import Committer
 from receiver.deliveries.endpoint import DeliveriesFirst, endpoint
-from receiver.deliveries.receive import Intake
+from receiver.deliveries.receive import Intake, receive
 from receiver.deliveries.store import connect, connection_pool
 from receiver.deliveries.token_endpoint import token_endpoint
+from receiver.deliveries.traced import TracedReceiver
 from receiver.encryption import Encryption
 from receiver.error_reports import start_reporting
 from receiver.errors import DeliveryRefused
@@ -30,6 +31,7 @@ from receiver.ops.health import Readiness, health
 from receiver.ops.metrics import metrics
 from receiver.queue import WakeUp
 from receiver.request_ids import RequestIds
+from receiver.tracing import load_tracing, start_tracing, stop_tracing
 from receiver.webhooks.directory import WebhookDirectory
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ def create_app(settings: Settings) -> Flask:
     """Return the application of one web process. Connects to PostgreSQL and Redis when first needed."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     start_reporting(settings.sentry_dsn, process="web")
+    load_tracing(settings)
+    recorder = start_tracing(settings, process="web")
     pool = connection_pool(settings.database_url, size=CONNECTIONS_PER_PROCESS)
     committer = Committer(partial(connect, settings.database_url))
     wake_up = WakeUp(settings.redis_url)
@@ -87,7 +91,10 @@ def create_app(settings: Settings) -> Flask:
             app.add_url_rule(path, "console", _no_console, strict_slashes=False)
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     app.wsgi_app = DeliveriesFirst(  # type: ignore[method-assign]
-        app.wsgi_app, intake, max_body_bytes=settings.max_body_bytes
+        app.wsgi_app,
+        intake,
+        max_body_bytes=settings.max_body_bytes,
+        receive=receive if recorder is None else TracedReceiver(recorder, wake_up),
     )
     app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
     pool.open(wait=False)
@@ -101,6 +108,8 @@ def create_app(settings: Settings) -> Flask:
             console.extensions["console.close"]()
         flusher.close()
         pool.close(timeout=2)
+        if recorder is not None:
+            stop_tracing()
 
     atexit.register(close)
     app.extensions["receiver.close"] = close

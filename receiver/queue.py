@@ -17,6 +17,7 @@ from rq.exceptions import DequeueTimeout
 from receiver.counters import WAKE_UPS_FAILED
 from receiver.redis_url import sentinel_url
 from receiver.sentinel import pool_of_master
+from receiver.tracing import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,9 +180,12 @@ class WakeUp:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
+        self._carried: bytes | None = None
 
-    def __call__(self) -> None:
-        """Ask for a wake-up; returns at once and never raises."""
+    def __call__(self, carried: bytes | None = None) -> None:
+        """Ask for a wake-up; returns at once and never raises. *carried*: the context of the trace it is a step of."""
+        if carried is not None:
+            self._carried = carried
         self._wanted.set()
         if self._thread is None:
             with self._start:
@@ -205,8 +209,10 @@ class WakeUp:
             last = self._closing.is_set()  # read first: what is asked for before closing is still sent
             self._wanted.clear()
             pause = self._pause
+            carried, self._carried = self._carried, None
             try:
-                wake_worker(self._redis)
+                with step_of(carried, "wake worker"):
+                    wake_worker(self._redis)
             except RedisError as error:
                 pause = self._pause_after_failure
                 WAKE_UPS_FAILED.inc()

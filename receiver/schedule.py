@@ -38,6 +38,7 @@ from receiver.queue import (
 )
 from receiver.reconcile.schedule import reconcile_due, unset_for_reconcile
 from receiver.settings import unset_for_api
+from receiver.tracing import load_tracing, start_tracing, stop_tracing
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -115,6 +116,8 @@ def run_scheduler(settings: Settings) -> None:
     """Enqueue what is due until SIGTERM or SIGINT; waits while Redis is away."""
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     start_reporting(settings.sentry_dsn, process="scheduler")
+    load_tracing(settings)
+    start_tracing(settings, process="scheduler")
     redis = connect(settings.redis_url)
     log.info("scheduler.started")
     missing = unset_for_reconcile(settings)
@@ -123,8 +126,11 @@ def run_scheduler(settings: Settings) -> None:
     no_files = unset_for_api(settings)
     if no_files:
         log.warning("files.unavailable", reason=no_files)
-    with watching(settings):
-        _scheduler(redis, settings).run()
+    try:
+        with watching(settings):
+            _scheduler(redis, settings).run()
+    finally:
+        stop_tracing()
     log.info("scheduler.stopped")
 
 

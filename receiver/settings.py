@@ -103,6 +103,8 @@ class Settings:
     log_level: str
     log_format: LogFormat
     sentry_dsn: str = field(repr=False)
+    otel_exporter_otlp_endpoint: str = field(repr=False)
+    otel_exporter_otlp_traces_endpoint: str = field(repr=False)
     notify_urls: tuple[NotifyUrl, ...] = field(repr=False)
     heartbeat_url: str = field(repr=False)
 
@@ -110,6 +112,11 @@ class Settings:
     def has_console(self) -> bool:
         """Whether there is a way to sign in to the console; without one it is off."""
         return bool(self.ops_users or self.ops_oidc_issuer)
+
+    @property
+    def has_tracing(self) -> bool:
+        """Whether traces are recorded: OpenTelemetry's own variables say how, and its SDK reads them."""
+        return bool(self.otel_exporter_otlp_endpoint or self.otel_exporter_otlp_traces_endpoint)
 
 
 def variable_names() -> list[str]:
@@ -171,6 +178,8 @@ def read_settings(
         log_level=reader.read("LOG_LEVEL", log_level, default="INFO"),
         log_format=reader.read("LOG_FORMAT", one_of(LogFormat), default=LogFormat.JSON),
         sentry_dsn=reader.read("SENTRY_DSN", web_address, default=""),
+        otel_exporter_otlp_endpoint=reader.read("OTEL_EXPORTER_OTLP_ENDPOINT", web_address, default=""),
+        otel_exporter_otlp_traces_endpoint=reader.read("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", web_address, default=""),
         notify_urls=reader.read("NOTIFY_URLS", notify_urls, default=()),
         heartbeat_url=reader.read("HEARTBEAT_URL", web_address, default=""),
     )

@@ -44,6 +44,7 @@ from receiver.queue import (
 )
 from receiver.reconcile.schedule import unset_for_reconcile
 from receiver.settings import load_settings, unset_for_api
+from receiver.tracing import load_tracing, start_tracing, stop_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,7 @@ def run_worker_pool(settings: Settings, *, processes: int) -> None:
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     start_reporting(settings.sentry_dsn, process="worker")
     import_module(PROCESS_DELIVERIES.rpartition(".")[0])  # before the forks
+    load_tracing(settings)
     redis = connect(settings.redis_url)
     reconcile, files = not unset_for_reconcile(settings), not unset_for_api(settings)
     background = [
@@ -206,10 +208,13 @@ class DeliveryWorker(Worker):
         """End the job with its worker, and bring what it counts to PostgreSQL, for the next job process counts on."""
         _watch_parent(self.pid or 0)
         unstored_counts.take()  # what was counted before the fork is not this process's
+        settings = load_settings(os.environ)
+        start_tracing(settings, process="worker")
         try:
-            with flushing(load_settings(os.environ).database_url, process=self._counted_as):
+            with flushing(settings.database_url, process=self._counted_as):
                 return super().perform_job(job, queue, execution)
         finally:
+            stop_tracing()
             flush_reports()
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401 - RQ's signature

@@ -32,6 +32,7 @@ from receiver.sandbox.embedded import LOOPBACK, EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
 from tests.support.channel import channel  # noqa: F401 - a fixture
+from tests.support.collector import collector, recorded  # noqa: F401 - fixtures
 from tests.support.factories import body
 from tests.support.filled_tables import filled  # noqa: F401 - a fixture
 from tests.support.pools import ACCESS, SECONDS, PoolProcess, running

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from receiver.processing.drain import drain
 from receiver.settings import LogFormat
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
+from tests.support.failing import failing_statements
 from tests.support.serving import served
 
 if TYPE_CHECKING:
@@ -58,20 +58,6 @@ def sentry() -> Iterator[tuple[Sentry, str]]:
     with served(server) as url:
         yield server, url.replace("http://", "http://public-key@") + "/1"
     sentry_sdk.init()
-
-
-@contextmanager
-def failing_statements(acme: Acme) -> Iterator[None]:
-    """Let PostgreSQL fail to apply deliveries, with the row in its words."""
-    acme.execute(
-        "CREATE FUNCTION receiver.fail() RETURNS trigger LANGUAGE plpgsql AS $$"
-        " BEGIN RAISE EXCEPTION 'cannot keep %', NEW.reference_id; END $$"
-    )
-    acme.execute("CREATE TRIGGER fail BEFORE INSERT ON ems.card_holders FOR EACH ROW EXECUTE FUNCTION receiver.fail()")
-    try:
-        yield
-    finally:
-        acme.execute("DROP FUNCTION receiver.fail() CASCADE")
 
 
 def test_web_error_report_omits_the_request(

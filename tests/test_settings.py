@@ -59,6 +59,8 @@ VARIABLES = {
     "LOG_LEVEL",
     "LOG_FORMAT",
     "SENTRY_DSN",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "NOTIFY_URLS",
     "HEARTBEAT_URL",
 }
@@ -171,6 +173,7 @@ def test_addresses_of_messages_have_a_lowest_severity() -> None:
 WRONG = [
     ("NOTIFY_URLS", "slack://ok/a/b the-secret"),
     ("HEARTBEAT_URL", "the-secret"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "the-secret"),
     ("DATABASE_URL", "mysql://receiver:the-secret@db/receiver"),
     ("DATABASE_URL", "postgresql://receiver:the-secret@db:port/receiver"),
     ("DATABASE_URL", "the-secret"),

@@ -722,6 +722,7 @@ CREATE TABLE receiver.queue (
     leased_until TIMESTAMP WITH TIME ZONE,
     alone BOOLEAN DEFAULT false NOT NULL,
     failed_at TIMESTAMP WITH TIME ZONE,
+    trace BYTEA,
     CONSTRAINT pk_queue PRIMARY KEY (delivery_id)
 )
  WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
@@ -732,6 +733,7 @@ COMMENT ON COLUMN receiver.queue.attempts IS 'how often processing was tried, co
 COMMENT ON COLUMN receiver.queue.leased_until IS 'until when a worker has it; null when none does';
 COMMENT ON COLUMN receiver.queue.alone IS 'processed in a batch of its own: it failed, or was in a batch that did';
 COMMENT ON COLUMN receiver.queue.failed_at IS 'when its last attempt failed: the pause until due_at is counted from then';
+COMMENT ON COLUMN receiver.queue.trace IS 'ids of trace and span of its request, where traces are recorded and this one is sampled: 24 bytes';
 
 CREATE TABLE receiver.receipt_downloads (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

@@ -17,10 +17,13 @@ from receiver.deliveries.bodies import read_body
 from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from receiver.deliveries.receive import Intake
+
+    Receive: TypeAlias = Callable[[Intake, str, EnvironHeaders, Callable[[], bytes]], None]
 
 VERIFY_TOKEN_HEADER = "X-Verify-Token"  # noqa: S105 - a header's name
 SLASHES: Final = re.compile("/{2,}")
@@ -34,10 +37,13 @@ class DeliveriesFirst:
     It answers only 200 by itself. Every other answer is made by the application.
     """
 
-    def __init__(self, application: WSGIApplication, intake: Intake, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, application: WSGIApplication, intake: Intake, *, max_body_bytes: int, receive: Receive = journey.receive
+    ) -> None:
         self._application = application
         self._intake = intake
         self._max_body_bytes = max_body_bytes
+        self._receive = receive
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Receive the request if it is a delivery; otherwise pass it to the application."""
@@ -50,7 +56,7 @@ class DeliveriesFirst:
             return self._application(environ, start_response)
         began = perf_counter()
         try:
-            journey.receive(
+            self._receive(
                 self._intake,
                 path.removeprefix(ENDPOINT_PATH),
                 EnvironHeaders(environ),

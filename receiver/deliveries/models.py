@@ -94,6 +94,9 @@ class QueuedDelivery(Base):
     failed_at: Mapped[datetime | None] = mapped_column(
         comment="when its last attempt failed: the pause until due_at is counted from then"
     )
+    trace: Mapped[bytes | None] = mapped_column(
+        comment="ids of trace and span of its request, where traces are recorded and this one is sampled: 24 bytes"
+    )
 
 
 class Outcome(Base):

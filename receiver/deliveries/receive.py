@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging import DEBUG
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 import structlog
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import Headers
 
-    from receiver.deliveries.committer import Committer
     from receiver.settings import SignaturePolicy
     from receiver.webhooks.directory import WebhookDirectory
     from receiver.webhooks.managed import ManagedWebhook
@@ -45,12 +44,19 @@ MAX_VERIFICATIONS = 2
 log = structlog.stdlib.get_logger(__name__)
 
 
+class DeliveryStore(Protocol):
+    """The committer, or what records its work."""
+
+    def store(self, arrived: ArrivedDelivery) -> bool:
+        """Return ``True`` once *arrived* is committed; see ``Committer``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """What ``receive`` depends on."""
 
     webhooks: WebhookDirectory
-    committer: Committer
+    committer: DeliveryStore
     signature_policy: SignaturePolicy
     wake_worker: Callable[[], None]
 

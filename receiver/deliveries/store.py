@@ -41,12 +41,13 @@ WITH unchanged AS MATERIALIZED (
     SELECT id, xmin::text AS row_version FROM receiver.webhooks WHERE enabled AND id = ANY(%(webhook_id)b)
 ), arrived AS MATERIALIZED (
     SELECT nextval('receiver.stored_deliveries_id_seq') AS id, unchanged.id AS webhook_id, event, version, body,
-        headers::jsonb, verification, now() - make_interval(secs => waited) AS at
+        headers::jsonb, verification, now() - make_interval(secs => waited) AS at, trace
     FROM unnest(
         %(webhook_id)b::bigint[], %(row_version)b::text[], %(event)b::text[], %(version)b::text[], %(body)b::bytea[],
-        %(headers)b::text[], %(verification)b::text[], %(waited)b::float8[]
+        %(headers)b::text[], %(verification)b::text[], %(waited)b::float8[],
+        %(trace)b::bytea[]
     ) WITH ORDINALITY
-        AS request (webhook_id, row_version, event, version, body, headers, verification, waited, place)
+        AS request (webhook_id, row_version, event, version, body, headers, verification, waited, trace, place)
     JOIN unchanged ON unchanged.id = request.webhook_id AND unchanged.row_version = request.row_version
     ORDER BY place
 ), stored AS (
@@ -59,7 +60,7 @@ WITH unchanged AS MATERIALIZED (
 ), bodies AS (
     INSERT INTO receiver.bodies (delivery_id, body, headers) SELECT id, body, headers FROM arrived
 ), queued AS (
-    INSERT INTO receiver.queue (delivery_id, due_at) SELECT id, at FROM arrived
+    INSERT INTO receiver.queue (delivery_id, due_at, trace) SELECT id, at, trace FROM arrived
 )
 SELECT id, row_version FROM unchanged
 """
@@ -77,6 +78,8 @@ class ArrivedDelivery:
     verification: str
     at: float = field(default_factory=monotonic)
     """When its request arrived, by ``time.monotonic``: waiting for PostgreSQL does not change its time of arrival."""
+    trace: bytes | None = None
+    """The context of its trace, where it is recorded: the worker continues it."""
 
 
 def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
@@ -123,6 +126,7 @@ def _columns(batch: Sequence[ArrivedDelivery]) -> dict[str, list[Any]]:
         "body": [arrived.body for arrived in batch],
         "headers": [msgspec.json.encode(arrived.headers).decode() for arrived in batch],
         "verification": [arrived.verification for arrived in batch],
+        "trace": [arrived.trace for arrived in batch],
     }
 
 

@@ -30,6 +30,8 @@ class ClaimedDelivery(msgspec.Struct, frozen=True):
     """Position in ``ems.events`` of the event that it delivered or repeats, if it was processed before."""
     test: bool = False
     """Whether it arrived at a test webhook; then it is never applied."""
+    trace: bytes | None = None
+    """The context of its request's trace, if that is recorded."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from receiver.files.downloads import FileKind, StoredFile, claim, settle_failed,
 from receiver.files.kinds import accept
 from receiver.files.store import file_key
 from receiver.opencard.files import Files
+from receiver.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,11 @@ class Fetcher:
 
     async def _download(self, files: Files, wanted: WantedFile, tally: FetchTally) -> None:
         try:
-            stored = await self._store_file(files, wanted)
+            with span(
+                "download file", **{"receiver.download_id": wanted.id, "receiver.kind": wanted.kind.value}
+            ) as download:
+                stored = await self._store_file(files, wanted)
+                download.set_attributes({"receiver.bytes": stored.file_size})
         except BaseTimeoutException:
             raise  # RQ ends the job; the lease gives the receipt back
         except DownloadsImpossible as error:

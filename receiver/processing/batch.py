@@ -28,6 +28,7 @@ from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
 from receiver.records.write import LogChange, Outdated, commit
 from receiver.sql import read_sql
+from receiver.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,12 +60,19 @@ def apply(
     the commit, psycopg's errors, and any error that a bad delivery may cause; then nothing is written.
     """
     outdated_times = 0
-    events, rejections = parse_all(connection, claim.deliveries)
+    with span("parse") as parsing:
+        events, rejections = parse_all(connection, claim.deliveries)
+        parsing.set_attributes({"receiver.events": len(events), "receiver.rejected": len(rejections)})
     while True:
-        pseudonymized = pseudonymize(connection, events, claim.deliveries, encryption)
-        change, outcomes = prepare(connection, claim, pseudonymized, rejections)
+        with span("fold") as folding:
+            pseudonymized = pseudonymize(connection, events, claim.deliveries, encryption)
+            change, outcomes = prepare(connection, claim, pseudonymized, rejections)
+            folding.set_attributes(
+                {"receiver.subjects": len(change.subjects), "receiver.new_events": len(change.events)}
+            )
         try:
-            commit(connection, change)
+            with span("write"):
+                commit(connection, change)
         except Outdated as outdated:
             if outdated.lease_ended:
                 raise

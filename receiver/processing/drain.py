@@ -19,9 +19,10 @@ from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED
 from receiver.db import was_cut_off
 from receiver.processing.batch import apply
 from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
-from receiver.processing.failures import AttemptFailure, AttemptOutcome, count_outcomes, write_failures
+from receiver.processing.failures import AttemptFailure, AttemptOutcome, count_outcomes, name_of, write_failures
 from receiver.processing.replays import end_replays, queue_replayed
 from receiver.records.write import Outdated, writing_connection
+from receiver.tracing import batch_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from receiver.encryption import Encryption
     from receiver.events.event import ClaimedDelivery
     from receiver.processing.claim import Claim
+    from receiver.tracing import BatchTrace
 
     TakeClaim: TypeAlias = Callable[[psycopg.Connection[Any]], Claim | None]
 
@@ -117,29 +119,41 @@ class Processor:
     def process(self, name: str, take: TakeClaim) -> Claim | None:
         """Claim deliveries, apply them, and commit effect and outcome together; return what was claimed."""
         connection = self.connection(name)
-        began = time.perf_counter()
+        began, began_at = time.perf_counter(), time.time_ns()
         claim = take(connection)
         if claim is None:
             return None
-        try:
-            outcomes = apply(connection, claim, self._encryption)
-        except BaseTimeoutException:
-            raise  # without an outcome: the lease ends by itself
-        except Outdated:
-            log.warning("lease.ended_before_commit", deliveries=len(claim.deliveries))
-            connection.execute(*claim.excuse())
+        with batch_span(began_at, [(each.id, name_of(each.event), each.trace) for each in claim.deliveries]) as trace:
+            outcomes = self._apply(name, connection, claim, trace)
+            trace.ended({outcome.delivery_id: outcome.status for outcome in outcomes or ()})
+        if outcomes is None:
             return claim
-        except Exception as error:
-            if isinstance(error, psycopg.Error) and was_cut_off(error):
-                self._release(name, claim)
-                raise
-            outcomes = after_failure(connection, claim, error)
         count_outcomes(outcomes)
         BATCH_SECONDS.observe(time.perf_counter() - began)
         BATCH_DELIVERIES.observe(len(claim.deliveries))
         ids = [delivery.id for delivery in claim.deliveries]
         log.info("batch.processed", deliveries=len(ids), first_delivery_id=min(ids), last_delivery_id=max(ids))
         return claim
+
+    def _apply(
+        self, name: str, connection: psycopg.Connection[Any], claim: Claim, trace: BatchTrace
+    ) -> list[AttemptOutcome] | None:
+        """Apply a claim and return the outcomes; ``None`` when its lease ended before the commit."""
+        try:
+            return apply(connection, claim, self._encryption)
+        except BaseTimeoutException:
+            raise  # without an outcome: the lease ends by itself
+        except Outdated as error:
+            trace.failed(error)
+            log.warning("lease.ended_before_commit", deliveries=len(claim.deliveries))
+            connection.execute(*claim.excuse())
+            return None
+        except Exception as error:
+            if isinstance(error, psycopg.Error) and was_cut_off(error):
+                self._release(name, claim)
+                raise
+            trace.failed(error)
+            return after_failure(connection, claim, error)
 
     def connection(self, name: str) -> psycopg.Connection[Any]:
         """Return the connection of a consumer, a new one where it was lost."""

@@ -26,6 +26,7 @@ from receiver.reconcile.clock import correct_attempt_times, last_clock_offset, m
 from receiver.reconcile.outcome import ReconcileOutcome
 from receiver.reconcile.workspace import Workspace
 from receiver.reconcile.write import count_missing, count_unconfirmed, write_comparison
+from receiver.tracing import span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +47,8 @@ CLOCK_SLACK: Final = timedelta(minutes=15)
 """How much older than the oldest attempt a compared delivery may be: clocks differ."""
 OPEN_PERIOD: Final = timedelta(days=8)
 """How long an unconfirmed delivery or unrecoverable event counts as open: a little more than the daily look-back."""
+COUNTED: Final = ("log_entries", "matched", "recovered", "unconfirmed", "unrecoverable")
+"""What of an outcome a trace has."""
 EXPECTED_ERRORS: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
 BUSY: Final = "another run or a retraction is busy with this webhook at this moment: wait for it, or run again"
 _SET_TIMEOUT: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")
@@ -119,6 +122,13 @@ class ReconcileSession:
 
     def reconcile(self, webhook: ReconciledWebhook) -> ReconcileOutcome:
         """Reconcile *webhook*; a failure becomes the ``error`` of the outcome and of the run."""
+        with span("reconcile", **{"receiver.webhook_id": webhook.id}) as run:
+            outcome = self._reconcile_or_fail(webhook)
+            run.set_attributes({f"receiver.{name}": getattr(outcome, name) for name in COUNTED})
+            run.set_attributes({"receiver.failed": outcome.error is not None})
+        return outcome
+
+    def _reconcile_or_fail(self, webhook: ReconciledWebhook) -> ReconcileOutcome:
         self._run = None
         try:
             with RECONCILE_SECONDS.time():

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from receiver.counters import FEED_LOCK_TIMEOUTS
 from receiver.locks import Lock
+from receiver.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,8 @@ def write_under_lock(
             if statements:
                 connection.execute(_GIVE, {"names": list(given), "values": list(given.values())})
         script = ";".join([*([_LOCK] if statements else []), *statements, "COMMIT"])
-        connection.execute(script.encode(), prepare=False)
+        with span("append to feed" if statements else "commit"):
+            connection.execute(script.encode(), prepare=False)
     except errors.LockNotAvailable:
         FEED_LOCK_TIMEOUTS.inc()
         log.warning("feed.lock_not_available", see="receiver status names the process that holds it")

@@ -22,6 +22,7 @@ from receiver.files.downloads import FileKind, claim
 from receiver.files.fetch import SIDE_BY_SIDE
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
+from receiver.tracing import stop_tracing
 from tests.files.conftest import DAY, content
 from tests.support.factories import snapshot
 from tests.support.serving import served
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.files.conftest import Receipts
+    from tests.support.collector import Collector
 
 
 @pytest.mark.parametrize("name", ["1.pdf", "2.png", "3.html"])
@@ -46,6 +48,20 @@ def test_receipt_is_stored_by_hash_and_its_path_is_recorded(receipts: Receipts, 
     assert receipts.acme.rows("SELECT * FROM receiver.receipt_downloads") == []
     receipts.acme.apply("card.transaction.cleared", snapshot("cleared"))
     assert receipts.acme.value("SELECT receipt_file_key FROM ems.ledger") == key
+
+
+def test_download_is_recorded_by_its_id_and_size(receipts: Receipts, recorded: Collector) -> None:
+    receipts.apply("1.pdf")
+    (wanted,) = receipts.acme.rows("SELECT id FROM receiver.receipt_downloads")
+    receipts.fetch()
+    stop_tracing()
+    (download,) = recorded.named("download file")
+    size = len(content("1.pdf"))
+    assert download.attributes == {
+        "receiver.download_id": wanted["id"],
+        "receiver.kind": "receipt",
+        "receiver.bytes": size,
+    }
 
 
 def test_stored_file_is_announced_in_the_feed(receipts: Receipts) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from receiver.errors import ConfigurationError
 from receiver.ops.findings import Severity
 from receiver.ops.issues.lifecycle import State
+from receiver.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -158,11 +159,12 @@ def send_due(engine: Engine, targets: Iterable[Target], *, link: str) -> int:
             return sent
         target = by_key[row["target"]]
         try:
-            target.send(
-                title=_title(row),
-                body=_body(row, link),
-                message_type=_NO_LONGER_OPEN.get(row["state"], TYPES[Severity(row["severity"])]),
-            )
+            with span("send notification", **{"receiver.issue_id": row["issue_id"], "receiver.state": row["state"]}):
+                target.send(
+                    title=_title(row),
+                    body=_body(row, link),
+                    message_type=_NO_LONGER_OPEN.get(row["state"], TYPES[Severity(row["severity"])]),
+                )
         except OSError as error:
             log.warning("notification.failed", target=target.name, issue=row["issue_id"], error=str(error))
             outcome, values = _FAILED, {"error": str(error)[:LONGEST_TEXT], "longest": LONGEST_PAUSE}

@@ -16,14 +16,14 @@ WITH chosen AS MATERIALIZED (
 ), leased AS (
     UPDATE receiver.queue SET leased_until = now() + CAST(%(lease)s AS interval), attempts = attempts + 1
     WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM placed WHERE bytes_before < %(bytes)s))
-    RETURNING delivery_id, due_at, attempts, leased_until
+    RETURNING delivery_id, due_at, attempts, leased_until, trace
 )
 SELECT stored.id, webhook.organization_reference_id, stored.event, stored.version, (
         SELECT body.body FROM receiver.bodies AS body WHERE body.delivery_id = stored.id
     ) AS body, stored.source, coalesce(
         (SELECT occurred_at FROM receiver.confirmations WHERE delivery_id = stored.id), stored.occurred_at
     ) AS occurred_at, leased.attempts, coalesce(outcome.attempts_before_replay, 0) AS attempts_before_replay,
-    outcome.position, webhook.test, leased.leased_until, leased.due_at, (SELECT count(*) FROM chosen) AS found
+    outcome.position, webhook.test, leased.trace, leased.leased_until, leased.due_at, (SELECT count(*) FROM chosen) AS found
 FROM leased
 CROSS JOIN LATERAL (
     SELECT * FROM receiver.stored_deliveries AS delivery WHERE delivery.id = leased.delivery_id OFFSET 0
