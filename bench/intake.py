@@ -1,4 +1,4 @@
-"""Intake: requests a second compared with pgbench's inserts, the plain way, and its own parts."""
+"""Intake: requests a second compared with pgbench's inserts, another receiver, simpler ways, and its own parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis import Redis
 
-from bench import ground, plain
+from bench import ground, peer, plain
 from bench.load import ArrivalPace, Timings, load, pace
 from bench.pgbench import inserting
 from bench.report import BenchmarkReport, ReportTarget, Row, ratio
@@ -43,7 +43,12 @@ WORST_MISSED: Final = (
     "A delivery waits for the commit before its own, and for its turn at a core that it shares with the sender and "
     "PostgreSQL. Threads were tried instead of gevent: twice as slow at their worst."
 )
+FEW_MISSED: Final = (
+    "With few requests under way a batch is small: few share its commit, and the two switches between the requests and "
+    "the committer."
+)
 RECEIVER: Final = "receiver"
+POOLED: Final = "simpler way: a view, a pooled INSERT, a wake-up"
 PLAIN: Final = "plain way: ORM, a job each"
 RUNGS: Final = {
     "without storing: gunicorn alone": "bench.rungs:bare",
@@ -52,8 +57,8 @@ RUNGS: Final = {
 }
 """Steps on the way to the receiver → what gunicorn serves for them."""
 TURNS: Final = [
-    *((FEW, name) for name in (LIMIT, RECEIVER, PLAIN)),
-    *((MANY, name) for name in (LIMIT, *RUNGS, RECEIVER, PLAIN)),
+    *((FEW, name) for name in (LIMIT, RECEIVER, peer.NAME, POOLED, PLAIN)),
+    *((MANY, name) for name in (LIMIT, *RUNGS, RECEIVER, peer.NAME, POOLED, PLAIN)),
 ]
 
 
@@ -66,18 +71,24 @@ class Served(NamedTuple):
 
 def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
-    paces: dict[tuple[int, str], list[ArrivalPace]] = {turn: [] for turn in TURNS}
-    task = progress.add_task("intake", total=rounds * len(TURNS))
+    without_peer = peer.why_not()
+    turns = [turn for turn in TURNS if turn[1] != peer.NAME or without_peer is None]
+    paces: dict[tuple[int, str], list[ArrivalPace]] = {turn: [] for turn in turns}
+    task = progress.add_task("intake", total=rounds * len(turns))
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
-        measures = _measures(servers, ground.register(servers), stack)
+        registration = ground.register(servers)
+        measures = _measures(servers, registration, stack)
+        if without_peer is None:
+            length = max(len(snapshot.body) for snapshot in ground.snapshots(REQUESTS))
+            measures[peer.NAME] = stack.enter_context(peer.upserting(servers, length=length, seconds=WARM_UP + SECONDS))
         for _ in range(rounds):
-            for connections, name in TURNS:
+            for connections, name in turns:
                 prepare(servers)
                 timings = measures[name](connections)
                 paces[connections, name].append(pace(timings, warm_up=WARM_UP, seconds=SECONDS))
                 progress.advance(task)
-    return _report(paces)
+    return _report(paces, without_peer)
 
 
 def _measures(
@@ -90,6 +101,7 @@ def _measures(
         LIMIT: stack.enter_context(inserting(servers, registration, seconds=WARM_UP + SECONDS)),
         RECEIVER: _storing(servers, registration, stack.enter_context(_receiver(servers))),
         PLAIN: _storing(servers, registration, port),
+        POOLED: _storing(servers, registration, stack.enter_context(served(servers, "bench.rungs:pooled()")).port),
     }
     for name, application in RUNGS.items():
         measures[name] = loading(registration, stack.enter_context(served(servers, application)).port)
@@ -158,7 +170,7 @@ def served(
         process.wait()
 
 
-def _report(paces: dict[tuple[int, str], list[ArrivalPace]]) -> BenchmarkReport:
+def _report(paces: dict[tuple[int, str], list[ArrivalPace]], without_peer: str | None) -> BenchmarkReport:
     rows = [
         Row(
             _row(connections, name),
@@ -171,31 +183,44 @@ def _report(paces: dict[tuple[int, str], list[ArrivalPace]]) -> BenchmarkReport:
         )
         for (connections, name), measured in paces.items()
     ]
-    rate = {name: [pace.per_second for pace in paces[MANY, name]] for name in (LIMIT, RECEIVER, PLAIN)}
     p50 = [pace.p50_ms for pace in paces[MANY, RECEIVER]]
     p99 = [pace.p99_ms for pace in paces[MANY, RECEIVER]]
+    targets = [
+        _target(paces, FEW, LIMIT, at_least=0.25, if_missed=FEW_MISSED),
+        _target(paces, MANY, LIMIT, at_least=0.33, if_missed=RATE_MISSED),
+        _target(paces, FEW, POOLED, at_least=1.1, if_missed=FEW_MISSED),
+        _target(paces, MANY, POOLED, at_least=1.1, if_missed=RATE_MISSED),
+        _target(paces, MANY, PLAIN, at_least=4.0, if_missed=RATE_MISSED),
+        ReportTarget(
+            f"p99 / p50 of the receiver, {MANY} connections", ratio(p99, p50), at_most=3.0, if_missed=WORST_MISSED
+        ),
+    ]
+    if without_peer is None:
+        targets += [
+            _target(paces, FEW, peer.NAME, at_least=1.2, if_missed=FEW_MISSED),
+            _target(paces, MANY, peer.NAME, at_least=1.5, if_missed=RATE_MISSED),
+        ]
     return BenchmarkReport(
         "Intake: from the POST to the 200, stored and committed",
         rows,
-        [
-            ReportTarget(
-                f"receiver / pgbench, {MANY} connections",
-                ratio(rate[RECEIVER], rate[LIMIT]),
-                at_least=0.25,
-                if_missed=RATE_MISSED,
-            ),
-            ReportTarget(f"receiver / plain way, {MANY} connections", ratio(rate[RECEIVER], rate[PLAIN]), at_least=4.0),
-            ReportTarget(
-                f"p99 / p50 of the receiver, {MANY} connections",
-                ratio(p99, p50),
-                at_most=4.0,
-                if_missed=WORST_MISSED,
-            ),
-        ],
+        targets,
         settings=(
-            f"Two web processes; pgbench inserts equal rows into clones of the tables. Each turn lasts {SECONDS:.0f} s "
-            f"after {WARM_UP:.0f} s of warming up."
+            "Two web processes; pgbench inserts equal rows into clones of the tables. The peer verifies, keeps no "
+            f"bytes and upserts one row. Each turn lasts {SECONDS:.0f} s after {WARM_UP:.0f} s of warming up."
+            + (f" The peer was not measured: {without_peer}." if without_peer else "")
         ),
+    )
+
+
+def _target(
+    paces: dict[tuple[int, str], list[ArrivalPace]], connections: int, other: str, *, at_least: float, if_missed: str
+) -> ReportTarget:
+    rate = {name: [pace.per_second for pace in paces[connections, name]] for name in (RECEIVER, other)}
+    return ReportTarget(
+        f"receiver / {other}, {connections} connections",
+        ratio(rate[RECEIVER], rate[other]),
+        at_least=at_least,
+        if_missed=if_missed,
     )
 
 
