@@ -79,7 +79,15 @@ def signed() -> Flask:
 def pooled() -> Flask:
     """Return a Flask application that also stores what it verified, and wakes the workers."""
     settings = load_settings(os.environ)
-    pool = ConnectionPool(_libpq_url(settings), kwargs={"autocommit": True}, max_size=CONNECTIONS, open=False)
+    # idle ones are closed, since others are measured in turns on the same server
+    pool = ConnectionPool(
+        _libpq_url(settings),
+        kwargs={"autocommit": True},
+        min_size=1,
+        max_size=CONNECTIONS,
+        max_idle=1,
+        open=False,
+    )
     wake_up = WakeUp(settings.redis_url)
 
     def store(body: bytes, headers: Headers, verification: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
@@ -146,6 +147,9 @@ class Committer:
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
+        # under gevent, requests that arrived during the last commit are read now, and join the batch
+        time.sleep(0)
+        with self._changed:
             while self._waiting and len(batch) < MOST_ROWS:
                 size += _size(self._waiting[0])
                 if batch and size > self._most_bytes:
