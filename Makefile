@@ -62,10 +62,11 @@ chaos: $(READY) ## kill processes during a stream of deliveries, for minutes; LO
 ha: $(READY) ## lose each machine of a cluster during a stream of deliveries: Patroni, Sentinel, HAProxy
 	$(BIN)/python -m pytest -m "" tests/ha
 
-docs: $(READY) ## write what is generated: docs/schema.md, docs/cli.md, clients, docs/ems/schemas
+docs: $(READY) ## write what is generated: docs/schema.md, docs/cli.md, clients, docs/ems/schemas, docs/operate/grafana.json
 	$(BIN)/python docs/write_schema.py
 	$(BIN)/python clients/generate.py
 	$(BIN)/python docs/write_cli.py
+	$(BIN)/python docs/write_dashboard.py
 
 typescript: ## build the TypeScript reader, with node and npm
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run build

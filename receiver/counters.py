@@ -52,6 +52,12 @@ ATTEMPTS: Final = Counter(
     ["event", "outcome"],
     registry=_registry,
 )
+VISIBLE_SECONDS: Final = Histogram(
+    "receiver_visible_seconds",
+    "Seconds from a delivery's arrival until the tables of ems show it; of deliveries applied at the first attempt.",
+    buckets=_LONG,
+    registry=_registry,
+)
 BATCH_SECONDS: Final = Histogram(
     "receiver_batch_seconds",
     "Seconds from the claim of a batch until its outcome is committed.",

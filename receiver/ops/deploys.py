@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from receiver.ops.retention.record import Query
+
 PACKAGE: Final = "opencard-receiver"
 MOST: Final = 20
 """How many deploys a chart marks."""
@@ -36,6 +38,7 @@ SELECT version, at FROM (SELECT id, version, at FROM receiver.deploys ORDER BY i
 WHERE at >= :since ORDER BY id
 """
 )
+_LAST: Final = "SELECT version, at FROM receiver.deploys ORDER BY id DESC LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,8 @@ def note_version(engine: Engine, running: str | None = None) -> bool:
 def read_deploys(connection: Connection, since: datetime) -> list[Deploy]:
     """Return the deploys *since* then, oldest first; of the newest ``MOST``."""
     return [Deploy(row.version, row.at) for row in connection.execute(_SINCE, {"since": since, "most": MOST})]
+
+
+def read_last_deploy(query: Query) -> Deploy | None:
+    """Return the last deploy; ``None`` before the first."""
+    return next((Deploy(**each) for each in query(_LAST)), None)

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from receiver.ops.counted import COUNTED, counted, counted_families
+from receiver.ops.deploys import read_last_deploy
 from receiver.ops.findings import Severity
 from receiver.ops.status import WAITING, ServiceStatus, WebhookStatus, read_status
 from receiver.queue import SHORT_TIMEOUT
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from receiver.counters import Sample
+    from receiver.ops.deploys import Deploy
 
 STATES: Final = ("active", "inactive", "unknown", "unregistered")
 SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
@@ -45,12 +47,12 @@ def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bo
         if token and not _bears(token):
             return jsonify(error="unauthorized"), 401, {"WWW-Authenticate": "Bearer"}
         try:
-            service, counts = _read(pool)
+            read = _read(pool)
         except (psycopg.Error, PoolTimeout):
             return jsonify(error="the database cannot be read"), 503
         stores = can_store()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(MetricsCollector(service, counts, can_store=stores)), content_type=content_type)
+        return Response(encode(MetricsCollector(*read, can_store=stores)), content_type=content_type)
 
     return blueprint
 
@@ -62,20 +64,27 @@ def _bears(token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
 
-def _read(pool: ConnectionPool[Any]) -> tuple[ServiceStatus, dict[Sample, float]]:
+def _read(pool: ConnectionPool[Any]) -> tuple[ServiceStatus, Deploy | None, dict[Sample, float]]:
     with (
         pool.connection(timeout=SECONDS_FOR_A_CONNECTION) as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
-        service = read_status(lambda query: cursor.execute(query.encode()).fetchall())
-        return service, counted(cursor.execute(COUNTED).fetchall())
+
+        def query(statement: str) -> Iterable[Mapping[str, Any]]:
+            rows: list[dict[str, Any]] = cursor.execute(statement.encode()).fetchall()
+            return rows
+
+        return read_status(query), read_last_deploy(query), counted(query(COUNTED))
 
 
 class MetricsCollector(Collector):
     """Shows the service's status and counts in Prometheus' format."""
 
-    def __init__(self, service: ServiceStatus, counts: Mapping[Sample, float], *, can_store: bool) -> None:
+    def __init__(
+        self, service: ServiceStatus, deploy: Deploy | None, counts: Mapping[Sample, float], *, can_store: bool
+    ) -> None:
         self._service = service
+        self._deploy = deploy
         self._counts = counts
         self._can_store = can_store
 
@@ -231,6 +240,12 @@ class MetricsCollector(Collector):
             "Organizations of the account without an active webhook: OpenCard sends nothing about them.",
             value=len(service.without_webhook),
         )
+        deployed = GaugeMetricFamily(
+            "receiver_last_deploy_timestamp_seconds", "Time of the last deploy, by version.", labels=["version"]
+        )
+        if self._deploy is not None:
+            deployed.add_metric([self._deploy.version], self._deploy.at.timestamp())
+        yield deployed
         yield GaugeMetricFamily("receiver_replays_running", "Replays that have not ended.", value=len(service.replays))
         last = service.retention
         ended_well = GaugeMetricFamily(

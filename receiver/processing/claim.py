@@ -23,7 +23,7 @@ from receiver.processing.failures import AttemptFailure, AttemptOutcome, write_f
 from receiver.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import psycopg
 
@@ -111,6 +111,18 @@ class Claim:
         """The parameters by which statements find it."""
         ids = ids_parameter(delivery.id for delivery in self.deliveries)
         return {"ids": ids, "until": self.until, "number": len(self.deliveries)}
+
+    @property
+    def begun(self) -> datetime:
+        """When it was made, by PostgreSQL's clock, which dates arrivals, too."""
+        return self.until - LEASE
+
+    def arrivals(self, applied: Collection[int]) -> Iterator[datetime]:
+        """Yield when each of the *applied* deliveries arrived; only those that OpenCard sent here and at first try."""
+        for each in self.deliveries:
+            tried = each.attempts > 1 or each.attempts_before_replay or each.position is not None
+            if each.id in applied and each.source == "push" and not tried:
+                yield each.occurred_at
 
     def end(self) -> tuple[str, dict[str, Any]]:
         """Return the statement that ends it, if it is still this worker's."""

@@ -15,7 +15,7 @@ import structlog
 from psycopg import DataError
 from rq.timeouts import BaseTimeoutException
 
-from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED
+from receiver.counters import BATCH_DELIVERIES, BATCH_SECONDS, BATCHES_FAILED, VISIBLE_SECONDS
 from receiver.db import was_cut_off
 from receiver.processing.batch import apply
 from receiver.processing.claim import Backlog, claim_alone, end_leases, make_due
@@ -129,7 +129,10 @@ class Processor:
         if outcomes is None:
             return claim
         count_outcomes(outcomes)
-        BATCH_SECONDS.observe(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        BATCH_SECONDS.observe(seconds)
+        for arrived in claim.arrivals({outcome.delivery_id for outcome in outcomes if outcome.status == "processed"}):
+            VISIBLE_SECONDS.observe((claim.begun - arrived).total_seconds() + seconds)
         BATCH_DELIVERIES.observe(len(claim.deliveries))
         ids = [delivery.id for delivery in claim.deliveries]
         log.info("batch.processed", deliveries=len(ids), first_delivery_id=min(ids), last_delivery_id=max(ids))

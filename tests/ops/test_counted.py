@@ -89,6 +89,21 @@ def test_attempts_are_counted_by_event_and_outcome(acme: Acme, settings: Setting
     assert number(shown, "receiver_batch_seconds_count") == number(shown, "receiver_batch_deliveries_sum") == 5
 
 
+def test_time_until_visible_counts_from_the_arrival(acme: Acme, settings: Settings) -> None:
+    """Of what OpenCard sent and was applied at the first attempt: no replay, and nothing that was not applied."""
+    acme.take("card_holder.created", card_holder("employee-1"))
+    acme.execute("UPDATE receiver.stored_deliveries SET occurred_at = now() - interval '20 seconds'")
+    acme.process()
+    acme.apply("card_holder.created", card_holder("employee-2"))
+    acme.apply("card_holder.created", b"{}")
+    acme.execute("INSERT INTO receiver.queue (delivery_id) SELECT min(id) FROM receiver.stored_deliveries")
+    acme.process()
+    shown = scrape(acme.client, settings)
+    assert number(shown, "receiver_visible_seconds_count") == 2
+    assert number(shown, "receiver_visible_seconds_bucket", le="10.0") == 1
+    assert 20 <= number(shown, "receiver_visible_seconds_sum") < 30
+
+
 def test_requests_cannot_create_labels(acme: Acme, settings: Settings) -> None:
     before = scrape(acme.client, settings).keys()
     for name in ("eins", "zwei"):

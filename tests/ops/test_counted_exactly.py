@@ -117,6 +117,7 @@ def test_attempts_and_batches(acme: Acme, count: Count) -> None:
     }
     assert count("receiver_batch_seconds") == {"": 1}
     assert count("receiver_batch_deliveries") == {"": 1}
+    assert count("receiver_visible_seconds") == {"": 1}, "of the one that was applied"
     assert count("receiver_batches_failed") == {}
 
 

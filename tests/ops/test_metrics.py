@@ -50,6 +50,14 @@ def test_backlog_is_shown_by_status_with_the_oldest_age(acme: Acme) -> None:
     assert shown["receiver_deliveries_oldest_waiting_seconds", ""] == 0
 
 
+def test_the_last_deploy_is_shown_with_its_version(acme: Acme) -> None:
+    assert not [name for name, _ in values(acme.client) if name.startswith("receiver_last_deploy")]
+    for version, at in (("1.0.0", "2026-01-01Z"), ("1.1.0", "2026-02-01Z")):
+        acme.execute("INSERT INTO receiver.deploys (version, at) VALUES (:version, :at)", version=version, at=at)
+    shown = {key: value for key, value in values(acme.client).items() if key[0].startswith("receiver_last_deploy")}
+    assert shown == {("receiver_last_deploy_timestamp_seconds", "1.1.0"): 1769904000}
+
+
 def test_what_needs_attention_is_shown_too(acme: Acme) -> None:
     acme.apply("card_holder.created", card_holder(organization="globex"))
     acme.apply("card_holder.created", b"{}")
