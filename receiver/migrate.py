@@ -97,8 +97,20 @@ def current_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table_schema": RECEIVER}).get_current_revision()
 
 
+def is_newer(revision: str | None) -> bool:
+    """Return whether a newer release migrated the database: this one works with it, and has nothing to migrate."""
+    return revision is not None and revision > head_revision()
+
+
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that are missing. Takes an advisory lock, so that one process migrates at a time."""
+    """Run the migrations that are missing; none if a newer release has migrated: alembic would fail on its revision.
+
+    Takes an advisory lock, so that one process migrates at a time.
+    """
+    newer = is_newer(current_revision(connection))
+    connection.rollback()
+    if newer:
+        return
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
@@ -108,6 +120,8 @@ def differences(connection: Connection) -> list[str]:
     """Return what differs between the models and the migrated database, one line each; empty when they agree."""
     head = head_revision()
     current = current_revision(connection)
+    if is_newer(current):
+        return [f"the database is at {current}, newer than this release's {head}: a newer release migrated it"]
     if current != head:
         return [f"the database is at {current or 'no revision'}, the code at {head}: run receiver db upgrade"]
     with _schemas_by_name(connection):

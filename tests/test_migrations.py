@@ -75,6 +75,17 @@ def test_an_empty_database_is_brought_to_this_release(empty_database: str) -> No
     assert (again.exit_code, again.stdout) == (0, f"already at {head}\n")
 
 
+def test_older_release_works_with_what_a_newer_one_migrated(empty_database: str) -> None:
+    assert db(empty_database, "upgrade").exit_code == 0
+    execute(empty_database, "UPDATE receiver.alembic_version SET version_num = '9999' RETURNING 1")
+    upgraded = db(empty_database, "upgrade")
+    expected = f"at 9999, newer than this release's {head_revision()}: nothing to migrate\n"
+    assert (upgraded.exit_code, upgraded.stdout) == (0, expected)
+    checked = db(empty_database, "check")
+    assert checked.exit_code == 1
+    assert "a newer release migrated it" in checked.stdout
+
+
 def test_check_lists_each_difference_from_the_models(empty_database: str) -> None:
     db(empty_database, "upgrade")
     execute(empty_database, "ALTER TABLE ems.transactions ADD COLUMN odd_one text")

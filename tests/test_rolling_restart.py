@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 import time
-from collections import Counter
 from contextlib import ExitStack, closing
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,9 +16,9 @@ import pytest
 from receiver.sandbox.embedded import LOOPBACK, free_port
 from receiver.sandbox.processes import wait_until_ready
 from receiver.tls import tls_context
-from tests.support.factories import body, card_holder
+from tests.support.senders import Senders, post
 from tests.support.waiting import eventually
-from tests.support.web_process import EVENT, SECONDS, running
+from tests.support.web_process import SECONDS, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,11 +54,6 @@ def web(acme: Acme, environment: dict[str, str], tmp_path: Path) -> Iterator[Web
         yield web
 
 
-def post(connection: HTTPConnection, acme: Acme, reference_id: str) -> None:
-    content = body(card_holder(reference_id))
-    connection.request("POST", acme.path, content, acme.registration.headers(EVENT, content))
-
-
 def refuses(port: int) -> bool:
     with closing(HTTPConnection(LOOPBACK, port, timeout=SECONDS)) as connection:
         try:
@@ -79,7 +72,7 @@ def test_what_has_connected_is_answered_though_the_process_ends(acme: Acme, web:
         connections = []
         for number in range(20):
             connection = stack.enter_context(closing(HTTPConnection(LOOPBACK, web.port, timeout=SECONDS)))
-            post(connection, acme, f"employee-{number}")
+            post(connection, acme.registration, f"employee-{number}")
             connections.append(connection)
         psutil.Process(web.processes.pid("web")).terminate()
         eventually(lambda: "Handling signal: term" in web.processes.log_of("web").read_text())
@@ -92,7 +85,7 @@ def test_what_has_connected_is_answered_though_the_process_ends(acme: Acme, web:
 def test_running_request_is_answered_during_shutdown(acme: Acme, web: Web) -> None:
     with closing(HTTPConnection(LOOPBACK, web.port, timeout=SECONDS)) as kept:
         for reference_id in ("first", "second"):
-            post(kept, acme, reference_id)
+            post(kept, acme.registration, reference_id)
             response = kept.getresponse()
             response.read()
             assert response.status == 200
@@ -105,36 +98,6 @@ def test_running_request_is_answered_during_shutdown(acme: Acme, web: Web) -> No
 def uses_both(port: int) -> bool:
     """Return whether the proxy has found both servers ready."""
     return httpx.get(f"http://{LOOPBACK}:{port}/both", verify=tls_context(), timeout=SECONDS).status_code == 200
-
-
-class Senders:
-    """Deliver through a proxy, half of them over connections that they keep, until the block ends."""
-
-    def __init__(self, acme: Acme, port: int, stack: ExitStack) -> None:
-        self.answers: Counter[int | str] = Counter()
-        self._acme = acme
-        self._port = port
-        self._ended = threading.Event()
-        threads = [threading.Thread(target=self._send, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-            stack.callback(thread.join)
-        stack.callback(self._ended.set)
-
-    def _send(self, sender: int) -> None:
-        count = 0
-        while not self._ended.is_set():
-            with closing(HTTPConnection(LOOPBACK, self._port, timeout=SECONDS)) as connection:
-                for _ in range(1 + sender % 2 * 100):
-                    count += 1
-                    try:
-                        post(connection, self._acme, f"employee-{sender}-{count}")
-                        response = connection.getresponse()
-                        response.read()
-                    except (OSError, HTTPException) as error:
-                        self.answers[type(error).__name__] += 1
-                        break
-                    self.answers[response.status] += 1
 
 
 @pytest.mark.long
@@ -155,7 +118,7 @@ def test_behind_a_proxy_restarts_one_by_one_lose_no_request(
         eventually(lambda: not refuses(front))
         eventually(lambda: uses_both(front))
         with ExitStack() as sending:
-            senders = Senders(acme, front, sending)
+            senders = Senders(acme.registration, front, sending)
             for web in webs:
                 before = senders.answers.total()
                 eventually(lambda: senders.answers.total() > before + 200)  # noqa: B023 - called at once

@@ -14,7 +14,7 @@ from receiver.cli.readers import grant_reader, list_readers, revoke_reader
 from receiver.cli.recorded import RecordedCommand
 from receiver.connections import MIGRATE
 from receiver.db import one_connection
-from receiver.migrate import current_revision, differences, head_revision, upgrade
+from receiver.migrate import current_revision, differences, head_revision, is_newer, upgrade
 from receiver.ops.deploys import note_release
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
@@ -37,7 +37,8 @@ def upgrade_command() -> None:
     """Run the missing migrations.
 
     Safe to run while the old release is serving, and by several machines at once: one migrates, the others wait.
-    Each run is marked as a deploy in the console's chart.
+    Each run is marked as a deploy in the console's chart. After a newer release has migrated, an older one has nothing
+    to do.
 
     Example: receiver db upgrade
     """
@@ -48,7 +49,9 @@ def upgrade_command() -> None:
         after = current_revision(connection)
         connection.rollback()
         note_release(connection)
-    if before == after:
+    if is_newer(after):
+        click.echo(f"at {after}, newer than this release's {head_revision()}: nothing to migrate")
+    elif before == after:
         click.echo(f"already at {after}")
     else:
         click.echo(f"migrated from {before or 'nothing'} to {after}")
