@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import text
 
@@ -12,7 +12,7 @@ from receiver.reconcile.erased import ERASED_ITEM, ErasedCardHolders
 from receiver.reconcile.identity import CHALLENGE, entry_key, event_fingerprint, event_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     import psycopg
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from receiver.opencard.delivery_log_item import LogItem
     from receiver.reconcile.compare import Comparison
 
-FINGERPRINTS_PER_BATCH: Final = 1000
+T = TypeVar("T")
+
+FINGERPRINTS_PER_FETCH: Final = 1000
 BODIES_PER_FETCH: Final = 20
 
 _TABLES: Final = (
@@ -123,17 +125,47 @@ WHERE known.at BETWEEN attempt.begun - CAST(:window AS interval)
 ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 - likewise
 )
-_ATTEMPTS: Final = text(
+# An event that is once in the log and stored at most once needs no rule of ``compare``: it is stored, or missing.
+_COMPARE_SINGLE: Final = text(
     """
-SELECT fingerprint, min(event) AS event, array_agg(number) AS numbers, array_agg(attempted_at) AS times,
-    array_agg(accepted) AS accepted
-FROM pg_temp.log_attempts WHERE fingerprint > :last AND event <> :challenge
-GROUP BY fingerprint ORDER BY fingerprint LIMIT :limit
+WITH single AS MATERIALIZED (
+    SELECT logged.number, here.id, here.is_proven
+    FROM (
+        SELECT fingerprint, min(number) AS number FROM pg_temp.log_attempts
+        WHERE fingerprint IS NOT NULL AND event <> :challenge GROUP BY fingerprint HAVING count(*) = 1
+    ) AS logged
+    LEFT JOIN (
+        SELECT fingerprint, min(id) AS id, count(*) AS deliveries, bool_or(from_log OR confirmed) AS is_proven
+        FROM pg_temp.log_stored GROUP BY fingerprint
+    ) AS here ON here.fingerprint = logged.fingerprint
+    WHERE here.deliveries IS NULL OR here.deliveries = 1
+), missing AS (
+    INSERT INTO pg_temp.log_missing SELECT number FROM single WHERE id IS NULL
+), confirmed AS (
+    INSERT INTO pg_temp.log_confirmed SELECT id FROM single WHERE NOT is_proven
+)
+SELECT count(id) FROM single
 """
 )
-_OF_FINGERPRINTS: Final = text(
-    "SELECT fingerprint, id, at, from_log, confirmed, arrived FROM pg_temp.log_stored "
-    "WHERE fingerprint = ANY(:fingerprints) ORDER BY at, id"
+_SEVERAL: Final = text(
+    """
+WITH several AS (
+    SELECT fingerprint FROM pg_temp.log_attempts GROUP BY fingerprint HAVING count(*) > 1
+    UNION ALL
+    SELECT fingerprint FROM pg_temp.log_stored GROUP BY fingerprint HAVING count(*) > 1
+), logged AS (
+    SELECT fingerprint, min(event) AS event, array_agg(number) AS numbers, array_agg(attempted_at) AS times,
+        array_agg(accepted) AS accepted
+    FROM pg_temp.log_attempts WHERE event <> :challenge AND fingerprint IN (SELECT fingerprint FROM several)
+    GROUP BY fingerprint
+), here AS (
+    SELECT fingerprint, array_agg(id) AS ids, array_agg(at) AS at, array_agg(from_log) AS from_log,
+        array_agg(confirmed) AS confirmed, array_agg(arrived) AS arrived
+    FROM pg_temp.log_stored WHERE fingerprint IN (SELECT fingerprint FROM several) GROUP BY fingerprint
+)
+SELECT event, numbers, times, accepted, ids, at, from_log, confirmed, arrived
+FROM logged LEFT JOIN here ON here.fingerprint = logged.fingerprint
+"""
 )
 # The attempts explain as many stored deliveries as there are attempts, the oldest ones.
 _MARK_EXPLAINED: Final = text(
@@ -257,28 +289,18 @@ class Workspace:
 
     def compare(self) -> int:
         """Compare the attempts with a payload, fingerprint by fingerprint; return the number of matched occurrences."""
-        matched = 0
-        last = b""
-        while True:
-            parameters = {"last": last, "limit": FINGERPRINTS_PER_BATCH, "challenge": CHALLENGE}
-            rows = self._connection.execute(_ATTEMPTS, parameters).all()
-            if not rows:
-                return matched
-            last = bytes(rows[-1].fingerprint)
-            stored: dict[bytes, list[ComparedDelivery]] = {bytes(row.fingerprint): [] for row in rows}
-            found = self._connection.execute(_OF_FINGERPRINTS, {"fingerprints": list(stored)})
-            for fingerprint, *fields in found:
-                stored[bytes(fingerprint)].append(ComparedDelivery(*fields))
-            comparisons = [
-                compare(
-                    row.event,
-                    [LogAttempt(*fields) for fields in zip(row.numbers, row.times, row.accepted, strict=True)],
-                    stored[bytes(row.fingerprint)],
-                )
-                for row in rows
-            ]
-            matched += sum(comparison.matched for comparison in comparisons)
-            self._save(comparisons)
+        parameters = {"challenge": CHALLENGE}
+        matched: int = self._connection.execute(_COMPARE_SINGLE, parameters).scalar_one()
+        options = {"yield_per": FINGERPRINTS_PER_FETCH}
+        with self._connection.execute(_SEVERAL, parameters, execution_options=options) as several:
+            for rows in several.partitions():
+                comparisons = [
+                    compare(event, _each(LogAttempt, fields[:3]), _each(ComparedDelivery, fields[3:]))
+                    for event, *fields in rows
+                ]
+                matched += sum(comparison.matched for comparison in comparisons)
+                self._save(comparisons)
+        return matched
 
     def compare_without_payload(
         self, webhook_id: int, *, open_since: datetime, clock_ahead: timedelta
@@ -317,3 +339,8 @@ class Workspace:
         with driver.cursor() as cursor, cursor.copy(f"COPY pg_temp.{table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
+
+
+def _each(kind: Callable[..., T], columns: Sequence[Sequence[Any] | None]) -> list[T]:
+    """Return a *kind* for each row of these *columns*; none where they are null."""
+    return [kind(*values) for values in zip(*(column or () for column in columns), strict=True)]

@@ -193,6 +193,30 @@ def test_second_comparison_after_recovery_finds_nothing(
     assert again.matched == comparison.matched + len(comparison.missing)
 
 
+deliveries = st.builds(
+    ComparedDelivery,
+    st.just(100),
+    st.datetimes(timezones=st.just(UTC)),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+
+
+@given(
+    event=events,
+    attempt=st.builds(LogAttempt, st.just(1), st.none() | st.datetimes(timezones=st.just(UTC)), st.booleans()),
+    there=st.lists(deliveries, max_size=1),
+)
+def test_times_decide_nothing_where_each_is_there_once(
+    event: str, attempt: LogAttempt, there: list[ComparedDelivery]
+) -> None:
+    """So reconciling compares these in one statement, without these rules."""
+    confirmed = [each.id for each in there if not (each.from_log or each.confirmed)]
+    expected = Comparison(1, confirmed=confirmed) if there else Comparison(missing=[attempt])
+    assert compare(event, [attempt], there) == expected
+
+
 @given(event=events, entries=st.lists(st.tuples(st.integers(0, 90), st.booleans()), min_size=1, max_size=8))
 def test_deleted_deliveries_are_missing(event: str, entries: list[tuple[int, bool]]) -> None:
     """Every attempt was accepted; some of the deliveries were deleted."""
