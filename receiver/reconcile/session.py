@@ -22,7 +22,7 @@ from receiver.events.deduplicate import WINDOW
 from receiver.locks import LockFamily, key_of
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
-from receiver.reconcile.clock import correct_attempt_times, last_clock_offset, measure_clock_offset
+from receiver.reconcile.clock import correction, last_clock_offset
 from receiver.reconcile.outcome import ReconcileOutcome
 from receiver.reconcile.workspace import Workspace
 from receiver.reconcile.write import count_missing, count_unconfirmed, write_comparison
@@ -168,7 +168,12 @@ class ReconcileSession:
             counts = self._compare(connection, webhook, workspace, run)
             if run.run_id is not None:
                 write_comparison(
-                    connection, webhook.id, started_at=run.started_at, open_since=run.started_at - OPEN_PERIOD
+                    connection,
+                    webhook.id,
+                    started_at=run.started_at,
+                    open_since=run.started_at - OPEN_PERIOD,
+                    oldest=workspace.oldest,
+                    ahead=workspace.ahead,
                 )
                 runs.end(
                     connection,
@@ -220,19 +225,17 @@ class ReconcileSession:
         self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, run: _StartedRun
     ) -> runs.Counts:
         workspace.load_deliveries(webhook.id, since=run.since, slack=CLOCK_SLACK, window=WINDOW)
-        seen = measure_clock_offset(connection)
+        matched, seen = workspace.compare_single()
         offset = last_clock_offset(connection) if seen is None else seen
-        correct_attempt_times(connection, offset)
-        matched = workspace.compare()
+        workspace.ahead = correction(offset)
         open_since = run.started_at - OPEN_PERIOD
-        also_matched, unrecoverable = workspace.compare_without_payload(
-            webhook.id, open_since=open_since, clock_ahead=offset
-        )
+        matched += workspace.compare_several()
+        also_matched, unrecoverable = workspace.compare_without_payload(webhook.id, open_since=open_since)
         after = run.since
         if after is not None:
             after = min(after, open_since) if run.covers_all else after + CLOCK_SLACK
         return runs.Counts(
-            log_entries=workspace.count_attempts(),
+            log_entries=workspace.entries,
             matched=matched + also_matched,
             recovered=count_missing(connection),
             unconfirmed=count_unconfirmed(

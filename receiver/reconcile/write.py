@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from sqlalchemy import text
 
+from receiver.reconcile.erased import ERASED_ITEM
+
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
 
@@ -33,26 +35,27 @@ FROM (
 _RECOVER: Final = text(
     """
 WITH sequence AS (
-    SELECT number, attempted_at, fingerprint, row_number() OVER (ORDER BY attempted_at NULLS FIRST, :direction * number,
+    SELECT number, attempted_at, attempted_at - CAST(:ahead AS interval) AS at, fingerprint, row_number() OVER (
+        ORDER BY attempted_at NULLS FIRST, :direction * number,
         CASE WHEN opencard_event_id ~ '^[0-9]{1,18}$' THEN CAST(opencard_event_id AS bigint) END, number) AS place
     FROM pg_temp.log_read
 ), placed AS (
-    SELECT entry.number, entry.place, max(arrived.at) OVER (
+    SELECT entry.number, entry.place, entry.at, max(arrived.at) OVER (
         PARTITION BY entry.attempted_at ORDER BY entry.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ) AS before
     FROM sequence AS entry
-    JOIN pg_temp.log_attempts AS attempt ON attempt.number = entry.number
     LEFT JOIN (
         SELECT fingerprint, min(at) AS at FROM pg_temp.log_stored WHERE NOT from_log GROUP BY fingerprint
     ) AS arrived ON arrived.fingerprint = entry.fingerprint
-        AND arrived.at > attempt.attempted_at AND arrived.at < attempt.attempted_at + interval '1 second'
+        AND arrived.at > entry.at AND arrived.at < entry.at + interval '1 second'
 ), recovered AS MATERIALIZED (
-    SELECT nextval('receiver.stored_deliveries_id_seq') AS id, entry.event, entry.payload,
-        coalesce(greatest(attempt.attempted_at, placed.before + interval '1 microsecond'), :started_at) AS occurred_at
-    FROM pg_temp.log_missing AS missing
-    JOIN pg_temp.log_attempts AS attempt ON attempt.number = missing.number
+    SELECT nextval('receiver.stored_deliveries_id_seq') AS id, entry.event,
+        coalesce(entry.payload, substr(entry.item, entry.payload_from, entry.payload_bytes)) AS payload,
+        coalesce(greatest(placed.at, placed.before + interval '1 microsecond'), :started_at) AS occurred_at
+    FROM pg_temp.log_found AS missing
     JOIN pg_temp.log_read AS entry ON entry.number = missing.number
     JOIN placed ON placed.number = missing.number
+    WHERE missing.finding = 'missing'
     ORDER BY placed.place
 ), stored AS (
     INSERT INTO receiver.stored_deliveries (id, webhook_id, event, verification, source, occurred_at)
@@ -68,7 +71,8 @@ INSERT INTO receiver.confirmations (delivery_id, confirmed_at) SELECT id, clock_
 _CONFIRM: Final = text(
     """
 INSERT INTO receiver.confirmations AS known (delivery_id, confirmed_at)
-SELECT id, clock_timestamp() FROM (SELECT DISTINCT id FROM pg_temp.log_confirmed ORDER BY id) AS confirmed
+SELECT id, clock_timestamp()
+FROM (SELECT DISTINCT number AS id FROM pg_temp.log_found WHERE finding = 'confirmed' ORDER BY 1) AS confirmed
 ON CONFLICT (delivery_id) DO UPDATE SET confirmed_at = excluded.confirmed_at WHERE known.confirmed_at IS NULL
 """
 )
@@ -79,7 +83,8 @@ _REQUEUE: Final = text(
 WITH requeued AS (
     DELETE FROM receiver.queue WHERE delivery_id IN (
         SELECT delivery_id FROM receiver.queue
-        WHERE delivery_id IN (SELECT id FROM pg_temp.log_backdated) AND leased_until IS NULL
+        WHERE delivery_id IN (SELECT number FROM pg_temp.log_found WHERE finding = 'backdated')
+            AND leased_until IS NULL
         FOR UPDATE SKIP LOCKED
     )
     RETURNING delivery_id, due_at, attempts, alone, failed_at
@@ -93,7 +98,9 @@ _BACKDATE: Final = text(
     """
 WITH backdated AS MATERIALIZED (
     SELECT first.id, first.at, outcome.status
-    FROM (SELECT id, min(at) AS at FROM pg_temp.log_backdated GROUP BY id) AS first
+    FROM (
+        SELECT number AS id, min(at) AS at FROM pg_temp.log_found WHERE finding = 'backdated' GROUP BY number
+    ) AS first
     JOIN receiver.stored_deliveries AS stored ON stored.id = first.id
     LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = first.id
     LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = first.id
@@ -112,20 +119,19 @@ ON CONFLICT (delivery_id) DO UPDATE SET occurred_at = least(known.occurred_at, e
 # The log may spell an entry differently than in an earlier run, for example with ids: the newest reading counts.
 _DELETE_OTHER_SPELLINGS: Final = text(
     """
-DELETE FROM receiver.delivery_log AS known USING pg_temp.log_attempts AS attempt
-JOIN pg_temp.log_read AS entry ON entry.number = attempt.number
+DELETE FROM receiver.delivery_log AS known USING pg_temp.log_read AS entry
 WHERE known.webhook_id = :webhook_id
     AND known.event = entry.event AND known.fingerprint IS NOT DISTINCT FROM entry.fingerprint
     AND date_trunc('second', known.attempted_at) IS NOT DISTINCT FROM date_trunc('second', entry.attempted_at)
     AND (known.attempted_at >= :oldest OR known.attempted_at IS NULL)
-    AND NOT EXISTS (SELECT FROM pg_temp.log_attempts AS same WHERE same.identity = known.identity)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_read AS same WHERE same.identity = known.identity)
 """
 )
 _CLOSE_UNRECOVERABLE: Final = text(
     """
 UPDATE receiver.delivery_log AS entry SET unrecoverable = false
 WHERE webhook_id = :webhook_id AND unrecoverable AND (attempted_at IS NULL OR attempted_at >= :open_since)
-    AND NOT EXISTS (SELECT FROM pg_temp.log_unrecoverable AS still WHERE still.number = -entry.id)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_found WHERE finding = 'unrecoverable' AND number = -entry.id)
 """
 )
 _MIRROR: Final = text(
@@ -133,11 +139,11 @@ _MIRROR: Final = text(
 INSERT INTO receiver.delivery_log AS known (
     webhook_id, identity, opencard_event_id, event, response_status, attempted_at, fingerprint, item, unrecoverable
 )
-SELECT :webhook_id, attempt.identity, entry.opencard_event_id, entry.event, entry.response_status, entry.attempted_at,
-    entry.fingerprint, entry.item, EXISTS (
-        SELECT FROM pg_temp.log_unrecoverable AS unrecoverable WHERE unrecoverable.number = attempt.number
-    )
-FROM pg_temp.log_attempts AS attempt JOIN pg_temp.log_read AS entry ON entry.number = attempt.number
+SELECT :webhook_id, entry.identity, entry.opencard_event_id, entry.event, entry.response_status, entry.attempted_at,
+    entry.fingerprint, CASE WHEN entry.about_erased THEN CAST(:erased_item AS bytea) ELSE entry.item END,
+    lost.number IS NOT NULL
+FROM pg_temp.log_read AS entry
+LEFT JOIN pg_temp.log_found AS lost ON lost.finding = 'unrecoverable' AND lost.number = entry.number
 ORDER BY entry.attempted_at NULLS FIRST, entry.number
 ON CONFLICT (webhook_id, identity) DO UPDATE
 SET event = excluded.event, response_status = excluded.response_status, attempted_at = excluded.attempted_at,
@@ -158,11 +164,10 @@ WHERE webhook_id = :webhook_id AND source = 'push' AND received_at < :before
         WHERE confirmation.delivery_id = stored.id AND confirmation.confirmed_at IS NOT NULL
     )
     AND NOT EXISTS (SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = stored.id)
-    AND NOT EXISTS (SELECT FROM pg_temp.log_confirmed AS confirmed WHERE confirmed.id = stored.id)
+    AND NOT EXISTS (SELECT FROM pg_temp.log_found WHERE finding = 'confirmed' AND number = stored.id)
 """
 )
-_MISSING: Final = text("SELECT count(*) FROM pg_temp.log_missing")
-_OLDEST: Final = text("SELECT min(attempted_at) FROM pg_temp.log_read")
+_MISSING: Final = text("SELECT count(*) FROM pg_temp.log_found WHERE finding = 'missing'")
 
 
 def count_missing(connection: Connection) -> int:
@@ -176,19 +181,29 @@ def count_unconfirmed(connection: Connection, webhook_id: int, *, after: datetim
     return connection.scalar(_UNCONFIRMED, parameters) or 0
 
 
-def write_comparison(connection: Connection, webhook_id: int, *, started_at: datetime, open_since: datetime) -> None:
-    """Recover what is missing, confirm what the log has, correct times, and merge the entries into the mirror."""
+def write_comparison(
+    connection: Connection,
+    webhook_id: int,
+    *,
+    started_at: datetime,
+    open_since: datetime,
+    oldest: datetime | None,
+    ahead: timedelta,
+) -> None:
+    """Recover what is missing, confirm what the log has, correct times, and merge the entries into the mirror.
+
+    *oldest*: the earliest time of an entry. *ahead*: how much the times of the log are corrected.
+    """
     parameters = {"webhook_id": webhook_id}
     if count_missing(connection):
+        recovering = {"verification": VERIFICATION, "started_at": started_at, "ahead": ahead}
         direction = connection.scalar(_DIRECTION)
-        connection.execute(
-            _RECOVER, {**parameters, "verification": VERIFICATION, "started_at": started_at, "direction": direction}
-        )
+        connection.execute(_RECOVER, {**parameters, **recovering, "direction": direction})
     connection.execute(_CONFIRM)
     requeued = list(connection.scalars(_REQUEUE))
     backdated = connection.execute(_BACKDATE, {"requeued": requeued}).rowcount
     if backdated:
         log.info("reconcile.backdated", webhook_id=webhook_id, deliveries=backdated)
     connection.execute(_CLOSE_UNRECOVERABLE, {**parameters, "open_since": open_since})
-    connection.execute(_DELETE_OTHER_SPELLINGS, {**parameters, "oldest": connection.scalar(_OLDEST)})
-    connection.execute(_MIRROR, parameters)
+    connection.execute(_DELETE_OTHER_SPELLINGS, {**parameters, "oldest": oldest})
+    connection.execute(_MIRROR, {**parameters, "erased_item": ERASED_ITEM})
