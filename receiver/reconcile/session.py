@@ -22,6 +22,7 @@ from receiver.events.deduplicate import WINDOW
 from receiver.locks import LockFamily, key_of
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
+from receiver.reconcile.ahead import one_ahead
 from receiver.reconcile.clock import correction, last_clock_offset
 from receiver.reconcile.outcome import ReconcileOutcome
 from receiver.reconcile.workspace import Workspace
@@ -207,17 +208,18 @@ class ReconcileSession:
         return _StartedRun(run_id, started_at, watermark, since)
 
     def _read(self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, run: _StartedRun) -> None:
-        """Read the log; no transaction is open during a request to OpenCard."""
+        """Read the log; no transaction waits for OpenCard."""
         delivery_log = DeliveryLog.of(
             self._api, organization=webhook.organization_id, webhook=webhook.opencard_webhook_id, since=run.since
         )
         with connection.begin():
             workspace.prepare()
-        for page in delivery_log.pages():
-            with connection.begin():
-                if page.starts_over:
-                    workspace.clear()
-                workspace.add(page.entries)
+        with one_ahead(delivery_log.pages()) as pages:
+            for page in pages:
+                with connection.begin():
+                    if page.starts_over:
+                        workspace.clear()
+                    workspace.add(page.entries)
         with connection.begin():
             workspace.deduplicate(merge_equal=delivery_log.merge_equal)
 

@@ -1,0 +1,29 @@
+"""Get the next of some items while the caller works on one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+
+@contextmanager
+def one_ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Return an iterator over *items*, none of which is ``None``; a thread gets them, one more than were asked for.
+
+    The thread has ended when the block ends. What getting an item raises is raised where the item is asked for.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="one ahead") as thread:
+
+        def each() -> Iterator[T]:
+            ahead = thread.submit(next, items, None)
+            while (item := ahead.result()) is not None:
+                ahead = thread.submit(next, items, None)
+                yield item
+
+        yield each()
