@@ -144,7 +144,6 @@ SELECT :webhook_id, entry.identity, entry.opencard_event_id, entry.event, entry.
     lost.number IS NOT NULL
 FROM pg_temp.log_read AS entry
 LEFT JOIN pg_temp.log_found AS lost ON lost.finding = 'unrecoverable' AND lost.number = entry.number
-ORDER BY entry.attempted_at NULLS FIRST, entry.number
 ON CONFLICT (webhook_id, identity) DO UPDATE
 SET event = excluded.event, response_status = excluded.response_status, attempted_at = excluded.attempted_at,
     fingerprint = excluded.fingerprint, item = excluded.item, unrecoverable = excluded.unrecoverable
