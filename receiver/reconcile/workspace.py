@@ -293,7 +293,7 @@ class Workspace:
         # Unprocessed ones first: one that is processed meanwhile is then found twice, and inserted once.
         options = {"yield_per": BODIES_PER_FETCH}
         with self._connection.execute(_UNPROCESSED, parameters, execution_options=options) as waiting:
-            for rows in waiting.partitions():
+            for rows in waiting.partitions(BODIES_PER_FETCH):
                 self._copy(
                     "log_stored",
                     ((*row[:2], *row[3:7], self._identify(row.event, row.body, row.occurred_at)[0]) for row in rows),
@@ -319,7 +319,7 @@ class Workspace:
         parameters = {"challenge": CHALLENGE, "ahead": self.ahead}
         options = {"yield_per": FINGERPRINTS_PER_FETCH}
         with self._connection.execute(_SEVERAL, parameters, execution_options=options) as several:
-            for rows in several.partitions():
+            for rows in several.partitions(FINGERPRINTS_PER_FETCH):
                 comparisons = [
                     compare(event, _each(LogAttempt, fields[:3]), _each(ComparedDelivery, fields[3:]))
                     for event, *fields in rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -123,6 +123,15 @@ def test_bytes_invalid_as_text_are_recovered_unchanged(acme: World) -> None:
     reconcile_and_process(acme)
     assert bytes(value(acme, "SELECT body FROM receiver.deliveries")) == content
     assert value(acme, "SELECT reference_id FROM ems.card_holders") == "employee\N{REPLACEMENT CHARACTER}seventeen"
+
+
+@pytest.mark.parametrize("form", ["object", "text"])
+def test_payload_is_recovered_unchanged_from_an_object_or_a_text(acme: World, form: Any) -> None:
+    acme.provider.behaviour.log_style = LogStyle(payload_form=form)
+    content = body(card_holder("zo\u00eb"))
+    append_log(acme, attempts(CREATED, content, 503, at=ago(HOUR)))
+    assert reconcile(acme).recovered == 1
+    assert bytes(value(acme, "SELECT body FROM receiver.deliveries")) == content
 
 
 def test_late_recovered_state_does_not_downgrade(acme: World) -> None:
