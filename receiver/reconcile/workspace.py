@@ -74,7 +74,11 @@ UPDATE pg_temp.log_read AS entry SET identity = sha256(identity || int8send(rank
 WHERE entry.number = repeated.number AND rank > 1 AND counts
 """
 )
+# enough to tell which plans fit
+_SMALL_SAMPLES: Final = text("SELECT set_config('default_statistics_target', '10', false)")
 _ANALYZE_READ: Final = text("ANALYZE pg_temp.log_read (number, identity, event, attempted_at, fingerprint)")
+_ANALYZE_STORED: Final = text("ANALYZE pg_temp.log_stored")
+_ANALYZE_FOUND: Final = text("ANALYZE pg_temp.log_found")
 _EXTENT: Final = text("SELECT count(*), min(attempted_at), bool_or(attempted_at IS NULL) FROM pg_temp.log_read")
 _ACCEPTED: Final = "coalesce(response_status BETWEEN 200 AND 299, false)"
 _FINGERPRINT: Final = "coalesce(outcome.fingerprint, event.fingerprint)"
@@ -235,6 +239,7 @@ class Workspace:
         for name, columns in _TABLES.items():
             definition = ", ".join(f"{column} {kind}" for column, kind in columns.items())
             self._connection.execute(text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({definition})"))
+        self._connection.execute(_SMALL_SAMPLES)
         self.clear()
         self._erased = ErasedCardHolders.read(self._connection, self._organization, self._encryption)
 
@@ -277,8 +282,8 @@ class Workspace:
 
     def deduplicate(self, *, merge_equal: bool) -> None:
         """Keep each of the entries that were read once."""
-        self._connection.execute(_DEDUPLICATE, {"merge_equal": merge_equal})
         self._connection.execute(_ANALYZE_READ)
+        self._connection.execute(_DEDUPLICATE, {"merge_equal": merge_equal})
         self.entries, self.oldest, self._timeless = self._connection.execute(_EXTENT).one()
 
     def load_deliveries(self, webhook_id: int, *, since: datetime | None, slack: timedelta, window: timedelta) -> None:
@@ -303,7 +308,7 @@ class Workspace:
             self._erased.apply_pseudonyms(self._connection)
         if after is not None and self._connection.scalar(_ANY_NEVER_ACCEPTED):
             self._connection.execute(_LOAD_OLDER, {**parameters, "window": window})
-        self._connection.execute(text("ANALYZE pg_temp.log_stored"))
+        self._connection.execute(_ANALYZE_STORED)
 
     def compare_single(self) -> tuple[int, timedelta | None]:
         """Compare the events that are once in the log and stored at most once.
@@ -326,6 +331,7 @@ class Workspace:
                 ]
                 matched += sum(comparison.matched for comparison in comparisons)
                 self._save(comparisons)
+        self._connection.execute(_ANALYZE_FOUND)
         return matched
 
     def compare_without_payload(self, webhook_id: int, *, open_since: datetime) -> tuple[int, int]:
