@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run shell test quick lint audit format bench chaos ha docs typescript promises screenshot dist sbom tools lock clean
+.PHONY: help demo run shell test quick lint audit format bench chaos ha install docs typescript promises screenshot dist sbom tools lock clean
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --python-version 3.11
@@ -61,6 +61,9 @@ chaos: $(READY) ## kill processes during a stream of deliveries, for minutes; LO
 
 ha: $(READY) ## lose each machine of a cluster during a stream of deliveries: Patroni, Sentinel, HAProxy
 	$(BIN)/python -m pytest -m "" tests/ha
+
+install: $(READY) ## type every line of docs/operate/install.md on a clean Debian, which it boots
+	$(BIN)/python -m pytest -m install tests/shipping/test_install.py
 
 docs: $(READY) ## write what is generated: docs/schema.md, docs/cli.md, clients, docs/ems/schemas, docs/operate/grafana.json
 	$(BIN)/python docs/write_schema.py

@@ -54,7 +54,7 @@ RUN_ELSEWHERE = {
     "make lock": "tests/shipping/test_locks.py",
 }
 NOT_RUN = {
-    "docs/operate/install.md": "needs root on a clean Debian; tests/shipping checks what it names",
+    "docs/operate/install.md": "needs root on a clean Debian: make install; tests/shipping checks what it names",
     "docs/operate/containers.md": "needs a container engine; tests/shipping checks what it names",
     "docs/operate/kubernetes.md": "needs a cluster; tests/shipping checks what it names",
 }

@@ -13,5 +13,10 @@ BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.*?) -->\n)?^ *```sh\n(?P<lines
 
 def shell_lines(page: Path, *, run: bool | None = None) -> list[str]:
     """Return the lines of the shell blocks: all, those that are to run, or those that are marked as not to."""
-    blocks = [block for block in BLOCK.finditer(page.read_text()) if run is None or run is (block["reason"] is None)]
+    return lines_of(page.read_text(), run=run)
+
+
+def lines_of(text: str, *, run: bool | None = None) -> list[str]:
+    """Return the lines of the shell blocks of a part of a page."""
+    blocks = [block for block in BLOCK.finditer(text) if run is None or run is (block["reason"] is None)]
     return [line.strip() for block in blocks for line in block["lines"].splitlines() if line.strip()]
