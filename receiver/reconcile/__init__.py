@@ -6,6 +6,7 @@
 - ``identity``   when a delivery and an attempt describe the same event, by value
 - ``erased``     entries about erased card holders: compared, and mirrored without their content
 - ``workspace``  the temporary tables that hold the log and the deliveries of a run
+- ``statements`` the SQL that fills and compares them
 - ``ahead``      the next page is fetched while this one is worked on
 - ``clock``      how far OpenCard's clock is ahead, so that recovered events are ordered among those that arrived
 - ``write``      the result, in one transaction
