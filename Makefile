@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# of pytest: more than a machine of two cores has, because many tests wait
+PROCESSES ?= 3
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -32,10 +34,10 @@ shell: $(READY) ## open a shell in which receiver is found
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $${SHELL:-/bin/sh}
 
 test: $(READY) ## run the tests, except those of make ha
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n $(PROCESSES)
 
 quick: $(READY) ## run the tests without the long ones
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n $(PROCESSES) -m "not long"
 
 lint: $(READY) ## check style, types, layers, dependencies, words
 	$(BIN)/ruff check .
