@@ -35,6 +35,7 @@ WORDS = {
     r"look again": "refresh",
     r"for ever": "permanently",
     r"everything is never meant": "refusing to replay everything",
+    r"<{7}|>{7}": "one of the two: a conflict of a merge is left",
 }
 """Words and phrases, as regular expressions, and what to write instead; in text and in names: ``told_at`` has one."""
 SHOWN = {
