@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
 from bench import console as console_pages
-from bench import drain, fresh, growth, intake, latency, reconcile, tracing
+from bench import drain, everything, fresh, growth, intake, latency, reconcile, tracing
 from bench.publish import publish
 from bench.report import RESULTS, keep, show
 from receiver.logs import configure_logs
 from receiver.settings import LogFormat
 
-BENCHMARKS: Final = {
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.report import BenchmarkReport
+
+BENCHMARKS: Final[dict[str, Callable[..., BenchmarkReport]]] = {
     "intake": intake.run,
     "drain": drain.run,
     "latency": latency.run,
@@ -26,6 +31,7 @@ BENCHMARKS: Final = {
     "console": console_pages.run,
     "growth": growth.run,
     "tracing": tracing.run,
+    "everything": everything.run,
 }
 
 SIZED: Final = ("console", "growth")
@@ -42,7 +48,14 @@ WIDTH: Final = 120
     type=click.IntRange(min=1000),
     help="How many are stored when console or growth is measured; ten millions need some 30 GB.",
 )
-def main(names: tuple[str, ...], rounds: int, deliveries: int | None) -> None:
+@click.option(
+    "--seconds",
+    type=click.IntRange(min=20),
+    default=everything.SECONDS,
+    show_default=True,
+    help="How long everything runs; it has one round.",
+)
+def main(names: tuple[str, ...], rounds: int, deliveries: int | None, seconds: int) -> None:
     """Measure on embedded servers and print a table for each benchmark."""
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(143))  # so that all that was started is ended
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
@@ -52,6 +65,8 @@ def main(names: tuple[str, ...], rounds: int, deliveries: int | None) -> None:
     for name in names or tuple(BENCHMARKS):
         with Progress(console=console, transient=True) as progress:
             options = {"deliveries": deliveries} if deliveries and name in SIZED else {}
+            if name == "everything":
+                options["seconds"] = seconds
             report = BENCHMARKS[name](rounds, progress, **options)
         show(console, report)
         keep(name, report)

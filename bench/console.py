@@ -14,7 +14,7 @@ from bench import ground
 from bench.report import BenchmarkReport, ReportTarget, Row, percentile
 from receiver.ops.rollup import roll_up_once
 from receiver.sandbox.console_access import ConsoleAccess, new_console_access
-from receiver.sandbox.local import LocalServers, adopt_webhook, local_servers
+from receiver.sandbox.local import LocalServers, local_servers
 from receiver.sandbox.processes import ProcfileProcesses, wait_until_ready
 from receiver.settings import load_settings
 
@@ -82,7 +82,7 @@ SELECT n, status, 1, CASE WHEN status <> 'failed' THEN at + interval '1 second' 
     CASE WHEN status NOT IN ('processed', 'duplicate') THEN card_holder_reference_id END
 FROM made
 """
-_PAGES: Final = {
+PAGES: Final = {
     "overview, a day": "",
     "overview, an hour": "?range=1h",
     "overview, a week": "?range=7d",
@@ -113,34 +113,41 @@ _LIMIT: Final = "limit"
 def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> BenchmarkReport:
     """Measure *rounds* times and return the report."""
     access = new_console_access()
-    figures: dict[str, dict[str, list[float]]] = {name: {"p95, ms": [], "p50, ms": []} for name in _PAGES}
+    figures: dict[str, dict[str, list[float]]] = {name: {"p95, ms": [], "p50, ms": []} for name in PAGES}
     with ExitStack() as stack:
         local = stack.enter_context(local_servers("bench"))
         variables = {**local.environment, **access.variables}
         servers = replace(local, environment=variables, settings=load_settings(variables))
-        _fill(servers, deliveries, progress)
+        ground.register_many(servers, WEBHOOKS)
+        fill(servers, deliveries, progress, webhooks=WEBHOOKS)
         processes = stack.enter_context(ProcfileProcesses(variables, servers.folder / "logs"))
         processes.start("web")
         wait_until_ready(servers.settings.public_url, processes)
         client = stack.enter_context(httpx.Client(base_url=servers.settings.public_url + "/ops/", timeout=60))
         sign_in(client, access)
-        task = progress.add_task("console", total=rounds * len(_PAGES))
-        places = {"middle": deliveries // 2, "transaction": deliveries // 7}
+        task = progress.add_task("console", total=rounds * len(PAGES))
+        paths = page_paths(deliveries)
         for _ in range(rounds):
-            for name, path in _PAGES.items():
-                took = [_milliseconds(client, path.format(**places)) for _ in range(SAMPLES)]
+            for name, path in paths.items():
+                took = [read_page(client, path) for _ in range(SAMPLES)]
                 figures[name]["p50, ms"].append(percentile(took, 50))
                 figures[name]["p95, ms"].append(percentile(took, 95))
                 progress.advance(task)
-    slowest = max(max(figures[name]["p95, ms"]) for name in _PAGES)
+    slowest = max(max(figures[name]["p95, ms"]) for name in PAGES)
     return BenchmarkReport(
         f"Console with {deliveries:,} deliveries, through gunicorn; the limit is {LIMIT_MS:.0f} ms",
         [
             Row(_LIMIT, {"p95, ms": [LIMIT_MS], "p50, ms": [LIMIT_MS]}),
-            *(Row(name, figures[name], compared_with=_LIMIT) for name in _PAGES),
+            *(Row(name, figures[name], compared_with=_LIMIT) for name in PAGES),
         ],
         [ReportTarget("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1)],
     )
+
+
+def page_paths(deliveries: int) -> dict[str, str]:
+    """Return the path of each page by its name, where so many deliveries are stored."""
+    places = {"middle": deliveries // 2, "transaction": deliveries // 7}
+    return {name: path.format(**places) for name, path in PAGES.items()}
 
 
 def sign_in(client: httpx.Client, access: ConsoleAccess) -> None:
@@ -152,7 +159,8 @@ def sign_in(client: httpx.Client, access: ConsoleAccess) -> None:
     assert client.post("sign-in", data=fields).status_code == httpx.codes.FOUND
 
 
-def _milliseconds(client: httpx.Client, path: str) -> float:
+def read_page(client: httpx.Client, path: str) -> float:
+    """Read a page and return the milliseconds that it took."""
     begun = time.perf_counter()
     answer = client.get(path)
     took = 1000 * (time.perf_counter() - begun)
@@ -160,13 +168,11 @@ def _milliseconds(client: httpx.Client, path: str) -> float:
     return took
 
 
-def _fill(servers: LocalServers, deliveries: int, progress: Progress) -> None:
-    with servers.engine.begin() as connection:
-        for number in range(1, WEBHOOKS + 1):
-            adopt_webhook(connection, servers.settings, f"organization-{number:02}", number=number)
+def fill(servers: LocalServers, deliveries: int, progress: Progress, *, webhooks: int) -> None:
+    """Store a month of processed deliveries of that many webhooks, with all that comes of them."""
     with closing(ground.connect(servers)) as connection:
         body = next(ground.snapshots(1)).body
-        taking = WEBHOOKS - DEAD_WEBHOOKS
+        taking = webhooks - DEAD_WEBHOOKS
         ground.make_room(servers, connection, deliveries)
         statement = _FILL.format(taking=taking, total=deliveries, rare=RARE, frequent=FREQUENT).encode()
         task = progress.add_task("filling", total=deliveries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 import uuid
@@ -23,7 +24,7 @@ from receiver.sandbox.story_events import read
 from receiver.webhooks.credentials import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from redis import Redis
 
@@ -47,10 +48,11 @@ INSERT INTO receiver.queue (delivery_id) SELECT id FROM arrived
 
 
 class Snapshot(NamedTuple):
-    """A delivery's body, and the transaction in it."""
+    """A delivery's body, the transaction in it, and its organization."""
 
     transaction_id: str
     body: bytes
+    organization: str
 
 
 def libpq_url(servers: LocalServers) -> str:
@@ -71,15 +73,39 @@ def register(servers: LocalServers) -> Registration:
         return adopt_webhook(connection, servers.settings, ORGANIZATIONS[0], number=1, credentials=credentials)
 
 
-def snapshots(number: int) -> Iterator[Snapshot]:
-    """Yield snapshots of *number* distinct transactions; the same ones in every run."""
+def register_many(servers: LocalServers, number: int) -> list[Registration]:
+    """Adopt the webhooks of *number* organizations: ``organization-01``, ``organization-02``, and so on."""
+    with servers.engine.begin() as connection:
+        return [
+            adopt_webhook(connection, servers.settings, f"organization-{each:02}", number=each)
+            for each in range(1, number + 1)
+        ]
+
+
+def number_webhooks(connection: psycopg.Connection, ids: Sequence[tuple[int, int]]) -> None:
+    """Give the webhooks, in the order in which they were adopted, OpenCard's ids: of each organization and webhook."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE receiver.webhooks SET organization_id = %s, opencard_webhook_id = %s WHERE id = %s",
+            [(*of_opencard, number) for number, of_opencard in enumerate(ids, start=1)],
+        )
+
+
+def snapshots(number: int, organizations: Sequence[str] = ORGANIZATIONS[:1]) -> Iterator[Snapshot]:
+    """Yield snapshots of *number* distinct transactions, of each organization in turn; the same ones in every run."""
     story = make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=TEMPLATES)
     templates = [sent.payload for sent in story.events if sent.event == EVENT]
-    split = [template.partition(read(template)["id"].encode()) for template in templates]
+    split = [re.split(b"|".join((read(each)["id"].encode(), ORGANIZATIONS[0].encode())), each) for each in templates]
     for count in range(number):
-        before, _, after = split[count % len(split)]
-        transaction_id = str(uuid.UUID(int=count + 1, version=4))
-        yield Snapshot(transaction_id, before + transaction_id.encode() + after)
+        before, between, after = split[count % len(split)]
+        taken, organization = transaction_id(count), organizations[count % len(organizations)]
+        body = b"".join((before, taken.encode(), between, organization.encode(), after))
+        yield Snapshot(taken, body, organization)
+
+
+def transaction_id(count: int) -> str:
+    """Return the id of the transaction in one of ``snapshots``, which are counted from 0."""
+    return str(uuid.UUID(int=count + 1, version=4))
 
 
 def request_bytes(registration: Registration, body: bytes, *, port: int) -> bytes:
@@ -92,7 +118,7 @@ def request_bytes(registration: Registration, body: bytes, *, port: int) -> byte
 def kept_headers(registration: Registration, body: bytes) -> dict[str, str]:
     """Return the headers that the receiver stores with *body*."""
     sent = registration.headers(EVENT, body)
-    del sent["Authorization"]
+    sent.pop("Authorization", None)
     return {"User-Agent": "OpenCard", "Accept": "*/*", "Content-Length": str(len(body)), **sent}
 
 

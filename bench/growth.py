@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import cycle, islice
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -196,7 +196,7 @@ def _clear(side: Side, *, empty: bool) -> None:
 def _intake(side: Side) -> float:
     port = side.servers.settings.port
     sent = [ground.request_bytes(side.registration, each.body, port=port) for each in ground.snapshots(REQUESTS)]
-    timings = load(port, sent, connections=CONNECTIONS, seconds=WARM_UP + SECONDS)
+    timings = load(port, cycle(sent), connections=CONNECTIONS, seconds=WARM_UP + SECONDS)
     return pace(timings, warm_up=WARM_UP, seconds=SECONDS).per_second
 
 

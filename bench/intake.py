@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, closing, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -120,7 +121,7 @@ def prepare(servers: LocalServers) -> None:
 def loading(registration: Registration, port: int, *, seconds: float = WARM_UP + SECONDS) -> Callable[[int], Timings]:
     """Return what loads the web process on *port*, over so many connections."""
     requests = [ground.request_bytes(registration, snapshot.body, port=port) for snapshot in ground.snapshots(REQUESTS)]
-    return lambda connections: load(port, requests, connections=connections, seconds=seconds)
+    return lambda connections: load(port, cycle(requests), connections=connections, seconds=seconds)
 
 
 def _storing(servers: LocalServers, registration: Registration, port: int) -> Callable[[int], Timings]:

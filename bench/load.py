@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 import select
 import socket
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
 from bench.report import percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 TIMEOUT: Final = 15.0
 """Seconds without any answer after which a run fails."""
@@ -30,6 +31,8 @@ class Timings:
 
     ended: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """Which of the requests each was, counted from 0; in the order of the answers, like the others."""
 
     def __len__(self) -> int:
         return len(self.ended)
@@ -83,13 +86,21 @@ class KeepAlive:
         return len(body) >= int(length[1])
 
 
-def load(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Timings:
-    """Send *requests* over and over for *seconds*, and return when all that were sent are answered.
+def load(
+    port: int,
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    per_second: float = math.inf,
+    timings: Timings | None = None,
+) -> Timings:
+    """Send *requests* for *seconds*, and return when all that were sent are answered.
 
-    Raises ``ConnectionError`` for an answer other than 200.
+    Each connection sends when its last request is answered, but all together no more than *per_second*. Pass *timings*
+    to read them meanwhile. Raises ``ConnectionError`` for an answer other than 200.
     """
-    timings = Timings()
-    supply = cycle(requests)
+    timings = Timings() if timings is None else timings
     with ExitStack() as stack:
         kept = [KeepAlive(port) for _ in range(connections)]
         by_file = {connection.socket.fileno(): connection for connection in kept}
@@ -98,28 +109,42 @@ def load(port: int, requests: Sequence[bytes], *, connections: int, seconds: flo
         epoll = stack.enter_context(select.epoll())
         for number in by_file:
             epoll.register(number, select.EPOLLIN)
-        _drive(epoll, by_file, supply, timings, deadline=time.perf_counter() + seconds)
+        _drive(epoll, by_file, requests, timings, seconds=seconds, per_second=per_second)
     return timings
 
 
 def _drive(
-    epoll: select.epoll, by_file: dict[int, KeepAlive], supply: Iterator[bytes], timings: Timings, *, deadline: float
+    epoll: select.epoll,
+    by_file: dict[int, KeepAlive],
+    requests: Iterator[bytes],
+    timings: Timings,
+    *,
+    seconds: float,
+    per_second: float,
 ) -> None:
-    for connection in by_file.values():
-        connection.send(next(supply))
-    under_way = len(by_file)
-    while under_way:
-        ready = epoll.poll(TIMEOUT)
-        if not ready:
+    begun = time.perf_counter()
+    idle = deque(by_file)  # taken in turn: the server closes a connection that is not used for long
+    places: dict[int, int] = {}
+    sent = 0
+    while True:
+        now = time.perf_counter()
+        sending = now < begun + seconds
+        while sending and idle and begun + sent / per_second <= now:
+            number = idle.popleft()
+            places[number] = sent
+            by_file[number].send(next(requests))
+            sent += 1
+        if not sending and len(idle) == len(by_file):
+            return
+        pause = begun + sent / per_second - now if sending and idle else TIMEOUT
+        ready = epoll.poll(pause)
+        if not ready and pause == TIMEOUT:
             raise ConnectionError(f"no answer within {TIMEOUT} s")
         for number, _ in ready:
             connection = by_file[number]
-            if not connection.receive():
-                continue
-            now = time.perf_counter()
-            timings.ended.append(now)
-            timings.took.append(now - connection.begun)
-            if now < deadline:
-                connection.send(next(supply))
-            else:
-                under_way -= 1
+            if connection.receive():
+                now = time.perf_counter()
+                timings.ended.append(now)
+                timings.took.append(now - connection.begun)
+                timings.places.append(places[number])
+                idle.append(number)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,19 +11,20 @@ import httpx
 import msgspec
 
 from bench import ground
+from bench.delivery_log import serving_log
 from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.encryption import Encryption
-from receiver.opencard.auth import Access, request_token
+from receiver.opencard.auth import request_token
 from receiver.opencard.routes import LIST_DELIVERY_LOG
 from receiver.processing.drain import drain
 from receiver.reconcile.run import Reconciler
 from receiver.sandbox.local import LocalServers, local_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import psycopg
     from rich.progress import Progress
+
+    from bench.delivery_log import BenchmarkLog
 
 ENTRIES: Final = 20_000
 FIRST: Final = "first run: everything is new"
@@ -47,23 +44,13 @@ MISSED: Final = (
 MISSED_AGAIN: Final = "For the same reasons as the first run."
 
 
-@dataclass(frozen=True, slots=True)
-class BenchmarkLog:
-    """The local OpenCard that holds the log."""
-
-    access: Access
-    organization_id: int
-    webhook_id: int
-    last_page: int
-
-
 def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     rates: dict[str, list[float]] = {FIRST: [], AGAIN: [], LIMIT: []}
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
         connection = stack.enter_context(closing(ground.connect(servers)))
-        log = stack.enter_context(_serving())
+        log = stack.enter_context(serving_log(ENTRIES))
         _store(servers, connection, log)
         reconciler = Reconciler(servers.engine, Encryption(servers.settings.encryption_keys), log.access, grace=GRACE)
         task = progress.add_task("reconcile", total=rounds * len(rates))
@@ -89,33 +76,10 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     )
 
 
-@contextmanager
-def _serving() -> Iterator[BenchmarkLog]:
-    """Run a local OpenCard with a log in a process of its own."""
-    command = [sys.executable, "-m", "bench.delivery_log", str(ENTRIES)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        shown = json.loads(process.stdout.readline())
-        variables = shown["environment"]
-        access = Access(
-            variables["OPENCARD_API_URL"],
-            variables["OPENCARD_ACCOUNT_ID"],
-            variables["OPENCARD_CLIENT_ID"],
-            variables["OPENCARD_CLIENT_SECRET"],
-        )
-        try:
-            yield BenchmarkLog(access, shown["organization_id"], shown["webhook_id"], shown["last_page"])
-        finally:
-            process.communicate()  # ends its standard input, and so the process
-
-
 def _store(servers: LocalServers, connection: psycopg.Connection, log: BenchmarkLog) -> None:
     """Store and process every delivery that the log has."""
     registration = ground.register(servers)
-    connection.execute(
-        "UPDATE receiver.webhooks SET organization_id = %s, opencard_webhook_id = %s",
-        (log.organization_id, log.webhook_id),
-    )
+    ground.number_webhooks(connection, log.webhooks)
     ground.store_all(connection, registration, list(ground.snapshots(ENTRIES)))
     assert drain(servers.engine, batch_size=500)
 
@@ -134,9 +98,8 @@ def _fetch_and_parse(log: BenchmarkLog) -> float:
     """Return how many entries a second can be had from the same pages, doing nothing with them."""
     with httpx.Client(trust_env=False) as http:
         token = request_token(http, log.access, [LIST_DELIVERY_LOG.scope]).value
-        path = LIST_DELIVERY_LOG.path.format(
-            account=log.access.account_id, organization=log.organization_id, webhook=log.webhook_id
-        )
+        organization, webhook = log.webhooks[0]
+        path = LIST_DELIVERY_LOG.path.format(account=log.access.account_id, organization=organization, webhook=webhook)
         begun = time.perf_counter()
         parsed = 0
         for page in range(1, log.last_page + 1):

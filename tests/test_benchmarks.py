@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import repeat
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from bench import publish, report
+from bench.load import load
 from bench.report import BenchmarkReport, ReportTarget, Row
+from bench.watching import Feed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +60,41 @@ def test_the_chart_runs_no_script_and_loads_nothing() -> None:
     assert chart.startswith("<svg")
     assert "<script" not in chart
     assert "xlink:href" not in chart
+
+
+def test_an_event_is_visible_with_the_commit_that_has_it() -> None:
+    feed = Feed([1.0, 2.5, 4.0], [10, 20, 21])
+    assert [feed.visible_at(position) for position in (1, 10, 11, 20, 21)] == [1.0, 1.0, 2.5, 2.5, 4.0]
+
+
+def test_a_consumer_lags_by_the_age_of_its_next_event() -> None:
+    feed = Feed([1.0, 2.5, 4.0], [10, 20, 21])
+    assert [feed.lag(consumed, at=5.0) for consumed in (0, 9, 10, 19, 20, 21)] == [4.0, 4.0, 2.5, 2.5, 1.0, 0.0]
+    assert feed.lag(10, at=2.0) == 0.0  # the next one was not visible yet
+
+
+def test_a_load_of_a_fixed_rate_uses_its_connections_in_turn() -> None:
+    used: Counter[int] = Counter()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            used[self.client_address[1]] += 1
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        requests = repeat(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        timings = load(server.server_port, requests, connections=3, seconds=0.3, per_second=100)
+        server.shutdown()
+    assert sorted(timings.places) == list(range(len(timings)))
+    assert 3 <= len(timings) <= 31
+    assert len(used) == 3
+    assert min(used.values()) > 1

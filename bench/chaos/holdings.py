@@ -51,13 +51,14 @@ def take_stock(processes: ProcfileProcesses, *, database_url: str, redis_url: st
     with closing(Redis.from_url(redis_url)) as redis:
         clients = len(redis.client_list())
     return Holdings(
-        {name: _holding(processes.pid(name)) for name in ("web", "worker", "scheduler")},
+        {name: holding(processes.pid(name)) for name in ("web", "worker", "scheduler")},
         postgres_connections=int(row[0]) if row else 0,
         valkey_connections=clients,
     )
 
 
-def _holding(pid: int) -> Holding:
+def holding(pid: int) -> Holding:
+    """Return what a process and its children hold at this moment."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     memory, files = [0], [0]
     for process in family:

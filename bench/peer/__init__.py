@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from contextlib import closing, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -67,7 +68,7 @@ def upserting(servers: LocalServers, *, length: int, seconds: float) -> Iterator
     def measure(connections: int) -> Timings:
         with closing(ground.connect(servers)) as connection:
             connection.execute("TRUNCATE stripe.charges")
-        timings = load(port, requests, connections=connections, seconds=seconds)
+        timings = load(port, cycle(requests), connections=connections, seconds=seconds)
         stored = ground.count(servers, "stripe.charges")
         assert stored == min(len(timings), REQUESTS), f"{len(timings)} were answered 200, but {stored} are stored"
         return timings
