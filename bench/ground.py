@@ -158,6 +158,15 @@ def settle_down(connection: psycopg.Connection) -> None:
     connection.execute("CHECKPOINT")
 
 
+def allow_connections(servers: LocalServers, number: int) -> None:
+    """Restart PostgreSQL with so many connections: what is compared keeps its own while another is measured."""
+    with closing(connect(servers)) as connection:
+        connection.execute(sql.SQL("ALTER SYSTEM SET max_connections = {}").format(number))
+    servers.engine.dispose()
+    servers.postgres.kill()
+    servers.postgres.start()
+
+
 def make_room(servers: LocalServers, connection: psycopg.Connection, number: int) -> None:
     """Let the next delivery and the next event be numbered after *number*, with partitions for all before them."""
     sizes = [table.size for table in PARTITIONED]

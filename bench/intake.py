@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FEW: Final = 8
 MANY: Final = 32
 """Connections that are kept and have one request under way each."""
+MOST_CONNECTIONS: Final = 250
+"""To PostgreSQL."""
 WARM_UP: Final = 1.0
 SECONDS: Final = 4.0
 REQUESTS: Final = 300
@@ -78,6 +80,7 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     task = progress.add_task("intake", total=rounds * len(turns))
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
+        ground.allow_connections(servers, MOST_CONNECTIONS)
         registration = ground.register(servers)
         measures = _measures(servers, registration, stack)
         if without_peer is None:
