@@ -37,7 +37,7 @@ test: $(READY) ## run the tests, except those of make ha
 	$(BIN)/python -m pytest -n $(PROCESSES)
 
 quick: $(READY) ## run the tests without the long ones
-	$(BIN)/python -m pytest -n $(PROCESSES) -m "not long"
+	$(BIN)/python -m pytest -n $(PROCESSES) -m "not long and not ha and not install"
 
 lint: $(READY) ## check style, types, layers, dependencies, words
 	$(BIN)/ruff check .

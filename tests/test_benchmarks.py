@@ -6,17 +6,15 @@ import re
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
 from bench import publish, report
 from bench.load import load
 from bench.report import BenchmarkReport, ReportTarget, Row
 from bench.watching import Feed
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parent.parent
 REPORT = BenchmarkReport(
     "Something: how fast",
     [
@@ -98,3 +96,10 @@ def test_a_load_of_a_fixed_rate_uses_its_connections_in_turn() -> None:
     assert 3 <= len(timings) <= 31
     assert len(used) == 3
     assert min(used.values()) > 1
+
+
+def test_the_page_for_readers_repeats_the_results() -> None:
+    page, results = (ROOT / "docs" / "performance.md").read_text(), (ROOT / "bench" / "results.md").read_text()
+    shown = re.findall(r"^\| (.+?) \| ([0-9.]+) \|", page, re.MULTILINE)
+    assert len(shown) > 10
+    assert set(shown) <= set(re.findall(r"^- (.+): \*\*([0-9.]+)\*\*", results, re.MULTILINE))
