@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 OPERATE = ROOT / "docs" / "operate"
 FOLDERS = ("docs", "bench", "deploy", "examples")
-PAGES = [*sorted(ROOT.glob("*.md")), *(page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md")))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md")) if "node_modules" not in page.parts),
+]
 ORGANIZATIONS = ("nordlys-as", "kaffe-och-papper-ab")
 """Those of the examples."""
 DEAD = (4711, 4712)

@@ -133,7 +133,7 @@ COMPARE_SINGLE: Final = text(
     f"""
 WITH single AS MATERIALIZED (
     SELECT min(number) AS number, min(id) AS id, bool_or(from_log) AS from_log, bool_or(confirmed) AS confirmed,
-        min(attempted_at) - min(at) AS ahead, bool_or(accepted) AS accepted
+        min(attempted_at) - min(arrived) AS ahead, bool_or(accepted) AS accepted
     FROM ({_TOGETHER}) AS one GROUP BY fingerprint HAVING count(number) = 1 AND count(id) <= 1
 ), found AS (
     INSERT INTO pg_temp.log_found

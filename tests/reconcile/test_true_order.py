@@ -158,6 +158,25 @@ def test_later_run_does_not_recover_a_corrected_delivery(acme: World) -> None:
     assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders WHERE reference_id = 'employee-17'")
 
 
+def test_a_corrected_time_does_not_make_the_clocks_differ(acme: World) -> None:
+    """A later run reads the retry that arrived, and not the first attempt that its time is corrected to."""
+    at = ago(90 * MINUTE)
+    store_delivery(acme, CREATED, card_holder(), at=at + 88 * MINUTE)
+    append_log(acme, attempts(CREATED, card_holder(), 503, at=at))
+    for number in range(60):
+        other = snapshot("authorized", transaction=f"other-{number}")
+        append_log(acme, attempts(STATES[0], other, 503, at=at + 30 * MINUTE + number * SECOND))
+    append_log(acme, attempts(CREATED, card_holder(), 200, at=at + 88 * MINUTE))
+    assert drain(acme.engine)
+    reconcile_and_process(acme)
+    assert value(acme, "SELECT count(*) FROM receiver.confirmations WHERE occurred_at IS NOT NULL") == 1
+    lost = snapshot("authorized", transaction="lost")
+    append_log(acme, attempts(STATES[0], lost, 503, at=at + 89 * MINUTE))
+    assert reconcile_and_process(acme).recovered == 1
+    recovered = "SELECT occurred_at FROM ems.events WHERE subject_id = 'lost'"
+    assert abs(value(acme, recovered) - (at + 89 * MINUTE)) < MINUTE
+
+
 def test_reading_more_of_the_log_corrects_the_time_again(acme: World) -> None:
     event, older, newer, query = KINDS["card.transaction.cleared"]
     late_retry(acme, event, older, newer)
