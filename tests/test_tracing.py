@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,9 @@ from receiver.settings import load_settings
 from receiver.spans import SERVICE
 from receiver.variables import NotifyUrl
 from tests.support.applications import receiver_with
-from tests.support.factories import body, card_holder
+from tests.support.factories import body, card_holder, snapshot
 from tests.support.failing import failing_statements
-from tests.support.reconcile_steps import reconcile
+from tests.support.reconcile_steps import ago, append_log, attempts, execute, reconcile, rows, store_delivery, value
 from tests.support.waiting import eventually
 from tests.support.web_process import EVENT, SECONDS, running
 
@@ -198,6 +198,19 @@ def test_reconcile_run_is_recorded_with_its_counts(world: World, recorded: Colle
     (run,) = recorded.named("reconcile")
     assert run.attributes["receiver.webhook_id"] == outcome.webhook_id
     assert (run.attributes["receiver.recovered"], run.attributes["receiver.failed"]) == (0, False)
+
+
+def test_delivery_whose_time_is_corrected_in_the_queue_keeps_its_trace(world: World) -> None:
+    assert world.bootstrap().failures == []
+    event, payload = "card.transaction.authorized", snapshot("authorized")
+    at, trace = ago(timedelta(minutes=2)), bytes(range(24))
+    store_delivery(world, event, payload, at=at)
+    execute(world, "UPDATE receiver.queue SET trace = :trace, attempts = 1", trace=trace)
+    first = at - timedelta(seconds=30)
+    append_log(world, attempts(event, payload, 503, at=first), attempts(event, payload, 200, at=at))
+    reconcile(world)
+    assert value(world, "SELECT occurred_at FROM receiver.deliveries") == first
+    assert rows(world, "SELECT attempts, trace FROM receiver.queue") == [{"attempts": 1, "trace": trace}]
 
 
 def test_notification_is_recorded_by_its_issue(

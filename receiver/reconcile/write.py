@@ -87,9 +87,9 @@ WITH requeued AS (
             AND leased_until IS NULL
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING delivery_id, due_at, attempts, alone, failed_at
+    RETURNING delivery_id, due_at, attempts, alone, failed_at, trace
 )
-INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone, failed_at) SELECT * FROM requeued
+INSERT INTO receiver.queue (delivery_id, due_at, attempts, alone, failed_at, trace) SELECT * FROM requeued
 RETURNING delivery_id
 """
 )
