@@ -64,7 +64,7 @@ chaos: $(READY) ## kill processes during a stream of deliveries, for minutes; LO
 ha: $(READY) ## lose each machine of a cluster during a stream of deliveries: Patroni, Sentinel, HAProxy
 	$(BIN)/python -m pytest -m "" tests/ha
 
-install: $(READY) ## type every line of docs/operate/install.md on a clean Debian, which it boots
+install: $(READY) ## run every command of docs/operate/install.md on a clean Debian, which it boots
 	$(BIN)/python -m pytest -m install tests/shipping/test_install.py
 
 docs: $(READY) ## write what is generated: docs/schema.md, docs/cli.md, clients, docs/ems/schemas, docs/operate/grafana.json

@@ -98,27 +98,27 @@ STATE: Final[list[Panel]] = [
             severity: f'sum(max by (kind) (receiver_issues_open{{severity="{severity}"}})) or vector(0)'
             for severity in ("critical", "warning")
         },
-        says="receiver issues list shows them; docs/operate/issues.md says what to do.",
+        says="Without acknowledged ones. receiver issues list shows them; docs/operate/issues.md says what to do.",
     ),
     Number(
-        "Storing deliveries",
+        "Can store deliveries",
         {"": "min(receiver_can_store)"},
         words={"0": "no", "1": "yes"},
         good_is_more=True,
-        says="Whether every web process can store what OpenCard sends, as /readyz says.",
+        says="Whether every web process can store what OpenCard sends, as /readyz reports.",
     ),
     Number(
-        "Oldest delivery that waits",
+        "Oldest unprocessed delivery",
         {"": "max(receiver_deliveries_oldest_waiting_seconds)"},
         unit="s",
         bad=300,
     ),
     Number(
-        "Least complete organization",
+        "Longest time since a log was checked",
         {"": "time() - min(max by (organization) (receiver_reconcile_checked_until_timestamp_seconds))"},
         unit="s",
         bad=3600,
-        says="How long ago the log of the organization that is most behind was compared last.",
+        says="Of the organization whose delivery log was checked least recently.",
     ),
     Number("Organizations without webhook", {"": "max(receiver_organizations_without_webhook)"}),
     Number(
@@ -222,7 +222,7 @@ PROCESSING: Final[list[Panel]] = [
 ]
 RECONCILE: Final[list[Panel]] = [
     Chart(
-        "Time since the log was compared",
+        "Time since the log was checked",
         {
             "{{organization}}": (
                 f"time() - max by (organization) "
@@ -230,7 +230,7 @@ RECONCILE: Final[list[Panel]] = [
             )
         },
         unit="s",
-        says="Up to then, everything that OpenCard sent is known to be here, or to be missing.",
+        says="Everything sent before that time is stored, or known to be missing.",
     ),
     Chart(
         "Events recovered from the log",
@@ -241,7 +241,7 @@ RECONCILE: Final[list[Panel]] = [
         },
     ),
     Chart(
-        "Events lost, and deliveries that the log does not have",
+        "Unrecoverable events and unconfirmed deliveries",
         {
             f"{{{{organization}}}}: {name}": (
                 f"max by (organization) (receiver_reconcile_{name}{{{ORGANIZATIONS}}}) > 0"
@@ -280,7 +280,7 @@ FILES: Final[list[Panel]] = [
         {"waiting": "max(receiver_receipts_waiting)", "failing": "max(receiver_receipts_failing)"},
     ),
     Chart(
-        "Files that cannot be had",
+        "Files lost or refused",
         {"lost": "max(receiver_receipts_lost)", "refused": "max(receiver_receipts_refused)"},
         says="Of the last eight days: the URL expired before the download, or the file may not be stored.",
     ),
@@ -331,11 +331,11 @@ WORKERS: Final[list[Panel]] = [
     Chart(
         "Batches",
         {
-            "finished": f"max(rate(receiver_batch_seconds_count[{WINDOW}]))",
+            "all": f"max(rate(receiver_batch_seconds_count[{WINDOW}]))",
             "failed": f"max(rate(receiver_batches_failed_total[{WINDOW}]))",
         },
         unit="ops",
-        says="None while deliveries are pending: no worker runs, or none can reach PostgreSQL.",
+        says="Zero while deliveries are pending: no worker runs, or none can reach PostgreSQL.",
     ),
     Chart("Duration of batches", quantiles("receiver_batch_seconds"), unit="s"),
     Chart("Deliveries in a batch", {"mean": mean("receiver_batch_deliveries")}),

@@ -48,7 +48,7 @@ def drill(
     is recovered from OpenCard's delivery log and applied. OpenCard is only read from; production's PostgreSQL and Redis
     are not connected to.
 
-    Exit codes: 0 nothing would be lost, 1 something would be lost or does not fit, 2 wrong usage.
+    Exit codes: 0 every check passed, 1 a check failed or the backup could not be restored, 2 wrong usage.
 
     Example: receiver drill /var/backups/receiver
     """

@@ -92,7 +92,7 @@ def check_service(machine: Debian, version: str) -> None:
 
 def test_install_page_typed_line_by_line_ends_with_a_service(tmp_path: Path) -> None:
     installation, _, later = PAGE.read_text().partition("\n## Updating\n")
-    update, _, going_back = later.partition("\nTo go back:\n")
+    update, _, rolling_back = later.partition("\nTo roll back:\n")
     with debian.booted(tmp_path) as machine:
         release = machine.root / "root" / "release"
         release.mkdir()
@@ -126,6 +126,6 @@ def test_install_page_typed_line_by_line_ends_with_a_service(tmp_path: Path) -> 
         type_lines(machine, update, {})
         check_service(machine, NEXT)
 
-        type_lines(machine, going_back, {})
+        type_lines(machine, rolling_back, {})
         check_service(machine, RELEASE)
         assert '"level":"error"' not in machine.run("journalctl --unit=caddy --output=cat"), "each request was answered"

@@ -145,7 +145,7 @@ class Drill:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing would be lost, and everything fits."""
+        """Whether every check passed."""
         return not any(each.state in {CheckState.BROKEN, CheckState.NOT_CHECKED} for each in self.checks)
 
 
