@@ -101,12 +101,20 @@ WHERE {_IN_THE_WINDOW} AND {_FINGERPRINT} IS NULL
 )
 # If what was stored before the window is sent again and fails, that is no new event.
 _NEVER_ACCEPTED: Final = f"""
-SELECT fingerprint, min(attempted_at) AS begun FROM pg_temp.log_read AS attempt
+SELECT fingerprint, min(event) AS event, min(attempted_at) AS begun FROM pg_temp.log_read AS attempt
 WHERE fingerprint IS NOT NULL
     AND NOT EXISTS (SELECT FROM pg_temp.log_stored AS stored WHERE stored.fingerprint = attempt.fingerprint)
 GROUP BY fingerprint HAVING NOT bool_or({_ACCEPTED})
 """  # noqa: S608 - constants
 ANY_NEVER_ACCEPTED: Final = text(f"SELECT EXISTS ({_NEVER_ACCEPTED})")
+# A card holder may be created, deleted and created again: what OpenCard has sent with success, and sends again, is new.
+_SENT_AGAIN: Final = """
+attempt.event = ANY(:in_order) AND EXISTS (
+    SELECT FROM receiver.delivery_log AS sent
+    WHERE sent.webhook_id = :webhook_id AND sent.fingerprint = attempt.fingerprint
+        AND sent.response_status BETWEEN 200 AND 299 AND sent.attempted_at < attempt.begun
+)
+"""
 LOAD_OLDER: Final = text(
     f"""
 INSERT INTO pg_temp.log_stored
@@ -114,7 +122,7 @@ SELECT known.* FROM ({_STORED.format(body="")} WHERE {_BEFORE_THE_WINDOW})
     AS known (id, event, at, from_log, confirmed, arrived, fingerprint)
 JOIN ({_NEVER_ACCEPTED}) AS attempt ON attempt.fingerprint = known.fingerprint
 WHERE known.at BETWEEN attempt.begun - CAST(:window AS interval)
-    AND attempt.begun + CAST(:window AS interval)
+    AND attempt.begun + CAST(:window AS interval) AND NOT ({_SENT_AGAIN})
 """  # noqa: S608 - likewise
 )
 # One pass instead of a join, whose plan would depend on estimates.

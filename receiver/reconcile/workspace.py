@@ -13,6 +13,7 @@ from receiver.reconcile import statements
 from receiver.reconcile.compare import ComparedDelivery, LogAttempt, compare, compare_without_payload
 from receiver.reconcile.erased import ErasedCardHolders
 from receiver.reconcile.identity import CHALLENGE, entry_key, event_fingerprint, event_name
+from receiver.records.folds.card_holders import TIME_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -120,7 +121,8 @@ class Workspace:
         if self._erased is not None:
             self._erased.apply_pseudonyms(self._connection)
         if after is not None and self._connection.scalar(statements.ANY_NEVER_ACCEPTED):
-            self._connection.execute(statements.LOAD_OLDER, {**parameters, "window": window})
+            in_order = [spelling for name in TIME_COLUMNS for spelling in spellings(name)]
+            self._connection.execute(statements.LOAD_OLDER, {**parameters, "window": window, "in_order": in_order})
         self._connection.execute(statements.ANALYZE_STORED)
 
     def compare_single(self) -> tuple[int, timedelta | None]:

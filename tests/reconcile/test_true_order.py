@@ -158,6 +158,26 @@ def test_later_run_does_not_recover_a_corrected_delivery(acme: World) -> None:
     assert value(acme, "SELECT deleted_at IS NULL FROM ems.card_holders WHERE reference_id = 'employee-17'")
 
 
+@pytest.mark.parametrize(("first", "recovered"), [(200, 1), (503, 0)], ids=["answered", "answer lost"])
+def test_a_card_holder_created_again_without_success_is_recovered(acme: World, first: int, recovered: int) -> None:
+    """If OpenCard never saw the 200 for the first, what fails later is a retry of it, from before the deletion."""
+    at = ago(300 * MINUTE)
+    store_delivery(acme, CREATED, card_holder(), at=at)
+    append_log(acme, attempts(CREATED, card_holder(), first, at=at))
+    store_delivery(acme, DELETED, card_holder(), at=at + 20 * MINUTE)
+    append_log(acme, attempts(DELETED, card_holder(), 200, at=at + 20 * MINUTE))
+    assert drain(acme.engine)
+    reconcile_and_process(acme)
+    for number in range(60):
+        other = snapshot("authorized", transaction=f"other-{number}")
+        append_log(acme, attempts(STATES[0], other, 503, at=at + 100 * MINUTE + number * SECOND))
+    append_log(acme, attempts(CREATED, card_holder(), 503, at=at + 110 * MINUTE))
+    reconcile_and_process(acme)
+    created_again = "SELECT deleted_at IS NULL FROM ems.card_holders WHERE reference_id = 'employee-17'"
+    assert value(acme, created_again) is bool(recovered)
+    assert reconcile_and_process(acme).recovered == 0
+
+
 def test_a_corrected_time_does_not_make_the_clocks_differ(acme: World) -> None:
     """A later run reads the retry that arrived, and not the first attempt that its time is corrected to."""
     at = ago(90 * MINUTE)
