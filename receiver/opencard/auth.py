@@ -265,9 +265,10 @@ def scope_error(access: Access, scopes: Iterable[str]) -> ScopeNotGranted:
     """Return the error that names the missing scopes, the commands that need them, and the remedy."""
     names = sorted(scopes)
     needed = sorted({command for name in names for command in commands_needing(name)})
+    need = "needs" if len(needed) == 1 else "need"
     return ScopeNotGranted(
         f"the client {access.client_id} of account {access.account_id} does not have the scope "
-        f"{' '.join(names)}" + (f", which {', '.join(needed)} needs" if needed else "") + "; add it with receiver "
+        f"{' '.join(names)}" + (f", which {', '.join(needed)} {need}" if needed else "") + "; add it with receiver "
         "clients set-scopes, or in the dashboard"
     )
 

@@ -161,7 +161,7 @@ CASES = {
         "scope webhooks-write", "does not have the scope webhooks-write,", without_scope("webhooks-write")
     ),
     "webhook-events-read is missing": Case(
-        "scope webhook-events-read", "which reconcile needs", without_scope("webhook-events-read")
+        "scope webhook-events-read", "which drill, reconcile need;", without_scope("webhook-events-read")
     ),
     "the account is another's": Case(
         "organizations", "OPENCARD_ACCOUNT_ID=2", setting("OPENCARD_ACCOUNT_ID", "2"), {"each webhook"}
