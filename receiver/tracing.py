@@ -4,20 +4,22 @@ A delivery's trace begins with its request, or with the span that the proxy name
 stored with the delivery in the queue, so that the worker continues it. Spans have ids, counts and constants only: no
 part of a payload, no error text.
 
-Without an endpoint nothing of OpenTelemetry is imported, and a step costs the check of one variable.
+Without an endpoint nothing of OpenTelemetry is imported, and a step costs the check of one variable. An error of
+OpenTelemetry is logged, and stops nothing else: without a trace, everything is done all the same.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from receiver.settings import Settings
@@ -30,6 +32,7 @@ IMPLEMENTATION: Final = "receiver.spans"
 """The module that imports OpenTelemetry."""
 
 _recorder: Recorder | None = None
+_T = TypeVar("_T")
 
 
 class Described(Protocol):
@@ -75,6 +78,8 @@ def load_tracing(settings: Settings) -> None:
             import_module(IMPLEMENTATION)
         except ImportError:
             log.warning("traces.unavailable", reason=MISSING)
+        except Exception as error:  # noqa: BLE001 - such as a variable that the SDK reads when it is imported
+            log.warning("traces.unavailable", reason=str(error))
 
 
 def start_tracing(settings: Settings, *, process: str) -> Recorder | None:
@@ -86,8 +91,12 @@ def start_tracing(settings: Settings, *, process: str) -> Recorder | None:
     if settings.has_tracing and IMPLEMENTATION in sys.modules:
         from receiver.spans import Recorder  # noqa: PLC0415 - only where it is wanted
 
-        _recorder = Recorder(process)
-        return _recorder
+        try:
+            _recorder = Recorder(process)
+        except Exception as error:  # noqa: BLE001 - such as a variable that the SDK refuses
+            log.warning("traces.unavailable", reason=str(error))
+        else:
+            return _recorder
     return None
 
 
@@ -96,17 +105,48 @@ def stop_tracing() -> None:
     global _recorder
     if _recorder is not None:
         recorder, _recorder = _recorder, None
-        recorder.close()
+        with guarded():
+            recorder.close()
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Log an error of the block, which only records, instead of raising it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop what is recorded
+        log.warning("traces.failed", error=type(error).__name__)
+
+
+@contextmanager
+def unfailing(begin: Callable[[], AbstractContextManager[_T]], otherwise: _T) -> Iterator[_T]:
+    """Run the block in what *begin* returns, or else with *otherwise*: once, and only its own errors are raised."""
+    recorded, end = otherwise, None
+    with guarded():
+        begun = begin()
+        recorded, end = begun.__enter__(), begun.__exit__
+    try:
+        yield recorded
+    except BaseException as error:
+        if end is not None:
+            with guarded():
+                end(type(error), error, error.__traceback__)
+        raise
+    if end is not None:
+        with guarded():
+            end(None, None, None)
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Described]:
     """Record the block as a step of what this thread is doing, or as a trace of its own."""
-    return _NO_SPAN if _recorder is None else _recorder.span(name, attributes)
+    return _NO_SPAN if _recorder is None else unfailing(partial(_recorder.span, name, attributes), _NoSpan())
 
 
 def step_of(carried: bytes | None, name: str) -> AbstractContextManager[Described]:
     """Record the block as a step of the trace whose context is *carried*; ``None``: record nothing."""
-    return _NO_SPAN if _recorder is None or carried is None else _recorder.step_of(carried, name)
+    if _recorder is None or carried is None:
+        return _NO_SPAN
+    return unfailing(partial(_recorder.step_of, carried, name), _NoSpan())
 
 
 def batch_span(began: int, deliveries: Sequence[tuple[int, str, bytes | None]]) -> AbstractContextManager[BatchTrace]:
@@ -114,4 +154,4 @@ def batch_span(began: int, deliveries: Sequence[tuple[int, str, bytes | None]]) 
 
     Of each: its id, the name of its event, and the context of its trace, if it has one.
     """
-    return _NO_BATCH if _recorder is None else _recorder.batch(began, deliveries)
+    return _NO_BATCH if _recorder is None else unfailing(partial(_recorder.batch, began, deliveries), _NoBatch())

@@ -175,6 +175,49 @@ def test_collector_that_is_away_delays_nothing(
         assert web.processes.stop("web", "worker") == {"web": 0, "worker": 0}
 
 
+def test_variable_that_the_sdk_refuses_stops_nothing(
+    acme: Acme, environment: dict[str, str], tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "256")  # less than a batch
+    with running(acme, environment, tmp_path) as web:
+        web.processes.start("worker")
+        assert post(web, "employee").status_code == 200
+        assert eventually(lambda: len(positions(acme)) == 1, within=SECONDS)
+        assert web.processes.stop("web", "worker") == {"web": 0, "worker": 0}
+    assert collector.spans == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "receiver.spans.Recorder.request",
+        "receiver.spans.entered",
+        "receiver.spans.Recorder.span",
+        "opentelemetry.sdk.trace.Span.set_attributes",
+        "opentelemetry.sdk.trace.Span.end",
+        "opentelemetry.trace.use_span",
+    ],
+)
+def test_delivery_is_received_once_whatever_fails_in_recording_it(
+    acme: Acme, recorded: Collector, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    del recorded  # asked for so that traces are on
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError
+
+    with receiver_with(load_settings(os.environ)) as app:
+        monkeypatch.setattr(broken, fail)
+        acme.client = app.test_client()
+        acme.take(EVENT, card_holder())
+        content = body(card_holder())
+        headers = acme.registration.headers(EVENT, content) | {"X-Data-Signature": "wrong"}
+        assert acme.client.post(acme.path, data=content, headers=headers).status_code == 401
+        monkeypatch.undo()
+    assert acme.value("SELECT count(*) FROM receiver.deliveries") == 1
+    assert acme.value("SELECT count(*) FROM receiver.queue") == 1
+
+
 def test_failed_delivery_is_recorded_without_its_words(acme: Acme, recorded: Collector) -> None:
     with receiver_with(load_settings(os.environ)) as app:
         acme.client = app.test_client()
@@ -275,3 +318,27 @@ app.extensions["receiver.close"]()
     ).stderr
     line = json.loads(reported.splitlines()[0])
     assert (line["event"], line["reason"]) == ("traces.unavailable", tracing.MISSING)
+
+
+@pytest.mark.parametrize(
+    ("variable", "wrong"),
+    [("OTEL_PROPAGATORS", "b3"), ("OTEL_SPAN_LINK_COUNT_LIMIT", "no"), ("OTEL_BSP_MAX_QUEUE_SIZE", "256")],
+)
+def test_where_the_sdk_refuses_a_variable_it_says_so_and_continues(
+    environment: dict[str, str], variable: str, wrong: str
+) -> None:
+    code = """
+import receiver.worker
+from receiver.wsgi import app
+assert app.extensions["receiver.close"]() is None
+"""
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    reported = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment, **endpoint, variable: wrong},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    (line,) = (json.loads(line) for line in reported.splitlines() if "traces.unavailable" in line)
+    assert line["reason"]

@@ -39,8 +39,10 @@ class TracedReceiver:
     def __call__(
         self, intake: Intake, endpoint_key: str, headers: EnvironHeaders, read_body: Callable[[], bytes]
     ) -> None:
-        """Receive one delivery; raises what ``receive`` raises."""
-        request = self._recorder.request(REQUEST, headers.environ.get("HTTP_TRACEPARENT"))
+        """Receive one delivery, once, whatever fails in recording it; raises what ``receive`` raises."""
+        request = None
+        with tracing.guarded():
+            request = self._recorder.request(REQUEST, headers.environ.get("HTTP_TRACEPARENT"))
         if request is None:
             receive(intake, endpoint_key, headers, read_body)
         else:
@@ -49,28 +51,36 @@ class TracedReceiver:
     def _record(
         self, request: Span, intake: Intake, endpoint_key: str, headers: EnvironHeaders, read_body: Callable[[], bytes]
     ) -> None:
-        from receiver.spans import entered, mark_failed  # noqa: PLC0415 - it is loaded
+        from receiver.spans import entered  # noqa: PLC0415 - it is loaded
 
-        request.set_attributes({"http.request.method": "POST", "http.route": ROUTE})
         status, refused = HTTPStatus.INTERNAL_SERVER_ERROR, None
-        with entered(request) as carried:
-            traced = replace(
-                intake,
-                committer=_TracedCommitter(intake.committer, carried),
-                wake_worker=partial(self._wake_up, carried),
-            )
+        with tracing.unfailing(partial(entered, request), b"") as carried:
+            if carried:
+                intake = replace(
+                    intake,
+                    committer=_TracedCommitter(intake.committer, carried),
+                    wake_worker=partial(self._wake_up, carried),
+                )
             try:
-                receive(traced, endpoint_key, headers, read_body)
+                receive(intake, endpoint_key, headers, read_body)
                 status = HTTPStatus.OK
             except DeliveryRefused as error:  # only a failure of ours makes the span one that failed
                 status, refused = error.status, error
-                request.set_attribute("receiver.reason", error.reason)
-                if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                    mark_failed(request, error)
             finally:
-                request.set_attribute(STATUS, int(status))
+                with tracing.guarded():
+                    _describe(request, status, refused)
         if refused is not None:
             raise refused
+
+
+def _describe(request: Span, status: HTTPStatus, refused: DeliveryRefused | None) -> None:
+    from receiver.spans import mark_failed  # noqa: PLC0415 - it is loaded
+
+    request.set_attributes({"http.request.method": "POST", "http.route": ROUTE, STATUS: int(status)})
+    if refused is not None:
+        request.set_attribute("receiver.reason", refused.reason)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            mark_failed(request, refused)
 
 
 class _TracedCommitter:
