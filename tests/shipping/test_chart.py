@@ -139,6 +139,17 @@ def test_every_pod_is_under_a_network_policy() -> None:
     assert "ingress" not in everybody
 
 
+def test_further_egress_is_added_to_the_rules_of_every_pod() -> None:
+    def egress(*values: str) -> list[dict[str, Any]]:
+        policies = [each["spec"] for each in rendered(*values) if each["kind"] == "NetworkPolicy"]
+        (rules,) = [each["egress"] for each in policies if "egress" in each]
+        return list(rules)
+
+    collector = "networkPolicy.furtherEgress[0].ports[0]"
+    added = {"ports": [{"port": 4318, "protocol": "TCP"}]}
+    assert egress(f"{collector}.port=4318", f"{collector}.protocol=TCP") == [*egress(), added]
+
+
 def test_a_bucket_takes_the_place_of_the_volume() -> None:
     resources = rendered(*BUCKET)
     assert "PersistentVolumeClaim" not in kinds(resources)
