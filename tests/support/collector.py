@@ -112,6 +112,8 @@ def recorded(collector: Collector, environment: dict[str, str], monkeypatch: pyt
     """Traces are recorded in this process; they have arrived once it has called ``tracing.stop_tracing``."""
     endpoint = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
     set_environment(monkeypatch, {**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
-    assert tracing.start_tracing(load_settings(os.environ), process="worker") is not None
+    settings = load_settings(os.environ)
+    tracing.load_tracing(settings)
+    assert tracing.start_tracing(settings, process="worker") is not None
     yield collector
     tracing.stop_tracing()
