@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import psutil
@@ -37,11 +38,12 @@ from receiver.migrate import upgrade
 from receiver.opencard.auth import Access
 from receiver.opencard.routes import TOKEN_PATH
 from receiver.opencard.tokens import StoredTokens
+from receiver.ops.drill import server
 from receiver.ops.drill.backups import Backup, BackupKind, find_backup
 from receiver.ops.drill.examine import ReadingAccess, may_have_lost
 from receiver.ops.drill.server import RestoreOptions, restored_server
 from receiver.processing.drain import drain
-from receiver.sandbox.embedded import postgres_program
+from receiver.sandbox.embedded import LOOPBACK, postgres_program
 from receiver.sandbox.provider import LogStyle, deliver_story
 from receiver.sandbox.receipt_files import FilesAt
 from receiver.sandbox.story import make_story
@@ -65,6 +67,12 @@ PURCHASES = 6
 """Before the backup, and after it."""
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+
+
+class Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
 
 
 @dataclass
@@ -234,8 +242,9 @@ def test_later_deliveries_are_what_a_base_backup_recovers(production: Production
 @pytest.mark.long
 def test_a_dump_is_restored(production: Production, tmp_path: Path) -> None:
     """In PostgreSQL's own format and in SQL, without connecting to production's servers."""
-    plain = tmp_path / "receiver.sql"
-    plain.write_bytes(dump_of(production.world.settings.database_url, "--format=plain"))
+    plain, made = tmp_path / "receiver.sql", Path("/var/tmp") / f"made-by-a-dump-{os.getpid()}"  # noqa: S108 - for all
+    dump = dump_of(production.world.settings.database_url, "--format=plain")
+    plain.write_bytes(dump + f"\\! touch {made}\n".encode())
     for path, number, kind in ((production.dumped, production.in_dump, "dump"), (plain, None, "dump in SQL")):
         found = production.drill(path, DATABASE_URL="postgresql://postgres@127.0.0.1:1/receiver", REDIS_URL="")
         (webhook,) = found["webhooks"]
@@ -245,6 +254,8 @@ def test_a_dump_is_restored(production: Production, tmp_path: Path) -> None:
             "to be created before"
         )
         assert webhook["recoverable"] == (0 if number is None else production.deliveries() - number)
+    assert made.owner() == data_folder(production.postgres).owner(), "what a dump in SQL runs is not root's"
+    made.unlink()
 
 
 @pytest.mark.long
@@ -318,18 +329,101 @@ def test_tar_files_are_restored(production: Production) -> None:
 
 
 @pytest.mark.long
-def test_an_interrupted_drill_leaves_nothing(production: Production) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_drill_leaves_nothing(production: Production, number: signal.Signals) -> None:
     """A timer that ends the command ends the server, too, and deletes what was restored."""
     folder = production.backup.parent / "interrupted"
     started = production.start(production.backup, "--folder", folder)
     pid = folder / "data" / "postmaster.pid"
     assert eventually(lambda: pid.exists() and pid.read_text().count("\n") > 4, within=30)
     server = int(pid.read_text().split()[0])
-    started.terminate()
+    started.send_signal(number)
     started.communicate()
-    assert started.returncode == 128 + signal.SIGTERM
+    assert started.returncode == 128 + number
     assert not folder.exists()
     assert not psutil.pid_exists(server)
+
+
+PGBACKREST = """#!/bin/sh
+echo "$@" >{folder}/arguments
+exec sleep 60
+"""
+
+
+@pytest.fixture
+def pgbackrest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The arguments of a program of that name, which begins a restore and does not end it."""
+    program = tmp_path / "programs" / "pgbackrest"
+    program.parent.mkdir()
+    program.write_text(PGBACKREST.format(folder=tmp_path))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return tmp_path / "arguments"
+
+
+def me() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_the_restore_leaves_nothing(
+    environment: dict[str, str], tmp_path: Path, pgbackrest: Path, number: signal.Signals
+) -> None:
+    folder = str(tmp_path / "copy")
+    command = [str(RECEIVER), "drill", "--pgbackrest", "main", "--folder", folder, "--postgres-user", me()]
+    started = subprocess.Popen(command, env={**os.environ, **environment, **ACCESS}, stderr=subprocess.DEVNULL)
+    assert eventually(pgbackrest.exists, within=30)
+    (restoring,) = psutil.Process(started.pid).children()
+    started.send_signal(number)
+    assert started.wait(30) == 128 + number
+    assert not restoring.is_running()
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_disk_that_fills_ends_the_restore(
+    environment: dict[str, str], tmp_path: Path, pgbackrest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the disk may be what production stores deliveries in."""
+    free = {False: 30 << 30, True: 9 << 30}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(100 << 30, 0, free[pgbackrest.exists()]))
+    options = RestoreOptions(postgres_user=me(), folder=tmp_path / "copy")
+    backup = Backup(BackupKind.PGBACKREST, "main")
+    with (
+        pytest.raises(OperationRefused, match="has less than 10% or 1 GiB left"),
+        restored_server(backup, environment["DATABASE_URL"], options, stage=str),
+    ):
+        pass
+    assert not (tmp_path / "copy").exists()
+    assert [each.name() for each in psutil.Process().children() if each.name() == "sleep"] == []
+    arguments = pgbackrest.read_text().split()
+    assert {"--no-delta", "--no-link-all", "--reset-link-map", "--reset-tablespace-map"} <= set(arguments)
+
+
+def test_a_server_that_answers_nothing_is_not_waited_for(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a variable of libpq lead to another server, which would answer."""
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "PG_VERSION").write_text("18")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "postgres").write_text("#!/bin/sh\nexec sleep 60\n")
+    (programs / "postgres").chmod(0o755)
+    monkeypatch.setenv("PGHOSTADDR", LOOPBACK)
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    monkeypatch.setattr(server, "START_SECONDS", 0.2)
+    other = socket.create_server((LOOPBACK, 0))
+    monkeypatch.setattr(server, "_free_port", lambda: other.getsockname()[1])
+    options = RestoreOptions(postgres_bin=programs, postgres_user=me(), folder=tmp_path / "copy", keep=True)
+    with (
+        pytest.raises(OperationRefused, match=rf"(?s)does not accept connections.*\(what was restored: {tmp_path}/copy\)"),
+        restored_server(find_backup(tmp_path / "backup"), environment["DATABASE_URL"], options, stage=str),
+    ):
+        pass
+    assert os.environ["PGHOSTADDR"] == LOOPBACK, "it is removed for the drill only"
+    other.settimeout(0)
+    with closing(other), pytest.raises(BlockingIOError):
+        other.accept()
 
 
 def test_wrong_usage_is_refused(environment: dict[str, str], tmp_path: Path) -> None:

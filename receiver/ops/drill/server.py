@@ -16,11 +16,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -41,6 +42,17 @@ TEMPORARY: Final = "/var/tmp"  # noqa: S108 - a folder of our own is made in it
 """Where the temporary folder is made, if ``TMPDIR`` is not set: ``/tmp`` may be in memory."""
 POLL_SECONDS: Final = 0.1
 STOP_SECONDS: Final = 60
+START_SECONDS: Final = 300.0
+"""How long the server may answer nothing; one that reports that it recovers is waited for."""
+RECOVERY_SECONDS: Final = 86_400.0
+"""How long it may recover."""
+RESERVED_SHARE: Final = 0.1
+RESERVED_BYTES: Final = 1 << 30
+"""What stays free of the disk, share or bytes, whichever is more: it may be production's."""
+WATCH_SECONDS: Final = 1.0
+ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+FULL: Final = signal.SIGUSR1
+"""What the thread that watches the disk sends to the main thread."""
 LOG_SHOWN: Final = 1000
 """How much of the server's log is shown if it does not start."""
 PRIVATE: Final = 0o700
@@ -52,6 +64,8 @@ _LEFT_OUT: Final = (
 _MISSING_ROLE: Final = re.compile(r'ERROR: +role "(?P<role>.*)" does not exist')
 _REFUSED: Final = re.compile(r"FATAL: +(?! |the database system)(.*)")
 """What a server says of a connection once it has started."""
+_RECOVERING: Final = "the database system"
+"""What it says before that."""
 _CONFIGURATION: Final = """
 listen_addresses = ''
 unix_socket_directories = {sockets}
@@ -67,6 +81,8 @@ max_prepared_transactions = 100
 lc_messages = 'C'
 """
 """The settings of the copy. ``hot_standby``: with it, recovery stops if this machine's limits are lower."""
+_NOT_AS_CONFIGURED: Final = ("--no-delta", "--no-link-all", "--reset-link-map", "--reset-tablespace-map")
+"""What of pgBackRest's configuration does not count: with it, a restore would write outside the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +118,105 @@ class RestoredServer:
 def restored_server(
     backup: Backup, database_url: str, options: RestoreOptions, *, stage: Callable[[str], object]
 ) -> Iterator[RestoredServer]:
-    """Restore *backup*, start it, and yield it; SIGTERM ends the block like an error.
+    """Restore *backup*, start it, and yield it; SIGTERM and SIGHUP end the block like an error.
 
-    *database_url* names the role and the database; nothing else of it is used. Raises ``OperationRefused``.
+    *database_url* names the role and the database; nothing else of it is used. Until the block ends, the environment
+    has no variables of libpq: they would lead connections elsewhere. Raises ``OperationRefused``, also if the disk gets
+    full.
     """
-    folder = _new_folder(options.folder)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        work = _Restore(backup, database_url, options, folder)
-        began = time.monotonic()
-        stage("restoring")
+    with _ending_by_signal():
+        folder = _new_folder(options.folder)
         try:
-            work.lay_out()
-        except OSError as error:
-            raise OperationRefused(f"{backup.place} cannot be restored: {error}") from None
-        with work.running():
-            stage("recovering")
-            work.load()
-            seconds = time.monotonic() - began
-            yield RestoredServer(work.url(), folder, seconds, tuple(sorted(work.missing_roles)), tuple(work.errors))
+            work = _Restore(backup, database_url, options, folder)
+            with _without_libpq_variables(), _watching(folder):
+                began = time.monotonic()
+                stage("restoring")
+                try:
+                    work.lay_out()
+                except OSError as error:
+                    raise OperationRefused(f"{backup.place} cannot be restored: {error}") from None
+                with work.running():
+                    stage("recovering")
+                    work.load()
+                    seconds = time.monotonic() - began
+                    roles = tuple(sorted(work.missing_roles))
+                    yield RestoredServer(work.url(), folder, seconds, roles, tuple(work.errors))
+        except OperationRefused as error:
+            kept = f" (what was restored: {folder})" if options.keep else ""
+            raise OperationRefused(f"{error}{kept}") from None
+        finally:
+            if not options.keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ending_by_signal() -> Iterator[None]:
+    """End the block by ``SystemExit`` at the first signal; further ones do not interrupt its cleanup."""
+    before = {each: signal.getsignal(each) for each in ENDING}
+    caught = [each for each in ENDING if before[each] is not signal.SIG_IGN]  # nohup ignores SIGHUP
+
+    def end(number: int, _frame: object) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for each in caught:
+        signal.signal(each, end)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
+        for each in caught:
+            signal.signal(each, before[each])
+
+
+@contextmanager
+def _without_libpq_variables() -> Iterator[None]:
+    removed = {name: os.environ.pop(name) for name in list(os.environ) if re.match("PG(?!BACKREST)", name)}
+    try:
+        yield
+    finally:
+        os.environ.update(removed)
+
+
+class _DiskFull(BaseException):
+    """Interrupts the block, whatever it is doing; no handler of errors takes it for one of its own."""
+
+
+@contextmanager
+def _watching(folder: Path) -> Iterator[None]:
+    """Interrupt the block once the folder's disk has less than its reserve. Raises ``OperationRefused``."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_SECONDS):
+            if _free_beyond_reserve(folder) < 0:
+                signal.pthread_kill(threading.main_thread().ident or 0, FULL)
+                return
+
+    def interrupt(*_: object) -> None:
+        if not ended.is_set():
+            ended.set()
+            raise _DiskFull
+
+    before = signal.signal(FULL, interrupt)
+    watcher = threading.Thread(target=watch, name="disk-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except _DiskFull:
+        raise OperationRefused(
+            f"the disk of {folder} has less than {RESERVED_SHARE:.0%} or {RESERVED_BYTES >> 30} GiB left, so the drill "
+            "ended: name a --folder on another disk"
+        ) from None
+    finally:
+        ended.set()
+        watcher.join()
+        signal.signal(FULL, before)
+
+
+def _free_beyond_reserve(folder: Path) -> int:
+    disk = shutil.disk_usage(folder)
+    return disk.free - max(int(disk.total * RESERVED_SHARE), RESERVED_BYTES)
 
 
 class _Restore:
@@ -199,7 +291,7 @@ class _Restore:
         stanza = [f"--stanza={self._backup.place}", f"--pg1-path={self._data}"]
         tablespaces = self._folder / "tablespaces"
         options = ["--archive-mode=off", f"--tablespace-map-all={tablespaces}", "--log-level-file=off"]
-        self._run(["pgbackrest", *stanza, *options, "restore"])
+        self._run(["pgbackrest", *stanza, *options, *_NOT_AS_CONFIGURED, "restore"])
         self._leave_out()
 
     def _leave_out(self) -> None:
@@ -212,7 +304,9 @@ class _Restore:
         command = self._backup.restore_command
         if not command and self._backup.kind is BackupKind.PGBACKREST:
             stanza = [f"--stanza={self._backup.place}", f"--pg1-path={self._data}"]
-            command = f'{shlex.join(["pgbackrest", *stanza])} --log-level-file=off archive-get %f "%p"'
+            command = (
+                f'{shlex.join(["pgbackrest", *stanza])} --log-level-file=off --no-archive-async archive-get %f "%p"'
+            )
         self._settings.write_text(
             _CONFIGURATION.format(
                 sockets=_quoted(self._sockets),
@@ -258,8 +352,9 @@ class _Restore:
                 process.wait()
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        """Wait as long as the server recovers."""
+        """Wait as long as the server recovers. Raises ``OperationRefused``."""
         database = "postgres" if self._is_dump else self._database
+        began = answered = time.monotonic()
         while True:
             try:
                 psycopg.connect(self.url(database)).close()
@@ -273,6 +368,13 @@ class _Restore:
                     end = log.read_text(errors="replace")[-LOG_SHOWN:]
                     hint = "" if self._backup.restore_command else " (archived WAL: --restore-command)"
                     raise OperationRefused(f"PostgreSQL did not start from the backup{hint}: {end}") from None
+                now = time.monotonic()
+                if _RECOVERING in str(error):
+                    answered = now
+                if now - answered > START_SECONDS or now - began > RECOVERY_SECONDS:
+                    raise OperationRefused(
+                        f"PostgreSQL does not accept connections to the backup after {now - began:.0f} s: {error}"
+                    ) from None
                 time.sleep(POLL_SECONDS)
             else:
                 return
@@ -291,10 +393,12 @@ class _Restore:
                 connection.execute(create.format(sql.Identifier(self._database)))
         if self._backup.kind is BackupKind.DUMP:
             command = [self._program("pg_restore"), "--no-owner", "--dbname", self.url(), self._backup.place]
-        else:
-            options = ["--no-psqlrc", "--quiet", "--output", os.devnull]
-            command = [self._program("psql"), *options, "--file", self._backup.place, "--dbname", self.url()]
-        ended = self._try(command, as_caller=True)
+            ended = self._try(command, as_caller=True)
+        else:  # a dump in SQL can run programs: not as root, who may be the only one that can read it
+            options = ["--no-psqlrc", "--quiet", "--output", os.devnull, "--file", "-"]
+            command = [self._program("psql"), *options, "--dbname", self.url()]
+            with Path(self._backup.place).open("rb") as opened:
+                ended = self._try(command, stdin=opened)
         errors = [line for line in ended.stderr.splitlines() if "ERROR:" in line]
         if ended.returncode and not errors:
             raise _failed(command, ended.stderr)
@@ -315,10 +419,11 @@ class _Restore:
         return file.read_text().strip() if file.exists() else None
 
     def _check_space(self, needed: int) -> None:
-        free = shutil.disk_usage(self._folder).free
+        free = max(_free_beyond_reserve(self._folder), 0)
         if free < needed:
             raise OperationRefused(
-                f"{self._folder} has {free >> 20} MiB free, the backup needs {needed >> 20} MiB: name another --folder"
+                f"{self._folder} has {free >> 20} MiB free beyond the disk's reserve, the backup needs "
+                f"{needed >> 20} MiB: name another --folder"
             )
 
     def _run(self, command: Sequence[str], *, as_caller: bool = False) -> None:
@@ -326,25 +431,30 @@ class _Restore:
         if ended.returncode:
             raise _failed(command, ended.stderr or ended.stdout)
 
-    def _try(self, command: Sequence[str], *, as_caller: bool) -> subprocess.CompletedProcess[str]:
+    def _try(
+        self, command: Sequence[str], *, as_caller: bool = False, stdin: IO[bytes] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         options = self._as_user()
         if as_caller:  # who may read the backup
             options = {"env": options["env"]}
         try:
             return subprocess.run(
-                command, check=False, capture_output=True, text=True, errors="replace", cwd=self._folder, **options
+                command,
+                check=False,
+                stdin=stdin or subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd=self._folder,
+                **options,
             )
         except FileNotFoundError:
             raise OperationRefused(f"{command[0]} is not installed") from None
 
     def _as_user(self) -> dict[str, Any]:
-        """Return how a program is started: as PostgreSQL's user, without our secrets or what leads libpq elsewhere."""
+        """Return how a program is started: as PostgreSQL's user, without our secrets."""
         ours = set(variable_names())
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ours and not re.match("PG(?!BACKREST)", name)
-        }
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
         if self._user is None:
             return {"env": kept}
         groups = os.getgrouplist(self._user.pw_name, self._user.pw_gid)
