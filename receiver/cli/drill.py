@@ -11,13 +11,14 @@ import click
 
 from receiver.cli.logs import configure_command_logs
 from receiver.cli.output import json_option, print_json, print_rows, progress_bar
-from receiver.errors import OperationRefused
+from receiver.errors import ConfigurationError, OperationRefused, ReceiverError
+from receiver.files.store import FileStore
 from receiver.ops.drill.backups import Backup, BackupKind, find_backup
-from receiver.ops.drill.examine import Drill, examine
+from receiver.ops.drill.examine import Drill, examine, stopped
 from receiver.ops.drill.server import RestoreOptions, restored_server
 from receiver.settings import REQUIRED_FOR_API, load_settings
 
-REQUIRED = REQUIRED_FOR_API - {"REDIS_URL", "PUBLIC_URL"}
+REQUIRED = REQUIRED_FOR_API - {"REDIS_URL"}
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -62,18 +63,26 @@ def drill(
         raise click.UsageError(str(error)) from None
     chosen = replace(chosen, restore_command=restore_command)
     options = RestoreOptions(postgres_bin, postgres_user, folder, keep)
+    files = FileStore(settings.files_url)  # before hours of restoring: it may be refused
     result = Drill(chosen.place, chosen.kind)
-    with (
-        progress_bar() as progress,
-        restored_server(chosen, settings.database_url, options, stage=progress.stage) as server,
-    ):
-        examine(server, settings, result, progress)
+    kept = None
+    try:
+        with (
+            progress_bar() as progress,
+            restored_server(chosen, settings.database_url, options, stage=progress.stage) as server,
+        ):
+            kept = server.folder / "data" if keep else None
+            examine(server, settings, files, result, progress)
+    except ConfigurationError:
+        raise
+    except ReceiverError as error:
+        stopped(result, error)
     if as_json:
         print_json(result)
     else:
         click.echo(f"{result.kind}: {result.backup}")
         rows = [{"check": each.check, "state": each.state.value, "detail": each.detail} for each in result.checks]
         print_rows(rows, {"state": "state", "check": "check", "detail": "detail"}, empty="")
-    if keep:
-        click.echo(f"the restored data folder: {server.folder / 'data'}", err=True)
+    if kept is not None:
+        click.echo(f"the restored data folder: {kept}", err=True)
     sys.exit(0 if result.fits else 1)

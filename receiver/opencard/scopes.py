@@ -100,7 +100,7 @@ NEEDS: Final = (
     ),
     Need("doctor", (routes.LIST_ORGANIZATIONS, routes.GET_WEBHOOK)),
     Need("reconcile", (routes.LIST_DELIVERY_LOG,)),
-    Need("drill", (routes.LIST_DELIVERY_LOG,)),
+    Need("drill", (routes.LIST_DELIVERY_LOG, routes.LIST_ORGANIZATIONS, routes.LIST_WEBHOOKS)),
     Need("files fetch", (routes.DOWNLOAD_FILE,)),
     Need("files fetch", (routes.DOWNLOAD_TPA,), "signed TPAs"),
     Need("clients list", (routes.LIST_CLIENTS,)),

@@ -38,11 +38,20 @@ from receiver.migrate import upgrade
 from receiver.opencard.auth import Access
 from receiver.opencard.routes import TOKEN_PATH
 from receiver.opencard.tokens import StoredTokens
+from receiver.ops.doctor_findings import CheckResults
 from receiver.ops.drill import server
 from receiver.ops.drill.backups import Backup, BackupKind, find_backup
-from receiver.ops.drill.examine import ReadingAccess, may_have_lost
-from receiver.ops.drill.server import RestoreOptions, restored_server
+from receiver.ops.drill.examine import (
+    Drill,
+    ReadingAccess,
+    check_later_webhooks,
+    examine,
+    may_have_lost,
+    stopped,
+)
+from receiver.ops.drill.server import RestoredServer, RestoreOptions, restored_server
 from receiver.processing.drain import drain
+from receiver.progress import Progress
 from receiver.sandbox.embedded import LOOPBACK, postgres_program
 from receiver.sandbox.provider import LogStyle, deliver_story
 from receiver.sandbox.receipt_files import FilesAt
@@ -277,6 +286,7 @@ def test_what_does_not_fit_is_reported(production: Production) -> None:
         "newest delivery": "ok",
         "encryption keys": "broken",
         "delivery log (acme)": "broken",
+        "webhooks": "ok",
         "files": "broken",
     }
     assert found["unreadable_values"] > 0
@@ -348,6 +358,7 @@ PGBACKREST = """#!/bin/sh
 echo "$@" >{folder}/arguments
 exec sleep 60
 """
+CHECKS = ("schema", "newest delivery", "encryption keys", "delivery log", "webhooks", "files")
 
 
 @pytest.fixture
@@ -399,6 +410,61 @@ def test_a_disk_that_fills_ends_the_restore(
     assert {"--no-delta", "--no-link-all", "--reset-link-map", "--reset-tablespace-map"} <= set(arguments)
 
 
+@pytest.mark.usefixtures("pgbackrest")
+def test_a_failed_restore_is_reported_in_the_same_document(environment: dict[str, str], tmp_path: Path) -> None:
+    """And where what was restored is kept."""
+    program = tmp_path / "programs" / "pgbackrest"
+    program.write_text("#!/bin/sh\necho no backup; exit 1\n")
+    folder = tmp_path / "copy"
+    command = ["drill", "--pgbackrest", "main", "--json", "--keep", "--folder", str(folder), "--postgres-user", me()]
+    ended = CliRunner(env={**environment, **ACCESS}).invoke(main, command)
+    assert ended.exit_code == 1, ended.stderr
+    restore, *others = json.loads(ended.stdout)["checks"]
+    assert (restore["check"], restore["state"]) == ("restore", "broken")
+    assert restore["detail"] == f"pgbackrest failed: no backup (what was restored: {folder})"
+    assert [(check["check"], check["state"]) for check in others] == [(check, "not checked") for check in CHECKS]
+    assert folder.exists()
+
+
+def test_storage_that_cannot_be_used_is_reported_before_the_restore(
+    environment: dict[str, str], tmp_path: Path, pgbackrest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    command = ["drill", "--pgbackrest", "main", "--folder", str(tmp_path / "copy"), "--postgres-user", me()]
+    ended = CliRunner(env={**environment, **ACCESS, "FILES_URL": "s3://bucket/files"}).invoke(main, command)
+    assert (ended.exit_code, "FILES_URL needs a library" in ended.stderr) == (2, True), ended.stderr
+    assert not pgbackrest.exists()
+
+
+def test_failure_of_the_copy_is_not_productions(environment: dict[str, str], tmp_path: Path) -> None:
+    url = f"postgresql://receiver@/receiver?host={tmp_path}"
+    drill = Drill("receiver.dump", BackupKind.DUMP)
+    restored = RestoredServer(url, tmp_path, 1.0, (), ())
+    with pytest.raises(OperationRefused, match="PostgreSQL failed in the copy: ") as failed:
+        examine(restored, load_settings(environment), FileStore(str(tmp_path)), drill, Progress())
+    stopped(drill, failed.value)
+    assert [(check.check, check.state.value) for check in drill.checks] == [
+        ("restore", "ok"),
+        ("copy", "broken"),
+        *((check, "not checked") for check in CHECKS),
+    ]
+
+
+def test_webhooks_registered_after_the_backup_are_reported(world: World) -> None:
+    world.add_organizations("globex")
+    assert world.bootstrap().failures == []
+    client, findings, drill = world.client, CheckResults(), Drill("receiver.dump", BackupKind.DUMP)
+    access = ReadingAccess(world.api_url, str(client.account_id), client.id, client.secret)
+
+    def check() -> tuple[list[str], str]:
+        check_later_webhooks(world.engine, access, world.public_url, drill, findings)
+        return drill.later_webhooks, findings.lines.pop().state
+
+    assert check() == ([], "ok")
+    execute(world, "DELETE FROM receiver.webhooks WHERE organization_reference_id = 'globex'")
+    assert check() == (["globex"], "broken")
+
+
 def test_a_server_that_answers_nothing_is_not_waited_for(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,7 +482,9 @@ def test_a_server_that_answers_nothing_is_not_waited_for(
     monkeypatch.setattr(server, "_free_port", lambda: other.getsockname()[1])
     options = RestoreOptions(postgres_bin=programs, postgres_user=me(), folder=tmp_path / "copy", keep=True)
     with (
-        pytest.raises(OperationRefused, match=rf"(?s)does not accept connections.*\(what was restored: {tmp_path}/copy\)"),
+        pytest.raises(
+            OperationRefused, match=rf"(?s)does not accept connections.*\(what was restored: {tmp_path}/copy\)"
+        ),
         restored_server(find_backup(tmp_path / "backup"), environment["DATABASE_URL"], options, stage=str),
     ):
         pass

@@ -1,6 +1,6 @@
 """A practised restore: what a restored copy of the database lacks, and what would bring it back.
 
-All that is written is written to the copy. OpenCard is only asked for its delivery log, production's PostgreSQL and
+All that is written is written to the copy. OpenCard is only asked for its delivery log and webhooks, production's PostgreSQL and
 Redis are not connected to, and nobody is notified.
 """
 
@@ -12,28 +12,35 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from receiver.connections import RECONCILE
 from receiver.counters import unstored_counts
 from receiver.db import engine_for
 from receiver.encryption import Encryption
-from receiver.errors import DownloadsImpossible, OperationRefused
-from receiver.files.store import FileStore
+from receiver.errors import DownloadsImpossible, OpenCardError, OperationRefused
 from receiver.migrate import current_revision, differences, head_revision, upgrade
 from receiver.opencard.auth import Access
-from receiver.opencard.routes import TOKEN_PATH
+from receiver.opencard.client import OpenCard
+from receiver.opencard.routes import LIST_ORGANIZATIONS, LIST_WEBHOOKS, TOKEN_PATH
+from receiver.opencard.scopes import scopes_of
+from receiver.opencard.tokens import MemoryTokens
+from receiver.opencard.webhooks import Webhooks
 from receiver.ops.doctor_findings import CheckResult, CheckResults, CheckState
 from receiver.ops.keys import count_by_key
 from receiver.ops.recover import recover
 from receiver.processing.drain import drain
 from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import run_due
+from receiver.webhooks.addresses import ENDPOINT_PATH
 
 if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Connection, Engine
 
+    from receiver.files.store import FileStore
     from receiver.ops.drill.server import RestoredServer
     from receiver.progress import Progress
     from receiver.settings import Settings
@@ -43,12 +50,17 @@ SCHEMA: Final = "schema"
 NEWEST: Final = "newest delivery"
 KEYS: Final = "encryption keys"
 LOG: Final = "delivery log"
+WEBHOOKS: Final = "webhooks"
 FILES: Final = "files"
+COPY: Final = "copy"
+"""Reported only if the restored server fails while it is examined."""
+AFTER_RESTORE: Final = (SCHEMA, NEWEST, KEYS, LOG, WEBHOOKS, FILES)
 NO_WAIT: Final = timedelta(seconds=1)
 """An interval of reconcile: after a restore every webhook is due."""
 PARALLEL_FILES: Final = 16
+PARALLEL_REQUESTS: Final = 8
 NAMED: Final = 3
-"""How many missing files are named."""
+"""How many missing files or webhooks are named."""
 
 _NEWEST: Final = text(
     """
@@ -93,6 +105,7 @@ WHERE webhook.enabled AND webhook.opencard_webhook_id IS NOT NULL AND webhook.de
 ORDER BY webhook.id
 """
 )
+_REGISTERED: Final = text("SELECT opencard_webhook_id FROM receiver.webhooks WHERE opencard_webhook_id IS NOT NULL")
 _FILES: Final = text(
     """
 SELECT file_key, file_size FROM ems.receipts WHERE file_key IS NOT NULL
@@ -141,6 +154,8 @@ class Drill:
     files: int = 0
     missing_files: list[str] = field(default_factory=list)
     webhooks: list[WebhookDrill] = field(default_factory=list)
+    later_webhooks: list[str] = field(default_factory=list)
+    """The organizations of webhooks that OpenCard has and the backup lacks."""
     checks: list[CheckResult] = field(default_factory=list)
 
     @property
@@ -161,11 +176,30 @@ class ReadingAccess(Access):
         super().limit(request)
 
 
-def examine(server: RestoredServer, settings: Settings, drill: Drill, progress: Progress) -> None:
+def examine(server: RestoredServer, settings: Settings, files: FileStore, drill: Drill, progress: Progress) -> None:
     """Fill *drill*: examine the restored database, and recover it as after a real restore.
 
-    *settings* are production's; of them the database's and Redis's addresses are not used.
+    *settings* are production's; of them the database's and Redis's addresses are not used. Raises ``OperationRefused``
+    if the restored server fails.
     """
+    try:
+        _examine(server, settings, files, drill, progress)
+    except (DBAPIError, psycopg.Error) as error:
+        said = error.orig if isinstance(error, DBAPIError) else error
+        raise OperationRefused(f"PostgreSQL failed in the copy: {' '.join(str(said).split())}") from error
+
+
+def stopped(drill: Drill, error: Exception) -> None:
+    """Note in *drill* why the restore or its examination failed, and what was not checked."""
+    findings = CheckResults(drill.checks)
+    failed = COPY if any(each.check == RESTORE for each in drill.checks) else RESTORE
+    findings.broken(failed, str(error))
+    for check in AFTER_RESTORE:
+        if not any(each.check.startswith(check) for each in drill.checks):
+            findings.not_checked(check, f"{failed} is broken")
+
+
+def _examine(server: RestoredServer, settings: Settings, files: FileStore, drill: Drill, progress: Progress) -> None:
     findings = CheckResults(drill.checks)
     drill.restore_seconds = server.seconds
     _report_restore(server, findings)
@@ -173,7 +207,7 @@ def examine(server: RestoredServer, settings: Settings, drill: Drill, progress: 
     try:
         progress.stage("checking the schema")
         if not _fits(engine, drill, findings):
-            for check in (NEWEST, KEYS, LOG, FILES):
+            for check in AFTER_RESTORE[1:]:
                 findings.not_checked(check, f"{SCHEMA} is broken")
             return
         encryption = Encryption(settings.encryption_keys)
@@ -182,10 +216,19 @@ def examine(server: RestoredServer, settings: Settings, drill: Drill, progress: 
             progress.stage("decrypting")
             _check_keys(connection, encryption, drill, findings)
         progress.stage("reading the delivery log")
-        _recover(engine, settings, encryption, drill, last_id)
+        access = ReadingAccess(
+            settings.opencard_api_url,
+            settings.opencard_account_id,
+            settings.opencard_client_id,
+            settings.opencard_client_secret,
+        )
+        grace = timedelta(seconds=settings.reconcile_grace)
+        _recover(engine, Reconciler(engine, encryption, access, grace=grace), encryption, drill, last_id)
         _report_log(drill, findings)
+        progress.stage("listing webhooks")
+        check_later_webhooks(engine, access, settings.public_url, drill, findings)
         progress.stage("looking for files")
-        _check_files(engine, settings.files_url, drill, findings)
+        _check_files(engine, files, drill, findings)
     finally:
         engine.dispose()
         unstored_counts.take()  # production's counters do not count what happened to the copy
@@ -251,7 +294,7 @@ def _check_keys(connection: Connection, encryption: Encryption, drill: Drill, fi
         findings.ok(KEYS, f"{sum(state.newest + state.older for state in states)} values can be decrypted")
 
 
-def _recover(engine: Engine, settings: Settings, encryption: Encryption, drill: Drill, last_id: int) -> None:
+def _recover(engine: Engine, reconciler: Reconciler, encryption: Encryption, drill: Drill, last_id: int) -> None:
     """Do what the service does after a restore, in the copy: reconcile every webhook, and process what is due."""
     began = time.monotonic()
     with engine.begin() as connection:
@@ -259,13 +302,6 @@ def _recover(engine: Engine, settings: Settings, encryption: Encryption, drill: 
         last_run_id = connection.scalar(text("SELECT coalesce(max(id), 0) FROM receiver.reconcile_runs"))
         connection.execute(_CLEAR_MIRROR)
     recover(engine)
-    access = ReadingAccess(
-        settings.opencard_api_url,
-        settings.opencard_account_id,
-        settings.opencard_client_id,
-        settings.opencard_client_secret,
-    )
-    reconciler = Reconciler(engine, encryption, access, grace=timedelta(seconds=settings.reconcile_grace))
     run_due(engine, reconciler, interval=NO_WAIT, wake=lambda: None)
     while not drain(engine, encryption=encryption):
         pass
@@ -330,11 +366,45 @@ def _report_log(drill: Drill, findings: CheckResults) -> None:
             findings.ok(check, f"{recovered}; {webhook.log_entries} attempts read")
 
 
-def _check_files(engine: Engine, files_url: str, drill: Drill, findings: CheckResults) -> None:
+def check_later_webhooks(engine: Engine, access: Access, public_url: str, drill: Drill, findings: CheckResults) -> None:
+    """Report webhooks of this service that were registered after the backup: their logs are not read."""
+    with engine.connect() as connection:
+        known = set(connection.scalars(_REGISTERED))
+    scopes = scopes_of([LIST_ORGANIZATIONS, LIST_WEBHOOKS])
+    try:
+        with (
+            OpenCard(access, scopes, MemoryTokens()) as api,
+            ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="webhooks") as executor,
+        ):
+            webhooks = Webhooks(api)
+            organizations = webhooks.organizations()
+            registered = list(executor.map(lambda organization: webhooks.of(organization.id), organizations))
+    except OpenCardError as error:
+        findings.not_checked(WEBHOOKS, str(error))
+        return
+    ours = [
+        (webhook.id, organization.reference_id or str(organization.id))
+        for organization, found in zip(organizations, registered, strict=True)
+        for webhook in found
+        if webhook.url.startswith(public_url + ENDPOINT_PATH) and webhook.enabled is not False
+    ]
+    drill.later_webhooks = sorted(reference for number, reference in ours if number not in known)
+    if drill.later_webhooks:
+        named = ", ".join(drill.later_webhooks[:NAMED])
+        more = ", …" if len(drill.later_webhooks) > NAMED else ""
+        findings.broken(
+            WEBHOOKS,
+            f"{len(drill.later_webhooks)} of {len(ours)} under PUBLIC_URL are not in the backup, and their logs were "
+            f"not read ({named}{more}): after a restore, run receiver bootstrap and receiver reconcile",
+        )
+    else:
+        findings.ok(WEBHOOKS, f"all {len(ours)} that are switched on under PUBLIC_URL are in the backup")
+
+
+def _check_files(engine: Engine, store: FileStore, drill: Drill, findings: CheckResults) -> None:
     with engine.connect() as connection:
         wanted = connection.execute(_FILES).all()
     drill.files = len(wanted)
-    store = FileStore(files_url)
     with ThreadPoolExecutor(PARALLEL_FILES, thread_name_prefix="files") as executor:
         try:
             found = list(executor.map(lambda row: store.has(row.file_key, row.file_size), wanted))
