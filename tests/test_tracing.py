@@ -81,7 +81,7 @@ def test_one_trace_from_the_proxy_to_the_feed(acme: Acme, web: Web, collector: C
     spans = [span for span in collector.spans if span.trace_id == PROXY_TRACE]
     named = {span.name: span for span in spans}
     assert sorted(named) == sorted([REQUEST, "store", "wake worker", "process delivery", "batch", *STEPS])
-    assert len(named) == len(spans)
+    assert len(named) == len(spans), sorted((span.begun, span.name, span.process) for span in spans)
     assert all(f"`{name}`" in PAGE for name in named)
     parents = {name: by_id(spans)[span.parent_id].name for name, span in named.items() if name != REQUEST}
     assert named[REQUEST].parent_id == PROXY_SPAN

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
     from tests.support.world import World
 
+LOCKED = (
+    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND datname = current_database()"
+)
 LEDGER = "SELECT count(*) FROM ems.ledger"
 
 
@@ -122,6 +126,7 @@ def test_no_run_begins_during_a_retraction(acme: World) -> None:
         (outcome,) = reconciler(acme).run(since=ago(DAY))
         feed.rollback()
         assert (outcome.error, retracted.result(timeout=60)) == (BUSY, 1)
+    assert eventually(lambda: value(acme, LOCKED) == 0), "the session of the retraction has ended"
     assert reconcile(acme, since=ago(DAY)).recovered == 1
     process(acme)
     assert value(acme, LEDGER) == 1
