@@ -74,7 +74,7 @@ def booted(folder: Path) -> Iterator[Debian]:
 
 @contextmanager
 def _running(root: Path, log: Path) -> Iterator[Debian]:
-    # nobody registers it: the machine that runs the tests may have no systemd
+    # it is not registered: the machine that runs the tests may have no systemd
     options = ["--register=no", "--keep-unit", "--boot", "--kill-signal=SIGRTMIN+3", "--console=pipe"]
     with log.open("wb") as output:
         nspawn = subprocess.Popen(

@@ -1,7 +1,7 @@
 """A practised restore: what a restored copy of the database lacks, and what would bring it back.
 
 All that is written is written to the copy. OpenCard is only asked for its delivery log and webhooks, production's
-PostgreSQL and Redis are not connected to, and nobody is notified.
+PostgreSQL and Redis are not connected to, and no notification is sent.
 """
 
 from __future__ import annotations
