@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.rows import dict_row
@@ -64,12 +65,13 @@ class WebhookDirectory:
         """Like ``find``, but from the database."""
         if not ENDPOINT_KEY.fullmatch(endpoint_key):
             raise UnknownEndpoint
+        began = time.monotonic()  # an answer that is late may show what was changed since
         row = self._row(_BY_KEY, {"key": endpoint_key})
         with self._lock:
             self._known.pop(endpoint_key, None)
             if row is None:
                 raise UnknownEndpoint
-            webhook = self._known[endpoint_key] = decrypt_webhook(row, self._encryption)
+            webhook = self._known[endpoint_key] = replace(decrypt_webhook(row, self._encryption), read_at=began)
         return webhook
 
     def read_by_client(self, client_id: str) -> ManagedWebhook:

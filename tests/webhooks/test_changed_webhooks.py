@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from receiver.deliveries.store import connection_pool
 from receiver.encryption import Encryption
 from receiver.webhooks.credentials import AuthenticationType
+from receiver.webhooks.directory import WebhookDirectory
 from receiver.webhooks.store import WebhookStore
 from tests.support.factories import card_holder
 
@@ -82,6 +84,33 @@ def test_what_replaces_a_secret_is_accepted_at_once(acme: Acme, replaced: str) -
         signs=replaced == "secret",  # otherwise the credentials prove nothing that the signature does not
     )
     assert answer(dataclasses.replace(acme, registration=changed)) == 200
+
+
+class SlowDirectory(WebhookDirectory):
+    """PostgreSQL's answers are late: each secret is replaced between reading and answering."""
+
+    def __init__(self, *arguments: Any, store: WebhookStore) -> None:
+        super().__init__(*arguments)
+        self._store = store
+
+    def _row(self, query: str, parameters: dict[str, str]) -> dict[str, Any] | None:
+        row = super()._row(query, parameters)
+        (webhook,) = self._store.all()
+        self._store.replace_secret(webhook)
+        return row
+
+
+def test_what_a_late_answer_shows_is_read_again(acme: Acme, settings: Settings) -> None:
+    store = WebhookStore(acme.engine, acme.encryption)
+    (webhook,) = store.all()
+    with connection_pool(settings.database_url, size=1) as pool:
+        directory = SlowDirectory(pool, acme.encryption, store=store)
+        found = directory.find(webhook.endpoint_key)
+        (replaced,) = store.all()
+        assert found.secret != replaced.secret
+        again = directory.reread(found, webhook.endpoint_key)
+        assert again is not None
+        assert again.secret == replaced.secret
 
 
 def test_disabling_and_enabling_a_webhook_apply_at_once(acme: Acme) -> None:
