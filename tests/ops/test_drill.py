@@ -229,7 +229,7 @@ def test_later_deliveries_are_what_a_base_backup_recovers(production: Production
     """The backup was made while deliveries arrived; production, OpenCard and the files stay as they are."""
     before, files = production.content(), sorted(production.files.rglob("*"))
     production.world.provider.requests.clear()
-    temporary = production.backup.parent / "temporary"
+    temporary = production.backup.parent / "Kim's copies"
     temporary.mkdir(mode=0o755)
     found = production.drill(production.backup, TMPDIR=str(temporary))
     assert (found["kind"], found["backup"]) == ("base backup", str(production.backup))
@@ -408,6 +408,18 @@ def test_a_disk_that_fills_ends_the_restore(
     assert [each.name() for each in psutil.Process().children() if each.name() == "sleep"] == []
     arguments = pgbackrest.read_text().split()
     assert {"--no-delta", "--no-link-all", "--reset-link-map", "--reset-tablespace-map"} <= set(arguments)
+
+
+def test_a_folder_too_long_for_a_socket_is_refused_before_the_restore(
+    environment: dict[str, str], tmp_path: Path, pgbackrest: Path
+) -> None:
+    options = RestoreOptions(postgres_user=me(), folder=tmp_path / ("long" * 25))
+    with (
+        pytest.raises(OperationRefused, match="is too long for a Unix socket in it: name another --folder"),
+        restored_server(Backup(BackupKind.PGBACKREST, "main"), environment["DATABASE_URL"], options, stage=str),
+    ):
+        pass
+    assert not pgbackrest.exists()
 
 
 @pytest.mark.usefixtures("pgbackrest")

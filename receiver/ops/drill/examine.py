@@ -21,7 +21,7 @@ from receiver.counters import unstored_counts
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import DownloadsImpossible, OpenCardError, OperationRefused
-from receiver.migrate import current_revision, differences, head_revision, upgrade
+from receiver.migrate import current_revision, differences, head_revision, is_newer, upgrade
 from receiver.opencard.auth import Access
 from receiver.opencard.client import OpenCard
 from receiver.opencard.routes import LIST_ORGANIZATIONS, LIST_WEBHOOKS, TOKEN_PATH
@@ -253,7 +253,7 @@ def _fits(engine: Engine, drill: Drill, findings: CheckResults) -> bool:
         if drill.revision is None:
             findings.broken(SCHEMA, "the backup has no tables of this service")
             return False
-        if drill.revision > head:
+        if is_newer(drill.revision):
             findings.broken(
                 SCHEMA, f"at {drill.revision}, newer than this release's {head}: restore with the release that wrote it"
             )

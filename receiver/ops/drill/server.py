@@ -53,6 +53,8 @@ WATCH_SECONDS: Final = 1.0
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 FULL: Final = signal.SIGUSR1
 """What the thread that watches the disk sends to the main thread."""
+SOCKET_PATH_BYTES: Final = 107
+"""How long the path of a Unix socket may be on Linux."""
 LOG_SHOWN: Final = 1000
 """How much of the server's log is shown if it does not start."""
 PRIVATE: Final = 0o700
@@ -242,11 +244,16 @@ class _Restore:
 
     def url(self, database: str | None = None) -> str:
         """Return the copy's address."""
-        where = urlencode({"host": str(self._sockets), "port": self._port})
+        # libpq takes no + for a space
+        where = urlencode({"host": str(self._sockets), "port": self._port}, quote_via=quote)
         return f"postgresql://{quote(self._role, safe='')}@/{quote(database or self._database, safe='')}?{where}"
 
     def lay_out(self) -> None:
         """Make the data folder, and the files that configure the copy."""
+        if len(os.fsencode(self._sockets / f".s.PGSQL.{self._port}")) > SOCKET_PATH_BYTES:
+            raise OperationRefused(
+                f"the path of {self._folder} is too long for a Unix socket in it: name another --folder"
+            )
         for folder in (self._folder, self._data, self._sockets):
             folder.mkdir(mode=PRIVATE, exist_ok=True)
         self._own()
