@@ -112,7 +112,7 @@ _SENT_AGAIN: Final = """
 attempt.event = ANY(:in_order) AND EXISTS (
     SELECT FROM receiver.delivery_log AS sent
     WHERE sent.webhook_id = :webhook_id AND sent.fingerprint = attempt.fingerprint
-        AND sent.response_status BETWEEN 200 AND 299 AND sent.attempted_at < attempt.begun
+        AND sent.response_status BETWEEN 200 AND 299
 )
 """
 LOAD_OLDER: Final = text(

@@ -89,6 +89,16 @@ def test_unmeasured_clock_offset_is_that_of_the_last_run(acme: World) -> None:
     assert value(acme, OCCURRED) == at
 
 
+def test_a_failed_attempt_does_not_measure_the_clock(acme: World) -> None:
+    """What arrived came by a retry, which the log does not have yet."""
+    append_log(acme, attempts(CREATED, OTHER, 503, at=ago(20 * MINUTE)))
+    store_delivery(acme, CREATED, OTHER, at=ago(5 * MINUTE))
+    at = ago(3 * MINUTE)
+    append_log(acme, attempts(DELETED, card_holder(), None, at=at))
+    assert reconcile_and_process(acme).recovered == 1
+    assert value(acme, OCCURRED) == at
+
+
 def test_log_in_whole_seconds_does_not_look_like_a_wrong_clock(acme: World) -> None:
     at = ago(5 * MINUTE).replace(microsecond=900_000)
     store_delivery(acme, CREATED, OTHER, at=at)
