@@ -133,7 +133,7 @@ def _under_lock(connection: psycopg.Connection[Any], known: int | None, statemen
     """Run *statement* under the feed's lock, if the newest epoch is still *known*; return whether it was."""
     given = {"epoch": "" if known is None else str(known), "reason": reason}
     try:
-        write_under_lock(connection, given, [_STILL, statement])
+        write_under_lock(connection, given, [_STILL, statement], step="note history")
     except SerializationFailure:
         return False
     return True

@@ -37,11 +37,12 @@ def write_under_lock(
     statements: Sequence[str],
     *,
     before: Sequence[tuple[str, dict[str, Any]]] = (),
+    step: str = "append to feed",
 ) -> None:
     """Run *before* and then, under the feed's lock, *statements*, all in one transaction.
 
     The statements have no parameters: they read the values of *given* with ``current_setting('receiver.name')``.
-    *connection* is in autocommit. Raises psycopg's errors; then nothing is written.
+    *connection* is in autocommit; *step* is what traces call it. Raises psycopg's errors; then nothing is written.
     """
     try:
         with connection.pipeline():
@@ -51,7 +52,7 @@ def write_under_lock(
             if statements:
                 connection.execute(_GIVE, {"names": list(given), "values": list(given.values())})
         script = ";".join([*([_LOCK] if statements else []), *statements, "COMMIT"])
-        with span("append to feed" if statements else "commit"):
+        with span(step if statements else "commit"):
             connection.execute(script.encode(), prepare=False)
     except errors.LockNotAvailable:
         FEED_LOCK_TIMEOUTS.inc()
