@@ -339,6 +339,7 @@ def test_tar_files_are_restored(production: Production) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("_hangs_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_drill_leaves_nothing(production: Production, number: signal.Signals) -> None:
     """A timer that ends the command ends the server, too, and deletes what was restored."""
@@ -362,6 +363,14 @@ CHECKS = ("schema", "newest delivery", "encryption keys", "delivery log", "webho
 
 
 @pytest.fixture
+def _hangs_up() -> Iterator[None]:
+    """SIGHUP ends programs, though the tests run under nohup, which lets programs ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def pgbackrest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The arguments of a program of that name, which begins a restore and does not end it."""
     program = tmp_path / "programs" / "pgbackrest"
@@ -376,6 +385,7 @@ def me() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
+@pytest.mark.usefixtures("_hangs_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_during_the_restore_leaves_nothing(
     environment: dict[str, str], tmp_path: Path, pgbackrest: Path, number: signal.Signals
