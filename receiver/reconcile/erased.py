@@ -64,6 +64,11 @@ class ErasedCardHolders:
         lives = {} if pseudonyms is None else lives_in(driver, organization)
         return cls(organization, pseudonyms, lives) if pseudonyms is not None and lives else None
 
+    @property
+    def marked(self) -> dict[str, datetime]:
+        """When each of them was marked for erasure, by pseudonym."""
+        return {pseudonym: life.erased_at for pseudonym, life in self.lives.items()}
+
     def is_about(self, body: bytes, at: datetime | None) -> bool:
         """Whether *body*, of an event that occurred *at* that time, is about one of them."""
         try:

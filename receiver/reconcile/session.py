@@ -176,6 +176,7 @@ class ReconcileSession:
                     oldest=workspace.oldest,
                     ahead=workspace.ahead,
                 )
+                workspace.require_no_new_erasure()
                 runs.end(
                     connection,
                     run.run_id,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import text
 
 from receiver.db import driver_of
+from receiver.errors import OperationRefused
 from receiver.events.catalogue import spellings
 from receiver.reconcile import statements
 from receiver.reconcile.compare import ComparedDelivery, LogAttempt, compare, compare_without_payload
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 FINGERPRINTS_PER_FETCH: Final = 1000
 BODIES_PER_FETCH: Final = 20
+ERASED_MEANWHILE: Final = "card holders were erased during the run: run again"
 
 
 class Workspace:
@@ -55,7 +57,19 @@ class Workspace:
             self._connection.execute(text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({definition})"))
         self._connection.execute(statements.SMALL_SAMPLES)
         self.clear()
-        self._erased = ErasedCardHolders.read(self._connection, self._organization, self._encryption)
+        self._erased = self._read_erased()
+
+    def require_no_new_erasure(self) -> None:
+        """Raise ``OperationRefused`` where card holders were marked for erasure since ``prepare``.
+
+        Entries about them were read, and would be mirrored, with their content.
+        """
+        erased = self._read_erased()
+        if erased is not None and (self._erased is None or erased.marked != self._erased.marked):
+            raise OperationRefused(ERASED_MEANWHILE)
+
+    def _read_erased(self) -> ErasedCardHolders | None:
+        return ErasedCardHolders.read(self._connection, self._organization, self._encryption)
 
     def clear(self) -> None:
         """Truncate all tables."""

@@ -24,6 +24,7 @@ from tests.support.reconcile_steps import (
     feed_types,
     process,
     reconcile,
+    reconciler,
     rows,
     store_delivery,
     value,
@@ -184,6 +185,17 @@ def test_reconcile_restores_nothing_of_an_erased_card_holder(acme: World) -> Non
     assert (outcome.matched, outcome.recovered, outcome.unconfirmed) == (3, 0, 0)
     process(acme)
     assert ems(acme.engine) == before
+    assert {bytes(row["item"]) for row in rows(acme, "SELECT item FROM receiver.delivery_log")} == {b'{"erased":true}'}
+
+
+def test_card_holder_erased_during_a_run_is_not_mirrored(acme: World) -> None:
+    create_and_delete_card_holder(acme, before=LONG_AGO)
+    acme.provider.behaviour.before_page = lambda _path, _page: erase(acme)
+    (refused,) = reconciler(acme).run(since=ago(ALL))
+    assert refused.error == "card holders were erased during the run: run again"
+    assert rows(acme, "SELECT item FROM receiver.delivery_log") == []
+    acme.provider.behaviour.before_page = lambda _path, _page: None
+    reconcile(acme, since=ago(ALL))
     assert {bytes(row["item"]) for row in rows(acme, "SELECT item FROM receiver.delivery_log")} == {b'{"erased":true}'}
 
 
