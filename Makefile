@@ -33,7 +33,7 @@ run: $(READY) ## run everything with a slow stream of purchases, until Ctrl+C
 shell: $(READY) ## open a shell in which receiver is found
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $${SHELL:-/bin/sh}
 
-test: $(READY) ## run the tests, except those of make ha
+test: $(READY) ## run the tests, except those of make ha and make install
 	$(BIN)/python -m pytest -n $(PROCESSES)
 
 quick: $(READY) ## run the tests without the long ones

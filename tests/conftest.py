@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import hypothesis
 import psycopg
@@ -111,7 +112,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Itera
     given = os.environ.get("REDIS_URL")
     if given:
         number = 8 + int(worker_id.removeprefix("gw") or 0) if worker_id != "master" else 8
-        yield f"{given.rsplit('/', 1)[0]}/{number}"
+        parts = urlsplit(given)  # the query names the database for every scheme, also where the path does
+        yield parts._replace(query=urlencode({**dict(parse_qsl(parts.query)), "db": number})).geturl()
         return
     server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
     yield server.url

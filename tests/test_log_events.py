@@ -12,11 +12,16 @@ PAGE = ROOT / "docs" / "operate" / "log-events.md"
 LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error", "critical": "error"}
 
 
+def modules() -> dict[Path, ast.Module]:
+    """Return the syntax tree of each module."""
+    return {path: ast.parse(path.read_text()) for path in sorted((ROOT / "receiver").rglob("*.py"))}
+
+
 def logged() -> dict[str, set[str]]:
     """Return each event that the code logs, and its levels."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in sorted((ROOT / "receiver").rglob("*.py")):
-        for call in ast.walk(ast.parse(path.read_text())):
+    for path, module in modules().items():
+        for call in ast.walk(module):
             if (
                 isinstance(call, ast.Call)
                 and isinstance(call.func, ast.Attribute)
@@ -44,6 +49,15 @@ def listed() -> dict[str, set[str]]:
 
 def test_the_page_lists_the_events_that_the_code_logs() -> None:
     assert listed() == logged()
+
+
+def test_log_methods_are_only_called() -> None:
+    """A method under another name would log events that ``logged`` does not find."""
+    for path, module in modules().items():
+        called = {id(node.func) for node in ast.walk(module) if isinstance(node, ast.Call)}
+        for node in ast.walk(module):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "log":
+                assert id(node) in called or node.attr not in {*LEVELS, "log"}, f"{path}:{node.lineno}"
 
 
 def test_events_are_dotted_names() -> None:

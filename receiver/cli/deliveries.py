@@ -20,7 +20,7 @@ from receiver.cli.parameters import ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
-from receiver.ops.answering import confirm_deliveries
+from receiver.ops.decisions import confirm_deliveries
 from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
 from receiver.ops.deliveries.fixture import make_fixture
 from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries

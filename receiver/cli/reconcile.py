@@ -103,7 +103,7 @@ def _print(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> None:
         {
             "webhook_id": "webhook",
             "organization_reference_id": "organization",
-            "log_entries": "attempts",
+            "log_entries": "log entries",
             "matched": "matched",
             "recovered": "to recover" if planned else "recovered",
             "unconfirmed": "unconfirmed",
@@ -135,5 +135,5 @@ def _summary(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> str:
         said.append(f"{failed} failed")
     checked = [outcome.checked_until for outcome in outcomes if outcome.checked_until is not None]
     if not planned and not any(map(_needs_attention, outcomes)) and len(checked) == len(outcomes):
-        said.append(f"complete up to {words(min(checked))}")
+        said.append(f"checked up to {words(min(checked))}")
     return ", ".join(said)

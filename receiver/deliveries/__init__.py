@@ -1,8 +1,8 @@
-"""Deliveries: requests are verified, stored as received, and answered.
+"""Deliveries: requests are authenticated, stored as received, and answered.
 
 - ``endpoint``        the HTTP route
-- ``receive``         the steps of a delivery: verify, store, wake a worker
-- ``authentication``  verifies signature and credentials: pure
+- ``receive``         the steps of a delivery: authenticate, store, wake a worker
+- ``authentication``  checks signature and credentials: pure
 - ``challenge``       answers OpenCard's challenges: pure
 - ``bodies``          reads a request's body, up to a limit
 - ``headers``         which headers are stored

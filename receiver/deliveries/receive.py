@@ -1,4 +1,4 @@
-"""The steps of a delivery up to its answer: verify, store, wake a worker."""
+"""The steps of a delivery up to its answer: authenticate, store, wake a worker."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from receiver.db import HELD_SECONDS
 from receiver.errors import OperationRefused
 from receiver.events.kinds import KIND_OF
 from receiver.locks import LockFamily, key_of
-from receiver.ops.answering import COUNT_AGAIN
 from receiver.ops.audit import storable
+from receiver.ops.decisions import COUNT_AGAIN
 from receiver.ops.deliveries import IS_NOT_IN_THE_LOG
 from receiver.ops.replay_selection import check_ids
 from receiver.processing.decide import decide

@@ -5,6 +5,7 @@ Another connection holds the webhook's lock during its run, and loses it a minut
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -149,9 +150,12 @@ class ReconcileSession:
             raise
         RECONCILE_RUNS.labels("busy" if outcome.error == BUSY else "ended").inc()
         has_findings = outcome.recovered or outcome.unconfirmed or outcome.unrecoverable
-        write_log = log.info if has_findings else log.debug  # hundreds of webhooks without findings, every few minutes
         checked_until = outcome.checked_until and outcome.checked_until.isoformat()
-        write_log("webhook reconciled", **{**asdict(outcome), "checked_until": checked_until})
+        log.log(
+            logging.INFO if has_findings else logging.DEBUG,  # hundreds of runs without findings, every few minutes
+            "reconcile.webhook_reconciled",
+            **{**asdict(outcome), "checked_until": checked_until},
+        )
         return outcome
 
     def _reconcile_alone(self, webhook: ReconciledWebhook) -> ReconcileOutcome:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -14,6 +14,8 @@ import stamina
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import ReceiverError
 from receiver.migrate import project_file
@@ -29,8 +31,10 @@ from receiver.webhooks.addresses import endpoint_url
 from receiver.webhooks.listing import list_webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
     from receiver.sandbox.console_access import ConsoleAccess
     from receiver.sandbox.local import LocalServers
@@ -42,13 +46,15 @@ INTERRUPTED: Final = (130, 143)
 READY_SECONDS: Final = 60
 BROKEN: Final = 50
 """How many deliveries fail at once with ``--broken``."""
+_DEAD: Final = text("SELECT count(*) FROM receiver.outcomes WHERE status = 'dead'")
 
 
 def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle: bool = False) -> int:
     """Run until Ctrl+C and return the exit code; logs go to standard output, a colour for each process.
 
     Only warnings and errors are logged, unless ``LOG_LEVEL`` is set. With *broken*, cleared purchases of one
-    organization fail until the cause is fixed; *idle*: purchases are sent, and webhooks reconciled, only when asked.
+    organization fail until the cause is fixed, and the addresses are printed again after the first failures; *idle*:
+    purchases are sent, and webhooks reconciled, only when asked.
     Raises ``OperationRefused`` when another process listens on *port*.
     """
     check_port(port)
@@ -106,9 +112,9 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
                 for webhook in list_webhooks(connection):
                     url = endpoint_url(settings.public_url, webhook["endpoint_key"])
                     say(f"registered  {webhook['organization_reference_id']}  {url}")
-            width = max(len(name) for name, _ in rows)
-            for name, address in rows:
-                say(f"{name:<{width}}  {address}")
+            say_addresses(rows, say)
+            if broken and wait_for_failures(servers.engine):
+                say_addresses(rows, say)  # the failures' log lines have pushed them off the screen
 
         threading.Thread(target=register_webhooks, name="bootstrap", daemon=True).start()
         manager.loop()
@@ -138,6 +144,26 @@ def addresses(servers: LocalServers, opencard: Mapping[str, str], access: Consol
         ("commands", f"cd {servers.folder}; . ./environment; receiver doctor"),
         ("console", f"{servers.settings.public_url}/ops/  user {access.name}, password {access.password}"),
     ]
+
+
+def say_addresses(rows: Sequence[tuple[str, str]], say: Callable[[str], None]) -> None:
+    """Print *rows* as a table."""
+    width = max(len(name) for name, _ in rows)
+    for name, address in rows:
+        say(f"{name:<{width}}  {address}")
+
+
+def wait_for_failures(engine: Engine) -> bool:
+    """Return whether the deliveries that fail with ``--broken`` are dead within a minute."""
+    with suppress(LookupError, SQLAlchemyError):  # not within a minute, or PostgreSQL was stopped by Ctrl+C
+        for attempt in stamina.retry_context(
+            on=LookupError, attempts=None, timeout=READY_SECONDS, wait_initial=0.5, wait_max=0.5, wait_jitter=0
+        ):
+            with attempt, engine.connect() as connection:
+                if connection.execute(_DEAD).scalar_one() < BROKEN:
+                    raise LookupError
+                return True
+    return False
 
 
 def psql(servers: LocalServers, statement: str) -> str:

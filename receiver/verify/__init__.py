@@ -1,4 +1,4 @@
-"""Each layer derived from the one above it again, while the service runs: ``verify`` and ``rebuild``.
+"""Derives events from deliveries and rows from events again, while the service runs: ``verify`` and ``rebuild``.
 
 - ``run``         both commands, for all organizations or some
 - ``events``      events of the log from the deliveries that still have their bodies

@@ -116,17 +116,17 @@ def test_people_see_a_table_and_what_it_comes_to(run: Run, world: World) -> None
         "acme": ["2", "0", "2", "0", "0"],
         "globex": ["0", "0", "0", "0", "0"],
     }
-    compared, recovered, complete = summary.split(", ")
+    compared, recovered, checked = summary.split(", ")
     assert (compared, recovered) == ("2 webhooks compared with the log", "2 events recovered")
-    assert complete in {f"complete up to {line[-23:]}" for line in webhooks}
-    assert run().stdout.splitlines()[-1].startswith(f"{compared}, complete up to ")
+    assert checked in {f"checked up to {line[-23:]}" for line in webhooks}
+    assert run().stdout.splitlines()[-1].startswith(f"{compared}, checked up to ")
 
 
-def test_complete_means_checked_from_the_beginning(run: Run, world: World) -> None:
+def test_checked_up_to_means_from_the_beginning(run: Run, world: World) -> None:
     lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=3))
-    assert "complete" not in run("--since", "1h").stdout
-    assert ", complete up to " in run().stdout.splitlines()[-1]
-    assert ", complete up to " in run("--since", "7d").stdout.splitlines()[-1]
+    assert ", checked up to " not in run("--since", "1h").stdout
+    assert ", checked up to " in run().stdout.splitlines()[-1]
+    assert ", checked up to " in run("--since", "7d").stdout.splitlines()[-1]
 
 
 def test_what_is_recovered_is_processed_for_a_worker_is_woken(run: Run, world: World, redis: Redis) -> None:

@@ -18,14 +18,14 @@ from receiver.cli import main
 from receiver.cli.operator import operator
 from receiver.db import engine_for
 from receiver.errors import OperationRefused
-from receiver.ops.answering import confirm_deliveries
+from receiver.ops.decisions import confirm_deliveries
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay_selection import preview
 from receiver.ops.retracting import RESTORED, RETRACTED, retract_deliveries, undo_retraction
 from receiver.records.write import writing_connection
 from receiver.testing.emptying import empty_database
-from tests.ops.test_answering import by_hour, listed
-from tests.ops.test_answering import found as findings
+from tests.ops.test_decisions import by_hour, listed
+from tests.ops.test_decisions import found as findings
 from tests.support.factories import card_holder, enrichment, sample, snapshot
 from tests.support.processing_steps import delete_bodies, occurred, process_again
 from tests.support.replay_steps import ids, replay

@@ -29,7 +29,7 @@ def test_a_cleared_purchase_bears_the_final_amounts(acme: Acme) -> None:
     assert row["authorized_at"] < row["cleared_at"]
 
 
-def test_a_late_authorized_does_not_reopen_a_cleared_purchase(acme: Acme) -> None:
+def test_late_authorized_keeps_cleared_state(acme: Acme) -> None:
     acme.apply("card.transaction.cleared", snapshot("cleared"))
     acme.apply("card.transaction.authorized", snapshot("authorized"))
     row = acme.row(ROW)

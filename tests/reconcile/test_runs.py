@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.errors import OperationRefused
-from receiver.ops.answering import confirm_deliveries
+from receiver.ops.decisions import confirm_deliveries
 from receiver.processing.drain import drain
 from receiver.progress import Progress
 from receiver.reconcile.runs import INTERRUPTED

@@ -11,12 +11,12 @@ from flask_wtf import FlaskForm
 from wtforms import IntegerField, StringField, SubmitField
 from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
-from receiver.ops.answering import confirm_deliveries
 from receiver.ops.audit import AuditFilter, arguments, list_acts
 from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
+from receiver.ops.decisions import confirm_deliveries
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries
 from receiver.ops.purchases.brief import read_purchases_of
 from receiver.ops.replay import start_replay

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.cli.operator import operator
 from receiver.errors import OperationRefused
-from receiver.ops.answering import confirm_deliveries
+from receiver.ops.decisions import confirm_deliveries
 from receiver.ops.deliveries import Filter, list_deliveries
 from receiver.ops.findings import FindingKind
 from receiver.ops.status import find_in_webhook, read_status
