@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS bookings (
     organization text, transaction_id text, state text, amount numeric, currency text, vat numeric, vat_source text,
     merchant text, PRIMARY KEY (organization, transaction_id)
 )"""
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('feed_positions'));"
+"""Both ways may begin at the same moment: IF NOT EXISTS does not see a table that the other is creating, and fails."""
 LINES = """
 SELECT organization_reference_id, transaction_id, state, accounting_amount, accounting_currency, vat_amount, vat_source,
     merchant
@@ -161,7 +163,7 @@ def say_how_far(committing: Connection | None, own: Connection, take: Take) -> N
 
 def follow(ems: Connection, own: Connection, committing: Connection | None, take: Take) -> None:
     """Follow the feed until interrupted. Listens before it looks, so that nothing falls in between."""
-    own.execute(TABLES if own is not ems else TABLES.replace("CREATE TABLE", "CREATE TEMPORARY TABLE"))
+    own.execute(ONE_AT_A_TIME + TABLES if own is not ems else TABLES.replace("CREATE TABLE", "CREATE TEMPORARY TABLE"))
     own.execute("INSERT INTO feed_positions VALUES (%s, 0) ON CONFLICT DO NOTHING", [take.__name__])
     replica = is_replica(ems)
     if not replica:

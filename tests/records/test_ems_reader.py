@@ -95,6 +95,18 @@ def test_it_says_how_far_it_has_read(acme: Acme, ems: URL, own: URL) -> None:
         assert eventually(lambda: acme.rows(said, name=ems.username) == [{"position": newest}], within=10)
 
 
+def test_both_ways_may_begin_at_the_same_moment(acme: Acme, ems: URL, own: URL) -> None:
+    clear(acme, "one")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(libpq(own)) as holder:
+        holder.execute("CREATE TABLE feed_positions ()")  # both meet where the first would create it
+        with following(ems, own, "ledger") as ledger, following(ems, own, "events") as events:
+            assert eventually(lambda: rows(own, waiting) == [(2,)], within=30)
+            holder.rollback()
+            assert " one " in ledger.line()
+            assert events.line().endswith(" one")
+
+
 def test_a_plain_reader_can_look_without_a_database_of_its_own(acme: Acme, ems: URL) -> None:
     clear(acme, "one")
     with following(ems, None) as follower:
