@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,11 +14,13 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
 from receiver.cli import main
+from receiver.records.epochs import compare_history
 from tests.support.factories import snapshot
 from tests.support.pools import ACCESS
 from tests.support.program import db
-from tests.support.roles import connected_as, new_role
+from tests.support.roles import connected_as, libpq, new_role
 from tests.support.service_states import add_run
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +104,22 @@ def test_position_lost_in_a_failover_counts_as_newest(acme: Acme, url: URL, read
     acme.execute("UPDATE receiver.feed_epochs SET timeline = timeline + 1")  # the next epoch has not begun yet
     commit(url, reader, reader, newest + 50)
     assert acme.rows(CONSUMERS) == [{"name": reader, "role": None, "position": newest}]
+
+
+def test_position_lost_in_a_failover_counts_though_the_epoch_begins_meanwhile(
+    acme: Acme, url: URL, reader: str
+) -> None:
+    (newest,) = clear(acme, 1)
+    acme.execute("UPDATE receiver.feed_epochs SET timeline = timeline + 1")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = :reader AND wait_event_type = 'Lock'"
+    with psycopg.connect(libpq(url), autocommit=True) as holder, ThreadPoolExecutor(1) as pool:
+        # where it waits, it has read which position is the newest
+        holder.execute("BEGIN; LOCK TABLE receiver.feed_epochs")
+        committing = pool.submit(commit, url, reader, reader, newest + 50)
+        assert eventually(lambda: acme.value(waiting, reader=reader) == 1, within=30)
+        compare_history(holder)
+        committing.result(timeout=30)
+    assert acme.rows(CONSUMERS) == [{"name": reader, "role": None, "position": newest + 50}]
 
 
 def test_a_null_name_is_refused_as_such(url: URL, reader: str) -> None:

@@ -10,12 +10,15 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from receiver.events.kinds import KIND_OF
 from receiver.locks import Lock
 from receiver.ops.recover import recover
 from receiver.ops.retracting import retract_deliveries
 from receiver.progress import Progress
 from receiver.records.epochs import compare_history, notice_branch
-from receiver.records.write import writing_connection
+from receiver.records.history import Subject
+from receiver.records.rewrite import rewriting
+from receiver.records.write import Outdated, commit, writing_connection
 from receiver.verify.run import rebuild
 from tests.support.restoring import (
     Place,
@@ -158,6 +161,32 @@ def test_another_timeline_begins_an_epoch(servers: Callable[[str], EmbeddedPostg
     assert "another timeline" in made.value("SELECT reason FROM receiver.feed_epochs WHERE epoch = 1")
     made.apply("employee-3")
     assert made.epochs() == [1]
+    made.engine.dispose()
+
+
+def test_history_that_branches_before_the_append_is_read_again(
+    servers: Callable[[str], EmbeddedPostgres], settings: Settings
+) -> None:
+    server = servers("standby")
+    made = new_place(server.create_database("receiver"), settings)
+    made.apply("employee-1")
+    folder = data_folder(server)
+    made.engine.dispose()
+    server.kill()
+    (folder / "standby.signal").touch()
+    chown_like(folder, [folder / "standby.signal"])
+    server.start()
+    subject = Subject(KIND_OF["card_holder.created"], "acme", "employee-1")
+    with closing(writing_connection(made.engine)) as connection:
+        read_before = rewriting(connection, {1: subject}, {}, "rebuild")
+        assert read_before.history.database_is_known
+        connection.execute("SELECT pg_promote()")
+        with pytest.raises(Outdated, match="the history of PostgreSQL branched"):
+            commit(connection, read_before)
+        assert (made.epochs(), list(made.positions())) == ([], [1])
+        commit(connection, rewriting(connection, {1: subject}, {}, "rebuild"))
+    start = made.value("SELECT epoch_start FROM ems.feed_horizon")
+    assert (made.epochs(), list(made.positions())) == ([1], [1, start + 1])
     made.engine.dispose()
 
 
