@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import threading
+import time
 import tomllib
 from collections import Counter
 from contextlib import closing
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from tests.ha.sentinel import Sentinels
 
 OTHER_ADDRESS: Final = "127.0.0.2"
+FIRST: Final = ("web", "worker", "scheduler")
+SECOND: Final = ("web",)
+"""What runs at the other address."""
 PURCHASES: Final = 120
 STREAM_SECONDS: Final = 20
 UNTIL_ACCEPTED: Final = RetryLimits(seconds=None, longest_pause=2)
@@ -54,6 +58,9 @@ class Stream:
 
     def __init__(self, provider: Provider, story: Story, stack: ExitStack) -> None:
         self._completed = 0
+        self._answered_at: float | None = None
+        self.longest_silence = 0.0
+        """The longest time between two answers of 200, in seconds."""
         self._number = len(story.events)
         self._failures: list[BaseException] = []
         self._arguments = (provider, story)
@@ -80,6 +87,10 @@ class Stream:
             raise
 
     def _count(self) -> None:
+        now = time.monotonic()
+        if self._answered_at is not None:
+            self.longest_silence = max(self.longest_silence, now - self._answered_at)
+        self._answered_at = now
         self._completed += 1
 
     def wait_for(self, share: float) -> None:
@@ -138,10 +149,10 @@ class Machine:
             for at in (f"{LOOPBACK}:{ports['first']}", f"{OTHER_ADDRESS}:{ports['second']}")
         }
         """The processes at each of the two addresses; the worker and the scheduler are at the first."""
-        self.processes, second = self.webs.values()
+        self.processes, self._second = self.webs.values()
         self.processes.run("release")
-        self.processes.start("web", "worker", "scheduler")
-        second.start("web")
+        self.processes.start(*FIRST)
+        self._second.start(*SECOND)
         for at, processes in self.webs.items():
             wait_until_ready(f"http://{at}", processes)
         wait_until_ready(self.settings.public_url, self.processes)
@@ -209,6 +220,19 @@ class Machine:
         self.engine.dispose()
         wait_until_processed(self.engine, seconds=SECONDS)
 
+    def wait_until_reconciled(self) -> None:
+        """Return when later runs found nothing to recover for any webhook, and all is processed."""
+        before = self.value("SELECT coalesce(max(id), 0) FROM receiver.reconcile_runs")
+        open_webhooks = f"""
+            SELECT count(*) FROM receiver.webhooks AS webhook WHERE NOT EXISTS (
+                SELECT FROM receiver.reconcile_runs AS run WHERE run.webhook_id = webhook.id AND run.id > {before}
+                    AND run.ended_at IS NOT NULL AND run.error IS NULL AND run.recovered = 0
+            )"""  # noqa: S608 - a number
+        assert eventually(lambda: self.value(open_webhooks) == 0, within=2 * SECONDS), (
+            "something is recovered again and again"
+        )
+        self.wait_until_processed()
+
     def acknowledged(self) -> Counter[str]:
         """Return how many attempts to deliver each body were answered 200."""
         return Counter(
@@ -237,12 +261,25 @@ class Machine:
         )
 
     def wait_for_readers(self, own_url: str) -> None:
-        """Return when both examples of a reader have all that there is."""
+        """Return when both examples of a reader, neither of which ended, have all that there is."""
         newest = self.value("SELECT max(position) FROM ems.events")
         query = f"SELECT count(*) FROM feed_positions WHERE position >= {newest}"  # noqa: S608 - a number
-        assert eventually(lambda: self.rows(query, own_url) == [(2,)], within=2 * SECONDS), [
-            follower.log.read_text()[-500:] for follower in self._followers
-        ]
+
+        def have_all() -> bool:
+            return self.rows(query, own_url) == [(2,)]
+
+        eventually(lambda: have_all() or bool(self.ended()), within=2 * SECONDS)
+        assert have_all(), [report[-1000:] for report in self.reports()]
+
+    def ended(self) -> list[str]:
+        """Return which processes and readers ended, though none was asked to."""
+        readers = [follower.log.stem for follower in self._followers if follower.has_ended]
+        started = [(self.processes, FIRST), (self._second, SECOND)]
+        return readers + [name for processes, names in started for name in names if not processes.is_running(name)]
+
+    def reports(self) -> list[str]:
+        """Return what each example of a reader wrote."""
+        return [follower.log.read_text() for follower in self._followers]
 
 
 def _digest(body: bytes) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ROLE: Final = "receiver"
 """Owns the databases of the service, and is no superuser."""
+TTL: Final = 10
+"""Seconds after which Patroni replaces a primary that does not renew its lease."""
 ETCD: Final = "etcd"
 PATRONI: Final = "patroni"
 
@@ -47,6 +49,7 @@ class Node(Program):
             port=self.port,
             data=self._data,
             programs=postgres_programs(),
+            ttl=TTL,
             synchronous=str(synchronous).lower(),
         )
         super().__init__(name, [PATRONI, configuration], folder, as_postgres=True)

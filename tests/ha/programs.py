@@ -97,6 +97,11 @@ class Program:
             _signal(process, signal.SIGCONT)
         self._frozen = []
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def family(self) -> list[psutil.Process]:
         """Return the processes of it that run."""
         return family_of([self._process.pid] if self._process is not None else [])
