@@ -18,7 +18,7 @@ from tests.support.reconcile_steps import HOUR, ago, value
 if TYPE_CHECKING:
     from tests.support.world import World
 
-FEW, MANY = 20_000, 200_000
+FEW, MANY = 10_000, 100_000
 MOST_MEGABYTES = 300
 MOST_GROWTH = 1.2
 PROGRAM = """
@@ -74,6 +74,7 @@ def reconcile_in_a_process(world: World, environment: dict[str, str]) -> tuple[i
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_ten_times_the_entries_need_no_more_memory(acme: World, environment: dict[str, str]) -> None:
     acme.provider.behaviour.per_page = 500
