@@ -49,7 +49,9 @@ SELECT organization_reference_id, transaction_id, booked_on, accounting_amount, 
     CASE WHEN vat_currency = accounting_currency THEN vat_amount END AS vat_amount
 FROM ems.ledger"""
 OF_THESE = " WHERE (organization_reference_id, transaction_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
-COMPLETE = "SELECT complete_through, open_gaps FROM ems.completeness WHERE organization_reference_id = %s"
+COMPLETE = (
+    "SELECT complete_from, complete_through, open_gaps FROM ems.completeness WHERE organization_reference_id = %s"
+)
 
 
 class NotCompleteError(Exception):
@@ -120,15 +122,18 @@ def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> 
 def check_complete(ems: Ems, organization: str, name: str) -> None:
     """Raise ``NotCompleteError`` while purchases of a month (``2026-02``) may be missing."""
     year, number = map(int, name.split("-"))
-    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    begin, end = datetime(year, number, 1, tzinfo=UTC), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
     row = ems.execute(COMPLETE, [organization]).fetchone()
-    through = row["complete_through"] if row else None
-    if through is None or through < end:
-        raise NotCompleteError(
-            f"{name} of {organization} is not complete (complete through: {through or 'not known yet'})"
-        )
-    if row and row["open_gaps"]:
-        raise NotCompleteError(f"{row['open_gaps']} events of {organization} are missing or not applied")
+    if row is None:
+        raise NotCompleteError(f"organization {organization!r} is unknown")
+    if row["complete_through"] is None:
+        raise NotCompleteError(f"{name} of {organization} is not complete: OpenCard's log has not been read yet")
+    if begin < row["complete_from"] or row["complete_through"] < end:
+        covered = f"from {row['complete_from'].astimezone(UTC)} to {row['complete_through'].astimezone(UTC)}"
+        raise NotCompleteError(f"{name} of {organization} is not complete: OpenCard's log covers it {covered}")
+    if row["open_gaps"]:
+        events = "1 event is" if row["open_gaps"] == 1 else f"{row['open_gaps']} events are"
+        raise NotCompleteError(f"{name} of {organization} is not complete: {events} missing or not applied")
 
 
 def add_up(entries: Iterable[tuple[str, str | None, str]]) -> list[Total]:

@@ -1747,17 +1747,19 @@ COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a posit
 CREATE TABLE ems.organizations (
     organization_reference_id TEXT NOT NULL,
     added_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    log_begins_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_organizations PRIMARY KEY (organization_reference_id)
 );
 
 COMMENT ON TABLE ems.organizations IS 'The organizations that have or had a webhook of this service.';
 COMMENT ON COLUMN ems.organizations.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.organizations.added_at IS 'When its first webhook was added, in UTC';
+COMMENT ON COLUMN ems.organizations.added_at IS 'When its first webhook was added';
+COMMENT ON COLUMN ems.organizations.log_begins_at IS 'Time from which OpenCard''s delivery log covers the organization: added_at, or the time of the log''s oldest entry if that is earlier (of a webhook that was registered elsewhere and adopted). What OpenCard sent before may be missing';
 
 CREATE FUNCTION receiver.note_organization() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO ems.organizations (organization_reference_id, added_at)
-    VALUES (new.organization_reference_id, clock_timestamp())
+    INSERT INTO ems.organizations (organization_reference_id, added_at, log_begins_at)
+    SELECT new.organization_reference_id, added.at, added.at FROM (SELECT clock_timestamp() AS at) AS added
     ON CONFLICT (organization_reference_id) DO NOTHING;
     RETURN NULL;
 END
@@ -1853,16 +1855,18 @@ SELECT
     state.complete_through,
     state.open_gaps,
     state.checked_at,
-    state.acknowledged_gaps
+    state.acknowledged_gaps,
+    organization.log_begins_at AS complete_from
 FROM ems.organizations AS organization
 CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_id) AS state;
 
-COMMENT ON VIEW ems.completeness IS 'Until when each organization is complete, one row each: everything that OpenCard sent until then, according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not included.';
+COMMENT ON VIEW ems.completeness IS 'Time up to which each organization is complete, one row each: everything that OpenCard sent from complete_from to complete_through, according to its delivery log, is applied to these tables. A month is covered if it begins at or after complete_from and ends at or before complete_through. Transactions of that time that OpenCard reports later are not included.';
 COMMENT ON COLUMN ems.completeness.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook';
-COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing permanently or were not applied (failed, dead, quarantined, or ignored events of transactions) and that no operator has acknowledged; 0 if none';
-COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then';
+COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent from complete_from up to this time is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook';
+COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing from the tables and that no operator has acknowledged: in the delivery log without a payload, or received and failed, dead, quarantined, or transaction events that were ignored. A failed one is still tried again; 0 if none';
+COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read; with several webhooks, the earliest of these times; null until then';
 COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none';
+COMMENT ON COLUMN ems.completeness.complete_from IS 'Time from which OpenCard''s delivery log covers the organization (log_begins_at of ems.organizations): when its first webhook was added here, or the log''s oldest entry if that is earlier. A month that began before cannot be shown to be complete';
 
 CREATE TABLE ems.closings (
     organization_reference_id TEXT NOT NULL,
@@ -2029,7 +2033,7 @@ CREATE TABLE ems.consumers (
 COMMENT ON TABLE ems.consumers IS 'Readers of the feed that report how far they have read, one row each. Written by ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, no event that it has not read can be deleted.';
 COMMENT ON COLUMN ems.consumers.name IS 'Name of the consumer, as it was granted; by default the name of its role';
 COMMENT ON COLUMN ems.consumers.role IS 'Role that may commit positions under this name, besides the owner of the schema; null: the role of that name';
-COMMENT ON COLUMN ems.consumers."position" IS 'Position of ems.events up to which it has read, and stored its results; 0 until it commits one';
+COMMENT ON COLUMN ems.consumers.position IS 'Position of ems.events up to which it has read, and stored its results; 0 until it commits one';
 COMMENT ON COLUMN ems.consumers.registered_at IS 'When it was granted, or first committed a position, in UTC';
 COMMENT ON COLUMN ems.consumers.updated_at IS 'When it last committed a position, in UTC; null until it commits one';
 

@@ -50,7 +50,10 @@ _LINES: Final = text(_CONTENT)
 _MONTH_STATE: Final = text(
     """
 SELECT organization.organization_reference_id IS NOT NULL AS known, state.complete_through, state.acknowledged_gaps,
-    now() AS now, asked.month + interval '1 month' <= now() AT TIME ZONE 'UTC' AS has_ended,
+    state.checked_at, state.complete_from, state.complete_from AT TIME ZONE 'UTC' > asked.month AS begins_later,
+    CAST(date_trunc('month', state.complete_from AT TIME ZONE 'UTC' + interval '1 month - 1 microsecond') AS date)
+        AS first_month,
+    asked.month + interval '1 month' <= now() AT TIME ZONE 'UTC' AS has_ended,
     coalesce(state.complete_through AT TIME ZONE 'UTC' >= asked.month + interval '1 month', false) AS is_complete,
     (SELECT coalesce(max(position), 0) FROM ems.events) AS position
 FROM (SELECT CAST(:month AS date) AS month) AS asked
@@ -158,6 +161,12 @@ def _reasons(connection: Connection, organization: str, state: RowMapping) -> li
     reasons = []
     if not state["has_ended"]:
         reasons.append("it has not ended yet (UTC)")
+    elif state["begins_later"] and state["checked_at"] is not None:
+        reasons.append(
+            f"OpenCard's delivery log begins at {state['complete_from']:%Y-%m-%d %H:%M:%S} UTC, so nothing shows what "
+            f"was sent before; the first month that can be closed here is {month_name(state['first_month'])}, close "
+            "earlier ones in the books that were kept until then"
+        )
     for gap in connection.execute(_GAPS, {"organization": organization}):
         first = "" if gap.first is None else f", the first at {gap.first:%Y-%m-%d %H:%M:%S} UTC"
         if gap.status != "pending":

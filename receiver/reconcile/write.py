@@ -153,6 +153,15 @@ WHERE (known.event, known.response_status, known.attempted_at, known.fingerprint
     )
 """
 )
+# The log of a webhook that was adopted may reach back to before the organization was added here.
+_LOG_BEGINS: Final = text(
+    """
+UPDATE ems.organizations AS organization SET log_begins_at = :oldest
+FROM receiver.webhooks AS webhook
+WHERE webhook.id = :webhook_id AND organization.organization_reference_id = webhook.organization_reference_id
+    AND organization.log_begins_at > :oldest
+"""
+)
 _UNCONFIRMED: Final = text(
     """
 SELECT count(*) FROM receiver.stored_deliveries AS stored
@@ -205,4 +214,6 @@ def write_comparison(
         log.info("reconcile.backdated", webhook_id=webhook_id, deliveries=backdated)
     connection.execute(_CLOSE_UNRECOVERABLE, {**parameters, "open_since": open_since})
     connection.execute(_DELETE_OTHER_SPELLINGS, {**parameters, "oldest": oldest})
+    if oldest is not None:
+        connection.execute(_LOG_BEGINS, {**parameters, "oldest": oldest})
     connection.execute(_MIRROR, {**parameters, "erased_item": ERASED_ITEM})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import text
+
 from receiver.bootstrap.desired import parse_configuration
 from receiver.bootstrap.run import Bootstrap, BootstrapOptions
 from receiver.encryption import Encryption
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 SILENT: Final = Progress()
+ADDED_AT: Final = "2020-01-01 00:00Z"
+"""The organizations count as added then, so that the months of made-up purchases can be closed."""
+_ADDED: Final = text("UPDATE ems.organizations SET added_at = :at, log_begins_at = :at")
 CONFIGURATION: Final = """# What receiver dev and receiver demo want; webhooks.example.toml shows what else there is.
 [headers]
 X-Environment = "demo"
@@ -48,4 +53,6 @@ def register(servers: LocalServers, settings: Settings, progress: Progress = SIL
         raise OperationRefused(
             "; ".join(f"{failure.organization_reference_id}: {failure.error}" for failure in result.failures)
         )
+    with servers.engine.begin() as connection:
+        connection.execute(_ADDED, {"at": ADDED_AT})
     return result

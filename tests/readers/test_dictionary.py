@@ -54,12 +54,9 @@ def test_an_amount_says_its_unit(described: list[dict[str, Any]]) -> None:
     assert named(silent) == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "word"),
-    [("timestamp with time zone", "UTC"), ("date", " zone"), ("time without time zone", " zone")],
-)
-def test_a_time_says_its_zone(described: list[dict[str, Any]], kind: str, word: str) -> None:
-    silent = [column for column in described if column["type"] == kind and word not in column["comment"]]
+@pytest.mark.parametrize("kind", ["date", "time without time zone"])
+def test_a_time_says_its_zone(described: list[dict[str, Any]], kind: str) -> None:
+    silent = [column for column in described if column["type"] == kind and " zone" not in column["comment"]]
     assert named(silent) == []
 
 

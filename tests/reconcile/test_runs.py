@@ -454,6 +454,21 @@ def test_progress_advances_with_each_webhook(acme: World) -> None:
     assert calls[2:] == ["one more"] * 3
 
 
+def test_log_older_than_the_webhook_here_extends_what_is_complete(acme: World) -> None:
+    begins = "SELECT complete_from FROM ems.completeness"
+    added = value(acme, "SELECT added_at FROM ems.organizations")
+    append_log(acme, attempts(CREATED, card_holder(), 200, at=ago(MINUTE - MINUTE)))
+    reconcile(acme)
+    assert value(acme, begins) == added
+    oldest = ago(300 * DAY)
+    append_log(acme, attempts(CREATED, card_holder(), 200, at=oldest))
+    reconcile(acme, write=False, since=oldest - DAY)
+    assert value(acme, begins) == added
+    reconcile(acme, since=oldest - DAY)
+    assert value(acme, begins) == oldest
+    assert value(acme, "SELECT added_at FROM ems.organizations") == added
+
+
 def test_session_keeps_nothing_of_the_previous_webhook(acme: World) -> None:
     ids = others(acme, "globex")
     lose(acme, "a", "b", organization="acme")

@@ -28,13 +28,14 @@ MONTHS = [recipe for recipe in RECIPES if re.search(r"FROM ems.ledger(_vat)?\s.*
 EMPTY = {"consumers", "feed_horizon"}
 """What has no row as long as nothing was deleted, no epoch began, and no reader has registered."""
 
-CLOSE_OCTOBER = """
+CLOSE_JANUARY = """
 INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_through, acknowledged_gaps,
     position, lines, sums, vat_sums, sha256)
-SELECT 'nordlys-as', '2026-10-01', now(), 'operator', now(), 0, max(position), 1, '{}', '{}', '' FROM ems.events
+SELECT 'nordlys-as', '2026-01-01', now(), 'operator', now(), 0, max(position), 1, '{}', '{}', '' FROM ems.events
 """
 
 RECONCILED = """
+UPDATE ems.organizations SET log_begins_at = '2026-01-01 00:00Z';
 INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)
 SELECT id, times.at, times.at, times.at FROM receiver.webhooks, (SELECT now() + interval '10 years' AS at) AS times
 """
@@ -55,7 +56,7 @@ def nordlys(organizations: Organizations) -> Acme:
     nordlys = organizations.adopt("nordlys-as")
     owner = {"organization": {"reference_id": "nordlys-as"}}
     for transaction in ("transaction-1", "transaction-2"):
-        cleared = snapshot("cleared", transaction=transaction, receiptable=True)
+        cleared = snapshot("cleared", transaction=transaction, receiptable=True, purchase_date="2026-01-13")
         nordlys.take("card.transaction.cleared", cleared | owner)
     nordlys.take("card.transaction.authorized", snapshot("authorized", transaction="open") | owner)
     for event in ("receipt.fetched", "transaction.true.vat"):
@@ -63,14 +64,15 @@ def nordlys(organizations: Organizations) -> Acme:
     nordlys.take("tpa.signed", sample("tpa.signed") | owner)
     nordlys.take("invoice.created", sample("invoice.created"))
     nordlys.take("card.transaction.invoiced", snapshot("invoiced", transaction="billed") | owner)
+    nordlys.take("card.transaction.cleared", snapshot("cleared", transaction="billed", accounting_amount=99) | owner)
     refund = snapshot("cleared", transaction="refund", original_amount=-109.38, accounting_amount=-1249.06)
     nordlys.take("card.transaction.cleared", refund | owner)
     nordlys.take(
-        "card.transaction.cleared", snapshot("cleared", transaction="late", purchase_date="2026-10-13") | owner
+        "card.transaction.cleared", snapshot("cleared", transaction="late", purchase_date="2026-01-13") | owner
     )
     nordlys.process()
-    nordlys.execute(CLOSE_OCTOBER)
-    changed = snapshot("cleared", transaction="late", purchase_date="2026-10-13", purchase_city=None, vat_amount=None)
+    nordlys.execute(CLOSE_JANUARY)
+    changed = snapshot("cleared", transaction="late", purchase_date="2026-01-13", purchase_city=None, vat_amount=None)
     nordlys.apply("card.transaction.cleared", changed | owner)
     nordlys.execute("UPDATE ems.transactions SET cleared_at = now() - interval '5 days' WHERE id = 'transaction-2'")
     nordlys.execute("UPDATE ems.transactions SET authorized_at = now() - interval '11 days' WHERE id = 'open'")
@@ -93,13 +95,16 @@ def test_month_may_be_closed_when_nothing_speaks_against_it(nordlys: Acme, reade
 
     def answer() -> list[object]:
         [row] = read(nordlys.engine.url, reader, recipe)
-        return [row[0], row[1], row[5] is None, row[6]]
+        return [row[0], row[1], row[6] is None, row[7]]
 
-    assert answer() == [False, False, False, None], "the log is not read, and October is closed"
+    assert answer() == [False, False, False, None], "the log is not read, and January is closed"
     nordlys.execute("DELETE FROM ems.closings")
     nordlys.execute(RECONCILED)
     assert answer() == [True, True, True, None]
-    nordlys.execute("UPDATE ems.invoices SET invoice_date = '2026-10-31', invoice_number = 'F-7', invoice_amount = 1")
+    nordlys.execute("UPDATE ems.organizations SET log_begins_at = '2026-01-01 00:00:01Z'")
+    assert answer() == [False, False, True, None], "the log begins within January"
+    nordlys.execute("UPDATE ems.organizations SET log_begins_at = '2026-01-01 00:00Z'")
+    nordlys.execute("UPDATE ems.invoices SET invoice_date = '2026-01-31', invoice_number = 'F-7', invoice_amount = 1")
     assert answer() == [False, True, True, ["F-7"]]
 
 
@@ -113,7 +118,7 @@ def test_month_of_200_000_purchases_is_read_by_index(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text(YEARS_OF_PURCHASES))
         connection.execute(text("ANALYZE ems.transactions"))
-    assert len(MONTHS) == 2
+    assert len(MONTHS) == 4
     for recipe in MONTHS:
         with engine.connect() as connection:
             (explained,) = connection.execute(text(f"EXPLAIN (FORMAT json) {recipe}")).scalar_one()
@@ -121,4 +126,4 @@ def test_month_of_200_000_purchases_is_read_by_index(engine: Engine) -> None:
         assert ("Seq Scan", "transactions") not in [(node["Node Type"], node.get("Relation Name")) for node in read]
         [by_day] = [node for node in read if node.get("Index Name") == "ix_transactions_booked_on"]
         assert "(organization_reference_id = 'nordlys-as'::text)" in by_day["Index Cond"]
-        assert "(booked_on >= '2026-02-01'::date) AND (booked_on < '2026-03-01'::date)" in by_day["Index Cond"]
+        assert "(booked_on >= '2026-01-01'::date) AND (booked_on < '2026-02-01'::date)" in by_day["Index Cond"]

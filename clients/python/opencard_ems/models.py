@@ -241,6 +241,7 @@ class Organization(Model):
 
     organization_reference_id: Mapped[str] = mapped_column(primary_key=True)
     added_at: Mapped[datetime]
+    log_begins_at: Mapped[datetime]
 
 
 class Receipt(Model):
@@ -524,6 +525,7 @@ class Completeness(Model):
     open_gaps: Mapped[int]
     checked_at: Mapped[datetime | None]
     acknowledged_gaps: Mapped[int]
+    complete_from: Mapped[datetime]
 
 
 class InvoiceControl(Model):

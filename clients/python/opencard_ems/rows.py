@@ -337,7 +337,12 @@ class Organization(Row):
     organization_reference_id: str
     """The EMS's own id of the organization (source: organization.reference_id)"""
     added_at: datetime
-    """When its first webhook was added, in UTC"""
+    """When its first webhook was added"""
+    log_begins_at: datetime
+    """Time from which OpenCard's delivery log covers the organization: added_at, or the time of the log's oldest
+    entry if that is earlier (of a webhook that was registered elsewhere and adopted). What OpenCard sent before
+    may be missing
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -642,9 +647,10 @@ class VatTotal(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completeness(Row):
-    """Until when each organization is complete, one row each: everything that OpenCard sent until then, according
-    to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not
-    included.
+    """Time up to which each organization is complete, one row each: everything that OpenCard sent from
+    complete_from to complete_through, according to its delivery log, is applied to these tables. A month is
+    covered if it begins at or after complete_from and ends at or before complete_through. Transactions of that
+    time that OpenCard reports later are not included.
     """
 
     TABLE: ClassVar[str] = "completeness"
@@ -652,21 +658,26 @@ class Completeness(Row):
     organization_reference_id: str
     """The EMS's own id of the organization (source: organization.reference_id)"""
     complete_through: datetime | None
-    """Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing
-    or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been
-    read from its beginning (again after a restore or a failover), and while the organization has no webhook
+    """Everything that OpenCard sent from complete_from up to this time is applied. Always before the first event
+    that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each
+    webhook has been read from its beginning (again after a restore or a failover), and while the organization
+    has no webhook
     """
     open_gaps: int
-    """Number of events that are missing permanently or were not applied (failed, dead, quarantined, or ignored
-    events of transactions) and that no operator has acknowledged; 0 if none
+    """Number of events that are missing from the tables and that no operator has acknowledged: in the delivery log
+    without a payload, or received and failed, dead, quarantined, or transaction events that were ignored. A
+    failed one is still tried again; 0 if none
     """
     checked_at: datetime | None
-    """When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until
-    then
-    """
+    """When the delivery log was last read; with several webhooks, the earliest of these times; null until then"""
     acknowledged_gaps: int
     """Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if
     none
+    """
+    complete_from: datetime
+    """Time from which OpenCard's delivery log covers the organization (log_begins_at of ems.organizations): when
+    its first webhook was added here, or the log's oldest entry if that is earlier. A month that began before
+    cannot be shown to be complete
     """
 
 

@@ -238,8 +238,10 @@ export interface LineItem {
 export interface Organization {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
-  /** When its first webhook was added, in UTC */
+  /** When its first webhook was added */
   added_at: Date;
+  /** Time from which OpenCard's delivery log covers the organization: added_at, or the time of the log's oldest entry if that is earlier (of a webhook that was registered elsewhere and adopted). What OpenCard sent before may be missing */
+  log_begins_at: Date;
 }
 
 /** Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have several, and a receipt may arrive before its purchase. */
@@ -482,18 +484,20 @@ export interface VatTotal {
   delivery_id: bigint;
 }
 
-/** Until when each organization is complete, one row each: everything that OpenCard sent until then, according to its delivery log, is applied to these tables. Purchases of that time that OpenCard reports later are not included. */
+/** Time up to which each organization is complete, one row each: everything that OpenCard sent from complete_from to complete_through, according to its delivery log, is applied to these tables. A month is covered if it begins at or after complete_from and ends at or before complete_through. Transactions of that time that OpenCard reports later are not included. */
 export interface Completeness {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
-  /** Everything that OpenCard sent until then, in UTC, is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook */
+  /** Everything that OpenCard sent from complete_from up to this time is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook */
   complete_through: Date | null;
-  /** Number of events that are missing permanently or were not applied (failed, dead, quarantined, or ignored events of transactions) and that no operator has acknowledged; 0 if none */
+  /** Number of events that are missing from the tables and that no operator has acknowledged: in the delivery log without a payload, or received and failed, dead, quarantined, or transaction events that were ignored. A failed one is still tried again; 0 if none */
   open_gaps: bigint;
-  /** When the delivery log was last read, in UTC; with several webhooks, the earliest of these times; null until then */
+  /** When the delivery log was last read; with several webhooks, the earliest of these times; null until then */
   checked_at: Date | null;
   /** Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none */
   acknowledged_gaps: bigint;
+  /** Time from which OpenCard's delivery log covers the organization (log_begins_at of ems.organizations): when its first webhook was added here, or the log's oldest entry if that is earlier. A month that began before cannot be shown to be complete */
+  complete_from: Date;
 }
 
 /** The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which it has announced and does not send yet. */

@@ -68,7 +68,7 @@ def test_month_is_refused_while_a_purchase_is_not_applied(
     opencard_receiver.trigger("cleared", fields={**FEBRUARY, "accounting_amount": "no amount"})
     opencard_receiver.wait_until_applied(failures_allowed=True)
     opencard_receiver.reconcile()
-    with pytest.raises(NotCompleteError, match="1 events"):
+    with pytest.raises(NotCompleteError, match="1 event is missing"):
         month(ems, books, NORDLYS, "2026-02")
 
 
@@ -176,3 +176,14 @@ def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path
     ]
     [closing_row] = opencard_receiver.rows("SELECT lines, sums FROM ems.closings")
     assert closing_row == {"lines": 1, "sums": {"NOK": "125.00"}}
+
+
+def test_month_from_before_the_log_begins_is_refused(
+    opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, books: sqlite3.Connection
+) -> None:
+    opencard_receiver.reconcile()
+    assert month(ems, books, NORDLYS, "2020-01") == []
+    with pytest.raises(NotCompleteError, match="OpenCard's log covers it from 2020-01-01"):
+        month(ems, books, NORDLYS, "2019-12")
+    with pytest.raises(NotCompleteError, match="organization 'acme' is unknown"):
+        month(ems, books, "acme", "2020-01")

@@ -22,4 +22,9 @@ class KnownOrganization(Base):
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
-    added_at: Mapped[datetime] = c.column("When its first webhook was added, in UTC")
+    added_at: Mapped[datetime] = c.column("When its first webhook was added")
+    log_begins_at: Mapped[datetime] = c.column(
+        "Time from which OpenCard's delivery log covers the organization: added_at, or the time of the log's oldest "
+        "entry if that is earlier (of a webhook that was registered elsewhere and adopted). What OpenCard sent before "
+        "may be missing"
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.coverage import check
 from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ CERTIFICATE = f"{PAGE}certificate?organization=acme&month=2026-02"
 def book(acme: Acme) -> None:
     changes: dict[str, Any] = {"accounting_amount": Decimal("125.50"), "purchase_date": "2026-02-13"}
     acme.apply("card.transaction.cleared", snapshot("cleared", **changes))
-
-
-def check(acme: Acme) -> None:
-    acme.execute(
-        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)"
-        " SELECT id, now(), now(), now() FROM receiver.webhooks"
-    )
 
 
 def close(visitor: Visitor, month: str = "2026-02", **fields: str) -> Any:
