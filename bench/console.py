@@ -194,7 +194,7 @@ def _note_attempts(connection: psycopg.Connection) -> None:
         "WHERE outcome.status IN ('dead', 'quarantined', 'failed')"
     )
     connection.execute(
-        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark, log_entries, matched) "
+        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until, log_entries, matched) "
         "SELECT webhook.id, at, at + interval '2 seconds', at, 500, 500 FROM generate_series(now() - interval '7 days',"
         " now(), interval '5 minutes') AS at CROSS JOIN receiver.webhooks AS webhook ORDER BY at"
     )

@@ -429,15 +429,15 @@ COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current value
 
 CREATE TABLE receiver.delivery_decisions (
     delivery_id BIGINT NOT NULL,
-    answer TEXT NOT NULL,
-    answered_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    answered_by TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    decided_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    decided_by TEXT NOT NULL,
     reason TEXT NOT NULL,
     CONSTRAINT pk_delivery_decisions PRIMARY KEY (delivery_id),
-    CONSTRAINT ck_delivery_decisions_answer CHECK (answer IN ('genuine', 'retracted'))
+    CONSTRAINT ck_delivery_decisions_decision CHECK (decision IN ('accepted', 'retracted'))
 );
 
-COMMENT ON COLUMN receiver.delivery_decisions.answer IS 'genuine: a person acknowledged it; retracted: forged, its event does not count';
+COMMENT ON COLUMN receiver.delivery_decisions.decision IS 'accepted: genuine, as an operator found out; retracted: forged, its event does not count';
 
 CREATE TABLE receiver.applied_configuration (
     id SMALLINT NOT NULL,
@@ -947,7 +947,7 @@ CREATE TABLE receiver.reconcile_runs (
     started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     since TIMESTAMP WITH TIME ZONE,
     ended_at TIMESTAMP WITH TIME ZONE,
-    watermark TIMESTAMP WITH TIME ZONE,
+    checked_until TIMESTAMP WITH TIME ZONE,
     unconfirmed_before TIMESTAMP WITH TIME ZONE,
     log_entries INTEGER DEFAULT '0' NOT NULL,
     matched INTEGER DEFAULT '0' NOT NULL,
@@ -964,7 +964,7 @@ CREATE INDEX ix_reconcile_runs_clock_seen ON receiver.reconcile_runs (started_at
 CREATE INDEX ix_reconcile_runs_webhook_id_started_at ON receiver.reconcile_runs (webhook_id, started_at);
 
 COMMENT ON COLUMN receiver.reconcile_runs.since IS 'how far back the log was read; null: to its beginning';
-COMMENT ON COLUMN receiver.reconcile_runs.watermark IS 'checked from the beginning up to here; null where the run does not prove that';
+COMMENT ON COLUMN receiver.reconcile_runs.checked_until IS 'checked from the beginning up to here; null where the run does not prove that';
 COMMENT ON COLUMN receiver.reconcile_runs.unconfirmed_before IS 'what was received before this and is not in the log counts as unconfirmed';
 COMMENT ON COLUMN receiver.reconcile_runs.log_entries IS 'attempts read';
 COMMENT ON COLUMN receiver.reconcile_runs.matched IS 'events that the log and the deliveries have';
@@ -1114,7 +1114,7 @@ SELECT
     outcome.processed_at,
     outcome.error,
     confirmation.confirmed_at,
-    answer.answer,
+    decision.decision,
     coalesce(queued.alone, false) AS alone,
     outcome.position,
     coalesce(outcome.fingerprint, event.fingerprint) AS fingerprint,
@@ -1125,7 +1125,7 @@ LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
 LEFT JOIN receiver.queue AS queued ON queued.delivery_id = stored.id
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
 LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
-LEFT JOIN receiver.delivery_decisions AS answer ON answer.delivery_id = stored.id
+LEFT JOIN receiver.delivery_decisions AS decision ON decision.delivery_id = stored.id
 LEFT JOIN ems.events AS event ON event.position = outcome.position;
 
 CREATE VIEW ems.ledger AS
@@ -1560,7 +1560,7 @@ SELECT
     webhook.id AS webhook_id,
     webhook.opencard_webhook_id,
     webhook.organization_reference_id,
-    checked.watermark AS checked_until,
+    checked.checked_until,
     checked.unconfirmed_before,
     last.started_at AS last_started_at,
     last.ended_at AS last_ended_at,
@@ -1570,8 +1570,8 @@ SELECT
     coalesce(done.unrecoverable, 0) AS unrecoverable
 FROM receiver.webhooks AS webhook
 LEFT JOIN LATERAL (
-    SELECT watermark, unconfirmed_before FROM receiver.reconcile_runs AS run
-    WHERE run.webhook_id = webhook.id AND run.watermark IS NOT NULL
+    SELECT checked_until, unconfirmed_before FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.checked_until IS NOT NULL
     ORDER BY run.started_at DESC LIMIT 1
 ) AS checked ON true
 LEFT JOIN LATERAL (
@@ -1586,7 +1586,7 @@ LEFT JOIN LATERAL (
 ) AS done ON true
 WHERE webhook.opencard_webhook_id IS NOT NULL AND NOT webhook.test;
 
-CREATE VIEW receiver.completeness AS
+CREATE VIEW receiver.delivery_gaps_by_hour AS
 SELECT
     state.webhook_id,
     state.opencard_webhook_id,
@@ -1637,7 +1637,7 @@ LEFT JOIN (
                 WHERE delivery.source = 'push' AND confirmation.confirmed_at IS NULL
                     AND delivery.received_at < checked.unconfirmed_before
                     AND NOT EXISTS (
-                        SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = delivery.id
+                        SELECT FROM receiver.delivery_decisions AS decision WHERE decision.delivery_id = delivery.id
                     )
             ) AS unconfirmed,
             max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest
@@ -1825,16 +1825,16 @@ CREATE FUNCTION receiver.completeness_of(
     OUT complete_through timestamptz, OUT open_gaps bigint, OUT acknowledged_gaps bigint, OUT checked_at timestamptz
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT
-        nullif(CASE WHEN checked.unchecked = 0 THEN least(checked.watermark, gaps.first - interval '1 microsecond') END,
+        nullif(CASE WHEN checked.unchecked = 0 THEN least(checked.checked_until, gaps.first - interval '1 microsecond') END,
             '-infinity'),
         gaps.open, gaps.acknowledged, checked.at
     FROM (
-        SELECT count(*) FILTER (WHERE run.watermark IS NULL) + CASE WHEN count(*) = 0 THEN 1 ELSE 0 END AS unchecked,
-            min(run.watermark) AS watermark, min(run.ended_at) AS at
+        SELECT count(*) FILTER (WHERE run.checked_until IS NULL) + CASE WHEN count(*) = 0 THEN 1 ELSE 0 END AS unchecked,
+            min(run.checked_until) AS checked_until, min(run.ended_at) AS at
         FROM receiver.webhooks AS webhook
         LEFT JOIN LATERAL (
-            SELECT run.watermark, run.ended_at FROM receiver.reconcile_runs AS run
-            WHERE run.webhook_id = webhook.id AND run.watermark IS NOT NULL
+            SELECT run.checked_until, run.ended_at FROM receiver.reconcile_runs AS run
+            WHERE run.webhook_id = webhook.id AND run.checked_until IS NOT NULL
                 AND run.id > (SELECT coalesce(max(epoch.last_run_id), 0) FROM receiver.feed_epochs AS epoch)
             ORDER BY run.started_at DESC LIMIT 1
         ) AS run ON true

@@ -20,7 +20,7 @@ from receiver.cli.parameters import ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for, one_connection
 from receiver.errors import OperationRefused
-from receiver.ops.decisions import confirm_deliveries
+from receiver.ops.decisions import accept_deliveries
 from receiver.ops.deliveries import Filter, list_deliveries, read_delivery
 from receiver.ops.deliveries.fixture import make_fixture
 from receiver.ops.resolving import count_resolvable, reopen_deliveries, resolve_deliveries
@@ -212,30 +212,31 @@ def resolve_command(
         click.echo(f"{counted(number, 'delivery', 'deliveries')} {name}")
 
 
-@deliveries.command("confirm", cls=RecordedCommand, about=("ids",), reason="reason")
+@deliveries.command("accept", cls=RecordedCommand, about=("ids",), reason="reason")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, type=ID)
 @click.option("--reason", metavar="TEXT", required=True, help="Why they are genuine, for the record.")
 @json_option
-def confirm_command(ids: tuple[int, ...], reason: str, as_json: bool) -> None:
-    """Confirm that deliveries are genuine although OpenCard's log does not have them.
+def accept_command(ids: tuple[int, ...], reason: str, as_json: bool) -> None:
+    """Accept deliveries as genuine although OpenCard's log does not have them.
 
-    They are no longer counted as unconfirmed in receiver status, issues, alerts and receiver.completeness. Their events
-    are in ems already. Only unconfirmed deliveries can be confirmed: receiver deliveries list --unconfirmed.
+    They are no longer counted as unconfirmed in receiver status, issues, alerts and the view
+    receiver.delivery_gaps_by_hour. Their events are in ems already. Only unconfirmed deliveries can be accepted:
+    receiver deliveries list --unconfirmed.
 
-    Example: receiver deliveries confirm 4711 4712 --reason "OpenCard: their log has a gap on 3 May"
+    Example: receiver deliveries accept 4711 4712 --reason "OpenCard: their log has a gap on 3 May"
     """
     if not reason.strip():
         raise click.UsageError("--reason is empty: it is recorded with each delivery")
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     engine = engine_for(settings.database_url, application="deliveries")
     try:
-        number = confirm_deliveries(engine, ids, by=operator(), reason=reason)
+        number = accept_deliveries(engine, ids, by=operator(), reason=reason)
     finally:
         engine.dispose()
     if as_json:
-        print_json({"confirmed": number})
+        print_json({"accepted": number})
     else:
-        click.echo(f"{counted(number, 'delivery', 'deliveries')} confirmed")
+        click.echo(f"{counted(number, 'delivery', 'deliveries')} accepted")
 
 
 @deliveries.command("retract", cls=RecordedCommand, about=("ids", "undo"), reason="reason")

@@ -27,9 +27,9 @@ def print_delivery(details: DeliveryDetails) -> None:
         summary["test"] = True
     if details.resolution is not None:
         summary |= asdict(details.resolution)
-    if details.answer is not None:
-        answer = asdict(details.answer)
-        summary |= {**answer, "answer_reason": answer.pop("reason")}
+    if details.decision is not None:
+        decision = asdict(details.decision)
+        summary |= {**decision, "decision_reason": decision.pop("reason")}
     print_fields(summary)
     _heading("headers")
     print_fields(details.headers or {"-": "deleted"})

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.db import RECEIVER, Base
 
-ANSWERS = ("genuine", "retracted")
-"""What a person says of a delivery that the provider's log does not have."""
+DECISIONS = ("accepted", "retracted")
+"""An operator's decisions about a delivery that the delivery log does not have."""
 OUTCOMES = ("processed", "duplicate", "ignored", "quarantined", "failed", "dead")
-"""What became of a delivery. ``failed`` waits for its next attempt; ``dead`` waits for a person."""
+"""Statuses of a delivery after its processing. ``failed`` waits for its next attempt; ``dead`` needs attention."""
 STATUSES = ("pending", *OUTCOMES)
 ABANDONED = "processing ended without an outcome: the worker process died over this delivery, or took too long"
 """The error of a delivery that killed its worker; such a one is processed alone, also when it is replayed."""
@@ -154,18 +154,18 @@ class Confirmation(Base):
 
 
 class DeliveryDecision(Base):
-    """A person's decision about a delivery that the provider's log does not have: it is not unconfirmed."""
+    """An operator's decision about a delivery that the delivery log does not have: it is not unconfirmed."""
 
     __tablename__ = "delivery_decisions"
     __table_args__ = (
-        CheckConstraint("answer IN ({})".format(", ".join(f"'{answer}'" for answer in ANSWERS)), name="answer"),
+        CheckConstraint("decision IN ({})".format(", ".join(f"'{each}'" for each in DECISIONS)), name="decision"),
         {"schema": RECEIVER},
     )
 
     delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    answer: Mapped[str] = mapped_column(
-        comment="genuine: a person acknowledged it; retracted: forged, its event does not count"
+    decision: Mapped[str] = mapped_column(
+        comment="accepted: genuine, as an operator found out; retracted: forged, its event does not count"
     )
-    answered_at: Mapped[datetime] = _now()
-    answered_by: Mapped[str]
+    decided_at: Mapped[datetime] = _now()
+    decided_by: Mapped[str]
     reason: Mapped[str]

@@ -31,7 +31,7 @@ SELECT
     outcome.processed_at,
     outcome.error,
     confirmation.confirmed_at,
-    answer.answer,
+    decision.decision,
     coalesce(queued.alone, false) AS alone,
     outcome.position,
     coalesce(outcome.fingerprint, event.fingerprint) AS fingerprint,
@@ -42,7 +42,7 @@ LEFT JOIN receiver.bodies AS body ON body.delivery_id = stored.id
 LEFT JOIN receiver.queue AS queued ON queued.delivery_id = stored.id
 LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = stored.id
 LEFT JOIN receiver.confirmations AS confirmation ON confirmation.delivery_id = stored.id
-LEFT JOIN receiver.delivery_decisions AS answer ON answer.delivery_id = stored.id
+LEFT JOIN receiver.delivery_decisions AS decision ON decision.delivery_id = stored.id
 LEFT JOIN ems.events AS event ON event.position = outcome.position
 """
 """One row for each delivery. ``status``: pending as long as it waits for its first attempt, or for a new one."""

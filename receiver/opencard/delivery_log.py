@@ -67,14 +67,14 @@ class DeliveryLog:
         """After reading: whether equal entries without an id may be one that was read twice."""
 
     @classmethod
-    def of(cls, api: OpenCard, *, organization: int, webhook: int, since: datetime | None = None) -> DeliveryLog:
+    def of(cls, api: OpenCard, *, organization_id: int, webhook: int, since: datetime | None = None) -> DeliveryLog:
         """Make a reader for a webhook, by OpenCard's ids; *since* is how far back it has to be read."""
 
         def read(content: bytes) -> FetchedLogPage:
             return FetchedLogPage.read(content, now=datetime.now(UTC))
 
         return cls(
-            lambda number: api.page(LIST_DELIVERY_LOG, number, read, organization=organization, webhook=webhook),
+            lambda number: api.page(LIST_DELIVERY_LOG, number, read, organization=organization_id, webhook=webhook),
             since=since,
         )
 

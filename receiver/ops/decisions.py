@@ -1,4 +1,4 @@
-"""Deliveries that OpenCard's log does not have: a person decides about them, with a reason."""
+"""Deliveries that OpenCard's log does not have: an operator decides about them, with a reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 _NOT_UNCONFIRMED: Final = text(
     f"""
-SELECT id, source, confirmed_at, answer FROM receiver.deliveries AS delivery
+SELECT id, source, confirmed_at, decision FROM receiver.deliveries AS delivery
 WHERE id = ANY(:ids) AND NOT coalesce({IS_UNCONFIRMED}, false) ORDER BY id LIMIT 1
 """  # noqa: S608 - a constant
 )
 COUNT_AGAIN: Final = """
 counted AS (
     SELECT stored.webhook_id, count(*) AS number
-    FROM answered JOIN receiver.stored_deliveries AS stored ON stored.id = answered.delivery_id
+    FROM decided JOIN receiver.stored_deliveries AS stored ON stored.id = decided.delivery_id
     WHERE stored.received_at >= now() - interval '8 days' GROUP BY stored.webhook_id ORDER BY stored.webhook_id
 ), recounted AS (
     UPDATE receiver.reconcile_runs AS run SET unconfirmed = greatest(run.unconfirmed {sign} counted.number, 0)
@@ -37,28 +37,28 @@ counted AS (
     )
 )
 """
-"""Corrects the last run's number, which is of eight days, before the next run counts the ``answered`` again."""
+"""Corrects the last run's number, which is of eight days, before the next run counts the ``decided`` again."""
 _CONFIRM: Final = text(
     f"""
-WITH answered AS (
-    INSERT INTO receiver.delivery_decisions (delivery_id, answer, answered_by, reason)
-    SELECT id, 'genuine', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
+WITH decided AS (
+    INSERT INTO receiver.delivery_decisions (delivery_id, decision, decided_by, reason)
+    SELECT id, 'accepted', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING delivery_id
 ), {COUNT_AGAIN.format(sign="-")}
-SELECT count(*) FROM answered
+SELECT count(*) FROM decided
 """  # noqa: S608 - a constant
 )
 
 
-def confirm_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
-    """Confirm unconfirmed deliveries as genuine; return how many that were.
+def accept_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
+    """Accept unconfirmed deliveries as genuine; return how many that were.
 
     They no longer count as unconfirmed; ``confirmed_at`` stays null, for OpenCard's log does not have them. Raises
     ``OperationRefused`` without a reason, and for an id of a delivery that is not unconfirmed; then nothing is changed.
     """
     if not reason.strip():
-        raise OperationRefused("confirming deliveries needs a reason: it is recorded with them")
+        raise OperationRefused("accepting deliveries needs a reason: it is recorded with them")
     asked = sorted(set(ids))
     with engine.begin() as connection:
         _check(connection, asked)
@@ -74,9 +74,9 @@ def _check(connection: Connection, ids: list[int]) -> None:
         return
     if wrong.confirmed_at is not None or wrong.source == "log":
         why = "OpenCard's log has it"
-    elif wrong.answer is not None:
-        why = f"a person decided about it already: {wrong.answer}"
-        if wrong.answer == "retracted":
+    elif wrong.decision is not None:
+        why = f"an operator decided about it already: {wrong.decision}"
+        if wrong.decision == "retracted":
             why = f"{why} (undo that first)"
     else:
         why = "it was not compared with OpenCard's log yet"

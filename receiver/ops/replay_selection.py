@@ -34,7 +34,7 @@ FROM (
     SELECT *, row_number() OVER (PARTITION BY left_out IS NULL ORDER BY id DESC) AS place
     FROM (
         SELECT id, status, event, split_part(error, E'\n', 1) AS error, CASE
-            WHEN {_TEST} THEN 'test' WHEN answer = 'retracted' THEN 'retracted' WHEN status = 'pending' THEN 'waiting'
+            WHEN {_TEST} THEN 'test' WHEN decision = 'retracted' THEN 'retracted' WHEN status = 'pending' THEN 'waiting'
             WHEN body IS NULL THEN 'without_body'
         END AS left_out
         FROM receiver.deliveries AS delivery WHERE id = ANY(:ids)
@@ -50,7 +50,7 @@ INSERT INTO receiver.replay_deliveries (replay_id, delivery_id, status_before, a
 SELECT :replay_id, id, status, coalesce(error = :abandoned, false)
 FROM receiver.deliveries AS delivery
 WHERE id = ANY(:ids) AND status <> 'pending' AND body IS NOT NULL AND NOT {_TEST}
-    AND answer IS DISTINCT FROM 'retracted'
+    AND decision IS DISTINCT FROM 'retracted'
 ORDER BY id DESC LIMIT :most
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - a constant

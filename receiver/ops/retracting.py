@@ -43,32 +43,32 @@ AT_ONCE: Final = 100
 
 _WRONG: Final = f"""
 SELECT * FROM (
-    SELECT id, source, confirmed_at, answer, status IN ('pending', 'failed') AS is_queued, EXISTS (
+    SELECT id, source, confirmed_at, decision, status IN ('pending', 'failed') AS is_queued, EXISTS (
             SELECT FROM receiver.replay_deliveries AS member
             WHERE member.delivery_id = delivery.id AND member.outcome IS NULL
         ) AS is_replayed, coalesce({IS_NOT_IN_THE_LOG}, false) AS is_not_in_the_log
     FROM receiver.deliveries AS delivery WHERE id = ANY(%(ids)s)
 ) AS asked
-WHERE is_queued OR is_replayed OR answer = 'retracted' OR NOT is_not_in_the_log ORDER BY id LIMIT 1
+WHERE is_queued OR is_replayed OR decision = 'retracted' OR NOT is_not_in_the_log ORDER BY id LIMIT 1
 """  # noqa: S608 - a constant
 _NOT_RETRACTED: Final = """
-SELECT id FROM receiver.deliveries WHERE id = ANY(%(ids)s) AND answer IS DISTINCT FROM 'retracted' ORDER BY id LIMIT 1
+SELECT id FROM receiver.deliveries WHERE id = ANY(%(ids)s) AND decision IS DISTINCT FROM 'retracted' ORDER BY id LIMIT 1
 """
 _ANSWER: Final = f"""
-WITH answered AS (
+WITH decided AS (
     SELECT id AS delivery_id FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id)
-    WHERE NOT EXISTS (SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = id)
+    WHERE NOT EXISTS (SELECT FROM receiver.delivery_decisions AS decision WHERE decision.delivery_id = id)
 ), {COUNT_AGAIN.format(sign="-")}
-INSERT INTO receiver.delivery_decisions AS known (delivery_id, answer, answered_by, reason)
+INSERT INTO receiver.delivery_decisions AS known (delivery_id, decision, decided_by, reason)
 SELECT id, 'retracted', %(by)s, %(reason)s FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id) ORDER BY id
-ON CONFLICT (delivery_id) DO UPDATE SET answer = excluded.answer, answered_at = excluded.answered_at,
-    answered_by = excluded.answered_by, reason = excluded.reason
+ON CONFLICT (delivery_id) DO UPDATE SET decision = excluded.decision, decided_at = excluded.decided_at,
+    decided_by = excluded.decided_by, reason = excluded.reason
 """  # noqa: S608 - a constant
 _TAKE_BACK: Final = f"""
-WITH answered AS (
+WITH decided AS (
     DELETE FROM receiver.delivery_decisions WHERE delivery_id = ANY(%(ids)s) RETURNING delivery_id
 ), {COUNT_AGAIN.format(sign="+")}
-SELECT count(*) FROM answered
+SELECT count(*) FROM decided
 """  # noqa: S608 - a constant
 # a process that hangs does not keep it for longer than a run would
 _LOCK: Final = "SELECT pg_try_advisory_lock_shared(%(key)s), set_config('idle_session_timeout', %(held)s, false)"
@@ -95,8 +95,8 @@ _PROCESS_REPEATS: Final = """
 INSERT INTO receiver.queue (delivery_id, attempts)
 SELECT outcome.delivery_id, outcome.attempts FROM receiver.outcomes AS outcome
 WHERE outcome.position = ANY(%(retracted)s) AND outcome.status = 'duplicate' AND NOT EXISTS (
-    SELECT FROM receiver.delivery_decisions AS answer
-    WHERE answer.delivery_id = outcome.delivery_id AND answer.answer = 'retracted'
+    SELECT FROM receiver.delivery_decisions AS decision
+    WHERE decision.delivery_id = outcome.delivery_id AND decision.decision = 'retracted'
 )
 ORDER BY outcome.delivery_id
 ON CONFLICT (delivery_id) DO NOTHING
@@ -170,10 +170,10 @@ def _check(connection: psycopg.Connection[Any], ids: list[int], *, retract: bool
         return
     if not retract:
         raise OperationRefused(f"delivery {wrong[0]} is not retracted")
-    delivery_id, source, confirmed_at, answer, is_queued, is_replayed, _ = wrong
+    delivery_id, source, confirmed_at, decision, is_queued, is_replayed, _ = wrong
     if confirmed_at is not None or source == "log":
         why = "OpenCard's log has it, so it is genuine"
-    elif answer == "retracted":
+    elif decision == "retracted":
         why = "it is retracted already"
     elif is_queued:
         why = "it is still to be processed; try again once it is"

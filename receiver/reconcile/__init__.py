@@ -7,7 +7,7 @@
 - ``erased``     entries about erased card holders: compared, and mirrored without their content
 - ``workspace``  the temporary tables that hold the log and the deliveries of a run
 - ``statements`` the SQL that fills and compares them
-- ``ahead``      the next page is fetched while this one is worked on
+- ``prefetch``   fetches the next page while this one is worked on
 - ``clock``      how far OpenCard's clock is ahead, so that recovered events are ordered among those that arrived
 - ``write``      the result, in one transaction
 - ``runs``       the rows of ``reconcile_runs``
@@ -15,5 +15,5 @@
 - ``due``        when each webhook is due: pure
 - ``schedule``   the job that reconciles the webhooks that are due
 - ``models``     the mirror of the log, and the runs
-- ``views``      how complete the deliveries are, for one query
+- ``views``      up to when each log is checked, and what is missing by hour
 """

@@ -73,7 +73,7 @@ class ReconcileRun(Base):
         DateTime(timezone=True), comment="how far back the log was read; null: to its beginning"
     )
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    watermark: Mapped[datetime | None] = mapped_column(
+    checked_until: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="checked from the beginning up to here; null where the run does not prove that"
     )
     unconfirmed_before: Mapped[datetime | None] = mapped_column(

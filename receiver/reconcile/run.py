@@ -1,8 +1,8 @@
 """Reconcile webhooks: read the delivery log of each, compare it with the stored deliveries, recover what is missing.
 
 The steps for one webhook (``session``): lock → read the log → load the stored deliveries → compare → write. Reading
-changes nothing; the result and the watermark are written in one transaction. So a run may be interrupted at any moment,
-and the next one does it all again.
+changes nothing; the result and ``checked_until`` are written in one transaction. So a run may be interrupted at any
+moment, and the next one does it all again.
 """
 
 from __future__ import annotations

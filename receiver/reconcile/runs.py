@@ -1,4 +1,4 @@
-"""The rows of ``receiver.reconcile_runs``: one for each run of each webhook, its watermark written last."""
+"""The rows of ``receiver.reconcile_runs``: one for each run of each webhook, its ``checked_until`` written last."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = "it was interrupted: its process ended or hung; the next run repeats it"
 
 _WATERMARK: Final = text(
-    "SELECT watermark FROM receiver.reconcile_runs "
-    "WHERE webhook_id = :webhook_id AND watermark IS NOT NULL ORDER BY started_at DESC LIMIT 1"
+    "SELECT checked_until FROM receiver.reconcile_runs "
+    "WHERE webhook_id = :webhook_id AND checked_until IS NOT NULL ORDER BY started_at DESC LIMIT 1"
 )
 _NOW: Final = text("SELECT clock_timestamp()")
 _BEGIN: Final = text(
@@ -36,7 +36,7 @@ _END: Final = text(
     """
 UPDATE receiver.reconcile_runs AS run
 SET ended_at = clock_timestamp(), log_entries = :log_entries, matched = :matched, recovered = :recovered,
-    unconfirmed = :unconfirmed, unrecoverable = :unrecoverable, watermark = :watermark,
+    unconfirmed = :unconfirmed, unrecoverable = :unrecoverable, checked_until = :checked_until,
     unconfirmed_before = :unconfirmed_before, clock_ahead = :clock_ahead,
     recovered_in_all = :recovered + coalesce((
         SELECT before.recovered_in_all FROM receiver.reconcile_runs AS before
@@ -67,7 +67,7 @@ def now(connection: Connection) -> datetime:
     return connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]
 
 
-def watermark(connection: Connection, webhook_id: int) -> datetime | None:
+def checked_until(connection: Connection, webhook_id: int) -> datetime | None:
     """Return up to when a webhook's log has been checked from its beginning; ``None`` if it has not."""
     return connection.execute(_WATERMARK, {"webhook_id": webhook_id}).scalar_one_or_none()
 
@@ -94,7 +94,7 @@ def end(
     run_id: int,
     counts: Counts,
     *,
-    watermark: datetime | None,
+    checked_until: datetime | None,
     unconfirmed_before: datetime,
 ) -> None:
     """Write a run's counts, and up to when nothing is missing."""
@@ -107,7 +107,7 @@ def end(
             "recovered": counts.recovered,
             "unconfirmed": counts.unconfirmed,
             "unrecoverable": counts.unrecoverable,
-            "watermark": watermark,
+            "checked_until": checked_until,
             "unconfirmed_before": unconfirmed_before,
             "clock_ahead": counts.clock_ahead,
         },

@@ -23,9 +23,9 @@ from receiver.events.deduplicate import WINDOW
 from receiver.locks import LockFamily, key_of
 from receiver.opencard.delivery_log import DeliveryLog
 from receiver.reconcile import runs
-from receiver.reconcile.ahead import one_ahead
 from receiver.reconcile.clock import correction, last_clock_offset
 from receiver.reconcile.outcome import ReconcileOutcome
+from receiver.reconcile.prefetch import prefetch
 from receiver.reconcile.workspace import Workspace
 from receiver.reconcile.write import count_missing, count_unconfirmed, write_comparison
 from receiver.tracing import span
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-OVERLAP: Final = timedelta(minutes=10)
+RUN_OVERLAP: Final = timedelta(minutes=10)
 """By how much runs overlap, in addition to the grace: clocks differ, and an entry may appear a little late."""
 CLOCK_SLACK: Final = timedelta(minutes=15)
 """How much older than the oldest attempt a compared delivery may be: clocks differ."""
@@ -88,19 +88,19 @@ class _StartedRun:
     run_id: int | None
     """``None`` in a dry run."""
     started_at: datetime
-    watermark: datetime | None
-    """That of the earlier runs."""
+    checked_earlier: datetime | None
+    """``checked_until`` of the earlier runs."""
     since: datetime | None
     """How far back the log is read; ``None``: to its beginning."""
 
     @property
     def covers_all(self) -> bool:
         """Whether everything from the log's beginning to this run's start is checked when it ends."""
-        return self.since is None or (self.watermark is not None and self.since <= self.watermark)
+        return self.since is None or (self.checked_earlier is not None and self.since <= self.checked_earlier)
 
     @property
     def checked_until(self) -> datetime | None:
-        return self.started_at if self.covers_all else self.watermark
+        return self.started_at if self.covers_all else self.checked_earlier
 
 
 class ReconcileSession:
@@ -178,17 +178,17 @@ class ReconcileSession:
                     started_at=run.started_at,
                     open_since=run.started_at - OPEN_PERIOD,
                     oldest=workspace.oldest,
-                    ahead=workspace.ahead,
+                    clock_offset=workspace.clock_offset,
                 )
                 workspace.require_no_new_erasure()
                 runs.end(
                     connection,
                     run.run_id,
                     counts,
-                    watermark=run.started_at if run.covers_all else None,
+                    checked_until=run.started_at if run.covers_all else None,
                     unconfirmed_before=run.started_at - self._options.grace,
                 )
-        checked_until = run.watermark if run.run_id is None else run.checked_until
+        checked_until = run.checked_earlier if run.run_id is None else run.checked_until
         return ReconcileOutcome(
             webhook.id,
             webhook.opencard_webhook_id,
@@ -203,23 +203,23 @@ class ReconcileSession:
 
     def _begin(self, connection: Connection, webhook: ReconciledWebhook) -> _StartedRun:
         started_at = runs.now(connection)
-        watermark = runs.watermark(connection, webhook.id)
+        checked_earlier = runs.checked_until(connection, webhook.id)
         since = self._options.since
-        if since is None and watermark is not None:
-            since = watermark - OVERLAP - self._options.grace
+        if since is None and checked_earlier is not None:
+            since = checked_earlier - RUN_OVERLAP - self._options.grace
         run_id = None
         if self._options.write:
             run_id = runs.begin(connection, webhook.id, started_at=started_at, since=since)
-        return _StartedRun(run_id, started_at, watermark, since)
+        return _StartedRun(run_id, started_at, checked_earlier, since)
 
     def _read(self, connection: Connection, webhook: ReconciledWebhook, workspace: Workspace, run: _StartedRun) -> None:
         """Read the log; no transaction waits for OpenCard."""
         delivery_log = DeliveryLog.of(
-            self._api, organization=webhook.organization_id, webhook=webhook.opencard_webhook_id, since=run.since
+            self._api, organization_id=webhook.organization_id, webhook=webhook.opencard_webhook_id, since=run.since
         )
         with connection.begin():
             workspace.prepare()
-        with one_ahead(delivery_log.pages()) as pages:
+        with prefetch(delivery_log.pages()) as pages:
             for page in pages:
                 with connection.begin():
                     if page.starts_over:
@@ -234,7 +234,7 @@ class ReconcileSession:
         workspace.load_deliveries(webhook.id, since=run.since, slack=CLOCK_SLACK, window=WINDOW)
         matched, seen = workspace.compare_single()
         offset = last_clock_offset(connection) if seen is None else seen
-        workspace.ahead = correction(offset)
+        workspace.clock_offset = correction(offset)
         open_since = run.started_at - OPEN_PERIOD
         matched += workspace.compare_several()
         also_matched, unrecoverable = workspace.compare_without_payload(webhook.id, open_since=open_since)

@@ -64,8 +64,8 @@ _OCCURRED_AT: Final = "coalesce(confirmation.occurred_at, stored.occurred_at)"
 # A retracted delivery is not compared: if the log has its event after all, the event is recovered.
 _NOT_RETRACTED: Final = """
 NOT EXISTS (
-    SELECT FROM receiver.delivery_decisions AS answer
-    WHERE answer.delivery_id = stored.id AND answer.answer = 'retracted'
+    SELECT FROM receiver.delivery_decisions AS decision
+    WHERE decision.delivery_id = stored.id AND decision.decision = 'retracted'
 )
 """
 _STORED: Final = f"""
@@ -159,7 +159,7 @@ WITH together AS ({_TOGETHER}), several AS (
     HAVING count(number) > 1 OR (count(number) = 1 AND count(id) > 1)
 )
 SELECT min(event), array_agg(number) FILTER (WHERE number IS NOT NULL),
-    array_agg(attempted_at - CAST(:ahead AS interval)) FILTER (WHERE number IS NOT NULL),
+    array_agg(attempted_at - CAST(:clock_offset AS interval)) FILTER (WHERE number IS NOT NULL),
     array_agg(accepted) FILTER (WHERE number IS NOT NULL),
     array_agg(id) FILTER (WHERE id IS NOT NULL), array_agg(at) FILTER (WHERE id IS NOT NULL),
     array_agg(from_log) FILTER (WHERE id IS NOT NULL), array_agg(confirmed) FILTER (WHERE id IS NOT NULL),
@@ -185,10 +185,10 @@ JOIN (
 # Open ones of earlier runs are compared again, because a later attempt may close them. Their numbers are negative.
 WITHOUT_PAYLOAD: Final = text(
     f"""
-SELECT number, event, attempted_at - CAST(:ahead AS interval), {_ACCEPTED} FROM pg_temp.log_read
+SELECT number, event, attempted_at - CAST(:clock_offset AS interval), {_ACCEPTED} FROM pg_temp.log_read
 WHERE fingerprint IS NULL AND event <> :challenge
 UNION ALL
-SELECT -id, event, attempted_at - CAST(:ahead AS interval), {_ACCEPTED}
+SELECT -id, event, attempted_at - CAST(:clock_offset AS interval), {_ACCEPTED}
 FROM receiver.delivery_log AS entry
 WHERE webhook_id = :webhook_id AND unrecoverable AND (attempted_at IS NULL OR attempted_at >= :open_since)
     AND NOT EXISTS (SELECT FROM pg_temp.log_read AS attempt WHERE attempt.identity = entry.identity)

@@ -14,7 +14,7 @@ SELECT
     webhook.id AS webhook_id,
     webhook.opencard_webhook_id,
     webhook.organization_reference_id,
-    checked.watermark AS checked_until,
+    checked.checked_until,
     checked.unconfirmed_before,
     last.started_at AS last_started_at,
     last.ended_at AS last_ended_at,
@@ -24,8 +24,8 @@ SELECT
     coalesce(done.unrecoverable, 0) AS unrecoverable
 FROM receiver.webhooks AS webhook
 LEFT JOIN LATERAL (
-    SELECT watermark, unconfirmed_before FROM receiver.reconcile_runs AS run
-    WHERE run.webhook_id = webhook.id AND run.watermark IS NOT NULL
+    SELECT checked_until, unconfirmed_before FROM receiver.reconcile_runs AS run
+    WHERE run.webhook_id = webhook.id AND run.checked_until IS NOT NULL
     ORDER BY run.started_at DESC LIMIT 1
 ) AS checked ON true
 LEFT JOIN LATERAL (
@@ -42,8 +42,8 @@ WHERE webhook.opencard_webhook_id IS NOT NULL AND NOT webhook.test
 """
 """One row for each registered webhook except test webhooks: how far its log is checked, and what is open."""
 
-COMPLETENESS: Final = """
-CREATE OR REPLACE VIEW receiver.completeness AS
+DELIVERY_GAPS_BY_HOUR: Final = """
+CREATE OR REPLACE VIEW receiver.delivery_gaps_by_hour AS
 SELECT
     state.webhook_id,
     state.opencard_webhook_id,
@@ -94,7 +94,7 @@ LEFT JOIN (
                 WHERE delivery.source = 'push' AND confirmation.confirmed_at IS NULL
                     AND delivery.received_at < checked.unconfirmed_before
                     AND NOT EXISTS (
-                        SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = delivery.id
+                        SELECT FROM receiver.delivery_decisions AS decision WHERE decision.delivery_id = delivery.id
                     )
             ) AS unconfirmed,
             max(delivery.received_at) FILTER (WHERE delivery.source = 'push') AS latest

@@ -36,10 +36,10 @@ ERASED_MEANWHILE: Final = "card holders were erased during the run: run again"
 class Workspace:
     """The temporary tables of one connection, for one webhook at a time."""
 
-    def __init__(self, connection: Connection, organization: str, encryption: Encryption) -> None:
+    def __init__(self, connection: Connection, organization_reference_id: str, encryption: Encryption) -> None:
         self._connection = connection
         self._encryption = encryption
-        self._organization = organization
+        self._organization_reference_id = organization_reference_id
         self._erased: ErasedCardHolders | None = None
         self._number = 0
         self._timeless = False
@@ -47,7 +47,7 @@ class Workspace:
         """After deduplication."""
         self.oldest: datetime | None = None
         """The earliest time of an entry."""
-        self.ahead = timedelta()
+        self.clock_offset = timedelta()
         """By how much the log's times are corrected, see ``clock``."""
 
     def prepare(self) -> None:
@@ -69,7 +69,7 @@ class Workspace:
             raise OperationRefused(ERASED_MEANWHILE)
 
     def _read_erased(self) -> ErasedCardHolders | None:
-        return ErasedCardHolders.read(self._connection, self._organization, self._encryption)
+        return ErasedCardHolders.read(self._connection, self._organization_reference_id, self._encryption)
 
     def clear(self) -> None:
         """Truncate all tables."""
@@ -103,7 +103,7 @@ class Workspace:
 
     def _identify(self, event: str, body: bytes, at: datetime | None) -> tuple[bytes, bool]:
         """Return the fingerprint by which an event is compared, and whether it is about an erased card holder."""
-        fingerprint = event_fingerprint(event, body, self._organization)
+        fingerprint = event_fingerprint(event, body, self._organization_reference_id)
         if self._erased is not None and self._erased.is_about(body, at):
             return self._erased.fingerprint(fingerprint), True
         return fingerprint, False
@@ -144,13 +144,13 @@ class Workspace:
 
         Return how many are stored, and how far OpenCard's clock is ahead by them; ``None`` if none shows it.
         """
-        matched, ahead = self._connection.execute(statements.COMPARE_SINGLE, {"challenge": CHALLENGE}).one()
-        return matched, ahead
+        matched, clock_offset = self._connection.execute(statements.COMPARE_SINGLE, {"challenge": CHALLENGE}).one()
+        return matched, clock_offset
 
     def compare_several(self) -> int:
         """Compare the other events with a payload; return the number of matched occurrences."""
         matched = 0
-        parameters = {"challenge": CHALLENGE, "ahead": self.ahead}
+        parameters = {"challenge": CHALLENGE, "clock_offset": self.clock_offset}
         options = {"yield_per": FINGERPRINTS_PER_FETCH}
         with self._connection.execute(statements.SEVERAL, parameters, execution_options=options) as several:
             for rows in several.partitions(FINGERPRINTS_PER_FETCH):
@@ -166,7 +166,12 @@ class Workspace:
     def compare_without_payload(self, webhook_id: int, *, open_since: datetime) -> tuple[int, int]:
         """Compare the attempts without a payload; return how many match, and how many are unrecoverable."""
         by_event: dict[str, list[LogAttempt]] = {}
-        parameters = {"webhook_id": webhook_id, "open_since": open_since, "ahead": self.ahead, "challenge": CHALLENGE}
+        parameters = {
+            "webhook_id": webhook_id,
+            "open_since": open_since,
+            "clock_offset": self.clock_offset,
+            "challenge": CHALLENGE,
+        }
         for number, event, at, accepted in self._connection.execute(statements.WITHOUT_PAYLOAD, parameters):
             by_event.setdefault(event_name(event), []).append(LogAttempt(number, at, accepted))
         if not by_event:

@@ -35,7 +35,7 @@ FROM (
 _RECOVER: Final = text(
     """
 WITH sequence AS (
-    SELECT number, attempted_at, attempted_at - CAST(:ahead AS interval) AS at, fingerprint, row_number() OVER (
+    SELECT number, attempted_at, attempted_at - CAST(:clock_offset AS interval) AS at, fingerprint, row_number() OVER (
         ORDER BY attempted_at NULLS FIRST, :direction * number,
         CASE WHEN opencard_event_id ~ '^[0-9]{1,18}$' THEN CAST(opencard_event_id AS bigint) END, number) AS place
     FROM pg_temp.log_read
@@ -171,7 +171,7 @@ WHERE webhook_id = :webhook_id AND source = 'push' AND received_at < :before
         SELECT FROM receiver.confirmations AS confirmation
         WHERE confirmation.delivery_id = stored.id AND confirmation.confirmed_at IS NOT NULL
     )
-    AND NOT EXISTS (SELECT FROM receiver.delivery_decisions AS answer WHERE answer.delivery_id = stored.id)
+    AND NOT EXISTS (SELECT FROM receiver.delivery_decisions AS decision WHERE decision.delivery_id = stored.id)
     AND NOT EXISTS (SELECT FROM pg_temp.log_found WHERE finding = 'confirmed' AND number = stored.id)
 """
 )
@@ -196,15 +196,15 @@ def write_comparison(
     started_at: datetime,
     open_since: datetime,
     oldest: datetime | None,
-    ahead: timedelta,
+    clock_offset: timedelta,
 ) -> None:
     """Recover what is missing, confirm what the log has, correct times, and merge the entries into the mirror.
 
-    *oldest*: the earliest time of an entry. *ahead*: how much the times of the log are corrected.
+    *oldest*: the earliest time of an entry. *clock_offset*: how much the times of the log are corrected.
     """
     parameters = {"webhook_id": webhook_id}
     if count_missing(connection):
-        recovering = {"verification": VERIFICATION, "started_at": started_at, "ahead": ahead}
+        recovering = {"verification": VERIFICATION, "started_at": started_at, "clock_offset": clock_offset}
         direction = connection.scalar(_DIRECTION)
         connection.execute(_RECOVER, {**parameters, **recovering, "direction": direction})
     connection.execute(_CONFIRM)

@@ -100,7 +100,7 @@ def test_log_of_a_test_webhook_is_not_reconciled(tested: World) -> None:
     with pytest.raises(OperationRefused, match=rf"webhook {test.id}: unknown here, .* or a test webhook"):
         reconciler(tested).run([test.id])
     with tested.engine.connect() as connection:
-        for table in ("reconcile_runs", "reconcile_state", "completeness"):
+        for table in ("reconcile_runs", "reconcile_state", "delivery_gaps_by_hour"):
             ids = connection.scalars(text(f"SELECT DISTINCT webhook_id FROM receiver.{table}")).all()  # noqa: S608
             assert ids == [own.id]
     assert tested.provider.requests.all(path=f"/webhooks/{test.opencard_webhook_id}/events") == []

@@ -41,7 +41,7 @@ QUEUES = {QUEUE, RECONCILE_QUEUE, FILES_QUEUE, BOOTSTRAP_QUEUE, RETENTION_QUEUE}
 ELSEWHERE = {
     "demo": "starts servers of its own: tests/test_package.py runs it and reads its document",
     "drill": "needs a backup: tests/ops/test_drill.py reads its document",
-    "deliveries confirm": "needs a delivery that the log lacks: tests/ops/test_answering.py reads its document",
+    "deliveries accept": "needs a delivery that the log lacks: tests/ops/test_decisions.py reads its document",
     "deliveries retract": "needs a delivery that the log lacks: tests/ops/test_retracting.py reads its document",
 }
 MAY_FAIL = {"status", "doctor", "replay", "notify test", "close"}

@@ -322,7 +322,7 @@ def test_log_without_total_merges_equal_entries() -> None:
 
 def read_over_http(world: ApiWorld, webhook: int, since: datetime | None = None) -> list[LogItem]:
     api = world.api(SCOPE)
-    reading = DeliveryLog.of(api, organization=world.organization.id, webhook=webhook, since=since)
+    reading = DeliveryLog.of(api, organization_id=world.organization.id, webhook=webhook, since=since)
     return [entry for page in reading.pages() for entry in page.entries]
 
 
@@ -343,7 +343,7 @@ def test_refusal_of_the_log_is_named(world: ApiWorld) -> None:
     with pytest.raises(ResourceMissing, match=rf"/webhooks/{webhook + 1}/events \(scope {SCOPE}"):
         read_over_http(world, webhook + 1)
     foreign = world.provider.state.add_organization("other", account_id=2)
-    reading = DeliveryLog.of(world.api(SCOPE), organization=foreign.id, webhook=webhook)
+    reading = DeliveryLog.of(world.api(SCOPE), organization_id=foreign.id, webhook=webhook)
     with pytest.raises((AccessDenied, ResourceMissing), match=rf"organization {foreign.id}"):
         list(reading.pages())
 
@@ -353,7 +353,7 @@ def test_answer_that_is_not_a_list_is_named(
     answering: Callable[[Callable[[Request], Response]], Access], world: ApiWorld, answer: Any
 ) -> None:
     access = answering(lambda _request: as_json(answer))
-    reading = DeliveryLog.of(world.api(SCOPE, access=access), organization=1, webhook=2)
+    reading = DeliveryLog.of(world.api(SCOPE, access=access), organization_id=1, webhook=2)
     with pytest.raises(UnreadableAnswer, match="not what is documented"):
         list(reading.pages())
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.cli.operator import operator
 from receiver.errors import OperationRefused
-from receiver.ops.decisions import confirm_deliveries
+from receiver.ops.decisions import accept_deliveries
 from receiver.ops.deliveries import Filter, list_deliveries
 from receiver.ops.findings import FindingKind
 from receiver.ops.status import find_in_webhook, read_status
@@ -47,55 +47,55 @@ def found(acme: Acme) -> list[int]:
 
 
 def by_hour(acme: Acme) -> int:
-    return int(acme.value("SELECT sum(unconfirmed) FROM receiver.completeness"))
+    return int(acme.value("SELECT sum(unconfirmed) FROM receiver.delivery_gaps_by_hour"))
 
 
-def test_confirmed_deliveries_are_unconfirmed_nowhere(unlogged: Acme) -> None:
+def test_accepted_deliveries_are_unconfirmed_nowhere(unlogged: Acme) -> None:
     first, second, third = ids(unlogged)
     assert (listed(unlogged), found(unlogged), by_hour(unlogged)) == ([first, second, third], [3], 3)
-    assert confirm_deliveries(unlogged.engine, (third, first, third), by="kim@ops", reason=REASON) == 2
+    assert accept_deliveries(unlogged.engine, (third, first, third), by="kim@ops", reason=REASON) == 2
     assert (listed(unlogged), found(unlogged), by_hour(unlogged)) == ([second], [1], 1)
-    confirm_deliveries(unlogged.engine, (second,), by="kim@ops", reason=REASON)
+    accept_deliveries(unlogged.engine, (second,), by="kim@ops", reason=REASON)
     assert (listed(unlogged), found(unlogged), by_hour(unlogged)) == ([], [], 0)
     assert unlogged.value("SELECT count(*) FROM receiver.deliveries WHERE confirmed_at IS NULL") == 3
     assert len(unlogged.rows("SELECT FROM ems.card_holders")) == 3
 
 
-def test_only_unconfirmed_deliveries_are_confirmed(unlogged: Acme) -> None:
+def test_only_unconfirmed_deliveries_are_accepted(unlogged: Acme) -> None:
     first, second, third = ids(unlogged)
     unlogged.execute("INSERT INTO receiver.confirmations (delivery_id, confirmed_at) VALUES (:id, now())", id=first)
-    confirm_deliveries(unlogged.engine, (second,), by="kim@ops", reason=REASON)
+    accept_deliveries(unlogged.engine, (second,), by="kim@ops", reason=REASON)
     unlogged.apply("card_holder.created", card_holder("employee-new"))
     new = ids(unlogged)[-1]
     for given, why in (
         (first, f"delivery {first} is not unconfirmed: OpenCard's log has it"),
-        (second, f"delivery {second} is not unconfirmed: a person decided about it already: genuine"),
+        (second, f"delivery {second} is not unconfirmed: an operator decided about it already: accepted"),
         (new, f"delivery {new} is not unconfirmed: it was not compared with OpenCard's log yet"),
         (new + 1, f"there is no delivery {new + 1}"),
     ):
         with pytest.raises(OperationRefused, match=why):
-            confirm_deliveries(unlogged.engine, (third, given), by="kim@ops", reason=REASON)
+            accept_deliveries(unlogged.engine, (third, given), by="kim@ops", reason=REASON)
     with pytest.raises(OperationRefused, match="needs a reason"):
-        confirm_deliveries(unlogged.engine, (third,), by="kim@ops", reason=" ")
+        accept_deliveries(unlogged.engine, (third,), by="kim@ops", reason=" ")
     assert listed(unlogged) == [third]
 
 
-def test_an_operator_confirms_with_a_reason(unlogged: Acme, environment: dict[str, str]) -> None:
+def test_an_operator_accepts_with_a_reason(unlogged: Acme, environment: dict[str, str]) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         result = CliRunner(env=environment).invoke(main, ["deliveries", *arguments])
         return result.exit_code, result.stdout
 
     first, second, third = map(str, ids(unlogged))
-    assert run("confirm", first)[0] == run("confirm", first, "--reason", " ")[0] == 2
-    assert run("confirm", "--reason", REASON)[0] == 2
-    code, output = run("confirm", first, second, "--reason", REASON, "--json")
-    assert (code, json.loads(output)) == (0, {"confirmed": 2})
-    assert run("confirm", third, "--reason", REASON) == (0, "1 delivery confirmed\n")
+    assert run("accept", first)[0] == run("accept", first, "--reason", " ")[0] == 2
+    assert run("accept", "--reason", REASON)[0] == 2
+    code, output = run("accept", first, second, "--reason", REASON, "--json")
+    assert (code, json.loads(output)) == (0, {"accepted": 2})
+    assert run("accept", third, "--reason", REASON) == (0, "1 delivery accepted\n")
     shown = json.loads(run("show", first, "--json")[1])
-    assert (shown["answer"]["answer"], shown["answer"]["answered_by"]) == ("genuine", operator())
-    assert "genuine" in run("show", first)[1]
+    assert (shown["decision"]["decision"], shown["decision"]["decided_by"]) == ("accepted", operator())
+    assert "accepted" in run("show", first)[1]
     recorded = unlogged.rows(
-        "SELECT object, reason, outcome FROM receiver.audit WHERE action = 'deliveries confirm' ORDER BY id"
+        "SELECT object, reason, outcome FROM receiver.audit WHERE action = 'deliveries accept' ORDER BY id"
     )
     assert [tuple(row.values()) for row in recorded] == [
         (f"{first} {second}", REASON, "done"),

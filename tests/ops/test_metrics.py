@@ -178,7 +178,7 @@ def test_200_webhooks_cost_a_few_rows_each(organizations: Organizations) -> None
     for number in range(200):
         acme = organizations.adopt(f"organization-{number}")
     acme.execute(
-        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)"
+        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until)"
         " SELECT id, at, at, at FROM receiver.webhooks, generate_series(now() - interval '8 hours', now(), '5 min') at"
     )
     acme.execute("ANALYZE receiver.reconcile_runs")

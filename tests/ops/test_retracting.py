@@ -18,7 +18,7 @@ from receiver.cli import main
 from receiver.cli.operator import operator
 from receiver.db import engine_for
 from receiver.errors import OperationRefused
-from receiver.ops.decisions import confirm_deliveries
+from receiver.ops.decisions import accept_deliveries
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay_selection import preview
 from receiver.ops.retracting import RESTORED, RETRACTED, retract_deliveries, undo_retraction
@@ -236,7 +236,7 @@ def test_a_forged_receipt_is_downloaded_no_more(acme: Acme) -> None:
 
 def test_retracted_deliveries_are_unconfirmed_no_more(acme: Acme) -> None:
     first, second, third = applied(acme, GENUINE[0], GENUINE[1], GENUINE[6])
-    confirm_deliveries(acme.engine, (third,), by="kim@ops", reason="a gap")
+    accept_deliveries(acme.engine, (third,), by="kim@ops", reason="a gap")
     retract(acme, first, third)
     assert (listed(acme), findings(acme), by_hour(acme)) == ([second], [1], 1)
     undo(acme, first, third)
@@ -274,7 +274,7 @@ def test_only_what_the_log_does_not_have_is_retracted(acme: Acme) -> None:
     with pytest.raises(OperationRefused, match=f"delivery {logged} is not retracted"):
         undo_retraction(acme.engine, (logged, retracted), reason=REASON)
     with pytest.raises(OperationRefused, match=r"decided about it already: retracted \(undo that first\)"):
-        confirm_deliveries(acme.engine, (retracted,), by="kim@ops", reason=REASON)
+        accept_deliveries(acme.engine, (retracted,), by="kim@ops", reason=REASON)
     with pytest.raises(OperationRefused, match="needs a reason"):
         retract_deliveries(acme.engine, (retracted,), by="kim@ops", reason=" ")
     assert contents(acme) == before
@@ -316,7 +316,7 @@ def test_an_operator_retracts_with_a_reason(acme: Acme, environment: dict[str, s
     code, output = run("retract", first, second, "--reason", REASON, "--json")
     assert (code, json.loads(output)) == (0, {"retracted": 2})
     shown = json.loads(run("show", first, "--json")[1])
-    assert (shown["answer"]["answer"], shown["answer"]["answered_by"]) == ("retracted", operator())
+    assert (shown["decision"]["decision"], shown["decision"]["decided_by"]) == ("retracted", operator())
     assert run("retract", first, "--reason", REASON)[0] == 1
     assert run("retract", "--undo", first, "--reason", "it is theirs") == (0, "1 delivery restored\n")
     recorded = acme.rows("SELECT object, reason, outcome FROM receiver.audit WHERE action LIKE '%retract' ORDER BY id")

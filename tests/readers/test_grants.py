@@ -72,7 +72,7 @@ def test_a_reader_reads_every_table_and_view(acme: Acme, url: URL, reader: str) 
         "TABLE receiver.webhooks",
         "TABLE receiver.audit",
         "TABLE receiver.alembic_version",
-        "TABLE receiver.completeness",
+        "TABLE receiver.delivery_gaps_by_hour",
         "CREATE TABLE receiver.mine (id integer)",
         "SELECT 'receiver.deliveries'::regclass",
     ],

@@ -104,7 +104,7 @@ def result(world: World) -> dict[str, list[dict[str, Any]]]:
         ),
         "run": rows(
             world,
-            "SELECT log_entries, matched, recovered, unconfirmed, unrecoverable, watermark = started_at AS proves,"
+            "SELECT log_entries, matched, recovered, unconfirmed, unrecoverable, checked_until = started_at AS proves,"
             " since, recovered_in_all FROM receiver.reconcile_runs WHERE error IS NULL AND ended_at IS NOT NULL",
         ),
     }
@@ -129,7 +129,7 @@ def test_next_run_completes_one_killed_at_any_step(acme: World) -> None:
             reconciler(acme).run()
         wait_for_locks(acme)
         assert life.ended
-        was_done = bool(rows(acme, "SELECT 1 FROM receiver.reconcile_runs WHERE watermark IS NOT NULL"))
+        was_done = bool(rows(acme, "SELECT 1 FROM receiver.reconcile_runs WHERE checked_until IS NOT NULL"))
         if not was_done:
             assert value(acme, "SELECT count(*) FROM receiver.deliveries WHERE source = 'log'") == 0, last
             assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 0, last

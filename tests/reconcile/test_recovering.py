@@ -88,7 +88,11 @@ def test_one_reconcile_leaves_nothing_missing_for_any_seed(acme: World, seed: in
     assert outcome.log_entries == delivered.tally.sent
     assert reconcile_and_process(acme).recovered == 0
     assert (
-        rows(acme, "SELECT * FROM receiver.completeness WHERE hour > now() - interval '2 hours' AND NOT complete") == []
+        rows(
+            acme,
+            "SELECT * FROM receiver.delivery_gaps_by_hour WHERE hour > now() - interval '2 hours' AND NOT complete",
+        )
+        == []
     )
 
 

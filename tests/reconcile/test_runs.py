@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.errors import OperationRefused
-from receiver.ops.decisions import confirm_deliveries
+from receiver.ops.decisions import accept_deliveries
 from receiver.processing.drain import drain
 from receiver.progress import Progress
 from receiver.reconcile.runs import INTERRUPTED
@@ -73,7 +73,7 @@ def test_run_asks_for_one_scope_and_stores_a_row(acme: World) -> None:
     assert (run["webhook_id"], run["since"], run["error"]) == (outcome.webhook_id, None, None)
     counts = ("log_entries", "matched", "recovered", "unconfirmed", "unrecoverable")
     assert [run[name] for name in counts] == [getattr(outcome, name) for name in counts] == [1, 0, 1, 0, 0]
-    assert before - timedelta(seconds=5) < run["started_at"] == run["watermark"] == outcome.checked_until
+    assert before - timedelta(seconds=5) < run["started_at"] == run["checked_until"] == outcome.checked_until
     assert run["ended_at"] >= run["started_at"]
 
 
@@ -95,7 +95,7 @@ def test_runs_overlap_by_more_than_the_grace(acme: World) -> None:
     reconcile(acme)
     reconcile(acme, grace=20 * MINUTE)
     first, second = rows(acme, "SELECT * FROM receiver.reconcile_runs ORDER BY id")
-    assert first["watermark"] - second["since"] > 20 * MINUTE + 5 * MINUTE
+    assert first["checked_until"] - second["since"] > 20 * MINUTE + 5 * MINUTE
 
 
 def test_look_back_finds_entries_that_appear_late(acme: World) -> None:
@@ -107,21 +107,21 @@ def test_look_back_finds_entries_that_appear_late(acme: World) -> None:
     assert reconcile(acme, since=ago(7 * DAY)).recovered == 1
 
 
-def test_window_with_a_gap_does_not_move_the_watermark(acme: World) -> None:
+def test_window_with_a_gap_keeps_checked_until(acme: World) -> None:
     append_log(acme, attempts(CREATED, card_holder("old"), 503, at=ago(30 * DAY)))
     append_log(
         acme,
         *(attempts(CREATED, card_holder(f"employee-{n}"), 503, at=ago(60 * MINUTE - n * MINUTE)) for n in range(40)),
     )
     outcome = reconcile(acme, since=ago(2 * HOUR))
-    assert (outcome.recovered >= 40, outcome.checked_until, latest_run(acme)["watermark"]) == (True, None, None)
+    assert (outcome.recovered >= 40, outcome.checked_until, latest_run(acme)["checked_until"]) == (True, None, None)
     whole = reconcile(acme)
     assert whole.checked_until is not None
-    assert latest_run(acme)["watermark"] == whole.checked_until
+    assert latest_run(acme)["checked_until"] == whole.checked_until
     narrow = reconcile(acme, since=ago(timedelta()))
-    assert (narrow.checked_until, latest_run(acme)["watermark"]) == (whole.checked_until, None)
+    assert (narrow.checked_until, latest_run(acme)["checked_until"]) == (whole.checked_until, None)
     wide = reconcile(acme, since=ago(DAY))
-    assert wide.checked_until == latest_run(acme)["watermark"] > whole.checked_until
+    assert wide.checked_until == latest_run(acme)["checked_until"] > whole.checked_until
 
 
 def test_dry_run_counts_missing_and_writes_nothing(acme: World) -> None:
@@ -185,7 +185,7 @@ def test_unconfirmed_deliveries_can_be_listed(acme: World, environment: dict[str
 def test_run_does_not_count_what_a_person_confirmed(acme: World) -> None:
     first, _ = (store_delivery(acme, CREATED, card_holder(f"employee-{each}"), at=ago(HOUR)) for each in (1, 2))
     assert reconcile(acme).unconfirmed == 2
-    confirm_deliveries(acme.engine, (first,), by="kim@ops", reason="a gap in their log")
+    accept_deliveries(acme.engine, (first,), by="kim@ops", reason="a gap in their log")
     assert reconcile(acme, write=False).unconfirmed == reconcile(acme).unconfirmed == 1
     append_log(acme, attempts(CREATED, card_holder("employee-1"), 200, at=ago(HOUR)))
     assert reconcile(acme, since=ago(DAY)).unconfirmed == 1
@@ -240,7 +240,10 @@ def test_log_without_payloads_confirms_what_it_can(acme: World) -> None:
     assert (first.matched, first.recovered, first.unconfirmed, first.unrecoverable) == (5, 0, 0, 0)
     assert drain(acme.engine)
     assert reconcile(acme, since=ago(DAY)) == first.__class__(
-        **{**{name: getattr(first, name) for name in first.__slots__}, "checked_until": latest_run(acme)["watermark"]}
+        **{
+            **{name: getattr(first, name) for name in first.__slots__},
+            "checked_until": latest_run(acme)["checked_until"],
+        }
     )
 
 
@@ -316,7 +319,7 @@ def test_unreadable_log_is_reported_and_stops_no_other_webhook(acme: World, stat
     assert [outcome.error for outcome in outcomes] == [None, said, None]
     assert all(each in said for each in (path, SCOPE, f"organization {globex['organization_id']}", words))
     (failed,) = rows(acme, "SELECT * FROM receiver.reconcile_runs WHERE error IS NOT NULL")
-    assert (failed["webhook_id"], failed["error"], failed["watermark"]) == (ids[1], said, None)
+    assert (failed["webhook_id"], failed["error"], failed["checked_until"]) == (ids[1], said, None)
     assert failed["ended_at"] is not None
 
 

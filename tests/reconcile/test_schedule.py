@@ -64,7 +64,7 @@ def pass_time(world: World, length: timedelta) -> None:
         connection.execute(
             text(
                 "UPDATE receiver.reconcile_runs SET started_at = started_at - :length, ended_at = ended_at - :length,"
-                " since = since - :length, watermark = watermark - :length"
+                " since = since - :length, checked_until = checked_until - :length"
             ),
             {"length": length},
         )
@@ -166,7 +166,7 @@ def test_outage_longer_than_a_week_leaves_no_gap(job: Job, world: World) -> None
     lose(world, "employee-1", at=datetime.now(UTC) - timedelta(days=20))
     job()
     assert runs(world)[-1]["recovered"] == 1
-    assert datetime.now(UTC) - runs(world)[-1]["watermark"] < timedelta(minutes=1)
+    assert datetime.now(UTC) - runs(world)[-1]["checked_until"] < timedelta(minutes=1)
 
 
 def test_failed_webhook_stops_no_other_and_waits_its_interval(job: Job, world: World) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from receiver.reconcile.views import COMPLETENESS, RECONCILE_STATE
+from receiver.reconcile.views import DELIVERY_GAPS_BY_HOUR, RECONCILE_STATE
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.factories import card_holder, snapshot
 from tests.support.losing import add_managed
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CREATED = "card_holder.created"
 CLEARED = "card.transaction.cleared"
-INCOMPLETE = "SELECT * FROM receiver.completeness WHERE NOT complete ORDER BY hour"
+INCOMPLETE = "SELECT * FROM receiver.delivery_gaps_by_hour WHERE NOT complete ORDER BY hour"
 
 
 def state(world: World) -> dict[str, Any]:
@@ -43,12 +43,16 @@ def state(world: World) -> dict[str, Any]:
 
 
 def hour_of(world: World, span: timedelta) -> dict[str, Any]:
-    query = "SELECT * FROM receiver.completeness WHERE hour = date_trunc('hour', CAST(:at AS timestamptz), 'UTC')"
+    query = (
+        "SELECT * FROM receiver.delivery_gaps_by_hour WHERE hour = date_trunc('hour', CAST(:at AS timestamptz), 'UTC')"
+    )
     (row,) = rows(world, query, at=ago(span))
     return row
 
 
-@pytest.mark.parametrize("view", [RECONCILE_STATE, COMPLETENESS], ids=["reconcile_state", "completeness"])
+@pytest.mark.parametrize(
+    "view", [RECONCILE_STATE, DELIVERY_GAPS_BY_HOUR], ids=["reconcile_state", "delivery_gaps_by_hour"]
+)
 def test_view_in_the_database_is_the_one_in_the_code(engine: Engine, view: str) -> None:
     name = view.split("VIEW receiver.")[1].split(maxsplit=1)[0]
     with engine.connect() as connection:
@@ -94,7 +98,7 @@ def test_run_that_leaves_a_gap_completes_no_hour(acme: World) -> None:
 def test_later_delivery_makes_the_hour_incomplete_again(acme: World) -> None:
     reconcile(acme)
     assert rows(acme, INCOMPLETE) == []
-    execute(acme, "UPDATE receiver.reconcile_runs SET watermark = now() - interval '3 hours'")
+    execute(acme, "UPDATE receiver.reconcile_runs SET checked_until = now() - interval '3 hours'")
     hours = [row["hour"] for row in rows(acme, INCOMPLETE)]
     assert 2 <= len(hours) <= 4
     reconcile(acme)

@@ -41,7 +41,7 @@ SELECT n, n, 'org-' || n, 'key-' || n, '' FROM generate_series(1, :number) AS n
 )
 RUNS = text(
     """
-INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)
+INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until)
 SELECT webhook.id, run.at, run.at, run.at
 FROM jsonb_to_recordset(CAST(:runs AS jsonb)) AS run (number bigint, at timestamptz)
 JOIN receiver.webhooks AS webhook ON webhook.opencard_webhook_id = run.number
@@ -192,7 +192,7 @@ def assert_complete(row: dict[str, Any], faults: list[str], checked: datetime | 
 
 def checked(acme: Acme) -> None:
     acme.execute(
-        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)"
+        "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until)"
         " SELECT id, now(), now(), now() FROM receiver.webhooks"
     )
 

@@ -36,7 +36,7 @@ SELECT 'nordlys-as', '2026-01-01', now(), 'operator', now(), 0, max(position), 1
 
 RECONCILED = """
 UPDATE ems.organizations SET log_begins_at = '2026-01-01 00:00Z';
-INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)
+INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until)
 SELECT id, times.at, times.at, times.at FROM receiver.webhooks, (SELECT now() + interval '10 years' AS at) AS times
 """
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 COVERED = "UPDATE ems.organizations SET log_begins_at = '0001-01-01 00:00Z'"
 CHECKED = (
-    "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark)"
+    "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until)"
     " SELECT id, now(), now(), now() FROM receiver.webhooks"
 )
 

@@ -34,8 +34,8 @@ def add_run(
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, watermark, recovered_in_all,"
-                " unconfirmed, unrecoverable, error)"
+                "INSERT INTO receiver.reconcile_runs (webhook_id, started_at, ended_at, checked_until,"
+                " recovered_in_all, unconfirmed, unrecoverable, error)"
                 " SELECT :webhook_id, at, at, CASE WHEN CAST(:error AS text) IS NULL THEN at END, :recovered_in_all,"
                 " :unconfirmed, :unrecoverable, :error FROM (SELECT now() - make_interval(secs => :seconds) AS at) AS t"
             ),

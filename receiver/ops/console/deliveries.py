@@ -16,7 +16,7 @@ from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.console.filter_form import FilterForm, filled_in
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
-from receiver.ops.decisions import confirm_deliveries
+from receiver.ops.decisions import accept_deliveries
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries
 from receiver.ops.purchases.brief import read_purchases_of
 from receiver.ops.replay import start_replay
@@ -125,14 +125,14 @@ def resolve(delivery_id: int) -> Response | tuple[str, int]:
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 
-@blueprint.post("/<int:delivery_id>/confirm")
-def confirm(delivery_id: int) -> Response | tuple[str, int]:
-    """Confirm it as genuine, though OpenCard's log does not have it."""
+@blueprint.post("/<int:delivery_id>/accept")
+def accept(delivery_id: int) -> Response | tuple[str, int]:
+    """Accept it as genuine, though OpenCard's log does not have it."""
     form = ReasonForm()
     if not form.validate():
         return _delivery(delivery_id, form), 400
-    confirm_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
-    flash("Confirmed as genuine: it no longer counts as unconfirmed.", "success")
+    accept_deliveries(console().engine, (delivery_id,), by=g.me.name, reason=form.reason.data)
+    flash("Accepted as genuine: it no longer counts as unconfirmed.", "success")
     return redirect(url_for("deliveries.delivery", delivery_id=delivery_id))
 
 

@@ -17,7 +17,7 @@ APPLIED: Final = {
     "ignored": "Nothing to apply",
 }
 
-ANSWERED: Final = {"genuine": "Confirmed as genuine", "retracted": "Retracted as forged"}
+DECIDED: Final = {"accepted": "Accepted as genuine", "retracted": "Retracted as forged"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,11 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
     if delivery.resolution:
         resolution = delivery.resolution
         steps.append(Step(resolution.resolved_at, f"Resolved by {resolution.resolved_by}: {resolution.reason}"))
-    if delivery.answer:
-        answer = delivery.answer
-        steps.append(Step(answer.answered_at, f"{ANSWERED[answer.answer]} by {answer.answered_by}: {answer.reason}"))
+    if delivery.decision:
+        decision = delivery.decision
+        steps.append(
+            Step(decision.decided_at, f"{DECIDED[decision.decision]} by {decision.decided_by}: {decision.reason}")
+        )
     ordered = sorted(steps, key=lambda step: (step.at is None, step.at))
     return [*ordered, *_to_come(delivery)]
 
@@ -85,6 +87,6 @@ def _to_come(delivery: DeliveryDetails) -> list[Step]:
         waiting.append(Step(None, "Waits for a worker", "waits"))
     elif summary.status == "failed":
         waiting.append(Step(summary.next_attempt_at, "Next attempt", "waits"))
-    if not (summary.confirmed_at or delivery.test or delivery.answer):
+    if not (summary.confirmed_at or delivery.test or delivery.decision):
         waiting.append(Step(None, "Not yet found in OpenCard's log", "waits"))
     return waiting

@@ -40,7 +40,7 @@ ACTIONS: Final = {
     "issues.resolve": ("issues resolve", ""),
     "deliveries.replay": ("replay", ""),
     "deliveries.resolve": ("deliveries resolve", ""),
-    "deliveries.confirm": ("deliveries confirm", ""),
+    "deliveries.accept": ("deliveries accept", ""),
     "deliveries.retract": ("deliveries retract", ""),
     "replays.new": ("replay", ""),
     "replays.resolve": ("deliveries resolve", ""),

@@ -8,7 +8,7 @@
 """
 
 from receiver.ops.deliveries.details import (
-    Answer,
+    Decision,
     DeliveryDetails,
     FailedAttempt,
     InReplay,
@@ -24,8 +24,8 @@ from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
 __all__ = [
     "IS_NOT_IN_THE_LOG",
     "IS_UNCONFIRMED",
-    "Answer",
     "ChangedRow",
+    "Decision",
     "DeliveryDetails",
     "DeliverySummary",
     "FailedAttempt",

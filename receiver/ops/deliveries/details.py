@@ -49,8 +49,8 @@ SELECT acknowledged_at AS resolved_at, acknowledged_by AS resolved_by, reason
 FROM receiver.acknowledged_gaps WHERE kind = 'delivery' AND id = :id
 """
 )
-_ANSWER: Final = text(
-    "SELECT answer, answered_at, answered_by, reason FROM receiver.delivery_decisions WHERE delivery_id = :id"
+_DECISION: Final = text(
+    "SELECT decision, decided_at, decided_by, reason FROM receiver.delivery_decisions WHERE delivery_id = :id"
 )
 _LOG: Final = text(
     f"""
@@ -103,12 +103,12 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a person said of a delivery that OpenCard's log does not have."""
+class Decision:
+    """An operator's decision about a delivery that OpenCard's log does not have."""
 
-    answer: str
-    answered_at: datetime
-    answered_by: str
+    decision: str
+    decided_at: datetime
+    decided_by: str
     reason: str
 
 
@@ -156,7 +156,7 @@ class DeliveryDetails:
     """``None`` while it is open, or needs none."""
     unconfirmed: bool = False
     """Whether OpenCard's log ought to have it and does not, and no person has decided about it."""
-    answer: Answer | None = None
+    decision: Decision | None = None
     written_ms: int | None = None
     """Milliseconds from its arrival until it was written; the commit and the answer followed. ``None``: not pushed."""
 
@@ -205,7 +205,7 @@ def read_delivery(connection: Connection, delivery_id: int) -> DeliveryDetails |
         ),
         resolution=_resolution(connection, delivery_id),
         unconfirmed=row["unconfirmed"],
-        answer=_answer(connection, delivery_id),
+        decision=_decision(connection, delivery_id),
     )
 
 
@@ -222,9 +222,9 @@ def _resolution(connection: Connection, delivery_id: int) -> Resolution | None:
     return None if row is None else Resolution(**row)
 
 
-def _answer(connection: Connection, delivery_id: int) -> Answer | None:
-    row = connection.execute(_ANSWER, {"id": delivery_id}).mappings().one_or_none()
-    return None if row is None else Answer(**row)
+def _decision(connection: Connection, delivery_id: int) -> Decision | None:
+    row = connection.execute(_DECISION, {"id": delivery_id}).mappings().one_or_none()
+    return None if row is None else Decision(**row)
 
 
 def _same_event(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:

@@ -25,11 +25,11 @@ _NUMBER: Final = re.compile(r"(?<![\w.])[-+]?[0-9]+(?:[.,:/][0-9]+)*(?![0-9A-Za-
 IS_NOT_IN_THE_LOG: Final = """
 delivery.source = 'push' AND delivery.confirmed_at IS NULL AND delivery.received_at < (
     SELECT run.unconfirmed_before FROM receiver.reconcile_runs AS run
-    WHERE run.webhook_id = delivery.webhook_id AND run.watermark IS NOT NULL ORDER BY run.started_at DESC LIMIT 1
+    WHERE run.webhook_id = delivery.webhook_id AND run.checked_until IS NOT NULL ORDER BY run.started_at DESC LIMIT 1
 )
 """
 """The condition, in SQL, that a ``delivery`` is missing in OpenCard's log."""
-IS_UNCONFIRMED: Final = f"delivery.answer IS NULL AND {IS_NOT_IN_THE_LOG}"
+IS_UNCONFIRMED: Final = f"delivery.decision IS NULL AND {IS_NOT_IN_THE_LOG}"
 """The condition, in SQL, that it is missing there, and that no person decided about it."""
 
 

@@ -22,7 +22,7 @@ FIRST_LOOK: Final = 4
 """How many times a page's length is looked at first."""
 COLUMNS: Final = (
     "id, webhook_id, event, version, source, verification, received_at, occurred_at, status, attempts, "
-    "next_attempt_at, processed_at, confirmed_at, answer, transaction_id, error"
+    "next_attempt_at, processed_at, confirmed_at, decision, transaction_id, error"
 )
 _ORGANIZATIONS: Final = text("SELECT id, organization_reference_id FROM receiver.webhooks WHERE id = ANY(:ids)")
 
@@ -45,8 +45,8 @@ class DeliverySummary:
     next_attempt_at: datetime | None
     processed_at: datetime | None
     confirmed_at: datetime | None
-    answer: str | None
-    """What a person said of it, as OpenCard's log does not have it: ``genuine``."""
+    decision: str | None
+    """An operator's decision, if OpenCard's log does not have it: ``accepted`` or ``retracted``."""
     transaction_id: str | None
     """Once it was parsed."""
     error: str | None

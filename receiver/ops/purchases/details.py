@@ -188,9 +188,9 @@ def verdict(
     recovered = [each.id for each in deliveries if each.source == "log"]
     confirmed = [each.id for each in deliveries if each.source != "log" and each.confirmed_at is not None]
     unlogged = [each for each in deliveries if each.source != "log" and each.confirmed_at is None]
-    genuine = [each.id for each in unlogged if each.answer == "genuine"]
-    retracted = [each.id for each in unlogged if each.answer == "retracted"]
-    open_ = [each for each in unlogged if each.answer is None]
+    genuine = [each.id for each in unlogged if each.decision == "accepted"]
+    retracted = [each.id for each in unlogged if each.decision == "retracted"]
+    open_ = [each for each in unlogged if each.decision is None]
     unconfirmed = [
         each.id for each in open_ if (until := before.get(each.webhook_id)) is not None and each.received_at < until
     ]
@@ -200,7 +200,7 @@ def verdict(
         for words, ids in (
             ("confirmed, found in OpenCard's log", confirmed),
             ("recovered from OpenCard's log", recovered),
-            ("confirmed as genuine, not in OpenCard's log", genuine),
+            ("accepted as genuine, not in OpenCard's log", genuine),
             ("retracted as forged, not in OpenCard's log", retracted),
             ("unconfirmed, received and not in OpenCard's log", unconfirmed),
             ("not compared with OpenCard's log yet", waiting),

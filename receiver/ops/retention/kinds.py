@@ -173,7 +173,7 @@ KINDS: Final = (
         "started_at",
         "old.started_at < :before AND EXISTS (SELECT FROM receiver.reconcile_runs AS later "
         "WHERE later.webhook_id = old.webhook_id AND later.started_at > old.started_at "
-        "AND later.ended_at IS NOT NULL AND later.error IS NULL AND later.watermark IS NOT NULL)",
+        "AND later.ended_at IS NOT NULL AND later.error IS NULL AND later.checked_until IS NOT NULL)",
     ),
     _rows(
         "retention_runs",

@@ -18,8 +18,8 @@ SELECT mention.delivery_id, mention.position, mention.repeats, stored.source,
         (SELECT occurred_at FROM receiver.confirmations WHERE delivery_id = mention.delivery_id), stored.occurred_at
     ) AS occurred_at,
     EXISTS (
-        SELECT FROM receiver.delivery_decisions AS answer
-        WHERE answer.delivery_id = mention.delivery_id AND answer.answer = 'retracted'
+        SELECT FROM receiver.delivery_decisions AS decision
+        WHERE decision.delivery_id = mention.delivery_id AND decision.decision = 'retracted'
     ) AS retracted
 FROM mentions AS mention
 CROSS JOIN LATERAL (

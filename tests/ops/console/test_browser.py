@@ -134,7 +134,7 @@ def test_pages_fit_the_screen_and_viewers_have_no_buttons(browser: Browser, morn
         connection.execute(
             text(
                 "UPDATE receiver.reconcile_runs SET started_at = now() - interval '3 hours 20 minutes',"
-                " watermark = now(), log_entries = 123456, matched = 123456, recovered = 123456"
+                " checked_until = now(), log_entries = 123456, matched = 123456, recovered = 123456"
             )
         )
         issue = connection.scalar(

@@ -213,19 +213,19 @@ def test_dead_delivery_says_why_it_is_not_retried(acme: Acme, operator: Visitor)
     assert "another attempt would end with the same error" in operator.get(f"/ops/deliveries/{dead}").text
 
 
-def test_an_unconfirmed_delivery_is_acknowledged_as_genuine(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
+def test_an_unconfirmed_delivery_is_accepted_as_genuine(acme: Acme, operator: Visitor, viewer: Visitor) -> None:
     acme.apply(EVENT, snapshot("cleared"))
     (delivery,) = stored(acme)
     path = f"/ops/deliveries/{delivery}"
-    assert "Confirm as genuine" not in operator.get(path).text, "before the log was compared"
+    assert "Accept as genuine" not in operator.get(path).text, "before the log was compared"
     miss_all_in_the_log(acme.engine, "acme")
-    assert "Confirm as genuine" not in viewer.get(path).text
-    assert viewer.post(f"{path}/confirm", form="/ops/", reason="a gap").status_code == 403
-    assert operator.post(f"{path}/confirm", form=path).status_code == 400
-    page = operator.get(operator.post(f"{path}/confirm", form=path, reason="a gap").location).text
-    assert "Confirmed as genuine by olga: a gap" in page
-    assert "Confirm as genuine" not in page
-    recorded = acme.rows("SELECT outcome, reason FROM receiver.audit WHERE action = 'deliveries confirm' ORDER BY id")
+    assert "Accept as genuine" not in viewer.get(path).text
+    assert viewer.post(f"{path}/accept", form="/ops/", reason="a gap").status_code == 403
+    assert operator.post(f"{path}/accept", form=path).status_code == 400
+    page = operator.get(operator.post(f"{path}/accept", form=path, reason="a gap").location).text
+    assert "Accepted as genuine by olga: a gap" in page
+    assert "Accept as genuine" not in page
+    recorded = acme.rows("SELECT outcome, reason FROM receiver.audit WHERE action = 'deliveries accept' ORDER BY id")
     assert [tuple(row.values()) for row in recorded] == [("refused", "a gap"), ("refused", None), ("done", "a gap")]
 
 

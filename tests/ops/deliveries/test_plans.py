@@ -190,7 +190,7 @@ def test_an_hour_is_counted_by_the_index_on_webhook_and_time(many: Engine) -> No
 
 def test_completeness_reads_only_the_days_it_shows(many: Engine) -> None:
     with many.connect() as connection:
-        read = reading(connection, "SELECT * FROM receiver.completeness", {})
+        read = reading(connection, "SELECT * FROM receiver.delivery_gaps_by_hour", {})
     stored = [node for node in read if table_of(node) == "stored_deliveries" and not empty(node)]
     assert stored
     for node in stored:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from receiver.reconcile.ahead import one_ahead
+from receiver.reconcile.prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,18 +25,18 @@ def numbers(last: int, got: threading.Event | None = None) -> Iterator[int]:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("one ahead")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_next_item_is_got_during_the_work_on_one() -> None:
     got = threading.Event()
-    with one_ahead(numbers(2, got)) as items:
+    with prefetch(numbers(2, got)) as items:
         assert next(items) == 1
         assert got.wait(SECONDS)
 
 
 def test_failure_is_raised_after_the_items_before_it() -> None:
-    with one_ahead(numbers(3)) as items:
+    with prefetch(numbers(3)) as items:
         assert [next(items), next(items), next(items)] == [1, 2, 3]
         with pytest.raises(LookupError):
             next(items)
@@ -44,12 +44,12 @@ def test_failure_is_raised_after_the_items_before_it() -> None:
 
 @pytest.mark.parametrize("items", [[], [1], [1, 2, 3]])
 def test_all_items_come_in_order(items: list[int]) -> None:
-    with one_ahead(iter(items)) as each:
+    with prefetch(iter(items)) as each:
         assert list(each) == items
 
 
 def work_badly() -> None:
-    with one_ahead(numbers(3)) as items:
+    with prefetch(numbers(3)) as items:
         assert next(items) == 1
         assert threads()
         raise KeyError

@@ -1,4 +1,4 @@
-"""Get the next of some items while the caller works on one."""
+"""Gets the next of some items while the caller works on one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ T = TypeVar("T")
 
 
 @contextmanager
-def one_ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+def prefetch(items: Iterator[T]) -> Iterator[Iterator[T]]:
     """Return an iterator over *items*, none of which is ``None``; a thread gets them, one more than were asked for.
 
     The thread has ended when the block ends. What getting an item raises is raised where the item is asked for.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="one ahead") as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
 
         def each() -> Iterator[T]:
-            ahead = thread.submit(next, items, None)
-            while (item := ahead.result()) is not None:
-                ahead = thread.submit(next, items, None)
+            following = thread.submit(next, items, None)
+            while (item := following.result()) is not None:
+                following = thread.submit(next, items, None)
                 yield item
 
         yield each()
