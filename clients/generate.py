@@ -14,7 +14,7 @@ import msgspec
 
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.events.kinds import payload_type
-from receiver.readers.relations import Column, Relation, relations
+from receiver.readers.relations import OF_TRANSACTION, Column, Relation, relations
 from receiver.sandbox.local import local_servers
 
 if TYPE_CHECKING:
@@ -40,22 +40,9 @@ TYPES: Final = {
     "bytea": ("bytes", "Buffer"),
 }
 """The type in PostgreSQL → in Python and in TypeScript."""
-OF_TRANSACTION: Final = ("organization_reference_id", "transaction_id")
 TO_TRANSACTION: Final = ("transaction_id", "Transaction.id")
 TO_CARD_HOLDER: Final = ("card_holder_reference_id", "CardHolder.reference_id")
 """The column of a row, and what it names; within an organization."""
-KEYS_OF_VIEWS: Final = {
-    "completeness": ("organization_reference_id",),
-    "invoice_control": ("organization_reference_id", "invoice_id"),
-    "late_changes": (*OF_TRANSACTION, "month", "position"),
-    "ledger": OF_TRANSACTION,
-    "ledger_vat": (*OF_TRANSACTION, "percentage"),
-    "missing_receipts": OF_TRANSACTION,
-    "pending_transactions": OF_TRANSACTION,
-    "possible_duplicates": (*OF_TRANSACTION, "other_transaction_id"),
-    "transaction_states": ("id",),
-}
-"""What is unique in a view, which PostgreSQL does not know."""
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 CHANGED: Final = {
     "$schema": DRAFT,
@@ -139,8 +126,6 @@ def class_name(relation: Relation) -> str:
 
 def key_of(relation: Relation) -> tuple[str, ...]:
     """Return the columns that are unique together."""
-    if relation.is_view:
-        return KEYS_OF_VIEWS[relation.name]
     return tuple(column.name for column in relation.columns if column.in_key)
 
 

@@ -17,17 +17,17 @@ CREATE TABLE ems.card_holders (
 );
 CREATE INDEX ix_card_holders_to_be_erased ON ems.card_holders (deleted_at) WHERE deleted_at IS NOT NULL AND erased_at IS NULL;
 
-COMMENT ON TABLE ems.card_holders IS 'Card holders and what has happened to each. OpenCard''s events carry no time, so each time is when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of one type, the newest.';
+COMMENT ON TABLE ems.card_holders IS 'Card holders and what was reported of each. OpenCard sends no time of an event, so each time is that of its first attempt to deliver the event (the time of its arrival if the delivery log shows no earlier attempt); of several events of one type, the newest.';
 COMMENT ON COLUMN ems.card_holders.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.card_holders.created_at IS 'When created through the API, in UTC; null when never reported';
-COMMENT ON COLUMN ems.card_holders.identified_at IS 'When the identity was linked, in UTC; transactions are sent from then on; null when never reported';
-COMMENT ON COLUMN ems.card_holders.signed_pdpc_at IS 'When the consent (PDPC) was signed, in UTC; null when never reported';
-COMMENT ON COLUMN ems.card_holders.email_delivered_at IS 'When the consent e-mail was delivered, in UTC; null when never reported';
-COMMENT ON COLUMN ems.card_holders.email_failed_at IS 'When the consent e-mail bounced, in UTC; null when never reported';
-COMMENT ON COLUMN ems.card_holders.deleted_at IS 'When deleted, in UTC; null when never reported, and after the card holder was created again';
-COMMENT ON COLUMN ems.card_holders.erased_at IS 'When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not';
-COMMENT ON COLUMN ems.card_holders.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
+COMMENT ON COLUMN ems.card_holders.created_at IS 'When last reported as created through the API; null when never reported';
+COMMENT ON COLUMN ems.card_holders.identified_at IS 'When last reported as identified (identity linked, in OpenCard''s words); transactions follow from then on; null when never reported';
+COMMENT ON COLUMN ems.card_holders.signed_pdpc_at IS 'When the consent (PDPC) was last reported as signed; null when never reported';
+COMMENT ON COLUMN ems.card_holders.email_delivered_at IS 'When the consent e-mail was last reported as delivered; if email_failed_at is set, too, the later one holds; null when never reported';
+COMMENT ON COLUMN ems.card_holders.email_failed_at IS 'When the consent e-mail was last reported as bounced; if email_delivered_at is set, too, the later one holds; null when never reported';
+COMMENT ON COLUMN ems.card_holders.deleted_at IS 'When last reported as deleted; null when never reported, and after the card holder was created again';
+COMMENT ON COLUMN ems.card_holders.erased_at IS 'When reference_id was replaced by a pseudonym, here and in every other table; null when it was not';
+COMMENT ON COLUMN ems.card_holders.updated_at IS 'When this row last changed in this database; not a time of the transaction';
 
 CREATE TABLE ems.environmental_impacts (
     organization_reference_id TEXT NOT NULL,
@@ -44,18 +44,18 @@ CREATE TABLE ems.environmental_impacts (
     CONSTRAINT pk_environmental_impacts PRIMARY KEY (organization_reference_id, transaction_id, provider)
 );
 
-COMMENT ON TABLE ems.environmental_impacts IS 'CO2 of purchases, one row for each provider of the figure.';
+COMMENT ON TABLE ems.environmental_impacts IS 'CO2 of transactions, one row for each provider of the figure.';
 COMMENT ON COLUMN ems.environmental_impacts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.environmental_impacts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.environmental_impacts.provider IS 'aland_index, deedster, or unspecified if the event names none';
-COMMENT ON COLUMN ems.environmental_impacts.carbon_emission_in_grams IS 'Emission in grams of CO2; null when not sent';
-COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_amount IS 'Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent';
-COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_currency IS 'Currency of the cost (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.environmental_impacts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.environmental_impacts.carbon_emission_in_grams IS 'Emission in grams of CO2; null when not reported';
+COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_amount IS 'Social cost of the emission, in major units of carbon_social_cost_currency; null when not reported';
+COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_currency IS 'Currency of the cost, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.environmental_impacts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
+COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.environmental_impacts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.environmental_impacts.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
+COMMENT ON COLUMN ems.environmental_impacts.updated_at IS 'When this row last changed in this database; not a time of the transaction';
 
 CREATE TABLE ems.events (
     position BIGSERIAL NOT NULL,
@@ -81,16 +81,16 @@ COMMENT ON TABLE ems.events IS 'The event log: each event once, in the order in 
 COMMENT ON COLUMN ems.events.position IS 'Number of the event in commit order: an event that is committed later has a higher position. Some numbers are not used; none is used twice. Its high bits are the feed''s epoch (position >> 40), see feed_horizon';
 COMMENT ON COLUMN ems.events.type IS 'Name of the event in OpenCard''s catalogue, for example card.transaction.cleared; or receiver.changed';
 COMMENT ON COLUMN ems.events.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.events.card_holder_reference_id IS 'The EMS''s own id of the card holder; null for events of an organization';
-COMMENT ON COLUMN ems.events.transaction_id IS 'OpenCard''s id of the transaction; null for events of no transaction';
-COMMENT ON COLUMN ems.events.occurred_at IS 'When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC; not in the order of position';
-COMMENT ON COLUMN ems.events.recorded_at IS 'When it was applied, in UTC';
-COMMENT ON COLUMN ems.events.source IS 'push: delivered to us; log: recovered from OpenCard''s delivery log';
-COMMENT ON COLUMN ems.events.delivery_id IS 'Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.events.card_holder_reference_id IS 'The EMS''s own id of the card holder; null for organization events';
+COMMENT ON COLUMN ems.events.transaction_id IS 'OpenCard''s id of the transaction; null for events without a transaction';
+COMMENT ON COLUMN ems.events.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself; not in the order of position';
+COMMENT ON COLUMN ems.events.recorded_at IS 'When it was applied';
+COMMENT ON COLUMN ems.events.source IS 'push: delivered to this service; log: recovered from OpenCard''s delivery log; receiver: a receiver.changed';
+COMMENT ON COLUMN ems.events.delivery_id IS 'Delivery that contained it, or that a receiver.changed is about (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.events.payload IS 'The event''s whole payload, unknown fields included; amounts in major units, digits as sent. Of a receiver.changed: the reason, and the tables whose rows may have changed';
 COMMENT ON COLUMN ems.events.subject_id IS 'What the event is about: the id of its transaction, card holder, TPA or invoice';
 COMMENT ON COLUMN ems.events.fingerprint IS 'SHA-256 of type and payload by value, equal for equal events; null for receiver.changed';
-COMMENT ON COLUMN ems.events.retracted_at IS 'When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it is retracted';
+COMMENT ON COLUMN ems.events.retracted_at IS 'When an operator retracted the event as forged: the tables are computed without it; null unless it is retracted';
 
 CREATE TABLE ems.feed_horizon (
     id SMALLINT NOT NULL,
@@ -102,10 +102,10 @@ CREATE TABLE ems.feed_horizon (
     CONSTRAINT ck_feed_horizon_one_row CHECK (id = 1)
 );
 
-COMMENT ON TABLE ems.feed_horizon IS 'The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md.';
+COMMENT ON TABLE ems.feed_horizon IS 'The highest position of the change feed that was deleted, and its epoch, in one row; no row until events are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose position is less than epoch_start may have read events that a restore or a failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md.';
 COMMENT ON COLUMN ems.feed_horizon.id IS 'Always 1';
 COMMENT ON COLUMN ems.feed_horizon.deleted_through IS 'Highest position in ems.events that was deleted, 0 if none; no event after it was deleted';
-COMMENT ON COLUMN ems.feed_horizon.deleted_at IS 'When events were last deleted, in UTC; if none were, when the first epoch began';
+COMMENT ON COLUMN ems.feed_horizon.deleted_at IS 'When events were last deleted; if none were, when the first epoch began';
 COMMENT ON COLUMN ems.feed_horizon.epoch IS 'The feed''s current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is restored or fails over';
 COMMENT ON COLUMN ems.feed_horizon.epoch_start IS 'Position at which the current epoch began: its positions are higher, those of earlier epochs are not. 0 in epoch 0';
 
@@ -128,16 +128,16 @@ CREATE TABLE ems.invoices (
 COMMENT ON TABLE ems.invoices IS 'Invoices of the card issuer (OpenCard has announced their event and does not send it yet).';
 COMMENT ON COLUMN ems.invoices.organization_reference_id IS 'The EMS''s own id of the organization (source: the webhook that brought it)';
 COMMENT ON COLUMN ems.invoices.id IS 'OpenCard''s id of the invoice';
-COMMENT ON COLUMN ems.invoices.organization_number IS 'Company registration number; null when not sent';
-COMMENT ON COLUMN ems.invoices.invoice_number IS 'Number of the invoice; null when not sent';
-COMMENT ON COLUMN ems.invoices.no_of_transactions IS 'How many transactions it bills; null when not sent';
-COMMENT ON COLUMN ems.invoices.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; null when not sent';
-COMMENT ON COLUMN ems.invoices.invoice_currency IS 'Currency of the invoice (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.invoices.invoice_date IS 'Date of the invoice, a day without a zone; null when not sent';
-COMMENT ON COLUMN ems.invoices.due_date IS 'Date by which it is to be paid, a day without a zone; null when not sent';
-COMMENT ON COLUMN ems.invoices.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.invoices.organization_number IS 'Company registration number; null when not reported';
+COMMENT ON COLUMN ems.invoices.invoice_number IS 'Number of the invoice; whether it is unique across issuers is not documented; null when not reported';
+COMMENT ON COLUMN ems.invoices.no_of_transactions IS 'How many transactions it bills; null when not reported';
+COMMENT ON COLUMN ems.invoices.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; whether it includes fees and payments, and the sign of a credit note, are not documented by OpenCard; null when not reported';
+COMMENT ON COLUMN ems.invoices.invoice_currency IS 'Currency of the invoice, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.invoices.invoice_date IS 'Date of the invoice, a day without a zone; null when not reported';
+COMMENT ON COLUMN ems.invoices.due_date IS 'Date by which it is to be paid, a day without a zone; null when not reported';
+COMMENT ON COLUMN ems.invoices.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.invoices.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.invoices.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
+COMMENT ON COLUMN ems.invoices.updated_at IS 'When this row last changed in this database; not a time of the transaction';
 
 CREATE TABLE ems.line_items (
     organization_reference_id TEXT NOT NULL,
@@ -155,18 +155,18 @@ CREATE TABLE ems.line_items (
     CONSTRAINT pk_line_items PRIMARY KEY (organization_reference_id, transaction_id, line_number)
 );
 
-COMMENT ON TABLE ems.line_items IS 'Items of purchases; a newer event replaces all items of a purchase. May arrive before the purchase.';
+COMMENT ON TABLE ems.line_items IS 'Items bought; a newer event replaces all items of a transaction. May arrive before the transaction.';
 COMMENT ON COLUMN ems.line_items.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.line_items.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.line_items.line_number IS 'Position in the merchant''s list, from 1; the order as sent';
-COMMENT ON COLUMN ems.line_items.description IS 'What was bought; null when not sent';
-COMMENT ON COLUMN ems.line_items.amount IS 'Price of one unit, in major units of currency; for weighed goods the price of the whole line, as total_amount; null when not reported';
-COMMENT ON COLUMN ems.line_items.total_amount IS 'Price of the line, in major units of currency; null when not sent';
+COMMENT ON COLUMN ems.line_items.description IS 'What was bought; null when not reported';
+COMMENT ON COLUMN ems.line_items.amount IS 'Price of one unit, in major units of currency; for weighed goods the price of the whole line, as total_amount; whether VAT is included, and the sign of discounts and refunds, are not documented by OpenCard; null when not reported';
+COMMENT ON COLUMN ems.line_items.total_amount IS 'Price of the line, in major units of currency; whether VAT is included, and the sign of discounts and refunds, are not documented by OpenCard; null when not reported';
 COMMENT ON COLUMN ems.line_items.quantity IS 'How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported';
-COMMENT ON COLUMN ems.line_items.currency IS 'Currency of the amounts (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.line_items.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.line_items.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.line_items.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.line_items.currency IS 'Currency of the amounts, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.line_items.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.line_items.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
+COMMENT ON COLUMN ems.line_items.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.line_items.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
 CREATE TABLE ems.receipts (
@@ -194,27 +194,27 @@ CREATE TABLE ems.receipts (
     CONSTRAINT pk_receipts PRIMARY KEY (organization_reference_id, transaction_id, url_sha256)
 );
 
-COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have several, and a receipt may arrive before its purchase.';
+COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may have several, and a receipt may arrive before its transaction.';
 COMMENT ON COLUMN ems.receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.receipts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.receipts.url IS 'Address of the file at OpenCard; expires (source: url)';
-COMMENT ON COLUMN ems.receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.receipts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.receipts.content_type IS 'Media type of the file; null when not sent';
-COMMENT ON COLUMN ems.receipts.expiration_time IS 'Until when url works, in UTC (OpenCard sends no zone; read as UTC); null when not sent';
-COMMENT ON COLUMN ems.receipts.purchase_merchant IS 'Merchant on the receipt; null when not sent';
-COMMENT ON COLUMN ems.receipts.original_amount IS 'Amount on the receipt, in major units; null when not sent';
-COMMENT ON COLUMN ems.receipts.original_currency IS 'Currency of original_amount (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.receipts.purchase_date IS 'Day on the receipt, in the zone of the shop; null when not sent';
-COMMENT ON COLUMN ems.receipts.purchase_time IS 'Time of day on the receipt, in the zone of the shop; null when not sent';
-COMMENT ON COLUMN ems.receipts.fetched_at IS 'When OpenCard first tried to send the receipt''s event: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.receipts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
+COMMENT ON COLUMN ems.receipts.content_type IS 'Media type of the file; null when not reported';
+COMMENT ON COLUMN ems.receipts.expiration_time IS 'Expiry time of url (OpenCard sends no zone; read as UTC); null when not reported';
+COMMENT ON COLUMN ems.receipts.purchase_merchant IS 'Merchant on the receipt; null when not reported';
+COMMENT ON COLUMN ems.receipts.original_amount IS 'Amount on the receipt, in major units of original_currency; whether VAT is included, and the sign of a refund, are not documented by OpenCard; null when not reported';
+COMMENT ON COLUMN ems.receipts.original_currency IS 'Currency of original_amount, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.receipts.purchase_date IS 'Day on the receipt, in the zone of the shop; null when not reported';
+COMMENT ON COLUMN ems.receipts.purchase_time IS 'Time of day on the receipt, in the zone of the shop; null when not reported';
+COMMENT ON COLUMN ems.receipts.fetched_at IS 'Time of OpenCard''s first attempt to deliver the receipt''s event; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself; the time of the download is downloaded_at';
 COMMENT ON COLUMN ems.receipts.file_key IS 'Name of the stored file; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_size IS 'Size of the stored file in bytes; null until downloaded';
 COMMENT ON COLUMN ems.receipts.file_sha256 IS 'SHA-256 of the stored file, hexadecimal; null until downloaded';
-COMMENT ON COLUMN ems.receipts.downloaded_at IS 'When the file was stored, in UTC; null until downloaded';
+COMMENT ON COLUMN ems.receipts.downloaded_at IS 'When the file was stored; null until downloaded';
 COMMENT ON COLUMN ems.receipts.download_error IS 'Why the last attempt to download failed; null if none failed, and once the file is stored';
 COMMENT ON COLUMN ems.receipts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.receipts.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
+COMMENT ON COLUMN ems.receipts.updated_at IS 'When this row last changed in this database; not a time of the transaction';
 COMMENT ON COLUMN ems.receipts.url_sha256 IS 'SHA-256 of url (UTF-8), which may be longer than a key can be';
 
 CREATE TABLE ems.tpas (
@@ -238,17 +238,17 @@ CREATE TABLE ems.tpas (
 COMMENT ON TABLE ems.tpas IS 'Processing authorizations (TPAs) of organizations, once fully signed.';
 COMMENT ON COLUMN ems.tpas.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.tpas.id IS 'OpenCard''s id of the TPA';
-COMMENT ON COLUMN ems.tpas.name IS 'Name of the organization on the TPA; null when not sent';
-COMMENT ON COLUMN ems.tpas.organization_number IS 'Company registration number; null when not sent';
-COMMENT ON COLUMN ems.tpas.url IS 'Address of the signed PDF at OpenCard; null when not sent';
-COMMENT ON COLUMN ems.tpas.signed_at IS 'When first reported as signed, in UTC';
-COMMENT ON COLUMN ems.tpas.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.tpas.name IS 'Name of the organization on the TPA; null when not reported';
+COMMENT ON COLUMN ems.tpas.organization_number IS 'Company registration number; null when not reported';
+COMMENT ON COLUMN ems.tpas.url IS 'Address of the signed PDF at OpenCard; null when not reported';
+COMMENT ON COLUMN ems.tpas.signed_at IS 'When first reported as signed';
+COMMENT ON COLUMN ems.tpas.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.tpas.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.tpas.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
+COMMENT ON COLUMN ems.tpas.updated_at IS 'When this row last changed in this database; not a time of the transaction';
 COMMENT ON COLUMN ems.tpas.file_key IS 'Name of the stored document; null until downloaded';
 COMMENT ON COLUMN ems.tpas.file_size IS 'Size of the stored document in bytes; null until downloaded';
 COMMENT ON COLUMN ems.tpas.file_sha256 IS 'SHA-256 of the stored document, hexadecimal; null until downloaded';
-COMMENT ON COLUMN ems.tpas.downloaded_at IS 'When the document was stored, in UTC; null until downloaded';
+COMMENT ON COLUMN ems.tpas.downloaded_at IS 'When the document was stored; null until downloaded';
 COMMENT ON COLUMN ems.tpas.download_error IS 'Why the last attempt to download failed; null if none failed, and once the file is stored';
 
 CREATE TABLE ems.transactions (
@@ -313,57 +313,57 @@ CREATE INDEX ix_transactions_state_updated_at ON ems.transactions (state, update
 CREATE INDEX ix_transactions_booked_on ON ems.transactions (organization_reference_id, booked_on) WHERE booked_on IS NOT NULL;
 CREATE INDEX ix_transactions_invoice_number ON ems.transactions (organization_reference_id, invoice_number) WHERE invoice_number IS NOT NULL;
 
-COMMENT ON TABLE ems.transactions IS 'Card purchases, one row each, in their current state: the highest that was reported (authorized < deleted < cleared < invoiced). Of each state the newest snapshot counts; a field that is null in it is taken from the next lower state that has it. A deleted purchase keeps its row. A column with the name of a field of OpenCard''s card.transaction.* payload contains that field.';
+COMMENT ON TABLE ems.transactions IS 'Card transactions (purchases, refunds, fees, withdrawals), one row each, in their current state: the highest that was reported (authorized < deleted < cleared < invoiced). Of each state only the newest snapshot counts, by the time of OpenCard''s first attempt to deliver it, of equal times the one received last; a field that is missing or null there comes from the state below it. A deleted transaction keeps its row. A column with the name of a field of OpenCard''s card.transaction.* payload contains that field.';
 COMMENT ON COLUMN ems.transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transactions.id IS 'OpenCard''s id of the transaction, the same through all its states';
 COMMENT ON COLUMN ems.transactions.state IS 'Current state: authorized, deleted, cleared or invoiced';
 COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when not reported';
-COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the highest state that has one; different in each state, not unique; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
-COMMENT ON COLUMN ems.transactions.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported';
-COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
+COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the highest state that has one; different in each state, not unique; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s invoice; whether it is unique across issuers is not documented; null until invoiced';
 COMMENT ON COLUMN ems.transactions.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
-COMMENT ON COLUMN ems.transactions.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until cleared; null when not sent';
-COMMENT ON COLUMN ems.transactions.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.transactions.vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant''s VAT; null when not reported';
-COMMENT ON COLUMN ems.transactions.vat_amount IS 'VAT from the card network in major units, often wrong; the ledger prefers the merchant''s; null when not sent';
-COMMENT ON COLUMN ems.transactions.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.transactions.accounting_amount IS 'Amount in the organization''s home currency, in major units, VAT included; negative for a refund; as a rule final once cleared; null when not sent';
-COMMENT ON COLUMN ems.transactions.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_merchant IS 'Merchant as the card network names it; null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_merchant_common IS 'Merchant''s normalized name; null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time (IANA name as a rule); null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_country IS 'Country (ISO 3166 alpha-2); null when not sent';
-COMMENT ON COLUMN ems.transactions.purchase_city IS 'City; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_id IS 'OpenCard''s id of the card; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_product IS 'Product name of the card; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_type IS 'private, corporate or corporate_with_private_invoice; null when not sent';
-COMMENT ON COLUMN ems.transactions.card_last_four IS 'Last four digits of the card number (personal); null when not sent';
-COMMENT ON COLUMN ems.transactions.mcc_code IS 'Merchant category code (ISO 18245); null when not sent';
-COMMENT ON COLUMN ems.transactions.mcc_text IS 'Name of the merchant category; null when not sent';
-COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant category; null when not sent';
-COMMENT ON COLUMN ems.transactions.branch_code IS 'Code of the merchant''s line of business; null when not sent';
-COMMENT ON COLUMN ems.transactions.branch_text IS 'Name of the merchant''s line of business; null when not sent';
-COMMENT ON COLUMN ems.transactions.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state, kept in later states; compare it with the cleared reference in another source, such as the bank''s own file; null until cleared, and when not sent';
-COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared';
-COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first reported as authorized, in UTC; null when never reported';
-COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first reported as cleared, in UTC; null when never reported';
-COMMENT ON COLUMN ems.transactions.invoiced_at IS 'When first reported as invoiced, in UTC; null when never reported';
-COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported';
-COMMENT ON COLUMN ems.transactions.snapshot_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.transactions.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; may change until cleared; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not documented; the ledger prefers the merchant''s VAT; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.vat_amount IS 'VAT from the card network, in major units of vat_currency, often wrong; sign as sent, which may be positive for a refund; the ledger corrects the sign, and prefers the merchant''s; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.vat_currency IS 'Currency of vat_amount, as sent, normally ISO 4217; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.accounting_amount IS 'Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; as a rule final once cleared; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.accounting_currency IS 'Currency of accounting_amount: the customer''s home currency, as sent, normally ISO 4217; an organization may have several; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_merchant IS 'Merchant as the card network names it; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_merchant_common IS 'Merchant''s normalized name; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_city IS 'City; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_product IS 'Product name of the card; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_type IS 'private, corporate or corporate_with_private_invoice; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.mcc_code IS 'Merchant category code (ISO 18245); null when no state reports it';
+COMMENT ON COLUMN ems.transactions.mcc_text IS 'Name of the merchant category; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant category; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.branch_code IS 'Code of the merchant''s line of business; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.branch_text IS 'Name of the merchant''s line of business; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.category_text IS 'OpenCard''s spending category; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.cleared_card_issuer_reference IS 'Clearing reference of the issuer, kept in later states; compare it with the clearing reference in another source, such as the bank''s own file; null until cleared, and when not reported';
+COMMENT ON COLUMN ems.transactions.cleared_snapshot_at IS 'When the newest cleared snapshot was reported, which cleared_card_issuer_reference is from; null until cleared';
+COMMENT ON COLUMN ems.transactions.authorized_at IS 'When first reported as authorized; null when never reported';
+COMMENT ON COLUMN ems.transactions.cleared_at IS 'When first reported as cleared; null when never reported';
+COMMENT ON COLUMN ems.transactions.invoiced_at IS 'When first reported as invoiced; null when never reported';
+COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first reported as deleted; kept if the transaction is cleared later; null when never reported';
+COMMENT ON COLUMN ems.transactions.snapshot_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.transactions.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
-COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed in this database, in UTC; not a time of the purchase';
+COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed in this database; not a time of the transaction';
 COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to (source: payment_product.id); null when not reported';
-COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when not reported';
-COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as sent; null when not reported';
+COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as sent; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.unreadable IS 'Names of columns that are null because their field of the payload could not be read; the event''s payload has the field as sent; null when every field could be read';
-COMMENT ON COLUMN ems.transactions.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; null only while authorized or deleted';
+COMMENT ON COLUMN ems.transactions.booked_on IS 'Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer''s booking or posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; null only while authorized or deleted';
 
 CREATE TABLE ems.vat_rates (
     organization_reference_id TEXT NOT NULL,
@@ -382,19 +382,19 @@ CREATE TABLE ems.vat_rates (
     CONSTRAINT pk_vat_rates PRIMARY KEY (organization_reference_id, transaction_id, line_number)
 );
 
-COMMENT ON TABLE ems.vat_rates IS 'VAT by rate from the merchant''s receipt; a newer event replaces all rows of a purchase. May arrive before the purchase.';
+COMMENT ON TABLE ems.vat_rates IS 'VAT by rate from the merchant''s receipt; a newer event replaces all rows of a transaction. May arrive before the transaction.';
 COMMENT ON COLUMN ems.vat_rates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.vat_rates.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.vat_rates.line_number IS 'Position in the merchant''s list, from 1; the order as sent';
-COMMENT ON COLUMN ems.vat_rates.vat_amount IS 'VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not sent';
-COMMENT ON COLUMN ems.vat_rates.taxable_amount IS 'Amount without VAT, in major units of currency; null when not sent';
-COMMENT ON COLUMN ems.vat_rates.total_amount IS 'Amount with VAT, in major units of currency; null when not sent';
-COMMENT ON COLUMN ems.vat_rates.percentage IS 'The rate in percent (25 means 25 %); null when not sent';
-COMMENT ON COLUMN ems.vat_rates.currency IS 'Currency of the amounts (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.vat_rates.purchase_country IS 'Country of the purchase (ISO 3166 alpha-2); null when not sent';
-COMMENT ON COLUMN ems.vat_rates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.vat_rates.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.vat_rates.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.vat_rates.vat_amount IS 'VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
+COMMENT ON COLUMN ems.vat_rates.taxable_amount IS 'Amount without VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
+COMMENT ON COLUMN ems.vat_rates.total_amount IS 'Amount with VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
+COMMENT ON COLUMN ems.vat_rates.percentage IS 'The rate in percent (25 means 25 %); null when not reported';
+COMMENT ON COLUMN ems.vat_rates.currency IS 'Currency of the amounts, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.vat_rates.purchase_country IS 'Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported';
+COMMENT ON COLUMN ems.vat_rates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.vat_rates.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
+COMMENT ON COLUMN ems.vat_rates.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.vat_rates.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
 CREATE TABLE ems.vat_totals (
@@ -413,18 +413,18 @@ CREATE TABLE ems.vat_totals (
     CONSTRAINT pk_vat_totals PRIMARY KEY (organization_reference_id, transaction_id, line_number)
 );
 
-COMMENT ON TABLE ems.vat_totals IS 'Total VAT from the merchant''s receipt, usually one row for each currency; a newer event replaces all rows of a purchase. May arrive before the purchase.';
+COMMENT ON TABLE ems.vat_totals IS 'Total VAT from the merchant''s receipt, usually one row for each currency; a newer event replaces all rows of a transaction. May arrive before the transaction.';
 COMMENT ON COLUMN ems.vat_totals.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.vat_totals.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.vat_totals.line_number IS 'Position in the merchant''s list, from 1; the order as sent';
-COMMENT ON COLUMN ems.vat_totals.vat_amount IS 'VAT in total, in major units of currency (source: totals[].vat_amount); null when not sent';
-COMMENT ON COLUMN ems.vat_totals.taxable_amount IS 'Amount without VAT, in major units of currency; null when not sent';
-COMMENT ON COLUMN ems.vat_totals.total_amount IS 'Amount with VAT, in major units of currency; null when not sent';
-COMMENT ON COLUMN ems.vat_totals.currency IS 'Currency of the amounts (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.vat_totals.purchase_country IS 'Country of the purchase (ISO 3166 alpha-2); null when not sent';
-COMMENT ON COLUMN ems.vat_totals.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not sent';
-COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in the delivery log; in UTC';
+COMMENT ON COLUMN ems.vat_totals.vat_amount IS 'VAT in total, in major units of currency (source: totals[].vat_amount); sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
+COMMENT ON COLUMN ems.vat_totals.taxable_amount IS 'Amount without VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
+COMMENT ON COLUMN ems.vat_totals.total_amount IS 'Amount with VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
+COMMENT ON COLUMN ems.vat_totals.currency IS 'Currency of the amounts, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.vat_totals.purchase_country IS 'Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported';
+COMMENT ON COLUMN ems.vat_totals.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
+COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 
 CREATE TABLE receiver.delivery_decisions (
@@ -1227,55 +1227,55 @@ LEFT JOIN LATERAL (
 ) AS items ON true
 WHERE t.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.ledger IS 'What accounting books: cleared and invoiced purchases only, one row each, with the amounts last reported (each change is in ledger_journal). VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
+COMMENT ON VIEW ems.ledger IS 'Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced before cleared); a clearing reported after the invoice does not change them. What the highest state does not report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
 COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.ledger.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.ledger.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.ledger.purchase_time IS 'Time of day in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.ledger.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not sent';
-COMMENT ON COLUMN ems.ledger.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
-COMMENT ON COLUMN ems.ledger.purchase_country IS 'Country (ISO 3166 alpha-2); null when not sent';
-COMMENT ON COLUMN ems.ledger.purchase_city IS 'City; null when not sent';
-COMMENT ON COLUMN ems.ledger.mcc_code IS 'Merchant category code (ISO 18245); null when not sent';
-COMMENT ON COLUMN ems.ledger.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.ledger.accounting_amount IS 'Amount in the organization''s home currency, in major units, VAT included; negative for a refund; null when not sent';
-COMMENT ON COLUMN ems.ledger.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.ledger.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not sent';
-COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; null when not sent';
-COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent; null when none was reported';
-COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or neither has a currency';
+COMMENT ON COLUMN ems.ledger.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
+COMMENT ON COLUMN ems.ledger.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.purchase_city IS 'City; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.mcc_code IS 'Merchant category code (ISO 18245); null when no state reports it';
+COMMENT ON COLUMN ems.ledger.category_text IS 'OpenCard''s spending category; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.accounting_amount IS 'Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so possibly from the authorization; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.accounting_currency IS 'Currency of accounting_amount: the customer''s home currency, as sent, normally ISO 4217; an organization may have several; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so possibly from the authorization; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; from the highest state that reports it; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign was sent; null when none was reported';
+COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or neither has a currency';
 COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.ledger.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
-COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the purchase; 0 without any';
-COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state; compare it with the cleared reference in another source, such as the bank''s own file; not unique; null when not sent, and when the purchase was only reported as invoiced';
-COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; null until invoiced';
+COMMENT ON COLUMN ems.ledger.number_of_items IS 'How many lines ems.line_items has for the transaction; 0 without any';
+COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'Clearing reference of the issuer; compare it with the clearing reference in another source, such as the bank''s own file; not unique; null when the cleared state has none, and when the transaction was only reported as invoiced';
+COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; whether it is unique across issuers is not documented; null until invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
-COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.card_type IS 'private, corporate or corporate_with_private_invoice; null when not sent';
-COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first reported as cleared, in UTC; null when only reported as invoiced';
-COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first reported as invoiced, in UTC; null until invoiced';
-COMMENT ON COLUMN ems.ledger.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
-COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when not reported';
-COMMENT ON COLUMN ems.ledger.network_vat_amount IS 'VAT from the card network in major units, often wrong; null when not sent';
-COMMENT ON COLUMN ems.ledger.network_vat_currency IS 'Currency of network_vat_amount (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.ledger.receipt_content_type IS 'Media type of this receipt''s file; null when not sent, and without a receipt';
-COMMENT ON COLUMN ems.ledger.number_of_receipts IS 'How many receipts ems.receipts has for the purchase; 0 without any';
-COMMENT ON COLUMN ems.ledger.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when not reported';
-COMMENT ON COLUMN ems.ledger.mcc_text IS 'Name of the merchant category; null when not sent';
-COMMENT ON COLUMN ems.ledger.card_product IS 'Product name of the card; null when not sent';
-COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal); null when not sent';
-COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when not sent';
-COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first reported as authorized, in UTC; null when never reported as authorized';
-COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null when never reported';
-COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
-COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when not reported';
-COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when not reported';
-COMMENT ON COLUMN ems.ledger.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_type IS 'private, corporate or corporate_with_private_invoice; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first reported as cleared; null when only reported as invoiced';
+COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first reported as invoiced; null until invoiced';
+COMMENT ON COLUMN ems.ledger.updated_at IS 'When the transaction''s row last changed in this database; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.ledger.network_vat_rate IS 'VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not documented; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.network_vat_amount IS 'VAT from the card network, in major units of network_vat_currency, often wrong; sign as sent, which may be positive for a refund (vat_amount corrects it); null when no state reports it';
+COMMENT ON COLUMN ems.ledger.network_vat_currency IS 'Currency of network_vat_amount, as sent, normally ISO 4217; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.receipt_content_type IS 'Media type of this receipt''s file; null when not reported, and without a receipt';
+COMMENT ON COLUMN ems.ledger.number_of_receipts IS 'How many receipts ems.receipts has for the transaction; 0 without any';
+COMMENT ON COLUMN ems.ledger.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.mcc_text IS 'Name of the merchant category; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_product IS 'Product name of the card; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first reported as authorized; null when never reported as authorized';
+COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first reported as deleted, although the transaction was cleared or invoiced; null when never reported';
+COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.booked_on IS 'Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer''s booking or posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
 COMMENT ON COLUMN ems.ledger.receipt_state IS 'none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is stored';
 
 CREATE VIEW ems.ledger_vat AS
@@ -1341,21 +1341,21 @@ CROSS JOIN LATERAL (
     GROUP BY part.percentage
 ) AS vat;
 
-COMMENT ON VIEW ems.ledger_vat IS 'The VAT of the ledger by rate: one row for each purchase and rate, in the ledger''s currency and from the ledger''s source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no row. VAT of a receipt in other currencies is in vat_rates and vat_totals.';
+COMMENT ON VIEW ems.ledger_vat IS 'The VAT of the ledger by rate: one row for each transaction and rate, in the ledger''s currency and from the ledger''s source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.';
 COMMENT ON COLUMN ems.ledger_vat.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger_vat.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong';
-COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the card network''s rate as sent; null in a row without a rate: a total without rates, or the difference between total and rates';
-COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less';
-COMMENT ON COLUMN ems.ledger_vat.taxable_amount IS 'Amount without VAT, in major units of vat_currency; null when not sent, and from the network';
-COMMENT ON COLUMN ems.ledger_vat.total_amount IS 'Amount with VAT, in major units of vat_currency; null when not sent, and from the network';
-COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase';
-COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was sent';
+COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the card network''s rate as sent (percent or fraction: not documented by OpenCard); null in a row without a rate: a total without rates, or the difference between total and rates';
+COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency; for a credit the rows of a transaction add up to 0 or less';
+COMMENT ON COLUMN ems.ledger_vat.taxable_amount IS 'Amount without VAT (tax base), in major units of vat_currency; negated with vat_amount for a credit; null when not reported, and from the network';
+COMMENT ON COLUMN ems.ledger_vat.total_amount IS 'Amount with VAT, in major units of vat_currency; negated with vat_amount for a credit; null when not reported, and from the network';
+COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (normally ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase';
+COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (normally ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was reported';
 COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
-COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
+COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the transaction''s row last changed in this database; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.ledger_vat.booked_on IS 'Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer''s booking or posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
 
 CREATE VIEW ems.pending_transactions AS
 SELECT
@@ -1396,35 +1396,35 @@ LEFT JOIN LATERAL (
 ) AS receipt ON true
 WHERE t.state = 'authorized';
 
-COMMENT ON VIEW ems.pending_transactions IS 'Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared.';
+COMMENT ON VIEW ems.pending_transactions IS 'Transactions that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing usually takes 3 to 5 days; a transaction that is open much longer may never be cleared.';
 COMMENT ON COLUMN ems.pending_transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.pending_transactions.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.pending_transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.pending_transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
-COMMENT ON COLUMN ems.pending_transactions.purchase_country IS 'Country (ISO 3166 alpha-2); null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.purchase_city IS 'City; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.mcc_code IS 'Merchant category code (ISO 18245); null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.category_text IS 'OpenCard''s spending category; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.accounting_amount IS 'Amount in the organization''s home currency, in major units; not final; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.original_amount IS 'Amount in the currency of the purchase, in major units; not final; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.original_currency IS 'Currency of the purchase (ISO 4217); null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; not final; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.card_issuer IS 'Issuer of the card; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.card_id IS 'OpenCard''s id of the card; null when not sent';
-COMMENT ON COLUMN ems.pending_transactions.card_last_four IS 'Last four digits of the card number (personal); null when not sent';
+COMMENT ON COLUMN ems.pending_transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
+COMMENT ON COLUMN ems.pending_transactions.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.purchase_city IS 'City; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.mcc_code IS 'Merchant category code (ISO 18245); null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.category_text IS 'OpenCard''s spending category; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.accounting_amount IS 'Amount in accounting_currency, in major units; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; not final; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.accounting_currency IS 'Currency of accounting_amount: the customer''s home currency, as sent, normally ISO 4217; an organization may have several; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.original_amount IS 'Amount in the currency of the purchase, in major units; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; not final; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; not final; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.card_issuer IS 'Issuer of the card; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it';
 COMMENT ON COLUMN ems.pending_transactions.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.pending_transactions.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
-COMMENT ON COLUMN ems.pending_transactions.authorized_at IS 'When first reported as authorized, in UTC';
+COMMENT ON COLUMN ems.pending_transactions.authorized_at IS 'When first reported as authorized';
 COMMENT ON COLUMN ems.pending_transactions.age IS 'Time since authorized_at until the start of your database transaction';
 COMMENT ON COLUMN ems.pending_transactions.days_open IS 'age in whole days of 24 hours';
-COMMENT ON COLUMN ems.pending_transactions.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
-COMMENT ON COLUMN ems.pending_transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when not reported';
-COMMENT ON COLUMN ems.pending_transactions.payment_product_name IS 'Name of the payment product; null when not reported';
-COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as sent; null when not reported';
+COMMENT ON COLUMN ems.pending_transactions.updated_at IS 'When the transaction''s row last changed in this database; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.pending_transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.payment_product_name IS 'Name of the payment product; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as sent; null when no state reports it';
 
 CREATE VIEW ems.possible_duplicates AS
 SELECT
@@ -1454,21 +1454,21 @@ JOIN ems.transactions AS other
 WHERE btrim(one.cleared_card_issuer_reference) <> ''
     AND one.state IN ('cleared', 'invoiced') AND other.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.possible_duplicates IS 'Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization with the same issuer, the same issuer''s reference of the cleared state, the same original amount and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < other_transaction_id selects it once. Check each by hand: the issuer''s reference is not unique, and a purchase without one is never listed.';
+COMMENT ON VIEW ems.possible_duplicates IS 'Transactions in the ledger that may be one transaction, reported twice: two transaction ids of one organization with the same issuer, the same clearing reference of the issuer, the same original amount and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < other_transaction_id selects it once. Check each by hand: the reference is not unique, and a transaction without one is never listed.';
 COMMENT ON COLUMN ems.possible_duplicates.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_transaction_id IS 'OpenCard''s id of the transaction that looks the same (ems.transactions.id)';
 COMMENT ON COLUMN ems.possible_duplicates.card_issuer IS 'Issuer of both cards';
-COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'The issuer''s reference of the cleared state of both';
-COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both purchases, each in the zone of its own purchase_timezone';
-COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Amount of both in the currency of the purchase, in major units';
-COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both (ISO 4217)';
-COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
-COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'The same of the other transaction; null when neither was sent';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_card_issuer_reference IS 'Clearing reference of the issuer of both';
+COMMENT ON COLUMN ems.possible_duplicates.purchase_date IS 'Day of both, each in the zone of its own purchase_timezone';
+COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Amount of both in the currency of the purchase, in major units, sign as sent';
+COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both, as sent, normally ISO 4217';
+COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
+COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'Merchant''s normalized name, else the card network''s, of the other transaction; null when no state reports one';
 COMMENT ON COLUMN ems.possible_duplicates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.possible_duplicates.other_card_holder_reference_id IS 'The EMS''s own id of the other transaction''s card holder';
-COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first reported as cleared, in UTC';
-COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first reported as cleared, in UTC';
+COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first reported as cleared';
+COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first reported as cleared';
 
 CREATE VIEW ems.missing_receipts AS
 SELECT
@@ -1496,25 +1496,25 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
     WHERE r.organization_reference_id = t.organization_reference_id AND r.transaction_id = t.id
 );
 
-COMMENT ON VIEW ems.missing_receipts IS 'Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder about. Some receipts arrive days after the clearing, so filter by age. If the organization''s billing profile at OpenCard does not include receipts, every receiptable purchase is listed.';
+COMMENT ON VIEW ems.missing_receipts IS 'Transactions in the ledger whose digital receipt OpenCard announced (receiptable) and has not sent, one row each, credits, fees and withdrawals included. Those that are not receiptable need a receipt as well, and are not here: all without a receipt are those with number_of_receipts = 0 in ems.ledger. Some receipts arrive days after the clearing, so filter by age. If the organization''s billing profile at OpenCard does not include receipts, every receiptable transaction is listed.';
 COMMENT ON COLUMN ems.missing_receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.missing_receipts.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.missing_receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.missing_receipts.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone; null when not sent';
-COMMENT ON COLUMN ems.missing_receipts.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.merchant IS 'Merchant''s normalized name, else the card network''s; null when neither was sent';
-COMMENT ON COLUMN ems.missing_receipts.accounting_amount IS 'Amount in the organization''s home currency, in major units, VAT included; negative for a refund; null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.card_issuer IS 'Issuer of the card; null when not reported';
-COMMENT ON COLUMN ems.missing_receipts.cleared_at IS 'When first reported as cleared, in UTC; null when only reported as invoiced';
-COMMENT ON COLUMN ems.missing_receipts.invoiced_at IS 'When first reported as invoiced, in UTC; null until invoiced';
+COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
+COMMENT ON COLUMN ems.missing_receipts.accounting_amount IS 'Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so possibly from the authorization; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.accounting_currency IS 'Currency of accounting_amount: the customer''s home currency, as sent, normally ISO 4217; an organization may have several; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so possibly from the authorization; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.card_issuer IS 'Issuer of the card; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.cleared_at IS 'When first reported as cleared; null when only reported as invoiced';
+COMMENT ON COLUMN ems.missing_receipts.invoiced_at IS 'When first reported as invoiced; null until invoiced';
 COMMENT ON COLUMN ems.missing_receipts.age IS 'Time since cleared_at, else invoiced_at, until the start of your database transaction';
 COMMENT ON COLUMN ems.missing_receipts.days_missing IS 'age in whole days of 24 hours';
-COMMENT ON COLUMN ems.missing_receipts.updated_at IS 'When the purchase''s row last changed in this database, in UTC; VAT, receipts and items that arrive later do not change it';
+COMMENT ON COLUMN ems.missing_receipts.updated_at IS 'When the transaction''s row last changed in this database; VAT, receipts and items that arrive later do not change it';
 
 CREATE VIEW ems.transaction_states AS
 SELECT
@@ -1540,20 +1540,20 @@ WHERE type IN (
     AND retracted_at IS NULL;
 
 COMMENT ON VIEW ems.transaction_states IS 'Each snapshot of a transaction in ems.events, including those that arrived late and changed nothing; retries and retracted snapshots are left out.';
-COMMENT ON COLUMN ems.transaction_states.id IS 'Position of the snapshot in ems.events';
+COMMENT ON COLUMN ems.transaction_states.id IS 'Position of the snapshot in ems.events (ems.events.position; the name id is fixed)';
 COMMENT ON COLUMN ems.transaction_states.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transaction_states.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.transaction_states.state IS 'authorized, deleted, cleared or invoiced: what this snapshot reports';
 COMMENT ON COLUMN ems.transaction_states.card_issuer_reference IS 'The issuer''s reference of this state; null when not reported';
-COMMENT ON COLUMN ems.transaction_states.original_amount IS 'Amount in the currency of the purchase, in major units; null when not reported';
-COMMENT ON COLUMN ems.transaction_states.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.transaction_states.accounting_amount IS 'Amount in the organization''s home currency, in major units; null when not reported';
-COMMENT ON COLUMN ems.transaction_states.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.transaction_states.vat_amount IS 'VAT from the card network in major units, often wrong; null when not reported';
-COMMENT ON COLUMN ems.transaction_states.vat_currency IS 'Currency of vat_amount (ISO 4217); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.original_amount IS 'Amount in the currency of the purchase, in major units; sign as sent (not documented by OpenCard); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.accounting_amount IS 'Amount in accounting_currency, in major units; sign as sent (not documented by OpenCard); null when not reported';
+COMMENT ON COLUMN ems.transaction_states.accounting_currency IS 'Currency of accounting_amount, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.vat_amount IS 'VAT from the card network, in major units of vat_currency, often wrong; sign as sent, which may be positive for a refund; null when not reported';
+COMMENT ON COLUMN ems.transaction_states.vat_currency IS 'Currency of vat_amount, as sent, normally ISO 4217; null when not reported';
 COMMENT ON COLUMN ems.transaction_states.payload IS 'The whole snapshot, unknown fields included';
-COMMENT ON COLUMN ems.transaction_states.occurred_at IS 'When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC';
-COMMENT ON COLUMN ems.transaction_states.delivery_id IS 'Delivery that brought the snapshot (receiver.deliveries.id)';
+COMMENT ON COLUMN ems.transaction_states.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
+COMMENT ON COLUMN ems.transaction_states.delivery_id IS 'Delivery that contained the snapshot (receiver.deliveries.id)';
 
 CREATE VIEW receiver.reconcile_state AS
 SELECT
@@ -1688,25 +1688,25 @@ CREATE TABLE ems.ledger_journal (
 CREATE INDEX ix_ledger_journal_transaction ON ems.ledger_journal (organization_reference_id, transaction_id, position, line);
 CREATE INDEX ix_ledger_journal_booked_on ON ems.ledger_journal (booked_on, organization_reference_id);
 
-COMMENT ON TABLE ems.ledger_journal IS 'Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, except that the reference of an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of lines. Several events of a purchase that were applied together are one change.';
+COMMENT ON TABLE ems.ledger_journal IS 'Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal of the previous line and a new line; a change of receipt or card holder is a pair with equal amounts. Lines are only added; none changes later, except that the reference of an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of lines. Several events of a transaction that were applied together are one change.';
 COMMENT ON COLUMN ems.ledger_journal.position IS 'Position in ems.events of the event that changed the line; of several applied together, the last';
 COMMENT ON COLUMN ems.ledger_journal.line IS 'Number of the line at its position, from 1';
 COMMENT ON COLUMN ems.ledger_journal.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger_journal.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
-COMMENT ON COLUMN ems.ledger_journal.kind IS 'booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead of it, for example when a cleared amount turned negative';
+COMMENT ON COLUMN ems.ledger_journal.kind IS 'booking: the first line of a transaction; reversal: cancels the previous line; correction: the new line instead of it, for example when a cleared amount turned negative';
 COMMENT ON COLUMN ems.ledger_journal.sign IS '-1 for a reversal, else 1; the sum is the number of lines in the ledger';
-COMMENT ON COLUMN ems.ledger_journal.changed IS 'Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a purchase that returns to the ledger';
+COMMENT ON COLUMN ems.ledger_journal.changed IS 'Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a transaction that returns to the ledger';
 COMMENT ON COLUMN ems.ledger_journal.booked_on IS 'The line''s booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses';
 COMMENT ON COLUMN ems.ledger_journal.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.ledger_journal.original_amount IS 'The line''s original_amount in the ledger, in major units, negated in a reversal; null when not reported';
-COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purchase (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units, negated in a reversal; null when not reported';
-COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'The organization''s home currency (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.ledger_journal.vat_amount IS 'The line''s vat_amount in the ledger, in major units, negated in a reversal; null when none was reported';
-COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported';
+COMMENT ON COLUMN ems.ledger_journal.original_amount IS 'The line''s original_amount in the ledger, in major units of original_currency, negated in a reversal; null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units of accounting_currency, negated in a reversal; null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'Currency of accounting_amount, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_amount IS 'The line''s vat_amount in the ledger, in major units of vat_currency, negated in a reversal; null when none was reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount, as sent, normally ISO 4217; null when no VAT or no currency was reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_source IS 'merchant or network, as in the ledger; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger_journal.receipt_state IS 'none, reported or stored, as in the ledger';
-COMMENT ON COLUMN ems.ledger_journal.recorded_at IS 'When the line was written, in UTC';
+COMMENT ON COLUMN ems.ledger_journal.recorded_at IS 'When the line was written';
 
 -- Lines are only added. The reference of a card holder who is erased is replaced.
 
@@ -1742,7 +1742,7 @@ CREATE FUNCTION ems.ledger_as_of(through bigint) RETURNS TABLE (
     WHERE last.sign = 1
 $$;
 
-COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a position of the feed: one row for each purchase, with the columns of the ledger that the journal records; position is that of the last change of the row.';
+COMMENT ON FUNCTION ems.ledger_as_of(bigint) IS 'The ledger as it was at a position of the feed: one row for each transaction that was in it. organization_reference_id, transaction_id, booked_on, card_holder_reference_id, original_amount, original_currency, accounting_amount, accounting_currency, vat_amount, vat_currency, vat_source and receipt_state are those of ems.ledger then; position is that of the last change of the row, at most the given one. The amounts of a row may be null as in ems.ledger.';
 
 CREATE TABLE ems.organizations (
     organization_reference_id TEXT NOT NULL,
@@ -1886,14 +1886,14 @@ CREATE TABLE ems.closings (
 COMMENT ON TABLE ems.closings IS 'Months that an operator closed (receiver close), and what the ledger contained then. A month is closed once; later changes of it are in ems.late_changes.';
 COMMENT ON COLUMN ems.closings.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.closings.month IS 'First day of the month, without a zone; the lines of a month are those with a booked_on in it';
-COMMENT ON COLUMN ems.closings.closed_at IS 'When it was closed, in UTC';
+COMMENT ON COLUMN ems.closings.closed_at IS 'When it was closed';
 COMMENT ON COLUMN ems.closings.closed_by IS 'Who closed it: user@host of the command line, or the user of the console';
-COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was applied, except the acknowledged gaps';
+COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed: everything that OpenCard sent until then was applied, except the acknowledged gaps';
 COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none';
 COMMENT ON COLUMN ems.closings.position IS 'Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time';
-COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month';
-COMMENT ON COLUMN ems.closings.sums IS 'Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines without a currency';
-COMMENT ON COLUMN ems.closings.vat_sums IS 'Sum of vat_amount of these lines by vat_currency, in the same form';
+COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month, credits included';
+COMMENT ON COLUMN ems.closings.sums IS 'Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings; the key is an empty string for lines without a currency';
+COMMENT ON COLUMN ems.closings.vat_sums IS 'Net sum of vat_amount of these lines by vat_currency, in the same form';
 COMMENT ON COLUMN ems.closings.sha256 IS 'SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again';
 
 CREATE VIEW ems.late_changes AS
@@ -1953,27 +1953,27 @@ COMMENT ON COLUMN ems.late_changes.organization_reference_id IS 'The EMS''s own 
 COMMENT ON COLUMN ems.late_changes.month IS 'First day of the closed month, without a zone (ems.closings.month)';
 COMMENT ON COLUMN ems.late_changes.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.late_changes.position IS 'Position in ems.events of the event that changed the line; higher than that of the closing';
-COMMENT ON COLUMN ems.late_changes.changed_at IS 'When it was booked in the journal, in UTC';
+COMMENT ON COLUMN ems.late_changes.changed_at IS 'When the change was written to the journal';
 COMMENT ON COLUMN ems.late_changes.kind IS 'added: a line was added to the month; removed: a line left it; changed: a line in it changed';
 COMMENT ON COLUMN ems.late_changes.changed IS 'Columns that differ; null for a line that is new in the ledger or left it';
 COMMENT ON COLUMN ems.late_changes.booked_on_before IS 'booked_on before the change, without a zone; null if there was no line';
 COMMENT ON COLUMN ems.late_changes.booked_on_after IS 'booked_on after the change, without a zone; null if there is no line';
-COMMENT ON COLUMN ems.late_changes.card_holder_reference_id_before IS 'The EMS''s own id of the card holder before; null if there was no line';
-COMMENT ON COLUMN ems.late_changes.card_holder_reference_id_after IS 'The EMS''s own id of the card holder after; null if there is no line';
-COMMENT ON COLUMN ems.late_changes.original_amount_before IS 'Amount in the currency of the purchase, in major units, before; null when not reported, and if there was no line';
-COMMENT ON COLUMN ems.late_changes.original_amount_after IS 'The same after; null when not reported, and if there is no line';
-COMMENT ON COLUMN ems.late_changes.original_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.original_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.accounting_amount_before IS 'Amount in the organization''s home currency, in major units, before; null when not reported, and if there was no line';
-COMMENT ON COLUMN ems.late_changes.accounting_amount_after IS 'The same after; null when not reported, and if there is no line';
-COMMENT ON COLUMN ems.late_changes.accounting_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.accounting_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.vat_amount_before IS 'VAT in major units before; null when none was reported, and if there was no line';
-COMMENT ON COLUMN ems.late_changes.vat_amount_after IS 'VAT in major units after; null when none was reported, and if there is no line';
-COMMENT ON COLUMN ems.late_changes.vat_currency_before IS 'Currency of this amount (ISO 4217) before; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.vat_currency_after IS 'Currency of this amount (ISO 4217) after; null in the same cases';
-COMMENT ON COLUMN ems.late_changes.receipt_state_before IS 'none, reported or stored, before; null if there was no line';
-COMMENT ON COLUMN ems.late_changes.receipt_state_after IS 'none, reported or stored, after; null if there is no line';
+COMMENT ON COLUMN ems.late_changes.card_holder_reference_id_before IS 'The EMS''s own id of the card holder before the change; null if there was no line';
+COMMENT ON COLUMN ems.late_changes.card_holder_reference_id_after IS 'The EMS''s own id of the card holder after the change; null if there is no line';
+COMMENT ON COLUMN ems.late_changes.original_amount_before IS 'Amount in the currency of the purchase, in major units, sign as sent, before the change; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.original_amount_after IS 'Amount in the currency of the purchase, in major units, sign as sent, after the change; null when not reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.original_currency_before IS 'Currency of original_amount_before, as sent, normally ISO 4217; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.original_currency_after IS 'Currency of original_amount_after, as sent, normally ISO 4217; null when not reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.accounting_amount_before IS 'Amount in accounting_currency_before, in major units, sign as sent, before the change; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.accounting_amount_after IS 'Amount in accounting_currency_after, in major units, sign as sent, after the change; null when not reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.accounting_currency_before IS 'Currency of accounting_amount_before, as sent, normally ISO 4217; null when not reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.accounting_currency_after IS 'Currency of accounting_amount_after, as sent, normally ISO 4217; null when not reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.vat_amount_before IS 'VAT in the ledger, in major units of vat_currency_before, before the change; null when none was reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.vat_amount_after IS 'VAT in the ledger, in major units of vat_currency_after, after the change; null when none was reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.vat_currency_before IS 'Currency of vat_amount_before, as sent, normally ISO 4217; null when no VAT or no currency was reported, and if there was no line';
+COMMENT ON COLUMN ems.late_changes.vat_currency_after IS 'Currency of vat_amount_after, as sent, normally ISO 4217; null when no VAT or no currency was reported, and if there is no line';
+COMMENT ON COLUMN ems.late_changes.receipt_state_before IS 'none, reported or stored, before the change; null if there was no line';
+COMMENT ON COLUMN ems.late_changes.receipt_state_after IS 'none, reported or stored, after the change; null if there is no line';
 
 CREATE VIEW ems.invoice_control AS
 SELECT
@@ -1987,7 +1987,7 @@ SELECT
     invoice.invoice_currency,
     booked.amount AS booked_amount,
     booked.number_in_other_currencies AS transactions_in_other_currencies,
-    coalesce(invoice.invoice_amount, 0) - booked.amount AS difference,
+    invoice.invoice_amount - booked.amount AS difference,
     invoice.no_of_transactions IS NOT DISTINCT FROM booked.number
         AND invoice.invoice_amount IS NOT DISTINCT FROM booked.amount
         AND booked.number_in_other_currencies = 0 AS agrees
@@ -2005,19 +2005,19 @@ CROSS JOIN LATERAL (
         AND t.invoice_number = invoice.invoice_number AND t.state = 'invoiced'
 ) AS booked;
 
-COMMENT ON VIEW ems.invoice_control IS 'The issuer''s invoices compared with the ledger: number and amount of the transactions as the invoice reports them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard sends invoice.created, which it has announced and does not send yet.';
+COMMENT ON VIEW ems.invoice_control IS 'Invoice reconciliation: the issuer''s invoices compared with the ledger, number and amount of the transactions as the invoice reports them (invoice.created), and of the transactions in state invoiced with its invoice_number. An invoice names no issuer, so two invoices of an organization with one number count the same transactions. Empty until OpenCard sends invoice.created, which it has announced and does not send yet.';
 COMMENT ON COLUMN ems.invoice_control.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.invoice_control.invoice_id IS 'OpenCard''s id of the invoice (ems.invoices.id)';
-COMMENT ON COLUMN ems.invoice_control.invoice_number IS 'Number of the invoice; null when not reported, and then no purchase is found for it';
+COMMENT ON COLUMN ems.invoice_control.invoice_number IS 'Number of the invoice; null when not reported, and then no transaction is found for it';
 COMMENT ON COLUMN ems.invoice_control.invoice_date IS 'Date of the invoice, a day without a zone; null when not reported';
 COMMENT ON COLUMN ems.invoice_control.no_of_transactions IS 'Number of transactions on the invoice, as reported; null when not reported';
-COMMENT ON COLUMN ems.invoice_control.booked_transactions IS 'Number of purchases in state invoiced with this invoice_number; 0 if none';
-COMMENT ON COLUMN ems.invoice_control.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; null when not reported';
-COMMENT ON COLUMN ems.invoice_control.invoice_currency IS 'Currency of the invoice (ISO 4217); null when not reported';
-COMMENT ON COLUMN ems.invoice_control.booked_amount IS 'Sum of their accounting_amount in invoice_currency, in major units; 0 if none';
+COMMENT ON COLUMN ems.invoice_control.booked_transactions IS 'Number of transactions in state invoiced with this invoice_number; 0 if none';
+COMMENT ON COLUMN ems.invoice_control.invoice_amount IS 'Amount of the invoice, in major units of invoice_currency; fees, payments and the sign of a credit note are not documented by OpenCard; null when not reported';
+COMMENT ON COLUMN ems.invoice_control.invoice_currency IS 'Currency of the invoice, as sent, normally ISO 4217; null when not reported';
+COMMENT ON COLUMN ems.invoice_control.booked_amount IS 'Net sum of their accounting_amount in invoice_currency, in major units; 0 if none';
 COMMENT ON COLUMN ems.invoice_control.transactions_in_other_currencies IS 'Number of them with another accounting_currency, or with none';
-COMMENT ON COLUMN ems.invoice_control.difference IS 'invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency';
-COMMENT ON COLUMN ems.invoice_control.agrees IS 'Whether number and amount are equal, and every purchase is in invoice_currency';
+COMMENT ON COLUMN ems.invoice_control.difference IS 'invoice_amount minus booked_amount, in major units of invoice_currency: positive if more was billed than is in the ledger; null when no invoice_amount was reported';
+COMMENT ON COLUMN ems.invoice_control.agrees IS 'Whether number and amount are equal, and every transaction is in invoice_currency';
 
 -- Readers of the feed that say how far they have read.
 
@@ -2034,8 +2034,8 @@ COMMENT ON TABLE ems.consumers IS 'Readers of the feed that report how far they 
 COMMENT ON COLUMN ems.consumers.name IS 'Name of the consumer, as it was granted; by default the name of its role';
 COMMENT ON COLUMN ems.consumers.role IS 'Role that may commit positions under this name, besides the owner of the schema; null: the role of that name';
 COMMENT ON COLUMN ems.consumers.position IS 'Position of ems.events up to which it has read, and stored its results; 0 until it commits one';
-COMMENT ON COLUMN ems.consumers.registered_at IS 'When it was granted, or first committed a position, in UTC';
-COMMENT ON COLUMN ems.consumers.updated_at IS 'When it last committed a position, in UTC; null until it commits one';
+COMMENT ON COLUMN ems.consumers.registered_at IS 'When it was granted, or first committed a position';
+COMMENT ON COLUMN ems.consumers.updated_at IS 'When it last committed a position; null until it commits one';
 
 -- It runs with the rights of the schema's owner, so it checks who calls: session_user is the role that logged in.
 
@@ -2087,8 +2087,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION ems.commit_position(text, bigint) IS
-    'Reports that a consumer has read the feed up to a position and stored its results';
+COMMENT ON FUNCTION ems.commit_position(text, bigint) IS 'Reports that a consumer has read the feed up to a position and stored its results; returns nothing. Errors: SQLSTATE 22023, the position is null, negative or higher than the newest one; 42501, the name is not granted to this role; 22004, the name is null. After a restore that PostgreSQL shows, a position that is too high is stored as the newest one.';
 
 CREATE TABLE receiver.issues (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

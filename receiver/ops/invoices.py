@@ -37,8 +37,8 @@ class DifferentInvoice:
     no_of_transactions: int | None
     """As the invoice says."""
     booked_transactions: int
-    difference: Decimal
-    """The invoice's amount less what is booked, in major units."""
+    difference: Decimal | None
+    """The invoice's amount less what is booked, in major units; ``None`` if it has no amount."""
     invoice_currency: str | None
 
 
@@ -52,10 +52,13 @@ def find_different_invoices(invoices: Sequence[DifferentInvoice]) -> Iterable[Fi
     for each in invoices:
         name = each.invoice_number or f"with OpenCard's id {each.invoice_id}"
         named = "an unknown number of" if each.no_of_transactions is None else each.no_of_transactions
-        amount = f"{each.difference} {each.invoice_currency or ''}".strip()
+        if each.difference is None:
+            amount = "the invoice has no amount"
+        else:
+            amount = f"the difference is {each.difference} {each.invoice_currency or ''}".strip()
         text = (
             f"invoice {name} ({each.organization_reference_id}) does not agree with the ledger: it names {named} "
-            f"transactions, {each.booked_transactions} are booked, the difference is {amount}; see ems.invoice_control"
+            f"transactions, {each.booked_transactions} are booked, {amount}; see ems.invoice_control"
         )
         subject = f"invoice {each.invoice_id}"
         yield Finding(FindingKind.INVOICE, text, subject, each.organization_reference_id)

@@ -19,11 +19,14 @@ HEAD: Final = """# The tables that the EMS reads
 PostgreSQL schema `ems`. How the tables belong together, recipes, and how to follow the feed: [ems/](ems/README.md).
 
 - Columns are added in later releases, never renamed or retyped, and what is never null stays so.
-- All times are `timestamptz`: stored in UTC, shown in the zone of your session. Days and times of day of a purchase are
-  those of its own zone, `purchase_timezone`.
+- All times are `timestamptz`: an instant, shown in the zone of your session. So `cleared_at::date` depends on that
+  zone; `(cleared_at AT TIME ZONE 'UTC')::date` does not. Days and times of day of a purchase are those of its own zone,
+  `purchase_timezone`.
 - All amounts are exact (`numeric`), in major units (109.38 is 109 euros and 38 cents), digits as sent, unrounded.
-- "Not sent" and "not reported": OpenCard's payload had no such field, or null, or a value that could not be read (see
-  `transactions.unreadable`).
+- "Not reported": OpenCard's payload had no such field, or null, or a value that could not be read (see
+  `transactions.unreadable`), except amounts, currencies, states and ids: a delivery with one that cannot be read is
+  not applied. "No state reports it": not reported in any state of the transaction.
+- **key**: unique together; of a view, too. `percentage` of `ledger_vat` may be null, in one row of a transaction.
 - `\\d+ ems.transactions` in `psql` shows the same words.
 
 This page is written by `make docs` from the comments in the database.
@@ -32,7 +35,7 @@ This page is written by `make docs` from the comments in the database.
 _FUNCTIONS: Final = text(
     """
 SELECT function.proname AS name, pg_get_function_arguments(function.oid) AS arguments,
-    obj_description(function.oid, 'pg_proc') AS meaning
+    pg_get_function_result(function.oid) AS result, obj_description(function.oid, 'pg_proc') AS meaning
 FROM pg_proc AS function
 WHERE function.pronamespace = 'ems'::regnamespace AND function.prokind = 'f'
 ORDER BY function.proname
@@ -51,7 +54,7 @@ def dictionary(connection: Connection) -> str:
         parts.append("\n".join(lines) + "\n")
     for function in connection.execute(_FUNCTIONS):
         called = f"{function.name}({function.arguments})"
-        parts.append(f"## function ems.{called}\n\n{function.meaning}\n")
+        parts.append(f"## function ems.{called}\n\nReturns `{function.result}`. {function.meaning}\n")
     return "\n".join(parts)
 
 

@@ -12,6 +12,19 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+OF_TRANSACTION: Final = ("organization_reference_id", "transaction_id")
+KEYS_OF_VIEWS: Final = {
+    "completeness": ("organization_reference_id",),
+    "invoice_control": ("organization_reference_id", "invoice_id"),
+    "late_changes": (*OF_TRANSACTION, "month", "position"),
+    "ledger": OF_TRANSACTION,
+    "ledger_vat": (*OF_TRANSACTION, "percentage"),
+    "missing_receipts": OF_TRANSACTION,
+    "pending_transactions": OF_TRANSACTION,
+    "possible_duplicates": (*OF_TRANSACTION, "other_transaction_id"),
+    "transaction_states": ("id",),
+}
+"""What is unique in a view, which PostgreSQL does not know."""
 _COLUMNS: Final = text(
     """
 SELECT relation.relname AS relation, relation.relkind = 'v' AS is_view,
@@ -64,7 +77,7 @@ def relations(connection: Connection) -> list[Relation]:
                     row.column,
                     row.type,
                     _may_be_null(row.comment) if is_view else not row.required,
-                    row.in_key,
+                    row.column in KEYS_OF_VIEWS[relation] if is_view else row.in_key,
                     row.comment,
                 )
                 for row in group

@@ -60,6 +60,23 @@ def test_a_time_says_its_zone(described: list[dict[str, Any]], kind: str) -> Non
     assert named(silent) == []
 
 
+def test_an_instant_names_no_zone_that_psql_does_not_show(described: list[dict[str, Any]]) -> None:
+    wrong = [
+        column for column in described if column["type"] == "timestamp with time zone" and "in UTC" in column["comment"]
+    ]
+    assert named(wrong) == []
+
+
+def test_a_column_is_explained_by_itself(described: list[dict[str, Any]]) -> None:
+    """``\\d+`` shows one column of many, so no comment leans on the one before."""
+    leaning = [
+        column
+        for column in described
+        if column["comment"].startswith("The same") or "in the same cases" in column["comment"]
+    ]
+    assert named(leaning) == []
+
+
 def test_a_currency_and_a_country_say_by_which_standard(described: list[dict[str, Any]]) -> None:
     silent = [
         column

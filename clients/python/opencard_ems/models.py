@@ -543,7 +543,7 @@ class InvoiceControl(Model):
     invoice_currency: Mapped[str | None]
     booked_amount: Mapped[Decimal]
     transactions_in_other_currencies: Mapped[int]
-    difference: Mapped[Decimal]
+    difference: Mapped[Decimal | None]
     agrees: Mapped[bool]
 
 

@@ -16,9 +16,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardHolder(Row):
-    """Card holders and what has happened to each. OpenCard's events carry no time, so each time is when OpenCard
-    first tried to send the event: its arrival, or an earlier attempt in the delivery log; of several events of
-    one type, the newest.
+    """Card holders and what was reported of each. OpenCard sends no time of an event, so each time is that of its
+    first attempt to deliver the event (the time of its arrival if the delivery log shows no earlier attempt);
+    of several events of one type, the newest.
     """
 
     TABLE: ClassVar[str] = "card_holders"
@@ -28,21 +28,27 @@ class CardHolder(Row):
     reference_id: str
     """The EMS's own id of the card holder (source: card_holder.reference_id)"""
     created_at: datetime | None
-    """When created through the API, in UTC; null when never reported"""
+    """When last reported as created through the API; null when never reported"""
     identified_at: datetime | None
-    """When the identity was linked, in UTC; transactions are sent from then on; null when never reported"""
+    """When last reported as identified (identity linked, in OpenCard's words); transactions follow from then on;
+    null when never reported
+    """
     signed_pdpc_at: datetime | None
-    """When the consent (PDPC) was signed, in UTC; null when never reported"""
+    """When the consent (PDPC) was last reported as signed; null when never reported"""
     email_delivered_at: datetime | None
-    """When the consent e-mail was delivered, in UTC; null when never reported"""
+    """When the consent e-mail was last reported as delivered; if email_failed_at is set, too, the later one holds;
+    null when never reported
+    """
     email_failed_at: datetime | None
-    """When the consent e-mail bounced, in UTC; null when never reported"""
+    """When the consent e-mail was last reported as bounced; if email_delivered_at is set, too, the later one
+    holds; null when never reported
+    """
     deleted_at: datetime | None
-    """When deleted, in UTC; null when never reported, and after the card holder was created again"""
+    """When last reported as deleted; null when never reported, and after the card holder was created again"""
     erased_at: datetime | None
-    """When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"""
+    """When reference_id was replaced by a pseudonym, here and in every other table; null when it was not"""
     updated_at: datetime
-    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    """When this row last changed in this database; not a time of the transaction"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +64,25 @@ class Closing(Row):
     month: date
     """First day of the month, without a zone; the lines of a month are those with a booked_on in it"""
     closed_at: datetime
-    """When it was closed, in UTC"""
+    """When it was closed"""
     closed_by: str
     """Who closed it: user@host of the command line, or the user of the console"""
     complete_through: datetime
-    """complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then
-    was applied, except the acknowledged gaps
+    """complete_through of ems.completeness when it was closed: everything that OpenCard sent until then was
+    applied, except the acknowledged gaps
     """
     acknowledged_gaps: int
     """Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none"""
     position: int
     """Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"""
     lines: int
-    """Number of lines that the ledger had in the month"""
+    """Number of lines that the ledger had in the month, credits included"""
     sums: dict[str, Any]
-    """Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines
-    without a currency
+    """Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings;
+    the key is an empty string for lines without a currency
     """
     vat_sums: dict[str, Any]
-    """Sum of vat_amount of these lines by vat_currency, in the same form"""
+    """Net sum of vat_amount of these lines by vat_currency, in the same form"""
     sha256: str
     """SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again"""
 
@@ -97,14 +103,14 @@ class Consumer(Row):
     position: int
     """Position of ems.events up to which it has read, and stored its results; 0 until it commits one"""
     registered_at: datetime
-    """When it was granted, or first committed a position, in UTC"""
+    """When it was granted, or first committed a position"""
     updated_at: datetime | None
-    """When it last committed a position, in UTC; null until it commits one"""
+    """When it last committed a position; null until it commits one"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentalImpact(Row):
-    """CO2 of purchases, one row for each provider of the figure."""
+    """CO2 of transactions, one row for each provider of the figure."""
 
     TABLE: ClassVar[str] = "environmental_impacts"
 
@@ -115,23 +121,25 @@ class EnvironmentalImpact(Row):
     provider: str
     """aland_index, deedster, or unspecified if the event names none"""
     carbon_emission_in_grams: Decimal | None
-    """Emission in grams of CO2; null when not sent"""
+    """Emission in grams of CO2; null when not reported"""
     carbon_social_cost_amount: Decimal | None
-    """Social cost of the emission, in major units of carbon_social_cost_currency; null when not sent"""
+    """Social cost of the emission, in major units of carbon_social_cost_currency; null when not reported"""
     carbon_social_cost_currency: str | None
-    """Currency of the cost (ISO 4217); null when not sent"""
+    """Currency of the cost, as sent, normally ISO 4217; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
+    has that of the transaction
+    """
     card_issuer: str | None
-    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    """Issuer of the card (source: transaction.card_issuer); null when not reported"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
-    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    """When this row last changed in this database; not a time of the transaction"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,19 +160,19 @@ class Event(Row):
     organization_reference_id: str
     """The EMS's own id of the organization (source: organization.reference_id)"""
     card_holder_reference_id: str | None
-    """The EMS's own id of the card holder; null for events of an organization"""
+    """The EMS's own id of the card holder; null for organization events"""
     transaction_id: str | None
-    """OpenCard's id of the transaction; null for events of no transaction"""
+    """OpenCard's id of the transaction; null for events without a transaction"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC;
-    not in the order of position
+    """Time of OpenCard's first attempt to deliver the event; the time of its arrival if the delivery log shows no
+    earlier attempt. OpenCard sends no time of the event itself; not in the order of position
     """
     recorded_at: datetime
-    """When it was applied, in UTC"""
+    """When it was applied"""
     source: str
-    """push: delivered to us; log: recovered from OpenCard's delivery log"""
+    """push: delivered to this service; log: recovered from OpenCard's delivery log; receiver: a receiver.changed"""
     delivery_id: int
-    """Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)"""
+    """Delivery that contained it, or that a receiver.changed is about (receiver.deliveries.id)"""
     payload: dict[str, Any]
     """The event's whole payload, unknown fields included; amounts in major units, digits as sent. Of a
     receiver.changed: the reason, and the tables whose rows may have changed
@@ -174,17 +182,17 @@ class Event(Row):
     fingerprint: bytes | None
     """SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"""
     retracted_at: datetime | None
-    """When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it
-    is retracted
+    """When an operator retracted the event as forged: the tables are computed without it; null unless it is
+    retracted
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedHorizon(Row):
-    """The last deleted position of the change feed, and its epoch, in one row; no row until events are deleted or
-    an epoch begins. A reader whose position is less than deleted_through may have missed events, and one whose
-    position is less than epoch_start may have read events that a restore or a failover lost. What readers do
-    then depends on how they use the feed: docs/ems/feed.md.
+    """The highest position of the change feed that was deleted, and its epoch, in one row; no row until events are
+    deleted or an epoch begins. A reader whose position is less than deleted_through may have missed events, and
+    one whose position is less than epoch_start may have read events that a restore or a failover lost. What
+    readers do then depends on how they use the feed: docs/ems/feed.md.
     """
 
     TABLE: ClassVar[str] = "feed_horizon"
@@ -194,7 +202,7 @@ class FeedHorizon(Row):
     deleted_through: int
     """Highest position in ems.events that was deleted, 0 if none; no event after it was deleted"""
     deleted_at: datetime
-    """When events were last deleted, in UTC; if none were, when the first epoch began"""
+    """When events were last deleted; if none were, when the first epoch began"""
     epoch: int
     """The feed's current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL is
     restored or fails over
@@ -216,36 +224,38 @@ class Invoice(Row):
     id: str
     """OpenCard's id of the invoice"""
     organization_number: str | None
-    """Company registration number; null when not sent"""
+    """Company registration number; null when not reported"""
     invoice_number: str | None
-    """Number of the invoice; null when not sent"""
+    """Number of the invoice; whether it is unique across issuers is not documented; null when not reported"""
     no_of_transactions: int | None
-    """How many transactions it bills; null when not sent"""
+    """How many transactions it bills; null when not reported"""
     invoice_amount: Decimal | None
-    """Amount of the invoice, in major units of invoice_currency; null when not sent"""
+    """Amount of the invoice, in major units of invoice_currency; whether it includes fees and payments, and the
+    sign of a credit note, are not documented by OpenCard; null when not reported
+    """
     invoice_currency: str | None
-    """Currency of the invoice (ISO 4217); null when not sent"""
+    """Currency of the invoice, as sent, normally ISO 4217; null when not reported"""
     invoice_date: date | None
-    """Date of the invoice, a day without a zone; null when not sent"""
+    """Date of the invoice, a day without a zone; null when not reported"""
     due_date: date | None
-    """Date by which it is to be paid, a day without a zone; null when not sent"""
+    """Date by which it is to be paid, a day without a zone; null when not reported"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
-    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    """When this row last changed in this database; not a time of the transaction"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerJournal(Row):
     """Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), as a reversal
-    of the previous line and a new line. Lines are only added; none changes later, except that the reference of
-    an erased card holder is replaced. The amounts of all lines up to a position add up to the ledger at that
-    position, and the signs to its number of lines. Several events of a purchase that were applied together are
-    one change.
+    of the previous line and a new line; a change of receipt or card holder is a pair with equal amounts. Lines
+    are only added; none changes later, except that the reference of an erased card holder is replaced. The
+    amounts of all lines up to a position add up to the ledger at that position, and the signs to its number of
+    lines. Several events of a transaction that were applied together are one change.
     """
 
     TABLE: ClassVar[str] = "ledger_journal"
@@ -259,42 +269,48 @@ class LedgerJournal(Row):
     transaction_id: str
     """OpenCard's id of the transaction (ems.transactions.id)"""
     kind: str
-    """booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead
-    of it, for example when a cleared amount turned negative
+    """booking: the first line of a transaction; reversal: cancels the previous line; correction: the new line
+    instead of it, for example when a cleared amount turned negative
     """
     sign: int
     """-1 for a reversal, else 1; the sum is the number of lines in the ledger"""
     changed: list[str] | None
     """Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a
-    purchase that returns to the ledger
+    transaction that returns to the ledger
     """
     booked_on: date
     """The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses"""
     card_holder_reference_id: str
     """The EMS's own id of the card holder (source: card_holder.reference_id)"""
     original_amount: Decimal | None
-    """The line's original_amount in the ledger, in major units, negated in a reversal; null when not reported"""
+    """The line's original_amount in the ledger, in major units of original_currency, negated in a reversal; null
+    when not reported
+    """
     original_currency: str | None
-    """Currency of the purchase (ISO 4217); null when not reported"""
+    """Currency of the purchase, as sent, normally ISO 4217; null when not reported"""
     accounting_amount: Decimal | None
-    """The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported"""
+    """The line's accounting_amount in the ledger, in major units of accounting_currency, negated in a reversal;
+    null when not reported
+    """
     accounting_currency: str | None
-    """The organization's home currency (ISO 4217); null when not reported"""
+    """Currency of accounting_amount, as sent, normally ISO 4217; null when not reported"""
     vat_amount: Decimal | None
-    """The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"""
+    """The line's vat_amount in the ledger, in major units of vat_currency, negated in a reversal; null when none
+    was reported
+    """
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported"""
+    """Currency of vat_amount, as sent, normally ISO 4217; null when no VAT or no currency was reported"""
     vat_source: str | None
     """merchant or network, as in the ledger; null when no VAT was reported"""
     receipt_state: str
     """none, reported or stored, as in the ledger"""
     recorded_at: datetime
-    """When the line was written, in UTC"""
+    """When the line was written"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineItem(Row):
-    """Items of purchases; a newer event replaces all items of a purchase. May arrive before the purchase."""
+    """Items bought; a newer event replaces all items of a transaction. May arrive before the transaction."""
 
     TABLE: ClassVar[str] = "line_items"
 
@@ -305,24 +321,29 @@ class LineItem(Row):
     line_number: int
     """Position in the merchant's list, from 1; the order as sent"""
     description: str | None
-    """What was bought; null when not sent"""
+    """What was bought; null when not reported"""
     amount: Decimal | None
     """Price of one unit, in major units of currency; for weighed goods the price of the whole line, as
-    total_amount; null when not reported
+    total_amount; whether VAT is included, and the sign of discounts and refunds, are not documented by
+    OpenCard; null when not reported
     """
     total_amount: Decimal | None
-    """Price of the line, in major units of currency; null when not sent"""
+    """Price of the line, in major units of currency; whether VAT is included, and the sign of discounts and
+    refunds, are not documented by OpenCard; null when not reported
+    """
     quantity: Decimal | None
     """How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported"""
     currency: str | None
-    """Currency of the amounts (ISO 4217); null when not sent"""
+    """Currency of the amounts, as sent, normally ISO 4217; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
+    has that of the transaction
+    """
     card_issuer: str | None
-    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    """Issuer of the card (source: transaction.card_issuer); null when not reported"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
@@ -347,8 +368,8 @@ class Organization(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt(Row):
-    """Digital receipts matched to purchases, and the stored file of each once downloaded. A purchase may have
-    several, and a receipt may arrive before its purchase.
+    """Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may
+    have several, and a receipt may arrive before its transaction.
     """
 
     TABLE: ClassVar[str] = "receipts"
@@ -360,26 +381,31 @@ class Receipt(Row):
     url: str
     """Address of the file at OpenCard; expires (source: url)"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
+    has that of the transaction
+    """
     card_issuer: str | None
-    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    """Issuer of the card (source: transaction.card_issuer); null when not reported"""
     content_type: str | None
-    """Media type of the file; null when not sent"""
+    """Media type of the file; null when not reported"""
     expiration_time: datetime | None
-    """Until when url works, in UTC (OpenCard sends no zone; read as UTC); null when not sent"""
+    """Expiry time of url (OpenCard sends no zone; read as UTC); null when not reported"""
     purchase_merchant: str | None
-    """Merchant on the receipt; null when not sent"""
+    """Merchant on the receipt; null when not reported"""
     original_amount: Decimal | None
-    """Amount on the receipt, in major units; null when not sent"""
+    """Amount on the receipt, in major units of original_currency; whether VAT is included, and the sign of a
+    refund, are not documented by OpenCard; null when not reported
+    """
     original_currency: str | None
-    """Currency of original_amount (ISO 4217); null when not sent"""
+    """Currency of original_amount, as sent, normally ISO 4217; null when not reported"""
     purchase_date: date | None
-    """Day on the receipt, in the zone of the shop; null when not sent"""
+    """Day on the receipt, in the zone of the shop; null when not reported"""
     purchase_time: time | None
-    """Time of day on the receipt, in the zone of the shop; null when not sent"""
+    """Time of day on the receipt, in the zone of the shop; null when not reported"""
     fetched_at: datetime
-    """When OpenCard first tried to send the receipt's event: its arrival, or an earlier attempt in the delivery
-    log; in UTC
+    """Time of OpenCard's first attempt to deliver the receipt's event; the time of its arrival if the delivery log
+    shows no earlier attempt. OpenCard sends no time of the event itself; the time of the download is
+    downloaded_at
     """
     file_key: str | None
     """Name of the stored file; null until downloaded"""
@@ -388,13 +414,13 @@ class Receipt(Row):
     file_sha256: str | None
     """SHA-256 of the stored file, hexadecimal; null until downloaded"""
     downloaded_at: datetime | None
-    """When the file was stored, in UTC; null until downloaded"""
+    """When the file was stored; null until downloaded"""
     download_error: str | None
     """Why the last attempt to download failed; null if none failed, and once the file is stored"""
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
-    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    """When this row last changed in this database; not a time of the transaction"""
     url_sha256: bytes
     """SHA-256 of url (UTF-8), which may be longer than a key can be"""
 
@@ -410,21 +436,21 @@ class Tpa(Row):
     id: str
     """OpenCard's id of the TPA"""
     name: str | None
-    """Name of the organization on the TPA; null when not sent"""
+    """Name of the organization on the TPA; null when not reported"""
     organization_number: str | None
-    """Company registration number; null when not sent"""
+    """Company registration number; null when not reported"""
     url: str | None
-    """Address of the signed PDF at OpenCard; null when not sent"""
+    """Address of the signed PDF at OpenCard; null when not reported"""
     signed_at: datetime
-    """When first reported as signed, in UTC"""
+    """When first reported as signed"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
-    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    """When this row last changed in this database; not a time of the transaction"""
     file_key: str | None
     """Name of the stored document; null until downloaded"""
     file_size: int | None
@@ -432,17 +458,18 @@ class Tpa(Row):
     file_sha256: str | None
     """SHA-256 of the stored document, hexadecimal; null until downloaded"""
     downloaded_at: datetime | None
-    """When the document was stored, in UTC; null until downloaded"""
+    """When the document was stored; null until downloaded"""
     download_error: str | None
     """Why the last attempt to download failed; null if none failed, and once the file is stored"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction(Row):
-    """Card purchases, one row each, in their current state: the highest that was reported (authorized < deleted <
-    cleared < invoiced). Of each state the newest snapshot counts; a field that is null in it is taken from the
-    next lower state that has it. A deleted purchase keeps its row. A column with the name of a field of
-    OpenCard's card.transaction.* payload contains that field.
+    """Card transactions (purchases, refunds, fees, withdrawals), one row each, in their current state: the highest
+    that was reported (authorized < deleted < cleared < invoiced). Of each state only the newest snapshot
+    counts, by the time of OpenCard's first attempt to deliver it, of equal times the one received last; a field
+    that is missing or null there comes from the state below it. A deleted transaction keeps its row. A column
+    with the name of a field of OpenCard's card.transaction.* payload contains that field.
     """
 
     TABLE: ClassVar[str] = "transactions"
@@ -457,124 +484,137 @@ class Transaction(Row):
     """The EMS's own id of the card holder (source: card_holder.reference_id)"""
     receiptable: bool | None
     """Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when
-    not reported
+    no state reports it
     """
     card_issuer: str | None
-    """Issuer of the card; null when not sent"""
+    """Issuer of the card; null when no state reports it"""
     card_issuer_reference: str | None
-    """The issuer's reference of the highest state that has one; different in each state, not unique; null when not
-    sent
+    """The issuer's reference of the highest state that has one; different in each state, not unique; null when no
+    state reports it
     """
     card_issuer_customer_number: str | None
-    """The issuer's number of the customer; null when not sent"""
+    """The issuer's number of the customer; null when no state reports it"""
     type: str | None
     """Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have
-    been seen, and the list is open; null when not reported
+    been seen, and the list is open; null when no state reports it
     """
     invoice_number: str | None
-    """Number of the issuer's invoice; null until invoiced"""
+    """Number of the issuer's invoice; whether it is unique across issuers is not documented; null until invoiced"""
     invoice_date: date | None
     """Date of the issuer's invoice, a day without a zone; null until invoiced"""
     original_amount: Decimal | None
-    """Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change
-    until cleared; null when not sent
+    """Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by
+    OpenCard); negative is read as a credit: a refund, chargeback or discount; may change until cleared; null
+    when no state reports it
     """
     original_currency: str | None
-    """Currency of the purchase (ISO 4217); null when not sent"""
+    """Currency of the purchase, as sent, normally ISO 4217; null when no state reports it"""
     vat_rate: Decimal | None
     """VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not
-    documented; the ledger prefers the merchant's VAT; null when not reported
+    documented; the ledger prefers the merchant's VAT; null when no state reports it
     """
     vat_amount: Decimal | None
-    """VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not sent"""
+    """VAT from the card network, in major units of vat_currency, often wrong; sign as sent, which may be positive
+    for a refund; the ledger corrects the sign, and prefers the merchant's; null when no state reports it
+    """
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217); null when not sent"""
+    """Currency of vat_amount, as sent, normally ISO 4217; null when no state reports it"""
     accounting_amount: Decimal | None
-    """Amount in the organization's home currency, in major units, VAT included; negative for a refund; as a rule
-    final once cleared; null when not sent
+    """Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard);
+    negative is read as a credit: a refund, chargeback or discount; as a rule final once cleared; null when no
+    state reports it
     """
     accounting_currency: str | None
-    """The organization's home currency (ISO 4217); null when not sent"""
+    """Currency of accounting_amount: the customer's home currency, as sent, normally ISO 4217; an organization may
+    have several; null when no state reports it
+    """
     exchange_rate: Decimal | None
-    """Rate between original and accounting amount, as sent; null when not sent"""
+    """Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; null when
+    no state reports it
+    """
     purchase_merchant: str | None
-    """Merchant as the card network names it; null when not sent"""
+    """Merchant as the card network names it; null when no state reports it"""
     purchase_merchant_common: str | None
-    """Merchant's normalized name; null when not sent"""
+    """Merchant's normalized name; null when no state reports it"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    """Day of the purchase in the zone purchase_timezone; null when no state reports it"""
     purchase_time: time | None
-    """Time of day in the zone purchase_timezone; null when not sent"""
+    """Time of day in the zone purchase_timezone; null when no state reports it"""
     purchase_timezone: str | None
-    """Time zone of purchase_date and purchase_time (IANA name as a rule); null when not sent"""
+    """Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it"""
     purchase_country: str | None
-    """Country (ISO 3166 alpha-2); null when not sent"""
+    """Country, as sent, normally ISO 3166 alpha-2; null when no state reports it"""
     purchase_city: str | None
-    """City; null when not sent"""
+    """City; null when no state reports it"""
     card_id: int | None
-    """OpenCard's id of the card; null when not sent"""
+    """OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed,
+    is not documented; null when no state reports it
+    """
     card_product: str | None
-    """Product name of the card; null when not sent"""
+    """Product name of the card; null when no state reports it"""
     card_type: str | None
-    """private, corporate or corporate_with_private_invoice; null when not sent"""
+    """private, corporate or corporate_with_private_invoice; null when no state reports it"""
     card_last_four: str | None
-    """Last four digits of the card number (personal); null when not sent"""
+    """Last four digits of the card number (personal), not unique; null when no state reports it"""
     mcc_code: str | None
-    """Merchant category code (ISO 18245); null when not sent"""
+    """Merchant category code (ISO 18245); null when no state reports it"""
     mcc_text: str | None
-    """Name of the merchant category; null when not sent"""
+    """Name of the merchant category; null when no state reports it"""
     mcc_top_level: str | None
-    """Top level of the merchant category; null when not sent"""
+    """Top level of the merchant category; null when no state reports it"""
     branch_code: str | None
-    """Code of the merchant's line of business; null when not sent"""
+    """Code of the merchant's line of business; null when no state reports it"""
     branch_text: str | None
-    """Name of the merchant's line of business; null when not sent"""
+    """Name of the merchant's line of business; null when no state reports it"""
     category_text: str | None
-    """OpenCard's spending category; null when not sent"""
+    """OpenCard's spending category; null when no state reports it"""
     cleared_card_issuer_reference: str | None
-    """The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in
-    another source, such as the bank's own file; null until cleared, and when not sent
+    """Clearing reference of the issuer, kept in later states; compare it with the clearing reference in another
+    source, such as the bank's own file; null until cleared, and when not reported
     """
     cleared_snapshot_at: datetime | None
-    """When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"""
+    """When the newest cleared snapshot was reported, which cleared_card_issuer_reference is from; null until
+    cleared
+    """
     authorized_at: datetime | None
-    """When first reported as authorized, in UTC; null when never reported"""
+    """When first reported as authorized; null when never reported"""
     cleared_at: datetime | None
-    """When first reported as cleared, in UTC; null when never reported"""
+    """When first reported as cleared; null when never reported"""
     invoiced_at: datetime | None
-    """When first reported as invoiced, in UTC; null when never reported"""
+    """When first reported as invoiced; null when never reported"""
     deleted_at: datetime | None
-    """When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported"""
+    """When first reported as deleted; kept if the transaction is cleared later; null when never reported"""
     snapshot_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
     updated_at: datetime
-    """When this row last changed in this database, in UTC; not a time of the purchase"""
+    """When this row last changed in this database; not a time of the transaction"""
     payment_product_id: str | None
     """OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not
     reported
     """
     payment_product_name: str | None
-    """Name of the payment product (source: payment_product.name); null when not reported"""
+    """Name of the payment product (source: payment_product.name); null when no state reports it"""
     card_funding: str | None
-    """debit or credit, as sent; null when not reported"""
+    """debit or credit, as sent; null when no state reports it"""
     unreadable: list[str] | None
     """Names of columns that are null because their field of the payload could not be read; the event's payload has
     the field as sent; null when every field could be read
     """
     booked_on: date | None
-    """Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on
-    which it was first reported as cleared, else as invoiced; null only while authorized or deleted
+    """Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or
+    posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as
+    invoiced; null only while authorized or deleted
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VatRate(Row):
-    """VAT by rate from the merchant's receipt; a newer event replaces all rows of a purchase. May arrive before
-    the purchase.
+    """VAT by rate from the merchant's receipt; a newer event replaces all rows of a transaction. May arrive before
+    the transaction.
     """
 
     TABLE: ClassVar[str] = "vat_rates"
@@ -586,24 +626,32 @@ class VatRate(Row):
     line_number: int
     """Position in the merchant's list, from 1; the order as sent"""
     vat_amount: Decimal | None
-    """VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); null when not sent"""
+    """VAT of this rate, in major units of currency (source: vat_rates[].vat_amount); sign as sent, which may be
+    positive for a refund (ledger and ledger_vat correct it); null when not reported
+    """
     taxable_amount: Decimal | None
-    """Amount without VAT, in major units of currency; null when not sent"""
+    """Amount without VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and
+    ledger_vat correct it); null when not reported
+    """
     total_amount: Decimal | None
-    """Amount with VAT, in major units of currency; null when not sent"""
+    """Amount with VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and
+    ledger_vat correct it); null when not reported
+    """
     percentage: Decimal | None
-    """The rate in percent (25 means 25 %); null when not sent"""
+    """The rate in percent (25 means 25 %); null when not reported"""
     currency: str | None
-    """Currency of the amounts (ISO 4217); null when not sent"""
+    """Currency of the amounts, as sent, normally ISO 4217; null when not reported"""
     purchase_country: str | None
-    """Country of the purchase (ISO 3166 alpha-2); null when not sent"""
+    """Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
+    has that of the transaction
+    """
     card_issuer: str | None
-    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    """Issuer of the card (source: transaction.card_issuer); null when not reported"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
@@ -612,7 +660,7 @@ class VatRate(Row):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VatTotal(Row):
     """Total VAT from the merchant's receipt, usually one row for each currency; a newer event replaces all rows of
-    a purchase. May arrive before the purchase.
+    a transaction. May arrive before the transaction.
     """
 
     TABLE: ClassVar[str] = "vat_totals"
@@ -624,22 +672,30 @@ class VatTotal(Row):
     line_number: int
     """Position in the merchant's list, from 1; the order as sent"""
     vat_amount: Decimal | None
-    """VAT in total, in major units of currency (source: totals[].vat_amount); null when not sent"""
+    """VAT in total, in major units of currency (source: totals[].vat_amount); sign as sent, which may be positive
+    for a refund (ledger and ledger_vat correct it); null when not reported
+    """
     taxable_amount: Decimal | None
-    """Amount without VAT, in major units of currency; null when not sent"""
+    """Amount without VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and
+    ledger_vat correct it); null when not reported
+    """
     total_amount: Decimal | None
-    """Amount with VAT, in major units of currency; null when not sent"""
+    """Amount with VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and
+    ledger_vat correct it); null when not reported
+    """
     currency: str | None
-    """Currency of the amounts (ISO 4217); null when not sent"""
+    """Currency of the amounts, as sent, normally ISO 4217; null when not reported"""
     purchase_country: str | None
-    """Country of the purchase (ISO 3166 alpha-2); null when not sent"""
+    """Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
+    has that of the transaction
+    """
     card_issuer: str | None
-    """Issuer of the card (source: transaction.card_issuer); null when not sent"""
+    """Issuer of the card (source: transaction.card_issuer); null when not reported"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt
-    in the delivery log; in UTC
+    """Time of OpenCard's first attempt to deliver the event that these values come from; the time of its arrival
+    if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself
     """
     delivery_id: int
     """Delivery that the current values come from (receiver.deliveries.id)"""
@@ -683,9 +739,10 @@ class Completeness(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceControl(Row):
-    """The issuer's invoices compared with the ledger: number and amount of the transactions as the invoice reports
-    them (invoice.created), and of the purchases in state invoiced with its invoice_number. Empty until OpenCard
-    sends invoice.created, which it has announced and does not send yet.
+    """Invoice reconciliation: the issuer's invoices compared with the ledger, number and amount of the
+    transactions as the invoice reports them (invoice.created), and of the transactions in state invoiced with
+    its invoice_number. An invoice names no issuer, so two invoices of an organization with one number count the
+    same transactions. Empty until OpenCard sends invoice.created, which it has announced and does not send yet.
     """
 
     TABLE: ClassVar[str] = "invoice_control"
@@ -695,25 +752,29 @@ class InvoiceControl(Row):
     invoice_id: str
     """OpenCard's id of the invoice (ems.invoices.id)"""
     invoice_number: str | None
-    """Number of the invoice; null when not reported, and then no purchase is found for it"""
+    """Number of the invoice; null when not reported, and then no transaction is found for it"""
     invoice_date: date | None
     """Date of the invoice, a day without a zone; null when not reported"""
     no_of_transactions: int | None
     """Number of transactions on the invoice, as reported; null when not reported"""
     booked_transactions: int
-    """Number of purchases in state invoiced with this invoice_number; 0 if none"""
+    """Number of transactions in state invoiced with this invoice_number; 0 if none"""
     invoice_amount: Decimal | None
-    """Amount of the invoice, in major units of invoice_currency; null when not reported"""
+    """Amount of the invoice, in major units of invoice_currency; fees, payments and the sign of a credit note are
+    not documented by OpenCard; null when not reported
+    """
     invoice_currency: str | None
-    """Currency of the invoice (ISO 4217); null when not reported"""
+    """Currency of the invoice, as sent, normally ISO 4217; null when not reported"""
     booked_amount: Decimal
-    """Sum of their accounting_amount in invoice_currency, in major units; 0 if none"""
+    """Net sum of their accounting_amount in invoice_currency, in major units; 0 if none"""
     transactions_in_other_currencies: int
     """Number of them with another accounting_currency, or with none"""
-    difference: Decimal
-    """invoice_amount (0 if not reported) minus booked_amount, in major units of invoice_currency"""
+    difference: Decimal | None
+    """invoice_amount minus booked_amount, in major units of invoice_currency: positive if more was billed than is
+    in the ledger; null when no invoice_amount was reported
+    """
     agrees: bool
-    """Whether number and amount are equal, and every purchase is in invoice_currency"""
+    """Whether number and amount are equal, and every transaction is in invoice_currency"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -733,7 +794,7 @@ class LateChange(Row):
     position: int
     """Position in ems.events of the event that changed the line; higher than that of the closing"""
     changed_at: datetime
-    """When it was booked in the journal, in UTC"""
+    """When the change was written to the journal"""
     kind: str
     """added: a line was added to the month; removed: a line left it; changed: a line in it changed"""
     changed: list[str] | None
@@ -743,48 +804,70 @@ class LateChange(Row):
     booked_on_after: date | None
     """booked_on after the change, without a zone; null if there is no line"""
     card_holder_reference_id_before: str | None
-    """The EMS's own id of the card holder before; null if there was no line"""
+    """The EMS's own id of the card holder before the change; null if there was no line"""
     card_holder_reference_id_after: str | None
-    """The EMS's own id of the card holder after; null if there is no line"""
+    """The EMS's own id of the card holder after the change; null if there is no line"""
     original_amount_before: Decimal | None
-    """Amount in the currency of the purchase, in major units, before; null when not reported, and if there was no
-    line
+    """Amount in the currency of the purchase, in major units, sign as sent, before the change; null when not
+    reported, and if there was no line
     """
     original_amount_after: Decimal | None
-    """The same after; null when not reported, and if there is no line"""
+    """Amount in the currency of the purchase, in major units, sign as sent, after the change; null when not
+    reported, and if there is no line
+    """
     original_currency_before: str | None
-    """Currency of this amount (ISO 4217) before; null in the same cases"""
+    """Currency of original_amount_before, as sent, normally ISO 4217; null when not reported, and if there was no
+    line
+    """
     original_currency_after: str | None
-    """Currency of this amount (ISO 4217) after; null in the same cases"""
+    """Currency of original_amount_after, as sent, normally ISO 4217; null when not reported, and if there is no
+    line
+    """
     accounting_amount_before: Decimal | None
-    """Amount in the organization's home currency, in major units, before; null when not reported, and if there was
-    no line
+    """Amount in accounting_currency_before, in major units, sign as sent, before the change; null when not
+    reported, and if there was no line
     """
     accounting_amount_after: Decimal | None
-    """The same after; null when not reported, and if there is no line"""
+    """Amount in accounting_currency_after, in major units, sign as sent, after the change; null when not reported,
+    and if there is no line
+    """
     accounting_currency_before: str | None
-    """Currency of this amount (ISO 4217) before; null in the same cases"""
+    """Currency of accounting_amount_before, as sent, normally ISO 4217; null when not reported, and if there was
+    no line
+    """
     accounting_currency_after: str | None
-    """Currency of this amount (ISO 4217) after; null in the same cases"""
+    """Currency of accounting_amount_after, as sent, normally ISO 4217; null when not reported, and if there is no
+    line
+    """
     vat_amount_before: Decimal | None
-    """VAT in major units before; null when none was reported, and if there was no line"""
+    """VAT in the ledger, in major units of vat_currency_before, before the change; null when none was reported,
+    and if there was no line
+    """
     vat_amount_after: Decimal | None
-    """VAT in major units after; null when none was reported, and if there is no line"""
+    """VAT in the ledger, in major units of vat_currency_after, after the change; null when none was reported, and
+    if there is no line
+    """
     vat_currency_before: str | None
-    """Currency of this amount (ISO 4217) before; null in the same cases"""
+    """Currency of vat_amount_before, as sent, normally ISO 4217; null when no VAT or no currency was reported, and
+    if there was no line
+    """
     vat_currency_after: str | None
-    """Currency of this amount (ISO 4217) after; null in the same cases"""
+    """Currency of vat_amount_after, as sent, normally ISO 4217; null when no VAT or no currency was reported, and
+    if there is no line
+    """
     receipt_state_before: str | None
-    """none, reported or stored, before; null if there was no line"""
+    """none, reported or stored, before the change; null if there was no line"""
     receipt_state_after: str | None
-    """none, reported or stored, after; null if there is no line"""
+    """none, reported or stored, after the change; null if there is no line"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger(Row):
-    """What accounting books: cleared and invoiced purchases only, one row each, with the amounts last reported
-    (each change is in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's (see
-    vat_source); ledger_vat has it by rate. Select a month by booked_on.
+    """Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced
+    before cleared); a clearing reported after the invoice does not change them. What the highest state does not
+    report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the
+    merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select
+    a month by booked_on.
     """
 
     TABLE: ClassVar[str] = "ledger"
@@ -798,43 +881,49 @@ class Ledger(Row):
     state: str
     """cleared or invoiced"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    """Day of the purchase in the zone purchase_timezone; null when no state reports it"""
     purchase_time: time | None
-    """Time of day in the zone purchase_timezone; null when not sent"""
+    """Time of day in the zone purchase_timezone; null when no state reports it"""
     purchase_timezone: str | None
-    """Time zone of purchase_date and purchase_time; null when not sent"""
+    """Time zone of purchase_date and purchase_time; null when no state reports it"""
     merchant: str | None
-    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    """Merchant's normalized name, else the card network's; null when no state reports one"""
     purchase_country: str | None
-    """Country (ISO 3166 alpha-2); null when not sent"""
+    """Country, as sent, normally ISO 3166 alpha-2; null when no state reports it"""
     purchase_city: str | None
-    """City; null when not sent"""
+    """City; null when no state reports it"""
     mcc_code: str | None
-    """Merchant category code (ISO 18245); null when not sent"""
+    """Merchant category code (ISO 18245); null when no state reports it"""
     category_text: str | None
-    """OpenCard's spending category; null when not sent"""
+    """OpenCard's spending category; null when no state reports it"""
     accounting_amount: Decimal | None
-    """Amount in the organization's home currency, in major units, VAT included; negative for a refund; null when
-    not sent
+    """Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard);
+    negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so
+    possibly from the authorization; null when no state reports it
     """
     accounting_currency: str | None
-    """The organization's home currency (ISO 4217); null when not sent"""
+    """Currency of accounting_amount: the customer's home currency, as sent, normally ISO 4217; an organization may
+    have several; null when no state reports it
+    """
     original_amount: Decimal | None
-    """Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not
-    sent
+    """Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by
+    OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that
+    reports it, so possibly from the authorization; null when no state reports it
     """
     original_currency: str | None
-    """Currency of the purchase (ISO 4217); null when not sent"""
+    """Currency of the purchase, as sent, normally ISO 4217; null when no state reports it"""
     exchange_rate: Decimal | None
-    """Rate between original and accounting amount, as sent; null when not sent"""
+    """Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; from the
+    highest state that reports it; null when no state reports it
+    """
     vat_amount: Decimal | None
-    """VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever sign was sent;
+    """VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign was sent;
     null when none was reported
     """
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, else
-    accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or
-    neither has a currency
+    """Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that of the
+    purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was
+    reported, or neither has a currency
     """
     vat_source: str | None
     """merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported"""
@@ -845,68 +934,72 @@ class Ledger(Row):
     receipt_file_key: str | None
     """Name of the stored file of this receipt; null until downloaded"""
     number_of_items: int
-    """How many lines ems.line_items has for the purchase; 0 without any"""
+    """How many lines ems.line_items has for the transaction; 0 without any"""
     card_issuer: str | None
-    """Issuer of the card; null when not sent"""
+    """Issuer of the card; null when no state reports it"""
     cleared_card_issuer_reference: str | None
-    """The issuer's reference of the cleared state; compare it with the cleared reference in another source, such
-    as the bank's own file; not unique; null when not sent, and when the purchase was only reported as invoiced
+    """Clearing reference of the issuer; compare it with the clearing reference in another source, such as the
+    bank's own file; not unique; null when the cleared state has none, and when the transaction was only
+    reported as invoiced
     """
     invoice_number: str | None
-    """Number of the issuer's invoice; null until invoiced"""
+    """Number of the issuer's invoice; whether it is unique across issuers is not documented; null until invoiced"""
     invoice_date: date | None
     """Date of the issuer's invoice, a day without a zone; null until invoiced"""
     card_id: int | None
-    """OpenCard's id of the card; null when not sent"""
+    """OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed,
+    is not documented; null when no state reports it
+    """
     card_type: str | None
-    """private, corporate or corporate_with_private_invoice; null when not sent"""
+    """private, corporate or corporate_with_private_invoice; null when no state reports it"""
     cleared_at: datetime | None
-    """When first reported as cleared, in UTC; null when only reported as invoiced"""
+    """When first reported as cleared; null when only reported as invoiced"""
     invoiced_at: datetime | None
-    """When first reported as invoiced, in UTC; null until invoiced"""
+    """When first reported as invoiced; null until invoiced"""
     updated_at: datetime
-    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
-    not change it
+    """When the transaction's row last changed in this database; VAT, receipts and items that arrive later do not
+    change it
     """
     network_vat_rate: Decimal | None
     """VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction (0.25) is not
-    documented; null when not reported
+    documented; null when no state reports it
     """
     network_vat_amount: Decimal | None
-    """VAT from the card network in major units, often wrong; null when not sent"""
+    """VAT from the card network, in major units of network_vat_currency, often wrong; sign as sent, which may be
+    positive for a refund (vat_amount corrects it); null when no state reports it
+    """
     network_vat_currency: str | None
-    """Currency of network_vat_amount (ISO 4217); null when not sent"""
+    """Currency of network_vat_amount, as sent, normally ISO 4217; null when no state reports it"""
     receipt_content_type: str | None
-    """Media type of this receipt's file; null when not sent, and without a receipt"""
+    """Media type of this receipt's file; null when not reported, and without a receipt"""
     number_of_receipts: int
-    """How many receipts ems.receipts has for the purchase; 0 without any"""
+    """How many receipts ems.receipts has for the transaction; 0 without any"""
     type: str | None
     """Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have
-    been seen, and the list is open; null when not reported
+    been seen, and the list is open; null when no state reports it
     """
     mcc_text: str | None
-    """Name of the merchant category; null when not sent"""
+    """Name of the merchant category; null when no state reports it"""
     card_product: str | None
-    """Product name of the card; null when not sent"""
+    """Product name of the card; null when no state reports it"""
     card_last_four: str | None
-    """Last four digits of the card number (personal); null when not sent"""
+    """Last four digits of the card number (personal), not unique; null when no state reports it"""
     card_issuer_customer_number: str | None
-    """The issuer's number of the customer; null when not sent"""
+    """The issuer's number of the customer; null when no state reports it"""
     authorized_at: datetime | None
-    """When first reported as authorized, in UTC; null when never reported as authorized"""
+    """When first reported as authorized; null when never reported as authorized"""
     deleted_at: datetime | None
-    """When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null when never
-    reported
-    """
+    """When first reported as deleted, although the transaction was cleared or invoiced; null when never reported"""
     payment_product_id: str | None
-    """OpenCard's id of the payment product that the card belongs to; null when not reported"""
+    """OpenCard's id of the payment product that the card belongs to; null when no state reports it"""
     payment_product_name: str | None
-    """Name of the payment product; null when not reported"""
+    """Name of the payment product; null when no state reports it"""
     card_funding: str | None
-    """debit or credit, as sent; null when not reported"""
+    """debit or credit, as sent; null when no state reports it"""
     booked_on: date
-    """Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on
-    which it was first reported as cleared, else as invoiced; never null
+    """Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or
+    posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as
+    invoiced; never null
     """
     receipt_state: str
     """none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is
@@ -916,10 +1009,11 @@ class Ledger(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerVat(Row):
-    """The VAT of the ledger by rate: one row for each purchase and rate, in the ledger's currency and from the
-    ledger's source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt's rates do not
-    add up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no
-    row. VAT of a receipt in other currencies is in vat_rates and vat_totals.
+    """The VAT of the ledger by rate: one row for each transaction and rate, in the ledger's currency and from the
+    ledger's source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt's rates do
+    not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT
+    has no row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are
+    negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.
     """
 
     TABLE: ClassVar[str] = "ledger_vat"
@@ -933,40 +1027,50 @@ class LedgerVat(Row):
     vat_source: str
     """merchant: from the receipt; network: from the card network, often wrong"""
     percentage: Decimal | None
-    """The merchant's rate in percent (25 means 25 %), or the card network's rate as sent; null in a row without a
-    rate: a total without rates, or the difference between total and rates
+    """The merchant's rate in percent (25 means 25 %), or the card network's rate as sent (percent or fraction: not
+    documented by OpenCard); null in a row without a rate: a total without rates, or the difference between
+    total and rates
     """
     vat_amount: Decimal
-    """VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less"""
+    """VAT of this rate, in major units of vat_currency; for a credit the rows of a transaction add up to 0 or less"""
     taxable_amount: Decimal | None
-    """Amount without VAT, in major units of vat_currency; null when not sent, and from the network"""
+    """Amount without VAT (tax base), in major units of vat_currency; negated with vat_amount for a credit; null
+    when not reported, and from the network
+    """
     total_amount: Decimal | None
-    """Amount with VAT, in major units of vat_currency; null when not sent, and from the network"""
+    """Amount with VAT, in major units of vat_currency; negated with vat_amount for a credit; null when not
+    reported, and from the network
+    """
     vat_currency: str | None
-    """Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT
-    nor of the purchase
+    """Currency of the amounts (normally ISO 4217), as in the ledger; null when no currency was reported, neither
+    of the VAT nor of the purchase
     """
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    """Day of the purchase in the zone purchase_timezone; null when no state reports it"""
     purchase_country: str | None
-    """Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was sent"""
+    """Country (normally ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was
+    reported
+    """
     state: str
     """cleared or invoiced"""
     updated_at: datetime
-    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
-    not change it
+    """When the transaction's row last changed in this database; VAT, receipts and items that arrive later do not
+    change it
     """
     booked_on: date
-    """Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on
-    which it was first reported as cleared, else as invoiced; never null
+    """Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or
+    posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as
+    invoiced; never null
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingReceipt(Row):
-    """Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card holder
-    about. Some receipts arrive days after the clearing, so filter by age. If the organization's billing profile
-    at OpenCard does not include receipts, every receiptable purchase is listed.
+    """Transactions in the ledger whose digital receipt OpenCard announced (receiptable) and has not sent, one row
+    each, credits, fees and withdrawals included. Those that are not receiptable need a receipt as well, and are
+    not here: all without a receipt are those with number_of_receipts = 0 in ems.ledger. Some receipts arrive
+    days after the clearing, so filter by age. If the organization's billing profile at OpenCard does not
+    include receipts, every receiptable transaction is listed.
     """
 
     TABLE: ClassVar[str] = "missing_receipts"
@@ -980,45 +1084,49 @@ class MissingReceipt(Row):
     state: str
     """cleared or invoiced"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    """Day of the purchase in the zone purchase_timezone; null when no state reports it"""
     purchase_time: time | None
-    """Time of day in the zone purchase_timezone; null when not sent"""
+    """Time of day in the zone purchase_timezone; null when no state reports it"""
     purchase_timezone: str | None
-    """Time zone of purchase_date and purchase_time; null when not reported"""
+    """Time zone of purchase_date and purchase_time; null when no state reports it"""
     merchant: str | None
-    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    """Merchant's normalized name, else the card network's; null when no state reports one"""
     accounting_amount: Decimal | None
-    """Amount in the organization's home currency, in major units, VAT included; negative for a refund; null when
-    not reported
+    """Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard);
+    negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so
+    possibly from the authorization; null when no state reports it
     """
     accounting_currency: str | None
-    """The organization's home currency (ISO 4217); null when not reported"""
+    """Currency of accounting_amount: the customer's home currency, as sent, normally ISO 4217; an organization may
+    have several; null when no state reports it
+    """
     original_amount: Decimal | None
-    """Amount in the currency of the purchase, in major units, VAT included; negative for a refund; null when not
-    reported
+    """Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by
+    OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that
+    reports it, so possibly from the authorization; null when no state reports it
     """
     original_currency: str | None
-    """Currency of the purchase (ISO 4217); null when not reported"""
+    """Currency of the purchase, as sent, normally ISO 4217; null when no state reports it"""
     card_issuer: str | None
-    """Issuer of the card; null when not reported"""
+    """Issuer of the card; null when no state reports it"""
     cleared_at: datetime | None
-    """When first reported as cleared, in UTC; null when only reported as invoiced"""
+    """When first reported as cleared; null when only reported as invoiced"""
     invoiced_at: datetime | None
-    """When first reported as invoiced, in UTC; null until invoiced"""
+    """When first reported as invoiced; null until invoiced"""
     age: timedelta
     """Time since cleared_at, else invoiced_at, until the start of your database transaction"""
     days_missing: int
     """age in whole days of 24 hours"""
     updated_at: datetime
-    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
-    not change it
+    """When the transaction's row last changed in this database; VAT, receipts and items that arrive later do not
+    change it
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingTransaction(Row):
-    """Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change.
-    Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared.
+    """Transactions that are authorized and neither cleared nor deleted, for previews: amounts may still change.
+    Clearing usually takes 3 to 5 days; a transaction that is open much longer may never be cleared.
     """
 
     TABLE: ClassVar[str] = "pending_transactions"
@@ -1030,37 +1138,47 @@ class PendingTransaction(Row):
     card_holder_reference_id: str
     """The EMS's own id of the card holder (source: card_holder.reference_id)"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone; null when not sent"""
+    """Day of the purchase in the zone purchase_timezone; null when no state reports it"""
     purchase_time: time | None
-    """Time of day in the zone purchase_timezone; null when not sent"""
+    """Time of day in the zone purchase_timezone; null when no state reports it"""
     purchase_timezone: str | None
-    """Time zone of purchase_date and purchase_time; null when not sent"""
+    """Time zone of purchase_date and purchase_time; null when no state reports it"""
     merchant: str | None
-    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    """Merchant's normalized name, else the card network's; null when no state reports one"""
     purchase_country: str | None
-    """Country (ISO 3166 alpha-2); null when not sent"""
+    """Country, as sent, normally ISO 3166 alpha-2; null when no state reports it"""
     purchase_city: str | None
-    """City; null when not sent"""
+    """City; null when no state reports it"""
     mcc_code: str | None
-    """Merchant category code (ISO 18245); null when not sent"""
+    """Merchant category code (ISO 18245); null when no state reports it"""
     category_text: str | None
-    """OpenCard's spending category; null when not sent"""
+    """OpenCard's spending category; null when no state reports it"""
     accounting_amount: Decimal | None
-    """Amount in the organization's home currency, in major units; not final; null when not sent"""
+    """Amount in accounting_currency, in major units; sign as sent (not documented by OpenCard); negative is read
+    as a credit: a refund, chargeback or discount; not final; null when not reported
+    """
     accounting_currency: str | None
-    """The organization's home currency (ISO 4217); null when not sent"""
+    """Currency of accounting_amount: the customer's home currency, as sent, normally ISO 4217; an organization may
+    have several; null when no state reports it
+    """
     original_amount: Decimal | None
-    """Amount in the currency of the purchase, in major units; not final; null when not sent"""
+    """Amount in the currency of the purchase, in major units; sign as sent (not documented by OpenCard); negative
+    is read as a credit: a refund, chargeback or discount; not final; null when not reported
+    """
     original_currency: str | None
-    """Currency of the purchase (ISO 4217); null when not sent"""
+    """Currency of the purchase, as sent, normally ISO 4217; null when no state reports it"""
     exchange_rate: Decimal | None
-    """Rate between original and accounting amount, as sent; not final; null when not sent"""
+    """Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; not
+    final; null when not reported
+    """
     card_issuer: str | None
-    """Issuer of the card; null when not sent"""
+    """Issuer of the card; null when no state reports it"""
     card_id: int | None
-    """OpenCard's id of the card; null when not sent"""
+    """OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed,
+    is not documented; null when no state reports it
+    """
     card_last_four: str | None
-    """Last four digits of the card number (personal); null when not sent"""
+    """Last four digits of the card number (personal), not unique; null when no state reports it"""
     receipt_url: str | None
     """Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the
     newest; null without a receipt
@@ -1068,30 +1186,30 @@ class PendingTransaction(Row):
     receipt_file_key: str | None
     """Name of the stored file of this receipt; null until downloaded"""
     authorized_at: datetime
-    """When first reported as authorized, in UTC"""
+    """When first reported as authorized"""
     age: timedelta
     """Time since authorized_at until the start of your database transaction"""
     days_open: int
     """age in whole days of 24 hours"""
     updated_at: datetime
-    """When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do
-    not change it
+    """When the transaction's row last changed in this database; VAT, receipts and items that arrive later do not
+    change it
     """
     payment_product_id: str | None
-    """OpenCard's id of the payment product that the card belongs to; null when not reported"""
+    """OpenCard's id of the payment product that the card belongs to; null when no state reports it"""
     payment_product_name: str | None
-    """Name of the payment product; null when not reported"""
+    """Name of the payment product; null when no state reports it"""
     card_funding: str | None
-    """debit or credit, as sent; null when not reported"""
+    """debit or credit, as sent; null when no state reports it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PossibleDuplicate(Row):
-    """Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one organization
-    with the same issuer, the same issuer's reference of the cleared state, the same original amount and
+    """Transactions in the ledger that may be one transaction, reported twice: two transaction ids of one
+    organization with the same issuer, the same clearing reference of the issuer, the same original amount and
     currency, and the same day. Each pair is listed twice, once from each side; transaction_id <
-    other_transaction_id selects it once. Check each by hand: the issuer's reference is not unique, and a
-    purchase without one is never listed.
+    other_transaction_id selects it once. Check each by hand: the reference is not unique, and a transaction
+    without one is never listed.
     """
 
     TABLE: ClassVar[str] = "possible_duplicates"
@@ -1105,25 +1223,27 @@ class PossibleDuplicate(Row):
     card_issuer: str
     """Issuer of both cards"""
     cleared_card_issuer_reference: str
-    """The issuer's reference of the cleared state of both"""
+    """Clearing reference of the issuer of both"""
     purchase_date: date
-    """Day of both purchases, each in the zone of its own purchase_timezone"""
+    """Day of both, each in the zone of its own purchase_timezone"""
     original_amount: Decimal
-    """Amount of both in the currency of the purchase, in major units"""
+    """Amount of both in the currency of the purchase, in major units, sign as sent"""
     original_currency: str
-    """Currency of both (ISO 4217)"""
+    """Currency of both, as sent, normally ISO 4217"""
     merchant: str | None
-    """Merchant's normalized name, else the card network's; null when neither was sent"""
+    """Merchant's normalized name, else the card network's; null when no state reports one"""
     other_merchant: str | None
-    """The same of the other transaction; null when neither was sent"""
+    """Merchant's normalized name, else the card network's, of the other transaction; null when no state reports
+    one
+    """
     card_holder_reference_id: str
     """The EMS's own id of the card holder (source: card_holder.reference_id)"""
     other_card_holder_reference_id: str
     """The EMS's own id of the other transaction's card holder"""
     cleared_at: datetime
-    """When first reported as cleared, in UTC"""
+    """When first reported as cleared"""
     other_cleared_at: datetime
-    """When the other was first reported as cleared, in UTC"""
+    """When the other was first reported as cleared"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1135,7 +1255,7 @@ class TransactionState(Row):
     TABLE: ClassVar[str] = "transaction_states"
 
     id: int
-    """Position of the snapshot in ems.events"""
+    """Position of the snapshot in ems.events (ems.events.position; the name id is fixed)"""
     organization_reference_id: str
     """The EMS's own id of the organization (source: organization.reference_id)"""
     transaction_id: str
@@ -1145,20 +1265,28 @@ class TransactionState(Row):
     card_issuer_reference: str | None
     """The issuer's reference of this state; null when not reported"""
     original_amount: Decimal | None
-    """Amount in the currency of the purchase, in major units; null when not reported"""
+    """Amount in the currency of the purchase, in major units; sign as sent (not documented by OpenCard); null when
+    not reported
+    """
     original_currency: str | None
-    """Currency of the purchase (ISO 4217); null when not reported"""
+    """Currency of the purchase, as sent, normally ISO 4217; null when not reported"""
     accounting_amount: Decimal | None
-    """Amount in the organization's home currency, in major units; null when not reported"""
+    """Amount in accounting_currency, in major units; sign as sent (not documented by OpenCard); null when not
+    reported
+    """
     accounting_currency: str | None
-    """The organization's home currency (ISO 4217); null when not reported"""
+    """Currency of accounting_amount, as sent, normally ISO 4217; null when not reported"""
     vat_amount: Decimal | None
-    """VAT from the card network in major units, often wrong; null when not reported"""
+    """VAT from the card network, in major units of vat_currency, often wrong; sign as sent, which may be positive
+    for a refund; null when not reported
+    """
     vat_currency: str | None
-    """Currency of vat_amount (ISO 4217); null when not reported"""
+    """Currency of vat_amount, as sent, normally ISO 4217; null when not reported"""
     payload: dict[str, Any]
     """The whole snapshot, unknown fields included"""
     occurred_at: datetime
-    """When OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; in UTC"""
+    """Time of OpenCard's first attempt to deliver the event; the time of its arrival if the delivery log shows no
+    earlier attempt. OpenCard sends no time of the event itself
+    """
     delivery_id: int
-    """Delivery that brought the snapshot (receiver.deliveries.id)"""
+    """Delivery that contained the snapshot (receiver.deliveries.id)"""

@@ -10,11 +10,18 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 ORGANIZATION = "The EMS's own id of the organization (source: organization.reference_id)"
 CARD_HOLDER = "The EMS's own id of the card holder (source: card_holder.reference_id)"
 TRANSACTION = "OpenCard's id of the transaction, the same through all its states (source: transaction.id)"
-UPDATED = "When this row last changed in this database, in UTC; not a time of the purchase"
-LEARNED = (
-    "When OpenCard first tried to send the event that these values come from: its arrival, or an earlier attempt in "
-    "the delivery log; in UTC"
+UPDATED = "When this row last changed in this database; not a time of the transaction"
+_ATTEMPT = (
+    "Time of OpenCard's first attempt to deliver {}; the time of its arrival if the delivery log shows no earlier "
+    "attempt. OpenCard sends no time of the event itself"
 )
+ATTEMPTED = _ATTEMPT.format("the event")
+LEARNED = _ATTEMPT.format("the event that these values come from")
+RECEIPT_LEARNED = _ATTEMPT.format("the receipt's event") + "; the time of the download is downloaded_at"
+AS_SENT = "sign as sent (not documented by OpenCard)"
+CREDIT = f"{AS_SENT}; negative is read as a credit: a refund, chargeback or discount"
+ISO_CURRENCY = "as sent, normally ISO 4217"
+ISO_COUNTRY = "as sent, normally ISO 3166 alpha-2"
 DELIVERY = "Delivery that the current values come from (receiver.deliveries.id)"
 
 URL_HASH = r"sha256(decode(replace(url, '\', '\\'), 'escape'))"

@@ -31,8 +31,8 @@ class LoggedEvent(Base):
             "schema": EMS,
             "postgresql_partition_by": "RANGE (position)",
             "comment": "The event log: each event once, in the order in which it was applied; the change feed and the "
-            "history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries "
-            "of type receiver.changed announce a change of the tables that no event of OpenCard announces.",
+            "history. Follow it with WHERE position > :last ORDER BY position; wait with LISTEN ems_events. Entries of "
+            "type receiver.changed announce a change of the tables that no event of OpenCard announces.",
         },
     )
 
@@ -48,17 +48,18 @@ class LoggedEvent(Base):
     )
     organization_reference_id: Mapped[str] = c.column(c.ORGANIZATION)
     card_holder_reference_id: Mapped[str | None] = c.column(
-        "The EMS's own id of the card holder; null for events of an organization"
+        "The EMS's own id of the card holder; null for organization events"
     )
-    transaction_id: Mapped[str | None] = c.column("OpenCard's id of the transaction; null for events of no transaction")
-    occurred_at: Mapped[datetime] = c.column(
-        "When OpenCard first tried to send the event: its arrival, "
-        "or an earlier attempt in the delivery log; in UTC; not in the order of position"
+    transaction_id: Mapped[str | None] = c.column(
+        "OpenCard's id of the transaction; null for events without a transaction"
     )
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When it was applied, in UTC")
-    source: Mapped[str] = c.column("push: delivered to us; log: recovered from OpenCard's delivery log")
+    occurred_at: Mapped[datetime] = c.column(f"{c.ATTEMPTED}; not in the order of position")
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When it was applied")
+    source: Mapped[str] = c.column(
+        "push: delivered to this service; log: recovered from OpenCard's delivery log; receiver: a receiver.changed"
+    )
     delivery_id: Mapped[int] = mapped_column(
-        BigInteger, comment="Delivery that brought it, or that a receiver.changed is about (receiver.deliveries.id)"
+        BigInteger, comment="Delivery that contained it, or that a receiver.changed is about (receiver.deliveries.id)"
     )
     payload: Mapped[dict[str, Any]] = c.column(
         "The event's whole payload, unknown fields included; amounts in major units, digits as sent. Of a "
@@ -71,7 +72,7 @@ class LoggedEvent(Base):
         comment="SHA-256 of type and payload by value, equal for equal events; null for receiver.changed"
     )
     retracted_at: Mapped[datetime | None] = c.column(
-        "When an operator retracted the event as forged, in UTC: the tables are computed without it; null unless it is "
+        "When an operator retracted the event as forged: the tables are computed without it; null unless it is "
         "retracted"
     )
 
@@ -84,10 +85,10 @@ class FeedHorizon(Base):
         CheckConstraint("id = 1", name="one_row"),
         {
             "schema": EMS,
-            "comment": "The last deleted position of the change feed, and its epoch, in one row; no row until events "
-            "are deleted or an epoch begins. A reader whose position is less than deleted_through may have missed "
-            "events, and one whose position is less than epoch_start may have read events that a restore or a "
-            "failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md.",
+            "comment": "The highest position of the change feed that was deleted, and its epoch, in one row; no row "
+            "until events are deleted or an epoch begins. A reader whose position is less than deleted_through may "
+            "have missed events, and one whose position is less than epoch_start may have read events that a restore "
+            "or a failover lost. What readers do then depends on how they use the feed: docs/ems/feed.md.",
         },
     )
 
@@ -95,9 +96,7 @@ class FeedHorizon(Base):
     deleted_through: Mapped[int] = mapped_column(
         BigInteger, comment="Highest position in ems.events that was deleted, 0 if none; no event after it was deleted"
     )
-    deleted_at: Mapped[datetime] = c.column(
-        "When events were last deleted, in UTC; if none were, when the first epoch began"
-    )
+    deleted_at: Mapped[datetime] = c.column("When events were last deleted; if none were, when the first epoch began")
     epoch: Mapped[int] = mapped_column(
         server_default=text("0"),
         comment="The feed's current epoch, the high bits of new positions (position >> 40). It grows when PostgreSQL "
@@ -106,9 +105,8 @@ class FeedHorizon(Base):
     epoch_start: Mapped[int] = mapped_column(
         BigInteger,
         server_default=text("0"),
-        comment="Position at which the current epoch began: its positions are higher, "
-        "those of earlier epochs are not. 0 in "
-        "epoch 0",
+        comment="Position at which the current epoch began: its positions are higher, those of earlier epochs are not. "
+        "0 in epoch 0",
     )
 
 
@@ -120,8 +118,8 @@ class Consumer(Base):
         {
             "schema": EMS,
             "comment": "Readers of the feed that report how far they have read, one row each. Written by "
-            "ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, "
-            "no event that it has not read can be deleted.",
+            "ems.commit_position(name, position) and receiver db grant-reader. As long as a consumer is registered, no "
+            "event that it has not read can be deleted.",
         },
     )
 
@@ -136,11 +134,9 @@ class Consumer(Base):
     )
     registered_at: Mapped[datetime] = mapped_column(
         server_default=text("clock_timestamp()"),
-        comment="When it was granted, or first committed a position, in UTC",
+        comment="When it was granted, or first committed a position",
     )
-    updated_at: Mapped[datetime | None] = c.column(
-        "When it last committed a position, in UTC; null until it commits one"
-    )
+    updated_at: Mapped[datetime | None] = c.column("When it last committed a position; null until it commits one")
 
 
 class EpochRow(Base):

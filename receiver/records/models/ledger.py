@@ -24,11 +24,12 @@ class JournalLine(Base):
         Index("ix_ledger_journal_booked_on", "booked_on", "organization_reference_id"),
         {
             "schema": EMS,
-            "comment": "Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the "
-            "receipt), as a reversal of the previous line and a new line. Lines are only added; none changes later, "
-            "except that the reference of an erased card holder is replaced. The amounts of all lines up to a "
-            "position add up to the ledger at that position, and the signs to its number of lines. Several events of "
-            "a purchase that were applied together are one change.",
+            "comment": "Every change of ems.ledger (day, amounts, currencies, VAT, card holder, state of the receipt), "
+            "as a reversal of the previous line and a new line; a change of receipt or card holder is a pair with "
+            "equal amounts. Lines are only added; none changes later, except that the reference of an erased card "
+            "holder is replaced. The amounts of all lines up to a position add up to the ledger at that position, and "
+            "the signs to its number of lines. Several events of a transaction that were applied together are one "
+            "change.",
         },
     )
 
@@ -44,8 +45,8 @@ class JournalLine(Base):
     organization_reference_id: Mapped[str] = c.column(c.ORGANIZATION)
     transaction_id: Mapped[str] = c.column("OpenCard's id of the transaction (ems.transactions.id)")
     kind: Mapped[str] = c.column(
-        "booking: the first line of a purchase; reversal: cancels the previous line; correction: the new line instead "
-        "of it, for example when a cleared amount turned negative"
+        "booking: the first line of a transaction; reversal: cancels the previous line; correction: the new line "
+        "instead of it, for example when a cleared amount turned negative"
     )
     sign: Mapped[int] = mapped_column(
         SmallInteger, comment="-1 for a reversal, else 1; the sum is the number of lines in the ledger"
@@ -53,31 +54,36 @@ class JournalLine(Base):
     changed: Mapped[list[str] | None] = mapped_column(
         ARRAY(Text),
         comment="Columns of a correction that differ from the reversed line; null for bookings and reversals, and for "
-        "a purchase that returns to the ledger",
+        "a transaction that returns to the ledger",
     )
     booked_on: Mapped[date] = mapped_column(
         comment="The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses"
     )
     card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
     original_amount: Mapped[Decimal | None] = c.column(
-        "The line's original_amount in the ledger, in major units, negated in a reversal; null when not reported"
+        "The line's original_amount in the ledger, in major units of original_currency, negated in a reversal; null "
+        "when not reported"
     )
-    original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not reported")
+    original_currency: Mapped[str | None] = c.column(
+        f"Currency of the purchase, {c.ISO_CURRENCY}; null when not reported"
+    )
     accounting_amount: Mapped[Decimal | None] = c.column(
-        "The line's accounting_amount in the ledger, in major units, negated in a reversal; null when not reported"
+        "The line's accounting_amount in the ledger, in major units of accounting_currency, negated in a reversal; "
+        "null when not reported"
     )
     accounting_currency: Mapped[str | None] = c.column(
-        "The organization's home currency (ISO 4217); null when not reported"
+        f"Currency of accounting_amount, {c.ISO_CURRENCY}; null when not reported"
     )
     vat_amount: Mapped[Decimal | None] = c.column(
-        "The line's vat_amount in the ledger, in major units, negated in a reversal; null when none was reported"
+        "The line's vat_amount in the ledger, in major units of vat_currency, negated in a reversal; null when none "
+        "was reported"
     )
     vat_currency: Mapped[str | None] = c.column(
-        "Currency of vat_amount (ISO 4217); null when no VAT or no currency was reported"
+        f"Currency of vat_amount, {c.ISO_CURRENCY}; null when no VAT or no currency was reported"
     )
     vat_source: Mapped[str | None] = c.column("merchant or network, as in the ledger; null when no VAT was reported")
     receipt_state: Mapped[str] = c.column("none, reported or stored, as in the ledger")
-    recorded_at: Mapped[datetime] = c.column("When the line was written, in UTC")
+    recorded_at: Mapped[datetime] = c.column("When the line was written")
 
 
 class Closing(Base):
@@ -97,10 +103,10 @@ class Closing(Base):
         primary_key=True,
         comment="First day of the month, without a zone; the lines of a month are those with a booked_on in it",
     )
-    closed_at: Mapped[datetime] = c.column("When it was closed, in UTC")
+    closed_at: Mapped[datetime] = c.column("When it was closed")
     closed_by: Mapped[str] = c.column("Who closed it: user@host of the command line, or the user of the console")
     complete_through: Mapped[datetime] = c.column(
-        "complete_through of ems.completeness when it was closed, in UTC: everything that OpenCard sent until then was "
+        "complete_through of ems.completeness when it was closed: everything that OpenCard sent until then was "
         "applied, except the acknowledged gaps"
     )
     acknowledged_gaps: Mapped[int] = c.whole_number(
@@ -109,12 +115,14 @@ class Closing(Base):
     position: Mapped[int] = c.whole_number(
         "Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"
     )
-    lines: Mapped[int] = c.whole_number("Number of lines that the ledger had in the month")
+    lines: Mapped[int] = c.whole_number("Number of lines that the ledger had in the month, credits included")
     sums: Mapped[dict[str, Any]] = c.column(
-        "Sum of accounting_amount of these lines by accounting_currency; exact, as strings; an empty key for lines "
-        "without a currency"
+        "Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings; "
+        "the key is an empty string for lines without a currency"
     )
-    vat_sums: Mapped[dict[str, Any]] = c.column("Sum of vat_amount of these lines by vat_currency, in the same form")
+    vat_sums: Mapped[dict[str, Any]] = c.column(
+        "Net sum of vat_amount of these lines by vat_currency, in the same form"
+    )
     sha256: Mapped[str] = c.column(
         "SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again"
     )

@@ -24,32 +24,37 @@ class CardHolder(Base):
         ),
         {
             "schema": EMS,
-            "comment": "Card holders and what has happened to each. OpenCard's events carry no time, so each time is "
-            "when OpenCard first tried to send the event: its arrival, or an earlier attempt in the delivery log; of "
-            "several events of one type, the newest.",
+            "comment": "Card holders and what was reported of each. OpenCard sends no time of an event, so each time "
+            "is that of its first attempt to deliver the event (the time of its arrival if the delivery log shows no "
+            "earlier attempt); of several events of one type, the newest.",
         },
     )
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     reference_id: Mapped[str] = c.key(c.CARD_HOLDER)
-    created_at: Mapped[datetime | None] = c.column("When created through the API, in UTC; null when never reported")
+    created_at: Mapped[datetime | None] = c.column(
+        "When last reported as created through the API; null when never reported"
+    )
     identified_at: Mapped[datetime | None] = c.column(
-        "When the identity was linked, in UTC; transactions are sent from then on; null when never reported"
+        "When last reported as identified (identity linked, in OpenCard's words); transactions follow from then on; "
+        "null when never reported"
     )
     signed_pdpc_at: Mapped[datetime | None] = c.column(
-        "When the consent (PDPC) was signed, in UTC; null when never reported"
+        "When the consent (PDPC) was last reported as signed; null when never reported"
     )
     email_delivered_at: Mapped[datetime | None] = c.column(
-        "When the consent e-mail was delivered, in UTC; null when never reported"
+        "When the consent e-mail was last reported as delivered; if email_failed_at is set, too, the later one holds; "
+        "null when never reported"
     )
     email_failed_at: Mapped[datetime | None] = c.column(
-        "When the consent e-mail bounced, in UTC; null when never reported"
+        "When the consent e-mail was last reported as bounced; if email_delivered_at is set, too, the later one holds; "
+        "null when never reported"
     )
     deleted_at: Mapped[datetime | None] = c.column(
-        "When deleted, in UTC; null when never reported, and after the card holder was created again"
+        "When last reported as deleted; null when never reported, and after the card holder was created again"
     )
     erased_at: Mapped[datetime | None] = c.column(
-        "When reference_id was replaced by a pseudonym, here and in every other table, in UTC; null when it was not"
+        "When reference_id was replaced by a pseudonym, here and in every other table; null when it was not"
     )
     updated_at: Mapped[datetime] = c.column(c.UPDATED)
 
@@ -64,17 +69,17 @@ class Tpa(Base):
 
     organization_reference_id: Mapped[str] = c.key(c.ORGANIZATION)
     id: Mapped[str] = c.key("OpenCard's id of the TPA")
-    name: Mapped[str | None] = c.column("Name of the organization on the TPA; null when not sent")
-    organization_number: Mapped[str | None] = c.column("Company registration number; null when not sent")
-    url: Mapped[str | None] = c.column("Address of the signed PDF at OpenCard; null when not sent")
-    signed_at: Mapped[datetime] = c.column("When first reported as signed, in UTC")
+    name: Mapped[str | None] = c.column("Name of the organization on the TPA; null when not reported")
+    organization_number: Mapped[str | None] = c.column("Company registration number; null when not reported")
+    url: Mapped[str | None] = c.column("Address of the signed PDF at OpenCard; null when not reported")
+    signed_at: Mapped[datetime] = c.column("When first reported as signed")
     occurred_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
     updated_at: Mapped[datetime] = c.column(c.UPDATED)
     file_key: Mapped[str | None] = c.column("Name of the stored document; null until downloaded")
     file_size: Mapped[int | None] = c.whole_number("Size of the stored document in bytes; null until downloaded")
     file_sha256: Mapped[str | None] = c.column("SHA-256 of the stored document, hexadecimal; null until downloaded")
-    downloaded_at: Mapped[datetime | None] = c.column("When the document was stored, in UTC; null until downloaded")
+    downloaded_at: Mapped[datetime | None] = c.column("When the document was stored; null until downloaded")
     download_error: Mapped[str | None] = c.column(
         "Why the last attempt to download failed; null if none failed, and once the file is stored"
     )

@@ -47,10 +47,12 @@ class Transaction(Base):
         ),
         {
             "schema": EMS,
-            "comment": "Card purchases, one row each, in their current state: the highest that was reported "
-            "(authorized < deleted < cleared < invoiced). Of each state the newest snapshot counts; a field that is "
-            "null in it is taken from the next lower state that has it. A deleted purchase keeps its row. A column "
-            "with the name of a field of OpenCard's card.transaction.* payload contains that field.",
+            "comment": "Card transactions (purchases, refunds, fees, withdrawals), one row each, in their current "
+            "state: the highest that was reported (authorized < deleted < cleared < invoiced). Of each state only the "
+            "newest snapshot counts, by the time of OpenCard's first attempt to deliver it, of equal times the one "
+            "received last; a field that is missing or null there comes from the state below it. A deleted transaction "
+            "keeps its row. A column with the name of a field of OpenCard's card.transaction.* payload contains that "
+            "field.",
         },
     )
 
@@ -60,82 +62,100 @@ class Transaction(Base):
     card_holder_reference_id: Mapped[str] = c.column(c.CARD_HOLDER)
     receiptable: Mapped[bool | None] = c.column(
         "Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when "
-        "not reported"
+        "no state reports it"
     )
-    card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when not sent")
+    card_issuer: Mapped[str | None] = c.column("Issuer of the card; null when no state reports it")
     card_issuer_reference: Mapped[str | None] = c.column(
-        "The issuer's reference of the highest state that has one; different in each state, not unique; null when not "
-        "sent"
+        "The issuer's reference of the highest state that has one; different in each state, not unique; null when no "
+        "state reports it"
     )
     card_issuer_customer_number: Mapped[str | None] = c.column(
-        "The issuer's number of the customer; null when not sent"
+        "The issuer's number of the customer; null when no state reports it"
     )
     type: Mapped[str | None] = c.column(
         "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have "
-        "been seen, and the list is open; null when not reported"
+        "been seen, and the list is open; null when no state reports it"
     )
-    invoice_number: Mapped[str | None] = c.column("Number of the issuer's invoice; null until invoiced")
+    invoice_number: Mapped[str | None] = c.column(
+        "Number of the issuer's invoice; whether it is unique across issuers is not documented; null until invoiced"
+    )
     invoice_date: Mapped[date | None] = c.column(
         "Date of the issuer's invoice, a day without a zone; null until invoiced"
     )
     original_amount: Mapped[Decimal | None] = c.column(
-        "Amount in the currency of the purchase, in major units, VAT included; negative for a refund; may change until "
-        "cleared; null when not sent"
+        f"Amount in the currency of the purchase, in major units, VAT included; {c.CREDIT}; may change until cleared; "
+        "null when no state reports it"
     )
-    original_currency: Mapped[str | None] = c.column("Currency of the purchase (ISO 4217); null when not sent")
+    original_currency: Mapped[str | None] = c.column(
+        f"Currency of the purchase, {c.ISO_CURRENCY}; null when no state reports it"
+    )
     vat_rate: Mapped[Decimal | None] = c.column(
         "VAT rate from the card network, as sent, often wrong; whether it is percent (25) or a fraction (0.25) is not "
-        "documented; the ledger prefers the merchant's VAT; null when not reported"
+        "documented; the ledger prefers the merchant's VAT; null when no state reports it"
     )
     vat_amount: Mapped[Decimal | None] = c.column(
-        "VAT from the card network in major units, often wrong; the ledger prefers the merchant's; null when not sent"
+        "VAT from the card network, in major units of vat_currency, often wrong; sign as sent, which may be positive "
+        "for a refund; the ledger corrects the sign, and prefers the merchant's; null when no state reports it"
     )
-    vat_currency: Mapped[str | None] = c.column("Currency of vat_amount (ISO 4217); null when not sent")
+    vat_currency: Mapped[str | None] = c.column(
+        f"Currency of vat_amount, {c.ISO_CURRENCY}; null when no state reports it"
+    )
     accounting_amount: Mapped[Decimal | None] = c.column(
-        "Amount in the organization's home currency, in major units, VAT included; negative for a refund; as a rule "
-        "final once cleared; null when not sent"
+        f"Amount in accounting_currency, in major units, VAT included; {c.CREDIT}; as a rule final once cleared; null "
+        "when no state reports it"
     )
     accounting_currency: Mapped[str | None] = c.column(
-        "The organization's home currency (ISO 4217); null when not sent"
+        f"Currency of accounting_amount: the customer's home currency, {c.ISO_CURRENCY}; an organization may have "
+        "several; null when no state reports it"
     )
     exchange_rate: Mapped[Decimal | None] = c.column(
-        "Rate between original and accounting amount, as sent; null when not sent"
+        "Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; null when "
+        "no state reports it"
     )
-    purchase_merchant: Mapped[str | None] = c.column("Merchant as the card network names it; null when not sent")
-    purchase_merchant_common: Mapped[str | None] = c.column("Merchant's normalized name; null when not sent")
+    purchase_merchant: Mapped[str | None] = c.column(
+        "Merchant as the card network names it; null when no state reports it"
+    )
+    purchase_merchant_common: Mapped[str | None] = c.column("Merchant's normalized name; null when no state reports it")
     purchase_date: Mapped[date | None] = c.column(
-        "Day of the purchase in the zone purchase_timezone; null when not sent"
+        "Day of the purchase in the zone purchase_timezone; null when no state reports it"
     )
-    purchase_time: Mapped[time | None] = c.column("Time of day in the zone purchase_timezone; null when not sent")
+    purchase_time: Mapped[time | None] = c.column(
+        "Time of day in the zone purchase_timezone; null when no state reports it"
+    )
     purchase_timezone: Mapped[str | None] = c.column(
-        "Time zone of purchase_date and purchase_time (IANA name as a rule); null when not sent"
+        "Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it"
     )
-    purchase_country: Mapped[str | None] = c.column("Country (ISO 3166 alpha-2); null when not sent")
-    purchase_city: Mapped[str | None] = c.column("City; null when not sent")
-    card_id: Mapped[int | None] = c.whole_number("OpenCard's id of the card; null when not sent")
-    card_product: Mapped[str | None] = c.column("Product name of the card; null when not sent")
-    card_type: Mapped[str | None] = c.column("private, corporate or corporate_with_private_invoice; null when not sent")
-    card_last_four: Mapped[str | None] = c.column("Last four digits of the card number (personal); null when not sent")
-    mcc_code: Mapped[str | None] = c.column("Merchant category code (ISO 18245); null when not sent")
-    mcc_text: Mapped[str | None] = c.column("Name of the merchant category; null when not sent")
-    mcc_top_level: Mapped[str | None] = c.column("Top level of the merchant category; null when not sent")
-    branch_code: Mapped[str | None] = c.column("Code of the merchant's line of business; null when not sent")
-    branch_text: Mapped[str | None] = c.column("Name of the merchant's line of business; null when not sent")
-    category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when not sent")
+    purchase_country: Mapped[str | None] = c.column(f"Country, {c.ISO_COUNTRY}; null when no state reports it")
+    purchase_city: Mapped[str | None] = c.column("City; null when no state reports it")
+    card_id: Mapped[int | None] = c.whole_number(
+        "OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is "
+        "not documented; null when no state reports it"
+    )
+    card_product: Mapped[str | None] = c.column("Product name of the card; null when no state reports it")
+    card_type: Mapped[str | None] = c.column(
+        "private, corporate or corporate_with_private_invoice; null when no state reports it"
+    )
+    card_last_four: Mapped[str | None] = c.column(
+        "Last four digits of the card number (personal), not unique; null when no state reports it"
+    )
+    mcc_code: Mapped[str | None] = c.column("Merchant category code (ISO 18245); null when no state reports it")
+    mcc_text: Mapped[str | None] = c.column("Name of the merchant category; null when no state reports it")
+    mcc_top_level: Mapped[str | None] = c.column("Top level of the merchant category; null when no state reports it")
+    branch_code: Mapped[str | None] = c.column("Code of the merchant's line of business; null when no state reports it")
+    branch_text: Mapped[str | None] = c.column("Name of the merchant's line of business; null when no state reports it")
+    category_text: Mapped[str | None] = c.column("OpenCard's spending category; null when no state reports it")
     cleared_card_issuer_reference: Mapped[str | None] = c.column(
-        "The issuer's reference of the cleared state, kept in later states; compare it with the cleared reference in "
-        "another source, such as the bank's own file; null until cleared, and when not sent"
+        "Clearing reference of the issuer, kept in later states; compare it with the clearing reference in another "
+        "source, such as the bank's own file; null until cleared, and when not reported"
     )
     cleared_snapshot_at: Mapped[datetime | None] = c.column(
-        "When the snapshot of cleared_card_issuer_reference was reported, in UTC; null until cleared"
+        "When the newest cleared snapshot was reported, which cleared_card_issuer_reference is from; null until cleared"
     )
-    authorized_at: Mapped[datetime | None] = c.column(
-        "When first reported as authorized, in UTC; null when never reported"
-    )
-    cleared_at: Mapped[datetime | None] = c.column("When first reported as cleared, in UTC; null when never reported")
-    invoiced_at: Mapped[datetime | None] = c.column("When first reported as invoiced, in UTC; null when never reported")
+    authorized_at: Mapped[datetime | None] = c.column("When first reported as authorized; null when never reported")
+    cleared_at: Mapped[datetime | None] = c.column("When first reported as cleared; null when never reported")
+    invoiced_at: Mapped[datetime | None] = c.column("When first reported as invoiced; null when never reported")
     deleted_at: Mapped[datetime | None] = c.column(
-        "When first reported as deleted, in UTC; kept if the purchase is cleared later; null when never reported"
+        "When first reported as deleted; kept if the transaction is cleared later; null when never reported"
     )
     snapshot_at: Mapped[datetime] = c.column(c.LEARNED)
     delivery_id: Mapped[int] = c.whole_number(c.DELIVERY)
@@ -145,15 +165,16 @@ class Transaction(Base):
         "reported"
     )
     payment_product_name: Mapped[str | None] = c.column(
-        "Name of the payment product (source: payment_product.name); null when not reported"
+        "Name of the payment product (source: payment_product.name); null when no state reports it"
     )
-    card_funding: Mapped[str | None] = c.column("debit or credit, as sent; null when not reported")
+    card_funding: Mapped[str | None] = c.column("debit or credit, as sent; null when no state reports it")
     unreadable: Mapped[list[str] | None] = mapped_column(
         ARRAY(Text),
         comment="Names of columns that are null because their field of the payload could not be read; the event's "
         "payload has the field as sent; null when every field could be read",
     )
     booked_on: Mapped[date | None] = c.column(
-        "Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on "
-        "which it was first reported as cleared, else as invoiced; null only while authorized or deleted"
+        "Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or "
+        "posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as "
+        "invoiced; null only while authorized or deleted"
     )

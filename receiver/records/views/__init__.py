@@ -1,14 +1,14 @@
 """The views of schema ``ems``. Migrations keep copies of their own; a test checks that both agree.
 
-- ``ledger``      what accounting books, one row for each purchase
+- ``ledger``      the transactions to post, one row each
 - ``vat``         the VAT of each of these rows, by rate
 - ``pending``     what is authorized and still open
-- ``duplicates``  purchases that may have been reported twice
-- ``transaction_states``  every snapshot of a purchase, from the event log
-- ``missing_receipts``  purchases that should have a receipt and have none
-- ``completeness``  until when everything is stored and applied
+- ``duplicates``  transactions that may have been reported twice
+- ``transaction_states``  every snapshot of a transaction, from the event log
+- ``missing_receipts``  transactions whose digital receipt OpenCard announced and has not sent
+- ``completeness``  time up to which everything is stored and applied
 - ``late_changes``  what changed in a month after it was closed
-- ``invoice_control``  the issuer's invoices compared with what was booked for them
+- ``invoice_control``  invoice reconciliation: the issuer's invoices compared with the ledger
 - ``view``        a view with the meaning of its columns
 """
 

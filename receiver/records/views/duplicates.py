@@ -1,4 +1,4 @@
-"""The view ``ems.possible_duplicates``: purchases that may have been reported twice."""
+"""The view ``ems.possible_duplicates``: transactions that may have been reported twice."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from receiver.records.views import view as v
 
 POSSIBLE_DUPLICATES: Final = v.View(
     name="possible_duplicates",
-    comment="Purchases in the ledger that may be one purchase, reported twice: two transaction ids of one "
-    "organization with the same issuer, the same issuer's reference of the cleared state, the same original amount "
-    "and currency, and the same day. Each pair is listed twice, once from each side; transaction_id < "
-    "other_transaction_id selects it once. Check each by hand: the issuer's reference is not unique, and a purchase "
-    "without one is never listed.",
+    comment="Transactions in the ledger that may be one transaction, reported twice: two transaction ids of one "
+    "organization with the same issuer, the same clearing reference of the issuer, the same original amount and "
+    "currency, and the same day. Each pair is listed twice, once from each side; transaction_id < other_transaction_id "
+    "selects it once. Check each by hand: the reference is not unique, and a transaction without one is never listed.",
     query="""
 SELECT
     one.organization_reference_id,
@@ -46,15 +45,16 @@ WHERE btrim(one.cleared_card_issuer_reference) <> ''
         "transaction_id": v.TRANSACTION,
         "other_transaction_id": "OpenCard's id of the transaction that looks the same (ems.transactions.id)",
         "card_issuer": "Issuer of both cards",
-        "cleared_card_issuer_reference": "The issuer's reference of the cleared state of both",
-        "purchase_date": "Day of both purchases, each in the zone of its own purchase_timezone",
-        "original_amount": "Amount of both in the currency of the purchase, in major units",
-        "original_currency": "Currency of both (ISO 4217)",
+        "cleared_card_issuer_reference": "Clearing reference of the issuer of both",
+        "purchase_date": "Day of both, each in the zone of its own purchase_timezone",
+        "original_amount": "Amount of both in the currency of the purchase, in major units, sign as sent",
+        "original_currency": "Currency of both, as sent, normally ISO 4217",
         "merchant": v.MERCHANT,
-        "other_merchant": "The same of the other transaction; null when neither was sent",
+        "other_merchant": "Merchant's normalized name, else the card network's, of the other transaction; null when no "
+        "state reports one",
         "card_holder_reference_id": v.CARD_HOLDER,
         "other_card_holder_reference_id": "The EMS's own id of the other transaction's card holder",
-        "cleared_at": "When first reported as cleared, in UTC",
-        "other_cleared_at": "When the other was first reported as cleared, in UTC",
+        "cleared_at": "When first reported as cleared",
+        "other_cleared_at": "When the other was first reported as cleared",
     },
 )

@@ -67,28 +67,40 @@ WHERE line.sign = -1 OR before.in_month IS NOT TRUE
         "month": "First day of the closed month, without a zone (ems.closings.month)",
         "transaction_id": v.TRANSACTION,
         "position": "Position in ems.events of the event that changed the line; higher than that of the closing",
-        "changed_at": "When it was booked in the journal, in UTC",
+        "changed_at": "When the change was written to the journal",
         "kind": "added: a line was added to the month; removed: a line left it; changed: a line in it changed",
         "changed": "Columns that differ; null for a line that is new in the ledger or left it",
         "booked_on_before": "booked_on before the change, without a zone; null if there was no line",
         "booked_on_after": "booked_on after the change, without a zone; null if there is no line",
-        "card_holder_reference_id_before": "The EMS's own id of the card holder before; null if there was no line",
-        "card_holder_reference_id_after": "The EMS's own id of the card holder after; null if there is no line",
-        "original_amount_before": "Amount in the currency of the purchase, in major units, before; null when not "
+        "card_holder_reference_id_before": "The EMS's own id of the card holder before the change; null if there was "
+        "no line",
+        "card_holder_reference_id_after": "The EMS's own id of the card holder after the change; null if there is no "
+        "line",
+        "original_amount_before": "Amount in the currency of the purchase, in major units, sign as sent, before the "
+        "change; null when not reported, and if there was no line",
+        "original_amount_after": "Amount in the currency of the purchase, in major units, sign as sent, after the "
+        "change; null when not reported, and if there is no line",
+        "original_currency_before": "Currency of original_amount_before, as sent, normally ISO 4217; null when not "
         "reported, and if there was no line",
-        "original_amount_after": "The same after; null when not reported, and if there is no line",
-        "original_currency_before": "Currency of this amount (ISO 4217) before; null in the same cases",
-        "original_currency_after": "Currency of this amount (ISO 4217) after; null in the same cases",
-        "accounting_amount_before": "Amount in the organization's home currency, in major units, before; null when not "
+        "original_currency_after": "Currency of original_amount_after, as sent, normally ISO 4217; null when not "
+        "reported, and if there is no line",
+        "accounting_amount_before": "Amount in accounting_currency_before, in major units, sign as sent, before the "
+        "change; null when not reported, and if there was no line",
+        "accounting_amount_after": "Amount in accounting_currency_after, in major units, sign as sent, after the "
+        "change; null when not reported, and if there is no line",
+        "accounting_currency_before": "Currency of accounting_amount_before, as sent, normally ISO 4217; null when not "
         "reported, and if there was no line",
-        "accounting_amount_after": "The same after; null when not reported, and if there is no line",
-        "accounting_currency_before": "Currency of this amount (ISO 4217) before; null in the same cases",
-        "accounting_currency_after": "Currency of this amount (ISO 4217) after; null in the same cases",
-        "vat_amount_before": "VAT in major units before; null when none was reported, and if there was no line",
-        "vat_amount_after": "VAT in major units after; null when none was reported, and if there is no line",
-        "vat_currency_before": "Currency of this amount (ISO 4217) before; null in the same cases",
-        "vat_currency_after": "Currency of this amount (ISO 4217) after; null in the same cases",
-        "receipt_state_before": "none, reported or stored, before; null if there was no line",
-        "receipt_state_after": "none, reported or stored, after; null if there is no line",
+        "accounting_currency_after": "Currency of accounting_amount_after, as sent, normally ISO 4217; null when not "
+        "reported, and if there is no line",
+        "vat_amount_before": "VAT in the ledger, in major units of vat_currency_before, before the change; null when "
+        "none was reported, and if there was no line",
+        "vat_amount_after": "VAT in the ledger, in major units of vat_currency_after, after the change; null when none "
+        "was reported, and if there is no line",
+        "vat_currency_before": "Currency of vat_amount_before, as sent, normally ISO 4217; null when no VAT or no "
+        "currency was reported, and if there was no line",
+        "vat_currency_after": "Currency of vat_amount_after, as sent, normally ISO 4217; null when no VAT or no "
+        "currency was reported, and if there is no line",
+        "receipt_state_before": "none, reported or stored, before the change; null if there was no line",
+        "receipt_state_after": "none, reported or stored, after the change; null if there is no line",
     },
 )

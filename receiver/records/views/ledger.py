@@ -1,4 +1,4 @@
-"""The view ``ems.ledger``: what accounting books."""
+"""The view ``ems.ledger``: the transactions to post."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from receiver.records.views import view as v
 
 LEDGER: Final = v.View(
     name="ledger",
-    comment="What accounting books: cleared and invoiced purchases only, one row each, with the amounts last "
-    "reported (each change is in ledger_journal). VAT is the merchant's if a receipt has it, else the card network's "
-    "(see vat_source); ledger_vat has it by rate. Select a month by booked_on.",
+    comment="Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced "
+    "before cleared); a clearing reported after the invoice does not change them. What the highest state does not "
+    "report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the "
+    "merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a "
+    "month by booked_on.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -117,56 +119,57 @@ WHERE t.state IN ('cleared', 'invoiced')
         "state": "cleared or invoiced",
         "purchase_date": v.DAY,
         "purchase_time": v.CLOCK,
-        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not sent",
+        "purchase_timezone": v.TIMEZONE,
         "merchant": v.MERCHANT,
-        "purchase_country": "Country (ISO 3166 alpha-2); null when not sent",
-        "purchase_city": "City; null when not sent",
-        "mcc_code": "Merchant category code (ISO 18245); null when not sent",
-        "category_text": "OpenCard's spending category; null when not sent",
-        "accounting_amount": "Amount in the organization's home currency, in major units, VAT included; negative for "
-        "a refund; null when not sent",
-        "accounting_currency": "The organization's home currency (ISO 4217); null when not sent",
-        "original_amount": "Amount in the currency of the purchase, in major units, VAT included; negative for a "
-        "refund; null when not sent",
-        "original_currency": "Currency of the purchase (ISO 4217); null when not sent",
-        "exchange_rate": "Rate between original and accounting amount, as sent; null when not sent",
-        "vat_amount": "VAT in major units of vat_currency, from vat_source; for a refund never positive, whatever "
-        "sign was sent; null when none was reported",
-        "vat_currency": "Currency of vat_amount (ISO 4217). If the VAT is in several currencies: that of the purchase, "
-        "else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or "
-        "neither has a currency",
+        "purchase_country": v.COUNTRY,
+        "purchase_city": "City; null when no state reports it",
+        "mcc_code": "Merchant category code (ISO 18245); null when no state reports it",
+        "category_text": "OpenCard's spending category; null when no state reports it",
+        "accounting_amount": v.ACCOUNTING_AMOUNT,
+        "accounting_currency": v.ACCOUNTING_CURRENCY,
+        "original_amount": v.ORIGINAL_AMOUNT,
+        "original_currency": v.ORIGINAL_CURRENCY,
+        "exchange_rate": v.EXCHANGE_RATE,
+        "vat_amount": "VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign "
+        "was sent; null when none was reported",
+        "vat_currency": "Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that "
+        "of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT "
+        "was reported, or neither has a currency",
         "vat_source": "merchant: from the receipt; network: from the card network, often wrong; null when no VAT was "
         "reported",
         "receipt_url": "Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, "
         "else the newest; null without a receipt",
         "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
-        "number_of_items": "How many lines ems.line_items has for the purchase; 0 without any",
-        "card_issuer": "Issuer of the card; null when not sent",
-        "cleared_card_issuer_reference": "The issuer's reference of the cleared state; compare it with the cleared "
-        "reference in another source, such as the bank's own file; not unique; null when not sent, and when "
-        "the purchase was only reported as invoiced",
-        "invoice_number": "Number of the issuer's invoice; null until invoiced",
+        "number_of_items": "How many lines ems.line_items has for the transaction; 0 without any",
+        "card_issuer": "Issuer of the card; null when no state reports it",
+        "cleared_card_issuer_reference": "Clearing reference of the issuer; compare it with the clearing reference in "
+        "another source, such as the bank's own file; not unique; null when the cleared state has none, and when "
+        "the transaction was only reported as invoiced",
+        "invoice_number": "Number of the issuer's invoice; whether it is unique across issuers is not documented; null "
+        "until invoiced",
         "invoice_date": "Date of the issuer's invoice, a day without a zone; null until invoiced",
-        "card_id": "OpenCard's id of the card; null when not sent",
-        "card_type": "private, corporate or corporate_with_private_invoice; null when not sent",
-        "cleared_at": "When first reported as cleared, in UTC; null when only reported as invoiced",
-        "invoiced_at": "When first reported as invoiced, in UTC; null until invoiced",
+        "card_id": v.CARD_ID,
+        "card_type": "private, corporate or corporate_with_private_invoice; null when no state reports it",
+        "cleared_at": "When first reported as cleared; null when only reported as invoiced",
+        "invoiced_at": "When first reported as invoiced; null until invoiced",
         "updated_at": v.UPDATED,
         "network_vat_rate": "VAT rate from the card network, as sent, often wrong; whether percent (25) or a fraction "
-        "(0.25) is not documented; null when not reported",
-        "network_vat_amount": "VAT from the card network in major units, often wrong; null when not sent",
-        "network_vat_currency": "Currency of network_vat_amount (ISO 4217); null when not sent",
-        "receipt_content_type": "Media type of this receipt's file; null when not sent, and without a receipt",
-        "number_of_receipts": "How many receipts ems.receipts has for the purchase; 0 without any",
+        "(0.25) is not documented; null when no state reports it",
+        "network_vat_amount": "VAT from the card network, in major units of network_vat_currency, often wrong; sign as "
+        "sent, which may be positive for a refund (vat_amount corrects it); null when no state reports it",
+        "network_vat_currency": "Currency of network_vat_amount, as sent, normally ISO 4217; null when no state "
+        "reports it",
+        "receipt_content_type": "Media type of this receipt's file; null when not reported, and without a receipt",
+        "number_of_receipts": "How many receipts ems.receipts has for the transaction; 0 without any",
         "type": "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT "
-        "have been seen, and the list is open; null when not reported",
-        "mcc_text": "Name of the merchant category; null when not sent",
-        "card_product": "Product name of the card; null when not sent",
-        "card_last_four": "Last four digits of the card number (personal); null when not sent",
-        "card_issuer_customer_number": "The issuer's number of the customer; null when not sent",
-        "authorized_at": "When first reported as authorized, in UTC; null when never reported as authorized",
-        "deleted_at": "When first reported as deleted, in UTC, although the purchase was cleared or invoiced; null "
-        "when never reported",
+        "have been seen, and the list is open; null when no state reports it",
+        "mcc_text": "Name of the merchant category; null when no state reports it",
+        "card_product": "Product name of the card; null when no state reports it",
+        "card_last_four": v.LAST_FOUR,
+        "card_issuer_customer_number": "The issuer's number of the customer; null when no state reports it",
+        "authorized_at": "When first reported as authorized; null when never reported as authorized",
+        "deleted_at": "When first reported as deleted, although the transaction was cleared or invoiced; null when "
+        "never reported",
         "payment_product_id": v.PAYMENT_PRODUCT_ID,
         "payment_product_name": v.PAYMENT_PRODUCT_NAME,
         "card_funding": v.CARD_FUNDING,

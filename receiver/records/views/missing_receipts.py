@@ -1,4 +1,4 @@
-"""The view ``ems.missing_receipts``: purchases that should have a receipt and have none."""
+"""The view ``ems.missing_receipts``: transactions whose digital receipt OpenCard announced and has not sent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from receiver.records.views import view as v
 
 MISSING_RECEIPTS: Final = v.View(
     name="missing_receipts",
-    comment="Purchases in the ledger that are receiptable and have no receipt, one row each: those to ask the card "
-    "holder about. Some receipts arrive days after the clearing, so filter by age. If the organization's billing "
-    "profile at OpenCard does not include receipts, every receiptable purchase is listed.",
+    comment="Transactions in the ledger whose digital receipt OpenCard announced (receiptable) and has not sent, one "
+    "row each, credits, fees and withdrawals included. Those that are not receiptable need a receipt as well, and are "
+    "not here: all without a receipt are those with number_of_receipts = 0 in ems.ledger. Some receipts arrive days "
+    "after the clearing, so filter by age. If the organization's billing profile at OpenCard does not include "
+    "receipts, every receiptable transaction is listed.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -44,17 +46,15 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
         "state": "cleared or invoiced",
         "purchase_date": v.DAY,
         "purchase_time": v.CLOCK,
-        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not reported",
+        "purchase_timezone": v.TIMEZONE,
         "merchant": v.MERCHANT,
-        "accounting_amount": "Amount in the organization's home currency, in major units, VAT included; negative for "
-        "a refund; null when not reported",
-        "accounting_currency": "The organization's home currency (ISO 4217); null when not reported",
-        "original_amount": "Amount in the currency of the purchase, in major units, VAT included; negative for a "
-        "refund; null when not reported",
-        "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
-        "card_issuer": "Issuer of the card; null when not reported",
-        "cleared_at": "When first reported as cleared, in UTC; null when only reported as invoiced",
-        "invoiced_at": "When first reported as invoiced, in UTC; null until invoiced",
+        "accounting_amount": v.ACCOUNTING_AMOUNT,
+        "accounting_currency": v.ACCOUNTING_CURRENCY,
+        "original_amount": v.ORIGINAL_AMOUNT,
+        "original_currency": v.ORIGINAL_CURRENCY,
+        "card_issuer": "Issuer of the card; null when no state reports it",
+        "cleared_at": "When first reported as cleared; null when only reported as invoiced",
+        "invoiced_at": "When first reported as invoiced; null until invoiced",
         "age": "Time since cleared_at, else invoiced_at, until the start of your database transaction",
         "days_missing": "age in whole days of 24 hours",
         "updated_at": v.UPDATED,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from receiver.records.models.columns import CREDIT
 from receiver.records.views import view as v
 
 PENDING_TRANSACTIONS: Final = v.View(
     name="pending_transactions",
-    comment="Purchases that are authorized and neither cleared nor deleted, for previews: amounts may still change. "
-    "Clearing usually takes 3 to 5 days; a purchase that is open much longer may never be cleared.",
+    comment="Transactions that are authorized and neither cleared nor deleted, for previews: amounts may still change. "
+    "Clearing usually takes 3 to 5 days; a transaction that is open much longer may never be cleared.",
     query="""
 SELECT
     t.organization_reference_id,
@@ -55,25 +56,27 @@ WHERE t.state = 'authorized'
         "card_holder_reference_id": v.CARD_HOLDER,
         "purchase_date": v.DAY,
         "purchase_time": v.CLOCK,
-        "purchase_timezone": "Time zone of purchase_date and purchase_time; null when not sent",
+        "purchase_timezone": v.TIMEZONE,
         "merchant": v.MERCHANT,
-        "purchase_country": "Country (ISO 3166 alpha-2); null when not sent",
-        "purchase_city": "City; null when not sent",
-        "mcc_code": "Merchant category code (ISO 18245); null when not sent",
-        "category_text": "OpenCard's spending category; null when not sent",
-        "accounting_amount": "Amount in the organization's home currency, in major units; not final; null when not "
-        "sent",
-        "accounting_currency": "The organization's home currency (ISO 4217); null when not sent",
-        "original_amount": "Amount in the currency of the purchase, in major units; not final; null when not sent",
-        "original_currency": "Currency of the purchase (ISO 4217); null when not sent",
-        "exchange_rate": "Rate between original and accounting amount, as sent; not final; null when not sent",
-        "card_issuer": "Issuer of the card; null when not sent",
-        "card_id": "OpenCard's id of the card; null when not sent",
-        "card_last_four": "Last four digits of the card number (personal); null when not sent",
+        "purchase_country": v.COUNTRY,
+        "purchase_city": "City; null when no state reports it",
+        "mcc_code": "Merchant category code (ISO 18245); null when no state reports it",
+        "category_text": "OpenCard's spending category; null when no state reports it",
+        "accounting_amount": f"Amount in accounting_currency, in major units; {CREDIT}; not final; null when not "
+        "reported",
+        "accounting_currency": v.ACCOUNTING_CURRENCY,
+        "original_amount": f"Amount in the currency of the purchase, in major units; {CREDIT}; not final; null when "
+        "not reported",
+        "original_currency": v.ORIGINAL_CURRENCY,
+        "exchange_rate": "Rate between original and accounting amount, as sent; its direction is not documented by "
+        "OpenCard; not final; null when not reported",
+        "card_issuer": "Issuer of the card; null when no state reports it",
+        "card_id": v.CARD_ID,
+        "card_last_four": v.LAST_FOUR,
         "receipt_url": "Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, "
         "else the newest; null without a receipt",
         "receipt_file_key": "Name of the stored file of this receipt; null until downloaded",
-        "authorized_at": "When first reported as authorized, in UTC",
+        "authorized_at": "When first reported as authorized",
         "age": "Time since authorized_at until the start of your database transaction",
         "days_open": "age in whole days of 24 hours",
         "updated_at": v.UPDATED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from receiver.records.models.columns import AS_SENT, ATTEMPTED, ISO_CURRENCY
 from receiver.records.views import view as v
 
 TRANSACTION_STATES: Final = v.View(
@@ -34,20 +35,20 @@ WHERE type IN (
     AND retracted_at IS NULL
 """,
     columns={
-        "id": "Position of the snapshot in ems.events",
+        "id": "Position of the snapshot in ems.events (ems.events.position; the name id is fixed)",
         "organization_reference_id": v.ORGANIZATION,
         "transaction_id": v.TRANSACTION,
         "state": "authorized, deleted, cleared or invoiced: what this snapshot reports",
         "card_issuer_reference": "The issuer's reference of this state; null when not reported",
-        "original_amount": "Amount in the currency of the purchase, in major units; null when not reported",
-        "original_currency": "Currency of the purchase (ISO 4217); null when not reported",
-        "accounting_amount": "Amount in the organization's home currency, in major units; null when not reported",
-        "accounting_currency": "The organization's home currency (ISO 4217); null when not reported",
-        "vat_amount": "VAT from the card network in major units, often wrong; null when not reported",
-        "vat_currency": "Currency of vat_amount (ISO 4217); null when not reported",
+        "original_amount": f"Amount in the currency of the purchase, in major units; {AS_SENT}; null when not reported",
+        "original_currency": f"Currency of the purchase, {ISO_CURRENCY}; null when not reported",
+        "accounting_amount": f"Amount in accounting_currency, in major units; {AS_SENT}; null when not reported",
+        "accounting_currency": f"Currency of accounting_amount, {ISO_CURRENCY}; null when not reported",
+        "vat_amount": "VAT from the card network, in major units of vat_currency, often wrong; sign as sent, which may "
+        "be positive for a refund; null when not reported",
+        "vat_currency": f"Currency of vat_amount, {ISO_CURRENCY}; null when not reported",
         "payload": "The whole snapshot, unknown fields included",
-        "occurred_at": "When OpenCard first tried to send the event: its arrival, "
-        "or an earlier attempt in the delivery log; in UTC",
-        "delivery_id": "Delivery that brought the snapshot (receiver.deliveries.id)",
+        "occurred_at": ATTEMPTED,
+        "delivery_id": "Delivery that contained the snapshot (receiver.deliveries.id)",
     },
 )

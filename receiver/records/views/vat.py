@@ -8,10 +8,11 @@ from receiver.records.views import view as v
 
 LEDGER_VAT: Final = v.View(
     name="ledger_vat",
-    comment="The VAT of the ledger by rate: one row for each purchase and rate, in the ledger's currency and from the "
-    "ledger's source. The rows of a purchase add up to its vat_amount in the ledger: if a receipt's rates do not add "
-    "up to its total, the difference is in the row whose percentage is null. A purchase without VAT has no row. VAT "
-    "of a receipt in other currencies is in vat_rates and vat_totals.",
+    comment="The VAT of the ledger by rate: one row for each transaction and rate, in the ledger's currency and from "
+    "the ledger's source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt's rates do "
+    "not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no "
+    "row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are negated. VAT of a "
+    "receipt in other currencies is in vat_rates and vat_totals.",
     query="""
 SELECT
     line.organization_reference_id,
@@ -80,17 +81,20 @@ CROSS JOIN LATERAL (
         "transaction_id": v.TRANSACTION,
         "card_holder_reference_id": v.CARD_HOLDER,
         "vat_source": "merchant: from the receipt; network: from the card network, often wrong",
-        "percentage": "The merchant's rate in percent (25 means 25 %), or the card network's rate as sent; null in a "
-        "row without a rate: a total without rates, or the difference between total and rates",
-        "vat_amount": "VAT of this rate, in major units of vat_currency; for a refund the rows add up to 0 or less",
-        "taxable_amount": "Amount without VAT, in major units of vat_currency; null when not sent, and from the "
-        "network",
-        "total_amount": "Amount with VAT, in major units of vat_currency; null when not sent, and from the network",
-        "vat_currency": "Currency of the amounts (ISO 4217), as in the ledger; null when no currency was reported, "
-        "neither of the VAT nor of the purchase",
+        "percentage": "The merchant's rate in percent (25 means 25 %), or the card network's rate as sent (percent or "
+        "fraction: not documented by OpenCard); null in a row without a rate: a total without rates, or the difference "
+        "between total and rates",
+        "vat_amount": "VAT of this rate, in major units of vat_currency; for a credit the rows of a transaction add up "
+        "to 0 or less",
+        "taxable_amount": "Amount without VAT (tax base), in major units of vat_currency; negated with vat_amount for "
+        "a credit; null when not reported, and from the network",
+        "total_amount": "Amount with VAT, in major units of vat_currency; negated with vat_amount for a credit; null "
+        "when not reported, and from the network",
+        "vat_currency": "Currency of the amounts (normally ISO 4217), as in the ledger; null when no currency was "
+        "reported, neither of the VAT nor of the purchase",
         "purchase_date": v.DAY,
-        "purchase_country": "Country (ISO 3166 alpha-2) from the receipt, else from the card network; null when "
-        "neither was sent",
+        "purchase_country": "Country (normally ISO 3166 alpha-2) from the receipt, else from the card network; null "
+        "when neither was reported",
         "state": "cleared or invoiced",
         "updated_at": v.UPDATED,
         "booked_on": v.BOOKED,

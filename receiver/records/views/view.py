@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from receiver.db import EMS
+from receiver.records.models.columns import CREDIT, ISO_COUNTRY, ISO_CURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,21 +14,47 @@ if TYPE_CHECKING:
 ORGANIZATION: Final = "The EMS's own id of the organization (source: organization.reference_id)"
 TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
 CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
-DAY: Final = "Day of the purchase in the zone purchase_timezone; null when not sent"
+DAY: Final = "Day of the purchase in the zone purchase_timezone; null when no state reports it"
 BOOKED: Final = (
-    "Day on which the purchase is booked: purchase_date, in its own zone; if none was reported, the day (UTC) on which "
-    "it was first reported as cleared, else as invoiced; never null"
+    "Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or posting "
+    "date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null"
 )
-CLOCK: Final = "Time of day in the zone purchase_timezone; null when not sent"
-MERCHANT: Final = "Merchant's normalized name, else the card network's; null when neither was sent"
+CLOCK: Final = "Time of day in the zone purchase_timezone; null when no state reports it"
+TIMEZONE: Final = "Time zone of purchase_date and purchase_time; null when no state reports it"
+MERCHANT: Final = "Merchant's normalized name, else the card network's; null when no state reports one"
 UPDATED: Final = (
-    "When the purchase's row last changed in this database, in UTC; VAT, receipts and items that arrive later do not "
-    "change it"
+    "When the transaction's row last changed in this database; VAT, receipts and items that arrive later do not change "
+    "it"
 )
+ORIGINAL_AMOUNT: Final = (
+    f"Amount in the currency of the purchase, in major units, VAT included; {CREDIT}; from the highest state that "
+    "reports it, so possibly from the authorization; null when no state reports it"
+)
+ORIGINAL_CURRENCY: Final = f"Currency of the purchase, {ISO_CURRENCY}; null when no state reports it"
+ACCOUNTING_AMOUNT: Final = (
+    f"Amount in accounting_currency, in major units, VAT included; {CREDIT}; from the highest state that reports it, "
+    "so possibly from the authorization; null when no state reports it"
+)
+ACCOUNTING_CURRENCY: Final = (
+    f"Currency of accounting_amount: the customer's home currency, {ISO_CURRENCY}; an organization may have several; "
+    "null when no state reports it"
+)
+EXCHANGE_RATE: Final = (
+    "Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; from the "
+    "highest state that reports it; null when no state reports it"
+)
+COUNTRY: Final = f"Country, {ISO_COUNTRY}; null when no state reports it"
+CARD_ID: Final = (
+    "OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not "
+    "documented; null when no state reports it"
+)
+LAST_FOUR: Final = "Last four digits of the card number (personal), not unique; null when no state reports it"
 
-PAYMENT_PRODUCT_ID: Final = "OpenCard's id of the payment product that the card belongs to; null when not reported"
-PAYMENT_PRODUCT_NAME: Final = "Name of the payment product; null when not reported"
-CARD_FUNDING: Final = "debit or credit, as sent; null when not reported"
+PAYMENT_PRODUCT_ID: Final = (
+    "OpenCard's id of the payment product that the card belongs to; null when no state reports it"
+)
+PAYMENT_PRODUCT_NAME: Final = "Name of the payment product; null when no state reports it"
+CARD_FUNDING: Final = "debit or credit, as sent; null when no state reports it"
 
 
 @dataclass(frozen=True, slots=True)
