@@ -10,14 +10,18 @@ on their way, and then exits: so processes can be replaced one after the other b
 
 from __future__ import annotations
 
+import _socket
 import importlib
+import os
 import socket
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final
 
+from gunicorn.http import wsgi  # type: ignore[import-untyped]
 from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker, StreamServer  # type: ignore[import-untyped]
 from psycopg import waiting
@@ -79,6 +83,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Let the standard library, and what waits for PostgreSQL, give way to other requests."""
         super().patch()
         importlib.reload(waiting)  # it chose how to wait when the master imported it, before anything was patched
+        wsgi.Response = Response
 
     def handle(self, listener: _Listener, client: socket.socket, addr: object) -> None:
         """Serve a connection to its end."""
@@ -119,7 +124,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         timeouts = self._read_timeouts()
         for client, progress in list(self._progress.items()):
             if now - progress.since > timeouts[progress.in_request]:
-                _read_no_more(client)
+                _shut_down_reading(client)
 
     def _read_timeouts(self) -> dict[bool, float]:
         """Return how many seconds to wait for the rest of a request, and for the head of one."""
@@ -131,7 +136,29 @@ class Worker(GeventWorker):  # type: ignore[misc]
         }
 
 
-def _read_no_more(connection: socket.socket) -> None:
-    """Make who reads from *connection* see its end; what has come is still read, what is to be sent is sent."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RD)
+class Response(wsgi.Response):  # type: ignore[misc]
+    """Sends the head of an answer together with its body, or the first part of it: one packet instead of two."""
+
+    sock: Any
+
+    def write(self, arg: bytes) -> None:
+        """Send *arg*, and before it the head if it was not sent yet."""
+        if self.headers_sent:
+            super().write(arg)
+            return
+        parts: list[bytes] = []
+        connection, self.sock = self.sock, SimpleNamespace(sendall=parts.append)
+        try:
+            super().write(arg)
+        finally:
+            self.sock = connection
+        connection.sendall(b"".join(parts))
+
+
+def _shut_down_reading(connection: socket.socket) -> None:
+    """Let whoever reads from *connection* find its end after what has arrived; answers are still sent.
+
+    gevent's own ``shutdown`` would raise an error in the reader, which gunicorn logs with its traceback.
+    """
+    with suppress(OSError), closing(_socket.socket(fileno=os.dup(connection.fileno()))) as duplicate:
+        duplicate.shutdown(socket.SHUT_RD)

@@ -91,6 +91,18 @@ def test_a_connection_that_nothing_comes_over_is_ended(acme: Acme, environment: 
             with closing(socket.create_connection((LOOPBACK, web.port), timeout=SECONDS)) as client:
                 client.sendall(beginning.encode())
                 assert client.recv(65536) == b""
+        assert '"level": "error"' not in web.processes.log_of("web").read_text()
+
+
+def test_an_answer_is_sent_in_one_packet(web: Web) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: receiver\r\n\r\n"
+    with closing(socket.create_connection((LOOPBACK, web.port), timeout=SECONDS)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(50):
+            client.sendall(request)
+            head, _, body = client.recv(65536).partition(b"\r\n\r\n")
+            assert f"Content-Length: {len(body)}".encode() in head
+            assert body
 
 
 def test_pending_commits_are_answered_during_shutdown(web: Web) -> None:
