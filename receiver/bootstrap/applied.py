@@ -11,9 +11,9 @@ from receiver.bootstrap.desired import Configuration
 from receiver.bootstrap.models import AppliedConfiguration
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from receiver.encryption import Encryption
 
@@ -24,6 +24,12 @@ WHERE started_at <= clock_timestamp() - CAST(:interval AS interval)
     OR started_at > clock_timestamp() -- the clock was changed
 """
 )
+
+
+def last_read_at(connection: Connection) -> datetime | None:
+    """Return when bootstrap last read the webhooks of the whole account; ``None`` when it failed or has not run."""
+    run = select(AppliedConfiguration.ended_at).where(AppliedConfiguration.error.is_(None))
+    return connection.scalar(run)
 
 
 class AppliedConfigurations:

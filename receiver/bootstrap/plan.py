@@ -109,12 +109,13 @@ def _webhook_changes(
         yield WebhookChange(Action.CREATE, tuple(_everything(desired, stored, public_url)))
         return
     differences = tuple(_differences(desired, stored, registered, public_url))
+    inactive = (FieldDifference("active", registered=False, desired=True),) if registered.active is False else ()
+    if "url" in {difference.field for difference in differences}:  # which triggers a new challenge, too
+        differences, inactive = (*differences, *inactive), ()
     if differences:
         yield WebhookChange(Action.UPDATE, differences, registered.id)
-    if registered.active is False and "url" not in {difference.field for difference in differences}:
-        yield WebhookChange(
-            Action.CHALLENGE, (FieldDifference("active", registered=False, desired=True),), registered.id
-        )
+    if inactive:
+        yield WebhookChange(Action.CHALLENGE, inactive, registered.id)
 
 
 def _everything(desired: DesiredWebhook, stored: ManagedWebhook | None, public_url: str) -> Iterator[FieldDifference]:

@@ -157,6 +157,8 @@ def _in_words(change: WebhookChange) -> str:
 
 
 def _difference(difference: FieldDifference) -> str:
+    if difference.field == "active":
+        return "inactive, OpenCard delivers nothing → active"
     if difference.registered is None:
         return f"{difference.field} {words(difference.desired)}"
     if difference.desired is None:

@@ -43,6 +43,8 @@ def _first_day(_context: click.Context, _parameter: click.Parameter, value: str)
 def close(organization: str, month: date, *, show: bool, verify: bool, acknowledge: str | None, as_json: bool) -> None:
     """Close a MONTH (2026-10) of an ORGANIZATION: record its ledger's lines, sums and a hash over them.
 
+    A closed month cannot be opened again.
+
     Refused, with the reasons, while anything that OpenCard sent is missing or not applied (ems.completeness), and if
     the month began before OpenCard's delivery log does. What changes in the month later is in ems.late_changes.
 

@@ -13,11 +13,11 @@ import click
 from receiver.cli.group import Group
 from receiver.cli.operator import operator
 from receiver.cli.output import json_option, print_fields, print_json, print_rows
-from receiver.cli.parameters import ID, MOMENT, WholeNumber
+from receiver.cli.parameters import FUTURE, ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
 from receiver.connections import WEB
 from receiver.db import one_connection
-from receiver.ops.findings import Severity
+from receiver.ops.findings import FindingKind, Severity, look_command
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
@@ -38,9 +38,17 @@ COLUMNS: Final = {
     "kind": "kind",
     "count": "count",
     "opened_at": "since",
-    "text": "what",
+    "text": "issue",
 }
-LABELS: Final = {"organization_reference_id": "organization", "text": "what"}
+LABELS: Final[dict[str, str]] = {
+    "organization_reference_id": "organization",
+    "text": "issue",
+    "accepted_count": "reopens above",
+    "accepted_until": "reopens at",
+    "example_delivery_id": "look",
+}
+_COMMANDS: Final[dict[str, str]] = {FindingKind.DEAD: "after the fix", FindingKind.UNKNOWN_FORMAT: "after the upgrade"}
+"""What the command of an issue is called where something else comes first."""
 issue_id = click.argument("issue_id", type=ID)
 note = click.option("--note", required=True, help="Why; shown with the issue.")
 
@@ -92,18 +100,24 @@ def show(issue_id: int, as_json: bool) -> None:
 @issues.command("acknowledge", cls=RecordedCommand, about=("issue_id", "until", "until_it_grows"), reason="note")
 @issue_id
 @note
-@click.option("--until", type=MOMENT, metavar="TIME", help="Reopen it then, such as 2026-12-01, if the cause remains.")
+@click.option(
+    "--until",
+    type=FUTURE,
+    metavar="TIME",
+    help="Reopen it then if the cause remains: 2026-12-01, or 2h for two hours from now.",
+)
 @click.option("--until-it-grows", is_flag=True, help="Reopen it when its count grows.")
 @json_option
 def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows: bool, as_json: bool) -> None:
-    """Acknowledge an issue: it remains, but status and alerts no longer count it.
+    """Acknowledge an issue: it remains, but status and the alert ReceiverIssueOpen no longer count it.
+
+    Other alerts end when their cause ends; receiver deliveries resolve ends those about deliveries that were
+    not applied.
 
     Without --until and --until-it-grows it stays acknowledged until its cause ends.
 
     Example: receiver issues acknowledge 7 --note "OpenCard is working on it" --until-it-grows
     """
-    if until is not None and until <= datetime.now(UTC):
-        raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M} UTC is in the past: give a later time")
     change = partial(lifecycle.acknowledge, by=operator(), note=note, until=until, until_it_grows=until_it_grows)
     with _connection() as connection, connection.begin():
         changed = answer(connection, issue_id, change)
@@ -137,14 +151,21 @@ def _print(stored: StoredIssue, *, as_json: bool) -> None:
     document = _document(stored)
     if as_json:
         print_json(document)
-    else:
-        print_fields(
-            {
-                LABELS.get(name, name.replace("_", " ")): value
-                for name, value in document.items()
-                if value not in (None, "")
-            }
-        )
+        return
+    issue = stored.issue
+    labels = {
+        **LABELS,
+        "owner": f"{issue.state} by",
+        "command": _COMMANDS.get(issue.kind, "command"),
+    }
+    if issue.first_seen_at == issue.opened_at:
+        del document["first_seen_at"]
+    if issue.example_delivery_id is not None:
+        document["example_delivery_id"] = look_command(issue.example_delivery_id)
+    document["command"] = document.pop("command")  # the last line
+    print_fields(
+        {labels.get(name, name.replace("_", " ")): value for name, value in document.items() if value not in (None, "")}
+    )
 
 
 def _document(stored: StoredIssue) -> dict[str, Any]:

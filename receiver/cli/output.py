@@ -22,6 +22,7 @@ from receiver.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
 WIDE: Final = 10_000
 """Columns of an output that is no terminal: lines are not broken there."""
@@ -159,6 +160,14 @@ def progress_bar() -> Iterator[Progress]:
 def counted(number: int, what: str, several: str | None = None) -> str:
     """Return a number of things, *what* in the singular; *several* where the plural is not regular."""
     return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
+
+
+def length_of_time(length: timedelta) -> str:
+    """Return a length of time in its two largest units."""
+    seconds = max(0, int(length.total_seconds()))
+    parts = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
+    first = next((place for place, (_, number) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"
 
 
 def words(value: object) -> str:

@@ -97,6 +97,7 @@ class MomentType(_MomentType):
     """A point in time: ``2026-02-13``, ``2026-02-13T08:00:00Z`` (UTC without a zone), or ``24h``: that long ago."""
 
     name = "time"
+    _examples = "2026-02-13, 2026-02-13T08:00:00Z, or 24h for 24 hours ago"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
         """Return the point in time, in UTC."""
@@ -109,10 +110,29 @@ class MomentType(_MomentType):
             moment = datetime.fromisoformat(text)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"invalid time {value!r}: give one such as 2026-02-13, 2026-02-13T08:00:00Z or 24h", param, ctx)
+            self.fail(f"invalid time {value!r}: give one such as {self._examples}", param, ctx)
 
 
 MOMENT: Final = MomentType()
+
+
+class FutureMomentType(MomentType):
+    """A point in time to come: a time as ``MomentType`` has it, or ``24h``: that far ahead."""
+
+    _examples = "2026-12-01, 2026-12-01T08:00:00Z, or 2h for two hours from now"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+        """Return the point in time, in UTC. Fails for one in the past."""
+        now = datetime.now(UTC)
+        moment = super().convert(value, param, ctx)
+        if _DURATION.fullmatch(str(value).strip().lower()):
+            moment = now + DURATION.convert(value, param, ctx)
+        if moment <= now:
+            self.fail(f"{moment:%Y-%m-%d %H:%M} UTC is in the past: give a later time", param, ctx)
+        return moment
+
+
+FUTURE: Final = FutureMomentType()
 
 
 class DayType(_DayType):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from receiver.cli.output import counted, print_fields, print_rows, words
+from receiver.cli.output import counted, length_of_time, print_fields, print_rows, words
 from receiver.ops.activity import MOST_FAILURES as MOST_COUNTED
 from receiver.ops.ageing import MOST as MOST_AGEING
 from receiver.ops.status import WAITING, find_in_webhook
@@ -15,7 +15,7 @@ from receiver.ops.workers import describe_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from receiver.cli.status import Seen
     from receiver.ops.activity import FailureGroup, Rate
@@ -50,7 +50,7 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     service = seen.service
     waiting = ", ".join(f"{service.deliveries[name].number} {name}" for name in WAITING)
     oldest = service.oldest_waiting
-    yield "backlog", waiting if oldest is None else f"{waiting}; the oldest for {_age(service.at - oldest)}"
+    yield "backlog", waiting if oldest is None else f"{waiting}; the oldest for {length_of_time(service.at - oldest)}"
     for name, each in service.deliveries.items():
         if name not in WAITING:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
@@ -59,14 +59,16 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
     yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known until the scheduler has run for five minutes"
     inactive = f", {len(service.inactive)} of them not active" if service.inactive else ""
     without = f"; {counted(len(service.without_webhook), 'organization')} without an active one"
-    yield "webhooks", f"{len(service.webhooks)}{inactive}{without if service.without_webhook else ''}"
+    read = service.bootstrap_read_at
+    as_read = f"; as read at OpenCard {length_of_time(service.at - read)} ago" if read else ""
+    yield "webhooks", f"{len(service.webhooks)}{inactive}{without if service.without_webhook else ''}{as_read}"
     yield "workers", describe_workers(seen.workers)
     if service.replays:
         yield (
             "replays",
             "; ".join(
                 f"{each.replay_id} by {each.requested_by}, {counted(each.selected, 'delivery', 'deliveries')}"
-                f", for {_age(service.at - each.created_at)}"
+                f", for {length_of_time(service.at - each.created_at)}"
                 for each in service.replays
             ),
         )
@@ -106,10 +108,10 @@ def _retention(service: ServiceStatus) -> str:
     if last is None:
         return "never run"
     if last.ended_at is None:
-        return f"running for {_age(service.at - last.started_at)}"
+        return f"running for {length_of_time(service.at - last.started_at)}"
     removed = sum(last.removed.values())
     outcome = "failed" if last.error else f"{removed} removed"
-    return f"{outcome}, {_age(service.at - last.ended_at)} ago"
+    return f"{outcome}, {length_of_time(service.at - last.ended_at)} ago"
 
 
 def _print_failures(failures: tuple[FailureGroup, ...], in_all: int) -> None:
@@ -175,12 +177,4 @@ def _print_organizations(seen: Seen) -> None:
 
 
 def _checked(until: datetime | None, at: datetime) -> str:
-    return "never" if until is None else f"{words(until)}, {_age(at - until)} ago"
-
-
-def _age(length: timedelta) -> str:
-    """Return a length of time in its two largest units."""
-    seconds = max(0, int(length.total_seconds()))
-    parts = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
-    first = next((place for place, (_, number) in enumerate(parts) if number), len(parts) - 1)
-    return " ".join(f"{number} {unit}" for unit, number in parts[first : first + 2] if number) or "0 s"
+    return "never" if until is None else f"{words(until)}, {length_of_time(at - until)} ago"

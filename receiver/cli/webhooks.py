@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from receiver.bootstrap.applied import last_read_at
 from receiver.bootstrap.flags import by_reason, describe_unavailable
 from receiver.bootstrap.organizations import unavailable_events
 from receiver.cli.filters import check_organizations
 from receiver.cli.group import Group
-from receiver.cli.output import json_option, print_fields, print_json, print_rows
+from receiver.cli.output import json_option, length_of_time, print_fields, print_json, print_rows
 from receiver.cli.parameters import ID
 from receiver.cli.recorded import RecordedCommand
 from receiver.cli.secret_values import secret_option
@@ -117,6 +119,7 @@ def list_command(organization: str | None, as_json: bool) -> None:
     with one_connection(settings.database_url, application="command") as connection:
         check_organizations(connection, () if organization is None else (organization,))
         rows = [_with_url(row, settings) for row in list_webhooks(connection, organization=organization)]
+        read_at = last_read_at(connection)
     if as_json:
         print_json(rows)
     else:
@@ -135,6 +138,9 @@ def list_command(organization: str | None, as_json: bool) -> None:
             empty="no webhooks registered: receiver bootstrap registers them, receiver webhooks adopt adds one",
             optional=("url", "test", "enabled", "authentication_type", "opencard_webhook_id"),
         )
+        if rows and read_at is not None:
+            ago = length_of_time(datetime.now(UTC) - read_at)
+            click.echo(f"active: as read at OpenCard {ago} ago; receiver bootstrap --check reads it now")
 
 
 @webhooks.command("show")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from receiver.ops.findings import Finding, FindingKind
@@ -62,21 +63,30 @@ def what_needs_attention(
 
 def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
     for kind, status in ((FindingKind.DEAD, "dead"), (FindingKind.QUARANTINED, "quarantined")):
-        listed = f"receiver deliveries list --status {status}"
         groups = [group for group in failures if group.status == status]
         for group in groups[:MOST_CAUSES]:
             several = "delivery" if group.number == 1 else "deliveries"
+            of_cause = _options(status, group)
             yield Finding(
                 kind,
                 f"{group.number} {status} {several} of {group.event}: {group.error}",
                 f"{group.event}: {group.error}"[:LONGEST_SUBJECT],
                 group.organizations[0] if group.number_of_organizations == 1 else None,
                 group.number,
-                command=listed,
+                command=f"receiver replay {of_cause} --reason TEXT"
+                if kind is FindingKind.DEAD
+                else f"receiver deliveries list {of_cause}",
                 example_delivery_id=group.example_id,
             )
         rest = groups[MOST_CAUSES:]
         if rest:
             number = sum(group.number for group in rest)
             text = f"{number} {status} deliveries for {len(rest)} other reasons"
+            listed = f"receiver deliveries list --status {status}"
             yield Finding(kind, text, "other reasons", count=number, command=listed)
+
+
+def _options(status: str, group: FailureGroup) -> str:
+    """Return the options of ``replay`` and ``deliveries list`` that select a group."""
+    error = f" --error {quote(group.error)}" if group.error else ""
+    return f"--status {status} --event {quote(group.event)}{error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from receiver.errors import AccessDenied, ClientRefused, OpenCardError, Resource
 from receiver.opencard import routes
 from receiver.opencard.auth import JSON_ONLY, Access, TokenAuth
 from receiver.opencard.client import OpenCard
+from receiver.opencard.delivery_log import DeliveryLog
 from receiver.opencard.failures import html_refusal, is_html_refusal
 from receiver.opencard.tokens import MemoryTokens
 from receiver.opencard.webhooks import Webhooks
@@ -192,7 +192,7 @@ class OpenCardChecks:
             self.findings.note(ORGANIZATIONS, f"none in account {self._access.account_id} yet")
 
     def check_webhooks(self, webhooks: Sequence[CheckedWebhook]) -> None:
-        """Check that each managed webhook is registered, switched on and active, and calls this service."""
+        """Check that each managed webhook is registered and active, calls this service, and has a readable log."""
         scope = routes.GET_WEBHOOK.scope
         reason = why_not(self.problems, "OPENCARD_ACCOUNT_ID") or self.findings.why_not(API, TOKEN, scope_check(scope))
         if not webhooks:
@@ -200,9 +200,15 @@ class OpenCardChecks:
         elif reason:
             self.findings.not_checked(WEBHOOKS, reason)
         else:
-            with OpenCard(self._access, [scope], self._tokens) as api, ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
+            log_scope = routes.LIST_DELIVERY_LOG.scope
+            with (
+                OpenCard(self._access, [scope], self._tokens) as api,
+                OpenCard(self._access, [log_scope], self._tokens) as log_api,
+                ThreadPoolExecutor(PARALLEL_REQUESTS) as threads,
+            ):
                 registered = Webhooks(api)
-                found = [*threads.map(lambda webhook: self._look_at(webhook, registered), webhooks)]
+                logs = None if self.findings.why_not(scope_check(log_scope)) else log_api
+                found = [*threads.map(lambda webhook: self._look_at(webhook, registered, logs), webhooks)]
             self.findings.lines += found
             asked = [each for each in webhooks if _why_idle(each) is None]
             if asked and len(self._deleted) == len(asked):
@@ -224,7 +230,7 @@ class OpenCardChecks:
                     "receiver bootstrap",
                 )
 
-    def _look_at(self, webhook: CheckedWebhook, registered: Webhooks) -> CheckResult:
+    def _look_at(self, webhook: CheckedWebhook, registered: Webhooks, logs: OpenCard | None) -> CheckResult:
         idle = _why_idle(webhook)
         if idle is not None or webhook.opencard_webhook_id is None:
             return CheckResult(webhook.check, CheckState.NOTE, str(idle))
@@ -240,22 +246,26 @@ class OpenCardChecks:
             return CheckResult(webhook.check, CheckState.BROKEN, said)
         except OpenCardError as error:
             return CheckResult(webhook.check, CheckState.BROKEN, str(error))
-        return self._judge(webhook, found)
+        return self._judge(webhook, found, unreadable=None if logs is None else _unreadable(logs, webhook))
 
-    def _judge(self, webhook: CheckedWebhook, found: RegisteredWebhook) -> CheckResult:
-        wrong = []
+    def _judge(self, webhook: CheckedWebhook, found: RegisteredWebhook, *, unreadable: str | None) -> CheckResult:
+        wrong = [] if unreadable is None else [unreadable]
         if found.active is False:
             wrong.append(
-                "not active, its challenge has not passed: run receiver bootstrap, which triggers a new challenge"
+                "not active, OpenCard delivers nothing: run receiver bootstrap, which triggers a new challenge"
             )
         if found.enabled is False:
             wrong.append("switched off at OpenCard (enabled): switch it on there, or run receiver bootstrap")
-        if webhook.refused:
+        if webhook.refused_in_log:
             wrong.append(
-                f"{webhook.refused} attempts of the last day were answered 401: its secret or credentials here are not "
-                "OpenCard's, as after a restore of the database; run receiver webhooks rotate-secret --organization "
-                + shlex.quote(webhook.organization_reference_id)
+                f"OpenCard's log has {webhook.refused_in_log} attempts of the last day answered 401: its secret or "
+                "credentials here are not OpenCard's, as after a restore of the database; run receiver webhooks "
+                f"rotate-secret {webhook.id}"
             )
+        else:
+            for each in webhook.refused:
+                run = f"; run {each.command}" if each.command else ""
+                wrong.append(f"{each.number} refused: {each.reason}: {each.cause}{run}")
         address = None if why_not(self.problems, "PUBLIC_URL") else self._wrong_address(webhook, found.url)
         if address and not self.findings.is_broken(PUBLIC_ADDRESS):
             wrong.append(address)
@@ -276,6 +286,16 @@ class OpenCardChecks:
         if url.startswith(self.settings.public_url + "/"):
             return "OpenCard calls another path of PUBLIC_URL than its endpoint: run receiver bootstrap"
         return f"OpenCard calls {urlsplit(url).hostname}, not PUBLIC_URL: run receiver bootstrap"
+
+
+def _unreadable(logs: OpenCard, webhook: CheckedWebhook) -> str | None:
+    """Return why the first page of a webhook's delivery log cannot be read; ``None`` if it can."""
+    try:
+        log = DeliveryLog.of(logs, organization_id=webhook.organization_id, webhook=webhook.opencard_webhook_id or 0)
+        next(log.pages(), None)
+    except OpenCardError as error:
+        return f"its delivery log cannot be read: {error}"
+    return None
 
 
 def _why_idle(webhook: CheckedWebhook) -> str | None:

@@ -18,7 +18,7 @@ from receiver.errors import ConfigurationError
 from receiver.migrate import current_revision, head_revision
 from receiver.ops.doctor_findings import why_not
 from receiver.ops.keys import count_by_key
-from receiver.ops.refused import count_not_authentic, read_refused
+from receiver.ops.refused import read_refused
 from receiver.queue import check_writes, connect
 from receiver.webhooks.models import PreviousEndpointKey, Webhook
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.ops.doctor_findings import CheckResults
+    from receiver.ops.refused import RefusalCount
     from receiver.settings import Settings
 
 DATABASE: Final = "database"
@@ -69,9 +70,10 @@ class CheckedWebhook:
     """Whether bootstrap found that OpenCard does not have it any more."""
     unavailable: tuple[str, ...]
     """The events that its organization cannot have, and why, a line for each reason."""
-    refused: int
-    """How many of its attempts of the last day were answered 401, by what was counted here or by OpenCard's log, with
-    nothing accepted since."""
+    refused_in_log: int
+    """How many attempts of the last day were answered 401 by OpenCard's log, with none accepted since."""
+    refused: tuple[RefusalCount, ...]
+    """What was refused here over the secret or the credentials, with nothing stored since."""
 
     @property
     def check(self) -> str:
@@ -150,8 +152,8 @@ def check_redis(settings: Settings, problems: dict[str, str], findings: CheckRes
     try:
         check_writes(client)
     except RedisError as error:
-        said = " ".join(str(error).split())
-        findings.broken(REDIS, f"REDIS_URL: {said}; deliveries are stored all the same, and processed later than usual")
+        said = " ".join(str(error).split()).rstrip(".")
+        findings.broken(REDIS, f"REDIS_URL: {said}; deliveries are stored, but not processed until Redis is back")
     else:
         findings.ok(REDIS, "takes writes")
     finally:
@@ -189,14 +191,15 @@ def _managed_webhooks(connection: Connection) -> Iterator[CheckedWebhook]:
             select(AccountOrganization.organization_id, AccountOrganization.unavailable_events)
         )
     }
-    refused = Counter({row.webhook_id: row.attempts for row in connection.execute(_REFUSED)})
-    refused |= count_not_authentic(read_refused(lambda query: [*map(dict, connection.execute(text(query)).mappings())]))
+    in_log = Counter({row.webhook_id: row.attempts for row in connection.execute(_REFUSED)})
+    refused = read_refused(lambda query: [*map(dict, connection.execute(text(query)).mappings())])
     for row in connection.execute(select(*columns).where(~Webhook.test).order_by(Webhook.id)).mappings():
         yield CheckedWebhook(
             **row,
             previous_keys=previous.get(row["id"], ()),
             unavailable=organizations.get(row["organization_id"], ()),
-            refused=refused[row["id"]],
+            refused_in_log=in_log[row["id"]],
+            refused=tuple(each for each in refused if each.webhook_id == row["id"] and each.may_be_a_difference),
         )
 
 

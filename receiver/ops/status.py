@@ -93,7 +93,7 @@ SELECT kind, severity, count(*) AS number FROM receiver.issues WHERE state = 'op
 GROUP BY kind, severity ORDER BY kind
 """
 _BOOTSTRAP: Final = """
-SELECT error FROM receiver.applied_configuration WHERE error IS NOT NULL
+SELECT error, CASE WHEN error IS NULL THEN ended_at END AS read_at FROM receiver.applied_configuration
 """
 
 
@@ -201,6 +201,8 @@ class ServiceStatus:
     """As far as bootstrap has found the account's organizations."""
     bootstrap_error: str | None = None
     """Why the scheduler's last bootstrap ended early; ``None`` when it did not."""
+    bootstrap_read_at: datetime | None = None
+    """When it last read all webhooks at OpenCard; ``None`` when it failed or has not run."""
     feed_lock: FeedLock | None = None
     feed_epoch: EpochState | None = None
     """``None`` as long as none has begun."""
@@ -247,6 +249,7 @@ class ServiceStatus:
 def read_status(query: Query) -> ServiceStatus:
     """Read the current status of the service."""
     (row,) = query("SELECT clock_timestamp() AS at")
+    bootstrap = next(iter(query(_BOOTSTRAP)), {})
     deliveries = dict.fromkeys((*WAITING, *NOT_APPLIED), PendingDeliveries())
     for counting in (_WAITING, _NOT_APPLIED):
         deliveries |= {each["status"]: PendingDeliveries(each["number"], each["oldest"]) for each in query(counting)}
@@ -258,7 +261,8 @@ def read_status(query: Query) -> ServiceStatus:
         last_retention_run(query),
         read_receipts(query),
         tuple(UnservedOrganization(**each) for each in query(_ORGANIZATIONS)),
-        next((each["error"] for each in query(_BOOTSTRAP)), None),
+        bootstrap.get("error"),
+        bootstrap.get("read_at"),
         read_feed_lock(query),
         read_feed_epoch(query),
         read_unknown(query),
@@ -345,7 +349,8 @@ def find_in_webhook(webhook: WebhookStatus, at: datetime, interval: timedelta | 
         text = f"{stored} not in OpenCard's log: possibly forged, or a gap in the log"
         yield finding(FindingKind.UNCONFIRMED, text, webhook.unconfirmed, listed)
     if webhook.last_error is not None:
-        yield finding(FindingKind.RECONCILE, f"the last run failed: {webhook.last_error}")
+        again = f"receiver reconcile --organization {quote(organization)}"
+        yield finding(FindingKind.RECONCILE, f"the last run failed: {webhook.last_error}", command=again)
     if interval is not None:
         since = webhook.checked_until or webhook.created_at
         if since < at - max(STALE_INTERVALS * interval, STALE_AT_LEAST):

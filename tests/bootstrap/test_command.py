@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -158,6 +159,25 @@ def test_webhook_list_shows_which_are_active(
     world.public_url = "http://127.0.0.1:1"  # out of reach, so that it stays inactive
     assert run().exit_code == 1
     assert listed() == [False]
+
+
+def test_an_inactive_webhook_is_named_with_what_it_means(
+    world: World, run: Callable[..., Result], environment: dict[str, str]
+) -> None:
+    def listed() -> str:
+        return CliRunner(env=world.environment(environment)).invoke(main, ["webhooks", "list"]).stdout.splitlines()[-1]
+
+    run()
+    assert re.fullmatch("active: as read at OpenCard [0-9]+ s ago; receiver bootstrap --check reads it now", listed())
+    with world.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE receiver.applied_configuration SET ended_at = ended_at - interval '5 hours'")
+    assert "as read at OpenCard 5 h" in listed()
+    world.provider.state.change_webhook(world.registered().id, active=False)
+    assert "challenge  inactive, OpenCard delivers nothing → active" in run("--check").stdout
+    world.public_url = "http://127.0.0.1:1"
+    checked = run("--check").stdout
+    assert "inactive, OpenCard delivers nothing → active" in checked, "next to another URL, too"
+    assert "url http" in checked
 
 
 def test_unstable_page_order_loses_no_organization(world: World, run: Callable[..., Result]) -> None:

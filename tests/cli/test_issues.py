@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,19 @@ def test_an_acknowledged_issue_does_not_fail_status(dead: Acme, watched: Setting
     said = run("issues", "acknowledge", number, "--note", "ticket 7", "--until-it-grows")
     assert said.exit_code == 0
     assert "acknowledged" in said.stdout
-    assert {"what", "owner"} <= {line.split()[0] for line in said.stdout.splitlines()}
+    lines = dict(re.split("  +", line, maxsplit=1) for line in said.stdout.splitlines())
+    assert lines["issue"] == "1 dead delivery of card_holder.created: card_holder: missing"
+    assert lines["reopens above"] == "1"
+    assert {"acknowledged by", "opened at"} <= lines.keys()
+    assert "first seen at" not in lines, "it is when it opened"
+    delivery = dead.value("SELECT id FROM receiver.deliveries")
+    assert list(lines.items())[-2:] == [
+        ("look", f"receiver deliveries show {delivery}"),
+        (
+            "after the fix",
+            "receiver replay --status dead --event card_holder.created --error 'card_holder: missing' --reason TEXT",
+        ),
+    ]
     assert "ticket 7" in said.stdout
     status = run("status")
     assert status.exit_code == 0
@@ -83,6 +96,13 @@ def test_an_acknowledged_issue_does_not_fail_status(dead: Acme, watched: Setting
     assert run("status").exit_code == 1
     watch.check(dead.engine, watched, ())
     assert [each["state"] for each in listed(run)] == ["open"]
+
+
+def test_an_acknowledgement_ends_in_so_many_hours(dead: Acme, run: Run) -> None:
+    number = str(listed(run)[0]["id"])
+    assert run("issues", "acknowledge", number, "--note", "x", "--until", "2h").exit_code == 0
+    ends = "SELECT accepted_until BETWEEN now() + interval '119 min' AND now() + interval '2 h' FROM receiver.issues"
+    assert dead.value(ends)
 
 
 def test_a_resolved_issue_is_listed_when_asked_for(dead: Acme, run: Run) -> None:
@@ -107,6 +127,7 @@ def test_a_resolved_issue_is_listed_when_asked_for(dead: Acme, run: Run) -> None
         (("show", "4711"), "there is no issue 4711; see receiver issues list"),
         (("acknowledge", "1"), "Missing option '--note'"),
         (("acknowledge", "1", "--note", "x", "--until", "2020-01-01"), "is in the past: give a later time"),
+        (("acknowledge", "1", "--note", "x", "--until", "tomorrow"), "or 2h for two hours from now"),
     ],
 )
 def test_a_wrong_answer_is_refused(acme: Acme, run: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,9 +141,12 @@ def test_each_thing_that_needs_attention_is_named(organizations: Organizations, 
         return f"webhook {webhook_id_of(acme.engine, organization)} ({organization})"
 
     no_payload = "because the delivery log has no payload: ask OpenCard for the data"
-    listed = "receiver deliveries list --status quarantined"
-    again = "register it again, which triggers a new challenge; receiver bootstrap --organization asleep"
+    quarantined, dead = (row["id"] for row in acme.rows("SELECT id FROM receiver.deliveries ORDER BY id"))
     other = "organization.reference_id is 'globex', but this webhook belongs to organization 'acme'; not applied"
+    of_cause = "--event card_holder.created --error"
+    remedy = f"fix the cause, then receiver replay --status dead {of_cause} 'card_holder: missing' --reason TEXT"
+    listed = f"receiver deliveries list --status quarantined {of_cause} {quote(other)}"
+    again = "register it again, which triggers a new challenge; receiver bootstrap --organization asleep"
     forged = f"{name('forged')}: 2 stored deliveries not in OpenCard's log: possibly forged, or a gap in the log; "
     forged += "receiver deliveries list --unconfirmed --organization forged"
     said = needs(run("--json"))
@@ -151,12 +155,12 @@ def test_each_thing_that_needs_attention_is_named(organizations: Organizations, 
     assert said[-1] == forged, "the mildest comes last"
     assert sorted(said) == sorted(
         [
-            "1 dead delivery of card_holder.created: card_holder: missing; receiver deliveries list --status dead",
-            f"1 quarantined delivery of card_holder.created: {other}; {listed}",
+            f"1 dead delivery of card_holder.created: card_holder: missing; receiver deliveries show {dead}; {remedy}",
+            f"1 quarantined delivery of card_holder.created: {other}; receiver deliveries show {quarantined}; {listed}",
             forged,
             stale,
             f"{name('lost')}: 1 lost event cannot be recovered, {no_payload}",
-            f"{name('forbidden')}: the last run failed: {FORBIDDEN}",
+            f"{name('forbidden')}: the last run failed: {FORBIDDEN}; receiver reconcile --organization forbidden",
             f"{name('asleep')}: not active, OpenCard sends nothing to it: {again}",
         ]
     )

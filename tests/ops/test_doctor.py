@@ -178,7 +178,7 @@ CASES = {
             {"PUBLIC_URL": installation.environment["OPENCARD_API_URL"]}
         ),
     ),
-    "a webhook is not active": Case("webhook 2", "not active, its challenge has not passed", webhook(active=False)),
+    "a webhook is not active": Case("webhook 2", "not active, OpenCard delivers nothing", webhook(active=False)),
     "a webhook is switched off": Case("webhook 2", "switched off at OpenCard (enabled)", webhook(enabled=False)),
     "a webhook calls elsewhere": Case(
         "webhook 2", "OpenCard calls old.example.com, not PUBLIC_URL", webhook(url="https://old.example.com/hooks")
@@ -200,6 +200,13 @@ CASES = {
         "OpenCard answers 500",
         lambda installation: installation.provider.faults.add(
             ApiFault.answers(500, path=f"/webhooks/{installation.webhooks[1]}$", times=99)
+        ),
+    ),
+    "one delivery log cannot be read": Case(
+        "webhook 2",
+        "its delivery log cannot be read: GET /",
+        lambda installation: installation.provider.faults.add(
+            ApiFault.answers(500, path=f"/webhooks/{installation.webhooks[1]}/events$", times=99)
         ),
     ),
     "the configuration is wrong": Case(
@@ -293,12 +300,12 @@ def test_secret_that_differs_is_reported_with_the_remedy(installation: Installat
         CliRunner(env=installation.environment).invoke(main, ["reconcile", "--json"])
 
     check = installation.check_of(1)
-    reference = check.partition("(")[2].rstrip(")")
+    number, reference = check.removeprefix("webhook ").rstrip(")").split(" (")
     happened(200, 401, 401)
     code, found = installation.findings()
     assert (code, found[check][0]) == (1, "broken")
-    assert "2 attempts of the last day were answered 401" in found[check][1]
-    assert f"run receiver webhooks rotate-secret --organization {reference}" in found[check][1]
+    assert "OpenCard's log has 2 attempts of the last day answered 401" in found[check][1]
+    assert found[check][1].endswith(f"run receiver webhooks rotate-secret {number}")
     assert found[installation.check_of(0)][0] == "ok"
     happened(401, 401, 401, 401, 200)
     assert installation.findings()[1][check][0] == "ok"
@@ -311,7 +318,9 @@ def test_secret_that_differs_is_reported_with_the_remedy(installation: Installat
             ),
             {"of": reference},
         )
-    assert "3 attempts of the last day were answered 401" in installation.findings()[1][check][1], "before a reconcile"
+    refused = installation.findings()[1][check][1]
+    assert refused.startswith("3 refused: signature-wrong: either the secret differs from OpenCard's, or"), refused
+    assert refused.endswith(f"run receiver reconcile --organization {reference}")
 
 
 def test_openid_provider_is_asked_what_it_publishes(installation: Installation) -> None:

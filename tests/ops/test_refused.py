@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.counter_store import Flusher, connecting
-from receiver.ops.refused import MANY, count_not_authentic, find_refused, read_refused
+from receiver.ops.refused import MANY, find_refused, read_refused
 from receiver.ops.rollup import roll_up_once
 from tests.support.factories import card_holder
 
@@ -56,9 +56,62 @@ def test_all_refused_is_a_finding_with_what_to_do(acme: Acme, flusher: Flusher) 
     (finding,) = said(acme)
     assert finding == (
         f"webhook {webhook} (acme): 3 deliveries refused since {minute:%Y-%m-%d %H:%M} UTC: signature-wrong: "
-        f"the secret differs from OpenCard's, rotate it; receiver webhooks rotate-secret {webhook}"
+        "either the secret differs from OpenCard's, or they are forged: OpenCard's log, not read since, will show it; "
+        "receiver reconcile --organization acme"
     )
-    assert count_not_authentic(read_refused(acme.rows)) == {webhook: 3}
+
+
+def read_log(acme: Acme, *, refused: int, minutes: int = 5) -> None:
+    """Note a run of reconcile that found so many attempts answered 401."""
+    acme.execute(
+        "INSERT INTO receiver.delivery_log (webhook_id, identity, event, response_status, attempted_at, item)"
+        " SELECT webhook.id, int4send(number), 'card_holder.created', 401, now(), '' FROM receiver.webhooks AS webhook,"
+        " generate_series(1, :refused) AS number",
+        refused=refused,
+    )
+    acme.execute(
+        "INSERT INTO receiver.reconcile_runs (webhook_id, ended_at, watermark)"
+        " SELECT id, now(), now() + make_interval(mins => :minutes) FROM receiver.webhooks",
+        minutes=minutes,
+    )
+
+
+def test_a_secret_is_rotated_only_if_the_log_has_the_attempts(acme: Acme, flusher: Flusher) -> None:
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    refuse(acme, 3)
+    flusher.flush()
+    read_log(acme, refused=2)
+    (finding,) = said(acme)
+    assert finding.endswith(
+        "signature-wrong: the secret differs from OpenCard's: its log has 2 answered 401; "
+        f"receiver webhooks rotate-secret {webhook}"
+    )
+
+
+def test_forged_requests_recommend_no_rotation(acme: Acme, flusher: Flusher) -> None:
+    refuse(acme, 3)
+    flusher.flush()
+    read_log(acme, refused=0, minutes=-5)
+    (finding,) = said(acme)
+    assert "either the secret differs" in finding, "the log was read before them"
+    read_log(acme, refused=0)
+    (finding,) = said(acme)
+    assert finding.endswith(
+        "signature-wrong: forged, because OpenCard's log has no attempt answered 401 since then: change nothing"
+    )
+
+
+def test_credentials_are_replaced_by_the_command_that_sends_them(acme: Acme, flusher: Flusher) -> None:
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    refuse(acme, 1)
+    flusher.flush()
+    acme.execute("UPDATE receiver.refused_deliveries SET reason = 'custom-missing'")
+    read_log(acme, refused=1)
+    (finding,) = said(acme)
+    assert finding.endswith(
+        "custom-missing: OpenCard sends no credentials: its log has 1 answered 401; "
+        f"receiver webhooks rotate-secret {webhook}"
+    )
 
 
 @pytest.mark.parametrize(

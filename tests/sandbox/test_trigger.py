@@ -145,6 +145,18 @@ def test_a_body_is_sent_as_it_is(ems: Receiver, trigger: Callable[..., Result], 
     assert [each.body for each in ems.arrived] == [body]
 
 
+def test_a_body_that_is_no_json_leaves_the_log_readable(
+    party: ServedProvider, ems: Receiver, trigger: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "body.json").write_bytes(b"not \xff JSON")
+    assert trigger(CLEARED, "--body", tmp_path / "body.json").exit_code == 0
+    assert trigger(CLEARED).exit_code == 0
+    assert len(ems.arrived) == 2
+    (webhook,) = party.provider.state.webhooks()
+    log = party.get(f"/accounts/1/organizations/{webhook.organization_id}/webhooks/{webhook.id}/events")
+    assert {type(each["payload"]) for each in log["data"]} == {str, dict}
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

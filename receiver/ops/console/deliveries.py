@@ -13,7 +13,7 @@ from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
 from receiver.ops.audit import AuditFilter, arguments, list_acts
 from receiver.ops.console.delivery_timeline import timeline_of
-from receiver.ops.console.filter_form import FilterForm, filled_in
+from receiver.ops.console.filter_form import FilterForm, filled_in, problems_of
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
 from receiver.ops.decisions import accept_deliveries
@@ -74,7 +74,8 @@ def listing() -> str:
     """Show deliveries, newest first, without payloads."""
     with reading() as connection:
         form = FilterForm.of(request.args, organizations(connection))
-        valid = form.validate()
+        if not form.validate():
+            return render_template("deliveries.html", form=form, problems=problems_of(form))
         wanted = form.wanted()
         page = list_deliveries(
             connection, wanted, before=whole(request.args.get("before")), limit=console().rows, most=LOOKED_AT
@@ -86,7 +87,7 @@ def listing() -> str:
     return render_template(
         "deliveries.html",
         form=form,
-        may_replay=valid and wanted.restricts and g.me.may_operate,
+        may_replay=wanted.restricts and g.me.may_operate,
         page=page,
         purchases=purchases,
         links=PageLinks.of(request, older=page.before),

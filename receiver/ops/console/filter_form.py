@@ -6,9 +6,9 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_wtf import FlaskForm
-from wtforms import DateTimeLocalField, SelectField, StringField
+from wtforms import DateField, DateTimeLocalField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import Length, Optional
+from wtforms.validators import Length, Optional, ValidationError
 
 from receiver.deliveries.models import STATUSES
 from receiver.ops.deliveries import Filter
@@ -28,6 +28,39 @@ LONGEST: Final = 512
 FIELDS: Final = ("status", "event", "version", "organization", "since", "until", "error", "transaction", "card_holder")
 
 
+class TimeField(DateTimeLocalField):  # type: ignore[misc]  # wtforms' fields are untyped
+    """A time in UTC."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Parse the time. Raises ``ValueError``, which the page shows."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError("Give a time such as 2026-02-13T09:30 (UTC).") from None
+
+
+class DayField(DateField):  # type: ignore[misc]
+    """A day."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Parse the day. Raises ``ValueError``, which the page shows."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError("Give a day such as 2026-02-13.") from None
+
+
+class StatusField(SelectField):  # type: ignore[misc]
+    """A status of deliveries."""
+
+    def pre_validate(self, form: FlaskForm) -> None:
+        """Refuse a status that does not exist."""
+        try:
+            super().pre_validate(form)
+        except ValueError:
+            raise ValidationError(f"There is no status {self.data}.") from None
+
+
 class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     """Which deliveries. Times are in UTC."""
 
@@ -36,7 +69,7 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
         csrf = False
 
-    status = SelectField(
+    status = StatusField(
         "Status",
         default="",  # an address without it means any status
         choices=[
@@ -49,8 +82,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     event = StringField("Event", render_kw={"placeholder": "card.transaction.cleared"})
     version = StringField("Version", [Length(max=LONGEST)], description="none: without a version.")
     organization = SelectField("Organization", validate_choice=False)
-    since = DateTimeLocalField("Received since (UTC)", [Optional()], format=FORMATS)
-    until = DateTimeLocalField("Received before (UTC)", [Optional()], format=FORMATS)
+    since = TimeField("Received since (UTC)", [Optional()], format=FORMATS)
+    until = TimeField("Received before (UTC)", [Optional()], format=FORMATS)
     error = StringField("Error", [Length(max=LONGEST)], description="Part of the first line; * matches anything.")
     transaction = StringField("Transaction", [Length(max=LONGEST)], render_kw={"placeholder": "full transaction ID"})
     card_holder = StringField(
@@ -71,8 +104,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         return form
 
     def wanted(self) -> Filter:
-        """Return the filter that the form says; only what is right in it counts."""
-        right = {name: field.data for name, field in self._fields.items() if not field.errors and field.data}
+        """Return the filter of a form that is valid."""
+        right = {name: field.data for name, field in self._fields.items() if field.data}
         status = right.get("status", "")
         return Filter(
             statuses={NOT_RIGHT: WRONG, UNCONFIRMED: ()}.get(status, _each(status)),
@@ -91,6 +124,11 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 def filled_in(arguments: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - werkzeug's MultiDict
     """Return what an address says of the filter, for another address."""
     return [(name, value) for name, value in arguments.items() if name in FIELDS and value]
+
+
+def problems_of(form: FlaskForm) -> list[str]:
+    """Return what is wrong in a form that was validated, by field."""
+    return [f"{field.label.text}: {' '.join(field.errors)}" for field in form if field.errors]
 
 
 def _each(value: str) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
-from receiver.ops.refused import OF_CREDENTIALS, WRONG_SIGNATURE
 from receiver.ops.unknown import named_format
 
 if TYPE_CHECKING:
@@ -53,6 +52,12 @@ _AT_WEBHOOKS: Final[dict[str, tuple[str, str]]] = {
     FindingKind.RECONCILE: ("Reconcile now …", "webhooks.webhook"),
     FindingKind.NOT_RECONCILED: ("Reconcile now …", "webhooks.webhook"),
 }
+
+_OF_COMMANDS: Final = {
+    "receiver webhooks rotate-secret": ("Rotate secret …", "webhooks.rotate_secret"),
+    "receiver reconcile": ("Reconcile now …", "webhooks.webhook"),
+}
+"""What the page of a webhook does that the command of a refusal does."""
 
 
 class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
@@ -175,10 +180,10 @@ def _at_webhook(issue: Issue) -> tuple[str, str] | None:
     """Return what can be done to the webhook that has the trouble, and the endpoint of its page."""
     if issue.kind != FindingKind.REFUSED:
         return _AT_WEBHOOKS.get(issue.kind)
-    reason = issue.subject.partition(": ")[2]
-    if reason == WRONG_SIGNATURE:
-        return "New secret …", "webhooks.rotate_secret"
-    return ("Register again …", "webhooks.register") if reason.startswith(OF_CREDENTIALS) else None
+    for command, action in _OF_COMMANDS.items():
+        if issue.command.startswith(command):
+            return action
+    return None
 
 
 def _page(issue_id: int, form: AnswerForm) -> str:

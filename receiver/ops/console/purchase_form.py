@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_wtf import FlaskForm
-from wtforms import DateField, SelectField, StringField
+from wtforms import SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length, Optional, ValidationError
 
-from receiver.ops.console.filter_form import LONGEST
+from receiver.ops.console.filter_form import LONGEST, DayField
 from receiver.ops.purchases import PurchaseFilter, parse_amount
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class PurchaseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     organization = SelectField("Organization", validate_choice=False)
     merchant = StringField("Merchant", [Length(max=LONGEST)], render_kw={"placeholder": "part of the name"})
     amount = StringField("Amount", [_is_amount], render_kw={"inputmode": "decimal", "placeholder": "245.50"})
-    on = DateField("Day", [Optional()])
-    first_day = DateField("From", [Optional()], name="from")
-    last_day = DateField("To", [Optional()], name="to")
+    on = DayField("Day", [Optional()])
+    first_day = DayField("From", [Optional()], name="from")
+    last_day = DayField("To", [Optional()], name="to")
     tolerance = StringField("Amount may differ by", [_is_amount], render_kw={"inputmode": "decimal"})
     currency = StringField("Currency", [Length(max=LONGEST)], render_kw={"placeholder": "EUR"})
     invoice = StringField("Invoice", [Length(max=LONGEST)], render_kw={"placeholder": "full number"})
@@ -76,11 +76,11 @@ class PurchaseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         )
 
     def wanted(self) -> PurchaseFilter:
-        """Return the filter that the form says; only what is right in it counts."""
+        """Return the filter of a form that is valid."""
         right: dict[str, Any] = {
             name: field.data.strip() if isinstance(field.data, str) else field.data
             for name, field in self._fields.items()
-            if not field.errors and field.data
+            if field.data
         }
         right = {name: value for name, value in right.items() if value}
         day = right.get("on")

@@ -8,6 +8,7 @@ from flask import Blueprint, abort, render_template, request
 
 from receiver.ops.audit import arguments
 from receiver.ops.console.deliveries import readable
+from receiver.ops.console.filter_form import problems_of
 from receiver.ops.console.parts import PageLinks, console, organizations, reading
 from receiver.ops.console.purchase_form import PurchaseForm
 from receiver.ops.console.recorded import SEARCH_PURCHASES, record_view
@@ -26,7 +27,8 @@ def listing() -> str:
     """Show the purchases that are looked for, newest first; and deliveries that may bring them."""
     with reading() as connection:
         form = PurchaseForm.of(request.args, organizations(connection))
-        form.validate()
+        if not form.validate():
+            return render_template("purchases.html", form=form, problems=problems_of(form))
         wanted = form.wanted()
         page, first = _page(connection, wanted, request.args.get("before"))
         held = held_deliveries(connection, wanted) if first and wanted.restricts else None

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 
 from receiver.ops.console.deliveries import ReasonForm, ReplayForm
-from receiver.ops.console.filter_form import FilterForm, filled_in
+from receiver.ops.console.filter_form import FilterForm, filled_in, problems_of
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.words import counted
 from receiver.ops.replay import cancel_replay, start_replay
@@ -104,7 +104,9 @@ def _wanted() -> tuple[Filter, Preview]:
     """Return the filter in the address, and what fits it; refuse the request if there is none."""
     with reading() as connection:
         asked = FilterForm.of(request.args, organizations(connection))
-        if not asked.validate() or not asked.wanted().restricts:
+        if not asked.validate():
+            abort(400, f"The filter is wrong: {' '.join(problems_of(asked))}")
+        if not asked.wanted().restricts:
             abort(400, "No filter: filter the deliveries first, then replay what is shown.")
         return asked.wanted(), preview(connection, asked.wanted(), seconds=PREVIEW_SECONDS)
 

@@ -68,7 +68,7 @@ def listing() -> str:
             row for row in connection.execute(_WEBHOOKS) if organization in {None, "", row.organization_reference_id}
         ]
         rows = [_line(row, service) for row in found]
-    return render_template("webhooks.html", rows=rows, organization=organization)
+    return render_template("webhooks.html", rows=rows, organization=organization, read_at=service.bootstrap_read_at)
 
 
 @blueprint.get("/<int:webhook_id>")
@@ -93,6 +93,7 @@ def webhook(webhook_id: int) -> str:
         details=details,
         line=_line(rows[0], service),
         state=state_of(enabled=row["enabled"], active=row["active"]),
+        read_at=service.bootstrap_read_at,
         url=endpoint_url(console().settings.public_url, row["endpoint_key"]),
         overlap=max(ends, default=None),
         requested=row["reconcile_requested_at"] is not None

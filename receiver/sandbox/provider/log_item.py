@@ -44,11 +44,15 @@ def _status(entry: ProviderLogEntry, style: LogStyle) -> int | str | None:
 
 
 def _payload(entry: ProviderLogEntry, style: LogStyle) -> object:
+    try:
+        fields = read(entry.body)
+    except ValueError:  # receiver trigger sends any body
+        return entry.body.decode(errors="replace")
     if not style.reserialized:
-        return read(entry.body) if style.payload_form == "object" else entry.body.decode()
+        return fields if style.payload_form == "object" else entry.body.decode()
     # by attempt: the same event sent three times is written in three ways
     rng = Random(f"{style.seed}:{entry.id}")  # noqa: S311 - it has to be the same again, not unguessable
-    written = rewrite_json(read(entry.body), rng)
+    written = rewrite_json(fields, rng)
     return msgspec.Raw(written.encode()) if style.payload_form == "object" else written
 
 

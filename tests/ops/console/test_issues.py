@@ -117,12 +117,34 @@ def test_issue_offers_buttons_first_then_its_command(acme: Acme, operator: Visit
     page = operator.get(issue).text
     assert f"/ops/deliveries/{max(stored(acme))}" in links(page), "an example"
     sentence, button, command = (
-        page.index(each) for each in ("card_holder: missing</p>", ">Replay …</a>", "receiver deliveries list")
+        page.index(each) for each in ("card_holder: missing</p>", ">Replay …</a>", "receiver replay --status dead")
     )
     assert sentence < button < command
     (replay,) = [each for each in links(page) if each.startswith("/ops/replays/new?")]
     assert "Replay 2 deliveries" in operator.get(replay).text
-    assert "receiver deliveries list" not in operator.get("/ops/").text
+    assert "receiver replay" not in operator.get("/ops/").text
+
+
+def test_refused_deliveries_lead_to_the_remedy_of_their_command(
+    acme: Acme, operator: Visitor, settings: Settings
+) -> None:
+    webhook = acme.value("SELECT id FROM receiver.webhooks")
+    acme.execute(
+        "INSERT INTO receiver.refused_deliveries (webhook_id, reason, minute, number, last_at)"
+        " SELECT id, 'custom-missing', now(), 3, now() FROM receiver.webhooks"
+    )
+
+    def actions() -> list[str]:
+        watch.check(acme.engine, settings, ())
+        number = acme.value("SELECT id FROM receiver.issues WHERE kind = 'deliveries-refused'")
+        return [each for each in links(operator.get(f"/ops/issues/{number}").text) if f"/webhooks/{webhook}" in each]
+
+    assert f"/ops/webhooks/{webhook}/rotate-secret" not in actions(), "the requests may be forged"
+    acme.execute(
+        "INSERT INTO receiver.delivery_log (webhook_id, identity, event, response_status, attempted_at, item)"
+        " SELECT id, '', 'card_holder.created', 401, now(), '' FROM receiver.webhooks"
+    )
+    assert f"/ops/webhooks/{webhook}/rotate-secret" in actions()
 
 
 def test_issue_of_a_webhook_leads_to_what_ends_it(acme: Acme, operator: Visitor, settings: Settings) -> None:
