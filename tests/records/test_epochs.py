@@ -15,7 +15,7 @@ from receiver.locks import Lock
 from receiver.ops.recover import recover
 from receiver.ops.retracting import retract_deliveries
 from receiver.progress import Progress
-from receiver.records.epochs import compare_history, notice_branch
+from receiver.records.epochs import begin_epoch, compare_history, notice_branch
 from receiver.records.history import Subject
 from receiver.records.rewrite import rewriting
 from receiver.records.write import Outdated, commit, writing_connection
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.embedded import EmbeddedPostgres
     from receiver.settings import Settings
+
+WAITING = """
+SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database
+WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"""
 
 
 @pytest.fixture
@@ -208,7 +212,6 @@ def test_a_base_backup_begins_an_epoch(servers: Callable[[str], EmbeddedPostgres
 
 
 def test_two_workers_begin_one_epoch(restored: Place) -> None:
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
     with (
         closing(writing_connection(restored.engine)) as one,
         closing(writing_connection(restored.engine)) as other,
@@ -217,7 +220,7 @@ def test_two_workers_begin_one_epoch(restored: Place) -> None:
     ):
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
         both = [pool.submit(compare_history, connection) for connection in (one, other)]
-        assert eventually(lambda: restored.value(waiting) == 2, within=30)
+        assert eventually(lambda: restored.value(WAITING) == 2, within=30)
         holder.rollback()
         for each in both:
             each.result(timeout=30)
@@ -225,6 +228,24 @@ def test_two_workers_begin_one_epoch(restored: Place) -> None:
     restored.apply("employee-5", "employee-6")
     start = restored.value("SELECT epoch_start FROM ems.feed_horizon")
     assert list(restored.positions())[-2:] == [start + 1, start + 2]
+
+
+def test_history_is_not_stored_for_an_epoch_that_ended_meanwhile(original: Place) -> None:
+    original.execute("UPDATE receiver.feed_epochs SET timeline = NULL")
+    with (
+        closing(writing_connection(original.engine)) as connection,
+        closing(writing_connection(original.engine)) as holder,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.execute(f"BEGIN; SELECT pg_advisory_xact_lock({int(Lock.FEED)})")
+        comparing = pool.submit(compare_history, connection)
+        assert eventually(lambda: original.value(WAITING) == 1, within=30)
+        assert begin_epoch(holder, "receiver recover") == 1
+        comparing.result(timeout=30)
+    assert original.rows("SELECT epoch, timeline IS NULL FROM receiver.feed_epochs ORDER BY 1") == [
+        (0, True),
+        (1, False),
+    ]
 
 
 def test_a_branch_is_noticed_though_nothing_arrives(restored: Place) -> None:
