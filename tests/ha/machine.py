@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import threading
-import time
 import tomllib
 from collections import Counter
 from contextlib import closing
@@ -36,10 +35,11 @@ from tests.support.following import EMS_READER
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
+    from receiver.sandbox.provider import ProviderLogEntry
     from receiver.sandbox.story import Story
     from tests.ha.patroni import Patroni
     from tests.ha.sentinel import Sentinels
@@ -58,9 +58,6 @@ class Stream:
 
     def __init__(self, provider: Provider, story: Story, stack: ExitStack) -> None:
         self._completed = 0
-        self._answered_at: float | None = None
-        self.longest_silence = 0.0
-        """The longest time between two answers of 200, in seconds."""
         self._number = len(story.events)
         self._failures: list[BaseException] = []
         self._arguments = (provider, story)
@@ -87,10 +84,6 @@ class Stream:
             raise
 
     def _count(self) -> None:
-        now = time.monotonic()
-        if self._answered_at is not None:
-            self.longest_silence = max(self.longest_silence, now - self._answered_at)
-        self._answered_at = now
         self._completed += 1
 
     def wait_for(self, share: float) -> None:
@@ -235,19 +228,13 @@ class Machine:
 
     def acknowledged(self) -> Counter[str]:
         """Return how many attempts to deliver each body were answered 200."""
-        return Counter(
-            _digest(attempt.body)
-            for webhook in self.provider.state.webhooks()
-            for attempt in self.provider.state.log_of(webhook.id)
-            if attempt.status == httpx.codes.OK
-        )
+        return Counter(_digest(attempt.body) for attempt in self.attempts() if attempt.status == httpx.codes.OK)
 
-    def answers(self) -> Counter[int | None]:
-        """Return how many attempts had which answer; ``None``: none."""
-        return Counter(
-            attempt.status
-            for webhook in self.provider.state.webhooks()
-            for attempt in self.provider.state.log_of(webhook.id)
+    def attempts(self) -> list[ProviderLogEntry]:
+        """Return all attempts to deliver, the newest last."""
+        webhooks = self.provider.state.webhooks()
+        return sorted(
+            (each for webhook in webhooks for each in self.provider.state.log_of(webhook.id)), key=lambda each: each.at
         )
 
     def digests(self, bodies: str) -> Counter[str]:
@@ -280,6 +267,18 @@ class Machine:
     def reports(self) -> list[str]:
         """Return what each example of a reader wrote."""
         return [follower.log.read_text() for follower in self._followers]
+
+
+def longest_outage(attempts: Sequence[ProviderLogEntry]) -> float:
+    """Return the seconds from an attempt that was not answered 200 to the next one that was, at most."""
+    outages, began = [0.0], None
+    for attempt in attempts:
+        if attempt.status != httpx.codes.OK:
+            began = began or attempt.at
+        elif began is not None:
+            outages.append((attempt.at - began).total_seconds())
+            began = None
+    return max(outages)
 
 
 def _digest(body: bytes) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROLE: Final = "receiver"
 """Owns the databases of the service, and is no superuser."""
 TTL: Final = 10
-"""Seconds after which Patroni replaces a primary that does not renew its lease."""
+"""Seconds after which a primary that does not renew its lease is replaced."""
 ETCD: Final = "etcd"
 PATRONI: Final = "patroni"
 

