@@ -15,6 +15,7 @@ import msgspec
 from receiver.events.catalogue import EVENT_FLAGS
 from receiver.events.kinds import payload_type
 from receiver.readers.relations import OF_TRANSACTION, Column, Relation, relations
+from receiver.records.write import ChangeReason
 from receiver.sandbox.local import local_servers
 
 if TYPE_CHECKING:
@@ -50,11 +51,42 @@ CHANGED: Final = {
     "description": "Payload of receiver.changed: rows may have changed although OpenCard sent nothing new.",
     "type": "object",
     "properties": {
-        "reason": {"type": "string"},
-        "tables": {"type": "array", "items": {"type": "string"}},
+        "reason": {
+            "description": "Why; docs/ems/feed.md explains each. A later release may add reasons.",
+            "type": "string",
+            "examples": [reason.value for reason in ChangeReason],
+        },
+        "tables": {
+            "description": "Tables of schema ems whose rows of this subject may have changed.",
+            "type": "array",
+            "items": {"type": "string"},
+        },
     },
     "required": ["reason", "tables"],
 }
+AS_SENT: Final = "In major units, sign as sent (not documented by OpenCard)."
+WITH_VAT: Final = "whether VAT is included is not documented by OpenCard."
+FIELDS: Final = {
+    "original_amount": f"Amount in original_currency. {AS_SENT}",
+    "accounting_amount": f"Amount in accounting_currency, the customer's home currency. {AS_SENT}",
+    "exchange_rate": "Rate between original and accounting amount; its direction is not documented by OpenCard.",
+    "vat_rate": "VAT rate from the card network; percent (25) or fraction (0.25): not documented by OpenCard.",
+    "vat_amount": f"VAT. {AS_SENT}",
+    "taxable_amount": f"Amount without VAT. {AS_SENT}",
+    "total_amount": f"Amount of the line or rate. {AS_SENT}",
+    "percentage": "Rate in percent (25 means 25 %).",
+    "amount": f"Price of one unit, or of the whole line of a weighed good; {WITH_VAT} {AS_SENT}",
+    "quantity": "How many, or how much; may be a fraction.",
+    "invoice_amount": f"Amount of the invoice in invoice_currency. {AS_SENT}",
+    "carbon_emission_in_grams": "Emission in grams of CO2.",
+    "carbon_social_cost_amount": "Social cost in major units of carbon_social_cost_currency.",
+    "purchase_date": "Day of the purchase in its own zone (YYYY-MM-DD).",
+    "purchase_time": "Time of day of the purchase in its own zone (HH:MM:SS).",
+    "expiration_time": "Expiry time of url (YYYY-MM-DD HH:MM:SS); OpenCard names no zone, read as UTC.",
+    "receiptable": "Whether a partner of OpenCard has a digital receipt (its older documentation: may have one).",
+    "card_issuer_reference": "The issuer's reference of this state; differs between states, not unique.",
+}
+"""What a field means where its name does not say it: unit, sign, zone."""
 WRITTEN: Final = "Written by ``make docs`` from the migrated database."
 ROWS_HEAD: Final = f'''"""The rows of schema ``ems``, a dataclass for each table and view. {WRITTEN}"""
 
@@ -242,6 +274,9 @@ def _as_sent(part: Any) -> Any:  # noqa: ANN401 - any JSON
     if part.get("format") == "decimal":
         return {"type": "number"}
     made = {name: _as_sent(each) for name, each in part.items() if name != "default" and each != []}
+    for name, each in made.get("properties", {}).items():
+        if name in FIELDS:
+            each["description"] = FIELDS[name]
     choices = made.get("anyOf", [])
     if {"type": "number"} in choices:
         choices = [each for each in choices if each["type"] != "integer"]

@@ -1,4 +1,4 @@
-"""Books every change of the ledger in a database of its own: a program to start yours with.
+"""Books every change of the ledger in a database of its own: a template for a program of your own.
 
 ``EMS_URL``: the receiver's database, as a role that ``receiver db grant-reader`` gave access. ``OWN_URL``: your own.
 ``PRIMARY_URL``: the primary, if ``EMS_URL`` is a replica.
@@ -25,21 +25,21 @@ CREATE TABLE IF NOT EXISTS stored_events (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS once ON stored_events (organization, type, subject, fingerprint)
     WHERE type !~ '^card_holder[.]';
-CREATE TABLE IF NOT EXISTS bookings (
+CREATE TABLE IF NOT EXISTS ledger_lines (
     organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
     PRIMARY KEY (organization, transaction_id)
 )"""
 STORE = """
 INSERT INTO stored_events VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (organization, type, subject, fingerprint) WHERE type !~ '^card_holder[.]' DO NOTHING"""
-CANCEL = "DELETE FROM bookings WHERE organization = %s AND transaction_id = %s"
+CANCEL = "DELETE FROM ledger_lines WHERE organization = %s AND transaction_id = %s"
 BOOK = """
-INSERT INTO bookings VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (organization, transaction_id) DO UPDATE
+INSERT INTO ledger_lines VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (organization, transaction_id) DO UPDATE
 SET (amount, currency, vat, booked_on) = (excluded.amount, excluded.currency, excluded.vat, excluded.booked_on)"""
 
 
 def book(own: psycopg.Connection, batch: Batch) -> None:
-    """Store what the ledger says now of each purchase that changed: nothing, if it has left the ledger."""
+    """Store the current line of each transaction that changed; none, if it left the ledger."""
     for event in batch.events:
         own.execute(CANCEL, [event.organization_reference_id, event.transaction_id])
     for line in batch.read(Ledger):

@@ -1,11 +1,11 @@
-"""Follows the feed, books purchases from schema ``ems``, and reports a month once it is complete.
+"""Follows the feed, books transactions from schema ``ems``, and reports a month once it is complete.
 
     EMS_URL=postgresql://ems_reader:...@host/receiver  python bookkeeping.py book
     EMS_URL=postgresql://ems_reader:...@host/receiver  python bookkeeping.py month nordlys-as 2026-02
 
-Books are in SQLite, in the file that ``BOOKS`` names (books.sqlite). Each purchase is a net amount on the account
-``purchases`` and its VAT on ``vat``; VAT in another currency is not split off. A purchase that changes is booked
-again, so it does not matter how often it changes, or in which order that becomes known.
+Books are in SQLite, in the file that ``BOOKS`` names (books.sqlite). Each transaction is a net amount on the account
+``card_expenses`` and its VAT on ``input_vat``; VAT in another currency is not split off. A transaction that changes is
+booked again, whatever the number and order of its events.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ COMPLETE = (
 
 
 class NotCompleteError(Exception):
-    """A month may still lack purchases."""
+    """Transactions of a month may be missing."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """What a month comes to on an account."""
+    """Total of an account for a month."""
 
     account: str
     currency: str | None
@@ -68,7 +68,7 @@ class Total:
 
 
 def book(ems: Ems, books: sqlite3.Connection) -> int:
-    """Book what changed since the last time; return how many events that were."""
+    """Book what changed since the last time; return the number of events."""
     events = 0
     while batch := book_batch(ems, books):
         events += batch
@@ -76,14 +76,14 @@ def book(ems: Ems, books: sqlite3.Connection) -> int:
 
 
 def book_batch(ems: Ems, books: sqlite3.Connection) -> int:
-    """Book one batch of the feed. Books and position are committed together: killed here, it is read again."""
+    """Book one batch of the feed. Books and position are committed together: after an interruption it is read again."""
     (position,) = books.execute("SELECT position FROM position").fetchone()
     events = ems.execute(FEED, [position, BATCH]).fetchall()
     horizon = ems.execute(MISSED, [position]).fetchone()  # after the batch, so at least as new
     with books:
         if horizon and horizon["missed"]:
             newest = ems.execute(NEWEST).fetchone()  # before the ledger, which is then at least as new
-            # what the ledger lacks now was lost with the database, and will be in it again: it is kept
+            # other entries are kept: what the database lost in a restore will be in the ledger again
             enter(books, ems.execute(LINES))
             position = newest["newest"] if newest else 0
         elif events:
@@ -104,7 +104,7 @@ def enter(books: sqlite3.Connection, lines: Iterable[Row]) -> None:
     """Enter lines of the ledger, replacing earlier ones: the net amount, and VAT in the same currency."""
     for line in lines:
         vat = line["vat_amount"] or Decimal(0)
-        amounts = {"purchases": (line["accounting_amount"] or Decimal(0)) - vat, "vat": vat}
+        amounts = {"card_expenses": (line["accounting_amount"] or Decimal(0)) - vat, "input_vat": vat}
         for account, amount in amounts.items():
             key = (line["organization_reference_id"], line["transaction_id"], account)
             value = (line["booked_on"].isoformat(), str(amount), line["accounting_currency"])
@@ -112,7 +112,7 @@ def enter(books: sqlite3.Connection, lines: Iterable[Row]) -> None:
 
 
 def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> list[Total]:
-    """Return the totals of a month (``2026-02``). Raises ``NotCompleteError`` while purchases of it may be missing."""
+    """Return the totals of a month (``2026-02``). Raises ``NotCompleteError`` if transactions may be missing."""
     check_complete(ems, organization, name)
     book(ems, books)
     entries = "SELECT account, currency, amount FROM entries WHERE organization = ? AND booked_on LIKE ?"
@@ -120,7 +120,7 @@ def month(ems: Ems, books: sqlite3.Connection, organization: str, name: str) -> 
 
 
 def check_complete(ems: Ems, organization: str, name: str) -> None:
-    """Raise ``NotCompleteError`` while purchases of a month (``2026-02``) may be missing."""
+    """Raise ``NotCompleteError`` while transactions of a month (``2026-02``) may be missing."""
     year, number = map(int, name.split("-"))
     begin, end = datetime(year, number, 1, tzinfo=UTC), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
     row = ems.execute(COMPLETE, [organization]).fetchone()
@@ -146,7 +146,7 @@ def add_up(entries: Iterable[tuple[str, str | None, str]]) -> list[Total]:
 
 
 def open_books(file: str) -> sqlite3.Connection:
-    """Open the books, and make their tables where they are new."""
+    """Open the books, and create missing tables."""
     books = sqlite3.connect(file)
     books.executescript(TABLES)
     return books
@@ -169,7 +169,7 @@ def main() -> None:
                 except NotCompleteError as error:
                     raise SystemExit(str(error)) from None
                 for total in totals:
-                    print(f"{total.account:<10} {total.amount:>12} {total.currency}")
+                    print(f"{total.account:<13} {total.amount:>12} {total.currency}")
             case _:
                 raise SystemExit("usage: bookkeeping.py book | month ORGANIZATION YYYY-MM")
 

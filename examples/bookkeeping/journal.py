@@ -4,8 +4,8 @@
     EMS_URL=postgresql://ems_reader:...@host/receiver  python journal.py close nordlys-as 2026-02
 
 Books are in SQLite, in the file that ``BOOKS`` names (journal.sqlite). Each line is posted once, as a net amount on
-the account ``purchases`` and its VAT on ``vat``. A line of a month that is closed in these books is posted in the first
-open month after it, so a closed month keeps its totals.
+the account ``card_expenses`` and its VAT on ``input_vat``. A line of a month that is closed in these books is posted in
+the first open month after it, so a closed month keeps its totals.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ def post_line(books: sqlite3.Connection, line: Row) -> None:
     """Post one line of the journal: its net amount, and VAT in the same currency."""
     vat = line["vat_amount"] or Decimal(0)
     organization, day = line["organization_reference_id"], line["booked_on"].isoformat()
-    for account, amount in (("purchases", (line["accounting_amount"] or Decimal(0)) - vat), ("vat", vat)):
+    for account, amount in (("card_expenses", (line["accounting_amount"] or Decimal(0)) - vat), ("input_vat", vat)):
         key = (line["position"], line["line"], line["kind"], account, organization, line["transaction_id"], day)
         books.execute(POST, [*key, open_month(books, organization, day), str(amount), line["accounting_currency"]])
 
 
 def cancel_lost(ems: Ems, books: sqlite3.Connection, epoch_start: int) -> None:
-    """Cancel what was posted from lines that a restored database has lost: its purchases will be booked again."""
+    """Cancel what was posted from lines that a restored database has lost: its transactions will be booked again."""
     there = {(row["position"], row["line"]) for row in ems.execute(STILL_THERE, [epoch_start])}
     for position, line, account, organization, transaction, day, amount, currency in books.execute(
         NOT_CANCELLED
@@ -120,7 +120,7 @@ def open_month(books: sqlite3.Connection, organization: str, day: str) -> str:
 def close(ems: Ems, books: sqlite3.Connection, organization: str, month: str) -> list[Total]:
     """Close a month (``2026-02``) in these books, and return its totals, which do not change any more.
 
-    Raises ``NotCompleteError`` while purchases of it may be missing.
+    Raises ``NotCompleteError`` while transactions of it may be missing.
     """
     check_complete(ems, organization, month)
     post(ems, books)
@@ -136,7 +136,7 @@ def totals(books: sqlite3.Connection, organization: str, month: str) -> list[Tot
 
 
 def open_books(file: str) -> sqlite3.Connection:
-    """Open the books, and make their tables where they are new."""
+    """Open the books, and create missing tables."""
     books = sqlite3.connect(file)
     books.executescript(TABLES)
     return books
@@ -154,7 +154,7 @@ def main() -> None:
                 except NotCompleteError as error:
                     raise SystemExit(str(error)) from None
                 for total in closed:
-                    print(f"{total.account:<10} {total.amount:>12} {total.currency}")
+                    print(f"{total.account:<13} {total.amount:>12} {total.currency}")
             case _:
                 raise SystemExit("usage: journal.py post | close ORGANIZATION YYYY-MM")
 

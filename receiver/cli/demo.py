@@ -145,15 +145,15 @@ def _print(result: DemoResult) -> None:
                 "date": row["purchase_date"],
                 "merchant": row["merchant"],
                 "city": row["purchase_city"],
-                "paid": _money(row, "original"),
-                "booked": _money(row, "accounting"),
+                "amount": _money(row, "original"),
+                "accounted as": _money(row, "accounting"),
                 "vat": f"{_money(row, 'vat')} ({row['vat_source']})" if row["vat_source"] else None,
                 "items": row["number_of_items"],
                 "state": row["state"],
             }
             for row in result.ledger
         ],
-        {name: name for name in ("date", "merchant", "city", "paid", "booked", "vat", "items", "state")},
+        {name: name for name in ("date", "merchant", "city", "amount", "accounted as", "vat", "items", "state")},
         empty="(empty)",
         optional=("items", "city", "date"),
     )

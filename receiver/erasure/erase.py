@@ -18,7 +18,7 @@ from receiver.events.parse import EventEntry, parse_entry
 from receiver.json_rows import bytea, rows_parameter
 from receiver.records.models import Transaction
 from receiver.records.rewrite import rewriting, subject_of_event
-from receiver.records.write import Outdated, commit
+from receiver.records.write import ChangeReason, Outdated, commit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from receiver.records.write import LogChange
 
 ERASED: Final = "its card holder was erased"
-"""Takes the place of an error, which may name the person; and why a change is announced."""
+"""Takes the place of an error, which may name the person."""
 BODIES_AT_ONCE: Final = 20
 _CARD_HOLDER: Final = BY_NAME["card_holder"]
 
@@ -171,7 +171,7 @@ def _erase(
             connection,
             {event.position or 0: subject_of_event(event) for event in logged},
             {event.position or 0: _rewritten(event, plain[event.position or 0], pseudonyms) for event in logged},
-            ERASED,
+            ChangeReason.CARD_HOLDER_ERASED,
         )
         change.before += _statements(pseudonyms, people, theirs)
         change.before += [_rewrite_journal(people, change), _rewrite_announcements(people, change)]

@@ -26,7 +26,7 @@ from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA
 from receiver.records.epochs import CHANNEL
 from receiver.records.journal import BOOK_CHANGES
 from receiver.records.locked import write_under_lock
-from receiver.records.write import CHANGED, OURS
+from receiver.records.write import CHANGED, OURS, ChangeReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -117,7 +117,7 @@ WITH announced AS (
         occurred_at, recorded_at, source, delivery_id, payload)
     SELECT '{CHANGED}', stored.organization_reference_id, {_SUBJECT[kind]}, clock_timestamp(), clock_timestamp(),
         '{OURS}', stored.delivery_id,
-        jsonb_build_object('reason', 'its file was stored', 'tables', ARRAY['{_THIS[kind].partition(".")[2]}'])
+        jsonb_build_object('reason', '{ChangeReason.FILE_STORED}', 'tables', ARRAY['{_THIS[kind].partition(".")[2]}'])
     FROM {_THIS[kind]} AS stored, {_FILE} WHERE {_OF_FILE[kind]}
     RETURNING position
 )

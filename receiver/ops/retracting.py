@@ -23,7 +23,7 @@ from receiver.processing.decide import decide
 from receiver.processing.downloads import note_downloads
 from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
-from receiver.records.write import LogChange, read_marked, writing_connection
+from receiver.records.write import ChangeReason, LogChange, read_marked, writing_connection
 from receiver.verify.difference import until_written
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from receiver.events.event import Event
     from receiver.processing.decide import Decided
 
-RETRACTED: Final = "a delivery was retracted as forged"
-RESTORED: Final = "a retraction was undone"
-"""Why a change is announced in the feed."""
 AT_ONCE: Final = 100
 """How many deliveries are retracted in one transaction."""
 
@@ -204,7 +201,8 @@ def _change(connection: psycopg.Connection[Any], given: dict[str, Any], *, retra
         counting = {event.position for event in then.events}
         retracted |= {position: position not in counting for position in own}
         about = next(event for event in (*known.events, *known.retracted) if event.position == own[-1])
-        change.announced.append((subject, about, RETRACTED if retract else RESTORED))
+        reason = ChangeReason.EVENT_RETRACTED if retract else ChangeReason.RETRACTION_UNDONE
+        change.announced.append((subject, about, reason))
         restored += [event for event in decided.events if event.delivery_id in ids or event in decided.new]
     positions_left_out = [position for position, is_retracted in retracted.items() if is_retracted]
     change.before.append((_ANSWER if retract else _TAKE_BACK, given))

@@ -26,7 +26,7 @@ from receiver.processing.downloads import note_downloads
 from receiver.processing.failures import AttemptOutcome, Rejection, name_of, reject
 from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
-from receiver.records.write import LogChange, Outdated, commit
+from receiver.records.write import ChangeReason, LogChange, Outdated, commit
 from receiver.sql import read_sql
 from receiver.tracing import span
 
@@ -45,8 +45,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 MAX_OUTDATED: Final = 100
 """How often a batch is prepared if its subjects keep changing before the commit; after that it fails."""
-TIME_CORRECTED: Final = "an earlier attempt to deliver an event is known"
-"""The announced reason for a subject of which an event got an earlier time."""
 _ENTRIES: Final = read_sql(__package__, "read_entries")
 _NOTE_VERSIONS: Final = read_sql(__package__, "note_versions")
 
@@ -170,7 +168,7 @@ def prepare(
         change.events += decided.new
         change.corrected_times |= decided.corrected_times
         if decided.corrected_times:
-            change.announced.append((subject, decided.events[-1], TIME_CORRECTED))
+            change.announced.append((subject, decided.events[-1], ChangeReason.EARLIER_ATTEMPT_FOUND))
         for model, folded in fold(subject.kind, decided.events).items():
             change.rows.setdefault(model, []).extend(folded)
         rows |= {row["delivery_id"]: row for row in decided.outcomes}

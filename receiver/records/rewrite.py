@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from receiver.events.event import Event
+    from receiver.records.write import ChangeReason
 
 _REWRITE: Final = """
 UPDATE ems.events AS event SET type = given.type, payload = given.payload, transaction_id = given.transaction_id,
@@ -32,7 +33,7 @@ WHERE event.position = given.position AND event.position = ANY(%(positions)s)
 
 
 def rewriting(
-    connection: psycopg.Connection[Any], before: Mapping[int, Subject], after: Mapping[int, Event], reason: str
+    connection: psycopg.Connection[Any], before: Mapping[int, Subject], after: Mapping[int, Event], reason: ChangeReason
 ) -> LogChange:
     """Return the change that replaces events, folds their subjects again, and announces them in the feed.
 

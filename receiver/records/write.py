@@ -10,6 +10,7 @@ subjects was added since. If one was, nothing is written, and the caller reads a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -40,6 +41,21 @@ CHANGED: Final = "receiver.changed"
 """Type of the feed entries for changes that come from no event of OpenCard."""
 OURS: Final = "receiver"
 """Source of these entries."""
+
+
+class ChangeReason(StrEnum):
+    """Why rows changed without an event of OpenCard, as the entry says; readers may rely on these words."""
+
+    EARLIER_ATTEMPT_FOUND = "earlier_attempt_found"
+    """OpenCard's delivery log has an earlier attempt of an event, so events were put in another order."""
+    FILE_STORED = "file_stored"
+    CARD_HOLDER_ERASED = "card_holder_erased"
+    ROWS_REBUILT = "rows_rebuilt"
+    """``receiver rebuild`` computed rows again that differed."""
+    EVENT_RETRACTED = "event_retracted"
+    """An operator retracted a forged delivery."""
+    RETRACTION_UNDONE = "retraction_undone"
+
 
 LEASE_ENDED: Final = "the lease ended"
 """The message of ``receiver.expect`` in a claim's statements."""
@@ -102,7 +118,7 @@ class LogChange:
     """Statements that need no lock, such as the end of a claim."""
     events: list[Event] = field(default_factory=list)
     """Events to append, in this order."""
-    announced: list[tuple[Subject, Event, str]] = field(default_factory=list)
+    announced: list[tuple[Subject, Event, ChangeReason]] = field(default_factory=list)
     """Subjects whose rows change without a new event, each with the event that it is derived from, and the reason."""
     corrected_times: dict[int, datetime] = field(default_factory=dict)
     """The corrected times of events in the log, by position."""
@@ -238,7 +254,7 @@ def _entry(event: Event) -> Row:
     }
 
 
-def _announcement(subject: Subject, event: Event, reason: str) -> Row:
+def _announcement(subject: Subject, event: Event, reason: ChangeReason) -> Row:
     return {
         **_entry(event),
         "type": CHANGED,

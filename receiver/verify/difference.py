@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from receiver.records.write import LogChange
 
-REBUILT: Final = "rebuilt"
-"""Why a subject is announced."""
 EVENTS: Final = "ems.events"
 
 

@@ -14,8 +14,9 @@ from receiver.events.kinds import KIND_OF
 from receiver.events.parse import EventEntry, parse
 from receiver.records.history import Subject
 from receiver.records.rewrite import rewriting
+from receiver.records.write import ChangeReason
 from receiver.sql import read_sql
-from receiver.verify.difference import EVENTS, REBUILT, RowDifference, until_written
+from receiver.verify.difference import EVENTS, RowDifference, until_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -148,4 +149,4 @@ def rewrite_events(
             kind = KIND_OF.get(entry.type, KIND_OF[expected.name])
             before[entry.position] = Subject(kind, entry.organization_reference_id, entry.subject_id)
     if after:
-        until_written(connection, lambda: rewriting(connection, before, after, REBUILT))
+        until_written(connection, lambda: rewriting(connection, before, after, ChangeReason.ROWS_REBUILT))

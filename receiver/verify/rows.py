@@ -12,9 +12,9 @@ from receiver.records.folds import fold, tables_of
 from receiver.records.history import Subject, read_history
 from receiver.records.journal import JOURNAL
 from receiver.records.tables import FOLDED, OWN, TRANSACTION_COLUMNS, TRANSACTIONS, qualified, read_fields, typed
-from receiver.records.write import LogChange
+from receiver.records.write import ChangeReason, LogChange
 from receiver.sql import read_sql
-from receiver.verify.difference import EVENTS, REBUILT, RowDifference, until_written
+from receiver.verify.difference import EVENTS, RowDifference, until_written
 from receiver.verify.journal import compare_journal
 
 if TYPE_CHECKING:
@@ -192,5 +192,5 @@ def _folded(connection: psycopg.Connection[Any], subjects: Sequence[Subject]) ->
         for model, rows in fold(subject.kind, decided.events).items():
             change.rows.setdefault(model, []).extend(rows)
         if decided.events:
-            change.announced.append((subject, decided.events[-1], REBUILT))
+            change.announced.append((subject, decided.events[-1], ChangeReason.ROWS_REBUILT))
     return change

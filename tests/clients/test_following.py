@@ -37,7 +37,7 @@ def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
 
 
 def booked(own: URL) -> list[tuple[Any, ...]]:
-    return rows(own, "SELECT transaction_id, amount::text, vat::text FROM bookings ORDER BY 1")
+    return rows(own, "SELECT transaction_id, amount::text, vat::text FROM ledger_lines ORDER BY 1")
 
 
 def clear(acme: Acme, *transactions: str, **changes: object) -> None:

@@ -69,7 +69,7 @@ def test_stored_file_is_announced_in_the_feed(receipts: Receipts) -> None:
     receipts.fetch()
     sent, announced = receipts.acme.rows("SELECT * FROM ems.events ORDER BY position")
     assert (announced["type"], announced["source"]) == ("receiver.changed", "receiver")
-    assert announced["payload"] == {"reason": "its file was stored", "tables": ["receipts"]}
+    assert announced["payload"] == {"reason": "file_stored", "tables": ["receipts"]}
     same = ("organization_reference_id", "card_holder_reference_id", "transaction_id", "subject_id", "delivery_id")
     assert {name: announced[name] for name in same} == {name: sent[name] for name in same}
 

@@ -179,7 +179,7 @@ def check_examples(machine: Machine, own_url: str) -> None:
     booked = "SELECT organization, transaction_id, state, amount FROM bookings ORDER BY 1, 2"
     assert machine.rows(booked, own_url) == machine.rows(ledger)
     sent = "SELECT fingerprint FROM ems.events WHERE type !~ '^(card_holder|receiver)[.]' ORDER BY 1"
-    taken = "SELECT fingerprint FROM taken_events WHERE type !~ '^card_holder[.]' ORDER BY 1"
+    taken = "SELECT fingerprint FROM archived_events WHERE type !~ '^card_holder[.]' ORDER BY 1"
     assert machine.rows(taken, own_url) == machine.rows(sent)
 
 

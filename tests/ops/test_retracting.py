@@ -21,7 +21,7 @@ from receiver.errors import OperationRefused
 from receiver.ops.decisions import accept_deliveries
 from receiver.ops.deliveries import Filter
 from receiver.ops.replay_selection import preview
-from receiver.ops.retracting import RESTORED, RETRACTED, retract_deliveries, undo_retraction
+from receiver.ops.retracting import retract_deliveries, undo_retraction
 from receiver.records.write import writing_connection
 from receiver.testing.emptying import empty_database
 from tests.ops.test_decisions import by_hour, listed
@@ -112,11 +112,11 @@ def test_ems_is_as_if_it_had_not_arrived_and_back_again(acme: Acme, forged: str)
     assert with_it != before
     retract(acme, *deliveries)
     assert (contents(acme), booked(acme)) == (before, sum_before)
-    assert (found(acme), set(changes(acme))) == ([], {RETRACTED})
+    assert (found(acme), set(changes(acme))) == ([], {"event_retracted"})
     assert acme.value("SELECT count(*) FROM ems.events WHERE retracted_at IS NOT NULL") == len(deliveries)
     undo(acme, *deliveries)
     assert (contents(acme), booked(acme)) == (with_it, sum_with)
-    assert (found(acme), set(changes(acme))) == ([], {RETRACTED, RESTORED})
+    assert (found(acme), set(changes(acme))) == ([], {"event_retracted", "retraction_undone"})
     assert acme.value("SELECT count(*) FROM ems.events WHERE retracted_at IS NOT NULL") == 0
 
 

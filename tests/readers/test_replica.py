@@ -50,7 +50,7 @@ def test_reader_polls_a_replica_and_commits_at_the_primary(
             assert eventually(lambda: made.value(committed) == 1, within=SECONDS)
             there.engine.dispose()
             replica.kill()
-            assert "PostgreSQL is away" in follower.complaint()
+            assert "PostgreSQL is unavailable" in follower.complaint()
             made.apply("employee-2")
             replica.start()
             assert follower.line() == "2 card_holder.created None"

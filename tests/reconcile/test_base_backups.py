@@ -45,7 +45,7 @@ CARD_HOLDERS_APART = "CASE WHEN type ~ '^card_holder[.]' THEN position END AS po
 SENT = f"""
 SELECT organization_reference_id, subject_id, type, fingerprint, {CARD_HOLDERS_APART}
 FROM ems.events WHERE type <> 'receiver.changed'"""  # noqa: S608 - a constant
-TAKEN = f"SELECT organization, subject, type, fingerprint, {CARD_HOLDERS_APART} FROM taken_events"  # noqa: S608 - likewise
+TAKEN = f"SELECT organization, subject, type, fingerprint, {CARD_HOLDERS_APART} FROM archived_events"  # noqa: S608 - likewise
 MEANING = "SELECT position, type, payload FROM ems.events ORDER BY position"
 BOOKED = "SELECT organization_reference_id, transaction_id, state, accounting_amount, vat_amount FROM ems.ledger"
 

@@ -82,7 +82,7 @@ def test_killed_again_and_again_it_takes_each_event_once(acme: Acme, ems: URL, o
         clear(acme, "the-last")
         while "the-last" not in follower.line():
             pass
-    taken = rows(own, "SELECT position, transaction_id FROM taken_events ORDER BY position")
+    taken = rows(own, "SELECT position, transaction_id FROM archived_events ORDER BY position")
     assert taken == rows(acme.engine.url, "SELECT position, transaction_id FROM ems.events ORDER BY position")
 
 
@@ -118,7 +118,7 @@ def test_it_connects_again_when_its_connection_is_cut(acme: Acme, ems: URL, own:
         clear(acme, "one")
         assert " one " in follower.line()
         acme.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role", role=ems.username)
-        assert "PostgreSQL is away" in follower.complaint()
+        assert "PostgreSQL is unavailable" in follower.complaint()
         clear(acme, "two")
         assert " two " in follower.line()
 
@@ -150,7 +150,7 @@ def test_event_sent_again_after_a_day_is_taken_once(acme: Acme, ems: URL, own: U
     clear(acme, "another")
     with following(ems, own, "events") as follower:
         assert ["again" in follower.line(), "another" in follower.line()] == [True, True]
-    assert rows(own, "SELECT count(*) FROM taken_events") == [(2,)]
+    assert rows(own, "SELECT count(*) FROM archived_events") == [(2,)]
 
 
 def test_card_holder_created_again_is_taken_again(acme: Acme, ems: URL, own: URL) -> None:
@@ -158,7 +158,7 @@ def test_card_holder_created_again_is_taken_again(acme: Acme, ems: URL, own: URL
     with following(ems, own, "events") as follower:
         for _ in range(3):
             follower.line()
-    assert rows(own, "SELECT count(*) FROM taken_events") == [(3,)]
+    assert rows(own, "SELECT count(*) FROM archived_events") == [(3,)]
 
 
 def test_booking_is_deleted_when_its_purchase_leaves(acme: Acme, ems: URL, own: URL) -> None:
@@ -194,8 +194,8 @@ def test_who_needs_each_event_goes_on_in_a_new_epoch(acme: Acme, ems: URL, own: 
     clear(acme, "three")
     with following(ems, own, "events") as follower:
         assert ["two" in follower.line(), "three" in follower.line()] == [True, True]
-        assert "come once more" in follower.complaint()
-    taken = rows(own, "SELECT position, transaction_id FROM taken_events ORDER BY position")
+        assert "are delivered again" in follower.complaint()
+    taken = rows(own, "SELECT position, transaction_id FROM archived_events ORDER BY position")
     assert taken == rows(acme.engine.url, "SELECT position, transaction_id FROM ems.events ORDER BY position")
 
 

@@ -18,7 +18,7 @@ from receiver.progress import Progress
 from receiver.records.epochs import begin_epoch, compare_history, notice_branch
 from receiver.records.history import Subject
 from receiver.records.rewrite import rewriting
-from receiver.records.write import Outdated, commit, writing_connection
+from receiver.records.write import ChangeReason, Outdated, commit, writing_connection
 from receiver.verify.run import rebuild
 from tests.support.restoring import (
     Place,
@@ -182,13 +182,13 @@ def test_history_that_branches_before_the_append_is_read_again(
     server.start()
     subject = Subject(KIND_OF["card_holder.created"], "acme", "employee-1")
     with closing(writing_connection(made.engine)) as connection:
-        read_before = rewriting(connection, {1: subject}, {}, "rebuild")
+        read_before = rewriting(connection, {1: subject}, {}, ChangeReason.ROWS_REBUILT)
         assert read_before.history.database_is_known
         connection.execute("SELECT pg_promote()")
         with pytest.raises(Outdated, match="the history of PostgreSQL branched"):
             commit(connection, read_before)
         assert (made.epochs(), list(made.positions())) == ([], [1])
-        commit(connection, rewriting(connection, {1: subject}, {}, "rebuild"))
+        commit(connection, rewriting(connection, {1: subject}, {}, ChangeReason.ROWS_REBUILT))
     start = made.value("SELECT epoch_start FROM ems.feed_horizon")
     assert (made.epochs(), list(made.positions())) == ([1], [1, start + 1])
     made.engine.dispose()

@@ -105,7 +105,7 @@ def test_readers_that_come_and_go_see_each_event_once_in_order(
     assert len(expected) == len(written)
     assert all(positions == expected for positions in seen)
     with psycopg.connect(libpq(own)) as connection:
-        taken = connection.execute("SELECT position FROM taken_events ORDER BY position").fetchall()
+        taken = connection.execute("SELECT position FROM archived_events ORDER BY position").fetchall()
     assert [position for (position,) in taken] == expected
 
 
@@ -120,7 +120,7 @@ def test_the_example_goes_on_after_a_restart_of_postgresql(new_database: Callabl
             book(ems, "one")
             assert " one " in follower.line()
             server.kill()
-            assert "PostgreSQL is away" in follower.complaint()
+            assert "PostgreSQL is unavailable" in follower.complaint()
             server.start()
             book(ems, "two")
             assert " two " in follower.line()

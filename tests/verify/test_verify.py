@@ -77,7 +77,7 @@ def test_corrupted_rows_are_all_found_and_rebuilt(stocked: Acme, table: str) -> 
     assert contents(stocked) == before
     assert found(stocked) == []
     announced = stocked.rows("SELECT payload FROM ems.events WHERE type = 'receiver.changed'")
-    assert {row["payload"]["reason"] for row in announced} == {"rebuilt"}
+    assert {row["payload"]["reason"] for row in announced} == {"rows_rebuilt"}
 
 
 @pytest.mark.parametrize("table", TABLES)

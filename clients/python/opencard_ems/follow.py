@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 _log: Final = logging.getLogger(__name__)
 IDLE: Final = 60.0
-"""Seconds after which to look without a notification, so that a lost one costs a minute."""
+"""Seconds to wait for a notification before reading anyway, so that a lost one costs a minute."""
 POLL: Final = 1.0
-"""Seconds between two looks at a replica, where no session can LISTEN."""
+"""Seconds between two reads of a replica, where no session can LISTEN."""
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts to connect, at most."""
 
@@ -32,20 +32,20 @@ class EventsDeletedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Events to process. Store *position* in the transaction in which you store what you make of them."""
+    """Events to process. Store *position* in the transaction in which you store your results."""
 
     events: list[Event]
     """In order of position; may be empty."""
     position: int
     """The position to continue from."""
     reload: str | None
-    """Why everything is to be read again: more changed after your position than the events say. As a rule ``None``."""
+    """Why all rows are to be read again: the events do not name every change after your position. Usually ``None``."""
     _feed: _Feed = field(repr=False, compare=False)
 
     def read(self, kind: type[Kind]) -> list[Kind]:
-        """Return the rows of the purchases that the events are about, as they are now; all rows if *reload* is set.
+        """Return the rows of the transactions that the events are about, as they are now; all rows if *reload* is set.
 
-        *kind* is a table or view with one or more rows for each purchase.
+        *kind* is a table or view with one or more rows for each transaction.
         """
         if self.reload is not None:
             return self._feed.retry(lambda connection: read(connection, kind))
@@ -77,7 +77,7 @@ def follow(
     """Yield what changed after *position*, which is 0 at first and then that of the last batch whose work you stored.
 
     When you ask for the next batch, the position of the one before is committed with ``ems.commit_position``, as
-    *consumer* (default: the name of the role). A lost connection is made again; only a first one that fails raises
+    *consumer* (default: the name of the role). A lost connection is opened again; only a first one that fails raises
     ``psycopg.OperationalError``.
 
     *every_event*: you process each event once, instead of reading again what changed. *url* may name a replica, which
@@ -101,7 +101,7 @@ def follow(
 
 
 class _Feed:
-    """The feed over connections that are made again when they are lost."""
+    """The feed over connections that are opened again when they are lost."""
 
     def __init__(self, url: str, consumer: str | None, primary: str | None) -> None:
         self._url = url
@@ -119,7 +119,7 @@ class _Feed:
             self._connection = None
 
     def retry(self, work: Callable[[psycopg.Connection[Any]], Result]) -> Result:
-        """Return what *work* does, which begins again when the connection is lost."""
+        """Return what *work* does, which is repeated on a new connection when one is lost."""
         pause = 0.5
         while True:
             try:
@@ -136,14 +136,14 @@ class _Feed:
         if self._connection is None:
             self._connection = connect(self._url)
             (self._is_replica,) = self._connection.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
-            if not self._is_replica:  # before the first look, so that nothing falls in between
+            if not self._is_replica:  # before the first read, so that no notification is missed
                 self._connection.execute("LISTEN ems_events")
             self._was_connected = True
         return self._connection
 
     def next(self, position: int, size: int, *, every_event: bool) -> Batch | None:
         """Return the batch after *position*, or ``None`` if nothing is new."""
-        events, horizon = self.retry(lambda connection: _look(connection, position, size))
+        events, horizon = self.retry(lambda connection: _read_next(connection, position, size))
         if horizon is not None and horizon.deleted_through > position:
             why = f"events after position {position} were deleted"
             if every_event:
@@ -153,7 +153,7 @@ class _Feed:
             why = f"epoch {horizon.epoch} of the feed began: the database was restored or failed over"
             if not every_event:
                 return self._reload(why)
-            # none of the epoch is missing, and what was lost before it comes once more
+            # none of the epoch is missing, and what was lost before it is delivered again
             of_old_epoch = [event for event in events if event.position <= horizon.epoch_start]
             to = of_old_epoch[-1].position if of_old_epoch else horizon.epoch_start
             return Batch(events=of_old_epoch, position=to, reload=None, _feed=self)
@@ -166,11 +166,11 @@ class _Feed:
 
     def wait(self) -> None:
         """Return when something may be new."""
-        looked_over = self._connection
+        read_by = self._connection
 
         def notified(connection: psycopg.Connection[Any]) -> None:
-            if connection is not looked_over:
-                return  # made again: what was committed before it listened sent it no notification
+            if connection is not read_by:
+                return  # reconnected: it got no notification of what was committed before its LISTEN
             for _notice in connection.notifies(timeout=IDLE, stop_after=1):
                 pass
 
@@ -180,7 +180,7 @@ class _Feed:
             self.retry(notified)
 
     def commit(self, position: int) -> None:
-        """Report that everything up to *position* is stored; the same position once a minute, as a sign of life."""
+        """Report that everything up to *position* is stored; the same position once a minute, as a heartbeat."""
         if position == self._committed and time.monotonic() < self._commit_again_at:
             return
 
@@ -204,7 +204,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _look(connection: psycopg.Connection[Any], position: int, size: int) -> tuple[list[Event], FeedHorizon | None]:
+def _read_next(connection: psycopg.Connection[Any], position: int, size: int) -> tuple[list[Event], FeedHorizon | None]:
     events = read(connection, Event, "WHERE position > %s ORDER BY position LIMIT %s", [position, size])
     horizon = read(connection, FeedHorizon)  # after the events, so at least as new
     return events, horizon[0] if horizon else None

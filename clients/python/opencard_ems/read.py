@@ -25,7 +25,7 @@ exact_json: Final = partial(json.loads, parse_float=Decimal)
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
-    """Connect in autocommit mode. A server that vanished is noticed within a minute.
+    """Connect in autocommit mode. A server that stops answering is noticed within a minute.
 
     Raises ``psycopg.OperationalError``.
     """

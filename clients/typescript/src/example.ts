@@ -1,4 +1,4 @@
-// Books every change of the ledger in a database of its own: a program to start yours with.
+// Books every change of the ledger in a database of its own: a template for a program of your own.
 //
 // EMS_URL: the receiver's database, as a role that `receiver db grant-reader` gave access. OWN_URL: your own.
 // PRIMARY_URL: the primary, if EMS_URL is a replica.
@@ -16,19 +16,19 @@ CREATE TABLE IF NOT EXISTS stored_events (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS once ON stored_events (organization, type, subject, fingerprint)
     WHERE type !~ '^card_holder[.]';
-CREATE TABLE IF NOT EXISTS bookings (
+CREATE TABLE IF NOT EXISTS ledger_lines (
     organization text, transaction_id text, amount numeric, currency text, vat numeric, booked_on date NOT NULL,
     PRIMARY KEY (organization, transaction_id)
 )`;
 const STORE = `
 INSERT INTO stored_events VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organization, type, subject, fingerprint) WHERE type !~ '^card_holder[.]' DO NOTHING`;
-const CANCEL = 'DELETE FROM bookings WHERE organization = $1 AND transaction_id = $2';
+const CANCEL = 'DELETE FROM ledger_lines WHERE organization = $1 AND transaction_id = $2';
 const BOOK = `
-INSERT INTO bookings VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (organization, transaction_id) DO UPDATE
+INSERT INTO ledger_lines VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (organization, transaction_id) DO UPDATE
 SET (amount, currency, vat, booked_on) = (excluded.amount, excluded.currency, excluded.vat, excluded.booked_on)`;
 
-/** Stores what the ledger says now of each purchase that changed: nothing, if it has left the ledger. */
+/** Stores the current line of each transaction that changed; none, if it left the ledger. */
 async function book(own: pg.Client, batch: Batch): Promise<void> {
   for (const event of batch.events) {
     await own.query(CANCEL, [event.organization_reference_id, event.transaction_id]);

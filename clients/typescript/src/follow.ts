@@ -4,8 +4,8 @@ import pg from 'pg';
 import { connect, read } from './read.js';
 import type { Event, FeedHorizon, Tables } from './tables.js';
 
-const IDLE = 60_000; // milliseconds after which to look without a notification, so that a lost one costs a minute
-const POLL = 1_000; // between two looks at a replica, where no session can LISTEN
+const IDLE = 60_000; // milliseconds to wait for a notification before reading anyway, so that a lost one costs a minute
+const POLL = 1_000; // between two reads of a replica, where no session can LISTEN
 const LONGEST_PAUSE = 30_000; // between two attempts to connect
 const LOST = /^(08|40|53|57|55P03)/; // classes of SQLSTATE after which to connect again
 const REFUSED = '22023'; // a restored database that has not reached the position yet
@@ -34,7 +34,7 @@ export interface FollowOptions {
   log?: (line: string) => void;
 }
 
-/** Tables and views with rows for each purchase. */
+/** Tables and views with rows for each transaction. */
 export type OfPurchases =
   | { [Table in keyof Tables]: Tables[Table] extends { transaction_id: string } ? Table : never }[keyof Tables]
   | 'transactions';
@@ -42,7 +42,7 @@ export type OfPurchases =
 /** Events after the position were deleted, so that not every event can be read. */
 export class EventsDeletedError extends Error {}
 
-/** Events to process. Store `position` in the transaction in which you store what you make of them. */
+/** Events to process. Store `position` in the transaction in which you store your results. */
 export class Batch {
   readonly #feed: Feed;
 
@@ -52,13 +52,13 @@ export class Batch {
     readonly events: Event[],
     /** The position to continue from. */
     readonly position: bigint,
-    /** Why everything is to be read again: more changed after your position than the events say. As a rule null. */
+    /** Why all rows are to be read again: the events do not name every change after your position. Usually null. */
     readonly reload: string | null = null,
   ) {
     this.#feed = feed;
   }
 
-  /** Returns the rows of the purchases that the events are about, as they are now; all rows if `reload` is set. */
+  /** Returns the rows of the transactions that the events are about, as they are now; all rows if `reload` is set. */
   async read<Table extends OfPurchases>(table: Table): Promise<Tables[Table][]> {
     if (this.reload !== null) return this.#feed.retry((client) => read(client, table));
     const events = this.events.filter((event) => event.transaction_id !== null);
@@ -71,7 +71,7 @@ export class Batch {
 
 /**
  * Yields what changed after a position. When you ask for the next batch, the position of the one before is committed with
- * `ems.commit_position`. A lost connection is made again; only a first one that fails is thrown.
+ * `ems.commit_position`. A lost connection is opened again; only a first one that fails is thrown.
  *
  * Throws `EventsDeletedError` with `everyEvent`, if an operator deleted events that you have not read.
  */
@@ -99,7 +99,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<Batch, voi
   }
 }
 
-/** The feed over connections that are made again when they are lost. */
+/** The feed over connections that are opened again when they are lost. */
 class Feed {
   #client: pg.Client | null = null;
   #isReplica = false;
@@ -119,7 +119,7 @@ class Feed {
     await client?.end().catch(() => {});
   }
 
-  /** Returns what `work` does, which begins again when the connection is lost. */
+  /** Returns what `work` does, which is repeated on a new connection when one is lost. */
   async retry<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     for (let pause = 500; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {
@@ -143,7 +143,7 @@ class Feed {
         this.#wake();
       });
       this.#isReplica = (await client.query('SELECT pg_is_in_recovery() AS replica')).rows[0].replica;
-      if (!this.#isReplica) await client.query('LISTEN ems_events'); // before the first look, so that nothing falls in between
+      if (!this.#isReplica) await client.query('LISTEN ems_events'); // before the first read, so that no notification is missed
       this.#wasConnected = true;
     }
     return this.#client;
@@ -166,7 +166,7 @@ class Feed {
       if (!this.options.everyEvent) {
         return this.#reload(`epoch ${horizon.epoch} of the feed began: the database was restored or failed over`);
       }
-      // none of the epoch is missing, and what was lost before it comes once more
+      // none of the epoch is missing, and what was lost before it is delivered again
       const ofOldEpoch = events.filter((event) => event.position <= horizon.epoch_start);
       return new Batch(this, ofOldEpoch, ofOldEpoch.at(-1)?.position ?? horizon.epoch_start);
     }
@@ -185,7 +185,7 @@ class Feed {
     if (!this.#notified) await this.#pause(this.#isReplica ? POLL : IDLE);
   }
 
-  /** Reports that everything up to `position` is stored; the same position once a minute, as a sign of life. */
+  /** Reports that everything up to `position` is stored; the same position once a minute, as a heartbeat. */
   async commit(position: bigint): Promise<void> {
     if (position === this.#committed && Date.now() < this.#commitAgainAt) return;
     const report = async (client: pg.Client): Promise<void> => {

@@ -46,8 +46,8 @@ def test_month_adds_up(opencard_receiver: ReceiverKit, ems: bookkeeping.Ems, boo
     opencard_receiver.wait_until_applied()
     opencard_receiver.reconcile()
     assert month(ems, books, NORDLYS, "2026-02") == [
-        Total("purchases", "NOK", Decimal("200.00")),
-        Total("vat", "NOK", Decimal("50.00")),
+        Total("card_expenses", "NOK", Decimal("200.00")),
+        Total("input_vat", "NOK", Decimal("50.00")),
     ]
 
 
@@ -83,7 +83,7 @@ def test_corrected_purchase_is_booked_once(
     opencard_receiver.wait_until_applied()
     assert book(ems, books) == 1
     entries = books.execute("SELECT account, amount FROM entries ORDER BY account").fetchall()
-    assert entries == [("purchases", "79.20"), ("vat", "19.80")]
+    assert entries == [("card_expenses", "79.20"), ("input_vat", "19.80")]
 
 
 def test_deleted_purchase_is_not_booked(
@@ -105,7 +105,7 @@ def test_vat_of_the_receipt_replaces_the_networks(
     opencard_receiver.wait_until_applied()
     assert book(ems, books) == 2
     entries = books.execute("SELECT account, amount FROM entries ORDER BY account").fetchall()
-    assert entries == [("purchases", "112.50"), ("vat", "12.50")]
+    assert entries == [("card_expenses", "112.50"), ("input_vat", "12.50")]
 
 
 def test_books_survive_a_restore_of_the_database(
@@ -142,8 +142,8 @@ def test_purchase_sent_again_after_two_days_is_booked_once(
     assert (len(sent), sent[0]) == (2, sent[1])
     book(ems, books)
     assert books.execute("SELECT account, amount FROM entries ORDER BY account").fetchall() == [
-        ("purchases", "100.00"),
-        ("vat", "25.00"),
+        ("card_expenses", "100.00"),
+        ("input_vat", "25.00"),
     ]
 
 
@@ -171,8 +171,8 @@ def test_program_reports_a_closed_month(opencard_receiver: ReceiverKit, tmp_path
     command = [sys.executable, bookkeeping.__file__, "month", NORDLYS, "2026-02"]
     printed = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
     assert [line.split() for line in printed.splitlines()] == [
-        ["purchases", "100.00", "NOK"],
-        ["vat", "25.00", "NOK"],
+        ["card_expenses", "100.00", "NOK"],
+        ["input_vat", "25.00", "NOK"],
     ]
     [closing_row] = opencard_receiver.rows("SELECT lines, sums FROM ems.closings")
     assert closing_row == {"lines": 1, "sums": {"NOK": "125.00"}}

@@ -41,12 +41,12 @@ def books() -> Iterator[sqlite3.Connection]:
 
 
 def amounts(purchases: str, vat: str) -> list[Total]:
-    return [Total("purchases", "NOK", Decimal(purchases)), Total("vat", "NOK", Decimal(vat))]
+    return [Total("card_expenses", "NOK", Decimal(purchases)), Total("input_vat", "NOK", Decimal(vat))]
 
 
 def postings(books: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """Return the postings of purchases, without VAT, in order: kind, month, amount."""
-    query = "SELECT kind, month, amount FROM postings WHERE account = 'purchases' ORDER BY rowid"
+    """Return the postings of card expenses, without VAT, in order: kind, month, amount."""
+    query = "SELECT kind, month, amount FROM postings WHERE account = 'card_expenses' ORDER BY rowid"
     return books.execute(query).fetchall()
 
 
@@ -172,6 +172,6 @@ def test_program_closes_a_month(opencard_receiver: ReceiverKit, tmp_path: Path) 
     command = [sys.executable, journal.__file__, "close", NORDLYS, FEBRUARY]
     printed = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
     assert [line.split() for line in printed.splitlines()] == [
-        ["purchases", "100.00", "NOK"],
-        ["vat", "25.00", "NOK"],
+        ["card_expenses", "100.00", "NOK"],
+        ["input_vat", "25.00", "NOK"],
     ]

@@ -172,7 +172,7 @@ def _of_events(rows: Iterable[Mapping[str, Any]], *, personal: bool) -> Iterator
         payload = exact(row["payload"].encode()) or {}
         kind = _kind(row["type"])
         if kind == CHANGED:
-            said = f"{row['type']}: {payload.get('reason', 'the rows were computed again')}"
+            said = f"{row['type']}: {payload.get('reason', 'rows_rebuilt').replace('_', ' ')}"
             yield Happening(row["recorded_at"], "event", said, delivery_id=row["delivery_id"], position=row["position"])
             continue
         said = f"{row['type']} applied; it occurred at {row['occurred_at']:%Y-%m-%d %H:%M:%S} UTC"
