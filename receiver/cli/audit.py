@@ -10,16 +10,17 @@ import click
 
 from receiver.cli.group import Group
 from receiver.cli.output import counted, json_option, print_json, print_rows
-from receiver.cli.parameters import ID, MOMENT, WholeNumber
+from receiver.cli.parameters import ID, MOMENT, PAST, WholeNumber
 from receiver.connections import WEB
 from receiver.db import one_connection
-from receiver.ops.audit import AuditFilter, list_acts
+from receiver.ops.audit import AuditFilter, list_actions, list_acts
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 COLUMNS: Final = {
+    "id": "id",
     "at": "time",
     "actor": "user",
     "via": "via",
@@ -43,7 +44,7 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--since", type=MOMENT, metavar="TIME", help="Recorded since: 24h, 7d, or 2026-02-13T09:30 (UTC).")
+@click.option("--since", type=PAST, metavar="TIME", help="Recorded since: 24h, 7d, or 2026-02-13T09:30 (UTC).")
 @click.option("--until", type=MOMENT, metavar="TIME", help="Recorded before this time.")
 @click.option("--actor", metavar="NAME", help="A user of the console, or user@host of the command line.")
 @click.option("--action", metavar="NAME", help='A command, such as "webhooks rotate-secret", or sign-in.')
@@ -69,10 +70,12 @@ def list_command(
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     with one_connection(settings.database_url, application="audit", bounds=WEB) as connection:
         found = list_acts(connection, wanted, before=before, limit=limit + 1)
+        known = [] if found or action is None else list_actions(connection)
     shown = found[:limit]
     if as_json:
         print_json([asdict(act) for act in shown])
     else:
-        print_rows([asdict(act) for act in shown], COLUMNS, empty="no records match", optional=OPTIONAL)
+        recorded = f"; recorded actions: {', '.join(known)}" if known and action not in known else ""
+        print_rows([asdict(act) for act in shown], COLUMNS, empty=f"no records match{recorded}", optional=OPTIONAL)
     if len(found) > limit:
         click.echo(f"{counted(limit, 'line')}; there are more: --before {shown[-1].id}", err=True)

@@ -57,7 +57,7 @@ def deliveries() -> None:
 
 @deliveries.command("list", cls=RecordedCommand, about=(*FILTER, "unconfirmed"), only_with=("card_holder",))
 @filter_options
-@click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction.")
+@click.option("--transaction", "transaction_id", metavar="ID", help="About this transaction: its whole id.")
 @click.option(
     "--unconfirmed", is_flag=True, help="Not in OpenCard's log; of the last eight days unless --since says otherwise."
 )
@@ -164,7 +164,7 @@ def _fixture(details: DeliveryDetails, settings: Settings) -> Fixture:
 )
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
 @filter_options
-@click.option("--reason", metavar="TEXT", help="Why nothing more is needed, for the record. Required.")
+@click.option("--reason", metavar="TEXT", help="Why nothing more is needed, for the record.  [required]")
 @click.option("--undo", is_flag=True, help="Let them count as open again.")
 @click.option("--dry-run", is_flag=True, help="Print how many would be resolved; change nothing.")
 @json_option

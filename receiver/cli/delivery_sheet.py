@@ -12,6 +12,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from receiver.cli.output import console, print_fields, print_rows, printable, words
+from receiver.ops.deliveries import verified_by
 
 if TYPE_CHECKING:
     from receiver.ops.deliveries import DeliveryDetails
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 def print_delivery(details: DeliveryDetails) -> None:
     """Print everything about a delivery for people."""
+    if details.resolution is not None:
+        click.echo(f"resolved by {details.resolution.resolved_by}: {printable(details.resolution.reason)}")
     summary = asdict(details.summary)
+    summary["verification"] = verified_by(details.summary.verification)
     summary["error"] = details.error
     summary["card_holder_reference_id"] = details.card_holder_reference_id
     summary["body_size"] = details.body_size
@@ -38,6 +42,9 @@ def print_delivery(details: DeliveryDetails) -> None:
     _print_attempts(details)
     _print_same_event(details)
     _print_changed(details)
+    if step := next_step(details):
+        _heading("next step")
+        click.echo(step)
 
 
 def _heading(name: str) -> None:
@@ -97,5 +104,24 @@ def _print_changed(details: DeliveryDetails) -> None:
     if not details.changed:
         click.echo("none")
     for row in details.changed:
-        shown = {name: value for name, value in row.values.items() if value is not None}
-        click.echo(f"{row.table}  " + "  ".join(f"{name}={words(value)}" for name, value in shown.items()))
+        click.echo(row.table)
+        width = max(map(len, row.values), default=0)
+        for name, value in row.values.items():
+            if value is not None:
+                click.echo(f"  {name:<{width}}  {words(value)}")
+
+
+def next_step(details: DeliveryDetails) -> str | None:
+    """Return what an operator can do about a delivery that was not applied; ``None`` where nothing is needed."""
+    number = details.summary.id
+    if details.test or details.resolution is not None or details.payload is None:
+        return None
+    resolve = f"receiver deliveries resolve {number} --reason TEXT"
+    match details.summary.status:
+        case "dead":
+            return f"fix the cause, then receiver replay {number} --reason TEXT; if no action is needed, {resolve}"
+        case "ignored":
+            return f"upgrade, then receiver replay {number} --reason TEXT; if no action is needed, {resolve}"
+        case "quarantined":
+            return f"a replay changes nothing; once it is understood, {resolve}"
+    return None

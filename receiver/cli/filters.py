@@ -8,7 +8,7 @@ import click
 from sqlalchemy import text
 
 from receiver.bootstrap.desired import nearest
-from receiver.cli.parameters import MOMENT
+from receiver.cli.parameters import MOMENT, PAST
 from receiver.deliveries.models import STATUSES
 from receiver.errors import OperationRefused
 from receiver.events.catalogue import spellings
@@ -28,12 +28,12 @@ FILTER: Final = ("statuses", "events", "organizations", "since", "until", "error
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that restrict deliveries by status, event, organization, time and error."""
     for option in (
-        click.option("--unresolved", is_flag=True, help="Failed, dead, quarantined or ignored, and not resolved."),
+        click.option(
+            "--unresolved", is_flag=True, help="Failed, dead, quarantined or ignored, not resolved, and not a test."
+        ),
         click.option("--error", metavar="TEXT", help="Text in the error's first line; * matches anything."),
         click.option("--until", type=MOMENT, metavar="TIME", help="Received before this time."),
-        click.option(
-            "--since", type=MOMENT, metavar="TIME", help="Received since: 24h, 7d, or 2026-02-13T09:30 (UTC)."
-        ),
+        click.option("--since", type=PAST, metavar="TIME", help="Received since: 24h, 7d, or 2026-02-13T09:30 (UTC)."),
         click.option("--organization", "organizations", multiple=True, metavar="REF", help=f"Organization; {AGAIN}."),
         click.option("--event", "events", multiple=True, metavar="NAME", help=f"Event; {AGAIN}."),
         click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help=f"Status; {AGAIN}."),
@@ -53,6 +53,8 @@ def filter_of(
     unresolved: bool,
 ) -> Filter:
     """Return what the options say; an event matches in every spelling of its name."""
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since is not before --until: nothing was received in between")
     return Filter(
         statuses=tuple(dict.fromkeys(statuses)),
         events=tuple(dict.fromkeys(name for event in events for name in spellings(event))),

@@ -177,6 +177,8 @@ def words(value: object) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case bytes():
+            return value.hex()
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S %Z}"
         case _:

@@ -116,6 +116,20 @@ class MomentType(_MomentType):
 MOMENT: Final = MomentType()
 
 
+class PastMomentType(MomentType):
+    """A point in time that is over."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+        """Return the point in time, in UTC. Fails for one in the future."""
+        moment = super().convert(value, param, ctx)
+        if moment > datetime.now(UTC):
+            self.fail(f"{moment:%Y-%m-%d %H:%M} UTC is in the future: give an earlier time", param, ctx)
+        return moment
+
+
+PAST: Final = PastMomentType()
+
+
 class FutureMomentType(MomentType):
     """A point in time to come: a time as ``MomentType`` has it, or ``24h``: that far ahead."""
 

@@ -97,9 +97,9 @@ def _needs_attention(outcome: ReconcileOutcome) -> bool:
 
 
 def _print(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> None:
-    rows = [asdict(outcome) for outcome in outcomes]
+    compared = [outcome for outcome in outcomes if outcome.error is None]
     print_rows(
-        rows,
+        [asdict(outcome) for outcome in compared],
         {
             "webhook_id": "webhook",
             "organization_reference_id": "organization",
@@ -110,7 +110,7 @@ def _print(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> None:
             "unrecoverable": "unrecoverable",
             "checked_until": "checked up to",
         },
-        empty="no webhooks registered: receiver bootstrap registers them",
+        empty="no webhook was compared" if outcomes else "no webhooks registered: receiver bootstrap registers them",
         optional=("log_entries", "matched", "webhook_id"),
     )
     for outcome in outcomes:
@@ -123,14 +123,14 @@ def _print(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> None:
 def _summary(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> str:
     """Return one line: what was read and what was found."""
     recovered = sum(outcome.recovered for outcome in outcomes)
-    said = [f"{counted(len(outcomes), 'webhook')} compared with the log"]
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    said = [f"{counted(len(outcomes) - failed, 'webhook')} compared with the log"]
     if recovered:
         said.append(f"{counted(recovered, 'event')} {'to recover' if planned else 'recovered'}")
     for what in ("unconfirmed", "unrecoverable"):
         number = sum(getattr(outcome, what) for outcome in outcomes)
         if number:
             said.append(f"{number} {what}")
-    failed = sum(outcome.error is not None for outcome in outcomes)
     if failed:
         said.append(f"{failed} failed")
     checked = [outcome.checked_until for outcome in outcomes if outcome.checked_until is not None]

@@ -19,9 +19,10 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
 from receiver.db import dedicated_connection, engine_for
 from receiver.ops.deliveries import Filter
+from receiver.ops.findings import look_command
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
-from receiver.ops.replay_state import list_replays, read_replay, what_failed
+from receiver.ops.replay_state import example_of_failed, list_replays, read_replay, what_failed
 from receiver.ops.replay_wait import wait_for_end
 from receiver.processing.replays import end_replays
 from receiver.queue import wake_worker_if_possible
@@ -49,7 +50,7 @@ REQUIRED: Final = REQUIRED_FOR_DATABASE | {"REDIS_URL"}
 )
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=ID)
 @filter_options
-@click.option("--reason", metavar="TEXT", help="Why, for the record. Required.")
+@click.option("--reason", metavar="TEXT", help="Why, for the record.  [required]")
 @click.option("--limit", type=WholeNumber(min=1), metavar="N", help="Only the newest N of them: to try a few first.")
 @click.option("--dry-run", is_flag=True, help="Print what would be processed; change nothing.")
 @click.option("--no-wait", is_flag=True, help="Return once the deliveries are selected.")
@@ -76,7 +77,7 @@ def replay(
     """Process stored deliveries again, selected by id or by a filter.
 
     Workers process them whenever they keep up with new ones; the command waits for the end. Safe to repeat: a delivery
-    that was applied before changes nothing. Test deliveries, deliveries that are queued anyway, and deliveries whose
+    that was applied before changes nothing. Test deliveries, deliveries that are already pending, and deliveries whose
     body was deleted are left out. Exit code 1 when something failed again or the replay has not ended.
 
     Example: receiver replay --status dead --error "OperationalError*" --reason "disk was full"
@@ -181,6 +182,9 @@ def _replay(
     else:
         with engine.connect() as connection:
             print_outcome(state, what_failed(connection, replay_id), waited=wait)
+            example = example_of_failed(connection, replay_id)
+        if example is not None:
+            click.echo(f"see {look_command(example)}", err=True)
     sys.exit(1 if state.failed or state.cancelled_at or (wait and state.ended_at is None) else 0)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from receiver.cli.output import print_rows
+from receiver.ops.audit import arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from receiver.ops.replay_selection import Preview, SelectionGroup
     from receiver.ops.replay_state import ReplayState
@@ -27,7 +28,7 @@ def print_left_out(seen: Preview) -> None:
     """Say what a replay leaves out, on standard error."""
     for number, words in (
         (seen.tests, "test deliveries, which never reach the EMS"),
-        (seen.waiting, "queued to be processed anyway"),
+        (seen.waiting, "already pending"),
         (seen.retracted, "retracted as forged: undo that first, with receiver deliveries retract --undo"),
         (seen.without_body, "without a body, which retention deleted: they cannot be processed"),
     ):
@@ -52,11 +53,20 @@ def print_outcome(state: ReplayState, failed: Sequence[SelectionGroup], *, waite
     click.echo(line)
 
 
+def _options(selection: Mapping[str, Any]) -> str:
+    """Return what a replay selects, as the options of the command."""
+    names = {"ids": "", "statuses": "status", "events": "event", "organizations": "organization"}
+    typed = [
+        (names.get(name, name), value if value is True else quote(str(value)))
+        for name, given in selection.items()
+        for value in (given if isinstance(given, list) else [given])
+    ]
+    return arguments(typed) or ""
+
+
 def print_replays(replays: Sequence[ReplayState]) -> None:
     """Print a line for each replay."""
-    rows = [
-        {**asdict(each), "filter": msgspec.json.encode(each.filter).decode(), "state": each.outcome} for each in replays
-    ]
+    rows = [{**asdict(each), "filter": _options(each.filter), "state": each.outcome} for each in replays]
     columns = {
         "replay_id": "replay",
         "created_at": "requested",

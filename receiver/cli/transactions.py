@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import asdict
 from decimal import Decimal
@@ -30,6 +31,7 @@ from receiver.ops.purchases import (
 from receiver.settings import REQUIRED_FOR_DATABASE, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from datetime import date
     from typing import TypeAlias
@@ -86,6 +88,17 @@ class AmountType(_AmountType):
 AMOUNT: Final = AmountType()
 
 
+def _form(pattern: str, words: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return a callback that refuses values of another form than the *pattern*, which *words* describe."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value and not re.fullmatch(pattern, value, re.ASCII):
+            raise click.BadParameter(f"needs {words}")
+        return value
+
+    return check
+
+
 @click.group(cls=Group)
 def transactions() -> None:
     """Find purchases, and show everything about one."""
@@ -96,14 +109,24 @@ def transactions() -> None:
 @click.option("--merchant", metavar="TEXT", help="Part of the merchant's name, in upper or lower case.")
 @click.option("--amount", type=AMOUNT, help="Amount of the purchase, or as accounted; its sign does not count.")
 @click.option("--tolerance", type=AMOUNT, default="0", show_default=True, help="By how much the amount may differ.")
-@click.option("--currency", metavar="CODE", help="Currency of the amount, such as SEK.")
+@click.option(
+    "--currency",
+    metavar="CODE",
+    callback=_form(r"[A-Za-z]{3}", "three letters, such as SEK"),
+    help="Currency of the amount, such as SEK.",
+)
 @click.option("--on", "day", type=DAY, help="Purchased on this day.")
 @click.option("--from", "first_day", type=DAY, help="Purchased on this day or later.")
 @click.option("--to", "last_day", type=DAY, help="Purchased on this day or earlier.")
 @click.option("--invoice", "invoice_number", metavar="NUMBER", help="On this invoice of the card's issuer.")
-@click.option("--transaction", "transaction_id", metavar="ID", help="With this id.")
+@click.option("--transaction", "transaction_id", metavar="ID", help="With this id, which is given whole.")
 @click.option("--card-holder", "card_holder_reference_id", metavar="REF", help="Of this card holder; recorded.")
-@click.option("--last-four", metavar="DIGITS", help="With a card that ends in these digits; recorded.")
+@click.option(
+    "--last-four",
+    metavar="DIGITS",
+    callback=_form(r"[0-9]{4}", "four digits"),
+    help="With a card that ends in these digits; recorded.",
+)
 @click.option("--limit", type=WholeNumber(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
 @click.option("--before", metavar="PLACE", help="Only older ones: continue where a list ended.")
 @json_option
@@ -127,6 +150,10 @@ def list_command(
     """
     if day is not None and (first_day is not None or last_day is not None):
         raise click.UsageError("give either --on, or --from and --to")
+    if first_day is not None and last_day is not None and first_day > last_day:
+        raise click.UsageError(f"--from {first_day} is after --to {last_day}")
+    if tolerance and restrictions["amount"] is None:
+        raise click.UsageError("--tolerance needs --amount")
     wanted = PurchaseFilter(
         first_day=day or first_day,
         last_day=day or last_day,

@@ -21,8 +21,9 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
-from receiver.events.catalogue import ALIASES, EVENT_FLAGS, canonical_name
+from receiver.events.catalogue import EVENT_FLAGS, canonical_name
 from receiver.opencard.auth import Access
+from receiver.ops.deliveries import verified_by
 from receiver.ops.send_test import SendTest, SendTestTimeouts
 from receiver.ops.sent_test import Report, as_fields
 from receiver.settings import REQUIRED_FOR_API, Settings, load_settings
@@ -134,7 +135,7 @@ def rotate_secret_command(
 def _event(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     name = canonical_name(value)
     if name is None:
-        raise click.BadParameter(f"OpenCard has no event {value!r}; {nearest(value, [*EVENT_FLAGS, *ALIASES])}")
+        raise click.BadParameter(f"OpenCard has no event {value!r}; {nearest(value, EVENT_FLAGS)}")
     return name
 
 
@@ -188,7 +189,7 @@ def _print(report: Report) -> None:
         fields: dict[str, Any] = {
             "delivery": report.delivery.id,
             "status": report.delivery.status,
-            "verification": report.delivery.verification,
+            "verified by": verified_by(report.delivery.verification),
             "event": report.delivery.event,
             "version": report.delivery.version,
         }
@@ -199,6 +200,8 @@ def _print(report: Report) -> None:
             fields["card holder"] = report.parsed.card_holder_reference_id
             fields["transaction"] = report.parsed.transaction_id
         print_fields(fields)
+        if report.parsed is not None:
+            click.echo("The test passed: it was verified, and can be parsed as that event.")
         body = as_fields(report)["payload"]
         click.echo(body if isinstance(body, str) else msgspec.json.format(bytes(body), indent=2).decode())
     if report.error is not None:

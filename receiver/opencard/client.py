@@ -189,10 +189,11 @@ class OpenCard:
 
     def _request(self, route: Route, ids: Mapping[str, object]) -> ApiRequest:
         organization = ids.get("organization")
+        parts = {name: quote(str(part), "") for name, part in ids.items()}
         return ApiRequest(
             method=route.method,
             route=route.path,
-            path=route.path.format(account=self._account, **{name: quote(str(part), "") for name, part in ids.items()}),
+            path=route.path.format(account=self._account, **parts),
             scope=route.scope,
             account=self._account,
             organization=None if organization is None else str(organization),

@@ -24,6 +24,7 @@ from receiver.errors import (
     TokenRefused,
     UnreadableAnswer,
 )
+from receiver.opencard.routes import API_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +52,7 @@ HINTS: Final[dict[type[OpenCardError], str]] = {
     ResourceMissing: "there is none, or this client may not see it: check OPENCARD_ACCOUNT_ID and the ids",
     RouteMissing: "OpenCard's API does not offer this: do it in the dashboard",
     Conflict: "it may exist already: run the command again, which looks first",
-    ApiUnavailable: "try again later; what was done so far stays done",
+    ApiUnavailable: "try again later; completed steps are kept",
     OutcomeUnknown: "it may have been carried out: run the command again, which looks first",
     HtmlAnswer: (
         "OpenCard refuses a request that way when it does not accept its token, and whatever else listens at "
@@ -69,6 +70,7 @@ class ApiRequest:
     route: str
     """The path's template, without ids."""
     path: str
+    """Below ``API_PATH``."""
     scope: str
     account: str
     organization: str | None = None
@@ -78,11 +80,12 @@ class ApiRequest:
         whose = f"account {self.account}"
         if self.organization is not None:
             whose += f", organization {self.organization}"
-        return f"{self.method} {self.path} (scope {self.scope}, {whose})"
+        return f"{self.method} {API_PATH}{self.path} (scope {self.scope}, {whose})"
 
     def failed(self, kind: type[OpenCardError], what: str) -> OpenCardError:
         """Make an error with the request, *what* happened, and the remedy."""
-        return kind(f"{self}: {what}; {HINTS[kind]}")
+        hint = "try again later" if kind is ApiUnavailable and self.method == "GET" else HINTS[kind]
+        return kind(f"{self}: {what}; {hint}")
 
 
 def failure(request: ApiRequest, response: httpx.Response, *, secrets: Iterable[str]) -> OpenCardError:

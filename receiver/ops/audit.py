@@ -110,6 +110,11 @@ def list_acts(
     return [RecordedAct(**row) for row in rows]
 
 
+def list_actions(connection: Connection) -> list[str]:
+    """Return the names of the actions that were recorded."""
+    return list(connection.scalars(text("SELECT DISTINCT action FROM receiver.audit ORDER BY action")))
+
+
 def arguments(options: Iterable[tuple[str, Any]]) -> str | None:
     """Return names and values as the arguments of a command would be typed, such as ``--status dead``; or ``None``.
 

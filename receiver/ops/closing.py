@@ -142,7 +142,8 @@ def close_month(
     asked = {"organization": organization, "month": month}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         if connection.execute(_READ, asked).one_or_none() is not None:
-            raise NotClosed(organization, month, ["it is closed already (receiver close --show)"])
+            command = f"receiver close {shlex.quote(organization)} {month_name(month)}"
+            raise NotClosed(organization, month, [f"it is closed already ({command} --show)"])
         if acknowledge is not None:
             connection.execute(_ACKNOWLEDGE, {**asked, "by": by, "reason": acknowledge})
         state = connection.execute(_MONTH_STATE, asked).mappings().one()

@@ -38,12 +38,24 @@ _ONE: Final = text(_REPLAYS.format(which="replay.id = :id"))
 _SOME: Final = text(_REPLAYS.format(which="replay.id < :before"))
 _FAILED: Final = text(
     r"""
-SELECT member.outcome AS status, stored.event, split_part(outcome.error, E'\n', 1) AS error, count(*) AS number
+SELECT member.outcome AS status, stored.event, split_part(attempt.error, E'\n', 1) AS error, count(*) AS number
 FROM receiver.replay_deliveries AS member
+JOIN receiver.replays AS replay ON replay.id = member.replay_id
 JOIN receiver.stored_deliveries AS stored ON stored.id = member.delivery_id
-LEFT JOIN receiver.outcomes AS outcome ON outcome.delivery_id = member.delivery_id
+LEFT JOIN LATERAL (
+    SELECT error FROM receiver.processing_attempts AS attempt
+    WHERE attempt.delivery_id = member.delivery_id AND attempt.outcome = member.outcome
+        AND attempt.attempted_at >= replay.created_at
+    ORDER BY attempt.id LIMIT 1
+) AS attempt ON true
 WHERE member.replay_id = :id AND member.outcome IN ('failed', 'dead', 'quarantined', 'ignored')
 GROUP BY 1, 2, 3
+"""
+)
+_EXAMPLE: Final = text(
+    """
+SELECT max(delivery_id) FROM receiver.replay_deliveries
+WHERE replay_id = :id AND outcome IN ('failed', 'dead', 'quarantined', 'ignored')
 """
 )
 
@@ -97,13 +109,19 @@ def list_replays(connection: Connection, *, before: int | None = None, limit: in
 
 
 def what_failed(connection: Connection, replay_id: int) -> list[SelectionGroup]:
-    """Return what failed in a replay, by status, event and cause; the largest group first."""
+    """Return what failed in a replay, by status, event and the error it had then; the largest group first."""
     numbers: Counter[tuple[str, str, str]] = Counter()
     for row in connection.execute(_FAILED, {"id": replay_id}):
         numbers[row.status, row.event, error_group(row.error)] += row.number
     return [
         SelectionGroup(*key, number) for key, number in sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
     ]
+
+
+def example_of_failed(connection: Connection, replay_id: int) -> int | None:
+    """Return the newest delivery that failed in a replay; ``None`` where none did."""
+    example: int | None = connection.scalar(_EXAMPLE, {"id": replay_id})
+    return example
 
 
 def _replay(row: RowMapping) -> ReplayState:

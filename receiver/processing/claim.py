@@ -211,14 +211,16 @@ def _note_crashes(connection: psycopg.Connection[Any], attempts: Mapping[int, in
         _CRASHED, {"ids": list(attempts), "abandoned": ABANDONED}
     ).fetchall():
         crashes = 1 + sum(number > before for number in numbers)
-        log.error("delivery.crashed_worker", delivery_id=delivery_id, times=crashes)
+        retryable = crashes < MAX_WORKER_CRASHES
+        status = "failed" if retryable else "dead"
+        log.error("delivery.crashed_worker", delivery_id=delivery_id, status=status, times=crashes)
         failures.append(
             AttemptFailure(
                 delivery_id,
                 event,
                 attempts[delivery_id],
                 ABANDONED,
-                retryable=crashes < MAX_WORKER_CRASHES,
+                retryable=retryable,
                 before_replay=before,
             )
         )

@@ -199,10 +199,12 @@ def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exce
         return []
     (delivery,) = claim.deliveries
     failure = _failure(delivery, error)
-    log.error("delivery.failed", delivery_id=delivery.id, error=failure.error)
     with connection.transaction():
         connection.execute(*claim.hold())
-        return write_failures(connection, [failure])
+        outcomes = write_failures(connection, [failure])
+    for outcome in outcomes:
+        log.error("delivery.failed", delivery_id=delivery.id, status=outcome.status, error=failure.error)
+    return outcomes
 
 
 def _failure(delivery: ClaimedDelivery, error: Exception) -> AttemptFailure:

@@ -209,7 +209,9 @@ def test_failures_are_on_stderr_with_their_organization(world: World, run: Calla
     world.provider.faults.add(ApiFault.answers(400, method="POST", path="/webhooks$", times=9))
     again = run()
     assert again.exit_code == 1
-    assert again.stderr.startswith(f"organization {failure['organization_reference_id']}: POST /accounts/1/")
+    assert again.stderr.startswith(
+        f"organization {failure['organization_reference_id']}: POST /api/v1/application/accounts/1/"
+    )
     assert "1 failed" in again.stdout
 
 

@@ -288,7 +288,10 @@ def test_failure_of_one_organization_stops_no_other(world: World) -> None:
     result = world.bootstrap()
     (failure,) = result.failures
     assert failure.organization_reference_id == "globex"
-    assert f"POST /accounts/1/organizations/{globex.id}/webhooks (scope webhooks-write, account 1" in failure.error
+    assert (
+        f"POST /api/v1/application/accounts/1/organizations/{globex.id}/webhooks (scope webhooks-write, account 1"
+        in failure.error
+    )
     assert result.drift
     assert len(world.provider.state.webhooks()) == 2
     world.provider.faults.clear()

@@ -168,7 +168,10 @@ def test_failure_is_logged_once_and_shown_by_status(
     assert capsys.readouterr().err.count("bootstrap.failed") == 1
     runner = CliRunner(env=world.environment(environment))
     said = runner.invoke(main, ["status"])
-    assert (said.exit_code, "bootstrap: the scheduler's last run failed: GET /accounts/1/" in said.stderr) == (1, True)
+    assert (
+        said.exit_code,
+        "bootstrap: the scheduler's last run failed: GET /api/v1/application/accounts/1/" in said.stderr,
+    ) == (1, True)
     world.provider.faults.clear()
     due()
     assert "bootstrap:" not in runner.invoke(main, ["status"]).stderr

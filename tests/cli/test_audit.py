@@ -242,8 +242,15 @@ def test_records_are_listed_newest_first_and_filtered(acme: Acme, run: Run) -> N
     assert limited.stderr == f"2 lines; there are more: --before {oldest}\n"
     assert listed(run, "--before", str(oldest)) == ["1"]
     lines = limited.stdout.splitlines()
-    assert lines[0].split() == ["time", "user", "via", "address", "action", "object", "outcome", "error", "reason"]
+    assert lines[0].split()[:4] == ["id", "time", "user", "via"]
+    assert lines[0].split()[4:] == ["address", "action", "object", "outcome", "error", "reason"]
     assert "192.0.2.7" in lines[2]
+
+
+def test_action_that_was_never_recorded_is_answered_with_those_that_were(acme: Acme, run: Run) -> None:
+    add(acme.engine)
+    said = run("audit", "list", "--action", "nope")
+    assert (said.exit_code, said.stdout) == (0, "no records match; recorded actions: replay\n")
 
 
 def test_without_records_that_is_said(acme: Acme, run: Run) -> None:

@@ -232,7 +232,7 @@ def test_setting_scopes_replaces_them_and_reports_changes(account: ServedAccount
 def test_an_unknown_client_is_an_error(account: ServedAccount) -> None:
     result = account.run("set-scopes", "nobody", "webhooks-read")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "GET /accounts/1/oauthclients/nobody" in result.stderr
+    assert "GET /api/v1/application/accounts/1/oauthclients/nobody" in result.stderr
 
 
 def test_missing_variables_are_named_each_in_a_line() -> None:

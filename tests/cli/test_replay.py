@@ -102,6 +102,9 @@ def test_what_failed_again_is_named_and_ends_it_with_1(dead: Acme, run: Run) -> 
     assert last == f"replay {number}: 3 selected, 2 processed, 1 failed"
     assert len(groups) == 2
     assert groups[1].split()[:3] == ["1", "dead", "card_holder.created"]
+    failed = dead.value("SELECT delivery_id FROM receiver.replay_deliveries WHERE outcome = 'dead'")
+    assert result.stderr.endswith(f"see receiver deliveries show {failed}\n")
+    assert "--status dead" in run("--list").stdout
 
 
 def everything(acme: Acme) -> list[object]:
@@ -265,7 +268,7 @@ def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
     result = run("--since", "1h", *REASON, "--no-wait", "--json")
     assert result.stderr.splitlines() == [
         "1 left out: test deliveries, which never reach the EMS",
-        "1 left out: queued to be processed anyway",
+        "1 left out: already pending",
         "1 left out: without a body, which retention deleted: they cannot be processed",
     ]
     shown = document(result)

@@ -136,6 +136,10 @@ def test_delivery_that_may_be_the_purchase_is_named(acme: Acme, run: Run) -> Non
         (("--on", "12 October"), "invalid day"),
         (("--on", "2026-10-12", "--to", "2026-10-13"), "give either --on, or --from and --to"),
         (("--before", "2"), "is not the place of a page"),
+        (("--last-four", "12"), "needs four digits"),
+        (("--currency", "kr"), "needs three letters"),
+        (("--from", "2026-02-10", "--to", "2026-02-01"), "--from 2026-02-10 is after --to 2026-02-01"),
+        (("--tolerance", "1"), "--tolerance needs --amount"),
     ],
 )
 def test_impossible_search_is_wrong_usage(acme: Acme, run: Run, options: tuple[str, ...], said: str) -> None:

@@ -181,7 +181,8 @@ def test_people_see_the_verdict_the_parsed_event_and_the_body(run: Run) -> None:
     result = run("test", EVENT, "--timeout", "30", "--organization", "acme")
     assert result.exit_code == 0, result.output
     shown = {name.strip(): value for name, _, value in (line.partition("  ") for line in result.stdout.splitlines())}
-    assert shown["verification"].strip() == "signature+basic"
+    assert shown["verified by"].strip() == "signature and basic credentials"
+    assert "\nThe test passed: it was verified, and can be parsed as that event.\n" in result.stdout
     assert shown["organization"].strip() == "acme"
     assert "\n{\n  " in result.stdout
     assert '"carbon_emission_in_grams": ' in result.stdout

@@ -62,7 +62,7 @@ def test_each_status_is_an_error_with_request_and_remedy(
         Webhooks(world.api("webhooks-read")).get(world.organization.id, 7)
     assert type(failed.value) is kind
     text = str(failed.value)
-    assert f"GET /accounts/1/organizations/{world.organization.id}/webhooks/7" in text
+    assert f"GET /api/v1/application/accounts/1/organizations/{world.organization.id}/webhooks/7" in text
     assert "scope webhooks-read" in text
     assert f"account 1, organization {world.organization.id}" in text
     assert f"OpenCard answers {status}" in text

@@ -46,7 +46,7 @@ def test_html_answer_is_one_typed_error(answering: Answering, answer: Callable[[
         Webhooks(api).organizations()
     error = raised.value
     assert f"OpenCard answers {what} instead of JSON" in str(error)
-    assert "GET /accounts/1/organizations (scope organizations-read, account 1)" in str(error)
+    assert "GET /api/v1/application/accounts/1/organizations (scope organizations-read, account 1)" in str(error)
     assert "OPENCARD_API_URL" in str(error)
     assert "secret" not in str(error)
 

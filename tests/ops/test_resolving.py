@@ -97,6 +97,14 @@ def test_a_test_delivery_waits_for_nobody(acme: Acme) -> None:
         resolve(acme, tuple(ids(acme)))
 
 
+def test_a_test_delivery_is_not_unresolved(held: Acme) -> None:
+    held.execute("UPDATE receiver.outcomes SET error = 'test delivery' WHERE status = 'ignored'")
+    with held.engine.connect() as connection:
+        found = list_deliveries(connection, Filter(unresolved=True)).rows
+    assert "ignored" not in {row.status for row in found}
+    assert len(found) == 2
+
+
 def test_list_of_what_nobody_resolved(held: Acme) -> None:
     resolve(held, (ids(held)[0],))
     with held.engine.connect() as connection:

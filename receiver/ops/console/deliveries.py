@@ -17,7 +17,7 @@ from receiver.ops.console.filter_form import FilterForm, filled_in, problems_of
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
 from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
 from receiver.ops.decisions import accept_deliveries
-from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries
+from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries, verified_by
 from receiver.ops.purchases.brief import read_purchases_of
 from receiver.ops.replay import start_replay
 from receiver.ops.resolving import resolve_deliveries
@@ -164,7 +164,7 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
     with console().engine.begin() as connection:
         found = read_delivery(connection, delivery_id)
         if found is None:
-            abort(404)
+            abort(404, f"There is no delivery {delivery_id}.")
         if request.method == "GET":
             record_view(connection, VIEW, str(delivery_id))
         steps = timeline_of(found, read_log_entries(connection, found))
@@ -177,6 +177,7 @@ def _delivery(delivery_id: int, form: ReasonForm) -> str:
         steps=steps,
         payload=readable(found.payload),
         same_error=_same_error(found),
+        verified=verified_by(found.summary.verification),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from receiver.ops.deliveries import verified_by
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -41,8 +43,8 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
         steps.append(Step(summary.received_at, "Recovered from OpenCard's log"))
     else:
         steps += [
-            Step(summary.received_at, f"Received, {_written(delivery)}committed, and answered with 200"),
-            Step(summary.received_at, f"Verified by {summary.verification}"),
+            Step(summary.received_at, f"Received, stored{_written(delivery)}, answered 200"),
+            Step(summary.received_at, f"Verified by {verified_by(summary.verification)}"),
         ]
     steps += [
         Step(
@@ -78,7 +80,7 @@ def timeline_of(delivery: DeliveryDetails, log: Sequence[LogEntry]) -> list[Step
 
 
 def _written(delivery: DeliveryDetails) -> str:
-    return "" if delivery.written_ms is None else f"written within {delivery.written_ms:,} ms, "
+    return "" if delivery.written_ms is None else f" ({delivery.written_ms:,} ms until written)"
 
 
 def _to_come(delivery: DeliveryDetails) -> list[Step]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from flask import g, render_template, request, url_for
+from flask import current_app, g, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
 from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from receiver.errors import OperationRefused
 
@@ -52,7 +53,7 @@ def register(app: Flask) -> None:
 def _page(
     status: int, title: str, words: str, *, headers: dict[str, str] | None = None, back: str = "", again: str = ""
 ) -> Answer:
-    """Return the page; *back* leads to the form, *again* to the same page once more."""
+    """Return the page; *back* leads to the form or the list, *again* to the same page once more."""
     return render_template("error.html", title=title, words=words, back=back, again=again), status, headers or {}
 
 
@@ -70,15 +71,24 @@ def _form_expired(_error: CSRFError) -> Answer:
 def _http_error(error: HTTPException) -> Answer:
     status = error.code or 500
     title, words = SAID.get(status, (error.name, error.description or ""))
+    if status == HTTPStatus.NOT_FOUND and error.description not in {None, NotFound.description}:
+        words = str(error.description)
     headers = {name: value for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}}
-    return _page(status, title, words, headers=headers)
+    return _page(status, title, words, headers=headers, back=_list() if status == HTTPStatus.NOT_FOUND else "")
+
+
+def _list() -> str:
+    """Return the address of the list to which a page belongs; empty where there is none."""
+    endpoint = f"{request.blueprint}.listing"
+    return url_for(endpoint) if endpoint in current_app.view_functions and request.endpoint != endpoint else ""
 
 
 def _refused(refused: OperationRefused) -> Answer:
     said = str(refused)
+    said = said[:1].upper() + said[1:]
     if request.method == "GET":
-        return _page(404, *SAID[404])
-    return _page(409, "Not possible", said[:1].upper() + said[1:] + ".")
+        return _page(404, SAID[404][0], said.partition(";")[0] + ".", back=_list())
+    return _page(409, "Not possible", said + ".")
 
 
 def not_recorded() -> Answer:

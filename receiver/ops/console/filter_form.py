@@ -21,7 +21,8 @@ NOT_RIGHT: Final = "wrong"
 """The choice of everything that may need attention."""
 UNCONFIRMED: Final = "unconfirmed"
 """The choice of what OpenCard's log does not have."""
-WRONG: Final = ("failed", "dead", "quarantined", "ignored")
+UNRESOLVED: Final = "unresolved"
+"""What that choice is called, as the option of the commands."""
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 LONGEST: Final = 512
 """Characters that are searched for. An event has no such bound: pages link to it by its whole name."""
@@ -50,17 +51,6 @@ class DayField(DateField):  # type: ignore[misc]
             raise ValueError("Give a day such as 2026-02-13.") from None
 
 
-class StatusField(SelectField):  # type: ignore[misc]
-    """A status of deliveries."""
-
-    def pre_validate(self, form: FlaskForm) -> None:
-        """Refuse a status that does not exist."""
-        try:
-            super().pre_validate(form)
-        except ValueError:
-            raise ValidationError(f"There is no status {self.data}.") from None
-
-
 class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     """Which deliveries. Times are in UTC."""
 
@@ -69,13 +59,14 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
         csrf = False
 
-    status = StatusField(
+    status = SelectField(
         "Status",
+        validate_choice=False,
         default="",  # an address without it means any status
         choices=[
-            SelectChoice("", "any"),
-            SelectChoice(NOT_RIGHT, "needs attention"),
-            SelectChoice(UNCONFIRMED, "not in OpenCard's log"),
+            SelectChoice("", "all"),
+            SelectChoice(NOT_RIGHT, UNRESOLVED),
+            SelectChoice(UNCONFIRMED, UNCONFIRMED),
             *map(SelectChoice, STATUSES),
         ],
     )
@@ -89,6 +80,11 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     card_holder = StringField(
         "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "full reference", "autocomplete": "off"}
     )
+
+    def validate_status(self, field: SelectField) -> None:
+        """Refuse a status that does not exist."""
+        if field.data not in {value for value, *_ in field.iter_choices()}:
+            raise ValidationError(f"There is no status {field.data}.")
 
     @property
     def has_more(self) -> bool:
@@ -108,7 +104,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         right = {name: field.data for name, field in self._fields.items() if field.data}
         status = right.get("status", "")
         return Filter(
-            statuses={NOT_RIGHT: WRONG, UNCONFIRMED: ()}.get(status, _each(status)),
+            statuses=() if status in {NOT_RIGHT, UNCONFIRMED} else _each(status),
+            unresolved=status == NOT_RIGHT,
             unconfirmed=status == UNCONFIRMED,
             events=_each(right.get("event", "").strip()),
             version=right.get("version", "").strip() or None,

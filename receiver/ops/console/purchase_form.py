@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask_wtf import FlaskForm
 from wtforms import SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import Length, Optional, ValidationError
+from wtforms.validators import Length, Optional, Regexp, ValidationError
 
 from receiver.ops.console.filter_form import LONGEST, DayField
 from receiver.ops.purchases import PurchaseFilter, parse_amount
@@ -41,13 +41,31 @@ class PurchaseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     first_day = DayField("From", [Optional()], name="from")
     last_day = DayField("To", [Optional()], name="to")
     tolerance = StringField("Amount may differ by", [_is_amount], render_kw={"inputmode": "decimal"})
-    currency = StringField("Currency", [Length(max=LONGEST)], render_kw={"placeholder": "EUR"})
+    currency = StringField(
+        "Currency",
+        [Optional(), Regexp(r"[A-Za-z]{3}\Z", message="Give three letters.")],
+        render_kw={"placeholder": "EUR"},
+    )
     invoice = StringField("Invoice", [Length(max=LONGEST)], render_kw={"placeholder": "full number"})
     transaction = StringField("Transaction", [Length(max=LONGEST)], render_kw={"placeholder": "full transaction ID"})
     card_holder = StringField(
         "Card holder (recorded)", [Length(max=LONGEST)], render_kw={"placeholder": "full reference", **WITHOUT_HELP}
     )
-    last_four = StringField("Last four digits of the card (recorded)", [Length(max=LONGEST)], render_kw=WITHOUT_HELP)
+    last_four = StringField(
+        "Last four digits of the card (recorded)",
+        [Optional(), Regexp(r"[0-9]{4}\Z", message="Give four digits.")],
+        render_kw=WITHOUT_HELP,
+    )
+
+    def validate_last_day(self, field: DayField) -> None:
+        """Refuse days in the wrong order."""
+        if self.first_day.data and field.data and self.first_day.data > field.data:
+            raise ValidationError("Give a day that is not before the first one.")
+
+    def validate_tolerance(self, field: StringField) -> None:
+        """Refuse a tolerance without an amount."""
+        if field.data and not self.amount.data:
+            raise ValidationError("Give the amount, too.")
 
     @classmethod
     def of(cls, arguments: Any, organizations: Sequence[str]) -> PurchaseForm:  # noqa: ANN401 - werkzeug's MultiDict

@@ -80,7 +80,7 @@ def webhook(webhook_id: int) -> str:
         details = read_webhook(connection, webhook_id)
         rows = [row for row in connection.execute(_WEBHOOKS) if row.id == webhook_id]
         if details is None or not rows:
-            abort(404)
+            abort(404, f"There is no webhook {webhook_id}.")
         service = read_status(query_of(connection))
     row = details.webhook
     ends = [

@@ -19,7 +19,7 @@ from receiver.ops.deliveries.details import (
 )
 from receiver.ops.deliveries.effects import ChangedRow
 from receiver.ops.deliveries.filter import IS_NOT_IN_THE_LOG, IS_UNCONFIRMED, Filter, error_group, is_resolved
-from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries
+from receiver.ops.deliveries.pages import DeliverySummary, Page, list_deliveries, verified_by
 
 __all__ = [
     "IS_NOT_IN_THE_LOG",
@@ -39,4 +39,5 @@ __all__ = [
     "list_deliveries",
     "read_delivery",
     "read_log_entries",
+    "verified_by",
 ]

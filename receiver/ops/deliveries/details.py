@@ -161,8 +161,8 @@ class DeliveryDetails:
     """Milliseconds from its arrival until it was written; the commit and the answer followed. ``None``: not pushed."""
 
     def why_not_retried(self) -> str | None:
-        """Return why no attempt follows by itself, as a sentence; ``None`` unless it is dead."""
-        if self.summary.status != "dead":
+        """Return why no attempt follows by itself, as a sentence; ``None`` unless it is dead and not resolved."""
+        if self.summary.status != "dead" or self.resolution is not None:
             return None
         last_replay = max((each.created_at for each in self.replays), default=None)
         number = sum(last_replay is None or each.attempted_at >= last_replay for each in self.attempts)

@@ -55,7 +55,7 @@ class Filter:
     """Events of that card holder, and of the card holder's transactions."""
 
     unresolved: bool = False
-    """Failed, dead, quarantined or ignored, and not resolved."""
+    """Failed, dead, quarantined or ignored, and not resolved; test deliveries are left out."""
 
     unconfirmed: bool = False
     """Pushed, missing in OpenCard's log when that was last compared, and no person decided about it."""

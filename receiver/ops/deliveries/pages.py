@@ -27,6 +27,22 @@ COLUMNS: Final = (
 _ORGANIZATIONS: Final = text("SELECT id, organization_reference_id FROM receiver.webhooks WHERE id = ANY(:ids)")
 
 
+_PROOFS: Final = {
+    "basic": "basic credentials",
+    "custom": "the custom header",
+    "oauth": "an OAuth token",
+    "signature-by-previous-secret": "signature by the previous secret",
+    "basic-by-previous-credentials": "the previous basic credentials",
+    "custom-by-previous-credentials": "the previous custom header",
+    "oauth-by-previous-credentials": "an OAuth token of the previous credentials",
+}
+
+
+def verified_by(verification: str) -> str:
+    """Return in words what proved a delivery, such as ``signature and basic credentials``."""
+    return " and ".join(_PROOFS.get(proof, proof) for proof in verification.split("+"))
+
+
 @dataclass(frozen=True, slots=True)
 class DeliverySummary:
     """A delivery as lists show it."""

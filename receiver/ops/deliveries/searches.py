@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
+from receiver.deliveries.models import TEST
 from receiver.ops.deliveries.filter import IS_UNCONFIRMED, NO_VERSION, error_pattern, is_resolved
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ SELECT delivery_id FROM receiver.outcomes WHERE card_holder_reference_id = :card
 _WAITING: Final = "SELECT delivery_id FROM receiver.queue WHERE delivery_id < :before"
 _OF_STATUS: Final = "SELECT delivery_id FROM receiver.outcomes WHERE delivery_id < :before"
 _WITH_ERRORS: Final = ", ".join(f"'{status}'" for status in WITH_ERRORS)
-_UNRESOLVED: Final = f"status IN ({_WITH_ERRORS}) AND NOT {is_resolved('delivery.id')}"
+_UNRESOLVED: Final = (
+    f"status IN ({_WITH_ERRORS}) AND error IS DISTINCT FROM '{TEST}' AND NOT {is_resolved('delivery.id')}"
+)
 _RECEIVED_AT: Final = text(
     "SELECT received_at FROM receiver.stored_deliveries WHERE id <= :id ORDER BY id DESC LIMIT 1"
 )

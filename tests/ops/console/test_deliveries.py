@@ -135,7 +135,9 @@ def test_a_delivery_shows_everything_that_is_known_of_it(acme: Acme, operator: V
     page = operator.get(f"/ops/deliveries/{wrong}").text
     assert "accounting_amount" in page
     assert "Attempt 1: dead" in page
-    assert operator.get("/ops/deliveries/999999").status_code == 404
+    missing = operator.get("/ops/deliveries/999999")
+    assert (missing.status_code, "There is no delivery 999999." in missing.text) == (404, True)
+    assert 'href="/ops/deliveries/">Back to the list' in missing.text
     assert operator.get("/ops/deliveries/99999999999999999999").status_code == 404
 
 

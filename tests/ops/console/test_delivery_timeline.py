@@ -26,7 +26,7 @@ def test_an_applied_delivery_has_each_step_in_order(acme: Acme) -> None:
     assert 0 <= acme.value("SELECT written_ms FROM receiver.stored_deliveries") < 60_000
     acme.execute("UPDATE receiver.stored_deliveries SET written_ms = 41")
     assert [step.text for step in steps(acme)] == [
-        "Received, written within 41 ms, committed, and answered with 200",
+        "Received, stored (41 ms until written), answered 200",
         "Verified by signature",
         "Applied",
         "Not yet found in OpenCard's log",

@@ -75,6 +75,13 @@ def test_a_wrong_search_shows_nothing(bought: Acme, viewer: Visitor) -> None:
     page = viewer.get("/ops/purchases/?amount=abc&on=monday&card_holder=employee-1").text
     assert "The filter is wrong: Amount: Give an amount such as 245.50. Day: Give a day such as 2026-02-13." in page
     assert purchases(page) == []
+    for query, said in {
+        "last_four=12": "Give four digits.",
+        "currency=kr": "Give three letters.",
+        "from=2026-02-10&to=2026-02-01": "Give a day that is not before the first one.",
+        "tolerance=1": "Give the amount, too.",
+    }.items():
+        assert said in viewer.get(f"/ops/purchases/?{query}").text
     assert looks(bought) == [], "nothing was searched for"
 
 

@@ -187,7 +187,9 @@ def test_a_viewer_sees_replays_and_has_no_button(
 
 
 def test_there_is_no_replay_that_there_is_not(operator: Visitor) -> None:
-    assert operator.get("/ops/replays/1").status_code == 404
+    answer = operator.get("/ops/replays/1")
+    assert (answer.status_code, "There is no replay 1." in answer.text) == (404, True)
+    assert 'href="/ops/replays/">Back to the list' in answer.text
     assert operator.get("/ops/replays/99999999999999999999").status_code == 404
     assert operator.post("/ops/replays/1/cancel", form="/ops/").status_code == 409
 

@@ -90,6 +90,18 @@ def test_what_fails_again_is_counted_and_named(acme: Acme) -> None:
     assert acme.statuses() == ["dead", "processed"]
 
 
+def test_replay_keeps_its_errors_after_a_later_success(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(acme, monkeypatch, "t1")
+    fail_with(monkeypatch, RuntimeError("still full"))
+    failing = replay(acme, DEAD)
+    fail_with(monkeypatch, None)
+    replay(acme, tuple(ids(acme)))
+    assert acme.statuses() == ["processed"]
+    with acme.engine.connect() as connection:
+        (failed,) = what_failed(connection, failing.replay_id)
+    assert (failed.status, failed.error) == ("failed", "RuntimeError: still full")
+
+
 def test_failure_of_a_replay_restarts_the_pauses(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     let_die(acme, monkeypatch, "t1")
     fail_with(monkeypatch, RuntimeError("still full"))
