@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from receiver.deliveries.store import ArrivedDelivery
 
-MOST_WAITING: Final = 256
+MAX_WAITING: Final = 256
 """Deliveries that may wait in one process besides those in the statement; any more are answered 503 at once."""
-MOST_ROWS: Final = 128
+MAX_ROWS: Final = 128
 """Deliveries in one statement."""
-MOST_BYTES: Final = 4 * 1024 * 1024
+MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of bodies in one statement, unless a single body is larger."""
 STORE_SECONDS: Final = 10.0
 """Seconds a request waits for its delivery to be stored before it is answered 503."""
@@ -40,7 +40,7 @@ CLOSE_SECONDS: Final = 5.0
 FAILURE_SECONDS: Final = 15.0
 """Seconds for which this process is not ready after a delivery could not be stored, unless one was stored since."""
 
-NO_ROWS_FAULT: Final = frozenset({"08", "25", "53", "55", "57", "58"})
+SERVER_ERRORS: Final = frozenset({"08", "25", "53", "55", "57", "58"})
 """Classes of SQLSTATE about the server or the connection: trying the rows one by one would fail in the same way."""
 
 log = structlog.stdlib.get_logger(__name__)
@@ -63,12 +63,12 @@ class Committer:
         self,
         connect: Callable[[], psycopg.Connection[Any]],
         *,
-        most_waiting: int = MOST_WAITING,
-        most_bytes: int = MOST_BYTES,
+        max_waiting: int = MAX_WAITING,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._connect = connect
-        self.most_waiting = most_waiting
-        self._most_bytes = most_bytes
+        self.max_waiting = max_waiting
+        self._most_bytes = max_bytes
         self._connection: psycopg.Connection[Any] | None = None
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
@@ -85,7 +85,7 @@ class Committer:
         """
         return self._wait_for(_Waiting(arrived), within)
 
-    def why_not(self, seconds: float) -> str | None:
+    def storage_error(self, seconds: float) -> str | None:
         """Return why deliveries cannot be stored now, after *seconds* at most; ``None`` if they can.
 
         It runs the statement without a delivery. A recent failure (``FAILURE_SECONDS``) counts as well.
@@ -103,7 +103,7 @@ class Committer:
 
     def _wait_for(self, waiting: _Waiting, seconds: float) -> bool:
         with self._changed:
-            if self._closing or len(self._waiting) >= self.most_waiting:
+            if self._closing or len(self._waiting) >= self.max_waiting:
                 raise StoreUnavailable
             self._waiting.append(waiting)
             self._changed.notify()
@@ -150,7 +150,7 @@ class Committer:
         # under gevent, requests that arrived during the last commit are read now, and join the batch
         time.sleep(0)
         with self._changed:
-            while self._waiting and len(batch) < MOST_ROWS:
+            while self._waiting and len(batch) < MAX_ROWS:
                 size += _size(self._waiting[0])
                 if batch and size > self._most_bytes:
                     break
@@ -196,7 +196,7 @@ class Committer:
         if not isinstance(error, psycopg.Error):
             return False
         state = error.sqlstate
-        return self._connection is None or self._connection.closed or (state or "")[:2] in NO_ROWS_FAULT
+        return self._connection is None or self._connection.closed or (state or "")[:2] in SERVER_ERRORS
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is not None and _has_ended(self._connection):

@@ -12,8 +12,8 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import EnvironHeaders
 
 from receiver.counters import STORE_SECONDS, count_request
-from receiver.deliveries import receive as journey
 from receiver.deliveries.bodies import read_body
+from receiver.deliveries.receive import challenge, receive
 from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VERIFY_TOKEN_HEADER = "X-Verify-Token"  # noqa: S105 - a header's name
 SLASHES: Final = re.compile("/{2,}")
-NOT_TAKEN: Final = "receiver.not_taken"
+REFUSAL: Final = "receiver.refusal"
 """Key of the request's environ for the exception: why its delivery was refused or not stored."""
 
 
@@ -38,7 +38,7 @@ class DeliveriesFirst:
     """
 
     def __init__(
-        self, application: WSGIApplication, intake: Intake, *, max_body_bytes: int, receive: Receive = journey.receive
+        self, application: WSGIApplication, intake: Intake, *, max_body_bytes: int, receive: Receive = receive
     ) -> None:
         self._application = application
         self._intake = intake
@@ -63,7 +63,7 @@ class DeliveriesFirst:
                 partial(read_body, environ, max_bytes=self._max_body_bytes),
             )
         except Exception as error:  # noqa: BLE001 - the view raises it where the error handlers are
-            environ[NOT_TAKEN] = error
+            environ[REFUSAL] = error
             return self._application(environ, start_response)
         STORE_SECONDS.observe(perf_counter() - began)
         count_request("delivery", HTTPStatus.OK, "stored")
@@ -78,11 +78,11 @@ def endpoint(intake: Intake) -> Blueprint:
     @blueprint.post(ENDPOINT_PATH + "<endpoint_key>")
     def refuse(endpoint_key: str) -> Response:
         del endpoint_key
-        raise request.environ.pop(NOT_TAKEN)
+        raise request.environ.pop(REFUSAL)
 
     @blueprint.get(ENDPOINT_PATH + "<endpoint_key>")
     def answer_challenge(endpoint_key: str) -> Response:
-        token = journey.challenge(intake, endpoint_key, request.args.get("challenge"))
+        token = challenge(intake, endpoint_key, request.args.get("challenge"))
         count_request("challenge", HTTPStatus.OK, "answered")
         return Response("{}", mimetype="application/json", headers={VERIFY_TOKEN_HEADER: token})
 

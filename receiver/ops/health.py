@@ -140,5 +140,5 @@ def _database_state(pool: ConnectionPool[Any], committer: Committer, room: DiskS
     # an older release goes on serving while a newer one has migrated already
     if found is None or found < wanted:
         return f"at {found}, not {wanted}: run receiver db upgrade"
-    reason = committer.why_not(READY_SECONDS)
+    reason = committer.storage_error(READY_SECONDS)
     return OK if reason is None else f"does not store: {reason}"

@@ -228,7 +228,7 @@ def test_what_is_stored_late_makes_no_event_of_a_retry(
     assert acme.value("SELECT deleted_at IS NOT NULL FROM ems.card_holders")
 
 
-@pytest.mark.parametrize("limits", [{"most_waiting": 3}])
+@pytest.mark.parametrize("limits", [{"max_waiting": 3}])
 def test_full_queue_refuses_new_deliveries_and_stores_waiting(acme: Acme, storing: Storing) -> None:
     with deliveries_locked(acme):
         begun = storing.begin_behind_another(*(storing.arrived(acme) for _ in range(3)))
@@ -240,7 +240,7 @@ def test_full_queue_refuses_new_deliveries_and_stores_waiting(acme: Acme, storin
 
 def test_a_full_queue_is_answered_503_with_retry_after(acme: Acme, settings: Settings) -> None:
     with receiver_with(settings) as app:
-        app.extensions["receiver"].committer.most_waiting = 0
+        app.extensions["receiver"].committer.max_waiting = 0
         acme.client = app.test_client()
         response = acme.deliver(EVENT, card_holder())
     assert response.status_code == 503
@@ -248,7 +248,7 @@ def test_a_full_queue_is_answered_503_with_retry_after(acme: Acme, settings: Set
     assert stored(acme) == []
 
 
-@pytest.mark.parametrize("limits", [{"most_bytes": len(b"{}") * 2}])
+@pytest.mark.parametrize("limits", [{"max_bytes": len(b"{}") * 2}])
 def test_a_statement_holds_no_more_bytes_than_it_may(acme: Acme, storing: Storing) -> None:
     with deliveries_locked(acme):
         begun = storing.begin_behind_another(*(storing.arrived(acme) for _ in range(6)))
