@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from receiver.sandbox.embedded import LOOPBACK, free_port
-from tests.ha.programs import SECONDS, Program, family_of, own, write_configuration
+from tests.ha.programs import SECONDS, Program, command_of, family_of, own, write_configuration
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Node(Program):
 
     def stop_sending(self) -> None:
         """Freeze what sends the standby what is written."""
-        senders = [process for process in self.family() if "walsender" in " ".join(process.cmdline())]
+        senders = [process for process in self.family() if "walsender" in command_of(process)]
         assert senders, "no standby is connected"
         for sender in senders:
             sender.suspend()

@@ -114,7 +114,20 @@ def family_of(pids: Iterable[int]) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             found += [process, *process.children(recursive=True)]
-    return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in found if _runs(process)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return its command line; empty once it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
