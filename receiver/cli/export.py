@@ -78,21 +78,21 @@ def _command(name: str, words: str) -> None:
 for _name, _words in (
     (
         "transactions",
-        """Export the purchases as they are now, in any state.
+        """Export the transactions as they are now, in any state.
 
         Example: receiver export transactions --since 24h --output changed.csv
         """,
     ),
     (
         "ledger",
-        """Export what accounting books, by the day of booking unless --by says otherwise.
+        """Export the transactions to post (cleared and invoiced), by booked_on unless --by says otherwise.
 
         Example: receiver export ledger --since 2026-02-01 --until 2026-03-01 --output february.csv
         """,
     ),
     (
         "ledger_vat",
-        """Export the VAT of what accounting books, a row for each rate.
+        """Export the VAT of the ledger, a row for each transaction and rate.
 
         Example: receiver export ledger_vat --since 2026-02-01 --until 2026-03-01 --excel --output february-vat.csv
         """,

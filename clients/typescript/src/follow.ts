@@ -35,7 +35,7 @@ export interface FollowOptions {
 }
 
 /** Tables and views with rows for each transaction. */
-export type OfPurchases =
+export type OfTransactions =
   | { [Table in keyof Tables]: Tables[Table] extends { transaction_id: string } ? Table : never }[keyof Tables]
   | 'transactions';
 
@@ -59,7 +59,7 @@ export class Batch {
   }
 
   /** Returns the rows of the transactions that the events are about, as they are now; all rows if `reload` is set. */
-  async read<Table extends OfPurchases>(table: Table): Promise<Tables[Table][]> {
+  async read<Table extends OfTransactions>(table: Table): Promise<Tables[Table][]> {
     if (this.reload !== null) return this.#feed.retry((client) => read(client, table));
     const events = this.events.filter((event) => event.transaction_id !== null);
     const id = table === 'transactions' ? 'id' : 'transaction_id';
