@@ -147,9 +147,9 @@ def connect_arguments(database_url: str, application: str) -> dict[str, Any]:
     What ``DATABASE_URL`` says of them holds. On a pooled connection no statement is prepared.
     """
     url = libpq_url(database_url)
-    given = conninfo_to_dict(url)
+    in_url = conninfo_to_dict(url)
     wanted = {**DEFAULTS, "application_name": f"receiver {application}"}
-    arguments = {name: value for name, value in wanted.items() if name not in given}
+    arguments = {name: value for name, value in wanted.items() if name not in in_url}
     pooled = {"prepare_threshold": None} if is_pooled(database_url) else {}
     return {"conninfo": url, **arguments, **pooled}
 
@@ -195,8 +195,8 @@ def in_transaction(connection: psycopg.Connection[Any]) -> AbstractContextManage
 
 def open_connection(database_url: str, *, application: str, bounds: Bounds, **arguments: Any) -> BoundedConnection:  # noqa: ANN401 - psycopg's
     """Return an autocommitting connection of its own. *arguments* go to psycopg. Raises psycopg's errors."""
-    given = {**connect_arguments(database_url, application), "autocommit": True, **arguments}
-    connection = BoundedConnection.connect(**given)
+    options = {**connect_arguments(database_url, application), "autocommit": True, **arguments}
+    connection = BoundedConnection.connect(**options)
     try:
         set_session(connection, bounds, pooled=is_pooled(database_url))
     except BaseException:

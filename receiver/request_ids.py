@@ -42,8 +42,8 @@ def request_id(environ: WSGIEnvironment) -> str:
     """Return the id of a request: always the same one."""
     known = environ.get(_KEY)
     if known is None:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        known = environ[_KEY] = given if SANE.fullmatch(given) else uuid.uuid4().hex
+        header = environ.get("HTTP_X_REQUEST_ID", "")
+        known = environ[_KEY] = header if SANE.fullmatch(header) else uuid.uuid4().hex
     return str(known)
 
 

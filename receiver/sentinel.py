@@ -40,20 +40,24 @@ class Master:
 
 def pool_of_master(url: SentinelUrl, **options: Any) -> ConnectionPool:  # noqa: ANN401 - redis-py's
     """Return a pool of connections to the master; a connection whose server is no longer the master is dropped."""
-    given = {**options, **parse_url(url.server_url)}  # type: ignore[no-untyped-call]
-    del given["host"]
-    is_tls = issubclass(given.pop("connection_class", object), SSLConnection)
-    of_sentinels = {name.removeprefix("sentinel_"): given.pop(name) for name in _OF_SENTINELS if name in given}
-    of_sentinels |= {name: value for name, value in given.items() if name.startswith("ssl_")}
+    connection_options = {**options, **parse_url(url.server_url)}  # type: ignore[no-untyped-call]
+    del connection_options["host"]
+    is_tls = issubclass(connection_options.pop("connection_class", object), SSLConnection)
+    of_sentinels = {
+        name.removeprefix("sentinel_"): connection_options.pop(name)
+        for name in _OF_SENTINELS
+        if name in connection_options
+    }
+    of_sentinels |= {name: value for name, value in connection_options.items() if name.startswith("ssl_")}
     if is_tls:
         of_sentinels["ssl"] = True
     of_sentinels |= {
         "socket_connect_timeout": SENTINEL_TIMEOUT,
         "socket_timeout": SENTINEL_TIMEOUT,
-        "retry": given["retry"],
+        "retry": connection_options["retry"],
     }
     return ConnectionPool(
         connection_class=SentinelManagedSSLConnection if is_tls else SentinelManagedConnection,
         connection_pool=Master(url.addresses, url.master, of_sentinels),
-        **given,
+        **connection_options,
     )

@@ -676,7 +676,7 @@ CREATE TABLE receiver.outcomes (
     CONSTRAINT ck_outcomes_status CHECK (status IN ('processed', 'duplicate', 'ignored', 'quarantined', 'failed', 'dead'))
 );
 CREATE INDEX ix_outcomes_card_holder_reference_id ON receiver.outcomes (card_holder_reference_id) WHERE card_holder_reference_id IS NOT NULL;
-CREATE INDEX ix_outcomes_repeats ON receiver.outcomes (position) WHERE status = 'duplicate';
+CREATE INDEX ix_outcomes_retries ON receiver.outcomes (position) WHERE status = 'duplicate';
 CREATE INDEX ix_outcomes_status ON receiver.outcomes (status, delivery_id) WHERE status <> 'processed';
 CREATE INDEX ix_outcomes_transaction_id ON receiver.outcomes (transaction_id) WHERE transaction_id IS NOT NULL;
 
@@ -684,7 +684,7 @@ COMMENT ON COLUMN receiver.outcomes.attempts IS 'how often processing was tried'
 COMMENT ON COLUMN receiver.outcomes.attempts_before_replay IS 'how many of them were before its last replay failed to apply it: they do not count for pauses';
 COMMENT ON COLUMN receiver.outcomes.processed_at IS 'null while it is failed';
 COMMENT ON COLUMN receiver.outcomes.error IS 'of the last attempt';
-COMMENT ON COLUMN receiver.outcomes.position IS 'in ems.events: the event that it brought (processed) or repeats (duplicate)';
+COMMENT ON COLUMN receiver.outcomes.position IS 'in ems.events: of its event, which this delivery (processed) or an earlier one (duplicate) added';
 COMMENT ON COLUMN receiver.outcomes.fingerprint IS 'SHA-256 of the event by value, where that is not the event''s at position';
 COMMENT ON COLUMN receiver.outcomes.transaction_id IS 'that it names, where there is no position';
 COMMENT ON COLUMN receiver.outcomes.card_holder_reference_id IS 'likewise';

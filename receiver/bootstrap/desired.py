@@ -186,8 +186,8 @@ class _DocumentReader:
             lower = {key.lower() for key in own}
             kept = {key: value for key, value in desired.headers.items() if key.lower() not in lower}
             desired = replace(desired, headers={**kept, **own})
-        given = {name: self._credential(where, name, table[name]) for name in CREDENTIAL_KEYS if name in table}
-        desired = replace(desired, credentials={**desired.credentials, **given})
+        credentials = {name: self._credential(where, name, table[name]) for name in CREDENTIAL_KEYS if name in table}
+        desired = replace(desired, credentials={**desired.credentials, **credentials})
         if not {"headers", "authentication_type", "custom_key"}.isdisjoint(table):
             self._check_custom_key(where, desired)
         if where:
@@ -263,9 +263,9 @@ class _DocumentReader:
             self.add_problem(key, "write a table: [headers]")
             return {}
         headers: dict[str, str] = {}
-        for name, given in value.items():
+        for name, header in value.items():
             where = f"{key}.{name}"
-            text = self.text(where, given)
+            text = self.text(where, header)
             if problem := name_problem(name) or value_problem(text):
                 self.add_problem(where, problem)
             elif same := next((other for other in headers if other.lower() == name.lower()), None):

@@ -58,11 +58,11 @@ def enabled_test_webhook(
 
 def _desired_like(webhook: ManagedWebhook) -> DesiredWebhook:
     """Return the desired test webhook: the same authentication with its own credentials, and no events."""
-    given = {name: getattr(webhook.credentials, name) for name in ("basic_username", "custom_key")}
+    kept = {name: getattr(webhook.credentials, name) for name in ("basic_username", "custom_key")}
     return DesiredWebhook(
         events=frozenset(),
         authentication_type=webhook.authentication_type,
-        credentials={name: given[name] for name in CREDENTIALS[webhook.authentication_type] if given.get(name)},
+        credentials={name: kept[name] for name in CREDENTIALS[webhook.authentication_type] if kept.get(name)},
         all_events=False,
     )
 

@@ -32,14 +32,14 @@ class RecordedCommand(click.Command):
 
     def __init__(
         self,
-        *given: Any,  # noqa: ANN401 - click's own
+        *arguments: Any,  # noqa: ANN401 - click's own
         about: Sequence[str] = (),
         reason: str | None = None,
         unless: Sequence[str] = (),
         only_with: Sequence[str] = (),
         **options: Any,  # noqa: ANN401 - click's own
     ) -> None:
-        super().__init__(*given, **options)
+        super().__init__(*arguments, **options)
         self.about = about
         self.reason = reason
         self.unless = unless

@@ -260,11 +260,11 @@ def _serve(provider: Provider, client: Client, stream: Stream, *, port: int, as_
         _print(tally, as_json=False)
 
 
-def _scopes(given: str | None) -> tuple[str, ...]:
-    if given is None:
+def _scopes(value: str | None) -> tuple[str, ...]:
+    if value is None:
         return SCOPES
     named = {"recommended": RECOMMENDED, "first-run": routes.DOCUMENTED}
-    scopes = named.get(given) or tuple(given.replace(",", " ").split())
+    scopes = named.get(value) or tuple(value.replace(",", " ").split())
     if unknown := set(scopes) - set(SCOPES):
         raise click.UsageError(f"--scopes: OpenCard has no {', '.join(sorted(unknown))}")
     return scopes

@@ -55,9 +55,9 @@ def authenticate(
 
 
 def _verify_signature(signature: str, body: bytes, secrets: tuple[str, ...]) -> str:
-    given = signature.strip().lower().encode("latin-1", "replace")
+    received = signature.strip().lower().encode("latin-1", "replace")
     for position, secret in enumerate(secrets):
-        if hmac.compare_digest(given, sign(secret, body).encode()):
+        if hmac.compare_digest(received, sign(secret, body).encode()):
             return "signature" if position == 0 else "signature-by-previous-secret"
     raise NotAuthentic("signature-wrong")
 
@@ -97,11 +97,11 @@ def _verify_basic(authorization: str | None, credentials: Credentials) -> str:
         raise NotAuthentic("basic-missing")
     scheme, _, encoded = authorization.partition(" ")
     try:
-        given = base64.b64decode(encoded.strip(), validate=True)
+        received = base64.b64decode(encoded.strip(), validate=True)
     except (binascii.Error, ValueError):
         raise NotAuthentic("basic-malformed") from None
     wanted = f"{credentials.basic_username}:{credentials.basic_password}".encode()
-    if scheme.lower() != "basic" or not hmac.compare_digest(given, wanted) or wanted == b":":
+    if scheme.lower() != "basic" or not hmac.compare_digest(received, wanted) or wanted == b":":
         raise NotAuthentic("basic-wrong")
     return "basic"
 

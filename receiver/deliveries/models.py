@@ -111,7 +111,7 @@ class Outcome(Base):
             "delivery_id",
             postgresql_where=text("status <> 'processed'"),
         ),
-        Index("ix_outcomes_repeats", "position", postgresql_where=text("status = 'duplicate'")),
+        Index("ix_outcomes_retries", "position", postgresql_where=text("status = 'duplicate'")),
         Index("ix_outcomes_transaction_id", "transaction_id", postgresql_where=text("transaction_id IS NOT NULL")),
         Index(
             "ix_outcomes_card_holder_reference_id",
@@ -131,7 +131,8 @@ class Outcome(Base):
     processed_at: Mapped[datetime | None] = mapped_column(comment="null while it is failed")
     error: Mapped[str | None] = mapped_column(comment="of the last attempt")
     position: Mapped[int | None] = mapped_column(
-        BigInteger, comment="in ems.events: the event that it brought (processed) or repeats (duplicate)"
+        BigInteger,
+        comment="in ems.events: of its event, which this delivery (processed) or an earlier one (duplicate) added",
     )
     fingerprint: Mapped[bytes | None] = mapped_column(
         comment="SHA-256 of the event by value, where that is not the event's at position"

@@ -36,7 +36,7 @@ ERASED: Final = "its card holder was erased"
 BODIES_AT_ONCE: Final = 20
 _CARD_HOLDER: Final = BY_NAME["card_holder"]
 
-# by reference: what the log still has of them; by pseudonym: deliveries that repeat what is rewritten already
+# by reference: what the log still has of them; by pseudonym: retries of what is rewritten already
 _THEIRS: Final = """
 SELECT stored.id, stored.webhook_id, outcome.fingerprint, outcome.position, person.number - 1 AS person,
     event.card_holder_reference_id = person.reference AS plain, event.fingerprint AS event_fingerprint
@@ -69,16 +69,16 @@ _DELETE_BODIES: Final = (
 _DELETE_ENTRIES: Final = """
 DELETE FROM receiver.delivery_log AS entry
 USING (
-    SELECT DISTINCT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (webhook_id bigint, plain bytea)
-) AS given
-WHERE entry.webhook_id = given.webhook_id AND entry.fingerprint = given.plain
+    SELECT DISTINCT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS passed (webhook_id bigint, plain bytea)
+) AS passed
+WHERE entry.webhook_id = passed.webhook_id AND entry.fingerprint = passed.plain
 """
 _OUTCOMES: Final = """
-UPDATE receiver.outcomes AS outcome SET fingerprint = coalesce(given.keyed, outcome.fingerprint),
-    card_holder_reference_id = CASE WHEN outcome.card_holder_reference_id IS NOT NULL THEN given.pseudonym END,
+UPDATE receiver.outcomes AS outcome SET fingerprint = coalesce(passed.keyed, outcome.fingerprint),
+    card_holder_reference_id = CASE WHEN outcome.card_holder_reference_id IS NOT NULL THEN passed.pseudonym END,
     error = CASE WHEN outcome.error IS NOT NULL THEN %(erased)s END
-FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (id bigint, keyed bytea, pseudonym text)
-WHERE outcome.delivery_id = given.id
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS passed (id bigint, keyed bytea, pseudonym text)
+WHERE outcome.delivery_id = passed.id
 """
 # not a line whose purchase still names them: what the log has of that is rewritten in a later slice, and the line then
 _JOURNAL: Final = """

@@ -56,7 +56,7 @@ def group_by_event(kind: EventKind, deliveries: Iterable[EventDelivery]) -> list
     return found
 
 
-def occurrences(kind: EventKind, events: Sequence[Event]) -> list[Event]:
+def distinct_events(kind: EventKind, events: Sequence[Event]) -> list[Event]:
     """Return *events* of one subject in order of time, without retries: the first of each group."""
     if len(events) == 1:
         return list(events)

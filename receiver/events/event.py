@@ -27,7 +27,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True):
     attempts_before_replay: int = 0
     """Number of attempts before its last replay: they do not count for the pauses."""
     position: int | None = None
-    """Position in ``ems.events`` of the event that it delivered or repeats, if it was processed before."""
+    """Position in ``ems.events`` of its event, if it was processed before."""
     test: bool = False
     """Whether it arrived at a test webhook; then it is never applied."""
     trace: bytes | None = None

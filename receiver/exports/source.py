@@ -96,12 +96,12 @@ class Window:
     def parameters(self, source: Source) -> dict[str, object]:
         """Return the parameters of the queries. A day counts as its midnight in UTC."""
         whole_days = (self.by or source.default) is not By.UPDATED
-        given = {
+        conditions = {
             "since": _day(self.since) if whole_days else self.since,
             "until": _day(self.until) if whole_days else self.until,
             "organizations": list(self.organizations),
         }
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in conditions.items() if value}
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -26,7 +26,7 @@ from receiver.opencard.routes import DOWNLOAD_FILE, DOWNLOAD_TPA
 from receiver.records.epochs import CHANNEL
 from receiver.records.journal import BOOK_CHANGES
 from receiver.records.locked import write_under_lock
-from receiver.records.write import CHANGED, OURS, ChangeReason
+from receiver.records.write import CHANGED, RECEIVER_SOURCE, ChangeReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -116,7 +116,7 @@ WITH announced AS (
     INSERT INTO ems.events (type, organization_reference_id, card_holder_reference_id, transaction_id, subject_id,
         occurred_at, recorded_at, source, delivery_id, payload)
     SELECT '{CHANGED}', stored.organization_reference_id, {_SUBJECT[kind]}, clock_timestamp(), clock_timestamp(),
-        '{OURS}', stored.delivery_id,
+        '{RECEIVER_SOURCE}', stored.delivery_id,
         jsonb_build_object('reason', '{ChangeReason.FILE_STORED}', 'tables', ARRAY['{_THIS[kind].partition(".")[2]}'])
     FROM {_THIS[kind]} AS stored, {_FILE} WHERE {_OF_FILE[kind]}
     RETURNING position
@@ -235,9 +235,9 @@ def settle_stored(engine: Engine, wanted: WantedFile, stored: StoredFile) -> Non
     if wanted.kind is FileKind.RECEIPT:
         statements.append(BOOK_CHANGES)
         purchases.append({"organization": wanted.organization_reference_id, "id": wanted.transaction_id})
-    given = {"file": msgspec.json.encode(file).decode(), "purchases": rows_parameter(purchases)}
+    settings = {"file": msgspec.json.encode(file).decode(), "purchases": rows_parameter(purchases)}
     with closing(dedicated_connection(engine)) as connection:
-        write_under_lock(connection, given, statements)
+        write_under_lock(connection, settings, statements)
 
 
 def settle_failed(engine: Engine, wanted: WantedFile, error: DownloadError) -> str:

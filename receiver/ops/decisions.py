@@ -42,7 +42,7 @@ _CONFIRM: Final = text(
     f"""
 WITH decided AS (
     INSERT INTO receiver.delivery_decisions (delivery_id, decision, decided_by, reason)
-    SELECT id, 'accepted', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS given (id) ORDER BY id
+    SELECT id, 'accepted', :by, :reason FROM unnest(CAST(:ids AS bigint[])) AS passed (id) ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING delivery_id
 ), {COUNT_AGAIN.format(sign="-")}
@@ -62,8 +62,8 @@ def accept_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: st
     asked = sorted(set(ids))
     with engine.begin() as connection:
         _check(connection, asked)
-        given = {"ids": asked, "by": by, "reason": storable(reason.strip())}
-        return connection.scalar(_CONFIRM, given) or 0
+        parameters = {"ids": asked, "by": by, "reason": storable(reason.strip())}
+        return connection.scalar(_CONFIRM, parameters) or 0
 
 
 def _check(connection: Connection, ids: list[int]) -> None:

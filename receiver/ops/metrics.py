@@ -59,8 +59,8 @@ def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bo
 
 def _bears(token: str) -> bool:
     # the very bytes: what parses this header takes a token with "=" in it for parameters
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    sent = given.strip().encode("latin-1", "replace")
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    sent = credential.strip().encode("latin-1", "replace")
     return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
 

@@ -64,14 +64,14 @@ def resolve_deliveries(engine: Engine, wanted: Selection, *, by: str, reason: st
     """
     if not reason.strip():
         raise OperationRefused("resolving deliveries needs a reason: it is recorded with them")
-    given = {"by": by, "reason": storable(reason.strip())}
+    parameters = {"by": by, "reason": storable(reason.strip())}
     number = 0
     with engine.connect() as reading:
         for ids in batches(reading, wanted):
             _check(reading, ids, wanted)
             reading.rollback()  # no transaction stays open while others write
             with engine.begin() as connection:
-                number += connection.execute(_RESOLVE, {**_asked(ids), **given}).rowcount
+                number += connection.execute(_RESOLVE, {**_asked(ids), **parameters}).rowcount
     return number
 
 

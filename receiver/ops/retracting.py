@@ -1,7 +1,7 @@
 """Retracting forged deliveries, and undoing that: ``ems`` is computed without what they brought, or with it again.
 
 A delivery is stored for good, and so is the entry of its event in the feed. What is retracted is marked, announced in
-the feed, and left out wherever events are folded. An event that another delivery repeats is not lost: that delivery is
+the feed, and left out wherever events are folded. An event that has another delivery is not lost: that delivery is
 processed again, and brings it.
 """
 
@@ -51,13 +51,13 @@ WHERE is_queued OR is_replayed OR decision = 'retracted' OR NOT is_not_in_the_lo
 _NOT_RETRACTED: Final = """
 SELECT id FROM receiver.deliveries WHERE id = ANY(%(ids)s) AND decision IS DISTINCT FROM 'retracted' ORDER BY id LIMIT 1
 """
-_ANSWER: Final = f"""
+_RETRACT: Final = f"""
 WITH decided AS (
-    SELECT id AS delivery_id FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id)
+    SELECT id AS delivery_id FROM unnest(CAST(%(ids)s AS bigint[])) AS passed (id)
     WHERE NOT EXISTS (SELECT FROM receiver.delivery_decisions AS decision WHERE decision.delivery_id = id)
 ), {COUNT_AGAIN.format(sign="-")}
 INSERT INTO receiver.delivery_decisions AS known (delivery_id, decision, decided_by, reason)
-SELECT id, 'retracted', %(by)s, %(reason)s FROM unnest(CAST(%(ids)s AS bigint[])) AS given (id) ORDER BY id
+SELECT id, 'retracted', %(by)s, %(reason)s FROM unnest(CAST(%(ids)s AS bigint[])) AS passed (id) ORDER BY id
 ON CONFLICT (delivery_id) DO UPDATE SET decision = excluded.decision, decided_at = excluded.decided_at,
     decided_by = excluded.decided_by, reason = excluded.reason
 """  # noqa: S608 - a constant
@@ -74,21 +74,21 @@ SELECT outcome.delivery_id, outcome.position, event.type, event.organization_ref
 FROM receiver.outcomes AS outcome JOIN ems.events AS event ON event.position = outcome.position
 WHERE outcome.delivery_id = ANY(%(ids)s) ORDER BY outcome.delivery_id
 """
-# A delivery that repeats another one's event is retracted before that one, so that it is not processed again meanwhile.
+# A retry is retracted before the first delivery of its event, so that it is not processed again meanwhile.
 _IN_ORDER: Final = """
 SELECT id, webhook_id FROM receiver.deliveries WHERE id = ANY(%(ids)s)
 ORDER BY (status = 'duplicate') <> %(retract)s, id
 """
-_GIVEN: Final = """
-json_to_recordset(CAST(current_setting('receiver.retracted') AS json)) AS given (position bigint, retracted boolean)
+_PASSED: Final = """
+json_to_recordset(CAST(current_setting('receiver.retracted') AS json)) AS passed (position bigint, retracted boolean)
 """
 _MARK: Final = f"""
-UPDATE ems.events AS event SET retracted_at = CASE WHEN given.retracted THEN clock_timestamp() END
-FROM {_GIVEN} WHERE event.position = given.position AND (event.retracted_at IS NOT NULL) <> given.retracted
+UPDATE ems.events AS event SET retracted_at = CASE WHEN passed.retracted THEN clock_timestamp() END
+FROM {_PASSED} WHERE event.position = passed.position AND (event.retracted_at IS NOT NULL) <> passed.retracted
     AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """  # noqa: S608 - a constant
 # before the feed's lock is taken, for a worker deletes rows of the queue before it takes that
-_PROCESS_REPEATS: Final = """
+_PROCESS_RETRIES: Final = """
 INSERT INTO receiver.queue (delivery_id, attempts)
 SELECT outcome.delivery_id, outcome.attempts FROM receiver.outcomes AS outcome
 WHERE outcome.position = ANY(%(retracted)s) AND outcome.status = 'duplicate' AND NOT EXISTS (
@@ -132,8 +132,8 @@ def undo_retraction(engine: Engine, ids: Sequence[int], *, reason: str) -> int:
     return _each(engine, ids, {"reason": reason.strip()}, retract=False)
 
 
-def _each(engine: Engine, ids: Sequence[int], given: dict[str, Any], *, retract: bool) -> int:
-    if not given["reason"]:
+def _each(engine: Engine, ids: Sequence[int], parameters: dict[str, Any], *, retract: bool) -> int:
+    if not parameters["reason"]:
         raise OperationRefused("retracting deliveries, and undoing that, needs a reason: it is recorded")
     asked = sorted(set(ids))
     with engine.connect() as connection:
@@ -143,7 +143,7 @@ def _each(engine: Engine, ids: Sequence[int], given: dict[str, Any], *, retract:
         _keep_from_reconcile(connection, {webhook_id for _, webhook_id in in_order})
         _check(connection, asked, retract=retract)
         for start in range(0, len(in_order), AT_ONCE):
-            some = {**given, "ids": [id_ for id_, _ in in_order[start : start + AT_ONCE]]}
+            some = {**parameters, "ids": [id_ for id_, _ in in_order[start : start + AT_ONCE]]}
             until_written(connection, partial(_change, connection, some, retract=retract))
     return len(asked)
 
@@ -181,15 +181,15 @@ def _check(connection: psycopg.Connection[Any], ids: list[int], *, retract: bool
     raise OperationRefused(f"delivery {delivery_id} cannot be retracted: {why}")
 
 
-def _change(connection: psycopg.Connection[Any], given: dict[str, Any], *, retract: bool) -> LogChange:
+def _change(connection: psycopg.Connection[Any], parameters: dict[str, Any], *, retract: bool) -> LogChange:
     """Return the change that retracts the deliveries ``ids``, or undoes that."""
-    ids: list[int] = given["ids"]
+    ids: list[int] = parameters["ids"]
     marked = read_marked(connection)
     _check(connection, ids, retract=retract)
     positions: dict[Subject, list[int]] = {}
     for _, position, type_, organization, subject_id in connection.execute(_EVENTS, {"ids": ids}):
         positions.setdefault(Subject(KIND_OF[type_], organization, subject_id), []).append(position)
-    # an event may have the time of a delivery that no longer repeats it
+    # an event may have the time of a delivery that is no longer a delivery of it
     history = read_history(connection, list(positions), all_times=True)
     change = LogChange(list(positions), history, marked=marked)
     retracted: dict[int, bool] = {}
@@ -205,8 +205,8 @@ def _change(connection: psycopg.Connection[Any], given: dict[str, Any], *, retra
         change.announced.append((subject, about, reason))
         restored += [event for event in decided.events if event.delivery_id in ids or event in decided.new]
     positions_left_out = [position for position, is_retracted in retracted.items() if is_retracted]
-    change.before.append((_ANSWER if retract else _TAKE_BACK, given))
-    change.before.append((_PROCESS_REPEATS, {"retracted": positions_left_out}))
+    change.before.append((_RETRACT if retract else _TAKE_BACK, parameters))
+    change.before.append((_PROCESS_RETRIES, {"retracted": positions_left_out}))
     marks = [{"position": position, "retracted": is_retracted} for position, is_retracted in retracted.items()]
     change.after = [(_MARK, "retracted", marks)]
     change.after += [(_FORGET_DOWNLOADS, "retracted", marks)] if retract else note_downloads(restored)

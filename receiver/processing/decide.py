@@ -1,4 +1,4 @@
-"""Decides which deliveries of a subject are new events, which repeat one, and when each event occurred. Pure."""
+"""Decides which deliveries of a subject are new events, which are retries, and when each event occurred. Pure."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Decided:
 def decide(
     kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
 ) -> Decided:
-    """Return which of *arrived* are new events and which repeat one, among all deliveries of their subject. Pure.
+    """Return which of *arrived* are new events and which are retries, among all deliveries of their subject. Pure.
 
     *fingerprints*: by delivery, what known events are recognized by: a keyed one if their card holder is erased.
     A retracted delivery that is processed again keeps its outcome and changes nothing.
     """
-    retracted = known.retracted_places()
+    retracted = known.positions_of_retracted()
     if retracted:
         again = [event for event in arrived if event.delivery_id in retracted]
         arrived = [event for event in arrived if event.delivery_id not in retracted]
@@ -49,8 +49,8 @@ def decide(
         again = []
     decided = _decide(kind, known, arrived, fingerprints or {})
     for event in again:
-        position, repeats = retracted[event.delivery_id]
-        decided.outcomes.append(_outcome(event, position, None, repeats=repeats))
+        position, is_retry = retracted[event.delivery_id]
+        decided.outcomes.append(_outcome(event, position=position, is_retry=is_retry))
     return decided
 
 
@@ -58,45 +58,54 @@ def _decide(
     kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
 ) -> Decided:
     if not known.events and len(arrived) == 1:  # the usual case: the first delivery of a purchase
-        return Decided(events=[*arrived], new=[*arrived], outcomes=[_outcome(arrived[0], None, arrived[0].delivery_id)])
+        (event,) = arrived
+        return Decided(events=[event], new=[event], outcomes=[_outcome(event, first_delivery_id=event.delivery_id)])
     content, deliveries = _deliveries(kind, known, arrived, fingerprints)
-    own = {event.delivery_id: event for event in arrived}
-    logged = {event.position: event for event in known.events}
+    arrived_ids = {event.delivery_id for event in arrived}
+    entries = {event.position: event for event in known.events}
     decided = Decided()
     for group in group_by_event(kind, deliveries.values()):
         first = group[0]
-        published = [delivery for delivery in group if delivery.position is not None]
-        for number, delivery in enumerate(published):
-            event = logged[delivery.position]
-            at = delivery.at if number else first.at
+        logged = [delivery for delivery in group if delivery.position is not None]
+        if not logged:
+            new = content[first.delivery_id]
+            decided.events.append(new)
+            decided.new.append(new)
+            decided.outcomes.append(_outcome(new, first_delivery_id=first.delivery_id))
+            decided.outcomes += [
+                _outcome(content[retry.delivery_id], first_delivery_id=first.delivery_id, is_retry=True)
+                for retry in group[1:]
+                if retry.delivery_id in arrived_ids
+            ]
+            continue
+        for delivery in logged:
+            event = entries[delivery.position]
+            # Only the first entry gets the group's time, that of the first attempt. If the log has several entries of
+            # one event, the others keep the times of their own deliveries.
+            at = first.at if delivery is logged[0] else delivery.at
             if at != event.occurred_at:
                 decided.corrected_times[delivery.position or 0] = at
                 event = msgspec.structs.replace(event, occurred_at=at)
             decided.events.append(event)
-        if not published:
-            new = content[first.delivery_id]
-            decided.events.append(new)
-            decided.new.append(new)
-        position = published[0].position if published else None
+        position_of_event = logged[0].position
         for delivery in group:
-            brought = delivery is first if not published else delivery.position is not None
-            if delivery.delivery_id in own or (brought and not published):
-                event = content[delivery.delivery_id]
-                place = delivery.position if brought else position
-                decided.outcomes.append(
-                    _outcome(event, place, None if published else first.delivery_id, repeats=not brought)
-                )
+            if delivery.delivery_id in arrived_ids:
+                is_retry = delivery.position is None
+                position = position_of_event if is_retry else delivery.position
+                decided.outcomes.append(_outcome(content[delivery.delivery_id], position=position, is_retry=is_retry))
     return decided
 
 
-def _outcome(event: Event, position: int | None, brought_by: int | None, *, repeats: bool = False) -> Row:
-    """Return a delivery's outcome. Its event is at *position*, or is new and *brought_by* a delivery."""
+def _outcome(
+    event: Event, *, position: int | None = None, first_delivery_id: int | None = None, is_retry: bool = False
+) -> Row:
+    """Return a delivery's outcome. Its event is at *position*; a new event is that of its first delivery."""
     return {
         "delivery_id": event.delivery_id,
-        "status": "duplicate" if repeats else "processed",
+        "status": "duplicate" if is_retry else "processed",
         "position": position,
-        "brought_by": brought_by,
-        "fingerprint": bytea(event.fingerprint) if repeats else None,
+        "first_delivery_id": first_delivery_id,
+        "fingerprint": bytea(event.fingerprint) if is_retry else None,
     }
 
 
@@ -114,18 +123,18 @@ def _deliveries(
         for event in known.events
     }
     by_position = {event.position: event for event in known.events}
-    for repeat in known.repeats:
-        event = by_position[repeat.position]
-        if repeat.repeats:
-            content[repeat.delivery_id] = msgspec.structs.replace(
+    for delivery in known.deliveries:
+        event = by_position[delivery.position]
+        if delivery.is_retry:
+            content[delivery.delivery_id] = msgspec.structs.replace(
                 event,
-                delivery_id=repeat.delivery_id,
-                occurred_at=repeat.occurred_at,
-                source=repeat.source,
+                delivery_id=delivery.delivery_id,
+                occurred_at=delivery.occurred_at,
+                source=delivery.source,
                 position=None,
             )
-        deliveries[repeat.delivery_id] = EventDelivery(
-            key(event), repeat.occurred_at, repeat.delivery_id, None if repeat.repeats else repeat.position
+        deliveries[delivery.delivery_id] = EventDelivery(
+            key(event), delivery.occurred_at, delivery.delivery_id, None if delivery.is_retry else delivery.position
         )
     for event in arrived:
         before = deliveries.get(event.delivery_id)

@@ -20,7 +20,7 @@ INSERT INTO receiver.receipt_downloads AS noted (organization_reference_id, tran
 SELECT receipt.organization_reference_id, receipt.transaction_id, receipt.url, receipt.expiration_time
 FROM (
     SELECT DISTINCT * FROM json_to_recordset(CAST(current_setting('receiver.receipts_to_download') AS json))
-        AS given (organization_reference_id text, transaction_id text, url text)
+        AS passed (organization_reference_id text, transaction_id text, url text)
 ) AS arrived
 CROSS JOIN LATERAL (
     SELECT * FROM ems.receipts AS stored
@@ -38,7 +38,7 @@ INSERT INTO receiver.receipt_downloads AS noted (organization_reference_id, tpa_
 SELECT tpa.organization_reference_id, tpa.id, tpa.url
 FROM (
     SELECT DISTINCT * FROM json_to_recordset(CAST(current_setting('receiver.tpas_to_download') AS json))
-        AS given (organization_reference_id text, id text)
+        AS passed (organization_reference_id text, id text)
 ) AS arrived
 CROSS JOIN LATERAL (
     SELECT * FROM ems.tpas AS stored
@@ -57,7 +57,7 @@ _DUE: Final = (
 def note_downloads(events: Iterable[Event]) -> list[tuple[str, str, list[Row]]]:
     """Return the statements that note the files of *events* for download, where they are not stored yet.
 
-    Each with the setting in which its rows are given, and these; see ``Change.after``.
+    Each with the setting that passes its rows, and the rows; see ``LogChange.after``.
     """
     receipts: list[Row] = []
     tpas: list[Row] = []

@@ -3,7 +3,7 @@
 - ``models``        the tables
 - ``views``         the views over them: the ledger, its VAT by rate, what is pending, possible duplicates
 - ``folds``         the current rows of one subject, from its events: pure
-- ``history``       reads the events of subjects, and the deliveries that repeat them
+- ``history``       reads the events of subjects, and the deliveries of each
 - ``tables``        how the rows of each table are written
 - ``write``         appends events and writes rows and outcomes, in one transaction
 - ``locked``        runs that transaction under the feed's lock

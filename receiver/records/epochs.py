@@ -131,9 +131,9 @@ def begin_epoch(connection: psycopg.Connection[Any], reason: str) -> int | None:
 
 def _under_lock(connection: psycopg.Connection[Any], known: int | None, statement: str, *, reason: str = "") -> bool:
     """Run *statement* under the feed's lock, if the newest epoch is still *known*; return whether it was."""
-    given = {"epoch": "" if known is None else str(known), "reason": reason}
+    settings = {"epoch": "" if known is None else str(known), "reason": reason}
     try:
-        write_under_lock(connection, given, [_STILL, statement], step="note history")
+        write_under_lock(connection, settings, [_STILL, statement], step="note history")
     except SerializationFailure:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Reads the events of some subjects from the log, and the deliveries that repeat them."""
+"""Reads the events of some subjects from the event log, and the deliveries of each event."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class Subject(NamedTuple):
     id: str
 
 
-class Repeat(NamedTuple):
-    """A delivery of an event that has retries: a retry (``repeats``), or the first one, which brought the event."""
+class LoggedDelivery(NamedTuple):
+    """A delivery of an event that has retries: a retry, or the first one, whose event the log has."""
 
     delivery_id: int
     position: int
-    repeats: bool
+    """That of the event."""
+    is_retry: bool
     source: str
     occurred_at: datetime
     retracted: bool = False
@@ -48,25 +49,26 @@ class KnownDeliveries:
     """The known deliveries of a subject."""
 
     events: list[Event] = field(default_factory=list)
-    repeats: list[Repeat] = field(default_factory=list)
+    deliveries: list[LoggedDelivery] = field(default_factory=list)
+    """Those of events that have retries; an event without a retry has the delivery that it names."""
     retracted: list[Event] = field(default_factory=list)
     """Events of retracted deliveries: they count for nothing."""
-    left_out: list[Repeat] = field(default_factory=list)
-    """Deliveries that were retracted, or that repeat a retracted event."""
+    left_out: list[LoggedDelivery] = field(default_factory=list)
+    """Deliveries that were retracted, or whose event is retracted."""
 
-    def retracted_places(self) -> dict[int, tuple[int | None, bool]]:
-        """Return, by retracted delivery, the position of its event, and whether it repeats that."""
-        repeats: dict[int, tuple[int | None, bool]] = {
-            each.delivery_id: (each.position, True) for each in self.left_out if each.retracted and each.repeats
+    def positions_of_retracted(self) -> dict[int, tuple[int | None, bool]]:
+        """Return, by retracted delivery, the position of its event, and whether it is a retry."""
+        retries: dict[int, tuple[int | None, bool]] = {
+            each.delivery_id: (each.position, True) for each in self.left_out if each.retracted and each.is_retry
         }
-        return repeats | {event.delivery_id: (event.position, False) for event in self.retracted}
+        return retries | {event.delivery_id: (event.position, False) for event in self.retracted}
 
     def without(self, deliveries: Collection[int]) -> KnownDeliveries:
         """Return what is known once *deliveries* are retracted."""
         events = [event for event in self.events if event.delivery_id not in deliveries]
         positions = {event.position for event in events}
-        counts = [each for each in self.repeats if each.position in positions and each.delivery_id not in deliveries]
-        return KnownDeliveries(events, counts)
+        rest = [each for each in self.deliveries if each.position in positions and each.delivery_id not in deliveries]
+        return KnownDeliveries(events, rest)
 
     def restored(self, deliveries: Collection[int]) -> KnownDeliveries:
         """Return what is known once *deliveries*, which were retracted, no longer are."""
@@ -77,7 +79,7 @@ class KnownDeliveries:
             for each in self.left_out
             if each.position in positions and (each.delivery_id in deliveries or not each.retracted)
         ]
-        return KnownDeliveries(events, self.repeats + again)
+        return KnownDeliveries(events, self.deliveries + again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,10 @@ class History:
 
     known: list[KnownDeliveries]
     """In the order of the subjects."""
-    horizon: int
+    read_up_to: int
     """The newest position of the event log when it was read."""
-    repeats: int
-    """How many deliveries repeat the events that were read."""
+    number_of_retries: int
+    """The number of retries of the events that were read."""
     database_is_known: bool
     """Whether PostgreSQL was not restored, and has not failed over, since the newest epoch began (see ``epochs``)."""
 
@@ -105,11 +107,11 @@ class History:
 
 
 _TYPES: Final = msgspec.json.encode({kind.name: list(kind.payloads) for kind in KINDS}).decode()
-_HORIZON: Final = f"""
-SELECT coalesce((SELECT max(position) FROM ems.events), 0) AS horizon, {DATABASE_IS_KNOWN} AS database_is_known
+_READ_UP_TO: Final = f"""
+SELECT coalesce((SELECT max(position) FROM ems.events), 0) AS read_up_to, {DATABASE_IS_KNOWN} AS database_is_known
 """  # noqa: S608 - a constant
 _EVENTS: Final = read_sql(__package__, "read_events")
-_REPEATS: Final = read_sql(__package__, "read_repeats")
+_DELIVERIES: Final = read_sql(__package__, "read_deliveries")
 
 
 def read_history(
@@ -117,15 +119,15 @@ def read_history(
 ) -> History:
     """Return the known deliveries of *subjects*; *connection* is a ``writing_connection``.
 
-    *all_times*: read the time of each event's own delivery also if no delivery repeats it. It equals the time in the
-    log, unless one of them was changed by hand.
+    *all_times*: read the time of each event's first delivery also if it has no retry. It equals the time in the log,
+    unless one of them was changed by hand.
     """
     rows = [{"kind": subject.kind.name, "organization": subject.organization, "id": subject.id} for subject in subjects]
-    asked = {"subjects": rows_parameter(rows), "types": _TYPES}
+    parameters = {"subjects": rows_parameter(rows), "types": _TYPES}
     with connection.pipeline():
-        first = connection.execute(_HORIZON)
-        second = connection.execute(_EVENTS, asked)
-    horizon, database_is_known = first.fetchone() or (0, False)
+        first = connection.execute(_READ_UP_TO)
+        second = connection.execute(_EVENTS, parameters)
+    read_up_to, database_is_known = first.fetchone() or (0, False)
     known = [KnownDeliveries() for _ in subjects]
     of_position: dict[int, KnownDeliveries] = {}
     retracted_positions: set[int] = set()
@@ -137,12 +139,12 @@ def read_history(
             of_subject.retracted.append(event)
         else:
             of_subject.events.append(event)
-    repeats = 0
+    number_of_retries = 0
     if of_position:
-        for row in connection.execute(_REPEATS, {"positions": ids_parameter(of_position), "all": all_times}):
-            repeat = Repeat(*row)
-            of_subject = of_position[repeat.position]
-            left_out = repeat.retracted or repeat.position in retracted_positions
-            (of_subject.left_out if left_out else of_subject.repeats).append(repeat)
-            repeats += repeat.repeats
-    return History(known, horizon, repeats, database_is_known)
+        for row in connection.execute(_DELIVERIES, {"positions": ids_parameter(of_position), "all": all_times}):
+            delivery = LoggedDelivery(*row)
+            of_subject = of_position[delivery.position]
+            left_out = delivery.retracted or delivery.position in retracted_positions
+            (of_subject.left_out if left_out else of_subject.deliveries).append(delivery)
+            number_of_retries += delivery.is_retry
+    return History(known, read_up_to, number_of_retries, database_is_known)

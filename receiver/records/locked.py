@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-_GIVE: Final = """
+_SET: Final = """
 SELECT count(set_config('receiver.' || name, value, true))
-FROM unnest(CAST(%(names)s AS text[]), CAST(%(values)b AS text[])) AS given (name, value)
+FROM unnest(CAST(%(names)s AS text[]), CAST(%(values)b AS text[])) AS setting (name, value)
 """
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"
 
 
 def write_under_lock(
     connection: psycopg.Connection[Any],
-    given: Mapping[str, str],
+    settings: Mapping[str, str],
     statements: Sequence[str],
     *,
     before: Sequence[tuple[str, dict[str, Any]]] = (),
@@ -41,7 +41,7 @@ def write_under_lock(
 ) -> None:
     """Run *before* and then, under the feed's lock, *statements*, all in one transaction.
 
-    The statements have no parameters: they read the values of *given* with ``current_setting('receiver.name')``.
+    The statements have no parameters: they read the values of *settings* with ``current_setting('receiver.name')``.
     *connection* is in autocommit; *step* is what traces call it. Raises psycopg's errors; then nothing is written.
     """
     try:
@@ -50,7 +50,7 @@ def write_under_lock(
             for statement, parameters in before:
                 connection.execute(statement, parameters)
             if statements:
-                connection.execute(_GIVE, {"names": list(given), "values": list(given.values())})
+                connection.execute(_SET, {"names": list(settings), "values": list(settings.values())})
         script = ";".join([*([_LOCK] if statements else []), *statements, "COMMIT"])
         with span(step if statements else "commit"):
             connection.execute(script.encode(), prepare=False)

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from receiver.records.write import ChangeReason
 
 _REWRITE: Final = """
-UPDATE ems.events AS event SET type = given.type, payload = given.payload, transaction_id = given.transaction_id,
-    card_holder_reference_id = given.card_holder_reference_id, subject_id = given.subject_id,
-    fingerprint = given.fingerprint, source = given.source, delivery_id = given.delivery_id
-FROM json_to_recordset(CAST(%(rows)s AS json)) AS given (
+UPDATE ems.events AS event SET type = passed.type, payload = passed.payload, transaction_id = passed.transaction_id,
+    card_holder_reference_id = passed.card_holder_reference_id, subject_id = passed.subject_id,
+    fingerprint = passed.fingerprint, source = passed.source, delivery_id = passed.delivery_id
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS passed (
     position bigint, type text, payload jsonb, transaction_id text, card_holder_reference_id text, subject_id text,
     fingerprint bytea, source text, delivery_id bigint
 )
-WHERE event.position = given.position AND event.position = ANY(%(positions)s)
+WHERE event.position = passed.position AND event.position = ANY(%(positions)s)
 """
 
 

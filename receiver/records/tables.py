@@ -77,9 +77,9 @@ class FoldedTable:
 
     @cached_property
     def replace(self) -> str:
-        """The statement that replaces the rows of some subjects with the given ones."""
+        """The statement that replaces the rows of some subjects with those passed in a setting."""
         written = [name for name in (*self.key, *self.folded) if self.table.columns[name].computed is None]
-        values = [f"given.{name}" for name in written]
+        values = [f"passed.{name}" for name in written]
         assignments = [f"{name} = excluded.{name}" for name in self.folded]
         assignments += [
             f"{name} = CASE WHEN excluded.url IS DISTINCT FROM stored.url THEN NULL ELSE stored.{name} END"
@@ -95,7 +95,7 @@ class FoldedTable:
             table=self.name,
             bare_name=str(self.table.name),
             subject=self.subject,
-            same_key=" AND ".join(f"{self.given(name)} = stored.{name}" for name in self.key),
+            same_key=" AND ".join(f"{self.passed(name)} = stored.{name}" for name in self.key),
             columns=", ".join(written),
             values=", ".join(values),
             key=", ".join(self.key),
@@ -104,10 +104,10 @@ class FoldedTable:
             excluded=qualified("excluded", self.folded),
         )
 
-    def given(self, name: str) -> str:
-        """Return the expression for a column of a given row; for a computed column, its definition."""
+    def passed(self, name: str) -> str:
+        """Return the expression for a column of a passed row; for a computed column, its definition."""
         computed = self.table.columns[name].computed
-        return f"given.{name}" if computed is None else str(computed.sqltext).replace("url", "given.url")
+        return f"passed.{name}" if computed is None else str(computed.sqltext).replace("url", "passed.url")
 
 
 TRANSACTIONS: Final = FoldedTable(Transaction, "id")
@@ -127,7 +127,7 @@ FOLDED: Final[dict[type[Base], FoldedTable]] = {
 }
 """In the order in which they are written: all workers lock rows in the same order, so that no deadlock occurs."""
 
-OWN: Final = (
+FOLDED_COLUMNS: Final = (
     "organization_reference_id",
     "id",
     "card_holder_reference_id",
@@ -147,9 +147,9 @@ OWN: Final = (
 DERIVED: Final = ("payment_product_id", "payment_product_name", "card_funding")
 """Descriptive columns, read by ``append.sql``: a value of another type becomes null, without an error."""
 FIELDS: Final = tuple(
-    column for column in TRANSACTIONS.table.columns if column.name not in {*OWN, *DERIVED, "updated_at"}
+    column for column in TRANSACTIONS.table.columns if column.name not in {*FOLDED_COLUMNS, *DERIVED, "updated_at"}
 )
-TRANSACTION_COLUMNS: Final = (*OWN, *(column.name for column in FIELDS), *DERIVED)
+TRANSACTION_COLUMNS: Final = (*FOLDED_COLUMNS, *(column.name for column in FIELDS), *DERIVED)
 
 
 def append_statement() -> str:
@@ -158,7 +158,7 @@ def append_statement() -> str:
     return read_sql(
         __package__,
         "append",
-        own=typed(TRANSACTIONS.table.columns[name] for name in OWN),
+        folded_columns=typed(TRANSACTIONS.table.columns[name] for name in FOLDED_COLUMNS),
         read_fields=read_fields(),
         columns=", ".join(TRANSACTION_COLUMNS),
         assignments=", ".join(f"{name} = excluded.{name}" for name in compared),

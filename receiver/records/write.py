@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 CHANGED: Final = "receiver.changed"
 """Type of the feed entries for changes that come from no event of OpenCard."""
-OURS: Final = "receiver"
+RECEIVER_SOURCE: Final = "receiver"
 """Source of these entries."""
 
 
@@ -63,24 +63,25 @@ _MARKED: Final = "SELECT coalesce(CAST(max(erased_at) AS text), '-infinity') FRO
 _EXPECT: Final = f"""
 SELECT receiver.expect(NOT EXISTS (
         SELECT FROM (
-            SELECT * FROM ems.events WHERE position > CAST(current_setting('receiver.horizon') AS bigint) OFFSET 0
+            SELECT * FROM ems.events WHERE position > CAST(current_setting('receiver.read_up_to') AS bigint) OFFSET 0
         ) AS added
         JOIN json_to_recordset(CAST(current_setting('receiver.subjects') AS json))
             AS subject (organization text, id text)
             ON added.organization_reference_id = subject.organization AND added.subject_id = subject.id
-    ) AND CAST(current_setting('receiver.repeats') AS bigint) = (
+    ) AND CAST(current_setting('receiver.number_of_retries') AS bigint) = (
         SELECT count(*) FROM receiver.outcomes WHERE status = 'duplicate'
             AND position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
     ), 'something was added to these subjects'),
     receiver.expect({DATABASE_IS_KNOWN}, 'the history of PostgreSQL branched'),
     receiver.expect(current_setting('receiver.marked') IN ('', ({_MARKED})), 'a card holder was marked as erased')
 """  # noqa: S608 - a constant
-_DATE: Final = """
-UPDATE ems.events AS event SET occurred_at = given.occurred_at
-FROM json_to_recordset(CAST(current_setting('receiver.corrected_times') AS json)) AS given (
+_CORRECT_TIMES: Final = """
+UPDATE ems.events AS event SET occurred_at = corrected.occurred_at
+FROM json_to_recordset(CAST(current_setting('receiver.corrected_times') AS json)) AS corrected (
     position bigint, occurred_at timestamptz
 )
-WHERE event.position = given.position AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
+WHERE event.position = corrected.position
+    AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """
 # the statements of ``FoldedTable.replace`` do this for the other tables
 _DELETE_TRANSACTIONS: Final = """
@@ -91,7 +92,7 @@ WHERE stored.organization_reference_id = subject.organization AND stored.id = su
 """
 _APPEND: Final = append_statement()
 _PREPARED: Final = {"receiver_expect": _EXPECT, "receiver_append": _APPEND}
-_OF_THE_LEDGER: Final = frozenset({Transaction, Receipt, VatTotal})
+_LEDGER_MODELS: Final = frozenset({Transaction, Receipt, VatTotal})
 """One table of each kind of event that can change a booked column (``VatTotal`` and ``VatRate`` are of one kind)."""
 # One index lookup for each key, however large the tables are: a plan made for empty tables remains good.
 _SESSION: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
@@ -124,12 +125,16 @@ class LogChange:
     """The corrected times of events in the log, by position."""
     rows: dict[type[Base], list[Row]] = field(default_factory=dict)
     outcomes: list[Row] = field(default_factory=list)
-    """``delivery_id``, ``status``, ``attempts``, ``position`` or ``brought_by`` (the delivery of the event)."""
+    """``delivery_id``, ``status``, ``attempts``, and ``position`` or, for a new event, ``first_delivery_id``."""
     after: list[tuple[str, str, list[Row]]] = field(default_factory=list)
     """Statements that run after the rows are written, such as noting downloads; each with a setting and its rows."""
 
-    def given(self) -> dict[str, str]:
-        """Return the values to write, by the name of the setting that passes them."""
+    def settings(self) -> dict[str, str]:
+        """Return the values to write, by name: statements read each with ``current_setting('receiver.<name>')``.
+
+        ``sql/append.sql`` reads ``events``, ``transactions`` and ``outcomes``, ``sql/replace_rows.sql`` the rows and
+        subjects of the other tables, ``sql/journal.sql`` the ``purchases``.
+        """
         rows: dict[str, list[Row]] = {
             "events": [*map(_entry, self.events), *(_announcement(*each) for each in self.announced)],
             "transactions": sorted(
@@ -147,22 +152,22 @@ class LogChange:
             touched = [subject for subject in self.subjects if table.model in tables_of(subject.kind)]
             rows[f"subjects_of_{table.table.name}"] = _keys(touched)
             rows[f"rows_of_{table.table.name}"] = sorted(self.rows.get(table.model, []), key=table.place)
-        rows |= {setting: own for _, setting, own in self.after}
+        rows |= {setting: setting_rows for _, setting, setting_rows in self.after}
         known = {
             "marked": self.marked,
-            "horizon": str(self.history.horizon),
-            "repeats": str(self.history.repeats),
+            "read_up_to": str(self.history.read_up_to),
+            "number_of_retries": str(self.history.number_of_retries),
             "positions": ids_parameter(self.history.positions),
         }
         return {name: rows_parameter(of_name) for name, of_name in rows.items()} | known
 
     def statements(self) -> list[str]:
-        """Return the statements that write the values of ``given``."""
+        """Return the statements that write the values of ``settings``."""
         if not self.subjects:
             return []
         statements = ["EXECUTE receiver_expect"]
         if self.corrected_times:
-            statements.append(_DATE)
+            statements.append(_CORRECT_TIMES)
         statements += [table.replace for table in self._tables()]
         if self.without_events():
             statements.append(_DELETE_TRANSACTIONS)
@@ -176,7 +181,7 @@ class LogChange:
         """Return one subject for each purchase whose line in the ledger may change."""
         return list(
             {
-                subject[1:]: subject for subject in self.subjects if _OF_THE_LEDGER & set(tables_of(subject.kind))
+                subject[1:]: subject for subject in self.subjects if _LEDGER_MODELS & set(tables_of(subject.kind))
             }.values()
         )
 
@@ -216,7 +221,7 @@ def _prepare(connection: psycopg.Connection[Any]) -> None:
 
 
 def commit(connection: psycopg.Connection[Any], change: LogChange) -> None:
-    """Write *change* in a transaction of its own; *connection* is a ``writing_connection``.
+    """Write *change* in one transaction; *connection* is a ``writing_connection``.
 
     Begins an epoch first if PostgreSQL's history had branched when that of the subjects was read (see ``epochs``).
     Raises ``Outdated`` when something was added to the subjects since, when the history branched since, or when a lease
@@ -224,13 +229,13 @@ def commit(connection: psycopg.Connection[Any], change: LogChange) -> None:
     """
     if not change.history.database_is_known:
         compare_history(connection)
-    given, statements = change.given(), change.statements()
+    settings, statements = change.settings(), change.statements()
     try:
         try:
-            write_under_lock(connection, given, statements, before=change.before)
+            write_under_lock(connection, settings, statements, before=change.before)
         except InvalidSqlStatementName:  # psycopg deallocates all after a rollback
             _prepare(connection)
-            write_under_lock(connection, given, statements, before=change.before)
+            write_under_lock(connection, settings, statements, before=change.before)
     except SerializationFailure as error:
         raise Outdated(str(error).partition("\n")[0]) from None
 
@@ -259,7 +264,7 @@ def _announcement(subject: Subject, event: Event, reason: ChangeReason) -> Row:
         **_entry(event),
         "type": CHANGED,
         "occurred_at": "now",
-        "source": OURS,
+        "source": RECEIVER_SOURCE,
         "fingerprint": None,
         "document": {"reason": reason, "tables": [str(FOLDED[model].table.name) for model in tables_of(subject.kind)]},
     }

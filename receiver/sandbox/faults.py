@@ -41,10 +41,10 @@ class Faults:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            given = getattr(self, field.name)
+            value = getattr(self, field.name)
             most, unit = (LONGEST_OUTAGE, "hours") if field.name == "outage" else (1, "a share")
-            if not 0 <= given <= most:
-                raise ValueError(f"{field.name}: {unit} from 0 to {most}, not {given!r}")
+            if not 0 <= value <= most:
+                raise ValueError(f"{field.name}: {unit} from 0 to {most}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

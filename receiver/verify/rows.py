@@ -11,7 +11,15 @@ from receiver.processing.decide import decide
 from receiver.records.folds import fold, tables_of
 from receiver.records.history import Subject, read_history
 from receiver.records.journal import JOURNAL
-from receiver.records.tables import FOLDED, OWN, TRANSACTION_COLUMNS, TRANSACTIONS, qualified, read_fields, typed
+from receiver.records.tables import (
+    FOLDED,
+    FOLDED_COLUMNS,
+    TRANSACTION_COLUMNS,
+    TRANSACTIONS,
+    qualified,
+    read_fields,
+    typed,
+)
 from receiver.records.write import ChangeReason, LogChange
 from receiver.sql import read_sql
 from receiver.verify.difference import EVENTS, RowDifference, until_written
@@ -46,24 +54,24 @@ SELECT subject_id, array_agg(DISTINCT type) FROM (
 
 
 def _compare_statement(table: FoldedTable) -> str:
-    """Return the statement that compares rows of *table* with what is given: the rows that differ, both as JSON."""
+    """Return the statement that compares rows of *table* with expected ones: those that differ, both as JSON."""
     if table is TRANSACTIONS:
         columns = expected = TRANSACTION_COLUMNS
-        own = typed(TRANSACTIONS.table.columns[name] for name in OWN)
-        given = (
-            f"json_to_recordset(CAST(%(rows)s AS json)) AS given (fields jsonb, {own}) "
-            f"CROSS JOIN LATERAL (SELECT given.fields AS payload OFFSET 0) AS read {read_fields()}"
+        folded_columns = typed(TRANSACTIONS.table.columns[name] for name in FOLDED_COLUMNS)
+        source = (
+            f"json_to_recordset(CAST(%(rows)s AS json)) AS passed (fields jsonb, {folded_columns}) "
+            f"CROSS JOIN LATERAL (SELECT passed.fields AS payload OFFSET 0) AS read {read_fields()}"
         )
     else:
         columns = (*table.key, *table.folded)
-        expected = tuple(f"{table.given(name)} AS {name}" for name in columns)
-        given = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(%(rows)s AS json)) AS given"
+        expected = tuple(f"{table.passed(name)} AS {name}" for name in columns)
+        source = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(%(rows)s AS json)) AS passed"
     return read_sql(
         __package__,
         "compare_rows",
         table=table.name,
         subject=table.subject,
-        given=given,
+        source=source,
         expected=", ".join(expected),
         columns=", ".join(columns),
         same_key=" AND ".join(f"expected.{name} = present.{name}" for name in table.key),
@@ -135,8 +143,8 @@ def _compare_rows(
     range_ = {"organization": organization, "after": after, "until": until}
     wrong: set[tuple[str, str]] = set()
     for table in FOLDED.values():
-        given = {**range_, "rows": rows_parameter(rows[table.name])}
-        for present, expected in connection.execute(_COMPARE[table.name], given, prepare=False):
+        parameters = {**range_, "rows": rows_parameter(rows[table.name])}
+        for present, expected in connection.execute(_COMPARE[table.name], parameters, prepare=False):
             difference = _row_difference(table, present, expected)
             wrong.add(difference.subject)
             yield difference

@@ -68,8 +68,8 @@ class Expected:
 
 def encrypt_credentials(credentials: Credentials, encryption: Encryption) -> bytes | None:
     """Return *credentials* as they are stored in a column; ``None`` when there are none."""
-    given = {name: value for name, value in asdict(credentials).items() if value}
-    return encryption.encrypt(msgspec.json.encode(given).decode()) if given else None
+    values = {name: value for name, value in asdict(credentials).items() if value}
+    return encryption.encrypt(msgspec.json.encode(values).decode()) if values else None
 
 
 def decrypt_credentials(stored: bytes | None, encryption: Encryption) -> Credentials:

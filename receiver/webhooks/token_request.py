@@ -66,13 +66,13 @@ def read_token_request(body: bytes, content_type: str, authorization: str | None
 
 def matching_client(asked: TokenRequest, expected: Expected) -> Credentials | None:
     """Return which of the good credentials of a webhook *asked* proves, or ``None``. Takes constant time for each."""
-    given = asked.client_secret.encode("utf-8", "surrogatepass")
+    secret = asked.client_secret.encode("utf-8", "surrogatepass")
     for authentication in (expected.current, expected.previous):
         if authentication is None or authentication.type is not AuthenticationType.OAUTH:
             continue
         client = authentication.credentials
-        right = hmac.compare_digest(given, client.oauth_client_secret.encode())
-        if right and given and asked.client_id == client.oauth_client_id:
+        right = hmac.compare_digest(secret, client.oauth_client_secret.encode())
+        if right and secret and asked.client_id == client.oauth_client_id:
             return client
     return None
 

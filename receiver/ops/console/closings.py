@@ -101,8 +101,8 @@ def close() -> Response | str | tuple[str, int]:
     return redirect(url_for("closings.certificate", organization=organization, month=month))
 
 
-def _month(given: Any) -> MonthForm:  # noqa: ANN401 - werkzeug's MultiDict
-    form = MonthForm(given)
+def _month(values: Any) -> MonthForm:  # noqa: ANN401 - werkzeug's MultiDict
+    form = MonthForm(values)
     with reading() as connection:
         form.organization.choices = organizations(connection)
     return form

@@ -124,8 +124,8 @@ def _begun() -> dict[str, Any] | None:
     began = session.get(PENDING)
     if not isinstance(began, dict) or time.time() - began["at"] > MAX_SECONDS:
         return None
-    given = request.args.get("state", "")
-    return began if hmac.compare_digest(given.encode(), began["state"].encode()) else None
+    state = request.args.get("state", "")
+    return began if hmac.compare_digest(state.encode(), began["state"].encode()) else None
 
 
 def _derived(purpose: str, state: str) -> str:

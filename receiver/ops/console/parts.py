@@ -49,11 +49,11 @@ def organizations(connection: Connection) -> list[str]:
     return list(connection.scalars(_ORGANIZATIONS))
 
 
-def whole(given: str | None) -> int | None:
+def whole(text: str | None) -> int | None:
     """Return the number in an address; ``None`` for anything else, and for what no id can be."""
-    if given is None or not (given.isascii() and given.isdecimal()):
+    if text is None or not (text.isascii() and text.isdecimal()):
         return None
-    number = int(given[:20])
+    number = int(text[:20])
     return number if 0 < number < 2**63 else None
 
 

@@ -39,7 +39,7 @@ BY_TIME: Final = "at DESC, delivery_id DESC"
 _NONE: Final = "SELECT id AS delivery_id, received_at AS at FROM receiver.stored_deliveries WHERE false"
 _ALL: Final = "SELECT id AS delivery_id FROM receiver.stored_deliveries WHERE id < :before"
 _ORGANIZATIONS: Final = "ARRAY(SELECT DISTINCT organization_reference_id FROM receiver.webhooks)"
-# an event's own delivery, and those that repeat it
+# an event's first delivery, and its retries
 _OF_EVENTS: Final = """
 SELECT event.delivery_id FROM event WHERE event.delivery_id < :before
 UNION

@@ -483,14 +483,16 @@ def _user(name: str) -> pwd.struct_passwd:
         ) from None
 
 
-def _new_folder(given: Path | None) -> Path:
-    if given is None:
+def _new_folder(folder: Path | None) -> Path:
+    if folder is None:
         return Path(tempfile.mkdtemp(prefix="receiver-drill-", dir=os.environ.get("TMPDIR") or TEMPORARY))
     try:
-        given.mkdir(mode=PRIVATE, parents=True)
+        folder.mkdir(mode=PRIVATE, parents=True)
     except OSError as error:
-        raise OperationRefused(f"{given} cannot be made: {error.strerror}; name a folder that does not exist") from None
-    return given.resolve()
+        raise OperationRefused(
+            f"{folder} cannot be made: {error.strerror}; name a folder that does not exist"
+        ) from None
+    return folder.resolve()
 
 
 def _free_port() -> int:

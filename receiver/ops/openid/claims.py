@@ -63,8 +63,8 @@ def check_claims(
 def role_of(groups: object, roles: Mapping[str, Role]) -> Role | None:
     """Return the role that allows most among those of *groups*, a claim of any form."""
     member_of: Iterable[object] = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
-    given = {roles[group] for group in member_of if isinstance(group, str) and group in roles}
-    return Role.OPERATOR if Role.OPERATOR in given else next(iter(given), None)
+    found = {roles[group] for group in member_of if isinstance(group, str) and group in roles}
+    return Role.OPERATOR if Role.OPERATOR in found else next(iter(found), None)
 
 
 def name_of(claims: Claims) -> str:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 _PURCHASES: Final = text(
     """
-SELECT given.delivery_id, coalesce(purchase_merchant_common, purchase_merchant) AS merchant,
+SELECT passed.delivery_id, coalesce(purchase_merchant_common, purchase_merchant) AS merchant,
     original_amount AS amount, original_currency AS currency
 FROM unnest(CAST(:ids AS bigint[]), CAST(:organizations AS text[]), CAST(:transactions AS text[]))
-    AS given (delivery_id, organization, transaction)
-JOIN ems.transactions AS purchase ON organization_reference_id = given.organization AND purchase.id = given.transaction
+    AS passed (delivery_id, organization, transaction)
+JOIN ems.transactions AS purchase
+    ON purchase.organization_reference_id = passed.organization AND purchase.id = passed.transaction
 """
 )
 
@@ -27,9 +28,9 @@ JOIN ems.transactions AS purchase ON organization_reference_id = given.organizat
 def read_purchases_of(connection: Connection, rows: Iterable[DeliverySummary]) -> dict[int, RowMapping]:
     """Return ``merchant``, ``amount`` and ``currency`` of the purchase of each delivery that has one, by its id."""
     asked = [row for row in rows if row.transaction_id is not None]
-    given = {
+    parameters = {
         "ids": [row.id for row in asked],
         "organizations": [row.organization_reference_id for row in asked],
         "transactions": [row.transaction_id for row in asked],
     }
-    return {row["delivery_id"]: row for row in connection.execute(_PURCHASES, given).mappings()}
+    return {row["delivery_id"]: row for row in connection.execute(_PURCHASES, parameters).mappings()}

@@ -153,11 +153,11 @@ def find_purchases(
     return PurchasePage(_found(matching), _token(end), end["day"])
 
 
-def parse_amount(given: str) -> Decimal:
+def parse_amount(text: str) -> Decimal:
     """Return an amount in major units, such as ``245.50`` or ``245,50``. Raises ``ValueError`` for anything else."""
-    if not _NUMBER.fullmatch(given.strip()):
-        raise ValueError(f"invalid amount {given!r}: give one such as 245.50, without separators")
-    return Decimal(given.strip().replace(",", "."))
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"invalid amount {text!r}: give one such as 245.50, without separators")
+    return Decimal(text.strip().replace(",", "."))
 
 
 def merchant_pattern(wanted: str) -> str:

@@ -1,4 +1,4 @@
--- Leases deliveries that are due, in the given order, up to so many bytes of bodies; the end of the lease identifies it.
+-- Leases due deliveries, the oldest or the newest first, up to a number of bytes of bodies; the end of the lease identifies it.
 -- A large body is a pointer here: PostgreSQL reads only those that are returned.
 WITH chosen AS MATERIALIZED (
     SELECT delivery_id, due_at FROM receiver.queue

@@ -1,7 +1,7 @@
 """The folds: one pure function for each kind of event, from the events of a subject to its current rows.
 
-Each takes the events of one subject, in order of time and without retries (``occurrences``), and returns its rows by
-table. Processing, replays, late recovery, erasure, ``verify`` and ``rebuild`` use the same functions; no rule exists
+Each takes the events of one subject, in order of time and without retries (``distinct_events``), and returns its rows
+by table. Processing, replays, late recovery, erasure, ``verify`` and ``rebuild`` use the same functions; no rule exists
 twice.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from receiver.events.deduplicate import occurrences
+from receiver.events.deduplicate import distinct_events
 from receiver.records.folds.card_holders import fold_card_holder
 from receiver.records.folds.enrichments import fold_environmental_impacts, fold_line_items, fold_receipts, fold_vat
 from receiver.records.folds.organizations import fold_invoice, fold_tpa
@@ -61,4 +61,4 @@ def fold(kind: EventKind, events: Sequence[Event]) -> Rows:
         return {}
     # Also for events that were just decided: the log may have two entries of one event, if a delivery that came later
     # shows that they are one. The entries stay, and the fold counts them once.
-    return _FOLDS[kind.name][1](occurrences(kind, events))
+    return _FOLDS[kind.name][1](distinct_events(kind, events))

@@ -1,16 +1,17 @@
--- Appends events to the log, writes the current rows of transactions, and notes what became of deliveries. A body is
--- parsed once, for the log and for the row; its columns are read from it where no other fields are given.
+-- Appends events to the event log (ems.events), writes rows of ems.transactions, and stores the outcomes of deliveries.
+-- The settings receiver.events, receiver.transactions and receiver.outcomes have the rows (LogChange.settings). A body is
+-- parsed once, for the log and for the row; its columns are read from it where no other fields are passed.
 WITH entry AS MATERIALIZED (
-    SELECT given.*, coalesce(given.document, (
+    SELECT passed.*, coalesce(passed.document, (
             SELECT CAST(convert_from(body.body, 'UTF8') AS jsonb) FROM receiver.bodies AS body
-            WHERE body.delivery_id = given.delivery_id
+            WHERE body.delivery_id = passed.delivery_id
         )) AS payload
     FROM ROWS FROM (
         json_to_recordset(CAST(current_setting('receiver.events') AS json)) AS (
             type text, organization_reference_id text, card_holder_reference_id text, transaction_id text,
             subject_id text, occurred_at timestamptz, source text, delivery_id bigint, fingerprint bytea, document jsonb
         )
-    ) WITH ORDINALITY AS given
+    ) WITH ORDINALITY AS passed
 ), appended AS (
     INSERT INTO ems.events (
         type, organization_reference_id, card_holder_reference_id, transaction_id, subject_id, occurred_at, recorded_at,
@@ -21,10 +22,10 @@ WITH entry AS MATERIALIZED (
     FROM entry ORDER BY ordinality
     RETURNING position, delivery_id, fingerprint
 ), purchase AS (
-    SELECT given.*, field.*, derived.*
-    FROM json_to_recordset(CAST(current_setting('receiver.transactions') AS json)) AS given (fields jsonb, $own)
-    LEFT JOIN entry ON entry.delivery_id = given.delivery_id AND entry.fingerprint IS NOT NULL
-    CROSS JOIN LATERAL (SELECT coalesce(given.fields, entry.payload) AS payload OFFSET 0) AS read
+    SELECT passed.*, field.*, derived.*
+    FROM json_to_recordset(CAST(current_setting('receiver.transactions') AS json)) AS passed (fields jsonb, $folded_columns)
+    LEFT JOIN entry ON entry.delivery_id = passed.delivery_id AND entry.fingerprint IS NOT NULL
+    CROSS JOIN LATERAL (SELECT coalesce(passed.fields, entry.payload) AS payload OFFSET 0) AS read
     $read_fields
 ), written AS (
     INSERT INTO ems.transactions AS stored ($columns, updated_at)
@@ -35,14 +36,14 @@ WITH entry AS MATERIALIZED (
     INSERT INTO receiver.outcomes AS stored (
         delivery_id, status, attempts, processed_at, error, position, fingerprint
     )
-    SELECT given.delivery_id, given.status, coalesce(given.attempts, (
-            SELECT attempts FROM receiver.outcomes AS before WHERE before.delivery_id = given.delivery_id
-        ), 1), clock_timestamp(), NULL, coalesce(given.position, appended.position), given.fingerprint
-    FROM json_to_recordset(CAST(current_setting('receiver.outcomes') AS json)) AS given (
-        delivery_id bigint, status text, attempts integer, position bigint, brought_by bigint, fingerprint bytea
+    SELECT passed.delivery_id, passed.status, coalesce(passed.attempts, (
+            SELECT attempts FROM receiver.outcomes AS before WHERE before.delivery_id = passed.delivery_id
+        ), 1), clock_timestamp(), NULL, coalesce(passed.position, appended.position), passed.fingerprint
+    FROM json_to_recordset(CAST(current_setting('receiver.outcomes') AS json)) AS passed (
+        delivery_id bigint, status text, attempts integer, position bigint, first_delivery_id bigint, fingerprint bytea
     )
-    LEFT JOIN appended ON appended.delivery_id = given.brought_by AND appended.fingerprint IS NOT NULL
-    ORDER BY given.delivery_id
+    LEFT JOIN appended ON appended.delivery_id = passed.first_delivery_id AND appended.fingerprint IS NOT NULL
+    ORDER BY passed.delivery_id
     ON CONFLICT (delivery_id) DO UPDATE SET status = excluded.status,
         attempts = excluded.attempts, processed_at = excluded.processed_at, error = NULL,
         position = excluded.position, fingerprint = excluded.fingerprint, transaction_id = NULL,

@@ -107,8 +107,8 @@ class Clients:
             raise malformed("unsupported_grant_type")
         with self._lock:
             client = self._clients.get(form.get("client_id", ""))
-        given = form.get("client_secret", "")
-        if client is None or not hmac.compare_digest(client.secret.encode(), given.encode()):
+        secret = form.get("client_secret", "")
+        if client is None or not hmac.compare_digest(client.secret.encode(), secret.encode()):
             raise Refused(HTTPStatus.UNAUTHORIZED, "invalid_client")
         asked = frozenset(form.get("scope", "").split())
         if asked - set(client.scopes) and not grants_silently:

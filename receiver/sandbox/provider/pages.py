@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 def page_number(query: Mapping[str, str]) -> int:
     """Return the page that is asked for, from 1. Raises ``Refused`` (400) when it is no page."""
-    given = query.get("page", "1")
-    if not (given.isascii() and given.isdigit() and int(given)):
+    text = query.get("page", "1")
+    if not (text.isascii() and text.isdigit() and int(text)):
         raise malformed("The page must be a positive integer.")
-    return int(given)
+    return int(text)
 
 
 def page_size(query: Mapping[str, str], default: int) -> int:
     """Return how many items a page shall have: what is asked for, between 1 and ``LARGEST``; *default* otherwise."""
-    given = query.get("per_page", "")
-    return max(1, min(int(given), LARGEST)) if given.isascii() and given.isdigit() else default
+    text = query.get("per_page", "")
+    return max(1, min(int(text), LARGEST)) if text.isascii() and text.isdigit() else default
 
 
 def page_of(items: Sequence[T], number: int, per_page: int, shown: Callable[[T], object]) -> dict[str, object]:

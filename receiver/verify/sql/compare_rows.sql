@@ -1,6 +1,6 @@
 -- The rows of some subjects of one organization that are not what they are to be: what is stored, and what is expected.
 WITH expected AS MATERIALIZED (
-    SELECT $expected FROM $given
+    SELECT $expected FROM $source
 ), present AS MATERIALIZED (
     SELECT $columns FROM $table AS stored
     WHERE stored.organization_reference_id = %(organization)s AND stored.$subject > %(after)s

@@ -108,7 +108,7 @@ def reading(connection: Connection, query: str, parameters: dict[str, Any]) -> l
 
 ALL, EVENTS = "stored_deliveries_pkey", "events_organization_reference_id_subject_id_idx"
 OF_WEBHOOK = "stored_deliveries_webhook_id_received_at_idx"
-NAMED = {"ix_outcomes_repeats", "ix_outcomes_transaction_id", "ix_outcomes_card_holder_reference_id"}
+NAMED = {"ix_outcomes_retries", "ix_outcomes_transaction_id", "ix_outcomes_card_holder_reference_id"}
 ONE_BY_ONE = {ALL, "pk_queue", "pk_outcomes", "pk_confirmations", "events_pkey"}
 """By which every delivery that is looked at is read."""
 WAYS = {
