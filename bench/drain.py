@@ -46,14 +46,14 @@ WITHOUT_FORK: Final = "plain way: one job each, without a fork"
 LIMIT_MISSED: Final = (
     "The statement writes one table. In processor time, PostgreSQL's part of a worker is 3.0 times its work (log, rows "
     "and outcomes 1.6, the journal of the ledger 0.65, the claim 0.45), and Python's part, which parses every body, is "
-    "1.7. Two consumers overlap the two parts, but what is written under the feed's lock is written in turn: a half "
+    "1.7. Two threads overlap the two parts, but what is written under the feed's lock is written in turn: a half "
     "would need less written, not faster code around it."
 )
 BULK_MISSED: Final = (
     "The statement decides nothing, claims nothing and books no journal. In processor time, a worker is three times "
     "its work, on two cores."
 )
-TWO_MISSED: Final = "One worker keeps two cores busy with its two consumers; a second one needs cores of its own."
+TWO_MISSED: Final = "One worker keeps two cores busy with its two threads; a second one needs cores of its own."
 
 
 def run(rounds: int, progress: Progress) -> BenchmarkReport:

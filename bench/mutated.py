@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 16
 SECONDS: Final = 30.0
 """Within which each request has to be answered, or its connection ended."""
-MOST_SHOWN: Final = 10
+MAX_SHOWN: Final = 10
 NO_PROGRESS: Final = Progress()
-MOST_MUTATIONS: Final = 6
+MAX_MUTATIONS: Final = 6
 PIECES: Final = (
     *(b"\0", b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\t", b":", b"%00", b"%2e%2e/", b"?challenge=a", b"//", b"#", b"\xff"),
     *(b"GET", b"PUT", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9.9"),
@@ -106,7 +106,7 @@ def request(registration: Registration, event: str, body: bytes, *, challenge: b
 
 
 def _mutate(rng: random.Random, content: bytes) -> bytes:
-    for _ in range(rng.randint(1, MOST_MUTATIONS)):
+    for _ in range(rng.randint(1, MAX_MUTATIONS)):
         # a request is mostly body, and what decides is in its head
         at = rng.randrange(min(len(content), rng.choice((100, 600, len(content)))) + 1) if content else 0
         length = rng.choice((1, 1, 2, 8, 64))
@@ -187,7 +187,7 @@ def main(number: int, seed: int) -> None:
             found = send_all(servers.settings.port, registration, number=number, seed=seed, progress=progress)
         rows = [{"answer": answer, "requests": times} for answer, times in sorted(found.statuses.items())]
         print_rows(rows, {"answer": "answer", "requests": "requests"}, empty="nothing was sent")
-        for each in found.wrong[:MOST_SHOWN]:
+        for each in found.wrong[:MAX_SHOWN]:
             click.echo(f"wrong: {each[:2000]!r}")
     click.echo(f"{counted(len(found.wrong), 'request')} of {number} answered 5xx or not at all (seed {seed})")
     sys.exit(1 if found.wrong else 0)

@@ -219,7 +219,7 @@ def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iter
             bound = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
             _set_idle_bound(connection, f"{seconds}s")
             try:
-                with _signs_of_life(connection, held, every=seconds / 6):
+                with _heartbeat(connection, held, every=seconds / 6):
                     yield held
             finally:
                 with suppress(SQLAlchemyError):  # then the session has ended, and the lock with it
@@ -231,7 +231,7 @@ def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iter
 
 
 @contextmanager
-def _signs_of_life(connection: Connection, held: HeldLock, *, every: float) -> Iterator[None]:
+def _heartbeat(connection: Connection, held: HeldLock, *, every: float) -> Iterator[None]:
     """Keep the session from being idle for longer than so many seconds, as long as this process is at work."""
     ended = threading.Event()
 

@@ -11,7 +11,7 @@ from receiver.sandbox.killable import KILLABLE
 
 MAY_STAY_AWAY: Final = ("worker", "scheduler", "valkey")
 """Without these the stream goes on, so they may be away until the next one is killed."""
-MOST_WRONG: Final = timedelta(minutes=5)
+MAX_WRONG: Final = timedelta(minutes=5)
 """How wrong OpenCard's clock may be."""
 
 
@@ -45,5 +45,5 @@ def plan(seed: int, *, kills: int) -> Plan:
             Kill(part, moment, stays_away=part in MAY_STAY_AWAY and rng.random() < 1 / 2)
             for part, moment in zip(parts, moments, strict=True)
         ),
-        clock_ahead=timedelta(seconds=rng.uniform(-1, 1) * MOST_WRONG.total_seconds()),
+        clock_ahead=timedelta(seconds=rng.uniform(-1, 1) * MAX_WRONG.total_seconds()),
     )

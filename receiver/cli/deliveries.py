@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from receiver.ops.deliveries.fixture import Fixture
     from receiver.settings import Settings
 
-MOST_AT_ONCE: Final = 1000
+MAX_AT_ONCE: Final = 1000
 COLUMNS: Final = {
     "id": "delivery",
     "received_at": "received",
@@ -62,7 +62,7 @@ def deliveries() -> None:
     "--unconfirmed", is_flag=True, help="Not in OpenCard's log; of the last eight days unless --since says otherwise."
 )
 @click.option("--card-holder", metavar="REF", help="About this card holder, or a transaction of theirs.")
-@click.option("--limit", type=WholeNumber(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
+@click.option("--limit", type=WholeNumber(1, MAX_AT_ONCE), default=50, show_default=True, help="How many at most.")
 @click.option("--before", type=ID, metavar="ID", help="Only older ones: with smaller ids than this.")
 @json_option
 def list_command(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.issues.store import StoredIssue
 
-MOST: Final = 200
+DEFAULT_LIMIT: Final = 200
 COLUMNS: Final = {
     "id": "id",
     "state": "state",
@@ -70,7 +70,9 @@ def issues() -> None:
     default=(str(State.OPEN), str(State.ACKNOWLEDGED)),
     help="State; repeatable. Default: open and acknowledged.",
 )
-@click.option("--limit", type=WholeNumber(1, 10_000), default=MOST, show_default=True, help="Print at most this many.")
+@click.option(
+    "--limit", type=WholeNumber(1, 10_000), default=DEFAULT_LIMIT, show_default=True, help="Print at most this many."
+)
 @json_option
 def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List issues: open ones first, critical before warning.
@@ -78,7 +80,7 @@ def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
     Example: receiver issues list --state open
     """
     with _connection() as connection:
-        found = list_issues(connection, states=map(State, states), most=limit)
+        found = list_issues(connection, states=map(State, states), limit=limit)
     if as_json:
         print_json([_document(each) for each in found])
     else:

@@ -41,7 +41,7 @@ def print_outcome(state: ReplayState, failed: Sequence[SelectionGroup], *, waite
     if failed:
         print_groups(failed, empty="")
     line = f"replay {state.replay_id}: {state.selected} selected, {state.processed} processed, {state.failed} failed"
-    rest = state.selected - state.done
+    rest = state.selected - state.finished
     if state.state == "cancelled" and rest:
         line += f"; cancelled; {rest} keep their status"
     elif state.state == "cancelling":

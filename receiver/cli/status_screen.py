@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from receiver.cli.output import counted, length_of_time, print_fields, print_rows, words
-from receiver.ops.activity import MOST_FAILURES as MOST_COUNTED
-from receiver.ops.ageing import MOST as MOST_AGEING
+from receiver.ops.activity import MAX_FAILURES as MAX_COUNTED
+from receiver.ops.ageing import MAX_COUNTED as MAX_AGEING
 from receiver.ops.status import WAITING, find_in_webhook
 from receiver.ops.workers import describe_workers
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from receiver.ops.ageing import Ageing
     from receiver.ops.status import ServiceStatus
 
-MOST_ORGANIZATIONS: Final = 15
-MOST_FAILURES: Final = 8
-MOST_LINES: Final = 20
+MAX_ORGANIZATIONS: Final = 15
+MAX_FAILURES: Final = 8
+MAX_LINES: Final = 20
 """How much of each is shown; ``--json`` has all."""
 
 
@@ -37,10 +37,10 @@ def print_screen(seen: Seen) -> None:
     click.echo()
     _print_organizations(seen)
     click.echo()
-    for line in seen.attention[:MOST_LINES]:
+    for line in seen.attention[:MAX_LINES]:
         click.echo(str(line), err=True)
-    if len(seen.attention) > MOST_LINES:
-        click.echo(f"and {len(seen.attention) - MOST_LINES} more: see receiver status --json", err=True)
+    if len(seen.attention) > MAX_LINES:
+        click.echo(f"and {len(seen.attention) - MAX_LINES} more: see receiver status --json", err=True)
     known = f", {len(seen.acknowledged)} acknowledged" if seen.acknowledged else ""
     listed = " (receiver issues list)" if seen.attention or seen.acknowledged else ""
     click.echo(f"Issues: {len(seen.attention) or 'none'}{known}{listed}")
@@ -92,7 +92,7 @@ def _ageing(ageing: Ageing) -> Iterable[str]:
         ("authorized, neither cleared nor deleted", ageing.not_cleared),
     ):
         if each.number:
-            number = f"{each.number} or more" if each.number >= MOST_AGEING else f"{each.number}"
+            number = f"{each.number} or more" if each.number >= MAX_AGEING else f"{each.number}"
             yield f"{number} {words_for} for {each.days} days"
 
 
@@ -116,7 +116,7 @@ def _retention(service: ServiceStatus) -> str:
 
 def _print_failures(failures: tuple[FailureGroup, ...], in_all: int) -> None:
     print_rows(
-        [{**asdict(group), "whose": _organizations(group)} for group in failures[:MOST_FAILURES]],
+        [{**asdict(group), "whose": _organizations(group)} for group in failures[:MAX_FAILURES]],
         {
             "number": "number",
             "status": "status",
@@ -129,11 +129,11 @@ def _print_failures(failures: tuple[FailureGroup, ...], in_all: int) -> None:
         empty="",
         optional=("newest", "whose", "event"),
     )
-    rest = failures[MOST_FAILURES:]
+    rest = failures[MAX_FAILURES:]
     if rest:
         click.echo(f"and {sum(group.number for group in rest)} for {counted(len(rest), 'other reason')}")
-    if in_all > MOST_COUNTED:
-        click.echo(f"of the newest {MOST_COUNTED} of {in_all}")
+    if in_all > MAX_COUNTED:
+        click.echo(f"of the newest {MAX_COUNTED} of {in_all}")
 
 
 def _organizations(group: FailureGroup) -> str:
@@ -156,7 +156,7 @@ def _print_organizations(seen: Seen) -> None:
                 "checked_until": _checked(each.checked_until, service.at),
                 "failed": each.last_error is not None,
             }
-            for each in those_first[:MOST_ORGANIZATIONS]
+            for each in those_first[:MAX_ORGANIZATIONS]
         ],
         {
             "organization_reference_id": "organization",
@@ -169,7 +169,7 @@ def _print_organizations(seen: Seen) -> None:
         empty="no webhooks registered: receiver bootstrap registers them",
         optional=("failed",),
     )
-    rest = those_first[MOST_ORGANIZATIONS:]
+    rest = those_first[MAX_ORGANIZATIONS:]
     if rest:
         bad = sum(each.organization_reference_id in complained for each in rest)
         checked = "all checked" if seen.interval is not None else "no issues"

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 else:
     _AmountType = click.ParamType  # which older releases of click cannot subscript
 
-MOST_AT_ONCE: Final = 1000
+MAX_AT_ONCE: Final = 1000
 COLUMNS: Final = {
     "id": "transaction",
     "day": "day",
@@ -66,7 +66,7 @@ OPTIONAL: Final = (
     "organization_reference_id",
 )
 """Columns that a narrow terminal does without."""
-PERSONAL: Final = ("card_holder_reference_id", "last_four")
+PERSONAL_OPTIONS: Final = ("card_holder_reference_id", "last_four")
 """Options by which a person is searched for."""
 
 
@@ -104,7 +104,7 @@ def transactions() -> None:
     """Find purchases, and show everything about one."""
 
 
-@transactions.command("list", cls=RecordedCommand, about=("organizations",), only_with=PERSONAL)
+@transactions.command("list", cls=RecordedCommand, about=("organizations",), only_with=PERSONAL_OPTIONS)
 @click.option("--organization", "organizations", multiple=True, metavar="REF", help=f"Organization; {AGAIN}.")
 @click.option("--merchant", metavar="TEXT", help="Part of the merchant's name, in upper or lower case.")
 @click.option("--amount", type=AMOUNT, help="Amount of the purchase, or as accounted; its sign does not count.")
@@ -127,7 +127,7 @@ def transactions() -> None:
     callback=_form(r"[0-9]{4}", "four digits"),
     help="With a card that ends in these digits; recorded.",
 )
-@click.option("--limit", type=WholeNumber(1, MOST_AT_ONCE), default=50, show_default=True, help="How many at most.")
+@click.option("--limit", type=WholeNumber(1, MAX_AT_ONCE), default=50, show_default=True, help="How many at most.")
 @click.option("--before", metavar="PLACE", help="Only older ones: continue where a list ended.")
 @json_option
 def list_command(

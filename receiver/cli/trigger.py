@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
 
-MOST: Final = 10_000
+MAX_COUNT: Final = 10_000
 
 
 @click.command()
@@ -65,7 +65,7 @@ MOST: Final = 10_000
     help="A delivery that receiver deliveries show --fixture wrote, instead of EVENT.",
 )
 @click.option(
-    "--count", type=WholeNumber(1, MOST), default=1, show_default=True, help="How many times, each with new ids."
+    "--count", type=WholeNumber(1, MAX_COUNT), default=1, show_default=True, help="How many times, each with new ids."
 )
 @json_option
 def trigger(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 """How many differences are printed; ``--json`` has all."""
 
 
@@ -110,10 +110,10 @@ def _print(found: Sequence[RowDifference], done: str, *, as_json: bool) -> None:
             "problem": each.problem,
             "columns": ", ".join(each.columns),
         }
-        for each in found[:MOST_SHOWN]
+        for each in found[:MAX_SHOWN]
     ]
     columns = {"table": "Table", "key": "Key", "problem": "Problem", "columns": "Columns"}
     print_rows(rows, columns, empty="No rows differ.")
     if found:
-        shown = "" if len(found) <= MOST_SHOWN else f" (the first {MOST_SHOWN} are shown, --json has all)"
+        shown = "" if len(found) <= MAX_SHOWN else f" (the first {MAX_SHOWN} are shown, --json has all)"
         click.echo(f"{counted(len(found), 'row')} {done}{shown}")

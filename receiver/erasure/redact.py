@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from receiver.events.payloads import Payload
 
-PERSONAL: Final = ("card_last_four", "card_id", "card_issuer_customer_number")
+PERSONAL_FIELDS: Final = ("card_last_four", "card_id", "card_issuer_customer_number")
 """Fields of the contract, and columns, that lead to the person, besides the reference."""
 _NESTED: Final = {"organization": Owner, "transaction": TransactionLink}
 
@@ -26,7 +26,7 @@ def redact(content: Mapping[str, Any], payload_type: type[Payload], pseudonym: s
     kept = {
         name: _fields(value, _NESTED[name].__struct_encode_fields__) if name in _NESTED else without_nul(value)
         for name, value in content.items()
-        if name in payload_type.__struct_fields__ and name not in PERSONAL
+        if name in payload_type.__struct_fields__ and name not in PERSONAL_FIELDS
     }
     if "card_holder" in kept:
         kept["card_holder"] = {"reference_id": pseudonym}

@@ -57,13 +57,13 @@ class FetchTally:
 class Fetcher:
     """Downloads files and stores them."""
 
-    def __init__(self, engine: Engine, access: Access, tokens: TokenStore, store: FileStore, *, most: int) -> None:
-        """*most*: how large a file may be, in bytes."""
+    def __init__(self, engine: Engine, access: Access, tokens: TokenStore, store: FileStore, *, max_bytes: int) -> None:
+        """*max_bytes*: how large a file may be, in bytes."""
         self._engine = engine
         self._access = access
         self._tokens = tokens
         self._store = store
-        self._most = most
+        self._max_bytes = max_bytes
 
     def run(
         self,
@@ -131,7 +131,7 @@ class Fetcher:
                 fetched = await files.fetch(
                     wanted.url,
                     spooled,
-                    max_bytes=self._most,
+                    max_bytes=self._max_bytes,
                     announced=wanted.content_type,
                     route=wanted.kind.route,
                 )

@@ -18,7 +18,7 @@ JITTER: Final = 0.2
 """Pauses are longer by up to this share, so that what failed together is not tried together."""
 BEFORE_THE_END: Final = timedelta(minutes=1)
 """So long before a URL expires it is tried in any case."""
-MOST_WITHOUT_EXPIRY: Final = 24
+MAX_WITHOUT_EXPIRY: Final = 24
 """After so many attempts (some five days) a URL that never said until when it works is given up."""
 
 
@@ -37,7 +37,7 @@ def next_attempt(
     for.
     """
     if expires_at is None:
-        if failed_attempts >= MOST_WITHOUT_EXPIRY:
+        if failed_attempts >= MAX_WITHOUT_EXPIRY:
             return None
     elif now >= expires_at:
         return None

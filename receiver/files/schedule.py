@@ -62,7 +62,7 @@ def fetch_due() -> None:
 def fetcher(engine: Engine, settings: Settings, store: FileStore) -> Fetcher:
     """Return what downloads files as *settings* say."""
     tokens = StoredTokens(engine, Encryption(settings.encryption_keys))
-    return Fetcher(engine, Access.of(settings), tokens, store, most=settings.files_max_bytes)
+    return Fetcher(engine, Access.of(settings), tokens, store, max_bytes=settings.files_max_bytes)
 
 
 def _be_awake(redis_url: str) -> None:

@@ -37,7 +37,7 @@ PRODUCT_OF: Final = {flag: product for product, flags in PRODUCT_FLAGS.items() f
 PREFIX: Final = "product_"
 YES: Final = frozenset({"1", "true", "yes", "on", "enabled", "active"})
 NO: Final = frozenset({"0", "false", "no", "off", "disabled", "inactive"})
-STATES: Final = ("enabled", "active", "value")
+STATE_FIELDS: Final = ("enabled", "active", "value")
 """The fields in which a switch that is an object has its state."""
 
 
@@ -95,7 +95,7 @@ def _switches(value: Any) -> Iterator[tuple[str, bool]]:  # noqa: ANN401 - any J
 def _is_on(value: Any) -> bool | None:  # noqa: ANN401 - any JSON value
     """Whether a switch with this value is on; ``None`` when that is not clear."""
     if isinstance(value, dict):
-        return next((_is_on(value[name]) for name in STATES if name in value), None)
+        return next((_is_on(value[name]) for name in STATE_FIELDS if name in value), None)
     if isinstance(value, bool):
         return value
     if value in (0, 1):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
-MOST_FAILURES: Final = 20_000
+MAX_FAILURES: Final = 20_000
 """How many failures are looked at, the newest ones."""
-MOST_ORGANIZATIONS: Final = 5
+MAX_ORGANIZATIONS: Final = 5
 """How many organizations of a group of failures are named."""
 LIVE_HOURS: Final = 2
 """How many hours a reader counts that no process has counted lately; older ones are left out."""
@@ -113,7 +113,7 @@ class Totals:
     received: int
     """Deliveries that were stored and answered with 200."""
     processed: int
-    """Those that were applied, or were duplicates or ignored; a replay counts again."""
+    """Attempts without a failure: the delivery is applied, a duplicate or ignored; a replay counts again."""
     failed: int
     """Attempts that went wrong."""
 
@@ -170,7 +170,7 @@ def read_totals(connection: Connection) -> Totals:
     return Totals(**{name: int(row[name]) for name in ("received", "processed", "failed")})
 
 
-def failures_by_error(connection: Connection, *, most: int = MOST_FAILURES) -> list[FailureGroup]:
+def failures_by_error(connection: Connection, *, most: int = MAX_FAILURES) -> list[FailureGroup]:
     """Return what failed, is dead or quarantined, by status, event and cause; the largest group first.
 
     Of very many only the newest *most* are looked at.
@@ -194,7 +194,7 @@ def _group(status: str, event: str, error: str, rows: Sequence[RowMapping]) -> F
         number=sum(numbers.values()),
         oldest=min(row["oldest"] for row in rows),
         newest=max(row["newest"] for row in rows),
-        organizations=tuple(most_first[:MOST_ORGANIZATIONS]),
+        organizations=tuple(most_first[:MAX_ORGANIZATIONS]),
         number_of_organizations=len(numbers),
         example_id=max(row["example_id"] for row in rows),
     )

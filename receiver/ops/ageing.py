@@ -14,7 +14,7 @@ NOT_INVOICED_DAYS: Final = 45
 """An issuer invoices once a month; the invoice follows some days later."""
 NOT_CLEARED_DAYS: Final = 10
 """Clearing usually takes 3 to 5 days."""
-MOST: Final = 10_000
+MAX_COUNTED: Final = 10_000
 """Counted up to here: where invoices are not sent at all, every purchase stays cleared."""
 
 # read from the end of an index: what has not changed for so long
@@ -33,7 +33,7 @@ class AgeingPurchases:
 
     days: int
     number: int
-    """``MOST`` means that or more."""
+    """``MAX_COUNTED`` means that or more."""
     oldest: datetime | None
     """When the first of them last changed."""
 
@@ -54,5 +54,5 @@ def read_ageing(query: Query) -> Ageing:
 
 
 def _read(query: Query, state: str, days: int) -> AgeingPurchases:
-    (row,) = query(_AGEING.format(state=state, days=days, most=MOST))
+    (row,) = query(_AGEING.format(state=state, days=days, most=MAX_COUNTED))
     return AgeingPurchases(days, **row)

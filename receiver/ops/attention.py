@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LONGEST_SUBJECT: Final = 500
 """Characters of an error by which a cause is known again."""
-MOST_CAUSES: Final = 50
+MAX_CAUSES: Final = 50
 """How many causes of dead deliveries are findings of their own, the largest; more are one finding together."""
 
 
@@ -64,7 +64,7 @@ def what_needs_attention(
 def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
     for kind, status in ((FindingKind.DEAD, "dead"), (FindingKind.QUARANTINED, "quarantined")):
         groups = [group for group in failures if group.status == status]
-        for group in groups[:MOST_CAUSES]:
+        for group in groups[:MAX_CAUSES]:
             several = "delivery" if group.number == 1 else "deliveries"
             of_cause = _options(status, group)
             yield Finding(
@@ -78,7 +78,7 @@ def _find_in_failures(failures: Sequence[FailureGroup]) -> Iterable[Finding]:
                 else f"receiver deliveries list {of_cause}",
                 example_delivery_id=group.example_id,
             )
-        rest = groups[MOST_CAUSES:]
+        rest = groups[MAX_CAUSES:]
         if rest:
             number = sum(group.number for group in rest)
             text = f"{number} {status} deliveries for {len(rest)} other reasons"

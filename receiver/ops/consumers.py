@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STOPPED_AFTER: Final = timedelta(minutes=15)
 """A consumer that is behind for so long, and has committed no position for so long, has stopped."""
-MOST_COUNTED: Final = 100_000
+MAX_COUNTED: Final = 100_000
 """Up to how many unread events are counted."""
 
 _CONSUMERS: Final = f"""
@@ -33,7 +33,7 @@ SELECT consumer.name, coalesce(consumer.role, consumer.name) AS role, consumer.p
 FROM ems.consumers AS consumer
 CROSS JOIN LATERAL (
     SELECT count(*) AS lag_events FROM (
-        SELECT FROM ems.events WHERE position > consumer.position ORDER BY position LIMIT {MOST_COUNTED}
+        SELECT FROM ems.events WHERE position > consumer.position ORDER BY position LIMIT {MAX_COUNTED}
     ) AS counted
 ) AS unread
 LEFT JOIN LATERAL (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from receiver.ops.retention.record import Query
 
 PACKAGE: Final = "opencard-receiver"
-MOST: Final = 20
+MAX_DEPLOYS: Final = 20
 """How many deploys a chart marks."""
 
 _RELEASE: Final = text("INSERT INTO receiver.deploys (version) VALUES (:version)")
@@ -68,8 +68,8 @@ def note_version(engine: Engine, running: str | None = None) -> bool:
 
 
 def read_deploys(connection: Connection, since: datetime) -> list[Deploy]:
-    """Return the deploys *since* then, oldest first; of the newest ``MOST``."""
-    return [Deploy(row.version, row.at) for row in connection.execute(_SINCE, {"since": since, "most": MOST})]
+    """Return the deploys *since* then, oldest first; of the newest ``MAX_DEPLOYS``."""
+    return [Deploy(row.version, row.at) for row in connection.execute(_SINCE, {"since": since, "most": MAX_DEPLOYS})]
 
 
 def read_last_deploy(query: Query) -> Deploy | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.retention.record import Query
 
-MOST: Final = 100
+MAX_INVOICES: Final = 100
 """How many invoices are read, the newest."""
 
 # an invoice may come before the last of its transactions; after two months it has had attention, or never will
@@ -23,7 +23,7 @@ SELECT control.organization_reference_id, control.invoice_id, control.invoice_nu
 FROM ems.invoices AS invoice JOIN ems.invoice_control AS control
     ON control.organization_reference_id = invoice.organization_reference_id AND control.invoice_id = invoice.id
 WHERE invoice.occurred_at BETWEEN now() - interval '62 days' AND now() - interval '1 day' AND NOT control.agrees
-ORDER BY invoice.occurred_at DESC, invoice.id LIMIT {MOST}
+ORDER BY invoice.occurred_at DESC, invoice.id LIMIT {MAX_INVOICES}
 """  # noqa: S608 - a constant
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from receiver.counters import Sample
     from receiver.ops.deploys import Deploy
 
-STATES: Final = ("active", "inactive", "unknown", "unregistered")
+WEBHOOK_STATES: Final = ("active", "inactive", "unknown", "unregistered")
 SECONDS_FOR_A_CONNECTION: Final = 4 * SHORT_TIMEOUT
 
 
@@ -232,7 +232,7 @@ class MetricsCollector(Collector):
             labels=["state"],
         )
         states = Counter(map(_state, service.webhooks))
-        for state in STATES:
+        for state in WEBHOOK_STATES:
             webhooks.add_metric([state], states[state])
         yield webhooks
         yield GaugeMetricFamily(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Selection: TypeAlias = "Filter | tuple[int, ...]"
 """Deliveries by what they have in common, or by their ids."""
 
-AT_ONCE: Final = 1000
+DELIVERIES_AT_ONCE: Final = 1000
 """How many deliveries are selected in one transaction."""
 
 _TEST: Final = f"(delivery.status = 'ignored' AND coalesce(delivery.error = '{TEST}', false))"
@@ -136,11 +136,11 @@ def batches(connection: Connection, wanted: Selection) -> Iterator[list[int]]:
     if not isinstance(wanted, Filter):
         check_ids(connection, wanted)
         ids = sorted(set(wanted), reverse=True)
-        yield from (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
+        yield from (ids[start : start + DELIVERIES_AT_ONCE] for start in range(0, len(ids), DELIVERIES_AT_ONCE))
         return
     before: int | None = None
     while True:
-        found, before = matching_ids(connection, wanted, before=before, limit=AT_ONCE)
+        found, before = matching_ids(connection, wanted, before=before, limit=DELIVERIES_AT_ONCE)
         yield found
         if before is None:
             return

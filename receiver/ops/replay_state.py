@@ -73,7 +73,7 @@ class ReplayState:
     """``selecting``, ``interrupted``, ``running``, ``cancelling``, ``cancelled`` or ``ended``."""
     selected: int
     processed: int
-    """How many became ``processed`` or ``duplicate``."""
+    """How many are applied: they became ``processed`` or ``duplicate``."""
     failed: int
     """How many failed, or were held again."""
     selected_at: datetime | None
@@ -83,14 +83,14 @@ class ReplayState:
 
     @property
     def outcome(self) -> str:
-        """The state in a word for people; of one that has ended, whether it succeeded."""
+        """The state as text for users; of a replay that has ended, whether deliveries failed."""
         if self.state != "ended" or not self.failed:
             return self.state
         return "some failed" if self.processed else "all failed"
 
     @property
-    def done(self) -> int:
-        """How many were processed, whatever came of it."""
+    def finished(self) -> int:
+        """How many have an outcome."""
         return self.processed + self.failed
 
 

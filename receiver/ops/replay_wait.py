@@ -24,13 +24,13 @@ def wait_for_end(engine: Engine, replay_id: int, *, timeout: float, progress: Pr
     while True:
         with engine.connect() as connection:
             replay = read_replay(connection, replay_id)
-        if replay.done > shown:
+        if replay.finished > shown:
             if not shown:
                 progress.stage("replaying")
                 progress.total(replay.selected)
-            for _ in range(replay.done - shown):
+            for _ in range(replay.finished - shown):
                 progress.advance()
-            shown, last_sign, pause = replay.done, time.monotonic(), PAUSE
+            shown, last_sign, pause = replay.finished, time.monotonic(), PAUSE
         if replay.ended_at is not None or time.monotonic() - last_sign > timeout:
             return replay
         time.sleep(pause)

@@ -1,6 +1,7 @@
 """Deliveries that need attention and need no replay: resolved with a reason, they count as open no longer.
 
-What is resolved is an acknowledged gap (``receiver.acknowledged_gaps``), so ``ems.completeness`` passes it, too.
+Each is a row of ``receiver.acknowledged_gaps``, of kind ``delivery``: it also acknowledges the gap that the
+delivery is in ``ems.completeness``.
 """
 
 from __future__ import annotations

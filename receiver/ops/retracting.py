@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from receiver.events.event import Event
     from receiver.processing.decide import Decided
 
-AT_ONCE: Final = 100
+RETRACTED_AT_ONCE: Final = 100
 """How many deliveries are retracted in one transaction."""
 
 _WRONG: Final = f"""
@@ -142,8 +142,8 @@ def _each(engine: Engine, ids: Sequence[int], parameters: dict[str, Any], *, ret
         in_order = connection.execute(_IN_ORDER, {"ids": asked, "retract": retract}).fetchall()
         _keep_from_reconcile(connection, {webhook_id for _, webhook_id in in_order})
         _check(connection, asked, retract=retract)
-        for start in range(0, len(in_order), AT_ONCE):
-            some = {**parameters, "ids": [id_ for id_, _ in in_order[start : start + AT_ONCE]]}
+        for start in range(0, len(in_order), RETRACTED_AT_ONCE):
+            some = {**parameters, "ids": [id_ for id_, _ in in_order[start : start + RETRACTED_AT_ONCE]]}
             until_written(connection, partial(_change, connection, some, retract=retract))
     return len(asked)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.retention.record import Query
 
-MOST: Final = 20
+MAX_ROWS: Final = 20
 """How many events and versions are named, those with the most deliveries first."""
 LONGEST_NAME: Final = 100
 _QUOTED: Final = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -29,11 +29,11 @@ SELECT stored.event, stored.version, count(*) AS deliveries, min(stored.received
 FROM receiver.outcomes AS outcome JOIN receiver.stored_deliveries AS stored ON stored.id = outcome.delivery_id
 WHERE outcome.status = 'ignored' AND outcome.error IS DISTINCT FROM '{TEST}'
     AND NOT {is_resolved("outcome.delivery_id")}
-GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {MOST}
+GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {MAX_ROWS}
 """  # noqa: S608 - constants
 _APPLIED: Final = f"""
 SELECT event, version, deliveries, first_at AS oldest, last_at AS newest FROM receiver.unknown_versions
-WHERE last_at > now() - interval '8 days' ORDER BY deliveries DESC, event, version LIMIT {MOST}
+WHERE last_at > now() - interval '8 days' ORDER BY deliveries DESC, event, version LIMIT {MAX_ROWS}
 """  # noqa: S608 - a constant
 
 

@@ -1,11 +1,11 @@
-"""Claims on deliveries: leases, so that no two workers have the same one, and one that dies does not keep what it had.
+"""Claims on deliveries: leases, so that no two workers process the same one, and a dead worker blocks none for long.
 
 A lease is committed before the work begins, and counts the attempt. The transaction that writes the outcome ends it; if
 the lease expired before, that transaction is rolled back. Deliveries whose lease expired without an outcome become due
 again: those of a batch are then processed alone, and one that was processed alone has failed.
 
-A ``Backlog`` claims the oldest deliveries first. Another consumer claims new deliveries first, so that a new purchase
-does not wait behind a hundred thousand older ones.
+A ``Backlog`` claims the oldest deliveries first. A second processing thread claims new deliveries first, so that a new
+purchase does not wait behind a hundred thousand older ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_WORKER_CRASHES: Final = 3
 MAX_BYTES: Final = 4 * 1024**2
 """Maximum size of the bodies of a batch, in bytes. A parsed body takes some twenty times its size in memory."""
 NEW: Final = timedelta(seconds=30)
-"""How long after its arrival a delivery counts as new: longer than a consumer's cycle."""
+"""How long after its arrival a delivery counts as new: longer than a processing thread needs for a batch."""
 
 _OLDER: Final = (
     "NOT alone AND (due_at, delivery_id) > (CAST(%(due_at)s AS timestamptz), %(id)s) "
@@ -67,7 +67,7 @@ UPDATE receiver.queue SET leased_until = NULL, alone = alone OR %(alone)s, attem
     due_at = least(due_at, now()), failed_at = CASE WHEN alone OR %(alone)s THEN now() END
 WHERE delivery_id = ANY(CAST(%(ids)s AS bigint[])) AND leased_until = %(until)s
 """
-_EXCUSE: Final = """
+_MARK_NOT_CRASHED: Final = """
 UPDATE receiver.processing_attempts AS attempt SET error = %(held_up)s
 FROM unnest(CAST(%(ids)s AS bigint[]), CAST(%(numbers)s AS integer[])) AS tried (delivery_id, number)
 WHERE attempt.delivery_id = tried.delivery_id AND attempt.number = tried.number AND attempt.error = %(abandoned)s
@@ -117,33 +117,33 @@ class Claim:
         """When it was made, by PostgreSQL's clock, which dates arrivals, too."""
         return self.until - LEASE
 
-    def arrivals(self, applied: Collection[int]) -> Iterator[datetime]:
-        """Yield when each of the *applied* deliveries arrived; only those that OpenCard sent here and at first try."""
+    def arrival_times_at_first_attempt(self, applied: Collection[int]) -> Iterator[datetime]:
+        """Yield the arrival of each pushed delivery of *applied* that its first processing attempt applied."""
         for each in self.deliveries:
             tried = each.attempts > 1 or each.attempts_before_replay or each.position is not None
             if each.id in applied and each.source == "push" and not tried:
                 yield each.occurred_at
 
     def end(self) -> tuple[str, dict[str, Any]]:
-        """Return the statement that ends it, if it is still this worker's."""
+        """Return the statement that ends the lease. It fails if the lease has expired."""
         return _END, self.lease
 
     def hold(self) -> tuple[str, dict[str, Any]]:
-        """Return the statement that prevents another worker from claiming them while a failure is noted."""
+        """Return the statement that prevents another worker from claiming them while a failure is stored."""
         return _HOLD, self.lease
 
     def release(self, *, alone: bool) -> tuple[str, dict[str, Any]]:
         """Return the statement that gives the deliveries back as they were before; *alone*: to be tried alone."""
         return _RELEASE, {**self.lease, "alone": alone}
 
-    def excuse(self) -> tuple[str, dict[str, Any]]:
-        """Return the statement that notes, after the lease ended, that these deliveries did not crash this worker."""
+    def mark_not_crashed(self) -> tuple[str, dict[str, Any]]:
+        """Return the statement that stores, after the lease expired, that these deliveries did not crash the worker."""
         numbers = ids_parameter(delivery.attempts for delivery in self.deliveries)
-        return _EXCUSE, {**self.lease, "numbers": numbers, "held_up": HELD_UP, "abandoned": ABANDONED}
+        return _MARK_NOT_CRASHED, {**self.lease, "numbers": numbers, "held_up": HELD_UP, "abandoned": ABANDONED}
 
 
 class Backlog:
-    """The waiting deliveries, as one consumer claims them: the oldest first; with *new_first* the newest before them.
+    """The waiting deliveries, as one thread claims them: the oldest first; with *new_first* the newest before them.
 
     It remembers its place, so that a claim does not read the entries of claimed deliveries again: PostgreSQL keeps dead
     index entries as long as an old snapshot may need them. At the end it starts again from the oldest.
@@ -159,14 +159,14 @@ class Backlog:
             claim, _ = _claimed(connection, _CLAIM_NEW, limit, new=self._new)
             if claim is not None:
                 return claim
-        claim, reached = self._beyond(connection, limit)
+        claim, reached = self._claim_after(connection, limit)
         if claim is None and self._reached is not _BEGINNING:
             self._reached = _BEGINNING
-            claim, reached = self._beyond(connection, limit)
+            claim, reached = self._claim_after(connection, limit)
         self._reached = reached if claim is not None and claim.full else _BEGINNING
         return claim
 
-    def _beyond(
+    def _claim_after(
         self, connection: psycopg.Connection[Any], limit: int
     ) -> tuple[Claim | None, tuple[datetime | str, int]]:
         due_at, delivery_id = self._reached
@@ -182,8 +182,8 @@ def _claimed(
     connection: psycopg.Connection[Any], statement: str, limit: int, **parameters: object
 ) -> tuple[Claim | None, tuple[datetime | str, int]]:
     """Return what *statement* leases, and how far it has come."""
-    asked = {"limit": limit, "lease": LEASE, "bytes": MAX_BYTES, **parameters}
-    rows = connection.execute(statement, asked, binary=True).fetchall()
+    parameters = {"limit": limit, "lease": LEASE, "bytes": MAX_BYTES, **parameters}
+    rows = connection.execute(statement, parameters, binary=True).fetchall()
     if not rows:
         return None, _BEGINNING
     *_, until, due_at, found = rows[-1]

@@ -68,28 +68,29 @@ class Processor:
     def drain(self, *, wake_another: Callable[[], object] = lambda: None, batch_size: int = BATCH_SIZE) -> bool:
         """Process what is due, and return whether nothing is left of it. Raises psycopg's errors.
 
-        A full batch means that there is more: it calls *wake_another*, and starts a second consumer in this process,
-        so that Python works on one batch while PostgreSQL works on the other. The second takes new deliveries before
-        older ones.
+        A full batch means that there is more: it calls *wake_another*, and starts a second processing thread, so that
+        Python works on one batch while PostgreSQL works on the other. The second takes new deliveries first.
         """
         connection = self.connection("first")
         make_due(connection)
         count_outcomes(end_leases(connection))
         end_replays(connection)
         deadline = time.monotonic() + DRAIN_SECONDS
-        with ThreadPoolExecutor(1, thread_name_prefix="second-consumer") as background:
+        with ThreadPoolExecutor(1, thread_name_prefix="second-processing") as background:
             second: list[Future[bool]] = []
 
             def there_is_more() -> None:
                 wake_another()
                 if not second:
                     newest = Backlog(new_first=True)
-                    second.append(background.submit(self.consume, "second", newest, deadline, batch_size, wake_another))
+                    second.append(
+                        background.submit(self.process_backlog, "second", newest, deadline, batch_size, wake_another)
+                    )
 
-            nothing_left = self.consume("first", Backlog(), deadline, batch_size, there_is_more)
-            return all(consumer.result() for consumer in second) and nothing_left
+            nothing_left = self.process_backlog("first", Backlog(), deadline, batch_size, there_is_more)
+            return all(thread.result() for thread in second) and nothing_left
 
-    def consume(
+    def process_backlog(
         self, name: str, backlog: Backlog, deadline: float, batch_size: int, there_is_more: Callable[[], object]
     ) -> bool:
         """Process batch by batch, and after each some alone; return whether nothing is left that is due."""
@@ -111,7 +112,7 @@ class Processor:
         return bool(number)
 
     def _queue_replayed(self, name: str, batch_size: int) -> bool:
-        """Note what became of replayed deliveries, and queue the next."""
+        """Store the outcomes of replayed deliveries, and queue the next."""
         connection = self.connection(name)
         end_replays(connection)
         return queue_replayed(connection, batch_size)
@@ -131,7 +132,8 @@ class Processor:
         count_outcomes(outcomes)
         seconds = time.perf_counter() - began
         BATCH_SECONDS.observe(seconds)
-        for arrived in claim.arrivals({outcome.delivery_id for outcome in outcomes if outcome.status == "processed"}):
+        applied = {outcome.delivery_id for outcome in outcomes if outcome.status == "processed"}
+        for arrived in claim.arrival_times_at_first_attempt(applied):
             VISIBLE_SECONDS.observe((claim.begun - arrived).total_seconds() + seconds)
         BATCH_DELIVERIES.observe(len(claim.deliveries))
         ids = [delivery.id for delivery in claim.deliveries]
@@ -149,7 +151,7 @@ class Processor:
         except Outdated as error:
             trace.failed(error)
             log.warning("lease.ended_before_commit", deliveries=len(claim.deliveries))
-            connection.execute(*claim.excuse())
+            connection.execute(*claim.mark_not_crashed())
             return None
         except Exception as error:
             if isinstance(error, psycopg.Error) and was_cut_off(error):
@@ -159,7 +161,7 @@ class Processor:
             return after_failure(connection, claim, error)
 
     def connection(self, name: str) -> psycopg.Connection[Any]:
-        """Return the connection of a consumer, a new one where it was lost."""
+        """Return the connection of a processing thread, a new one where it was lost."""
         known = self._connections.get(name)
         if known is None or known.closed or known.broken:
             if known is not None:
@@ -175,7 +177,7 @@ class Processor:
         for attempt in stamina.retry_context(on=psycopg.Error, attempts=None, timeout=RELEASE_SECONDS, wait_max=1.0):
             with attempt:
                 self.connection(name).execute(*claim.release(alone=False))
-                self.connection(name).execute(*claim.excuse())
+                self.connection(name).execute(*claim.mark_not_crashed())
 
 
 def drain(

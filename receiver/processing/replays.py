@@ -22,7 +22,7 @@ WITHOUT_BODY: Final = "without-body"
 INTERRUPTED_AFTER: Final = "10 minutes"
 """How long after its last progress a selection counts as interrupted."""
 INTERRUPTED: Final = "the service: the selection was interrupted"
-AT_ONCE: Final = 5000
+CANCELLED_AT_ONCE: Final = 5000
 
 # at random, so that a small replay does not wait for a large one
 _TURNS: Final = (
@@ -86,8 +86,8 @@ def end_replays(connection: psycopg.Connection[Any]) -> None:
 
 def _end_replay(connection: psycopg.Connection[Any], replay_id: int, *, cancelled: bool) -> None:
     """End a replay, with its totals, if nothing of it waits any more; of a *cancelled* one nothing more is queued."""
-    asked = {"replay_id": replay_id, "cancelled": CANCELLED, "at_once": AT_ONCE}
-    while cancelled and connection.execute(_CANCEL, asked, prepare=False).rowcount == AT_ONCE:
+    asked = {"replay_id": replay_id, "cancelled": CANCELLED, "at_once": CANCELLED_AT_ONCE}
+    while cancelled and connection.execute(_CANCEL, asked, prepare=False).rowcount == CANCELLED_AT_ONCE:
         pass
     ended = connection.execute(_END_REPLAY, {"replay_id": replay_id}).fetchone()
     if ended is not None:

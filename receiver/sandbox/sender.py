@@ -19,7 +19,7 @@ from receiver.sandbox.bearers import BearerTokens
 from receiver.sandbox.challenge import HEADERS, Challenge
 from receiver.sandbox.registration import Registration
 from receiver.sandbox.retry_limits import DEFAULT_LIMITS, FEW_ATTEMPTS, RetryLimits
-from receiver.sandbox.tally import AttemptCounts, AttemptOutcome, DeliveryAttempt, DeliveryTally, End, MonotonicClock
+from receiver.sandbox.tally import AttemptCounts, AttemptResult, DeliveryAttempt, DeliveryTally, End, MonotonicClock
 from receiver.tls import tls_context
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class _DeliveryRun:
             return "given_up"
         return "accepted"
 
-    async def _attempt(self, sending: Sending, *, lose_answer: bool) -> AttemptOutcome:
+    async def _attempt(self, sending: Sending, *, lose_answer: bool) -> AttemptResult:
         sent = sending.sent
         async with self.slots:
             webhook = self.current(self.webhooks[sent.organization_reference_id])
@@ -217,7 +217,7 @@ class _DeliveryRun:
         return response.status_code
 
 
-def _outcome(status: int | None, *, lose_answer: bool) -> AttemptOutcome:
+def _outcome(status: int | None, *, lose_answer: bool) -> AttemptResult:
     if status is None:
         return "unanswered"
     if status != HTTPStatus.OK:
@@ -225,7 +225,7 @@ def _outcome(status: int | None, *, lose_answer: bool) -> AttemptOutcome:
     return "lost_answers" if lose_answer else "accepted"
 
 
-def _insist_on_acceptance(outcome: AttemptOutcome) -> None:
+def _insist_on_acceptance(outcome: AttemptResult) -> None:
     if outcome != "accepted":
         raise _NotAccepted(outcome)
 

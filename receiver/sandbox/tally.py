@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
-AttemptOutcome: TypeAlias = Literal["accepted", "refused", "unanswered", "lost_answers"]
+AttemptResult: TypeAlias = Literal["accepted", "refused", "unanswered", "lost_answers"]
 """What came of one attempt."""
 
 End: TypeAlias = Literal["accepted", "lost", "outage", "given_up"]
@@ -55,7 +55,7 @@ class AttemptCounts:
     lost_answers: int = 0
     """Answered 200, and the answer lost on purpose: taken by the receiver, unknown to OpenCard."""
 
-    def count(self, outcome: AttemptOutcome) -> None:
+    def count(self, outcome: AttemptResult) -> None:
         """Add one attempt."""
         self.sent += 1
         setattr(self, outcome, getattr(self, outcome) + 1)
@@ -73,7 +73,7 @@ class DeliveryTally(AttemptCounts):
     """Of those given up, the ones that fell into the outage."""
     by_event: defaultdict[str, AttemptCounts] = field(default_factory=lambda: defaultdict(AttemptCounts))
 
-    def count_event(self, event: str, outcome: AttemptOutcome) -> None:
+    def count_event(self, event: str, outcome: AttemptResult) -> None:
         """Add one attempt to deliver *event*."""
         self.count(outcome)
         self.by_event[event].count(outcome)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RECEIVER = Path(sys.executable).with_name("receiver")
 ROWS = 300_000
-MOST_MEGABYTES = 200
+MAX_MEGABYTES = 200
 FILL = """
 INSERT INTO ems.transactions (organization_reference_id, id, state, card_holder_reference_id, original_amount,
     original_currency, accounting_amount, accounting_currency, purchase_merchant, purchase_city, mcc_text,
@@ -120,7 +120,7 @@ def test_large_export_needs_little_memory(much: Engine, environment: dict[str, s
         check=True,
     ).stderr.split()
     assert said[0] == str(ROWS)
-    assert int(said[-1]) / 1024 < MOST_MEGABYTES
+    assert int(said[-1]) / 1024 < MAX_MEGABYTES
     if how != "parquet":
         with path.open() as written:
             assert sum(1 for _ in written) == ROWS + (how == "csv")

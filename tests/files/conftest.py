@@ -62,7 +62,7 @@ class Receipts:
         """Download what is due."""
         tokens = StoredTokens(self.acme.engine, Encryption(self.settings.encryption_keys))
         store = FileStore(self.files_url or str(self.folder))
-        return Fetcher(self.acme.engine, self.access(), tokens, store, most=self.most).run(seconds=60)
+        return Fetcher(self.acme.engine, self.access(), tokens, store, max_bytes=self.most).run(seconds=60)
 
     def row(self) -> dict[str, Any]:
         """Return the one receipt, as the EMS reads it."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.files.retry_schedule import BEFORE_THE_END, JITTER, MOST_WITHOUT_EXPIRY, PAUSES, next_attempt
+from receiver.files.retry_schedule import BEFORE_THE_END, JITTER, MAX_WITHOUT_EXPIRY, PAUSES, next_attempt
 
 NOW = datetime(2026, 2, 20, 8, 15, tzinfo=UTC)
 CHANCES = st.floats(0, 1)
@@ -48,8 +48,8 @@ def test_it_comes_to_an_end(left: timedelta, chance: float) -> None:
 
 
 def test_url_without_expiry_is_given_up_as_well() -> None:
-    assert next_attempt(MOST_WITHOUT_EXPIRY, now=NOW, expires_at=None, chance=0) is None
-    assert next_attempt(MOST_WITHOUT_EXPIRY - 1, now=NOW, expires_at=None, chance=0) is not None
+    assert next_attempt(MAX_WITHOUT_EXPIRY, now=NOW, expires_at=None, chance=0) is None
+    assert next_attempt(MAX_WITHOUT_EXPIRY - 1, now=NOW, expires_at=None, chance=0) is not None
 
 
 def test_a_wish_to_be_asked_later_is_granted_within_reason() -> None:

@@ -160,7 +160,9 @@ def process(world: World, files: Path) -> None:
     encryption = Encryption(world.settings.encryption_keys)
     assert drain(world.engine, encryption=encryption)
     access = Access(world.api_url, str(world.client.account_id), world.client.id, world.client.secret)
-    fetcher = Fetcher(world.engine, access, StoredTokens(world.engine, encryption), FileStore(str(files)), most=10**6)
+    fetcher = Fetcher(
+        world.engine, access, StoredTokens(world.engine, encryption), FileStore(str(files)), max_bytes=10**6
+    )
     assert fetcher.run(seconds=60).stored
 
 

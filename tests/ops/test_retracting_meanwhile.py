@@ -58,7 +58,7 @@ def test_event_is_retracted_though_its_replay_failed(acme: Acme, monkeypatch: py
 
 
 def test_repeats_are_retracted_in_several_transactions(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.ops.retracting.AT_ONCE", 1)
+    monkeypatch.setattr("receiver.ops.retracting.RETRACTED_AT_ONCE", 1)
     deliveries = applied(acme, *[GENUINE[1]] * 3)
     before = contents(acme)
     retract(acme, *deliveries)

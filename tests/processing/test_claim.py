@@ -163,7 +163,7 @@ def test_consumer_ends_when_nothing_is_left(acme: Acme, engine: Engine) -> None:
     store(acme, 5, youngest=3600)
     store(acme, 5, youngest=0)
     with closing(Processor(engine)) as processor:
-        assert processor.consume("one", Backlog(new_first=True), float("inf"), 3, lambda: None)
+        assert processor.process_backlog("one", Backlog(new_first=True), float("inf"), 3, lambda: None)
     assert "pending" not in acme.statuses()
 
 

@@ -88,7 +88,9 @@ def test_worker_asked_to_stop_within_a_batch_completes_it(acme: Acme, engine: En
     stored = len(acme.statuses())
     try:
         with closing(Processor(engine)) as processor:
-            nothing_left = processor.consume("first", StoppingBacklog(), time.monotonic() + 30, batch, lambda: None)
+            nothing_left = processor.process_backlog(
+                "first", StoppingBacklog(), time.monotonic() + 30, batch, lambda: None
+            )
     finally:
         stop_requested.clear()
     assert not nothing_left, "it does not know whether there is more"
@@ -100,7 +102,7 @@ def test_worker_asked_to_stop_leaves_what_is_tried_alone(acme: Acme, engine: Eng
     acme.execute("UPDATE receiver.queue SET alone = true")
     try:
         with closing(Processor(engine)) as processor:
-            assert not processor.consume("first", StoppingBacklog(), time.monotonic() + 30, 20, lambda: None)
+            assert not processor.process_backlog("first", StoppingBacklog(), time.monotonic() + 30, 20, lambda: None)
     finally:
         stop_requested.clear()
     assert set(acme.statuses()) == {"pending"}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 FEW, MANY = 10_000, 100_000
-MOST_MEGABYTES = 300
-MOST_GROWTH = 1.2
+MAX_MEGABYTES = 300
+MAX_GROWTH = 1.2
 PROGRAM = """
 import os, pathlib, re
 from datetime import UTC, datetime, timedelta
@@ -85,6 +85,6 @@ def test_ten_times_the_entries_need_no_more_memory(acme: World, environment: dic
     for missing in (-(-MANY // 3) - recovered, 0):  # nearly all of it is missing; then all of it is stored
         read, recovered, many = reconcile_in_a_process(acme, environment)
         assert (read, recovered) == (MANY, missing)
-        assert many < MOST_MEGABYTES
-        assert many < MOST_GROWTH * few
+        assert many < MAX_MEGABYTES
+        assert many < MAX_GROWTH * few
     assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == MANY

@@ -15,7 +15,7 @@ from receiver.ops.audit import AuditFilter, arguments, list_acts
 from receiver.ops.console.delivery_timeline import timeline_of
 from receiver.ops.console.filter_form import FilterForm, filled_in, problems_of
 from receiver.ops.console.parts import PageLinks, console, organizations, reading, whole
-from receiver.ops.console.recorded import PERSONAL, SEARCH, VIEW, record_view
+from receiver.ops.console.recorded import PERSONAL_ARGUMENT, SEARCH, VIEW, record_view
 from receiver.ops.decisions import accept_deliveries
 from receiver.ops.deliveries import error_group, list_deliveries, read_delivery, read_log_entries, verified_by
 from receiver.ops.purchases.brief import read_purchases_of
@@ -78,12 +78,12 @@ def listing() -> str:
             return render_template("deliveries.html", form=form, problems=problems_of(form))
         wanted = form.wanted()
         page = list_deliveries(
-            connection, wanted, before=whole(request.args.get("before")), limit=console().rows, most=LOOKED_AT
+            connection, wanted, before=whole(request.args.get("before")), limit=console().rows, max_examined=LOOKED_AT
         )
         purchases = read_purchases_of(connection, page.rows)
     if wanted.card_holder_reference_id:
         with console().engine.begin() as connection:
-            record_view(connection, SEARCH, arguments([(PERSONAL, True)]))
+            record_view(connection, SEARCH, arguments([(PERSONAL_ARGUMENT, True)]))
     return render_template(
         "deliveries.html",
         form=form,

@@ -90,7 +90,7 @@ def listing() -> str:
     if states is None:
         abort(404)
     with reading() as connection:
-        found = list_issues(connection, states=states, most=ROWS)
+        found = list_issues(connection, states=states, limit=ROWS)
     return render_template("issues.html", rows=found, shown=shown, severities=_SEVERITIES, most=ROWS)
 
 

@@ -27,7 +27,7 @@ LONGEST_PAUSE: Final = timedelta(minutes=5)
 """The longest pause, however many tries failed."""
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 FAMILIAR_FOR: Final = timedelta(days=30)
-MOST_SUBJECTS: Final = 10_000
+MAX_SUBJECTS: Final = 10_000
 
 _FAMILIAR: Final = text(
     """
@@ -144,7 +144,7 @@ def take_try(connection: Connection, name: str | None, address: str) -> tuple[Su
                     "next_attempt_at": after.next_attempt_at,
                 },
             )
-        connection.execute(_FORGET, {"forgotten_after": FORGOTTEN_AFTER, "most": MOST_SUBJECTS})
+        connection.execute(_FORGET, {"forgotten_after": FORGOTTEN_AFTER, "most": MAX_SUBJECTS})
     return subjects, max(wait, timedelta())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, abort, render_template, request
 
-from receiver.ops.activity import MOST_FAILURES, failures_by_error, rate
+from receiver.ops.activity import MAX_FAILURES, failures_by_error, rate
 from receiver.ops.attention import what_needs_attention
 from receiver.ops.console.chart import chart_of, place_in
 from receiver.ops.console.parts import console, query_of, reading
@@ -36,9 +36,9 @@ RANGE: Final = "24h"
 """What the chart shows unless the address says otherwise."""
 HOURS: Final = 24
 """Of completeness."""
-MOST_GROUPS: Final = 10
-MOST_ORGANIZATIONS: Final = 20
-MOST_ISSUES: Final = 200
+MAX_GROUPS: Final = 10
+MAX_ORGANIZATIONS: Final = 20
+MAX_ISSUES: Final = 200
 
 
 @blueprint.get("/")
@@ -57,7 +57,7 @@ def overview() -> str:
         organizations = sorted(service.organizations, key=_nothing_open)
         completeness = read_completeness(
             connection,
-            {each.organization_reference_id: each.checked_until for each in organizations[:MOST_ORGANIZATIONS]},
+            {each.organization_reference_id: each.checked_until for each in organizations[:MAX_ORGANIZATIONS]},
             service.at,
             hours=HOURS,
         )
@@ -67,7 +67,7 @@ def overview() -> str:
     found = what_needs_attention(service, console().settings, failures=failures, refusal=refusal, workers=workers)
     with reading() as connection:
         known = accepted(connection, found, at=service.at)
-        issues = list_issues(connection, states=(State.OPEN, State.ACKNOWLEDGED), most=MOST_ISSUES)
+        issues = list_issues(connection, states=(State.OPEN, State.ACKNOWLEDGED), limit=MAX_ISSUES)
     chart = chart_of(parts)
     attention = [each for each in found if each not in known]
     return render_template(
@@ -79,12 +79,12 @@ def overview() -> str:
         acknowledged=known,
         issues={(each.issue.kind, each.issue.subject): each.id for each in issues},
         workers=describe_workers(workers),
-        organizations=organizations[:MOST_ORGANIZATIONS],
-        more_organizations=len(organizations) - MOST_ORGANIZATIONS,
+        organizations=organizations[:MAX_ORGANIZATIONS],
+        more_organizations=len(organizations) - MAX_ORGANIZATIONS,
         completeness=completeness,
-        failures=failures[:MOST_GROUPS],
-        only_the_newest=service.failures > MOST_FAILURES and MOST_FAILURES,
-        more_failures=len(failures) - MOST_GROUPS,
+        failures=failures[:MAX_GROUPS],
+        only_the_newest=service.failures > MAX_FAILURES and MAX_FAILURES,
+        more_failures=len(failures) - MAX_GROUPS,
         ranges=RANGES.values(),
         asked=asked,
         chart=chart,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from receiver.ops.console.application import Console
     from receiver.ops.retention.record import Query
 
-MOST_NEWER: Final = 50
+MAX_NEWER: Final = 50
 """How many earlier pages the address remembers."""
 
 _ORGANIZATIONS: Final = text("SELECT DISTINCT organization_reference_id FROM receiver.webhooks ORDER BY 1")
@@ -73,7 +73,7 @@ class PageLinks:
         if at:
             newer = _with(request, before=back[-1] if back else "", back=back[:-1])
         if older is not None:
-            after = _with(request, before=str(older), back=[*back, at][-MOST_NEWER:] if at else [])
+            after = _with(request, before=str(older), back=[*back, at][-MAX_NEWER:] if at else [])
         return cls(newer, after)
 
 

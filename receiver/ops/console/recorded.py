@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-PERSONAL: Final = "card_holder"
+PERSONAL_ARGUMENT: Final = "card_holder"
 """The field of the filter whose value is personal."""
 VIEW: Final = "deliveries show"
 """The action of viewing a payload."""
@@ -77,7 +77,7 @@ def record_post(response: Response) -> Response:
     action, option = ACTIONS.get(request.endpoint, (request.endpoint.replace(".", " "), ""))
     numbers = [(option, value) for value in (request.view_args or {}).values()]
     numbers += [("", request.form[name]) for name in ARGUMENTS.get(request.endpoint, ()) if name in request.form]
-    filtered = [(name, True if name == PERSONAL else value) for name, value in filled_in(request.args)]
+    filtered = [(name, True if name == PERSONAL_ARGUMENT else value) for name, value in filled_in(request.args)]
     answers = [
         (name, True if request.form[name] == "y" else request.form[name]) for name in ANSWERS if request.form.get(name)
     ]

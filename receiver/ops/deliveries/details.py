@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
-MOST_ALIKE: Final = 100
+MAX_ALIKE: Final = 100
 """How many deliveries of the same event are listed at most."""
 
 _DELIVERY: Final = text(
@@ -40,7 +40,7 @@ SELECT {COLUMNS} FROM receiver.deliveries WHERE id <> :id AND id IN (
     SELECT delivery_id FROM receiver.outcomes WHERE position = :position AND status = 'duplicate'
     UNION
     SELECT delivery_id FROM ems.events WHERE position = :position
-) ORDER BY id DESC LIMIT {MOST_ALIKE}
+) ORDER BY id DESC LIMIT {MAX_ALIKE}
 """  # noqa: S608 - a constant
 )
 _RESOLUTION: Final = text(
@@ -55,7 +55,7 @@ _DECISION: Final = text(
 _LOG: Final = text(
     f"""
 SELECT attempted_at, response_status FROM receiver.delivery_log
-WHERE webhook_id = :webhook_id AND fingerprint = decode(:fingerprint, 'hex') ORDER BY attempted_at LIMIT {MOST_ALIKE}
+WHERE webhook_id = :webhook_id AND fingerprint = decode(:fingerprint, 'hex') ORDER BY attempted_at LIMIT {MAX_ALIKE}
 """  # noqa: S608 - a constant
 )
 _REPLAYS: Final = text(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
-MOST_ROWS: Final = 200
+MAX_ROWS: Final = 200
 """How many rows of one table are shown at most."""
 
 _TABLES: Final = text(
@@ -74,7 +74,7 @@ def _query(table: str, columns: list[str], *, indexed: bool) -> Any:  # noqa: AN
             conditions.append("id = :transaction_id")
         elif "transaction_id" in columns:
             conditions.append("transaction_id = :transaction_id")
-    return text(f'SELECT * FROM ems."{table}" WHERE {" AND ".join(conditions)} LIMIT {MOST_ROWS}')  # noqa: S608 - names from the catalogue
+    return text(f'SELECT * FROM ems."{table}" WHERE {" AND ".join(conditions)} LIMIT {MAX_ROWS}')  # noqa: S608 - names from the catalogue
 
 
 def _shown(row: RowMapping) -> dict[str, Any]:

@@ -70,7 +70,7 @@ JOINED: Final = ("Mn", "Mc", "So")
 """Categories of Unicode that are part of a name, too: accents that are written apart, and pictures."""
 EXPONENT: Final = re.compile(r"[eE].*")
 LEADING_ZERO: Final = re.compile(r"(?<=^-)0|^0")
-MOST_DIGITS: Final = 100
+MAX_DIGITS: Final = 100
 """An amount with more is none."""
 
 
@@ -155,7 +155,7 @@ class _Replacement:
     def _amount(self, name: str, value: int | Decimal) -> int | Decimal:
         if name in SMALL and -LARGEST_KEPT <= value <= LARGEST_KEPT:
             return value
-        if ("amount" in name or name.startswith("carbon_")) and abs(Decimal(value).adjusted()) < MOST_DIGITS:
+        if ("amount" in name or name.startswith("carbon_")) and abs(Decimal(value).adjusted()) < MAX_DIGITS:
             with localcontext() as context:
                 context.prec = len(Decimal(value).as_tuple().digits) + 2  # those of the largest factor
                 return value * self._factor

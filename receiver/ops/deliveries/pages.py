@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from receiver.ops.deliveries.searches import MOST, OUT_OF_ORDER, search
+from receiver.ops.deliveries.searches import MAX_EXAMINED, OUT_OF_ORDER, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,32 +82,37 @@ class Page:
 
 
 def list_deliveries(
-    connection: Connection, wanted: Filter, *, before: int | None = None, limit: int = 50, most: int = MOST
+    connection: Connection,
+    wanted: Filter,
+    *,
+    before: int | None = None,
+    limit: int = 50,
+    max_examined: int = MAX_EXAMINED,
 ) -> Page:
     """Return the newest *limit* of the deliveries that are *wanted*; *before*: those with a smaller id only.
 
-    It looks at *most* deliveries and no more, so that it is quick whatever is asked for.
+    It reads at most *max_examined* deliveries, so that it is quick for every filter.
     """
-    found, end = _find(connection, wanted, COLUMNS, before=before, limit=limit, most=most)
+    found, end = _find(connection, wanted, COLUMNS, before=before, limit=limit, max_examined=max_examined)
     rows = summaries(connection, found)
     return Page(rows, None, None) if end is None else Page(rows, end["id"], end["received_at"])
 
 
 def matching_ids(
-    connection: Connection, wanted: Filter, *, before: int | None = None, limit: int, most: int = MOST
+    connection: Connection, wanted: Filter, *, before: int | None = None, limit: int, max_examined: int = MAX_EXAMINED
 ) -> tuple[list[int], int | None]:
     """Return the ids of a page, newest first, and where to go on; ``None`` when there is nothing more."""
-    found, end = _find(connection, wanted, "id, received_at", before=before, limit=limit, most=most)
+    found, end = _find(connection, wanted, "id, received_at", before=before, limit=limit, max_examined=max_examined)
     return [row["id"] for row in found], None if end is None else end["id"]
 
 
 def _find(
-    connection: Connection, wanted: Filter, columns: str, *, before: int | None, limit: int, most: int
+    connection: Connection, wanted: Filter, columns: str, *, before: int | None, limit: int, max_examined: int
 ) -> tuple[Sequence[RowMapping], RowMapping | None]:
     """Return a page's rows, and the delivery behind which the next begins; ``None`` when there is none."""
     # First at few: PostgreSQL would read and sort all that a page may look at, though the first ones are enough.
-    for look in sorted({min(FIRST_LOOK * limit, most), most}):
-        asked = search(connection, wanted, before=before, most=look)
+    for look in sorted({min(FIRST_LOOK * limit, max_examined), max_examined}):
+        asked = search(connection, wanted, before=before, max_examined=look)
         query = text(asked.select(columns))
         found = connection.execute(query, {**asked.parameters, "limit": limit + 1}).mappings().all()
         if len(found) > limit:

@@ -1,6 +1,6 @@
 """By which index a list of deliveries is read, so that none of them reads the table.
 
-A search that no index answers is read backwards from the newest; a page reads ``MOST`` deliveries at most.
+A search that no index answers is read backwards from the newest; a page reads ``MAX_EXAMINED`` deliveries at most.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.deliveries.filter import Filter
 
-MOST: Final = 10_000
+MAX_EXAMINED: Final = 10_000
 """How many deliveries are looked at for one page."""
 OUT_OF_ORDER: Final = timedelta(minutes=15)
 """By how much a delivery may have been received before one with a smaller id: as long as a transaction lasts."""
@@ -123,18 +123,22 @@ class Search:
 
     def looked_at(self) -> str:
         """Return the query of what is looked at."""
-        return f"SELECT * FROM ({self.source}) AS stored ORDER BY {self.order} LIMIT :most"  # noqa: S608 - likewise
+        return f"SELECT * FROM ({self.source}) AS stored ORDER BY {self.order} LIMIT :max_examined"  # noqa: S608 - likewise
 
     def last(self) -> str:
         """Return the query of the last delivery that is looked at, of none when there are no more."""
-        last = f"SELECT delivery_id FROM ({self.looked_at()}) AS found ORDER BY {self.order} OFFSET :most - 1"  # noqa: S608 - likewise
+        last = f"SELECT delivery_id FROM ({self.looked_at()}) AS found ORDER BY {self.order} OFFSET :max_examined - 1"  # noqa: S608 - likewise
         return f"SELECT id, received_at FROM receiver.stored_deliveries WHERE id = ({last})"  # noqa: S608 - likewise
 
 
-def search(connection: Connection, wanted: Filter, *, before: int | None, most: int = MOST) -> Search:
+def search(connection: Connection, wanted: Filter, *, before: int | None, max_examined: int = MAX_EXAMINED) -> Search:
     """Return how deliveries are found that have an id below *before*, newest first."""
     webhooks = _webhooks_of(connection, wanted)
-    parameters = {**_asked(wanted, webhooks), "most": most, "before": _below(connection, wanted, before)}
+    parameters = {
+        **_asked(wanted, webhooks),
+        "max_examined": max_examined,
+        "before": _below(connection, wanted, before),
+    }
     source, order = _source(connection, wanted, webhooks, parameters)
     return Search(source, order, _conditions(wanted), parameters)
 
@@ -203,7 +207,7 @@ def _of_webhook(webhook: int, wanted: Filter) -> str:
 
 
 def _newest(source: str, order: str) -> str:
-    return f"({source} ORDER BY {order} LIMIT :most)"
+    return f"({source} ORDER BY {order} LIMIT :max_examined)"
 
 
 def _webhooks_of(connection: Connection, wanted: Filter) -> list[int] | None:

@@ -45,7 +45,7 @@ _LIST: Final = text(
 SELECT id, {_COLUMNS} FROM receiver.issues
 WHERE state = ANY(:states)
 ORDER BY array_position(ARRAY['open', 'acknowledged', 'resolved'], state), severity DESC, opened_at DESC, id DESC
-LIMIT :most
+LIMIT :limit
 """  # noqa: S608 - constants
 )
 # each address that was sent that it is open; which is sent is decided when it is due
@@ -101,9 +101,9 @@ def accepted(connection: Connection, findings: Iterable[Finding], *, at: datetim
     return [each for each in found if lifecycle.is_accepted(known.get((str(each.kind), each.subject)), each, at)]
 
 
-def list_issues(connection: Connection, *, states: Iterable[State], most: int) -> list[StoredIssue]:
+def list_issues(connection: Connection, *, states: Iterable[State], limit: int) -> list[StoredIssue]:
     """Return issues of some states: open ones first, of those the worst first."""
-    rows = connection.execute(_LIST, {"states": [str(state) for state in states], "most": most}).mappings()
+    rows = connection.execute(_LIST, {"states": [str(state) for state in states], "limit": limit}).mappings()
     return [_stored(row) for row in rows]
 
 

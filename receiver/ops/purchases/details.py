@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import TextClause, text
 
 from receiver.ops.deliveries import Filter, list_deliveries
-from receiver.ops.purchases.difference import PERSONAL
-from receiver.ops.purchases.timeline import MOST, read_timeline, rows_of
+from receiver.ops.purchases.difference import PERSONAL_COLUMNS
+from receiver.ops.purchases.timeline import MAX_ROWS, read_timeline, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ ORDER BY 1
 def _of_purchase(table: str, columns: str, *, key: str = "transaction_id") -> TextClause:
     return text(
         f"SELECT {columns} FROM ems.{table} "  # noqa: S608 - names of this module and of the model
-        f"WHERE organization_reference_id = :organization AND {key} = :transaction ORDER BY 1 LIMIT {MOST}"
+        f"WHERE organization_reference_id = :organization AND {key} = :transaction ORDER BY 1 LIMIT {MAX_ROWS}"
     )
 
 
@@ -62,7 +62,7 @@ SELECT receipt.fetched_at, receipt.purchase_merchant, receipt.original_amount, r
 FROM ems.receipts AS receipt LEFT JOIN receiver.receipt_downloads AS download
     USING (organization_reference_id, transaction_id, url_sha256)
 WHERE organization_reference_id = :organization AND transaction_id = :transaction
-ORDER BY receipt.fetched_at, url_sha256 LIMIT {MOST}
+ORDER BY receipt.fetched_at, url_sha256 LIMIT {MAX_ROWS}
 """  # noqa: S608 - likewise
 )
 _RATES: Final = _of_purchase("vat_rates", "line_number, percentage, vat_amount, taxable_amount, total_amount, currency")
@@ -123,7 +123,7 @@ def read_purchase(
         return None
     person = None
     if row is not None:
-        of_person = {name: row.pop(name) for name in list(row) if name in PERSONAL}
+        of_person = {name: row.pop(name) for name in list(row) if name in PERSONAL_COLUMNS}
         person = of_person if personal else None
     ledger = _row(connection, _LEDGER, purchase)
     receipts = rows_of(connection, _RECEIPTS, purchase)
@@ -154,8 +154,8 @@ def _deliveries(connection: Connection, organization: str, transaction_id: str) 
     wanted = Filter(transaction_id=transaction_id, organizations=(organization,))
     found: list[DeliverySummary] = []
     before = None
-    while len(found) < MOST:
-        page = list_deliveries(connection, wanted, before=before, limit=MOST - len(found))
+    while len(found) < MAX_ROWS:
+        page = list_deliveries(connection, wanted, before=before, limit=MAX_ROWS - len(found))
         found += page.rows
         before = page.before
         if before is None:

@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PERSONAL: Final = frozenset({"card_holder", "card_holder_reference_id", "card_id", "card_last_four", "url"})
+PERSONAL_COLUMNS: Final = frozenset({"card_holder", "card_holder_reference_id", "card_id", "card_last_four", "url"})
 """Fields about a person or a person's card. The address of a receipt may be all that is needed to read it."""
 PUBLIC: Final = frozenset(
     [

@@ -1,6 +1,6 @@
 """Deliveries that were not applied, and may bring the purchase that is searched for.
 
-What is in their bodies is in no table. So the newest of them are read and compared, and no more than ``MOST_HELD``.
+What is in their bodies is in no table. So the newest of them are read and compared, and no more than ``MAX_HELD``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HELD: Final = ("pending", "failed", "dead", "quarantined", "ignored")
 """Statuses of deliveries that are not applied, or not yet."""
-MOST_HELD: Final = 200
+MAX_HELD: Final = 200
 _BODIES: Final = text("SELECT delivery_id, body FROM receiver.bodies WHERE delivery_id = ANY(:ids)")
 
 
@@ -43,7 +43,7 @@ class HeldDeliveries:
     """Whether there are older ones, which were not read."""
 
 
-def held_deliveries(connection: Connection, wanted: PurchaseFilter, *, most: int = MOST_HELD) -> HeldDeliveries:
+def held_deliveries(connection: Connection, wanted: PurchaseFilter, *, most: int = MAX_HELD) -> HeldDeliveries:
     """Return the deliveries that are not applied and may be of a purchase that is *wanted*.
 
     A quarantined one counts by the organization that its payload names, too.

@@ -1,7 +1,7 @@
 """Finding purchases as tickets name them: newest first, page by page, none of them slow.
 
 Transaction, invoice and card holder have an index each. Anything else is read day by day, backwards from the newest,
-and a page looks at ``MOST`` purchases at most: what narrows it is the organization and the day.
+and a page looks at ``MAX_EXAMINED`` purchases at most: what narrows it is the organization and the day.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PURCHASED_ON: Final = "COALESCE(purchase_date, (snapshot_at AT TIME ZONE 'UTC'::text)::date)"
 """The day of a purchase: the expression of the index ``ix_transactions_purchased_on``."""
-MOST: Final = 5_000
+MAX_EXAMINED: Final = 5_000
 """How many purchases are looked at for one page."""
 FIRST_LOOK: Final = 4
 """How many times a page's length is looked at first."""
@@ -45,18 +45,18 @@ WITH RECURSIVE days AS (
 SELECT purchase.* FROM days CROSS JOIN LATERAL (
     SELECT {columns} FROM ems.transactions WHERE {day} = days.day AND {conditions}
     ORDER BY id DESC, organization_reference_id DESC OFFSET 0
-) AS purchase LIMIT :most
+) AS purchase LIMIT :max_examined
 """
 _BY_KEY: Final = """
 SELECT {columns} FROM ems.transactions
 WHERE organization_reference_id = ANY({organizations}) AND {day} >= :first AND {day} <= :last AND {conditions}
-ORDER BY {day} DESC, id DESC, organization_reference_id DESC LIMIT :most
+ORDER BY {day} DESC, id DESC, organization_reference_id DESC LIMIT :max_examined
 """
 _PAGE: Final = """
 WITH looked_at AS MATERIALIZED ({source})
 (SELECT looked_at.*, true AS matches FROM looked_at WHERE {conditions} ORDER BY {order} LIMIT :limit)
 UNION ALL
-(SELECT looked_at.*, false FROM looked_at ORDER BY {order} OFFSET :most - 1 LIMIT 1)
+(SELECT looked_at.*, false FROM looked_at ORDER BY {order} OFFSET :max_examined - 1 LIMIT 1)
 """
 _ORDER: Final = "day DESC, id DESC, organization_reference_id DESC"
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:[.,][0-9]{1,6})?", re.ASCII)
@@ -127,11 +127,16 @@ class PurchasePage:
 
 
 def find_purchases(
-    connection: Connection, wanted: PurchaseFilter, *, before: str | None = None, limit: int = 50, most: int = MOST
+    connection: Connection,
+    wanted: PurchaseFilter,
+    *,
+    before: str | None = None,
+    limit: int = 50,
+    max_examined: int = MAX_EXAMINED,
 ) -> PurchasePage:
     """Return the newest *limit* of the purchases that are *wanted*; *before*: of an earlier page.
 
-    It looks at *most* purchases and no more, so that it is quick whatever is asked for. Raises ``ValueError`` for a
+    It reads at most *max_examined* purchases, so that it is quick for every filter. Raises ``ValueError`` for a
     *before* that is of no page.
     """
     place = None if before is None else _place(before)
@@ -140,8 +145,8 @@ def find_purchases(
     matching: list[dict[str, Any]] = []
     end: dict[str, Any] | None = None
     # First at few: all that a page may look at would be read though the first ones are enough.
-    for look in sorted({min(FIRST_LOOK * limit, most), most}):
-        rows = [dict(row) for row in connection.execute(text(query), {**asked, "most": look}).mappings()]
+    for look in sorted({min(FIRST_LOOK * limit, max_examined), max_examined}):
+        rows = [dict(row) for row in connection.execute(text(query), {**asked, "max_examined": look}).mappings()]
         matching = [row for row in rows if row["matches"]]
         end = next((row for row in rows if not row["matches"]), None)
         if len(matching) > limit:

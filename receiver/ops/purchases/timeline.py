@@ -22,8 +22,8 @@ VIEW: Final = "transactions show"
 """The action of looking at a purchase with personal data, in records."""
 CHANGED: Final = "receiver.changed"
 """The type of an entry of the feed that no event of OpenCard announces."""
-STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
-MOST: Final = 500
+TRANSACTION_STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
+MAX_ROWS: Final = 500
 """How many of each kind are shown at most."""
 ORDER: Final = ("log", "delivery", "processing failed", "event", "ledger", "file", "confirmed", "replay", "viewed")
 """Kinds in the order in which they happen, where the times are equal."""
@@ -31,13 +31,13 @@ _EVENTS: Final = text(
     f"""
 SELECT position, type, occurred_at, recorded_at, source, delivery_id, retracted_at, CAST(payload AS text) AS payload
 FROM ems.events WHERE organization_reference_id = :organization AND subject_id = :transaction
-ORDER BY occurred_at, position LIMIT {MOST}
+ORDER BY occurred_at, position LIMIT {MAX_ROWS}
 """  # noqa: S608 - a constant
 )
 _ATTEMPTS: Final = text(
     f"""
 SELECT delivery_id, number, attempted_at, outcome, error FROM receiver.processing_attempts
-WHERE delivery_id = ANY(:deliveries) ORDER BY id LIMIT {MOST}
+WHERE delivery_id = ANY(:deliveries) ORDER BY id LIMIT {MAX_ROWS}
 """  # noqa: S608 - likewise
 )
 _REPLAYS: Final = text(
@@ -45,7 +45,7 @@ _REPLAYS: Final = text(
 SELECT replay.id, replay.created_at, replay.requested_by, replay.reason, member.delivery_id, member.status_before,
     member.outcome
 FROM receiver.replay_deliveries AS member JOIN receiver.replays AS replay ON replay.id = member.replay_id
-WHERE member.delivery_id = ANY(:deliveries) ORDER BY replay.id, member.delivery_id LIMIT {MOST}
+WHERE member.delivery_id = ANY(:deliveries) ORDER BY replay.id, member.delivery_id LIMIT {MAX_ROWS}
 """  # noqa: S608 - likewise
 )
 _LOG: Final = text(
@@ -55,7 +55,7 @@ FROM receiver.delivery_log AS entry
 WHERE entry.webhook_id = ANY(:webhooks) AND entry.attempted_at IS NOT NULL AND entry.fingerprint IN (
     SELECT fingerprint FROM receiver.deliveries WHERE id = ANY(:deliveries) AND fingerprint IS NOT NULL
 )
-ORDER BY entry.attempted_at, entry.id LIMIT {MOST}
+ORDER BY entry.attempted_at, entry.id LIMIT {MAX_ROWS}
 """  # noqa: S608 - likewise
 )
 _JOURNAL: Final = text(
@@ -63,14 +63,14 @@ _JOURNAL: Final = text(
 SELECT recorded_at, position, kind, booked_on, accounting_amount, accounting_currency, original_amount,
     original_currency, vat_amount, vat_currency, receipt_state, changed
 FROM ems.ledger_journal WHERE organization_reference_id = :organization AND transaction_id = :transaction
-ORDER BY position, line LIMIT {MOST}
+ORDER BY position, line LIMIT {MAX_ROWS}
 """  # noqa: S608 - likewise
 )
 _VIEWS: Final = text(
     f"""
 SELECT at, actor, action, object FROM receiver.audit
 WHERE (action = '{VIEW}' AND object = ANY(:views)) OR (action = 'deliveries show' AND object = ANY(:delivery_ids))
-ORDER BY id DESC LIMIT {MOST}
+ORDER BY id DESC LIMIT {MAX_ROWS}
 """  # noqa: S608 - likewise
 )
 
@@ -194,7 +194,7 @@ def _of_events(rows: Iterable[Mapping[str, Any]], *, personal: bool) -> Iterator
 
 def _kind(event: str) -> str:
     """Return what events share that are compared with each other: the states of a purchase are of one kind."""
-    return "snapshot" if event.rpartition(".")[2] in STATES else event
+    return "snapshot" if event.rpartition(".")[2] in TRANSACTION_STATES else event
 
 
 def _of_journal(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:

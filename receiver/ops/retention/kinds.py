@@ -21,7 +21,7 @@ Count: TypeAlias = Callable[["Connection", "Span"], int]
 Remove: TypeAlias = Callable[["Connection", "Span"], tuple[int, bool]]
 """Deletes them; returns how many, and whether the span is finished."""
 
-AT_ONCE: Final = 5000
+ROWS_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ _COUNT_MEMBERS: Final = text(f"SELECT count(*) {_MEMBERS}")
 _FORGET_MEMBERS: Final = text(
     f"""
 WITH old AS MATERIALIZED (
-    SELECT member.replay_id, member.delivery_id {_MEMBERS} LIMIT {AT_ONCE} FOR UPDATE OF member SKIP LOCKED
+    SELECT member.replay_id, member.delivery_id {_MEMBERS} LIMIT {ROWS_AT_ONCE} FOR UPDATE OF member SKIP LOCKED
 )
 DELETE FROM receiver.replay_deliveries AS member USING old
 WHERE member.replay_id = old.replay_id AND member.delivery_id = old.delivery_id
@@ -83,7 +83,7 @@ def _count_members(connection: Connection, span: Span) -> int:
 
 def _forget_members(connection: Connection, span: Span) -> tuple[int, bool]:
     gone = connection.execute(_FORGET_MEMBERS, span.parameters()).rowcount
-    return gone, gone < AT_ONCE
+    return gone, gone < ROWS_AT_ONCE
 
 
 def _bodies(name: str, words: str, setting: str, *statuses: str) -> RetentionKind:

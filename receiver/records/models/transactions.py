@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from receiver.db import EMS, Base
 from receiver.records.models import columns as c
 
-STATES = "state IN ('authorized', 'deleted', 'cleared', 'invoiced')"
+STATE_CHECK = "state IN ('authorized', 'deleted', 'cleared', 'invoiced')"
 PURCHASED_ON = "COALESCE(purchase_date, (snapshot_at AT TIME ZONE 'UTC'::text)::date)"
 """The day by which operators search, never null; written as PostgreSQL shows it."""
 
@@ -22,7 +22,7 @@ class Transaction(Base):
 
     __tablename__ = "transactions"
     __table_args__ = (
-        CheckConstraint(STATES, name="state"),
+        CheckConstraint(STATE_CHECK, name="state"),
         CheckConstraint("booked_on IS NOT NULL OR state IN ('authorized', 'deleted')", name="booked_on"),
         Index(
             "ix_transactions_booked_on",

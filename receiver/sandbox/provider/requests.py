@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
-MOST: Final = 50_000
+MAX_REQUESTS: Final = 50_000
 """Older requests are forgotten."""
 
 
@@ -37,7 +37,7 @@ class SeenRequests:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._seen: deque[SeenRequest] = deque(maxlen=MOST)
+        self._seen: deque[SeenRequest] = deque(maxlen=MAX_REQUESTS)
 
     def add(self, request: SeenRequest) -> None:
         """Write a request down."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.tally import DeliveryAttempt
 
 TRANSACTION: Final = "card.transaction."
-STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
+TRANSACTION_STATES: Final = ("authorized", "deleted", "cleared", "invoiced")
 INVOICE_FIELDS: Final = ("invoice_number", "invoice_date")
 OWNERS: Final = ("card_holder", "organization")
 LITERALS: Final[dict[str, Any]] = {"null": None, "true": True, "false": False}
@@ -127,9 +127,9 @@ def _make_up(event: str, owner: ProviderOrganization) -> tuple[int, dict[str, An
 
 def _next(event: str, story: list[dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:
     """Return *payload* so that it is about what the *story* is about."""
-    snapshots = [each for each in story if each.get("state") in STATES]
+    snapshots = [each for each in story if each.get("state") in TRANSACTION_STATES]
     about: dict[str, Any] = {name: story[0][name] for name in OWNERS if name in story[0] and name in payload}
-    if event.startswith(TRANSACTION) and payload.get("state") in STATES:
+    if event.startswith(TRANSACTION) and payload.get("state") in TRANSACTION_STATES:
         if snapshots:
             invoice = {name: payload.get(name) for name in INVOICE_FIELDS} if payload["state"] == "invoiced" else {}
             return {**snapshots[-1], **invoice, "state": payload["state"]}

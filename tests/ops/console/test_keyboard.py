@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}: apt-get install chromium"),
 ]
-MOST_TABS = 150
+MAX_TABS = 150
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Keyboard:
         self.user.page.keyboard.type(words)
 
     def _reach(self, target: Locator) -> None:
-        for _ in range(MOST_TABS):
+        for _ in range(MAX_TABS):
             self.user.page.keyboard.press("Tab")
             if target.evaluate("element => element === document.activeElement"):
                 return

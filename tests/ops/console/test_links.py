@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
     from tests.support.visitor import Visitor
 
-MOST_PAGES = 500
+MAX_PAGES = 500
 LONG_EVENT = "card." + "x" * 600
 
 
@@ -69,7 +69,7 @@ class Walk:
 
     def walk(self) -> None:
         waiting = ["/ops/"]
-        while waiting and len(self.seen) < MOST_PAGES:
+        while waiting and len(self.seen) < MAX_PAGES:
             path = waiting.pop()
             if path in self.seen:
                 continue
@@ -87,8 +87,8 @@ class Walk:
 def full(organizations: Organizations, settings: Settings, short_pages: None, monkeypatch: pytest.MonkeyPatch) -> Acme:
     """A service that has something of everything, in lists that take several pages."""
     del short_pages
-    monkeypatch.setattr("receiver.ops.console.overview.MOST_GROUPS", 1)
-    monkeypatch.setattr("receiver.ops.console.overview.MOST_ORGANIZATIONS", 1)
+    monkeypatch.setattr("receiver.ops.console.overview.MAX_GROUPS", 1)
+    monkeypatch.setattr("receiver.ops.console.overview.MAX_ORGANIZATIONS", 1)
     acme, other = organizations.adopt("acme"), organizations.adopt("globex & sons")
     for _ in range(2):
         acme.take(EVENT, snapshot("cleared", transaction="t-1"))
@@ -115,7 +115,7 @@ def test_every_link_of_every_page_leads_to_a_valid_page(full: Acme, stranger: Vi
     walk = Walk(stranger)
     walk.walk()
     assert walk.complaints == []
-    assert len(walk.seen) < MOST_PAGES
+    assert len(walk.seen) < MAX_PAGES
     followed = {urlsplit(path).path for path in walk.seen}
     assert {f"/ops/deliveries/{delivery}" for delivery in stored(full)} <= followed
     assert {

@@ -298,7 +298,7 @@ def test_a_success_takes_its_own_count_back_and_no_other(stranger: Visitor, engi
 def test_no_more_is_remembered_than_there_is_room_for(
     stranger: Visitor, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.ops.console.limits.MOST_SUBJECTS", 3)
+    monkeypatch.setattr("receiver.ops.console.limits.MAX_SUBJECTS", 3)
     for name in ("anna", "bert", "carl", "dora"):
         stranger.sign_in(name, "wrong")
     execute(engine, "UPDATE receiver.sign_in_failures SET failed_at = now() - interval '25 h'")

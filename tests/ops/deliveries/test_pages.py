@@ -29,13 +29,13 @@ NOTHING = "TRUNCATE receiver.stored_deliveries, receiver.bodies, receiver.queue,
 STATUSES = ("pending", "processed", "duplicate", "ignored", "quarantined", "failed", "dead")
 
 
-def listed(acme: Acme, wanted: Filter, *, limit: int = 3, most: int = 4) -> list[DeliverySummary]:
+def listed(acme: Acme, wanted: Filter, *, limit: int = 3, max_examined: int = 4) -> list[DeliverySummary]:
     """Return everything that is wanted, read in small pages."""
     rows: list[DeliverySummary] = []
     before = None
     with acme.engine.connect() as connection:
         while True:
-            page = list_deliveries(connection, wanted, before=before, limit=limit, most=most)
+            page = list_deliveries(connection, wanted, before=before, limit=limit, max_examined=max_examined)
             assert len(page.rows) <= limit
             rows += page.rows
             if page.before is None:
@@ -107,7 +107,7 @@ def test_list_has_exactly_the_filtered_rows_by_any_index(
             and (wanted.error is None or all(part in (row.error or "") for part in wanted.error.lower().split("*")))
         )
 
-    everything = listed(several, Filter(), limit=50, most=100)
+    everything = listed(several, Filter(), limit=50, max_examined=100)
     assert [row.id for row in everything] == sorted((row.id for row in everything), reverse=True)
     assert len(everything) == len(kept)
     if wanted.error == "TIMEOUT AFTER":
@@ -120,12 +120,12 @@ def test_a_page_looks_at_so_many_and_says_how_far_back_that_was(several: Acme) -
         store(several, organization="acme", number=number, event="rare" if number in {1, 8} else "card.often")
     wanted = Filter(events=("rare",))
     with several.engine.connect() as connection:
-        first = list_deliveries(connection, wanted, limit=5, most=4)
+        first = list_deliveries(connection, wanted, limit=5, max_examined=4)
         assert [row.received_at for row in first.rows] == [START + timedelta(minutes=8)]
         assert first.looked_back_to == START + timedelta(minutes=6)
-        second = list_deliveries(connection, wanted, before=first.before, limit=5, most=4)
+        second = list_deliveries(connection, wanted, before=first.before, limit=5, max_examined=4)
         assert (second.rows, second.looked_back_to) == ((), START + timedelta(minutes=2))
-        third = list_deliveries(connection, wanted, before=second.before, limit=5, most=4)
+        third = list_deliveries(connection, wanted, before=second.before, limit=5, max_examined=4)
         assert len(third.rows) == 1
         assert (third.before, third.looked_back_to) == (None, None)
 
@@ -134,11 +134,11 @@ def test_what_was_received_long_before_is_not_looked_for(several: Acme) -> None:
     for number in range(6):
         store(several, organization="acme", number=number * 60)
     with several.engine.connect() as connection:
-        page = list_deliveries(connection, Filter(since=START + timedelta(minutes=250)), limit=5, most=2)
+        page = list_deliveries(connection, Filter(since=START + timedelta(minutes=250)), limit=5, max_examined=2)
         assert (len(page.rows), page.before is None) == (1, False)
-        page = list_deliveries(connection, Filter(since=START + timedelta(minutes=270)), limit=5, most=2)
+        page = list_deliveries(connection, Filter(since=START + timedelta(minutes=270)), limit=5, max_examined=2)
         assert (len(page.rows), page.before) == (1, None)
-        until = list_deliveries(connection, Filter(until=START + timedelta(minutes=90)), limit=5, most=2)
+        until = list_deliveries(connection, Filter(until=START + timedelta(minutes=90)), limit=5, max_examined=2)
         assert [row.received_at for row in until.rows] == [START + timedelta(minutes=60), START]
 
 
@@ -217,6 +217,6 @@ def test_many_that_wait_are_found_among_the_newest(several: Acme) -> None:
     for number in range(8):
         store(several, organization="acme", number=number, status="pending")
     store(several, organization="acme", number=9, status="dead")
-    assert len(listed(several, Filter(statuses=("pending",)), most=4)) == 8
-    assert len(listed(several, Filter(statuses=("pending", "dead")), most=4)) == 9
-    assert len(listed(several, Filter(statuses=("pending", "dead")), most=20)) == 9
+    assert len(listed(several, Filter(statuses=("pending",)), max_examined=4)) == 8
+    assert len(listed(several, Filter(statuses=("pending", "dead")), max_examined=4)) == 9
+    assert len(listed(several, Filter(statuses=("pending", "dead")), max_examined=20)) == 9

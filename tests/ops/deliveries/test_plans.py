@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STORED = 60_000
 WAITING = 2_000
-MOST = 2_000
+MAX_EXAMINED = 2_000
 LIMIT = 51
 NOW = datetime(2026, 2, 13, 12, tzinfo=UTC)
 
@@ -142,7 +142,7 @@ def empty(node: dict[str, Any]) -> bool:
 def test_each_way_in_reads_an_index_and_not_much_of_it(many: Engine) -> None:
     for way, (wanted, indexes) in WAYS.items():
         with many.connect() as connection:
-            asked = search(connection, wanted, before=None, most=MOST)
+            asked = search(connection, wanted, before=None, max_examined=MAX_EXAMINED)
             read = reading(connection, asked.select(COLUMNS), {**asked.parameters, "limit": LIMIT})
         assert indexes & {index_of(node) for node in read}, way
         for node in read:
@@ -151,7 +151,7 @@ def test_each_way_in_reads_an_index_and_not_much_of_it(many: Engine) -> None:
             assert "Seq Scan" not in node["Node Type"], (way, node)
             if "Bitmap Heap" not in node["Node Type"]:
                 assert index_of(node) in indexes | ONE_BY_ONE, (way, node)
-            assert rows_of(node) <= MOST, (way, node)
+            assert rows_of(node) <= MAX_EXAMINED, (way, node)
 
 
 def test_deliveries_of_one_event_are_found_by_index(many: Engine) -> None:

@@ -175,7 +175,7 @@ def test_an_answer_is_sent_and_ends_the_reminders(
     service.look(MILD)
     service.send()
     with service.engine.begin() as connection:
-        (stored,) = list_issues(connection, states=[State.OPEN], most=10)
+        (stored,) = list_issues(connection, states=[State.OPEN], limit=10)
         answer(connection, stored.id, partial(answered, by="kim@ops", note="known"))
     assert service.send() == 0, "not within a minute"
     service.later("1 minute")

@@ -31,7 +31,7 @@ def looked(engine: Engine, *findings: Finding, minutes: int = 0) -> list[tuple[s
 
 def states(engine: Engine) -> dict[str, str]:
     with engine.connect() as connection:
-        return {each.issue.kind: str(each.issue.state) for each in list_issues(connection, states=State, most=10)}
+        return {each.issue.kind: str(each.issue.state) for each in list_issues(connection, states=State, limit=10)}
 
 
 def test_each_change_of_state_is_returned_once(engine: Engine) -> None:
@@ -46,7 +46,7 @@ def test_each_change_of_state_is_returned_once(engine: Engine) -> None:
 def test_a_person_answers_and_status_leaves_it_out(engine: Engine) -> None:
     looked(engine, INACTIVE, DEAD)
     with engine.begin() as connection:
-        (dead,) = (each for each in list_issues(connection, states=[State.OPEN], most=10) if each.issue.count == 3)
+        (dead,) = (each for each in list_issues(connection, states=[State.OPEN], limit=10) if each.issue.count == 3)
         change = partial(lifecycle.acknowledge, by="ada", note="ticket 7", until_it_grows=True)
         answer(connection, dead.id, change)
         assert accepted(connection, [INACTIVE, DEAD], at=AT) == [DEAD]
@@ -66,7 +66,7 @@ def test_a_person_answers_and_status_leaves_it_out(engine: Engine) -> None:
 def test_resolved_by_a_person_stays_so_while_unchanged(engine: Engine) -> None:
     looked(engine, DEAD)
     with engine.begin() as connection:
-        (stored,) = list_issues(connection, states=[State.OPEN], most=1)
+        (stored,) = list_issues(connection, states=[State.OPEN], limit=1)
         answer(connection, stored.id, partial(lifecycle.resolve, by="ada", note="test account", at=AT))
     assert looked(engine, DEAD, minutes=1) == []
     assert states(engine) == {"deliveries-dead": "resolved"}

@@ -62,7 +62,7 @@ def watched(settings: Settings, web: AskedServer) -> Settings:
 
 def open_kinds(acme: Acme) -> list[str]:
     with acme.engine.connect() as connection:
-        return [each.issue.kind for each in list_issues(connection, states=[State.OPEN], most=10)]
+        return [each.issue.kind for each in list_issues(connection, states=[State.OPEN], limit=10)]
 
 
 def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings, web: AskedServer) -> None:
@@ -177,6 +177,6 @@ def test_a_storm_of_failures_of_one_cause_is_one_issue(acme: Acme, watched: Sett
         acme.apply("card_holder.created", b"{}")
     watch.check(acme.engine, watched, ())
     with acme.engine.connect() as connection:
-        (stored,) = list_issues(connection, states=[State.OPEN], most=10)
+        (stored,) = list_issues(connection, states=[State.OPEN], limit=10)
     assert (stored.issue.kind, stored.issue.count) == ("deliveries-dead", 5)
     assert stored.issue.organization_reference_id == "acme"

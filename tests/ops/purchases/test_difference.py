@@ -10,7 +10,7 @@ import pytest
 
 from receiver.events.kinds import KINDS
 from receiver.events.payloads import ItemLine, TransactionLink, VatRateLine
-from receiver.ops.purchases.difference import PERSONAL, PUBLIC, difference, exact, is_personal
+from receiver.ops.purchases.difference import PERSONAL_COLUMNS, PUBLIC, difference, exact, is_personal
 from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_public_fields_are_those_of_the_contract() -> None:
     ]
     contract = {each.name for struct in structs for each in msgspec.structs.fields(struct)}
     assert PUBLIC - contract == {"reference_id", "payment_product", "card_funding"}
-    assert contract - PUBLIC <= PERSONAL
+    assert contract - PUBLIC <= PERSONAL_COLUMNS
 
 
 def test_fields_of_the_contract_are_not_hidden() -> None:

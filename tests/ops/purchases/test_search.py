@@ -22,9 +22,13 @@ MUELLER = {"purchase_merchant": "CAFE MÜLLER 0042 BERLIN", "purchase_merchant_c
 KIOSK = {"purchase_merchant": "KIOSK 100% BIO", "purchase_merchant_common": None}
 
 
-def found(acme: Acme, *, before: str | None = None, limit: int = 50, most: int = 10_000, **wanted: Any) -> list[str]:
+def found(
+    acme: Acme, *, before: str | None = None, limit: int = 50, max_examined: int = 10_000, **wanted: Any
+) -> list[str]:
     with acme.engine.connect() as connection:
-        page = find_purchases(connection, PurchaseFilter(**wanted), before=before, limit=limit, most=most)
+        page = find_purchases(
+            connection, PurchaseFilter(**wanted), before=before, limit=limit, max_examined=max_examined
+        )
     return [row.id for row in page.rows]
 
 
@@ -108,8 +112,10 @@ def test_rows_hold_nothing_personal(bought: Acme) -> None:
 
 
 @pytest.mark.parametrize("wanted", [{}, {"merchant": "café"}, {"card_holder_reference_id": "employee-17"}])
-@pytest.mark.parametrize(("limit", "most"), [(1, 100), (2, 100), (3, 100), (2, 2), (3, 1), (1, 3)])
-def test_pages_continue_without_gap_or_repetition(acme: Acme, wanted: dict[str, Any], limit: int, most: int) -> None:
+@pytest.mark.parametrize(("limit", "max_examined"), [(1, 100), (2, 100), (3, 100), (2, 2), (3, 1), (1, 3)])
+def test_pages_continue_without_gap_or_repetition(
+    acme: Acme, wanted: dict[str, Any], limit: int, max_examined: int
+) -> None:
     for number in range(7):
         day = f"2026-10-{10 + number // 3}"
         merchant = "Café Müller" if number % 2 else "Kiosk Café"
@@ -122,7 +128,9 @@ def test_pages_continue_without_gap_or_repetition(acme: Acme, wanted: dict[str, 
     before = None
     with acme.engine.connect() as connection:
         while True:
-            page = find_purchases(connection, PurchaseFilter(**wanted), before=before, limit=limit, most=most)
+            page = find_purchases(
+                connection, PurchaseFilter(**wanted), before=before, limit=limit, max_examined=max_examined
+            )
             seen += [row.id for row in page.rows]
             before = page.before
             if before is None:
@@ -132,10 +140,10 @@ def test_pages_continue_without_gap_or_repetition(acme: Acme, wanted: dict[str, 
 
 def test_page_that_looked_at_enough_says_how_far(bought: Acme) -> None:
     with bought.engine.connect() as connection:
-        page = find_purchases(connection, PurchaseFilter(merchant="nothing such"), most=2)
+        page = find_purchases(connection, PurchaseFilter(merchant="nothing such"), max_examined=2)
         assert (page.rows, page.looked_back_to) == ((), date(2026, 10, 13))
         assert page.before is not None
-        page = find_purchases(connection, PurchaseFilter(merchant="nothing such"), before=page.before, most=2)
+        page = find_purchases(connection, PurchaseFilter(merchant="nothing such"), before=page.before, max_examined=2)
         assert (page.rows, page.looked_back_to) == ((), date(2026, 10, 11))
 
 

@@ -159,7 +159,7 @@ def test_command_killed_during_selection_processes_nothing(dead: Acme, environme
     script = (
         "import os, signal\n"
         "from receiver.ops import replay, replay_selection\n"
-        "replay_selection.AT_ONCE = 5\n"
+        "replay_selection.DELIVERIES_AT_ONCE = 5\n"
         "select = replay.select_batch\n"
         "def select_one_and_die(*arguments):\n"
         "    if select_one_and_die.done: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -189,7 +189,7 @@ def test_command_killed_during_selection_processes_nothing(dead: Acme, environme
 
 
 def test_selecting_after_cancellation_raises(dead: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.ops.replay_selection.AT_ONCE", 5)
+    monkeypatch.setattr("receiver.ops.replay_selection.DELIVERIES_AT_ONCE", 5)
 
     def cancelled_meanwhile(*_: object) -> int:
         cancel_replay(dead.engine, dead.value("SELECT id FROM receiver.replays"), cancelled_by="alex@ops")

@@ -63,7 +63,7 @@ def test_a_replay_by_ids_processes_those_alone(acme: Acme, monkeypatch: pytest.M
 def test_a_limit_takes_the_newest_that_can_be_replayed(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     let_die(acme, monkeypatch, "t1", "t2", "t3", "t4")
     acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = (SELECT max(id) FROM receiver.stored_deliveries)")
-    monkeypatch.setattr("receiver.ops.replay_selection.AT_ONCE", 2)
+    monkeypatch.setattr("receiver.ops.replay_selection.DELIVERIES_AT_ONCE", 2)
     with acme.engine.connect() as connection:
         seen = preview(connection, DEAD, limit=2)
     assert (seen.selected, seen.without_body, [group.number for group in seen.groups]) == (2, 1, [2])
