@@ -1,7 +1,7 @@
 """The plain way, as a comparison: the ORM in the request, and one RQ job for each delivery.
 
 ``gunicorn 'bench.plain:create_app()'`` is its web process, ``python -m bench.plain`` its worker. To be fair, it
-leaves out what is not the point: it reads the webhook once, and its worker has the handlers imported before it forks.
+leaves out what is not the point: it reads the webhook once, and its worker imports the processing code before it forks.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Bounds:
     idle: int = 0
     """Between two transactions, for those whose session holds a lock."""
     answer: float | None = None
-    """Until PostgreSQL answers: then this process drops the connection, for a backend may hang as well."""
+    """Until PostgreSQL answers: then this process drops the connection, because a backend can hang, too."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -97,18 +97,18 @@ WEB: Final = Bounds(statement=10, lock=5, idle_in_transaction=10, transaction=30
 STORE: Final = Bounds(statement=5, lock=5, idle_in_transaction=10, transaction=10, answer=7)
 """Storing deliveries: what waits behind a hung backend is stored over the next connection, while its requests wait."""
 WORK: Final = Bounds(statement=30, lock=10, idle_in_transaction=15, transaction=45, answer=50)
-"""Jobs of deliveries and downloads: small transactions, none of which may hold up the others for long."""
+"""Jobs of deliveries and downloads: small transactions, none of which may block the others for long."""
 LONG: Final = Bounds(lock=60, idle_in_transaction=300)
 """What may run for long: reconciling, retention, bootstrap, the commands."""
 RECONCILE: Final = Bounds(lock=60, idle_in_transaction=300, idle=900)
-"""The same; the session holds temporary tables while OpenCard is asked."""
+"""Reconciling. The session is idle while OpenCard is asked, and keeps its temporary tables: so it may be idle long."""
 EXPORT: Final = Bounds(lock=60, idle_in_transaction=3600)
-"""Reading a snapshot, as slowly as it can be written; others need none of its locks but to migrate."""
+"""Exporting from one snapshot, as slowly as the file can be written; its locks block only migrations."""
 MIGRATE: Final = Bounds(idle_in_transaction=300)
-"""Migrations wait for one another, and bound their waiting for tables themselves."""
+"""Migrations wait for one another; they set their own time-outs for the locks of tables."""
 
 
-class EndedWithItsConnection(psycopg.ServerCursor[Any]):
+class ServerCursor(psycopg.ServerCursor[Any]):
     """A cursor on the server that needs no closing once its connection is closed.
 
     SQLAlchemy drops the cursor of a statement that lost its connection, or was interrupted, without closing it.
@@ -127,10 +127,10 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - psycopg's
         super().__init__(*arguments, **options)
-        self.server_cursor_factory = EndedWithItsConnection
+        self.server_cursor_factory = ServerCursor
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Wait as psycopg does, for so long at most."""
+        """Wait as psycopg does, for at most ``answer_within`` seconds."""
         try:
             return super().wait(gen, interval, self.answer_within if timeout is None else timeout)
         except psycopg.OperationalError as error:
@@ -194,7 +194,7 @@ def in_transaction(connection: psycopg.Connection[Any]) -> AbstractContextManage
 
 
 def open_connection(database_url: str, *, application: str, bounds: Bounds, **arguments: Any) -> BoundedConnection:  # noqa: ANN401 - psycopg's
-    """Return an autocommitting connection of its own. *arguments* go to psycopg. Raises psycopg's errors."""
+    """Return a new autocommitting connection, which the caller closes. *arguments*: psycopg's. Raises its errors."""
     options = {**connect_arguments(database_url, application), "autocommit": True, **arguments}
     connection = BoundedConnection.connect(**options)
     try:

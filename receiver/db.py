@@ -60,7 +60,7 @@ CUT_OFF: Final = frozenset(
 
 
 HELD_SECONDS: Final = 60
-"""After so long without a sign of life a process loses the lock that its session holds."""
+"""Seconds without a heartbeat after which a process loses the lock that its session holds."""
 
 
 class Base(DeclarativeBase):
@@ -101,7 +101,7 @@ def engine_for(database_url: str, *, application: str, bounds: Bounds = LONG) ->
 
 
 def small_engine_for(database_url: str, *, application: str, connections: int, bounds: Bounds) -> Engine:
-    """Return an engine that never has more than so many connections, nor a statement that takes longer.
+    """Return an engine with at most *connections* connections, whose statements end after the time-outs of *bounds*.
 
     Who finds none free for some seconds gets SQLAlchemy's ``TimeoutError``.
     """
@@ -206,8 +206,8 @@ class HeldLock:
 def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iterator[HeldLock]:
     """Hold an advisory lock for the length of the block, if it is free.
 
-    Its session shows all the while that this process lives: PostgreSQL ends it, and gives the lock back, so many
-    *seconds* after the last sign of life.
+    Its session sends heartbeats while this process runs: PostgreSQL ends it, and releases the lock, *seconds* seconds
+    after the last one.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
@@ -232,7 +232,7 @@ def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iter
 
 @contextmanager
 def _heartbeat(connection: Connection, held: HeldLock, *, every: float) -> Iterator[None]:
-    """Keep the session from being idle for longer than so many seconds, as long as this process is at work."""
+    """Use the session every *every* seconds while this block runs, so that PostgreSQL does not end it as idle."""
     ended = threading.Event()
 
     def show_life() -> None:

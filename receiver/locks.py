@@ -43,7 +43,7 @@ class LockFamily(StrEnum):
 
 
 def key_of(family: LockFamily, *parts: object) -> int:
-    """Return the key of one thing's lock: negative, and but for a chance of one in 2^63 its own."""
+    """Return the key of one thing's lock: a negative number from a hash; collisions are negligible."""
     words = "\0".join((family, *map(str, parts)))
     digest = hashlib.sha256(words.encode()).digest()
     return -1 - (int.from_bytes(digest[:8]) >> 1)

@@ -65,11 +65,11 @@ PARTITIONED: Final = (
 
 
 def ensure_partitions(engine: Engine) -> list[str]:
-    """Make the partitions of the sequences' present values and the next ones; return the names of those it made.
+    """Create the partition of each sequence's current value and the next one; return the names of the new ones.
 
-    A present value's rows that are in the default partition already stay there, and so does what follows in its range.
-    Each is made in a transaction of its own. One that cannot be made now, because a lock is not free, is logged; the
-    next call tries again.
+    If the default partition already has rows of the current range, no partition is created for that range, and its
+    rows stay in the default partition. Each partition is created in a separate transaction. One that cannot be created
+    now, because a lock is not free, is logged; the next call tries again.
     """
     made = []
     for table in PARTITIONED:
@@ -91,12 +91,12 @@ def ensure_partitions(engine: Engine) -> list[str]:
 
 
 def _make(connection: Connection, table: Partitioned, lower: int) -> bool:
-    """Make the partition that begins at *lower*; return whether it was missing and its rows were nowhere else."""
+    """Create the partition that begins at *lower*; return whether it was missing, also from the default partition."""
     names = {"table": table.table.as_string(), "partition": table.partition(lower).as_string()}
     if connection.scalar(_IS_ATTACHED, names):
         return False
     connection.execute(_BOUNDS, {"lock": LOCK_TIMEOUT, "statement": SCAN_TIMEOUT})
-    # the lock of ATTACH, which readers and writers do not feel: another process may be at this, too
+    # the lock of ATTACH does not block reading and writing; another process may be creating the same partition
     _run(connection, "LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE", table, lower)
     if connection.scalar(_IS_ATTACHED, names) or _is_in_default(connection, table, lower):
         return False

@@ -63,7 +63,7 @@ BOOTSTRAP_TICK_SECONDS: Final = 15
 RETENTION_TICK_SECONDS: Final = 300
 """How often a worker deletes expired data."""
 KEPT_JOBS: Final = 2
-"""How many jobs of the background queues may wait: one would do, for each runs whatever is due."""
+"""How many jobs of the background queues may wait: one would do, because each runs whatever is due."""
 
 
 class Scheduler(CronScheduler):

@@ -1,6 +1,6 @@
-"""The worker process: an RQ pool whose workers have the handlers imported before they fork.
+"""The worker process: an RQ pool whose workers import the processing code before they fork.
 
-Each job runs in a forked process (RQ's work-horse), so that a delivery which kills its process kills nothing else.
+Each job runs in a forked process (RQ's "work-horse"), so that a delivery which kills its process kills nothing else.
 """
 
 from __future__ import annotations

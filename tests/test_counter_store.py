@@ -55,7 +55,7 @@ def test_counts_of_several_flushes_and_processes_add_up(engine: Engine, connect:
     assert rows(engine) == [(failed, 2), (failed, 2), ("receiver_wake_ups_failed", 1)]
 
 
-def test_work_horses_count_on_in_the_rows_of_their_worker(engine: Engine, settings: Settings, connect: Connect) -> None:
+def test_job_processes_count_in_the_rows_of_their_worker(engine: Engine, settings: Settings, connect: Connect) -> None:
     del connect
     worker = uuid.uuid4()
     for _ in range(3):

@@ -189,7 +189,7 @@ def python(code: str, environment: dict[str, str]) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_web_process_imports_no_handlers_and_no_ems_tables(environment: dict[str, str]) -> None:
+def test_web_process_imports_no_processing_and_no_ems_tables(environment: dict[str, str]) -> None:
     code = """
 import json, sys
 import receiver.wsgi

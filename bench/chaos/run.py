@@ -122,7 +122,7 @@ class ChaosStream:
                 self._moved.wait_for(lambda: self._completed >= wanted, timeout=STILL_SECONDS)
 
     def finish(self) -> Delivered:
-        """Return what came of it, once it has ended."""
+        """Return the result, once the run has ended."""
         self._thread.join()
         if self._delivered is None:
             raise OperationRefused("the stream broke off")

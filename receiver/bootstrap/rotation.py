@@ -172,7 +172,7 @@ class Rotation:
         if registered.url and endpoint_key(registered.url) not in keys:
             raise OperationRefused(
                 f"webhook {webhook.id} is registered at OpenCard under a URL that is not this service's, "
-                f"{registered.url}, where nobody would know the new secret: {RUN_BOOTSTRAP} here"
+                f"{registered.url}, where no service would know the new secret: {RUN_BOOTSTRAP} here"
             )
 
 

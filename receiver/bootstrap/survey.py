@@ -137,7 +137,7 @@ def rejections(
     now, basis = datetime.now(UTC), basis_of(organization, account.billings)
     return {
         flag: UnavailableFlag(
-            f"not in this organization's billing, for OpenCard rejects them ({error.words or 'without saying why'}): "
+            f"not in this organization's billing: OpenCard rejects them ({error.words or 'without saying why'}); "
             "they are asked for again after a day, or with --retry-rejected",
             now,
             basis,

@@ -1,4 +1,4 @@
-"""Tables of the deliveries: what arrived, what is to be processed, and what became of it."""
+"""Tables of the deliveries: what arrived, what is to be processed, and the outcomes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class QueuedDelivery(Base):
 
 
 class Outcome(Base):
-    """What became of a delivery."""
+    """The outcome of a delivery: its status after processing, and why."""
 
     __tablename__ = "outcomes"
     __table_args__ = (

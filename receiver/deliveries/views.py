@@ -1,6 +1,6 @@
-"""The view ``receiver.deliveries``: what arrived, what became of it, and what the provider's log says of it.
+"""The view ``receiver.deliveries``: each stored delivery with its outcome and its confirmation by the delivery log.
 
-For people and for single deliveries. What reads many of them goes to the tables, whose indexes know their conditions.
+For people and for single deliveries. Code that reads many deliveries reads the tables, which have the indexes.
 The migration keeps a copy; a test checks that both agree.
 """
 

@@ -37,7 +37,7 @@ BODIES_AT_ONCE: Final = 20
 _CARD_HOLDER: Final = BY_NAME["card_holder"]
 
 # by reference: what the log still has of them; by pseudonym: retries of what is rewritten already
-_THEIRS: Final = """
+_DELIVERIES_ABOUT: Final = """
 SELECT stored.id, stored.webhook_id, outcome.fingerprint, outcome.position, person.number - 1 AS person,
     event.card_holder_reference_id = person.reference AS plain, event.fingerprint AS event_fingerprint
 FROM receiver.stored_deliveries AS stored
@@ -53,8 +53,8 @@ WHERE stored.id > %(after)s AND stored.id <= %(until)s AND {which}
     AND (person.recreated_at IS NULL OR event.occurred_at < person.recreated_at)
 ORDER BY stored.id
 """
-_OF_SLICE: Final = _THEIRS.format(which="event.type <> ALL(%(types)s)")
-_OF_PEOPLE: Final = _THEIRS.format(which="event.type = ANY(%(types)s)")
+_OF_SLICE: Final = _DELIVERIES_ABOUT.format(which="event.type <> ALL(%(types)s)")
+_OF_PEOPLE: Final = _DELIVERIES_ABOUT.format(which="event.type = ANY(%(types)s)")
 _ENTRIES: Final = """
 SELECT position, type, organization_reference_id, card_holder_reference_id, transaction_id, subject_id, occurred_at,
     source, delivery_id, fingerprint, payload::text

@@ -52,7 +52,7 @@ class Pseudonymized:
     events: list[Event]
     """In order of time."""
     statements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Belong to the same transaction. The bodies are deleted, for the events have the payloads themselves."""
+    """Belong to the same transaction. The bodies are deleted, because the events have the payloads themselves."""
     pseudonyms: Pseudonyms | None = None
     marked: str = ""
     """When a person was last marked as erased, as read before the marked persons; see ``LogChange.marked``."""

@@ -54,7 +54,7 @@ class Life:
     erased_at: datetime
     recreated_at: datetime | None
     finished: bool
-    """Whether the reference is gone from all that was stored before."""
+    """Whether the reference was removed from everything that was stored before."""
 
     def held(self, at: datetime | None) -> bool:
         """Return whether what occurred *at* that time belongs to the life that is erased."""

@@ -123,12 +123,12 @@ class EventEntry(NamedTuple):
 def parse_entry(entry: EventEntry) -> Event:
     """Return the event in an entry of the log. Raises ``PayloadError`` if it cannot be parsed."""
     _, content, by_value = read(entry.payload.encode())
-    kind = payload_type(entry.type)
+    payload_class = payload_type(entry.type)
     try:
-        read_as = read_fields(content, by_value, kind)
+        read_as = read_fields(content, by_value, payload_class)
     except PayloadError:
-        content = _large_amounts_as_decimals(content, msgspec.inspect.type_info(kind))
-        read_as = read_fields(content, content, kind)
+        content = _large_amounts_as_decimals(content, msgspec.inspect.type_info(payload_class))
+        read_as = read_fields(content, content, payload_class)
     return Event(
         delivery_id=entry.delivery_id,
         name=entry.type,
@@ -242,16 +242,16 @@ def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, 
             )
 
 
-def _large_amounts_as_decimals(value: Any, kind: msgspec.inspect.Type) -> Any:  # noqa: ANN401 - any JSON value
+def _large_amounts_as_decimals(value: Any, expected: msgspec.inspect.Type) -> Any:  # noqa: ANN401 - any JSON value
     """Return content of the log with decimals for amounts such as 9e23, which PostgreSQL writes as whole numbers."""
-    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    alternatives = expected.types if isinstance(expected, msgspec.inspect.UnionType) else (expected,)
     if (
         isinstance(value, int)
         and abs(value) >= 2**63
-        and any(isinstance(k, msgspec.inspect.DecimalType) for k in kinds)
+        and any(isinstance(each, msgspec.inspect.DecimalType) for each in alternatives)
     ):
         return Decimal(value)
-    for each in kinds:
+    for each in alternatives:
         if isinstance(value, list) and isinstance(each, msgspec.inspect.ListType):
             return [_large_amounts_as_decimals(item, each.item_type) for item in value]
         if isinstance(value, dict) and isinstance(each, msgspec.inspect.StructType):
@@ -264,20 +264,20 @@ def _large_amounts_as_decimals(value: Any, kind: msgspec.inspect.Type) -> Any:  
 
 
 @cache
-def _with_amounts(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    """Return the fields of *kind* that may hold an amount, or something with one."""
-    fields = msgspec.structs.fields(kind)
+def _with_amounts(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the fields of *struct* that may hold an amount, or something with one."""
+    fields = msgspec.structs.fields(struct)
     return tuple(field.name for field in fields if _may_hold_amount(msgspec.inspect.type_info(field.type)))
 
 
-def _may_hold_amount(kind: msgspec.inspect.Type) -> bool:
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return any(map(_may_hold_amount, kind.types))
-    if isinstance(kind, msgspec.inspect.ListType):
-        return _may_hold_amount(kind.item_type)
-    if isinstance(kind, msgspec.inspect.StructType):
-        return any(_may_hold_amount(field.type) for field in kind.fields)
-    return isinstance(kind, msgspec.inspect.DecimalType)
+def _may_hold_amount(type_: msgspec.inspect.Type) -> bool:
+    if isinstance(type_, msgspec.inspect.UnionType):
+        return any(map(_may_hold_amount, type_.types))
+    if isinstance(type_, msgspec.inspect.ListType):
+        return _may_hold_amount(type_.item_type)
+    if isinstance(type_, msgspec.inspect.StructType):
+        return any(_may_hold_amount(field.type) for field in type_.fields)
+    return isinstance(type_, msgspec.inspect.DecimalType)
 
 
 def _payload_error(text: str) -> PayloadError:

@@ -6,5 +6,5 @@
 - ``formats``  how each format writes rows
 - ``cells``    how CSV writes a cell, and what keeps a spreadsheet from taking it for a formula: pure
 - ``parquet``  Parquet, with the extra of that name
-- ``target``   where it goes: standard output, or a file that is whole or not there
+- ``target``   where it is written: standard output, or a file that is complete or does not exist
 """

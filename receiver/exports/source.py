@@ -120,7 +120,7 @@ def count_query(source: Source, window: Window) -> str:
 def rows_query(source: Source, window: Window, columns: Mapping[str, str], how: Format) -> str:
     """Return the query of the rows, in order; *columns*: name → type, as PostgreSQL calls it.
 
-    PostgreSQL itself writes what is to be text, for it writes its numbers and documents exactly.
+    PostgreSQL itself writes what is to be text, because it writes its numbers and documents exactly.
     """
     each = ", ".join(f'{_written(name, kind, how)} AS "{name}"' for name, kind in columns.items())
     order = ", ".join(f"source.{name}" for name in source.order)

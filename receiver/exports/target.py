@@ -1,4 +1,4 @@
-"""Where an export goes: standard output, or a file that is whole or not there."""
+"""The target of an export: standard output, or a file that is complete or does not exist."""
 
 from __future__ import annotations
 

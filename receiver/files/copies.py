@@ -73,7 +73,7 @@ class Filed:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What became of a copy."""
+    """The outcome of copying one file."""
 
     organization_reference_id: str
     transaction_id: str
@@ -92,7 +92,7 @@ def copy_receipts(
     since: datetime | None,
     progress: Progress,
 ) -> Iterator[Copied]:
-    """Copy the files that were downloaded since a time into *directory*, and yield what became of each.
+    """Copy the files that were downloaded since a time into *directory*, and yield the outcome of each.
 
     No organization means all. A copy that exists is not written again. Raises ``OperationRefused`` when the
     folder cannot be written to.

@@ -1,9 +1,9 @@
-"""Which files are to be downloaded, and what became of them: the table ``receiver.receipt_downloads``.
+"""The files to download, and the outcome of each: the table ``receiver.receipt_downloads``.
 
 They are of two kinds: receipts, and the documents of signed TPAs. A file is claimed by one short statement, which also
-sets when the claim expires; so no transaction stays open while a server is slow, and the file of a worker that died is
+sets when the claim expires; so no transaction stays open while a server is slow, and if the worker dies, the file is
 downloaded again after that time. ``ems.receipts`` or ``ems.tpas`` is written before ``receipt_downloads``, in the order
-in which the handler of the event locks them.
+in which the processing of the event locks them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from receiver.opencard.routes import Route
 
 LEASE: Final = timedelta(seconds=2 * OVERALL_SECONDS + 60)
-"""After so long an attempt counts as dead: its worker is gone, and the next one tries again."""
+"""How long an attempt may take. After that its worker counts as dead, and another one tries again."""
 
 _CLAIM: Final = text(
     """
@@ -75,7 +75,7 @@ class FileKind(StrEnum):
         return {FileKind.RECEIPT: DOWNLOAD_FILE, FileKind.TPA: DOWNLOAD_TPA}[self]
 
 
-_THIS: Final = {
+_TABLE: Final = {
     FileKind.RECEIPT: "ems.receipts",
     FileKind.TPA: "ems.tpas",
 }
@@ -88,7 +88,7 @@ _FILE: Final = """json_to_record(CAST(current_setting('receiver.file') AS json))
     id bigint, organization_reference_id text, transaction_id text, tpa_id text, url text, file_key text,
     file_size bigint, file_sha256 text
 )"""
-_OF_FILE: Final = {
+_JOINED_WITH_FILE: Final = {
     FileKind.RECEIPT: "stored.organization_reference_id = file.organization_reference_id "
     "AND stored.transaction_id = file.transaction_id AND stored.url = file.url",
     FileKind.TPA: "stored.organization_reference_id = file.organization_reference_id AND stored.id = file.tpa_id "
@@ -100,10 +100,10 @@ _SUBJECT: Final = {
 }
 _STORED: Final = {
     kind: f"""
-UPDATE {_THIS[kind]} AS stored
+UPDATE {_TABLE[kind]} AS stored
 SET file_key = file.file_key, file_size = file.file_size, file_sha256 = file.file_sha256,
     downloaded_at = clock_timestamp(), download_error = NULL, updated_at = clock_timestamp()
-FROM {_FILE} WHERE {_OF_FILE[kind]}
+FROM {_FILE} WHERE {_JOINED_WITH_FILE[kind]}
 """  # noqa: S608 - of constants
     for kind in FileKind
 }
@@ -117,23 +117,23 @@ WITH announced AS (
         occurred_at, recorded_at, source, delivery_id, payload)
     SELECT '{CHANGED}', stored.organization_reference_id, {_SUBJECT[kind]}, clock_timestamp(), clock_timestamp(),
         '{RECEIVER_SOURCE}', stored.delivery_id,
-        jsonb_build_object('reason', '{ChangeReason.FILE_STORED}', 'tables', ARRAY['{_THIS[kind].partition(".")[2]}'])
-    FROM {_THIS[kind]} AS stored, {_FILE} WHERE {_OF_FILE[kind]}
+        jsonb_build_object('reason', '{ChangeReason.FILE_STORED}', 'tables', ARRAY['{_TABLE[kind].partition(".")[2]}'])
+    FROM {_TABLE[kind]} AS stored, {_FILE} WHERE {_JOINED_WITH_FILE[kind]}
     RETURNING position
 )
 SELECT pg_notify('{CHANNEL}', CAST(max(position) AS text)) FROM announced HAVING count(*) > 0
 """  # noqa: S608 - of constants
     for kind in FileKind
 }
-_NOW_THERE: Final = text("SELECT clock_timestamp()")  # what is due is decided by PostgreSQL's clock
+_CURRENT_TIME: Final = text("SELECT clock_timestamp()")  # what is due is decided by PostgreSQL's clock
 # of a TPA, another url may have been noted during the attempt
-_MY_ATTEMPT: Final = "status = 'waiting' AND id = :id AND url = :url AND last_attempt_at = :last_attempt_at"
+_IS_THIS_ATTEMPT: Final = "status = 'waiting' AND id = :id AND url = :url AND last_attempt_at = :last_attempt_at"
 _FAILED_FOR_THE_EMS: Final = {
     kind: text(
         f"""
-UPDATE {_THIS[kind]} SET download_error = :error, updated_at = clock_timestamp()
+UPDATE {_TABLE[kind]} SET download_error = :error, updated_at = clock_timestamp()
 WHERE {_WHERE[kind]} AND file_key IS NULL AND download_error IS DISTINCT FROM :error
-    AND EXISTS (SELECT FROM receiver.receipt_downloads WHERE {_MY_ATTEMPT})
+    AND EXISTS (SELECT FROM receiver.receipt_downloads WHERE {_IS_THIS_ATTEMPT})
 """  # noqa: S608 - of constants
     )
     for kind in FileKind
@@ -143,7 +143,7 @@ _FAILED: Final = text(
 UPDATE receiver.receipt_downloads
 SET status = :status, error = :error, next_attempt_at = coalesce(:next_attempt_at, next_attempt_at),
     completed_at = CASE WHEN :status <> 'waiting' THEN clock_timestamp() END
-WHERE {_MY_ATTEMPT}
+WHERE {_IS_THIS_ATTEMPT}
 """  # noqa: S608 - of constants
 )
 _GIVE_UP: Final = text(
@@ -213,7 +213,7 @@ class WantedFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is where it belongs."""
+    """A file in the store."""
 
     file_key: str
     file_size: int
@@ -227,8 +227,8 @@ def claim(engine: Engine, kinds: Collection[FileKind]) -> WantedFile | None:
     return None if row is None else WantedFile(*row)
 
 
-def settle_stored(engine: Engine, wanted: WantedFile, stored: StoredFile) -> None:
-    """Write that the file is there, and announce it in the feed. Raises psycopg's errors."""
+def complete_download(engine: Engine, wanted: WantedFile, stored: StoredFile) -> None:
+    """Record that the file is stored, and announce it in the feed. Raises psycopg's errors."""
     file = {"id": wanted.id, **wanted.key, **asdict(stored)}
     statements = [_STORED[wanted.kind], _DONE, _ANNOUNCE[wanted.kind]]
     purchases = []
@@ -240,13 +240,13 @@ def settle_stored(engine: Engine, wanted: WantedFile, stored: StoredFile) -> Non
         write_under_lock(connection, settings, statements)
 
 
-def settle_failed(engine: Engine, wanted: WantedFile, error: DownloadError) -> str:
-    """Write why the file is not there, and when it is tried again; return the status that this makes."""
+def record_failure(engine: Engine, wanted: WantedFile, error: DownloadError) -> str:
+    """Record why a download failed, and when it is tried again; return the new status."""
     values = {"id": wanted.id, "url": wanted.url, "last_attempt_at": wanted.last_attempt_at, "error": str(error)}
     with engine.begin() as connection:
         at = next_attempt(
             wanted.attempts,
-            now=connection.execute(_NOW_THERE).scalar_one(),
+            now=connection.execute(_CURRENT_TIME).scalar_one(),
             expires_at=wanted.expires_at,
             chance=random.random(),  # noqa: S311 - it spreads the pauses
             retry_after=error.retry_after,
@@ -260,19 +260,19 @@ def settle_failed(engine: Engine, wanted: WantedFile, error: DownloadError) -> s
 
 
 def give_up_abandoned(engine: Engine) -> int:
-    """Give up what was tried after its URL expired by workers that died over it; return how many."""
+    """Give up downloads whose URL expired while a worker that died had them; return how many."""
     with engine.begin() as connection:
         return connection.execute(_GIVE_UP).rowcount
 
 
 def plan_again(engine: Engine) -> None:
-    """Have the pauses and leases that began before the clock was set back begin now."""
+    """After the clock was set back: restart the pauses and leases that began before."""
     with engine.begin() as connection:
         connection.execute(_PLAN_AGAIN)
 
 
 def want_now(engine: Engine, *, again: bool) -> None:
-    """Let everything that waits for its next attempt be due; with *again* what was given up or refused, too."""
+    """Make every waiting download due now; with *again* also those that were given up or refused."""
     with engine.begin() as connection:
         connection.execute(_NOW, {"lease": LEASE})
         if again:

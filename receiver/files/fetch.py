@@ -17,7 +17,7 @@ import structlog
 from rq.timeouts import BaseTimeoutException
 
 from receiver.errors import DownloadError, DownloadsImpossible
-from receiver.files.downloads import FileKind, StoredFile, claim, settle_failed, settle_stored
+from receiver.files.downloads import FileKind, StoredFile, claim, complete_download, record_failure
 from receiver.files.kinds import accept
 from receiver.files.store import file_key
 from receiver.opencard.files import Files
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-SIDE_BY_SIDE: Final = 8
+CONCURRENT_DOWNLOADS: Final = 8
 """Files that are downloaded at a time: most of the time is spent waiting for OpenCard."""
 IN_MEMORY: Final = 1024 * 1024
 """Files up to this size never touch the temporary folder."""
@@ -43,7 +43,7 @@ IN_MEMORY: Final = 1024 * 1024
 
 @dataclass(slots=True)
 class FetchTally:
-    """What came of a run."""
+    """The numbers of a run, and the kinds of files that were not tried to the end."""
 
     stored: int = 0
     failed: int = 0
@@ -77,10 +77,10 @@ class Fetcher:
 
     async def _run(self, deadline: float, stop: Callable[[], bool], after_each: Callable[[], None]) -> FetchTally:
         tally = FetchTally()
-        # a thread for each lane's work with PostgreSQL and the store, and as many again that still wait for a token
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * SIDE_BY_SIDE))
+        # two threads for each download: one for PostgreSQL and the store, one that may still wait for a token
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * CONCURRENT_DOWNLOADS))
 
-        async def consumer(files: Files) -> None:
+        async def downloader(files: Files) -> None:
             while time.monotonic() < deadline and not stop():
                 kinds = [kind for kind in FileKind if kind not in tally.blocked]
                 wanted = await asyncio.to_thread(claim, self._engine, kinds) if kinds else None
@@ -89,15 +89,15 @@ class Fetcher:
                 try:
                     await self._download(files, wanted, tally)
                 except BaseTimeoutException:
-                    for other in consumers:
+                    for other in downloaders:
                         other.cancel()  # the job has no time left
                     raise
                 after_each()
 
         async with Files(self._access, self._tokens) as files:
-            # a lane that ends in an error leaves the others their connections, and their downloads
-            consumers = [asyncio.create_task(consumer(files)) for _ in range(SIDE_BY_SIDE)]
-            ended = await asyncio.gather(*consumers, return_exceptions=True)
+            # an error in one downloader does not stop the others
+            downloaders = [asyncio.create_task(downloader(files)) for _ in range(CONCURRENT_DOWNLOADS)]
+            ended = await asyncio.gather(*downloaders, return_exceptions=True)
         for error in ended:
             if error is not None:
                 raise error
@@ -121,7 +121,7 @@ class Fetcher:
             log.exception("file.failed", download_id=wanted.id)
             await self._failed(wanted, DownloadError(f"unexpected: {type(error).__name__}"), tally)
         else:
-            await asyncio.to_thread(settle_stored, self._engine, wanted, stored)
+            await asyncio.to_thread(complete_download, self._engine, wanted, stored)
             tally.stored += 1
             log.info("file.stored", download_id=wanted.id, kind=wanted.kind.value, bytes=stored.file_size)
 
@@ -143,7 +143,7 @@ class Fetcher:
             return stored
 
     async def _failed(self, wanted: WantedFile, error: DownloadError, tally: FetchTally) -> None:
-        status = await asyncio.to_thread(settle_failed, self._engine, wanted, error)
+        status = await asyncio.to_thread(record_failure, self._engine, wanted, error)
         fields = {"download_id": wanted.id, "kind": wanted.kind.value, "attempts": wanted.attempts, "error": str(error)}
         if status == "waiting":
             tally.failed += 1

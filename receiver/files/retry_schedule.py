@@ -17,9 +17,9 @@ PAUSES: Final = (
 JITTER: Final = 0.2
 """Pauses are longer by up to this share, so that what failed together is not tried together."""
 BEFORE_THE_END: Final = timedelta(minutes=1)
-"""So long before a URL expires it is tried in any case."""
+"""How long before its expiry a URL is tried once more in any case."""
 MAX_WITHOUT_EXPIRY: Final = 24
-"""After so many attempts (some five days) a URL that never said until when it works is given up."""
+"""Attempts (in some five days) after which a URL without a time of expiry is given up."""
 
 
 def next_attempt(
@@ -30,7 +30,7 @@ def next_attempt(
     chance: float,
     retry_after: float | None = None,
 ) -> datetime | None:
-    """Return when to try again after so many failed attempts (1 or more), or ``None`` when it is to be given up.
+    """Return when to try again after *failed_attempts* (1 or more), or ``None`` when it is to be given up.
 
     A URL is tried until an attempt has failed after it expired: the zone of the expiry is not documented, and a URL
     that is said to have expired may work. *chance*: a random number from 0 to 1; *retry_after*: seconds that were asked

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 RUN_SECONDS: Final = 600.0
-"""How long one job goes on before it leaves the rest to the next: far below RQ's time-out."""
+"""Seconds after which a job leaves the rest to the next one: far below RQ's time-out."""
 
 
 def fetch_due() -> None:

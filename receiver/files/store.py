@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INCOMING: Final = "incoming"
 """The folder of what is being written."""
 LEFT_BEHIND: Final = timedelta(hours=1)
-"""After so long a file in ``INCOMING`` is what a process left that died."""
+"""Age after which a file in ``INCOMING`` counts as left behind by a process that died."""
 
 
 def file_key(sha256: str, suffix: str) -> str:

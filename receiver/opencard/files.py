@@ -181,7 +181,7 @@ class Files:
                 f"the scope {route.scope} (receiver clients set-scopes, or the dashboard)"
             )
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-            raise DownloadError(f"OpenCard answers {status}: it is gone, or its url has expired")
+            raise DownloadError(f"OpenCard answers {status}: the file was deleted, or its url has expired")
         if status != HTTPStatus.OK:
             failed = DownloadError(f"OpenCard answers {status}")
             failed.retry_after = retry_after(response)

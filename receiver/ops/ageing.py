@@ -17,7 +17,7 @@ NOT_CLEARED_DAYS: Final = 10
 MAX_COUNTED: Final = 10_000
 """Counted up to here: where invoices are not sent at all, every purchase stays cleared."""
 
-# read from the end of an index: what has not changed for so long
+# read from the end of an index: the purchases that have not changed for the longest
 _AGEING: Final = """
 SELECT count(*) AS number, min(since) AS oldest FROM (
     SELECT updated_at AS since FROM ems.transactions
@@ -29,7 +29,7 @@ SELECT count(*) AS number, min(since) AS oldest FROM (
 
 @dataclass(frozen=True, slots=True)
 class AgeingPurchases:
-    """Purchases that have not changed in a state for so many *days*."""
+    """Purchases that have been in a state, without a change, for more than *days* days."""
 
     days: int
     number: int

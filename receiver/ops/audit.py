@@ -45,7 +45,7 @@ class Via(StrEnum):
 
 
 class ActOutcome(StrEnum):
-    """What came of it."""
+    """The outcome of a recorded act."""
 
     DONE = "done"
     FAILED = "failed"

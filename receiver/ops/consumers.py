@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from receiver.ops.retention.record import Query
 
 STOPPED_AFTER: Final = timedelta(minutes=15)
-"""A consumer that is behind for so long, and has committed no position for so long, has stopped."""
+"""A consumer that is behind, and has committed no position, for this time has stopped."""
 MAX_COUNTED: Final = 100_000
 """Up to how many unread events are counted."""
 

@@ -54,7 +54,7 @@ SELECT count(*) FROM decided
 def accept_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: str) -> int:
     """Accept unconfirmed deliveries as genuine; return how many that were.
 
-    They no longer count as unconfirmed; ``confirmed_at`` stays null, for OpenCard's log does not have them. Raises
+    They no longer count as unconfirmed; ``confirmed_at`` stays null, as OpenCard's log does not have them. Raises
     ``OperationRefused`` without a reason, and for an id of a delivery that is not unconfirmed; then nothing is changed.
     """
     if not reason.strip():

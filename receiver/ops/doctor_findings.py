@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class CheckState(StrEnum):
-    """What came of a check."""
+    """The result of a check."""
 
     OK = "ok"
     NOTE = "note"

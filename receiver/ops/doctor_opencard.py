@@ -133,7 +133,7 @@ class OpenCardChecks:
                 )
 
     def _ask_for(self, scopes: Sequence[str]) -> dict[str, OpenCardError | None]:
-        """Return what comes of asking for each scope; under ``TOKEN`` alone what keeps the client from any."""
+        """Return the result of requesting each scope; only ``TOKEN``, with the reason, if the client gets no token."""
         answers: dict[str, OpenCardError | None] = {}
         for scope in scopes:
             auth = TokenAuth(self._access, [scope], self._tokens)

@@ -24,9 +24,9 @@ CAUSES: Final = {
 }
 """Of reasons that have one."""
 MANY: Final = 10
-"""So many refused within a quarter of an hour need attention although others are stored."""
+"""The number of refused deliveries within a quarter of an hour that needs attention although others are stored."""
 CLOCKS_DIFFER: Final = "1 minute"
-"""By so much OpenCard's clock and PostgreSQL's may differ."""
+"""How far OpenCard's clock and PostgreSQL's may differ."""
 
 # since the last delivery that was stored, and those of the last quarter of an hour in any case; what has a time in the
 # future was written before the server's clock was set back, and says nothing

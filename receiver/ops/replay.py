@@ -1,7 +1,7 @@
 """Replays: stored deliveries are processed again when a person asks for it. Command line and console both call these.
 
-A replay is a record: who asked, when, why, for which deliveries, and what came of each. They are selected here, batch
-by batch; once all are, workers queue them, a batch at a time when they keep up with what arrives
+A replay is a record: who requested it, when, why, for which deliveries, and the outcome of each. They are selected
+here, batch by batch; once all are, workers queue them, a batch at a time when they keep up with what arrives
 (``receiver.processing.replays``). Until then each keeps the status that it has.
 """
 
@@ -42,7 +42,7 @@ _CANCEL: Final = text(
     "UPDATE receiver.replays SET cancelled_at = clock_timestamp(), cancelled_by = :cancelled_by "
     "WHERE id = :id AND cancelled_at IS NULL AND ended_at IS NULL"
 )
-_STANDS: Final = text("SELECT cancelled_at, ended_at FROM receiver.replays WHERE id = :id")
+_REPLAY_TIMES: Final = text("SELECT cancelled_at, ended_at FROM receiver.replays WHERE id = :id")
 
 
 def start_replay(
@@ -56,7 +56,7 @@ def start_replay(
 ) -> int | None:
     """Select what is *wanted*, hand it to the workers, and return the replay's id. The caller wakes a worker.
 
-    With a *limit*, the newest so many of it.
+    With a *limit*, only the newest *limit* deliveries.
 
     ``None``, without a record, when nothing was selected. Interrupted anywhere, nothing of it is processed, and the
     replay shows that. Raises ``OperationRefused`` without a reason, and for an id of no delivery.
@@ -91,11 +91,11 @@ def cancel_replay(engine: Engine, replay_id: int, *, cancelled_by: str) -> None:
     with engine.begin() as connection:
         if connection.execute(_CANCEL, {"id": replay_id, "cancelled_by": _text(cancelled_by)}).rowcount:
             return
-        stands = connection.execute(_STANDS, {"id": replay_id}).one_or_none()
-    if stands is None:
+        replay = connection.execute(_REPLAY_TIMES, {"id": replay_id}).one_or_none()
+    if replay is None:
         raise OperationRefused(f"there is no replay {replay_id}; receiver replay --list shows them")
-    if stands.cancelled_at is None:
-        raise OperationRefused(f"replay {replay_id} has ended already, at {stands.ended_at:%Y-%m-%d %H:%M:%S %Z}")
+    if replay.cancelled_at is None:
+        raise OperationRefused(f"replay {replay_id} has ended already, at {replay.ended_at:%Y-%m-%d %H:%M:%S %Z}")
 
 
 def selection_as_json(wanted: Selection, limit: int | None = None) -> str:

@@ -84,7 +84,7 @@ class Preview:
     waiting: int
     """Left out: what waits to be processed anyway."""
     without_body: int
-    """Left out: what cannot be processed, for its body is not kept any more."""
+    """Left out: deliveries that cannot be processed, because their bodies are deleted."""
     retracted: int = 0
     """Left out: what was retracted as forged."""
     all_counted: bool = True
@@ -96,7 +96,7 @@ def preview(
 ) -> Preview:
     """Return what a replay of *wanted* would process now, of the newest *limit*. Changes nothing.
 
-    Stops looking after so many *seconds*.
+    Stops after *seconds* seconds.
     """
     numbers: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()

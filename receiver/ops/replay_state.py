@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
 SILENCE: Final = timedelta(minutes=1)
-"""After so long without a heartbeat of the selecting process, selecting counts as interrupted."""
+"""Time without a heartbeat of the selecting process after which selecting counts as interrupted."""
 
 # what has ended bears its totals; what has not is counted
 _REPLAYS: Final = """

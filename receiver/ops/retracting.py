@@ -87,7 +87,7 @@ UPDATE ems.events AS event SET retracted_at = CASE WHEN passed.retracted THEN cl
 FROM {_PASSED} WHERE event.position = passed.position AND (event.retracted_at IS NOT NULL) <> passed.retracted
     AND event.position = ANY(CAST(current_setting('receiver.positions') AS bigint[]))
 """  # noqa: S608 - a constant
-# before the feed's lock is taken, for a worker deletes rows of the queue before it takes that
+# before the feed's lock is taken, because a worker deletes rows of the queue before it takes that
 _PROCESS_RETRIES: Final = """
 INSERT INTO receiver.queue (delivery_id, attempts)
 SELECT outcome.delivery_id, outcome.attempts FROM receiver.outcomes AS outcome
@@ -149,7 +149,7 @@ def _each(engine: Engine, ids: Sequence[int], parameters: dict[str, Any], *, ret
 
 
 def _keep_from_reconcile(connection: psycopg.Connection[Any], webhook_ids: Collection[int]) -> None:
-    """Let no run of reconcile begin while *connection* is open, for a run relies on what it read from its beginning on.
+    """Let no run of reconcile begin while *connection* is open, as a run relies on what it read from its beginning on.
 
     Raises ``OperationRefused`` when one is at work.
     """

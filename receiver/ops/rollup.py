@@ -50,7 +50,7 @@ FROM receiver.webhooks AS webhook CROSS JOIN LATERAL (
 """By webhook, so that the index of the stored deliveries on webhook and time answers it."""
 
 _ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-# a process that is silent for so long has ended, or begins new rows when it speaks again
+# a process that has written nothing for this time has ended, or begins new rows when it writes again
 _SILENT: Final = text(
     """
 WITH silent AS (

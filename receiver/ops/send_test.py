@@ -65,7 +65,7 @@ class SendTest:
     transport: httpx.BaseTransport | None = None
 
     def run(self, webhook: ManagedWebhook, event: str, timeouts: SendTestTimeouts) -> Report:
-        """Ask for a test delivery of *event*, a name in the catalogue, wait for it, and return what came of it.
+        """Ask for a test delivery of *event*, a name in the catalogue, wait for it, and return the result.
 
         *webhook* is the organization's own: its test webhook authenticates as it does. Raises ``OperationRefused``
         when that is not registered, another test of the organization is under way or the test webhook does not become
@@ -139,5 +139,5 @@ def _ask(api: Webhooks, test: ManagedWebhook, event: str) -> list[str]:
     try:
         api.send_test(test.organization_id, test.opencard_webhook_id, event)
     except (OutcomeUnknown, UnreadableAnswer) as error:
-        return [f"{str(error).removesuffix(HINTS[type(error)])}not repeated, for it may have been carried out"]
+        return [f"{str(error).removesuffix(HINTS[type(error)])}not repeated, because it may have been carried out"]
     return []

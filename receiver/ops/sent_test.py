@@ -1,4 +1,4 @@
-"""What came of a test delivery: what arrived, and how it was parsed."""
+"""The result of a test delivery: what arrived, and how it was parsed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ParsedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a test."""
+    """The result of a test."""
 
     webhook: ManagedWebhook
     event: str

@@ -1,4 +1,4 @@
-"""The status of the service: the backlog, which webhooks bring nothing, and up to when each log has been checked.
+"""The status of the service: the backlog, inactive webhooks, and up to when each delivery log has been checked.
 
 ``receiver status`` and ``GET /metrics`` show the same numbers. Nothing here reads a whole table.
 """
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 WAITING: Final = ("pending", "failed")
 """Statuses of deliveries that wait for a worker."""
 NOT_APPLIED: Final = ("dead", "quarantined", "ignored")
-"""Statuses of deliveries that wait for a person."""
+"""Statuses of deliveries that need attention."""
 STALE_INTERVALS: Final = 3
-"""After so many intervals without a run that ended well, a webhook counts as not checked."""
+"""The number of intervals without a successful run after which a webhook counts as not checked."""
 STALE_AT_LEAST: Final = timedelta(minutes=1)
 BACKLOG_OLD: Final = timedelta(minutes=5)
-"""Deliveries are processed within seconds; one that waits for so long needs attention."""
+"""Age at which a waiting delivery needs attention; usually they are processed within seconds."""
 RETENTION_STALE: Final = timedelta(days=2)
-"""Retention runs every few minutes; so long without a successful run needs attention."""
+"""Time without a successful run of retention that needs attention; it runs every few minutes."""
 
 # ids grow with time, nearly: the smallest is the oldest, give or take the length of a transaction
 _WAITING: Final = """
@@ -120,8 +120,8 @@ class OpenIssues:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingDeliveries:
-    """Deliveries of one status, and when the oldest of them was received."""
+class StatusCount:
+    """The number of deliveries of one status, and when the oldest of them was received."""
 
     number: int = 0
     oldest: datetime | None = None
@@ -186,11 +186,11 @@ class OrganizationStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """How the service stood *at* a time, by the database's clock."""
+    """The status of the service *at* a time, by the database's clock."""
 
     at: datetime
-    deliveries: Mapping[str, PendingDeliveries]
-    """By status: those that wait for a worker, and those that wait for a person and were not resolved."""
+    deliveries: Mapping[str, StatusCount]
+    """By status: those that wait for a worker, and those that need attention and were not resolved."""
     webhooks: tuple[WebhookStatus, ...]
     """Those whose deliveries are taken here."""
     replays: tuple[ActiveReplay, ...] = ()
@@ -250,9 +250,9 @@ def read_status(query: Query) -> ServiceStatus:
     """Read the current status of the service."""
     (row,) = query("SELECT clock_timestamp() AS at")
     bootstrap = next(iter(query(_BOOTSTRAP)), {})
-    deliveries = dict.fromkeys((*WAITING, *NOT_APPLIED), PendingDeliveries())
+    deliveries = dict.fromkeys((*WAITING, *NOT_APPLIED), StatusCount())
     for counting in (_WAITING, _NOT_APPLIED):
-        deliveries |= {each["status"]: PendingDeliveries(each["number"], each["oldest"]) for each in query(counting)}
+        deliveries |= {each["status"]: StatusCount(each["number"], each["oldest"]) for each in query(counting)}
     return ServiceStatus(
         row["at"],
         deliveries,

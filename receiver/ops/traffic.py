@@ -1,4 +1,4 @@
-"""What became of the deliveries of the last hour, day or week, and which hours of each organization are complete.
+"""The outcomes of the deliveries of the last hour, day or week, and which hours of each organization are complete.
 
 Nothing here reads a whole table: minutes and hours were counted by ``rollup``, and lost events have an index.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOT_APPLIED: Final = ("failed", "dead", "quarantined")
 MEASURED: Final = 1000
-"""Of so many of the newest deliveries it is measured how long they took."""
+"""The number of newest deliveries whose latency is measured."""
 MARKS: Final = 20
 """How many replays a chart marks."""
 

@@ -69,7 +69,7 @@ class UnknownFormats:
     ignored: tuple[UnknownFormat, ...] = ()
     """Kept and not applied; test deliveries are none of it."""
     applied: tuple[UnknownFormat, ...] = ()
-    """Applied within eight days, for the payload has all that the known version has."""
+    """Applied within eight days, because the payload has all fields of the known version."""
 
 
 def read_unknown(query: Query) -> UnknownFormats:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOST: Final = timedelta(minutes=2)
-"""A worker reports at least every half minute; one that has not for so long has ended or hangs."""
+"""Time without a report after which a worker has ended or hangs; it reports at least every half minute."""
 
 
 @dataclass(frozen=True, slots=True)

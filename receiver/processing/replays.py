@@ -1,4 +1,4 @@
-"""Hands the deliveries that replays selected to the queue, a batch at a time, and notes what became of them.
+"""Puts the deliveries that replays selected into the queue, a batch at a time, and stores their outcomes.
 
 From the queue on they are processed like every other delivery. What is not in it yet keeps its status, so cancelling a
 replay means marking its waiting rows in ``replay_deliveries`` as cancelled.
@@ -75,7 +75,7 @@ def queue_replayed(connection: psycopg.Connection[Any], limit: int) -> bool:
 
 
 def end_replays(connection: psycopg.Connection[Any]) -> None:
-    """Note what became of the deliveries of replays, and end the replays of which nothing waits any more."""
+    """Store the outcomes of the deliveries of replays, and end the replays that have no delivery left to process."""
     connection.execute(_CANCEL_INTERRUPTED, {"interrupted": INTERRUPTED})
     unfinished = connection.execute(_OPEN).fetchall()
     if unfinished:

@@ -20,7 +20,7 @@ JITTER: Final = 0.2
 
 
 def pause_after(failed_attempts: int, *, chance: float) -> timedelta | None:
-    """Return how long to wait after so many failed attempts (1 or more), or ``None`` when it is enough.
+    """Return the pause after a number of failed attempts (1 or more), or ``None`` when it was the last one.
 
     *chance*: a random number from 0 to 1, which spreads the pauses.
     """

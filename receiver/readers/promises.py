@@ -43,12 +43,12 @@ def broken(released: Mapping[str, Mapping[str, str]], present: Mapping[str, Mapp
     found = []
     for relation, promised in released.items():
         if relation not in present:
-            found.append(f"{relation} is gone; the EMS reads it")
+            found.append(f"{relation} was removed; the EMS reads it")
             continue
         for name, kind in promised.items():
             now = present[relation].get(name)
             if now is None:
-                found.append(f"{relation}.{name} is gone; add the new column next to it and keep both")
+                found.append(f"{relation}.{name} was removed; add the new column next to it and keep both")
             elif now not in {kind, f"{kind} not null"}:
                 found.append(f"{relation}.{name} was {kind} and is {now}; add a column and keep this one as it was")
     return found

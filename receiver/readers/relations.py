@@ -90,5 +90,5 @@ def relations(connection: Connection) -> list[Relation]:
 
 
 def _may_be_null(comment: str) -> bool:
-    """Return what the comment says, for PostgreSQL knows no such thing of a view's column."""
+    """Return what the comment says, because PostgreSQL knows no nullability of a view's column."""
     return bool(re.search(r"\bnull\b", comment)) and "never null" not in comment

@@ -63,7 +63,7 @@ SELECT coalesce(
 ON CONFLICT (epoch) DO UPDATE
 SET {", ".join(f"{name} = coalesce(excluded.{name}, known.{name})" for name in _BRANCHES)}
 """  # noqa: S608
-_STILL: Final = """
+_EXPECT_SAME_EPOCH: Final = """
 SELECT receiver.expect((SELECT max(epoch) FROM receiver.feed_epochs) IS NOT DISTINCT FROM
     CAST(nullif(current_setting('receiver.epoch'), '') AS integer), 'an epoch began')
 """
@@ -133,7 +133,7 @@ def _under_lock(connection: psycopg.Connection[Any], known: int | None, statemen
     """Run *statement* under the feed's lock, if the newest epoch is still *known*; return whether it was."""
     settings = {"epoch": "" if known is None else str(known), "reason": reason}
     try:
-        write_under_lock(connection, settings, [_STILL, statement], step="note history")
+        write_under_lock(connection, settings, [_EXPECT_SAME_EPOCH, statement], step="note history")
     except SerializationFailure:
         return False
     return True

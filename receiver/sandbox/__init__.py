@@ -12,10 +12,10 @@ It is the other party, so it shares nothing with the receiver but the contract: 
 - ``faults``        ``schedule``: the story with duplicates, disorder, lost answers, bursts, losses and an outage
 - ``sender``        ``deliver_all`` and ``challenge``: over real HTTP, signed, retried, accounted for
 - ``retry_limits``  how long that is tried
-- ``challenge``     the question to a webhook, and the judgement of its answer
+- ``challenge``     the question to a webhook, and the check of its answer
 - ``bearers``       tokens for webhooks that are authenticated by OAuth
 - ``registration``  what OpenCard knows of a webhook, and the headers that follow from it
-- ``tally``         what came of the attempts
+- ``tally``         counts the attempts by their results
 - ``signing``       the signature
 - ``tls``           the certificates it trusts
 - ``provider``      the HTTP API (tokens, webhooks, delivery log), and deliveries to what is registered there

@@ -53,6 +53,6 @@ def repair(connection: Connection) -> None:
 
 
 def purchases_to_break(organization: str, number: int) -> list[StoryEvent]:
-    """Return so many cleared purchases of *organization*, the same ones each time."""
+    """Return *number* cleared purchases of *organization*, the same ones each time."""
     story = make_story(seed=_SEED, organizations=[organization], purchases=2 * number + 10)
     return [sent for sent in story.events if sent.event == EVENT][:number]

@@ -36,7 +36,7 @@ class SendOptions:
     duplicate: bool = False
     """Each event twice, as a retry would."""
     late: timedelta = NO_TIME
-    """So long after its first attempt, which the log has."""
+    """How long after its first attempt, which the log has."""
     lose: bool = False
     """Only into the delivery log."""
 

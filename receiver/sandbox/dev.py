@@ -60,8 +60,8 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
     check_port(port)
     with local_servers("dev", port=port) as servers:
         opencard_port = free_port()
-        with closing(Provider()) as nobody:  # only to name the client as the other process will
-            client = nobody.clients.add("dev", scopes=SCOPES)
+        with closing(Provider()) as provider:  # only to name the client as the other process will
+            client = provider.clients.add("dev", scopes=SCOPES)
         opencard = environment(f"http://127.0.0.1:{opencard_port}", client)
         access = new_console_access()
         variables = {**servers.environment, **opencard, **access.variables}

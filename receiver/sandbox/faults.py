@@ -66,7 +66,7 @@ class Sending:
 def schedule(story_events: Sequence[StoryEvent], faults: Faults, seed: int) -> list[Sending]:
     """Return the sendings of *story_events* (in true order) in the order in which they are to go out.
 
-    Each event is sent at least once. The events of one card holder keep their order, duplicates included, for they
+    Each event is sent at least once. The events of one card holder keep their order, duplicates included, because they
     carry no time that would distinguish them. A displaced event is due when the one whose place it took was. The same
     arguments give the same schedule; losses and an outage change nothing but the fate of what is in it.
     """

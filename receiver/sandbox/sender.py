@@ -55,13 +55,13 @@ async def deliver_all(
     transport: httpx.AsyncBaseTransport | None = None,
     tally: DeliveryTally | None = None,
 ) -> DeliveryTally:
-    """Deliver *sendings* to the webhook of each one's organization and return what came of it.
+    """Deliver *sendings* to the webhook of each one's organization and return the tally.
 
     *connections* requests are under way at once at most. *compression* is virtual seconds for each real one; ``None``
     sends as fast as possible. An attempt without an answer within *timeout* seconds counts as unanswered. *record* is
     called after each attempt; *on_taken* each time the receiver answered 200, be the answer lost or not; *on_completed*
-    once for each sending that is accepted or given up. *current* is asked before each attempt what became of a
-    registration meanwhile; after ``None`` the sending is given up. *bearers* keeps the tokens of ``oauth`` from one run
+    once for each sending that is accepted or given up. *current* is called before each attempt and returns the current
+    registration; after ``None`` the sending is given up. *bearers* keeps the tokens of ``oauth`` from one run
     to the next. Pass a *tally* to read the accounts of a run that was cancelled; cancelling stops all that is under way
     before it is raised here.
 

@@ -31,10 +31,10 @@ RANK: Final = ("authorized", "deleted", "cleared", "invoiced")
 
 _FEWEST_CARD_HOLDERS: Final = 5
 _EAGERNESS: Final = 3
-"""Who is identified late buys so many times as much, so that a large batch follows."""
+"""How many times as much a card holder buys who is identified late, so that a large batch follows."""
 
 _PURCHASES_EACH: Final = 50
-"""An organization has a card holder more for so many purchases."""
+"""The number of purchases for each further card holder of an organization."""
 
 
 class ExpectedTransaction(TypedDict):

@@ -1,4 +1,4 @@
-"""What came of the attempts to deliver."""
+"""The attempts to deliver, counted by their results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 AttemptResult: TypeAlias = Literal["accepted", "refused", "unanswered", "lost_answers"]
-"""What came of one attempt."""
+"""The result of one attempt; ``lost_answers``: answered 200, and the answer lost on purpose."""
 
 End: TypeAlias = Literal["accepted", "lost", "outage", "given_up"]
-"""What came of a sending, after all its attempts."""
+"""The result of a sending, after all its attempts."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 

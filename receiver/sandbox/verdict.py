@@ -40,7 +40,7 @@ ORDER BY delivery.occurred_at, delivery.id
 """
 )
 _OF_OPENCARD: Final = {"events": " WHERE type <> 'receiver.changed'"}
-# as text, for a driver that reads JSON for us would round its numbers
+# as text, because a driver that reads JSON for us would round its numbers
 _EVENTS: Final = text(
     f"SELECT type, organization_reference_id, payload::text FROM ems.events{_OF_OPENCARD['events']}"  # noqa: S608 - a constant
 )

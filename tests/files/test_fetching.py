@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from receiver.errors import DownloadsImpossible
 from receiver.files.downloads import FileKind, claim
-from receiver.files.fetch import SIDE_BY_SIDE
+from receiver.files.fetch import CONCURRENT_DOWNLOADS
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import signed_url
 from receiver.tracing import stop_tracing
@@ -321,7 +321,7 @@ def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
     class Meeting(dict[str, bytes]):
         """Blocks each download until as many have arrived as run in parallel."""
 
-        barrier, lock = Barrier(SIDE_BY_SIDE), Lock()
+        barrier, lock = Barrier(CONCURRENT_DOWNLOADS), Lock()
         here, most = 0, 0
 
         def get(self, *_: Any) -> Any:
@@ -333,10 +333,10 @@ def test_a_flood_is_downloaded_some_at_a_time(receipts: Receipts) -> None:
                 self.here -= 1
 
     receipts.provider.files = meeting = Meeting()
-    for number in range(2 * SIDE_BY_SIDE):
+    for number in range(2 * CONCURRENT_DOWNLOADS):
         receipts.apply(f"{number}.pdf")
-    assert receipts.fetch().stored == 2 * SIDE_BY_SIDE
-    assert meeting.most == SIDE_BY_SIDE
+    assert receipts.fetch().stored == 2 * CONCURRENT_DOWNLOADS
+    assert meeting.most == CONCURRENT_DOWNLOADS
 
 
 @pytest.mark.parametrize(
@@ -377,10 +377,10 @@ FIX = "DROP TRIGGER break_the_first ON receiver.receipt_downloads; DROP FUNCTION
 
 
 def test_download_that_cannot_be_completed_affects_no_other(receipts: Receipts) -> None:
-    number = 2 * SIDE_BY_SIDE
+    number = 2 * CONCURRENT_DOWNLOADS
     for each in range(number):
         receipts.apply(f"{each}.pdf")
-    receipts.provider.faults.add(ApiFault("slow", path=r"/files/(?!0\.pdf)", seconds=0.5, times=SIDE_BY_SIDE))
+    receipts.provider.faults.add(ApiFault("slow", path=r"/files/(?!0\.pdf)", seconds=0.5, times=CONCURRENT_DOWNLOADS))
     first = receipts.acme.value("SELECT min(id) FROM receiver.receipt_downloads")
     receipts.acme.execute(BREAK_THE_FIRST.format(id=first))
     try:

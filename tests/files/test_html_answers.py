@@ -44,4 +44,4 @@ def test_errors_are_asked_for_as_json(receipts: Receipts) -> None:
     receipts.provider.clients.set_scopes(receipts.client.id, ["files-read"])
     receipts.apply("1.pdf", url=f"{receipts.api_url}/files/receipts/1.exe")
     assert receipts.fetch().failed == 1
-    assert receipts.failure() == "OpenCard answers 404: it is gone, or its url has expired"
+    assert receipts.failure() == "OpenCard answers 404: the file was deleted, or its url has expired"

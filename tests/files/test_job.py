@@ -12,7 +12,7 @@ import pytest
 from rq import Queue
 
 from receiver.errors import DownloadError
-from receiver.files.downloads import FileKind, claim, give_up_abandoned, settle_failed
+from receiver.files.downloads import FileKind, claim, give_up_abandoned, record_failure
 from receiver.files.schedule import fetch_due
 from receiver.processing.job import process_deliveries
 from receiver.queue import FILES_QUEUE
@@ -113,7 +113,7 @@ def test_late_worker_does_not_undo_a_stored_download(receipts: Receipts) -> None
     receipts.fetch()
     receipts.be_due()
     assert receipts.fetch().stored == 1
-    settle_failed(receipts.acme.engine, late, DownloadError("too late"))
+    record_failure(receipts.acme.engine, late, DownloadError("too late"))
     row = receipts.row()
     assert row["download_error"] is None
     assert row["file_key"] is not None

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from receiver.cli import main
 from receiver.errors import DownloadRefused
-from receiver.files.downloads import FileKind, StoredFile, claim, settle_failed, settle_stored
+from receiver.files.downloads import FileKind, StoredFile, claim, complete_download, record_failure
 from receiver.sandbox.provider import ApiFault
 from receiver.sandbox.receipt_files import TPA_PATH, tpa_document
 from tests.support.log_lines import logging_as_it_was
@@ -92,7 +92,7 @@ def test_document_replaced_meanwhile_is_not_marked_as_stored(receipts: Receipts)
     late = claim(receipts.acme.engine, list(FileKind))
     assert late is not None
     sign(receipts, "new.pdf")
-    settle_stored(receipts.acme.engine, late, StoredFile("sha256/aa/bb/old.pdf", 1, "aabb"))
+    complete_download(receipts.acme.engine, late, StoredFile("sha256/aa/bb/old.pdf", 1, "aabb"))
     assert tpa(receipts)["file_key"] is None
     receipts.be_due()
     assert receipts.fetch().stored == 1
@@ -103,7 +103,7 @@ def test_a_late_failure_of_a_replaced_document_is_ignored(receipts: Receipts) ->
     late = claim(receipts.acme.engine, list(FileKind))
     assert late is not None
     sign(receipts, "new.pdf")
-    settle_failed(receipts.acme.engine, late, DownloadRefused("larger than 1 byte"))
+    record_failure(receipts.acme.engine, late, DownloadRefused("larger than 1 byte"))
     assert (receipts.download()["status"], tpa(receipts)["download_error"]) == ("waiting", None)
     assert receipts.fetch().stored == 1
 

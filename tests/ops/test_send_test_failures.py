@@ -87,7 +87,7 @@ def test_unknown_outcome_is_not_repeated_and_arrival_is_shown(world: World, kind
     assert requests(world) == 1
     assert (report.delivery is not None) is arrives
     assert (report.error is None) is arrives
-    assert arrives or "not repeated, for it may have been carried out" in str(report.error)
+    assert arrives or "not repeated, because it may have been carried out" in str(report.error)
     assert outcomes(world) == [("ignored", "test delivery")] * arrives
     assert feed(world) == []
 

@@ -116,9 +116,9 @@ RELEASED = {
     [
         ({"ems.ledger": {**RELEASED["ems.ledger"], "new": "text"}, "ems.new": {}}, []),
         ({"ems.ledger": {**RELEASED["ems.ledger"], "merchant": "text not null"}}, []),
-        ({}, ["ems.ledger is gone"]),
+        ({}, ["ems.ledger was removed"]),
         ({"ems.ledger": {**RELEASED["ems.ledger"], "vat_amount": "text"}}, ["vat_amount was numeric and is text"]),
-        ({"ems.ledger": {"merchant": "text", "vat_amount": "numeric"}}, ["updated_at is gone"]),
+        ({"ems.ledger": {"merchant": "text", "vat_amount": "numeric"}}, ["updated_at was removed"]),
         (
             {"ems.ledger": {**RELEASED["ems.ledger"], "updated_at": "timestamp with time zone"}},
             ["updated_at was timestamp with time zone not null"],

@@ -86,7 +86,7 @@ class Subjects:
 
 
 def pause_after(failures: int) -> timedelta:
-    """Return the pause after so many failures in a row."""
+    """Return the pause after a number of failures in a row."""
     if failures < FREE_FAILURES:
         return timedelta()
     doublings = min(failures - FREE_FAILURES, 16)  # beyond any pause
@@ -149,7 +149,7 @@ def take_try(connection: Connection, name: str | None, address: str) -> tuple[Su
 
 
 def give_back(connection: Connection, subjects: Subjects) -> None:
-    """Take the count of a try back, for it was right. Other failures of the address stay."""
+    """Take the count of a try back, because it was right. Other failures of the address stay."""
     connection.execute(_TAKE_BACK, {"subject": subjects.address})
     if subjects.name is not None:
         connection.execute(_CLEAR, {"subject": subjects.name})

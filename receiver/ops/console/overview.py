@@ -1,4 +1,4 @@
-"""The first page: whether all is well, what needs attention, and what became of the deliveries."""
+"""The first page: whether all is well, what needs attention, and the outcomes of the deliveries."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def record_sign_in(connection: Connection, actor: str, outcome: ActOutcome) -> N
 
 
 def record_post(response: Response) -> Response:
-    """Record a form that was sent, after what came of it.
+    """Record a form that was sent, with its outcome.
 
     A stranger's forms are left out, and so are those whose token is of another session: they change nothing, and
     anybody could fill the table with them. A try to sign in is on record once its password was checked, which is

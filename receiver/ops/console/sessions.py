@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger(__name__)
 
 IDLE: Final = timedelta(hours=1)
-"""Without a page for so long, a session ends."""
+"""A session ends when its user has requested no page for this time."""
 LONGEST: Final = timedelta(hours=12)
 """A session ends after this, however busy it is."""
 KEPT: Final = timedelta(days=400)

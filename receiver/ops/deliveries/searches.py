@@ -31,7 +31,7 @@ INDEXED_STATUSES: Final = ("duplicate", "ignored", "quarantined", "failed", "dea
 WITH_ERRORS: Final = ("ignored", "quarantined", "failed", "dead")
 """Those of them that have an error."""
 WEBHOOKS_APART: Final = 20
-"""Up to so many webhooks are read one by one, each by its index."""
+"""The number of webhooks up to which each is read separately, by its index."""
 
 BY_ID: Final = "delivery_id DESC"
 BY_TIME: Final = "at DESC, delivery_id DESC"

@@ -114,7 +114,7 @@ def read_purchase(
 ) -> PurchaseDetails | None:
     """Return everything about a purchase; ``None`` when no row, event or delivery names it.
 
-    *personal*: with card holder, card and the payloads of the events. The caller records that somebody saw them.
+    *personal*: with card holder, card and the payloads of the events. The caller records the view in the audit.
     """
     purchase = {"organization": organization, "transaction": transaction_id}
     row = _row(connection, _ROW, purchase)

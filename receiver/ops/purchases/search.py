@@ -31,7 +31,7 @@ _COLUMNS: Final = (
     "booked_on"
 )
 _ORGANIZATIONS: Final = "ARRAY(SELECT DISTINCT organization_reference_id FROM receiver.webhooks)"
-# the days that there are, newest first, one descent of the index each; days that nobody asks for are not looked up
+# the days that there are, newest first, one descent of the index each; other days are not looked up
 _BY_DAY: Final = """
 WITH RECURSIVE days AS (
     (

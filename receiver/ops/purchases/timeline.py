@@ -85,7 +85,7 @@ class Happening:
     text: str
     """For people; without personal data."""
     status: str | None = None
-    """Of the delivery, or what came of the attempt or the replay."""
+    """Of the delivery; or the outcome of the attempt or the replay."""
     delivery_id: int | None = None
     position: int | None = None
     replay_id: int | None = None

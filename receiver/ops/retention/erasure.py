@@ -112,13 +112,13 @@ class Erasing:
             return len(connection.execute(_DUE, {"before": self._before}).all())
 
     def _mark(self) -> bool:
-        """Mark who is due, and return whether there is anybody whose traces are to be looked for.
+        """Mark the card holders whose erasure is due, and return whether any marked one has still to be erased.
 
         None is marked while others are being erased: a mark restarts the walk, which has to reach its end.
         """
         with self._engine.begin() as connection:
-            nobody = self._before is None or connection.scalar(_AT_IT)
-            due = [] if nobody else connection.execute(_DUE, {"before": self._before}).all()
+            mark_none = self._before is None or connection.scalar(_AT_IT)
+            due = [] if mark_none else connection.execute(_DUE, {"before": self._before}).all()
             if due:
                 with closing(dedicated_connection(self._engine)) as own:
                     pseudonyms = make_pseudonyms(own, self._encryption)

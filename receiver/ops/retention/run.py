@@ -64,7 +64,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class RetentionOutcome:
-    """What came of a run."""
+    """What a run deleted, by kind of data."""
 
     kinds: tuple[Kept, ...]
     caught_up: bool
@@ -83,7 +83,7 @@ class Pace:
     """Set when it is asked to end."""
 
     def is_over(self, seconds: float) -> bool:
-        """Return whether a run that has gone on for so long is to end."""
+        """Return whether a run is to end that has taken *seconds*."""
         return self.stop.is_set() or (self.within is not None and seconds > self.within.total_seconds())
 
 

@@ -1,4 +1,4 @@
--- Notes what became of the deliveries that replays had queued. One that failed again is retried like any other.
+-- Stores the outcomes of the deliveries that replays had queued. One that failed again is retried like any other.
 WITH done AS MATERIALIZED (
     SELECT member.replay_id, member.delivery_id, outcome.status
     FROM receiver.replay_deliveries AS member

@@ -25,7 +25,7 @@ NO_FAULTS: Final = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What was to be delivered, and what came of it."""
+    """The result of delivering a story."""
 
     tally: DeliveryTally
     expected: Mapping[int, tuple[StoryEvent, ...]]
@@ -112,7 +112,7 @@ def _owner(provider: Provider, webhook: ProviderWebhook) -> ProviderOrganization
 def _one_of_each_organization(
     provider: Provider, webhooks: Iterable[ProviderWebhook]
 ) -> Iterator[dict[str, ProviderWebhook]]:
-    """Yield the webhooks in dictionaries by organization, for an organization may have several."""
+    """Yield the webhooks in dictionaries by organization, because an organization may have several."""
     left = list(webhooks)
     while left:
         firsts: dict[str, ProviderWebhook] = {}
@@ -128,7 +128,7 @@ def _current(provider: Provider, ids: Mapping[str, int]) -> Callable[[Registrati
         try:
             webhook = provider.state.webhook(ids[registration.organization_reference_id])
             return webhook.registration(_owner(provider, webhook)) if _is_ready(webhook) else None
-        except Refused:  # it is gone
+        except Refused:  # it was deleted
             return None
 
     return current

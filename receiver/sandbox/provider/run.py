@@ -44,7 +44,7 @@ class Stream:
 
 
 def numbered(organizations: int) -> list[str]:
-    """Return so many references: ``org-001`` and so on."""
+    """Return the references of this number of *organizations*: ``org-001`` and so on."""
     return [f"org-{number:03}" for number in range(1, organizations + 1)]
 
 

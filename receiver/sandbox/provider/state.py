@@ -237,7 +237,7 @@ class ProviderState:
             self.change_webhook(webhook_id, groups=tuple(left.values()))
 
     def log_attempt(self, webhook_id: int, event: str, status: int | None, at: datetime, body: bytes) -> None:
-        """Write an attempt into the log of a webhook; of one that is gone, nothing is kept."""
+        """Write an attempt into the log of a webhook; for a deleted webhook nothing is stored."""
         with self._lock:
             if webhook_id in self._logs:
                 self._logs[webhook_id].entries.append(

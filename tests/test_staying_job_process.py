@@ -1,4 +1,4 @@
-"""A job that has done its work stays for a while: what comes soon finds a process that is ready."""
+"""A job that has processed what was due waits for the next wake-up: the next delivery finds a ready process."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_one_that_is_asked_to_stop_takes_no_more(blocking: Redis) -> None:
         stop_requested.clear()
 
 
-def horse(pool: PoolProcess) -> int | None:
+def job_process(pool: PoolProcess) -> int | None:
     (worker,) = pool.workers(QUEUE)
     return next((child.pid for child in psutil.Process(worker).children()), None)
 
@@ -80,36 +80,36 @@ def processed(acme: Acme, redis: Redis, number: int) -> bool:
 
 
 def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
-    horses = set()
+    processes = set()
     for number in range(1, 6):
         assert processed(acme, redis, number)
-        horses.add(horse(pool))
-    assert len(horses) == 1
-    assert None not in horses
+        processes.add(job_process(pool))
+    assert len(processes) == 1
+    assert None not in processes
 
 
-def test_killed_work_horse_loses_no_wake_up(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
+def test_killed_job_process_loses_no_wake_up(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
-    first = horse(pool)
+    first = job_process(pool)
     assert first is not None
     os.kill(first, signal.SIGKILL)
     assert eventually(lambda: not psutil.pid_exists(first), within=SECONDS), "its connection to Redis is closed by then"
     assert processed(acme, redis, 2)
-    assert horse(pool) != first
+    assert job_process(pool) != first
 
 
-def test_other_job_does_not_wait_for_a_staying_work_horse(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
+def test_other_job_does_not_wait_for_a_staying_job_process(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
-    staying = horse(pool)
+    staying = job_process(pool)
     Queue(QUEUE, connection=redis).enqueue(wait_until_released, result_ttl=0)
     assert eventually(lambda: redis.get(STARTED) == b"1", within=SECONDS)
-    assert horse(pool) != staying
+    assert job_process(pool) != staying
     redis.rpush(RELEASED, 1)
 
 
 def test_one_that_stays_ends_with_its_worker(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
-    staying = horse(pool)
+    staying = job_process(pool)
     assert staying is not None
     assert pool.stop() == 0
     assert not psutil.pid_exists(staying)
